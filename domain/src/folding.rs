@@ -1,0 +1,38 @@
+//! One rule for "any case" in every store.
+//!
+//! Databases fold case by their locale or only in ASCII. A search must give the same answer on every store,
+//! so the rule lives here and stores may only use their own functions to narrow down the candidates.
+
+/// Folds the case of a text: every character to upper case and then to lower case, by the Unicode tables,
+/// without regard to locale or position in the word. So `STRASSE` equals `straße` and `ΣΑΣ` equals `σας`.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn letters_that_differ_only_in_case_fold_to_one() {
+        for (one, other) in [("STRASSE", "straße"), ("ΣΑΣ", "σας"), ("ÉCOLE", "école"), ("\u{212a}", "k"), ("ſ", "S")]
+        {
+            assert_eq!(fold(one), fold(other), "{one} {other}");
+        }
+        assert_ne!(fold("a"), fold("ä"));
+    }
+
+    proptest! {
+        #[test]
+        fn folding_twice_changes_nothing_for_ascii_and_upper_and_lower_case_meet(text in "[ -~]{0,40}") {
+            prop_assert_eq!(fold(&fold(&text)), fold(&text));
+            prop_assert_eq!(fold(&text.to_uppercase()), fold(&text.to_lowercase()));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What a log event is and how it must be delivered.
+//!
+//! Constraints:
+//! * Nothing here opens a socket or a file, reads a clock, or draws a random number: time and new
+//!   identifiers are arguments.
+//! * Nothing here names Kafka, SQL, HTTP or a serialization library; formats belong to the crates that
+//!   speak them. The one format known here is JSON text in an event's metadata, because "can every store
+//!   hold it?" is a rule of the event.
+//! * Per-event work is synchronous and borrows from its input; only the [`ports`] are asynchronous, and
+//!   they take whole batches.
+
+pub mod backoff;
+pub mod delivery;
+pub mod event;
+pub mod folding;
+pub mod level;
+pub mod metadata;
+pub mod partition;
+pub mod ports;
+pub mod query;
+pub mod record;
+pub mod timestamp;
+pub mod token_bucket;
+
+pub use uuid::Uuid;

@@ -1,0 +1,493 @@
+//! The free-form part of an event: a JSON object that every store can hold.
+//!
+//! A JSON parser's "valid" is not enough: PostgreSQL's `jsonb` refuses U+0000, lone surrogates and numbers
+//! beyond `numeric`, and an event that was answered 202 must not turn out unstorable. So every byte is looked
+//! at once, here, and the result is compact text that needs no second look.
+
+use std::borrow::Cow;
+
+/// Longest metadata, in bytes of compact JSON.
+pub const METADATA_BYTES_MAX: usize = 64 * 1024;
+/// Deepest nesting; the metadata object itself is level 1.
+pub const METADATA_DEPTH_MAX: u32 = 16;
+
+/// Digits before and after the point that PostgreSQL's `numeric` holds.
+const INTEGER_DIGITS_MAX: i64 = 131_072;
+const FRACTION_DIGITS_MAX: i64 = 16_383;
+/// Stores write numbers out in full, so a short exponent could ask for a long text. Beyond this bound no
+/// floating-point number exists anyway.
+const EXPONENT_MAX: i64 = 400;
+
+/// Why metadata cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// Not a JSON object.
+    #[error("metadata must be a JSON object")]
+    NotObject,
+    /// Not JSON at all.
+    #[error("metadata is not valid JSON")]
+    Syntax,
+    /// More than [`METADATA_BYTES_MAX`].
+    #[error("metadata and unknown fields have more than {METADATA_BYTES_MAX} bytes as compact JSON")]
+    Size,
+    /// More than [`METADATA_DEPTH_MAX`].
+    #[error("metadata is nested more than {METADATA_DEPTH_MAX} deep")]
+    Depth,
+    /// Half of a surrogate pair.
+    #[error("a \\u escape is half of a surrogate pair, which is no character")]
+    LoneSurrogate,
+    /// No store could hold the number.
+    #[error("a number in metadata has too many digits or an exponent beyond 400")]
+    Number,
+    /// An unknown field of the event has the name of a member of its metadata.
+    #[error("the unknown field \"{0}\" is also a member of metadata")]
+    Clash(String),
+}
+
+/// A compact JSON object that every store can hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata<'a>(Cow<'a, str>);
+
+/// A member of an event that the contract does not name: the text of its key and of its value, as JSON.
+pub type UnknownMember<'a> = (&'a str, &'a str);
+
+impl<'a> Metadata<'a> {
+    /// Checks the JSON text of a metadata object and makes it compact. U+0000 becomes U+FFFD.
+    ///
+    /// # Errors
+    /// One [`MetadataError`] a rule.
+    pub fn parse(json: &'a str) -> Result<Self, MetadataError> {
+        if !json.trim_ascii_start().starts_with('{') {
+            return Err(MetadataError::NotObject);
+        }
+        let compact = Scanner::new(json, 1).document()?;
+        Self::within_bounds(compact)
+    }
+
+    /// Metadata to which the unknown members of the event have been added.
+    ///
+    /// # Errors
+    /// One [`MetadataError`] a rule; the limits apply to the sum.
+    pub fn with_unknown(known: Option<Self>, unknown: &[UnknownMember<'_>]) -> Result<Option<Self>, MetadataError> {
+        if unknown.is_empty() {
+            return Ok(known);
+        }
+        let mut names: Vec<Cow<'_, str>> =
+            known.iter().flat_map(|known| known.names().into_iter().map(|name| Cow::Owned(name.to_owned()))).collect();
+        let known = known.as_ref().map_or("{}", Metadata::as_json);
+        let mut joined = known.strip_suffix('}').unwrap_or("{").to_owned();
+        for (key, value) in unknown {
+            let key = Scanner::new(key, 1).document()?;
+            if names.contains(&key) {
+                return Err(MetadataError::Clash(key.trim_matches('"').to_owned()));
+            }
+            if joined.len() > 1 {
+                joined.push(',');
+            }
+            joined.push_str(&key);
+            joined.push(':');
+            joined.push_str(&Scanner::new(value, 2).document()?);
+            names.push(key);
+        }
+        joined.push('}');
+        Self::within_bounds(Cow::Owned(joined)).map(Some)
+    }
+
+    /// Takes text that [`Metadata::as_json`] gave, as read back from a record or a store.
+    #[must_use]
+    pub fn from_checked(json: Cow<'a, str>) -> Self {
+        Self(json)
+    }
+
+    /// The compact JSON text.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+
+    /// The same, detached from the input.
+    #[must_use]
+    pub fn into_owned(self) -> Metadata<'static> {
+        Metadata(Cow::Owned(self.0.into_owned()))
+    }
+
+    fn within_bounds(compact: Cow<'a, str>) -> Result<Self, MetadataError> {
+        if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok(Self(compact)) }
+    }
+
+    /// The names of the members, as JSON text with quotes.
+    fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        let mut scanner = Scanner::new(&self.0, 0);
+        // The text was checked when it was made, so the walk cannot fail; if it did, no name would be known.
+        if scanner.object(Some(&mut names)).is_err() {
+            names.clear();
+        }
+        names.into_iter().filter_map(|(from, to)| self.0.get(from..to)).collect()
+    }
+}
+
+/// Walks JSON text once. What has to change (white space, U+0000) is left out or replaced; as long as nothing
+/// has, the output is the input.
+struct Scanner<'a> {
+    input: &'a str,
+    at: usize,
+    /// Output so far, once it differs from the input.
+    changed: String,
+    /// Where the input begins that is not yet in `changed`.
+    kept_from: usize,
+    depth: u32,
+}
+
+impl<'a> Scanner<'a> {
+    /// A walk over one value that will stand `depth` levels deep once it is in place.
+    fn new(input: &'a str, depth: u32) -> Self {
+        // `object` and `array` count themselves on entry.
+        Self { input, at: 0, changed: String::new(), kept_from: 0, depth: depth.saturating_sub(1) }
+    }
+
+    fn document(mut self) -> Result<Cow<'a, str>, MetadataError> {
+        self.skip_space();
+        self.value()?;
+        self.skip_space();
+        if self.at != self.input.len() {
+            return Err(MetadataError::Syntax);
+        }
+        if self.changed.is_empty() {
+            return Ok(Cow::Borrowed(self.input.get(self.kept_from..).unwrap_or_default()));
+        }
+        self.keep_up_to(self.at);
+        Ok(Cow::Owned(self.changed))
+    }
+
+    fn value(&mut self) -> Result<(), MetadataError> {
+        match self.peek() {
+            Some(b'{') => self.object(None),
+            Some(b'[') => self.array(),
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            _ => Err(MetadataError::Syntax),
+        }
+    }
+
+    fn object(&mut self, mut names: Option<&mut Vec<(usize, usize)>>) -> Result<(), MetadataError> {
+        self.enter()?;
+        if !self.closes(b'}') {
+            loop {
+                let name_from = self.at;
+                self.string()?;
+                if let Some(names) = &mut names {
+                    names.push((name_from, self.at));
+                }
+                self.skip_space();
+                self.expect(b':')?;
+                self.skip_space();
+                self.value()?;
+                if self.ends_list(b'}')? {
+                    break;
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn array(&mut self) -> Result<(), MetadataError> {
+        self.enter()?;
+        if !self.closes(b']') {
+            loop {
+                self.value()?;
+                if self.ends_list(b']')? {
+                    break;
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Steps over the opening bracket.
+    fn enter(&mut self) -> Result<(), MetadataError> {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > METADATA_DEPTH_MAX {
+            return Err(MetadataError::Depth);
+        }
+        self.skip_space();
+        Ok(())
+    }
+
+    fn closes(&mut self, bracket: u8) -> bool {
+        let closes = self.peek() == Some(bracket);
+        if closes {
+            self.at += 1;
+        }
+        closes
+    }
+
+    fn ends_list(&mut self, bracket: u8) -> Result<bool, MetadataError> {
+        self.skip_space();
+        if self.closes(bracket) {
+            return Ok(true);
+        }
+        self.expect(b',')?;
+        self.skip_space();
+        Ok(false)
+    }
+
+    fn string(&mut self) -> Result<(), MetadataError> {
+        self.expect(b'"')?;
+        loop {
+            match self.next()? {
+                b'"' => return Ok(()),
+                b'\\' => self.escape()?,
+                0..=0x1f => return Err(MetadataError::Syntax),
+                _ => {}
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), MetadataError> {
+        let escape_from = self.at - 1;
+        match self.next()? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
+            b'u' => match self.hex4()? {
+                0 => {
+                    self.keep_up_to(escape_from);
+                    self.changed.push('\u{fffd}');
+                    self.kept_from = self.at;
+                    Ok(())
+                }
+                0xd800..=0xdbff => {
+                    if self.next()? != b'\\' || self.next()? != b'u' || !(0xdc00..=0xdfff).contains(&self.hex4()?) {
+                        return Err(MetadataError::LoneSurrogate);
+                    }
+                    Ok(())
+                }
+                0xdc00..=0xdfff => Err(MetadataError::LoneSurrogate),
+                _ => Ok(()),
+            },
+            _ => Err(MetadataError::Syntax),
+        }
+    }
+
+    fn hex4(&mut self) -> Result<u32, MetadataError> {
+        let mut value = 0;
+        for _ in 0..4 {
+            let digit = char::from(self.next()?).to_digit(16).ok_or(MetadataError::Syntax)?;
+            value = value * 16 + digit;
+        }
+        Ok(value)
+    }
+
+    fn number(&mut self) -> Result<(), MetadataError> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        let leading_zero = self.peek() == Some(b'0');
+        let integer_digits = self.digits()?;
+        if leading_zero && integer_digits > 1 {
+            return Err(MetadataError::Syntax);
+        }
+        let mut fraction_digits = 0;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            fraction_digits = self.digits()?;
+        }
+        let mut exponent = 0;
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            let negative = self.peek() == Some(b'-');
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            let from = self.at;
+            self.digits()?;
+            let magnitude: i64 =
+                self.input.get(from..self.at).and_then(|digits| digits.parse().ok()).unwrap_or(i64::MAX);
+            if magnitude > EXPONENT_MAX {
+                return Err(MetadataError::Number);
+            }
+            exponent = if negative { -magnitude } else { magnitude };
+        }
+        if integer_digits + exponent > INTEGER_DIGITS_MAX || fraction_digits - exponent > FRACTION_DIGITS_MAX {
+            return Err(MetadataError::Number);
+        }
+        Ok(())
+    }
+
+    /// Steps over at least one digit and says how many there were.
+    fn digits(&mut self) -> Result<i64, MetadataError> {
+        let from = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == from {
+            return Err(MetadataError::Syntax);
+        }
+        Ok(i64::try_from(self.at - from).unwrap_or(i64::MAX))
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), MetadataError> {
+        let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(MetadataError::Syntax);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn skip_space(&mut self) {
+        let from = self.at;
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        if self.at > from {
+            self.keep_up_to(from);
+            self.kept_from = self.at;
+        }
+    }
+
+    fn keep_up_to(&mut self, to: usize) {
+        self.changed.push_str(self.input.get(self.kept_from..to).unwrap_or_default());
+        self.kept_from = to;
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), MetadataError> {
+        if self.next()? == byte { Ok(()) } else { Err(MetadataError::Syntax) }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.input.as_bytes().get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Result<u8, MetadataError> {
+        let byte = self.peek().ok_or(MetadataError::Syntax)?;
+        self.at += 1;
+        Ok(byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(json: &str) -> Result<String, MetadataError> {
+        Metadata::parse(json).map(|metadata| metadata.as_json().to_owned())
+    }
+
+    #[test]
+    fn compact_text_is_borrowed_and_space_outside_of_strings_goes() {
+        let compact = r#"{"a":[1,-2.5e3,true,null],"b":{"c":"x y"}}"#;
+        assert!(matches!(Metadata::parse(compact), Ok(Metadata(Cow::Borrowed(text))) if text == compact));
+        assert_eq!(
+            parse(" {\n \"a\" : [ 1 ,\t-2.5e3, true,null ] , \"b\":{ \"c\" : \"x y\" } } ").as_deref(),
+            Ok(compact)
+        );
+        assert_eq!(parse(" { } ").as_deref(), Ok("{}"));
+    }
+
+    #[test]
+    fn what_stores_refuse_is_refused_or_replaced() {
+        assert_eq!(parse(r#"{"a\u0000":"\u0000b"}"#).as_deref(), Ok("{\"a\u{fffd}\":\"\u{fffd}b\"}"));
+        assert_eq!(parse(r#"{"a":"\ud83d\ude00"}"#).as_deref(), Ok(r#"{"a":"\ud83d\ude00"}"#));
+        for lone in [r#"{"a":"\ud83d"}"#, r#"{"a":"\ude00"}"#, r#"{"a":"\ud83d\u0041"}"#, r#"{"\ud83dx":1}"#] {
+            assert_eq!(parse(lone), Err(MetadataError::LoneSurrogate), "{lone}");
+        }
+        for number in ["1e401", "1e-401", "-1E+99999999999999999999"] {
+            assert_eq!(parse(&format!("{{\"a\":{number}}}")), Err(MetadataError::Number), "{number}");
+        }
+        assert!(parse(r#"{"a":123456789012345678901234567890.5e-300}"#).is_ok());
+        let long_fraction = format!("{{\"a\":0.{}}}", "1".repeat(16_384));
+        assert_eq!(parse(&long_fraction), Err(MetadataError::Number));
+    }
+
+    #[test]
+    fn anything_but_one_json_object_is_refused() {
+        for json in ["", "[]", "1", "null", "\"{}\""] {
+            assert_eq!(parse(json), Err(MetadataError::NotObject), "{json}");
+        }
+        for json in [
+            "{",
+            "{}{}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{\"a\":01}",
+            "{\"a\":1.}",
+            "{\"a\":.5}",
+            "{\"a\":+1}",
+            "{\"a\":NaN}",
+            "{\"a\":tru}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\t\"}",
+            "{\"a\":\"\\u12g4\"}",
+            "{\"a\":[1 2]}",
+            "{\"a\":1e}",
+        ] {
+            assert_eq!(parse(json), Err(MetadataError::Syntax), "{json}");
+        }
+    }
+
+    #[test]
+    fn sixteen_levels_and_64_kib_are_the_most() {
+        let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        assert!(parse(&nested(16)).is_ok());
+        assert_eq!(parse(&nested(17)), Err(MetadataError::Depth));
+        assert_eq!(
+            parse(&format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000))),
+            Err(MetadataError::Depth)
+        );
+
+        let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+        assert!(parse(&sized(METADATA_BYTES_MAX)).is_ok());
+        assert_eq!(parse(&sized(METADATA_BYTES_MAX + 1)), Err(MetadataError::Size));
+    }
+
+    #[test]
+    fn unknown_members_join_metadata_under_their_own_names() {
+        let known = Metadata::parse(r#"{"a":{"b":1}}"#).ok();
+        let joined = Metadata::with_unknown(known.clone(), &[("\"host\"", " \"web-1\" "), ("\"n\"", "[ 1 ]")]);
+        assert_eq!(
+            joined.ok().flatten().map(|m| m.as_json().to_owned()).as_deref(),
+            Some(r#"{"a":{"b":1},"host":"web-1","n":[1]}"#)
+        );
+        let alone = Metadata::with_unknown(None, &[("\"host\"", "null")]);
+        assert_eq!(alone.ok().flatten().map(|m| m.as_json().to_owned()).as_deref(), Some(r#"{"host":null}"#));
+        let empty = Metadata::with_unknown(Metadata::parse("{}").ok(), &[("\"x\"", "1")]);
+        assert_eq!(empty.ok().flatten().map(|m| m.as_json().to_owned()).as_deref(), Some(r#"{"x":1}"#));
+        assert_eq!(Metadata::with_unknown(known.clone(), &[("\"a\"", "1")]), Err(MetadataError::Clash("a".to_owned())));
+        assert_eq!(
+            Metadata::with_unknown(known.clone(), &[("\"x\"", "1"), ("\"x\"", "2")]),
+            Err(MetadataError::Clash("x".to_owned()))
+        );
+        // "b" is a member of a member only.
+        assert!(Metadata::with_unknown(known, &[("\"b\"", "1")]).is_ok());
+    }
+
+    #[test]
+    fn depth_and_size_limits_hold_after_the_join() {
+        let deep = format!("{}1{}", "[".repeat(15), "]".repeat(15));
+        assert!(Metadata::with_unknown(None, &[("\"x\"", &deep)]).is_ok());
+        let too_deep = format!("[{deep}]");
+        assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &too_deep)]), Err(MetadataError::Depth));
+        let half = format!("\"{}\"", "x".repeat(METADATA_BYTES_MAX / 2));
+        assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &half), ("\"y\"", &half)]), Err(MetadataError::Size));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_kept_or_refused_and_a_second_look_changes_nothing(json in "\\{[ -~\\n\\t\u{0}é]{0,60}\\}") {
+            if let Ok(metadata) = Metadata::parse(&json) {
+                let again = Metadata::parse(metadata.as_json());
+                prop_assert_eq!(again.map(Metadata::into_owned), Ok(metadata.into_owned()));
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// Most clients whose buckets are kept.
+pub const CLIENTS_MAX: usize = 100_000;
+
+/// Whom a rate limit counts for: an IPv4 address or an IPv6 /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(IpAddr);
+
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            }
+            v4 @ IpAddr::V4(_) => Self(v4),
+        }
+    }
+}
+
+/// Which of a client's two buckets to take from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RequestClass {
+    /// One event a request.
+    Single,
+    /// Many events a request.
+    Batch,
+}
+
+/// Requests a second for each class; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// For [`RequestClass::Single`].
+    pub single_per_second: Option<NonZeroU32>,
+    /// For [`RequestClass::Batch`].
+    pub batch_per_second: Option<NonZeroU32>,
+}
+
+impl RateLimits {
+    /// The limit of a class.
+    #[must_use]
+    pub fn per_second(&self, class: RequestClass) -> Option<NonZeroU32> {
+        match class {
+            RequestClass::Single => self.single_per_second,
+            RequestClass::Batch => self.batch_per_second,
+        }
+    }
+}
+
+/// What the limiter decided, with what the client should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateDecision {
+    /// Whether the request may go on.
+    pub allowed: bool,
+    /// Requests a second.
+    pub limit: u32,
+    /// Requests left now.
+    pub remaining: u32,
+    /// Until all of the burst is available again.
+    pub reset_after: Duration,
+    /// Until the next request may be allowed; zero if this one was.
+    pub retry_after: Duration,
+}
+
+/// Shares out requests among clients.
+///
+/// A client at 90 % of its limit is never refused; one at five times its limit over ten seconds gets ten times
+/// the limit and one burst, within 5 %. Never fails: without its server a limiter decides locally. Keeps at
+/// most [`CLIENTS_MAX`] clients.
+#[async_trait]
+pub trait RateLimiter: Send + Sync {
+    /// Takes one request of `class` from the bucket of `client`; `None` if the class has no limit.
+    async fn take(&self, client: Client, class: RequestClass) -> Option<RateDecision>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(address: &str) -> Client {
+        address.parse::<IpAddr>().expect("an address").into()
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client_and_a_mapped_ipv4_address_is_itself() {
+        assert_eq!(client("2001:db8:1:2:3::4"), client("2001:db8:1:2:ffff::1"));
+        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
+        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+    }
+}

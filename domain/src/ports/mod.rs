@@ -1,0 +1,24 @@
+//! What the application needs from the outside, as promises.
+//!
+//! Each port is sized to one consistent unit of work, its documentation is its contract, and its error kinds
+//! say what to do next. Every implementation passes the suite of the port in `tests/contracts`.
+
+mod clock;
+mod limiter;
+mod publisher;
+mod source;
+mod store;
+mod telemetry;
+
+pub use clock::*;
+pub use limiter::*;
+pub use publisher::*;
+pub use source::*;
+pub use store::*;
+pub use telemetry::*;
+
+/// The cause of a port's error, for the log; never shown to clients.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A future that owns all it needs.
+pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'static>>;

@@ -1,0 +1,66 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{BoxFuture, Cause};
+use crate::delivery::Durability;
+use crate::record::RecordBatch;
+
+/// Why a batch was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// No room, in memory or on disk. Nothing of the batch was taken; try again later.
+    #[error("the bus has no room")]
+    Full,
+    /// The bus does not work. Nothing of the batch was taken; try again later.
+    #[error("the bus is unavailable")]
+    Unavailable(#[source] Cause),
+    /// The bus is being closed. Nothing of the batch was taken; try another instance.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// What becomes of a published batch. Both futures may be dropped: the delivery goes on.
+pub struct Receipt {
+    /// Done when the strictest guarantee of the batch is met, with how far the batch had come; or when it is
+    /// certain that nothing of it was taken. Pending for as long as neither is known.
+    pub promised: BoxFuture<Result<Durability, PublishError>>,
+    /// Done when the bus has acknowledged the whole batch, or when it is certain that nothing of it was taken.
+    pub settled: BoxFuture<Result<(), PublishError>>,
+}
+
+/// How the bus is, for health and readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusState {
+    /// Takes records.
+    Up,
+    /// Takes no records at the moment, and why.
+    Down(String),
+}
+
+/// The way into the bus.
+///
+/// Promises: batches of one partition are kept in the order in which `publish` took them. A batch is taken
+/// whole or not at all. Records of a batch that was promised [`Durability::Acknowledged`] survive a crash of
+/// the process and of the machine; records promised [`Durability::Buffered`] survive as long as the process
+/// does. Everything taken and not yet acknowledged stays within a configured number of bytes.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+#[async_trait]
+pub trait RecordPublisher: Send + Sync {
+    /// Partitions that there are now. May grow, never shrinks.
+    fn partition_count(&self) -> NonZeroU32;
+
+    /// Takes a batch, at once and without waiting for the bus.
+    ///
+    /// # Errors
+    /// Nothing of the batch was taken.
+    fn publish(&self, batch: RecordBatch) -> Result<Receipt, PublishError>;
+
+    /// Whether the bus takes records now.
+    fn state(&self) -> BusState;
+
+    /// Takes no more batches and waits, up to `timeout`, until all taken ones are acknowledged. Returns how
+    /// many records are not.
+    async fn drain(&self, timeout: Duration) -> usize;
+}

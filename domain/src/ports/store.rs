@@ -1,0 +1,122 @@
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::Cause;
+use crate::event::LogEvent;
+use crate::partition::Partition;
+use crate::query::{LogQuery, StoredEvent};
+use crate::timestamp::Timestamp;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store does not answer or cannot write: try again later.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Cause),
+    /// Another consumer moved the position. Read it again before going on.
+    #[error("the position is {actual:?} and not where this append begins")]
+    Conflict {
+        /// The position in the store.
+        actual: Option<u64>,
+    },
+    /// The store refuses the content. Trying again does not help; with fewer events, the others may pass.
+    #[error("the store refuses the content")]
+    Rejected(#[source] Cause),
+    /// The query takes longer than allowed: ask for less.
+    #[error("the query takes too long")]
+    TooBroad,
+}
+
+/// A partition as one consumer group reads it: what a position belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Feed {
+    /// Consumer group.
+    pub group: String,
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: Partition,
+}
+
+/// A record that can never be stored as an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter<'a> {
+    /// Its offset.
+    pub offset: u64,
+    /// The original key.
+    pub key: &'a [u8],
+    /// The original value.
+    pub value: &'a [u8],
+    /// Why it cannot be stored.
+    pub reason: String,
+    /// When that was found.
+    pub at: Timestamp,
+}
+
+/// What one transaction does to the store.
+#[derive(Clone, Debug)]
+pub struct Append<'a> {
+    /// Where the records were read.
+    pub feed: &'a Feed,
+    /// The position as this consumer knows it: the append only happens if the store agrees.
+    pub expected: Option<u64>,
+    /// The new position: the offset to go on at.
+    pub next: u64,
+    /// Events with their offsets.
+    pub events: &'a [(u64, LogEvent<'a>)],
+    /// Records that are no events.
+    pub dead_letters: &'a [DeadLetter<'a>],
+}
+
+/// What an append came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Events that are new.
+    pub stored: usize,
+    /// Events that were there already.
+    pub deduplicated: usize,
+    /// Dead letters.
+    pub dead_lettered: usize,
+}
+
+/// Where events are kept and found.
+///
+/// Promises: events, dead letters and the position of an [`Append`] are stored together or not at all, and
+/// durably before it returns. Of several events with one id whose times of receipt lie within the dedup
+/// window, the first that was appended is kept, whichever way the others come. The store is the only place
+/// where positions live.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+#[async_trait]
+pub trait LogStore: Send + Sync {
+    /// The position of a feed, `None` before its first append.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError>;
+
+    /// Stores events and dead letters and moves the position.
+    ///
+    /// # Errors
+    /// Nothing was stored and the position is where it was. After [`StoreError::Unavailable`] it may all have
+    /// been stored (the answer was lost): [`LogStore::position`] tells.
+    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError>;
+
+    /// Events that match, in the order of [`crate::query::PageKey`], newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::TooBroad`] after five seconds.
+    async fn query(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The event with this id; the one received last, should there be several.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Removes events received before `oldest`, a bounded number a call. Returns how many it removed; fewer
+    /// than before, or none, when nothing is left to do.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,33 @@
+use std::time::Duration;
+
+use super::{Appended, RequestClass};
+use crate::delivery::Guarantee;
+use crate::partition::Partition;
+
+/// Numbers for operators. A call a batch, never a call an event; never fails, never blocks.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+pub trait Telemetry: Send + Sync {
+    /// A producer took events of one guarantee into the bus client.
+    fn accepted(&self, guarantee: Guarantee, events: usize);
+
+    /// A producer refused events, under one code.
+    fn refused(&self, code: &'static str, events: usize);
+
+    /// A request was refused by the rate limit.
+    fn rate_limited(&self, class: RequestClass);
+
+    /// The bus acknowledged a batch this long after it was published.
+    fn sent(&self, events: usize, duration: Duration);
+
+    /// The bus did not take a batch.
+    fn send_failed(&self, events: usize);
+
+    /// A consumer read records.
+    fn fetched(&self, records: usize);
+
+    /// A consumer's transaction committed.
+    fn appended(&self, appended: Appended);
+
+    /// A consumer's position moved: this many records are left.
+    fn lag(&self, partition: Partition, records: u64);
+}

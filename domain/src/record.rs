@@ -1,0 +1,161 @@
+//! Records: events as the bus sees them, opaque bytes under a key.
+//!
+//! A batch of records lies in one buffer with ranges into it, so that thousands of events cost two
+//! allocations.
+
+use crate::delivery::Guarantee;
+use crate::partition::Partition;
+use crate::timestamp::Timestamp;
+
+/// Most bytes of key and value together, on every bus (contract, "A log event").
+pub const RECORD_BYTES_MAX: usize = 1_000_000;
+
+/// One record, borrowed from its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The source of the event.
+    pub key: &'a [u8],
+    /// The encoded event.
+    pub value: &'a [u8],
+    /// The time of receipt: Kafka's record timestamp.
+    pub timestamp: Timestamp,
+    /// Whether the client chose the event's id, so that the event may come again.
+    pub client_id: bool,
+}
+
+/// Records in one buffer, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    key_from: usize,
+    value_from: usize,
+    value_to: usize,
+    timestamp: Timestamp,
+    client_id: bool,
+}
+
+/// The record would be larger than [`RECORD_BYTES_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record has at most {RECORD_BYTES_MAX} bytes of key and value")]
+pub struct RecordTooLarge;
+
+impl Records {
+    /// No records, with room for some.
+    #[must_use]
+    pub fn with_capacity(records: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(records) }
+    }
+
+    /// Adds a record whose value is what `write_value` appends to the buffer that it gets.
+    ///
+    /// # Errors
+    /// The record is too large; the batch is as before.
+    pub fn push(
+        &mut self,
+        key: &[u8],
+        timestamp: Timestamp,
+        client_id: bool,
+        write_value: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), RecordTooLarge> {
+        let key_from = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        let value_from = self.bytes.len();
+        write_value(&mut self.bytes);
+        let value_to = self.bytes.len();
+        if value_to - key_from > RECORD_BYTES_MAX {
+            self.bytes.truncate(key_from);
+            return Err(RecordTooLarge);
+        }
+        self.entries.push(Entry { key_from, value_from, value_to, timestamp, client_id });
+        Ok(())
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The records in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
+        self.entries.iter().map(|entry| Record {
+            key: self.bytes.get(entry.key_from..entry.value_from).unwrap_or_default(),
+            value: self.bytes.get(entry.value_from..entry.value_to).unwrap_or_default(),
+            timestamp: entry.timestamp,
+            client_id: entry.client_id,
+        })
+    }
+}
+
+/// Records of one request for one lane of one partition, in request order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordBatch {
+    /// Where they go.
+    pub partition: Partition,
+    /// The strictest guarantee among them: the answer waits for it.
+    pub guarantee: Guarantee,
+    /// The records.
+    pub records: Records,
+}
+
+/// Consecutive records of one partition, as read from the bus.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// Offset of each record; ascending, may have gaps.
+    pub offsets: Vec<u64>,
+    /// The records.
+    pub records: Records,
+    /// Where to go on after this chunk.
+    pub next: u64,
+}
+
+impl Chunk {
+    /// The records with their offsets.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Record<'_>)> {
+        self.offsets.iter().copied().zip(self.records.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_were_pushed_and_one_too_large_leaves_no_trace() {
+        let time = Timestamp::MIN;
+        let mut records = Records::default();
+        let value = |byte: u8, len: usize| move |buffer: &mut Vec<u8>| buffer.extend(std::iter::repeat_n(byte, len));
+        assert_eq!(records.push(b"a", time, false, value(1, 2)), Ok(()));
+        assert_eq!(records.push(b"b", time, false, value(2, RECORD_BYTES_MAX)), Err(RecordTooLarge));
+        assert_eq!(records.push(b"", time, true, value(3, 0)), Ok(()));
+        assert_eq!(records.push(b"c", time, true, value(4, RECORD_BYTES_MAX - 1)), Ok(()));
+        assert_eq!((records.len(), records.bytes()), (3, 3 + RECORD_BYTES_MAX));
+        let seen: Vec<_> =
+            records.iter().map(|r| (r.key, r.value.len(), r.value.first().copied(), r.client_id)).collect();
+        assert_eq!(
+            seen,
+            [
+                (&b"a"[..], 2, Some(1), false),
+                (&b""[..], 0, None, true),
+                (&b"c"[..], RECORD_BYTES_MAX - 1, Some(4), true)
+            ]
+        );
+    }
+}
