@@ -1,1 +1,13 @@
+//! The use cases of Spillway, over the ports of the domain.
+//!
+//! Constraints:
+//! * No adapter is named here; every use case is a concrete struct over `Arc<dyn Port>`.
+//! * Each use case decides something. What only forwards belongs to the adapter that wants it.
+//! * Per-event work is synchronous; whatever waits, waits for batches and with a bound.
 
+pub mod codec;
+pub mod health;
+pub mod ingest;
+pub mod persist;
+pub mod query;
+pub mod retention;

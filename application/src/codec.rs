@@ -1,0 +1,249 @@
+//! How an event is written into a record and read back.
+//!
+//! The value is the event as compact JSON with `eventId`, `timestamp` and `receivedAt` (contract, "Kafka
+//! record"); the key is its source. Other consumers read these records, so members are only ever added. A
+//! reader takes nothing on trust: what breaks a rule of the event is no event.
+
+use std::borrow::Cow;
+
+use domain::event::{EventDraft, EventError, IdOrigin, LogEvent, to_hex};
+use domain::record::{Record, RecordTooLarge, Records};
+use domain::timestamp::{InvalidTimestamp, Timestamp};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// Adds an event to a batch of records.
+///
+/// # Errors
+/// Key and value are too large for a record; the batch is as before.
+pub fn encode(event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
+    let client_id = event.id_origin == IdOrigin::Client;
+    records.push(event.source.as_bytes(), event.received_at, client_id, |buffer| write_value(event, buffer))
+}
+
+/// Reads the event in a record.
+///
+/// # Errors
+/// The value is no event. A record that this crate wrote never is.
+pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
+    let fields: Fields<'a> = serde_json::from_slice(record.value)?;
+    let received_at = Timestamp::parse(&fields.received_at)?;
+    let draft = EventDraft {
+        source: Some(fields.source),
+        level: Some(fields.level),
+        message: Some(fields.message),
+        timestamp: Some(fields.timestamp),
+        event_id: Some(fields.event_id),
+        stack_trace: fields.stack_trace,
+        trace_id: fields.trace_id,
+        span_id: fields.span_id,
+        metadata: fields.metadata.map(RawValue::get),
+        unknown: Vec::new(),
+    };
+    // The record names the event, so no id is ever made here.
+    let mut event = draft.validate(received_at, domain::Uuid::nil)?;
+    event.id_origin = if record.client_id { IdOrigin::Client } else { IdOrigin::Generated };
+    Ok(event)
+}
+
+/// Why a record is no event. Permanent: the bytes will not change.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    /// Not the JSON object that it should be.
+    #[error("the value is not the JSON of an event: {0}")]
+    Json(#[from] serde_json::Error),
+    /// `receivedAt` is no time.
+    #[error("receivedAt is {0}")]
+    ReceivedAt(#[from] InvalidTimestamp),
+    /// A rule of the event is broken.
+    #[error("{0}")]
+    Event(#[from] EventError),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields<'a> {
+    #[serde(borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(borrow)]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow)]
+    received_at: Cow<'a, str>,
+    #[serde(borrow)]
+    source: Cow<'a, str>,
+    #[serde(borrow)]
+    level: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+    stack_trace: Option<Cow<'a, str>>,
+    trace_id: Option<Cow<'a, str>>,
+    span_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    #[serde(serialize_with = "as_text")]
+    event_id: domain::Uuid,
+    #[serde(serialize_with = "as_text")]
+    timestamp: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    received_at: Timestamp,
+    source: &'a str,
+    level: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack_trace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<String>,
+}
+
+fn as_text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Appends the JSON of an event, as records carry it and as queries answer it.
+pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
+    let written = Written {
+        event_id: event.event_id,
+        timestamp: event.timestamp,
+        received_at: event.received_at,
+        source: &event.source,
+        level: event.level.name(),
+        message: &event.message,
+        stack_trace: event.stack_trace.as_deref(),
+        trace_id: event.trace_id.map(|id| to_hex(&id)),
+        span_id: event.span_id.map(|id| to_hex(&id)),
+    };
+    let from = buffer.len();
+    if serde_json::to_writer(&mut *buffer, &written).is_err() {
+        // Writing texts into memory does not fail; should it ever, the reader will refuse the empty value.
+        buffer.truncate(from);
+        return;
+    }
+    if let Some(metadata) = &event.metadata {
+        // Checked, compact JSON: it goes in as it is.
+        buffer.pop();
+        buffer.extend_from_slice(b",\"metadata\":");
+        buffer.extend_from_slice(metadata.as_json().as_bytes());
+        buffer.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Uuid;
+    use domain::level::Level;
+    use domain::metadata::Metadata;
+    use domain::record::RECORD_BYTES_MAX;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event() -> LogEvent<'static> {
+        LogEvent {
+            event_id: Uuid::from_u128(1),
+            id_origin: IdOrigin::Generated,
+            source: "my-app".into(),
+            level: Level::Info,
+            message: "User \"login\"\nsuccessful".into(),
+            timestamp: Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range"),
+            received_at: Timestamp::from_unix_micros(1_705_314_600_250_000).expect("in range"),
+            stack_trace: None,
+            trace_id: None,
+            span_id: None,
+            metadata: None,
+        }
+    }
+
+    fn record(value: &[u8]) -> Record<'_> {
+        Record { key: b"my-app", value, timestamp: Timestamp::MIN, client_id: false }
+    }
+
+    #[test]
+    fn the_value_is_the_documented_json() {
+        let mut records = Records::default();
+        let metadata = Metadata::parse(r#"{"userId":"12345"}"#).ok();
+        encode(&LogEvent { metadata, trace_id: Some([0xab; 16]), ..event() }, &mut records).expect("small");
+        let record = records.iter().next().expect("one record");
+        assert_eq!(record.key, b"my-app");
+        assert_eq!(
+            std::str::from_utf8(record.value).expect("UTF-8"),
+            concat!(
+                r#"{"eventId":"00000000-0000-0000-0000-000000000001","timestamp":"2024-01-15T10:30:00Z","#,
+                r#""receivedAt":"2024-01-15T10:30:00.25Z","source":"my-app","level":"INFO","#,
+                r#""message":"User \"login\"\nsuccessful","traceId":"abababababababababababababababab","#,
+                r#""metadata":{"userId":"12345"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn members_of_a_newer_schema_are_ignored_and_anything_else_is_no_event() {
+        let mut value = Vec::new();
+        write_value(&event(), &mut value);
+        let text = String::from_utf8(value).expect("UTF-8");
+        assert!(decode(record(text.replacen('{', "{\"added\":1,", 1).as_bytes())).is_ok());
+        for broken in [
+            String::new(),
+            "[]".to_owned(),
+            text.replace("\"source\"", "\"sauce\""),
+            text.replace("INFO", "LOUD"),
+            text.replace("2024-01-15T10:30:00.25Z", "later"),
+            text.replace("00000000-0000", "0000"),
+        ] {
+            assert!(decode(record(broken.as_bytes())).is_err(), "{broken}");
+        }
+        assert!(decode(record(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn an_event_that_fills_more_than_a_record_is_refused() {
+        let mut records = Records::default();
+        // Every quotation mark takes two bytes in JSON.
+        let text = "\"".repeat(RECORD_BYTES_MAX / 4);
+        let large = LogEvent { message: text.as_str().into(), stack_trace: Some(text.as_str().into()), ..event() };
+        assert_eq!(encode(&large, &mut records), Err(RecordTooLarge));
+        assert!(records.is_empty());
+    }
+
+    prop_compose! {
+        fn any_event()(
+            ids in any::<(u128, bool, Option<[u8; 16]>, Option<[u8; 8]>)>(),
+            source in "[^\\p{Cc}]{1,40}",
+            level in prop::sample::select(Level::ALL.to_vec()),
+            message in "[^\0]{1,60}",
+            stack_trace in prop::option::of("[^\0]{0,60}"),
+            times in (Timestamp::MIN.unix_micros()..=Timestamp::MAX.unix_micros(), Timestamp::MIN.unix_micros()..=Timestamp::MAX.unix_micros()),
+            metadata in prop::option::of("[^\0]{0,20}"),
+        ) -> LogEvent<'static> {
+            let metadata = metadata.map(|text| serde_json::json!({ "text": text, "n": [1, null] }).to_string());
+            LogEvent {
+                event_id: Uuid::from_u128(ids.0),
+                id_origin: if ids.1 { IdOrigin::Client } else { IdOrigin::Generated },
+                source: source.into(),
+                level,
+                message: message.into(),
+                timestamp: Timestamp::from_unix_micros(times.0).expect("in range"),
+                received_at: Timestamp::from_unix_micros(times.1).expect("in range"),
+                stack_trace: stack_trace.map(Cow::Owned),
+                trace_id: ids.2,
+                span_id: ids.3,
+                metadata: metadata.map(|json| Metadata::parse(&json).expect("valid").into_owned()),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_comes_back_as_it_went_in(event in any_event()) {
+            let mut records = Records::default();
+            encode(&event, &mut records).expect("small");
+            prop_assert_eq!(decode(records.iter().next().expect("one record")).expect("an event"), event);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Whether a process can do its work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::ports::{BusState, Feed, LogStore, RecordPublisher};
+use tokio::time::timeout;
+
+/// Longest wait for a component to say how it is.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a process depends on, asked on demand.
+#[derive(Clone, Default)]
+pub struct Health {
+    publisher: Option<Arc<dyn RecordPublisher>>,
+    store: Option<(Arc<dyn LogStore>, Feed)>,
+    draining: Arc<AtomicBool>,
+}
+
+/// A component and how it is: `None` if well, otherwise what is wrong.
+pub type Component = (&'static str, Option<String>);
+
+impl Health {
+    /// The health of a process that publishes.
+    #[must_use]
+    pub fn with_publisher(mut self, publisher: Arc<dyn RecordPublisher>) -> Self {
+        self.publisher = Some(publisher);
+        self
+    }
+
+    /// The health of a process that stores; `feed` is any feed of its store.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn LogStore>, feed: Feed) -> Self {
+        self.store = Some((store, feed));
+        self
+    }
+
+    /// From now on the process is not ready, because it is stopping.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether new requests should be sent here: a producer that can accept at least an ERROR, a consumer even
+    /// while its store is down (its queries say so themselves).
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let accepts = self.publisher.as_ref().is_none_or(|publisher| publisher.state() == BusState::Up);
+        accepts && !self.draining.load(Ordering::Acquire)
+    }
+
+    /// Every component and how it is.
+    pub async fn components(&self) -> Vec<Component> {
+        let mut components = Vec::new();
+        if let Some(publisher) = &self.publisher {
+            let wrong = match publisher.state() {
+                BusState::Up => None,
+                BusState::Down(reason) => Some(reason),
+            };
+            components.push(("bus", wrong));
+        }
+        if let Some((store, feed)) = &self.store {
+            let wrong = match timeout(CHECK_TIMEOUT, store.position(feed)).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("the store does not answer within a second".to_owned()),
+            };
+            components.push(("store", wrong));
+        }
+        components
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ports::{MockLogStore, MockRecordPublisher, StoreError};
+
+    use super::*;
+
+    fn publisher(state: BusState) -> Arc<MockRecordPublisher> {
+        let mut publisher = MockRecordPublisher::new();
+        publisher.expect_state().return_const(state);
+        Arc::new(publisher)
+    }
+
+    #[test]
+    fn a_producer_is_ready_while_it_can_accept_and_is_not_stopping() {
+        assert!(!Health::default().with_publisher(publisher(BusState::Down("full".to_owned()))).is_ready());
+        let health = Health::default().with_publisher(publisher(BusState::Up));
+        assert!(health.is_ready());
+        health.clone().begin_drain();
+        assert!(!health.is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_consumer_stays_ready_without_its_store_and_says_what_is_wrong() {
+        let mut store = MockLogStore::new();
+        store.expect_position().returning(|_| Err(StoreError::Unavailable("no disk".into())));
+        let feed = Feed { group: "g".to_owned(), topic: "t".to_owned(), partition: 0 };
+        let health = Health::default().with_store(Arc::new(store), feed);
+        assert!(health.is_ready());
+        assert_eq!(health.components().await, [("store", Some("the store is unavailable".to_owned()))]);
+    }
+}

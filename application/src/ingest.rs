@@ -1,0 +1,729 @@
+//! From drafts of a request to a kept promise.
+//!
+//! An [`Intake`] validates and encodes each event as it comes, into one batch a lane and partition, in request
+//! order. [`Ingest::deliver`] publishes the batches and waits for the strictest promise of each. From then on
+//! a task of its own sees each batch through to its acknowledgement: a client that hangs up cancels neither
+//! the delivery nor its counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use domain::Uuid;
+use domain::delivery::{DeliveryPolicy, Durability, Guarantee};
+use domain::event::{EventDraft, EventError, IdOrigin};
+use domain::partition::{PRIORITY_PARTITION, Partition, Partitioner};
+use domain::ports::{Clock, IdSource, PublishError, Receipt, RecordPublisher, Telemetry};
+use domain::record::{RECORD_BYTES_MAX, RecordBatch, Records};
+use domain::timestamp::Timestamp;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::codec;
+
+/// Most events of a request.
+pub const REQUEST_EVENTS_MAX: usize = 10_000;
+/// Longest wait for a promise; afterwards the outcome is unknown.
+pub const PROMISE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Takes events into the bus.
+pub struct Ingest {
+    publisher: Arc<dyn RecordPublisher>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    policy: DeliveryPolicy,
+    partitioner: Partitioner,
+    accounts: Arc<Accounts>,
+}
+
+/// The events of one request, validated and encoded.
+pub struct Intake<'a> {
+    ingest: &'a Ingest,
+    received_at: Timestamp,
+    /// The priority lane, then the other lane of each partition.
+    lanes: Vec<Lane>,
+    refusals: Vec<Refusal>,
+    events: usize,
+    last_id: Option<Uuid>,
+}
+
+/// What goes to one lane of one partition.
+struct Lane {
+    records: Records,
+    indexes: Vec<usize>,
+    /// Events of each guarantee.
+    guarantees: [usize; Guarantee::ALL.len()],
+}
+
+/// An event that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Position in the request, from 0.
+    pub index: usize,
+    /// Why.
+    pub reason: RefusalReason,
+}
+
+/// Why an event was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusalReason {
+    /// It breaks a rule of the event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// It could not be read as an event at all.
+    #[error("{detail}")]
+    Malformed {
+        /// Stable code of the adapter that read it.
+        code: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// There is no room for it now.
+    #[error("no capacity at the moment, nothing of this event was kept: send it again later")]
+    NoCapacity,
+    /// The bus does not work and nothing else could take the event.
+    #[error("the bus is unavailable, nothing of this event was kept: send it again later")]
+    BusUnavailable,
+    /// This instance is stopping.
+    #[error("this instance is stopping, nothing of this event was kept: send it again")]
+    Draining,
+    /// Nobody knows yet whether it was kept.
+    #[error("it is not known whether this event was kept: send it again with the same eventId")]
+    OutcomeUnknown,
+}
+
+impl RefusalReason {
+    /// Stable code for clients.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Event(error) => error.code(),
+            Self::Malformed { code, .. } => code,
+            Self::NoCapacity => "no_capacity",
+            Self::BusUnavailable => "bus_unavailable",
+            Self::Draining => "draining",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+
+    /// Whether the same event may be accepted later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Event(_) | Self::Malformed { .. } => false,
+            Self::NoCapacity | Self::BusUnavailable | Self::Draining | Self::OutcomeUnknown => true,
+        }
+    }
+}
+
+impl From<&PublishError> for RefusalReason {
+    fn from(error: &PublishError) -> Self {
+        match error {
+            PublishError::Full => Self::NoCapacity,
+            PublishError::Unavailable(_) => Self::BusUnavailable,
+            PublishError::Closed => Self::Draining,
+        }
+    }
+}
+
+/// More events in one request than [`REQUEST_EVENTS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a request has at most {REQUEST_EVENTS_MAX} events")]
+pub struct TooManyEvents;
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Accepted events by what the answer can promise.
+    pub accepted: Accepted,
+    /// All other events, by index.
+    pub refusals: Vec<Refusal>,
+    /// The id of the last event that was valid: of a request with a single event, its id.
+    pub event_id: Option<Uuid>,
+}
+
+/// Accepted events by durability.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// On the bus.
+    pub acknowledged: usize,
+    /// Fsynced in the journal.
+    pub journaled: usize,
+    /// In memory, or in the hands of the operating system.
+    pub buffered: usize,
+}
+
+impl Accepted {
+    /// All accepted events.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.acknowledged + self.journaled + self.buffered
+    }
+
+    fn add(&mut self, durability: Durability, events: usize) {
+        match durability {
+            Durability::Acknowledged => self.acknowledged += events,
+            Durability::Journaled => self.journaled += events,
+            Durability::Buffered => self.buffered += events,
+        }
+    }
+
+    /// The durability of a request with a single event.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        if self.acknowledged > 0 {
+            Durability::Acknowledged
+        } else if self.journaled > 0 {
+            Durability::Journaled
+        } else {
+            Durability::Buffered
+        }
+    }
+}
+
+/// The answer that an outcome deserves as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// At least one event was accepted.
+    Accepted,
+    /// No event was acceptable, for its own fault; an empty request too.
+    Invalid,
+    /// Every event is over the record limit.
+    TooLarge,
+    /// Nothing was accepted, and at least one event only for want of capacity.
+    NoCapacity,
+    /// Nothing is known to be accepted, and for at least one event it may have been.
+    Unknown,
+}
+
+impl Outcome {
+    /// The contract's table of answers.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let reasons = || self.refusals.iter().map(|refusal| &refusal.reason);
+        if self.accepted.total() > 0 {
+            Verdict::Accepted
+        } else if reasons().any(|reason| *reason == RefusalReason::OutcomeUnknown) {
+            Verdict::Unknown
+        } else if reasons().any(RefusalReason::is_retryable) {
+            Verdict::NoCapacity
+        } else if !self.refusals.is_empty()
+            && reasons().all(|reason| matches!(reason, RefusalReason::Event(EventError::RecordTooLarge { .. })))
+        {
+            Verdict::TooLarge
+        } else {
+            Verdict::Invalid
+        }
+    }
+}
+
+/// How sending went since the start of the process.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SendTotals {
+    /// Events that the bus acknowledged.
+    pub sent: u64,
+    /// Events that the bus did not take.
+    pub failed: u64,
+    /// Mean time from publishing a batch to its acknowledgement, in milliseconds.
+    pub mean_duration_ms: f64,
+}
+
+/// Counts of deliveries, kept by the tasks that see them through.
+struct Accounts {
+    sent: AtomicU64,
+    failed: AtomicU64,
+    batches: AtomicU64,
+    duration_micros: AtomicU64,
+    telemetry: Arc<dyn Telemetry>,
+}
+
+impl Accounts {
+    fn settle(&self, events: usize, duration: Duration, result: Result<(), &PublishError>) {
+        let count = u64::try_from(events).unwrap_or(u64::MAX);
+        match result {
+            Ok(()) => {
+                self.sent.fetch_add(count, Ordering::Relaxed);
+                self.batches.fetch_add(1, Ordering::Relaxed);
+                let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+                self.duration_micros.fetch_add(micros, Ordering::Relaxed);
+                self.telemetry.sent(events, duration);
+            }
+            Err(error) => {
+                self.failed.fetch_add(count, Ordering::Relaxed);
+                self.telemetry.send_failed(events);
+                tracing::warn!(events, error = %Chain(error), "the bus did not take a batch");
+            }
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Ingest {
+    /// A use case that delivers by `policy` to the partitions that `partitioner` chooses.
+    #[must_use]
+    pub fn new(
+        publisher: Arc<dyn RecordPublisher>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+        telemetry: Arc<dyn Telemetry>,
+        policy: DeliveryPolicy,
+        partitioner: Partitioner,
+    ) -> Self {
+        let accounts = Accounts {
+            sent: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            duration_micros: AtomicU64::new(0),
+            telemetry,
+        };
+        Self { publisher, clock, ids, policy, partitioner, accounts: Arc::new(accounts) }
+    }
+
+    /// Begins to take in a request that was just received.
+    #[must_use]
+    pub fn intake(&self) -> Intake<'_> {
+        Intake {
+            ingest: self,
+            received_at: self.clock.now(),
+            lanes: Vec::new(),
+            refusals: Vec::new(),
+            events: 0,
+            last_id: None,
+        }
+    }
+
+    /// How sending went so far.
+    #[must_use]
+    pub fn totals(&self) -> SendTotals {
+        let accounts = &self.accounts;
+        let batches = accounts.batches.load(Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
+        let mean_duration_ms = match batches {
+            0 => 0.0,
+            _ => accounts.duration_micros.load(Ordering::Relaxed) as f64 / batches as f64 / 1_000.0,
+        };
+        SendTotals {
+            sent: accounts.sent.load(Ordering::Relaxed),
+            failed: accounts.failed.load(Ordering::Relaxed),
+            mean_duration_ms,
+        }
+    }
+
+    /// Publishes batches, and says what can be promised within [`PROMISE_TIMEOUT`].
+    async fn deliver(&self, lanes: Vec<Lane>, accepted: &mut Accepted, refusals: &mut Vec<Refusal>) {
+        let deadline = Instant::now() + PROMISE_TIMEOUT;
+        let mut promises = Vec::with_capacity(lanes.len());
+        for (slot, lane) in lanes.into_iter().enumerate().filter(|(_, lane)| !lane.records.is_empty()) {
+            let Lane { records, indexes, guarantees } = lane;
+            let batch = RecordBatch { partition: partition_of(slot), guarantee: strictest(guarantees), records };
+            match self.publisher.publish(batch) {
+                Ok(receipt) => promises.push((self.see_through(receipt, guarantees), indexes)),
+                Err(error) => {
+                    self.accounts.settle(indexes.len(), Duration::ZERO, Err(&error));
+                    refuse_all(refusals, &indexes, &RefusalReason::from(&error));
+                }
+            }
+        }
+        for (promise, indexes) in promises {
+            match timeout_at(deadline, promise).await {
+                Ok(Ok(Ok(durability))) => accepted.add(durability, indexes.len()),
+                Ok(Ok(Err(reason))) => refuse_all(refusals, &indexes, &reason),
+                // Too late, or the runtime is being shut down under the task.
+                Err(_) | Ok(Err(_)) => refuse_all(refusals, &indexes, &RefusalReason::OutcomeUnknown),
+            }
+        }
+    }
+
+    /// Starts the task that owns a batch until its end, and returns where its promise will arrive.
+    fn see_through(
+        &self,
+        receipt: Receipt,
+        guarantees: [usize; Guarantee::ALL.len()],
+    ) -> oneshot::Receiver<Result<Durability, RefusalReason>> {
+        let (answer, promise) = oneshot::channel();
+        let accounts = Arc::clone(&self.accounts);
+        let published = Instant::now();
+        tokio::spawn(async move {
+            let promised = receipt.promised.await;
+            if promised.is_ok() {
+                for (guarantee, events) in Guarantee::ALL.into_iter().zip(guarantees).filter(|(_, events)| *events > 0)
+                {
+                    accounts.telemetry.accepted(guarantee, events);
+                }
+            }
+            // The receiver is gone if the client hung up; the delivery goes on all the same.
+            let _ = answer.send(promised.map_err(|error| RefusalReason::from(&error)));
+            let result = receipt.settled.await;
+            accounts.settle(guarantees.iter().sum(), published.elapsed(), result.as_ref().copied());
+        });
+        promise
+    }
+}
+
+impl Intake<'_> {
+    /// Takes in the next event of the request.
+    ///
+    /// # Errors
+    /// There are more than [`REQUEST_EVENTS_MAX`].
+    pub fn add(&mut self, draft: EventDraft<'_>) -> Result<(), TooManyEvents> {
+        let index = self.next_index()?;
+        if let Err(error) = self.encode(index, draft) {
+            self.refusals.push(Refusal { index, reason: error.into() });
+        }
+        Ok(())
+    }
+
+    /// Counts the next event of the request as refused, because it could not be read.
+    ///
+    /// # Errors
+    /// There are more than [`REQUEST_EVENTS_MAX`].
+    pub fn refuse(&mut self, reason: RefusalReason) -> Result<(), TooManyEvents> {
+        let index = self.next_index()?;
+        self.refusals.push(Refusal { index, reason });
+        Ok(())
+    }
+
+    /// Delivers what was taken in. May be dropped: what was published is delivered all the same.
+    pub async fn deliver(self) -> Outcome {
+        let Self { ingest, received_at, lanes, mut refusals, last_id, .. } = self;
+        let mut accepted = Accepted::default();
+        ingest.deliver(lanes, &mut accepted, &mut refusals).await;
+        refusals.sort_by_key(|refusal| refusal.index);
+        for (code, events) in count_codes(&refusals) {
+            ingest.accounts.telemetry.refused(code, events);
+        }
+        Outcome { received_at, accepted, refusals, event_id: last_id }
+    }
+
+    fn next_index(&mut self) -> Result<usize, TooManyEvents> {
+        let index = self.events;
+        if index == REQUEST_EVENTS_MAX {
+            return Err(TooManyEvents);
+        }
+        self.events += 1;
+        Ok(index)
+    }
+
+    fn encode(&mut self, index: usize, draft: EventDraft<'_>) -> Result<(), EventError> {
+        let ingest = self.ingest;
+        let event = draft.validate(self.received_at, || ingest.ids.new_id(self.received_at))?;
+        let guarantee = ingest.policy.guarantee(event.level);
+        if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
+            return Err(EventError::EventIdRequired);
+        }
+        let partition = ingest.partitioner.partition(&event.source, event.level, ingest.publisher.partition_count());
+        let lane = self.lane(if event.level.is_priority() { 0 } else { 1 + partition as usize });
+        codec::encode(&event, &mut lane.records)
+            .map_err(|_| EventError::RecordTooLarge { limit_bytes: RECORD_BYTES_MAX })?;
+        lane.indexes.push(index);
+        for (count, of) in lane.guarantees.iter_mut().zip(Guarantee::ALL) {
+            *count += usize::from(of == guarantee);
+        }
+        self.last_id = Some(event.event_id);
+        Ok(())
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]
+    fn lane(&mut self, slot: usize) -> &mut Lane {
+        if self.lanes.len() <= slot {
+            self.lanes.resize_with(slot + 1, || Lane {
+                records: Records::default(),
+                indexes: Vec::new(),
+                guarantees: [0; Guarantee::ALL.len()],
+            });
+        }
+        &mut self.lanes[slot]
+    }
+}
+
+/// The partition of a slot in [`Intake::lanes`].
+fn partition_of(slot: usize) -> Partition {
+    slot.checked_sub(1)
+        .map_or(PRIORITY_PARTITION, |partition| Partition::try_from(partition).unwrap_or(PRIORITY_PARTITION))
+}
+
+fn strictest(guarantees: [usize; Guarantee::ALL.len()]) -> Guarantee {
+    let present = Guarantee::ALL.into_iter().zip(guarantees).filter(|(_, events)| *events > 0);
+    present.map(|(guarantee, _)| guarantee).max().unwrap_or(Guarantee::AtMostOnce)
+}
+
+fn refuse_all(refusals: &mut Vec<Refusal>, indexes: &[usize], reason: &RefusalReason) {
+    refusals.extend(indexes.iter().map(|index| Refusal { index: *index, reason: reason.clone() }));
+}
+
+fn count_codes(refusals: &[Refusal]) -> Vec<(&'static str, usize)> {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for refusal in refusals {
+        let code = refusal.reason.code();
+        match counts.iter_mut().find(|(of, _)| *of == code) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((code, 1)),
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Mutex;
+
+    use domain::level::Level;
+    use domain::partition::{PriorityLane, murmur2};
+    use domain::ports::{BoxFuture, MockIdSource, MockRecordPublisher, MockTelemetry};
+
+    use super::*;
+
+    struct FixedClock;
+
+    impl Clock for FixedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range")
+        }
+    }
+
+    const THREE: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
+
+    fn telemetry() -> MockTelemetry {
+        let mut telemetry = MockTelemetry::new();
+        telemetry.expect_accepted().return_const(());
+        telemetry.expect_refused().return_const(());
+        telemetry.expect_sent().return_const(());
+        telemetry.expect_send_failed().return_const(());
+        telemetry
+    }
+
+    fn ingest(publisher: MockRecordPublisher, policy: DeliveryPolicy) -> Ingest {
+        let mut ids = MockIdSource::new();
+        ids.expect_new_id().returning(|_| Uuid::from_u128(7));
+        let partitioner = Partitioner::new(PriorityLane::Shared, THREE).expect("valid");
+        Ingest::new(
+            Arc::new(publisher),
+            Arc::new(FixedClock),
+            Arc::new(ids),
+            Arc::new(telemetry()),
+            policy,
+            partitioner,
+        )
+    }
+
+    fn ready<T: Send + 'static>(value: T) -> BoxFuture<T> {
+        Box::pin(std::future::ready(value))
+    }
+
+    fn pending<T: Send + 'static>() -> BoxFuture<T> {
+        Box::pin(std::future::pending())
+    }
+
+    /// A bus that keeps every promise at once and remembers the batches.
+    fn publisher() -> (MockRecordPublisher, Arc<Mutex<Vec<RecordBatch>>>) {
+        let batches = Arc::new(Mutex::new(Vec::new()));
+        let mut publisher = MockRecordPublisher::new();
+        publisher.expect_partition_count().return_const(THREE);
+        let published = Arc::clone(&batches);
+        publisher.expect_publish().returning(move |batch| {
+            let durability =
+                if batch.guarantee == Guarantee::AtMostOnce { Durability::Buffered } else { Durability::Acknowledged };
+            published.lock().expect("lock").push(batch);
+            Ok(Receipt { promised: ready(Ok(durability)), settled: ready(Ok(())) })
+        });
+        (publisher, batches)
+    }
+
+    fn answering(answer: impl Fn() -> Result<Receipt, PublishError> + Send + 'static) -> MockRecordPublisher {
+        let mut publisher = MockRecordPublisher::new();
+        publisher.expect_partition_count().return_const(THREE);
+        publisher.expect_publish().returning(move |_| answer());
+        publisher
+    }
+
+    fn draft(source: &str, level: Level, message: &str) -> EventDraft<'static> {
+        EventDraft {
+            source: Some(source.to_owned().into()),
+            level: Some(level.name().into()),
+            message: Some(message.to_owned().into()),
+            ..EventDraft::default()
+        }
+    }
+
+    async fn deliver(ingest: &Ingest, drafts: impl IntoIterator<Item = EventDraft<'static>>) -> Outcome {
+        let mut intake = ingest.intake();
+        for draft in drafts {
+            intake.add(draft).expect("few events");
+        }
+        intake.deliver().await
+    }
+
+    #[tokio::test]
+    async fn each_lane_of_a_partition_gets_one_batch_in_request_order_and_the_answer_counts_by_durability() {
+        let (publisher, batches) = publisher();
+        let ingest = ingest(publisher, DeliveryPolicy::default());
+        let source_of = |partition| {
+            let belongs = |source: &String| (murmur2(source.as_bytes()) & 0x7fff_ffff) % 3 == partition;
+            (0..).map(|n| format!("source-{n}")).find(belongs).expect("one of many")
+        };
+        // Both lanes of partition 0, and partition 2.
+        let (zero, two) = (source_of(0), source_of(2));
+        let outcome = deliver(
+            &ingest,
+            [
+                draft(&two, Level::Info, "1"),
+                draft(&two, Level::Error, "2"),
+                draft(&zero, Level::Warn, "3"),
+                EventDraft { level: Some("LOUD".into()), ..draft("x", Level::Info, "4") },
+                draft(&two, Level::Debug, "5"),
+                draft(&zero, Level::Fatal, "6"),
+            ],
+        )
+        .await;
+        assert_eq!(outcome.accepted, Accepted { acknowledged: 2, journaled: 0, buffered: 3 });
+        assert_eq!(outcome.refusals, [Refusal { index: 3, reason: EventError::LevelUnknown.into() }]);
+        assert_eq!(outcome.verdict(), Verdict::Accepted);
+
+        let batches = batches.lock().expect("lock");
+        let seen: Vec<(Partition, Guarantee, Vec<String>)> = batches
+            .iter()
+            .map(|batch| {
+                let messages = batch.records.iter().map(|r| codec::decode(r).expect("an event").message.into_owned());
+                (batch.partition, batch.guarantee, messages.collect())
+            })
+            .collect();
+        let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        let expected = [
+            (0, Guarantee::AtLeastOnce, lines(&["2", "6"])),
+            (0, Guarantee::AtMostOnce, lines(&["3"])),
+            (2, Guarantee::AtMostOnce, lines(&["1", "5"])),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn a_batch_waits_for_the_strictest_guarantee_in_it() {
+        let (publisher, batches) = publisher();
+        let ingest = ingest(publisher, DeliveryPolicy::default().with(Level::Warn, Guarantee::AtLeastOnce));
+        let outcome = deliver(&ingest, [draft("abc", Level::Info, "1"), draft("abc", Level::Warn, "2")]).await;
+        assert_eq!(outcome.accepted, Accepted { acknowledged: 2, journaled: 0, buffered: 0 });
+        assert_eq!(batches.lock().expect("lock").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn exactly_once_asks_for_an_id_from_the_client() {
+        let (publisher, _) = publisher();
+        let ingest = ingest(publisher, DeliveryPolicy::default().with(Level::Info, Guarantee::ExactlyOnce));
+        let with_id =
+            EventDraft { event_id: Some(Uuid::from_u128(1).to_string().into()), ..draft("s", Level::Info, "1") };
+        let outcome = deliver(&ingest, [with_id, draft("s", Level::Info, "2")]).await;
+        assert_eq!(outcome.accepted.total(), 1);
+        assert_eq!(outcome.refusals, [Refusal { index: 1, reason: EventError::EventIdRequired.into() }]);
+    }
+
+    #[tokio::test]
+    async fn what_the_bus_does_not_take_is_refused_as_retryable_and_counted_as_failed() {
+        for (answer, code) in [
+            (PublishError::Full, "no_capacity"),
+            (PublishError::Unavailable("no disk".into()), "bus_unavailable"),
+            (PublishError::Closed, "draining"),
+        ] {
+            let answer = Mutex::new(Some(answer));
+            let ingest = ingest(
+                answering(move || Err(answer.lock().expect("lock").take().expect("asked once"))),
+                DeliveryPolicy::default(),
+            );
+            let outcome = deliver(&ingest, [draft("s", Level::Error, "1"), draft("s", Level::Fatal, "2")]).await;
+            assert_eq!(outcome.verdict(), Verdict::NoCapacity);
+            assert!(outcome.refusals.iter().all(|r| r.reason.code() == code && r.reason.is_retryable()), "{code}");
+            assert_eq!(ingest.totals().failed, 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_promise_that_does_not_come_within_thirty_seconds_leaves_the_outcome_unknown() {
+        let ingest =
+            ingest(answering(|| Ok(Receipt { promised: pending(), settled: pending() })), DeliveryPolicy::default());
+        let began = Instant::now();
+        let outcome = deliver(&ingest, [draft("s", Level::Error, "1")]).await;
+        assert_eq!(outcome.verdict(), Verdict::Unknown);
+        assert_eq!(began.elapsed(), PROMISE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_hangs_up_cancels_neither_the_delivery_nor_its_count() {
+        let (promise, promised) = oneshot::channel::<()>();
+        let promised = Mutex::new(Some(promised));
+        let publisher = answering(move || {
+            let promised = promised.lock().expect("lock").take().expect("one batch");
+            let promised =
+                async { promised.await.map(|()| Durability::Acknowledged).map_err(|_| PublishError::Closed) };
+            Ok(Receipt { promised: Box::pin(promised), settled: ready(Ok(())) })
+        });
+        let ingest = ingest(publisher, DeliveryPolicy::default());
+        let hung_up =
+            tokio::time::timeout(Duration::from_secs(1), deliver(&ingest, [draft("s", Level::Error, "1")])).await;
+        assert!(hung_up.is_err());
+        assert_eq!(ingest.totals().sent, 0);
+        promise.send(()).expect("the delivery task still listens");
+        tokio::time::timeout(Duration::from_secs(1), async {
+            while ingest.totals().sent == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("counted");
+    }
+
+    #[tokio::test]
+    async fn the_verdict_follows_the_table_of_the_contract() {
+        let refused = |reasons: Vec<RefusalReason>| Outcome {
+            received_at: Timestamp::MIN,
+            accepted: Accepted::default(),
+            refusals: reasons.into_iter().enumerate().map(|(index, reason)| Refusal { index, reason }).collect(),
+            event_id: None,
+        };
+        let too_large = || RefusalReason::Event(EventError::RecordTooLarge { limit_bytes: 1 });
+        let invalid = || RefusalReason::Event(EventError::SourceRequired);
+        let malformed = || RefusalReason::Malformed { code: "event_not_object", detail: String::new() };
+        for (reasons, verdict) in [
+            (vec![], Verdict::Invalid),
+            (vec![invalid(), malformed()], Verdict::Invalid),
+            (vec![too_large(), too_large()], Verdict::TooLarge),
+            (vec![too_large(), invalid()], Verdict::Invalid),
+            (vec![invalid(), RefusalReason::NoCapacity], Verdict::NoCapacity),
+            (vec![RefusalReason::BusUnavailable], Verdict::NoCapacity),
+            (vec![RefusalReason::Draining], Verdict::NoCapacity),
+            (vec![RefusalReason::NoCapacity, RefusalReason::OutcomeUnknown], Verdict::Unknown),
+        ] {
+            assert_eq!(refused(reasons.clone()).verdict(), verdict, "{reasons:?}");
+        }
+        let one = Outcome { accepted: Accepted { buffered: 1, ..Accepted::default() }, ..refused(vec![invalid()]) };
+        assert_eq!(one.verdict(), Verdict::Accepted);
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_events_are_the_most() {
+        let (publisher, _) = publisher();
+        let ingest = ingest(publisher, DeliveryPolicy::default());
+        let mut intake = ingest.intake();
+        for _ in 0..REQUEST_EVENTS_MAX - 1 {
+            intake.add(draft("s", Level::Info, "m")).expect("within the limit");
+        }
+        intake.refuse(RefusalReason::Malformed { code: "x", detail: String::new() }).expect("within the limit");
+        assert_eq!(intake.add(draft("s", Level::Info, "m")), Err(TooManyEvents));
+        assert_eq!(intake.deliver().await.accepted.total(), REQUEST_EVENTS_MAX - 1);
+    }
+}

@@ -1,0 +1,506 @@
+//! From the bus into the store, exactly once.
+//!
+//! One task an assigned partition: it reads a chunk, decodes it, and appends events, dead letters and the new
+//! position in one transaction that is fenced by the old position. Positions live in the store alone; the bus
+//! is told afterwards. Only what can never be stored is a dead letter; everything else waits, however long it
+//! takes, and the lag grows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::backoff::Backoff;
+use domain::event::LogEvent;
+use domain::partition::Partition;
+use domain::ports::{
+    Append, Appended, AssignmentChange, Clock, DeadLetter, Feed, LogStore, RecordSource, SourceError, StoreError,
+    Telemetry,
+};
+use domain::record::Chunk;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_retry::RetryIf;
+
+use crate::codec;
+use crate::ingest::Chain;
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Moves records of one consumer group from a source into a store.
+#[derive(Clone)]
+pub struct Persist {
+    source: Arc<dyn RecordSource>,
+    store: Arc<dyn LogStore>,
+    clock: Arc<dyn Clock>,
+    telemetry: Arc<dyn Telemetry>,
+    group: String,
+    topic: String,
+}
+
+/// Why a chunk was not stored.
+#[derive(Debug)]
+enum Halt {
+    /// The position in the store is another one: go on there.
+    Moved(Option<u64>),
+    /// The process is stopping.
+    Stopped,
+}
+
+impl Persist {
+    /// A use case for `group` reading `topic`.
+    #[must_use]
+    pub fn new(
+        source: Arc<dyn RecordSource>,
+        store: Arc<dyn LogStore>,
+        clock: Arc<dyn Clock>,
+        telemetry: Arc<dyn Telemetry>,
+        group: String,
+        topic: String,
+    ) -> Self {
+        Self { source, store, clock, telemetry, group, topic }
+    }
+
+    /// Stores what comes until `stop` says so or the source is closed. A chunk in work is finished first if
+    /// the store allows; otherwise it is given up and read again by whoever comes next.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let mut readers: HashMap<Partition, Reader> = HashMap::new();
+        let mut ended = stop.clone();
+        loop {
+            let change = tokio::select! {
+                _ = ended.wait_for(|stop| *stop) => break,
+                change = self.source.assignment() => change,
+            };
+            match change {
+                Ok(AssignmentChange::Assigned(partitions, start)) => {
+                    let Some(positions) = self.positions(&partitions, &stop).await else { break };
+                    start(positions.clone());
+                    for (partition, position) in partitions.into_iter().zip(positions) {
+                        readers.insert(partition, self.read(partition, position));
+                    }
+                }
+                Ok(AssignmentChange::Revoked(partitions, drained)) => {
+                    stop_all(partitions.iter().filter_map(|partition| readers.remove(partition)).collect()).await;
+                    drained();
+                }
+                Err(error) => {
+                    if !matches!(error, SourceError::Closed) {
+                        tracing::error!(error = %Chain(&error), "the source gives no more partitions");
+                    }
+                    break;
+                }
+            }
+        }
+        stop_all(readers.into_values().collect()).await;
+    }
+
+    /// The position of each partition; `None` if the process stops first.
+    async fn positions(&self, partitions: &[Partition], stop: &watch::Receiver<bool>) -> Option<Vec<Option<u64>>> {
+        let mut positions = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let feed = self.feed(*partition);
+            match self.patiently(stop, || self.store.position(&feed)).await {
+                Ok(position) => positions.push(position),
+                Err(_) => return None,
+            }
+        }
+        Some(positions)
+    }
+
+    fn feed(&self, partition: Partition) -> Feed {
+        Feed { group: self.group.clone(), topic: self.topic.clone(), partition }
+    }
+
+    fn read(&self, partition: Partition, position: Option<u64>) -> Reader {
+        let (stop, stopped) = watch::channel(false);
+        let persist = self.clone();
+        let task = tokio::spawn(async move { persist.read_partition(partition, position, stopped).await });
+        Reader { stop, task }
+    }
+
+    async fn read_partition(&self, partition: Partition, position: Option<u64>, stop: watch::Receiver<bool>) {
+        let feed = self.feed(partition);
+        let mut expected = position;
+        let mut ended = stop.clone();
+        loop {
+            let chunk = tokio::select! {
+                _ = ended.wait_for(|stop| *stop) => return,
+                chunk = self.source.chunk(partition) => chunk,
+            };
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(SourceError::Closed) => return,
+                Err(error @ SourceError::OutOfRange { .. }) => {
+                    tracing::error!(partition, error = %error, "reading of the partition stops");
+                    return;
+                }
+                Err(error @ SourceError::Unavailable(_)) => {
+                    tracing::warn!(partition, error = %Chain(&error), "could not read, trying again");
+                    tokio::time::sleep(FIRST_WAIT).await;
+                    continue;
+                }
+            };
+            self.telemetry.fetched(chunk.records.len());
+            match self.store_chunk(&feed, expected, &chunk, &stop).await {
+                Ok(()) => {
+                    expected = Some(chunk.next);
+                    self.source.stored(partition, chunk.next);
+                    self.telemetry.lag(partition, self.source.lag_records(partition));
+                }
+                Err(Halt::Moved(actual)) => {
+                    tracing::warn!(
+                        partition,
+                        ?expected,
+                        ?actual,
+                        "another consumer stored this partition, following it"
+                    );
+                    expected = actual;
+                    self.source.seek(partition, actual.unwrap_or(0));
+                }
+                Err(Halt::Stopped) => return,
+            }
+        }
+    }
+
+    /// Stores a whole chunk. If the store refuses the content of an append, its halves are tried on their own,
+    /// down to the single event that is to blame: that one is a dead letter.
+    async fn store_chunk(
+        &self,
+        feed: &Feed,
+        mut expected: Option<u64>,
+        chunk: &Chunk,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), Halt> {
+        let (events, dead_letters) = self.decode(chunk);
+        // Ranges of events still to append, the next one last, each with the position behind it.
+        let mut ranges = vec![(0..events.len(), chunk.next)];
+        while let Some((range, next)) = ranges.pop() {
+            let from = expected.unwrap_or(0);
+            let part = events.get(range.clone()).unwrap_or_default();
+            let mut letters: Vec<DeadLetter<'_>> =
+                dead_letters.iter().filter(|letter| (from..next).contains(&letter.offset)).cloned().collect();
+            match self.append(feed, expected, next, part, &letters, stop).await? {
+                None => expected = Some(next),
+                Some(_) if part.len() > 1 => {
+                    let middle = range.start + part.len() / 2;
+                    let split = events.get(middle).map_or(next, |(offset, _)| *offset);
+                    ranges.push((middle..range.end, next));
+                    ranges.push((range.start..middle, split));
+                }
+                Some(cause) => {
+                    let refused = part.first().map(|(offset, _)| *offset);
+                    let record = chunk.iter().find(|(offset, _)| Some(*offset) == refused);
+                    letters.extend(record.map(|(offset, record)| self.dead_letter(offset, record, cause)));
+                    letters.sort_by_key(|letter| letter.offset);
+                    if let Some(cause) = self.append(feed, expected, next, &[], &letters, stop).await? {
+                        tracing::error!(partition = feed.partition, cause, "the store refuses a dead letter");
+                        return Err(Halt::Stopped);
+                    }
+                    expected = Some(next);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends once; `Some` with the cause if the store refuses the content.
+    async fn append(
+        &self,
+        feed: &Feed,
+        expected: Option<u64>,
+        next: u64,
+        events: &[(u64, LogEvent<'_>)],
+        dead_letters: &[DeadLetter<'_>],
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Option<String>, Halt> {
+        let append = Append { feed, expected, next, events, dead_letters };
+        let appended = match self.patiently(stop, || self.store.append(&append)).await {
+            Ok(appended) => appended,
+            // The answer to an earlier try was lost, but it had come to pass.
+            Err(Some(StoreError::Conflict { actual: Some(actual) })) if actual == next => {
+                Appended { stored: events.len(), deduplicated: 0, dead_lettered: dead_letters.len() }
+            }
+            Err(Some(StoreError::Conflict { actual })) => return Err(Halt::Moved(actual)),
+            Err(Some(StoreError::Rejected(cause))) => return Ok(Some(cause.to_string())),
+            Err(Some(StoreError::Unavailable(_) | StoreError::TooBroad) | None) => return Err(Halt::Stopped),
+        };
+        self.telemetry.appended(appended);
+        Ok(None)
+    }
+
+    /// Asks the store until it answers. `Err(None)` if the process stops first: a try in work is given a last
+    /// few seconds.
+    async fn patiently<'a, T, F>(
+        &'a self,
+        stop: &watch::Receiver<bool>,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Option<StoreError>>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'a,
+    {
+        let stopping = stop.clone();
+        let transient = |error: &StoreError| {
+            let transient = matches!(error, StoreError::Unavailable(_) | StoreError::TooBroad);
+            if transient {
+                tracing::warn!(error = %Chain(error), "the store does not take it, trying again");
+            }
+            transient && !*stopping.borrow()
+        };
+        let mut ended = stop.clone();
+        tokio::select! {
+            answer = RetryIf::start(Backoff::new(FIRST_WAIT, LONGEST_WAIT), ask, transient) => answer.map_err(Some),
+            () = async {
+                let _ = ended.wait_for(|stop| *stop).await;
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            } => Err(None),
+        }
+    }
+
+    fn decode<'a>(&self, chunk: &'a Chunk) -> (Vec<(u64, LogEvent<'a>)>, Vec<DeadLetter<'a>>) {
+        let mut events = Vec::with_capacity(chunk.records.len());
+        let mut dead_letters = Vec::new();
+        for (offset, record) in chunk.iter() {
+            match codec::decode(record) {
+                Ok(event) => events.push((offset, event)),
+                Err(error) => dead_letters.push(self.dead_letter(offset, record, error.to_string())),
+            }
+        }
+        (events, dead_letters)
+    }
+
+    fn dead_letter<'a>(&self, offset: u64, record: domain::record::Record<'a>, reason: String) -> DeadLetter<'a> {
+        tracing::warn!(offset, reason, "a record can never be stored as an event");
+        DeadLetter { offset, key: record.key, value: record.value, reason, at: self.clock.now() }
+    }
+}
+
+/// The task that reads one partition.
+struct Reader {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+async fn stop_all(readers: Vec<Reader>) {
+    for reader in &readers {
+        let _ = reader.stop.send(true);
+    }
+    for reader in readers {
+        if let Err(error) = reader.task.await {
+            tracing::error!(%error, "a partition's reader did not end by itself");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use domain::ports::{MockLogStore, MockRecordSource, MockTelemetry};
+    use domain::timestamp::Timestamp;
+    use mockall::predicate::eq;
+
+    use super::*;
+
+    const POISON: &str = "poison";
+
+    fn feed() -> Feed {
+        Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 2 }
+    }
+
+    /// A chunk that begins at `first`, with one record a message; an empty message stands for no event at all.
+    fn chunk(first: u64, messages: &[&str]) -> Chunk {
+        let mut chunk = Chunk::default();
+        for (offset, message) in (first..).zip(messages) {
+            let json = format!(
+                r#"{{"eventId":"{}","timestamp":"2024-01-15T10:30:00Z","receivedAt":"2024-01-15T10:30:00Z","source":"s","level":"INFO","message":"{message}"}}"#,
+                domain::Uuid::from_u128(offset.into()),
+            );
+            chunk.offsets.push(offset);
+            chunk.records.push(b"s", Timestamp::MIN, false, |value| value.extend(json.bytes())).expect("small");
+        }
+        chunk.next = first + messages.len() as u64;
+        chunk
+    }
+
+    fn telemetry() -> MockTelemetry {
+        let mut telemetry = MockTelemetry::new();
+        telemetry.expect_fetched().return_const(());
+        telemetry.expect_appended().return_const(());
+        telemetry.expect_lag().return_const(());
+        telemetry
+    }
+
+    struct FixedClock;
+
+    impl Clock for FixedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::MIN
+        }
+    }
+
+    /// What a store was made to do: offsets of events, offsets of dead letters, new position.
+    type Log = Arc<Mutex<Vec<(Vec<u64>, Vec<u64>, u64)>>>;
+
+    /// A store that keeps positions as it promises and refuses any append that has a poisonous message.
+    fn store(position: Option<u64>) -> (MockLogStore, Log) {
+        let log = Log::default();
+        let position = Arc::new(Mutex::new(position));
+        let mut store = MockLogStore::new();
+        let current = Arc::clone(&position);
+        store.expect_position().returning(move |_| Ok(*current.lock().expect("lock")));
+        let appends = Arc::clone(&log);
+        store.expect_append().returning(move |append| {
+            let mut position = position.lock().expect("lock");
+            if *position != append.expected {
+                return Err(StoreError::Conflict { actual: *position });
+            }
+            if append.events.iter().any(|(_, event)| event.message == POISON) {
+                return Err(StoreError::Rejected("refused".into()));
+            }
+            *position = Some(append.next);
+            appends.lock().expect("lock").push((
+                append.events.iter().map(|(offset, _)| *offset).collect(),
+                append.dead_letters.iter().map(|letter| letter.offset).collect(),
+                append.next,
+            ));
+            Ok(Appended { stored: append.events.len(), deduplicated: 0, dead_lettered: append.dead_letters.len() })
+        });
+        (store, log)
+    }
+
+    fn persist(source: MockRecordSource, store: MockLogStore) -> Persist {
+        let feed = feed();
+        Persist::new(
+            Arc::new(source),
+            Arc::new(store),
+            Arc::new(FixedClock),
+            Arc::new(telemetry()),
+            feed.group,
+            feed.topic,
+        )
+    }
+
+    async fn store_chunk(store: MockLogStore, expected: Option<u64>, chunk: &Chunk) -> Result<(), Halt> {
+        let (_stop, stopped) = watch::channel(false);
+        persist(MockRecordSource::new(), store).store_chunk(&feed(), expected, chunk, &stopped).await
+    }
+
+    #[tokio::test]
+    async fn what_is_no_event_is_a_dead_letter_beside_its_stored_neighbours() {
+        let (store, log) = store(Some(10));
+        store_chunk(store, Some(10), &chunk(10, &["a", "", "b"])).await.expect("stored");
+        assert_eq!(*log.lock().expect("lock"), [(vec![10, 12], vec![11], 13)]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_the_store_refuses_is_found_by_halving_and_each_record_is_taken_once_and_in_order() {
+        for poisoned in 0..9 {
+            let mut messages = ["ok"; 9];
+            messages[poisoned] = POISON;
+            messages[(poisoned + 4) % 9] = "";
+            let (store, log) = store(None);
+            store_chunk(store, None, &chunk(100, &messages)).await.expect("stored");
+
+            let log = log.lock().expect("lock");
+            let taken: Vec<u64> = log
+                .iter()
+                .flat_map(|(events, letters, next)| {
+                    let mut offsets: Vec<u64> = events.iter().chain(letters).copied().collect();
+                    offsets.sort_unstable();
+                    assert!(offsets.iter().all(|offset| offset < next));
+                    offsets
+                })
+                .collect();
+            assert_eq!(taken, (100..109).collect::<Vec<u64>>());
+            let mut letters: Vec<u64> = log.iter().flat_map(|(_, letters, _)| letters.clone()).collect();
+            letters.sort_unstable();
+            let mut expected = [100 + poisoned as u64, 100 + (poisoned as u64 + 4) % 9];
+            expected.sort_unstable();
+            assert_eq!(letters, expected);
+            assert_eq!(log.last().map(|(_, _, next)| *next), Some(109));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_away_is_asked_until_it_is_back_and_a_lost_answer_does_not_store_twice() {
+        let mut store = MockLogStore::new();
+        let mut tries = 0;
+        store.expect_append().times(4).returning(move |append| {
+            tries += 1;
+            match tries {
+                1..=3 => Err(StoreError::Unavailable("gone".into())),
+                // The third try was stored, only its answer was lost.
+                _ => Err(StoreError::Conflict { actual: Some(append.next) }),
+            }
+        });
+        store_chunk(store, Some(1), &chunk(1, &["a"])).await.expect("stored");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_the_wait_for_a_store_that_is_away() {
+        let mut store = MockLogStore::new();
+        store.expect_append().returning(|_| Err(StoreError::Unavailable("gone".into())));
+        let (stop, stopped) = watch::channel(false);
+        let persist = persist(MockRecordSource::new(), store);
+        let (feed, chunk) = (feed(), chunk(0, &["a"]));
+        let storing = persist.store_chunk(&feed, None, &chunk, &stopped);
+        let stopping = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            stop.send(true).expect("the receiver lives");
+        };
+        let (stored, ()) = tokio::join!(storing, stopping);
+        assert!(matches!(stored, Err(Halt::Stopped)));
+    }
+
+    #[tokio::test]
+    async fn a_reader_follows_the_position_of_the_store_and_tells_the_bus_what_is_stored() {
+        let (store, log) = store(Some(3));
+        let mut source = MockRecordSource::new();
+        let mut assignments = 0;
+        source.expect_assignment().returning(move || {
+            assignments += 1;
+            match assignments {
+                1 => Ok(AssignmentChange::Assigned(vec![2], Box::new(|at| assert_eq!(at, [Some(5)])))),
+                _ => Err(SourceError::Closed),
+            }
+        });
+        let mut chunks = 0;
+        source.expect_chunk().with(eq(2)).returning(move |_| {
+            chunks += 1;
+            match chunks {
+                1 => Ok(chunk(3, &["a", "b"])),
+                _ => Err(SourceError::Closed),
+            }
+        });
+        source.expect_stored().with(eq(2), eq(5)).times(1).return_const(());
+        source.expect_lag_records().return_const(0_u64);
+        let (_stop, stopped) = watch::channel(false);
+        let persist = persist(source, store);
+        // Reads until its source is closed.
+        persist.read_partition(2, Some(3), stopped.clone()).await;
+        assert_eq!(*log.lock().expect("lock"), [(vec![3, 4], vec![], 5)]);
+        // Begins where the store says.
+        persist.run(stopped).await;
+    }
+
+    #[tokio::test]
+    async fn when_another_consumer_has_moved_the_position_the_reader_goes_there() {
+        let (store, log) = store(Some(7));
+        let mut source = MockRecordSource::new();
+        let mut chunks = 0;
+        source.expect_chunk().returning(move |_| {
+            chunks += 1;
+            match chunks {
+                1 => Ok(chunk(3, &["a"])),
+                2 => Ok(chunk(7, &["b"])),
+                _ => Err(SourceError::Closed),
+            }
+        });
+        source.expect_seek().with(eq(2), eq(7)).times(1).return_const(());
+        source.expect_stored().with(eq(2), eq(8)).times(1).return_const(());
+        source.expect_lag_records().return_const(0_u64);
+        let (_stop, stopped) = watch::channel(false);
+        persist(source, store).read_partition(2, Some(3), stopped).await;
+        assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);
+    }
+}

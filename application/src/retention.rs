@@ -1,0 +1,91 @@
+//! Removing events that are older than they need to be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ports::{Clock, LogStore};
+use tokio::sync::watch;
+
+use crate::ingest::Chain;
+
+/// How often to look for events to remove.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Removes events from the store `age` after their receipt.
+pub struct Retention {
+    store: Arc<dyn LogStore>,
+    clock: Arc<dyn Clock>,
+    age: Duration,
+}
+
+impl Retention {
+    /// A use case that keeps events for `age`.
+    #[must_use]
+    pub fn new(store: Arc<dyn LogStore>, clock: Arc<dyn Clock>, age: Duration) -> Self {
+        Self { store, clock, age }
+    }
+
+    /// Looks once a minute, until `stop` says so. A store that fails is asked again a minute later.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.remove_old().await;
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn remove_old(&self) {
+        let oldest = self.clock.now().saturating_sub(self.age);
+        loop {
+            match self.store.expire(oldest).await {
+                Ok(0) => return,
+                Ok(events) => tracing::info!(events, before = %oldest, "removed old events"),
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "could not remove old events, trying again in a minute");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ports::{MockLogStore, StoreError};
+    use domain::timestamp::Timestamp;
+    use mockall::Sequence;
+    use mockall::predicate::eq;
+
+    use super::*;
+
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_unix_micros(self.0).expect("in range")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_older_than_the_age_go_until_none_is_left_and_a_failure_is_tried_again_a_minute_later() {
+        let mut store = MockLogStore::new();
+        let mut order = Sequence::new();
+        let oldest = Timestamp::from_unix_micros(3_000_000).expect("in range");
+        for answer in [Err(()), Ok(500), Ok(20), Ok(0)] {
+            store
+                .expect_expire()
+                .with(eq(oldest))
+                .times(1)
+                .in_sequence(&mut order)
+                .returning(move |_| answer.map_err(|()| StoreError::Unavailable("busy".into())));
+        }
+        let (stop, stopped) = watch::channel(false);
+        let retention = Retention::new(Arc::new(store), Arc::new(At(10_000_000)), Duration::from_secs(7));
+        let running = tokio::spawn(retention.run(stopped));
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        stop.send(true).expect("still running");
+        running.await.expect("ended by itself");
+    }
+}
