@@ -1,0 +1,561 @@
+//! An append-only log on disk.
+//!
+//! Constraints and invariants:
+//! * Entries are numbered by a sequence that only ascends; numbers may be skipped, never used twice.
+//! * A frame is `length u32 | CRC-32C u32 | sequence u64 | time i64 | payload`, little-endian; the checksum
+//!   covers everything but itself. A frame never spans two files.
+//! * A segment is a file named by a sequence no larger than its first; only the last one grows. A segment is
+//!   synced before the next is begun.
+//! * An entry is visible to readers only once a sync after its write has succeeded.
+//! * After a failed sync the segment is never written or synced again: what was not synced goes into a new
+//!   segment. Frames that remain in the old one from the new one's first sequence on are void.
+//! * Recovery looks at the last segment: what follows its last whole frame is torn and cut off. A broken frame
+//!   with whole frames behind it is damage, not a torn tail: it is skipped and reported, and costs nobody else.
+//! * Removal is by whole segments, oldest first.
+//!
+//! One [`SegmentedLog`] writes; any number of [`LogReader`]s read what is visible.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::timestamp::Timestamp;
+
+use crate::storage::{Storage, StorageFile};
+
+/// Bytes of a frame before its payload.
+pub const FRAME_HEADER_BYTES: usize = 24;
+/// Most bytes of a payload: a record and its envelope. Anything longer on disk is damage.
+pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
+/// What [`SegmentedLog::probe`] writes.
+const PROBE_BYTES: usize = 64 * 1024;
+/// How much a reader reads at once.
+const READ_BYTES: usize = 512 * 1024;
+
+/// Why the log could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The storage failed; nothing changed.
+    #[error("the log cannot be written or read")]
+    Io(#[from] io::Error),
+    /// The payload has more than [`PAYLOAD_BYTES_MAX`] bytes.
+    #[error("an entry has at most {PAYLOAD_BYTES_MAX} bytes")]
+    TooLarge,
+    /// The entry was removed, or never was.
+    #[error("sequence {position} is before the first, {first}")]
+    OutOfRange {
+        /// What was asked for.
+        position: u64,
+        /// What there is.
+        first: u64,
+    },
+}
+
+/// An entry of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its number.
+    pub sequence: u64,
+    /// The time that its writer gave it.
+    pub time: Timestamp,
+    /// Its content.
+    pub payload: &'a [u8],
+}
+
+/// The writing end.
+pub struct SegmentedLog {
+    storage: Arc<dyn Storage>,
+    segment_bytes_max: u64,
+    segments: Vec<Segment>,
+    next: u64,
+    /// Whole frames that were written to the last segment, behind its visible ones, and not yet synced.
+    unsynced: Vec<u8>,
+    /// Sequence of the first frame in `unsynced`.
+    unsynced_from: u64,
+    /// The last segment is full or poisoned: write to a new one.
+    seal: bool,
+    view: Arc<Mutex<View>>,
+}
+
+/// What readers may see.
+#[derive(Default)]
+struct View {
+    segments: Vec<Segment>,
+    /// Behind the last visible entry.
+    next: u64,
+}
+
+#[derive(Clone)]
+struct Segment {
+    /// No entry of this segment has a smaller sequence.
+    base: u64,
+    /// Time of its first entry, if it has one.
+    first_time: Option<Timestamp>,
+    file: Arc<dyn StorageFile>,
+    /// Bytes that are synced.
+    len: u64,
+}
+
+/// What recovery found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Bytes cut off behind the last whole frame.
+    pub torn_bytes: u64,
+    /// Bytes skipped between whole frames of the last segment: damage.
+    pub damaged_bytes: u64,
+}
+
+impl SegmentedLog {
+    /// Opens the log in `storage`, or begins one. The next entry gets a sequence of at least `next_at_least`.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        segment_bytes_max: u64,
+        next_at_least: u64,
+    ) -> Result<(Self, Recovered), LogError> {
+        let mut bases: Vec<u64> = storage.list()?.iter().filter_map(|name| base_of(name)).collect();
+        bases.sort_unstable();
+        let mut segments = Vec::with_capacity(bases.len());
+        for base in bases {
+            let file = storage.open(&name_of(base))?;
+            let len = file.len()?;
+            let mut header = [0; FRAME_HEADER_BYTES];
+            let read = file.read_at(&mut header, 0)?;
+            let first_time = header.get(..read).and_then(Header::parse).map(|header| header.time);
+            segments.push(Segment { base, first_time, file, len });
+        }
+
+        let mut recovered = Recovered::default();
+        let mut next = 0;
+        if let Some(last) = segments.last_mut() {
+            next = last.base;
+            let mut whole = 0;
+            let mut scan = Scan::new(Arc::clone(&last.file), last.len, last.base);
+            while let Some(frame) = scan.next_frame()? {
+                recovered.damaged_bytes += frame.from - whole;
+                whole = frame.to;
+                next = frame.header.sequence + 1;
+            }
+            recovered.torn_bytes = last.len - whole;
+            if recovered.torn_bytes > 0 {
+                last.file.truncate(whole)?;
+                last.len = whole;
+            }
+            // What was read may still be in the operating system's hands only.
+            last.file.sync()?;
+        }
+        let next = next.max(next_at_least);
+        let view = View { segments: segments.clone(), next };
+        let mut log = Self {
+            storage,
+            segment_bytes_max,
+            segments,
+            next,
+            unsynced: Vec::new(),
+            unsynced_from: next,
+            seal: false,
+            view: Arc::new(Mutex::new(view)),
+        };
+        log.seal_if_full();
+        Ok((log, recovered))
+    }
+
+    /// The sequence of the next entry.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.len).sum::<u64>() + self.unsynced.len() as u64
+    }
+
+    /// A reading end.
+    #[must_use]
+    pub fn reader(&self) -> LogReader {
+        LogReader { view: Arc::clone(&self.view), place: None }
+    }
+
+    /// Hands entries to the operating system, all or none, and returns the sequence of the first. Each comes
+    /// with its time and with what appends its payload to a buffer. They survive the process, but neither a power cut nor are they visible before the next [`SegmentedLog::sync`].
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub fn append<W: FnOnce(&mut Vec<u8>)>(
+        &mut self,
+        entries: impl IntoIterator<Item = (Timestamp, W)>,
+    ) -> Result<u64, LogError> {
+        if self.seal {
+            self.sync()?;
+        }
+        if self.seal || self.segments.is_empty() {
+            self.begin_segment()?;
+        }
+        let first = self.next;
+        let from = self.unsynced.len();
+        let mut first_time = None;
+        for (time, write_payload) in entries {
+            if !write_frame(&mut self.unsynced, self.next, time, write_payload) {
+                self.forget_from(from, first);
+                return Err(LogError::TooLarge);
+            }
+            self.next += 1;
+            first_time.get_or_insert(time);
+        }
+        let Some(last) = self.segments.last_mut() else { return Ok(first) };
+        let written = last.file.write_at(self.unsynced.get(from..).unwrap_or_default(), last.len + from as u64);
+        if let Err(error) = written {
+            // Frames of a partial write must not be found by a recovery. If they cannot be cut off, they are
+            // made void by going on in a new segment.
+            self.seal |= last.file.truncate(last.len + from as u64).is_err();
+            self.forget_from(from, first);
+            return Err(error.into());
+        }
+        last.first_time = last.first_time.or(first_time);
+        Ok(first)
+    }
+
+    /// Whether the storage would take a small append now. Leaves no trace.
+    ///
+    /// # Errors
+    /// It would not.
+    pub fn probe(&self) -> Result<(), LogError> {
+        let Some(last) = self.segments.last() else { return Ok(()) };
+        let end = last.len + self.unsynced.len() as u64;
+        let written = last.file.write_at(&[0; PROBE_BYTES], end);
+        last.file.truncate(end)?;
+        Ok(written?)
+    }
+
+    /// Makes everything appended survive a power cut, and visible.
+    ///
+    /// # Errors
+    /// Nothing more than before is visible. Calling it again tries again, on a new segment.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        if self.seal {
+            self.begin_segment()?;
+        }
+        let Some(last) = self.segments.last_mut() else { return Ok(()) };
+        if let Err(error) = last.file.sync() {
+            // Whether the frames behind `len` are on disk is unknown, so nobody may rely on them or on this
+            // file any more. Removing them is a courtesy to the next recovery.
+            let _ = last.file.truncate(last.len);
+            self.seal = true;
+            self.begin_segment()?;
+            let Some(last) = self.segments.last_mut() else { return Err(error.into()) };
+            if let Err(error) = last.file.sync() {
+                self.seal = true;
+                return Err(error.into());
+            }
+        }
+        if let Some(last) = self.segments.last_mut() {
+            last.len += self.unsynced.len() as u64;
+        }
+        self.unsynced.clear();
+        self.unsynced.shrink_to(self.segment_bytes_max as usize / 4);
+        self.unsynced_from = self.next;
+        self.seal_if_full();
+        self.show();
+        Ok(())
+    }
+
+    /// Removes whole segments all of whose entries are before `before`, for as long as `unwanted` says so of
+    /// the oldest: it gets the bytes on disk and a time that no entry of that segment is after.
+    ///
+    /// # Errors
+    /// The storage's; removal stops there.
+    pub fn release(&mut self, before: u64, mut unwanted: impl FnMut(u64, Timestamp) -> bool) -> Result<(), LogError> {
+        let mut removed = 0;
+        while let [oldest, following, ..] = self.segments.as_slice()
+            && following.base <= before
+            && unwanted(self.bytes(), following.first_time.unwrap_or(Timestamp::MAX))
+        {
+            // The newest segment stays, so the sequence is never forgotten.
+            self.storage.remove(&name_of(oldest.base))?;
+            self.segments.remove(0);
+            removed += 1;
+        }
+        if removed > 0 {
+            self.show();
+            self.storage.sync_directory()?;
+        }
+        Ok(())
+    }
+
+    /// Begins a new segment that takes over what is not synced yet.
+    fn begin_segment(&mut self) -> Result<(), LogError> {
+        let base = self.unsynced_from;
+        let name = name_of(base);
+        // A segment of this base that never had a visible entry: an earlier try, or an empty last segment.
+        if self.segments.last().is_some_and(|last| last.base == base && last.len == 0) {
+            self.segments.pop();
+            self.storage.remove(&name)?;
+        }
+        let file = self.storage.create(&name)?;
+        let made = file.write_at(&self.unsynced, 0).and_then(|()| self.storage.sync_directory());
+        if let Err(error) = made {
+            let _ = self.storage.remove(&name);
+            return Err(error.into());
+        }
+        let first_time = Header::parse(&self.unsynced).map(|header| header.time);
+        self.segments.push(Segment { base, first_time, file, len: 0 });
+        self.seal = false;
+        Ok(())
+    }
+
+    fn seal_if_full(&mut self) {
+        self.seal |= self.segments.last().is_some_and(|last| last.len >= self.segment_bytes_max);
+    }
+
+    fn forget_from(&mut self, from: usize, first: u64) {
+        self.unsynced.truncate(from);
+        self.next = first;
+    }
+
+    fn show(&self) {
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.segments.clone_from(&self.segments);
+        view.next = self.next;
+    }
+}
+
+/// A reading end. Reads visible entries only, and remembers where it was.
+pub struct LogReader {
+    view: Arc<Mutex<View>>,
+    place: Option<Place>,
+}
+
+/// Where in which file a sequence is, so that the next read need not search.
+struct Place {
+    sequence: u64,
+    base: u64,
+    offset: u64,
+}
+
+/// What a read came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Where to go on.
+    pub next: u64,
+    /// Bytes that were skipped because they are damaged.
+    pub damaged_bytes: u64,
+}
+
+impl LogReader {
+    /// The first sequence that can be read, and the one behind the last.
+    #[must_use]
+    pub fn range(&self) -> (u64, u64) {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        (view.segments.first().map_or(view.next, |first| first.base), view.next)
+    }
+
+    /// Shows entries from `position` on to `take`, in order, until it returns false or there are no more.
+    ///
+    /// # Errors
+    /// `position` is before the first entry, or the storage fails.
+    pub fn read(&mut self, position: u64, mut take: impl FnMut(Entry<'_>) -> bool) -> Result<Read, LogError> {
+        let (segments, end) = {
+            let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+            (view.segments.clone(), view.next)
+        };
+        let mut read = Read { next: position, damaged_bytes: 0 };
+        if position >= end {
+            return Ok(read);
+        }
+        let first = segments.first().map_or(end, |first| first.base);
+        if position < first {
+            return Err(LogError::OutOfRange { position, first });
+        }
+        let begin = segments.partition_point(|segment| segment.base <= position).saturating_sub(1);
+        let mut following = segments.iter().skip(begin).map(|segment| segment.base).skip(1).chain([end]);
+        for segment in segments.iter().skip(begin) {
+            let to = following.next().unwrap_or(end);
+            let mut scan = Scan::new(Arc::clone(&segment.file), segment.len, segment.base);
+            if let Some(place) =
+                self.place.take().filter(|place| place.base == segment.base && place.sequence <= read.next)
+            {
+                scan.skip_to(place.offset, place.sequence);
+            }
+            let mut whole = scan.offset;
+            while let Some(frame) = scan.next_frame()? {
+                if frame.header.sequence >= to {
+                    // Void: the following segment has what is true from here on.
+                    whole = segment.len;
+                    break;
+                }
+                read.damaged_bytes += frame.from - whole;
+                whole = frame.to;
+                if frame.header.sequence < read.next {
+                    continue;
+                }
+                let entry =
+                    Entry { sequence: frame.header.sequence, time: frame.header.time, payload: scan.payload(&frame) };
+                let sequence = entry.sequence + 1;
+                let more = take(entry);
+                read.next = sequence;
+                if !more {
+                    self.place = Some(Place { sequence, base: segment.base, offset: frame.to });
+                    return Ok(read);
+                }
+            }
+            read.damaged_bytes += segment.len - whole;
+            if to == end {
+                self.place = Some(Place { sequence: end, base: segment.base, offset: segment.len });
+            }
+        }
+        // Numbers that were skipped at the end are behind us as well.
+        read.next = end;
+        Ok(read)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Header {
+    payload_len: usize,
+    checksum: u32,
+    sequence: u64,
+    time: Timestamp,
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (payload_len, rest) = bytes.split_first_chunk::<4>()?;
+        let (checksum, rest) = rest.split_first_chunk::<4>()?;
+        let (sequence, rest) = rest.split_first_chunk::<8>()?;
+        let (time, _) = rest.split_first_chunk::<8>()?;
+        let payload_len = usize::try_from(u32::from_le_bytes(*payload_len)).ok()?;
+        (payload_len <= PAYLOAD_BYTES_MAX).then_some(())?;
+        Some(Self {
+            payload_len,
+            checksum: u32::from_le_bytes(*checksum),
+            sequence: u64::from_le_bytes(*sequence),
+            time: Timestamp::from_unix_micros(i64::from_le_bytes(*time)).ok()?,
+        })
+    }
+}
+
+/// Appends a frame; false, and nothing appended, if its payload is too long.
+fn write_frame(buffer: &mut Vec<u8>, sequence: u64, time: Timestamp, write_payload: impl FnOnce(&mut Vec<u8>)) -> bool {
+    let from = buffer.len();
+    buffer.extend_from_slice(&[0; 8]);
+    buffer.extend_from_slice(&sequence.to_le_bytes());
+    buffer.extend_from_slice(&time.unix_micros().to_le_bytes());
+    write_payload(buffer);
+    let payload_len = buffer.len() - from - FRAME_HEADER_BYTES;
+    let Some(payload_len) = u32::try_from(payload_len).ok().filter(|_| payload_len <= PAYLOAD_BYTES_MAX) else {
+        buffer.truncate(from);
+        return false;
+    };
+    if let Some(frame) = buffer.get_mut(from..) {
+        put(frame, 0, payload_len);
+        let checksum = checksum(frame);
+        put(frame, 4, checksum);
+    }
+    true
+}
+
+fn put(frame: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = frame.get_mut(at..at + 4) {
+        place.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// CRC-32C of a frame without its checksum field.
+fn checksum(frame: &[u8]) -> u32 {
+    let length = crc32c::crc32c(frame.get(..4).unwrap_or_default());
+    crc32c::crc32c_append(length, frame.get(8..).unwrap_or_default())
+}
+
+/// A walk over the whole frames of a file.
+struct Scan {
+    file: Arc<dyn StorageFile>,
+    len: u64,
+    /// Where the next frame should be.
+    offset: u64,
+    /// No smaller sequence can follow.
+    sequence: u64,
+    block: Vec<u8>,
+    block_at: u64,
+}
+
+/// A whole frame in a file.
+struct Frame {
+    header: Header,
+    from: u64,
+    to: u64,
+}
+
+impl Scan {
+    fn new(file: Arc<dyn StorageFile>, len: u64, sequence: u64) -> Self {
+        Self { file, len, offset: 0, sequence, block: Vec::new(), block_at: 0 }
+    }
+
+    fn skip_to(&mut self, offset: u64, sequence: u64) {
+        self.offset = offset;
+        self.sequence = sequence;
+    }
+
+    /// The next whole frame; steps over damage. `None` when no whole frame is left.
+    fn next_frame(&mut self) -> io::Result<Option<Frame>> {
+        let mut at = self.offset;
+        while at + FRAME_HEADER_BYTES as u64 <= self.len {
+            if let Some(header) = self.whole_frame_at(at)? {
+                let to = at + (FRAME_HEADER_BYTES + header.payload_len) as u64;
+                self.offset = to;
+                self.sequence = header.sequence + 1;
+                return Ok(Some(Frame { header, from: at, to }));
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
+    fn whole_frame_at(&mut self, at: u64) -> io::Result<Option<Header>> {
+        let sequence = self.sequence;
+        let len = self.len;
+        let head = self.bytes(at, FRAME_HEADER_BYTES)?;
+        let Some(header) = Header::parse(head) else { return Ok(None) };
+        let frame_len = FRAME_HEADER_BYTES + header.payload_len;
+        // A checksum of garbage matches once in four billion; a plausible sequence makes it once in never.
+        if header.sequence < sequence || header.sequence - sequence > u64::from(u32::MAX) || at + frame_len as u64 > len
+        {
+            return Ok(None);
+        }
+        Ok((checksum(self.bytes(at, frame_len)?) == header.checksum).then_some(header))
+    }
+
+    fn payload(&self, frame: &Frame) -> &[u8] {
+        // Still in the block: `next_frame` just checked it there.
+        let from = usize::try_from(frame.from - self.block_at).unwrap_or(usize::MAX).saturating_add(FRAME_HEADER_BYTES);
+        self.block.get(from..from.saturating_add(frame.header.payload_len)).unwrap_or_default()
+    }
+
+    /// `len` bytes at `at`, or fewer at the end of the file.
+    fn bytes(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+        let end = at + len as u64;
+        if at < self.block_at || end > self.block_at + self.block.len() as u64 {
+            let want = len.max(READ_BYTES).min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
+            self.block.resize(want, 0);
+            let read = self.file.read_at(&mut self.block, at)?;
+            self.block.truncate(read);
+            self.block_at = at;
+        }
+        let from = usize::try_from(at - self.block_at).unwrap_or(usize::MAX);
+        Ok(self.block.get(from..from.saturating_add(len).min(self.block.len())).unwrap_or_default())
+    }
+}
+
+fn name_of(base: u64) -> String {
+    format!("{base:020}.log")
+}
+
+fn base_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
+    digits.parse().ok()
+}

@@ -1,0 +1,374 @@
+//! Events in a SQLite file.
+//!
+//! Constraints and invariants:
+//! * One writing connection; rows, dead letters and the position change in one transaction that is synced to
+//!   disk (`synchronous=FULL`) before it is reported.
+//! * Readers never wait for the writer (write-ahead log), and no query runs longer than its limit.
+//! * SQLite folds case in ASCII only, so it merely narrows down a text search; the rule is the domain's.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use domain::Uuid;
+use domain::event::{IdOrigin, LogEvent};
+use domain::folding::fold;
+use domain::level::Level;
+use domain::metadata::Metadata;
+use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
+use domain::query::{LogQuery, StoredEvent};
+use domain::timestamp::Timestamp;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
+use tokio::sync::Mutex;
+
+/// Events of one `INSERT`, largest first: every number of events is a sum of few of these, so few statements
+/// are ever prepared.
+const INSERT_EVENTS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
+/// Connections that answer queries.
+const READERS: u32 = 4;
+/// Events that one call of `expire` looks at.
+const EXPIRE_EVENTS_MAX: i64 = 2_000;
+/// Instructions of SQLite's virtual machine between two looks at the clock.
+const CLOCK_EVERY: i32 = 10_000;
+
+const COLUMNS: &str = "event_id, client_id, source, level, message, timestamp, received_at, stack_trace, trace_id, \
+                       span_id, metadata, topic, partition, \"offset\"";
+
+/// How the store is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// How far apart two events with one id must have been received to be two events.
+    pub dedup_window: Duration,
+    /// Longest time a query may take.
+    pub query_timeout: Duration,
+}
+
+/// The store.
+pub struct SqliteStore {
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+    options: StoreOptions,
+    /// One statement for each of [`INSERT_EVENTS`].
+    inserts: Vec<String>,
+}
+
+impl SqliteStore {
+    /// Opens the store in a file, or makes it.
+    ///
+    /// # Errors
+    /// The file cannot be opened or brought up to date.
+    pub async fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        let writing = connect.clone().pragma("wal_autocheckpoint", "4000").pragma("cache_size", "-16384");
+        let mut writer = SqliteConnection::connect_with(&writing).await.map_err(store_error)?;
+        sqlx::migrate!().run(&mut writer).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .acquire_timeout(options.query_timeout.max(Duration::from_secs(1)))
+            .connect_lazy_with(connect.pragma("query_only", "on"));
+        Ok(Self {
+            writer: Mutex::new(writer),
+            readers,
+            options,
+            inserts: INSERT_EVENTS.iter().map(|events| insert_statement(*events)).collect(),
+        })
+    }
+
+    /// Closes the files.
+    pub async fn close(&self) {
+        self.readers.close().await;
+    }
+
+    async fn insert(
+        &self,
+        writer: &mut SqliteConnection,
+        feed: &Feed,
+        events: &[&(u64, LogEvent<'_>)],
+    ) -> Result<u64, sqlx::Error> {
+        let window = i64::try_from(self.options.dedup_window.as_micros()).unwrap_or(i64::MAX);
+        let mut stored = 0;
+        let mut rest = events;
+        for (size, statement) in INSERT_EVENTS.into_iter().zip(&self.inserts) {
+            while let Some((part, others)) = rest.split_at_checked(size) {
+                let mut insert = sqlx::query(AssertSqlSafe(statement.as_str()));
+                for (offset, event) in part {
+                    insert = insert
+                        .bind(event.event_id.as_bytes().as_slice())
+                        .bind(event.id_origin == IdOrigin::Client)
+                        .bind(event.source.as_ref())
+                        .bind(i64::from(event.level.number()))
+                        .bind(event.message.as_ref())
+                        .bind(event.timestamp.unix_micros())
+                        .bind(event.received_at.unix_micros())
+                        .bind(event.stack_trace.as_deref())
+                        .bind(event.trace_id.as_ref().map(<[u8; 16]>::as_slice))
+                        .bind(event.span_id.as_ref().map(<[u8; 8]>::as_slice))
+                        .bind(event.metadata.as_ref().map(Metadata::as_json))
+                        .bind(feed.topic.as_str())
+                        .bind(i64::from(feed.partition))
+                        .bind(offset.cast_signed());
+                }
+                stored += insert.bind(window).execute(&mut *writer).await?.rows_affected();
+                rest = others;
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Of events with one id in this append, keeps the first within the dedup window.
+    fn first_of_each<'a, 'b>(&self, events: &'a [(u64, LogEvent<'b>)]) -> Vec<&'a (u64, LogEvent<'b>)> {
+        let window = self.options.dedup_window.as_micros();
+        let mut seen: HashMap<Uuid, Vec<i64>> = HashMap::with_capacity(events.len());
+        events
+            .iter()
+            .filter(|(_, event)| {
+                let received_at = event.received_at.unix_micros();
+                let kept = seen.entry(event.event_id).or_default();
+                let repeat = kept.iter().any(|other| u128::from(other.abs_diff(received_at)) <= window);
+                if !repeat {
+                    kept.push(received_at);
+                }
+                !repeat
+            })
+            .collect()
+    }
+
+    async fn select(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        let text = query.filter.text.as_deref().map(fold);
+        let mut select = select_statement(query, text.as_deref());
+        let limit = query.limit as usize;
+        let mut reader = self.readers.acquire().await.map_err(store_error)?;
+        let deadline = Instant::now() + self.options.query_timeout;
+        // Stops the statement itself: a query that was merely given up would go on using the disk.
+        let mut handle = reader.lock_handle().await.map_err(store_error)?;
+        handle.set_progress_handler(CLOCK_EVERY, move || Instant::now() < deadline);
+        drop(handle);
+
+        let mut found = Vec::new();
+        let mut rows = select.build().fetch(&mut *reader);
+        let result = loop {
+            let next = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await;
+            match next {
+                Some(Ok(row)) => {
+                    let event = match stored_event(&row) {
+                        Ok(event) => event,
+                        Err(error) => break Err(store_error(error)),
+                    };
+                    if text.as_ref().is_none_or(|text| fold(&event.event.message).contains(text.as_str())) {
+                        found.push(event);
+                    }
+                    if found.len() == limit {
+                        break Ok(());
+                    }
+                    if Instant::now() >= deadline {
+                        break Err(StoreError::TooBroad);
+                    }
+                }
+                Some(Err(error)) => break Err(store_error(error)),
+                None => break Ok(()),
+            }
+        };
+        drop(rows);
+        reader.lock_handle().await.map_err(store_error)?.remove_progress_handler();
+        result.map(|()| found)
+    }
+}
+
+#[async_trait]
+impl LogStore for SqliteStore {
+    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(store_error)?;
+        position(&mut reader, feed).await.map_err(store_error)
+    }
+
+    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+        let feed = append.feed;
+        let events = self.first_of_each(append.events);
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        let actual = position(&mut transaction, feed).await.map_err(store_error)?;
+        if actual != append.expected {
+            return Err(StoreError::Conflict { actual });
+        }
+        let stored = self.insert(&mut transaction, feed, &events).await.map_err(store_error)?;
+        for letter in append.dead_letters {
+            sqlx::query(
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            )
+            .bind(feed.group.as_str())
+            .bind(feed.topic.as_str())
+            .bind(i64::from(feed.partition))
+            .bind(letter.offset.cast_signed())
+            .bind(letter.key)
+            .bind(letter.value)
+            .bind(letter.reason.as_str())
+            .bind(letter.at.unix_micros())
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        }
+        sqlx::query(
+            "INSERT INTO positions (consumer_group, topic, partition, next) VALUES (?, ?, ?, ?) \
+             ON CONFLICT DO UPDATE SET next = excluded.next",
+        )
+        .bind(feed.group.as_str())
+        .bind(feed.topic.as_str())
+        .bind(i64::from(feed.partition))
+        .bind(append.next.cast_signed())
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        Ok(Appended {
+            stored,
+            deduplicated: append.events.len().saturating_sub(stored),
+            dead_lettered: append.dead_letters.len(),
+        })
+    }
+
+    async fn query(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        self.select(query).await
+    }
+
+    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(store_error)?;
+        let mut select = QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM events WHERE event_id = "));
+        select.push_bind(event_id.as_bytes().as_slice()).push(" ORDER BY received_at DESC LIMIT 1");
+        let row = select.build().fetch_optional(&mut *reader).await.map_err(store_error)?;
+        row.as_ref().map(stored_event).transpose().map_err(store_error)
+    }
+
+    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
+        // Rows are numbered in the order of their arrival, which is nearly the order of receipt.
+        let removed = sqlx::query(
+            "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?) AND received_at < ?",
+        )
+        .bind(EXPIRE_EVENTS_MAX)
+        .bind(oldest.unix_micros())
+        .execute(&mut *self.writer.lock().await)
+        .await
+        .map_err(store_error)?;
+        Ok(removed.rows_affected())
+    }
+}
+
+async fn position(connection: &mut SqliteConnection, feed: &Feed) -> Result<Option<u64>, sqlx::Error> {
+    let next: Option<i64> =
+        sqlx::query_scalar("SELECT next FROM positions WHERE consumer_group = ? AND topic = ? AND partition = ?")
+            .bind(feed.group.as_str())
+            .bind(feed.topic.as_str())
+            .bind(i64::from(feed.partition))
+            .fetch_optional(connection)
+            .await?;
+    Ok(next.map(i64::cast_unsigned))
+}
+
+fn insert_statement(events: usize) -> String {
+    let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let rows = vec![row; events].join(", ");
+    format!(
+        "WITH incoming ({COLUMNS}) AS (VALUES {rows}) INSERT INTO events ({COLUMNS}) SELECT * FROM incoming \
+         WHERE NOT EXISTS (SELECT 1 FROM events AS kept WHERE kept.event_id = incoming.event_id \
+         AND abs(kept.received_at - incoming.received_at) <= ?)"
+    )
+}
+
+fn select_statement<'a>(query: &'a LogQuery, text: Option<&'a str>) -> QueryBuilder<Sqlite> {
+    let filter = &query.filter;
+    let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
+    if let Some(source) = &filter.source {
+        select.push(" AND source = ").push_bind(source.clone());
+    }
+    if !filter.levels.is_empty() {
+        select.push(" AND level IN (");
+        let mut levels = select.separated(", ");
+        for level in &filter.levels {
+            levels.push_bind(i64::from(level.number()));
+        }
+        select.push(")");
+    }
+    if let Some(from) = filter.from {
+        select.push(" AND timestamp >= ").push_bind(from.unix_micros());
+    }
+    if let Some(to) = filter.to {
+        select.push(" AND timestamp < ").push_bind(to.unix_micros());
+    }
+    if let Some(trace_id) = filter.trace_id {
+        select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
+    }
+    if let Some(text) = text {
+        // Only a message with other than ASCII characters may need more than SQLite's ASCII folding.
+        select.push(" AND (octet_length(message) <> length(message)");
+        if text.is_ascii() {
+            select.push(" OR instr(lower(message), ").push_bind(text.to_owned()).push(") > 0");
+        }
+        select.push(")");
+    }
+    if let Some(after) = &query.after {
+        select.push(" AND (timestamp, event_id, received_at) < (").push_bind(after.timestamp.unix_micros());
+        select.push(", ").push_bind(after.event_id.as_bytes().to_vec());
+        select.push(", ").push_bind(after.received_at.unix_micros()).push(")");
+    }
+    select.push(" ORDER BY timestamp DESC, event_id DESC, received_at DESC");
+    if text.is_none() {
+        select.push(" LIMIT ").push_bind(i64::from(query.limit));
+    }
+    select
+}
+
+fn stored_event(row: &SqliteRow) -> Result<StoredEvent, sqlx::Error> {
+    fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+        sqlx::Error::Decode(Box::new(error))
+    }
+    let time = |column| Timestamp::from_unix_micros(row.try_get(column)?).map_err(decode);
+    let level = Level::from_number(row.try_get(3)?).ok_or(domain::level::UnknownLevel).map_err(decode)?;
+    let trace_id: Option<&[u8]> = row.try_get(8)?;
+    let span_id: Option<&[u8]> = row.try_get(9)?;
+    let event = LogEvent {
+        event_id: Uuid::from_slice(row.try_get(0)?).map_err(decode)?,
+        id_origin: if row.try_get(1)? { IdOrigin::Client } else { IdOrigin::Generated },
+        source: Cow::Owned(row.try_get(2)?),
+        level,
+        message: Cow::Owned(row.try_get(4)?),
+        timestamp: time(5)?,
+        received_at: time(6)?,
+        stack_trace: row.try_get::<Option<String>, _>(7)?.map(Cow::Owned),
+        trace_id: trace_id.map(<[u8; 16]>::try_from).transpose().map_err(decode)?,
+        span_id: span_id.map(<[u8; 8]>::try_from).transpose().map_err(decode)?,
+        metadata: row.try_get::<Option<String>, _>(10)?.map(|json| Metadata::from_checked(Cow::Owned(json))),
+    };
+    Ok(StoredEvent {
+        event,
+        topic: row.try_get(11)?,
+        partition: row.try_get(12)?,
+        offset: row.try_get::<i64, _>(13)?.cast_unsigned(),
+    })
+}
+
+/// What to do about an error of SQLite, by its primary result code (sqlite.org/rescode.html).
+fn store_error(error: sqlx::Error) -> StoreError {
+    const INTERRUPT: i32 = 9;
+    const TOO_BIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
+    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
+    match code.map(|code| code & 0xff) {
+        Some(INTERRUPT) => StoreError::TooBroad,
+        Some(TOO_BIG | CONSTRAINT | MISMATCH) => StoreError::Rejected(error.into()),
+        _ => StoreError::Unavailable(error.into()),
+    }
+}
