@@ -1,1 +1,12 @@
+//! Puts Spillway together: settings, wiring, run and drain.
+//!
+//! Building an [`App`] and running it are two steps, so that tests can use port 0 and their own directories. This
+//! is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
+mod app;
+mod cli;
+pub mod settings;
+mod system;
+
+pub use app::{Addresses, App, Role};
+pub use cli::main;

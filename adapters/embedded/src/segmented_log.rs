@@ -114,6 +114,9 @@ impl SegmentedLog {
         segment_bytes_max: u64,
         next_at_least: u64,
     ) -> Result<(Self, Recovered), LogError> {
+        // A process before this one may have been killed between a change to the directory and its sync. What is
+        // built upon now must not come or go later.
+        storage.sync_directory()?;
         let mut bases: Vec<u64> = storage.list()?.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
         let mut segments = Vec::with_capacity(bases.len());
@@ -130,6 +133,7 @@ impl SegmentedLog {
         let mut next = 0;
         if let Some(last) = segments.last_mut() {
             next = last.base;
+            write_again(last.file.as_ref(), last.len)?;
             let mut whole = 0;
             let mut scan = Scan::new(Arc::clone(&last.file), last.len, last.base);
             while let Some(frame) = scan.next_frame()? {
@@ -140,11 +144,12 @@ impl SegmentedLog {
             recovered.torn_bytes = last.len - whole;
             if recovered.torn_bytes > 0 {
                 last.file.truncate(whole)?;
+                last.file.sync()?;
                 last.len = whole;
             }
-            // What was read may still be in the operating system's hands only.
-            last.file.sync()?;
         }
+        // A number too far ahead of its predecessor in one file would pass for garbage.
+        let seal = next < next_at_least;
         let next = next.max(next_at_least);
         let view = View { segments: segments.clone(), next };
         let mut log = Self {
@@ -154,7 +159,7 @@ impl SegmentedLog {
             next,
             unsynced: Vec::new(),
             unsynced_from: next,
-            seal: false,
+            seal,
             view: Arc::new(Mutex::new(view)),
         };
         log.seal_if_full();
@@ -292,12 +297,17 @@ impl SegmentedLog {
     fn begin_segment(&mut self) -> Result<(), LogError> {
         let base = self.unsynced_from;
         let name = name_of(base);
-        // A segment of this base that never had a visible entry: an earlier try, or an empty last segment.
-        if self.segments.last().is_some_and(|last| last.base == base && last.len == 0) {
+        // A segment of this base never had a visible entry: it is an earlier try, or an empty last segment.
+        if self.segments.last().is_some_and(|last| last.base == base) {
             self.segments.pop();
-            self.storage.remove(&name)?;
         }
-        let file = self.storage.create(&name)?;
+        let file = match self.storage.create(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.storage.remove(&name)?;
+                self.storage.create(&name)?
+            }
+            created => created?,
+        };
         let made = file.write_at(&self.unsynced, 0).and_then(|()| self.storage.sync_directory());
         if let Err(error) = made {
             let _ = self.storage.remove(&name);
@@ -321,8 +331,25 @@ impl SegmentedLog {
     fn show(&self) {
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         view.segments.clone_from(&self.segments);
-        view.next = self.next;
+        // Not `next`: a reader must not step over what is not synced yet.
+        view.next = self.unsynced_from;
     }
+}
+
+/// Takes what can be read of a file to the disk. A sync alone does not: if one has failed in a process before
+/// this one, the operating system may still show what the disk does not have, and no longer try to write it.
+fn write_again(file: &dyn StorageFile, len: u64) -> io::Result<()> {
+    let mut block = vec![0; READ_BYTES];
+    let mut at = 0;
+    while at < len {
+        let read = file.read_at(&mut block, at)?;
+        if read == 0 {
+            break;
+        }
+        file.write_at(block.get(..read).unwrap_or_default(), at)?;
+        at += read as u64;
+    }
+    file.sync()
 }
 
 /// A reading end. Reads visible entries only, and remembers where it was.
@@ -384,12 +411,12 @@ impl LogReader {
             }
             let mut whole = scan.offset;
             while let Some(frame) = scan.next_frame()? {
+                read.damaged_bytes += frame.from - whole;
                 if frame.header.sequence >= to {
                     // Void: the following segment has what is true from here on.
                     whole = segment.len;
                     break;
                 }
-                read.damaged_bytes += frame.from - whole;
                 whole = frame.to;
                 if frame.header.sequence < read.next {
                     continue;

@@ -1,1 +1,31 @@
+//! The HTTP face of Spillway: producer, consumer and gateway APIs.
+//!
+//! Constraints:
+//! * Bytes in, borrowed parse: the hot route builds no tree and copies no text before an event is encoded.
+//! * Nothing is read without a bound in bytes and time.
+//! * Every failure becomes one [`problem::Failure`], which alone knows status codes; it is logged there once and
+//!   shows no internals.
+//! * The OpenAPI document is made from the same types that the handlers use.
 
+mod actuator;
+mod body;
+mod client_address;
+mod consumer;
+mod cursor;
+mod document;
+mod events;
+mod gateway;
+mod payload;
+mod problem;
+mod producer;
+mod schema;
+mod server;
+
+pub use actuator::Actuator;
+pub use body::BodyBudget;
+pub use client_address::TrustedProxies;
+pub use consumer::consumer_endpoint;
+pub use document::openapi_document;
+pub use gateway::{Gateway, InvalidUpstream, UpstreamUrl, gateway_endpoint};
+pub use producer::{ProducerDependencies, producer_endpoint};
+pub use server::{Activity, Server, ServerOptions};

@@ -1,0 +1,239 @@
+//! The SQLite store keeps the promises of its port, and a few of its own.
+
+#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_embedded::store::{SqliteStore, StoreOptions};
+use contracts::store::StoreSubject;
+use domain::Uuid;
+use domain::event::{IdOrigin, LogEvent};
+use domain::level::Level;
+use domain::ports::{Append, DeadLetter, Feed, LogStore, StoreError};
+use domain::query::{LogFilter, LogQuery, PageKey};
+use domain::timestamp::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Executor};
+use tempfile::TempDir;
+
+const DEDUP_WINDOW: Duration = Duration::from_secs(3_600);
+
+struct SqliteStores;
+
+fn file(directory: &TempDir) -> PathBuf {
+    directory.path().join("events.db")
+}
+
+async fn open(directory: &TempDir, query_timeout: Duration) -> SqliteStore {
+    let options = StoreOptions { dedup_window: DEDUP_WINDOW, query_timeout };
+    SqliteStore::open(&file(directory), options).await.expect("the store opens")
+}
+
+impl StoreSubject for SqliteStores {
+    type Place = TempDir;
+
+    async fn place(&self) -> TempDir {
+        tempfile::tempdir().expect("a directory")
+    }
+
+    async fn open(&self, place: &TempDir) -> Arc<dyn LogStore> {
+        Arc::new(open(place, contracts::DEADLINE).await)
+    }
+
+    fn dedup_window(&self) -> Duration {
+        DEDUP_WINDOW
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sqlite_store_keeps_the_promises_of_its_port() {
+    contracts::store::all(&SqliteStores).await;
+}
+
+const EPOCH: i64 = 1_705_314_600_000_000;
+
+fn time(micros: i64) -> Timestamp {
+    Timestamp::from_unix_micros(micros).expect("in range")
+}
+
+fn feed() -> Feed {
+    Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 0 }
+}
+
+/// Event `n` is the `n`th in time.
+fn event(n: u32) -> LogEvent<'static> {
+    LogEvent {
+        event_id: Uuid::from_u128(n.into()),
+        id_origin: IdOrigin::Client,
+        source: "shop".into(),
+        level: Level::Info,
+        message: "order placed".into(),
+        timestamp: time(EPOCH + i64::from(n)),
+        received_at: time(EPOCH + i64::from(n)),
+        stack_trace: None,
+        trace_id: Some([1; 16]),
+        span_id: None,
+        metadata: None,
+    }
+}
+
+async fn append(store: &SqliteStore, expected: Option<u64>, events: Vec<LogEvent<'static>>) -> Option<u64> {
+    let from = expected.unwrap_or(0);
+    let events: Vec<_> = (from..).zip(events).collect();
+    let next = from + events.len() as u64;
+    let append = Append { feed: &feed(), expected, next, events: &events, dead_letters: &[] };
+    store.append(&append).await.expect("the append is in order");
+    Some(next)
+}
+
+/// More rows than a statement may look at before it looks at the clock; the first differs from all others in
+/// everything, and comes last in every order.
+async fn many_events(store: &SqliteStore, message: &'static str) {
+    let rare = LogEvent {
+        source: "rare".into(),
+        level: Level::Fatal,
+        trace_id: Some([2; 16]),
+        message: message.into(),
+        ..event(0)
+    };
+    let others = (1..20_000).map(|n| LogEvent { message: message.into(), ..event(n) });
+    append(store, None, std::iter::once(rare).chain(others).collect()).await;
+}
+
+/// The file, opened beside the store.
+async fn beside(directory: &TempDir) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(file(directory)).connect().await.expect("the file opens")
+}
+
+async fn count(connection: &mut SqliteConnection, table: &str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+        .fetch_one(connection)
+        .await
+        .expect("the table is there")
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_stopped_and_hinders_no_other() {
+    // SQLite itself dismisses the first, the rule of the domain the second.
+    for message in ["order placed", "commande passée"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = open(&directory, Duration::ZERO).await;
+        many_events(&store, message).await;
+        let filter = LogFilter { text: Some("refund".to_owned()), ..LogFilter::default() };
+        let too_broad = LogQuery { filter, after: None, limit: 10 };
+        // Often enough that every connection was used.
+        for _ in 0..10 {
+            match store.query(&too_broad).await {
+                Err(StoreError::TooBroad) => {}
+                other => panic!("{message}: {other:?}"),
+            }
+            let newest = LogQuery { filter: LogFilter::default(), after: None, limit: 1 };
+            let found = store.query(&newest).await.expect("quick enough");
+            assert_eq!(found.first().map(|found| found.offset), Some(19_999));
+            assert!(store.find(Uuid::from_u128(7)).await.expect("quick enough").is_some());
+            assert_eq!(store.position(&feed()).await.expect("quick enough"), Some(20_000));
+        }
+    }
+}
+
+/// With no time at all, only a query that goes straight to its event has an answer.
+#[tokio::test]
+async fn each_filter_goes_straight_to_its_events() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, Duration::ZERO).await;
+    many_events(&store, "order placed").await;
+    let any = LogFilter::default;
+    let filters = [
+        LogFilter { source: Some("rare".to_owned()), ..any() },
+        LogFilter { levels: vec![Level::Fatal], ..any() },
+        LogFilter { levels: vec![Level::Fatal, Level::Error], ..any() },
+        LogFilter { trace_id: Some([2; 16]), ..any() },
+        LogFilter { to: Some(time(EPOCH + 1)), ..any() },
+        LogFilter { from: Some(time(EPOCH)), to: Some(time(EPOCH + 1)), ..any() },
+        LogFilter { source: Some("shop".to_owned()), to: Some(time(EPOCH + 1)), ..any() },
+        LogFilter { source: Some("rare".to_owned()), levels: vec![Level::Fatal], trace_id: Some([2; 16]), ..any() },
+    ];
+    for filter in filters {
+        let expected = filter.matches(&LogEvent {
+            source: "rare".into(),
+            level: Level::Fatal,
+            trace_id: Some([2; 16]),
+            ..event(0)
+        });
+        match store.query(&LogQuery { filter: filter.clone(), after: None, limit: 1 }).await {
+            Ok(found) => assert_eq!(found.len(), usize::from(expected), "{filter:?}"),
+            Err(error) => panic!("{filter:?}: {error:?}"),
+        }
+    }
+    let after = PageKey::from(&event(1));
+    let found = store.query(&LogQuery { filter: any(), after: Some(after), limit: 1 }).await;
+    assert_eq!(found.expect("straight to the page").len(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, contracts::DEADLINE).await;
+    let letter = |offset| DeadLetter { offset, key: b"\xff", value: b"\0", reason: "why".to_owned(), at: time(EPOCH) };
+    let one = [letter(1), letter(2)];
+    let mut beside = beside(&directory).await;
+    let feed = feed();
+    let append = |expected, next, dead_letters| Append { feed: &feed, expected, next, events: &[], dead_letters };
+    store.append(&append(None, 3, &one)).await.expect("the append is in order");
+    assert_eq!(count(&mut beside, "dead_letters").await, 2);
+    let again = [letter(2), letter(3)];
+    store.append(&append(Some(3), 4, &again)).await.expect("a repeat is no error");
+    assert_eq!(count(&mut beside, "dead_letters").await, 3);
+    let fenced = [letter(4)];
+    store.append(&append(Some(3), 5, &fenced)).await.expect_err("another position");
+    assert_eq!(count(&mut beside, "dead_letters").await, 3);
+    let kept: (Vec<u8>, Vec<u8>, String) =
+        sqlx::query_as("SELECT key, value, reason FROM dead_letters WHERE \"offset\" = 3")
+            .fetch_one(&mut beside)
+            .await
+            .expect("it is there");
+    assert_eq!(kept, (b"\xff".to_vec(), b"\0".to_vec(), "why".to_owned()));
+}
+
+#[tokio::test]
+async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, contracts::DEADLINE).await;
+    let position = append(&store, None, vec![event(0)]).await;
+    let mut beside = beside(&directory).await;
+    beside
+        .execute("CREATE TRIGGER refuse BEFORE UPDATE ON positions BEGIN SELECT RAISE(ABORT, 'refused'); END")
+        .await
+        .expect("the trigger is made");
+
+    let events = [(1, event(1)), (2, event(2))];
+    let letters = [DeadLetter { offset: 3, key: b"", value: b"", reason: String::new(), at: time(EPOCH) }];
+    let refused = Append { feed: &feed(), expected: position, next: 4, events: &events, dead_letters: &letters };
+    match store.append(&refused).await {
+        Err(StoreError::Rejected(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.position(&feed()).await.expect("the store answers"), position);
+    assert_eq!((count(&mut beside, "events").await, count(&mut beside, "dead_letters").await), (1, 0));
+
+    beside.execute("DROP TRIGGER refuse").await.expect("the trigger goes");
+    let appended = store.append(&refused).await.expect("the same append is in order now");
+    assert_eq!((appended.stored, appended.dead_lettered), (2, 1));
+}
+
+#[tokio::test]
+async fn one_expiry_removes_a_bounded_number_of_events() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, contracts::DEADLINE).await;
+    append(&store, None, (0..5_000).map(event).collect()).await;
+    let mut removed = Vec::new();
+    loop {
+        match store.expire(Timestamp::MAX).await.expect("the store answers") {
+            0 => break,
+            events => removed.push(events),
+        }
+    }
+    assert_eq!(removed, [2_000, 2_000, 1_000]);
+}

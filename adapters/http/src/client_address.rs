@@ -1,0 +1,103 @@
+//! Who a request really comes from.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use poem::http::{HeaderMap, HeaderName};
+
+/// The header in which proxies name whom they forward for.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Networks whose hosts are believed when they name a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl From<Vec<IpNet>> for TrustedProxies {
+    fn from(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+}
+
+impl TrustedProxies {
+    /// Whether `address` is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The client of a request from `peer`: X-Forwarded-For is walked from the right, past trusted proxies. A
+    /// hop that is no address ends the walk; if every hop is trusted, the left-most is the client. So a forged
+    /// header changes nothing unless a trusted proxy passes it on.
+    #[must_use]
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer;
+        let hops: Vec<&str> = headers
+            .get_all(X_FORWARDED_FOR)
+            .iter()
+            .flat_map(|value| value.to_str().unwrap_or("?").split(','))
+            .collect();
+        for hop in hops.into_iter().rev() {
+            if !self.trusts(client) {
+                break;
+            }
+            match parse_hop(hop) {
+                Some(address) => client = address,
+                None => break,
+            }
+        }
+        client.to_canonical()
+    }
+}
+
+/// An address, as proxies write it: bare, in brackets, or with a port.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    if let Ok(address) = hop.parse() {
+        return Some(address);
+    }
+    if let Ok(socket) = hop.parse::<std::net::SocketAddr>() {
+        return Some(socket.ip());
+    }
+    hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(trusted: &[&str], peer: &str, forwarded: &[&str]) -> String {
+        let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(X_FORWARDED_FOR, value.parse().expect("a header"));
+        }
+        TrustedProxies::from(trusted).client(peer.parse().expect("an address"), &headers).to_string()
+    }
+
+    #[test]
+    fn the_header_is_walked_from_the_right_past_trusted_proxies() {
+        let trusted = ["127.0.0.0/8", "10.0.0.0/8", "::1/128"];
+        for (peer, forwarded, expected) in [
+            ("127.0.0.1", vec![], "127.0.0.1"),
+            ("192.0.2.9", vec!["198.51.100.1"], "192.0.2.9"),
+            ("127.0.0.1", vec!["198.51.100.1"], "198.51.100.1"),
+            ("127.0.0.1", vec!["203.0.113.7, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("127.0.0.1", vec!["203.0.113.7", "198.51.100.1", "10.0.0.2"], "198.51.100.1"),
+            ("127.0.0.1", vec!["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
+            ("127.0.0.1", vec!["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("127.0.0.1", vec!["garbage"], "127.0.0.1"),
+            ("127.0.0.1", vec!["198.51.100.1:4711"], "198.51.100.1"),
+            ("::1", vec!["[2001:db8::1]:80"], "2001:db8::1"),
+            ("::1", vec!["[2001:db8::1]"], "2001:db8::1"),
+            ("::ffff:127.0.0.1", vec!["198.51.100.1"], "198.51.100.1"),
+        ] {
+            assert_eq!(client(&trusted, peer, &forwarded), expected, "{peer} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_trusted_unless_said() {
+        assert_eq!(client(&[], "127.0.0.1", &["198.51.100.1"]), "127.0.0.1");
+    }
+}

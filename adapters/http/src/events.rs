@@ -1,0 +1,279 @@
+//! Events in JSON bodies, parsed in place.
+//!
+//! The fast path walks the body once and hands each event on as it borrows it. Whatever it stumbles over, the
+//! careful path takes the body again, element by element, so that a bad event has its own error and its
+//! neighbours are accepted.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use application::ingest::{Intake, RefusalReason, TooManyEvents};
+use domain::event::EventDraft;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::problem::Failure;
+
+/// Takes in the one event of a body.
+///
+/// # Errors
+/// The body is not JSON.
+pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
+    if let Ok(Draft(draft)) = serde_json::from_slice(body) {
+        return intake.add(draft).map_err(Failure::from);
+    }
+    let element: &RawValue = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    take_element(element, intake).map_err(Failure::from)
+}
+
+/// Takes in the events of a JSON array. `begin` gives a fresh intake: what the fast path took in before it
+/// stumbled is discarded.
+///
+/// # Errors
+/// The body is not a JSON array, or has too many events: nothing is taken in.
+pub fn take_events<'i>(body: &[u8], begin: impl Fn() -> Intake<'i>) -> Result<Intake<'i>, Failure> {
+    let mut intake = begin();
+    let mut overflow = None;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let parsed = deserializer.deserialize_seq(Elements { intake: &mut intake, overflow: &mut overflow });
+    if let Some(TooManyEvents) = overflow {
+        return Err(TooManyEvents.into());
+    }
+    if parsed.and_then(|()| deserializer.end()).is_ok() {
+        return Ok(intake);
+    }
+    let mut intake = begin();
+    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    for element in elements {
+        take_element(element, &mut intake)?;
+    }
+    Ok(intake)
+}
+
+fn undecodable(error: &serde_json::Error) -> Failure {
+    Failure::Undecodable { detail: format!("the body cannot be read, nothing was accepted: {error}") }
+}
+
+fn take_element(element: &RawValue, intake: &mut Intake<'_>) -> Result<(), TooManyEvents> {
+    match serde_json::from_str(element.get()) {
+        Ok(Draft(draft)) => intake.add(draft),
+        Err(error) => intake.refuse(diagnose(element, &error)),
+    }
+}
+
+/// Says which rule an element breaks that could not be read as an event.
+fn diagnose(element: &RawValue, error: &serde_json::Error) -> RefusalReason {
+    let malformed = |code, detail: String| RefusalReason::Malformed { code, detail };
+    if !element.get().starts_with('{') {
+        return malformed("event_not_object", "an event must be a JSON object".to_owned());
+    }
+    let Ok(Members(members)) = serde_json::from_str(element.get()) else {
+        return malformed("event_invalid", format!("the event cannot be read: {error}"));
+    };
+    for (index, (name, value)) in members.iter().enumerate() {
+        let value = value.get();
+        let Some(field) = Field::ALL.into_iter().find(|field| field.name() == name) else { continue };
+        if members.iter().take(index).any(|(earlier, _)| earlier == name) {
+            return malformed("duplicate_field", format!("{name} is given more than once"));
+        }
+        if field == Field::Metadata || value == "null" {
+            continue;
+        }
+        if !value.starts_with('"') {
+            return malformed("field_type", format!("{name} must be a string"));
+        }
+        if serde_json::from_str::<String>(value).is_err() {
+            return malformed(
+                "invalid_text",
+                format!("{name} has a \\u escape that is half of a surrogate pair, which is no character"),
+            );
+        }
+    }
+    malformed("event_invalid", format!("the event cannot be read: {error}"))
+}
+
+/// The fields of an event that the contract names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Source,
+    Level,
+    Message,
+    Timestamp,
+    EventId,
+    StackTrace,
+    TraceId,
+    SpanId,
+    Metadata,
+}
+
+impl Field {
+    const ALL: [Self; 9] = [
+        Self::Source,
+        Self::Level,
+        Self::Message,
+        Self::Timestamp,
+        Self::EventId,
+        Self::StackTrace,
+        Self::TraceId,
+        Self::SpanId,
+        Self::Metadata,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Level => "level",
+            Self::Message => "message",
+            Self::Timestamp => "timestamp",
+            Self::EventId => "eventId",
+            Self::StackTrace => "stackTrace",
+            Self::TraceId => "traceId",
+            Self::SpanId => "spanId",
+            Self::Metadata => "metadata",
+        }
+    }
+
+    /// The field of a JSON text of a key, with its quotes.
+    fn of_key(key: &str) -> Option<Self> {
+        let bare = key.strip_prefix('"')?.strip_suffix('"')?;
+        let named = |name: &str| Self::ALL.into_iter().find(|field| field.name() == name);
+        if bare.contains('\\') {
+            serde_json::from_str::<String>(key).ok().and_then(|name| named(&name))
+        } else {
+            named(bare)
+        }
+    }
+}
+
+/// An event as the body has it.
+struct Draft<'a>(EventDraft<'a>);
+
+impl<'de> Deserialize<'de> for Draft<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(DraftVisitor)
+    }
+}
+
+struct DraftVisitor;
+
+impl<'de> Visitor<'de> for DraftVisitor {
+    type Value = Draft<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event, as a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Draft<'de>, A::Error> {
+        let mut draft = EventDraft::default();
+        let mut seen = [false; Field::ALL.len()];
+        while let Some(key) = members.next_key::<&'de RawValue>()? {
+            let Some(field) = Field::of_key(key.get()) else {
+                let value: &'de RawValue = members.next_value()?;
+                draft.unknown.push((key.get(), value.get()));
+                continue;
+            };
+            if seen.get_mut(field as usize).is_none_or(|seen| std::mem::replace(seen, true)) {
+                return Err(de::Error::duplicate_field(field.name()));
+            }
+            if field == Field::Metadata {
+                let value: &'de RawValue = members.next_value()?;
+                draft.metadata = Some(value.get()).filter(|json| *json != "null");
+                continue;
+            }
+            let Text(text) = members.next_value()?;
+            match field {
+                Field::Source => draft.source = text,
+                Field::Level => draft.level = text,
+                Field::Message => draft.message = text,
+                Field::Timestamp => draft.timestamp = text,
+                Field::EventId => draft.event_id = text,
+                Field::StackTrace => draft.stack_trace = text,
+                Field::TraceId => draft.trace_id = text,
+                Field::SpanId | Field::Metadata => draft.span_id = text,
+            }
+        }
+        Ok(Draft(draft))
+    }
+}
+
+/// A string, borrowed where the body has it without escapes; `null` is as good as absent.
+struct Text<'a>(Option<Cow<'a, str>>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Text<'de>, E> {
+                Ok(Text(None))
+            }
+        }
+
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// Hands the elements of an array to an intake.
+struct Elements<'e, 'i> {
+    intake: &'e mut Intake<'i>,
+    overflow: &'e mut Option<TooManyEvents>,
+}
+
+impl<'de> Visitor<'de> for Elements<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(Draft(draft)) = elements.next_element()? {
+            if let Err(error) = self.intake.add(draft) {
+                *self.overflow = Some(error);
+                return Err(de::Error::custom(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The members of an object, names read and values not.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members<'de>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(member) = members.next_entry()? {
+                    all.push(member);
+                }
+                Ok(Members(all))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}

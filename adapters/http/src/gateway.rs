@@ -1,0 +1,365 @@
+//! One entry point in front of producers and consumers.
+//!
+//! Forwards over pooled connections and streams bodies both ways, round robin over its lists. Only what
+//! provably never left this process is tried on another instance.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use poem::http::uri::{PathAndQuery, Scheme};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri};
+use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
+use tokio::time::timeout;
+
+use crate::actuator::{Actuator, ActuatorApi};
+use crate::client_address::{TrustedProxies, X_FORWARDED_FOR};
+use crate::document::service_endpoint;
+use crate::problem::Failure;
+use crate::producer::peer_address;
+
+/// Longest time for a connection to an instance.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for the head of an answer: more than a producer waits for a promise, so that its own answer
+/// gets through.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// Longest wait for an instance to say that it lives.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an idle connection is kept: less than a server keeps it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Most idle connections to one instance.
+const IDLE_CONNECTIONS_MAX: usize = 512;
+
+/// Headers that concern one connection only (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The base URL of an instance: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamUrl(uri::Authority);
+
+/// The text is no base URL of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the base URL of an instance, such as http://127.0.0.1:8081")]
+pub struct InvalidUpstream;
+
+impl FromStr for UpstreamUrl {
+    type Err = InvalidUpstream;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
+        let parts = text.parse::<Uri>().map_err(|_| InvalidUpstream)?.into_parts();
+        let root = parts.path_and_query.as_ref().is_none_or(|path| *path == "/");
+        match (parts.scheme, parts.authority) {
+            (Some(scheme), Some(authority)) if scheme == Scheme::HTTP && root => Ok(Self(authority)),
+            _ => Err(InvalidUpstream),
+        }
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0)
+    }
+}
+
+/// Forwards requests.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client<HttpConnector, KeptBody>,
+    producers: Upstreams,
+    consumers: Upstreams,
+    trusted_proxies: TrustedProxies,
+}
+
+/// Instances of one role, taken in turn.
+struct Upstreams {
+    urls: Vec<UpstreamUrl>,
+    next: AtomicUsize,
+}
+
+impl Upstreams {
+    fn new(urls: Vec<UpstreamUrl>) -> Self {
+        Self { urls, next: AtomicUsize::new(0) }
+    }
+
+    /// All instances, beginning with the one whose turn it is.
+    fn in_turn(&self) -> impl Iterator<Item = &UpstreamUrl> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let turn = first.checked_rem(self.urls.len()).unwrap_or(0);
+        self.urls.iter().cycle().skip(turn).take(self.urls.len())
+    }
+}
+
+/// The gateway's endpoint.
+pub fn gateway_endpoint(gateway: Gateway, actuator: Actuator) -> impl Endpoint<Output = Response> + 'static {
+    let own = service_endpoint(ActuatorApi).data(actuator);
+    own.around(move |own, request| {
+        let gateway = gateway.clone();
+        async move {
+            Ok(match gateway.inner.route(request.method(), request.uri().path()) {
+                Route::Forward(upstreams) => gateway.inner.forward(upstreams, request).await,
+                Route::Refuse(allow) => Failure::MethodNotAllowed { allow: allow.to_owned() }.into_response(),
+                Route::Own => own.get_response(request).await,
+            })
+        }
+    })
+}
+
+/// Where a request goes.
+enum Route<'a> {
+    Forward(&'a Upstreams),
+    Refuse(&'static str),
+    Own,
+}
+
+impl Gateway {
+    /// A gateway in front of these instances.
+    #[must_use]
+    pub fn new(producers: Vec<UpstreamUrl>, consumers: Vec<UpstreamUrl>, trusted_proxies: TrustedProxies) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .build(connector);
+        let inner = Inner {
+            client,
+            producers: Upstreams::new(producers),
+            consumers: Upstreams::new(consumers),
+            trusted_proxies,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What is wrong with the instances, if there is a role none of whose instances lives.
+    pub async fn trouble(&self) -> Option<String> {
+        for (role, upstreams) in [("producer", &self.inner.producers), ("consumer", &self.inner.consumers)] {
+            let mut alive = false;
+            for url in &upstreams.urls {
+                alive = alive || self.inner.is_alive(url).await;
+            }
+            if !alive {
+                return Some(format!("no {role} can be reached"));
+            }
+        }
+        None
+    }
+}
+
+impl Inner {
+    fn route(&self, method: &Method, path: &str) -> Route<'_> {
+        match path.trim_end_matches('/') {
+            "/api/logs" => match *method {
+                Method::POST => Route::Forward(&self.producers),
+                Method::GET | Method::HEAD => Route::Forward(&self.consumers),
+                _ => Route::Refuse("GET, POST"),
+            },
+            "/api/logs/batch" | "/api/logs/health" => Route::Forward(&self.producers),
+            path if path.starts_with("/api/logs/") => Route::Forward(&self.consumers),
+            _ => Route::Own,
+        }
+    }
+
+    async fn forward(&self, upstreams: &Upstreams, request: Request) -> Response {
+        let peer = peer_address(request.remote_addr());
+        let (parts, body) = request.into_parts();
+        let headers = self.forwarded_headers(parts.headers, peer);
+        let body = KeptBody::new(body.into());
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        for url in upstreams.in_turn() {
+            let Some(request) = upstream_request(&parts.method, url, &path, &headers, body.clone()) else { continue };
+            match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
+                Ok(Ok(answer)) => return answer_of(answer),
+                Ok(Err(error)) if error.is_connect() && !body.was_touched() => {
+                    tracing::warn!(upstream = %url, %error, "cannot reach an instance, trying the next");
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(upstream = %url, %error, "an instance broke off");
+                    return Failure::UpstreamFailed.into_response();
+                }
+                Err(_) => {
+                    tracing::warn!(upstream = %url, "an instance does not answer");
+                    return Failure::UpstreamTimeout.into_response();
+                }
+            }
+        }
+        Failure::UpstreamUnreachable.into_response()
+    }
+
+    /// What an instance gets to see: nothing that concerned the client's connection only, and a client address
+    /// that it can believe.
+    fn forwarded_headers(&self, mut headers: HeaderMap, peer: IpAddr) -> HeaderMap {
+        remove_hop_by_hop(&mut headers);
+        // The client library writes these for the connection to the instance.
+        headers.remove(header::HOST);
+        if !self.trusted_proxies.trusts(peer) {
+            headers.remove(X_FORWARDED_FOR);
+        }
+        if let Ok(peer) = HeaderValue::from_str(&peer.to_canonical().to_string()) {
+            headers.append(X_FORWARDED_FOR, peer);
+        }
+        headers
+    }
+
+    async fn is_alive(&self, url: &UpstreamUrl) -> bool {
+        let path = PathAndQuery::from_static("/actuator/health/liveness");
+        let body = KeptBody::new(Body::empty().into());
+        let Some(request) = upstream_request(&Method::GET, url, &path, &HeaderMap::new(), body) else { return false };
+        matches!(timeout(CHECK_TIMEOUT, self.client.request(request)).await, Ok(Ok(answer)) if answer.status().is_success())
+    }
+}
+
+fn upstream_request(
+    method: &Method,
+    url: &UpstreamUrl,
+    path: &PathAndQuery,
+    headers: &HeaderMap,
+    body: KeptBody,
+) -> Option<hyper::Request<KeptBody>> {
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(url.0.clone()).path_and_query(path.clone()).build().ok()?;
+    let mut request = hyper::Request::builder().method(method.clone()).uri(uri).body(body).ok()?;
+    request.headers_mut().clone_from(headers);
+    Some(request)
+}
+
+fn answer_of(answer: hyper::Response<hyper::body::Incoming>) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    let mut response =
+        Response::builder().status(parts.status).body(Body::from(body.map_err(io::Error::other).boxed()));
+    *response.headers_mut() = parts.headers;
+    response
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// A body that stays with us for as long as nothing of it was read, so that it can be sent to another instance.
+#[derive(Clone)]
+struct KeptBody {
+    body: Arc<Mutex<(BoxBody<Bytes, io::Error>, bool)>>,
+}
+
+impl KeptBody {
+    fn new(body: BoxBody<Bytes, io::Error>) -> Self {
+        Self { body: Arc::new(Mutex::new((body, false))) }
+    }
+
+    fn was_touched(&self) -> bool {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+impl HttpBody for KeptBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let mut kept = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1 = true;
+        Pin::new(&mut kept.0).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_base_urls_name_an_instance() {
+        for text in ["http://127.0.0.1:8081", "http://producer:8081/", "http://[::1]:8081"] {
+            assert!(text.parse::<UpstreamUrl>().is_ok(), "{text}");
+        }
+        for text in
+            ["", "127.0.0.1:8081", "https://producer", "http://producer/api", "http://producer/?x=1", "http:///x"]
+        {
+            assert_eq!(text.parse::<UpstreamUrl>(), Err(InvalidUpstream), "{text}");
+        }
+    }
+
+    #[test]
+    fn instances_take_turns_and_each_is_tried_once_a_request() {
+        let urls: Vec<UpstreamUrl> =
+            ["http://a", "http://b", "http://c"].iter().map(|url| url.parse().expect("a URL")).collect();
+        let upstreams = Upstreams::new(urls);
+        let turn = || upstreams.in_turn().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(turn(), ["http://a", "http://b", "http://c"]);
+        assert_eq!(turn(), ["http://b", "http://c", "http://a"]);
+        assert_eq!(turn(), ["http://c", "http://a", "http://b"]);
+        assert_eq!(Upstreams::new(Vec::new()).in_turn().count(), 0);
+    }
+
+    #[test]
+    fn an_instance_sees_a_client_that_it_can_believe_and_no_header_of_the_other_connection() {
+        let headers = |forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_FORWARDED_FOR, forwarded.parse().expect("a header"));
+            headers.insert(header::CONNECTION, "close, x-private".parse().expect("a header"));
+            headers.insert("x-private", "1".parse().expect("a header"));
+            headers.insert("x-kept", "1".parse().expect("a header"));
+            headers.insert(header::TRANSFER_ENCODING, "chunked".parse().expect("a header"));
+            headers
+        };
+        let forwarded = |trusted: &[&str]| {
+            let trusted: Vec<ipnet::IpNet> =
+                trusted.iter().map(|network| network.parse().expect("a network")).collect();
+            let gateway = Gateway::new(Vec::new(), Vec::new(), trusted.into());
+            gateway.inner.forwarded_headers(headers("198.51.100.1"), "192.0.2.1".parse().expect("an address"))
+        };
+        let hops = |headers: &HeaderMap| {
+            headers.get_all(X_FORWARDED_FOR).iter().map(|v| v.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(hops(&forwarded(&[])), ["192.0.2.1"]);
+        assert_eq!(hops(&forwarded(&["192.0.2.0/24"])), ["198.51.100.1", "192.0.2.1"]);
+        let headers = forwarded(&[]);
+        assert!(headers.contains_key("x-kept"));
+        for gone in ["connection", "x-private", "transfer-encoding"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+    }
+}

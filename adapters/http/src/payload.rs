@@ -1,0 +1,164 @@
+//! Bodies that are documented by a schema type and handled as bytes.
+
+use std::marker::PhantomData;
+
+use poem::http::header;
+use poem::{Body, IntoResponse, Request, RequestBody, Response};
+use poem_openapi::payload::{ParsePayload, Payload};
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, impl_apirequest_for_payload};
+
+use crate::problem::{Failure, PROBLEM_JSON, Problem};
+
+/// A JSON body of schema `T` that has not been read yet: the handler reads it, within its bounds, and parses
+/// what it borrows.
+pub struct JsonBody<T> {
+    /// The unread body.
+    pub body: Body,
+    schema: PhantomData<fn() -> T>,
+}
+
+impl<T: Type> Payload for JsonBody<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn check_content_type(content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case(Self::CONTENT_TYPE)
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Type> ParsePayload for JsonBody<T> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(_request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self { body: body.take()?, schema: PhantomData })
+    }
+}
+
+impl_apirequest_for_payload!(JsonBody<T>, T: Type);
+
+/// A JSON answer of schema `T` that is written already.
+pub struct JsonBytes<T> {
+    bytes: Vec<u8>,
+    schema: PhantomData<fn() -> T>,
+}
+
+impl<T> JsonBytes<T> {
+    /// Takes text that is JSON of schema `T`.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, schema: PhantomData }
+    }
+}
+
+impl<T: Type> Payload for JsonBytes<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Send> IntoResponse for JsonBytes<T> {
+    fn into_response(self) -> Response {
+        Response::builder().header(header::CONTENT_TYPE, "application/json").body(self.bytes)
+    }
+}
+
+/// Which ways of failing an operation documents: status, and when it comes.
+pub trait Documented {
+    /// The ways.
+    const FAILURES: &'static [(u16, &'static str)];
+    /// Status and description of success.
+    const SUCCESS: (u16, &'static str);
+    /// Headers of every answer: name, description.
+    const HEADERS: &'static [(&'static str, &'static str)] = &[];
+}
+
+/// What an operation answers: a payload, or a failure as it documents.
+pub enum Answer<P, D> {
+    /// Success.
+    Success(P),
+    /// Failure.
+    Failure(Failure, PhantomData<fn() -> D>),
+}
+
+impl<P, D> From<Failure> for Answer<P, D> {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure, PhantomData)
+    }
+}
+
+impl<P, D, E: Into<Failure>> From<Result<P, E>> for Answer<P, D> {
+    fn from(result: Result<P, E>) -> Self {
+        result.map_or_else(|error| error.into().into(), Self::Success)
+    }
+}
+
+impl<P: IntoResponse, D: Documented> IntoResponse for Answer<P, D> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Success(payload) => {
+                let mut response = payload.into_response();
+                if let Ok(status) = poem::http::StatusCode::from_u16(D::SUCCESS.0) {
+                    response.set_status(status);
+                }
+                response
+            }
+            Self::Failure(failure, _) => failure.into_response(),
+        }
+    }
+}
+
+impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
+    fn meta() -> MetaResponses {
+        let success = MetaResponse {
+            description: D::SUCCESS.1,
+            status: Some(D::SUCCESS.0),
+            status_range: None,
+            content: vec![MetaMediaType { content_type: P::CONTENT_TYPE, schema: P::schema_ref() }],
+            headers: headers(D::HEADERS, true),
+        };
+        let failures = D::FAILURES.iter().map(|(status, description)| MetaResponse {
+            description,
+            status: Some(*status),
+            status_range: None,
+            content: vec![MetaMediaType { content_type: PROBLEM_JSON, schema: Problem::schema_ref() }],
+            headers: headers(D::HEADERS, false)
+                .into_iter()
+                .chain(headers(if matches!(status, 429 | 503) { &[RETRY_AFTER] } else { &[] }, false))
+                .collect(),
+        });
+        MetaResponses { responses: std::iter::once(success).chain(failures).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        P::register(registry);
+        Problem::register(registry);
+    }
+}
+
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "Seconds to wait before trying again");
+
+fn headers(documented: &[(&str, &str)], required: bool) -> Vec<MetaHeader> {
+    let header = |(name, description): &(&str, &str)| MetaHeader {
+        name: (*name).to_owned(),
+        description: Some((*description).to_owned()),
+        required,
+        deprecated: false,
+        schema: u64::schema_ref(),
+    };
+    documented.iter().map(header).collect()
+}

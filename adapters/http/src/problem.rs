@@ -1,0 +1,260 @@
+//! Failures as `application/problem+json` (RFC 9457).
+
+use std::time::Duration;
+
+use application::ingest::{Refusal, TooManyEvents};
+use application::query::QueryError;
+use domain::ports::StoreError;
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::Object;
+use poem_openapi::types::ToJSON;
+
+/// Media type of every error body.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// How long to wait before asking again when nobody knows better.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Everything that can go wrong for a client, each with what the client can do about it.
+#[derive(Debug)]
+pub enum Failure {
+    /// The body is not what it should be.
+    Undecodable { detail: String },
+    /// No event is acceptable, for its own fault.
+    NoValidEvent { errors: Vec<EventFailure> },
+    /// The one event is not acceptable, for its own fault.
+    InvalidEvent { code: &'static str, detail: String },
+    /// A parameter of path or query is not what it should be.
+    InvalidParameter { detail: String },
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// Too many bytes or events.
+    TooLarge { detail: String },
+    /// The media type is not supported.
+    UnsupportedMediaType { detail: String },
+    /// Over the rate limit.
+    RateLimited { retry_after: Duration },
+    /// No room at the moment.
+    NoCapacity { code: &'static str },
+    /// Nobody knows whether the events were kept.
+    OutcomeUnknown,
+    /// There is nothing at this path.
+    NotFound { detail: &'static str },
+    /// The path does not know the method.
+    MethodNotAllowed { allow: String },
+    /// The query takes too long.
+    QueryTooBroad,
+    /// The store does not answer.
+    StoreUnavailable,
+    /// No upstream could be reached; nothing was sent.
+    UpstreamUnreachable,
+    /// An upstream broke off after the request was sent.
+    UpstreamFailed,
+    /// An upstream did not answer in time.
+    UpstreamTimeout,
+    /// A defect of ours.
+    Internal,
+}
+
+/// An error body as RFC 9457 describes it.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Problem {
+    /// Always `about:blank`: `code` tells problems apart.
+    r#type: String,
+    /// The meaning of the status code.
+    title: String,
+    /// The status code.
+    status: u16,
+    /// What is wrong, and what to do about it.
+    detail: String,
+    /// Stable name of the problem.
+    code: String,
+    /// What is wrong with each event, if the request had several.
+    errors: Option<Vec<EventFailure>>,
+}
+
+/// An event of a request that was not accepted.
+#[derive(Clone, Debug, Object)]
+pub struct EventFailure {
+    /// Position of the event in the request, from 0.
+    index: u64,
+    /// Stable name of the rule that the event breaks, or of what stood in its way.
+    code: String,
+    /// What is wrong, and what to do about it.
+    detail: String,
+    /// Whether the same event may be accepted later.
+    retryable: bool,
+}
+
+impl From<&Refusal> for EventFailure {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            index: refusal.index as u64,
+            code: refusal.reason.code().to_owned(),
+            detail: refusal.reason.to_string(),
+            retryable: refusal.reason.is_retryable(),
+        }
+    }
+}
+
+impl From<TooManyEvents> for Failure {
+    fn from(error: TooManyEvents) -> Self {
+        Self::TooLarge { detail: format!("{error}; nothing was accepted, send smaller batches") }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TooBroad => Self::QueryTooBroad,
+            StoreError::Unavailable(_) | StoreError::Conflict { .. } | StoreError::Rejected(_) => {
+                tracing::warn!(cause = ?error, "the store does not answer a query");
+                Self::StoreUnavailable
+            }
+        }
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Invalid { .. } => Self::InvalidParameter { detail: error.to_string() },
+            QueryError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<&poem::Error> for Failure {
+    /// What the routes and extractors of poem refuse by themselves.
+    fn from(error: &poem::Error) -> Self {
+        if let Some(error) = error.downcast_ref::<poem_openapi::error::ContentTypeError>() {
+            return Self::UnsupportedMediaType { detail: error.to_string() };
+        }
+        match error.status() {
+            StatusCode::NOT_FOUND => Self::NotFound { detail: "there is nothing at this path" },
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed { allow: String::new() },
+            status if status.is_client_error() => Self::InvalidParameter { detail: error.to_string() },
+            _ => {
+                tracing::error!(%error, "a handler failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl Failure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Undecodable { .. }
+            | Self::NoValidEvent { .. }
+            | Self::InvalidEvent { .. }
+            | Self::InvalidParameter { .. } => StatusCode::BAD_REQUEST,
+            Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoCapacity { .. } | Self::QueryTooBroad | Self::StoreUnavailable | Self::UpstreamUnreachable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::OutcomeUnknown | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Undecodable { .. } => "undecodable",
+            Self::NoValidEvent { .. } => "no_valid_event",
+            Self::InvalidEvent { code, .. } | Self::NoCapacity { code } => code,
+            Self::InvalidParameter { .. } => "invalid_parameter",
+            Self::BodyTimeout => "body_timeout",
+            Self::TooLarge { .. } => "too_large",
+            Self::UnsupportedMediaType { .. } => "unsupported_media_type",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::NotFound { .. } => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::QueryTooBroad => "query_too_broad",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Undecodable { detail }
+            | Self::InvalidEvent { detail, .. }
+            | Self::InvalidParameter { detail }
+            | Self::TooLarge { detail }
+            | Self::UnsupportedMediaType { detail } => detail.clone(),
+            Self::NotFound { detail } => (*detail).to_owned(),
+            Self::NoValidEvent { errors } if errors.is_empty() => "the request has no events".to_owned(),
+            Self::NoValidEvent { .. } => "no event was accepted: see errors".to_owned(),
+            Self::BodyTimeout => "the body did not arrive in time".to_owned(),
+            Self::RateLimited { .. } => "too many requests from this client: wait as long as Retry-After says".to_owned(),
+            Self::NoCapacity { .. } => "nothing was accepted, for want of capacity: send it again after a while".to_owned(),
+            Self::OutcomeUnknown => {
+                "it is not known whether the events were kept: send them again with the same eventIds".to_owned()
+            }
+            Self::MethodNotAllowed { allow } => format!("this path knows {allow} only"),
+            Self::QueryTooBroad => "the query takes too long: ask for less time, one source or fewer levels".to_owned(),
+            Self::StoreUnavailable => "the store does not answer: ask again after a while".to_owned(),
+            Self::UpstreamUnreachable => "no instance can be reached, nothing was sent: try again after a while".to_owned(),
+            Self::UpstreamFailed => {
+                "an instance broke off, it is not known what it did: send the events again with the same eventIds".to_owned()
+            }
+            Self::UpstreamTimeout => {
+                "an instance did not answer in time, it is not known what it did: send the events again with the same eventIds".to_owned()
+            }
+            Self::Internal => "an internal error: see the log of this instance".to_owned(),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let (code, detail) = (self.code().to_owned(), self.detail());
+        tracing::debug!(status = status.as_u16(), code, detail, "request failed");
+        let retry_after = match &self {
+            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::NoCapacity { .. } | Self::StoreUnavailable | Self::UpstreamUnreachable => Some(RETRY_AFTER),
+            _ => None,
+        };
+        let mut response = Response::builder().status(status).content_type(PROBLEM_JSON);
+        if let Some(retry_after) = retry_after {
+            response = response.header(header::RETRY_AFTER, whole_seconds(retry_after));
+        }
+        if let Self::MethodNotAllowed { allow } = &self
+            && let Ok(allow) = HeaderValue::from_str(allow)
+        {
+            response = response.header(header::ALLOW, allow);
+        }
+        let errors = match self {
+            Self::NoValidEvent { errors } => Some(errors),
+            _ => None,
+        };
+        let problem = Problem {
+            r#type: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail,
+            code,
+            errors,
+        };
+        response.body(problem.to_json_string())
+    }
+}
+
+/// Whole seconds, rounded up, as Retry-After and RateLimit-Reset carry them; at least 1 unless zero.
+pub fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}

@@ -1,0 +1,227 @@
+//! The ingestion API.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use application::health::Health;
+use application::ingest::{Ingest, Outcome, Refusal, RefusalReason, Verdict};
+use domain::ports::{Client, RateDecision, RateLimiter, RequestClass, Telemetry};
+use poem::http::{HeaderMap, HeaderValue, Method};
+use poem::web::{Data, RemoteAddr};
+use poem::{Addr, Endpoint, EndpointExt, IntoResponse, Request, Response};
+use poem_openapi::payload::Json;
+use poem_openapi::{OpenApi, Tags};
+
+use crate::actuator::{Actuator, ActuatorApi};
+use crate::body::BodyBudget;
+use crate::client_address::TrustedProxies;
+use crate::document::service_endpoint;
+use crate::events::{take_event, take_events};
+use crate::payload::{Answer, Documented, JsonBody, JsonBytes};
+use crate::problem::{EventFailure, Failure, whole_seconds};
+use crate::schema::{
+    BatchAccepted, EventAccepted, LogEvent, ProducerHealth, SendMetrics, batch_accepted, event_accepted,
+};
+
+/// What the ingestion API works with.
+pub struct ProducerDependencies {
+    /// Takes events in.
+    pub ingest: Ingest,
+    /// Whether this process can do its work.
+    pub health: Health,
+    /// Shares out requests.
+    pub limiter: Arc<dyn RateLimiter>,
+    /// Counts refused requests.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Room for request bodies.
+    pub bodies: BodyBudget,
+    /// Who is believed when it names a client.
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// The producer's endpoint.
+pub fn producer_endpoint(
+    dependencies: ProducerDependencies,
+    actuator: Actuator,
+) -> impl Endpoint<Output = Response> + 'static {
+    let dependencies = Arc::new(dependencies);
+    let api = service_endpoint((ProducerApi, ActuatorApi)).data(Arc::clone(&dependencies)).data(actuator);
+    api.around(move |api, request| {
+        let dependencies = Arc::clone(&dependencies);
+        async move { Ok(limited(&dependencies, api.as_ref(), request).await) }
+    })
+}
+
+/// Puts the rate limit in front of ingestion, before anything of the body is read, and its state on every
+/// answer.
+async fn limited(
+    dependencies: &ProducerDependencies,
+    api: &impl Endpoint<Output = Response>,
+    request: Request,
+) -> Response {
+    let class = match (request.method(), request.uri().path()) {
+        (&Method::POST, "/api/logs") => RequestClass::Single,
+        (&Method::POST, "/api/logs/batch") => RequestClass::Batch,
+        _ => return api.get_response(request).await,
+    };
+    let peer = peer_address(request.remote_addr());
+    let client = Client::from(dependencies.trusted_proxies.client(peer, request.headers()));
+    let Some(decision) = dependencies.limiter.take(client, class).await else {
+        return api.get_response(request).await;
+    };
+    let mut response = if decision.allowed {
+        api.get_response(request).await
+    } else {
+        dependencies.telemetry.rate_limited(class);
+        Failure::RateLimited { retry_after: decision.retry_after }.into_response()
+    };
+    describe_limit(&decision, response.headers_mut());
+    response
+}
+
+fn describe_limit(decision: &RateDecision, headers: &mut HeaderMap) {
+    headers.insert("ratelimit-limit", HeaderValue::from(decision.limit));
+    headers.insert("ratelimit-remaining", HeaderValue::from(decision.remaining));
+    headers.insert("ratelimit-reset", HeaderValue::from(whole_seconds(decision.reset_after)));
+}
+
+/// The address of the other end of the connection.
+pub fn peer_address(remote: &RemoteAddr) -> IpAddr {
+    match &remote.0 {
+        Addr::SocketAddr(address) => address.ip(),
+        // Nothing but TCP is listened to.
+        Addr::Unix(_) | Addr::Custom(..) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+/// Operations by what they are for.
+#[derive(Tags)]
+pub enum Tag {
+    /// Hand logs over.
+    Ingestion,
+    /// Read logs back.
+    Query,
+    /// See how a process is.
+    Operations,
+}
+
+/// How ingestion answers.
+pub struct Ingestion;
+
+impl Documented for Ingestion {
+    const SUCCESS: (u16, &'static str) = (202, "Accepted, with the promise that `durability` names");
+    const FAILURES: &'static [(u16, &'static str)] = &[
+        (400, "The body cannot be read, or no event is acceptable for its own fault"),
+        (408, "The body did not arrive in time"),
+        (413, "The body is too large, there are too many events, or every event is over the record limit"),
+        (415, "The media type or content coding is not supported"),
+        (429, "Over the rate limit"),
+        (502, "An instance broke off: it is not known whether the events were kept"),
+        (503, "Nothing was accepted, for want of capacity"),
+        (504, "It is not known whether the events were kept"),
+    ];
+    const HEADERS: &'static [(&'static str, &'static str)] = &[
+        ("RateLimit-Limit", "Requests a second for this client"),
+        ("RateLimit-Remaining", "Requests left now"),
+        ("RateLimit-Reset", "Seconds until the whole burst is available again"),
+    ];
+}
+
+/// How health answers.
+pub struct AlwaysAnswers;
+
+impl Documented for AlwaysAnswers {
+    const SUCCESS: (u16, &'static str) = (200, "How the producer is");
+    const FAILURES: &'static [(u16, &'static str)] = &[];
+}
+
+/// The operations of a producer.
+pub struct ProducerApi;
+
+#[OpenApi(prefix_path = "/api/logs")]
+impl ProducerApi {
+    /// Hand over one event
+    #[oai(path = "/", method = "post", operation_id = "postLog", tag = "Tag::Ingestion")]
+    async fn post_log(
+        &self,
+        dependencies: Data<&Arc<ProducerDependencies>>,
+        headers: &HeaderMap,
+        event: JsonBody<LogEvent>,
+    ) -> Answer<JsonBytes<EventAccepted>, Ingestion> {
+        let take = async {
+            let body = dependencies.bodies.read(headers, event.body).await?;
+            let mut intake = dependencies.ingest.intake();
+            take_event(&body.bytes, &mut intake)?;
+            drop(body);
+            let outcome = intake.deliver().await;
+            // The only event is the request: the rule that it breaks is what the client needs to know.
+            judge(&outcome).map_err(|failure| match (failure, outcome.refusals.first()) {
+                (Failure::NoValidEvent { .. }, Some(Refusal { reason, .. })) => {
+                    Failure::InvalidEvent { code: reason.code(), detail: reason.to_string() }
+                }
+                (failure, _) => failure,
+            })?;
+            Ok(JsonBytes::new(event_accepted(&outcome)))
+        };
+        let answer: Result<_, Failure> = take.await;
+        answer.into()
+    }
+
+    /// Hand over up to 10,000 events
+    ///
+    /// A bad event never fails its neighbours: `errors` names each one. A body that is no JSON array accepts
+    /// nothing.
+    #[oai(path = "/batch", method = "post", operation_id = "postLogBatch", tag = "Tag::Ingestion")]
+    async fn post_batch(
+        &self,
+        dependencies: Data<&Arc<ProducerDependencies>>,
+        headers: &HeaderMap,
+        events: JsonBody<Vec<LogEvent>>,
+    ) -> Answer<JsonBytes<BatchAccepted>, Ingestion> {
+        let take = async {
+            let body = dependencies.bodies.read(headers, events.body).await?;
+            let intake = take_events(&body.bytes, || dependencies.ingest.intake())?;
+            drop(body);
+            let outcome = intake.deliver().await;
+            judge(&outcome)?;
+            Ok(JsonBytes::new(batch_accepted(&outcome)))
+        };
+        let answer: Result<_, Failure> = take.await;
+        answer.into()
+    }
+
+    /// How a producer is
+    #[oai(path = "/health", method = "get", operation_id = "getLogHealth", tag = "Tag::Operations")]
+    async fn health(
+        &self,
+        dependencies: Data<&Arc<ProducerDependencies>>,
+    ) -> Answer<Json<ProducerHealth>, AlwaysAnswers> {
+        let totals = dependencies.ingest.totals();
+        Answer::Success(Json(ProducerHealth {
+            status: if dependencies.health.is_ready() { "UP" } else { "DOWN" }.to_owned(),
+            metrics: SendMetrics {
+                messages_sent: totals.sent,
+                messages_failed: totals.failed,
+                avg_send_duration: totals.mean_duration_ms,
+            },
+        }))
+    }
+}
+
+/// Turns the verdict on a request into its answer.
+fn judge(outcome: &Outcome) -> Result<(), Failure> {
+    match outcome.verdict() {
+        Verdict::Accepted => Ok(()),
+        Verdict::Invalid => {
+            Err(Failure::NoValidEvent { errors: outcome.refusals.iter().map(EventFailure::from).collect() })
+        }
+        Verdict::TooLarge => {
+            Err(Failure::TooLarge { detail: "every event is over the record limit; nothing was accepted".to_owned() })
+        }
+        Verdict::NoCapacity => {
+            let code = outcome.refusals.iter().map(|refusal| &refusal.reason).find(|reason| reason.is_retryable());
+            Err(Failure::NoCapacity { code: code.map_or("no_capacity", RefusalReason::code) })
+        }
+        Verdict::Unknown => Err(Failure::OutcomeUnknown),
+    }
+}

@@ -1,0 +1,228 @@
+//! The shapes of the API, for its document. Requests are parsed by [`crate::events`], stored events written by
+//! `application::codec` and answers by the functions beside their shape; tests hold them to these schemas.
+
+use std::collections::BTreeMap;
+
+use application::ingest::Outcome;
+use domain::query::StoredEvent;
+use poem_openapi::Object;
+use poem_openapi::types::Any;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::problem::EventFailure;
+
+/// A log event. Members that are not listed here join `metadata`.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct LogEvent {
+    /// The application that writes the event. 1 to 255 bytes, no control characters.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    source: String,
+    /// TRACE, DEBUG, INFO, WARN, ERROR or FATAL, in any case. WARNING is WARN; CRITICAL, ALERT and EMERGENCY are
+    /// FATAL.
+    level: String,
+    /// What happened. 1 byte to 256 KiB.
+    #[oai(validator(min_length = 1, max_length = 262144))]
+    message: String,
+    /// When it happened, in RFC 3339; the time of receipt unless given. Kept to the microsecond.
+    timestamp: Option<OffsetDateTime>,
+    /// Identity of the event. Repeats within the dedup window are stored once. A new one is made unless given.
+    event_id: Option<Uuid>,
+    /// Stack trace of an exception, up to 256 KiB.
+    #[oai(validator(max_length = 262144))]
+    stack_trace: Option<String>,
+    /// W3C trace id.
+    #[oai(validator(pattern = "^[0-9A-Fa-f]{32}$"))]
+    trace_id: Option<String>,
+    /// W3C span id.
+    #[oai(validator(pattern = "^[0-9A-Fa-f]{16}$"))]
+    span_id: Option<String>,
+    /// Anything else: up to 64 KiB as compact JSON, nested at most 16 deep.
+    metadata: Option<BTreeMap<String, Any<Value>>>,
+}
+
+/// The answer to a single event.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct EventAccepted {
+    /// Identity of the event, given or made.
+    event_id: Uuid,
+    /// Always `Accepted`.
+    status: String,
+    /// When the event was received.
+    timestamp: OffsetDateTime,
+    /// What the answer promises: `acknowledged` by the bus, fsynced in the producer's journal (`journaled`), or
+    /// in the producer's memory (`buffered`).
+    durability: String,
+}
+
+/// The answer to a batch.
+#[derive(Debug, Object)]
+pub struct BatchAccepted {
+    /// Events that were accepted.
+    accepted: u64,
+    /// Events that were not.
+    failed: u64,
+    /// When the batch was received.
+    timestamp: OffsetDateTime,
+    /// What the answer promises for how many events.
+    durability: DurabilityCounts,
+    /// Every event that was not accepted, by index.
+    errors: Vec<EventFailure>,
+}
+
+/// Accepted events by what the answer promises for them.
+#[derive(Debug, Object)]
+pub struct DurabilityCounts {
+    /// Acknowledged by the bus.
+    acknowledged: u64,
+    /// Fsynced in the producer's journal.
+    journaled: u64,
+    /// In the producer's memory.
+    buffered: u64,
+}
+
+/// How a producer is.
+#[derive(Debug, Object)]
+pub struct ProducerHealth {
+    /// `UP`, or `DOWN` if the producer accepts nothing at the moment.
+    pub status: String,
+    /// How sending went since the start of the process.
+    pub metrics: SendMetrics,
+}
+
+/// How sending went since the start of the process.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct SendMetrics {
+    /// Events that the bus acknowledged.
+    pub messages_sent: u64,
+    /// Events that the bus did not take.
+    pub messages_failed: u64,
+    /// Mean time from sending a batch to its acknowledgement, in milliseconds.
+    pub avg_send_duration: f64,
+}
+
+/// An event in the store.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", rename = "StoredEvent")]
+pub struct StoredEventSchema {
+    /// Identity of the event.
+    event_id: Uuid,
+    /// When it happened.
+    timestamp: OffsetDateTime,
+    /// When a producer received it.
+    received_at: OffsetDateTime,
+    /// The application that wrote it.
+    source: String,
+    /// TRACE, DEBUG, INFO, WARN, ERROR or FATAL.
+    level: String,
+    /// What happened.
+    message: String,
+    /// Stack trace of an exception.
+    stack_trace: Option<String>,
+    /// W3C trace id.
+    trace_id: Option<String>,
+    /// W3C span id.
+    span_id: Option<String>,
+    /// Anything else.
+    metadata: Option<BTreeMap<String, Any<Value>>>,
+    /// Topic through which it came.
+    topic: String,
+    /// Partition through which it came.
+    partition: u32,
+    /// Offset in the partition.
+    offset: u64,
+}
+
+/// A page of events.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct EventPage {
+    /// Events, newest first.
+    events: Vec<StoredEventSchema>,
+    /// Asks for the next page as `cursor`; null after the last page.
+    next_cursor: Option<String>,
+}
+
+/// How a process and what it depends on are.
+#[derive(Debug, Object)]
+pub struct HealthReport {
+    /// `UP` or `DOWN`.
+    pub status: String,
+    /// Everything that the process depends on.
+    #[oai(skip_serializing_if_is_none)]
+    pub components: Option<BTreeMap<String, ComponentHealth>>,
+}
+
+/// How a component is.
+#[derive(Debug, Object)]
+pub struct ComponentHealth {
+    /// `UP` or `DOWN`.
+    pub status: String,
+    /// What is wrong.
+    #[oai(skip_serializing_if_is_none)]
+    pub detail: Option<String>,
+}
+
+/// Writes an [`EventAccepted`].
+pub fn event_accepted(outcome: &Outcome) -> Vec<u8> {
+    let answer = json!({
+        "eventId": outcome.event_id.unwrap_or_default().to_string(),
+        "status": "Accepted",
+        "timestamp": outcome.received_at.to_string(),
+        "durability": outcome.accepted.durability().name(),
+    });
+    answer.to_string().into_bytes()
+}
+
+/// Writes a [`BatchAccepted`].
+pub fn batch_accepted(outcome: &Outcome) -> Vec<u8> {
+    let accepted = outcome.accepted;
+    let errors = outcome.refusals.iter().map(|refusal| {
+        json!({
+            "index": refusal.index,
+            "code": refusal.reason.code(),
+            "detail": refusal.reason.to_string(),
+            "retryable": refusal.reason.is_retryable(),
+        })
+    });
+    let answer = json!({
+        "accepted": accepted.total(),
+        "failed": outcome.refusals.len(),
+        "timestamp": outcome.received_at.to_string(),
+        "durability": {
+            "acknowledged": accepted.acknowledged,
+            "journaled": accepted.journaled,
+            "buffered": accepted.buffered,
+        },
+        "errors": errors.collect::<Value>(),
+    });
+    answer.to_string().into_bytes()
+}
+
+/// Writes a [`StoredEventSchema`].
+pub fn write_stored_event(stored: &StoredEvent, buffer: &mut Vec<u8>) {
+    application::codec::write_value(&stored.event, buffer);
+    buffer.pop();
+    let place = json!({ "topic": stored.topic, "partition": stored.partition, "offset": stored.offset }).to_string();
+    buffer.push(b',');
+    buffer.extend_from_slice(place.strip_prefix('{').unwrap_or_default().as_bytes());
+}
+
+/// Writes an [`EventPage`].
+pub fn event_page(events: &[StoredEvent], next_cursor: Option<&str>) -> Vec<u8> {
+    let mut buffer = b"{\"events\":[".to_vec();
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            buffer.push(b',');
+        }
+        write_stored_event(event, &mut buffer);
+    }
+    buffer.extend_from_slice(b"],\"nextCursor\":");
+    buffer.extend_from_slice(Value::from(next_cursor).to_string().as_bytes());
+    buffer.push(b'}');
+    buffer
+}

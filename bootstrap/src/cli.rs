@@ -1,0 +1,142 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{App, Role};
+use crate::settings::Settings;
+
+/// Bad configuration or usage (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
+/// Log ingestion that keeps its promises
+#[derive(Debug, Parser)]
+#[command(name = "spillway", version)]
+struct Arguments {
+    /// Configuration file (TOML) [default: spillway.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Command {
+    /// Gateway, producer and consumer in one process, without any other server [default]
+    All,
+    /// The entry point in front of producers and consumers
+    Gateway,
+    /// Ingestion API
+    Producer,
+    /// Storing and query API
+    Consumer,
+    /// Print the effective configuration, as environment variables
+    Config,
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+/// Runs the command line of this process. Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors.
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    let command = arguments.command.unwrap_or(Command::All);
+    if matches!(command, Command::Openapi) {
+        print(&adapter_http::openapi_document());
+        return ExitCode::SUCCESS;
+    }
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = match Settings::load(arguments.config.as_deref(), environment) {
+        Ok(settings) => settings,
+        Err(error) => return usage(&error.to_string()),
+    };
+    if let Err(error) = adapter_telemetry::init_logs(&settings.log) {
+        return usage(&format!("log: {error}"));
+    }
+    let role = match command {
+        Command::Config => {
+            print(&settings.to_variables());
+            return ExitCode::SUCCESS;
+        }
+        Command::Openapi | Command::All => Role::All,
+        Command::Gateway => Role::Gateway,
+        // Both need servers to share; neither bus nor store can be one yet.
+        Command::Producer => {
+            return usage(
+                "bus: a producer of its own cannot use the embedded bus, which lives in one process; run `spillway all`",
+            );
+        }
+        Command::Consumer => {
+            return usage(
+                "store: a consumer of its own cannot use the embedded bus and store, which live in one process; run `spillway all`",
+            );
+        }
+    };
+    match serve(role, &settings) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            report(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let left = runtime.block_on(async {
+        // From here on a signal is a wish to drain.
+        let stop = stop_signal()?;
+        let app = App::build(role, settings).await?;
+        let addresses = app.addresses();
+        for (name, address) in
+            [("gateway", addresses.gateway), ("producer", addresses.producer), ("consumer", addresses.consumer)]
+        {
+            if let Some(address) = address {
+                tracing::info!(%address, "{name} listens");
+            }
+        }
+        Ok::<_, anyhow::Error>(app.run(stop).await)
+    })?;
+    runtime.shutdown_background();
+    Ok(left)
+}
+
+/// Done at SIGTERM or Ctrl-C.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn usage(message: &str) -> ExitCode {
+    report(message);
+    EXIT_USAGE.into()
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn report(message: &str) {
+    use std::io::Write;
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(std::io::stderr(), "spillway: {message}");
+}

@@ -1,0 +1,551 @@
+//! What can be configured.
+//!
+//! Built-in defaults, then a file, then the environment; the later wins. Values keep the type that the setting
+//! has, whatever they look like. Unknown keys are refused: a misspelt limit must not silently be no limit.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use adapter_http::UpstreamUrl;
+use bytesize::ByteSize;
+use config::{Config, Environment, File, FileFormat};
+use domain::delivery::{DeliveryPolicy, Guarantee};
+use domain::level::Level;
+use ipnet::IpNet;
+use serde::de::{self, Deserialize, Deserializer};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// The file that is read when there is one and no other is named.
+pub const DEFAULT_FILE: &str = "spillway.toml";
+const PREFIX: &str = "SPILLWAY_";
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where everything that is kept on disk lies.
+    pub data_dir: PathBuf,
+    /// Which bus carries the records.
+    pub bus: Backend,
+    /// Which limiter shares out requests.
+    pub limiter: Backend,
+    /// Most bytes of events that are not acknowledged yet.
+    pub memory_bytes_max: Size,
+    /// Most bytes of request bodies in work.
+    pub body_bytes_max: Size,
+    /// Longest time that a stop may take.
+    pub drain_timeout: Span,
+    /// What the process logs about itself.
+    pub log: String,
+    /// The gateway.
+    pub gateway: GatewaySettings,
+    /// The producer.
+    pub producer: ServiceSettings,
+    /// The consumer.
+    pub consumer: ServiceSettings,
+    /// Requests a second for each client; 0 is no limit.
+    pub rate_limit: RateLimitSettings,
+    /// Guarantee of each level.
+    pub delivery: DeliverySettings,
+    /// The embedded bus.
+    pub embedded: EmbeddedSettings,
+    /// The store.
+    pub store: StoreSettings,
+}
+
+/// What does the work: in this process, or a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// In this process.
+    #[default]
+    Embedded,
+}
+
+/// Settings of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// Address to listen at.
+    pub listen: SocketAddr,
+    /// Base URLs of producers; empty for the one of this machine.
+    pub producers: List<UpstreamUrl>,
+    /// Base URLs of consumers; empty for the one of this machine.
+    pub consumers: List<UpstreamUrl>,
+    /// Networks of proxies that are believed when they name a client.
+    pub trusted_proxies: List<IpNet>,
+}
+
+/// Settings of a producer or consumer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSettings {
+    /// Address to listen at.
+    pub listen: SocketAddr,
+    /// Networks of proxies that are believed when they name a client.
+    pub trusted_proxies: List<IpNet>,
+}
+
+/// Rate limits of each client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitSettings {
+    /// Single events a second; 0 is no limit.
+    pub single_per_second: u32,
+    /// Batches a second; 0 is no limit.
+    pub batch_per_second: u32,
+}
+
+/// Guarantee of each level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliverySettings {
+    trace: GuaranteeName,
+    debug: GuaranteeName,
+    info: GuaranteeName,
+    warn: GuaranteeName,
+    error: GuaranteeName,
+    fatal: GuaranteeName,
+}
+
+/// Settings of the embedded bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedSettings {
+    /// Partitions.
+    pub partitions: NonZeroU32,
+    /// Most bytes of the log on disk.
+    pub retention_bytes: Size,
+    /// How long records are kept in the log once they are stored.
+    pub retention_age: Span,
+}
+
+/// Settings of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Which store keeps the events.
+    pub kind: Backend,
+    /// How long events are kept.
+    pub retention: Span,
+    /// How far apart two events with one id must have been received to be two events.
+    pub dedup_window: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: "./spillway-data".into(),
+            bus: Backend::Embedded,
+            limiter: Backend::Embedded,
+            memory_bytes_max: Size::mb(64),
+            body_bytes_max: Size::mb(32),
+            drain_timeout: Span(Duration::from_secs(25)),
+            log: "info".to_owned(),
+            gateway: GatewaySettings::default(),
+            producer: service(8081),
+            consumer: service(8082),
+            rate_limit: RateLimitSettings::default(),
+            delivery: DeliverySettings::default(),
+            embedded: EmbeddedSettings::default(),
+            store: StoreSettings::default(),
+        }
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+fn service(port: u16) -> ServiceSettings {
+    let loopback = ["127.0.0.0/8", "::1/128"];
+    ServiceSettings {
+        listen: local(port),
+        trusted_proxies: List(loopback.iter().filter_map(|network| network.parse().ok()).collect()),
+    }
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            listen: local(8080),
+            producers: List::default(),
+            consumers: List::default(),
+            trusted_proxies: List::default(),
+        }
+    }
+}
+
+impl Default for RateLimitSettings {
+    fn default() -> Self {
+        Self { single_per_second: 100, batch_per_second: 10 }
+    }
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        let policy = DeliveryPolicy::default();
+        let of = |level| GuaranteeName(policy.guarantee(level));
+        Self {
+            trace: of(Level::Trace),
+            debug: of(Level::Debug),
+            info: of(Level::Info),
+            warn: of(Level::Warn),
+            error: of(Level::Error),
+            fatal: of(Level::Fatal),
+        }
+    }
+}
+
+impl DeliverySettings {
+    /// The policy that these settings describe.
+    #[must_use]
+    pub fn policy(&self) -> DeliveryPolicy {
+        let of = [
+            (Level::Trace, self.trace),
+            (Level::Debug, self.debug),
+            (Level::Info, self.info),
+            (Level::Warn, self.warn),
+            (Level::Error, self.error),
+            (Level::Fatal, self.fatal),
+        ];
+        of.into_iter().fold(DeliveryPolicy::default(), |policy, (level, guarantee)| policy.with(level, guarantee.0))
+    }
+}
+
+impl Default for EmbeddedSettings {
+    fn default() -> Self {
+        Self {
+            partitions: NonZeroU32::new(3).unwrap_or(NonZeroU32::MIN),
+            retention_bytes: Size(1 << 30),
+            retention_age: Span(Duration::from_secs(7 * 24 * 3600)),
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            kind: Backend::Embedded,
+            retention: Span(Duration::from_secs(30 * 24 * 3600)),
+            dedup_window: Span(Duration::from_secs(24 * 3600)),
+        }
+    }
+}
+
+/// Why the configuration cannot be used: one message that names the key.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidSettings(String);
+
+impl Settings {
+    /// Reads the configuration: `file`, or [`DEFAULT_FILE`] if there is one, and the given environment.
+    ///
+    /// # Errors
+    /// A file cannot be read, a key is unknown, or a value is not what the key wants.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, InvalidSettings> {
+        let default_file = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default_file.exists().then_some(default_file));
+        let defaults = Config::try_from(&Self::default()).map_err(|error| InvalidSettings(error.to_string()))?;
+        let mut sources = Config::builder().add_source(defaults);
+        if let Some(file) = file {
+            sources = sources.add_source(File::from(file).format(FileFormat::Toml));
+        }
+        let sources = sources
+            .add_source(
+                Environment::with_prefix("SPILLWAY")
+                    .prefix_separator("_")
+                    .separator("__")
+                    .source(Some(variables(environment))),
+            )
+            .build()
+            .map_err(|error| InvalidSettings(error.to_string()))?;
+        refuse_unknown(&sources)?;
+        let settings: Self = sources.try_deserialize().map_err(|error| InvalidSettings(error.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Rules that bind several settings.
+    fn check(&self) -> Result<(), InvalidSettings> {
+        let refuse = |message: &str| Err(InvalidSettings(message.to_owned()));
+        if self.store.retention.0 < self.store.dedup_window.0 {
+            return refuse(
+                "store.retention must not be shorter than store.dedup_window: a repeat is recognised by the stored event",
+            );
+        }
+        if self.embedded.retention_bytes.0 < 1 << 20 {
+            return refuse("embedded.retention_bytes must be at least 1 MiB");
+        }
+        if self.memory_bytes_max.0 < 2 << 20 {
+            return refuse("memory_bytes_max must be at least 2 MiB: the largest event must fit");
+        }
+        Ok(())
+    }
+
+    /// Every setting as the environment variable that would set it, secrets masked.
+    #[must_use]
+    pub fn to_variables(&self) -> String {
+        let mut lines = Vec::new();
+        for (path, value) in flatten(&serde_json::to_value(self).unwrap_or_default()) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            lines.push(format!("{}={value}\n", variable_of(&path)));
+        }
+        lines.concat()
+    }
+}
+
+/// `SPILLWAY_STORE` names the store and `SPILLWAY_STORE__RETENTION` belongs to it, so the first is a member of
+/// the section, too.
+fn variables(environment: impl IntoIterator<Item = (String, String)>) -> HashMap<String, String> {
+    let named = |name: String| if name == "SPILLWAY_STORE" { "SPILLWAY_STORE__KIND".to_owned() } else { name };
+    environment
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .map(|(name, value)| (named(name), value))
+        .collect()
+}
+
+fn variable_of(path: &[String]) -> String {
+    let name = format!("{PREFIX}{}", path.join("__").to_ascii_uppercase());
+    if name == "SPILLWAY_STORE__KIND" { "SPILLWAY_STORE".to_owned() } else { name }
+}
+
+fn refuse_unknown(sources: &Config) -> Result<(), InvalidSettings> {
+    let given: Value = sources.clone().try_deserialize().map_err(|error| InvalidSettings(error.to_string()))?;
+    let known = flatten(&serde_json::to_value(Settings::default()).unwrap_or_default());
+    for (path, _) in flatten(&given) {
+        if known.iter().any(|(known, _)| *known == path) {
+            continue;
+        }
+        let (key, variable) = (path.join("."), variable_of(&path));
+        let last = path.last().map_or("", String::as_str);
+        let injected = ["port", "service_host", "service_port"]
+            .iter()
+            .any(|word| last == *word || last.starts_with(&format!("{word}_")));
+        let hint = if injected {
+            "; Kubernetes sets such variables for a Service named \"spillway\": set enableServiceLinks: false in the pod, or name the Service differently".to_owned()
+        } else {
+            let similar = known.iter().map(|(known, _)| known.join(".")).filter(|known| {
+                known.rsplit('.').next() == Some(last)
+                    || known.starts_with(&format!("{key}_"))
+                    || key.starts_with(known.as_str())
+            });
+            let similar: Vec<String> = similar.collect();
+            if similar.is_empty() {
+                "; `spillway config` lists all keys".to_owned()
+            } else {
+                format!("; did you mean {}?", similar.join(" or "))
+            }
+        };
+        return Err(InvalidSettings(format!("unknown key {key} (in the environment: {variable}){hint}")));
+    }
+    Ok(())
+}
+
+/// The leaves of a tree of objects, with the path to each.
+fn flatten(value: &Value) -> Vec<(Vec<String>, Value)> {
+    let Value::Object(members) = value else { return vec![(Vec::new(), value.clone())] };
+    let inner = |(name, value): (&String, &Value)| {
+        let name = name.clone();
+        flatten(value).into_iter().map(move |(mut path, leaf)| {
+            path.insert(0, name.clone());
+            (path, leaf)
+        })
+    };
+    members.iter().flat_map(inner).collect()
+}
+
+/// A number of bytes, such as `64 MB`, `1 GiB` or `1048576`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl Size {
+    const fn mb(megabytes: u64) -> Self {
+        Self(megabytes * 1_000_000)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ByteSize::deserialize(deserializer).map(|size| Self(size.as_u64()))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Exact, so that it can be read back.
+        let units = [(1 << 30, " GiB"), (1 << 20, " MiB"), (1_000_000, " MB"), (1, "")];
+        let (unit, name) = units.into_iter().find(|(unit, _)| self.0.is_multiple_of(*unit)).unwrap_or((1, ""));
+        serializer.collect_str(&format_args!("{}{name}", self.0 / unit))
+    }
+}
+
+/// A duration such as `250ms`, `25s` or `30d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|error| de::Error::custom(format!("{text:?} is no duration such as 250ms, 25s or 30d: {error}")))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+/// A list: a TOML array, or text with commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Array(Vec<String>),
+            Text(String),
+        }
+        let elements = match Written::deserialize(deserializer)? {
+            Written::Array(elements) => elements,
+            Written::Text(text) => {
+                text.split(',').map(|element| element.trim().to_owned()).filter(|element| !element.is_empty()).collect()
+            }
+        };
+        let parse =
+            |element: &String| element.parse().map_err(|error| de::Error::custom(format!("{element:?}: {error}")));
+        elements.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl<T: fmt::Display> Serialize for List<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct GuaranteeName(Guarantee);
+
+impl<'de> Deserialize<'de> for GuaranteeName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Guarantee::from_name(&name)
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format!("{name:?} is none of at-most-once, at-least-once, exactly-once")))
+    }
+}
+
+impl Serialize for GuaranteeName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::load(None, environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("some.toml");
+        std::fs::write(
+            &file,
+            "data_dir = \"/file\"\nmemory_bytes_max = \"10 MB\"\n[producer]\nlisten = \"127.0.0.1:1\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n[store]\nretention = \"40d\"\n",
+        )
+        .expect("written");
+        let environment = [("SPILLWAY_DATA_DIR".to_owned(), "/env".to_owned()), ("OTHER".to_owned(), "x".to_owned())];
+        let settings = Settings::load(Some(&file), environment).expect("valid");
+        assert_eq!(settings.data_dir, Path::new("/env"));
+        assert_eq!(settings.memory_bytes_max, Size::mb(10));
+        assert_eq!(settings.producer.listen, local(1));
+        assert_eq!(settings.producer.trusted_proxies.0.len(), 1);
+        assert_eq!(settings.store.retention.0, Duration::from_secs(40 * 24 * 3600));
+        assert_eq!(settings.consumer, service(8082));
+    }
+
+    #[test]
+    fn values_keep_the_type_of_their_setting() {
+        let settings = load(&[
+            ("SPILLWAY_DATA_DIR", "007"),
+            ("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "0"),
+            ("SPILLWAY_STORE", "embedded"),
+            ("SPILLWAY_STORE__RETENTION", "60d"),
+            ("SPILLWAY_GATEWAY__PRODUCERS", "http://a:1, http://b:2"),
+            ("SPILLWAY_DELIVERY__INFO", "exactly-once"),
+            ("SPILLWAY_PRODUCER__LISTEN", "127.0.0.1:9"),
+            ("SPILLWAY_EMBEDDED__PARTITIONS", "6"),
+        ])
+        .expect("valid");
+        assert_eq!(settings.data_dir, Path::new("007"));
+        assert_eq!(settings.rate_limit.single_per_second, 0);
+        assert_eq!(settings.gateway.producers.0.len(), 2);
+        assert_eq!(settings.delivery.policy().guarantee(Level::Info), Guarantee::ExactlyOnce);
+        assert_eq!(settings.delivery.policy().guarantee(Level::Error), Guarantee::AtLeastOnce);
+        assert_eq!(settings.embedded.partitions.get(), 6);
+        assert_eq!(settings.producer.trusted_proxies.0.len(), 2, "the rest of a section keeps its defaults");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name_with_a_hint() {
+        for (name, value, parts) in [
+            ("SPILLWAY_MEMORY_BYTES", "1", &["memory_bytes", "did you mean memory_bytes_max?"][..]),
+            ("SPILLWAY_LISTEN", "1", &["unknown key listen", "gateway.listen"]),
+            ("SPILLWAY_PORT", "tcp://10.0.0.1:8080", &["Kubernetes", "enableServiceLinks"]),
+            ("SPILLWAY_PORT_8080_TCP_ADDR", "10.0.0.1", &["Kubernetes"]),
+            ("SPILLWAY_SERVICE_HOST", "10.0.0.1", &["Kubernetes"]),
+            ("SPILLWAY_GATEWAY__LISTEN", "8080", &["gateway.listen"]),
+            ("SPILLWAY_DRAIN_TIMEOUT", "soon", &["drain_timeout", "no duration"]),
+            ("SPILLWAY_DELIVERY__INFO", "maybe", &["at-most-once"]),
+            ("SPILLWAY_STORE__RETENTION", "1h", &["store.retention", "store.dedup_window"]),
+            ("SPILLWAY_EMBEDDED__PARTITIONS", "0", &["embedded.partitions"]),
+            ("SPILLWAY_GATEWAY__PRODUCERS", "producer:1", &["base URL"]),
+            ("SPILLWAY_BUS", "carrier-pigeon", &["bus"]),
+        ] {
+            let message = load(&[(name, value)]).expect_err(name);
+            for part in parts {
+                assert!(message.contains(part), "{name}: {message:?} does not say {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_effective_configuration_can_be_read_back() {
+        let settings = Settings { data_dir: "/somewhere".into(), ..Settings::default() };
+        let text = settings.to_variables();
+        assert!(
+            text.contains("SPILLWAY_STORE=embedded\n") && text.contains("SPILLWAY_STORE__RETENTION=30days\n"),
+            "{text}"
+        );
+        let variables = text.lines().filter_map(|line| line.split_once('='));
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(Settings::load(None, environment).expect("valid"), settings);
+    }
+}

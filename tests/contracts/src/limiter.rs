@@ -1,0 +1,186 @@
+//! What a [`RateLimiter`] promises.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ports::{Client, RateDecision, RateLimiter, RateLimits, RequestClass};
+
+use crate::run;
+
+/// An implementation of the limiter, as the suite uses it.
+pub trait LimiterSubject: Sync {
+    /// A limiter that has seen nobody.
+    fn fresh(&self, limits: RateLimits) -> impl Future<Output = Arc<dyn RateLimiter>>;
+
+    /// Lets time pass for the limiters: by moving a clock, or by waiting where there is none to move.
+    fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+}
+
+/// The whole suite.
+pub async fn all(subject: &impl LimiterSubject) {
+    run!(
+        subject,
+        a_client_at_nine_tenths_of_its_limit_is_never_refused,
+        a_client_at_five_times_its_limit_gets_the_limit_and_one_burst,
+        a_client_that_paused_gets_one_burst_and_no_more,
+        a_decision_says_what_is_left_and_when_there_is_more,
+        a_refused_client_that_waits_as_told_is_allowed,
+        clients_and_classes_do_not_share_their_limits,
+        an_ipv6_network_shares_one_limit,
+        a_class_without_a_limit_is_not_limited,
+    );
+}
+
+fn client(address: &str) -> Client {
+    address.parse::<IpAddr>().expect("an address").into()
+}
+
+fn limits(single: u32, batch: u32) -> RateLimits {
+    RateLimits { single_per_second: NonZeroU32::new(single), batch_per_second: NonZeroU32::new(batch) }
+}
+
+async fn take(limiter: &dyn RateLimiter, client: Client, class: RequestClass) -> RateDecision {
+    limiter.take(client, class).await.expect("the class has a limit")
+}
+
+const CLASSES: [RequestClass; 2] = [RequestClass::Single, RequestClass::Batch];
+
+/// Ninety percent of the limit, evenly, for half a minute.
+pub async fn a_client_at_nine_tenths_of_its_limit_is_never_refused(subject: &impl LimiterSubject) {
+    let limiter = subject.fresh(limits(100, 10)).await;
+    for (class, per_second) in CLASSES.into_iter().zip([100, 10]) {
+        let every = Duration::from_secs(10) / (per_second * 9);
+        for request in 0..per_second * 27 {
+            let decision = take(&*limiter, client("192.0.2.1"), class).await;
+            assert!(decision.allowed, "request {request} of {class:?}: {decision:?}");
+            subject.advance(every).await;
+        }
+    }
+}
+
+/// Ten seconds at five times the limit: ten times the limit and one burst pass, within 5 %.
+pub async fn a_client_at_five_times_its_limit_gets_the_limit_and_one_burst(subject: &impl LimiterSubject) {
+    let limiter = subject.fresh(limits(100, 30)).await;
+    for (class, per_second) in CLASSES.into_iter().zip([100, 30]) {
+        let every = Duration::from_secs(1) / (per_second * 5);
+        let mut allowed = 0;
+        for _ in 0..per_second * 50 {
+            allowed += u32::from(take(&*limiter, client("192.0.2.1"), class).await.allowed);
+            subject.advance(every).await;
+        }
+        let expected = per_second * 11;
+        assert!(allowed.abs_diff(expected) * 20 <= expected, "{allowed} of {class:?} instead of {expected}");
+    }
+}
+
+/// Time without requests fills the bucket up to one second's worth.
+pub async fn a_client_that_paused_gets_one_burst_and_no_more(subject: &impl LimiterSubject) {
+    let limiter = subject.fresh(limits(40, 1)).await;
+    for pause in [0, 1, 5] {
+        subject.advance(Duration::from_secs(pause)).await;
+        let mut allowed = 0_u32;
+        for _ in 0..80 {
+            allowed += u32::from(take(&*limiter, client("192.0.2.1"), RequestClass::Single).await.allowed);
+        }
+        assert!(allowed.abs_diff(40) <= 2, "{allowed} at once after {pause} seconds");
+    }
+}
+
+/// The fields of [`RateDecision`] agree with each other and with what happens next.
+pub async fn a_decision_says_what_is_left_and_when_there_is_more(subject: &impl LimiterSubject) {
+    let limiter = subject.fresh(limits(20, 5)).await;
+    for (class, per_second) in CLASSES.into_iter().zip([20, 5]) {
+        let mut before: Option<RateDecision> = None;
+        let mut refused = 0;
+        for request in 0..per_second * 2 {
+            let decision = take(&*limiter, client("192.0.2.1"), class).await;
+            let case = format!("request {request} of {class:?}: {decision:?} after {before:?}");
+            assert_eq!(decision.limit, per_second, "{case}");
+            assert!(decision.remaining < per_second, "{case}");
+            assert!(decision.reset_after > Duration::ZERO && decision.reset_after <= Duration::from_secs(1), "{case}");
+            assert_eq!(decision.retry_after.is_zero(), decision.allowed, "{case}");
+            if decision.allowed {
+                assert!(before.is_none_or(|before| before.remaining == decision.remaining + 1), "{case}");
+            } else {
+                assert_eq!(decision.remaining, 0, "{case}");
+                // What is missing is at most one request.
+                assert!(decision.retry_after <= Duration::from_secs(1) / per_second, "{case}");
+                refused += 1;
+            }
+            before = Some(decision);
+        }
+        assert_eq!(refused, per_second, "one burst of {class:?}, then nothing");
+
+        let last = before.expect("there were requests");
+        subject.advance(last.reset_after).await;
+        let full = take(&*limiter, client("192.0.2.1"), class).await;
+        assert_eq!((full.allowed, full.remaining), (true, per_second - 1), "full again when it said so: {last:?}");
+    }
+}
+
+/// [`RateDecision::retry_after`] is enough, and less is not.
+pub async fn a_refused_client_that_waits_as_told_is_allowed(subject: &impl LimiterSubject) {
+    let limiter = subject.fresh(limits(4, 1)).await;
+    for (class, rounds) in CLASSES.into_iter().zip([12, 3]) {
+        let mut refused = 0;
+        while refused < rounds {
+            let decision = take(&*limiter, client("192.0.2.1"), class).await;
+            if decision.allowed {
+                continue;
+            }
+            refused += 1;
+            subject.advance(decision.retry_after / 2).await;
+            let early = take(&*limiter, client("192.0.2.1"), class).await;
+            assert!(!early.allowed, "too early: {decision:?}, then {early:?}");
+            // A refusal costs nothing: the time to wait did not begin anew.
+            assert!(
+                early.retry_after <= decision.retry_after / 2 + Duration::from_micros(1),
+                "{decision:?}, then {early:?}"
+            );
+            subject.advance(early.retry_after).await;
+            let retried = take(&*limiter, client("192.0.2.1"), class).await;
+            assert!(retried.allowed, "waited as told by {early:?}, then {retried:?}");
+        }
+    }
+}
+
+/// Whatever one client does in one class, all others have what they had.
+pub async fn clients_and_classes_do_not_share_their_limits(subject: &impl LimiterSubject) {
+    let limiter = subject.fresh(limits(3, 2)).await;
+    let clients = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"].map(client);
+    for of in clients {
+        for (class, per_second) in CLASSES.into_iter().zip([3, 2]) {
+            let mut allowed = 0;
+            for _ in 0..per_second + 2 {
+                allowed += u32::from(take(&*limiter, of, class).await.allowed);
+            }
+            assert_eq!(allowed, per_second, "{of:?} {class:?}");
+        }
+    }
+}
+
+/// One household has many addresses, and one limit.
+pub async fn an_ipv6_network_shares_one_limit(subject: &impl LimiterSubject) {
+    let limiter = subject.fresh(limits(3, 1)).await;
+    let mut decisions = Vec::new();
+    for address in ["2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2:3::"] {
+        decisions.push(take(&*limiter, client(address), RequestClass::Single).await.allowed);
+    }
+    assert_eq!(decisions, [true, true, true, false]);
+    assert!(take(&*limiter, client("2001:db8:1:3::1"), RequestClass::Single).await.allowed);
+}
+
+/// `None`, and only for the class that has no limit.
+pub async fn a_class_without_a_limit_is_not_limited(subject: &impl LimiterSubject) {
+    for (single, batch) in [(0, 1), (1, 0), (0, 0)] {
+        let limiter = subject.fresh(limits(single, batch)).await;
+        for (class, per_second) in CLASSES.into_iter().zip([single, batch]) {
+            for _ in 0..3 {
+                let decision = limiter.take(client("192.0.2.1"), class).await;
+                assert_eq!(decision.is_some(), per_second > 0, "{class:?} of {single} and {batch}");
+            }
+        }
+    }
+}

@@ -1,0 +1,913 @@
+//! What a [`LogStore`] promises.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Uuid;
+use domain::event::{IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
+use domain::level::Level;
+use domain::metadata::Metadata;
+use domain::partition::Partition;
+use domain::ports::{Append, Appended, DeadLetter, Feed, LogStore, StoreError};
+use domain::query::{LogFilter, LogQuery, PAGE_EVENTS_MAX, PageKey, StoredEvent};
+use domain::timestamp::Timestamp;
+
+use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
+use crate::{in_time, run};
+
+/// An implementation of the store, as the suite uses it. Queries must be given enough time to answer.
+pub trait StoreSubject: Sync {
+    /// Where a store keeps its content, such as a directory or a database; dropped when a check is done with it.
+    type Place;
+
+    /// A place with nothing in it.
+    fn place(&self) -> impl Future<Output = Self::Place>;
+
+    /// Opens the store in `place`, for the first time or again.
+    fn open(&self, place: &Self::Place) -> impl Future<Output = Arc<dyn LogStore>>;
+
+    /// The dedup window that the stores are opened with; at least a second.
+    fn dedup_window(&self) -> Duration;
+
+    /// Whether `kept` may come back for the metadata `given`. A store that keeps no text but values may bring
+    /// members into another order or write numbers in another way; any other keeps the text.
+    fn same_metadata(&self, given: &str, kept: &str) -> bool {
+        given == kept
+    }
+}
+
+/// The whole suite.
+pub async fn all(subject: &impl StoreSubject) {
+    run!(
+        subject,
+        there_is_no_position_before_the_first_append_and_then_it_is_where_the_last_one_ended,
+        an_append_without_events_moves_the_position,
+        events_and_dead_letters_and_the_position_are_stored_together,
+        an_append_that_expects_another_position_is_a_conflict_and_changes_nothing,
+        of_two_appends_from_one_position_exactly_one_wins,
+        a_position_belongs_to_one_group_one_topic_and_one_partition,
+        repeats_within_the_window_count_once_wherever_they_come_from,
+        how_the_records_are_cut_into_appends_does_not_change_what_is_kept,
+        an_append_may_have_any_number_of_events,
+        every_field_comes_back_exactly,
+        each_filter_alone_selects_what_its_rule_says,
+        a_search_for_text_finds_it_in_any_case_and_takes_no_character_for_a_wildcard,
+        filters_together_select_what_their_rules_say_together,
+        an_earliest_timestamp_is_included_and_a_latest_is_not,
+        a_query_gives_at_most_its_limit,
+        pages_follow_each_other_without_a_gap_or_a_repeat,
+        pages_stay_whole_while_events_arrive,
+        an_event_is_found_by_its_id_and_an_unknown_id_is_not,
+        of_several_events_with_one_id_the_one_received_last_is_found,
+        expiry_removes_what_was_received_before_and_nothing_else,
+        expiry_reaches_old_events_that_arrived_behind_newer_ones,
+        a_dead_letter_may_come_again,
+        everything_is_there_after_opening_again,
+    );
+}
+
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+fn feed(partition: Partition) -> Feed {
+    Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition }
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    time(at.unix_micros() + i64::try_from(by.as_micros()).expect("a window that fits between two years"))
+}
+
+/// The only consumer of a feed.
+struct Consumer<'a> {
+    store: &'a dyn LogStore,
+    feed: Feed,
+    position: Option<u64>,
+    /// Everything that was appended, as it should come back.
+    appended: Vec<StoredEvent>,
+}
+
+impl<'a> Consumer<'a> {
+    fn of(store: &'a dyn LogStore, feed: Feed) -> Self {
+        Self { store, feed, position: None, appended: Vec::new() }
+    }
+
+    async fn append(&mut self, events: impl IntoIterator<Item = LogEvent<'static>>) -> Appended {
+        let from = self.position.unwrap_or(0);
+        let events: Vec<_> = (from..).zip(events).collect();
+        let next = from + events.len() as u64;
+        let append = Append { feed: &self.feed, expected: self.position, next, events: &events, dead_letters: &[] };
+        let appended = in_time("append", self.store.append(&append)).await.expect("the append is in order");
+        assert_eq!(appended.stored + appended.deduplicated, events.len(), "each event is stored or deduplicated");
+        assert_eq!(appended.dead_lettered, 0, "there was no dead letter");
+        self.position = Some(next);
+        self.appended.extend(events.into_iter().map(|(offset, event)| StoredEvent {
+            event,
+            topic: self.feed.topic.clone(),
+            partition: self.feed.partition,
+            offset,
+        }));
+        appended
+    }
+}
+
+fn everything() -> LogQuery {
+    LogQuery { filter: LogFilter::default(), after: None, limit: PAGE_EVENTS_MAX }
+}
+
+fn only(filter: LogFilter) -> LogQuery {
+    LogQuery { filter, ..everything() }
+}
+
+fn with_text(text: impl Into<String>) -> LogFilter {
+    LogFilter { text: Some(text.into()), ..LogFilter::default() }
+}
+
+async fn query(store: &dyn LogStore, query: &LogQuery) -> Vec<StoredEvent> {
+    match in_time("query", store.query(query)).await {
+        Ok(events) => events,
+        Err(error) => panic!("{query:?} is answered by {error:?}"),
+    }
+}
+
+async fn position(store: &dyn LogStore, feed: &Feed) -> Option<u64> {
+    in_time("position", store.position(feed)).await.expect("the store answers")
+}
+
+async fn find(store: &dyn LogStore, id: Uuid) -> Option<StoredEvent> {
+    in_time("find", store.find(id)).await.expect("the store answers")
+}
+
+fn key(stored: &StoredEvent) -> PageKey {
+    PageKey::from(&stored.event)
+}
+
+/// The answer to a query over `events` by the rules of the domain.
+fn answer(events: &[StoredEvent], query: &LogQuery) -> Vec<StoredEvent> {
+    let mut found: Vec<StoredEvent> = events
+        .iter()
+        .filter(|stored| query.filter.matches(&stored.event))
+        .filter(|stored| query.after.is_none_or(|after| key(stored) < after))
+        .cloned()
+        .collect();
+    found.sort_by_key(|stored| std::cmp::Reverse(key(stored)));
+    found.truncate(query.limit as usize);
+    found
+}
+
+/// Compares without regard to metadata, which has a check of its own.
+async fn assert_answers(store: &dyn LogStore, events: &[StoredEvent], ask: &LogQuery) {
+    let without_metadata = |events: Vec<StoredEvent>| -> Vec<StoredEvent> {
+        let strip = |stored: StoredEvent| StoredEvent { event: LogEvent { metadata: None, ..stored.event }, ..stored };
+        events.into_iter().map(strip).collect()
+    };
+    let found = without_metadata(query(store, ask).await);
+    let expected = without_metadata(answer(events, ask));
+    if found != expected {
+        let missing: Vec<_> = expected.iter().filter(|stored| !found.contains(stored)).take(3).collect();
+        let wrong: Vec<_> = found.iter().filter(|stored| !expected.contains(stored)).take(3).collect();
+        panic!(
+            "{ask:?}\nanswers {} events instead of {}, or in another order\nmissing: {missing:#?}\nwrong: {wrong:#?}",
+            found.len(),
+            expected.len(),
+        );
+    }
+}
+
+/// [`LogStore::position`]: `None` before the first append, afterwards the last `next`.
+pub async fn there_is_no_position_before_the_first_append_and_then_it_is_where_the_last_one_ended(
+    subject: &impl StoreSubject,
+) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    assert_eq!(position(&*store, &feed(0)).await, None);
+    let mut seed = Seed::new(1);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    for end in [1, 2, 5] {
+        let events: Vec<_> = (consumer.position.unwrap_or(0)..end).map(|_| event(seed.id(), time(EPOCH))).collect();
+        consumer.append(events).await;
+        assert_eq!(position(&*store, &feed(0)).await, Some(end));
+    }
+}
+
+/// An append whose records were all something else still counts them as read, however large their offsets are.
+pub async fn an_append_without_events_moves_the_position(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut expected = None;
+    // Among them numbers that a floating-point number or 32 bits could not keep.
+    for next in [0, 7, u64::from(u32::MAX) + 1, (1 << 53) + 1, i64::MAX.unsigned_abs()] {
+        let append = Append { feed: &feed(0), expected, next, events: &[], dead_letters: &[] };
+        let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
+        assert_eq!(appended, Appended::default());
+        expected = position(&*store, &feed(0)).await;
+        assert_eq!(expected, Some(next));
+    }
+}
+
+fn dead_letter(offset: u64) -> DeadLetter<'static> {
+    DeadLetter { offset, key: b"\xffkey", value: b"\0not an event", reason: "no JSON: é'".to_owned(), at: time(EPOCH) }
+}
+
+/// One append, one unit of work; the report counts what it did.
+pub async fn events_and_dead_letters_and_the_position_are_stored_together(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(2);
+    let events: Vec<_> = [3, 5].into_iter().zip(varied_events(&mut seed, 2)).collect();
+    let append = Append {
+        feed: &feed(1),
+        expected: None,
+        next: 8,
+        events: &events,
+        dead_letters: &[dead_letter(4), dead_letter(6), dead_letter(7)],
+    };
+    let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
+    assert_eq!(appended, Appended { stored: 2, deduplicated: 0, dead_lettered: 3 });
+    assert_eq!(position(&*store, &feed(1)).await, Some(8));
+    let mut offsets: Vec<_> =
+        query(&*store, &everything()).await.iter().map(|stored| (stored.partition, stored.offset)).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, [(1, 3), (1, 5)]);
+}
+
+/// [`Append::expected`] fences off everyone but the consumer that knows the position.
+pub async fn an_append_that_expects_another_position_is_a_conflict_and_changes_nothing(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(3);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut actual = None;
+    for wrong in [Some(0), Some(5), None, Some(9), Some(11), Some(20)] {
+        if wrong.is_none() {
+            consumer.append((0..10).map(|_| event(seed.id(), time(EPOCH)))).await;
+            actual = Some(10);
+        }
+        let id = seed.id();
+        let events = [(20, event(id, time(EPOCH)))];
+        let append =
+            Append { feed: &feed(0), expected: wrong, next: 21, events: &events, dead_letters: &[dead_letter(20)] };
+        match in_time("append", store.append(&append)).await {
+            Err(StoreError::Conflict { actual: told }) => assert_eq!(told, actual, "the conflict tells the position"),
+            other => panic!("an append at {wrong:?} instead of {actual:?} is answered by {other:?}"),
+        }
+        assert_eq!(position(&*store, &feed(0)).await, actual, "a conflict moves nothing");
+        assert_eq!(find(&*store, id).await, None, "a conflict stores nothing");
+    }
+    assert_answers(&*store, &consumer.appended, &everything()).await;
+}
+
+/// Two consumers that both believe to own a feed do not both store its records.
+pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let feed = feed(0);
+    let mut expected = None;
+    for round in 1..=20_u64 {
+        let (one, other) = (round * 100 + 1, round * 100 + 2);
+        let events = |next: u64| [(next - 1, event(Uuid::from_u128(next.into()), time(EPOCH)))];
+        let (one_events, other_events) = (events(one), events(other));
+        let append = |next, events| Append { feed: &feed, expected, next, events, dead_letters: &[] };
+        let (one_append, other_append) = (append(one, &one_events), append(other, &other_events));
+        let outcomes =
+            in_time("two appends", async { tokio::join!(store.append(&one_append), store.append(&other_append)) })
+                .await;
+        let (winner, loser) = match outcomes {
+            (Ok(_), Err(StoreError::Conflict { actual })) if actual == Some(one) => (one, other),
+            (Err(StoreError::Conflict { actual }), Ok(_)) if actual == Some(other) => (other, one),
+            outcomes => panic!("two appends from {expected:?} come to {outcomes:?}"),
+        };
+        expected = Some(winner);
+        assert_eq!(position(&*store, &feed).await, expected);
+        assert!(find(&*store, Uuid::from_u128(winner.into())).await.is_some(), "the winner's events are stored");
+        assert!(find(&*store, Uuid::from_u128(loser.into())).await.is_none(), "the loser's are not");
+    }
+}
+
+/// Feeds that differ in anything have nothing to do with each other.
+pub async fn a_position_belongs_to_one_group_one_topic_and_one_partition(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let feeds = [
+        feed(0),
+        feed(1),
+        Feed { group: "audit".to_owned(), ..feed(0) },
+        Feed { group: "Log-Processor".to_owned(), ..feed(0) },
+        Feed { topic: "logs2".to_owned(), ..feed(0) },
+    ];
+    for (next, of) in (10..).zip(&feeds) {
+        let append = Append { feed: of, expected: None, next, events: &[], dead_letters: &[] };
+        in_time("append", store.append(&append)).await.expect("each feed begins without a position");
+    }
+    for (next, of) in (10..).zip(&feeds) {
+        assert_eq!(position(&*store, of).await, Some(next), "{of:?}");
+    }
+}
+
+/// Of events with one id, received within the dedup window of each other, the first that was appended is kept:
+/// whether the repeat comes in the same append, in a later one, or from another partition, topic or group, and
+/// whether it was received before or after. Events further apart are two events.
+pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subject: &impl StoreSubject) {
+    #[derive(Clone, Copy, Debug)]
+    enum Way {
+        SameAppend,
+        LaterAppend,
+        From(u8),
+    }
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let window = subject.dedup_window();
+    let first_received = later(time(EPOCH), window * 2);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut others =
+        [feed(1), Feed { topic: "logs2".to_owned(), ..feed(0) }, Feed { group: "audit".to_owned(), ..feed(0) }]
+            .map(|of| Consumer::of(&*store, of));
+    let ways = [Way::SameAppend, Way::LaterAppend, Way::From(0), Way::From(1), Way::From(2)];
+    let mut seed = Seed::new(4);
+    for way in ways {
+        for gap in [Duration::ZERO, MICROSECOND, window - MICROSECOND, window, window + MICROSECOND] {
+            for backwards in [false, true] {
+                let id = seed.id();
+                let repeat_received =
+                    if backwards { first_received.saturating_sub(gap) } else { later(first_received, gap) };
+                let first = LogEvent { message: "first".into(), ..event(id, first_received) };
+                let repeat = LogEvent { message: "repeat".into(), received_at: repeat_received, ..first.clone() };
+                let deduplicated = match way {
+                    Way::SameAppend => consumer.append([first, repeat]).await.deduplicated,
+                    Way::LaterAppend => {
+                        assert_eq!(consumer.append([first]).await.deduplicated, 0);
+                        consumer.append([repeat]).await.deduplicated
+                    }
+                    Way::From(other) => {
+                        assert_eq!(consumer.append([first]).await.deduplicated, 0);
+                        others[usize::from(other)].append([repeat]).await.deduplicated
+                    }
+                };
+                let case = format!("{way:?}, {gap:?} apart of {window:?}, backwards: {backwards}");
+                assert_eq!(deduplicated == 1, gap <= window, "{case}");
+                let kept = query(&*store, &everything()).await;
+                let mut kept: Vec<&str> = kept
+                    .iter()
+                    .filter(|stored| stored.event.event_id == id)
+                    .map(|stored| &*stored.event.message)
+                    .collect();
+                kept.sort_unstable();
+                assert_eq!(kept, if gap <= window { &["first"][..] } else { &["first", "repeat"] }, "{case}");
+            }
+        }
+    }
+}
+
+/// An event is a repeat of one that was kept, not of one that was itself a repeat. So the same records give the
+/// same events, whether they come one by one or all at once.
+pub async fn how_the_records_are_cut_into_appends_does_not_change_what_is_kept(subject: &impl StoreSubject) {
+    let window = subject.dedup_window();
+    let mut seed = Seed::new(5);
+    let ids: Vec<Uuid> = (0..20).map(|_| seed.id()).collect();
+    let events: Vec<LogEvent<'static>> = (0..200)
+        .map(|_| event(*seed.pick(&ids), later(time(EPOCH), window / 2 * u32::try_from(seed.below(10)).unwrap_or(0))))
+        .collect();
+    let mut kept: Vec<&LogEvent<'static>> = Vec::new();
+    for event in &events {
+        let micros = |event: &LogEvent<'_>| event.received_at.unix_micros();
+        let repeat = kept.iter().any(|other| {
+            other.event_id == event.event_id && u128::from(micros(other).abs_diff(micros(event))) <= window.as_micros()
+        });
+        if !repeat {
+            kept.push(event);
+        }
+    }
+    let mut kept: Vec<PageKey> = kept.into_iter().map(PageKey::from).collect();
+    kept.sort_unstable_by(|one, other| other.cmp(one));
+    for records in [1, 5, 20, 50, 100, events.len()] {
+        let place = subject.place().await;
+        let store = subject.open(&place).await;
+        let mut consumer = Consumer::of(&*store, feed(0));
+        let mut rest = events.as_slice();
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(rest.len().min(1 + seed.below(records)));
+            consumer.append(part.iter().cloned()).await;
+            rest = others;
+        }
+        let found: Vec<PageKey> = query(&*store, &everything()).await.iter().map(key).collect();
+        assert_eq!(found, kept, "up to {records} records an append");
+    }
+}
+
+/// However a store cuts its statements, no event is lost or stored twice.
+pub async fn an_append_may_have_any_number_of_events(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(6);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    let known = event(seed.id(), time(EPOCH));
+    consumer.append([known.clone()]).await;
+    for count in [1, 2, 3, 64, 127, 255, 256, 257, 500, 777, 1023] {
+        let from = consumer.appended.len();
+        // A repeat in the middle, so that what is new is no run of consecutive events.
+        let mut events = varied_events(&mut seed, count);
+        events.insert(count / 2, known.clone());
+        let appended = consumer.append(events).await;
+        assert_eq!(appended, Appended { stored: count, deduplicated: 1, dead_lettered: 0 });
+        for stored in &consumer.appended[from..] {
+            let found = find(&*store, stored.event.event_id).await.map(|found| (key(&found), found.offset));
+            let expected = if stored.event.event_id == known.event_id { 0 } else { stored.offset };
+            assert_eq!(found, Some((key(stored), expected)), "of {count} events");
+        }
+    }
+    let mut pages = 0;
+    let mut ask = everything();
+    loop {
+        let page = query(&*store, &ask).await;
+        let Some(last) = page.last() else { break };
+        ask.after = Some(key(last));
+        pages += page.len();
+    }
+    assert_eq!(pages, 1 + 1 + 2 + 3 + 64 + 127 + 255 + 256 + 257 + 500 + 777 + 1023);
+}
+
+/// A store keeps what it was given: every field, to the last bit, and where the event came from.
+pub async fn every_field_comes_back_exactly(subject: &impl StoreSubject) {
+    let json = |text: &'static str| Some(Metadata::from_checked(Cow::Borrowed(text)));
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(7);
+    let mut plain = || event(seed.id(), time(EPOCH));
+    let long = |text: &str, bytes: usize| Cow::Owned(text.repeat(bytes / text.len()));
+    let mut events = vec![
+        plain(),
+        LogEvent { id_origin: IdOrigin::Generated, ..plain() },
+        LogEvent { timestamp: Timestamp::MIN, ..plain() },
+        LogEvent { timestamp: Timestamp::MAX, ..plain() },
+        LogEvent { timestamp: time(-1), received_at: time(EPOCH + 1), ..plain() },
+        LogEvent { received_at: Timestamp::MIN, ..plain() },
+        LogEvent { received_at: Timestamp::MAX, ..plain() },
+        LogEvent { event_id: Uuid::nil(), ..plain() },
+        LogEvent { event_id: Uuid::max(), ..plain() },
+        LogEvent { source: long("s", SOURCE_BYTES_MAX), ..plain() },
+        LogEvent { source: "数据库 ' \\ % \u{fffd}".into(), ..plain() },
+        LogEvent { message: long("é", TEXT_BYTES_MAX), stack_trace: Some(long("\n", TEXT_BYTES_MAX)), ..plain() },
+        LogEvent { message: "\u{fffd}".into(), stack_trace: Some("\u{fffd}\u{feff}\u{1}\r\n".into()), ..plain() },
+        LogEvent { message: " ".into(), stack_trace: Some("".into()), ..plain() },
+        LogEvent { trace_id: Some([0; 16]), span_id: Some([0; 8]), ..plain() },
+        LogEvent { trace_id: Some([0xff; 16]), span_id: Some([0xff; 8]), ..plain() },
+        LogEvent { trace_id: Some(*b"'; DROP TABLE --"), ..plain() },
+        LogEvent { span_id: Some(*b"\0\x01\x02\x7f\x80\xfe\xff'"), ..plain() },
+        LogEvent { metadata: json("{}"), ..plain() },
+        LogEvent {
+            metadata: json(r#"{"z":1,"a":[1.50,-0,1e3,{"n":null}],"ключ":"\u0001\"\\ \ufffd 😀","":true}"#),
+            ..plain()
+        },
+        LogEvent {
+            metadata: json(r#"{"large":123456789012345678901234567890.000000000000000000000000000001}"#),
+            ..plain()
+        },
+    ];
+    events.extend(Level::ALL.map(|level| LogEvent { level, ..plain() }));
+    events.extend(PIECES.map(|piece| LogEvent { message: piece.into(), ..plain() }));
+    // The largest numbers that Kafka has.
+    let feed = Feed { group: "g".to_owned(), topic: "it's.a-topic_%".to_owned(), partition: i32::MAX.unsigned_abs() };
+    let from = i64::MAX.unsigned_abs() - events.len() as u64;
+    let events: Vec<_> = (from..).zip(events).collect();
+    let append =
+        Append { feed: &feed, expected: None, next: i64::MAX.unsigned_abs(), events: &events, dead_letters: &[] };
+    let appended = in_time("append", store.append(&append)).await.expect("the store takes every event that exists");
+    assert_eq!(appended.stored, events.len());
+
+    let listed = query(&*store, &everything()).await;
+    assert_eq!(listed.len(), events.len());
+    for (offset, event) in events {
+        let found = find(&*store, event.event_id).await.expect("an event that was stored is found");
+        assert!(listed.contains(&found), "found by id and listed are the same: {found:?}");
+        let kept = found.event.metadata.as_ref().map(Metadata::as_json);
+        match (event.metadata.as_ref().map(Metadata::as_json), kept) {
+            (None, None) => {}
+            (Some(given), Some(kept)) => assert!(subject.same_metadata(given, kept), "{given} became {kept}"),
+            (given, kept) => panic!("metadata {given:?} became {kept:?}"),
+        }
+        let expected = StoredEvent {
+            event: LogEvent { metadata: found.event.metadata.clone(), ..event },
+            topic: feed.topic.clone(),
+            partition: feed.partition,
+            offset,
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+/// A few hundred varied events from two partitions.
+async fn varied(store: &dyn LogStore) -> Vec<StoredEvent> {
+    let mut seed = Seed::new(8);
+    let mut appended = Vec::new();
+    for partition in 0..2 {
+        let mut consumer = Consumer::of(store, feed(partition));
+        for _ in 0..2 {
+            consumer.append(varied_events(&mut seed, 100)).await;
+        }
+        appended.append(&mut consumer.appended);
+    }
+    appended
+}
+
+/// Source, level, times and trace id, each alone, by [`LogFilter::matches`].
+pub async fn each_filter_alone_selects_what_its_rule_says(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let events = varied(&*store).await;
+    assert_answers(&*store, &events, &everything()).await;
+    for source in SOURCES.iter().chain(&["", "sho", "SHOP", "shopp", "sh"]) {
+        let filter = LogFilter { source: Some((*source).to_owned()), ..LogFilter::default() };
+        assert_answers(&*store, &events, &only(filter)).await;
+    }
+    // Every set of levels.
+    for set in 0..1 << Level::ALL.len() {
+        let levels = Level::ALL.into_iter().filter(|level| set >> level.number() & 1 == 1).collect();
+        assert_answers(&*store, &events, &only(LogFilter { levels, ..LogFilter::default() })).await;
+    }
+    let twice = LogFilter { levels: vec![Level::Warn, Level::Warn], ..LogFilter::default() };
+    assert_answers(&*store, &events, &only(twice)).await;
+    for trace_id in TRACES.into_iter().chain([[9; 16]]) {
+        let filter = LogFilter { trace_id: Some(trace_id), ..LogFilter::default() };
+        assert_answers(&*store, &events, &only(filter)).await;
+    }
+    let times = events.iter().step_by(7).map(|stored| stored.event.timestamp);
+    for at in times.chain([Timestamp::MIN, Timestamp::MAX]) {
+        assert_answers(&*store, &events, &only(LogFilter { from: Some(at), ..LogFilter::default() })).await;
+        assert_answers(&*store, &events, &only(LogFilter { to: Some(at), ..LogFilter::default() })).await;
+    }
+}
+
+/// The rule is [`domain::folding`], whatever the store's own idea of case is, and no character is special.
+pub async fn a_search_for_text_finds_it_in_any_case_and_takes_no_character_for_a_wildcard(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut events = varied(&*store).await;
+    let mut seed = Seed::new(9);
+    let mut consumer = Consumer::of(&*store, feed(2));
+    let long = format!("{}needle", "hay ".repeat(10_000));
+    consumer
+        .append(
+            PIECES
+                .map(str::to_owned)
+                .into_iter()
+                .chain([long])
+                .map(|message| LogEvent { message: message.into(), ..event(seed.id(), time(EPOCH)) }),
+        )
+        .await;
+    events.append(&mut consumer.appended);
+
+    let chosen = [
+        "",
+        " ",
+        "k",
+        "K",
+        "\u{212a}",
+        "s",
+        "ss",
+        "SS",
+        "ß",
+        "ẞ",
+        "ſ",
+        "σ",
+        "e",
+        "é",
+        "\u{301}",
+        "i",
+        "I",
+        "ı",
+        "İ",
+        "i\u{307}",
+        "fi",
+        "ﬁ",
+        "ǆ",
+        "😀",
+        "👩",
+        "\u{200d}",
+        "0%",
+        "%%",
+        "a_b",
+        "A_B",
+        "__",
+        "'s",
+        "\\",
+        "\\\\",
+        "\\s",
+        "?",
+        "*",
+        "[a]",
+        "\"",
+        "\n",
+        "\t",
+        "NEEDLE",
+        "needles",
+        "zebra",
+        "zébra",
+        "\u{fffd}",
+        "\u{1f601}",
+    ];
+    for text in chosen.iter().chain(&PIECES) {
+        for text in [(*text).to_owned(), text.to_uppercase(), text.to_lowercase()] {
+            assert_answers(&*store, &events, &only(with_text(text))).await;
+        }
+    }
+    // The store agreed with the rule; these are what the rule is for.
+    for (text, expected) in
+        [("strasse", "straße"), ("straße", "STRASSE"), ("σας", "ΣΑΣ"), ("KELVIN", "\u{212a}elvin"), ("File", "ﬁle")]
+    {
+        let found = query(&*store, &only(with_text(text))).await;
+        assert!(found.iter().any(|stored| stored.event.message == expected), "{text} finds {expected}");
+    }
+    // Any part of any message.
+    for stored in events.iter().step_by(5) {
+        let characters: Vec<char> = stored.event.message.chars().take(60).collect();
+        let from = seed.below(characters.len());
+        let to = from + 1 + seed.below(characters.len() - from);
+        assert_answers(&*store, &events, &only(with_text(characters[from..to].iter().collect::<String>()))).await;
+    }
+}
+
+fn some_filter(seed: &mut Seed, events: &[StoredEvent]) -> LogFilter {
+    let part = |seed: &mut Seed| {
+        let message = message(seed);
+        let characters: Vec<char> = message.chars().collect();
+        let from = seed.below(characters.len());
+        characters[from..].iter().take(1 + seed.below(3)).collect::<String>()
+    };
+    LogFilter {
+        source: seed.one_in(3).then(|| (*seed.pick(&SOURCES)).to_owned()),
+        levels: (0..seed.below(4)).map(|_| *seed.pick(&Level::ALL)).collect(),
+        from: seed.one_in(3).then(|| seed.pick(events).event.timestamp),
+        to: seed.one_in(3).then(|| seed.pick(events).event.timestamp),
+        text: seed.one_in(2).then(|| part(seed)),
+        trace_id: seed.one_in(4).then(|| *seed.pick(&TRACES)),
+    }
+}
+
+/// All conditions hold at once, also with a page and a limit.
+pub async fn filters_together_select_what_their_rules_say_together(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let events = varied(&*store).await;
+    let mut seed = Seed::new(10);
+    let mut answered = 0;
+    for _ in 0..500 {
+        let ask = LogQuery {
+            filter: some_filter(&mut seed, &events),
+            after: seed.one_in(3).then(|| key(seed.pick(&events))),
+            limit: if seed.one_in(2) { PAGE_EVENTS_MAX } else { 1 + u32::try_from(seed.below(10)).unwrap_or(0) },
+        };
+        assert_answers(&*store, &events, &ask).await;
+        answered += usize::from(!answer(&events, &ask).is_empty());
+    }
+    assert!(answered > 200, "only {answered} queries had an answer: the check has lost its variety");
+}
+
+/// `from` is inclusive and `to` exclusive, to the microsecond.
+pub async fn an_earliest_timestamp_is_included_and_a_latest_is_not(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(11);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    consumer.append((0..5).map(|n| event(seed.id(), time(EPOCH + n)))).await;
+    let between = |from, to| {
+        only(LogFilter { from: Some(time(EPOCH + from)), to: Some(time(EPOCH + to)), ..LogFilter::default() })
+    };
+    for (from, to, expected) in
+        [(1, 3, vec![2, 1]), (2, 3, vec![2]), (2, 2, vec![]), (3, 1, vec![]), (-5, 9, vec![4, 3, 2, 1, 0])]
+    {
+        let found: Vec<i64> = query(&*store, &between(from, to))
+            .await
+            .iter()
+            .map(|stored| stored.event.timestamp.unix_micros() - EPOCH)
+            .collect();
+        assert_eq!(found, expected, "from {from} to {to}");
+    }
+}
+
+/// [`LogQuery::limit`], with conditions that a store can and cannot check by itself.
+pub async fn a_query_gives_at_most_its_limit(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let events = varied(&*store).await;
+    for limit in [0, 1, 2, 10, 399, 400, 401, PAGE_EVENTS_MAX] {
+        for filter in [LogFilter::default(), with_text("s"), with_text("ß"), with_text("")] {
+            assert_answers(&*store, &events, &LogQuery { filter, after: None, limit }).await;
+        }
+    }
+}
+
+/// Three timestamps for all events, some ids twice (received further apart than the window), so that every part
+/// of [`PageKey`] decides somewhere.
+fn crowded(seed: &mut Seed, window: Duration, count: usize) -> Vec<LogEvent<'static>> {
+    (0..count)
+        .flat_map(|_| {
+            let at = time(EPOCH + i64::try_from(seed.below(3)).unwrap_or(0));
+            let message = message(seed);
+            let one = LogEvent { message: message.into(), ..event(seed.id(), at) };
+            let received_again = later(one.received_at, window + MICROSECOND);
+            let again = seed.one_in(3).then(|| LogEvent { received_at: received_again, ..one.clone() });
+            std::iter::once(one).chain(again)
+        })
+        .collect()
+}
+
+/// Pages are put together by the key of the last event, also among events of one timestamp and of one id.
+pub async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut consumer = Consumer::of(&*store, feed(0));
+    let events = crowded(&mut Seed::new(12), subject.dedup_window(), 150);
+    assert_eq!(consumer.append(events).await.deduplicated, 0);
+    for filter in
+        [LogFilter::default(), with_text("S"), LogFilter { levels: vec![Level::Info], ..LogFilter::default() }]
+    {
+        let all = answer(&consumer.appended, &only(filter.clone()));
+        for limit in [1, 7, 50] {
+            let mut ask = LogQuery { filter: filter.clone(), after: None, limit };
+            let mut seen = Vec::new();
+            loop {
+                let page = query(&*store, &ask).await;
+                let Some(last) = page.last() else { break };
+                ask.after = Some(key(last));
+                seen.extend(page.into_iter().map(|stored| (key(&stored), stored.offset)));
+                assert!(seen.len() <= all.len(), "pages of {limit} have more events than there are: {filter:?}");
+            }
+            let expected: Vec<_> = all.iter().map(|stored| (key(stored), stored.offset)).collect();
+            assert_eq!(seen, expected, "pages of {limit} for {filter:?}");
+        }
+    }
+}
+
+/// Whoever pages through a store that is being written sees each event that was there at the beginning once.
+pub async fn pages_stay_whole_while_events_arrive(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(13);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    consumer.append(crowded(&mut seed, subject.dedup_window(), 100)).await;
+    let before: Vec<PageKey> = answer(&consumer.appended, &everything()).iter().map(key).collect();
+    let mut ask = LogQuery { limit: 10, ..everything() };
+    let mut seen: Vec<PageKey> = Vec::new();
+    loop {
+        let page = query(&*store, &ask).await;
+        assert_eq!(
+            page.iter().map(key).collect::<Vec<_>>(),
+            answer(&consumer.appended, &ask).iter().map(key).collect::<Vec<_>>(),
+            "a page shows what is there now"
+        );
+        let Some(last) = page.last() else { break };
+        ask.after = Some(key(last));
+        seen.extend(page.iter().map(key));
+        if consumer.appended.len() < 600 {
+            // On either side of the place in the order, and newer than all.
+            let newest = event(seed.id(), time(EPOCH + 60_000_000));
+            consumer.append(crowded(&mut seed, subject.dedup_window(), 5).into_iter().chain([newest])).await;
+        }
+    }
+    assert!(seen.is_sorted_by(|one, other| one > other), "in order and without a repeat");
+    let seen: BTreeSet<PageKey> = seen.into_iter().collect();
+    assert!(before.iter().all(|key| seen.contains(key)), "without a gap");
+}
+
+/// [`LogStore::find`] by id alone.
+pub async fn an_event_is_found_by_its_id_and_an_unknown_id_is_not(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    assert_eq!(find(&*store, Uuid::nil()).await, None);
+    let events = varied(&*store).await;
+    for stored in &events {
+        let found = find(&*store, stored.event.event_id).await.expect("an event that was stored is found");
+        assert_eq!((key(&found), found.partition, found.offset), (key(stored), stored.partition, stored.offset));
+    }
+    let mut seed = Seed::new(14);
+    for stored in events.iter().step_by(40) {
+        // A neighbour in every index.
+        let unknown = Uuid::from_u128(stored.event.event_id.as_u128() ^ 1);
+        assert_eq!(find(&*store, unknown).await, None);
+        assert_eq!(find(&*store, seed.id()).await, None);
+    }
+}
+
+/// An id that came again outside of the window names the newer event, whichever was appended first.
+pub async fn of_several_events_with_one_id_the_one_received_last_is_found(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let window = subject.dedup_window();
+    let mut seed = Seed::new(15);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let id = seed.id();
+        for windows in order {
+            let received_at = later(time(EPOCH), (window + MICROSECOND) * windows);
+            // The newest by receipt is the oldest by its own timestamp.
+            let timestamp = time(EPOCH - i64::from(windows));
+            consumer.append([LogEvent { received_at, timestamp, ..event(id, received_at) }]).await;
+        }
+        let found = find(&*store, id).await.expect("an event that was stored is found");
+        assert_eq!(found.event.timestamp, time(EPOCH - 2), "appended in the order {order:?}");
+    }
+}
+
+/// Calls until nothing is left to do.
+async fn expire_all(store: &dyn LogStore, oldest: Timestamp) -> u64 {
+    let mut removed = 0;
+    for _ in 0..10_000 {
+        match in_time("expire", store.expire(oldest)).await.expect("the store answers") {
+            0 => return removed,
+            some => removed += some,
+        }
+    }
+    panic!("expiry has removed {removed} events and goes on");
+}
+
+/// The time of receipt decides, and an event received exactly then stays.
+pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(16);
+    let oldest = time(EPOCH);
+    assert_eq!(expire_all(&*store, oldest).await, 0);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    let events: Vec<_> = (0..600)
+        .map(|n| {
+            let received_at = time(EPOCH - 3 + n % 6);
+            // What the client says about time is no reason to remove anything.
+            let timestamp = time(EPOCH - 300 + n);
+            LogEvent { received_at, timestamp, ..event(seed.id(), received_at) }
+        })
+        .collect();
+    consumer.append(events).await;
+    let left: Vec<_> = consumer.appended.iter().filter(|stored| stored.event.received_at >= oldest).cloned().collect();
+    assert_eq!(left.len(), 300);
+
+    assert_eq!(expire_all(&*store, time(EPOCH - 3)).await, 0, "nothing is that old");
+    assert_eq!(expire_all(&*store, oldest).await, 300);
+    assert_answers(&*store, &left, &everything()).await;
+    assert_eq!(expire_all(&*store, oldest).await, 0);
+    assert_eq!(position(&*store, &feed(0)).await, consumer.position, "positions do not expire");
+    for stored in &consumer.appended {
+        let found = find(&*store, stored.event.event_id).await;
+        assert_eq!(found.is_some(), left.contains(stored), "{:?}", stored.event);
+    }
+    assert_eq!(expire_all(&*store, Timestamp::MAX).await, 300);
+    assert_eq!(query(&*store, &everything()).await, []);
+}
+
+/// "None left to do" is the truth, also when a partition lagged, or when a clock was wrong and what it stamped
+/// will not be old for years.
+pub async fn expiry_reaches_old_events_that_arrived_behind_newer_ones(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(17);
+    let mut consumer = Consumer::of(&*store, feed(0));
+    for (received_at, count) in [(Timestamp::MAX, 5_000), (time(EPOCH - 1), 5)] {
+        let events: Vec<_> = (0..count).map(|_| event(seed.id(), received_at)).collect();
+        consumer.append(events).await;
+    }
+    assert_eq!(expire_all(&*store, time(EPOCH)).await, 5);
+}
+
+/// A consumer that follows another one may bring the same dead letter again, and each feed has its own.
+pub async fn a_dead_letter_may_come_again(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let feeds = [
+        feed(0),
+        feed(1),
+        Feed { topic: "logs2".to_owned(), ..feed(0) },
+        Feed { group: "audit".to_owned(), ..feed(0) },
+    ];
+    for of in &feeds {
+        let letters = [dead_letter(0), dead_letter(i64::MAX.unsigned_abs())];
+        let append = Append { feed: of, expected: None, next: 1, events: &[], dead_letters: &letters };
+        let appended = in_time("append", store.append(&append)).await.expect("each feed has its own dead letters");
+        assert_eq!(appended, Appended { dead_lettered: 2, ..Appended::default() });
+    }
+    let again = Append { feed: &feed(0), expected: Some(1), next: 2, events: &[], dead_letters: &[dead_letter(0)] };
+    in_time("append", store.append(&again)).await.expect("a repeated dead letter is no error");
+    assert_eq!(position(&*store, &feed(0)).await, Some(2));
+}
+
+/// Everything that an append reported survives, and goes on where it was.
+pub async fn everything_is_there_after_opening_again(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let mut events = Vec::new();
+    let mut seed = Seed::new(18);
+    let mut expected = None;
+    for _ in 0..3 {
+        let store = subject.open(&place).await;
+        assert_eq!(position(&*store, &feed(0)).await, expected);
+        assert_answers(&*store, &events, &everything()).await;
+        let mut consumer = Consumer { position: expected, ..Consumer::of(&*store, feed(0)) };
+        let repeats: Vec<_> = events.iter().map(|stored: &StoredEvent| stored.event.clone()).collect();
+        let count = repeats.len();
+        assert_eq!(consumer.append(repeats).await.deduplicated, count, "what was stored is still known");
+        consumer.appended.clear();
+        assert_eq!(consumer.append(varied_events(&mut seed, 100)).await.stored, 100);
+        events.append(&mut consumer.appended);
+        expected = consumer.position;
+        drop(store);
+    }
+    let store = subject.open(&place).await;
+    assert_answers(&*store, &events, &everything()).await;
+}

@@ -1,0 +1,544 @@
+//! Random histories of a segmented log on a disk that fails, against a model that is a few maps.
+//!
+//! What must hold, whatever happens to the process and to the disk:
+//! * What was visible stays, exactly as it was written and in order, until it is released. Only what the test
+//!   itself damages may be missing; then damage is reported, and the neighbours are still there.
+//! * What was not visible may turn up after a restart, but only as it was appended. A killed process loses
+//!   nothing that the operating system took, and nothing from the middle; a power cut may.
+//! * What a failed append left behind is never read by the process that saw it fail.
+//! * No number of an entry that can be read, or that damage stands for, is given to another entry.
+//! * The log says no without a reason never: each error has a fault that this test injected.
+
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use adapter_embedded::segmented_log::{
+    FRAME_HEADER_BYTES, LogError, LogReader, PAYLOAD_BYTES_MAX, Read, Recovered, SegmentedLog,
+};
+use domain::timestamp::Timestamp;
+use model::{Chance, SimulatedDisk};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+
+const SEGMENT_BYTES_MAX: u64 = 4 * 1024;
+/// What a probe of the log writes, and so what it needs.
+const PROBE_BYTES: u64 = 64 * 1024;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Content {
+    time: Timestamp,
+    payload: Arc<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    /// Entries by length and seed.
+    Append(Vec<(usize, u64)>),
+    /// As `Append`, with one more entry that no log takes.
+    AppendTooLarge(Vec<(usize, u64)>),
+    Sync,
+    Probe,
+    /// From any position in the log, up to a number of entries.
+    Read(prop::sample::Index, usize),
+    /// On from where this operation read last.
+    ReadOn(usize),
+    /// What is before any position in the log, for as long as the log has more bytes than this.
+    Release(prop::sample::Index, u64),
+    /// The disk has this much room left.
+    FillDisk(u64),
+    FreeDisk,
+    FailSyncs(u64),
+    FailChanges(u64),
+    /// The process dies during this one of its changes to the disk.
+    KillAfter(u64),
+    /// A bit of a visible entry.
+    Damage(prop::sample::Index, prop::sample::Index, u32),
+    Restart(Restart),
+}
+
+#[derive(Clone, Debug)]
+struct Restart {
+    /// The seed of the power cut, unless only the process was killed.
+    power_cut: Option<u64>,
+    /// How far what the caller asks for is ahead of the log.
+    ahead: u64,
+    /// The process that opens the log dies during this one of its changes to the disk.
+    kill_after: Option<u64>,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let index = any::<prop::sample::Index>;
+    let entries = || prop::collection::vec((0..=2_000_usize, any::<u64>()), 1..=5);
+    let ahead = prop_oneof![6 => Just(0), 2 => 1..100_u64, 1 => 5_000_000_000..6_000_000_000_u64];
+    let restart =
+        (prop::option::weighted(0.6, any::<u64>()), ahead, prop::option::weighted(0.25, 0..6_u64)).prop_map(
+            |(power_cut, ahead, kill_after)| Operation::Restart(Restart { power_cut, ahead, kill_after }),
+        );
+    prop_oneof![
+        24 => entries().prop_map(Operation::Append),
+        1 => entries().prop_map(Operation::AppendTooLarge),
+        16 => Just(Operation::Sync),
+        1 => Just(Operation::Probe),
+        5 => (index(), 1..20_usize).prop_map(|(from, most)| Operation::Read(from, most)),
+        8 => (1..20_usize).prop_map(Operation::ReadOn),
+        6 => (index(), prop_oneof![Just(0), 0..40_000_u64]).prop_map(|(before, bytes)| Operation::Release(before, bytes)),
+        3 => (0..6_000_u64).prop_map(Operation::FillDisk),
+        4 => Just(Operation::FreeDisk),
+        5 => (1..5_u64).prop_map(Operation::FailSyncs),
+        3 => (1..4_u64).prop_map(Operation::FailChanges),
+        3 => (0..8_u64).prop_map(Operation::KillAfter),
+        3 => (index(), index(), 0..8_u32).prop_map(|(entry, byte, bit)| Operation::Damage(entry, byte, bit)),
+        9 => restart,
+    ]
+}
+
+fn content((len, seed): (usize, u64)) -> Content {
+    let mut chance = Chance::new(seed);
+    let micros = chance.below(1 << 50) as i64;
+    Content { time: Timestamp::from_unix_micros(micros).unwrap(), payload: Arc::new(chance.bytes(len)) }
+}
+
+/// The log of one process and all that is known about it.
+struct History {
+    disk: SimulatedDisk,
+    log: SegmentedLog,
+    /// Reads on and on, as a consumer does.
+    consumer: LogReader,
+    consumed: u64,
+    /// No entry before this can be read.
+    first: u64,
+    /// No entry from here on can be read.
+    end: u64,
+    /// What must be read.
+    visible: BTreeMap<u64, Content>,
+    /// What was visible until this test damaged it.
+    damaged: BTreeSet<u64>,
+    /// What was released, and may come back if the disk forgets the removal.
+    released: BTreeMap<u64, Content>,
+    /// A release that failed may have removed what is before this.
+    gone: u64,
+    /// What was appended and is not visible yet.
+    unsynced: Vec<(u64, Content)>,
+    /// What an append wrote while it failed or the process died.
+    attempted: Vec<(u64, Content)>,
+    /// Those of them that the process had no way to cut off.
+    left_behind: Vec<Vec<(u64, Content)>>,
+    /// The operating system has all that is unsynced: no sync has failed.
+    handed_over: bool,
+    /// Nothing has happened that leaves remains in the files.
+    unharmed: bool,
+}
+
+impl History {
+    fn begin() -> Self {
+        let disk = SimulatedDisk::new();
+        let (log, recovered) = SegmentedLog::open(disk.storage(), SEGMENT_BYTES_MAX, 0).unwrap();
+        assert_eq!(recovered, Recovered::default());
+        Self {
+            disk,
+            consumer: log.reader(),
+            log,
+            consumed: 0,
+            first: 0,
+            end: 0,
+            visible: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            released: BTreeMap::new(),
+            gone: 0,
+            unsynced: Vec::new(),
+            attempted: Vec::new(),
+            left_behind: Vec::new(),
+            handed_over: true,
+            unharmed: true,
+        }
+    }
+
+    fn apply(&mut self, operation: Operation) {
+        match operation {
+            Operation::Append(entries) => self.append(entries, false),
+            Operation::AppendTooLarge(entries) => self.append(entries, true),
+            Operation::Sync => self.sync(),
+            Operation::Probe => self.probe(),
+            Operation::Read(from, most) => {
+                let position = self.position(from);
+                self.read(self.log.reader(), position, most);
+            }
+            Operation::ReadOn(most) => {
+                let consumer = std::mem::replace(&mut self.consumer, self.log.reader());
+                (self.consumer, self.consumed) = self.read(consumer, self.consumed.max(self.first), most);
+            }
+            Operation::Release(before, bytes) => {
+                let before = self.position(before);
+                self.release(before, bytes);
+            }
+            Operation::FillDisk(room) => self.disk.set_capacity(self.disk.used() + room),
+            Operation::FreeDisk => self.disk.set_capacity(u64::MAX),
+            Operation::FailSyncs(syncs) => self.disk.fail_syncs(syncs),
+            Operation::FailChanges(changes) => self.disk.fail_changes(changes),
+            Operation::KillAfter(changes) => self.disk.kill_after(changes),
+            Operation::Damage(entry, byte, bit) => self.damage(entry, byte, bit),
+            Operation::Restart(restart) => self.restart(&restart),
+        }
+        if self.disk.is_killed() {
+            self.restart(&Restart { power_cut: None, ahead: 0, kill_after: None });
+        }
+    }
+
+    /// A position from somewhat before the first to somewhat behind the last entry.
+    fn position(&self, index: prop::sample::Index) -> u64 {
+        let numbers: Vec<u64> = self.visible.keys().copied().chain([self.first.saturating_sub(3), self.end + 3]).collect();
+        let near = numbers[index.index(numbers.len())];
+        near + index.index(2) as u64
+    }
+
+    /// Whether nothing that this test did to the disk makes it fail.
+    fn disk_works(&self) -> bool {
+        self.disk.failing_syncs() == 0 && self.disk.failing_changes() == 0 && !self.disk.is_killed()
+    }
+
+    fn append(&mut self, entries: Vec<(usize, u64)>, too_large: bool) {
+        let contents: Vec<Content> = entries.into_iter().map(content).collect();
+        let next = self.log.next();
+        let numbered: Vec<(u64, Content)> = (next..).zip(contents).collect();
+        let (disk_works, syncs_fail) = (self.disk_works(), self.disk.failing_syncs() > 0);
+        let changes_fail = self.disk.failing_changes() > 0;
+        let full = self.disk.free() < frame_bytes(self.unsynced.iter().chain(&numbered));
+        let payloads = numbered.iter().map(|(_, content)| (content.time, content.payload.len(), content.payload.as_slice()));
+        let huge = too_large.then_some((Timestamp::MIN, PAYLOAD_BYTES_MAX + 1, &[0; 1][..]));
+        let appended = self.log.append(payloads.chain(huge).map(|(time, len, bytes)| {
+            (time, move |buffer: &mut Vec<u8>| buffer.extend(bytes.iter().cycle().take(len)))
+        }));
+        // A full segment is left, and a poisoned one is made good, by a sync.
+        self.settle_visible();
+        self.unharmed &= disk_works;
+        match appended {
+            Ok(first) => {
+                assert!(!too_large, "an entry was taken that is too large");
+                assert_eq!(first, next, "entries are numbered on");
+                assert_eq!(self.log.next(), next + numbered.len() as u64);
+                self.unsynced.extend(numbered);
+            }
+            Err(error) => {
+                assert_eq!(self.log.next(), next, "a failed append gives no numbers away");
+                if matches!(error, LogError::TooLarge) {
+                    assert!(too_large, "an entry was refused that is not too large");
+                } else {
+                    assert!(
+                        !disk_works || self.disk.is_killed() || full,
+                        "the append failed without a reason: {error:?}"
+                    );
+                    self.attempted.extend(numbered.iter().cloned());
+                    if self.disk.is_killed() || changes_fail {
+                        self.left_behind.push(numbered);
+                    }
+                }
+                self.handed_over &= !syncs_fail && !changes_fail;
+                self.check();
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        let disk_works = self.disk_works();
+        let full = self.disk.free() < frame_bytes(&self.unsynced);
+        let trouble = self.disk.failing_syncs() + self.disk.failing_changes() > 0;
+        let synced = self.log.sync();
+        self.unharmed &= disk_works;
+        match synced {
+            Ok(()) => {
+                self.settle_visible();
+                assert!(self.unsynced.is_empty(), "a sync shows all that was appended");
+            }
+            Err(error) => {
+                assert!(
+                    !disk_works || self.disk.is_killed() || full,
+                    "the sync failed without a reason: {error:?}"
+                );
+                self.handed_over &= !trouble;
+                assert_eq!(self.log.reader().range(), (self.first, self.end), "a failed sync shows nothing");
+                self.check();
+            }
+        }
+    }
+
+    /// Takes over into the model that the log has synced, if it has.
+    fn settle_visible(&mut self) {
+        let (first, end) = self.log.reader().range();
+        assert_eq!(first, self.first, "nothing was released");
+        if end != self.end {
+            let all = self.unsynced.last().map(|(sequence, _)| sequence + 1);
+            assert_eq!(Some(end), all, "all that was appended becomes visible together");
+            self.end = end;
+            self.visible.extend(self.unsynced.drain(..));
+            self.handed_over = true;
+        }
+    }
+
+    fn probe(&mut self) {
+        if !self.unsynced.is_empty() {
+            // Nobody needs to ask: a sync tells.
+            return;
+        }
+        let files = |disk: &SimulatedDisk| {
+            disk.names().into_iter().map(|name| (disk.content(&name), name)).collect::<Vec<_>>()
+        };
+        let before = files(&self.disk);
+        let room = self.disk.free() >= PROBE_BYTES || before.is_empty();
+        let disk_works = self.disk_works();
+        let probed = self.log.probe();
+        if !disk_works || self.disk.is_killed() {
+            // May leave zeros, which the next process cuts off.
+            self.unharmed = false;
+            return;
+        }
+        assert_eq!(probed.is_ok(), room, "a probe tells whether there is room: {probed:?}");
+        if self.unharmed {
+            assert_eq!(files(&self.disk), before, "a probe leaves no trace");
+        }
+        self.check();
+    }
+
+    /// Reads at most `most` entries from `position` on; returns the reader and where to go on.
+    fn read(&self, mut reader: LogReader, position: u64, most: usize) -> (LogReader, u64) {
+        if self.disk.is_killed() {
+            return (reader, position);
+        }
+        let mut seen = Vec::new();
+        let read = reader.read(position, |entry| {
+            seen.push((entry.sequence, Content { time: entry.time, payload: Arc::new(entry.payload.to_vec()) }));
+            seen.len() < most
+        });
+        if position < self.first && position < self.end {
+            let expected = (position, self.first);
+            assert!(
+                matches!(read, Err(LogError::OutOfRange { position, first }) if (position, first) == expected),
+                "what is gone is out of range: {read:?}"
+            );
+            return (reader, position);
+        }
+        let Read { next, damaged_bytes } = read.unwrap();
+        let expected: Vec<(u64, Content)> =
+            self.visible.range(position..).take(most).map(|(sequence, content)| (*sequence, content.clone())).collect();
+        assert_same(&seen, &expected);
+        let expected_next = match expected.last() {
+            Some((last, _)) if expected.len() == most => last + 1,
+            _ => self.end.max(position),
+        };
+        assert_eq!(next, expected_next, "where to go on");
+        if self.damaged.range(position..next).next().is_some() {
+            assert!(damaged_bytes > 0, "a read over damage reports it");
+        }
+        if self.unharmed {
+            assert_eq!(damaged_bytes, 0, "damage was reported where there is none");
+        }
+        (reader, next)
+    }
+
+    /// Reads everything.
+    fn check(&self) {
+        assert_eq!(self.log.reader().range(), (self.first, self.end));
+        self.read(self.log.reader(), self.first, usize::MAX);
+    }
+
+    fn release(&mut self, before: u64, bytes_wanted: u64) {
+        let disk_works = self.disk_works();
+        let next = self.log.next();
+        let released = self.log.release(before, |bytes, _| bytes > bytes_wanted);
+        assert_eq!(self.log.next(), next, "a release takes no numbers back");
+        let (first, end) = self.log.reader().range();
+        assert_eq!(end, self.end, "a release shows nothing");
+        assert!(first == self.first || (self.first < first && first <= before), "{first} was to stay from {before} on");
+        let kept = self.visible.split_off(&first);
+        self.released.append(&mut std::mem::replace(&mut self.visible, kept));
+        self.damaged = self.damaged.split_off(&first);
+        self.first = first;
+        if let Err(error) = released {
+            assert!(!disk_works || self.disk.is_killed(), "the release failed without a reason: {error:?}");
+            // Files may be gone that readers still have open.
+            self.gone = bases(&self.disk).first().copied().unwrap_or(first);
+        } else {
+            let bases = bases(&self.disk);
+            assert_eq!(bases.first().copied().unwrap_or(first), first, "what is released is off the disk");
+            // One that begins at the end may be what a failed try to begin a segment left.
+            let more = bases.get(1).is_some_and(|following| *following <= before && *following < end);
+            assert!(!more || self.log.bytes() <= bytes_wanted, "not all was removed that could be");
+        }
+    }
+
+    fn damage(&mut self, entry: prop::sample::Index, byte: prop::sample::Index, bit: u32) {
+        if self.visible.is_empty() {
+            return;
+        }
+        let sequence = *self.visible.keys().nth(entry.index(self.visible.len())).unwrap();
+        let content = self.visible.remove(&sequence).unwrap();
+        let base = bases(&self.disk).into_iter().rfind(|base| *base <= sequence).unwrap();
+        let name = format!("{base:020}.log");
+        // A frame is its length and checksum, and then this.
+        let mut tail = sequence.to_le_bytes().to_vec();
+        tail.extend_from_slice(&content.time.unix_micros().to_le_bytes());
+        tail.extend_from_slice(&content.payload);
+        let file = self.disk.content(&name);
+        let at = file.windows(tail.len()).position(|window| window == tail).expect("a visible entry is in its file");
+        self.disk.flip(&name, at - 8 + byte.index(tail.len() + 8), 1 << bit);
+        self.damaged.insert(sequence);
+        self.unharmed = false;
+        self.check();
+    }
+
+    fn restart(&mut self, restart: &Restart) {
+        let died = self.disk.is_killed();
+        let kept = self.visible.split_off(&self.gone);
+        self.released.append(&mut std::mem::replace(&mut self.visible, kept));
+        self.gone = 0;
+        let next_at_least = self.end + restart.ahead;
+        let mut seeds = Chance::new(restart.power_cut.unwrap_or_default());
+        let cut = |seeds: &mut Chance| match restart.power_cut {
+            Some(_) => self.disk.power_cut(seeds.number()),
+            None => self.disk.crash(),
+        };
+        cut(&mut seeds);
+        self.unharmed &= !died && restart.power_cut.is_none() && restart.kill_after.is_none();
+        if let Some(changes) = restart.kill_after {
+            self.disk.kill_after(changes);
+        }
+        let (log, recovered) = loop {
+            let disk_works = self.disk_works();
+            match SegmentedLog::open(self.disk.storage(), SEGMENT_BYTES_MAX, next_at_least) {
+                Ok(opened) => break opened,
+                Err(error) => {
+                    assert!(!disk_works || self.disk.is_killed(), "the log cannot be opened: {error:?}");
+                    cut(&mut seeds);
+                }
+            }
+        };
+        self.log = log;
+        self.consumer = self.log.reader();
+        self.recover(recovered, restart.power_cut.is_some(), next_at_least);
+    }
+
+    /// Compares what a restart left with what it may have left, and goes on with that.
+    fn recover(&mut self, recovered: Recovered, power_cut: bool, next_at_least: u64) {
+        let (first, end) = self.log.reader().range();
+        assert_eq!(end, self.log.next());
+        assert!(end >= next_at_least, "the next number is {end}, and was to be at least {next_at_least}");
+        let mut found = BTreeMap::new();
+        let mut last = None;
+        let read = self.log.reader().read(first, |entry| {
+            assert!(last < Some(entry.sequence), "{} comes behind {last:?}", entry.sequence);
+            last = Some(entry.sequence);
+            let content = Content { time: entry.time, payload: Arc::new(entry.payload.to_vec()) };
+            found.insert(entry.sequence, content);
+            true
+        });
+        let read = read.unwrap();
+        assert_eq!(read.next, end);
+        assert!(last < Some(end));
+
+        let mut new = found.split_off(&self.end);
+        for (sequence, content) in &found {
+            let expected = self.visible.get(sequence).or_else(|| self.released.get(sequence));
+            assert!(expected == Some(content), "entry {sequence} was not visible like this");
+        }
+        for sequence in self.visible.keys() {
+            assert!(found.contains_key(sequence), "entry {sequence} was visible and is lost");
+        }
+        for (sequence, content) in &new {
+            let mut appended = self.unsynced.iter().chain(&self.attempted);
+            assert!(
+                appended.any(|candidate| candidate.0 == *sequence && candidate.1 == *content),
+                "entry {sequence} was never appended like this"
+            );
+        }
+        if !power_cut {
+            let left: Vec<(u64, Content)> = new.iter().map(|(sequence, content)| (*sequence, content.clone())).collect();
+            let mut handed = self.unsynced.clone();
+            if self.handed_over {
+                assert!(left.len() >= handed.len(), "the operating system had more: {} {}", left.len(), handed.len());
+            }
+            if let Some(beyond) = left.get(handed.len()..) {
+                let whole = self.left_behind.iter().find(|attempt| attempt.starts_with(beyond));
+                handed.extend(whole.into_iter().flatten().cloned());
+            }
+            handed.truncate(left.len());
+            assert_same(&left, &handed);
+        }
+
+        if !self.damaged.split_off(&first).is_empty() {
+            let reported = recovered.damaged_bytes + recovered.torn_bytes + read.damaged_bytes;
+            assert!(reported > 0, "damage is not reported");
+        }
+        if self.unharmed {
+            assert_eq!((recovered, read.damaged_bytes), (Recovered::default(), 0), "there is no damage to report");
+        }
+        if recovered.torn_bytes > 0 {
+            // Damage behind the last whole entry looks like a torn write, whose numbers are free.
+            self.damaged.retain(|sequence| Some(*sequence) < last);
+        }
+        self.damaged.retain(|sequence| *sequence >= first);
+        if let Some(sequence) = self.damaged.last() {
+            assert!(*sequence < end, "the number of the damaged entry {sequence} would be used again");
+        }
+
+        found.append(&mut new);
+        self.visible = found;
+        self.first = first;
+        self.end = end;
+        self.consumed = self.consumed.clamp(first, end);
+        self.released.clear();
+        self.unsynced.clear();
+        self.attempted.clear();
+        self.left_behind.clear();
+        self.handed_over = true;
+        self.check();
+    }
+
+    /// Lets the disk recover and checks that the log does too.
+    fn end(mut self) {
+        self.disk.set_capacity(u64::MAX);
+        self.disk.fail_syncs(0);
+        self.disk.fail_changes(0);
+        self.disk.kill_after(u64::MAX);
+        self.append(vec![(10, 1), (20, 2)], false);
+        self.sync();
+        self.check();
+        self.restart(&Restart { power_cut: Some(1), ahead: 0, kill_after: None });
+    }
+}
+
+fn frame_bytes<'a>(entries: impl IntoIterator<Item = &'a (u64, Content)>) -> u64 {
+    entries.into_iter().map(|(_, content)| (FRAME_HEADER_BYTES + content.payload.len()) as u64).sum()
+}
+
+/// As `assert_eq`, without a screenful of bytes.
+fn assert_same(seen: &[(u64, Content)], expected: &[(u64, Content)]) {
+    if seen != expected {
+        let numbers = |entries: &[(u64, Content)]| entries.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        assert_eq!(numbers(seen), numbers(expected), "the wrong entries");
+        let wrong = seen.iter().zip(expected).find(|(seen, expected)| seen != expected).map(|(seen, _)| seen.0);
+        panic!("the content or time of {wrong:?} is wrong");
+    }
+}
+
+/// Names of the segments on the disk as numbers, ascending.
+fn bases(disk: &SimulatedDisk) -> Vec<u64> {
+    disk.names().iter().map(|name| name.strip_suffix(".log").unwrap().parse().unwrap()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_history_of_a_log_agrees_with_the_model(operations in prop::collection::vec(operation(), 1..100)) {
+        let mut history = History::begin();
+        for operation in operations {
+            history.apply(operation);
+        }
+        history.end();
+    }
+}
