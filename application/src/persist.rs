@@ -76,6 +76,7 @@ impl Persist {
                     let Some(positions) = self.positions(&partitions, &stop).await else { break };
                     start(positions.clone());
                     for (partition, position) in partitions.into_iter().zip(positions) {
+                        self.telemetry.lag(partition, self.source.lag_records(partition));
                         readers.insert(partition, self.read(partition, position));
                     }
                 }
@@ -473,7 +474,7 @@ mod tests {
             }
         });
         source.expect_stored().with(eq(2), eq(5)).times(1).return_const(());
-        source.expect_lag_records().return_const(0_u64);
+        source.expect_lag_records().with(eq(2)).return_const(0_u64);
         let (_stop, stopped) = watch::channel(false);
         let persist = persist(source, store);
         // Reads until its source is closed.

@@ -113,7 +113,7 @@ impl ConsumerApi {
     }
 
     /// Read one event
-    #[oai(path = "/:event_id", method = "get", operation_id = "getLog", tag = "Tag::Query")]
+    #[oai(path = "/:eventId", method = "get", operation_id = "getLog", tag = "Tag::Query")]
     async fn get_log(
         &self,
         query: Data<&Arc<QueryLogs>>,

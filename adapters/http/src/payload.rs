@@ -129,16 +129,16 @@ impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
             status: Some(D::SUCCESS.0),
             status_range: None,
             content: vec![MetaMediaType { content_type: P::CONTENT_TYPE, schema: P::schema_ref() }],
-            headers: headers(D::HEADERS, true),
+            headers: headers(D::HEADERS),
         };
         let failures = D::FAILURES.iter().map(|(status, description)| MetaResponse {
             description,
             status: Some(*status),
             status_range: None,
             content: vec![MetaMediaType { content_type: PROBLEM_JSON, schema: Problem::schema_ref() }],
-            headers: headers(D::HEADERS, false)
+            headers: headers(D::HEADERS)
                 .into_iter()
-                .chain(headers(if matches!(status, 429 | 503) { &[RETRY_AFTER] } else { &[] }, false))
+                .chain(headers(if matches!(status, 429 | 503) { &[RETRY_AFTER] } else { &[] }))
                 .collect(),
         });
         MetaResponses { responses: std::iter::once(success).chain(failures).collect() }
@@ -152,11 +152,12 @@ impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
 
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "Seconds to wait before trying again");
 
-fn headers(documented: &[(&str, &str)], required: bool) -> Vec<MetaHeader> {
+fn headers(documented: &[(&str, &str)]) -> Vec<MetaHeader> {
     let header = |(name, description): &(&str, &str)| MetaHeader {
         name: (*name).to_owned(),
         description: Some((*description).to_owned()),
-        required,
+        // The limit may be off, and the wait unknown.
+        required: false,
         deprecated: false,
         schema: u64::schema_ref(),
     };

@@ -1,1 +1,213 @@
+//! What the end-to-end tests share: a client, and the program as a process.
+//!
+//! Constraints:
+//! * Every wait has a deadline and waits for a condition, never for time to pass.
+//! * Ports are free ones, directories temporary; nothing is shared between tests.
 
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test stops where it fails")]
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+/// Longest wait for any condition.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An HTTP client for one base URL, with pooled connections.
+#[derive(Clone)]
+pub struct Http {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: hyper::HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    /// A header as text; empty if absent.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a text header"))
+    }
+}
+
+impl Http {
+    /// A client for `address`.
+    #[must_use]
+    pub fn to(address: SocketAddr) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build_http(), base: format!("http://{address}") }
+    }
+
+    /// Sends a request; `None` if there was no whole answer.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
+        let mut request = hyper::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let answer = tokio::time::timeout(DEADLINE, self.client.request(request)).await.ok()?.ok()?;
+        let (parts, body) = answer.into_parts();
+        let body = tokio::time::timeout(DEADLINE, body.collect()).await.ok()?.ok()?.to_bytes();
+        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// Sends a request.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        self.try_send(method, path, headers, body).await.expect("an answer")
+    }
+
+    /// Gets a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    /// Posts JSON.
+    pub async fn post(&self, path: &str, json: impl Into<Bytes>) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], json).await
+    }
+
+    /// Gets all pages of a query, each event once, in order; `query` is its query string without limit and cursor.
+    pub async fn all_events(&self, query: &str, limit: u32) -> Vec<Value> {
+        let mut events = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("/api/logs?{query}&limit={limit}{cursor}")).await;
+            assert_eq!(page.status, 200, "{:?}", page.body);
+            let mut page = page.json();
+            let found = page["events"].as_array_mut().map(std::mem::take).expect("events");
+            assert!(found.len() <= limit as usize);
+            events.extend(found);
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return events,
+            }
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn wait_until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < DEADLINE, "waited too long until {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The values of all series of a metric.
+pub async fn series(http: &Http, name: &str) -> Vec<f64> {
+    let text = String::from_utf8(http.get("/actuator/prometheus").await.body.to_vec()).expect("text");
+    let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+    series.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+}
+
+/// Sum of all series of a metric.
+pub async fn metric(http: &Http, name: &str) -> f64 {
+    series(http, name).await.into_iter().sum()
+}
+
+/// Waits, after a start, until everything that was on the bus is in the store. Nothing new must be coming.
+pub async fn wait_until_stored(consumer: &Http) {
+    let stored = || async {
+        let lags = series(consumer, "kafka_consumer_lag_records").await;
+        lags.len() == 3 && lags.iter().all(|lag| *lag < 0.5)
+    };
+    wait_until("everything is stored", stored).await;
+}
+
+/// Three free ports. Others might take them in the meantime, but nobody does on purpose.
+#[must_use]
+pub fn free_addresses() -> [SocketAddr; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("its address"))
+}
+
+/// The program as a process, killed when dropped.
+pub struct Program {
+    child: Child,
+    /// Client of its gateway.
+    pub gateway: Http,
+    /// Client of its producer.
+    pub producer: Http,
+    /// Client of its consumer.
+    pub consumer: Http,
+}
+
+impl Program {
+    /// Starts `spillway all` and waits until it is ready.
+    pub async fn start(binary: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let [gateway, producer, consumer] = free_addresses();
+        let child = Command::new(binary)
+            .current_dir(data_dir)
+            .env("SPILLWAY_DATA_DIR", data_dir)
+            .env("SPILLWAY_GATEWAY__LISTEN", gateway.to_string())
+            .env("SPILLWAY_PRODUCER__LISTEN", producer.to_string())
+            .env("SPILLWAY_CONSUMER__LISTEN", consumer.to_string())
+            .env("SPILLWAY_LOG", "warn")
+            .env("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "0")
+            .env("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", "0")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut program =
+            Self { child, gateway: Http::to(gateway), producer: Http::to(producer), consumer: Http::to(consumer) };
+        let began = Instant::now();
+        while !program.is_ready().await {
+            assert!(
+                program.child.try_wait().expect("its state").is_none(),
+                "the program ended instead of becoming ready"
+            );
+            assert!(began.elapsed() < DEADLINE, "the program does not become ready");
+        }
+        program
+    }
+
+    async fn is_ready(&self) -> bool {
+        let answer = self.gateway.try_send("GET", "/actuator/health", &[], "").await;
+        answer.is_some_and(|answer| answer.status == 200)
+    }
+
+    /// Kills it as `kill -9` does.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Asks it to stop as `kill` does, and returns its exit code.
+    pub async fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
+        assert!(sent.success());
+        tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it stops in time").expect("its exit").code()
+    }
+}

@@ -1,0 +1,113 @@
+//! Holds the crates to the hexagon: who may know whom, as ARCHITECTURE.md says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Each technology has its adapter; nobody else may know it.
+const PARENTS: [(&str, &[&str]); 8] = [
+    ("poem", &["adapter-http"]),
+    ("poem-openapi", &["adapter-http"]),
+    ("sqlx", &["adapter-embedded"]),
+    ("metrics", &["adapter-telemetry"]),
+    ("metrics-exporter-prometheus", &["adapter-telemetry"]),
+    ("config", &["bootstrap"]),
+    ("clap", &["bootstrap"]),
+    ("anyhow", &["bootstrap"]),
+];
+
+/// All that the domain may know: nothing here does input or output.
+const DOMAIN_MAY_KNOW: [&str; 5] = ["async-trait", "mockall", "thiserror", "time", "uuid"];
+
+/// What must not be said in the domain's code.
+const UNSAID_IN_DOMAIN: [&str; 8] =
+    ["SystemTime::now", "Instant::now", "new_v4", "now_v7", "tokio::", "sqlx::", "poem::", "serde::"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The dependencies of each package of the workspace; those of its tests alone do not count.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+    let packages = metadata["packages"].as_array().expect("packages").iter().map(|package| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+        (name(package), dependencies.filter(|dependency| dependency["kind"].is_null()).map(name).collect())
+    });
+    packages.collect()
+}
+
+fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("text");
+            files.push((path, text));
+        }
+    }
+    files
+}
+
+#[test]
+fn each_technology_is_known_to_its_adapter_alone() {
+    let dependencies = dependencies();
+    for (technology, allowed) in PARENTS {
+        let parents: Vec<&str> = dependencies
+            .iter()
+            .filter(|(_, known)| known.contains(technology))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(parents, allowed, "who depends on {technology}");
+    }
+}
+
+#[test]
+fn the_domain_touches_nothing_outside() {
+    for known in &dependencies()["domain"] {
+        assert!(DOMAIN_MAY_KNOW.contains(&known.as_str()), "domain depends on {known}");
+    }
+    for (path, text) in sources(&root().join("domain/src")) {
+        for unsaid in UNSAID_IN_DOMAIN {
+            assert!(!text.contains(unsaid), "{} mentions {unsaid}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_application_knows_no_adapter_and_adapters_do_not_know_each_other() {
+    for (name, known) in dependencies() {
+        let inner = matches!(name.as_str(), "domain" | "application" | "contracts");
+        if !inner && !name.starts_with("adapter-") {
+            continue;
+        }
+        for other in known {
+            // The HTTP adapter drives the use cases; the others are driven through ports.
+            let driver = name == "adapter-http" && other == "application";
+            let allowed = driver || !(other.starts_with("adapter-") || other == "application" || other == "bootstrap");
+            assert!(allowed, "{name} depends on {other}");
+        }
+    }
+}
+
+#[test]
+fn metrics_are_named_in_one_place_and_told_through_the_port() {
+    for directory in ["application", "adapters", "bootstrap"] {
+        for (path, text) in sources(&root().join(directory)) {
+            for raw in ["counter!(", "gauge!(", "histogram!("] {
+                assert!(!text.contains(raw), "{} uses {raw})", path.display());
+            }
+        }
+    }
+}
