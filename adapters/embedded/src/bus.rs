@@ -28,7 +28,7 @@ use domain::ports::{
     AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Clock, PublishError, Receipt, RecordPublisher,
     RecordSource, SourceError,
 };
-use domain::record::{Chunk, Record, RecordBatch, Records};
+use domain::record::{Chunk, RECORD_BYTES_MAX, Record, RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -103,6 +103,8 @@ struct PartitionState {
     position: AtomicU64,
     /// Everything before this offset is in the store.
     stored: AtomicU64,
+    /// The bus is gone.
+    abandoned: AtomicBool,
 }
 
 /// A batch on its way to the log.
@@ -195,6 +197,7 @@ impl EmbeddedBus {
                 reader: Arc::new(Mutex::new(log.reader())),
                 position: AtomicU64::new(stored),
                 stored: AtomicU64::new(stored),
+                abandoned: AtomicBool::new(false),
             });
             let writer = Writer {
                 log,
@@ -221,6 +224,19 @@ impl EmbeddedBus {
 
     fn partition(&self, partition: Partition) -> Option<&Arc<PartitionState>> {
         usize::try_from(partition).ok().and_then(|index| self.partitions.get(index))
+    }
+}
+
+impl Drop for EmbeddedBus {
+    /// Ends the writers: once they have written what is queued or, on a disk that fails, at once.
+    fn drop(&mut self) {
+        for state in &self.partitions {
+            state.abandoned.store(true, Ordering::Release);
+            state.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        for writer in self.writers.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            writer.thread().unpark();
+        }
     }
 }
 
@@ -356,9 +372,10 @@ impl RecordSource for EmbeddedBus {
                     "skipped damage in the log"
                 );
             }
-            // Only now, so that a caller that stops waiting loses nothing.
-            state.position.store(chunk.next, Ordering::Release);
-            if !chunk.records.is_empty() {
+            // Only now, so that a caller that stops waiting loses nothing; and not over a seek that came meanwhile.
+            let moved =
+                state.position.compare_exchange(position, chunk.next, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if moved && !chunk.records.is_empty() {
                 return Ok(chunk);
             }
         }
@@ -416,8 +433,8 @@ impl Writer {
                     waiting = self.publications.try_recv().ok();
                 }
             }
-            if !group.is_empty() {
-                self.sync_until_done();
+            if !group.is_empty() && !self.sync_until_done() {
+                return;
             }
             for publication in group {
                 publication.acknowledge();
@@ -473,16 +490,21 @@ impl Writer {
         }
     }
 
-    /// What the operating system has may have been promised, so there is no giving up.
-    fn sync_until_done(&mut self) {
+    /// What the operating system has may have been promised, so there is no giving up, unless nobody is left who
+    /// could be told. Returns whether all is synced.
+    fn sync_until_done(&mut self) -> bool {
         let mut waits = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while let Err(error) = self.log.sync() {
             tracing::error!(partition = self.state.partition, error = %Described(&error), "cannot sync the log, trying again");
             self.report_trouble(Some(Described(&error).to_string()));
+            if self.state.abandoned.load(Ordering::Acquire) {
+                return false;
+            }
             std::thread::park_timeout(waits.next().unwrap_or_default());
         }
         self.report_trouble(None);
         self.state.readable.send_replace(self.log.next());
+        true
     }
 
     fn report_trouble(&self, trouble: Option<String>) {
@@ -556,7 +578,8 @@ fn read_chunk(reader: &mut LogReader, position: u64) -> Result<(Chunk, u64), Log
         if chunk.records.push(record.key, record.timestamp, record.client_id, push).is_ok() {
             chunk.offsets.push(entry.sequence);
         }
-        chunk.records.len() < CHUNK_RECORDS_MAX && chunk.records.bytes() < CHUNK_BYTES_MAX
+        // What is shown has been taken, so there must be room for the largest record before the next one is.
+        chunk.records.len() < CHUNK_RECORDS_MAX && chunk.records.bytes() <= CHUNK_BYTES_MAX - RECORD_BYTES_MAX
     })?;
     chunk.next = read.next;
     Ok((chunk, read.damaged_bytes))

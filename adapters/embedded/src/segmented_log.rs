@@ -9,6 +9,8 @@
 //! * An entry is visible to readers only once a sync after its write has succeeded.
 //! * After a failed sync the segment is never written or synced again: what was not synced goes into a new
 //!   segment. Frames that remain in the old one from the new one's first sequence on are void.
+//! * Recovery takes what it finds to the disk before it builds on it: what an earlier process left may be in the
+//!   page cache only, and after a failed sync passes for written.
 //! * Recovery looks at the last segment: what follows its last whole frame is torn and cut off. A broken frame
 //!   with whole frames behind it is damage, not a torn tail: it is skipped and reported, and costs nobody else.
 //! * Removal is by whole segments, oldest first.
@@ -276,21 +278,26 @@ impl SegmentedLog {
     /// # Errors
     /// The storage's; removal stops there.
     pub fn release(&mut self, before: u64, mut unwanted: impl FnMut(u64, Timestamp) -> bool) -> Result<(), LogError> {
+        let mut result = Ok(());
         let mut removed = 0;
         while let [oldest, following, ..] = self.segments.as_slice()
             && following.base <= before
             && unwanted(self.bytes(), following.first_time.unwrap_or(Timestamp::MAX))
         {
             // The newest segment stays, so the sequence is never forgotten.
-            self.storage.remove(&name_of(oldest.base))?;
+            result = self.storage.remove(&name_of(oldest.base));
+            if result.is_err() {
+                break;
+            }
             self.segments.remove(0);
             removed += 1;
         }
         if removed > 0 {
+            // Readers hold the files open, and so their room, for as long as they see them.
             self.show();
-            self.storage.sync_directory()?;
+            result = result.and_then(|()| self.storage.sync_directory());
         }
-        Ok(())
+        Ok(result?)
     }
 
     /// Begins a new segment that takes over what is not synced yet.

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -31,7 +32,7 @@ use tokio::sync::Mutex;
 const INSERT_EVENTS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// Connections that answer queries.
 const READERS: u32 = 4;
-/// Events that one call of `expire` looks at.
+/// Events that one call of `expire` removes.
 const EXPIRE_EVENTS_MAX: i64 = 2_000;
 /// Instructions of SQLite's virtual machine between two looks at the clock.
 const CLOCK_EVERY: i32 = 10_000;
@@ -50,7 +51,8 @@ pub struct StoreOptions {
 
 /// The store.
 pub struct SqliteStore {
-    writer: Mutex<SqliteConnection>,
+    /// `None` once the store is closed.
+    writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
     options: StoreOptions,
     /// One statement for each of [`INSERT_EVENTS`].
@@ -78,16 +80,21 @@ impl SqliteStore {
             .acquire_timeout(options.query_timeout.max(Duration::from_secs(1)))
             .connect_lazy_with(connect.pragma("query_only", "on"));
         Ok(Self {
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Some(writer)),
             readers,
             options,
             inserts: INSERT_EVENTS.iter().map(|events| insert_statement(*events)).collect(),
         })
     }
 
-    /// Closes the files.
+    /// Closes the files. Waits for what is in work; afterwards the store is unavailable.
     pub async fn close(&self) {
         self.readers.close().await;
+        if let Some(writer) = self.writer.lock().await.take()
+            && let Err(error) = writer.close().await
+        {
+            tracing::warn!(%error, "the store did not close cleanly");
+        }
     }
 
     async fn insert(
@@ -135,9 +142,12 @@ impl SqliteStore {
         let limit = query.limit as usize;
         let mut reader = self.readers.acquire().await.map_err(store_error)?;
         let deadline = Instant::now() + self.options.query_timeout;
-        // Stops the statement itself: a query that was merely given up would go on using the disk.
+        // Stops the statement itself: one that was merely given up, or has given enough, would go on using the disk
+        // and the connection.
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
         let mut handle = reader.lock_handle().await.map_err(store_error)?;
-        handle.set_progress_handler(CLOCK_EVERY, move || Instant::now() < deadline);
+        handle.set_progress_handler(CLOCK_EVERY, move || still_wanted.strong_count() > 0 && Instant::now() < deadline);
         drop(handle);
 
         let mut found = Vec::new();
@@ -165,6 +175,7 @@ impl SqliteStore {
             }
         };
         drop(rows);
+        drop(wanted);
         reader.lock_handle().await.map_err(store_error)?.remove_progress_handler();
         result.map(|()| found)
     }
@@ -180,6 +191,7 @@ impl LogStore for SqliteStore {
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
         let feed = append.feed;
         let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().ok_or_else(closed)?;
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
         let actual = position(&mut transaction, feed).await.map_err(store_error)?;
         if actual != append.expected {
@@ -240,13 +252,14 @@ impl LogStore for SqliteStore {
     }
 
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
-        // Rows are numbered in the order of their arrival, which is nearly the order of receipt.
+        let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().ok_or_else(closed)?;
         let removed = sqlx::query(
-            "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?) AND received_at < ?",
+            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?)",
         )
-        .bind(EXPIRE_EVENTS_MAX)
         .bind(oldest.unix_micros())
-        .execute(&mut *self.writer.lock().await)
+        .bind(EXPIRE_EVENTS_MAX)
+        .execute(writer)
         .await
         .map_err(store_error)?;
         Ok(removed.rows_affected())
@@ -365,6 +378,10 @@ fn stored_event(row: &SqliteRow) -> Result<StoredEvent, sqlx::Error> {
         partition: row.try_get(12)?,
         offset: row.try_get::<i64, _>(13)?.cast_unsigned(),
     })
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
 }
 
 /// What to do about an error of SQLite, by its primary result code (sqlite.org/rescode.html).

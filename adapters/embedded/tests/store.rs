@@ -189,6 +189,17 @@ async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     let fenced = [letter(4)];
     store.append(&append(Some(3), 5, &fenced)).await.expect_err("another position");
     assert_eq!(count(&mut beside, "dead_letters").await, 3);
+    // Other feeds have their own.
+    let others = [
+        Feed { group: "audit".to_owned(), ..feed.clone() },
+        Feed { topic: "logs2".to_owned(), ..feed.clone() },
+        Feed { partition: 1, ..feed.clone() },
+    ];
+    for other in &others {
+        let append = Append { feed: other, expected: None, next: 3, events: &[], dead_letters: &one };
+        store.append(&append).await.expect("the append is in order");
+    }
+    assert_eq!(count(&mut beside, "dead_letters").await, 9);
     let kept: (Vec<u8>, Vec<u8>, String) =
         sqlx::query_as("SELECT key, value, reason FROM dead_letters WHERE \"offset\" = 3")
             .fetch_one(&mut beside)

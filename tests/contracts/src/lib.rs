@@ -37,7 +37,7 @@ pub mod limiter;
 pub mod store;
 
 /// How long anything may take that must happen.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Says which check was running when a panic passes by.
 struct Running(&'static str);

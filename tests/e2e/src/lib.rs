@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -58,7 +58,12 @@ impl Http {
     /// A client for `address`.
     #[must_use]
     pub fn to(address: SocketAddr) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), base: format!("http://{address}") }
+        // Given up before the server does: a request on a connection that is being closed would have no answer.
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build_http();
+        Self { client, base: format!("http://{address}") }
     }
 
     /// Sends a request; `None` if there was no whole answer.

@@ -1,6 +1,6 @@
 //! `kill -9` under load, again and again: every 202 is found after the restart, none twice.
 //!
-//! `SPILLWAY_KILL_ROUNDS` sets the number of rounds.
+//! `TEST_KILL_ROUNDS` sets the number of rounds.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const ROUND_EVENTS: usize = 1_000;
 
 #[tokio::test]
 async fn every_202_is_found_after_kill_9_and_none_twice() {
-    let rounds: u64 = std::env::var("SPILLWAY_KILL_ROUNDS").map_or(4, |rounds| rounds.parse().expect("a number"));
+    let rounds: u64 = std::env::var("TEST_KILL_ROUNDS").map_or(4, |rounds| rounds.parse().expect("a number"));
     let directory = tempfile::tempdir().expect("a directory");
     let mut accepted: HashSet<String> = HashSet::new();
     let mut in_doubt: HashSet<String> = HashSet::new();

@@ -1,6 +1,6 @@
 //! Lines of real log formats in over HTTP and out of queries: same count, same text, every filter, every page.
 //!
-//! The lines are made here in the formats of Hadoop, OpenStack and ZooKeeper. `SPILLWAY_LOG_DIR` names a
+//! The lines are made here in the formats of Hadoop, OpenStack and ZooKeeper. `TEST_LOG_DIR` names a
 //! directory whose `*.log` files are taken as well.
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,13 +11,27 @@ use model::Chance;
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
+/// Levels as the store has them.
 const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+/// Levels as lines have them, and as the store does.
+const WORDS: [(&str, &str); 8] = [
+    ("TRACE", "TRACE"),
+    ("DEBUG", "DEBUG"),
+    ("INFO", "INFO"),
+    ("WARN", "WARN"),
+    ("WARNING", "WARN"),
+    ("ERROR", "ERROR"),
+    ("FATAL", "FATAL"),
+    ("CRITICAL", "FATAL"),
+];
 
 /// What a line says about itself.
 #[derive(Clone, Debug)]
 struct Line {
     text: String,
     source: String,
+    /// Its own word for its level.
+    word: &'static str,
     level: &'static str,
     time: Option<String>,
 }
@@ -25,7 +39,7 @@ struct Line {
 #[tokio::test]
 async fn lines_come_back_as_they_went_in_by_every_filter_and_page() {
     let mut lines: Vec<Line> = made_lines().iter().map(|text| read_line(text)).collect();
-    if let Ok(directory) = std::env::var("SPILLWAY_LOG_DIR") {
+    if let Ok(directory) = std::env::var("TEST_LOG_DIR") {
         for entry in std::fs::read_dir(directory).expect("the directory") {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|extension| extension == "log") {
@@ -42,7 +56,9 @@ async fn lines_come_back_as_they_went_in_by_every_filter_and_page() {
     for batch in lines.chunks(500) {
         let events: Vec<Value> = batch
             .iter()
-            .map(|line| json!({"source": line.source, "level": line.level, "message": line.text, "timestamp": line.time}))
+            .map(
+                |line| json!({"source": line.source, "level": line.word, "message": line.text, "timestamp": line.time}),
+            )
             .collect();
         let answer = program.gateway.post("/api/logs/batch", Value::from(events).to_string()).await;
         assert_eq!((answer.status, &answer.json()["accepted"]), (202, &batch.len().into()), "{:?}", answer.body);
@@ -140,8 +156,9 @@ fn encoded(text: &str) -> String {
 /// it, at the end of the brackets behind it.
 fn read_line(text: &str) -> Line {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let at = words.iter().take(8).position(|word| LEVELS.contains(word));
-    let level = at.and_then(|at| LEVELS.into_iter().find(|level| *level == words[at])).unwrap_or("INFO");
+    let named = |word: &&str| WORDS.into_iter().find(|(name, _)| name == word);
+    let at = words.iter().take(8).position(|word| named(word).is_some());
+    let (word, level) = at.and_then(|at| named(&words[at])).unwrap_or(("INFO", "INFO"));
     let time = words.windows(2).take(4).find_map(|pair| {
         let time = format!("{}T{}Z", pair[0], pair[1].replace(',', "."));
         domain::timestamp::Timestamp::parse(&time).is_ok().then_some(time)
@@ -154,7 +171,7 @@ fn read_line(text: &str) -> Line {
             words.iter().find(|word| word.contains('.')).map_or("unknown", |word| word.trim_end_matches(':'))
         }
     };
-    Line { text: text.to_owned(), source: source.chars().take(60).collect(), level, time }
+    Line { text: text.to_owned(), source: source.chars().take(60).collect(), word, level, time }
 }
 
 fn made_lines() -> Vec<String> {
@@ -171,7 +188,7 @@ fn made_lines() -> Vec<String> {
     ];
     let mut lines = vec!["no level and no time".to_owned(), "2015-10-18 no time either, ERROR comes here".to_owned()];
     for n in 0..600 {
-        let (level, message) = (LEVELS[chance.below(LEVELS.len())], messages[chance.below(messages.len())]);
+        let (level, message) = (WORDS[chance.below(WORDS.len())].0, messages[chance.below(messages.len())]);
         let (minute, millis) = (chance.below(60), chance.below(1_000));
         lines.push(match n % 3 {
             0 => format!("2015-10-18 18:{minute:02}:47,{millis:03} {level} [main] org.apache.hadoop.App{}: {message}", n % 7),

@@ -40,9 +40,15 @@ struct State {
     /// Names that survive a power cut.
     durable_names: Names,
     capacity: u64,
+    /// Writes that there was no room for.
+    full_writes: u64,
     failing_syncs: u64,
+    failing_file_syncs: u64,
+    failed_syncs: u64,
     failing_changes: u64,
     syncs_held: bool,
+    /// How many syncs go on although they are held.
+    syncs_let_go: u64,
     syncs_waiting: usize,
 }
 
@@ -86,9 +92,13 @@ impl SimulatedDisk {
             names: Names::new(),
             durable_names: Names::new(),
             capacity: u64::MAX,
+            full_writes: 0,
             failing_syncs: 0,
+            failing_file_syncs: 0,
+            failed_syncs: 0,
             failing_changes: 0,
             syncs_held: false,
+            syncs_let_go: 0,
             syncs_waiting: 0,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), syncs_go: Condvar::new() }) }
@@ -175,15 +185,33 @@ impl SimulatedDisk {
         state.capacity.saturating_sub(state.used())
     }
 
+    /// How many writes failed for want of room.
+    #[must_use]
+    pub fn full_writes(&self) -> u64 {
+        self.state().full_writes
+    }
+
     /// Makes the next `syncs` syncs, of files or the directory, fail. Replaces an earlier number.
     pub fn fail_syncs(&self, syncs: u64) {
         self.state().failing_syncs = syncs;
     }
 
-    /// How many syncs are still to fail.
+    /// Makes the next `syncs` syncs of files fail, whatever those of the directory do. Replaces an earlier number.
+    pub fn fail_file_syncs(&self, syncs: u64) {
+        self.state().failing_file_syncs = syncs;
+    }
+
+    /// How many syncs have failed.
     #[must_use]
-    pub fn failing_syncs(&self) -> u64 {
-        self.state().failing_syncs
+    pub fn failed_syncs(&self) -> u64 {
+        self.state().failed_syncs
+    }
+
+    /// Whether syncs are still to fail.
+    #[must_use]
+    pub fn fails_syncs(&self) -> bool {
+        let state = self.state();
+        state.failing_syncs > 0 || state.failing_file_syncs > 0
     }
 
     /// Makes the next `changes` changes, of files or names, fail; writes are made in part. Syncs are not meant.
@@ -192,15 +220,21 @@ impl SimulatedDisk {
         self.state().failing_changes = changes;
     }
 
-    /// How many changes are still to fail.
+    /// Whether changes are still to fail.
     #[must_use]
-    pub fn failing_changes(&self) -> u64 {
-        self.state().failing_changes
+    pub fn fails_changes(&self) -> bool {
+        self.state().failing_changes > 0
     }
 
-    /// Makes syncs take until [`SimulatedDisk::let_syncs_go`] or the end of the process.
+    /// Makes syncs of files take until [`SimulatedDisk::let_syncs_go`] or the end of the process.
     pub fn hold_syncs(&self) {
         self.state().syncs_held = true;
+    }
+
+    /// Lets the next sync go on, and holds those behind it.
+    pub fn let_one_sync_go(&self) {
+        self.state().syncs_let_go += 1;
+        self.shared.syncs_go.notify_all();
     }
 
     /// Lets held syncs, and later ones, take no time.
@@ -264,18 +298,32 @@ impl State {
     /// Begins a change; after an error it happens in part, or not at all.
     fn change(&mut self, process: u64) -> io::Result<()> {
         self.live_on(process)?;
-        if self.failing_changes > 0 {
-            self.failing_changes -= 1;
+        if count_down(&mut self.failing_changes) {
             return Err(io::Error::other("the disk takes no changes"));
         }
         Ok(())
     }
 
     fn sync_fails(&mut self) -> bool {
-        let fails = self.failing_syncs > 0;
-        self.failing_syncs = self.failing_syncs.saturating_sub(1);
+        let fails = count_down(&mut self.failing_syncs);
+        self.failed_syncs += u64::from(fails);
         fails
     }
+
+    fn file_sync_fails(&mut self) -> bool {
+        if self.sync_fails() {
+            return true;
+        }
+        let fails = count_down(&mut self.failing_file_syncs);
+        self.failed_syncs += u64::from(fails);
+        fails
+    }
+}
+
+fn count_down(left: &mut u64) -> bool {
+    let some = *left > 0;
+    *left = left.saturating_sub(1);
+    some
 }
 
 impl Content {
@@ -438,7 +486,11 @@ impl StorageFile for OpenFile {
         let goal = if changed.is_err() { bytes.len() / 2 } else { bytes.len() };
         content.write(offset, bytes.get(..room.min(goal)).unwrap_or_default());
         changed?;
-        if room < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if room < bytes.len() {
+            state.full_writes += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -455,12 +507,13 @@ impl StorageFile for OpenFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         state.syncs_waiting += 1;
-        while state.syncs_held && state.process == self.process {
+        while state.syncs_held && state.syncs_let_go == 0 && state.process == self.process {
             state = self.disk.shared.syncs_go.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.syncs_let_go = state.syncs_let_go.saturating_sub(1);
         state.syncs_waiting -= 1;
         state.live_on(self.process)?;
-        if state.sync_fails() {
+        if state.file_sync_fails() {
             lock(&self.content).fail_sync();
             return Err(io::Error::other("the file cannot be synced"));
         }
