@@ -277,3 +277,175 @@ impl<'de> Deserialize<'de> for Members<'de> {
         deserializer.deserialize_map(MembersVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+
+    use application::ingest::{Ingest, Outcome};
+    use domain::Uuid;
+    use domain::delivery::{DeliveryPolicy, Durability};
+    use domain::partition::{Partitioner, PriorityLane};
+    use domain::ports::{Clock, MockIdSource, MockRecordPublisher, MockTelemetry, Receipt};
+    use domain::timestamp::Timestamp;
+    use poem_openapi::types::ParseFromJSON;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::schema::LogEvent;
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Timestamp {
+            Timestamp::parse("2024-01-15T12:00:00Z").expect("a time")
+        }
+    }
+
+    fn ingest() -> Ingest {
+        let mut publisher = MockRecordPublisher::new();
+        publisher.expect_partition_count().return_const(NonZeroU32::MIN);
+        publisher.expect_publish().returning(|_| {
+            let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
+            Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
+        });
+        let mut ids = MockIdSource::new();
+        ids.expect_new_id().returning(|_| Uuid::nil());
+        let mut telemetry = MockTelemetry::new();
+        telemetry.expect_accepted().return_const(());
+        telemetry.expect_refused().return_const(());
+        telemetry.expect_sent().return_const(());
+        let partitioner = Partitioner::new(PriorityLane::Shared, NonZeroU32::MIN).expect("valid");
+        let policy = DeliveryPolicy::default();
+        Ingest::new(Arc::new(publisher), Arc::new(Noon), Arc::new(ids), Arc::new(telemetry), policy, partitioner)
+    }
+
+    fn deliver(intake: Intake<'_>) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(intake.deliver())
+    }
+
+    /// The codes of a batch; an empty one for an accepted event.
+    fn codes_of_batch(elements: &[String]) -> Vec<&'static str> {
+        let ingest = ingest();
+        let body = format!("[{}]", elements.join(" ,\n"));
+        let outcome = deliver(take_events(body.as_bytes(), || ingest.intake()).expect("an array"));
+        let mut codes = vec![""; elements.len()];
+        outcome.refusals.iter().for_each(|refusal| codes[refusal.index] = refusal.reason.code());
+        assert_eq!(codes.iter().filter(|code| code.is_empty()).count(), outcome.accepted.total());
+        codes
+    }
+
+    fn code_of_single(element: &str) -> &'static str {
+        let ingest = ingest();
+        let mut intake = ingest.intake();
+        take_event(element.as_bytes(), &mut intake).expect("JSON");
+        deliver(intake).refusals.first().map_or("", |refusal| refusal.reason.code())
+    }
+
+    const VALID: &str = r#"{"source":"s","level":"INFO","message":"m"}"#;
+
+    #[test]
+    fn what_is_wrong_with_an_event_is_said_by_code() {
+        let with = |member: &str| VALID.replacen('{', &format!("{{{member},"), 1);
+        for (element, code) in [
+            (VALID.to_owned(), ""),
+            (r#" { "source" : "s" , "l\u0065vel" : "warning" , "message" : "\u0000\ud83d\ude00" } "#.to_owned(), ""),
+            (with(r#""metadata":null,"stackTrace":null,"eventId":null,"timestamp":null,"traceId":null"#), ""),
+            (with(r#""unknown":{"deep":[1,2]}"#), ""),
+            (r#"{"source":null,"level":"INFO","message":"m"}"#.to_owned(), "source_required"),
+            ("null".to_owned(), "event_not_object"),
+            ("[]".to_owned(), "event_not_object"),
+            ("\"text\"".to_owned(), "event_not_object"),
+            (with(r#""timestamp":1705314600"#), "field_type"),
+            (with(r#""eventId":{}"#), "field_type"),
+            (with(r#""source":"again""#), "duplicate_field"),
+            (with(r#""sourc\u0065":"again""#), "duplicate_field"),
+            (with(r#""metadata":{},"metadata":{}"#), "duplicate_field"),
+            (with(r#""stackTrace":"\ud83d""#), "invalid_text"),
+            (with(r#""metadata":"text""#), "metadata_not_object"),
+            (with(r#""metadata":{"a":"\udc00"}"#), "lone_surrogate"),
+            (with(r#""x":1,"x":2"#), "metadata_clash"),
+            (with(&format!("\"x\":{}{}", "[".repeat(50_000), "]".repeat(50_000))), "metadata_depth"),
+        ] {
+            assert_eq!(code_of_single(&element), code, "{element}");
+            // Beside a neighbour that sends the whole body down the careful path, and beside none.
+            assert_eq!(codes_of_batch(&[element.clone(), "7".to_owned()]), [code, "event_not_object"], "{element}");
+            assert_eq!(codes_of_batch(&[VALID.to_owned(), element.clone()]), ["", code], "{element}");
+        }
+    }
+
+    #[test]
+    fn a_broken_array_takes_in_nothing() {
+        let ingest = ingest();
+        for body in [
+            "",
+            "{}",
+            "[",
+            "[{]",
+            &format!("[{VALID}"),
+            &format!("[{VALID},]"),
+            &format!("[{VALID}] x"),
+            "[1 2]",
+            "\u{feff}[]",
+        ] {
+            assert!(
+                matches!(take_events(body.as_bytes(), || ingest.intake()), Err(Failure::Undecodable { .. })),
+                "{body}"
+            );
+        }
+        assert!(matches!(take_events(b"[\"\xff\"]", || ingest.intake()), Err(Failure::Undecodable { .. })));
+        let too_many = format!("[{}]", vec![VALID; 10_001].join(","));
+        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake()), Err(Failure::TooLarge { .. })));
+        let too_many = format!("[7,{}]", vec![VALID; 10_000].join(","));
+        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake()), Err(Failure::TooLarge { .. })));
+    }
+
+    #[test]
+    fn the_documented_schema_accepts_what_the_parser_accepts() {
+        for (element, valid) in [
+            (VALID.to_owned(), true),
+            (
+                r#"{"source":"s","level":"ERROR","message":"m","timestamp":"2024-01-15T10:30:00Z","eventId":"0190163d-8694-739b-aea5-966c26f8ad91",
+                    "stackTrace":"at x","traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","metadata":{"a":[1]}}"#
+                    .to_owned(),
+                true,
+            ),
+            (r#"{"source":"s","level":"INFO"}"#.to_owned(), false),
+            (r#"{"source":"","level":"INFO","message":"m"}"#.to_owned(), false),
+            (VALID.replacen('{', r#"{"timestamp":"yesterday","#, 1), false),
+            (VALID.replacen('{', r#"{"eventId":"42","#, 1), false),
+            (VALID.replacen('{', r#"{"traceId":"42","#, 1), false),
+            (VALID.replacen('{', r#"{"metadata":[],"#, 1), false),
+        ] {
+            assert_eq!(code_of_single(&element).is_empty(), valid, "{element}");
+            assert_eq!(LogEvent::parse_from_json_string(&element).is_ok(), valid, "{element}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_paths_agree_on_every_element(
+            elements in prop::collection::vec(
+                (prop::collection::vec((0_usize..12, 0_usize..9), 0..7), any::<bool>()),
+                1..6,
+            ),
+        ) {
+            let names = ["source", "level", "message", "timestamp", "eventId", "stackTrace", "traceId", "spanId", "metadata", "host", "x", "s\\u006furce"];
+            let values = ["\"INFO\"", "\"text\"", "1", "null", "{}", "{\"a\":[true]}", "\"2024-01-15T10:30:00Z\"", "\"\\ud800\"", "\"\\u0000\""];
+            let written: Vec<String> = elements
+                .iter()
+                .map(|(members, complete)| {
+                    let mut all: Vec<String> = members.iter().map(|(name, value)| format!("\"{}\":{}", names[*name], values[*value])).collect();
+                    if *complete {
+                        all.push("\"source\":\"s\",\"level\":\"INFO\",\"message\":\"m\"".to_owned());
+                    }
+                    format!("{{{}}}", all.join(","))
+                })
+                .collect();
+            let alone: Vec<&str> = written.iter().map(|element| code_of_single(element)).collect();
+            prop_assert_eq!(codes_of_batch(&written), alone);
+        }
+    }
+}

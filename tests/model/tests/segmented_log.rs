@@ -622,21 +622,19 @@ fn a_segment_made_by_a_process_that_was_killed_before_it_synced_the_directory_st
 }
 
 #[test]
-fn a_segment_that_can_neither_be_begun_nor_removed_is_begun_later() {
+fn a_segment_that_has_to_be_begun_again_is_once_the_disk_takes_changes() {
     let mut history = History::begin();
     history.append(vec![(10, 1)], false);
-    history.disk.fail_file_syncs(1);
-    history.disk.set_capacity(0);
-    // Of the new segment, the creation works, the write finds no room, and the removal fails.
-    history.disk.fail_syncs(0);
     history.sync();
-    assert!(history.visible.is_empty());
+    history.append(vec![(20, 2)], false);
+    // The segment that takes over from the first cannot be synced either, and then not be replaced.
+    history.disk.fail_file_syncs(2);
+    history.sync();
     history.disk.fail_changes(1);
     history.sync();
-    history.disk.set_capacity(u64::MAX);
-    history.disk.fail_changes(0);
-    history.sync();
     assert_eq!(history.visible.len(), 1);
+    history.sync();
+    assert_eq!(history.visible.len(), 2);
     history.end();
 }
 
