@@ -304,9 +304,11 @@ async fn open_bus(
     clock: &Arc<dyn Clock>,
     store: &SqliteStore,
 ) -> anyhow::Result<Arc<EmbeddedBus>> {
-    // Partitions that exist are kept, so ask for the positions of more than are configured.
+    let directory = settings.data_dir.join("bus");
+    // Partitions that exist are kept.
+    let partitions = settings.embedded.partitions.get().max(EmbeddedBus::partitions_in(&directory));
     let mut positions = Vec::new();
-    for partition in 0..settings.embedded.partitions.get().max(1_024) {
+    for partition in 0..partitions {
         positions.push(store.position(&feed(partition)).await?.unwrap_or(0));
     }
     let options = BusOptions {
@@ -315,7 +317,7 @@ async fn open_bus(
         retention_bytes: settings.embedded.retention_bytes.0,
         retention_age: settings.embedded.retention_age.0,
     };
-    let (directory, clock) = (settings.data_dir.join("bus"), Arc::clone(clock));
+    let clock = Arc::clone(clock);
     // Recovery reads from disk.
     let bus = tokio::task::spawn_blocking(move || {
         EmbeddedBus::open(&directory, &options, &clock, |partition| {

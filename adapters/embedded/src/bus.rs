@@ -139,16 +139,14 @@ impl EmbeddedBus {
         let root = Directory::open(directory).map_err(failed)?;
         let lock = root.lock().map_err(failed)?;
 
-        let name = |partition: Partition| format!("logs-{partition}");
-        let existing = (0..).take_while(|partition| directory.join(name(*partition)).is_dir()).count();
-        let existing = u32::try_from(existing).unwrap_or(u32::MAX);
+        let existing = Self::partitions_in(directory);
         if existing > options.partitions.get() {
             tracing::warn!(configured = options.partitions, existing, "keeping all existing partitions");
         }
         let partitions = options.partitions.max(NonZeroU32::new(existing).unwrap_or(NonZeroU32::MIN));
         let storages: Result<Vec<Arc<dyn Storage>>, OpenError> = (0..partitions.get())
             .map(|partition| {
-                let storage = Directory::open(&directory.join(name(partition))).map_err(failed)?;
+                let storage = Directory::open(&partition_directory(directory, partition)).map_err(failed)?;
                 Ok(Arc::new(storage) as Arc<dyn Storage>)
             })
             .collect();
@@ -156,6 +154,13 @@ impl EmbeddedBus {
             .map_err(|error| OpenError::Io(directory.to_owned(), error))?;
         bus._lock = Some(lock);
         Ok(bus)
+    }
+
+    /// How many partitions a directory has.
+    #[must_use]
+    pub fn partitions_in(directory: &Path) -> u32 {
+        let existing = (0..).take_while(|partition| partition_directory(directory, *partition).is_dir());
+        u32::try_from(existing.count()).unwrap_or(u32::MAX)
     }
 
     /// Opens the bus over one storage a partition.
@@ -397,6 +402,10 @@ impl RecordSource for EmbeddedBus {
         self.partition(partition)
             .map_or(0, |state| state.readable.borrow().saturating_sub(state.stored.load(Ordering::Acquire)))
     }
+}
+
+fn partition_directory(directory: &Path, partition: Partition) -> PathBuf {
+    directory.join(format!("logs-{partition}"))
 }
 
 /// The thread that owns the log of a partition.

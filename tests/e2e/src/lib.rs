@@ -4,7 +4,7 @@
 //! * Every wait has a deadline and waits for a condition, never for time to pass.
 //! * Ports are free ones, directories temporary; nothing is shared between tests.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test stops where it fails")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Holds the crates to the hexagon: who may know whom, as ARCHITECTURE.md says.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,6 +2,8 @@
 //!
 //! `TEST_KILL_ROUNDS` sets the number of rounds.
 
+#![cfg(test)]
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -3,6 +3,8 @@
 //! The lines are made here in the formats of Hadoop, OpenStack and ZooKeeper. `TEST_LOG_DIR` names a
 //! directory whose `*.log` files are taken as well.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, HashSet};
 
 use domain::folding::fold;

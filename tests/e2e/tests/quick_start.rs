@@ -1,5 +1,7 @@
 //! What the README shows, and what the API answers beside it.
 
+#![cfg(test)]
+
 use e2e::{Http, Program, metric, wait_until};
 use serde_json::Value;
 
