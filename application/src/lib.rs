@@ -5,6 +5,7 @@
 //! * Each use case decides something. What only forwards belongs to the adapter that wants it.
 //! * Per-event work is synchronous; whatever waits, waits for batches and with a bound.
 
+mod cause;
 pub mod codec;
 pub mod health;
 pub mod ingest;

@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_retry::RetryIf;
 
+use crate::cause::Chain;
 use crate::codec;
-use crate::ingest::Chain;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

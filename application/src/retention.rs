@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::ports::{Clock, LogStore};
 use tokio::sync::watch;
 
-use crate::ingest::Chain;
+use crate::cause::Chain;
 
 /// How often to look for events to remove.
 const INTERVAL: Duration = Duration::from_secs(60);

@@ -333,7 +333,12 @@ fn feed(partition: Partition) -> Feed {
 
 fn actuator(health: &Health, prometheus: &Arc<Prometheus>) -> Actuator {
     let prometheus = Arc::clone(prometheus);
-    Actuator { health: health.clone(), upstreams: None, metrics: Arc::new(move || prometheus.render()) }
+    Actuator {
+        health: health.clone(),
+        upstreams: None,
+        metrics: Arc::new(move || prometheus.render()),
+        document: adapter_http::openapi_document().into(),
+    }
 }
 
 async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
@@ -352,7 +357,6 @@ fn spawn_gateway(settings: &Settings, server: Server, beside: Addresses, actuato
         or_beside(&settings.gateway.consumers.0, beside.consumer),
         settings.gateway.trusted_proxies.0.clone().into(),
     );
-    let actuator = Actuator { upstreams: Some(gateway.clone()), ..actuator };
     Task::spawn("gateway", |stop| server.run(gateway_endpoint(gateway, actuator), stop))
 }
 

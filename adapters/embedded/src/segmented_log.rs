@@ -28,6 +28,8 @@ use crate::storage::{Storage, StorageFile};
 pub const FRAME_HEADER_BYTES: usize = 24;
 /// Most bytes of a payload: a record and its envelope. Anything longer on disk is damage.
 pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
+/// What the buffer of unsynced frames may keep between two groups.
+const IDLE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// What [`SegmentedLog::probe`] writes.
 const PROBE_BYTES: usize = 64 * 1024;
 /// How much a reader reads at once.
@@ -187,7 +189,8 @@ impl SegmentedLog {
     }
 
     /// Hands entries to the operating system, all or none, and returns the sequence of the first. Each comes
-    /// with its time and with what appends its payload to a buffer. They survive the process, but neither a power cut nor are they visible before the next [`SegmentedLog::sync`].
+    /// with its time and with what appends its payload to a buffer. They survive the process at once; a power cut
+    /// only after the next [`SegmentedLog::sync`], which also makes them visible.
     ///
     /// # Errors
     /// Nothing was appended.
@@ -265,7 +268,7 @@ impl SegmentedLog {
             last.len += self.unsynced.len() as u64;
         }
         self.unsynced.clear();
-        self.unsynced.shrink_to(self.segment_bytes_max as usize / 4);
+        self.unsynced.shrink_to(IDLE_BUFFER_BYTES);
         self.unsynced_from = self.next;
         self.seal_if_full();
         self.show();

@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use application::health::Health;
+use domain::ports::BoxFuture;
 use poem::web::Data;
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
-use crate::gateway::Gateway;
-use crate::producer::Tag;
-use crate::schema::{ComponentHealth, HealthReport};
+use crate::schema::{ComponentHealth, HealthReport, Tag};
 
 /// What the operations of [`ActuatorApi`] tell about.
 #[derive(Clone)]
 pub struct Actuator {
     /// What the process depends on.
     pub health: Health,
-    /// The upstreams of a gateway.
-    pub upstreams: Option<Gateway>,
+    /// Says what is wrong with the upstreams of a gateway, if anything is.
+    pub upstreams: Option<UpstreamCheck>,
     /// Renders all metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The OpenAPI document of the whole API.
+    pub document: Arc<str>,
 }
+
+/// Asks the upstreams of a gateway.
+pub type UpstreamCheck = Arc<dyn Fn() -> BoxFuture<Option<String>> + Send + Sync>;
 
 /// How health answers.
 #[derive(ApiResponse)]
@@ -42,8 +46,8 @@ impl ActuatorApi {
     #[oai(path = "/health", method = "get", operation_id = "getHealth", tag = "Tag::Operations")]
     async fn health(&self, actuator: Data<&Actuator>) -> HealthAnswer {
         let mut components = actuator.health.components().await;
-        if let Some(gateway) = &actuator.upstreams {
-            components.push(("upstreams", gateway.trouble().await));
+        if let Some(ask) = &actuator.upstreams {
+            components.push(("upstreams", ask().await));
         }
         let all_up = components.iter().all(|(_, wrong)| wrong.is_none());
         let components = components

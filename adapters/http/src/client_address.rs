@@ -1,12 +1,23 @@
 //! Who a request really comes from.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use poem::Addr;
 use poem::http::{HeaderMap, HeaderName};
+use poem::web::RemoteAddr;
 
 /// The header in which proxies name whom they forward for.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The address of the other end of the connection.
+pub fn peer_address(remote: &RemoteAddr) -> IpAddr {
+    match &remote.0 {
+        Addr::SocketAddr(address) => address.ip(),
+        // Nothing but TCP is listened to.
+        Addr::Unix(_) | Addr::Custom(..) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
 
 /// Networks whose hosts are believed when they name a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -16,15 +16,14 @@ use uuid::Uuid;
 
 use crate::actuator::{Actuator, ActuatorApi};
 use crate::cursor;
-use crate::document::service_endpoint;
 use crate::payload::{Answer, Documented, JsonBytes};
 use crate::problem::Failure;
-use crate::producer::Tag;
-use crate::schema::{EventPage, StoredEventSchema, event_page, write_stored_event};
+use crate::schema::{EventPage, StoredEventSchema, Tag, event_page, write_stored_event};
+use crate::service::service_endpoint;
 
 /// The consumer's endpoint.
 pub fn consumer_endpoint(query: QueryLogs, actuator: Actuator) -> impl Endpoint<Output = Response> + 'static {
-    service_endpoint((ConsumerApi, ActuatorApi)).data(Arc::new(query)).data(actuator)
+    service_endpoint((ConsumerApi, ActuatorApi), Arc::clone(&actuator.document)).data(Arc::new(query)).data(actuator)
 }
 
 /// How a query answers.

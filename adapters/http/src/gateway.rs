@@ -25,11 +25,10 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri};
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
 use tokio::time::timeout;
 
-use crate::actuator::{Actuator, ActuatorApi};
-use crate::client_address::{TrustedProxies, X_FORWARDED_FOR};
-use crate::document::service_endpoint;
+use crate::actuator::{Actuator, ActuatorApi, UpstreamCheck};
+use crate::client_address::{TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::problem::Failure;
-use crate::producer::peer_address;
+use crate::service::service_endpoint;
 
 /// Longest time for a connection to an instance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -117,7 +116,13 @@ impl Upstreams {
 
 /// The gateway's endpoint.
 pub fn gateway_endpoint(gateway: Gateway, actuator: Actuator) -> impl Endpoint<Output = Response> + 'static {
-    let own = service_endpoint(ActuatorApi).data(actuator);
+    let asked = gateway.clone();
+    let upstreams: UpstreamCheck = Arc::new(move || {
+        let gateway = asked.clone();
+        Box::pin(async move { gateway.trouble().await })
+    });
+    let actuator = Actuator { upstreams: Some(upstreams), ..actuator };
+    let own = service_endpoint(ActuatorApi, Arc::clone(&actuator.document)).data(actuator);
     own.around(move |own, request| {
         let gateway = gateway.clone();
         async move {
@@ -159,7 +164,7 @@ impl Gateway {
     }
 
     /// What is wrong with the instances, if there is a role none of whose instances lives.
-    pub async fn trouble(&self) -> Option<String> {
+    async fn trouble(&self) -> Option<String> {
         for (role, upstreams) in [("producer", &self.inner.producers), ("consumer", &self.inner.consumers)] {
             let mut alive = false;
             for url in &upstreams.urls {

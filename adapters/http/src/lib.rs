@@ -20,6 +20,7 @@ mod problem;
 mod producer;
 mod schema;
 mod server;
+mod service;
 
 pub use actuator::Actuator;
 pub use body::BodyBudget;

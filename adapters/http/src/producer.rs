@@ -1,27 +1,26 @@
 //! The ingestion API.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use application::health::Health;
 use application::ingest::{Ingest, Outcome, Refusal, RefusalReason, Verdict};
 use domain::ports::{Client, RateDecision, RateLimiter, RequestClass, Telemetry};
 use poem::http::{HeaderMap, HeaderValue, Method};
-use poem::web::{Data, RemoteAddr};
-use poem::{Addr, Endpoint, EndpointExt, IntoResponse, Request, Response};
+use poem::web::Data;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
+use poem_openapi::OpenApi;
 use poem_openapi::payload::Json;
-use poem_openapi::{OpenApi, Tags};
 
 use crate::actuator::{Actuator, ActuatorApi};
 use crate::body::BodyBudget;
-use crate::client_address::TrustedProxies;
-use crate::document::service_endpoint;
+use crate::client_address::{TrustedProxies, peer_address};
 use crate::events::{take_event, take_events};
 use crate::payload::{Answer, Documented, JsonBody, JsonBytes};
 use crate::problem::{EventFailure, Failure, whole_seconds};
 use crate::schema::{
-    BatchAccepted, EventAccepted, LogEvent, ProducerHealth, SendMetrics, batch_accepted, event_accepted,
+    BatchAccepted, EventAccepted, LogEvent, ProducerHealth, SendMetrics, Tag, batch_accepted, event_accepted,
 };
+use crate::service::service_endpoint;
 
 /// What the ingestion API works with.
 pub struct ProducerDependencies {
@@ -45,7 +44,9 @@ pub fn producer_endpoint(
     actuator: Actuator,
 ) -> impl Endpoint<Output = Response> + 'static {
     let dependencies = Arc::new(dependencies);
-    let api = service_endpoint((ProducerApi, ActuatorApi)).data(Arc::clone(&dependencies)).data(actuator);
+    let api = service_endpoint((ProducerApi, ActuatorApi), Arc::clone(&actuator.document))
+        .data(Arc::clone(&dependencies))
+        .data(actuator);
     api.around(move |api, request| {
         let dependencies = Arc::clone(&dependencies);
         async move { Ok(limited(&dependencies, api.as_ref(), request).await) }
@@ -83,26 +84,6 @@ fn describe_limit(decision: &RateDecision, headers: &mut HeaderMap) {
     headers.insert("ratelimit-limit", HeaderValue::from(decision.limit));
     headers.insert("ratelimit-remaining", HeaderValue::from(decision.remaining));
     headers.insert("ratelimit-reset", HeaderValue::from(whole_seconds(decision.reset_after)));
-}
-
-/// The address of the other end of the connection.
-pub fn peer_address(remote: &RemoteAddr) -> IpAddr {
-    match &remote.0 {
-        Addr::SocketAddr(address) => address.ip(),
-        // Nothing but TCP is listened to.
-        Addr::Unix(_) | Addr::Custom(..) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    }
-}
-
-/// Operations by what they are for.
-#[derive(Tags)]
-pub enum Tag {
-    /// Hand logs over.
-    Ingestion,
-    /// Read logs back.
-    Query,
-    /// See how a process is.
-    Operations,
 }
 
 /// How ingestion answers.

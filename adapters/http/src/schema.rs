@@ -5,13 +5,24 @@ use std::collections::BTreeMap;
 
 use application::ingest::Outcome;
 use domain::query::StoredEvent;
-use poem_openapi::Object;
 use poem_openapi::types::Any;
+use poem_openapi::{Object, Tags};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::problem::EventFailure;
+
+/// Operations by what they are for.
+#[derive(Tags)]
+pub enum Tag {
+    /// Hand logs over.
+    Ingestion,
+    /// Read logs back.
+    Query,
+    /// See how a process is.
+    Operations,
+}
 
 /// A log event. Members that are not listed here join `metadata`.
 #[derive(Debug, Object)]
