@@ -19,6 +19,11 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest time that a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Most bytes of a refused body that are read, so that its client gets to see why.
+const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest time for that.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Room for all request bodies in work, reserved as their bytes arrive.
 #[derive(Clone)]
 pub struct BodyBudget {
@@ -61,10 +66,16 @@ impl BodyBudget {
                 detail: "this content coding is not supported: send the body as it is".to_owned(),
             });
         }
-        timeout(BODY_TIMEOUT, self.collect(body.into())).await.unwrap_or(Err(Failure::BodyTimeout))
+        let mut body: BoxBody<Bytes, std::io::Error> = body.into();
+        let read = timeout(BODY_TIMEOUT, self.collect(&mut body)).await.unwrap_or(Err(Failure::BodyTimeout));
+        if matches!(read, Err(Failure::TooLarge { .. } | Failure::NoCapacity { .. })) {
+            // A client that is still sending when the connection closes may never see the answer.
+            let _ = timeout(DISCARD_TIMEOUT, discard(&mut body)).await;
+        }
+        read
     }
 
-    async fn collect(&self, mut body: BoxBody<Bytes, std::io::Error>) -> Result<ReadBody, Failure> {
+    async fn collect(&self, body: &mut BoxBody<Bytes, std::io::Error>) -> Result<ReadBody, Failure> {
         let too_large = || Failure::TooLarge {
             detail: format!("a body has at most {REQUEST_BYTES_MAX} bytes; nothing was accepted"),
         };
@@ -91,6 +102,16 @@ impl BodyBudget {
         }
         let bytes = if joined.is_empty() { first } else { joined.freeze() };
         Ok(ReadBody { bytes, _lease: lease })
+    }
+}
+
+/// Reads on without keeping anything, for as long as that is cheap.
+async fn discard(body: &mut BoxBody<Bytes, std::io::Error>) {
+    let mut discarded = 0;
+    while discarded < DISCARD_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        discarded += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 
