@@ -306,13 +306,13 @@ async fn open_bus(
 ) -> anyhow::Result<Arc<EmbeddedBus>> {
     let directory = settings.data_dir.join("bus");
     // Partitions that exist are kept.
-    let partitions = settings.embedded.partitions.get().max(EmbeddedBus::partitions_in(&directory));
+    let partitions = settings.embedded.partitions.max(EmbeddedBus::partitions_in(&directory));
     let mut positions = Vec::new();
     for partition in 0..partitions {
         positions.push(store.position(&feed(partition)).await?.unwrap_or(0));
     }
     let options = BusOptions {
-        partitions: settings.embedded.partitions,
+        partitions: NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN),
         memory_bytes_max: bytes(settings.memory_bytes_max),
         retention_bytes: settings.embedded.retention_bytes.0,
         retention_age: settings.embedded.retention_age.0,
@@ -324,7 +324,7 @@ async fn open_bus(
             positions.get(partition as usize).copied().unwrap_or(0)
         })
     });
-    Ok(Arc::new(bus.await?.context("cannot open the bus")?))
+    Ok(Arc::new(bus.await?.context("cannot open the bus (SPILLWAY_DATA_DIR says where)")?))
 }
 
 fn feed(partition: Partition) -> Feed {

@@ -13,7 +13,13 @@ const EXIT_USAGE: u8 = 64;
 
 /// Log ingestion that keeps its promises
 #[derive(Debug, Parser)]
-#[command(name = "spillway", version)]
+#[command(
+    name = "spillway",
+    bin_name = "spillway",
+    version,
+    after_help = "Every setting can be given as an environment variable: `spillway config` lists them.\n\
+                  Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else."
+)]
 struct Arguments {
     /// Configuration file (TOML) [default: spillway.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
@@ -98,6 +104,7 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
     let left = runtime.block_on(async {
         // From here on a signal is a wish to drain.
         let stop = stop_signal()?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %settings.data_dir.display(), "starting");
         let app = App::build(role, settings).await?;
         let addresses = app.addresses();
         for (name, address) in

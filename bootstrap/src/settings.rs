@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -24,6 +23,8 @@ use serde_json::Value;
 /// The file that is read when there is one and no other is named.
 pub const DEFAULT_FILE: &str = "spillway.toml";
 const PREFIX: &str = "SPILLWAY_";
+/// Each partition of the embedded bus costs a thread, a directory and its share of the disk.
+const PARTITIONS_MAX: u32 = 256;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
@@ -60,7 +61,7 @@ pub struct Settings {
 }
 
 /// What does the work: in this process, or a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// In this process.
@@ -68,11 +69,22 @@ pub enum Backend {
     Embedded,
 }
 
+impl<'de> Deserialize<'de> for Backend {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        Err(de::Error::custom(format!("{name:?} is not part of this version: use embedded")))
+    }
+}
+
 /// Settings of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySettings {
     /// Address to listen at.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Base URLs of producers; empty for the one of this machine.
     pub producers: List<UpstreamUrl>,
@@ -87,6 +99,7 @@ pub struct GatewaySettings {
 #[serde(deny_unknown_fields)]
 pub struct ServiceSettings {
     /// Address to listen at.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Networks of proxies that are believed when they name a client.
     pub trusted_proxies: List<IpNet>,
@@ -119,7 +132,7 @@ pub struct DeliverySettings {
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedSettings {
     /// Partitions.
-    pub partitions: NonZeroU32,
+    pub partitions: u32,
     /// Most bytes of the log on disk.
     pub retention_bytes: Size,
     /// How long records are kept in the log once they are stored.
@@ -157,6 +170,11 @@ impl Default for Settings {
             store: StoreSettings::default(),
         }
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| de::Error::custom(format!("{text:?} is no address such as 127.0.0.1:8080 or [::1]:8080")))
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -221,11 +239,7 @@ impl DeliverySettings {
 
 impl Default for EmbeddedSettings {
     fn default() -> Self {
-        Self {
-            partitions: NonZeroU32::new(3).unwrap_or(NonZeroU32::MIN),
-            retention_bytes: Size(1 << 30),
-            retention_age: Span(Duration::from_secs(7 * 24 * 3600)),
-        }
+        Self { partitions: 3, retention_bytes: Size(1 << 30), retention_age: Span(Duration::from_secs(7 * 24 * 3600)) }
     }
 }
 
@@ -283,11 +297,27 @@ impl Settings {
                 "store.retention must not be shorter than store.dedup_window: a repeat is recognised by the stored event",
             );
         }
-        if self.embedded.retention_bytes.0 < 1 << 20 {
-            return refuse("embedded.retention_bytes must be at least 1 MiB");
+        if !(1..=PARTITIONS_MAX).contains(&self.embedded.partitions) {
+            return Err(InvalidSettings(format!("embedded.partitions must be from 1 to {PARTITIONS_MAX}")));
+        }
+        if self.embedded.retention_bytes.0 / u64::from(self.embedded.partitions) < 8 << 20 {
+            return refuse("embedded.retention_bytes must be at least 8MiB for each partition");
         }
         if self.memory_bytes_max.0 < 2 << 20 {
-            return refuse("memory_bytes_max must be at least 2 MiB: the largest event must fit");
+            return refuse("memory_bytes_max must be at least 2MiB: the largest event must fit");
+        }
+        if self.body_bytes_max.0 < 16 << 20 {
+            return refuse("body_bytes_max must be at least 16MiB: the largest body must fit");
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return refuse("data_dir must not be empty");
+        }
+        let listens =
+            [("gateway", self.gateway.listen), ("producer", self.producer.listen), ("consumer", self.consumer.listen)];
+        for (index, (role, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
+            if let Some((other, _)) = listens.iter().take(index).find(|(_, other)| other == listen) {
+                return Err(InvalidSettings(format!("{other}.listen and {role}.listen are both {listen}")));
+            }
         }
         Ok(())
     }
@@ -298,6 +328,9 @@ impl Settings {
         let mut lines = Vec::new();
         for (path, value) in flatten(&serde_json::to_value(self).unwrap_or_default()) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            // So that a shell can read it.
+            let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || "_./:,-".contains(c));
+            let value = if plain { value } else { format!("'{}'", value.replace('\'', "'\\''")) };
             lines.push(format!("{}={value}\n", variable_of(&path)));
         }
         lines.concat()
@@ -335,8 +368,10 @@ fn refuse_unknown(sources: &Config) -> Result<(), InvalidSettings> {
         let hint = if injected {
             "; Kubernetes sets such variables for a Service named \"spillway\": set enableServiceLinks: false in the pod, or name the Service differently".to_owned()
         } else {
+            let bare = |key: &str| key.to_ascii_lowercase().replace(['_', '.'], "");
             let similar = known.iter().map(|(known, _)| known.join(".")).filter(|known| {
-                known.rsplit('.').next() == Some(last)
+                bare(known) == bare(&key)
+                    || known.rsplit('.').next() == Some(last)
                     || known.starts_with(&format!("{key}_"))
                     || key.starts_with(known.as_str())
             });
@@ -365,7 +400,7 @@ fn flatten(value: &Value) -> Vec<(Vec<String>, Value)> {
     members.iter().flat_map(inner).collect()
 }
 
-/// A number of bytes, such as `64 MB`, `1 GiB` or `1048576`.
+/// A number of bytes, such as `64MB`, `1GiB` or `1048576`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -377,14 +412,26 @@ impl Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ByteSize::deserialize(deserializer).map(|size| Self(size.as_u64()))
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Bytes(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Bytes(bytes) => Ok(Self(bytes)),
+            Written::Text(text) => text
+                .parse::<ByteSize>()
+                .map(|size| Self(size.as_u64()))
+                .map_err(|_| de::Error::custom(format!("{text:?} is no number of bytes such as 64MB or 1GiB"))),
+        }
     }
 }
 
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Exact, so that it can be read back.
-        let units = [(1 << 30, " GiB"), (1 << 20, " MiB"), (1_000_000, " MB"), (1, "")];
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1_000_000, "MB"), (1, "")];
         let (unit, name) = units.into_iter().find(|(unit, _)| self.0.is_multiple_of(*unit)).unwrap_or((1, ""));
         serializer.collect_str(&format_args!("{}{name}", self.0 / unit))
     }
@@ -509,7 +556,7 @@ mod tests {
         assert_eq!(settings.gateway.producers.0.len(), 2);
         assert_eq!(settings.delivery.policy().guarantee(Level::Info), Guarantee::ExactlyOnce);
         assert_eq!(settings.delivery.policy().guarantee(Level::Error), Guarantee::AtLeastOnce);
-        assert_eq!(settings.embedded.partitions.get(), 6);
+        assert_eq!(settings.embedded.partitions, 6);
         assert_eq!(settings.producer.trusted_proxies.0.len(), 2, "the rest of a section keeps its defaults");
     }
 
@@ -521,13 +568,19 @@ mod tests {
             ("SPILLWAY_PORT", "tcp://10.0.0.1:8080", &["Kubernetes", "enableServiceLinks"]),
             ("SPILLWAY_PORT_8080_TCP_ADDR", "10.0.0.1", &["Kubernetes"]),
             ("SPILLWAY_SERVICE_HOST", "10.0.0.1", &["Kubernetes"]),
-            ("SPILLWAY_GATEWAY__LISTEN", "8080", &["gateway.listen"]),
+            ("SPILLWAY_GATEWAY__LISTEN", "8080", &["gateway.listen", "no address such as"]),
+            ("SPILLWAY_GATEWAY__LISTEN", "127.0.0.1:8081", &["gateway.listen and producer.listen"]),
+            ("SPILLWAY_PRODUCER_LISTEN", "127.0.0.1:1", &["did you mean producer.listen?"]),
+            ("SPILLWAY_BODY_BYTES_MAX", "1", &["body_bytes_max", "16MiB"]),
+            ("SPILLWAY_MEMORY_BYTES_MAX", "lots", &["memory_bytes_max", "no number of bytes"]),
+            ("SPILLWAY_DATA_DIR", "", &["data_dir"]),
+            ("SPILLWAY_EMBEDDED__PARTITIONS", "257", &["embedded.partitions", "256"]),
             ("SPILLWAY_DRAIN_TIMEOUT", "soon", &["drain_timeout", "no duration"]),
             ("SPILLWAY_DELIVERY__INFO", "maybe", &["at-most-once"]),
             ("SPILLWAY_STORE__RETENTION", "1h", &["store.retention", "store.dedup_window"]),
             ("SPILLWAY_EMBEDDED__PARTITIONS", "0", &["embedded.partitions"]),
             ("SPILLWAY_GATEWAY__PRODUCERS", "producer:1", &["base URL"]),
-            ("SPILLWAY_BUS", "carrier-pigeon", &["bus"]),
+            ("SPILLWAY_BUS", "kafka", &["bus", "not part of this version"]),
         ] {
             let message = load(&[(name, value)]).expect_err(name);
             for part in parts {

@@ -93,7 +93,7 @@ pub enum EventError {
     #[error("level is required")]
     LevelRequired,
     /// `level` names no level.
-    #[error("level must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL")]
+    #[error("level must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL, or an alias of one")]
     LevelUnknown,
     /// `message` is missing.
     #[error("message is required")]
@@ -123,7 +123,7 @@ pub enum EventError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// Key and value together are too large for the bus.
-    #[error("the event has more than {limit_bytes} bytes as a record")]
+    #[error("the event has more than {limit_bytes} bytes as a record, which is its source and its compact JSON")]
     RecordTooLarge {
         /// What the bus takes, in bytes.
         limit_bytes: usize,

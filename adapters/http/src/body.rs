@@ -1,13 +1,16 @@
 //! Reading request bodies within bounds.
 
-use std::sync::Arc;
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use hyper::body::Body as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use poem::Body;
 use poem::http::{HeaderMap, header};
 use tokio::time::timeout;
@@ -66,16 +69,10 @@ impl BodyBudget {
                 detail: "this content coding is not supported: send the body as it is".to_owned(),
             });
         }
-        let mut body: BoxBody<Bytes, std::io::Error> = body.into();
-        let read = timeout(BODY_TIMEOUT, self.collect(&mut body)).await.unwrap_or(Err(Failure::BodyTimeout));
-        if matches!(read, Err(Failure::TooLarge { .. } | Failure::NoCapacity { .. })) {
-            // A client that is still sending when the connection closes may never see the answer.
-            let _ = timeout(DISCARD_TIMEOUT, discard(&mut body)).await;
-        }
-        read
+        timeout(BODY_TIMEOUT, self.collect(body.into())).await.unwrap_or(Err(Failure::BodyTimeout))
     }
 
-    async fn collect(&self, body: &mut BoxBody<Bytes, std::io::Error>) -> Result<ReadBody, Failure> {
+    async fn collect(&self, mut body: BoxBody<Bytes, io::Error>) -> Result<ReadBody, Failure> {
         let too_large = || Failure::TooLarge {
             detail: format!("a body has at most {REQUEST_BYTES_MAX} bytes; nothing was accepted"),
         };
@@ -105,16 +102,6 @@ impl BodyBudget {
     }
 }
 
-/// Reads on without keeping anything, for as long as that is cheap.
-async fn discard(body: &mut BoxBody<Bytes, std::io::Error>) {
-    let mut discarded = 0;
-    while discarded < DISCARD_BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        discarded += frame.data_ref().map_or(0, Bytes::len);
-    }
-}
-
 impl Lease {
     fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
         let grown = self.room.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
@@ -129,6 +116,62 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.room.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// A body that stays at hand while somebody else reads it: so that it can be sent to another instance if nothing
+/// of it was read, and so that the rest of it can be read after an answer that did not wait for it.
+#[derive(Clone)]
+pub struct KeptBody {
+    body: Arc<Mutex<(BoxBody<Bytes, io::Error>, bool)>>,
+}
+
+impl KeptBody {
+    /// Keeps a body.
+    #[must_use]
+    pub fn new(body: BoxBody<Bytes, io::Error>) -> Self {
+        Self { body: Arc::new(Mutex::new((body, false))) }
+    }
+
+    /// Whether anything of it was read.
+    #[must_use]
+    pub fn was_touched(&self) -> bool {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+impl KeptBody {
+    /// Reads on without keeping anything, for as long as that is cheap: a client that is still sending when the
+    /// connection closes may never see its answer.
+    pub async fn discard(mut self) {
+        let read_on = async {
+            let mut discarded = 0;
+            while discarded < DISCARD_BYTES_MAX
+                && let Some(Ok(frame)) = self.frame().await
+            {
+                discarded += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        let _ = timeout(DISCARD_TIMEOUT, read_on).await;
+    }
+}
+
+impl HttpBody for KeptBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let mut kept = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1 = true;
+        Pin::new(&mut kept.0).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.size_hint()
     }
 }
 

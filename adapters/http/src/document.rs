@@ -3,7 +3,7 @@
 //! There is one document for the whole API, on every role. Producer and consumer share the path `/api/logs`,
 //! which poem-openapi would write twice, so their documents are merged here.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::actuator::ActuatorApi;
 use crate::consumer::ConsumerApi;
@@ -15,6 +15,10 @@ use crate::service::document_of;
 pub fn openapi_document() -> String {
     let mut document = document_of((ProducerApi, ActuatorApi));
     merge(&mut document, document_of((ConsumerApi, ActuatorApi)));
+    // poem-openapi does not tell a member that may be null from one that may be absent.
+    if let Some(next) = document.pointer_mut("/components/schemas/EventPage/properties/nextCursor") {
+        merge(next, json!({ "nullable": true }));
+    }
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text

@@ -43,6 +43,10 @@ pub fn take_events<'i>(body: &[u8], begin: impl Fn() -> Intake<'i>) -> Result<In
         return Ok(intake);
     }
     let mut intake = begin();
+    if body.trim_ascii_start().starts_with(b"{") {
+        let detail = "a batch is a JSON array, nothing was accepted: send a single event to /api/logs".to_owned();
+        return Err(Failure::Undecodable { detail });
+    }
     let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
     for element in elements {
         take_element(element, &mut intake)?;
@@ -64,6 +68,12 @@ fn take_element(element: &RawValue, intake: &mut Intake<'_>) -> Result<(), TooMa
 /// Says which rule an element breaks that could not be read as an event.
 fn diagnose(element: &RawValue, error: &serde_json::Error) -> RefusalReason {
     let malformed = |code, detail: String| RefusalReason::Malformed { code, detail };
+    if element.get().starts_with('[') {
+        return malformed(
+            "event_not_object",
+            "an event must be a JSON object: send several to /api/logs/batch".to_owned(),
+        );
+    }
     if !element.get().starts_with('{') {
         return malformed("event_not_object", "an event must be a JSON object".to_owned());
     }

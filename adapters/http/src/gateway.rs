@@ -6,17 +6,12 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::BodyExt;
-use http_body_util::combinators::BoxBody;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -26,6 +21,7 @@ use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
 use tokio::time::timeout;
 
 use crate::actuator::{Actuator, ActuatorApi, UpstreamCheck};
+use crate::body::KeptBody;
 use crate::client_address::{TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::problem::Failure;
 use crate::service::service_endpoint;
@@ -273,41 +269,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
-    }
-}
-
-/// A body that stays with us for as long as nothing of it was read, so that it can be sent to another instance.
-#[derive(Clone)]
-struct KeptBody {
-    body: Arc<Mutex<(BoxBody<Bytes, io::Error>, bool)>>,
-}
-
-impl KeptBody {
-    fn new(body: BoxBody<Bytes, io::Error>) -> Self {
-        Self { body: Arc::new(Mutex::new((body, false))) }
-    }
-
-    fn was_touched(&self) -> bool {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).1
-    }
-}
-
-impl HttpBody for KeptBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let mut kept = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.1 = true;
-        Pin::new(&mut kept.0).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.size_hint()
     }
 }
 

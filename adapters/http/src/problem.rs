@@ -8,6 +8,7 @@ use domain::ports::StoreError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::Object;
+use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 use poem_openapi::types::ToJSON;
 
 /// Media type of every error body.
@@ -31,6 +32,8 @@ pub enum Failure {
     BodyTimeout,
     /// Too many bytes or events.
     TooLarge { detail: String },
+    /// No event fits into a record of the bus.
+    RecordTooLarge { detail: String },
     /// The media type is not supported.
     UnsupportedMediaType { detail: String },
     /// Over the rate limit.
@@ -129,8 +132,23 @@ impl From<QueryError> for Failure {
 impl From<&poem::Error> for Failure {
     /// What the routes and extractors of poem refuse by themselves.
     fn from(error: &poem::Error) -> Self {
-        if let Some(error) = error.downcast_ref::<poem_openapi::error::ContentTypeError>() {
-            return Self::UnsupportedMediaType { detail: error.to_string() };
+        if let Some(error) = error.downcast_ref::<ContentTypeError>() {
+            return Self::UnsupportedMediaType { detail: format!("{error}: send Content-Type: application/json") };
+        }
+        if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
+            let rule = match *name {
+                "from" | "to" => {
+                    "must be an RFC 3339 time such as 2024-01-15T10:30:00Z, with + of an offset written as %2B"
+                }
+                "limit" => "must be a number from 1 to 1000",
+                "q" => "must have 1 to 1024 characters",
+                "traceId" => "must have 32 hexadecimal digits",
+                _ => reason.as_str(),
+            };
+            return Self::InvalidParameter { detail: format!("{name}: {rule}") };
+        }
+        if error.is::<ParsePathError>() {
+            return Self::InvalidParameter { detail: "the id in the path must be a UUID".to_owned() };
         }
         match error.status() {
             StatusCode::NOT_FOUND => Self::NotFound { detail: "there is nothing at this path" },
@@ -154,7 +172,7 @@ impl Failure {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::RecordTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoCapacity { .. } | Self::QueryTooBroad | Self::StoreUnavailable | Self::UpstreamUnreachable => {
@@ -174,6 +192,7 @@ impl Failure {
             Self::InvalidParameter { .. } => "invalid_parameter",
             Self::BodyTimeout => "body_timeout",
             Self::TooLarge { .. } => "too_large",
+            Self::RecordTooLarge { .. } => "record_too_large",
             Self::UnsupportedMediaType { .. } => "unsupported_media_type",
             Self::RateLimited { .. } => "rate_limited",
             Self::OutcomeUnknown => "outcome_unknown",
@@ -194,6 +213,7 @@ impl Failure {
             | Self::InvalidEvent { detail, .. }
             | Self::InvalidParameter { detail }
             | Self::TooLarge { detail }
+            | Self::RecordTooLarge { detail }
             | Self::UnsupportedMediaType { detail } => detail.clone(),
             Self::NotFound { detail } => (*detail).to_owned(),
             Self::NoValidEvent { errors } if errors.is_empty() => "the request has no events".to_owned(),

@@ -197,7 +197,8 @@ fn judge(outcome: &Outcome) -> Result<(), Failure> {
             Err(Failure::NoValidEvent { errors: outcome.refusals.iter().map(EventFailure::from).collect() })
         }
         Verdict::TooLarge => {
-            Err(Failure::TooLarge { detail: "every event is over the record limit; nothing was accepted".to_owned() })
+            let reason = outcome.refusals.first().map(|refusal| refusal.reason.to_string()).unwrap_or_default();
+            Err(Failure::RecordTooLarge { detail: format!("{reason}; nothing was accepted") })
         }
         Verdict::NoCapacity => {
             let code = outcome.refusals.iter().map(|refusal| &refusal.reason).find(|reason| reason.is_retryable());

@@ -10,15 +10,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http_body_util::combinators::BoxBody;
+use hyper::body::Body as HttpBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Endpoint, Response};
+use poem::{Body, Endpoint, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+
+use crate::body::KeptBody;
 
 /// Bounds of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +149,15 @@ impl Server {
             let (endpoint, local, activity) = (Arc::clone(&endpoint), local.clone(), Arc::clone(&self.activity));
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let (endpoint, in_work) = (Arc::clone(&endpoint), activity.begin());
-                let request = (request, local.clone(), RemoteAddr(remote.into()), Scheme::HTTP).into();
+                let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), Scheme::HTTP));
+                let body = KeptBody::new(request.take_body().into());
+                request.set_body(Body::from(BoxBody::new(body.clone())));
                 async move {
                     let response = endpoint.get_response(request).await;
                     drop(in_work);
+                    if !body.is_end_stream() {
+                        tokio::spawn(body.discard());
+                    }
                     Ok::<_, Infallible>(hyper::Response::from(response))
                 }
             });
