@@ -66,6 +66,12 @@ impl Http {
         Self { client, base: format!("http://{address}") }
     }
 
+    /// Its base URL.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Sends a request; `None` if there was no whole answer.
     pub async fn try_send(
         &self,
