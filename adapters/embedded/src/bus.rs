@@ -479,7 +479,6 @@ impl Writer {
         match self.log.append(entries) {
             Ok(_) => Some(publication.buffered()),
             Err(error) => {
-                tracing::error!(partition = self.state.partition, error = %Described(&error), "cannot write the log");
                 self.report_trouble(Some(Described(&error).to_string()));
                 let full = matches!(&error, LogError::Io(io) if io.kind() == io::ErrorKind::StorageFull);
                 let cause = Described(&error).to_string();
@@ -504,7 +503,6 @@ impl Writer {
     fn sync_until_done(&mut self) -> bool {
         let mut waits = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while let Err(error) = self.log.sync() {
-            tracing::error!(partition = self.state.partition, error = %Described(&error), "cannot sync the log, trying again");
             self.report_trouble(Some(Described(&error).to_string()));
             if self.state.abandoned.load(Ordering::Acquire) {
                 return false;
@@ -516,8 +514,16 @@ impl Writer {
         true
     }
 
+    /// Tells health, and the log when trouble begins or ends.
     fn report_trouble(&self, trouble: Option<String>) {
-        *self.state.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        let partition = self.state.partition;
+        let mut current = self.state.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match (current.as_ref(), &trouble) {
+            (None, Some(trouble)) => tracing::error!(partition, trouble, "the log takes no records"),
+            (Some(_), None) => tracing::info!(partition, "the log takes records again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        *current = trouble;
     }
 }
 

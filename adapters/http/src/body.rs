@@ -194,6 +194,27 @@ mod tests {
         assert_eq!(budget.room.used.load(Ordering::Acquire), 0);
     }
 
+    /// A body that does not say how long it is.
+    struct Pieces(Vec<usize>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            Poll::Ready(self.0.pop().map(|len| Ok(Frame::data(Bytes::from(vec![b'x'; len])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_say_its_length_is_counted_as_it_comes() {
+        let budget = BodyBudget::new(usize::MAX);
+        let read = |pieces| async { budget.read(&HeaderMap::new(), BoxBody::new(Pieces(pieces)).into()).await };
+        assert_eq!(read(vec![1, REQUEST_BYTES_MAX - 2, 1]).await.expect("at the limit").bytes.len(), REQUEST_BYTES_MAX);
+        assert!(matches!(read(vec![1, REQUEST_BYTES_MAX - 1, 1]).await, Err(Failure::TooLarge { .. })));
+        assert_eq!(budget.room.used.load(Ordering::Acquire), 0);
+    }
+
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_and_so_is_a_coding() {
         let budget = BodyBudget::new(usize::MAX);
