@@ -8,7 +8,7 @@
 //!    properties in which implementations may differ;
 //! 2. calls the suite's `all` from one test, or each check from a test of its own:
 //!
-//! ```ignore
+//! ```text
 //! #[tokio::test(flavor = "multi_thread")]
 //! async fn the_store_keeps_the_promises_of_its_port() {
 //!     contracts::store::all(&MyStores::new()).await;
