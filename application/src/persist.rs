@@ -132,7 +132,12 @@ impl Persist {
                 Ok(chunk) => chunk,
                 Err(SourceError::Closed) => return,
                 Err(error @ SourceError::OutOfRange { .. }) => {
-                    tracing::error!(partition, error = %error, "reading of the partition stops");
+                    // Going on would pass over events in silence: a person has to decide.
+                    tracing::error!(
+                        partition,
+                        error = %error,
+                        "the store is older than the bus remembers, reading of the partition stops: restore a newer store"
+                    );
                     return;
                 }
                 Err(error @ SourceError::Unavailable(_)) => {
