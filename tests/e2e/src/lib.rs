@@ -4,7 +4,7 @@
 //! * Every wait has a deadline and waits for a condition, never for time to pass.
 //! * Ports are free ones, directories temporary; nothing is shared between tests.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test stops where it fails")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test stops where it fails")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -17,6 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// Longest wait for any condition.
@@ -155,11 +156,11 @@ pub async fn wait_until_stored(consumer: &Http) {
     wait_until("everything is stored", stored).await;
 }
 
-/// Three free ports. Others might take them in the meantime, but nobody does on purpose.
+/// An address at which nobody listens.
 #[must_use]
-pub fn free_addresses() -> [SocketAddr; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("its address"))
+pub fn dead_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address")
 }
 
 /// The program as a process, killed when dropped.
@@ -176,23 +177,39 @@ pub struct Program {
 impl Program {
     /// Starts `spillway all` and waits until it is ready.
     pub async fn start(binary: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
-        let [gateway, producer, consumer] = free_addresses();
-        let child = Command::new(binary)
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string();
+        let mut child = Command::new(binary)
             .current_dir(data_dir)
             .env("SPILLWAY_DATA_DIR", data_dir)
-            .env("SPILLWAY_GATEWAY__LISTEN", gateway.to_string())
-            .env("SPILLWAY_PRODUCER__LISTEN", producer.to_string())
-            .env("SPILLWAY_CONSUMER__LISTEN", consumer.to_string())
-            .env("SPILLWAY_LOG", "warn")
+            .env("SPILLWAY_GATEWAY__LISTEN", &any_port)
+            .env("SPILLWAY_PRODUCER__LISTEN", &any_port)
+            .env("SPILLWAY_CONSUMER__LISTEN", &any_port)
+            // Where it listens is in its log.
+            .env("SPILLWAY_LOG", "warn,bootstrap=info")
             .env("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "0")
             .env("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", "0")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        let mut program =
-            Self { child, gateway: Http::to(gateway), producer: Http::to(producer), consumer: Http::to(consumer) };
+        let mut log = BufReader::new(child.stderr.take().expect("its log")).lines();
+        let mut at = async |role: &str| loop {
+            let line = tokio::time::timeout(DEADLINE, log.next_line()).await.expect("a line in time").expect("its log");
+            let line = line.expect("the program ended instead of listening");
+            if let Some((_, address)) = line.split_once(&format!("{role} listens address=")) {
+                break Http::to(address.trim().parse().expect("an address"));
+            }
+            eprintln!("{line}");
+        };
+        let (gateway, producer, consumer) = (at("gateway").await, at("producer").await, at("consumer").await);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                eprintln!("{line}");
+            }
+        });
+        let mut program = Self { child, gateway, producer, consumer };
         let began = Instant::now();
         while !program.is_ready().await {
             assert!(

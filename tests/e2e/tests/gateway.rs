@@ -4,7 +4,7 @@
 
 use bootstrap::settings::{List, Settings};
 use bootstrap::{App, Role};
-use e2e::{Http, Program, free_addresses, wait_until};
+use e2e::{Http, Program, dead_address, wait_until};
 use tokio::sync::oneshot;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
@@ -32,7 +32,7 @@ async fn gateway(
 async fn instances_that_cannot_be_reached_cost_no_request() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
-    let dead = format!("http://{}", free_addresses()[0]);
+    let dead = format!("http://{}", dead_address());
     let (gateway, stop, running) = gateway(&[&dead, program.producer.base()], &[program.consumer.base(), &dead]).await;
     for _ in 0..10 {
         assert_eq!(gateway.post("/api/logs", EVENT).await.status, 202);
@@ -47,7 +47,7 @@ async fn instances_that_cannot_be_reached_cost_no_request() {
 
 #[tokio::test]
 async fn without_any_instance_nothing_is_sent_and_the_answer_says_when_to_come_back() {
-    let dead = format!("http://{}", free_addresses()[0]);
+    let dead = format!("http://{}", dead_address());
     let (gateway, _stop, _running) = gateway(&[&dead], &[&dead]).await;
     for answer in [gateway.post("/api/logs", EVENT).await, gateway.get("/api/logs").await] {
         assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
