@@ -40,17 +40,14 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How often metrics are folded.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process does.
+/// What a process does. A producer or consumer of its own needs a bus and a store that processes can share, and
+/// there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Everything.
     All,
     /// The entry point.
     Gateway,
-    /// Ingestion.
-    Producer,
-    /// Storing and querying.
-    Consumer,
 }
 
 /// Where an app listens.
@@ -64,7 +61,7 @@ pub struct Addresses {
     pub consumer: Option<SocketAddr>,
 }
 
-/// A process that is wired and listens, but serves nothing yet.
+/// A process that is wired and serves; [`App::run`] says until when, and how it ends.
 pub struct App {
     addresses: Addresses,
     drain_timeout: Duration,
@@ -116,9 +113,6 @@ impl App {
         match role {
             Role::All => Self::build_all(settings, prometheus).await,
             Role::Gateway => Self::build_gateway(settings, prometheus).await,
-            Role::Producer | Role::Consumer => anyhow::bail!(
-                "a role of its own cannot use the embedded bus and store, which live in one process: run `spillway all`"
-            ),
         }
     }
 

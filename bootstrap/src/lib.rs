@@ -1,7 +1,7 @@
 //! Puts Spillway together: settings, wiring, run and drain.
 //!
-//! Building an [`App`] and running it are two steps, so that tests can use port 0 and their own directories. This
-//! is the only crate that knows every adapter, and the only one that uses `anyhow`.
+//! Building an [`App`] and running it to its end are two steps, so that tests can use port 0 and their own
+//! directories. This is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
 mod app;
 mod cli;
