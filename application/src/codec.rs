@@ -41,7 +41,7 @@ pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
         unknown: Vec::new(),
     };
     // The record names the event, so no id is ever made here.
-    let mut event = draft.validate(received_at, domain::Uuid::nil)?;
+    let mut event = draft.validate(received_at, || (domain::Uuid::nil(), IdOrigin::Generated))?;
     event.id_origin = if record.client_id { IdOrigin::Client } else { IdOrigin::Generated };
     Ok(event)
 }

@@ -1,10 +1,10 @@
 //! Whether a process can do its work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::ports::{BusState, Feed, LogStore, RecordPublisher};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// Longest wait for a component to say how it is.
@@ -15,7 +15,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Health {
     publisher: Option<Arc<dyn RecordPublisher>>,
     store: Option<(Arc<dyn LogStore>, Feed)>,
-    draining: Arc<AtomicBool>,
+    draining: watch::Sender<bool>,
 }
 
 /// A component and how it is: `None` if well, otherwise what is wrong.
@@ -38,7 +38,16 @@ impl Health {
 
     /// From now on the process is not ready, because it is stopping.
     pub fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
+    }
+
+    /// Done when the process begins to stop: for answers that would otherwise go on for ever.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut draining = self.draining.subscribe();
+        async move {
+            // The sender is gone only with the process.
+            let _ = draining.wait_for(|draining| *draining).await;
+        }
     }
 
     /// Whether new requests should be sent here: a producer that can accept at least an ERROR, a consumer even
@@ -46,7 +55,7 @@ impl Health {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let accepts = self.publisher.as_ref().is_none_or(|publisher| publisher.state() == BusState::Up);
-        accepts && !self.draining.load(Ordering::Acquire)
+        accepts && !*self.draining.borrow()
     }
 
     /// Every component and how it is.

@@ -5,13 +5,16 @@
 //! a task of its own sees each batch through to its acknowledgement: a client that hangs up cancels neither
 //! the delivery nor its counts.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::Uuid;
-use domain::delivery::{DeliveryPolicy, Durability, Guarantee};
+use domain::admission::{Fill, admits};
+use domain::delivery::{Deliveries, DeliveryPolicy, Durability, Guarantee};
 use domain::event::{EventDraft, EventError, IdOrigin};
+use domain::idempotency::DerivedIds;
+use domain::level::Level;
 use domain::partition::{PRIORITY_PARTITION, Partition, Partitioner};
 use domain::ports::{Clock, IdSource, PublishError, Receipt, RecordPublisher, Telemetry};
 use domain::record::{RECORD_BYTES_MAX, RecordBatch, Records};
@@ -41,6 +44,7 @@ pub struct Ingest {
 pub struct Intake<'a> {
     ingest: &'a Ingest,
     received_at: Timestamp,
+    derived_ids: Option<DerivedIds>,
     /// The priority lane, then the other lane of each partition.
     lanes: Vec<Lane>,
     refusals: Vec<Refusal>,
@@ -50,11 +54,15 @@ pub struct Intake<'a> {
 
 /// What goes to one lane of one partition.
 struct Lane {
+    /// How full the bus was when the lane was begun.
+    fill: Fill,
     records: Records,
     indexes: Vec<usize>,
-    /// Events of each guarantee.
-    guarantees: [usize; Guarantee::ALL.len()],
+    guarantees: GuaranteeCounts,
 }
+
+/// Events of each of [`Guarantee::ALL`].
+type GuaranteeCounts = [usize; Guarantee::ALL.len()];
 
 /// An event that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +90,9 @@ pub enum RefusalReason {
     /// There is no room for it now.
     #[error("no capacity at the moment, nothing of this event was kept: send it again later")]
     NoCapacity,
+    /// What room is left is kept for more severe events.
+    #[error("what room is left is kept for levels above {0}, nothing of this event was kept: send it again later")]
+    LoadShed(Level),
     /// The bus does not work and nothing else could take the event.
     #[error("the bus is unavailable, nothing of this event was kept: send it again later")]
     BusUnavailable,
@@ -101,6 +112,7 @@ impl RefusalReason {
             Self::Event(error) => error.code(),
             Self::Malformed { code, .. } => code,
             Self::NoCapacity => "no_capacity",
+            Self::LoadShed(_) => "load_shed",
             Self::BusUnavailable => "bus_unavailable",
             Self::Draining => "draining",
             Self::OutcomeUnknown => "outcome_unknown",
@@ -112,7 +124,7 @@ impl RefusalReason {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Event(_) | Self::Malformed { .. } => false,
-            Self::NoCapacity | Self::BusUnavailable | Self::Draining | Self::OutcomeUnknown => true,
+            Self::NoCapacity | Self::LoadShed(_) | Self::BusUnavailable | Self::Draining | Self::OutcomeUnknown => true,
         }
     }
 }
@@ -231,28 +243,75 @@ pub struct SendTotals {
     pub mean_duration_ms: f64,
 }
 
+/// Where all accepted events are, seen at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// For each of [`Guarantee::ALL`].
+    pub deliveries: [Deliveries; Guarantee::ALL.len()],
+    /// How long the oldest event that is on its way has been so; zero if none is.
+    pub oldest_buffered: Duration,
+}
+
 /// Counts of deliveries, kept by the tasks that see them through.
 struct Accounts {
-    sent: AtomicU64,
-    failed: AtomicU64,
-    batches: AtomicU64,
-    duration_micros: AtomicU64,
+    ledger: Mutex<Ledger>,
     telemetry: Arc<dyn Telemetry>,
 }
 
+#[derive(Default)]
+struct Ledger {
+    deliveries: [Deliveries; Guarantee::ALL.len()],
+    /// Accepted batches on their way, in the order of being published, and since when.
+    on_their_way: BTreeMap<u64, Instant>,
+    published: u64,
+    sent: u64,
+    failed: u64,
+    batches: u64,
+    duration: Duration,
+}
+
 impl Accounts {
-    fn settle(&self, events: usize, duration: Duration, result: Result<(), &PublishError>) {
-        let count = u64::try_from(events).unwrap_or(u64::MAX);
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a batch that is being published.
+    fn publish(&self) -> u64 {
+        let mut ledger = self.ledger();
+        ledger.published += 1;
+        ledger.published
+    }
+
+    fn accept(&self, batch: u64, published: Instant, guarantees: GuaranteeCounts) {
+        let mut ledger = self.ledger();
+        ledger.on_their_way.insert(batch, published);
+        for (deliveries, events) in ledger.deliveries.iter_mut().zip(guarantees) {
+            deliveries.accept(events as u64);
+        }
+    }
+
+    /// The end of a batch that was accepted before.
+    fn settle(&self, batch: u64, guarantees: GuaranteeCounts, arrived: bool) {
+        let mut ledger = self.ledger();
+        ledger.on_their_way.remove(&batch);
+        for (deliveries, events) in ledger.deliveries.iter_mut().zip(guarantees) {
+            deliveries.settle(events as u64, arrived);
+        }
+    }
+
+    /// What the bus made of a batch, whether it was accepted or not.
+    fn report(&self, events: usize, duration: Duration, result: Result<(), &PublishError>) {
         match result {
             Ok(()) => {
-                self.sent.fetch_add(count, Ordering::Relaxed);
-                self.batches.fetch_add(1, Ordering::Relaxed);
-                let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-                self.duration_micros.fetch_add(micros, Ordering::Relaxed);
+                let mut ledger = self.ledger();
+                ledger.sent += events as u64;
+                ledger.batches += 1;
+                ledger.duration += duration;
+                drop(ledger);
                 self.telemetry.sent(events, duration);
             }
             Err(error) => {
-                self.failed.fetch_add(count, Ordering::Relaxed);
+                self.ledger().failed += events as u64;
                 self.telemetry.send_failed(events);
                 // Under overload this comes with every request, and the metric tells: no news for the log.
                 tracing::debug!(events, error = %Chain(error), "the bus did not take a batch");
@@ -272,22 +331,18 @@ impl Ingest {
         policy: DeliveryPolicy,
         partitioner: Partitioner,
     ) -> Self {
-        let accounts = Accounts {
-            sent: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            duration_micros: AtomicU64::new(0),
-            telemetry,
-        };
+        let accounts = Accounts { ledger: Mutex::default(), telemetry };
         Self { publisher, clock, ids, policy, partitioner, accounts: Arc::new(accounts) }
     }
 
-    /// Begins to take in a request that was just received.
+    /// Begins to take in a request that was just received. Events without an id of their own get one of
+    /// `derived_ids`, if there are any, or else a new one.
     #[must_use]
-    pub fn intake(&self) -> Intake<'_> {
+    pub fn intake(&self, derived_ids: Option<DerivedIds>) -> Intake<'_> {
         Intake {
             ingest: self,
             received_at: self.clock.now(),
+            derived_ids,
             lanes: Vec::new(),
             refusals: Vec::new(),
             events: 0,
@@ -298,17 +353,23 @@ impl Ingest {
     /// How sending went so far.
     #[must_use]
     pub fn totals(&self) -> SendTotals {
-        let accounts = &self.accounts;
-        let batches = accounts.batches.load(Ordering::Relaxed);
+        let ledger = self.accounts.ledger();
         #[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
-        let mean_duration_ms = match batches {
+        let mean_duration_ms = match ledger.batches {
             0 => 0.0,
-            _ => accounts.duration_micros.load(Ordering::Relaxed) as f64 / batches as f64 / 1_000.0,
+            batches => ledger.duration.as_secs_f64() * 1_000.0 / batches as f64,
         };
-        SendTotals {
-            sent: accounts.sent.load(Ordering::Relaxed),
-            failed: accounts.failed.load(Ordering::Relaxed),
-            mean_duration_ms,
+        SendTotals { sent: ledger.sent, failed: ledger.failed, mean_duration_ms }
+    }
+
+    /// Where all accepted events are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let ledger = self.accounts.ledger();
+        let oldest = ledger.on_their_way.first_key_value();
+        Snapshot {
+            deliveries: ledger.deliveries,
+            oldest_buffered: oldest.map(|(_, published)| published.elapsed()).unwrap_or_default(),
         }
     }
 
@@ -317,12 +378,12 @@ impl Ingest {
         let deadline = Instant::now() + PROMISE_TIMEOUT;
         let mut promises = Vec::with_capacity(lanes.len());
         for (slot, lane) in lanes.into_iter().enumerate().filter(|(_, lane)| !lane.records.is_empty()) {
-            let Lane { records, indexes, guarantees } = lane;
+            let Lane { records, indexes, guarantees, .. } = lane;
             let batch = RecordBatch { partition: partition_of(slot), guarantee: strictest(guarantees), records };
             match self.publisher.publish(batch) {
                 Ok(receipt) => promises.push((self.see_through(receipt, guarantees), indexes)),
                 Err(error) => {
-                    self.accounts.settle(indexes.len(), Duration::ZERO, Err(&error));
+                    self.accounts.report(indexes.len(), Duration::ZERO, Err(&error));
                     refuse_all(refusals, &indexes, &RefusalReason::from(&error));
                 }
             }
@@ -341,23 +402,24 @@ impl Ingest {
     fn see_through(
         &self,
         receipt: Receipt,
-        guarantees: [usize; Guarantee::ALL.len()],
+        guarantees: GuaranteeCounts,
     ) -> oneshot::Receiver<Result<Durability, RefusalReason>> {
         let (answer, promise) = oneshot::channel();
         let accounts = Arc::clone(&self.accounts);
-        let published = Instant::now();
+        let (batch, published) = (accounts.publish(), Instant::now());
         tokio::spawn(async move {
             let promised = receipt.promised.await;
-            if promised.is_ok() {
-                for (guarantee, events) in Guarantee::ALL.into_iter().zip(guarantees).filter(|(_, events)| *events > 0)
-                {
-                    accounts.telemetry.accepted(guarantee, events);
-                }
+            let accepted = promised.is_ok();
+            if accepted {
+                accounts.accept(batch, published, guarantees);
             }
             // The receiver is gone if the client hung up; the delivery goes on all the same.
             let _ = answer.send(promised.map_err(|error| RefusalReason::from(&error)));
             let result = receipt.settled.await;
-            accounts.settle(guarantees.iter().sum(), published.elapsed(), result.as_ref().copied());
+            if accepted {
+                accounts.settle(batch, guarantees, result.is_ok());
+            }
+            accounts.report(guarantees.iter().sum(), published.elapsed(), result.as_ref().copied());
         });
         promise
     }
@@ -370,8 +432,8 @@ impl Intake<'_> {
     /// There are more than [`REQUEST_EVENTS_MAX`].
     pub fn add(&mut self, draft: EventDraft<'_>) -> Result<(), TooManyEvents> {
         let index = self.next_index()?;
-        if let Err(error) = self.encode(index, draft) {
-            self.refusals.push(Refusal { index, reason: error.into() });
+        if let Err(reason) = self.encode(index, draft) {
+            self.refusals.push(Refusal { index, reason });
         }
         Ok(())
     }
@@ -407,15 +469,21 @@ impl Intake<'_> {
         Ok(index)
     }
 
-    fn encode(&mut self, index: usize, draft: EventDraft<'_>) -> Result<(), EventError> {
+    fn encode(&mut self, index: usize, draft: EventDraft<'_>) -> Result<(), RefusalReason> {
         let ingest = self.ingest;
-        let event = draft.validate(self.received_at, || ingest.ids.new_id(self.received_at))?;
+        let event = draft.validate(self.received_at, || match &self.derived_ids {
+            Some(ids) => (ids.id(index), IdOrigin::Client),
+            None => (ingest.ids.new_id(self.received_at), IdOrigin::Generated),
+        })?;
         let guarantee = ingest.policy.guarantee(event.level);
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
-            return Err(EventError::EventIdRequired);
+            return Err(EventError::EventIdRequired.into());
         }
         let partition = ingest.partitioner.partition(&event.source, event.level, ingest.publisher.partition_count());
         let lane = self.lane(if event.level.is_priority() { 0 } else { 1 + partition as usize });
+        if !admits(event.level, lane.fill.with(lane.records.bytes() as u64)) {
+            return Err(RefusalReason::LoadShed(event.level));
+        }
         codec::encode(&event, &mut lane.records)
             .map_err(|_| EventError::RecordTooLarge { limit_bytes: RECORD_BYTES_MAX })?;
         lane.indexes.push(index);
@@ -428,8 +496,9 @@ impl Intake<'_> {
 
     #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]
     fn lane(&mut self, slot: usize) -> &mut Lane {
-        if self.lanes.len() <= slot {
-            self.lanes.resize_with(slot + 1, || Lane {
+        while self.lanes.len() <= slot {
+            self.lanes.push(Lane {
+                fill: self.ingest.publisher.fill(partition_of(self.lanes.len())),
                 records: Records::default(),
                 indexes: Vec::new(),
                 guarantees: [0; Guarantee::ALL.len()],
@@ -445,7 +514,7 @@ fn partition_of(slot: usize) -> Partition {
         .map_or(PRIORITY_PARTITION, |partition| Partition::try_from(partition).unwrap_or(PRIORITY_PARTITION))
 }
 
-fn strictest(guarantees: [usize; Guarantee::ALL.len()]) -> Guarantee {
+fn strictest(guarantees: GuaranteeCounts) -> Guarantee {
     let present = Guarantee::ALL.into_iter().zip(guarantees).filter(|(_, events)| *events > 0);
     present.map(|(guarantee, _)| guarantee).max().unwrap_or(Guarantee::AtMostOnce)
 }
@@ -471,7 +540,6 @@ mod tests {
     use std::num::NonZeroU32;
     use std::sync::Mutex;
 
-    use domain::level::Level;
     use domain::partition::{PriorityLane, murmur2};
     use domain::ports::{BoxFuture, MockIdSource, MockRecordPublisher, MockTelemetry};
 
@@ -489,7 +557,6 @@ mod tests {
 
     fn telemetry() -> MockTelemetry {
         let mut telemetry = MockTelemetry::new();
-        telemetry.expect_accepted().return_const(());
         telemetry.expect_refused().return_const(());
         telemetry.expect_sent().return_const(());
         telemetry.expect_send_failed().return_const(());
@@ -523,6 +590,7 @@ mod tests {
         let batches = Arc::new(Mutex::new(Vec::new()));
         let mut publisher = MockRecordPublisher::new();
         publisher.expect_partition_count().return_const(THREE);
+        publisher.expect_fill().return_const(Fill { used_bytes: 0, bytes_max: 1 << 30 });
         let published = Arc::clone(&batches);
         publisher.expect_publish().returning(move |batch| {
             let durability =
@@ -534,8 +602,17 @@ mod tests {
     }
 
     fn answering(answer: impl Fn() -> Result<Receipt, PublishError> + Send + 'static) -> MockRecordPublisher {
+        filled(0, answer)
+    }
+
+    /// A bus that answers so, with this much of a million bytes in use.
+    fn filled(
+        used_bytes: u64,
+        answer: impl Fn() -> Result<Receipt, PublishError> + Send + 'static,
+    ) -> MockRecordPublisher {
         let mut publisher = MockRecordPublisher::new();
         publisher.expect_partition_count().return_const(THREE);
+        publisher.expect_fill().return_const(Fill { used_bytes, bytes_max: 1_000_000 });
         publisher.expect_publish().returning(move |_| answer());
         publisher
     }
@@ -550,7 +627,7 @@ mod tests {
     }
 
     async fn deliver(ingest: &Ingest, drafts: impl IntoIterator<Item = EventDraft<'static>>) -> Outcome {
-        let mut intake = ingest.intake();
+        let mut intake = ingest.intake(None);
         for draft in drafts {
             intake.add(draft).expect("few events");
         }
@@ -618,6 +695,78 @@ mod tests {
         let outcome = deliver(&ingest, [with_id, draft("s", Level::Info, "2")]).await;
         assert_eq!(outcome.accepted.total(), 1);
         assert_eq!(outcome.refusals, [Refusal { index: 1, reason: EventError::EventIdRequired.into() }]);
+    }
+
+    #[tokio::test]
+    async fn with_an_idempotency_key_ids_come_from_the_key_and_satisfy_exactly_once() {
+        let (publisher, batches) = publisher();
+        let ingest = ingest(publisher, DeliveryPolicy::default().with(Level::Info, Guarantee::ExactlyOnce));
+        let ids = DerivedIds::new(b"key", b"body").expect("valid");
+        let mut intake = ingest.intake(Some(ids));
+        let own = EventDraft { event_id: Some(Uuid::from_u128(1).to_string().into()), ..draft("s", Level::Info, "1") };
+        for event in [own, EventDraft::default(), draft("s", Level::Info, "2")] {
+            intake.add(event).expect("few events");
+        }
+        let outcome = intake.deliver().await;
+        assert_eq!((outcome.accepted.total(), outcome.event_id), (2, Some(ids.id(2))));
+        let batches = batches.lock().expect("lock");
+        let seen: Vec<_> = batches[0].records.iter().map(|record| codec::decode(record).expect("an event")).collect();
+        assert_eq!(seen.iter().map(|event| event.event_id).collect::<Vec<_>>(), [Uuid::from_u128(1), ids.id(2)]);
+        assert!(seen.iter().all(|event| event.id_origin == IdOrigin::Client));
+    }
+
+    #[tokio::test]
+    async fn as_the_bus_fills_levels_are_refused_by_event_and_what_the_request_itself_takes_counts() {
+        let publisher =
+            filled(860_000, || Ok(Receipt { promised: ready(Ok(Durability::Acknowledged)), settled: ready(Ok(())) }));
+        let ingest = ingest(publisher, DeliveryPolicy::default());
+        let text = "x".repeat(25_000);
+        let outcome = deliver(
+            &ingest,
+            [
+                draft("s", Level::Debug, &text),
+                draft("s", Level::Warn, &text),
+                draft("s", Level::Info, &text),
+                draft("s", Level::Warn, &text),
+                draft("s", Level::Warn, &text),
+                draft("s", Level::Error, &text),
+            ],
+        )
+        .await;
+        let shed: Vec<_> = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.clone())).collect();
+        let expected = [(0, Level::Debug), (2, Level::Info), (4, Level::Warn)];
+        assert_eq!(shed, expected.map(|(index, level)| (index, RefusalReason::LoadShed(level))));
+        assert_eq!(outcome.accepted.total(), 3);
+    }
+
+    #[tokio::test]
+    async fn every_accepted_event_is_in_exactly_one_term_from_promise_to_end() {
+        let (arrive, arrived) = oneshot::channel::<bool>();
+        let arrived = Mutex::new(Some(arrived));
+        let ingest = ingest(
+            answering(move || {
+                let arrived = arrived.lock().expect("lock").take().expect("one batch");
+                let settled =
+                    async { arrived.await.ok().filter(|arrived| *arrived).map(drop).ok_or(PublishError::Closed) };
+                Ok(Receipt { promised: ready(Ok(Durability::Buffered)), settled: Box::pin(settled) })
+            }),
+            DeliveryPolicy::default(),
+        );
+        let term = |guarantee: Guarantee| ingest.snapshot().deliveries[guarantee as usize];
+        deliver(&ingest, [draft("s", Level::Info, "1"), draft("s", Level::Info, "2")]).await;
+        let on_their_way = Deliveries { accepted: 2, buffered: 2, ..Deliveries::default() };
+        assert_eq!(term(Guarantee::AtMostOnce), on_their_way);
+        assert_eq!(term(Guarantee::AtLeastOnce), Deliveries::default());
+        arrive.send(false).expect("the delivery task listens");
+        tokio::time::timeout(Duration::from_secs(1), async {
+            while ingest.snapshot().deliveries[0].buffered > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("settled");
+        assert_eq!(term(Guarantee::AtMostOnce), Deliveries { accepted: 2, dropped: 2, ..Deliveries::default() });
+        assert_eq!(ingest.snapshot().oldest_buffered, Duration::ZERO);
     }
 
     #[tokio::test]
@@ -705,7 +854,7 @@ mod tests {
     async fn ten_thousand_events_are_the_most() {
         let (publisher, _) = publisher();
         let ingest = ingest(publisher, DeliveryPolicy::default());
-        let mut intake = ingest.intake();
+        let mut intake = ingest.intake(None);
         for _ in 0..REQUEST_EVENTS_MAX - 1 {
             intake.add(draft("s", Level::Info, "m")).expect("within the limit");
         }

@@ -7,8 +7,10 @@
 
 mod cause;
 pub mod codec;
+pub mod dead_letters;
 pub mod health;
 pub mod ingest;
 pub mod persist;
 pub mod query;
 pub mod retention;
+pub mod tail;

@@ -147,9 +147,13 @@ impl Persist {
                 }
             };
             self.telemetry.fetched(chunk.records.len());
-            match self.store_chunk(&feed, expected, &chunk, &stop).await {
+            let stored = self.store_chunk(&feed, &mut expected, &chunk, &stop).await;
+            if stored.is_err() {
+                let from = expected.unwrap_or(0);
+                self.telemetry.given_up(chunk.offsets.iter().filter(|offset| **offset >= from).count());
+            }
+            match stored {
                 Ok(()) => {
-                    expected = Some(chunk.next);
                     self.source.stored(partition, chunk.next);
                     self.telemetry.lag(partition, self.source.lag_records(partition));
                 }
@@ -168,12 +172,12 @@ impl Persist {
         }
     }
 
-    /// Stores a whole chunk. If the store refuses the content of an append, its halves are tried on their own,
+    /// Stores a whole chunk, moving `expected` along. If the store refuses the content of an append, its halves are tried on their own,
     /// down to the single event that is to blame: that one is a dead letter.
     async fn store_chunk(
         &self,
         feed: &Feed,
-        mut expected: Option<u64>,
+        expected: &mut Option<u64>,
         chunk: &Chunk,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
@@ -185,8 +189,8 @@ impl Persist {
             let part = events.get(range.clone()).unwrap_or_default();
             let mut letters: Vec<DeadLetter<'_>> =
                 dead_letters.iter().filter(|letter| (from..next).contains(&letter.offset)).cloned().collect();
-            match self.append(feed, expected, next, part, &letters, stop).await? {
-                None => expected = Some(next),
+            match self.append(feed, *expected, next, part, &letters, stop).await? {
+                None => *expected = Some(next),
                 Some(_) if part.len() > 1 => {
                     let middle = range.start + part.len() / 2;
                     let split = events.get(middle).map_or(next, |(offset, _)| *offset);
@@ -198,11 +202,11 @@ impl Persist {
                     let record = chunk.iter().find(|(offset, _)| Some(*offset) == refused);
                     letters.extend(record.map(|(offset, record)| self.dead_letter(offset, record, cause)));
                     letters.sort_by_key(|letter| letter.offset);
-                    if let Some(cause) = self.append(feed, expected, next, &[], &letters, stop).await? {
+                    if let Some(cause) = self.append(feed, *expected, next, &[], &letters, stop).await? {
                         tracing::error!(partition = feed.partition, cause, "the store refuses a dead letter");
                         return Err(Halt::Stopped);
                     }
-                    expected = Some(next);
+                    *expected = Some(next);
                 }
             }
         }
@@ -332,6 +336,7 @@ mod tests {
         let mut telemetry = MockTelemetry::new();
         telemetry.expect_fetched().return_const(());
         telemetry.expect_appended().return_const(());
+        telemetry.expect_given_up().return_const(());
         telemetry.expect_lag().return_const(());
         telemetry
     }
@@ -388,7 +393,7 @@ mod tests {
 
     async fn store_chunk(store: MockLogStore, expected: Option<u64>, chunk: &Chunk) -> Result<(), Halt> {
         let (_stop, stopped) = watch::channel(false);
-        persist(MockRecordSource::new(), store).store_chunk(&feed(), expected, chunk, &stopped).await
+        persist(MockRecordSource::new(), store).store_chunk(&feed(), &mut { expected }, chunk, &stopped).await
     }
 
     #[tokio::test]
@@ -449,7 +454,8 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let persist = persist(MockRecordSource::new(), store);
         let (feed, chunk) = (feed(), chunk(0, &["a"]));
-        let storing = persist.store_chunk(&feed, None, &chunk, &stopped);
+        let mut expected = None;
+        let storing = persist.store_chunk(&feed, &mut expected, &chunk, &stopped);
         let stopping = async {
             tokio::time::sleep(Duration::from_secs(60)).await;
             stop.send(true).expect("the receiver lives");
@@ -506,7 +512,13 @@ mod tests {
         source.expect_stored().with(eq(2), eq(8)).times(1).return_const(());
         source.expect_lag_records().return_const(0_u64);
         let (_stop, stopped) = watch::channel(false);
-        persist(source, store).read_partition(2, Some(3), stopped).await;
+        let mut telemetry = MockTelemetry::new();
+        telemetry.expect_fetched().with(eq(1)).times(2).return_const(());
+        telemetry.expect_given_up().with(eq(1)).times(1).return_const(());
+        telemetry.expect_appended().times(1).return_const(());
+        telemetry.expect_lag().return_const(());
+        let persist = Persist { telemetry: Arc::new(telemetry), ..persist(source, store) };
+        persist.read_partition(2, Some(3), stopped).await;
         assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);
     }
 }

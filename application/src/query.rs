@@ -1,17 +1,50 @@
 //! Reading events back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::Uuid;
-use domain::ports::{LogStore, StoreError};
-use domain::query::{LogFilter, LogQuery, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, PageKey, StoredEvent};
+use domain::level::Level;
+use domain::ports::{Clock, LogStore, StoreError};
+use domain::query::{LogFilter, LogQuery, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, PageKey, StatsQuery, StoredEvent};
+use domain::timestamp::Timestamp;
 
 /// Longest text to search for, in bytes.
 pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
 
+/// Most buckets of an answer to [`Query::stats`].
+pub const STATS_BUCKETS_MAX: u64 = 1_000;
+/// Time that statistics cover unless the client says otherwise.
+const STATS_RANGE: Duration = Duration::from_secs(3_600);
+/// Intervals to choose from when the client leaves it to us; the last one is long enough for any range.
+const STATS_INTERVALS: [Duration; 9] = [
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+    Duration::from_secs(3_600),
+    Duration::from_secs(6 * 3_600),
+    Duration::from_secs(24 * 3_600),
+    Duration::from_secs(30 * 24 * 3_600),
+    Duration::from_secs(365 * 24 * 3_600),
+];
+/// How many buckets an interval that we choose makes at most, if any can.
+const STATS_BUCKETS_WANTED: u64 = 120;
+
 /// Answers queries from the store.
 pub struct Query {
     store: Arc<dyn LogStore>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Counts per level and bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// What was counted.
+    pub query: StatsQuery,
+    /// All buckets from the first to the last, empty ones too, each with the count of every level.
+    pub buckets: Vec<(Timestamp, [u64; Level::ALL.len()])>,
 }
 
 /// One page of a query.
@@ -42,8 +75,8 @@ pub enum QueryError {
 impl Query {
     /// A use case over `store`.
     #[must_use]
-    pub fn new(store: Arc<dyn LogStore>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<dyn LogStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
     }
 
     /// The events after `after` that match, at most `limit` of them.
@@ -61,14 +94,7 @@ impl Query {
         if !(1..=PAGE_EVENTS_MAX).contains(&limit) {
             return Err(invalid("limit", format!("must be from 1 to {PAGE_EVENTS_MAX}")));
         }
-        if let (Some(from), Some(to)) = (filter.from, filter.to)
-            && from > to
-        {
-            return Err(invalid("from", "must not be after to".to_owned()));
-        }
-        if filter.text.as_ref().is_some_and(|text| text.is_empty() || text.len() > SEARCH_TEXT_BYTES_MAX) {
-            return Err(invalid("q", format!("must have 1 to {SEARCH_TEXT_BYTES_MAX} bytes")));
-        }
+        check_filter(&filter)?;
 
         // One more than asked for tells whether there is a next page.
         let mut events = self.store.query(&LogQuery { filter, after, limit: limit + 1 }).await?;
@@ -76,6 +102,49 @@ impl Query {
         events.truncate(limit as usize);
         let next = events.last().filter(|_| more).map(|last| PageKey::from(&last.event));
         Ok(Page { events, next })
+    }
+
+    /// Counts of the events from `from` to `to`, the hour before now unless given.
+    ///
+    /// # Errors
+    /// The range is empty or runs backwards, the interval is shorter than a second or longer than all time, or makes more than
+    /// [`STATS_BUCKETS_MAX`] buckets; or the store fails.
+    pub async fn stats(
+        &self,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        interval: Option<Duration>,
+    ) -> Result<Stats, QueryError> {
+        let to = to.unwrap_or_else(|| self.clock.now());
+        let from = from.unwrap_or_else(|| to.saturating_sub(STATS_RANGE));
+        if from >= to {
+            return Err(invalid("from", "must be before to".to_owned()));
+        }
+        let range = Duration::from_micros(to.unix_micros().abs_diff(from.unix_micros()));
+        let query = StatsQuery { from, to, interval: interval.unwrap_or_else(|| interval_for(range)) };
+        let all_time = Duration::from_micros(Timestamp::MAX.unix_micros().abs_diff(Timestamp::MIN.unix_micros()));
+        if query.interval < Duration::from_secs(1) || query.interval > all_time {
+            return Err(invalid("interval", "must be from 1s to 10000 years".to_owned()));
+        }
+        if range.as_micros() / query.interval.as_micros() >= u128::from(STATS_BUCKETS_MAX) {
+            return Err(invalid("interval", format!("must make at most {STATS_BUCKETS_MAX} buckets of the range")));
+        }
+
+        let counts = self.store.stats(&query).await?;
+        let mut buckets = BTreeMap::new();
+        let mut start = query.bucket_of(from);
+        while start < to {
+            buckets.insert(start, [0; Level::ALL.len()]);
+            let Some(next) = start.checked_add(query.interval) else { break };
+            start = query.bucket_of(next);
+        }
+        for count in counts {
+            let bucket = buckets.get_mut(&count.bucket).and_then(|levels| levels.get_mut(count.level as usize));
+            if let Some(events) = bucket {
+                *events += count.events;
+            }
+        }
+        Ok(Stats { query, buckets: buckets.into_iter().collect() })
     }
 
     /// The event with this id.
@@ -87,16 +156,33 @@ impl Query {
     }
 }
 
-fn invalid(parameter: &'static str, rule: String) -> QueryError {
+fn interval_for(range: Duration) -> Duration {
+    let few = |interval: &&Duration| range.as_micros() / interval.as_micros() <= u128::from(STATS_BUCKETS_WANTED);
+    STATS_INTERVALS.iter().find(few).copied().unwrap_or(range / 100)
+}
+
+/// Refuses a filter that nothing can match, or that costs more than it should.
+pub(crate) fn check_filter(filter: &LogFilter) -> Result<(), QueryError> {
+    if let (Some(from), Some(to)) = (filter.from, filter.to)
+        && from > to
+    {
+        return Err(invalid("from", "must not be after to".to_owned()));
+    }
+    if filter.text.as_ref().is_some_and(|text| text.is_empty() || text.len() > SEARCH_TEXT_BYTES_MAX) {
+        return Err(invalid("q", format!("must have 1 to {SEARCH_TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+pub(crate) fn invalid(parameter: &'static str, rule: String) -> QueryError {
     QueryError::Invalid { parameter, rule }
 }
 
 #[cfg(test)]
 mod tests {
     use domain::event::{IdOrigin, LogEvent};
-    use domain::level::Level;
     use domain::ports::MockLogStore;
-    use domain::timestamp::Timestamp;
+    use domain::query::LevelCount;
 
     use super::*;
 
@@ -124,7 +210,75 @@ mod tests {
         store
             .expect_query()
             .returning(move |query| Ok((0..events).rev().take(query.limit as usize).map(stored).collect()));
-        Query::new(Arc::new(store))
+        Query::new(Arc::new(store), Arc::new(At(0)))
+    }
+
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            at(self.0)
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_micros(seconds * 1_000_000).expect("in range")
+    }
+
+    /// Statistics of a store that has one ERROR and two INFO events in the bucket of each of these seconds.
+    fn stats(now: i64, seconds: &'static [i64]) -> Query {
+        let mut store = MockLogStore::new();
+        store.expect_stats().returning(move |query| {
+            let count =
+                |second: &i64, level, events| LevelCount { bucket: query.bucket_of(at(*second)), level, events };
+            let counts = seconds.iter().flat_map(|s| [count(s, Level::Info, 2), count(s, Level::Error, 1)]);
+            Ok(counts.collect())
+        });
+        Query::new(Arc::new(store), Arc::new(At(now)))
+    }
+
+    #[tokio::test]
+    async fn statistics_have_every_bucket_of_the_range_and_every_level() {
+        let query = stats(0, &[-1, 121]);
+        let stats = query.stats(Some(at(-61)), Some(at(180)), Some(Duration::from_secs(60))).await.expect("counts");
+        let starts: Vec<i64> = stats.buckets.iter().map(|(start, _)| start.unix_micros() / 1_000_000).collect();
+        assert_eq!(starts, [-120, -60, 0, 60, 120]);
+        let counted: Vec<_> = stats.buckets.iter().map(|(_, levels)| *levels).collect();
+        assert_eq!(counted[1], [0, 0, 2, 0, 1, 0]);
+        assert_eq!(counted[4], [0, 0, 2, 0, 1, 0]);
+        assert_eq!(counted.iter().flatten().sum::<u64>(), 6);
+    }
+
+    #[tokio::test]
+    async fn statistics_cover_the_last_hour_unless_told_and_choose_an_interval_that_suits() {
+        let stats = stats(10_000, &[]);
+        let hour = stats.stats(None, None, None).await.expect("counts");
+        assert_eq!((hour.query.from, hour.query.to), (at(6_400), at(10_000)));
+        assert_eq!((hour.query.interval, hour.buckets.len()), (Duration::from_secs(60), 61));
+        for (from, interval, buckets) in [(9_990, 1, 10), (9_000, 10, 100), (-10_000_000, 24 * 3_600, 117)] {
+            let counted = stats.stats(Some(at(from)), None, None).await.expect("counts");
+            assert_eq!((counted.query.interval.as_secs(), counted.buckets.len()), (interval, buckets), "{from}");
+        }
+        let all = stats.stats(Some(Timestamp::MIN), Some(Timestamp::MAX), None).await.expect("counts");
+        assert!(all.buckets.len() <= 121, "{}", all.buckets.len());
+    }
+
+    #[tokio::test]
+    async fn statistics_that_make_no_sense_or_too_many_buckets_are_refused() {
+        let stats = stats(10_000, &[]);
+        let seconds = Duration::from_secs;
+        for (from, to, interval, at_fault) in [
+            (5, 5, None, "from"),
+            (6, 5, None, "from"),
+            (0, 5, Some(Duration::from_millis(999)), "interval"),
+            (0, 5, Some(Duration::MAX), "interval"),
+            (0, 1_000, Some(seconds(1)), "interval"),
+        ] {
+            let refused = stats.stats(Some(at(from)), Some(at(to)), interval).await;
+            assert!(matches!(refused, Err(QueryError::Invalid { parameter, .. }) if parameter == at_fault), "{from}");
+        }
+        let most = stats.stats(Some(at(0)), Some(at(999)), Some(seconds(1))).await.expect("counts");
+        assert_eq!(most.buckets.len(), 999);
     }
 
     #[tokio::test]
@@ -140,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn questions_that_make_no_sense_are_refused_by_parameter() {
-        let at = |micros| Timestamp::from_unix_micros(micros).ok();
+        let at = |seconds| Some(at(seconds));
         let text = |text: &str| LogFilter { text: Some(text.to_owned()), ..LogFilter::default() };
         for (filter, limit, at_fault) in [
             (LogFilter::default(), Some(0), "limit"),

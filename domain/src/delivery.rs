@@ -57,6 +57,38 @@ impl Durability {
     }
 }
 
+/// What became of the events that were accepted under one guarantee: each is in exactly one of the other terms, so
+/// that `accepted = acknowledged + dropped + buffered` at every moment (contract, "Conservation").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deliveries {
+    /// Answered 202, or would have been had the client waited.
+    pub accepted: u64,
+    /// The bus has acknowledged them.
+    pub acknowledged: u64,
+    /// Given up after they were accepted: lost.
+    pub dropped: u64,
+    /// On their way.
+    pub buffered: u64,
+}
+
+impl Deliveries {
+    /// These events were accepted and are on their way.
+    pub fn accept(&mut self, events: u64) {
+        self.accepted += events;
+        self.buffered += events;
+    }
+
+    /// These events, accepted before, have arrived or are lost.
+    pub fn settle(&mut self, events: u64, arrived: bool) {
+        self.buffered = self.buffered.saturating_sub(events);
+        if arrived {
+            self.acknowledged += events;
+        } else {
+            self.dropped += events;
+        }
+    }
+}
+
 /// The guarantee for each level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryPolicy {

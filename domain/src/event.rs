@@ -46,7 +46,7 @@ pub struct LogEvent<'a> {
 /// Who chose the id of an event. Only an id that came from the client can come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdOrigin {
-    /// The client gave it.
+    /// The client gave it, or the key that it was derived from.
     Client,
     /// Spillway made it.
     Generated,
@@ -111,7 +111,7 @@ pub enum EventError {
     #[error("eventId must be a UUID")]
     EventIdInvalid,
     /// The guarantee of the event's level asks for an `eventId`.
-    #[error("events of this level are delivered exactly once: send an eventId")]
+    #[error("events of this level are delivered exactly once: send an eventId or an Idempotency-Key")]
     EventIdRequired,
     /// `traceId` is not 32 hexadecimal digits.
     #[error("traceId must have 32 hexadecimal digits")]
@@ -161,12 +161,16 @@ impl EventError {
 }
 
 impl<'a> EventDraft<'a> {
-    /// Applies every rule of the contract's event table. `new_id` is asked for an id only if the client gave
-    /// none.
+    /// Applies every rule of the contract's event table. `other_id` is asked for an id only if the event has none
+    /// of its own.
     ///
     /// # Errors
     /// The first rule that the draft breaks.
-    pub fn validate(self, received_at: Timestamp, new_id: impl FnOnce() -> Uuid) -> Result<LogEvent<'a>, EventError> {
+    pub fn validate(
+        self,
+        received_at: Timestamp,
+        other_id: impl FnOnce() -> (Uuid, IdOrigin),
+    ) -> Result<LogEvent<'a>, EventError> {
         let source = self.source.ok_or(EventError::SourceRequired)?;
         if source.is_empty() || source.len() > SOURCE_BYTES_MAX {
             return Err(EventError::SourceLength);
@@ -199,7 +203,7 @@ impl<'a> EventDraft<'a> {
 
         let (event_id, id_origin) = match self.event_id {
             Some(text) => (Uuid::try_parse(&text).map_err(|_| EventError::EventIdInvalid)?, IdOrigin::Client),
-            None => (new_id(), IdOrigin::Generated),
+            None => other_id(),
         };
         Ok(LogEvent {
             event_id,
@@ -289,7 +293,7 @@ mod tests {
     }
 
     fn validate(draft: EventDraft<'_>) -> Result<LogEvent<'_>, EventError> {
-        draft.validate(received_at(), || ID)
+        draft.validate(received_at(), || (ID, IdOrigin::Generated))
     }
 
     #[test]

@@ -9,10 +9,13 @@
 //! * Per-event work is synchronous and borrows from its input; only the [`ports`] are asynchronous, and
 //!   they take whole batches.
 
+pub mod admission;
 pub mod backoff;
+pub mod dead_letter;
 pub mod delivery;
 pub mod event;
 pub mod folding;
+pub mod idempotency;
 pub mod level;
 pub mod metadata;
 pub mod partition;

@@ -1,5 +1,7 @@
 //! What can be asked of the store.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::event::LogEvent;
@@ -72,6 +74,62 @@ pub struct LogQuery {
     pub limit: u32,
 }
 
+/// A request for counts per level and interval of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatsQuery {
+    /// Earliest timestamp, inclusive.
+    pub from: Timestamp,
+    /// Latest timestamp, exclusive.
+    pub to: Timestamp,
+    /// Length of a bucket.
+    pub interval: Duration,
+}
+
+impl StatsQuery {
+    /// The start of the bucket that `time` falls into: buckets begin at multiples of the interval since
+    /// 1970-01-01T00:00:00Z, or with the first time there is.
+    #[must_use]
+    pub fn bucket_of(&self, time: Timestamp) -> Timestamp {
+        let interval = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX).max(1);
+        let start = time.unix_micros().div_euclid(interval).checked_mul(interval);
+        start.and_then(|micros| Timestamp::from_unix_micros(micros).ok()).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// How many events of one level fall into one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LevelCount {
+    /// Start of the bucket.
+    pub bucket: Timestamp,
+    /// The level.
+    pub level: Level,
+    /// Number of events, at least 1.
+    pub events: u64,
+}
+
+/// A request for what was stored after a sequence number. The store gives each event one, in an order in which
+/// nothing ever appears behind what was shown already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailQuery {
+    /// Which events.
+    pub filter: LogFilter,
+    /// Only events with a higher sequence number; `None` for none at all, to learn where the end is.
+    pub after: Option<u64>,
+    /// Most events to return.
+    pub limit: u32,
+}
+
+/// What was stored after a sequence number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TailPage {
+    /// Matching events with their sequence numbers, oldest first.
+    pub events: Vec<(u64, StoredEvent)>,
+    /// Everything up to this sequence number was looked at: where to go on.
+    pub scanned: u64,
+    /// The highest sequence number there is to see.
+    pub end: u64,
+}
+
 /// An event in the store, with where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -83,4 +141,27 @@ pub struct StoredEvent {
     pub partition: Partition,
     /// Offset in the partition.
     pub offset: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_bucket_begins_at_a_multiple_of_the_interval_not_after_its_events(
+            micros in Timestamp::MIN.unix_micros()..=Timestamp::MAX.unix_micros(),
+            seconds in 1_u64..100_000_000,
+        ) {
+            let time = Timestamp::from_unix_micros(micros).expect("in range");
+            let interval = Duration::from_secs(seconds);
+            let start = StatsQuery { from: time, to: time, interval }.bucket_of(time);
+            prop_assert!(start <= time);
+            prop_assert!(micros - start.unix_micros() < i64::try_from(interval.as_micros()).expect("small"));
+            let micros_of = i64::try_from(interval.as_micros()).expect("small");
+            prop_assert!(start.unix_micros().rem_euclid(micros_of) == 0 || start == Timestamp::MIN);
+        }
+    }
 }

@@ -48,6 +48,13 @@ impl Timestamp {
         self.0
     }
 
+    /// The time that lies `duration` after this one, if there is one.
+    #[must_use]
+    pub fn checked_add(self, duration: Duration) -> Option<Self> {
+        let micros = self.0.checked_add(i64::try_from(duration.as_micros()).ok()?)?;
+        Self::from_unix_micros(micros).ok()
+    }
+
     /// The time that lies `duration` before this one, or [`Timestamp::MIN`].
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {

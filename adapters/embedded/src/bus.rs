@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::admission::Fill;
 use domain::backoff::Backoff;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
@@ -103,6 +104,9 @@ struct PartitionState {
     position: AtomicU64,
     /// Everything before this offset is in the store.
     stored: AtomicU64,
+    /// Bytes on disk that cannot be removed yet, as the writer last saw it.
+    backlog_bytes: AtomicU64,
+    disk_bytes_max: u64,
     /// The bus is gone.
     abandoned: AtomicBool,
 }
@@ -202,6 +206,8 @@ impl EmbeddedBus {
                 reader: Arc::new(Mutex::new(log.reader())),
                 position: AtomicU64::new(stored),
                 stored: AtomicU64::new(stored),
+                backlog_bytes: AtomicU64::new(log.bytes_needed(stored)),
+                disk_bytes_max,
                 abandoned: AtomicBool::new(false),
             });
             let writer = Writer {
@@ -285,6 +291,19 @@ impl RecordPublisher for EmbeddedBus {
             promised: Box::pin(async move { promised.await.unwrap_or_else(|_| Err(gone())) }),
             settled: Box::pin(async move { settled.await.unwrap_or_else(|_| Err(gone())) }),
         })
+    }
+
+    fn buffer(&self) -> Fill {
+        let used_bytes = self.memory.bytes.load(Ordering::Acquire) as u64;
+        Fill { used_bytes, bytes_max: self.memory.bytes_max as u64 }
+    }
+
+    fn fill(&self, partition: Partition) -> Fill {
+        let backlog = self.partition(partition).map(|state| Fill {
+            used_bytes: state.backlog_bytes.load(Ordering::Acquire),
+            bytes_max: state.disk_bytes_max,
+        });
+        backlog.map_or(self.buffer(), |backlog| backlog.tighter(self.buffer()))
     }
 
     fn state(&self) -> BusState {
@@ -492,6 +511,7 @@ impl Writer {
     /// Removes what the store has taken and nobody needs any more.
     fn release(&mut self, room: u64) {
         let stored = self.state.stored.load(Ordering::Acquire);
+        self.state.backlog_bytes.store(self.log.bytes_needed(stored), Ordering::Release);
         let expired = self.clock.now().saturating_sub(self.retention_age);
         if let Err(error) = self.log.release(stored, |bytes, newest| bytes > room || newest < expired) {
             tracing::warn!(partition = self.state.partition, error = %Described(&error), "cannot remove an old segment");

@@ -182,6 +182,15 @@ impl SegmentedLog {
         self.segments.iter().map(|segment| segment.len).sum::<u64>() + self.unsynced.len() as u64
     }
 
+    /// Bytes on disk that [`SegmentedLog::release`] could not remove, given the same `before`: those of segments with an
+    /// entry that is not before it.
+    #[must_use]
+    pub fn bytes_needed(&self, before: u64) -> u64 {
+        let ends = self.segments.iter().skip(1).map(|following| following.base).chain([self.next]);
+        let needed = self.segments.iter().zip(ends).filter(|(_, end)| *end > before).map(|(segment, _)| segment.len);
+        needed.sum::<u64>() + self.unsynced.len() as u64
+    }
+
     /// A reading end.
     #[must_use]
     pub fn reader(&self) -> LogReader {

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::Uuid;
+use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
-use domain::query::{LogQuery, StoredEvent};
+use domain::query::{LevelCount, LogFilter, LogQuery, StatsQuery, StoredEvent, TailPage, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -32,8 +33,10 @@ use tokio::sync::Mutex;
 const INSERT_EVENTS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// Connections that answer queries.
 const READERS: u32 = 4;
-/// Events that one call of `expire` removes.
+/// Events, and dead letters, that one call of `expire` removes.
 const EXPIRE_EVENTS_MAX: i64 = 2_000;
+/// Events that one call of `tail` looks at.
+const TAIL_EVENTS_MAX: u64 = 2_000;
 /// Instructions of SQLite's virtual machine between two looks at the clock.
 const CLOCK_EVERY: i32 = 10_000;
 
@@ -133,13 +136,12 @@ impl SqliteStore {
         Ok(stored)
     }
 
-    async fn select(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        if query.limit == 0 {
-            return Ok(Vec::new());
-        }
-        let text = query.filter.text.as_deref().map(fold);
-        let mut select = select_statement(query, text.as_deref());
-        let limit = query.limit as usize;
+    /// Reads what a statement selects, until `take` has enough or the time for queries is over.
+    async fn read(
+        &self,
+        mut select: QueryBuilder<Sqlite>,
+        mut take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
+    ) -> Result<(), StoreError> {
         let mut reader = self.readers.acquire().await.map_err(store_error)?;
         let deadline = Instant::now() + self.options.query_timeout;
         // Stops the statement itself: one that was merely given up, or has given enough, would go on using the disk
@@ -150,36 +152,25 @@ impl SqliteStore {
         handle.set_progress_handler(CLOCK_EVERY, move || still_wanted.strong_count() > 0 && Instant::now() < deadline);
         drop(handle);
 
-        let mut found = Vec::new();
         let mut rows = select.build().fetch(&mut *reader);
         let result = loop {
             let next = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await;
-            match next {
-                Some(Ok(row)) => {
-                    let event = match stored_event(&row) {
-                        Ok(event) => event,
-                        Err(error) => break Err(store_error(error)),
-                    };
-                    if text.as_ref().is_none_or(|text| fold(&event.event.message).contains(text.as_str())) {
-                        found.push(event);
-                    }
-                    if found.len() == limit {
-                        break Ok(());
-                    }
-                    if Instant::now() >= deadline {
-                        break Err(StoreError::TooBroad);
-                    }
-                }
+            match next.map(|row| row.and_then(|row| take(&row))) {
+                Some(Ok(Enough(false))) if Instant::now() >= deadline => break Err(StoreError::TooBroad),
+                Some(Ok(Enough(false))) => {}
+                Some(Ok(Enough(true))) | None => break Ok(()),
                 Some(Err(error)) => break Err(store_error(error)),
-                None => break Ok(()),
             }
         };
         drop(rows);
         drop(wanted);
         reader.lock_handle().await.map_err(store_error)?.remove_progress_handler();
-        result.map(|()| found)
+        result
     }
 }
+
+/// Whether a reader needs no more rows.
+struct Enough(bool);
 
 #[async_trait]
 impl LogStore for SqliteStore {
@@ -240,7 +231,125 @@ impl LogStore for SqliteStore {
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        self.select(query).await
+        let mut found = Vec::new();
+        if query.limit == 0 {
+            return Ok(found);
+        }
+        let text = query.filter.text.as_deref().map(fold);
+        let take = |row: &SqliteRow| {
+            found.extend(Some(stored_event(row, 0)?).filter(|event| has_text(event, text.as_deref())));
+            Ok(Enough(found.len() == query.limit as usize))
+        };
+        self.read(select_statement(query, text.as_deref()), take).await?;
+        Ok(found)
+    }
+
+    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
+        let interval = i64::try_from(query.interval.as_micros()).unwrap_or(i64::MAX).max(1);
+        // Counted from the start of the first bucket, which may lie before all time: SQLite's division rounds towards
+        // zero.
+        let first = query.from.unix_micros().div_euclid(interval).saturating_mul(interval);
+        let mut select = QueryBuilder::new("SELECT (timestamp - ");
+        select.push_bind(first).push(") / ").push_bind(interval).push(" AS bucket, level, count(*) FROM events");
+        select.push(" WHERE timestamp >= ").push_bind(query.from.unix_micros());
+        select.push(" AND timestamp < ").push_bind(query.to.unix_micros()).push(" GROUP BY 1, 2 ORDER BY 1, 2");
+        let mut counts = Vec::new();
+        let take = |row: &SqliteRow| {
+            let bucket = Timestamp::from_unix_micros(first + row.try_get::<i64, _>(0)? * interval);
+            let level = Level::from_number(row.try_get(1)?).ok_or(domain::level::UnknownLevel);
+            let events = row.try_get::<i64, _>(2)?.cast_unsigned();
+            counts.push(LevelCount {
+                bucket: bucket.unwrap_or(Timestamp::MIN),
+                level: level.map_err(decode_error)?,
+                events,
+            });
+            Ok(Enough(false))
+        };
+        self.read(select, take).await?;
+        Ok(counts)
+    }
+
+    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(store_error)?;
+        let end: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
+            .fetch_one(&mut *reader)
+            .await
+            .map_err(store_error)?;
+        let end = end.cast_unsigned();
+        let Some(after) = query.after.filter(|after| *after < end) else {
+            return Ok(TailPage { events: Vec::new(), scanned: end, end });
+        };
+        drop(reader);
+
+        let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
+        let text = query.filter.text.as_deref().map(fold);
+        let mut events: Vec<(u64, StoredEvent)> = Vec::new();
+        let take = |row: &SqliteRow| {
+            let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
+            let event = Some(stored_event(row, 1)?).filter(|event| has_text(event, text.as_deref()));
+            events.extend(event.map(|event| (sequence, event)));
+            Ok(Enough(events.len() == query.limit as usize))
+        };
+        // The range of ids is what makes it fast, whatever the filter.
+        let mut select = QueryBuilder::new(format!("SELECT id, {COLUMNS} FROM events NOT INDEXED WHERE id > "));
+        select.push_bind(after.cast_signed()).push(" AND id <= ").push_bind(until.cast_signed());
+        push_filter(&mut select, &query.filter, text.as_deref());
+        select.push(" ORDER BY id");
+        self.read(select, take).await?;
+        let full = events.last().filter(|_| events.len() == query.limit as usize);
+        Ok(TailPage { scanned: full.map_or(until, |(sequence, _)| *sequence), events, end })
+    }
+
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError> {
+        let DeadLetterQuery { filter, after, limit } = query;
+        let mut select = QueryBuilder::new(
+            "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at \
+             FROM dead_letters WHERE id > ",
+        );
+        select.push_bind(after.unwrap_or(0).cast_signed());
+        if let Some(id) = filter.id {
+            select.push(" AND id = ").push_bind(id.cast_signed());
+        }
+        if let Some(topic) = &filter.topic {
+            select.push(" AND topic = ").push_bind(topic.clone());
+        }
+        if let Some(partition) = filter.partition {
+            select.push(" AND partition = ").push_bind(i64::from(partition));
+        }
+        if let Some(from) = filter.from {
+            select.push(" AND at >= ").push_bind(from.unix_micros());
+        }
+        if let Some(to) = filter.to {
+            select.push(" AND at < ").push_bind(to.unix_micros());
+        }
+        match filter.redriven {
+            Some(true) => select.push(" AND redriven_at IS NOT NULL"),
+            Some(false) => select.push(" AND redriven_at IS NULL"),
+            None => &mut select,
+        };
+        select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit));
+        let mut letters = Vec::new();
+        let take = |row: &SqliteRow| {
+            letters.push(stored_dead_letter(row)?);
+            Ok(Enough(false))
+        };
+        self.read(select, take).await?;
+        Ok(letters)
+    }
+
+    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().ok_or_else(closed)?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        for id in ids {
+            sqlx::query("UPDATE dead_letters SET redriven_at = ? WHERE id = ?")
+                .bind(at.unix_micros())
+                .bind(id.cast_signed())
+                .execute(&mut *transaction)
+                .await
+                .map_err(store_error)?;
+        }
+        transaction.commit().await.map_err(store_error)
     }
 
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
@@ -248,21 +357,21 @@ impl LogStore for SqliteStore {
         let mut select = QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM events WHERE event_id = "));
         select.push_bind(event_id.as_bytes().as_slice()).push(" ORDER BY received_at DESC LIMIT 1");
         let row = select.build().fetch_optional(&mut *reader).await.map_err(store_error)?;
-        row.as_ref().map(stored_event).transpose().map_err(store_error)
+        row.as_ref().map(|row| stored_event(row, 0)).transpose().map_err(store_error)
     }
 
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
         let mut writer = self.writer.lock().await;
         let writer = writer.as_mut().ok_or_else(closed)?;
-        let removed = sqlx::query(
+        let mut removed = 0;
+        for statement in [
             "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?)",
-        )
-        .bind(oldest.unix_micros())
-        .bind(EXPIRE_EVENTS_MAX)
-        .execute(writer)
-        .await
-        .map_err(store_error)?;
-        Ok(removed.rows_affected())
+            "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < ? ORDER BY at LIMIT ?)",
+        ] {
+            let delete = sqlx::query(statement).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
+            removed += delete.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
+        }
+        Ok(removed)
     }
 }
 
@@ -308,9 +417,23 @@ fn insert_statement(events: usize) -> String {
     )
 }
 
-fn select_statement<'a>(query: &'a LogQuery, text: Option<&'a str>) -> QueryBuilder<Sqlite> {
-    let filter = &query.filter;
+fn select_statement(query: &LogQuery, text: Option<&str>) -> QueryBuilder<Sqlite> {
     let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
+    push_filter(&mut select, &query.filter, text);
+    if let Some(after) = &query.after {
+        select.push(" AND (timestamp, event_id, received_at) < (").push_bind(after.timestamp.unix_micros());
+        select.push(", ").push_bind(after.event_id.as_bytes().to_vec());
+        select.push(", ").push_bind(after.received_at.unix_micros()).push(")");
+    }
+    select.push(" ORDER BY timestamp DESC, event_id DESC, received_at DESC");
+    if text.is_none() {
+        select.push(" LIMIT ").push_bind(i64::from(query.limit));
+    }
+    select
+}
+
+/// Adds the conditions of a filter. That of its text, given folded, only narrows down: see [`has_text`].
+fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &LogFilter, text: Option<&str>) {
     if let Some(source) = &filter.source {
         select.push(" AND source = ").push_bind(source.clone());
     }
@@ -339,44 +462,56 @@ fn select_statement<'a>(query: &'a LogQuery, text: Option<&'a str>) -> QueryBuil
         }
         select.push(")");
     }
-    if let Some(after) = &query.after {
-        select.push(" AND (timestamp, event_id, received_at) < (").push_bind(after.timestamp.unix_micros());
-        select.push(", ").push_bind(after.event_id.as_bytes().to_vec());
-        select.push(", ").push_bind(after.received_at.unix_micros()).push(")");
-    }
-    select.push(" ORDER BY timestamp DESC, event_id DESC, received_at DESC");
-    if text.is_none() {
-        select.push(" LIMIT ").push_bind(i64::from(query.limit));
-    }
-    select
 }
 
-fn stored_event(row: &SqliteRow) -> Result<StoredEvent, sqlx::Error> {
-    fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-        sqlx::Error::Decode(Box::new(error))
-    }
-    let time = |column| Timestamp::from_unix_micros(row.try_get(column)?).map_err(decode);
-    let level = Level::from_number(row.try_get(3)?).ok_or(domain::level::UnknownLevel).map_err(decode)?;
-    let trace_id: Option<&[u8]> = row.try_get(8)?;
-    let span_id: Option<&[u8]> = row.try_get(9)?;
+/// Whether the message has a folded text.
+fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
+    text.is_none_or(|text| fold(&event.event.message).contains(text))
+}
+
+fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
+/// The event in a row whose columns from `first` on are [`COLUMNS`].
+fn stored_event(row: &SqliteRow, first: usize) -> Result<StoredEvent, sqlx::Error> {
+    let time = |column: usize| Timestamp::from_unix_micros(row.try_get(column)?).map_err(decode_error);
+    let level = Level::from_number(row.try_get(first + 3)?).ok_or(domain::level::UnknownLevel).map_err(decode_error)?;
+    let trace_id: Option<&[u8]> = row.try_get(first + 8)?;
+    let span_id: Option<&[u8]> = row.try_get(first + 9)?;
+    let metadata: Option<String> = row.try_get(first + 10)?;
     let event = LogEvent {
-        event_id: Uuid::from_slice(row.try_get(0)?).map_err(decode)?,
-        id_origin: if row.try_get(1)? { IdOrigin::Client } else { IdOrigin::Generated },
-        source: Cow::Owned(row.try_get(2)?),
+        event_id: Uuid::from_slice(row.try_get(first)?).map_err(decode_error)?,
+        id_origin: if row.try_get(first + 1)? { IdOrigin::Client } else { IdOrigin::Generated },
+        source: Cow::Owned(row.try_get(first + 2)?),
         level,
-        message: Cow::Owned(row.try_get(4)?),
-        timestamp: time(5)?,
-        received_at: time(6)?,
-        stack_trace: row.try_get::<Option<String>, _>(7)?.map(Cow::Owned),
-        trace_id: trace_id.map(<[u8; 16]>::try_from).transpose().map_err(decode)?,
-        span_id: span_id.map(<[u8; 8]>::try_from).transpose().map_err(decode)?,
-        metadata: row.try_get::<Option<String>, _>(10)?.map(|json| Metadata::from_checked(Cow::Owned(json))),
+        message: Cow::Owned(row.try_get(first + 4)?),
+        timestamp: time(first + 5)?,
+        received_at: time(first + 6)?,
+        stack_trace: row.try_get::<Option<String>, _>(first + 7)?.map(Cow::Owned),
+        trace_id: trace_id.map(<[u8; 16]>::try_from).transpose().map_err(decode_error)?,
+        span_id: span_id.map(<[u8; 8]>::try_from).transpose().map_err(decode_error)?,
+        metadata: metadata.map(|json| Metadata::from_checked(Cow::Owned(json))),
     };
     Ok(StoredEvent {
         event,
-        topic: row.try_get(11)?,
-        partition: row.try_get(12)?,
-        offset: row.try_get::<i64, _>(13)?.cast_unsigned(),
+        topic: row.try_get(first + 11)?,
+        partition: row.try_get(first + 12)?,
+        offset: row.try_get::<i64, _>(first + 13)?.cast_unsigned(),
+    })
+}
+
+fn stored_dead_letter(row: &SqliteRow) -> Result<StoredDeadLetter, sqlx::Error> {
+    let time = |micros| Timestamp::from_unix_micros(micros).map_err(decode_error);
+    Ok(StoredDeadLetter {
+        id: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        feed: Feed { group: row.try_get(1)?, topic: row.try_get(2)?, partition: row.try_get(3)? },
+        offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        key: row.try_get(5)?,
+        value: row.try_get(6)?,
+        reason: row.try_get(7)?,
+        at: time(row.try_get(8)?)?,
+        redriven_at: row.try_get::<Option<i64>, _>(9)?.map(time).transpose()?,
     })
 }
 

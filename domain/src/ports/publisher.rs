@@ -4,7 +4,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{BoxFuture, Cause};
+use crate::admission::Fill;
 use crate::delivery::Durability;
+use crate::partition::Partition;
 use crate::record::RecordBatch;
 
 /// Why a batch was not taken.
@@ -56,6 +58,13 @@ pub trait RecordPublisher: Send + Sync {
     /// # Errors
     /// Nothing of the batch was taken.
     fn publish(&self, batch: RecordBatch) -> Result<Receipt, PublishError>;
+
+    /// How much is used of the memory for what is not acknowledged yet.
+    fn buffer(&self) -> Fill;
+
+    /// How much is used of the room for what is not acknowledged or not stored yet, as far as it concerns this
+    /// partition: of several bounds, the one that is nearest.
+    fn fill(&self, partition: Partition) -> Fill;
 
     /// Whether the bus takes records now.
     fn state(&self) -> BusState;

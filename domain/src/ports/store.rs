@@ -2,9 +2,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::Cause;
+use crate::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use crate::event::LogEvent;
 use crate::partition::Partition;
-use crate::query::{LogQuery, StoredEvent};
+use crate::query::{LevelCount, LogQuery, StatsQuery, StoredEvent, TailPage, TailQuery};
 use crate::timestamp::Timestamp;
 
 /// Why the store did not do it.
@@ -113,7 +114,33 @@ pub trait LogStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Removes events received before `oldest`, a bounded number a call. Returns how many it removed; fewer
+    /// Counts events by bucket and level, in that order; without those that are zero.
+    ///
+    /// # Errors
+    /// [`StoreError::TooBroad`] after five seconds.
+    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError>;
+
+    /// What was stored after a sequence number, in the order of being stored. Looks at a bounded number of events a
+    /// call: go on at `scanned` until it has reached `end`. An event that comes to be seen later has a higher number
+    /// than any `end` before, whatever was removed meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError>;
+
+    /// Dead letters that match, in the order in which they were found.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError>;
+
+    /// Notes that these dead letters were sent to the bus again.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; nothing was noted.
+    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError>;
+
+    /// Removes events received, and dead letters found, before `oldest`, a bounded number a call. Returns how many it removed; fewer
     /// than before, or none, when nothing is left to do.
     ///
     /// # Errors

@@ -1,15 +1,11 @@
 use std::time::Duration;
 
 use super::{Appended, RequestClass};
-use crate::delivery::Guarantee;
 use crate::partition::Partition;
 
 /// Numbers for operators. A call a batch, never a call an event; never fails, never blocks.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Telemetry: Send + Sync {
-    /// A producer took events of one guarantee into the bus client.
-    fn accepted(&self, guarantee: Guarantee, events: usize);
-
     /// A producer refused events, under one code.
     fn refused(&self, code: &'static str, events: usize);
 
@@ -27,6 +23,10 @@ pub trait Telemetry: Send + Sync {
 
     /// A consumer's transaction committed.
     fn appended(&self, appended: Appended);
+
+    /// A consumer gave up records that it had read, without storing them: somebody else will, or the same consumer
+    /// when it reads them again.
+    fn given_up(&self, records: usize);
 
     /// A consumer's position moved: this many records are left.
     fn lag(&self, partition: Partition, records: u64);

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Uuid;
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::partition::Partition;
 use domain::ports::{Append, Appended, DeadLetter, Feed, LogStore, StoreError};
-use domain::query::{LogFilter, LogQuery, PAGE_EVENTS_MAX, PageKey, StoredEvent};
+use domain::query::{
+    LevelCount, LogFilter, LogQuery, PAGE_EVENTS_MAX, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
+};
 use domain::timestamp::Timestamp;
 
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
@@ -64,6 +67,13 @@ pub async fn all(subject: &impl StoreSubject) {
         expiry_removes_what_was_received_before_and_nothing_else,
         expiry_reaches_old_events_that_arrived_behind_newer_ones,
         a_dead_letter_may_come_again,
+        dead_letters_come_back_as_they_were_in_the_order_in_which_they_were_found,
+        a_redriven_dead_letter_says_when,
+        expiry_removes_dead_letters_that_were_found_before,
+        counts_are_those_of_the_bucket_and_level,
+        a_tail_shows_every_event_once_in_the_order_of_being_stored,
+        a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked,
+        a_sequence_number_is_never_given_twice,
         everything_is_there_after_opening_again,
     );
 }
@@ -891,6 +901,217 @@ pub async fn a_dead_letter_may_come_again(subject: &impl StoreSubject) {
     let again = Append { feed: &feed(0), expected: Some(1), next: 2, events: &[], dead_letters: &[dead_letter(0)] };
     in_time("append", store.append(&again)).await.expect("a repeated dead letter is no error");
     assert_eq!(position(&*store, &feed(0)).await, Some(2));
+}
+
+async fn letters(store: &dyn LogStore, query: &DeadLetterQuery) -> Vec<StoredDeadLetter> {
+    in_time("dead letters", store.dead_letters(query)).await.expect("the store answers")
+}
+
+fn all_letters(filter: DeadLetterFilter) -> DeadLetterQuery {
+    DeadLetterQuery { filter, after: None, limit: 100 }
+}
+
+/// Stores letters at offsets 0 to 5 of partition 0 and then of partition 1, found a second apart.
+async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
+    let mut expected = Vec::new();
+    for (feed, partition) in [(feed(0), 0), (feed(1), 1)] {
+        let found = |offset: u64| later(time(EPOCH), Duration::from_secs(partition * 6 + offset));
+        let letters: Vec<_> = (0..6).map(|offset| DeadLetter { at: found(offset), ..dead_letter(offset) }).collect();
+        let append = Append { feed: &feed, expected: None, next: 6, events: &[], dead_letters: &letters };
+        let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
+        assert_eq!(appended.dead_lettered, 6);
+        expected.extend(letters.into_iter().map(|letter| StoredDeadLetter {
+            id: 0,
+            feed: feed.clone(),
+            offset: letter.offset,
+            key: letter.key.to_vec(),
+            value: letter.value.to_vec(),
+            reason: letter.reason,
+            at: letter.at,
+            redriven_at: None,
+        }));
+    }
+    expected
+}
+
+/// Letters come back byte for byte, by filter and page by page.
+pub async fn dead_letters_come_back_as_they_were_in_the_order_in_which_they_were_found(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let expected = twelve_letters(store.as_ref()).await;
+    let found = letters(store.as_ref(), &all_letters(DeadLetterFilter::default())).await;
+    assert!(found.is_sorted_by(|a, b| a.id < b.id), "ids ascend");
+    let without_id: Vec<_> = found.iter().map(|letter| StoredDeadLetter { id: 0, ..letter.clone() }).collect();
+    assert_eq!(without_id, expected);
+
+    for (filter, indexes) in [
+        (DeadLetterFilter { id: Some(found[7].id), ..DeadLetterFilter::default() }, vec![7]),
+        (DeadLetterFilter { partition: Some(1), ..DeadLetterFilter::default() }, (6..12).collect()),
+        (DeadLetterFilter { topic: Some("logs".to_owned()), ..DeadLetterFilter::default() }, (0..12).collect()),
+        (DeadLetterFilter { topic: Some("other".to_owned()), ..DeadLetterFilter::default() }, vec![]),
+        (DeadLetterFilter { from: Some(found[10].at), ..DeadLetterFilter::default() }, vec![10, 11]),
+        (DeadLetterFilter { to: Some(found[2].at), ..DeadLetterFilter::default() }, vec![0, 1]),
+        (DeadLetterFilter { redriven: Some(true), ..DeadLetterFilter::default() }, vec![]),
+        (DeadLetterFilter { redriven: Some(false), ..DeadLetterFilter::default() }, (0..12).collect()),
+    ] {
+        let selected = letters(store.as_ref(), &all_letters(filter.clone())).await;
+        let wanted: Vec<_> = indexes.iter().map(|index: &usize| found[*index].clone()).collect();
+        assert_eq!(selected, wanted, "{filter:?}");
+    }
+    let page = DeadLetterQuery { after: Some(found[3].id), limit: 2, ..DeadLetterQuery::default() };
+    assert_eq!(letters(store.as_ref(), &page).await, found[4..6]);
+}
+
+/// Only the letters that were marked are.
+pub async fn a_redriven_dead_letter_says_when(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    twelve_letters(store.as_ref()).await;
+    let found = letters(store.as_ref(), &all_letters(DeadLetterFilter::default())).await;
+    let (first, second) = (later(time(EPOCH), Duration::from_secs(60)), later(time(EPOCH), Duration::from_secs(61)));
+    in_time("mark", store.mark_redriven(&[found[1].id, found[9].id], first)).await.expect("the store answers");
+    in_time("mark", store.mark_redriven(&[found[9].id], second)).await.expect("the store answers");
+    let redriven = DeadLetterFilter { redriven: Some(true), ..DeadLetterFilter::default() };
+    let marked = letters(store.as_ref(), &all_letters(redriven)).await;
+    let seen: Vec<_> = marked.iter().map(|letter| (letter.id, letter.redriven_at)).collect();
+    assert_eq!(seen, [(found[1].id, Some(first)), (found[9].id, Some(second))]);
+}
+
+/// Letters are bounded in age as events are.
+pub async fn expiry_removes_dead_letters_that_were_found_before(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let expected = twelve_letters(store.as_ref()).await;
+    assert_eq!(expire_all(store.as_ref(), expected[5].at).await, 5);
+    let left = letters(store.as_ref(), &all_letters(DeadLetterFilter::default())).await;
+    assert_eq!(
+        left.iter().map(|letter| letter.at).collect::<Vec<_>>(),
+        expected[5..].iter().map(|l| l.at).collect::<Vec<_>>()
+    );
+}
+
+/// Events with ids of their own, a microsecond apart.
+fn numbered(n: u32) -> LogEvent<'static> {
+    event(Uuid::from_u128(n.into()), time(EPOCH + i64::from(n)))
+}
+
+/// Counting agrees with looking, for events before and after 1970 and for every kind of range.
+pub async fn counts_are_those_of_the_bucket_and_level(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    let times = [-7_200_000_000, -3_600_000_001, -3_600_000_000, -1, 0, 1, 3_599_999_999, 3_600_000_000, 9_000_000_000];
+    let events: Vec<_> = times
+        .iter()
+        .flat_map(|micros| Level::ALL.map(|level| (*micros, level)))
+        .zip(1..)
+        .filter(|(_, n)| n % 5 != 0)
+        .map(|((micros, level), n)| LogEvent { timestamp: time(micros), level, ..numbered(n) })
+        .collect();
+    consumer.append(events.clone()).await;
+    for (from, to, seconds) in [
+        (Timestamp::MIN, Timestamp::MAX, 3_600),
+        (Timestamp::MIN, Timestamp::MAX, 86_400 * 365),
+        (time(-3_600_000_000), time(3_600_000_000), 3_600),
+        (time(-3_600_000_001), time(3_600_000_001), 7),
+        (time(1), time(2), 1),
+        (time(10), time(11), 1),
+    ] {
+        let query = StatsQuery { from, to, interval: Duration::from_secs(seconds) };
+        let mut expected: Vec<LevelCount> = Vec::new();
+        let mut keys: Vec<_> = events
+            .iter()
+            .filter(|event| (from..to).contains(&event.timestamp))
+            .map(|event| (query.bucket_of(event.timestamp), event.level))
+            .collect();
+        keys.sort_unstable();
+        for (bucket, level) in keys {
+            match expected.last_mut() {
+                Some(last) if (last.bucket, last.level) == (bucket, level) => last.events += 1,
+                _ => expected.push(LevelCount { bucket, level, events: 1 }),
+            }
+        }
+        let counted = in_time("stats", store.stats(&query)).await.expect("the store answers");
+        assert_eq!(counted, expected, "{query:?}");
+    }
+}
+
+async fn tail(store: &dyn LogStore, after: Option<u64>, filter: &LogFilter, limit: u32) -> TailPage {
+    let query = TailQuery { filter: filter.clone(), after, limit };
+    in_time("tail", store.tail(&query)).await.expect("the store answers")
+}
+
+/// Reads on until the end.
+async fn tail_all(store: &dyn LogStore, mut after: u64, filter: &LogFilter, limit: u32) -> Vec<(u64, StoredEvent)> {
+    let mut all = Vec::new();
+    loop {
+        let page = tail(store, Some(after), filter, limit).await;
+        assert!(page.events.len() <= limit as usize);
+        assert!(page.events.iter().all(|(sequence, _)| (after + 1..=page.scanned).contains(sequence)), "{page:?}");
+        all.extend(page.events);
+        if page.scanned == page.end {
+            return all;
+        }
+        assert!(page.scanned > after, "a tail gets on");
+        after = page.scanned;
+    }
+}
+
+/// From the start, from the end and from anywhere, in pages of any size.
+pub async fn a_tail_shows_every_event_once_in_the_order_of_being_stored(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let nothing = tail(store.as_ref(), None, &LogFilter::default(), 10).await;
+    assert_eq!((nothing.events.len(), nothing.scanned), (0, nothing.end));
+    let start = nothing.end;
+    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    // Newer and older events by turns: the order is that of arrival.
+    for part in 0..5_u32 {
+        consumer.append((0..7).map(|n| numbered(100 * (part % 2) + 7 * part + n))).await;
+    }
+    let all = tail_all(store.as_ref(), start, &LogFilter::default(), 4).await;
+    assert!(all.is_sorted_by(|(a, _), (b, _)| a < b));
+    assert_eq!(all.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), consumer.appended);
+    let now = tail(store.as_ref(), None, &LogFilter::default(), 10).await;
+    assert_eq!((now.events.len(), now.scanned), (0, all[34].0));
+    assert_eq!(tail_all(store.as_ref(), all[20].0, &LogFilter::default(), 100).await, all[21..]);
+    consumer.append([numbered(999)]).await;
+    let new = tail_all(store.as_ref(), now.scanned, &LogFilter::default(), 1).await;
+    assert_eq!(new.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), consumer.appended[35..]);
+}
+
+/// A tail that nothing matches comes to the end all the same.
+pub async fn a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
+    let events = varied(store.as_ref()).await;
+    let mut seed = Seed::new(11);
+    for _ in 0..60 {
+        let filter = some_filter(&mut seed, &events);
+        let found = tail_all(store.as_ref(), start, &filter, 50).await;
+        let expected: Vec<_> = events.iter().filter(|stored| filter.matches(&stored.event)).collect();
+        assert_eq!(found.iter().map(|(_, event)| event).collect::<Vec<_>>(), expected, "{filter:?}");
+    }
+}
+
+/// Not after the newest events have expired, and not after opening again.
+pub async fn a_sequence_number_is_never_given_twice(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    consumer.append((0..10).map(numbered)).await;
+    let end = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
+    expire_all(store.as_ref(), Timestamp::MAX).await;
+    let position = consumer.position;
+    drop(store);
+    let store = subject.open(&place).await;
+    assert!(tail(store.as_ref(), None, &LogFilter::default(), 1).await.end >= end);
+    let mut consumer = Consumer { position, ..Consumer::of(store.as_ref(), feed(0)) };
+    consumer.append([numbered(50)]).await;
+    let new = tail_all(store.as_ref(), end, &LogFilter::default(), 10).await;
+    assert_eq!(new.len(), 1);
+    assert!(new[0].0 > end);
 }
 
 /// Everything that an append reported survives, and goes on where it was.

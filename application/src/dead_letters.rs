@@ -1,0 +1,303 @@
+//! Looking at dead letters, and sending them to the bus again.
+//!
+//! Constraints and invariants:
+//! * A letter is noted as redriven only after the bus has acknowledged it. After a crash in between it is redriven
+//!   again, which the store recognises as a repeat if it has become an event.
+//! * One letter is not redriven twice unless that is forced; one redrive at a time in a process.
+//! * A redrive is bounded in letters and time; what is left is for the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
+use domain::delivery::Guarantee;
+use domain::ports::{Clock, LogStore, PublishError, RecordPublisher, StoreError};
+use domain::record::{RecordBatch, Records};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::query::{QueryError, invalid};
+
+/// Most letters of a page, and of a redrive.
+pub const LETTERS_MAX: u32 = 1_000;
+/// Letters of a page, and of a redrive, unless the client says otherwise.
+pub const LETTERS_DEFAULT: u32 = 100;
+/// Fastest redrive.
+pub const REDRIVE_PER_SECOND_MAX: u32 = 1_000;
+/// Longest time of a redrive: well within what a gateway waits for an answer.
+const REDRIVE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Answers questions about dead letters.
+pub struct DeadLetters {
+    store: Arc<dyn LogStore>,
+    publisher: Arc<dyn RecordPublisher>,
+    clock: Arc<dyn Clock>,
+    redriving: Mutex<()>,
+}
+
+/// One page of dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterPage {
+    /// In the order in which they were found.
+    pub letters: Vec<StoredDeadLetter>,
+    /// The next page begins after this id; `None` after the last one.
+    pub next: Option<u64>,
+}
+
+/// What to send again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redrive {
+    /// Which letters.
+    pub filter: DeadLetterFilter,
+    /// Most letters, 1 to [`LETTERS_MAX`].
+    pub limit: u32,
+    /// Letters a second, 1 to [`REDRIVE_PER_SECOND_MAX`].
+    pub per_second: u32,
+    /// Only says what would be sent.
+    pub dry_run: bool,
+    /// Also sends letters that were sent again before.
+    pub force: bool,
+}
+
+/// What a redrive came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// Letters sent, or in a dry run: letters that would be.
+    pub redriven: u64,
+    /// Letters that match but were sent again before.
+    pub skipped: u64,
+    /// Whether there are more letters to send, so that another redrive makes sense.
+    pub more: bool,
+}
+
+/// Why a redrive ended early. What was sent before it stays sent, and is noted.
+#[derive(Debug, thiserror::Error)]
+pub enum RedriveError {
+    /// The request makes no sense.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The bus does not take records now.
+    #[error("the bus does not take records")]
+    Bus(#[from] PublishError),
+    /// The bus said neither yes nor no in time.
+    #[error("the bus does not answer")]
+    Timeout,
+}
+
+impl DeadLetters {
+    /// A use case over `store`, sending to `publisher`.
+    #[must_use]
+    pub fn new(store: Arc<dyn LogStore>, publisher: Arc<dyn RecordPublisher>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, publisher, clock, redriving: Mutex::new(()) }
+    }
+
+    /// The letters after `after` that match, at most `limit` of them.
+    ///
+    /// # Errors
+    /// The limit is not within 1..=[`LETTERS_MAX`]; or the store fails.
+    pub async fn page(
+        &self,
+        filter: DeadLetterFilter,
+        after: Option<u64>,
+        limit: u32,
+    ) -> Result<LetterPage, QueryError> {
+        check(&filter, limit)?;
+        let mut letters = self.store.dead_letters(&DeadLetterQuery { filter, after, limit: limit + 1 }).await?;
+        let more = letters.len() > limit as usize;
+        letters.truncate(limit as usize);
+        let next = letters.last().filter(|_| more).map(|last| last.id);
+        Ok(LetterPage { letters, next })
+    }
+
+    /// Sends letters to the bus again, oldest first, to the partition that they came from.
+    ///
+    /// # Errors
+    /// See [`RedriveError`].
+    pub async fn redrive(&self, redrive: Redrive) -> Result<Redriven, RedriveError> {
+        let Redrive { filter, limit, per_second, dry_run, force } = redrive;
+        check(&filter, limit)?;
+        if !(1..=REDRIVE_PER_SECOND_MAX).contains(&per_second) {
+            return Err(invalid("ratePerSecond", format!("must be from 1 to {REDRIVE_PER_SECOND_MAX}")).into());
+        }
+        let _alone = self.redriving.lock().await;
+        let began = Instant::now();
+        let mut result = Redriven::default();
+        let mut after = None;
+        loop {
+            let query = DeadLetterQuery { filter: filter.clone(), after, limit: LETTERS_MAX };
+            let letters = self.store.dead_letters(&query).await.map_err(QueryError::from)?;
+            let last_page = letters.len() < LETTERS_MAX as usize;
+            after = letters.last().map(|letter| letter.id);
+            for letter in letters {
+                if letter.redriven_at.is_some() && !force {
+                    result.skipped += 1;
+                    continue;
+                }
+                if result.redriven == u64::from(limit) || began.elapsed() >= REDRIVE_TIME_MAX {
+                    result.more = true;
+                    return Ok(result);
+                }
+                if !dry_run {
+                    self.send(&letter).await?;
+                    sleep(Duration::from_secs(1) / per_second).await;
+                }
+                result.redriven += 1;
+            }
+            if last_page {
+                return Ok(result);
+            }
+        }
+    }
+
+    async fn send(&self, letter: &StoredDeadLetter) -> Result<(), RedriveError> {
+        let mut records = Records::default();
+        // The record may come again, so if it has become an event its id is one to look out for.
+        let value = |buffer: &mut Vec<u8>| buffer.extend_from_slice(&letter.value);
+        if records.push(&letter.key, letter.at, true, value).is_err() {
+            return Err(PublishError::Unavailable("the letter is too large for the bus".into()).into());
+        }
+        let partition = letter.feed.partition.min(self.publisher.partition_count().get() - 1);
+        let receipt = self.publisher.publish(RecordBatch { partition, guarantee: Guarantee::AtLeastOnce, records })?;
+        timeout(REDRIVE_TIME_MAX, receipt.promised).await.map_err(|_| RedriveError::Timeout)??;
+        let marked = self.store.mark_redriven(&[letter.id], self.clock.now()).await;
+        marked.map_err(|error: StoreError| QueryError::from(error).into())
+    }
+}
+
+fn check(filter: &DeadLetterFilter, limit: u32) -> Result<(), QueryError> {
+    if !(1..=LETTERS_MAX).contains(&limit) {
+        return Err(invalid("limit", format!("must be from 1 to {LETTERS_MAX}")));
+    }
+    if let (Some(from), Some(to)) = (filter.from, filter.to)
+        && from > to
+    {
+        return Err(invalid("from", "must not be after to".to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Mutex as SyncMutex;
+
+    use domain::delivery::Durability;
+    use domain::ports::{Feed, MockLogStore, MockRecordPublisher, Receipt};
+    use domain::timestamp::Timestamp;
+
+    use super::*;
+
+    struct FixedClock;
+
+    impl Clock for FixedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::MAX
+        }
+    }
+
+    fn letter(id: u64, redriven: bool) -> StoredDeadLetter {
+        StoredDeadLetter {
+            id,
+            feed: Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 7 },
+            offset: id,
+            key: b"k".to_vec(),
+            value: id.to_string().into_bytes(),
+            reason: "no event".to_owned(),
+            at: Timestamp::MIN,
+            redriven_at: redriven.then_some(Timestamp::MIN),
+        }
+    }
+
+    type Sent = Arc<SyncMutex<Vec<(u32, Vec<u8>)>>>;
+
+    /// 2,500 letters, every fifth of them redriven before, over a bus that has room for `room` records.
+    fn dead_letters(room: usize) -> (DeadLetters, Sent, Arc<SyncMutex<Vec<u64>>>) {
+        let mut store = MockLogStore::new();
+        store.expect_dead_letters().returning(|query| {
+            let ids = query.after.unwrap_or(0) + 1..=2_500;
+            Ok(ids.take(query.limit as usize).map(|id| letter(id, id % 5 == 0)).collect())
+        });
+        let marked = Arc::new(SyncMutex::new(Vec::new()));
+        let marks = Arc::clone(&marked);
+        store.expect_mark_redriven().returning(move |ids, at| {
+            assert_eq!(at, Timestamp::MAX);
+            marks.lock().expect("lock").extend_from_slice(ids);
+            Ok(())
+        });
+        let sent = Sent::default();
+        let mut publisher = MockRecordPublisher::new();
+        publisher.expect_partition_count().return_const(NonZeroU32::new(3).expect("not zero"));
+        let publications = Arc::clone(&sent);
+        publisher.expect_publish().returning(move |batch| {
+            let mut sent = publications.lock().expect("lock");
+            if sent.len() == room {
+                return Err(PublishError::Full);
+            }
+            let record = batch.records.iter().next().expect("one record");
+            assert!(record.client_id && batch.guarantee == Guarantee::AtLeastOnce);
+            sent.push((batch.partition, record.value.to_vec()));
+            let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
+            Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
+        });
+        (DeadLetters::new(Arc::new(store), Arc::new(publisher), Arc::new(FixedClock)), sent, marked)
+    }
+
+    fn redrive() -> Redrive {
+        let filter = DeadLetterFilter::default();
+        Redrive { filter, limit: LETTERS_DEFAULT, per_second: 100, dry_run: false, force: false }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn letters_are_sent_oldest_first_at_their_rate_and_noted_once_acknowledged() {
+        let (dead_letters, sent, marked) = dead_letters(usize::MAX);
+        let began = Instant::now();
+        let result = dead_letters.redrive(Redrive { limit: 8, ..redrive() }).await.expect("redriven");
+        assert_eq!(result, Redriven { redriven: 8, skipped: 2, more: true });
+        assert_eq!(began.elapsed(), Duration::from_millis(80));
+        assert_eq!(*marked.lock().expect("lock"), [1, 2, 3, 4, 6, 7, 8, 9]);
+        let sent = sent.lock().expect("lock");
+        assert_eq!(sent.len(), 8);
+        assert_eq!(sent[4], (2, b"6".to_vec()), "the last partition there is, for one that there is not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_redrive_of_a_letter_needs_force_and_a_dry_run_sends_nothing() {
+        let (dead_letters, sent, marked) = dead_letters(usize::MAX);
+        let dry = Redrive { limit: LETTERS_MAX, dry_run: true, ..redrive() };
+        let result = dead_letters.redrive(dry.clone()).await.expect("counted");
+        assert_eq!(result, Redriven { redriven: 1_000, skipped: 250, more: true });
+        let forced = dead_letters.redrive(Redrive { force: true, ..dry }).await.expect("counted");
+        assert_eq!(forced, Redriven { redriven: 1_000, skipped: 0, more: true });
+        assert!(sent.lock().expect("lock").is_empty() && marked.lock().expect("lock").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_redrive_ends_in_time_and_a_full_bus_ends_it_with_what_was_sent_noted() {
+        let (dead_letters, _, _) = dead_letters(usize::MAX);
+        let slow = dead_letters.redrive(Redrive { per_second: 1, ..redrive() }).await.expect("redriven");
+        assert_eq!((slow.redriven, slow.more), (20, true));
+        let (dead_letters, _, marked) = self::dead_letters(3);
+        let full = dead_letters.redrive(redrive()).await;
+        assert!(matches!(full, Err(RedriveError::Bus(PublishError::Full))));
+        assert_eq!(*marked.lock().expect("lock"), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn pages_end_and_what_makes_no_sense_is_refused() {
+        let (dead_letters, _, _) = dead_letters(usize::MAX);
+        let page = dead_letters.page(DeadLetterFilter::default(), Some(2_495), 4).await.expect("a page");
+        assert_eq!((page.letters.len(), page.next), (4, Some(2_499)));
+        let page = dead_letters.page(DeadLetterFilter::default(), page.next, 4).await.expect("a page");
+        assert_eq!((page.letters.len(), page.next), (1, None));
+        for limit in [0, LETTERS_MAX + 1] {
+            assert!(dead_letters.page(DeadLetterFilter::default(), None, limit).await.is_err());
+            assert!(dead_letters.redrive(Redrive { limit, ..redrive() }).await.is_err());
+        }
+        for per_second in [0, REDRIVE_PER_SECOND_MAX + 1] {
+            assert!(dead_letters.redrive(Redrive { per_second, ..redrive() }).await.is_err());
+        }
+        let backwards =
+            DeadLetterFilter { from: Some(Timestamp::MAX), to: Some(Timestamp::MIN), ..DeadLetterFilter::default() };
+        assert!(dead_letters.page(backwards, None, 1).await.is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! Which levels are still taken in as room runs out.
+//!
+//! Invariant: a level that is refused at one fill is refused at every higher one, and no level is refused while a
+//! less severe one is taken. The last tenth of the room is for ERROR and FATAL (contract, "Delivery").
+
+use crate::level::Level;
+
+/// How much of a bounded resource is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Most bytes that there can be.
+    pub bytes_max: u64,
+}
+
+impl Fill {
+    /// The same resource after `bytes` more.
+    #[must_use]
+    pub fn with(self, bytes: u64) -> Self {
+        Self { used_bytes: self.used_bytes.saturating_add(bytes), ..self }
+    }
+
+    /// The fuller of two resources that both have to hold the same events.
+    #[must_use]
+    pub fn tighter(self, other: Self) -> Self {
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        let other_is_fuller = product(self.used_bytes, other.bytes_max) < product(other.used_bytes, self.bytes_max);
+        if other_is_fuller { other } else { self }
+    }
+}
+
+/// Whether an event of this level is taken in at this fill. ERROR and FATAL always are: what has no room at all is
+/// refused by what has none.
+#[must_use]
+pub fn admits(level: Level, fill: Fill) -> bool {
+    let percent_max = match level {
+        Level::Trace | Level::Debug => 70,
+        Level::Info => 80,
+        Level::Warn => 90,
+        Level::Error | Level::Fatal => return true,
+    };
+    u128::from(fill.used_bytes) * 100 <= u128::from(fill.bytes_max) * percent_max
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn admitted(used_bytes: u64) -> Vec<Level> {
+        let fill = Fill { used_bytes, bytes_max: 1_000 };
+        Level::ALL.into_iter().filter(|level| admits(*level, fill)).collect()
+    }
+
+    #[test]
+    fn levels_go_one_after_the_other_as_room_runs_out() {
+        use Level::{Debug, Error, Fatal, Info, Trace, Warn};
+        assert_eq!(admitted(700), [Trace, Debug, Info, Warn, Error, Fatal]);
+        assert_eq!(admitted(701), [Info, Warn, Error, Fatal]);
+        assert_eq!(admitted(800), [Info, Warn, Error, Fatal]);
+        assert_eq!(admitted(801), [Warn, Error, Fatal]);
+        assert_eq!(admitted(900), [Warn, Error, Fatal]);
+        assert_eq!(admitted(901), [Error, Fatal]);
+        assert_eq!(admitted(5_000), [Error, Fatal]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_level_is_refused_while_a_less_severe_one_is_taken(used_bytes: u64, bytes_max: u64) {
+            let fill = Fill { used_bytes, bytes_max };
+            let admitted = Level::ALL.map(|level| admits(level, fill));
+            prop_assert!(admitted.is_sorted(), "{admitted:?}");
+        }
+
+        #[test]
+        fn the_tighter_of_two_admits_only_what_both_admit(a in 0_u64..2_000, b in 0_u64..2_000, max in 1_u64..2_000) {
+            let (a, b) = (Fill { used_bytes: a, bytes_max: 1_000 }, Fill { used_bytes: b, bytes_max: max });
+            for level in Level::ALL {
+                prop_assert_eq!(admits(level, a.tighter(b)), admits(level, a) && admits(level, b));
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Records that can never be stored as events, as the store keeps them.
+
+use crate::ports::Feed;
+use crate::timestamp::Timestamp;
+
+/// Which dead letters to return. All conditions must hold; an absent one holds for every letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    /// This one only.
+    pub id: Option<u64>,
+    /// Topic that it was read from.
+    pub topic: Option<String>,
+    /// Partition that it was read from.
+    pub partition: Option<u32>,
+    /// Found at this time or later.
+    pub from: Option<Timestamp>,
+    /// Found before this time.
+    pub to: Option<Timestamp>,
+    /// Whether it was sent to the bus again.
+    pub redriven: Option<bool>,
+}
+
+/// A request for dead letters, in the order in which they were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterQuery {
+    /// Which letters.
+    pub filter: DeadLetterFilter,
+    /// Only letters with a higher id.
+    pub after: Option<u64>,
+    /// Most letters to return.
+    pub limit: u32,
+}
+
+/// A dead letter in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDeadLetter {
+    /// Its number in the store, ascending in the order in which letters were found.
+    pub id: u64,
+    /// Where the record was read, and by which group.
+    pub feed: Feed,
+    /// Offset in the partition.
+    pub offset: u64,
+    /// The original key.
+    pub key: Vec<u8>,
+    /// The original value.
+    pub value: Vec<u8>,
+    /// Why it cannot be stored.
+    pub reason: String,
+    /// When that was found.
+    pub at: Timestamp,
+    /// When it was last sent to the bus again, if it was.
+    pub redriven_at: Option<Timestamp>,
+}

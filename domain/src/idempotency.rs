@@ -1,0 +1,79 @@
+//! Ids of events whose request has an `Idempotency-Key`.
+//!
+//! Invariant: the same key, body and position always give the same id, in every process and version, so that the
+//! store recognises what a client sends again. A different body under the same key gives other ids.
+
+use uuid::Uuid;
+
+/// Longest key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Where the ids live. Never changes: it would make repeats look new.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6d1f_4c0e_9a54_5b7e_8f3a_2b60_c7d1_e894);
+
+/// The key is empty, too long, or has characters other than visible ASCII.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters")]
+pub struct InvalidIdempotencyKey;
+
+/// The ids of the events of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DerivedIds {
+    request: Uuid,
+}
+
+impl DerivedIds {
+    /// The ids of the events in `body`, sent under `key`. They are name-based UUIDs (RFC 9562, section 5.5).
+    ///
+    /// # Errors
+    /// The key is not 1 to [`IDEMPOTENCY_KEY_BYTES_MAX`] visible ASCII characters.
+    pub fn new(key: &[u8], body: &[u8]) -> Result<Self, InvalidIdempotencyKey> {
+        if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !key.iter().all(u8::is_ascii_graphic) {
+            return Err(InvalidIdempotencyKey);
+        }
+        // The key has no zero byte, so nothing of the body can pass for a part of it.
+        Ok(Self { request: Uuid::new_v5(&NAMESPACE, &[key, body].join(&0)) })
+    }
+
+    /// The id of the event at this position in the request, from 0.
+    #[must_use]
+    pub fn id(&self, index: usize) -> Uuid {
+        Uuid::new_v5(&self.request, &(index as u64).to_be_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn ids(key: &str, body: &str) -> DerivedIds {
+        DerivedIds::new(key.as_bytes(), body.as_bytes()).expect("valid")
+    }
+
+    #[test]
+    fn the_ids_of_a_request_never_change() {
+        assert_eq!(ids("order-42", "[1]").id(0).to_string(), "f60cc255-4574-56ab-96f6-d19e6cfa5759");
+        assert_eq!(ids("order-42", "[1]").id(9_999).to_string(), "d93fc029-87de-56c2-880b-8435f5d9be63");
+    }
+
+    #[test]
+    fn another_key_body_or_position_gives_another_id() {
+        let mut all = HashSet::new();
+        for (key, body) in [("a", "bc"), ("ab", "c"), ("a", "b"), ("b", "b"), ("a", "")] {
+            for index in [0, 1, 256] {
+                assert!(all.insert(ids(key, body).id(index)), "{key} {body} {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_visible_ascii_of_bounded_length() {
+        for key in ["", "a b", "a\t", "\u{e9}", "\u{7f}", &"x".repeat(256)] {
+            assert_eq!(DerivedIds::new(key.as_bytes(), b""), Err(InvalidIdempotencyKey), "{key:?}");
+        }
+        assert!(DerivedIds::new("\"8e03978e-40d5-43dd-bc93-6894a57f9324\"".as_bytes(), b"").is_ok());
+        assert!(DerivedIds::new("x".repeat(255).as_bytes(), b"").is_ok());
+    }
+}
