@@ -42,7 +42,7 @@ impl Health {
     }
 
     /// Done when the process begins to stop: for answers that would otherwise go on for ever.
-    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
         let mut draining = self.draining.subscribe();
         async move {
             // The sender is gone only with the process.

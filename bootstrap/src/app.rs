@@ -9,22 +9,25 @@ use adapter_embedded::bus::{BusOptions, EmbeddedBus};
 use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
 use adapter_http::{
-    Activity, Actuator, BodyBudget, Gateway, ProducerDependencies, Server, ServerOptions, UpstreamUrl,
-    consumer_endpoint, gateway_endpoint, producer_endpoint,
+    Activity, Actuator, BodyBudget, ConsumerDependencies, Gateway, Observer, ProducerDependencies, Server,
+    ServerOptions, UpstreamUrl, consumer_endpoint, gateway_endpoint, producer_endpoint,
 };
 use adapter_telemetry::Prometheus;
 use anyhow::Context;
+use application::dead_letters::DeadLetters;
 use application::health::Health;
 use application::ingest::Ingest;
 use application::persist::Persist;
 use application::query::Query;
 use application::retention::Retention;
+use application::tail::Tail;
 use domain::partition::{Partition, Partitioner, PriorityLane};
 use domain::ports::{Clock, Feed, LogStore, RateLimits, RecordPublisher, RecordSource, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::metrics::Metrics;
 use crate::settings::{Settings, Size};
 use crate::system::{SystemClock, UuidV7};
 
@@ -37,6 +40,8 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_GRACE: Duration = Duration::from_secs(5);
 /// ... unless nobody asks anything for this long.
 const QUIET: Duration = Duration::from_millis(300);
+/// Room for request bodies of a consumer, in bytes: the few that it gets are small.
+const CONSUMER_BODY_BYTES_MAX: usize = 1 << 20;
 /// How often metrics are folded.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -48,6 +53,17 @@ pub enum Role {
     All,
     /// The entry point.
     Gateway,
+}
+
+impl Role {
+    /// The name of the command that runs it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Gateway => "gateway",
+        }
+    }
 }
 
 /// Where an app listens.
@@ -111,12 +127,12 @@ impl App {
     pub async fn build(role: Role, settings: &Settings) -> anyhow::Result<Self> {
         let prometheus = Arc::new(Prometheus::new());
         match role {
-            Role::All => Self::build_all(settings, prometheus).await,
+            Role::All => Self::build_all(role, settings, prometheus).await,
             Role::Gateway => Self::build_gateway(settings, prometheus).await,
         }
     }
 
-    async fn build_all(settings: &Settings, prometheus: Arc<Prometheus>) -> anyhow::Result<Self> {
+    async fn build_all(role: Role, settings: &Settings, prometheus: Arc<Prometheus>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let telemetry: Arc<dyn Telemetry> = Arc::<Prometheus>::clone(&prometheus);
 
@@ -129,7 +145,12 @@ impl App {
             producer: Some(producer_server.address()?),
             consumer: Some(consumer_server.address()?),
         };
-        let activities = vec![gateway_server.activity(), producer_server.activity(), consumer_server.activity()];
+        let servers = vec![
+            ("gateway", gateway_server.activity()),
+            ("producer", producer_server.activity()),
+            ("consumer", consumer_server.activity()),
+        ];
+        let activities = servers.iter().map(|(_, activity)| Arc::clone(activity)).collect();
 
         std::fs::create_dir_all(&settings.data_dir)
             .with_context(|| format!("cannot make the data directory {}", settings.data_dir.display()))?;
@@ -139,23 +160,31 @@ impl App {
             .await
             .with_context(|| format!("cannot open the store {}", store_file.display()))?;
         let store = Arc::new(store);
+        let store_port: Arc<dyn LogStore> = Arc::<SqliteStore>::clone(&store);
         let bus = open_bus(settings, &clock, &store).await?;
-
         let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
-        let health = Health::default()
-            .with_publisher(Arc::clone(&publisher))
-            .with_store(Arc::<SqliteStore>::clone(&store), feed(0));
-        let actuator = actuator(&health, &prometheus);
 
         let partitioner = Partitioner::new(PriorityLane::Shared, publisher.partition_count())?;
-        let ingest = Ingest::new(
+        let ingest = Arc::new(Ingest::new(
             Arc::clone(&publisher),
             Arc::clone(&clock),
             Arc::new(UuidV7::default()),
             Arc::clone(&telemetry),
             settings.delivery.policy(),
             partitioner,
-        );
+        ));
+        let producer_bodies = BodyBudget::new(bytes(settings.body_bytes_max));
+        let consumer_bodies = BodyBudget::new(CONSUMER_BODY_BYTES_MAX);
+        let metrics = Metrics {
+            prometheus: Arc::clone(&prometheus),
+            servers,
+            bodies: vec![("producer", producer_bodies.clone()), ("consumer", consumer_bodies.clone())],
+            producer: Some((Arc::clone(&ingest), Arc::clone(&publisher))),
+        };
+        let health =
+            Health::default().with_publisher(Arc::clone(&publisher)).with_store(Arc::clone(&store_port), feed(0));
+        let actuator = actuator(role, &health, metrics);
+
         let limits = RateLimits {
             single_per_second: NonZeroU32::new(settings.rate_limit.single_per_second),
             batch_per_second: NonZeroU32::new(settings.rate_limit.batch_per_second),
@@ -165,13 +194,13 @@ impl App {
             health: health.clone(),
             limiter: Arc::new(LocalLimiter::new(limits)),
             telemetry: Arc::clone(&telemetry),
-            bodies: BodyBudget::new(bytes(settings.body_bytes_max)),
+            bodies: producer_bodies,
             trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
         };
         let producer_endpoint = producer_endpoint(dependencies, actuator.clone());
-        let producer = Task::spawn("producer", |stop| producer_server.run(producer_endpoint, stop));
+        let observer = observer("producer", &prometheus);
+        let producer = Task::spawn("producer", |stop| producer_server.run(producer_endpoint, observer, stop));
 
-        let store_port: Arc<dyn LogStore> = Arc::<SqliteStore>::clone(&store);
         let source: Arc<dyn RecordSource> = bus;
         let persist = Persist::new(
             source,
@@ -181,15 +210,23 @@ impl App {
             GROUP.to_owned(),
             TOPIC.to_owned(),
         );
-        let retention = Retention::new(Arc::clone(&store_port), clock, settings.store.retention.0);
-        let consumer_endpoint = consumer_endpoint(Query::new(store_port), actuator.clone());
+        let retention = Retention::new(Arc::clone(&store_port), Arc::clone(&clock), settings.store.retention.0);
+        let dependencies = ConsumerDependencies {
+            query: Query::new(Arc::clone(&store_port), Arc::clone(&clock)),
+            tail: Tail::new(Arc::clone(&store_port)),
+            dead_letters: DeadLetters::new(store_port, Arc::clone(&publisher), clock),
+            health: health.clone(),
+            bodies: consumer_bodies,
+        };
+        let consumer_endpoint = consumer_endpoint(dependencies, actuator.clone());
+        let observer = self::observer("consumer", &prometheus);
         let consumer = vec![
-            Task::spawn("consumer", |stop| consumer_server.run(consumer_endpoint, stop)),
+            Task::spawn("consumer", |stop| consumer_server.run(consumer_endpoint, observer, stop)),
             Task::spawn("persist", |stop| persist.run(stop)),
             Task::spawn("retention", |stop| retention.run(stop)),
         ];
 
-        let gateway = spawn_gateway(settings, gateway_server, addresses, actuator);
+        let gateway = spawn_gateway(settings, gateway_server, addresses, actuator, &prometheus);
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
@@ -207,12 +244,19 @@ impl App {
         let addresses = Addresses { gateway: Some(server.address()?), ..Addresses::default() };
         let health = Health::default();
         let activities = vec![server.activity()];
+        let metrics = Metrics {
+            prometheus: Arc::clone(&prometheus),
+            servers: vec![("gateway", server.activity())],
+            bodies: Vec::new(),
+            producer: None,
+        };
+        let actuator = actuator(Role::Gateway, &health, metrics);
         let beside = Addresses {
             producer: Some(settings.producer.listen),
             consumer: Some(settings.consumer.listen),
             ..addresses
         };
-        let gateway = spawn_gateway(settings, server, beside, actuator(&health, &prometheus));
+        let gateway = spawn_gateway(settings, server, beside, actuator, &prometheus);
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
@@ -325,14 +369,21 @@ fn feed(partition: Partition) -> Feed {
     Feed { group: GROUP.to_owned(), topic: TOPIC.to_owned(), partition }
 }
 
-fn actuator(health: &Health, prometheus: &Arc<Prometheus>) -> Actuator {
-    let prometheus = Arc::clone(prometheus);
+fn actuator(role: Role, health: &Health, metrics: Metrics) -> Actuator {
     Actuator {
+        role: role.name(),
+        started_at: SystemClock.now(),
         health: health.clone(),
         upstreams: None,
-        metrics: Arc::new(move || prometheus.render()),
+        metrics: Arc::new(move || metrics.render()),
         document: adapter_http::openapi_document().into(),
     }
+}
+
+/// Counts the answers of a server.
+fn observer(role: &'static str, prometheus: &Arc<Prometheus>) -> Observer {
+    let prometheus = Arc::clone(prometheus);
+    Arc::new(move |answered| prometheus.answered(role, answered.status, answered.duration))
 }
 
 async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
@@ -342,7 +393,13 @@ async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
 }
 
 /// Starts a gateway in front of the configured instances, or of those at `beside`.
-fn spawn_gateway(settings: &Settings, server: Server, beside: Addresses, actuator: Actuator) -> Task {
+fn spawn_gateway(
+    settings: &Settings,
+    server: Server,
+    beside: Addresses,
+    actuator: Actuator,
+    prometheus: &Arc<Prometheus>,
+) -> Task {
     let or_beside = |configured: &[UpstreamUrl], beside: Option<SocketAddr>| -> Vec<UpstreamUrl> {
         if configured.is_empty() { beside.and_then(url_of).into_iter().collect() } else { configured.to_vec() }
     };
@@ -351,7 +408,8 @@ fn spawn_gateway(settings: &Settings, server: Server, beside: Addresses, actuato
         or_beside(&settings.gateway.consumers.0, beside.consumer),
         settings.gateway.trusted_proxies.0.clone().into(),
     );
-    Task::spawn("gateway", |stop| server.run(gateway_endpoint(gateway, actuator), stop))
+    let observer = observer("gateway", prometheus);
+    Task::spawn("gateway", |stop| server.run(gateway_endpoint(gateway, actuator), observer, stop))
 }
 
 /// How to reach, from this machine, what listens at `address`.

@@ -5,6 +5,7 @@
 
 mod app;
 mod cli;
+mod metrics;
 pub mod settings;
 mod system;
 

@@ -4,15 +4,24 @@ use std::sync::Arc;
 
 use application::health::Health;
 use domain::ports::BoxFuture;
+use domain::timestamp::Timestamp;
 use poem::web::Data;
+use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
-use crate::schema::{ComponentHealth, HealthReport, Tag};
+use crate::measurements::{metric_names, metric_report};
+use crate::payload::{Answer, Documented};
+use crate::problem::Failure;
+use crate::schema::{BuildInfo, ComponentHealth, HealthReport, Info, MetricNames, MetricReport, Tag, date_time};
 
 /// What the operations of [`ActuatorApi`] tell about.
 #[derive(Clone)]
 pub struct Actuator {
+    /// What the process does: `all`, `gateway`, `producer` or `consumer`.
+    pub role: &'static str,
+    /// When the process was started.
+    pub started_at: Timestamp,
     /// What the process depends on.
     pub health: Health,
     /// Says what is wrong with the upstreams of a gateway, if anything is.
@@ -35,6 +44,15 @@ pub enum HealthAnswer {
     /// Down
     #[oai(status = 503)]
     Down(Json<HealthReport>),
+}
+
+/// How a metric is shown.
+pub struct Measuring;
+
+impl Documented for Measuring {
+    const SUCCESS: (u16, &'static str) = (200, "The metric");
+    const FAILURES: &'static [(u16, &'static str)] =
+        &[(400, "A tag is not written as name:value"), (404, "There is no such metric, or no series with such tags")];
 }
 
 /// Operations that every role has.
@@ -66,6 +84,38 @@ impl ActuatorApi {
     #[oai(path = "/health/readiness", method = "get", operation_id = "getReadiness", tag = "Tag::Operations")]
     async fn readiness(&self, actuator: Data<&Actuator>) -> HealthAnswer {
         answer(actuator.health.is_ready(), None)
+    }
+
+    /// What runs here
+    #[oai(path = "/info", method = "get", operation_id = "getInfo", tag = "Tag::Operations")]
+    async fn info(&self, actuator: Data<&Actuator>) -> Json<Info> {
+        let build = BuildInfo { name: "spillway".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        Json(Info { build, role: actuator.role.to_owned(), started_at: date_time(actuator.started_at) })
+    }
+
+    /// The names of all metrics
+    #[oai(path = "/metrics", method = "get", operation_id = "getMetricNames", tag = "Tag::Operations")]
+    async fn metric_names(&self, actuator: Data<&Actuator>) -> Json<MetricNames> {
+        Json(MetricNames { names: metric_names(&(actuator.metrics)()) })
+    }
+
+    /// One metric
+    #[oai(path = "/metrics/:name", method = "get", operation_id = "getMetric", tag = "Tag::Operations")]
+    async fn metric(
+        &self,
+        actuator: Data<&Actuator>,
+        /// Its name, with dots or with underscores.
+        name: Path<String>,
+        /// Only series with this tag, written as name:value; repeat it for several.
+        tag: Query<Vec<String>>,
+    ) -> Answer<Json<MetricReport>, Measuring> {
+        let split = |tag| str::split_once(tag, ':');
+        let Some(tags) = tag.0.iter().map(|tag| split(tag)).collect::<Option<Vec<_>>>() else {
+            return Failure::InvalidParameter { detail: "tag: must be written as name:value".to_owned() }.into();
+        };
+        let report = metric_report(&(actuator.metrics)(), &name.0, &tags);
+        let none = "there is no such metric, or no series with such tags: see /actuator/metrics";
+        report.map(Json).ok_or(Failure::NotFound { detail: none }).into()
     }
 
     /// All metrics, for Prometheus

@@ -1,6 +1,7 @@
-//! Reading request bodies within bounds.
+//! Reading request bodies within bounds: of bytes as they arrive and once more as they are decoded, of time, and of
+//! memory for all bodies in work together.
 
-use std::io;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -17,8 +19,12 @@ use tokio::time::timeout;
 
 use crate::problem::Failure;
 
-/// Most bytes of a request body.
+/// Most bytes of a request body, before and after decoding.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that are decoded at once.
+const DECODE_BYTES: usize = 64 * 1024;
+/// Largest window of a zstd frame, as a power of two: what RFC 9659 allows in HTTP.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Longest time that a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,6 +42,15 @@ pub struct BodyBudget {
 struct Room {
     used: AtomicUsize,
     bytes_max: usize,
+}
+
+/// How a body is encoded (RFC 9110, section 8.4.1, and RFC 8878).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+    Zstd,
 }
 
 /// A body in memory; gives its room back when it is dropped.
@@ -57,25 +72,52 @@ impl BodyBudget {
         Self { room: Arc::new(Room { used: AtomicUsize::new(0), bytes_max }) }
     }
 
-    /// Reads a whole body.
+    /// Bytes of all bodies in work.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.room.used.load(Ordering::Acquire)
+    }
+
+    /// Reads and decodes a whole body.
     ///
     /// # Errors
-    /// It is too large, too slow or broken off, is encoded, or there is no room for it now.
+    /// It is too large, too slow or broken off, has a coding that is unknown or not what it says, or there is no room
+    /// for it now.
     pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, Failure> {
-        if let Some(coding) = headers.get(header::CONTENT_ENCODING)
-            && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
-            return Err(Failure::UnsupportedMediaType {
-                detail: "this content coding is not supported: send the body as it is".to_owned(),
-            });
+        let coding = coding_of(headers)?;
+        let read = timeout(BODY_TIMEOUT, self.collect(body.into())).await.unwrap_or(Err(Failure::BodyTimeout))?;
+        match coding {
+            Coding::Identity => Ok(read),
+            Coding::Gzip => self.decode(&mut MultiGzDecoder::new(read.bytes.as_ref())),
+            Coding::Deflate if is_zlib(&read.bytes) => self.decode(&mut ZlibDecoder::new(read.bytes.as_ref())),
+            Coding::Deflate => self.decode(&mut DeflateDecoder::new(read.bytes.as_ref())),
+            Coding::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(read.bytes.as_ref()).map_err(|error| broken(&error))?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| broken(&error))?;
+                self.decode(&mut decoder)
+            }
         }
-        timeout(BODY_TIMEOUT, self.collect(body.into())).await.unwrap_or(Err(Failure::BodyTimeout))
+    }
+
+    /// Decodes within the limit of a body and the room for all. Without a pause, so that no more decoders, with the
+    /// windows that they hold, are at work than the machine has threads for requests.
+    fn decode(&self, decoder: &mut impl Read) -> Result<ReadBody, Failure> {
+        let mut lease = Lease { room: Arc::clone(&self.room), bytes: 0 };
+        let mut decoded = Vec::new();
+        loop {
+            let before = decoded.len();
+            lease.grow(DECODE_BYTES)?;
+            decoder.by_ref().take(DECODE_BYTES as u64).read_to_end(&mut decoded).map_err(|error| broken(&error))?;
+            if decoded.len() > REQUEST_BYTES_MAX {
+                return Err(too_large());
+            }
+            if decoded.len() == before {
+                return Ok(ReadBody { bytes: decoded.into(), _lease: lease });
+            }
+        }
     }
 
     async fn collect(&self, mut body: BoxBody<Bytes, io::Error>) -> Result<ReadBody, Failure> {
-        let too_large = || Failure::TooLarge {
-            detail: format!("a body has at most {REQUEST_BYTES_MAX} bytes; nothing was accepted"),
-        };
         if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
             return Err(too_large());
         }
@@ -99,6 +141,42 @@ impl BodyBudget {
         }
         let bytes = if joined.is_empty() { first } else { joined.freeze() };
         Ok(ReadBody { bytes, _lease: lease })
+    }
+}
+
+/// The one coding of a body. Several at once are refused: nobody needs them, and they multiply what a few bytes can
+/// become.
+fn coding_of(headers: &HeaderMap) -> Result<Coding, Failure> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let Some(name) = codings.next() else { return Ok(Coding::Identity) };
+    let name = name.as_bytes().trim_ascii();
+    let is = |coding: &str| name.eq_ignore_ascii_case(coding.as_bytes());
+    let coding = if is("gzip") || is("x-gzip") {
+        Some(Coding::Gzip)
+    } else if is("deflate") {
+        Some(Coding::Deflate)
+    } else if is("zstd") {
+        Some(Coding::Zstd)
+    } else {
+        is("identity").then_some(Coding::Identity)
+    };
+    coding.filter(|_| codings.next().is_none()).ok_or_else(|| Failure::UnsupportedMediaType {
+        detail: "Content-Encoding must be one of gzip, zstd and deflate, or absent".to_owned(),
+    })
+}
+
+/// Whether a body begins as RFC 1950 says. `deflate` means that format, and some clients send what is inside it.
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [method, flags, ..] if method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0)
+}
+
+fn too_large() -> Failure {
+    Failure::TooLarge { detail: format!("a body has at most {REQUEST_BYTES_MAX} bytes; nothing was accepted") }
+}
+
+fn broken(error: &io::Error) -> Failure {
+    Failure::Undecodable {
+        detail: format!("the body is not what its Content-Encoding says, nothing was accepted: {error}"),
     }
 }
 
@@ -215,13 +293,87 @@ mod tests {
         assert_eq!(budget.room.used.load(Ordering::Acquire), 0);
     }
 
+    fn headers(codings: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for coding in codings {
+            headers.append(header::CONTENT_ENCODING, coding.parse().expect("a header"));
+        }
+        headers
+    }
+
+    fn encoded(coding: &str, content: &[u8]) -> Vec<u8> {
+        use flate2::Compression;
+        use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
+        let mut bytes = Vec::new();
+        let level = Compression::fast();
+        match coding {
+            "gzip" | "X-GZIP" => GzEncoder::new(content, level).read_to_end(&mut bytes).map(drop),
+            "deflate" => ZlibEncoder::new(content, level).read_to_end(&mut bytes).map(drop),
+            "Deflate" => DeflateEncoder::new(content, level).read_to_end(&mut bytes).map(drop),
+            "zstd" => zstd::stream::copy_encode(content, &mut bytes, 1),
+            _ => return content.to_vec(),
+        }
+        .expect("encoded");
+        bytes
+    }
+
     #[tokio::test]
-    async fn a_body_over_the_limit_is_refused_and_so_is_a_coding() {
+    async fn every_coding_is_decoded_up_to_the_limit_and_no_further_however_small_it_was_sent() {
+        for coding in ["gzip", "X-GZIP", "deflate", "Deflate", "zstd", "identity", " Identity "] {
+            let budget = BodyBudget::new(2 * REQUEST_BYTES_MAX);
+            let text: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+            let read = budget.read(&headers(&[coding]), encoded(coding, &text).into()).await.expect("decoded");
+            assert_eq!(read.bytes, text, "{coding}");
+            assert!(budget.used_bytes() >= text.len());
+            drop(read);
+            let most = encoded(coding, &vec![0; REQUEST_BYTES_MAX]);
+            assert_eq!(
+                budget.read(&headers(&[coding]), most.into()).await.map(|read| read.bytes.len()).ok(),
+                Some(REQUEST_BYTES_MAX)
+            );
+            let bomb = encoded(coding, &vec![0; REQUEST_BYTES_MAX + 1]);
+            assert!(
+                matches!(budget.read(&headers(&[coding]), bomb.into()).await, Err(Failure::TooLarge { .. })),
+                "{coding}"
+            );
+            assert_eq!(budget.used_bytes(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_decoded_takes_room_as_well() {
+        let budget = BodyBudget::new(1_000_000);
+        let small = encoded("gzip", &vec![0; 2_000_000]);
+        assert!(matches!(budget.read(&headers(&["gzip"]), small.into()).await, Err(Failure::NoCapacity { .. })));
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_coding_that_is_unknown_repeated_or_not_what_it_says_is_refused() {
+        let budget = BodyBudget::new(usize::MAX);
+        for codings in [&["br"][..], &[""], &["gzip, gzip"], &["gzip", "gzip"], &["identity", "gzip"], &["gzip;q=1"]] {
+            let refused = budget.read(&headers(codings), encoded("gzip", b"[]").into()).await;
+            assert!(matches!(refused, Err(Failure::UnsupportedMediaType { .. })), "{codings:?}");
+        }
+        for coding in ["gzip", "deflate", "zstd"] {
+            let whole = encoded(coding, b"[1, 2, 3, 4, 5, 6, 7, 8]");
+            for bytes in [b"[]".to_vec(), whole[..whole.len() - 5].to_vec()] {
+                let refused = budget.read(&headers(&[coding]), bytes.into()).await;
+                assert!(matches!(refused, Err(Failure::Undecodable { .. })), "{coding}");
+            }
+        }
+        let mut wide = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
+        wide.window_log(27).expect("a window");
+        io::copy(&mut io::repeat(0).take(1 << 20), &mut wide).expect("encoded");
+        let wide = wide.finish().expect("encoded");
+        let refused = budget.read(&headers(&["zstd"]), wide.into()).await;
+        assert!(matches!(refused, Err(Failure::Undecodable { .. })), "a window larger than RFC 9659 allows");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused() {
         let budget = BodyBudget::new(usize::MAX);
         assert!(read(&budget, vec![b'x'; REQUEST_BYTES_MAX]).await.is_ok());
         assert!(matches!(read(&budget, vec![b'x'; REQUEST_BYTES_MAX + 1]).await, Err(Failure::TooLarge { .. })));
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_ENCODING, "gzip".parse().expect("a header"));
-        assert!(matches!(budget.read(&headers, Body::empty()).await, Err(Failure::UnsupportedMediaType { .. })));
     }
 }

@@ -15,9 +15,17 @@ use crate::service::document_of;
 pub fn openapi_document() -> String {
     let mut document = document_of((ProducerApi, ActuatorApi));
     merge(&mut document, document_of((ConsumerApi, ActuatorApi)));
-    // poem-openapi does not tell a member that may be null from one that may be absent.
-    if let Some(next) = document.pointer_mut("/components/schemas/EventPage/properties/nextCursor") {
-        merge(next, json!({ "nullable": true }));
+    // What poem-openapi has no way to write: members that are null instead of absent, objects that take no other
+    // members, and rules for the elements of a list.
+    for (place, addition) in [
+        ("/components/schemas/EventPage/properties/nextCursor", json!({ "nullable": true })),
+        ("/components/schemas/DeadLetterPage/properties/nextCursor", json!({ "nullable": true })),
+        ("/components/schemas/RedriveRequest", json!({ "additionalProperties": false })),
+        ("/paths/~1actuator~1metrics~1{name}/get/parameters/1/schema/items", json!({ "pattern": "^[^:]+:.*$" })),
+    ] {
+        if let Some(schema) = document.pointer_mut(place) {
+            merge(schema, addition);
+        }
     }
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');

@@ -1,4 +1,4 @@
-//! Events in JSON bodies, parsed in place.
+//! Events in JSON and NDJSON bodies, parsed in place.
 //!
 //! The fast path walks the body once and hands each event on as it borrows it. Whatever it stumbles over, the
 //! careful path takes the body again, element by element, so that a bad event has its own error and its
@@ -52,6 +52,29 @@ pub fn take_events<'i>(body: &[u8], begin: impl Fn() -> Intake<'i>) -> Result<In
         take_element(element, &mut intake)?;
     }
     Ok(intake)
+}
+
+/// Takes in one event a line (github.com/ndjson/ndjson-spec). Empty lines are skipped and not counted; a line that
+/// cannot be read fails alone.
+///
+/// # Errors
+/// There are too many lines: nothing may be delivered.
+pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    for line in lines.filter(|line| !line.is_empty()) {
+        if let Ok(Draft(draft)) = serde_json::from_slice(line) {
+            intake.add(draft)?;
+            continue;
+        }
+        match serde_json::from_slice(line) {
+            Ok(element) => take_element(element, intake)?,
+            Err(error) => {
+                let detail = format!("the line is not JSON: {error}");
+                intake.refuse(RefusalReason::Malformed { code: "line_invalid", detail })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn undecodable(error: &serde_json::Error) -> Failure {
@@ -295,6 +318,7 @@ mod tests {
 
     use application::ingest::{Ingest, Outcome};
     use domain::Uuid;
+    use domain::admission::Fill;
     use domain::delivery::{DeliveryPolicy, Durability};
     use domain::partition::{Partitioner, PriorityLane};
     use domain::ports::{Clock, MockIdSource, MockRecordPublisher, MockTelemetry, Receipt};
@@ -316,6 +340,7 @@ mod tests {
     fn ingest() -> Ingest {
         let mut publisher = MockRecordPublisher::new();
         publisher.expect_partition_count().return_const(NonZeroU32::MIN);
+        publisher.expect_fill().return_const(Fill { used_bytes: 0, bytes_max: 1 << 30 });
         publisher.expect_publish().returning(|_| {
             let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
             Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
@@ -323,7 +348,6 @@ mod tests {
         let mut ids = MockIdSource::new();
         ids.expect_new_id().returning(|_| Uuid::nil());
         let mut telemetry = MockTelemetry::new();
-        telemetry.expect_accepted().return_const(());
         telemetry.expect_refused().return_const(());
         telemetry.expect_sent().return_const(());
         let partitioner = Partitioner::new(PriorityLane::Shared, NonZeroU32::MIN).expect("valid");
@@ -340,7 +364,7 @@ mod tests {
     fn codes_of_batch(elements: &[String]) -> Vec<&'static str> {
         let ingest = ingest();
         let body = format!("[{}]", elements.join(" ,\n"));
-        let outcome = deliver(take_events(body.as_bytes(), || ingest.intake()).expect("an array"));
+        let outcome = deliver(take_events(body.as_bytes(), || ingest.intake(None)).expect("an array"));
         let mut codes = vec![""; elements.len()];
         outcome.refusals.iter().for_each(|refusal| codes[refusal.index] = refusal.reason.code());
         assert_eq!(codes.iter().filter(|code| code.is_empty()).count(), outcome.accepted.total());
@@ -349,7 +373,7 @@ mod tests {
 
     fn code_of_single(element: &str) -> &'static str {
         let ingest = ingest();
-        let mut intake = ingest.intake();
+        let mut intake = ingest.intake(None);
         take_event(element.as_bytes(), &mut intake).expect("JSON");
         deliver(intake).refusals.first().map_or("", |refusal| refusal.reason.code())
     }
@@ -401,15 +425,42 @@ mod tests {
             "\u{feff}[]",
         ] {
             assert!(
-                matches!(take_events(body.as_bytes(), || ingest.intake()), Err(Failure::Undecodable { .. })),
+                matches!(take_events(body.as_bytes(), || ingest.intake(None)), Err(Failure::Undecodable { .. })),
                 "{body}"
             );
         }
-        assert!(matches!(take_events(b"[\"\xff\"]", || ingest.intake()), Err(Failure::Undecodable { .. })));
+        assert!(matches!(take_events(b"[\"\xff\"]", || ingest.intake(None)), Err(Failure::Undecodable { .. })));
         let too_many = format!("[{}]", vec![VALID; 10_001].join(","));
-        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake()), Err(Failure::TooLarge { .. })));
+        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake(None)), Err(Failure::TooLarge { .. })));
         let too_many = format!("[7,{}]", vec![VALID; 10_000].join(","));
-        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake()), Err(Failure::TooLarge { .. })));
+        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake(None)), Err(Failure::TooLarge { .. })));
+    }
+
+    /// The codes of a body of lines; an empty one for an accepted event.
+    fn codes_of_lines(body: &[u8], events: usize) -> Vec<&'static str> {
+        let ingest = ingest();
+        let mut intake = ingest.intake(None);
+        take_lines(body, &mut intake).expect("few lines");
+        let outcome = deliver(intake);
+        assert_eq!(outcome.accepted.total() + outcome.refusals.len(), events);
+        let mut codes = vec![""; events];
+        outcome.refusals.iter().for_each(|refusal| codes[refusal.index] = refusal.reason.code());
+        codes
+    }
+
+    #[test]
+    fn a_bad_line_fails_alone_and_an_empty_one_is_no_event() {
+        let body = format!("{VALID}\r\n\n  \n {VALID} \n{{\n{VALID},\n7\n[{VALID}]\n{VALID} {VALID}\n{VALID}");
+        let expected =
+            ["", "", "line_invalid", "line_invalid", "event_not_object", "event_not_object", "line_invalid", ""];
+        assert_eq!(codes_of_lines(body.as_bytes(), 8), expected);
+        assert_eq!(codes_of_lines(&[b"\"\xff\"\n", VALID.as_bytes(), b"\n"].concat(), 2), ["line_invalid", ""]);
+        assert_eq!(codes_of_lines("\u{feff}{}".as_bytes(), 1), ["line_invalid"]);
+        assert_eq!(codes_of_lines(b"", 0), [""; 0]);
+        let ingest = ingest();
+        let too_many = format!("{VALID}\n").repeat(10_001);
+        let refused = take_lines(too_many.as_bytes(), &mut ingest.intake(None));
+        assert!(matches!(refused, Err(Failure::TooLarge { .. })));
     }
 
     #[test]
@@ -436,7 +487,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_paths_agree_on_every_element(
+        fn all_ways_agree_on_every_element(
             elements in prop::collection::vec(
                 (prop::collection::vec((0_usize..12, 0_usize..9), 0..7), any::<bool>()),
                 1..6,
@@ -455,6 +506,7 @@ mod tests {
                 })
                 .collect();
             let alone: Vec<&str> = written.iter().map(|element| code_of_single(element)).collect();
+            prop_assert_eq!(codes_of_lines(written.join("\n").as_bytes(), written.len()), alone.clone());
             prop_assert_eq!(codes_of_batch(&written), alone);
         }
     }

@@ -1,17 +1,23 @@
 //! One entry point in front of producers and consumers.
 //!
-//! Forwards over pooled connections and streams bodies both ways, round robin over its lists. Only what
-//! provably never left this process is tried on another instance.
+//! Forwards over pooled connections and streams bodies both ways, round robin over its lists. Tried on another
+//! instance is only what provably never left this process, and what changes nothing.
 
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use application::health::Health;
+use bytes::Bytes;
 use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -23,6 +29,7 @@ use tokio::time::timeout;
 use crate::actuator::{Actuator, ActuatorApi, UpstreamCheck};
 use crate::body::KeptBody;
 use crate::client_address::{TrustedProxies, X_FORWARDED_FOR, peer_address};
+use crate::event_stream::EVENT_STREAM;
 use crate::problem::Failure;
 use crate::service::service_endpoint;
 
@@ -117,13 +124,14 @@ pub fn gateway_endpoint(gateway: Gateway, actuator: Actuator) -> impl Endpoint<O
         let gateway = asked.clone();
         Box::pin(async move { gateway.trouble().await })
     });
+    let health = actuator.health.clone();
     let actuator = Actuator { upstreams: Some(upstreams), ..actuator };
     let own = service_endpoint(ActuatorApi, Arc::clone(&actuator.document)).data(actuator);
     own.around(move |own, request| {
-        let gateway = gateway.clone();
+        let (gateway, health) = (gateway.clone(), health.clone());
         async move {
             Ok(match gateway.inner.route(request.method(), request.uri().path()) {
-                Route::Forward(upstreams) => gateway.inner.forward(upstreams, request).await,
+                Route::Forward(upstreams) => gateway.inner.forward(upstreams, request, &health).await,
                 Route::Refuse(allow) => Failure::MethodNotAllowed { allow: allow.to_owned() }.into_response(),
                 Route::Own => own.get_response(request).await,
             })
@@ -183,23 +191,27 @@ impl Inner {
                 _ => Route::Refuse("GET, POST"),
             },
             "/api/logs/batch" | "/api/logs/health" => Route::Forward(&self.producers),
-            path if path.starts_with("/api/logs/") => Route::Forward(&self.consumers),
+            path if path.starts_with("/api/logs/") || path == "/api/dlq" || path.starts_with("/api/dlq/") => {
+                Route::Forward(&self.consumers)
+            }
             _ => Route::Own,
         }
     }
 
-    async fn forward(&self, upstreams: &Upstreams, request: Request) -> Response {
+    async fn forward(&self, upstreams: &Upstreams, request: Request, health: &Health) -> Response {
         let peer = peer_address(request.remote_addr());
         let (parts, body) = request.into_parts();
         let headers = self.forwarded_headers(parts.headers, peer);
         let body = KeptBody::new(body.into());
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut unreachable = true;
         for url in upstreams.in_turn() {
             let Some(request) = upstream_request(&parts.method, url, &path, &headers, body.clone()) else { continue };
             match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
-                Ok(Ok(answer)) => return answer_of(answer),
-                Ok(Err(error)) if error.is_connect() && !body.was_touched() => {
-                    tracing::warn!(upstream = %url, %error, "cannot reach an instance, trying the next");
+                Ok(Ok(answer)) => return answer_of(answer, health),
+                Ok(Err(error)) if parts.method.is_safe() || (error.is_connect() && !body.was_touched()) => {
+                    tracing::warn!(upstream = %url, %error, "no answer from an instance, trying the next");
+                    unreachable &= error.is_connect();
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(upstream = %url, %error, "an instance broke off");
@@ -211,7 +223,7 @@ impl Inner {
                 }
             }
         }
-        Failure::UpstreamUnreachable.into_response()
+        if unreachable { Failure::UpstreamUnreachable } else { Failure::UpstreamFailed }.into_response()
     }
 
     /// What an instance gets to see: nothing that concerned the client's connection only, and a client address
@@ -250,13 +262,38 @@ fn upstream_request(
     Some(request)
 }
 
-fn answer_of(answer: hyper::Response<hyper::body::Incoming>) -> Response {
+fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
-    let mut response =
-        Response::builder().status(parts.status).body(Body::from(body.map_err(io::Error::other).boxed()));
+    let body = body.map_err(io::Error::other).boxed();
+    // What would go on for ever ends with this process; its reader resumes elsewhere.
+    let endless = parts.headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == EVENT_STREAM);
+    let body = if endless { BoxBody::new(Until { body, stop: Box::pin(health.draining()) }) } else { body };
+    let mut response = Response::builder().status(parts.status).body(Body::from(body));
     *response.headers_mut() = parts.headers;
     response
+}
+
+/// A body that ends early when it is told to.
+struct Until {
+    body: BoxBody<Bytes, io::Error>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl HttpBody for Until {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        // Done futures are not polled again: after the end nobody asks.
+        if self.stop.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {

@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use poem::http::header;
 use poem::{Body, IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::{ParsePayload, Payload};
-use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
+use poem_openapi::registry::{
+    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, impl_apirequest_for_payload};
 
@@ -23,8 +25,7 @@ impl<T: Type> Payload for JsonBody<T> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn check_content_type(content_type: &str) -> bool {
-        let essence = content_type.split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case(Self::CONTENT_TYPE)
+        is_essence(content_type, Self::CONTENT_TYPE)
     }
 
     fn schema_ref() -> MetaSchemaRef {
@@ -45,6 +46,40 @@ impl<T: Type> ParsePayload for JsonBody<T> {
 }
 
 impl_apirequest_for_payload!(JsonBody<T>, T: Type);
+
+/// A body of JSON lines that has not been read yet. OpenAPI has no way to say what a line is, so it is text.
+pub struct LinesBody {
+    /// The unread body.
+    pub body: Body,
+}
+
+impl Payload for LinesBody {
+    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+
+    fn check_content_type(content_type: &str) -> bool {
+        is_essence(content_type, Self::CONTENT_TYPE)
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            description: Some("One event a line, each as a JSON object. Empty lines are skipped and not counted."),
+            ..MetaSchema::new("string")
+        }))
+    }
+}
+
+impl ParsePayload for LinesBody {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(_request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self { body: body.take()? })
+    }
+}
+
+/// Whether a Content-Type names a media type, whatever its parameters say: JSON is UTF-8 (RFC 8259, section 8.1).
+fn is_essence(content_type: &str, media_type: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
+}
 
 /// A JSON answer of schema `T` that is written already.
 pub struct JsonBytes<T> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use application::dead_letters::RedriveError;
 use application::ingest::{Refusal, TooManyEvents};
 use application::query::QueryError;
+use application::tail::TailError;
 use domain::ports::StoreError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -50,6 +52,10 @@ pub enum Failure {
     QueryTooBroad,
     /// The store does not answer.
     StoreUnavailable,
+    /// As many tails as there may be.
+    TooManyTails,
+    /// The bus took no more dead letters.
+    RedriveInterrupted,
     /// No upstream could be reached; nothing was sent.
     UpstreamUnreachable,
     /// An upstream broke off after the request was sent.
@@ -58,6 +64,15 @@ pub enum Failure {
     UpstreamTimeout,
     /// A defect of ours.
     Internal,
+}
+
+/// What a failed answer says, for the one line of the log that it gets.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Stable name of the problem.
+    pub code: &'static str,
+    /// What is wrong.
+    pub detail: String,
 }
 
 /// An error body as RFC 9457 describes it.
@@ -129,11 +144,33 @@ impl From<QueryError> for Failure {
     }
 }
 
+impl From<TailError> for Failure {
+    fn from(error: TailError) -> Self {
+        match error {
+            TailError::Query(error) => error.into(),
+            TailError::TooMany => Self::TooManyTails,
+        }
+    }
+}
+
+impl From<RedriveError> for Failure {
+    fn from(error: RedriveError) -> Self {
+        match error {
+            RedriveError::Query(error) => error.into(),
+            RedriveError::Bus(_) | RedriveError::Timeout => {
+                tracing::warn!(cause = ?error, "a redrive was interrupted");
+                Self::RedriveInterrupted
+            }
+        }
+    }
+}
+
 impl From<&poem::Error> for Failure {
     /// What the routes and extractors of poem refuse by themselves.
     fn from(error: &poem::Error) -> Self {
         if let Some(error) = error.downcast_ref::<ContentTypeError>() {
-            return Self::UnsupportedMediaType { detail: format!("{error}: send Content-Type: application/json") };
+            let detail = format!("{error}: send Content-Type: application/json, or application/x-ndjson for a batch");
+            return Self::UnsupportedMediaType { detail };
         }
         if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
             let rule = match *name {
@@ -143,6 +180,9 @@ impl From<&poem::Error> for Failure {
                 "limit" => "must be a number from 1 to 1000",
                 "q" => "must have 1 to 1024 characters",
                 "traceId" => "must have 32 hexadecimal digits",
+                "Idempotency-Key" => "must have 1 to 255 visible ASCII characters",
+                "Last-Event-ID" => "must be the id of an earlier event of a tail",
+                "partition" | "id" => "must be a number",
                 _ => reason.as_str(),
             };
             return Self::InvalidParameter { detail: format!("{name}: {rule}") };
@@ -175,9 +215,12 @@ impl Failure {
             Self::TooLarge { .. } | Self::RecordTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoCapacity { .. } | Self::QueryTooBroad | Self::StoreUnavailable | Self::UpstreamUnreachable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoCapacity { .. }
+            | Self::QueryTooBroad
+            | Self::StoreUnavailable
+            | Self::TooManyTails
+            | Self::RedriveInterrupted
+            | Self::UpstreamUnreachable => StatusCode::SERVICE_UNAVAILABLE,
             Self::OutcomeUnknown | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -200,6 +243,8 @@ impl Failure {
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::QueryTooBroad => "query_too_broad",
             Self::StoreUnavailable => "store_unavailable",
+            Self::TooManyTails => "too_many_tails",
+            Self::RedriveInterrupted => "redrive_interrupted",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -227,6 +272,10 @@ impl Failure {
             Self::MethodNotAllowed { allow } => format!("this path knows {allow} only"),
             Self::QueryTooBroad => "the query takes too long: ask for less time, one source or fewer levels".to_owned(),
             Self::StoreUnavailable => "the store does not answer: ask again after a while".to_owned(),
+            Self::TooManyTails => "this instance has as many tails as it may have: try again after a while".to_owned(),
+            Self::RedriveInterrupted => {
+                "the bus takes no records now; letters sent before are noted as redriven: send the request again after a while".to_owned()
+            }
             Self::UpstreamUnreachable => "no instance can be reached, nothing was sent: try again after a while".to_owned(),
             Self::UpstreamFailed => {
                 "an instance broke off, it is not known what it did: send the events again with the same eventIds".to_owned()
@@ -243,10 +292,14 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = self.status();
         let (code, detail) = (self.code().to_owned(), self.detail());
-        tracing::debug!(status = status.as_u16(), code, detail, "request failed");
+        let described = Described { code: self.code(), detail: detail.clone() };
         let retry_after = match &self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::NoCapacity { .. } | Self::StoreUnavailable | Self::UpstreamUnreachable => Some(RETRY_AFTER),
+            Self::NoCapacity { .. }
+            | Self::StoreUnavailable
+            | Self::TooManyTails
+            | Self::RedriveInterrupted
+            | Self::UpstreamUnreachable => Some(RETRY_AFTER),
             _ => None,
         };
         let mut response = Response::builder().status(status).content_type(PROBLEM_JSON);
@@ -270,7 +323,9 @@ impl IntoResponse for Failure {
             code,
             errors,
         };
-        response.body(problem.to_json_string())
+        let mut response = response.body(problem.to_json_string());
+        response.extensions_mut().insert(described);
+        response
     }
 }
 

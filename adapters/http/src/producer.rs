@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use application::health::Health;
 use application::ingest::{Ingest, Outcome, Refusal, RefusalReason, Verdict};
+use domain::idempotency::DerivedIds;
 use domain::ports::{Client, RateDecision, RateLimiter, RequestClass, Telemetry};
 use poem::http::{HeaderMap, HeaderValue, Method};
 use poem::web::Data;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
-use poem_openapi::OpenApi;
+use poem_openapi::param::Header;
 use poem_openapi::payload::Json;
+use poem_openapi::{ApiRequest, OpenApi};
 
 use crate::actuator::{Actuator, ActuatorApi};
 use crate::body::BodyBudget;
 use crate::client_address::{TrustedProxies, peer_address};
-use crate::events::{take_event, take_events};
-use crate::payload::{Answer, Documented, JsonBody, JsonBytes};
+use crate::events::{take_event, take_events, take_lines};
+use crate::payload::{Answer, Documented, JsonBody, JsonBytes, LinesBody};
 use crate::problem::{EventFailure, Failure, whole_seconds};
 use crate::schema::{
     BatchAccepted, EventAccepted, LogEvent, ProducerHealth, SendMetrics, Tag, batch_accepted, event_accepted,
@@ -25,7 +27,7 @@ use crate::service::service_endpoint;
 /// What the ingestion API works with.
 pub struct ProducerDependencies {
     /// Takes events in.
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     /// Whether this process can do its work.
     pub health: Health,
     /// Shares out requests.
@@ -116,6 +118,15 @@ impl Documented for AlwaysAnswers {
     const FAILURES: &'static [(u16, &'static str)] = &[];
 }
 
+/// The ways to write a batch.
+#[derive(ApiRequest)]
+pub enum BatchBody {
+    /// A JSON array.
+    Array(JsonBody<Vec<LogEvent>>),
+    /// JSON lines.
+    Lines(LinesBody),
+}
+
 /// The operations of a producer.
 pub struct ProducerApi;
 
@@ -127,11 +138,15 @@ impl ProducerApi {
         &self,
         dependencies: Data<&Arc<ProducerDependencies>>,
         headers: &HeaderMap,
+        /// Gives the event an id that is the same whenever the same body is sent under the same key, so that the store
+        /// recognises a repeat.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255, pattern = "^[!-~]+$"))]
+        _key: Header<Option<String>>,
         event: JsonBody<LogEvent>,
     ) -> Answer<JsonBytes<EventAccepted>, Ingestion> {
         let take = async {
             let body = dependencies.bodies.read(headers, event.body).await?;
-            let mut intake = dependencies.ingest.intake();
+            let mut intake = dependencies.ingest.intake(derived_ids(headers, &body.bytes)?);
             take_event(&body.bytes, &mut intake)?;
             drop(body);
             let outcome = intake.deliver().await;
@@ -150,18 +165,34 @@ impl ProducerApi {
 
     /// Hand over up to 10,000 events
     ///
-    /// A bad event never fails its neighbours: `errors` names each one. A body that is no JSON array accepts
-    /// nothing.
+    /// As a JSON array, or as JSON lines. A bad event never fails its neighbours: `errors` names each one. A body that
+    /// should be a JSON array and is none accepts nothing; a bad line fails alone.
     #[oai(path = "/batch", method = "post", operation_id = "postLogBatch", tag = "Tag::Ingestion")]
     async fn post_batch(
         &self,
         dependencies: Data<&Arc<ProducerDependencies>>,
         headers: &HeaderMap,
-        events: JsonBody<Vec<LogEvent>>,
+        /// Gives events without an id one that is the same whenever the same body is sent under the same key, so that
+        /// the store recognises repeats.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255, pattern = "^[!-~]+$"))]
+        _key: Header<Option<String>>,
+        events: BatchBody,
     ) -> Answer<JsonBytes<BatchAccepted>, Ingestion> {
         let take = async {
-            let body = dependencies.bodies.read(headers, events.body).await?;
-            let intake = take_events(&body.bytes, || dependencies.ingest.intake())?;
+            let (body, lines) = match events {
+                BatchBody::Array(array) => (array.body, false),
+                BatchBody::Lines(lines) => (lines.body, true),
+            };
+            let body = dependencies.bodies.read(headers, body).await?;
+            let ids = derived_ids(headers, &body.bytes)?;
+            let begin = || dependencies.ingest.intake(ids);
+            let intake = if lines {
+                let mut intake = begin();
+                take_lines(&body.bytes, &mut intake)?;
+                intake
+            } else {
+                take_events(&body.bytes, begin)?
+            };
             drop(body);
             let outcome = intake.deliver().await;
             judge(&outcome)?;
@@ -187,6 +218,17 @@ impl ProducerApi {
             },
         }))
     }
+}
+
+/// The ids that an `Idempotency-Key` gives to the events of a body.
+fn derived_ids(headers: &HeaderMap, body: &[u8]) -> Result<Option<DerivedIds>, Failure> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    if keys.next().is_some() {
+        return Err(Failure::InvalidParameter { detail: "Idempotency-Key is given more than once".to_owned() });
+    }
+    let ids = DerivedIds::new(key.as_bytes(), body);
+    ids.map(Some).map_err(|error| Failure::InvalidParameter { detail: error.to_string() })
 }
 
 /// Turns the verdict on a request into its answer.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use application::ingest::Outcome;
 use domain::query::StoredEvent;
+use domain::timestamp::Timestamp;
 use poem_openapi::types::Any;
 use poem_openapi::{Object, Tags};
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ pub enum Tag {
     Ingestion,
     /// Read logs back.
     Query,
+    /// Records that can never be stored.
+    DeadLetters,
     /// See how a process is.
     Operations,
 }
@@ -158,6 +161,194 @@ pub struct EventPage {
     next_cursor: Option<String>,
 }
 
+/// Counts of events per level and interval of time.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct LogStats {
+    /// Earliest timestamp counted, inclusive.
+    pub from: OffsetDateTime,
+    /// Latest timestamp counted, exclusive.
+    pub to: OffsetDateTime,
+    /// Length of a bucket, in seconds.
+    pub interval_seconds: f64,
+    /// All events of the range.
+    pub total: LevelCounts,
+    /// Buckets in order, empty ones too. The first may begin before `from`, but counts nothing before it.
+    pub buckets: Vec<StatsBucket>,
+}
+
+/// Counts of one interval of time.
+#[derive(Debug, Object)]
+pub struct StatsBucket {
+    /// When the bucket begins: a multiple of the interval since 1970-01-01T00:00:00Z.
+    pub start: OffsetDateTime,
+    /// Its events.
+    pub counts: LevelCounts,
+}
+
+/// Events per level.
+#[derive(Debug, Object)]
+#[oai(rename_all = "SCREAMING_SNAKE_CASE")]
+pub struct LevelCounts {
+    trace: u64,
+    debug: u64,
+    info: u64,
+    warn: u64,
+    error: u64,
+    fatal: u64,
+}
+
+impl From<[u64; 6]> for LevelCounts {
+    fn from([trace, debug, info, warn, error, fatal]: [u64; 6]) -> Self {
+        Self { trace, debug, info, warn, error, fatal }
+    }
+}
+
+/// A record that can never be stored as an event.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", rename = "DeadLetter", skip_serializing_if_is_none)]
+pub struct DeadLetterSchema {
+    /// Its number in the store, ascending in the order in which letters were found.
+    pub id: u64,
+    /// Consumer group that read it.
+    pub group: String,
+    /// Topic that it was read from.
+    pub topic: String,
+    /// Partition that it was read from.
+    pub partition: u32,
+    /// Offset in the partition.
+    pub offset: u64,
+    /// The original key.
+    pub key: String,
+    /// The original value.
+    pub value: String,
+    /// How `key` and `value` are written: `text`, or `base64` if one of them is no UTF-8.
+    pub encoding: String,
+    /// Why it cannot be stored.
+    pub reason: String,
+    /// When that was found.
+    pub at: OffsetDateTime,
+    /// When it was last sent to the bus again, if it was.
+    pub redriven_at: Option<OffsetDateTime>,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct DeadLetterPage {
+    /// In the order in which they were found.
+    pub dead_letters: Vec<DeadLetterSchema>,
+    /// Asks for the next page as `cursor`; null after the last page.
+    pub next_cursor: Option<u64>,
+}
+
+/// Which dead letters to send to the bus again. All conditions must hold.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedriveRequest {
+    /// This one only.
+    #[oai(validator(minimum(value = "1"), maximum(value = "9223372036854775807")))]
+    pub id: Option<u64>,
+    /// Topic that it was read from.
+    pub topic: Option<String>,
+    /// Partition that it was read from.
+    pub partition: Option<u32>,
+    /// Found at this time or later.
+    pub from: Option<OffsetDateTime>,
+    /// Found before this time.
+    pub to: Option<OffsetDateTime>,
+    /// Most letters to send.
+    #[oai(default = "letters_default", validator(minimum(value = "1"), maximum(value = "1000")))]
+    pub limit: u32,
+    /// Letters a second.
+    #[oai(default = "letters_default", validator(minimum(value = "1"), maximum(value = "1000")))]
+    pub rate_per_second: u32,
+    /// Only says what would be sent.
+    #[oai(default)]
+    pub dry_run: bool,
+    /// Also sends letters that were sent again before.
+    #[oai(default)]
+    pub force: bool,
+}
+
+fn letters_default() -> u32 {
+    application::dead_letters::LETTERS_DEFAULT
+}
+
+/// What a redrive came to.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct RedriveResult {
+    /// Letters sent, or in a dry run: letters that would be.
+    pub redriven: u64,
+    /// Letters that match but were sent again before: they need `force`.
+    pub skipped: u64,
+    /// Whether there are more letters to send: a redrive takes 20 s at most.
+    pub more: bool,
+    /// Whether nothing was sent.
+    pub dry_run: bool,
+}
+
+/// What runs here.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct Info {
+    /// The build.
+    pub build: BuildInfo,
+    /// `all`, `gateway`, `producer` or `consumer`.
+    pub role: String,
+    /// When the process was started.
+    pub started_at: OffsetDateTime,
+}
+
+/// A build.
+#[derive(Debug, Object)]
+pub struct BuildInfo {
+    /// Name of the program.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// The names of all metrics.
+#[derive(Debug, Object)]
+pub struct MetricNames {
+    /// Names to ask for.
+    pub names: Vec<String>,
+}
+
+/// A metric, summed over all series that have the tags asked for.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct MetricReport {
+    /// Its name.
+    pub name: String,
+    /// What it means.
+    pub description: String,
+    /// Its values.
+    pub measurements: Vec<Measurement>,
+    /// Tags by which it can be narrowed down: `?tag=name:value`.
+    pub available_tags: Vec<MetricTag>,
+}
+
+/// A value of a metric.
+#[derive(Debug, Object)]
+pub struct Measurement {
+    /// `VALUE` of a gauge, `COUNT` of a counter or of the observations of a histogram, `TOTAL` of what was observed.
+    pub statistic: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// A tag of a metric.
+#[derive(Debug, Object)]
+pub struct MetricTag {
+    /// Its name.
+    pub tag: String,
+    /// The values that there are.
+    pub values: Vec<String>,
+}
+
 /// How a process and what it depends on are.
 #[derive(Debug, Object)]
 pub struct HealthReport {
@@ -176,6 +367,13 @@ pub struct ComponentHealth {
     /// What is wrong.
     #[oai(skip_serializing_if_is_none)]
     pub detail: Option<String>,
+}
+
+/// A time as the schemas write it.
+pub fn date_time(timestamp: Timestamp) -> OffsetDateTime {
+    // Every timestamp lies within what the library can hold.
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp.unix_micros()) * 1_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// Writes an [`EventAccepted`].
@@ -244,7 +442,6 @@ mod tests {
     use domain::event::{EventError, IdOrigin, LogEvent as Event};
     use domain::level::Level;
     use domain::metadata::Metadata;
-    use domain::timestamp::Timestamp;
     use poem_openapi::types::ParseFromJSON;
 
     use super::*;

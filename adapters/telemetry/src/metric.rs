@@ -12,8 +12,28 @@ pub enum Metric {
     MessagesFailed,
     /// From publishing a batch to its acknowledgement.
     SendDuration,
+    /// State of the circuit breaker in front of the bus, by name and state.
+    CircuitBreakerState,
+    /// Memory left for events that are not acknowledged.
+    BufferAvailable,
+    /// Memory for events that are not acknowledged.
+    BufferTotal,
+    /// Age of the oldest accepted event that is not acknowledged.
+    OldestBufferedAge,
     /// Events accepted by a producer, by guarantee.
     EventsAccepted,
+    /// Accepted events that the bus acknowledged, by guarantee.
+    EventsAcknowledged,
+    /// Accepted events that were lost, by guarantee and reason.
+    EventsDropped,
+    /// Accepted events that are neither acknowledged nor journaled yet, by guarantee.
+    EventsBuffered,
+    /// Answers, by role and status, with their duration.
+    RequestDuration,
+    /// Open connections, by role.
+    Connections,
+    /// Bytes of request bodies in work, by role.
+    BodyBytes,
     /// Events refused by a producer, by code.
     EventsRefused,
     /// Requests refused by the rate limit, by class.
@@ -26,6 +46,10 @@ pub enum Metric {
     EventsDeduplicated,
     /// Records that can never be stored.
     EventsDeadLettered,
+    /// Records that a consumer read and gave up.
+    RecordsGivenUp,
+    /// Records that a consumer has read and not yet stored.
+    RecordsInWork,
     /// Records between a consumer's position and the end of a partition.
     ConsumerLag,
     /// Version of this build, always 1.
@@ -42,17 +66,29 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 24] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
+        Self::CircuitBreakerState,
+        Self::BufferAvailable,
+        Self::BufferTotal,
+        Self::OldestBufferedAge,
         Self::EventsAccepted,
+        Self::EventsAcknowledged,
+        Self::EventsDropped,
+        Self::EventsBuffered,
         Self::EventsRefused,
         Self::RequestsRateLimited,
+        Self::RequestDuration,
+        Self::Connections,
+        Self::BodyBytes,
         Self::RecordsFetched,
         Self::EventsStored,
         Self::EventsDeduplicated,
         Self::EventsDeadLettered,
+        Self::RecordsGivenUp,
+        Self::RecordsInWork,
         Self::ConsumerLag,
         Self::BuildInfo,
     ];
@@ -64,7 +100,19 @@ impl Metric {
             Self::MessagesSent => "kafka_producer_messages_sent_total",
             Self::MessagesFailed => "kafka_producer_messages_failed_total",
             Self::SendDuration => "kafka_producer_send_duration_seconds",
+            Self::CircuitBreakerState => "resilience4j_circuitbreaker_state",
+            Self::BufferAvailable => "kafka_producer_buffer_available_bytes",
+            Self::BufferTotal => "kafka_producer_buffer_total_bytes",
+            Self::OldestBufferedAge => "spillway_oldest_buffered_age_seconds",
             Self::EventsAccepted => "spillway_events_accepted_total",
+            Self::EventsAcknowledged => "spillway_events_acknowledged_total",
+            Self::EventsDropped => "spillway_events_dropped_total",
+            Self::EventsBuffered => "spillway_events_buffered",
+            Self::RequestDuration => "spillway_http_request_duration_seconds",
+            Self::Connections => "spillway_http_connections",
+            Self::BodyBytes => "spillway_http_body_bytes",
+            Self::RecordsGivenUp => "spillway_records_given_up_total",
+            Self::RecordsInWork => "spillway_records_in_work",
             Self::EventsRefused => "spillway_events_refused_total",
             Self::RequestsRateLimited => "spillway_requests_rate_limited_total",
             Self::RecordsFetched => "spillway_records_fetched_total",
@@ -83,7 +131,19 @@ impl Metric {
             Self::MessagesSent => "Events that the bus acknowledged",
             Self::MessagesFailed => "Events that the bus did not take",
             Self::SendDuration => "Time from publishing a batch to its acknowledgement",
+            Self::CircuitBreakerState => "1 for the state that the circuit breaker in front of the bus is in, else 0",
+            Self::BufferAvailable => "Memory left for events that are not acknowledged yet",
+            Self::BufferTotal => "Memory for events that are not acknowledged yet",
+            Self::OldestBufferedAge => "Age of the oldest accepted event that is not acknowledged yet",
             Self::EventsAccepted => "Events accepted by this producer",
+            Self::EventsAcknowledged => "Accepted events that the bus acknowledged",
+            Self::EventsDropped => "Accepted events that were lost",
+            Self::EventsBuffered => "Accepted events on their way to the bus",
+            Self::RequestDuration => "Time from the end of a request head to the beginning of the answer",
+            Self::Connections => "Open connections",
+            Self::BodyBytes => "Bytes of request bodies in work",
+            Self::RecordsGivenUp => "Records that this consumer read and left to whoever reads them next",
+            Self::RecordsInWork => "Records that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
             Self::RecordsFetched => "Records read from the bus by this consumer",
@@ -97,11 +157,23 @@ impl Metric {
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::SendDuration => Kind::Histogram,
-            Self::ConsumerLag | Self::BuildInfo => Kind::Gauge,
+            Self::SendDuration | Self::RequestDuration => Kind::Histogram,
+            Self::CircuitBreakerState
+            | Self::BufferAvailable
+            | Self::BufferTotal
+            | Self::OldestBufferedAge
+            | Self::EventsBuffered
+            | Self::Connections
+            | Self::BodyBytes
+            | Self::RecordsInWork
+            | Self::ConsumerLag
+            | Self::BuildInfo => Kind::Gauge,
             Self::MessagesSent
             | Self::MessagesFailed
             | Self::EventsAccepted
+            | Self::EventsAcknowledged
+            | Self::EventsDropped
+            | Self::RecordsGivenUp
             | Self::EventsRefused
             | Self::RequestsRateLimited
             | Self::RecordsFetched
@@ -120,7 +192,7 @@ mod tests {
     fn names_follow_the_rules_of_the_contract() {
         for metric in Metric::ALL {
             let name = metric.name();
-            let prefixes = ["kafka_producer_", "kafka_consumer_", "spillway_"];
+            let prefixes = ["kafka_producer_", "kafka_consumer_", "resilience4j_circuitbreaker_", "spillway_"];
             assert!(prefixes.iter().any(|prefix| name.starts_with(prefix)), "{name}");
             assert_eq!(name.ends_with("_total"), metric.kind() == Kind::Counter, "{name}");
         }

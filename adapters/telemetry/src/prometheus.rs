@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use domain::delivery::Guarantee;
+use domain::admission::Fill;
+use domain::delivery::{Deliveries, Guarantee};
 use domain::partition::Partition;
-use domain::ports::{Appended, RequestClass, Telemetry};
+use domain::ports::{Appended, BusState, RequestClass, Telemetry};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -13,6 +14,13 @@ use crate::metric::{Kind, Metric};
 /// From half a millisecond, a fast disk, to the half minute after which an outcome is unknown.
 const SEND_SECONDS: [f64; 14] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// From what a health check takes to the half minute after which an outcome is unknown.
+const REQUEST_SECONDS: [f64; 14] =
+    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Name of the circuit breaker in front of the bus.
+const BREAKER: &str = "kafka";
 
 const METADATA: Metadata<'static> = Metadata::new("spillway", Level::INFO, None);
 
@@ -27,17 +35,21 @@ pub struct Prometheus {
     stored: Counter,
     deduplicated: Counter,
     dead_lettered: Counter,
+    given_up: Counter,
+    in_work: Gauge,
 }
 
 impl Prometheus {
     /// No counts yet.
     #[must_use]
     pub fn new() -> Self {
-        let builder = PrometheusBuilder::new();
-        let duration = Matcher::Full(Metric::SendDuration.name().to_owned());
-        // Refused only for an empty list of buckets.
-        let builder =
-            builder.set_buckets_for_metric(duration, &SEND_SECONDS).unwrap_or_else(|_| PrometheusBuilder::new());
+        let with_buckets = |builder: PrometheusBuilder, metric: Metric, seconds: &[f64]| {
+            // Refused only for an empty list of buckets.
+            let set = builder.set_buckets_for_metric(Matcher::Full(metric.name().to_owned()), seconds);
+            set.unwrap_or_else(|_| PrometheusBuilder::new())
+        };
+        let builder = with_buckets(PrometheusBuilder::new(), Metric::SendDuration, &SEND_SECONDS);
+        let builder = with_buckets(builder, Metric::RequestDuration, &REQUEST_SECONDS);
         let recorder = builder.build_recorder();
         for metric in Metric::ALL {
             let (name, help): (KeyName, SharedString) = (metric.name().into(), metric.help().into());
@@ -56,13 +68,12 @@ impl Prometheus {
             stored: counter(Metric::EventsStored),
             deduplicated: counter(Metric::EventsDeduplicated),
             dead_lettered: counter(Metric::EventsDeadLettered),
+            given_up: counter(Metric::RecordsGivenUp),
+            in_work: recorder.register_gauge(&Key::from_name(Metric::RecordsInWork.name()), &METADATA),
             handle: recorder.handle(),
             recorder,
         };
         // Known label values exist from the start, so that rates do not miss the first event.
-        for guarantee in Guarantee::ALL {
-            this.labeled_counter(Metric::EventsAccepted, "guarantee", guarantee.name()).absolute(0);
-        }
         for class in [RequestClass::Single, RequestClass::Batch] {
             this.labeled_counter(Metric::RequestsRateLimited, "class", class_name(class)).absolute(0);
         }
@@ -80,6 +91,57 @@ impl Prometheus {
     /// scrapes grows.
     pub fn run_upkeep(&self) {
         self.handle.run_upkeep();
+    }
+
+    /// A server answered.
+    pub fn answered(&self, role: &'static str, status: u16, duration: Duration) {
+        let labels = vec![Label::from_static_parts("role", role), Label::new("status", status.to_string())];
+        let key = Key::from_parts(Metric::RequestDuration.name(), labels);
+        self.recorder.register_histogram(&key, &METADATA).record(duration.as_secs_f64());
+    }
+
+    /// Takes over where the accepted events of a producer are, as one moment shows them.
+    pub fn show_deliveries(&self, deliveries: &[Deliveries], oldest_buffered: Duration) {
+        for (guarantee, of) in Guarantee::ALL.into_iter().zip(deliveries) {
+            let counter = |metric| self.labeled_counter(metric, "guarantee", guarantee.name());
+            counter(Metric::EventsAccepted).absolute(of.accepted);
+            counter(Metric::EventsAcknowledged).absolute(of.acknowledged);
+            let labels = vec![
+                Label::from_static_parts("guarantee", guarantee.name()),
+                Label::from_static_parts("reason", "bus_failed"),
+            ];
+            let dropped = Key::from_parts(Metric::EventsDropped.name(), labels);
+            self.recorder.register_counter(&dropped, &METADATA).absolute(of.dropped);
+            self.labeled_gauge(Metric::EventsBuffered, "guarantee", guarantee.name().into()).set(as_float(of.buffered));
+        }
+        self.gauge(Metric::OldestBufferedAge).set(oldest_buffered.as_secs_f64());
+    }
+
+    /// Takes over how the way into the bus is. A bus without a circuit breaker counts as closed while it takes
+    /// records and as open while it does not.
+    pub fn show_bus(&self, state: &BusState, buffer: Fill) {
+        let now = if *state == BusState::Up { "closed" } else { "open" };
+        for state in ["closed", "open", "half_open"] {
+            let labels = vec![Label::from_static_parts("name", BREAKER), Label::from_static_parts("state", state)];
+            let key = Key::from_parts(Metric::CircuitBreakerState.name(), labels);
+            self.recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(state == now)));
+        }
+        self.gauge(Metric::BufferAvailable).set(as_float(buffer.bytes_max.saturating_sub(buffer.used_bytes)));
+        self.gauge(Metric::BufferTotal).set(as_float(buffer.bytes_max));
+    }
+
+    /// Takes over how many connections a server has.
+    pub fn show_connections(&self, role: &'static str, connections: usize) {
+        self.labeled_gauge(Metric::Connections, "role", role.into()).set(as_float(connections as u64));
+    }
+
+    /// Takes over how many bytes of request bodies are in work.
+    pub fn show_bodies(&self, role: &'static str, bytes: usize) {
+        self.labeled_gauge(Metric::BodyBytes, "role", role.into()).set(as_float(bytes as u64));
+    }
+
+    fn gauge(&self, metric: Metric) -> Gauge {
+        self.recorder.register_gauge(&Key::from_name(metric.name()), &METADATA)
     }
 
     fn labeled_counter(&self, metric: Metric, label: &'static str, value: &'static str) -> Counter {
@@ -100,10 +162,6 @@ impl Default for Prometheus {
 }
 
 impl Telemetry for Prometheus {
-    fn accepted(&self, guarantee: Guarantee, events: usize) {
-        self.labeled_counter(Metric::EventsAccepted, "guarantee", guarantee.name()).increment(events as u64);
-    }
-
     fn refused(&self, code: &'static str, events: usize) {
         self.labeled_counter(Metric::EventsRefused, "code", code).increment(events as u64);
     }
@@ -123,18 +181,30 @@ impl Telemetry for Prometheus {
 
     fn fetched(&self, records: usize) {
         self.fetched.increment(records as u64);
+        self.in_work.increment(as_float(records as u64));
     }
 
     fn appended(&self, appended: Appended) {
         self.stored.increment(appended.stored as u64);
         self.deduplicated.increment(appended.deduplicated as u64);
         self.dead_lettered.increment(appended.dead_lettered as u64);
+        let records = appended.stored + appended.deduplicated + appended.dead_lettered;
+        self.in_work.decrement(as_float(records as u64));
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^52 records of lag are exact enough")]
-    fn lag(&self, partition: Partition, records: u64) {
-        self.labeled_gauge(Metric::ConsumerLag, "partition", partition.to_string().into()).set(records as f64);
+    fn given_up(&self, records: usize) {
+        self.given_up.increment(records as u64);
+        self.in_work.decrement(as_float(records as u64));
     }
+
+    fn lag(&self, partition: Partition, records: u64) {
+        self.labeled_gauge(Metric::ConsumerLag, "partition", partition.to_string().into()).set(as_float(records));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; up to 2^53 it is exact")]
+fn as_float(number: u64) -> f64 {
+    number as f64
 }
 
 fn class_name(class: RequestClass) -> &'static str {
@@ -153,7 +223,14 @@ mod tests {
         let prometheus = Prometheus::new();
         prometheus.sent(3, Duration::from_millis(2));
         prometheus.send_failed(1);
-        prometheus.accepted(Guarantee::AtLeastOnce, 3);
+        let delivered = Deliveries { accepted: 9, acknowledged: 6, dropped: 1, buffered: 2 };
+        prometheus.show_deliveries(&[Deliveries::default(), delivered], Duration::from_millis(1_500));
+        prometheus.show_bus(&BusState::Down("full".to_owned()), Fill { used_bytes: 30, bytes_max: 100 });
+        prometheus.show_bodies("producer", 17);
+        prometheus.show_connections("gateway", 3);
+        prometheus.answered("producer", 202, Duration::from_micros(300));
+        prometheus.fetched(5);
+        prometheus.given_up(1);
         prometheus.refused("level_unknown", 2);
         prometheus.appended(Appended { stored: 2, deduplicated: 1, dead_lettered: 0 });
         prometheus.lag(2, 7);
@@ -163,7 +240,20 @@ mod tests {
             "kafka_producer_messages_failed_total 1",
             "kafka_producer_send_duration_seconds_bucket{le=\"0.0025\"} 1",
             "kafka_producer_send_duration_seconds_bucket{le=\"0.001\"} 0",
-            "spillway_events_accepted_total{guarantee=\"at-least-once\"} 3",
+            "spillway_events_accepted_total{guarantee=\"at-least-once\"} 9",
+            "spillway_events_acknowledged_total{guarantee=\"at-least-once\"} 6",
+            "spillway_events_dropped_total{guarantee=\"at-least-once\",reason=\"bus_failed\"} 1",
+            "spillway_events_buffered{guarantee=\"at-least-once\"} 2",
+            "spillway_oldest_buffered_age_seconds 1.5",
+            "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"open\"} 1",
+            "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"closed\"} 0",
+            "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"half_open\"} 0",
+            "kafka_producer_buffer_available_bytes 70",
+            "spillway_http_body_bytes{role=\"producer\"} 17",
+            "spillway_http_connections{role=\"gateway\"} 3",
+            "spillway_http_request_duration_seconds_bucket{role=\"producer\",status=\"202\",le=\"0.0005\"} 1",
+            "spillway_records_in_work 1",
+            "spillway_records_given_up_total 1",
             "spillway_events_accepted_total{guarantee=\"at-most-once\"} 0",
             "spillway_events_refused_total{code=\"level_unknown\"} 2",
             "spillway_events_stored_total 2",

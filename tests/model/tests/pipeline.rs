@@ -23,6 +23,7 @@ use application::ingest::Ingest;
 use application::persist::Persist;
 use async_trait::async_trait;
 use domain::Uuid;
+use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::delivery::{DeliveryPolicy, Guarantee};
 use domain::event::EventDraft;
 use domain::level::Level;
@@ -31,7 +32,7 @@ use domain::ports::{
     Append, Appended, Clock, Feed, IdSource, LogStore, RecordPublisher, RecordSource, RequestClass, StoreError,
     Telemetry,
 };
-use domain::query::{LogFilter, LogQuery, PageKey, StoredEvent};
+use domain::query::{LevelCount, LogFilter, LogQuery, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
 use tokio::sync::watch;
@@ -211,7 +212,7 @@ impl Clients {
             let messages: Vec<String> =
                 (0..=chance.below(8)).map(|n| format!("{seed:x}/{life}/{client}/{request}/{n}")).collect();
             self.answers.lock().expect("lock").sent.extend(messages.iter().cloned());
-            let mut intake = ingest.intake();
+            let mut intake = ingest.intake(None);
             for message in &messages {
                 let draft = EventDraft {
                     source: Some(format!("source-{}", chance.below(5)).into()),
@@ -306,6 +307,22 @@ impl LogStore for Remembering {
         self.store.find(event_id).await
     }
 
+    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
+        self.store.stats(query).await
+    }
+
+    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
+        self.store.tail(query).await
+    }
+
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError> {
+        self.store.dead_letters(query).await
+    }
+
+    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        self.store.mark_redriven(ids, at).await
+    }
+
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
         self.store.expire(oldest).await
     }
@@ -335,13 +352,13 @@ impl IdSource for Numbers {
 struct Silent;
 
 impl Telemetry for Silent {
-    fn accepted(&self, _guarantee: Guarantee, _events: usize) {}
     fn refused(&self, _code: &'static str, _events: usize) {}
     fn rate_limited(&self, _class: RequestClass) {}
     fn sent(&self, _events: usize, _duration: Duration) {}
     fn send_failed(&self, _events: usize) {}
     fn fetched(&self, _records: usize) {}
     fn appended(&self, _appended: Appended) {}
+    fn given_up(&self, _records: usize) {}
     fn lag(&self, _partition: Partition, _records: u64) {}
 }
 
