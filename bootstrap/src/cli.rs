@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::{App, Role};
+use crate::send;
 use crate::settings::Settings;
 
 /// Bad configuration or usage (`EX_USAGE` of sysexits.h).
@@ -28,7 +29,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Gateway, producer and consumer in one process, without any other server [default]
     All,
@@ -38,6 +39,8 @@ enum Command {
     Producer,
     /// Storing and query API
     Consumer,
+    /// Send the lines of files or of standard input to a Spillway
+    Send(send::Options),
     /// Print the effective configuration, as environment variables
     Config,
     /// Print the OpenAPI document
@@ -56,11 +59,15 @@ pub fn main() -> ExitCode {
             return code.into();
         }
     };
-    let command = arguments.command.unwrap_or(Command::All);
-    if matches!(command, Command::Openapi) {
-        print(&adapter_http::openapi_document());
-        return ExitCode::SUCCESS;
-    }
+    let command = match arguments.command.unwrap_or(Command::All) {
+        // These two need no configuration.
+        Command::Openapi => {
+            print(&adapter_http::openapi_document());
+            return ExitCode::SUCCESS;
+        }
+        Command::Send(options) => return send_lines(options),
+        command => command,
+    };
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let settings = match Settings::load(arguments.config.as_deref(), environment) {
@@ -75,7 +82,7 @@ pub fn main() -> ExitCode {
             print(&settings.to_variables());
             return ExitCode::SUCCESS;
         }
-        Command::Openapi | Command::All => Role::All,
+        Command::All | Command::Openapi | Command::Send(_) => Role::All,
         Command::Gateway => Role::Gateway,
         // Both need servers to share; neither bus nor store can be one yet.
         Command::Producer => {
@@ -92,6 +99,26 @@ pub fn main() -> ExitCode {
     match serve(role, &settings) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            report(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn send_lines(options: send::Options) -> ExitCode {
+    let sent =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
+            let summary = runtime.block_on(async { send::run(options, stop_signal()?).await });
+            // A read of standard input may be under way, and cannot be called off.
+            runtime.shutdown_background();
+            summary
+        });
+    match sent {
+        Ok(summary) => {
+            print(&summary.to_string());
+            if summary.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(error) => {
             report(&format!("{error:#}"));
             ExitCode::FAILURE

@@ -6,6 +6,7 @@
 mod app;
 mod cli;
 mod metrics;
+mod send;
 pub mod settings;
 mod system;
 

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ impl BodyBudget {
         let mut first = Bytes::new();
         let mut joined = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Failure::Undecodable { detail: "the body broke off".to_owned() })?;
+            let frame = frame.map_err(|_| Failure::broken_off())?;
             let Ok(data) = frame.into_data() else { continue };
             if lease.bytes + data.len() > REQUEST_BYTES_MAX {
                 return Err(too_large());
@@ -201,24 +201,38 @@ impl Drop for Lease {
 /// of it was read, and so that the rest of it can be read after an answer that did not wait for it.
 #[derive(Clone)]
 pub struct KeptBody {
-    body: Arc<Mutex<(BoxBody<Bytes, io::Error>, bool)>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+struct Kept {
+    body: BoxBody<Bytes, io::Error>,
+    touched: bool,
+    broken: bool,
 }
 
 impl KeptBody {
     /// Keeps a body.
     #[must_use]
     pub fn new(body: BoxBody<Bytes, io::Error>) -> Self {
-        Self { body: Arc::new(Mutex::new((body, false))) }
+        Self { kept: Arc::new(Mutex::new(Kept { body, touched: false, broken: false })) }
     }
 
     /// Whether anything of it was read.
     #[must_use]
     pub fn was_touched(&self) -> bool {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.kept().touched
     }
-}
 
-impl KeptBody {
+    /// Whether it broke off: the fault of whoever sent it.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.kept().broken
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads on without keeping anything, for as long as that is cheap: a client that is still sending when the
     /// connection closes may never see its answer.
     pub async fn discard(mut self) {
@@ -239,17 +253,19 @@ impl HttpBody for KeptBody {
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let mut kept = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.1 = true;
-        Pin::new(&mut kept.0).poll_frame(context)
+        let mut kept = self.kept();
+        kept.touched = true;
+        let frame = Pin::new(&mut kept.body).poll_frame(context);
+        kept.broken |= matches!(frame, Poll::Ready(Some(Err(_))));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.is_end_stream()
+        self.kept().body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).0.size_hint()
+        self.kept().body.size_hint()
     }
 }
 

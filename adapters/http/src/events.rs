@@ -69,7 +69,10 @@ pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
         match serde_json::from_slice(line) {
             Ok(element) => take_element(element, intake)?,
             Err(error) => {
-                let detail = format!("the line is not JSON: {error}");
+                // Where it says "line 1", it means this one.
+                let error = error.to_string();
+                let what = error.rsplit_once(" at line ").map_or(error.as_str(), |(what, _)| what);
+                let detail = format!("the line is not JSON: {what}");
                 intake.refuse(RefusalReason::Malformed { code: "line_invalid", detail })?;
             }
         }

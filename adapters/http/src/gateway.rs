@@ -209,6 +209,7 @@ impl Inner {
             let Some(request) = upstream_request(&parts.method, url, &path, &headers, body.clone()) else { continue };
             match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
                 Ok(Ok(answer)) => return answer_of(answer, health),
+                Ok(Err(_)) if body.is_broken() => return Failure::broken_off().into_response(),
                 Ok(Err(error)) if parts.method.is_safe() || (error.is_connect() && !body.was_touched()) => {
                     tracing::warn!(upstream = %url, %error, "no answer from an instance, trying the next");
                     unreachable &= error.is_connect();

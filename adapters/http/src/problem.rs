@@ -203,6 +203,11 @@ impl From<&poem::Error> for Failure {
 }
 
 impl Failure {
+    /// The body ended before its end, or its framing is wrong.
+    pub fn broken_off() -> Self {
+        Self::Undecodable { detail: "the body broke off, nothing was accepted".to_owned() }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Undecodable { .. }

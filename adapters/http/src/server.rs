@@ -160,8 +160,8 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
-            .pipeline_flush(true);
+            // Not `pipeline_flush`: with it the answer to a head that cannot be parsed is never flushed.
+            .max_headers(HEADERS_MAX);
         let local = match self.address() {
             Ok(address) => LocalAddr(address.into()),
             Err(error) => {

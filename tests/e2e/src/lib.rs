@@ -17,7 +17,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// Longest wait for any condition.
@@ -65,6 +66,12 @@ impl Http {
             .pool_idle_timeout(Duration::from_secs(5))
             .build_http();
         Self { client, base: format!("http://{address}") }
+    }
+
+    /// Where it connects to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.base.trim_start_matches("http://").parse().expect("an address")
     }
 
     /// Its base URL.
@@ -123,6 +130,28 @@ impl Http {
                 None => return events,
             }
         }
+    }
+}
+
+/// Sends bytes as they are, part by part, over a connection of their own, and returns everything that comes back until
+/// the other side closes. `None` if it does not.
+pub async fn exchange(address: SocketAddr, parts: impl IntoIterator<Item = Bytes>) -> Option<Vec<u8>> {
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    let (mut incoming, mut outgoing) = connection.split();
+    let send = async {
+        for part in parts {
+            // Whoever has answered need not listen any more.
+            if outgoing.write_all(&part).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        () = send => None,
+        // A reset after the answer is as good as an end.
+        read = tokio::time::timeout(DEADLINE, incoming.read_to_end(&mut answer)) => read.is_ok().then_some(answer),
     }
 }
 
@@ -224,6 +253,15 @@ impl Program {
     async fn is_ready(&self) -> bool {
         let answer = self.gateway.try_send("GET", "/actuator/health", &[], "").await;
         answer.is_some_and(|answer| answer.status == 200)
+    }
+
+    /// Most memory that it has used so far, in bytes (`VmHWM` of proc(5)).
+    #[must_use]
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
     }
 
     /// Kills it as `kill -9` does.

@@ -1,0 +1,602 @@
+//! Hands batches of events to Spillway, and again, until every event of them is settled.
+//!
+//! * An event is settled when the server accepted it, or refused it for good. Nothing else loses an event: after
+//!   an answer that is missing, late or makes no sense, it is sent again under its identifier, and counts once.
+//! * One request at a time, and pauses between attempts that grow or that the server has named.
+//! * No event is refused for the sake of its neighbours: a batch that is refused as a whole is halved until the
+//!   event is alone that is meant.
+//! * Nothing here reads a clock: time passes in [`Waiting`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+
+/// Longest time for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for an answer: more than a gateway waits for a producer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+/// Largest answer that is read: 10,000 errors of 800 bytes.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// First pause before another attempt; each further one is twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest pause that this side thinks of.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Longest pause that the server can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// So many refusals are kept with their place.
+const FIRST_REFUSALS_MAX: usize = 5;
+/// So many codes are counted one by one; further ones count as `other`.
+const CODES_MAX: usize = 50;
+/// So much of a text of the server is shown.
+const DETAIL_CHARS_MAX: usize = 300;
+
+/// The base URL of a Spillway: `http://host:port`, and a path in front of its API if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    base: String,
+    batch: Uri,
+}
+
+/// The text is no base URL of a Spillway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the base URL of a Spillway, such as http://127.0.0.1:8080 (there is no TLS yet)")]
+pub struct InvalidTarget;
+
+impl FromStr for Target {
+    type Err = InvalidTarget;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
+        let base = text.trim_end_matches('/').to_owned();
+        let batch: Uri = format!("{base}/api/logs/batch").parse().map_err(|_| InvalidTarget)?;
+        let complete = batch.scheme_str() == Some("http") && batch.host().is_some_and(|host| !host.is_empty());
+        if complete && !base.contains('?') { Ok(Self { base, batch }) } else { Err(InvalidTarget) }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)
+    }
+}
+
+/// Where an event stood.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Name of the file.
+    pub file: Arc<str>,
+    /// Number of the line, from 1.
+    pub line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// An event on its way.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The event as one line of JSON.
+    pub json: String,
+    /// Where it stood.
+    pub place: Place,
+}
+
+/// What became of the events that are settled.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Events that the server accepted.
+    pub accepted: u64,
+    /// What it promised for them.
+    pub durability: Durability,
+    /// Events that were refused for good, by the code of the reason.
+    pub refused: BTreeMap<String, u64>,
+    /// The first of them: place, code and detail.
+    pub first_refusals: Vec<String>,
+}
+
+impl Tally {
+    /// Counts an event that will never be accepted.
+    pub fn refuse(&mut self, place: &Place, code: &str, detail: &str) {
+        if self.first_refusals.len() < FIRST_REFUSALS_MAX {
+            self.first_refusals.push(format!("{place} {code}: {}", printable(detail)));
+        }
+        let known = self.refused.contains_key(code) || self.refused.len() < CODES_MAX;
+        *self.refused.entry(if known { printable(code) } else { "other".to_owned() }).or_default() += 1;
+    }
+
+    /// Events that were refused for good.
+    #[must_use]
+    pub fn refused_total(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    /// Settles the events that `errors` is about, and returns those that are to be sent again. Whoever is not
+    /// listed is accepted or not, as `others_accepted` says.
+    fn settle(&mut self, events: Vec<Pending>, errors: Vec<EventError>, others_accepted: bool) -> Vec<Pending> {
+        let mut errors: HashMap<usize, EventError> = errors.into_iter().map(|error| (error.index, error)).collect();
+        let mut again = Vec::new();
+        for (index, event) in events.into_iter().enumerate() {
+            match errors.remove(&index) {
+                None if others_accepted => self.accepted += 1,
+                Some(error) if !error.retryable => self.refuse(&event.place, &error.code, &error.detail),
+                _ => again.push(event),
+            }
+        }
+        again
+    }
+}
+
+/// How many accepted events the server promised what for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Durability {
+    /// They survive a power cut.
+    pub acknowledged: u64,
+    /// They are in the journal of the producer.
+    pub journaled: u64,
+    /// They survive the end of the process.
+    pub buffered: u64,
+}
+
+/// Why events are not sent any more.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Stopped(pub String);
+
+/// A pause before the next attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// As long as the server asks for; otherwise as long as the number of failed attempts suggests.
+    pub duration: Option<Duration>,
+    /// Why, for people.
+    pub reason: String,
+    /// Whether there is no server at all.
+    pub away: bool,
+}
+
+/// How time passes: really, or not at all in tests.
+pub trait Waiting {
+    /// Time since an arbitrary moment; never goes back.
+    fn now(&self) -> Duration;
+    /// Waits for `duration`, and may tell people why.
+    fn wait(&mut self, duration: Duration, pause: &Pause) -> impl Future<Output = ()>;
+}
+
+/// Sends events to one Spillway.
+pub struct Client {
+    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
+    target: Target,
+    give_up_after: Duration,
+}
+
+impl Client {
+    /// A client that stops when no event was settled for `give_up_after`; an attempt under way is not cut short.
+    #[must_use]
+    pub fn new(target: Target, give_up_after: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Self { http, target, give_up_after }
+    }
+
+    /// Settles every event in `tally`, however many requests that takes.
+    ///
+    /// # Errors
+    /// No event was settled for too long, or the server takes no events at this URL: what is not in `tally` was
+    /// not sent, as far as is known.
+    pub async fn deliver(
+        &self,
+        events: Vec<Pending>,
+        tally: &mut Tally,
+        waiting: &mut impl Waiting,
+    ) -> Result<(), Stopped> {
+        let mut patience = Patience::new(self.give_up_after, waiting.now());
+        let mut batches = vec![events];
+        while let Some(mut batch) = batches.pop() {
+            if batch.is_empty() {
+                continue;
+            }
+            match self.post(&batch).await {
+                Answer::Settled { others_accepted, durability, errors } => {
+                    tally.durability.add(durability);
+                    let (before, pause) = (batch.len(), Pause::to_retry(&errors));
+                    let again = tally.settle(batch, errors, others_accepted);
+                    if again.len() < before {
+                        patience.renew(waiting.now());
+                    }
+                    if !again.is_empty() {
+                        batches.push(again);
+                        patience.pause(pause, waiting).await?;
+                    }
+                }
+                Answer::Refused { code, detail } => match batch.as_slice() {
+                    [event] => {
+                        tally.refuse(&event.place, &code, &detail);
+                        patience.renew(waiting.now());
+                    }
+                    _ => {
+                        let second_half = batch.split_off(batch.len() / 2);
+                        batches.extend([second_half, batch]);
+                    }
+                },
+                Answer::Later(pause) => {
+                    batches.push(batch);
+                    patience.pause(pause, waiting).await?;
+                }
+                Answer::NotHere(reason) => return Err(Stopped(reason)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn post(&self, events: &[Pending]) -> Answer {
+        let lines: Vec<&str> = events.iter().map(|event| event.json.as_str()).collect();
+        let mut request = Request::new(Full::new(Bytes::from(lines.join("\n"))));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.batch.clone();
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        let exchange = async {
+            let (head, body) = self.http.request(request).await?.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+            Ok::<_, Box<dyn Error + Send + Sync>>((head.status, retry_after(&head.headers), body))
+        };
+        let unreachable = |cause: &str| {
+            let reason = format!("cannot reach {}: {cause}", self.target);
+            Answer::Later(Pause { duration: None, reason, away: true })
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(Ok((status, retry_after, body))) => read_answer(status, retry_after, &body, events.len()),
+            Ok(Err(error)) => unreachable(&root_cause(&*error)),
+            Err(_) => unreachable("no answer in time"),
+        }
+    }
+}
+
+impl Durability {
+    fn add(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.journaled += other.journaled;
+        self.buffered += other.buffered;
+    }
+}
+
+/// How long to go on without any event being settled, and how long to pause in between.
+struct Patience {
+    give_up_after: Duration,
+    /// When the last event was settled.
+    since: Duration,
+    backoff: Duration,
+}
+
+impl Patience {
+    fn new(give_up_after: Duration, now: Duration) -> Self {
+        Self { give_up_after, since: now, backoff: BACKOFF_MIN }
+    }
+
+    fn renew(&mut self, now: Duration) {
+        *self = Self::new(self.give_up_after, now);
+    }
+
+    /// Waits, but not beyond the moment to give up: then one last attempt is made.
+    async fn pause(&mut self, pause: Pause, waiting: &mut impl Waiting) -> Result<(), Stopped> {
+        let left = self.give_up_after.saturating_sub(waiting.now().saturating_sub(self.since));
+        if left.is_zero() {
+            return Err(Stopped(format!("no progress for {} s: {}", self.give_up_after.as_secs(), pause.reason)));
+        }
+        let duration = pause.duration.unwrap_or(self.backoff);
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        waiting.wait(duration.min(left), &pause).await;
+        Ok(())
+    }
+}
+
+impl Pause {
+    fn to_retry(errors: &[EventError]) -> Self {
+        let reason = errors.iter().find(|error| error.retryable).map(|error| printable(&error.detail));
+        let reason = reason.unwrap_or_else(|| "some events were not accepted yet".to_owned());
+        Self { duration: None, reason, away: false }
+    }
+}
+
+/// What an answer means for the events of the request.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    /// Some events are settled.
+    Settled { others_accepted: bool, durability: Durability, errors: Vec<EventError> },
+    /// None is accepted, and it is not said which one is to blame.
+    Refused { code: String, detail: String },
+    /// None is settled; the same request may do later.
+    Later(Pause),
+    /// No request like this will ever do.
+    NotHere(String),
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct EventError {
+    index: usize,
+    code: String,
+    detail: String,
+    retryable: bool,
+}
+
+/// The body of a 202.
+#[derive(Deserialize)]
+struct Report {
+    accepted: usize,
+    #[serde(default)]
+    durability: Durability,
+    #[serde(default)]
+    errors: Vec<EventError>,
+}
+
+/// The body of any other answer, as far as it is one of Spillway.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    detail: String,
+    errors: Vec<EventError>,
+}
+
+/// The meaning of an answer to a request of so many `events`.
+fn read_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8], events: usize) -> Answer {
+    let unclear = |reason: String| Answer::Later(Pause { duration: retry_after, reason, away: false });
+    if status == StatusCode::ACCEPTED {
+        // An answer that does not add up proves nothing about any event.
+        return match serde_json::from_slice::<Report>(body) {
+            Ok(Report { accepted, durability, errors })
+                if are_about(&errors, events) && accepted.checked_add(errors.len()) == Some(events) =>
+            {
+                Answer::Settled { others_accepted: true, durability, errors }
+            }
+            _ => unclear("the server's answer makes no sense".to_owned()),
+        };
+    }
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let detail = if problem.detail.is_empty() { title.clone() } else { printable(&problem.detail) };
+    match status.as_u16() {
+        408 | 429 | 500.. => unclear(detail),
+        // These are about the URL or the client, and sending every event alone would not help.
+        401 | 403 | 404 | 405 | 415 => Answer::NotHere(format!("the server takes no events here ({title}): {detail}")),
+        400..500 if !problem.errors.is_empty() && are_about(&problem.errors, events) => {
+            Answer::Settled { others_accepted: false, durability: Durability::default(), errors: problem.errors }
+        }
+        400..500 => {
+            let code = if problem.code.is_empty() { status.as_str().to_owned() } else { problem.code };
+            Answer::Refused { code, detail }
+        }
+        _ => unclear(format!("unexpected answer: {title}")),
+    }
+}
+
+/// Whether each error belongs to an event of its own.
+fn are_about(errors: &[EventError], events: usize) -> bool {
+    let indices: std::collections::HashSet<usize> = errors.iter().map(|error| error.index).collect();
+    indices.len() == errors.len() && indices.iter().all(|index| *index < events)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).clamp(BACKOFF_MIN, RETRY_AFTER_MAX))
+}
+
+/// The innermost cause, without the number of an error of the operating system.
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(error) if error.raw_os_error().is_some() => error.kind().to_string(),
+        _ => cause.to_string(),
+    }
+}
+
+/// What a server says must neither flood nor steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(DETAIL_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::scripted_server::{Reply, ScriptedServer};
+
+    /// Time passes only here; what was waited for is kept.
+    #[derive(Default)]
+    struct Recorded(Vec<(Duration, Pause)>);
+
+    impl Waiting for Recorded {
+        fn now(&self) -> Duration {
+            self.0.iter().map(|(duration, _)| *duration).sum()
+        }
+
+        async fn wait(&mut self, duration: Duration, pause: &Pause) {
+            self.0.push((duration, pause.clone()));
+        }
+    }
+
+    impl Recorded {
+        fn millis(&self) -> Vec<u128> {
+            self.0.iter().map(|(duration, _)| duration.as_millis()).collect()
+        }
+    }
+
+    fn events(names: &str) -> Vec<Pending> {
+        let event = |(index, name): (usize, char)| Pending {
+            json: name.to_string(),
+            place: Place { file: "a.log".into(), line: index as u64 + 1 },
+        };
+        names.chars().enumerate().map(event).collect()
+    }
+
+    fn accepted(count: usize, errors: &str) -> Reply {
+        let failed = errors.matches("index").count();
+        Reply::new(
+            202,
+            format!(
+                r#"{{"accepted":{count},"failed":{failed},"timestamp":"2024-01-15T10:30:00Z","durability":{{"acknowledged":0,"journaled":0,"buffered":{count}}},"errors":[{errors}]}}"#
+            ),
+        )
+    }
+
+    fn error(index: usize, retryable: bool) -> String {
+        format!(r#"{{"index":{index},"code":"c{index}","detail":"d{index}","retryable":{retryable}}}"#)
+    }
+
+    fn problem(status: u16, errors: &str) -> Reply {
+        Reply::new(
+            status,
+            format!(
+                r#"{{"type":"about:blank","status":{status},"detail":"too bad","code":"bad","errors":[{errors}]}}"#
+            ),
+        )
+    }
+
+    struct Delivery {
+        result: Result<(), Stopped>,
+        tally: Tally,
+        waited: Recorded,
+        requests: Vec<String>,
+    }
+
+    /// Delivers events `a`, `b`, … to a server that gives these replies, one a request.
+    async fn deliver(names: &str, replies: Vec<Reply>) -> Delivery {
+        let server = ScriptedServer::start(replies).await;
+        let client = Client::new(server.url().parse().unwrap(), Duration::from_secs(60));
+        let (mut tally, mut waited) = (Tally::default(), Recorded::default());
+        let result = client.deliver(events(names), &mut tally, &mut waited).await;
+        let requests = server.requests().into_iter().map(|body| body.replace('\n', "")).collect();
+        Delivery { result, tally, waited, requests }
+    }
+
+    #[tokio::test]
+    async fn a_refused_rate_is_waited_for_as_long_as_the_server_says() {
+        let too_fast = || problem(429, "").retry_after(7);
+        let delivery = deliver("ab", vec![too_fast(), problem(503, "").retry_after(900), accepted(2, "")]).await;
+        assert_eq!(delivery.result, Ok(()));
+        assert_eq!((delivery.tally.accepted, delivery.tally.durability.buffered), (2, 2));
+        assert_eq!(delivery.waited.millis(), [7_000, 53_000], "the second one is cut at the moment to give up");
+        assert_eq!(delivery.waited.0[0].1.reason, "too bad");
+        assert_eq!(delivery.requests, ["ab", "ab", "ab"]);
+    }
+
+    #[tokio::test]
+    async fn a_retryable_refusal_is_sent_again_and_a_final_one_is_not() {
+        let errors = [error(1, true), error(2, false)].join(",");
+        let delivery = deliver("abcd", vec![accepted(2, &errors), accepted(1, "")]).await;
+        assert_eq!(delivery.result, Ok(()));
+        assert_eq!(delivery.tally.accepted, 3);
+        assert_eq!(delivery.tally.first_refusals, ["a.log:3 c2: d2"]);
+        assert_eq!((delivery.requests, delivery.waited.millis()), (vec!["abcd".to_owned(), "b".to_owned()], vec![100]));
+    }
+
+    #[tokio::test]
+    async fn a_problem_that_names_its_events_leaves_the_others_to_be_sent_again() {
+        let delivery = deliver("abc", vec![problem(400, &error(1, false)), accepted(2, "")]).await;
+        assert_eq!((delivery.tally.accepted, delivery.tally.refused_total()), (2, 1));
+        assert_eq!(delivery.requests, ["abc", "ac"]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_refused_as_a_whole_is_halved_until_the_bad_event_is_alone() {
+        let bad = || problem(413, "");
+        let delivery =
+            deliver("abcde", vec![bad(), accepted(2, ""), bad(), accepted(1, ""), bad(), bad(), accepted(1, "")]);
+        let delivery = delivery.await;
+        assert_eq!(delivery.requests, ["abcde", "ab", "cde", "c", "de", "d", "e"]);
+        assert_eq!(
+            (delivery.tally.accepted, delivery.tally.first_refusals),
+            (4, vec!["a.log:4 bad: too bad".to_owned()])
+        );
+        assert!(delivery.waited.0.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_away_gets_the_same_events_when_it_is_back() {
+        let replies =
+            vec![Reply::HangUp, Reply::HangUp, problem(502, ""), Reply::new(202, "{}".to_owned()), accepted(2, "")];
+        let delivery = deliver("ab", replies).await;
+        assert_eq!((delivery.result, delivery.tally.accepted), (Ok(()), 2));
+        assert_eq!(delivery.waited.millis(), [100, 200, 400, 800]);
+        let away: Vec<bool> = delivery.waited.0.iter().map(|(_, pause)| pause.away).collect();
+        assert_eq!(away, [true, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn without_progress_it_stops_and_says_why() {
+        let client = Client::new("http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5));
+        let (mut tally, mut waited) = (Tally::default(), Recorded::default());
+        let stopped = client.deliver(events("ab"), &mut tally, &mut waited).await.unwrap_err();
+        assert_eq!(stopped.0, "no progress for 5 s: cannot reach http://127.0.0.1:1: connection refused");
+        assert_eq!(waited.millis(), [100, 200, 400, 800, 1_600, 1_900]);
+        assert_eq!((tally.accepted, tally.refused_total()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn progress_starts_the_time_anew() {
+        let slow = |reply| vec![problem(503, "").retry_after(50), reply];
+        let replies = [slow(accepted(1, &error(1, true))), slow(accepted(1, ""))].concat();
+        let delivery = deliver("ab", replies).await;
+        assert_eq!((delivery.result, delivery.waited.millis()), (Ok(()), vec![50_000, 100, 50_000]));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_no_spillway_is_left_at_once() {
+        let delivery = deliver("ab", vec![Reply::new(404, "<html>".to_owned())]).await;
+        let reason = "the server takes no events here (404 Not Found): 404 Not Found";
+        assert_eq!(delivery.result, Err(Stopped(reason.to_owned())));
+        assert_eq!(delivery.tally.refused_total(), 0);
+    }
+
+    #[test]
+    fn answers_that_do_not_add_up_settle_nothing() {
+        for (accepted, errors) in
+            [(3, ""), (1, ""), (1, &*error(2, true)), (0, &*[error(0, true), error(0, true)].join(","))]
+        {
+            let body = format!(r#"{{"accepted":{accepted},"errors":[{errors}]}}"#);
+            let answer = read_answer(StatusCode::ACCEPTED, None, body.as_bytes(), 2);
+            assert!(matches!(answer, Answer::Later(Pause { away: false, .. })), "{body}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn base_urls_may_have_a_path_and_must_be_plain_http() {
+        for (text, batch) in [
+            ("http://localhost:8080", "http://localhost:8080/api/logs/batch"),
+            ("http://[::1]/logs/", "http://[::1]/logs/api/logs/batch"),
+        ] {
+            assert_eq!(text.parse::<Target>().map(|target| target.batch.to_string()).as_deref(), Ok(batch));
+        }
+        for text in ["", "localhost:8080", "https://host", "http://", "http://host?a", "ftp://host", "http://a b"] {
+            assert_eq!(text.parse::<Target>(), Err(InvalidTarget), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_of_the_server_are_shortened_and_stripped_of_control_characters() {
+        let mut tally = Tally::default();
+        let place = Place { file: "a".into(), line: 1 };
+        for number in 0..60 {
+            tally.refuse(&place, &format!("c{number:02}"), &"\x1b[2Jx".repeat(200));
+        }
+        assert_eq!((tally.refused.len(), tally.refused_total(), tally.refused["other"]), (CODES_MAX + 1, 60, 10));
+        assert_eq!(tally.first_refusals.len(), FIRST_REFUSALS_MAX);
+        assert!(tally.first_refusals[0].starts_with("a:1 c00: [2Jx[2Jx") && tally.first_refusals[0].len() < 320);
+    }
+}

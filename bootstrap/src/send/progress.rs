@@ -1,0 +1,92 @@
+//! What a terminal shows while events are sent.
+//!
+//! * Everything goes to standard error. If that is no terminal, only two things are said: that a server is away,
+//!   once, and which file cannot be read.
+//! * Pauses of the client are slept here, so that they can be shown.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::client::{Pause, Waiting};
+use super::summary::{grouped, rate};
+
+/// How often a terminal is drawn anew while nothing happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The progress of one run.
+pub struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    /// Whether it was said that the server is away.
+    away_reported: bool,
+}
+
+impl Progress {
+    /// A bar over so many bytes, or a spinner if nobody knows how many there are.
+    #[must_use]
+    pub fn new(bytes_total: Option<u64>) -> Self {
+        let (template, plain) = match bytes_total {
+            Some(_) => ("{prefix} [{bar:30}] {percent:>3}%  ETA {eta}  {msg}", ProgressStyle::default_bar()),
+            None => ("{spinner} {prefix}  {msg}", ProgressStyle::default_spinner()),
+        };
+        let bar = ProgressBar::with_draw_target(bytes_total, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or(plain));
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TICK);
+        }
+        Self { bar, started: Instant::now(), away_reported: false }
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Another input begins.
+    pub fn begin(&self, name: &str) {
+        self.bar.set_prefix(name.to_owned());
+    }
+
+    /// So many events are settled, and so many bytes read.
+    pub fn advance(&mut self, events: u64, bytes: u64) {
+        self.away_reported = false;
+        self.bar.set_position(bytes);
+        self.bar.set_message(format!("{} events, {}", grouped(events), rate(events, self.elapsed())));
+    }
+
+    /// Says something that stays on the terminal.
+    pub fn report(&self, message: &str) {
+        // There is nobody left to tell if this fails.
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "spillway: {message}");
+        });
+    }
+
+    /// Leaves no trace on the terminal.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Waiting for Progress {
+    fn now(&self) -> Duration {
+        self.elapsed()
+    }
+
+    async fn wait(&mut self, duration: Duration, pause: &Pause) {
+        let message = if pause.away {
+            format!("{}; trying again", pause.reason)
+        } else {
+            format!("waiting {} s: {}", duration.as_secs_f64(), pause.reason)
+        };
+        if self.bar.is_hidden() && pause.away && !self.away_reported {
+            self.report(&message);
+            self.away_reported = true;
+        }
+        self.bar.set_message(message);
+        tokio::time::sleep(duration).await;
+    }
+}

@@ -1,0 +1,94 @@
+//! A server over a real socket that gives the replies it was told to give, one a request, and keeps the bodies.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How a request is met.
+#[derive(Clone)]
+pub enum Reply {
+    /// An answer: status, `Retry-After` in seconds, body.
+    Answer(u16, Option<u64>, String),
+    /// The connection ends without one.
+    HangUp,
+}
+
+impl Reply {
+    /// An answer.
+    pub fn new(status: u16, body: String) -> Self {
+        Self::Answer(status, None, body)
+    }
+
+    /// The same answer with `Retry-After`.
+    pub fn retry_after(self, seconds: u64) -> Self {
+        match self {
+            Self::Answer(status, _, body) => Self::Answer(status, Some(seconds), body),
+            Self::HangUp => Self::HangUp,
+        }
+    }
+}
+
+/// The server; it ends with the runtime of the test.
+pub struct ScriptedServer {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl ScriptedServer {
+    /// Starts a server that hangs up when it has no replies left.
+    pub async fn start(replies: Vec<Reply>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, requests) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+        let (kept, replies) = (Arc::clone(&requests), Arc::new(Mutex::new(VecDeque::from(replies))));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, Arc::clone(&replies), Arc::clone(&kept)));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The bodies of all requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// Serves one connection until either side ends it.
+async fn serve(stream: TcpStream, replies: Arc<Mutex<VecDeque<Reply>>>, requests: Arc<Mutex<Vec<String>>>) {
+    let mut stream = BufReader::new(stream);
+    while let Some(body) = read_request(&mut stream).await {
+        requests.lock().unwrap().push(body);
+        let reply = replies.lock().unwrap().pop_front();
+        let Some(Reply::Answer(status, retry_after, body)) = reply else { return };
+        let retry_after = retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
+        let answer = format!("HTTP/1.1 {status} X\r\n{retry_after}content-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
+    let (mut head, mut length) = (String::new(), 0);
+    while !head.ends_with("\r\n\r\n") {
+        let start = head.len();
+        if stream.read_line(&mut head).await.ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = head[start..].to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    assert!(head.starts_with("POST /api/logs/batch ") && head.contains("application/x-ndjson"), "{head}");
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(String::from_utf8(body).unwrap())
+}
