@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus, OpenError};
 use contracts::bus::{Bus, BusSubject};
+use domain::delivery::Guarantee;
 use domain::ports::{Clock, RecordPublisher, RecordSource};
+use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use tempfile::TempDir;
 
@@ -89,4 +91,28 @@ async fn partitions_are_added_and_never_given_up() {
         assert_eq!(bus.partition_count().get(), there);
         assert_eq!(bus.drain(contracts::DEADLINE).await, 0);
     }
+}
+
+#[tokio::test]
+async fn what_is_not_stored_fills_the_partition_that_has_it_also_after_opening_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bus = open(directory.path(), &[0, 0]).expect("the bus opens");
+    for _ in 0..20 {
+        let mut records = Records::default();
+        records.push(b"s", Timestamp::MIN, false, |value| value.resize(900_000, b'x')).expect("small enough");
+        let batch = RecordBatch { partition: 1, guarantee: Guarantee::AtLeastOnce, records };
+        bus.publish(batch).expect("taken").settled.await.expect("acknowledged");
+    }
+    let share = 128 * 1024 * 1024;
+    let filled = bus.fill(1);
+    // As it was before the last write, at most.
+    assert!(filled.bytes_max == share && filled.used_bytes >= 19 * 900_000, "{filled:?}");
+    assert_eq!(bus.fill(0).used_bytes, 0);
+    assert_eq!(bus.drain(contracts::DEADLINE).await, 0);
+    drop(bus);
+    let bus = open(directory.path(), &[0, 0]).expect("the bus opens");
+    assert!(bus.fill(1).used_bytes >= 20 * 900_000);
+    drop(bus);
+    let bus = open(directory.path(), &[0, 20]).expect("the bus opens");
+    assert_eq!(bus.fill(1).used_bytes, 0);
 }

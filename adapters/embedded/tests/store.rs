@@ -9,10 +9,11 @@ use std::time::Duration;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
 use contracts::store::StoreSubject;
 use domain::Uuid;
+use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
 use domain::ports::{Append, DeadLetter, Feed, LogStore, StoreError};
-use domain::query::{LogFilter, LogQuery, PageKey};
+use domain::query::{LogFilter, LogQuery, PageKey, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Executor};
@@ -247,4 +248,40 @@ async fn one_expiry_removes_a_bounded_number_of_events() {
         }
     }
     assert_eq!(removed, [2_000, 2_000, 1_000]);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_it_has() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let migrations = sqlx::migrate!("./migrations");
+    let first = migrations.iter().take(1).cloned().collect::<Vec<_>>();
+    let options = SqliteConnectOptions::new().filename(file(&directory)).create_if_missing(true);
+    let mut before = options.connect().await.expect("the file opens");
+    let first_only = sqlx::migrate::Migrator { migrations: first.into(), ..sqlx::migrate::Migrator::DEFAULT };
+    first_only.run(&mut before).await.expect("the first version");
+    before
+        .execute(
+            "INSERT INTO events VALUES (41, zeroblob(16), 1, 's', 2, 'kept', 7, 8, NULL, NULL, NULL, NULL, 'logs', 0, 3);
+             INSERT INTO dead_letters VALUES (9, 'g', 'logs', 0, 4, x'00', x'01', 'no event', 5);
+             INSERT INTO positions VALUES ('log-processor', 'logs', 0, 5);",
+        )
+        .await
+        .expect("what the first version had");
+    drop(before);
+
+    let store = open(&directory, contracts::DEADLINE).await;
+    assert_eq!(store.position(&feed()).await.expect("a position"), Some(5));
+    let page =
+        store.tail(&TailQuery { filter: LogFilter::default(), after: Some(0), limit: 10 }).await.expect("a page");
+    assert_eq!(
+        page.events.iter().map(|(id, event)| (*id, event.event.message.as_ref())).collect::<Vec<_>>(),
+        [(41, "kept")]
+    );
+    let letters =
+        store.dead_letters(&DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() }).await.expect("letters");
+    assert_eq!(letters.iter().map(|letter| (letter.id, letter.redriven_at)).collect::<Vec<_>>(), [(9, None)]);
+    append(&store, Some(5), vec![event(1)]).await;
+    let end =
+        store.tail(&TailQuery { filter: LogFilter::default(), after: None, limit: 10 }).await.expect("a page").end;
+    assert_eq!(end, 42);
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use domain::admission::Fill;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
 use domain::ports::{
@@ -71,6 +72,7 @@ pub async fn all(subject: &impl BusSubject) {
         seeking_wins_over_a_chunk_in_work,
         reading_begins_where_the_assignment_says,
         the_lag_is_what_is_not_stored,
+        what_is_acknowledged_and_stored_takes_no_room,
         draining_delivers_what_was_taken_and_takes_no_more,
         everything_is_there_after_opening_again,
         no_offset_is_given_twice,
@@ -563,6 +565,26 @@ pub async fn the_lag_is_what_is_not_stored(subject: &impl BusSubject) {
     deliver(&bus, batch(0, ["new"])).await;
     read(&bus, 0, 1).await;
     assert_eq!(bus.source.lag_records(0), 1);
+    close(bus).await;
+}
+
+/// [`RecordPublisher::buffer`] and [`RecordPublisher::fill`]: room is for what is on its way.
+pub async fn what_is_acknowledged_and_stored_takes_no_room(subject: &impl BusSubject) {
+    let (_place, bus) = opened(subject, 2).await;
+    assert_eq!(bus.publisher.buffer(), Fill { used_bytes: 0, bytes_max: subject.memory_bytes_max() as u64 });
+    let receipts: Vec<_> = (0..50).map(|_| publish(&bus, batch(0, [vec![b'x'; 100_000]]))).collect();
+    for receipt in receipts {
+        in_time("acknowledgement", receipt.settled).await.expect("the bus acknowledges the batch");
+    }
+    let last = read(&bus, 0, 50).await.last().map(|(offset, _)| *offset);
+    bus.source.stored(0, last.expect("there are records") + 1);
+    let empty = async {
+        while bus.publisher.buffer().used_bytes > 0 || bus.publisher.fill(0).used_bytes > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("all room is free again", empty).await;
+    assert!(bus.publisher.fill(1).bytes_max > 0);
     close(bus).await;
 }
 
