@@ -12,6 +12,7 @@ use std::time::Duration;
 use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::delivery::Guarantee;
 use domain::ports::{Clock, LogStore, PublishError, RecordPublisher, StoreError};
+use domain::query::Page;
 use domain::record::{RecordBatch, Records};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -33,15 +34,6 @@ pub struct DeadLetters {
     publisher: Arc<dyn RecordPublisher>,
     clock: Arc<dyn Clock>,
     redriving: Mutex<()>,
-}
-
-/// One page of dead letters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LetterPage {
-    /// In the order in which they were found.
-    pub letters: Vec<StoredDeadLetter>,
-    /// The next page begins after this id; `None` after the last one.
-    pub next: Option<u64>,
 }
 
 /// What to send again.
@@ -100,13 +92,9 @@ impl DeadLetters {
         filter: DeadLetterFilter,
         after: Option<u64>,
         limit: u32,
-    ) -> Result<LetterPage, QueryError> {
+    ) -> Result<Page<StoredDeadLetter>, QueryError> {
         check(&filter, limit)?;
-        let mut letters = self.store.dead_letters(&DeadLetterQuery { filter, after, limit: limit + 1 }).await?;
-        let more = letters.len() > limit as usize;
-        letters.truncate(limit as usize);
-        let next = letters.last().filter(|_| more).map(|last| last.id);
-        Ok(LetterPage { letters, next })
+        Ok(self.store.dead_letters(&DeadLetterQuery { filter, after, limit }).await?)
     }
 
     /// Sends letters to the bus again, oldest first, to the partition that they came from.
@@ -125,10 +113,9 @@ impl DeadLetters {
         let mut after = None;
         loop {
             let query = DeadLetterQuery { filter: filter.clone(), after, limit: LETTERS_MAX };
-            let letters = self.store.dead_letters(&query).await.map_err(QueryError::from)?;
-            let last_page = letters.len() < LETTERS_MAX as usize;
-            after = letters.last().map(|letter| letter.id);
-            for letter in letters {
+            let page = self.store.dead_letters(&query).await.map_err(QueryError::from)?;
+            after = page.next();
+            for letter in page.items {
                 if letter.redriven_at.is_some() && !force {
                     result.skipped += 1;
                     continue;
@@ -143,7 +130,7 @@ impl DeadLetters {
                 }
                 result.redriven += 1;
             }
-            if last_page {
+            if after.is_none() {
                 return Ok(result);
             }
         }
@@ -214,8 +201,9 @@ mod tests {
     fn dead_letters(room: usize) -> (DeadLetters, Sent, Arc<SyncMutex<Vec<u64>>>) {
         let mut store = MockLogStore::new();
         store.expect_dead_letters().returning(|query| {
-            let ids = query.after.unwrap_or(0) + 1..=2_500;
-            Ok(ids.take(query.limit as usize).map(|id| letter(id, id % 5 == 0)).collect())
+            let mut ids = query.after.unwrap_or(0) + 1..=2_500;
+            let items = ids.by_ref().take(query.limit as usize).map(|id| letter(id, id % 5 == 0)).collect();
+            Ok(Page { items, more: !ids.is_empty() })
         });
         let marked = Arc::new(SyncMutex::new(Vec::new()));
         let marks = Arc::clone(&marked);
@@ -283,12 +271,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_end_and_what_makes_no_sense_is_refused() {
+    async fn what_makes_no_sense_is_refused() {
         let (dead_letters, _, _) = dead_letters(usize::MAX);
         let page = dead_letters.page(DeadLetterFilter::default(), Some(2_495), 4).await.expect("a page");
-        assert_eq!((page.letters.len(), page.next), (4, Some(2_499)));
-        let page = dead_letters.page(DeadLetterFilter::default(), page.next, 4).await.expect("a page");
-        assert_eq!((page.letters.len(), page.next), (1, None));
+        assert_eq!((page.items.len(), page.next()), (4, Some(2_499)));
         for limit in [0, LETTERS_MAX + 1] {
             assert!(dead_letters.page(DeadLetterFilter::default(), None, limit).await.is_err());
             assert!(dead_letters.redrive(Redrive { limit, ..redrive() }).await.is_err());

@@ -40,8 +40,8 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_GRACE: Duration = Duration::from_secs(5);
 /// ... unless nobody asks anything for this long.
 const QUIET: Duration = Duration::from_millis(300);
-/// Room for request bodies of a consumer, in bytes: the few that it gets are small.
-const CONSUMER_BODY_BYTES_MAX: usize = 1 << 20;
+/// Room, in bytes, for answers of a consumer until their clients have taken them.
+const CONSUMER_BODY_BYTES_MAX: usize = 64 << 20;
 /// How often metrics are folded.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 

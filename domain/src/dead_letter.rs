@@ -1,6 +1,7 @@
 //! Records that can never be stored as events, as the store keeps them.
 
 use crate::ports::Feed;
+use crate::query::Page;
 use crate::timestamp::Timestamp;
 
 /// Which dead letters to return. All conditions must hold; an absent one holds for every letter.
@@ -50,4 +51,20 @@ pub struct StoredDeadLetter {
     pub at: Timestamp,
     /// When it was last sent to the bus again, if it was.
     pub redriven_at: Option<Timestamp>,
+}
+
+impl StoredDeadLetter {
+    /// Bytes of its content, which are what can be large.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.len() + self.reason.len()
+    }
+}
+
+impl Page<StoredDeadLetter> {
+    /// The next page begins after this id; `None` after the last one.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.items.last().filter(|_| self.more).map(|last| last.id)
+    }
 }

@@ -15,6 +15,32 @@ pub const PAGE_EVENTS_DEFAULT: u32 = 100;
 /// Most events of a page.
 pub const PAGE_EVENTS_MAX: u32 = 1_000;
 
+/// Bytes of text after which a page takes no more, whatever its limit: events can be large.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Part of an answer: as much as its limit and [`PAGE_BYTES_MAX`] allow, but at least one item if there is any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What there is.
+    pub items: Vec<T>,
+    /// Whether something follows.
+    pub more: bool,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), more: false }
+    }
+}
+
+impl Page<StoredEvent> {
+    /// Where the next page begins; `None` after the last one.
+    #[must_use]
+    pub fn next(&self) -> Option<PageKey> {
+        self.items.last().filter(|_| self.more).map(|last| PageKey::from(&last.event))
+    }
+}
+
 /// Which events to return. All conditions must hold; an absent one holds for every event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFilter {
@@ -115,7 +141,7 @@ pub struct TailQuery {
     pub filter: LogFilter,
     /// Only events with a higher sequence number; `None` for none at all, to learn where the end is.
     pub after: Option<u64>,
-    /// Most events to return.
+    /// Most events to return; fewer come if they are large (see [`PAGE_BYTES_MAX`]).
     pub limit: u32,
 }
 
@@ -141,6 +167,16 @@ pub struct StoredEvent {
     pub partition: Partition,
     /// Offset in the partition.
     pub offset: u64,
+}
+
+impl StoredEvent {
+    /// Bytes of its texts, which are what can be large.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let event = &self.event;
+        let metadata = event.metadata.as_ref().map_or(0, |metadata| metadata.as_json().len());
+        event.source.len() + event.message.len() + event.stack_trace.as_ref().map_or(0, |text| text.len()) + metadata
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
-use domain::query::{LevelCount, LogFilter, LogQuery, StatsQuery, StoredEvent, TailPage, TailQuery};
+use domain::query::{
+    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, Page, StatsQuery, StoredEvent, TailPage, TailQuery,
+};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -172,6 +174,34 @@ impl SqliteStore {
 /// Whether a reader needs no more rows.
 struct Enough(bool);
 
+/// A page that is being filled.
+struct Filling<T> {
+    page: Page<T>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl<T> Filling<T> {
+    fn new(limit: u32) -> Self {
+        Self { page: Page::default(), limit: limit as usize, bytes: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.page.items.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
+    }
+
+    /// Takes the next item, if there is room for it.
+    fn take(&mut self, bytes: usize, item: T) -> Enough {
+        if self.is_full() {
+            self.page.more = true;
+            return Enough(true);
+        }
+        self.bytes += bytes;
+        self.page.items.push(item);
+        Enough(false)
+    }
+}
+
 #[async_trait]
 impl LogStore for SqliteStore {
     async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
@@ -230,18 +260,19 @@ impl LogStore for SqliteStore {
         })
     }
 
-    async fn query(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        let mut found = Vec::new();
-        if query.limit == 0 {
-            return Ok(found);
-        }
+    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         let text = query.filter.text.as_deref().map(fold);
+        let mut page = Filling::new(query.limit);
         let take = |row: &SqliteRow| {
-            found.extend(Some(stored_event(row, 0)?).filter(|event| has_text(event, text.as_deref())));
-            Ok(Enough(found.len() == query.limit as usize))
+            let event = Some(stored_event(row, 0)?).filter(|event| has_text(event, text.as_deref()));
+            Ok(event.map_or(Enough(false), |event| page.take(event.bytes(), event)))
         };
-        self.read(select_statement(query, text.as_deref()), take).await?;
-        Ok(found)
+        match self.read(select_statement(query, text.as_deref()), take).await {
+            // There was time for everything but to find out whether there is more.
+            Err(StoreError::TooBroad) if page.is_full() => page.page.more = true,
+            result => result?,
+        }
+        Ok(page.page)
     }
 
     async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
@@ -283,12 +314,11 @@ impl LogStore for SqliteStore {
 
         let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
         let text = query.filter.text.as_deref().map(fold);
-        let mut events: Vec<(u64, StoredEvent)> = Vec::new();
+        let mut page = Filling::new(query.limit);
         let take = |row: &SqliteRow| {
             let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
             let event = Some(stored_event(row, 1)?).filter(|event| has_text(event, text.as_deref()));
-            events.extend(event.map(|event| (sequence, event)));
-            Ok(Enough(events.len() == query.limit as usize))
+            Ok(event.map_or(Enough(false), |event| page.take(event.bytes(), (sequence, event))))
         };
         // The range of ids is what makes it fast, whatever the filter.
         let mut select = QueryBuilder::new(format!("SELECT id, {COLUMNS} FROM events NOT INDEXED WHERE id > "));
@@ -296,11 +326,12 @@ impl LogStore for SqliteStore {
         push_filter(&mut select, &query.filter, text.as_deref());
         select.push(" ORDER BY id");
         self.read(select, take).await?;
-        let full = events.last().filter(|_| events.len() == query.limit as usize);
-        Ok(TailPage { scanned: full.map_or(until, |(sequence, _)| *sequence), events, end })
+        let Page { items: events, more } = page.page;
+        let last = events.last().filter(|_| more).map_or(until, |(sequence, _)| *sequence);
+        Ok(TailPage { scanned: last, events, end })
     }
 
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError> {
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         let DeadLetterQuery { filter, after, limit } = query;
         let mut select = QueryBuilder::new(
             "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at \
@@ -327,14 +358,14 @@ impl LogStore for SqliteStore {
             Some(false) => select.push(" AND redriven_at IS NULL"),
             None => &mut select,
         };
-        select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit));
-        let mut letters = Vec::new();
+        select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
+        let mut page = Filling::new(*limit);
         let take = |row: &SqliteRow| {
-            letters.push(stored_dead_letter(row)?);
-            Ok(Enough(false))
+            let letter = stored_dead_letter(row)?;
+            Ok(page.take(letter.bytes(), letter))
         };
         self.read(select, take).await?;
-        Ok(letters)
+        Ok(page.page)
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
@@ -427,7 +458,8 @@ fn select_statement(query: &LogQuery, text: Option<&str>) -> QueryBuilder<Sqlite
     }
     select.push(" ORDER BY timestamp DESC, event_id DESC, received_at DESC");
     if text.is_none() {
-        select.push(" LIMIT ").push_bind(i64::from(query.limit));
+        // One more tells whether there is more.
+        select.push(" LIMIT ").push_bind(i64::from(query.limit) + 1);
     }
     select
 }

@@ -132,7 +132,7 @@ async fn a_query_that_takes_too_long_is_stopped_and_hinders_no_other() {
             }
             let newest = LogQuery { filter: LogFilter::default(), after: None, limit: 1 };
             let found = store.query(&newest).await.expect("quick enough");
-            assert_eq!(found.first().map(|found| found.offset), Some(19_999));
+            assert_eq!(found.items.first().map(|found| found.offset), Some(19_999));
             assert!(store.find(Uuid::from_u128(7)).await.expect("quick enough").is_some());
             assert_eq!(store.position(&feed()).await.expect("quick enough"), Some(20_000));
         }
@@ -164,13 +164,13 @@ async fn each_filter_goes_straight_to_its_events() {
             ..event(0)
         });
         match store.query(&LogQuery { filter: filter.clone(), after: None, limit: 1 }).await {
-            Ok(found) => assert_eq!(found.len(), usize::from(expected), "{filter:?}"),
+            Ok(found) => assert_eq!(found.items.len(), usize::from(expected), "{filter:?}"),
             Err(error) => panic!("{filter:?}: {error:?}"),
         }
     }
     let after = PageKey::from(&event(1));
     let found = store.query(&LogQuery { filter: any(), after: Some(after), limit: 1 }).await;
-    assert_eq!(found.expect("straight to the page").len(), 1);
+    assert_eq!(found.expect("straight to the page").items.len(), 1);
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_it_has
     );
     let letters =
         store.dead_letters(&DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() }).await.expect("letters");
-    assert_eq!(letters.iter().map(|letter| (letter.id, letter.redriven_at)).collect::<Vec<_>>(), [(9, None)]);
+    assert_eq!(letters.items.iter().map(|letter| (letter.id, letter.redriven_at)).collect::<Vec<_>>(), [(9, None)]);
     append(&store, Some(5), vec![event(1)]).await;
     let end =
         store.tail(&TailQuery { filter: LogFilter::default(), after: None, limit: 10 }).await.expect("a page").end;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use poem::Body;
 use poem::http::{HeaderMap, header};
@@ -76,6 +76,16 @@ impl BodyBudget {
     #[must_use]
     pub fn used_bytes(&self) -> usize {
         self.room.used.load(Ordering::Acquire)
+    }
+
+    /// A body to send, which takes room until it is sent.
+    ///
+    /// # Errors
+    /// There is no room for it now.
+    pub fn hold(&self, bytes: Bytes) -> Result<Body, Failure> {
+        let mut lease = Lease { room: Arc::clone(&self.room), bytes: 0 };
+        lease.grow(bytes.len()).map_err(|_| Failure::NoRoomForAnswer)?;
+        Ok(Body::from(BoxBody::new(HeldBody { body: Full::new(bytes), _lease: lease })))
     }
 
     /// Reads and decodes a whole body.
@@ -194,6 +204,32 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.room.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// A body to send; gives its room back when it is dropped, sent or not.
+struct HeldBody {
+    body: Full<Bytes>,
+    _lease: Lease,
+}
+
+impl HttpBody for HeldBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context).map_err(|never| match never {})
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -384,6 +420,17 @@ mod tests {
         let wide = wide.finish().expect("encoded");
         let refused = budget.read(&headers(&["zstd"]), wide.into()).await;
         assert!(matches!(refused, Err(Failure::Undecodable { .. })), "a window larger than RFC 9659 allows");
+    }
+
+    #[tokio::test]
+    async fn an_answer_takes_room_until_it_is_sent_or_given_up() {
+        let budget = BodyBudget::new(100);
+        let held = budget.hold(vec![b'x'; 60].into()).expect("room for it");
+        assert!(matches!(budget.hold(vec![b'x'; 41].into()), Err(Failure::NoRoomForAnswer)));
+        assert_eq!(held.into_bytes().await.expect("sent").len(), 60);
+        assert_eq!(budget.used_bytes(), 0);
+        drop(budget.hold(vec![b'x'; 100].into()));
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[tokio::test]

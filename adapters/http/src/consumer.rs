@@ -20,7 +20,7 @@ use poem::{Endpoint, EndpointExt, Request, Response};
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::ParseFromJSON;
+use poem_openapi::types::{ParseFromJSON, ToJSON};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -46,7 +46,7 @@ pub struct ConsumerDependencies {
     pub dead_letters: DeadLetters,
     /// Knows when tails must end.
     pub health: Health,
-    /// Room for request bodies.
+    /// Room for request bodies, and for answers until their clients have taken them.
     pub bodies: BodyBudget,
 }
 
@@ -165,8 +165,9 @@ impl ConsumerApi {
                 .transpose()
                 .map_err(invalid("cursor"))?;
             let page = dependencies.query.page(filter, after, Some(limit.0)).await?;
-            let next_cursor = page.next.as_ref().map(cursor::write);
-            Ok::<_, Failure>(JsonBytes::new(event_page(&page.events, next_cursor.as_deref())))
+            let next_cursor = page.next().as_ref().map(cursor::write);
+            let bytes = event_page(&page.items, next_cursor.as_deref());
+            JsonBytes::held(bytes, &dependencies.bodies)
         };
         answer.await.into()
     }
@@ -266,7 +267,7 @@ impl ConsumerApi {
         /// `nextCursor` of the page before.
         #[oai(validator(maximum(value = "9223372036854775807")))]
         cursor: Query<Option<u64>>,
-    ) -> Answer<Json<DeadLetterPage>, Listing> {
+    ) -> Answer<JsonBytes<DeadLetterPage>, Listing> {
         let answer = async {
             let known = ["id", "topic", "partition", "from", "to", "redriven", "limit", "cursor"];
             refuse_unknown_parameters(request, &known)?;
@@ -279,8 +280,9 @@ impl ConsumerApi {
                 redriven: redriven.0,
             };
             let page = dependencies.dead_letters.page(filter, cursor.0, limit.0).await?;
-            let dead_letters = page.letters.into_iter().map(dead_letter).collect();
-            Ok::<_, Failure>(Json(DeadLetterPage { dead_letters, next_cursor: page.next }))
+            let next_cursor = page.next();
+            let page = DeadLetterPage { dead_letters: page.items.into_iter().map(dead_letter).collect(), next_cursor };
+            JsonBytes::held(page.to_json_string().into_bytes(), &dependencies.bodies)
         };
         answer.await.into()
     }

@@ -10,6 +10,7 @@
 mod actuator;
 mod body;
 mod client_address;
+mod connection;
 mod consumer;
 mod cursor;
 mod document;

@@ -11,6 +11,7 @@ use poem_openapi::registry::{
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, impl_apirequest_for_payload};
 
+use crate::body::BodyBudget;
 use crate::problem::{Failure, PROBLEM_JSON, Problem};
 
 /// A JSON body of schema `T` that has not been read yet: the handler reads it, within its bounds, and parses
@@ -83,14 +84,22 @@ fn is_essence(content_type: &str, media_type: &str) -> bool {
 
 /// A JSON answer of schema `T` that is written already.
 pub struct JsonBytes<T> {
-    bytes: Vec<u8>,
+    body: Body,
     schema: PhantomData<fn() -> T>,
 }
 
 impl<T> JsonBytes<T> {
     /// Takes text that is JSON of schema `T`.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, schema: PhantomData }
+        Self { body: bytes.into(), schema: PhantomData }
+    }
+
+    /// Takes text that is JSON of schema `T` and may be large: it takes room until the client has it.
+    ///
+    /// # Errors
+    /// There is no room now.
+    pub fn held(bytes: Vec<u8>, room: &BodyBudget) -> Result<Self, Failure> {
+        Ok(Self { body: room.hold(bytes.into())?, schema: PhantomData })
     }
 }
 
@@ -108,7 +117,7 @@ impl<T: Type> Payload for JsonBytes<T> {
 
 impl<T: Send> IntoResponse for JsonBytes<T> {
     fn into_response(self) -> Response {
-        Response::builder().header(header::CONTENT_TYPE, "application/json").body(self.bytes)
+        Response::builder().header(header::CONTENT_TYPE, "application/json").body(self.body)
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Failure {
     QueryTooBroad,
     /// The store does not answer.
     StoreUnavailable,
+    /// Too many large answers are being taken by slow clients.
+    NoRoomForAnswer,
     /// As many tails as there may be.
     TooManyTails,
     /// The bus took no more dead letters.
@@ -223,6 +225,7 @@ impl Failure {
             Self::NoCapacity { .. }
             | Self::QueryTooBroad
             | Self::StoreUnavailable
+            | Self::NoRoomForAnswer
             | Self::TooManyTails
             | Self::RedriveInterrupted
             | Self::UpstreamUnreachable => StatusCode::SERVICE_UNAVAILABLE,
@@ -248,6 +251,7 @@ impl Failure {
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::QueryTooBroad => "query_too_broad",
             Self::StoreUnavailable => "store_unavailable",
+            Self::NoRoomForAnswer => "no_capacity",
             Self::TooManyTails => "too_many_tails",
             Self::RedriveInterrupted => "redrive_interrupted",
             Self::UpstreamUnreachable => "upstream_unreachable",
@@ -277,6 +281,9 @@ impl Failure {
             Self::MethodNotAllowed { allow } => format!("this path knows {allow} only"),
             Self::QueryTooBroad => "the query takes too long: ask for less time, one source or fewer levels".to_owned(),
             Self::StoreUnavailable => "the store does not answer: ask again after a while".to_owned(),
+            Self::NoRoomForAnswer => {
+                "too many answers are on their way to slow clients: ask again after a while, or with a smaller limit".to_owned()
+            }
             Self::TooManyTails => "this instance has as many tails as it may have: try again after a while".to_owned(),
             Self::RedriveInterrupted => {
                 "the bus takes no records now; letters sent before are noted as redriven: send the request again after a while".to_owned()
@@ -302,6 +309,7 @@ impl IntoResponse for Failure {
             Self::RateLimited { retry_after } => Some(*retry_after),
             Self::NoCapacity { .. }
             | Self::StoreUnavailable
+            | Self::NoRoomForAnswer
             | Self::TooManyTails
             | Self::RedriveInterrupted
             | Self::UpstreamUnreachable => Some(RETRY_AFTER),

@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::body::KeptBody;
+use crate::connection::Impatient;
 use crate::problem::Described;
 
 /// What a server tells about each answer.
@@ -48,11 +49,13 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Longest time for a request head to arrive, and for a kept connection to stay idle.
     pub head_timeout: Duration,
+    /// Longest time that a client may take nothing of its answer.
+    pub write_timeout: Duration,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { connections_max: 10_000, head_timeout: Duration::from_secs(10) }
+        Self { connections_max: 10_000, head_timeout: Duration::from_secs(10), write_timeout: Duration::from_secs(30) }
     }
 }
 
@@ -198,7 +201,8 @@ impl Server {
                     Ok::<_, Infallible>(hyper::Response::from(response))
                 }
             });
-            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+            let stream = TokioIo::new(Impatient::new(stream, self.options.write_timeout));
+            let connection = graceful.watch(builder.serve_connection(stream, service));
             tokio::spawn(async move {
                 // A client that goes away, or sends what is not HTTP, is no news.
                 if let Err(error) = connection.await {

@@ -5,7 +5,7 @@ use super::Cause;
 use crate::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use crate::event::LogEvent;
 use crate::partition::Partition;
-use crate::query::{LevelCount, LogQuery, StatsQuery, StoredEvent, TailPage, TailQuery};
+use crate::query::{LevelCount, LogQuery, Page, StatsQuery, StoredEvent, TailPage, TailQuery};
 use crate::timestamp::Timestamp;
 
 /// Why the store did not do it.
@@ -106,7 +106,7 @@ pub trait LogStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::TooBroad`] after five seconds.
-    async fn query(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError>;
+    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError>;
 
     /// The event with this id; the one received last, should there be several.
     ///
@@ -132,7 +132,7 @@ pub trait LogStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError>;
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError>;
 
     /// Notes that these dead letters were sent to the bus again.
     ///

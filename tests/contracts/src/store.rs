@@ -13,7 +13,8 @@ use domain::metadata::Metadata;
 use domain::partition::Partition;
 use domain::ports::{Append, Appended, DeadLetter, Feed, LogStore, StoreError};
 use domain::query::{
-    LevelCount, LogFilter, LogQuery, PAGE_EVENTS_MAX, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
+    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent, TailPage,
+    TailQuery,
 };
 use domain::timestamp::Timestamp;
 
@@ -74,6 +75,7 @@ pub async fn all(subject: &impl StoreSubject) {
         a_tail_shows_every_event_once_in_the_order_of_being_stored,
         a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked,
         a_sequence_number_is_never_given_twice,
+        large_items_make_short_pages_and_none_is_left_out,
         everything_is_there_after_opening_again,
     );
 }
@@ -134,8 +136,12 @@ fn with_text(text: impl Into<String>) -> LogFilter {
 }
 
 async fn query(store: &dyn LogStore, query: &LogQuery) -> Vec<StoredEvent> {
+    page(store, query).await.items
+}
+
+async fn page(store: &dyn LogStore, query: &LogQuery) -> Page<StoredEvent> {
     match in_time("query", store.query(query)).await {
-        Ok(events) => events,
+        Ok(page) => page,
         Err(error) => panic!("{query:?} is answered by {error:?}"),
     }
 }
@@ -740,11 +746,14 @@ pub async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: &impl St
             let mut ask = LogQuery { filter: filter.clone(), after: None, limit };
             let mut seen = Vec::new();
             loop {
-                let page = query(&*store, &ask).await;
-                let Some(last) = page.last() else { break };
-                ask.after = Some(key(last));
-                seen.extend(page.into_iter().map(|stored| (key(&stored), stored.offset)));
+                let page = page(&*store, &ask).await;
+                ask.after = page.items.last().map(key);
+                seen.extend(page.items.iter().map(|stored| (key(stored), stored.offset)));
                 assert!(seen.len() <= all.len(), "pages of {limit} have more events than there are: {filter:?}");
+                assert_eq!(page.more, seen.len() < all.len(), "a page knows whether there is more");
+                if !page.more {
+                    break;
+                }
             }
             let expected: Vec<_> = all.iter().map(|stored| (key(stored), stored.offset)).collect();
             assert_eq!(seen, expected, "pages of {limit} for {filter:?}");
@@ -904,7 +913,7 @@ pub async fn a_dead_letter_may_come_again(subject: &impl StoreSubject) {
 }
 
 async fn letters(store: &dyn LogStore, query: &DeadLetterQuery) -> Vec<StoredDeadLetter> {
-    in_time("dead letters", store.dead_letters(query)).await.expect("the store answers")
+    in_time("dead letters", store.dead_letters(query)).await.expect("the store answers").items
 }
 
 fn all_letters(filter: DeadLetterFilter) -> DeadLetterQuery {
@@ -1112,6 +1121,50 @@ pub async fn a_sequence_number_is_never_given_twice(subject: &impl StoreSubject)
     let new = tail_all(store.as_ref(), end, &LogFilter::default(), 10).await;
     assert_eq!(new.len(), 1);
     assert!(new[0].0 > end);
+}
+
+/// [`PAGE_BYTES_MAX`]: whatever is read, no more of it comes at once than memory should hold.
+pub async fn large_items_make_short_pages_and_none_is_left_out(subject: &impl StoreSubject) {
+    const BYTES: usize = TEXT_BYTES_MAX;
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
+    let large = |n: u32| LogEvent { message: "x".repeat(BYTES).into(), ..numbered(n) };
+    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    consumer.append((0..40).map(large)).await;
+    let value = vec![b'x'; BYTES];
+    let letters: Vec<_> = (0..40).map(|offset| DeadLetter { value: &value, ..dead_letter(offset) }).collect();
+    let append = Append { feed: &feed(1), expected: None, next: 40, events: &[], dead_letters: &letters };
+    in_time("append", store.append(&append)).await.expect("the append is in order");
+
+    let in_bounds = |items: usize| (1..=PAGE_BYTES_MAX / BYTES + 1).contains(&items);
+    let (mut ask, mut seen) = (everything(), 0);
+    loop {
+        let page = page(store.as_ref(), &ask).await;
+        assert!(in_bounds(page.items.len()), "{} large events", page.items.len());
+        seen += page.items.len();
+        ask.after = page.items.last().map(key);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, 40);
+    let (mut after, mut seen) = (start, 0);
+    while seen < 40 {
+        let page = tail(store.as_ref(), Some(after), &LogFilter::default(), 1_000).await;
+        assert!(in_bounds(page.events.len()), "{} large events", page.events.len());
+        (after, seen) = (page.scanned, seen + page.events.len());
+    }
+    let (mut ask, mut seen) = (DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() }, 0);
+    loop {
+        let page = in_time("dead letters", store.dead_letters(&ask)).await.expect("the store answers");
+        assert!(in_bounds(page.items.len()), "{} large letters", page.items.len());
+        (seen, ask.after) = (seen + page.items.len(), page.items.last().map(|letter| letter.id));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, 40);
 }
 
 /// Everything that an append reported survives, and goes on where it was.

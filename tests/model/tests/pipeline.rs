@@ -32,7 +32,7 @@ use domain::ports::{
     Append, Appended, Clock, Feed, IdSource, LogStore, RecordPublisher, RecordSource, RequestClass, StoreError,
     Telemetry,
 };
-use domain::query::{LevelCount, LogFilter, LogQuery, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery};
+use domain::query::{LevelCount, LogFilter, LogQuery, Page, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
 use tokio::sync::watch;
@@ -178,10 +178,10 @@ impl Machine {
             let after = events.last().map(|last| PageKey::from(&last.event));
             let page =
                 self.store.query(&LogQuery { filter: LogFilter::default(), after, limit: 500 }).await.expect("a page");
-            if page.is_empty() {
+            events.extend(page.items);
+            if !page.more {
                 return events;
             }
-            events.extend(page);
         }
     }
 }
@@ -299,7 +299,7 @@ impl LogStore for Remembering {
         Ok(appended)
     }
 
-    async fn query(&self, query: &LogQuery) -> Result<Vec<StoredEvent>, StoreError> {
+    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         self.store.query(query).await
     }
 
@@ -315,7 +315,7 @@ impl LogStore for Remembering {
         self.store.tail(query).await
     }
 
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<StoredDeadLetter>, StoreError> {
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         self.store.dead_letters(query).await
     }
 
