@@ -12,7 +12,7 @@ use std::time::Duration;
 use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::delivery::Guarantee;
 use domain::ports::{Clock, LogStore, PublishError, RecordPublisher, StoreError};
-use domain::query::Page;
+use domain::query::{Page, SEQUENCE_MAX};
 use domain::record::{RecordBatch, Records};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -152,6 +152,9 @@ impl DeadLetters {
 }
 
 fn check(filter: &DeadLetterFilter, limit: u32) -> Result<(), QueryError> {
+    if filter.id.is_some_and(|id| !(1..=SEQUENCE_MAX).contains(&id)) {
+        return Err(invalid("id", format!("must be from 1 to {SEQUENCE_MAX}")));
+    }
     if !(1..=LETTERS_MAX).contains(&limit) {
         return Err(invalid("limit", format!("must be from 1 to {LETTERS_MAX}")));
     }

@@ -15,6 +15,9 @@ pub const PAGE_EVENTS_DEFAULT: u32 = 100;
 /// Most events of a page.
 pub const PAGE_EVENTS_MAX: u32 = 1_000;
 
+/// Largest number that a store gives to an event or a dead letter: a round one below 2^53, from where on numbers are not
+/// kept exactly by every reader of JSON (RFC 8259, section 6).
+pub const SEQUENCE_MAX: u64 = 9_000_000_000_000_000;
 /// Bytes of text after which a page takes no more, whatever its limit: events can be large.
 pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 

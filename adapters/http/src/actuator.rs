@@ -107,10 +107,11 @@ impl ActuatorApi {
         /// Its name, with dots or with underscores.
         name: Path<String>,
         /// Only series with this tag, written as name:value; repeat it for several.
-        tag: Query<Vec<String>>,
+        tag: Query<Option<Vec<String>>>,
     ) -> Answer<Json<MetricReport>, Measuring> {
         let split = |tag| str::split_once(tag, ':');
-        let Some(tags) = tag.0.iter().map(|tag| split(tag)).collect::<Option<Vec<_>>>() else {
+        let given = tag.0.unwrap_or_default();
+        let Some(tags) = given.iter().map(|tag| split(tag)).collect::<Option<Vec<_>>>() else {
             return Failure::InvalidParameter { detail: "tag: must be written as name:value".to_owned() }.into();
         };
         let report = metric_report(&(actuator.metrics)(), &name.0, &tags);

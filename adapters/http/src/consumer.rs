@@ -20,7 +20,7 @@ use poem::{Endpoint, EndpointExt, Request, Response};
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::{ParseFromJSON, ToJSON};
+use poem_openapi::types::ToJSON;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -226,7 +226,7 @@ impl ConsumerApi {
         #[oai(name = "traceId", validator(pattern = "^[0-9A-Fa-f]{32}$"))]
         trace_id: Query<Option<String>>,
         /// The id of the last event that was seen.
-        #[oai(name = "Last-Event-ID", validator(maximum(value = "9223372036854775807")))]
+        #[oai(name = "Last-Event-ID", validator(maximum(value = "9000000000000000")))]
         last_event_id: Header<Option<u64>>,
     ) -> Answer<EventStream<StoredEventSchema>, Following> {
         let follow = || {
@@ -249,7 +249,7 @@ impl ConsumerApi {
         dependencies: Data<&Arc<ConsumerDependencies>>,
         request: &Request,
         /// This one only.
-        #[oai(validator(minimum(value = "1"), maximum(value = "9223372036854775807")))]
+        #[oai(validator(minimum(value = "1"), maximum(value = "9000000000000000")))]
         id: Query<Option<u64>>,
         /// Topic that it was read from.
         topic: Query<Option<String>>,
@@ -265,7 +265,7 @@ impl ConsumerApi {
         #[oai(default = "letters_default", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u32>,
         /// `nextCursor` of the page before.
-        #[oai(validator(maximum(value = "9223372036854775807")))]
+        #[oai(validator(maximum(value = "9000000000000000")))]
         cursor: Query<Option<u64>>,
     ) -> Answer<JsonBytes<DeadLetterPage>, Listing> {
         let answer = async {
@@ -300,10 +300,8 @@ impl ConsumerApi {
     ) -> Answer<Json<RedriveResult>, Redriving> {
         let answer = async {
             let body = dependencies.bodies.read(headers, redrive.body).await?;
-            let undecodable = |error: String| Failure::Undecodable { detail: format!("nothing was sent: {error}") };
-            let json = serde_json::from_slice(&body.bytes).map_err(|error| undecodable(error.to_string()))?;
-            let request =
-                RedriveRequest::parse_from_json(Some(json)).map_err(|error| undecodable(error.into_message()))?;
+            let request: RedriveRequest = serde_json::from_slice(&body.bytes)
+                .map_err(|error| Failure::Undecodable { detail: format!("nothing was sent: {error}") })?;
             let filter = DeadLetterFilter {
                 id: request.id,
                 topic: request.topic,

@@ -10,6 +10,7 @@ use poem_openapi::types::Any;
 use poem_openapi::{Object, Tags};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::problem::EventFailure;
@@ -243,32 +244,47 @@ pub struct DeadLetterPage {
 }
 
 /// Which dead letters to send to the bus again. All conditions must hold.
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Object, serde::Deserialize)]
+#[oai(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RedriveRequest {
     /// This one only.
-    #[oai(validator(minimum(value = "1"), maximum(value = "9223372036854775807")))]
+    #[oai(validator(minimum(value = "1"), maximum(value = "9000000000000000")))]
     pub id: Option<u64>,
     /// Topic that it was read from.
     pub topic: Option<String>,
     /// Partition that it was read from.
     pub partition: Option<u32>,
     /// Found at this time or later.
+    #[serde(default, deserialize_with = "rfc_3339")]
     pub from: Option<OffsetDateTime>,
     /// Found before this time.
+    #[serde(default, deserialize_with = "rfc_3339")]
     pub to: Option<OffsetDateTime>,
     /// Most letters to send.
     #[oai(default = "letters_default", validator(minimum(value = "1"), maximum(value = "1000")))]
+    #[serde(default = "letters_default")]
     pub limit: u32,
     /// Letters a second.
     #[oai(default = "letters_default", validator(minimum(value = "1"), maximum(value = "1000")))]
+    #[serde(default = "letters_default")]
     pub rate_per_second: u32,
     /// Only says what would be sent.
     #[oai(default)]
+    #[serde(default)]
     pub dry_run: bool,
     /// Also sends letters that were sent again before.
     #[oai(default)]
+    #[serde(default)]
     pub force: bool,
+}
+
+fn rfc_3339<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
+    let text = <Option<String> as serde::Deserialize>::deserialize(deserializer)?;
+    let parse = |text: String| OffsetDateTime::parse(&text, &Rfc3339);
+    text.map(parse)
+        .transpose()
+        .map_err(|_| serde::de::Error::custom("not an RFC 3339 time such as 2024-01-15T10:30:00Z"))
 }
 
 fn letters_default() -> u32 {

@@ -462,7 +462,10 @@ fn questions() -> Vec<Case> {
         invalid("dead letters of a partition that is none", "/api/dlq?partition=-1"),
         case("a redrive without a body", redrive(""), &[400], "undecodable"),
         case("a redrive with a member that is unknown", redrive(r#"{"dryrun":true}"#), &[400], "undecodable"),
-        case("a redrive at no rate", redrive(r#"{"ratePerSecond":0}"#), &[400], "undecodable"),
+        case("a redrive with a member twice", redrive(r#"{"dryRun":true,"dryRun":false}"#), &[400], "undecodable"),
+        case("a redrive of a topic that is no text", redrive(r#"{"topic":5}"#), &[400], "undecodable"),
+        case("a redrive since a time that is none", redrive(r#"{"from":"now"}"#), &[400], "undecodable"),
+        case("a redrive at no rate", redrive(r#"{"ratePerSecond":0}"#), &[400], "invalid_parameter"),
         case("a redrive as text", request("POST", "/api/dlq/redrive", &[], b"{}"), &[415], "unsupported_media_type"),
     ]
 }

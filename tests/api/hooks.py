@@ -1,0 +1,79 @@
+"""What schemathesis needs to know about this API beyond its document."""
+
+import atexit
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import requests
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import Case, HookContext, Response
+
+import exclusions  # noqa: F401  (registers its hooks)
+
+STORED_SECONDS_MAX = 10.0
+
+cases: Counter[str] = Counter()
+
+
+@schemathesis.hook
+def before_load_schema(context: HookContext, raw_schema: dict[str, Any]) -> None:
+    # The document describes the body of a tail as text, which is what client generators need. Schemathesis reads a
+    # schema of text/event-stream as that of one Server-Sent Event, and checks its data against `contentSchema`.
+    tail = raw_schema["paths"]["/api/logs/tail"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    tail["schema"] = {
+        "type": "object",
+        "required": ["id", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": "^[0-9]+$"},
+            "event": {"type": "string", "enum": ["message"]},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": "#/components/schemas/StoredEvent"},
+            },
+        },
+    }
+
+
+@st.composite
+def json_lines(draw: st.DrawFn) -> bytes:
+    """A batch as JSON lines with at least one good event, since a batch without any is refused as a whole."""
+    event = st.fixed_dictionaries(
+        {
+            "source": st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=20),
+            "level": st.sampled_from(["TRACE", "debug", "Info", "WARNING", "ERROR", "critical"]),
+            "message": st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
+        },
+        optional={"metadata": st.dictionaries(st.text(max_size=5), st.integers() | st.booleans(), max_size=3)},
+    ).map(json.dumps)
+    broken = st.sampled_from(["", " ", "{", "[]", "null", '{"source":"a"}', "\0"])
+    before, after = (draw(st.lists(event | broken, max_size=4)) for _ in range(2))
+    return draw(st.sampled_from(["\n", "\r\n"])).join([*before, draw(event), *after]).encode()
+
+
+schemathesis.openapi.media_type("application/x-ndjson", json_lines())
+
+
+@schemathesis.hook
+def after_call(context: HookContext, case: Case, response: Response) -> None:
+    if case.meta is not None:
+        cases[case.meta.phase.name.value] += 1
+    if case.operation.label == "POST /api/logs" and response.status_code == 202:
+        await_stored(response)
+
+
+def await_stored(accepted: Response) -> None:
+    """Every accepted event must be found. Storing is asynchronous, so the look-up that follows may not come earlier."""
+    url = f"{accepted.request.url}/{accepted.json()['eventId']}"
+    deadline = time.monotonic() + STORED_SECONDS_MAX
+    while (status := requests.get(url, timeout=STORED_SECONDS_MAX).status_code) != 200:
+        assert time.monotonic() < deadline, f"an accepted event is not found: {url} answers {status}"
+        time.sleep(0.002)
+
+
+@atexit.register
+def print_cases() -> None:
+    print("cases:", ", ".join(f"{phase} {count}" for phase, count in sorted(cases.items())))
