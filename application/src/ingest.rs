@@ -770,6 +770,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_bus_refuses_later_was_never_accepted() {
+        let refused = || ready(Err(PublishError::Full));
+        let answer = move || Ok(Receipt { promised: refused(), settled: ready(Err(PublishError::Full)) });
+        let ingest = ingest(answering(answer), DeliveryPolicy::default());
+        let outcome = deliver(&ingest, [draft("s", Level::Info, "1")]).await;
+        assert_eq!(outcome.verdict(), Verdict::NoCapacity);
+        tokio::time::timeout(Duration::from_secs(1), async {
+            while ingest.totals().failed == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("counted as failed");
+        assert_eq!(ingest.snapshot().deliveries, [Deliveries::default(); 3]);
+    }
+
+    #[tokio::test]
     async fn what_the_bus_does_not_take_is_refused_as_retryable_and_counted_as_failed() {
         for (answer, code) in [
             (PublishError::Full, "no_capacity"),

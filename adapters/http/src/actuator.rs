@@ -53,6 +53,7 @@ impl Documented for Measuring {
     const SUCCESS: (u16, &'static str) = (200, "The metric");
     const FAILURES: &'static [(u16, &'static str)] =
         &[(400, "A tag is not written as name:value"), (404, "There is no such metric, or no series with such tags")];
+    const FORWARDED: bool = false;
 }
 
 /// Operations that every role has.

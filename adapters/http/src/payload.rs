@@ -129,7 +129,16 @@ pub trait Documented {
     const SUCCESS: (u16, &'static str);
     /// Headers of every answer: name, description.
     const HEADERS: &'static [(&'static str, &'static str)] = &[];
+    /// Whether a gateway forwards it, and so may answer by itself.
+    const FORWARDED: bool = true;
 }
+
+/// What a gateway answers by itself.
+const GATEWAY_FAILURES: [(u16, &str); 3] = [
+    (502, "Through the gateway: an instance broke off"),
+    (503, "Through the gateway: no instance can be reached, nothing was sent"),
+    (504, "Through the gateway: an instance did not answer in time"),
+];
 
 /// What an operation answers: a payload, or a failure as it documents.
 pub enum Answer<P, D> {
@@ -175,7 +184,9 @@ impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
             content: vec![MetaMediaType { content_type: P::CONTENT_TYPE, schema: P::schema_ref() }],
             headers: headers(D::HEADERS),
         };
-        let failures = D::FAILURES.iter().map(|(status, description)| MetaResponse {
+        let documented = |status: u16| D::FAILURES.iter().any(|(of, _)| *of == status);
+        let by_gateway = GATEWAY_FAILURES.iter().filter(|(status, _)| D::FORWARDED && !documented(*status));
+        let failures = D::FAILURES.iter().chain(by_gateway).map(|(status, description)| MetaResponse {
             description,
             status: Some(*status),
             status_range: None,
