@@ -5,7 +5,9 @@
 use bootstrap::settings::{List, Settings};
 use bootstrap::{App, Role};
 use e2e::{Http, Program, dead_address, wait_until};
-use tokio::sync::oneshot;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 const EVENT: &str = r#"{"source":"s","level":"ERROR","message":"m"}"#;
@@ -43,6 +45,58 @@ async fn instances_that_cannot_be_reached_cost_no_request() {
     drop(stop);
     assert_eq!(running.await.expect("it ends by itself"), 0);
     assert!(gateway.try_send("GET", "/actuator/health", &[], "").await.is_none(), "nobody listens any more");
+}
+
+/// An instance that reads the head of each request, and the beginning of its body, and closes without an answer. What it
+/// read is in the channel.
+async fn breaking_instance() -> (String, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    let (sender, heads) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            let mut read = vec![0; 65_536];
+            let len = connection.read(&mut read).await.expect("a request");
+            sender.send(String::from_utf8_lossy(&read[..len]).into_owned()).expect("the test listens");
+        }
+    });
+    (url, heads)
+}
+
+#[tokio::test]
+async fn an_instance_that_breaks_off_costs_a_question_nothing_and_leaves_an_event_in_doubt() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = Program::start(BINARY, directory.path(), &[]).await;
+    let (breaking, mut requests) = breaking_instance().await;
+    let (gateway, _stop, _running) = gateway(&[&breaking], &[&breaking, program.consumer.base()]).await;
+    for _ in 0..4 {
+        assert_eq!(gateway.get("/api/logs?limit=1").await.status, 200);
+    }
+    assert!(requests.recv().await.expect("it was asked").starts_with("GET /api/logs?limit=1 HTTP/1.1\r\n"));
+    while requests.try_recv().is_ok() {}
+
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-forwarded-for", "198.51.100.1"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("x-request-id", "my-1"),
+        ("connection", "x-private"),
+        ("x-private", "1"),
+    ];
+    let answer = gateway.send("POST", "/api/logs", &headers, EVENT).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (502, &"upstream_failed".into()));
+    let request = requests.recv().await.expect("it was sent");
+    for line in [
+        "POST /api/logs HTTP/1.1",
+        "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "x-request-id: my-1",
+        "x-forwarded-for: 127.0.0.1",
+    ] {
+        assert!(request.lines().any(|sent| sent.eq_ignore_ascii_case(line)), "{line} is missing in\n{request}");
+    }
+    assert!(!request.contains("198.51.100.1") && !request.contains("x-private"), "{request}");
+    assert!(requests.try_recv().is_err(), "an event is never sent twice");
 }
 
 #[tokio::test]
