@@ -92,6 +92,16 @@ mod tests {
         Arc::new(publisher)
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_the_drain_is_told_when_it_begins_and_afterwards_at_once() {
+        let health = Health::default();
+        let draining = health.draining();
+        assert!(timeout(CHECK_TIMEOUT, health.draining()).await.is_err());
+        health.begin_drain();
+        timeout(CHECK_TIMEOUT, draining).await.expect("it has begun");
+        timeout(CHECK_TIMEOUT, health.clone().draining()).await.expect("it has begun");
+    }
+
     #[test]
     fn a_producer_is_ready_while_it_can_accept_and_is_not_stopping() {
         assert!(!Health::default().with_publisher(publisher(BusState::Down("full".to_owned()))).is_ready());
