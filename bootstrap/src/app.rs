@@ -343,14 +343,14 @@ async fn open_bus(
     store: &SqliteStore,
 ) -> anyhow::Result<Arc<EmbeddedBus>> {
     let directory = settings.data_dir.join("bus");
-    // Partitions that exist are kept.
     let partitions = settings.embedded.partitions.max(EmbeddedBus::partitions_in(&directory));
     let mut positions = Vec::new();
+    // Partitions that exist are kept, however many are asked for.
     for partition in 0..partitions {
         positions.push(store.position(&feed(partition)).await?.unwrap_or(0));
     }
     let options = BusOptions {
-        partitions: NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN),
+        partitions: NonZeroU32::new(settings.embedded.partitions).unwrap_or(NonZeroU32::MIN),
         memory_bytes_max: bytes(settings.memory_bytes_max),
         retention_bytes: settings.embedded.retention_bytes.0,
         retention_age: settings.embedded.retention_age.0,
@@ -387,6 +387,9 @@ fn observer(role: &'static str, prometheus: &Arc<Prometheus>) -> Observer {
 }
 
 async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "the {role} can be reached from other machines, and asks nobody who they are");
+    }
     let context =
         || format!("the {role} cannot listen at {address}; set SPILLWAY_{}__LISTEN", role.to_ascii_uppercase());
     Server::bind(address, ServerOptions::default()).await.with_context(context)

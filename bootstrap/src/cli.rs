@@ -131,7 +131,7 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
     let left = runtime.block_on(async {
         // From here on a signal is a wish to drain.
         let stop = stop_signal()?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %settings.data_dir.display(), "starting");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), role = role.name(), "starting");
         let app = App::build(role, settings).await?;
         let addresses = app.addresses();
         for (name, address) in

@@ -274,16 +274,15 @@ impl Settings {
         if let Some(file) = file {
             sources = sources.add_source(File::from(file).format(FileFormat::Toml));
         }
+        let variables = variables(environment);
+        let named_by: Vec<String> = variables.keys().cloned().collect();
         let sources = sources
             .add_source(
-                Environment::with_prefix("SPILLWAY")
-                    .prefix_separator("_")
-                    .separator("__")
-                    .source(Some(variables(environment))),
+                Environment::with_prefix("SPILLWAY").prefix_separator("_").separator("__").source(Some(variables)),
             )
             .build()
             .map_err(|error| InvalidSettings(error.to_string()))?;
-        refuse_unknown(&sources)?;
+        refuse_unknown(&sources, file, &named_by)?;
         let settings: Self = sources.try_deserialize().map_err(|error| InvalidSettings(error.to_string()))?;
         settings.check()?;
         Ok(settings)
@@ -353,7 +352,8 @@ fn variable_of(path: &[String]) -> String {
     if name == "SPILLWAY_STORE__KIND" { "SPILLWAY_STORE".to_owned() } else { name }
 }
 
-fn refuse_unknown(sources: &Config) -> Result<(), InvalidSettings> {
+/// `variables` are those of the environment; what none of them names is in the file.
+fn refuse_unknown(sources: &Config, file: Option<&Path>, variables: &[String]) -> Result<(), InvalidSettings> {
     let given: Value = sources.clone().try_deserialize().map_err(|error| InvalidSettings(error.to_string()))?;
     let known = flatten(&serde_json::to_value(Settings::default()).unwrap_or_default());
     for (path, _) in flatten(&given) {
@@ -372,6 +372,7 @@ fn refuse_unknown(sources: &Config) -> Result<(), InvalidSettings> {
             let similar = known.iter().map(|(known, _)| known.join(".")).filter(|known| {
                 bare(known) == bare(&key)
                     || known.rsplit('.').next() == Some(last)
+                    || known.starts_with(&format!("{key}."))
                     || known.starts_with(&format!("{key}_"))
                     || key.starts_with(known.as_str())
             });
@@ -382,7 +383,13 @@ fn refuse_unknown(sources: &Config) -> Result<(), InvalidSettings> {
                 format!("; did you mean {}?", similar.join(" or "))
             }
         };
-        return Err(InvalidSettings(format!("unknown key {key} (in the environment: {variable}){hint}")));
+        let place = match file {
+            Some(file) if !variables.iter().any(|name| name.eq_ignore_ascii_case(&variable)) => {
+                format!("in {}", file.display())
+            }
+            _ => format!("in the environment: {variable}"),
+        };
+        return Err(InvalidSettings(format!("unknown key {key} ({place}){hint}")));
     }
     Ok(())
 }
@@ -585,6 +592,22 @@ mod tests {
             let message = load(&[(name, value)]).expect_err(name);
             for part in parts {
                 assert!(message.contains(part), "{name}: {message:?} does not say {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_file_has_wrong_is_said_of_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("some.toml");
+        for (text, parts) in [
+            ("foo = 1", &["unknown key foo (in ", "some.toml)"][..]),
+            ("store = \"embedded\"", &["unknown key store (in ", "did you mean store.kind or"]),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            let message = Settings::load(Some(&file), []).expect_err(text).to_string();
+            for part in parts {
+                assert!(message.contains(part), "{message:?} does not say {part:?}");
             }
         }
     }

@@ -93,7 +93,7 @@ pub enum EventError {
     #[error("level is required")]
     LevelRequired,
     /// `level` names no level.
-    #[error("level must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL, or an alias of one")]
+    #[error("level must be TRACE, DEBUG, INFO, WARN (WARNING), ERROR or FATAL (CRITICAL, ALERT, EMERGENCY)")]
     LevelUnknown,
     /// `message` is missing.
     #[error("message is required")]

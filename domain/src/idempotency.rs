@@ -23,7 +23,8 @@ pub struct DerivedIds {
 }
 
 impl DerivedIds {
-    /// The ids of the events in `body`, sent under `key`. They are name-based UUIDs (RFC 9562, section 5.5).
+    /// The ids of the events in `body`, sent under `key`. They are UUIDs of version 8 (RFC 9562, section 5.8): a hash of
+    /// key and body, and the position at the end, so that events of one time keep the order of the request.
     ///
     /// # Errors
     /// The key is not 1 to [`IDEMPOTENCY_KEY_BYTES_MAX`] visible ASCII characters.
@@ -35,10 +36,14 @@ impl DerivedIds {
         Ok(Self { request: Uuid::new_v5(&NAMESPACE, &[key, body].join(&0)) })
     }
 
-    /// The id of the event at this position in the request, from 0.
+    /// The id of the event at this position in the request, from 0 and below 65,536.
     #[must_use]
     pub fn id(&self, index: usize) -> Uuid {
-        Uuid::new_v5(&self.request, &(index as u64).to_be_bytes())
+        let mut bytes = self.request.into_bytes();
+        if let Some(position) = bytes.last_chunk_mut() {
+            *position = u16::try_from(index).unwrap_or(u16::MAX).to_be_bytes();
+        }
+        Uuid::new_v8(bytes)
     }
 }
 
@@ -54,17 +59,18 @@ mod tests {
 
     #[test]
     fn the_ids_of_a_request_never_change() {
-        assert_eq!(ids("order-42", "[1]").id(0).to_string(), "f60cc255-4574-56ab-96f6-d19e6cfa5759");
-        assert_eq!(ids("order-42", "[1]").id(9_999).to_string(), "d93fc029-87de-56c2-880b-8435f5d9be63");
+        assert_eq!(ids("order-42", "[1]").id(0).to_string(), "f158f4dd-ef22-8efc-b413-62d4fb9e0000");
+        assert_eq!(ids("order-42", "[1]").id(9_999).to_string(), "f158f4dd-ef22-8efc-b413-62d4fb9e270f");
     }
 
     #[test]
     fn another_key_body_or_position_gives_another_id() {
         let mut all = HashSet::new();
         for (key, body) in [("a", "bc"), ("ab", "c"), ("a", "b"), ("b", "b"), ("a", "")] {
-            for index in [0, 1, 256] {
+            for index in [0, 1, 256, 9_999] {
                 assert!(all.insert(ids(key, body).id(index)), "{key} {body} {index}");
             }
+            assert!((0..10_000).map(|index| ids(key, body).id(index)).is_sorted(), "{key} {body}");
         }
     }
 

@@ -393,6 +393,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_encoded_piece_by_piece_is_decoded_whole() {
+        let budget = BodyBudget::new(usize::MAX);
+        for coding in ["gzip", "zstd"] {
+            let pieces = [encoded(coding, b"[1,"), encoded(coding, b"2]")].concat();
+            let read = budget.read(&headers(&[coding]), pieces.into()).await.expect("decoded");
+            assert_eq!(read.bytes.as_ref(), b"[1,2]", "{coding}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_decoded_takes_room_as_well() {
         let budget = BodyBudget::new(1_000_000);
         let small = encoded("gzip", &vec![0; 2_000_000]);

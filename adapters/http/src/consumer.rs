@@ -365,10 +365,11 @@ fn filter(
 ) -> Result<LogFilter, Failure> {
     let levels = levels.unwrap_or_default();
     let levels = levels.iter().map(|level| Level::parse(level)).collect::<Result<_, _>>();
+    let rule = "must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL; repeat the parameter for several";
     let trace_id = trace_id.map(|id| from_hex(&id).ok_or("must have 32 hexadecimal digits"));
     Ok(LogFilter {
         source,
-        levels: levels.map_err(invalid("level"))?,
+        levels: levels.map_err(|_| invalid("level")(rule))?,
         from: time("from", from)?,
         to: time("to", to)?,
         text,
@@ -449,13 +450,16 @@ fn refuse_unknown_parameters(request: &Request, known: &[&str]) -> Result<(), Fa
         .map_err(|_| Failure::InvalidParameter { detail: "the query string cannot be read".to_owned() })?;
     for (index, (name, _)) in given.iter().enumerate() {
         if !known.contains(&name.as_str()) {
-            let names = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(Failure::InvalidParameter {
-                detail: format!("{name} is not a parameter here; known are: {names}"),
-            });
+            let detail = if known.is_empty() {
+                format!("{name} is not a parameter here: there are none")
+            } else {
+                format!("{name} is not a parameter here; known are: {}", known.join(", "))
+            };
+            return Err(Failure::InvalidParameter { detail });
         }
         if name != "level" && given.iter().take(index).any(|(earlier, _)| earlier == name) {
-            return Err(Failure::InvalidParameter { detail: format!("{name} is given more than once") });
+            let detail = format!("{name} is given more than once; only level can be repeated");
+            return Err(Failure::InvalidParameter { detail });
         }
     }
     Ok(())

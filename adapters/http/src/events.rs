@@ -44,7 +44,10 @@ pub fn take_events<'i>(body: &[u8], begin: impl Fn() -> Intake<'i>) -> Result<In
     }
     let mut intake = begin();
     if body.trim_ascii_start().starts_with(b"{") {
-        let detail = "a batch is a JSON array, nothing was accepted: send a single event to /api/logs".to_owned();
+        let detail =
+            "a batch is a JSON array, nothing was accepted: send a single event to /api/logs, and JSON lines as \
+                      application/x-ndjson"
+                .to_owned();
         return Err(Failure::Undecodable { detail });
     }
     let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
@@ -81,6 +84,9 @@ pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
 }
 
 fn undecodable(error: &serde_json::Error) -> Failure {
+    if error.is_eof() && error.column() == 0 {
+        return Failure::Undecodable { detail: "the body is empty, nothing was accepted".to_owned() };
+    }
     Failure::Undecodable { detail: format!("the body cannot be read, nothing was accepted: {error}") }
 }
 

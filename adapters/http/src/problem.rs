@@ -171,7 +171,8 @@ impl From<&poem::Error> for Failure {
     /// What the routes and extractors of poem refuse by themselves.
     fn from(error: &poem::Error) -> Self {
         if let Some(error) = error.downcast_ref::<ContentTypeError>() {
-            let detail = format!("{error}: send Content-Type: application/json, or application/x-ndjson for a batch");
+            let detail =
+                format!("{error}: send Content-Type: application/json, or application/x-ndjson to /api/logs/batch");
             return Self::UnsupportedMediaType { detail };
         }
         if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
@@ -185,6 +186,8 @@ impl From<&poem::Error> for Failure {
                 "Idempotency-Key" => "must have 1 to 255 visible ASCII characters",
                 "Last-Event-ID" => "must be the id of an earlier event of a tail",
                 "partition" | "id" => "must be a number",
+                "interval" => "must be a number with s, m, h or d, such as 5m",
+                "redriven" => "must be true or false",
                 _ => reason.as_str(),
             };
             return Self::InvalidParameter { detail: format!("{name}: {rule}") };
@@ -193,7 +196,7 @@ impl From<&poem::Error> for Failure {
             return Self::InvalidParameter { detail: "the id in the path must be a UUID".to_owned() };
         }
         match error.status() {
-            StatusCode::NOT_FOUND => Self::NotFound { detail: "there is nothing at this path" },
+            StatusCode::NOT_FOUND => Self::NotFound { detail: "there is nothing at this path: see /swagger-ui" },
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed { allow: String::new() },
             status if status.is_client_error() => Self::InvalidParameter { detail: error.to_string() },
             _ => {
