@@ -984,6 +984,8 @@ pub async fn a_redriven_dead_letter_says_when(subject: &impl StoreSubject) {
     let marked = letters(store.as_ref(), &all_letters(redriven)).await;
     let seen: Vec<_> = marked.iter().map(|letter| (letter.id, letter.redriven_at)).collect();
     assert_eq!(seen, [(found[1].id, Some(first)), (found[9].id, Some(second))]);
+    let others = DeadLetterFilter { redriven: Some(false), ..DeadLetterFilter::default() };
+    assert_eq!(letters(store.as_ref(), &all_letters(others)).await.len(), 10);
 }
 
 /// Letters are bounded in age as events are.
