@@ -35,6 +35,12 @@ pub trait StoreSubject: Sync {
     /// The dedup window that the stores are opened with; at least a second.
     fn dedup_window(&self) -> Duration;
 
+    /// The unit of time in which the store forgets: of what was received before the oldest time, so much may stay. Zero for
+    /// a store that removes single events.
+    fn expiry_unit(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether `kept` may come back for the metadata `given`. A store that keeps no text but values may bring
     /// members into another order or write numbers in another way; any other keeps the text.
     fn same_metadata(&self, given: &str, kept: &str) -> bool {
@@ -849,12 +855,15 @@ pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(16);
-    let oldest = time(EPOCH);
+    // A step is what makes a difference to the store, and the oldest time is where one begins.
+    let step = i64::try_from(subject.expiry_unit().max(MICROSECOND).as_micros()).expect("a short unit");
+    let start = EPOCH.div_euclid(step) * step;
+    let oldest = time(start);
     assert_eq!(expire_all(&*store, oldest).await, 0);
     let mut consumer = Consumer::of(&*store, feed(0));
     let events: Vec<_> = (0..600)
         .map(|n| {
-            let received_at = time(EPOCH - 3 + n % 6);
+            let received_at = time(start + (n % 6 - 3) * step);
             // What the client says about time is no reason to remove anything.
             let timestamp = time(EPOCH - 300 + n);
             LogEvent { received_at, timestamp, ..event(seed.id(), received_at) }
@@ -864,7 +873,7 @@ pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &
     let left: Vec<_> = consumer.appended.iter().filter(|stored| stored.event.received_at >= oldest).cloned().collect();
     assert_eq!(left.len(), 300);
 
-    assert_eq!(expire_all(&*store, time(EPOCH - 3)).await, 0, "nothing is that old");
+    assert_eq!(expire_all(&*store, time(start - 3 * step)).await, 0, "nothing is that old");
     assert_eq!(expire_all(&*store, oldest).await, 300);
     assert_answers(&*store, &left, &everything()).await;
     assert_eq!(expire_all(&*store, oldest).await, 0);
@@ -884,7 +893,8 @@ pub async fn expiry_reaches_old_events_that_arrived_behind_newer_ones(subject: &
     let store = subject.open(&place).await;
     let mut seed = Seed::new(17);
     let mut consumer = Consumer::of(&*store, feed(0));
-    for (received_at, count) in [(Timestamp::MAX, 5_000), (time(EPOCH - 1), 5)] {
+    let old = time(EPOCH - 1).saturating_sub(subject.expiry_unit());
+    for (received_at, count) in [(Timestamp::MAX, 5_000), (old, 5)] {
         let events: Vec<_> = (0..count).map(|_| event(seed.id(), received_at)).collect();
         consumer.append(events).await;
     }

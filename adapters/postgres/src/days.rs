@@ -1,0 +1,152 @@
+//! One table for each UTC day of receipt.
+//!
+//! Invariant: a table is attached only with exactly the bounds of its day, so that it does not matter who made it.
+//!
+//! A table is made beside its parent and attached afterwards, which hinders neither readers nor writers; `CREATE TABLE …
+//! PARTITION OF` would lock all of them out.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::timestamp::Timestamp;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+
+use crate::error::{UNIQUE_VIOLATION, sqlstate};
+
+const DAY_MICROS: i64 = 86_400_000_000;
+/// Object is there already, or was attached meanwhile: somebody else was quicker.
+const ALREADY_THERE: [&str; 3] = ["42P07", "42P17", UNIQUE_VIOLATION];
+
+/// A UTC day, counted from 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day(i64);
+
+impl Day {
+    /// The day of a time.
+    pub fn of(time: Timestamp) -> Self {
+        Self(time.unix_micros().div_euclid(DAY_MICROS))
+    }
+
+    /// The name of its table, such as `events_20240115`.
+    pub fn table(self) -> String {
+        let start = Timestamp::from_unix_micros(self.0 * DAY_MICROS).unwrap_or(Timestamp::MIN).to_string();
+        let date: String = start.chars().filter(char::is_ascii_digit).take(8).collect();
+        format!("events_{date}")
+    }
+
+    /// The day whose table has this name.
+    pub fn of_table(name: &str) -> Option<Self> {
+        let date = name.strip_prefix("events_").filter(|date| date.len() == 8)?;
+        let (year, month, day) = (date.get(..4)?, date.get(4..6)?, date.get(6..)?);
+        Timestamp::parse(&format!("{year}-{month}-{day}T00:00:00Z")).ok().map(Self::of)
+    }
+
+    /// Whether all of it lies before a time.
+    pub fn is_before(self, time: Timestamp) -> bool {
+        (self.0 + 1) * DAY_MICROS <= time.unix_micros()
+    }
+
+    fn start_seconds(self) -> i64 {
+        self.0 * (DAY_MICROS / 1_000_000)
+    }
+}
+
+/// The days whose tables are known to be there.
+#[derive(Debug, Default)]
+pub struct Days {
+    known: Mutex<BTreeSet<Day>>,
+}
+
+impl Days {
+    /// Makes sure that there is a table for each day.
+    pub async fn ensure(&self, pool: &PgPool, days: &BTreeSet<Day>) -> Result<(), sqlx::Error> {
+        let missing: Vec<Day> = days.difference(&self.known()).copied().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut connection = pool.acquire().await?;
+        for day in missing {
+            make(&mut connection, day).await?;
+            self.known().insert(day);
+        }
+        Ok(())
+    }
+
+    /// The table may be gone: look again before writing to it.
+    pub fn forget_all(&self) {
+        self.known().clear();
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<Day>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error> {
+    let table = day.table();
+    let (from, to) = (day.start_seconds(), day.start_seconds() + 86_400);
+    let attached: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = 'events'::regclass)",
+    )
+    .bind(&table)
+    .fetch_one(&mut *connection)
+    .await?;
+    if attached {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await?;
+    let statements = [
+        format!("CREATE TABLE {table} (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"),
+        // The check spares the server a look at every row when the table is attached.
+        format!(
+            "ALTER TABLE {table} ADD CONSTRAINT day CHECK (received_at >= to_timestamp({from}) AND received_at < to_timestamp({to}))"
+        ),
+        format!(
+            "ALTER TABLE events ATTACH PARTITION {table} FOR VALUES FROM (to_timestamp({from})) TO (to_timestamp({to}))"
+        ),
+    ];
+    for statement in statements {
+        if let Err(error) = transaction.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await {
+            let by_other = sqlstate(&error).is_some_and(|code| ALREADY_THERE.contains(&code.as_str()));
+            return if by_other { Ok(()) } else { Err(error) };
+        }
+    }
+    transaction.commit().await
+}
+
+/// How long to wait for a lock before giving way to whoever has it.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(time: &str) -> Day {
+        Day::of(Timestamp::parse(time).expect("a time"))
+    }
+
+    #[test]
+    fn a_day_is_named_by_its_date_and_known_by_its_name() {
+        for (time, table) in [
+            ("2024-01-15T23:59:59.999999Z", "events_20240115"),
+            ("1969-12-31T00:00:00Z", "events_19691231"),
+            ("0000-01-01T00:00:00Z", "events_00000101"),
+            ("9999-12-31T23:59:59Z", "events_99991231"),
+        ] {
+            assert_eq!(day(time).table(), table);
+            assert_eq!(Day::of_table(table), Some(day(time)));
+        }
+        for name in ["events", "events_2024", "events_20241301", "other_20240101"] {
+            assert_eq!(Day::of_table(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_before_a_time_once_it_is_over() {
+        let over = Timestamp::parse("2024-01-16T00:00:00Z").expect("a time");
+        assert!(day("2024-01-15T00:00:00Z").is_before(over));
+        assert!(!day("2024-01-16T00:00:00Z").is_before(over));
+        assert!(!day("2024-01-15T00:00:00Z").is_before(over.saturating_sub(Duration::from_micros(1))));
+    }
+}

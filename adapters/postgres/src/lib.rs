@@ -1,0 +1,18 @@
+//! The store in PostgreSQL.
+//!
+//! Constraints and invariants:
+//! * Rows, dead letters and the position change in one transaction, fenced by the old position: whoever moves the
+//!   position first wins, also over a consumer that has only paused.
+//! * What is new goes in by binary `COPY`, straight into the table of its day. Only a chunk that has a record that is there
+//!   already takes the slower way.
+//! * Nothing waits for a lock without a limit, and every query has one of time.
+//! * All conversion of errors is in [`error`].
+
+mod claims;
+mod copy;
+mod days;
+mod error;
+mod store;
+mod time;
+
+pub use store::{PostgresOptions, PostgresStore};

@@ -1,0 +1,584 @@
+//! [`LogStore`] over PostgreSQL.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use domain::Uuid;
+use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::event::{IdOrigin, LogEvent};
+use domain::folding::fold;
+use domain::level::Level;
+use domain::metadata::Metadata;
+use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
+use domain::query::{
+    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, Page, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
+};
+use domain::timestamp::Timestamp;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, QueryBuilder, Row};
+
+use crate::claims::repeats;
+use crate::copy::{COLUMNS, Rows};
+use crate::days::{Day, Days, LOCK_TIMEOUT};
+use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
+use crate::time::PgTime;
+
+/// Connections of a process.
+const CONNECTIONS_MAX: u32 = 12;
+/// Longest wait for one of them.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time that a transaction may be left alone: whoever hangs must not keep others out.
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Rows that are looked at at once for a text.
+const CANDIDATES: i64 = 1_000;
+/// Events that one call of `tail` looks at.
+const TAIL_EVENTS_MAX: u64 = 2_000;
+/// Dead letters, and ids, that one call of `expire` removes.
+const EXPIRE_ROWS_MAX: i64 = 2_000;
+/// Marks the advisory locks of writers: with it above, the number below is where their events begin.
+const WRITER_LOCK: i64 = 0x5350 << 48;
+const WRITER_LOCK_BITS: u32 = 48;
+
+/// How the store is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresOptions {
+    /// Where the database is: `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// How far apart two events with one id must have been received to be two events.
+    pub dedup_window: Duration,
+    /// Longest time a query may take.
+    pub query_timeout: Duration,
+}
+
+/// The store.
+pub struct PostgresStore {
+    pool: PgPool,
+    days: Days,
+    dedup_window: Duration,
+    query_timeout: Duration,
+}
+
+impl PostgresStore {
+    /// Connects and brings the database up to date.
+    ///
+    /// # Errors
+    /// The URL is none, the server cannot be reached, or the database cannot be brought up to date.
+    pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        let connect = PgConnectOptions::from_str(&options.url).map_err(store_error)?.application_name("spillway").options([
+            ("lock_timeout", millis(LOCK_TIMEOUT)),
+            ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
+            ("timezone", "UTC".to_owned()),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(connect)
+            .await
+            .map_err(store_error)?;
+        sqlx::migrate!().run(&pool).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        Ok(Self {
+            pool,
+            days: Days::default(),
+            dedup_window: options.dedup_window,
+            query_timeout: options.query_timeout,
+        })
+    }
+
+    /// Closes all connections, once what is in work is done.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Writes events into the tables of their days. Returns how many were new.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        feed: &Feed,
+        events: &[&(u64, LogEvent<'_>)],
+    ) -> Result<u64, sqlx::Error> {
+        let mut tables: BTreeMap<Day, Rows> = BTreeMap::new();
+        for (offset, event) in events {
+            tables.entry(Day::of(event.received_at)).or_insert_with(Rows::new).push(feed, *offset, event);
+        }
+        let mut stored = 0;
+        for (day, rows) in tables {
+            let (count, bytes) = (rows.count(), rows.finish());
+            let mut attempt = connection.begin().await?;
+            let copied = copy_in(&mut attempt, &day.table(), &bytes).await;
+            stored += match copied {
+                Ok(()) => {
+                    attempt.commit().await?;
+                    count
+                }
+                Err(error) if sqlstate(&error).as_deref() == Some(UNIQUE_VIOLATION) => {
+                    attempt.rollback().await?;
+                    merge_in(connection, &day.table(), &bytes).await?
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(stored)
+    }
+
+    /// A connection whose statements end with the time for queries.
+    async fn timed<'c>(&self) -> Result<sqlx::Transaction<'c, Postgres>, StoreError> {
+        let mut transaction = self.pool.begin().await.map_err(store_error)?;
+        limit(&mut transaction, self.query_timeout).await?;
+        Ok(transaction)
+    }
+}
+
+/// Limits the statements of a transaction from here on.
+async fn limit(connection: &mut PgConnection, timeout: Duration) -> Result<(), StoreError> {
+    // Zero would be no limit.
+    let set = format!("SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
+    sqlx::query(AssertSqlSafe(set)).execute(connection).await.map(drop).map_err(store_error)
+}
+
+async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<(), sqlx::Error> {
+    let mut copy = connection.copy_in_raw(&format!("COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)")).await?;
+    copy.send(bytes).await?;
+    copy.finish().await.map(drop)
+}
+
+/// The slower way: by a table on the side, leaving out what is there already, in the same chunk too.
+async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<u64, sqlx::Error> {
+    sqlx::query("CREATE TEMPORARY TABLE IF NOT EXISTS incoming (LIKE events INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("TRUNCATE incoming").execute(&mut *connection).await?;
+    copy_in(connection, "incoming", bytes).await?;
+    let insert = format!(
+        "INSERT INTO {table} (sequence, {COLUMNS}) SELECT sequence, {COLUMNS} FROM incoming ORDER BY sequence \
+         ON CONFLICT (event_id, received_at) DO NOTHING"
+    );
+    Ok(sqlx::query(AssertSqlSafe(insert)).execute(connection).await?.rows_affected())
+}
+
+/// Moves the position, or says where it is. Locks it until the end of the transaction.
+async fn advance(connection: &mut PgConnection, append: &Append<'_>) -> Result<(), StoreError> {
+    let feed = append.feed;
+    let statement = match append.expected {
+        Some(_) => "UPDATE positions SET next = $4 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next = $5",
+        None => {
+            "INSERT INTO positions (consumer_group, topic, partition, next) SELECT $1, $2, $3, $4 WHERE $5::bigint IS NULL \
+             ON CONFLICT DO NOTHING"
+        }
+    };
+    let moved = sqlx::query(statement)
+        .bind(&feed.group)
+        .bind(&feed.topic)
+        .bind(feed.partition.cast_signed())
+        .bind(append.next.cast_signed())
+        .bind(append.expected.map(u64::cast_signed))
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    if moved.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Conflict { actual: position(connection, feed).await.map_err(store_error)? })
+}
+
+async fn position(connection: &mut PgConnection, feed: &Feed) -> Result<Option<u64>, sqlx::Error> {
+    let next: Option<i64> =
+        sqlx::query_scalar("SELECT next FROM positions WHERE consumer_group = $1 AND topic = $2 AND partition = $3")
+            .bind(&feed.group)
+            .bind(&feed.topic)
+            .bind(feed.partition.cast_signed())
+            .fetch_optional(connection)
+            .await?;
+    Ok(next.map(i64::cast_unsigned))
+}
+
+/// Up to where a tail may look. Numbers are drawn before their events can be seen, so it stays behind every writer that
+/// has begun: each takes a lock that says where its events begin before it draws a number, and has it until they are seen.
+async fn visible_end(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    // The order matters: a writer that takes its lock after the first statement draws numbers beyond what it gave.
+    let drawn: i64 =
+        sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence")
+            .fetch_one(&mut *connection)
+            .await?;
+    let begun: Option<i64> = sqlx::query_scalar(
+        "SELECT min(((classid::bigint << 32) | objid::bigint) & ((1::bigint << $1) - 1)) FROM pg_locks \
+         WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND (((classid::bigint << 32) | objid::bigint) >> $1) = ($2 >> $1)",
+    )
+    .bind(WRITER_LOCK_BITS.cast_signed())
+    .bind(WRITER_LOCK)
+    .fetch_one(connection)
+    .await?;
+    Ok(begun.map_or(drawn, |begun| begun.min(drawn)).cast_unsigned())
+}
+
+#[async_trait]
+impl LogStore for PostgresStore {
+    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(store_error)?;
+        position(&mut connection, feed).await.map_err(store_error)
+    }
+
+    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+        let days: BTreeSet<Day> = append.events.iter().map(|(_, event)| Day::of(event.received_at)).collect();
+        self.days.ensure(&self.pool, &days).await.map_err(store_error)?;
+        let mut transaction = self.pool.begin().await.map_err(store_error)?;
+        advance(&mut transaction, append).await?;
+        sqlx::query(
+            "SELECT pg_advisory_xact_lock_shared($1 | CASE WHEN is_called THEN last_value ELSE 0 END) FROM events_sequence",
+        )
+        .bind(WRITER_LOCK)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        let repeats = repeats(&mut transaction, append.events, self.dedup_window).await.map_err(store_error)?;
+        let new: Vec<_> = append
+            .events
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !repeats.contains(index))
+            .map(|(_, event)| event)
+            .collect();
+        let stored = self.write(&mut transaction, append.feed, &new).await.map_err(|error| {
+            // Perhaps the table of a day is gone.
+            self.days.forget_all();
+            store_error(error)
+        })?;
+        for letter in append.dead_letters {
+            sqlx::query(
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            )
+            .bind(&append.feed.group)
+            .bind(&append.feed.topic)
+            .bind(append.feed.partition.cast_signed())
+            .bind(letter.offset.cast_signed())
+            .bind(letter.key)
+            .bind(letter.value)
+            .bind(letter.reason.replace('\0', "\u{fffd}"))
+            .bind(PgTime(letter.at))
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        }
+        transaction.commit().await.map_err(store_error)?;
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        Ok(Appended {
+            stored,
+            deduplicated: append.events.len().saturating_sub(stored),
+            dead_lettered: append.dead_letters.len(),
+        })
+    }
+
+    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
+        let deadline = Instant::now() + self.query_timeout;
+        let text = query.filter.text.as_deref().map(fold);
+        let mut page = Filling::new(query.limit);
+        let mut after = query.after;
+        let mut transaction = self.timed().await?;
+        loop {
+            let rows_max = if text.is_some() { CANDIDATES } else { i64::from(query.limit) + 1 };
+            let mut select = select_statement(&query.filter, after, text.as_deref(), rows_max);
+            let rows = match select.build().fetch_all(&mut *transaction).await.map_err(store_error) {
+                // There was time for everything but to find out whether there is more.
+                Err(StoreError::TooBroad) if page.is_full() => {
+                    page.page.more = true;
+                    return Ok(page.page);
+                }
+                rows => rows?,
+            };
+            let last = rows.len() < usize::try_from(rows_max).unwrap_or(usize::MAX);
+            for row in &rows {
+                let event = stored_event(row).map_err(store_error)?;
+                after = Some(PageKey::from(&event.event));
+                if text.as_ref().is_none_or(|text| fold(&event.event.message).contains(text.as_str()))
+                    && page.take(event.bytes(), event)
+                {
+                    return Ok(page.page);
+                }
+            }
+            if last {
+                return Ok(page.page);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(StoreError::TooBroad);
+            }
+            limit(&mut transaction, left).await?;
+        }
+    }
+
+    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        let mut transaction = self.timed().await?;
+        let mut select = QueryBuilder::<Postgres>::new(format!("SELECT {COLUMNS} FROM events WHERE event_id = "));
+        select.push_bind(event_id).push(" ORDER BY received_at DESC LIMIT 1");
+        let row = select.build().fetch_optional(&mut *transaction).await.map_err(store_error)?;
+        row.as_ref().map(stored_event).transpose().map_err(store_error)
+    }
+
+    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
+        let interval = i64::try_from(query.interval.as_micros()).unwrap_or(i64::MAX).max(1);
+        let first = query.from.unix_micros().div_euclid(interval).saturating_mul(interval);
+        let mut transaction = self.timed().await?;
+        let rows = sqlx::query(
+            "SELECT ((extract(epoch FROM \"timestamp\") * 1000000)::bigint - $1) / $2 AS bucket, level, count(*) AS events \
+             FROM events WHERE \"timestamp\" >= $3 AND \"timestamp\" < $4 GROUP BY 1, 2 ORDER BY 1, 2",
+        )
+        .bind(first)
+        .bind(interval)
+        .bind(PgTime(query.from))
+        .bind(PgTime(query.to))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        let count = |row: &PgRow| {
+            let bucket = Timestamp::from_unix_micros(first + row.try_get::<i64, _>(0)? * interval);
+            let events = row.try_get::<i64, _>(2)?.cast_unsigned();
+            Ok(LevelCount { bucket: bucket.unwrap_or(Timestamp::MIN), level: level(row.try_get(1)?)?, events })
+        };
+        rows.iter().map(count).collect::<Result<_, _>>().map_err(store_error)
+    }
+
+    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(store_error)?;
+        let end = visible_end(&mut connection).await.map_err(store_error)?;
+        let Some(after) = query.after.filter(|after| *after < end) else {
+            return Ok(TailPage { events: Vec::new(), scanned: end, end });
+        };
+        let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
+        let text = query.filter.text.as_deref().map(fold);
+        let mut select = QueryBuilder::new(format!("SELECT {COLUMNS}, sequence FROM events WHERE sequence > "));
+        select.push_bind(after.cast_signed()).push(" AND sequence <= ").push_bind(until.cast_signed());
+        push_filter(&mut select, &query.filter, text.as_deref());
+        select.push(" ORDER BY sequence LIMIT ").push_bind(i64::from(query.limit) + 1);
+        let rows = select.build().fetch_all(&mut *connection).await.map_err(store_error)?;
+        let mut page = Filling::new(query.limit);
+        // With a text not every row counts, so the last one looked at tells how far it came.
+        let cut = rows.len() > query.limit as usize;
+        let mut scanned = after;
+        for row in &rows {
+            let sequence = row.try_get::<i64, _>("sequence").map_err(store_error)?.cast_unsigned();
+            let event = stored_event(row).map_err(store_error)?;
+            if text.as_ref().is_none_or(|text| fold(&event.event.message).contains(text.as_str()))
+                && page.take(event.bytes(), (sequence, event))
+            {
+                break;
+            }
+            scanned = sequence;
+        }
+        let whole = !cut && !page.page.more;
+        Ok(TailPage { scanned: if whole { until } else { scanned }, events: page.page.items, end })
+    }
+
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
+        let DeadLetterQuery { filter, after, limit } = query;
+        let mut select = QueryBuilder::new(
+            "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at \
+             FROM dead_letters WHERE id > ",
+        );
+        select.push_bind(after.unwrap_or(0).cast_signed());
+        if let Some(id) = filter.id {
+            select.push(" AND id = ").push_bind(id.cast_signed());
+        }
+        if let Some(topic) = &filter.topic {
+            select.push(" AND topic = ").push_bind(topic.clone());
+        }
+        if let Some(partition) = filter.partition {
+            select.push(" AND partition = ").push_bind(i64::from(partition));
+        }
+        if let Some(from) = filter.from {
+            select.push(" AND at >= ").push_bind(PgTime(from));
+        }
+        if let Some(to) = filter.to {
+            select.push(" AND at < ").push_bind(PgTime(to));
+        }
+        match filter.redriven {
+            Some(true) => select.push(" AND redriven_at IS NOT NULL"),
+            Some(false) => select.push(" AND redriven_at IS NULL"),
+            None => &mut select,
+        };
+        select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
+        let mut transaction = self.timed().await?;
+        let rows = select.build().fetch_all(&mut *transaction).await.map_err(store_error)?;
+        let mut page = Filling::new(*limit);
+        for row in &rows {
+            let letter = stored_dead_letter(row).map_err(store_error)?;
+            if page.take(letter.bytes(), letter) {
+                break;
+            }
+        }
+        Ok(page.page)
+    }
+
+    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
+        let update = sqlx::query("UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY($1)").bind(ids).bind(PgTime(at));
+        update.execute(&self.pool).await.map(drop).map_err(store_error)
+    }
+
+    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(store_error)?;
+        let mut removed = drop_days(&mut connection, oldest).await.map_err(store_error)?;
+        self.days.forget_all();
+        for statement in [
+            "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < $1 ORDER BY at LIMIT $2)",
+            "DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM event_ids WHERE latest < $1 LIMIT $2)",
+        ] {
+            let delete = sqlx::query(statement).bind(PgTime(oldest)).bind(EXPIRE_ROWS_MAX);
+            let rows = delete.execute(&mut *connection).await.map_err(store_error)?.rows_affected();
+            // Ids are no events.
+            removed += if statement.contains("dead_letters") { rows } else { 0 };
+        }
+        Ok(removed)
+    }
+}
+
+/// Drops the table of the oldest day that is over, if there is one. Detached first, without keeping anybody out.
+async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid \
+         WHERE inhparent = 'events'::regclass ORDER BY relname",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let Some(table) = tables.into_iter().find(|name| Day::of_table(name).is_some_and(|day| day.is_before(oldest))) else {
+        return Ok(0);
+    };
+    let count = format!("SELECT count(*) FROM {table}");
+    let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+    for statement in
+        [format!("ALTER TABLE events DETACH PARTITION {table} CONCURRENTLY"), format!("DROP TABLE {table}")]
+    {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+    }
+    tracing::info!(table, rows, "removed a day of events");
+    // An empty day was removed, too.
+    Ok(rows.cast_unsigned().max(1))
+}
+
+/// A page that is being filled.
+struct Filling<T> {
+    page: Page<T>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl<T> Filling<T> {
+    fn new(limit: u32) -> Self {
+        Self { page: Page::default(), limit: limit as usize, bytes: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.page.items.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
+    }
+
+    /// Takes the next item, unless the page is full: then there is more.
+    fn take(&mut self, bytes: usize, item: T) -> bool {
+        if self.is_full() {
+            self.page.more = true;
+            return true;
+        }
+        self.bytes += bytes;
+        self.page.items.push(item);
+        false
+    }
+}
+
+fn select_statement(
+    filter: &LogFilter,
+    after: Option<PageKey>,
+    text: Option<&str>,
+    rows_max: i64,
+) -> QueryBuilder<Postgres> {
+    let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
+    push_filter(&mut select, filter, text);
+    if let Some(after) = after {
+        select.push(" AND (\"timestamp\", event_id, received_at) < (").push_bind(PgTime(after.timestamp));
+        select.push(", ").push_bind(after.event_id).push(", ").push_bind(PgTime(after.received_at)).push(")");
+    }
+    select.push(" ORDER BY \"timestamp\" DESC, event_id DESC, received_at DESC LIMIT ").push_bind(rows_max);
+    select
+}
+
+/// Adds the conditions of a filter. That of its text, given folded, only narrows down: the rule is the domain's.
+fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &LogFilter, text: Option<&str>) {
+    if let Some(source) = &filter.source {
+        select.push(" AND source = ").push_bind(source.clone());
+    }
+    if !filter.levels.is_empty() {
+        let levels: Vec<i16> = filter.levels.iter().map(|level| i16::from(level.number())).collect();
+        select.push(" AND level = ANY(").push_bind(levels).push(")");
+    }
+    if let Some(from) = filter.from {
+        select.push(" AND \"timestamp\" >= ").push_bind(PgTime(from));
+    }
+    if let Some(to) = filter.to {
+        select.push(" AND \"timestamp\" < ").push_bind(PgTime(to));
+    }
+    if let Some(trace_id) = filter.trace_id {
+        select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
+    }
+    if let Some(text) = text {
+        // Only a message with other than ASCII characters may need more than folding in ASCII.
+        select.push(" AND (octet_length(message) <> char_length(message)");
+        if text.is_ascii() {
+            select.push(" OR strpos(lower(message COLLATE \"C\"), ").push_bind(text.to_owned()).push(") > 0");
+        }
+        select.push(")");
+    }
+}
+
+fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
+fn level(number: i16) -> Result<Level, sqlx::Error> {
+    Level::from_number(number.into()).ok_or(domain::level::UnknownLevel).map_err(decode_error)
+}
+
+/// The event in a row that begins with [`COLUMNS`].
+fn stored_event(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
+    let trace_id: Option<&[u8]> = row.try_get(8)?;
+    let span_id: Option<&[u8]> = row.try_get(9)?;
+    let metadata: Option<&str> = row.try_get_unchecked(10)?;
+    let event = LogEvent {
+        event_id: row.try_get(0)?,
+        id_origin: if row.try_get(1)? { IdOrigin::Client } else { IdOrigin::Generated },
+        source: Cow::Owned(row.try_get(2)?),
+        level: level(row.try_get(3)?)?,
+        message: Cow::Owned(row.try_get(4)?),
+        timestamp: row.try_get::<PgTime, _>(5)?.0,
+        received_at: row.try_get::<PgTime, _>(6)?.0,
+        stack_trace: row.try_get::<Option<String>, _>(7)?.map(Cow::Owned),
+        trace_id: trace_id.map(<[u8; 16]>::try_from).transpose().map_err(decode_error)?,
+        span_id: span_id.map(<[u8; 8]>::try_from).transpose().map_err(decode_error)?,
+        metadata: metadata.map(|json| Metadata::from_checked(Cow::Owned(json.to_owned()))),
+    };
+    Ok(StoredEvent {
+        event,
+        topic: row.try_get(11)?,
+        partition: row.try_get::<i32, _>(12)?.cast_unsigned(),
+        offset: row.try_get::<i64, _>(13)?.cast_unsigned(),
+    })
+}
+
+fn stored_dead_letter(row: &PgRow) -> Result<StoredDeadLetter, sqlx::Error> {
+    Ok(StoredDeadLetter {
+        id: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        feed: Feed {
+            group: row.try_get(1)?,
+            topic: row.try_get(2)?,
+            partition: row.try_get::<i32, _>(3)?.cast_unsigned(),
+        },
+        offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        key: row.try_get(5)?,
+        value: row.try_get(6)?,
+        reason: row.try_get(7)?,
+        at: row.try_get::<PgTime, _>(8)?.0,
+        redriven_at: row.try_get::<Option<PgTime>, _>(9)?.map(|PgTime(time)| time),
+    })
+}
