@@ -2,20 +2,27 @@
 //!
 //! * An event is settled when the server accepted it, or refused it for good. Nothing else loses an event: after
 //!   an answer that is missing, late or makes no sense, it is sent again under its identifier, and counts once.
+//! * From the moment its request goes out until it is settled, an event is in doubt, unless an answer says that
+//!   nothing was kept. What is in doubt once stays so: no later refusal speaks for an earlier request.
 //! * One request at a time, and pauses between attempts that grow or that the server has named.
 //! * No event is refused for the sake of its neighbours: a batch that is refused as a whole is halved until the
 //!   event is alone that is meant.
 //! * Nothing here reads a clock: time passes in [`Waiting`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -25,7 +32,9 @@ use serde::Deserialize;
 /// Longest time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for an answer: more than a gateway waits for a producer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(40);
+/// Shortest time for an answer, however soon the client is to give up: less would leave every request in doubt.
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Largest answer that is read: 10,000 errors of 800 bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// First pause before another attempt; each further one is twice as long.
@@ -38,6 +47,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 const FIRST_REFUSALS_MAX: usize = 5;
 /// So many codes are counted one by one; further ones count as `other`.
 const CODES_MAX: usize = 50;
+/// The code under which the server says that it does not know what became of an event.
+const OUTCOME_UNKNOWN: &str = "outcome_unknown";
 /// So much of a text of the server is shown.
 const DETAIL_CHARS_MAX: usize = 300;
 
@@ -92,6 +103,8 @@ pub struct Pending {
     pub json: String,
     /// Where it stood.
     pub place: Place,
+    /// Whether a request with it went out of which nobody knows what became.
+    pub in_doubt: bool,
 }
 
 /// What became of the events that are settled.
@@ -105,9 +118,49 @@ pub struct Tally {
     pub refused: BTreeMap<String, u64>,
     /// The first of them: place, code and detail.
     pub first_refusals: Vec<String>,
+    /// Events that are in doubt after requests that are over.
+    pub(super) doubts: u64,
+    /// The request that is not over.
+    under_way: UnderWay,
+}
+
+/// A request until its answer is there, or is given up.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// Its events that are in doubt for no other reason.
+    events: u64,
+    /// Whether any part of it may have reached the server.
+    sent: Arc<AtomicBool>,
 }
 
 impl Tally {
+    /// Events that were sent and may have been kept, but are not settled.
+    #[must_use]
+    pub fn in_doubt(&self) -> u64 {
+        let under_way = if self.under_way.sent.load(Ordering::Relaxed) { self.under_way.events } else { 0 };
+        self.doubts + under_way
+    }
+
+    /// A request of `events` begins; what is returned must be set when any part of it is on its way.
+    fn begin(&mut self, events: &[Pending]) -> Arc<AtomicBool> {
+        let certain = events.iter().filter(|event| !event.in_doubt).count() as u64;
+        self.under_way = UnderWay { events: certain, sent: Arc::default() };
+        Arc::clone(&self.under_way.sent)
+    }
+
+    /// The request of `events` is over. Whether it was kept is `unknown`, if it was sent at all.
+    fn end(&mut self, events: &mut [Pending], unknown: bool) {
+        let request = std::mem::take(&mut self.under_way);
+        if unknown && request.sent.load(Ordering::Relaxed) {
+            events.iter_mut().for_each(|event| self.doubt(event));
+        }
+    }
+
+    fn doubt(&mut self, event: &mut Pending) {
+        self.doubts += u64::from(!event.in_doubt);
+        event.in_doubt = true;
+    }
+
     /// Counts an event that will never be accepted.
     pub fn refuse(&mut self, place: &Place, code: &str, detail: &str) {
         if self.first_refusals.len() < FIRST_REFUSALS_MAX {
@@ -128,14 +181,28 @@ impl Tally {
     fn settle(&mut self, events: Vec<Pending>, errors: Vec<EventError>, others_accepted: bool) -> Vec<Pending> {
         let mut errors: HashMap<usize, EventError> = errors.into_iter().map(|error| (error.index, error)).collect();
         let mut again = Vec::new();
-        for (index, event) in events.into_iter().enumerate() {
+        for (index, mut event) in events.into_iter().enumerate() {
             match errors.remove(&index) {
-                None if others_accepted => self.accepted += 1,
-                Some(error) if !error.retryable => self.refuse(&event.place, &error.code, &error.detail),
-                _ => again.push(event),
+                None if others_accepted => {
+                    self.accepted += 1;
+                    self.doubts -= u64::from(event.in_doubt);
+                }
+                Some(error) if !error.retryable => self.refuse_pending(&event, &error.code, &error.detail),
+                error => {
+                    if error.is_some_and(|error| error.code == OUTCOME_UNKNOWN) {
+                        self.doubt(&mut event);
+                    }
+                    again.push(event);
+                }
             }
         }
         again
+    }
+
+    /// Settles an event that will never be accepted.
+    fn refuse_pending(&mut self, event: &Pending, code: &str, detail: &str) {
+        self.doubts -= u64::from(event.in_doubt);
+        self.refuse(&event.place, code, detail);
     }
 }
 
@@ -177,15 +244,17 @@ pub trait Waiting {
 
 /// Sends events to one Spillway.
 pub struct Client {
-    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
+    http: hyper_util::client::legacy::Client<HttpConnector, WatchedBody>,
     target: Target,
-    give_up_after: Duration,
+    /// None is never.
+    give_up_after: Option<Duration>,
 }
 
 impl Client {
-    /// A client that stops when no event was settled for `give_up_after`; an attempt under way is not cut short.
+    /// A client that stops when no event was settled for `give_up_after`, or never. An attempt under way is not cut
+    /// short, but takes no longer than that either.
     #[must_use]
-    pub fn new(target: Target, give_up_after: Duration) -> Self {
+    pub fn new(target: Target, give_up_after: Option<Duration>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
@@ -196,8 +265,8 @@ impl Client {
     /// Settles every event in `tally`, however many requests that takes.
     ///
     /// # Errors
-    /// No event was settled for too long, or the server takes no events at this URL: what is not in `tally` was
-    /// not sent, as far as is known.
+    /// No event was settled for too long, or the server takes no events at this URL: what is not in `tally`, settled
+    /// or in doubt, was not sent.
     pub async fn deliver(
         &self,
         events: Vec<Pending>,
@@ -210,7 +279,10 @@ impl Client {
             if batch.is_empty() {
                 continue;
             }
-            match self.post(&batch).await {
+            let sent = tally.begin(&batch);
+            let answer = self.post(&batch, &sent).await;
+            tally.end(&mut batch, matches!(answer, Answer::Later { unknown: true, .. }));
+            match answer {
                 Answer::Settled { others_accepted, durability, errors } => {
                     tally.durability.add(durability);
                     let (before, pause) = (batch.len(), Pause::to_retry(&errors));
@@ -225,7 +297,7 @@ impl Client {
                 }
                 Answer::Refused { code, detail } => match batch.as_slice() {
                     [event] => {
-                        tally.refuse(&event.place, &code, &detail);
+                        tally.refuse_pending(event, &code, &detail);
                         patience.renew(waiting.now());
                     }
                     _ => {
@@ -233,7 +305,7 @@ impl Client {
                         batches.extend([second_half, batch]);
                     }
                 },
-                Answer::Later(pause) => {
+                Answer::Later { pause, .. } => {
                     batches.push(batch);
                     patience.pause(pause, waiting).await?;
                 }
@@ -243,9 +315,10 @@ impl Client {
         Ok(())
     }
 
-    async fn post(&self, events: &[Pending]) -> Answer {
+    async fn post(&self, events: &[Pending], sent: &Arc<AtomicBool>) -> Answer {
         let lines: Vec<&str> = events.iter().map(|event| event.json.as_str()).collect();
-        let mut request = Request::new(Full::new(Bytes::from(lines.join("\n"))));
+        let body = Full::new(Bytes::from(lines.join("\n")));
+        let mut request = Request::new(WatchedBody { body, sent: Arc::clone(sent) });
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.target.batch.clone();
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
@@ -256,13 +329,44 @@ impl Client {
         };
         let unreachable = |cause: &str| {
             let reason = format!("cannot reach {}: {cause}", self.target);
-            Answer::Later(Pause { duration: None, reason, away: true })
+            Answer::Later { pause: Pause { duration: None, reason, away: true }, unknown: true }
         };
-        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+        match tokio::time::timeout(self.answer_timeout(), exchange).await {
             Ok(Ok((status, retry_after, body))) => read_answer(status, retry_after, &body, events.len()),
             Ok(Err(error)) => unreachable(&root_cause(&*error)),
             Err(_) => unreachable("no answer in time"),
         }
+    }
+
+    fn answer_timeout(&self) -> Duration {
+        self.give_up_after.unwrap_or(ANSWER_TIMEOUT_MAX).clamp(ANSWER_TIMEOUT_MIN, ANSWER_TIMEOUT_MAX)
+    }
+}
+
+/// A body that tells when it is taken, which is when there is a connection to write it to.
+struct WatchedBody {
+    body: Full<Bytes>,
+    sent: Arc<AtomicBool>,
+}
+
+impl Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.sent.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -276,14 +380,15 @@ impl Durability {
 
 /// How long to go on without any event being settled, and how long to pause in between.
 struct Patience {
-    give_up_after: Duration,
+    /// None is for ever.
+    give_up_after: Option<Duration>,
     /// When the last event was settled.
     since: Duration,
     backoff: Duration,
 }
 
 impl Patience {
-    fn new(give_up_after: Duration, now: Duration) -> Self {
+    fn new(give_up_after: Option<Duration>, now: Duration) -> Self {
         Self { give_up_after, since: now, backoff: BACKOFF_MIN }
     }
 
@@ -293,13 +398,16 @@ impl Patience {
 
     /// Waits, but not beyond the moment to give up: then one last attempt is made.
     async fn pause(&mut self, pause: Pause, waiting: &mut impl Waiting) -> Result<(), Stopped> {
-        let left = self.give_up_after.saturating_sub(waiting.now().saturating_sub(self.since));
-        if left.is_zero() {
-            return Err(Stopped(format!("no progress for {} s: {}", self.give_up_after.as_secs(), pause.reason)));
+        let mut duration = pause.duration.unwrap_or(self.backoff);
+        if let Some(give_up_after) = self.give_up_after {
+            let left = give_up_after.saturating_sub(waiting.now().saturating_sub(self.since));
+            if left.is_zero() {
+                return Err(Stopped(format!("no progress for {} s: {}", give_up_after.as_secs(), pause.reason)));
+            }
+            duration = duration.min(left);
         }
-        let duration = pause.duration.unwrap_or(self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
-        waiting.wait(duration.min(left), &pause).await;
+        waiting.wait(duration, &pause).await;
         Ok(())
     }
 }
@@ -319,8 +427,8 @@ enum Answer {
     Settled { others_accepted: bool, durability: Durability, errors: Vec<EventError> },
     /// None is accepted, and it is not said which one is to blame.
     Refused { code: String, detail: String },
-    /// None is settled; the same request may do later.
-    Later(Pause),
+    /// None is settled; the same request may do later. Either nothing was kept, or that is `unknown`.
+    Later { pause: Pause, unknown: bool },
     /// No request like this will ever do.
     NotHere(String),
 }
@@ -354,7 +462,10 @@ struct Problem {
 
 /// The meaning of an answer to a request of so many `events`.
 fn read_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8], events: usize) -> Answer {
-    let unclear = |reason: String| Answer::Later(Pause { duration: retry_after, reason, away: false });
+    let later = |reason: String, unknown: bool| {
+        let pause = Pause { duration: retry_after, reason, away: false };
+        Answer::Later { pause, unknown }
+    };
     if status == StatusCode::ACCEPTED {
         // An answer that does not add up proves nothing about any event.
         return match serde_json::from_slice::<Report>(body) {
@@ -363,14 +474,16 @@ fn read_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8], e
             {
                 Answer::Settled { others_accepted: true, durability, errors }
             }
-            _ => unclear("the server's answer makes no sense".to_owned()),
+            _ => later("the server's answer makes no sense".to_owned(), true),
         };
     }
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
     let detail = if problem.detail.is_empty() { title.clone() } else { printable(&problem.detail) };
     match status.as_u16() {
-        408 | 429 | 500.. => unclear(detail),
+        // Nothing of such a request was kept: that is the meaning of both.
+        429 | 503 => later(detail, false),
+        408 | 500.. => later(detail, true),
         // These are about the URL or the client, and sending every event alone would not help.
         401 | 403 | 404 | 405 | 415 => Answer::NotHere(format!("the server takes no events here ({title}): {detail}")),
         400..500 if !problem.errors.is_empty() && are_about(&problem.errors, events) => {
@@ -380,7 +493,7 @@ fn read_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8], e
             let code = if problem.code.is_empty() { status.as_str().to_owned() } else { problem.code };
             Answer::Refused { code, detail }
         }
-        _ => unclear(format!("unexpected answer: {title}")),
+        _ => later(format!("unexpected answer: {title}"), true),
     }
 }
 
@@ -441,6 +554,7 @@ mod tests {
         let event = |(index, name): (usize, char)| Pending {
             json: name.to_string(),
             place: Place { file: "a.log".into(), line: index as u64 + 1 },
+            in_doubt: false,
         };
         names.chars().enumerate().map(event).collect()
     }
@@ -478,7 +592,7 @@ mod tests {
     /// Delivers events `a`, `b`, … to a server that gives these replies, one a request.
     async fn deliver(names: &str, replies: Vec<Reply>) -> Delivery {
         let server = ScriptedServer::start(replies).await;
-        let client = Client::new(server.url().parse().unwrap(), Duration::from_secs(60));
+        let client = Client::new(server.url().parse().unwrap(), Some(Duration::from_secs(60)));
         let (mut tally, mut waited) = (Tally::default(), Recorded::default());
         let result = client.deliver(events(names), &mut tally, &mut waited).await;
         let requests = server.requests().into_iter().map(|body| body.replace('\n', "")).collect();
@@ -540,12 +654,68 @@ mod tests {
 
     #[tokio::test]
     async fn without_progress_it_stops_and_says_why() {
-        let client = Client::new("http://127.0.0.1:1".parse().unwrap(), Duration::from_secs(5));
+        let client = Client::new("http://127.0.0.1:1".parse().unwrap(), Some(Duration::from_secs(5)));
         let (mut tally, mut waited) = (Tally::default(), Recorded::default());
         let stopped = client.deliver(events("ab"), &mut tally, &mut waited).await.unwrap_err();
         assert_eq!(stopped.0, "no progress for 5 s: cannot reach http://127.0.0.1:1: connection refused");
         assert_eq!(waited.millis(), [100, 200, 400, 800, 1_600, 1_900]);
-        assert_eq!((tally.accepted, tally.refused_total()), (0, 0));
+        assert_eq!((tally.accepted, tally.refused_total(), tally.in_doubt()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn whoever_keeps_trying_outlasts_any_absence() {
+        let server = ScriptedServer::start([vec![Reply::HangUp; 20], vec![accepted(1, "")]].concat()).await;
+        let client = Client::new(server.url().parse().unwrap(), None);
+        let (mut tally, mut waited) = (Tally::default(), Recorded::default());
+        assert_eq!(client.deliver(events("a"), &mut tally, &mut waited).await, Ok(()));
+        assert!(waited.now() > Duration::from_secs(120) && tally.in_doubt() == 0);
+    }
+
+    /// What is in doubt when events `a` and `b` are given up after these replies, and then a 404.
+    async fn in_doubt_after(mut replies: Vec<Reply>) -> u64 {
+        replies.push(Reply::new(404, String::new()));
+        let delivery = deliver("ab", replies).await;
+        assert!(delivery.result.is_err());
+        assert_eq!((delivery.tally.accepted, delivery.tally.refused_total()), (0, 0));
+        delivery.tally.in_doubt()
+    }
+
+    #[tokio::test]
+    async fn events_are_in_doubt_only_after_a_request_that_nobody_knows_the_end_of() {
+        for status in [408, 500, 502, 504, 200] {
+            assert_eq!(in_doubt_after(vec![problem(status, "")]).await, 2, "{status}");
+        }
+        for status in [429, 503] {
+            assert_eq!(in_doubt_after(vec![problem(status, "")]).await, 0, "{status}");
+        }
+        assert_eq!(in_doubt_after(vec![Reply::HangUp, Reply::HangUp]).await, 2);
+        assert_eq!(in_doubt_after(vec![accepted(7, "")]).await, 2);
+        assert_eq!(in_doubt_after(vec![problem(504, ""), problem(503, "")]).await, 2, "a doubt stays");
+        let unknown = error(1, true).replace("c1", OUTCOME_UNKNOWN);
+        assert_eq!(in_doubt_after(vec![problem(422, &unknown)]).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_doubt_ends_when_the_event_is_accepted_or_refused() {
+        let delivery = deliver("ab", vec![Reply::HangUp, accepted(1, &error(1, false))]).await;
+        assert_eq!((delivery.tally.accepted, delivery.tally.refused_total(), delivery.tally.in_doubt()), (1, 1, 0));
+        let delivery = deliver("a", vec![problem(504, ""), problem(413, "")]).await;
+        assert_eq!((delivery.tally.refused_total(), delivery.tally.in_doubt()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_awaited_no_longer_than_the_client_is_patient() {
+        let server = ScriptedServer::start(vec![Reply::Silence]).await;
+        let client = Client::new(server.url().parse().unwrap(), Some(Duration::from_secs(7)));
+        let (sent, start) = (Arc::default(), tokio::time::Instant::now());
+        let answer = client.post(&events("a"), &sent).await;
+        let Answer::Later { pause, unknown: true } = answer else { panic!("{answer:?}") };
+        assert!(pause.reason.ends_with("no answer in time"), "{pause:?}");
+        assert!(sent.load(Ordering::Relaxed) && start.elapsed() == Duration::from_secs(7));
+        for (seconds, timeout) in [(Some(0), 1), (Some(39), 39), (Some(41), 40), (None, 40)] {
+            let client = Client::new(server.url().parse().unwrap(), seconds.map(Duration::from_secs));
+            assert_eq!(client.answer_timeout(), Duration::from_secs(timeout));
+        }
     }
 
     #[tokio::test]
@@ -571,7 +741,8 @@ mod tests {
         {
             let body = format!(r#"{{"accepted":{accepted},"errors":[{errors}]}}"#);
             let answer = read_answer(StatusCode::ACCEPTED, None, body.as_bytes(), 2);
-            assert!(matches!(answer, Answer::Later(Pause { away: false, .. })), "{body}: {answer:?}");
+            let is_later = matches!(answer, Answer::Later { pause: Pause { away: false, .. }, unknown: true });
+            assert!(is_later, "{body}: {answer:?}");
         }
     }
 

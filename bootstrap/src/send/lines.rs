@@ -2,6 +2,8 @@
 //!
 //! * However long a line is, no more than [`LINE_BYTES_MAX`] of it are kept.
 //! * A read that is given up half-way loses nothing: the next one goes on where it ended.
+//! * What begins like a compressed file or UTF-16, with a NUL in its first [`PROBE_BYTES`], is not read: its lines
+//!   would be rubbish. A byte order mark of UTF-8 belongs to no line.
 
 use std::io;
 
@@ -9,8 +11,11 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// Longest line that is kept.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// So much is read at once.
+/// So much is read at once; more than [`PROBE_BYTES`], so that a file is judged before its first line is kept.
 const READ_BYTES: usize = 64 * 1024;
+/// So much of the beginning of an input must be free of NULs.
+const PROBE_BYTES: u64 = 8 * 1024;
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The lines of one input.
 pub struct Lines<R> {
@@ -20,6 +25,8 @@ pub struct Lines<R> {
     too_long: bool,
     number: u64,
     bytes: u64,
+    /// Bytes of the lines before this one.
+    bytes_before: u64,
 }
 
 /// One line.
@@ -37,16 +44,21 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// The lines of `reader`.
     pub fn new(reader: R) -> Self {
         let reader = BufReader::with_capacity(READ_BYTES, reader);
-        Self { reader, text: Vec::new(), too_long: false, number: 0, bytes: 0 }
+        Self { reader, text: Vec::new(), too_long: false, number: 0, bytes: 0, bytes_before: 0 }
     }
 
     /// The next line, or none at the end. May be dropped at any time.
     ///
     /// # Errors
-    /// The input cannot be read any further.
+    /// The input cannot be read any further; it is no text if the kind is [`io::ErrorKind::InvalidData`].
     pub async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let available = self.reader.fill_buf().await?;
+            let probe_left = PROBE_BYTES.saturating_sub(self.bytes_before + self.bytes);
+            let probe_left = usize::try_from(probe_left).unwrap_or(usize::MAX);
+            if available.iter().take(probe_left).any(|byte| *byte == 0) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is binary or UTF-16"));
+            }
             let end_of_input = available.is_empty();
             let end_of_line = available.iter().position(|byte| *byte == b'\n');
             let part = available.get(..end_of_line.unwrap_or(available.len())).unwrap_or_default();
@@ -74,6 +86,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         if text.last() == Some(&b'\r') {
             text.pop();
         }
+        if self.number == 1 && text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len());
+        }
+        self.bytes_before += self.bytes;
         let text = (!std::mem::take(&mut self.too_long)).then_some(text);
         Line { text, number: self.number, bytes: std::mem::take(&mut self.bytes) }
     }
@@ -106,6 +122,32 @@ mod tests {
         let input = [&longest[..], b"\n", &longest, b"y\n", b"ok"].concat();
         let length = LINE_BYTES_MAX as u64;
         assert_eq!(read(&input).await, [(Some(LINE_BYTES_MAX), length + 1), (None, length + 2), (Some(2), 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_belongs_to_no_line() {
+        assert_eq!(read(b"\xEF\xBB\xBFa\n\xEF\xBB\xBFb").await, [(Some(1), 5), (Some(4), 4)]);
+    }
+
+    #[tokio::test]
+    async fn an_input_with_a_nul_in_its_beginning_is_no_text() {
+        for beginning in ["", "a\n", &"x\n".repeat(4095), &"x".repeat(8191)] {
+            let input = [beginning.as_bytes(), b"\0"].concat();
+            let error = Lines::new(&input[..]).next().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{}", beginning.len());
+        }
+        let later = ["x\n".repeat(4096).as_bytes(), b"\0\n"].concat();
+        assert_eq!(read(&later).await.len(), 4097);
+    }
+
+    #[tokio::test]
+    async fn a_nul_that_comes_late_through_a_pipe_is_noticed_too() {
+        let (mut writer, reader) = tokio::io::duplex(64);
+        let mut lines = Lines::new(reader);
+        writer.write_all(b"a\n").await.unwrap();
+        assert!(lines.next().await.unwrap().is_some());
+        writer.write_all(b"b\0").await.unwrap();
+        assert!(lines.next().await.is_err());
     }
 
     #[tokio::test]

@@ -1,78 +1,53 @@
 //! `spillway send`: ships the lines of files or of standard input to the API of a Spillway.
 //!
-//! * Every line that is not empty is one event, and is accounted for: accepted, refused with a reason, or not
-//!   sent. A line that is accepted was promised something; a line that was sent twice counts once.
-//! * Memory is bounded by one batch and one line, however long the input is. Reading waits for sending.
+//! * Every line that is not blank is one event, or part of the stack trace of the one before it. Every event is
+//!   accounted for: accepted, refused with a reason, in doubt, or not sent.
+//! * A file that is sent again counts once: its lines have the same identifiers, and the store drops repeats within
+//!   its dedup window, which is a day by default. A copy of a file is another file. What comes from standard input
+//!   or a pipe is always new; within one run it counts once too.
+//! * Memory is bounded by one batch, one event that is held back and one line, however long the input is. Reading
+//!   waits for sending.
 //! * What comes slowly is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others.
 
 mod client;
+mod event_id;
+mod input;
+mod joining;
+mod levels;
 mod line;
 mod lines;
+mod members;
+mod options;
 mod progress;
 #[cfg(test)]
 mod scripted_server;
 mod summary;
+mod times;
 
+use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
-use domain::level::Level;
 use domain::ports::{Clock, IdSource};
-use time::UtcOffset;
-use tokio::fs::File;
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
-use self::client::{Client, Pending, Place, Stopped, Target};
-use self::line::{LineParser, Origin};
+use self::client::{Client, Pending, Place, Stopped};
+use self::event_id::{EventId, FileId};
+use self::input::{Input, Opened};
+use self::joining::Held;
+use self::line::LineParser;
 use self::lines::{LINE_BYTES_MAX, Line, Lines};
+pub use self::options::Options;
 use self::progress::Progress;
 pub use self::summary::Summary;
 use crate::system::{SystemClock, UuidV7};
 
 /// Largest body of a request, unless a single event is larger.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// How long an event waits for others to join its batch.
+/// How long an event waits for others to join its batch, or for lines to continue it.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
-/// The name of the file that is standard input.
-const STDIN: &str = "-";
-
-/// Options of `spillway send`.
-#[derive(Args, Clone, Debug)]
-pub struct Options {
-    /// Files to send; `-` is standard input, which is also the default
-    #[arg(value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Base URL of the Spillway that takes them
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    to: Target,
-    /// Source of events that name none [default: name of the file without its last extension, or `stdin`]
-    #[arg(long, value_name = "NAME", value_parser = parse_source)]
-    source: Option<String>,
-    /// Level of lines in which none is found
-    #[arg(long, default_value = "INFO", value_parser = Level::parse)]
-    level: Level,
-    /// Offset from UTC of times that do not say one
-    #[arg(long, default_value = "UTC", value_parser = line::parse_offset, allow_hyphen_values = true)]
-    offset: UtcOffset,
-    /// Most events in one request: 1 to 10000
-    #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    batch: u16,
-    /// How long to try without any progress
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    give_up_after: u32,
-}
-
-fn parse_source(text: &str) -> Result<String, &'static str> {
-    if line::is_source(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a source has 1 to 255 bytes and no control characters")
-    }
-}
 
 /// Sends everything and says what became of it. Ends early when `stop` is done, without waiting for an answer.
 ///
@@ -82,8 +57,8 @@ fn parse_source(text: &str) -> Result<String, &'static str> {
 /// # Errors
 /// Never in practice: what goes wrong with files and servers is in the summary.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Result<Summary> {
-    let inputs = Input::all(&options);
-    let mut sender = Sender::new(&options, bytes_total(&inputs).await)?;
+    let inputs = Input::all(&options.files, options.source.as_ref());
+    let mut sender = Sender::new(&options, input::bytes_total(&inputs).await)?;
     let ended = tokio::select! {
         biased;
         () = stop => Err(Stopped("interrupted".to_owned())),
@@ -92,64 +67,19 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Re
     Ok(sender.finish(&inputs, ended))
 }
 
-/// A file, or standard input.
-struct Input {
-    /// For people.
-    name: Arc<str>,
-    /// Source of its events.
-    source: String,
-    /// None is standard input.
-    path: Option<PathBuf>,
-}
-
-impl Input {
-    fn all(options: &Options) -> Vec<Self> {
-        let stdin = [PathBuf::from(STDIN)];
-        let paths = if options.files.is_empty() { &stdin[..] } else { &options.files };
-        paths.iter().map(|path| Self::new(path.clone(), options.source.clone())).collect()
-    }
-
-    fn new(path: PathBuf, source: Option<String>) -> Self {
-        if path.as_os_str() == STDIN {
-            let source = source.unwrap_or_else(|| "stdin".to_owned());
-            return Self { name: "standard input".into(), source, path: None };
-        }
-        let name = path.display().to_string().into();
-        let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, source: source.unwrap_or_else(stem), path: Some(path) }
-    }
-
-    async fn open(&self) -> io::Result<Box<dyn AsyncRead + Unpin>> {
-        Ok(match &self.path {
-            Some(path) => Box::new(File::open(path).await?),
-            None => Box::new(tokio::io::stdin()),
-        })
-    }
-}
-
-/// The bytes of all inputs, if that can be known: pipes have no size.
-async fn bytes_total(inputs: &[Input]) -> Option<u64> {
-    let mut total = 0;
-    for input in inputs {
-        match tokio::fs::metadata(input.path.as_ref()?).await {
-            Ok(metadata) if metadata.is_file() => total += metadata.len(),
-            Ok(_) => return None,
-            // It will be reported when its turn has come.
-            Err(_) => {}
-        }
-    }
-    Some(total)
-}
-
 /// Collects events into batches and sends them.
 struct Sender {
     batch_events_max: usize,
     parser: LineParser,
     ids: UuidV7,
     client: Client,
+    /// Whether lines can continue an event.
+    joins: bool,
+    /// The last event, which is in no batch yet: the next line may continue it.
+    held: Option<Held>,
     batch: Vec<Pending>,
     batch_bytes: usize,
-    /// When the batch is sent even if it is not full; none while it is empty.
+    /// When batch and held event are sent even if the batch is not full; none while there is neither.
     due: Option<Instant>,
     bytes_read: u64,
     summary: Summary,
@@ -162,12 +92,14 @@ impl Sender {
             batch_events_max: usize::from(options.batch),
             parser: LineParser::new(options.level, options.offset)?,
             ids: UuidV7::default(),
-            client: Client::new(options.to.clone(), Duration::from_secs(options.give_up_after.into())),
+            client: Client::new(options.to.clone(), options.give_up_after()),
+            joins: !options.no_join,
+            held: None,
             batch: Vec::new(),
             batch_bytes: 0,
             due: None,
             bytes_read: 0,
-            summary: Summary::default(),
+            summary: Summary { repeatable: bytes_total.is_some(), ..Summary::default() },
             progress: Progress::new(bytes_total),
         })
     }
@@ -175,58 +107,94 @@ impl Sender {
     async fn send_all(&mut self, inputs: &[Input]) -> Result<(), Stopped> {
         for input in inputs {
             self.summary.inputs_begun += 1;
-            let file_name = input.path.as_ref().and_then(|path| path.file_name()?.to_str());
-            self.progress.begin(file_name.unwrap_or(&input.name));
+            self.progress.begin(input.short_name());
             match input.open().await {
-                Ok(reader) => self.send_lines(input, Lines::new(reader)).await?,
+                Ok(Opened { lines, file }) => self.send_lines(input, file, lines).await?,
                 Err(error) => self.unreadable(input, &error),
             }
         }
         self.flush().await
     }
 
-    async fn send_lines<R: AsyncRead + Unpin>(&mut self, input: &Input, mut lines: Lines<R>) -> Result<(), Stopped> {
+    async fn send_lines<R: AsyncRead + Unpin>(
+        &mut self,
+        input: &Input,
+        file: Option<FileId>,
+        mut lines: Lines<R>,
+    ) -> Result<(), Stopped> {
         loop {
             match next_line(&mut lines, self.due).await {
-                Next::Line(line) => self.take(input, line).await?,
-                Next::Due => self.flush().await?,
-                Next::End => return Ok(()),
+                Next::Line(line) => self.take(input, file, line).await?,
+                Next::Due => self.send_due().await?,
+                Next::End => return self.release().await,
                 Next::Failed(error) => {
                     self.unreadable(input, &error);
-                    return Ok(());
+                    return self.release().await;
                 }
             }
         }
     }
 
-    async fn take(&mut self, input: &Input, line: Line) -> Result<(), Stopped> {
+    async fn take(&mut self, input: &Input, file: Option<FileId>, line: Line) -> Result<(), Stopped> {
         self.bytes_read += line.bytes;
         let place = Place { file: Arc::clone(&input.name), line: line.number };
-        let Some(text) = line.text else {
+        let Some(bytes) = line.text else {
+            self.release().await?;
             self.summary.events += 1;
             let detail = format!("a line has at most {LINE_BYTES_MAX} bytes");
             self.summary.tally.refuse(&place, "line_too_long", &detail);
             return Ok(());
         };
-        if text.is_empty() { Ok(()) } else { self.add(&text, &input.source, place).await }
+        if bytes.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        self.summary.not_utf8 += u64::from(matches!(text, Cow::Owned(_)));
+        if self.held.as_mut().is_some_and(|held| held.join(&text, &self.parser, SystemClock.now())) {
+            self.summary.joined += 1;
+            return Ok(());
+        }
+        self.release().await?;
+        self.begin(&text, &input.source, file, place).await
     }
 
-    async fn add(&mut self, text: &[u8], source: &str, place: Place) -> Result<(), Stopped> {
+    /// Makes an event of a line. It is held back if other lines can continue it.
+    async fn begin(&mut self, text: &str, source: &str, file: Option<FileId>, place: Place) -> Result<(), Stopped> {
         let now = SystemClock.now();
-        let event = self.parser.event(text, Origin { source, event_id: self.ids.new_id(now), now });
-        self.summary.events += 1;
-        *self.summary.levels.entry(event.level).or_default() += 1;
-        self.summary.levels_found += u64::from(event.level_found);
-        self.summary.times_found += u64::from(event.time_found);
+        let event = self.parser.event(text, source, now);
+        self.summary.count(&event, &place);
+        let id = match file {
+            Some(file) => EventId::of_line(file, place.line, text),
+            None => EventId::Unique(self.ids.new_id(now)),
+        };
+        let may_continue = self.joins && event.is_text;
+        self.held = Some(Held::new(event, id, place, text));
+        self.start_waiting();
+        if may_continue { Ok(()) } else { self.release().await }
+    }
+
+    /// Puts the held event into the batch.
+    async fn release(&mut self) -> Result<(), Stopped> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        let event = held.into_pending();
         // A line end belongs to each event.
         let bytes = event.json.len() + 1;
         if self.batch_bytes + bytes > BATCH_BYTES_MAX {
             self.flush().await?;
         }
         self.batch_bytes += bytes;
-        self.batch.push(Pending { json: event.json, place });
-        self.due = self.due.or_else(|| Some(Instant::now() + BATCH_AGE_MAX));
+        self.batch.push(event);
+        self.start_waiting();
         if self.batch.len() >= self.batch_events_max { self.flush().await } else { Ok(()) }
+    }
+
+    fn start_waiting(&mut self) {
+        self.due = self.due.or_else(|| Some(Instant::now() + BATCH_AGE_MAX));
+    }
+
+    async fn send_due(&mut self) -> Result<(), Stopped> {
+        self.release().await?;
+        self.flush().await
     }
 
     async fn flush(&mut self) -> Result<(), Stopped> {
@@ -239,15 +207,25 @@ impl Sender {
 
     fn unreadable(&mut self, input: &Input, error: &io::Error) {
         self.summary.unreadable += 1;
-        self.progress.report(&format!("cannot read {}: {error}", input.name));
+        self.progress.report(&reason_unreadable(input, error));
     }
 
     fn finish(self, inputs: &[Input], ended: Result<(), Stopped>) -> Summary {
         self.progress.clear();
         let (elapsed, stopped) = (self.progress.elapsed(), ended.err().map(|stopped| stopped.0));
-        let stdin_alone = matches!(inputs, [Input { path: None, .. }]);
+        let stdin_alone = matches!(inputs, [input] if input.is_stdin());
         Summary { inputs: inputs.len(), stdin_alone, elapsed, stopped, ..self.summary }
     }
+}
+
+/// Why an input cannot be read, and what to do about it.
+fn reason_unreadable(input: &Input, error: &io::Error) -> String {
+    let reason = format!("cannot read {}: {error}", input.name);
+    if error.kind() != io::ErrorKind::InvalidData {
+        return reason;
+    }
+    let file = if input.is_stdin() { "FILE" } else { &input.name };
+    format!("{reason}; decompress or convert it first (zcat {file} | spillway send --source NAME)")
 }
 
 /// What comes next from an input.
@@ -308,16 +286,34 @@ mod tests {
         (summary, server.requests())
     }
 
+    fn events(requests: &[String]) -> Vec<serde_json::Value> {
+        requests.join("\n").lines().map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+
+    fn ids(requests: &[String]) -> Vec<String> {
+        events(requests).iter().map(|event| event["eventId"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A sender, and the input that its lines come from.
+    fn sender(server: &ScriptedServer) -> (Sender, Input) {
+        let sender = Sender::new(&options(&["--to", &server.url()]).unwrap(), None).unwrap();
+        (sender, Input::all(&[], None).remove(0))
+    }
+
+    fn line(text: &str) -> Line {
+        Line { text: Some(text.into()), number: 1, bytes: text.len() as u64 }
+    }
+
     #[tokio::test]
     async fn lines_of_several_files_share_batches_and_keep_their_sources() {
         let directory = TempDir::new().unwrap();
-        let one = file(&directory, "app.web.log", "ERROR one\n\ntwo\r\n");
+        let one = file(&directory, "app.web.log", "\u{feff}ERROR one\n\n \t\r\ntwo\r\n");
         let other = file(&directory, "other", "2024-01-15 10:30:00 three");
         let (summary, requests) = send(vec![accepted(2), accepted(1)], &["--batch", "2", &one, &other]).await;
         assert!(summary.is_complete());
-        assert_eq!((summary.events, summary.levels_found, summary.times_found), (3, 1, 1));
-        let events: Vec<serde_json::Value> =
-            requests.join("\n").lines().map(|event| serde_json::from_str(event).unwrap()).collect();
+        assert_eq!((summary.events, summary.joined), (3, 0));
+        assert_eq!((summary.levels_found, summary.times_found), (1, 1));
+        let events = events(&requests);
         let sources: Vec<_> = events.iter().map(|event| (&event["source"], &event["message"])).collect();
         let expected = [("app.web", "ERROR one"), ("app.web", "two"), ("other", "2024-01-15 10:30:00 three")];
         assert!(
@@ -353,8 +349,114 @@ mod tests {
         let path = file(&directory, "a.log", "one\ntwo\nthree\n");
         let arguments = ["--give-up-after", "0", "--batch", "2", &path];
         let (summary, _) = send(vec![Reply::HangUp], &arguments).await;
-        assert_eq!((summary.events, summary.not_sent()), (2, 2));
+        assert_eq!((summary.events, summary.tally.in_doubt(), summary.not_sent()), (2, 2, 0));
         assert!(summary.to_string().contains("no progress for 0 s: cannot reach http://127.0.0.1:"), "{summary}");
+        assert!(summary.to_string().contains("2 in doubt, 0 not sent"), "{summary}");
+        assert!(summary.to_string().contains("send the same file again"), "{summary}");
+    }
+
+    #[tokio::test]
+    async fn what_no_connection_was_made_for_is_not_sent() {
+        let directory = TempDir::new().unwrap();
+        let path = file(&directory, "a.log", "one\ntwo\n");
+        let options = options(&["--to", "http://127.0.0.1:1", "--give-up-after", "0", &path]).unwrap();
+        let summary = run(options, std::future::pending()).await.unwrap();
+        assert_eq!((summary.tally.in_doubt(), summary.not_sent()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn an_interruption_leaves_the_request_under_way_in_doubt_and_the_rest_not_sent() {
+        let directory = TempDir::new().unwrap();
+        let path = file(&directory, "a.log", "one\ntwo\nthree\nfour\n");
+        let server = ScriptedServer::start(vec![accepted(1), Reply::Silence]).await;
+        let options = options(&["--to", &server.url(), "--batch", "1", &path]).unwrap();
+        let twice = async {
+            server.received().await;
+            server.received().await;
+        };
+        let summary = run(options, twice).await.unwrap();
+        assert_eq!((summary.tally.accepted, summary.tally.in_doubt(), summary.not_sent()), (1, 1, 0));
+        assert_eq!(summary.stopped.as_deref(), Some("interrupted"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_sent_again_has_the_same_identifiers_and_a_copy_has_others() {
+        let directory = TempDir::new().unwrap();
+        let text = "one\none\nERROR two\n\tat three\n{\"msg\":\"four\"}\n";
+        let (path, copy) = (file(&directory, "a.log", text), file(&directory, "b.log", text));
+        let (_, first) = send(vec![accepted(4)], &[&path]).await;
+        let (_, again) = send(vec![accepted(1); 4], &["--batch", "1", &path]).await;
+        let (_, copied) = send(vec![accepted(4)], &[&copy]).await;
+        let ids_of_first = ids(&first);
+        assert!(ids_of_first.len() == 4 && ids_of_first.is_sorted_by(|one, next| one < next), "{ids_of_first:?}");
+        assert_eq!(ids_of_first, ids(&again));
+        assert!(ids(&copied).iter().all(|id| !ids_of_first.contains(id)));
+    }
+
+    #[tokio::test]
+    async fn a_trace_that_has_grown_since_is_another_event() {
+        let directory = TempDir::new().unwrap();
+        let path = file(&directory, "a.log", "one\nERROR two\n\tat three\n");
+        let (_, first) = send(vec![accepted(2)], &[&path]).await;
+        file(&directory, "a.log", "one\nERROR two\n\tat three\n\tat four\n");
+        let (_, grown) = send(vec![accepted(2)], &[&path]).await;
+        let (first, grown) = (ids(&first), ids(&grown));
+        assert!(first[0] == grown[0] && first[1] != grown[1]);
+    }
+
+    #[tokio::test]
+    async fn stack_traces_join_their_event_but_not_across_files_or_behind_json() {
+        let directory = TempDir::new().unwrap();
+        let one = file(&directory, "a.log", "ERROR x\n\tat a\n\nCaused by: b\n\tat c\n{\"msg\":\"j\"}\n\tat d\n");
+        let other = file(&directory, "b.log", "\tat e\n");
+        let (summary, requests) = send(vec![accepted(4)], &[&one, &other]).await;
+        assert_eq!((summary.events, summary.joined, summary.tally.accepted), (4, 3, 4));
+        assert_eq!(events(&requests)[0]["stackTrace"], "\tat a\nCaused by: b\n\tat c");
+        assert!(summary.to_string().contains("lines:     7 (3 joined"), "{summary}");
+        let (summary, _) = send(vec![accepted(7)], &["--no-join", &one, &other]).await;
+        assert_eq!((summary.events, summary.joined), (7, 0));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_ends_the_event_before_it() {
+        let directory = TempDir::new().unwrap();
+        let endless = "x".repeat(LINE_BYTES_MAX + 1);
+        let path = file(&directory, "a.log", ["ERROR x", &endless, "\tat a"].join("\n"));
+        let (summary, _) = send(vec![accepted(2)], &[&path]).await;
+        assert_eq!((summary.events, summary.joined, summary.tally.accepted), (3, 0, 2));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_text_is_refused_as_a_whole() {
+        let directory = TempDir::new().unwrap();
+        let path = file(&directory, "a.gz", b"one\ntwo\n\0");
+        let (summary, requests) = send(vec![], &[&path]).await;
+        assert_eq!((summary.events, summary.unreadable, requests.len()), (0, 1, 0));
+        assert!(!summary.is_complete());
+        let error = Lines::new(&b"\0"[..]).next().await.unwrap_err();
+        let reason = reason_unreadable(&Input::all(&["a.gz".into()], None)[0], &error);
+        let expected = "cannot read a.gz: it is binary or UTF-16; decompress or convert it first \
+                        (zcat a.gz | spillway send --source NAME)";
+        assert_eq!(reason, expected);
+        let reason = reason_unreadable(&Input::all(&[], None)[0], &error);
+        assert!(reason.starts_with("cannot read standard input: ") && reason.contains("zcat FILE |"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn lines_that_are_not_utf_8_are_counted() {
+        let directory = TempDir::new().unwrap();
+        let path = file(&directory, "a.log", b"one\n\xFF\n \xFE\n");
+        let (summary, requests) = send(vec![accepted(2)], &[&path]).await;
+        assert_eq!((summary.not_utf8, &events(&requests)[1]["stackTrace"]), (2, &" \u{fffd}".into()));
+    }
+
+    #[tokio::test]
+    async fn lines_without_a_level_are_named() {
+        let directory = TempDir::new().unwrap();
+        let path = file(&directory, "a.log", "ERROR a\nb\nINFO c\nd\ne\nf\n");
+        let (summary, _) = send(vec![accepted(6)], &[&path]).await;
+        let lines: Vec<u64> = summary.levels_missed.iter().map(|place| place.line).collect();
+        assert_eq!(lines, [2, 4, 5]);
     }
 
     #[tokio::test]
@@ -369,11 +471,24 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_due_once_the_batch_is_sent() {
         let server = ScriptedServer::start(vec![accepted(1)]).await;
-        let mut sender = Sender::new(&options(&["--to", &server.url()]).unwrap(), None).unwrap();
-        sender.add(b"one", "here", Place { file: "a.log".into(), line: 1 }).await.unwrap();
-        assert!(sender.due.is_some());
-        sender.flush().await.unwrap();
-        assert!(sender.due.is_none() && sender.summary.tally.accepted == 1);
+        let (mut sender, input) = sender(&server);
+        sender.take(&input, None, line("one")).await.unwrap();
+        assert!(sender.due.is_some() && sender.held.is_some());
+        sender.send_due().await.unwrap();
+        assert!(sender.due.is_none() && sender.held.is_none() && sender.summary.tally.accepted == 1);
+    }
+
+    #[tokio::test]
+    async fn only_what_can_be_continued_is_held_back() {
+        let server = ScriptedServer::start(vec![]).await;
+        let (mut sender, input) = sender(&server);
+        sender.take(&input, None, line("{}")).await.unwrap();
+        assert_eq!((sender.held.is_some(), sender.batch.len()), (false, 1));
+        for batch in 1..4 {
+            sender.take(&input, None, line("text")).await.unwrap();
+            assert_eq!((sender.held.is_some(), sender.batch.len()), (true, batch));
+        }
+        assert_ne!(sender.batch[1].json, sender.batch[2].json, "what is no file has new identifiers each time");
     }
 
     #[tokio::test(start_paused = true)]
@@ -382,19 +497,5 @@ mod tests {
         let start = Instant::now();
         let next = next_line(&mut Lines::new(reader), Some(start + BATCH_AGE_MAX)).await;
         assert!(matches!(next, Next::Due) && start.elapsed() == BATCH_AGE_MAX);
-    }
-
-    #[test]
-    fn options_are_checked_before_anything_is_read() {
-        let options_read = options(&["--offset", "-05:00", "--level", "warning", "--source", "a", "-"]).unwrap();
-        assert_eq!(
-            (options_read.offset.whole_hours(), options_read.level, options_read.batch),
-            (-5, Level::Warn, 1_000)
-        );
-        for wrong in
-            [["--batch", "0"], ["--batch", "10001"], ["--to", "localhost"], ["--level", "loud"], ["--source", ""]]
-        {
-            assert!(options(&wrong).is_err(), "{wrong:?}");
-        }
     }
 }

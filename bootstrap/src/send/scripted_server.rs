@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// How a request is met.
 #[derive(Clone)]
@@ -14,6 +15,8 @@ pub enum Reply {
     Answer(u16, Option<u64>, String),
     /// The connection ends without one.
     HangUp,
+    /// The connection stays open without one.
+    Silence,
 }
 
 impl Reply {
@@ -26,7 +29,7 @@ impl Reply {
     pub fn retry_after(self, seconds: u64) -> Self {
         match self {
             Self::Answer(status, _, body) => Self::Answer(status, Some(seconds), body),
-            Self::HangUp => Self::HangUp,
+            other => other,
         }
     }
 }
@@ -35,6 +38,7 @@ impl Reply {
 pub struct ScriptedServer {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    received: Arc<Notify>,
 }
 
 impl ScriptedServer {
@@ -43,13 +47,20 @@ impl ScriptedServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, requests) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
         let (kept, replies) = (Arc::clone(&requests), Arc::new(Mutex::new(VecDeque::from(replies))));
+        let received = Arc::new(Notify::new());
+        let notify = Arc::clone(&received);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&replies), Arc::clone(&kept)));
+                tokio::spawn(serve(stream, Arc::clone(&replies), Arc::clone(&kept), Arc::clone(&notify)));
             }
         });
-        Self { address, requests }
+        Self { address, requests, received }
+    }
+
+    /// Waits until a request has come since the last call.
+    pub async fn received(&self) {
+        self.received.notified().await;
     }
 
     /// Its base URL.
@@ -64,12 +75,22 @@ impl ScriptedServer {
 }
 
 /// Serves one connection until either side ends it.
-async fn serve(stream: TcpStream, replies: Arc<Mutex<VecDeque<Reply>>>, requests: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    stream: TcpStream,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+    requests: Arc<Mutex<Vec<String>>>,
+    received: Arc<Notify>,
+) {
     let mut stream = BufReader::new(stream);
     while let Some(body) = read_request(&mut stream).await {
         requests.lock().unwrap().push(body);
+        received.notify_one();
         let reply = replies.lock().unwrap().pop_front();
-        let Some(Reply::Answer(status, retry_after, body)) = reply else { return };
+        let (status, retry_after, body) = match reply {
+            Some(Reply::Answer(status, retry_after, body)) => (status, retry_after, body),
+            Some(Reply::Silence) => std::future::pending().await,
+            Some(Reply::HangUp) | None => return,
+        };
         let retry_after = retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
         let answer = format!("HTTP/1.1 {status} X\r\n{retry_after}content-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).await.unwrap();

@@ -6,19 +6,29 @@ use std::time::Duration;
 
 use domain::level::Level;
 
-use super::client::Tally;
+use super::client::{Place, Tally};
+use super::line::Event;
 
-/// The end of a run. Every event that was read is accepted, refused or not sent.
+/// So many places are named of lines without a level.
+const PLACES_MAX: usize = 3;
+
+/// The end of a run. Every event that was read is accepted, refused, in doubt or not sent.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Lines that stand for an event.
+    /// Events that were read.
     pub events: u64,
+    /// Further lines, which joined the event before them.
+    pub joined: u64,
+    /// Lines of which some bytes were no UTF-8.
+    pub not_utf8: u64,
     /// What became of those that the server answered.
     pub tally: Tally,
     /// Events by level.
     pub levels: BTreeMap<Level, u64>,
     /// Events whose level stood in the line.
     pub levels_found: u64,
+    /// The first places where it did not.
+    pub levels_missed: Vec<Place>,
     /// Events whose time stood in the line.
     pub times_found: u64,
     /// Inputs that there are.
@@ -29,6 +39,8 @@ pub struct Summary {
     pub unreadable: usize,
     /// Whether standard input is the only one.
     pub stdin_alone: bool,
+    /// Whether all of them are files, whose events count once when they are sent again.
+    pub repeatable: bool,
     /// How long it took.
     pub elapsed: Duration,
     /// Why the input was not read to its end.
@@ -36,10 +48,22 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Events whose fate is unknown, or that were never on their way.
+    /// Counts an event at `place` by what was found in its line.
+    pub fn count(&mut self, event: &Event, place: &Place) {
+        self.events += 1;
+        *self.levels.entry(event.level).or_default() += 1;
+        self.levels_found += u64::from(event.level_found);
+        self.times_found += u64::from(event.time_found);
+        if !event.level_found && self.levels_missed.len() < PLACES_MAX {
+            self.levels_missed.push(place.clone());
+        }
+    }
+
+    /// Events that were never on their way.
     #[must_use]
     pub fn not_sent(&self) -> u64 {
-        self.events.saturating_sub(self.tally.accepted).saturating_sub(self.tally.refused_total())
+        let sent = self.tally.accepted + self.tally.refused_total() + self.tally.in_doubt();
+        self.events.saturating_sub(sent)
     }
 
     /// Whether everything was read and every event was accepted.
@@ -51,11 +75,16 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (events, accepted) = (grouped(self.events), grouped(self.tally.accepted));
-        let (refused, not_sent) = (grouped(self.tally.refused_total()), grouped(self.not_sent()));
-        let (seconds, rate) = (self.elapsed.as_secs_f64(), rate(self.events, self.elapsed));
-        write!(f, "{events} events from {} in {seconds:.1} s ({rate}): ", self.origin())?;
-        writeln!(f, "{accepted} accepted, {refused} refused, {not_sent} not sent")?;
+        let (accepted, refused) = (grouped(self.tally.accepted), grouped(self.tally.refused_total()));
+        write!(f, "{} from {} in {:.1} s", counted(self.events, "event"), self.origin(), self.elapsed.as_secs_f64())?;
+        if self.events > 0 {
+            write!(f, " ({})", rate(self.events, self.elapsed))?;
+        }
+        write!(f, ": {accepted} accepted, {refused} refused, ")?;
+        if self.tally.in_doubt() > 0 {
+            write!(f, "{} in doubt, ", grouped(self.tally.in_doubt()))?;
+        }
+        writeln!(f, "{} not sent", grouped(self.not_sent()))?;
         if self.events > 0 {
             self.write_details(f)?;
         }
@@ -77,7 +106,30 @@ impl Summary {
         }
     }
 
+    fn write_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.joined > 0 {
+            let (lines, joined) = (grouped(self.events + self.joined), grouped(self.joined));
+            writeln!(f, "  lines:     {lines} ({joined} joined to the event before as its stack trace)")?;
+        }
+        match self.not_utf8 {
+            0 => Ok(()),
+            1 => writeln!(f, "  text:      1 line was not UTF-8 (replaced by U+FFFD)"),
+            lines => writeln!(f, "  text:      {} lines were not UTF-8 (replaced by U+FFFD)", grouped(lines)),
+        }
+    }
+
+    fn write_doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let advice = match (self.tally.in_doubt(), self.repeatable) {
+            (0, _) => return Ok(()),
+            (_, true) => "send the same file again, what was stored counts once",
+            (_, false) => "they may have been stored",
+        };
+        writeln!(f, "  in doubt:  their request was sent, but nobody knows what became of it: {advice}")
+    }
+
     fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_lines(f)?;
+        self.write_doubts(f)?;
         let promised = self.tally.durability;
         let [acknowledged, journaled, buffered] =
             [promised.acknowledged, promised.journaled, promised.buffered].map(grouped);
@@ -86,7 +138,9 @@ impl Summary {
             self.levels.iter().map(|(level, count)| format!("{level} {}", grouped(*count))).collect();
         let parsed: u64 = self.levels.values().sum();
         let [found, default] = [self.levels_found, parsed - self.levels_found].map(grouped);
-        writeln!(f, "  levels:    {}  ({found} found in the line, {default} by default)", levels.join("  "))?;
+        write!(f, "  levels:    {}  ({found} found in the line, {default} by default", levels.join("  "))?;
+        let places: Vec<String> = self.levels_missed.iter().map(Place::to_string).collect();
+        writeln!(f, "{}{})", if places.is_empty() { "" } else { ", such as " }, places.join(", "))?;
         let [found, receipt] = [self.times_found, parsed - self.times_found].map(grouped);
         writeln!(f, "  times:     {found} found in the line, {receipt} of receipt")?;
         if self.tally.refused.is_empty() {
@@ -97,6 +151,11 @@ impl Summary {
         writeln!(f, "  refused:   {}", refused.join(", "))?;
         self.tally.first_refusals.iter().try_for_each(|refusal| writeln!(f, "    {refusal}"))
     }
+}
+
+/// A number of things.
+fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// Events per second.
@@ -130,12 +189,16 @@ mod tests {
     fn a_summary_says_what_became_of_every_event() {
         let mut summary = Summary {
             events: 6_001,
-            levels: BTreeMap::from([(Level::Info, 5_921), (Level::Error, 79)]),
-            levels_found: 6_000,
+            joined: 123,
+            not_utf8: 2,
+            levels: BTreeMap::from([(Level::Info, 5_921), (Level::Error, 80)]),
+            levels_found: 5_993,
+            levels_missed: [3, 7, 9].map(|line| Place { file: "app.log".into(), line }).to_vec(),
             times_found: 5_990,
             inputs: 3,
             inputs_begun: 3,
             unreadable: 1,
+            repeatable: true,
             elapsed: Duration::from_millis(900),
             stopped: Some("interrupted".to_owned()),
             ..Summary::default()
@@ -144,16 +207,39 @@ mod tests {
         summary.tally.durability = Durability { acknowledged: 52, journaled: 0, buffered: 5_748 };
         summary.tally.refuse(&Place { file: "app.log".into(), line: 17 }, "message_length", "too long");
         let expected = "\
-6,001 events from 2 of 3 files in 0.9 s (6,667 events/s): 5,800 accepted, 1 refused, 200 not sent
+6,001 events from 2 of 3 files in 0.9 s (6,667 events/s): 5,800 accepted, 1 refused, 150 in doubt, 50 not sent
+  lines:     6,124 (123 joined to the event before as its stack trace)
+  text:      2 lines were not UTF-8 (replaced by U+FFFD)
+  in doubt:  their request was sent, but nobody knows what became of it: send the same file again, what was stored counts once
   promised:  52 acknowledged, 0 journaled, 5,748 buffered
-  levels:    INFO 5,921  ERROR 79  (6,000 found in the line, 0 by default)
-  times:     5,990 found in the line, 10 of receipt
+  levels:    INFO 5,921  ERROR 80  (5,993 found in the line, 8 by default, such as app.log:3, app.log:7, app.log:9)
+  times:     5,990 found in the line, 11 of receipt
   refused:   1 message_length
     app.log:17 message_length: too long
   stopped:   interrupted; what follows was not read
 ";
+        summary.tally.doubts = 150;
         assert_eq!(summary.to_string(), expected);
         assert!(!summary.is_complete());
+        summary.repeatable = false;
+        assert!(summary.to_string().contains("what became of it: they may have been stored\n"));
+    }
+
+    #[test]
+    fn what_there_is_nothing_to_say_about_is_left_out() {
+        let mut summary = Summary { inputs: 1, inputs_begun: 1, ..Summary::default() };
+        assert_eq!(summary.to_string(), "0 events from 1 file in 0.0 s: 0 accepted, 0 refused, 0 not sent\n");
+        summary.stdin_alone = true;
+        (summary.events, summary.levels_found, summary.not_utf8) = (1, 1, 1);
+        summary.levels.insert(Level::Info, 1);
+        let expected = "\
+1 event from standard input in 0.0 s (1,000 events/s): 0 accepted, 0 refused, 1 not sent
+  text:      1 line was not UTF-8 (replaced by U+FFFD)
+  promised:  0 acknowledged, 0 journaled, 0 buffered
+  levels:    INFO 1  (1 found in the line, 0 by default)
+  times:     0 found in the line, 1 of receipt
+";
+        assert_eq!(summary.to_string(), expected);
     }
 
     #[test]
