@@ -21,6 +21,7 @@ pub mod metadata;
 pub mod partition;
 pub mod ports;
 pub mod query;
+pub mod recent;
 pub mod record;
 pub mod timestamp;
 pub mod token_bucket;

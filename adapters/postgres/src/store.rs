@@ -68,11 +68,12 @@ impl PostgresStore {
     /// The URL is none, the server cannot be reached, or the database cannot be brought up to date.
     pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
         let millis = |duration: Duration| duration.as_millis().to_string();
-        let connect = PgConnectOptions::from_str(&options.url).map_err(store_error)?.application_name("spillway").options([
-            ("lock_timeout", millis(LOCK_TIMEOUT)),
-            ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
-            ("timezone", "UTC".to_owned()),
-        ]);
+        let connect =
+            PgConnectOptions::from_str(&options.url).map_err(store_error)?.application_name("spillway").options([
+                ("lock_timeout", millis(LOCK_TIMEOUT)),
+                ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
+                ("timezone", "UTC".to_owned()),
+            ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -163,7 +164,9 @@ async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> R
 async fn advance(connection: &mut PgConnection, append: &Append<'_>) -> Result<(), StoreError> {
     let feed = append.feed;
     let statement = match append.expected {
-        Some(_) => "UPDATE positions SET next = $4 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next = $5",
+        Some(_) => {
+            "UPDATE positions SET next = $4 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next = $5"
+        }
         None => {
             "INSERT INTO positions (consumer_group, topic, partition, next) SELECT $1, $2, $3, $4 WHERE $5::bigint IS NULL \
              ON CONFLICT DO NOTHING"
@@ -199,10 +202,9 @@ async fn position(connection: &mut PgConnection, feed: &Feed) -> Result<Option<u
 /// has begun: each takes a lock that says where its events begin before it draws a number, and has it until they are seen.
 async fn visible_end(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
     // The order matters: a writer that takes its lock after the first statement draws numbers beyond what it gave.
-    let drawn: i64 =
-        sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence")
-            .fetch_one(&mut *connection)
-            .await?;
+    let drawn: i64 = sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence")
+        .fetch_one(&mut *connection)
+        .await?;
     let begun: Option<i64> = sqlx::query_scalar(
         "SELECT min(((classid::bigint << 32) | objid::bigint) & ((1::bigint << $1) - 1)) FROM pg_locks \
          WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
@@ -416,7 +418,8 @@ impl LogStore for PostgresStore {
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
         let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
-        let update = sqlx::query("UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY($1)").bind(ids).bind(PgTime(at));
+        let update =
+            sqlx::query("UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY($1)").bind(ids).bind(PgTime(at));
         update.execute(&self.pool).await.map(drop).map_err(store_error)
     }
 
@@ -445,7 +448,8 @@ async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u
     )
     .fetch_all(&mut *connection)
     .await?;
-    let Some(table) = tables.into_iter().find(|name| Day::of_table(name).is_some_and(|day| day.is_before(oldest))) else {
+    let Some(table) = tables.into_iter().find(|name| Day::of_table(name).is_some_and(|day| day.is_before(oldest)))
+    else {
         return Ok(0);
     };
     let count = format!("SELECT count(*) FROM {table}");

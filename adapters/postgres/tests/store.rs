@@ -1,4 +1,4 @@
-//! The PostgreSQL store keeps the promises of its port. Needs a server: `SPILLWAY_POSTGRES__URL` (`scripts/services`).
+//! The PostgreSQL store keeps the promises of its port. Needs a server: `TEST_POSTGRES_URL` (`scripts/services`).
 
 #![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
 
@@ -34,11 +34,8 @@ impl StoreSubject for PostgresStores {
     }
 
     async fn open(&self, place: &String) -> Arc<dyn LogStore> {
-        let options = PostgresOptions {
-            url: place.clone(),
-            dedup_window: DEDUP_WINDOW,
-            query_timeout: contracts::DEADLINE,
-        };
+        let options =
+            PostgresOptions { url: place.clone(), dedup_window: DEDUP_WINDOW, query_timeout: contracts::DEADLINE };
         Arc::new(PostgresStore::open(&options).await.expect("the store opens"))
     }
 
@@ -53,9 +50,9 @@ impl StoreSubject for PostgresStores {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_postgres_store_keeps_the_promises_of_its_port() {
-    let Ok(server) = std::env::var("SPILLWAY_POSTGRES__URL") else {
-        assert!(std::env::var("CI").is_err(), "SPILLWAY_POSTGRES__URL is missing: scripts/services starts a server");
-        eprintln!("skipped: SPILLWAY_POSTGRES__URL is missing; scripts/services starts a server");
+    let Ok(server) = std::env::var("TEST_POSTGRES_URL") else {
+        assert!(std::env::var("CI").is_err(), "TEST_POSTGRES_URL is missing: scripts/services starts a server");
+        eprintln!("skipped: TEST_POSTGRES_URL is missing; scripts/services starts a server");
         return;
     };
     contracts::store::all(&PostgresStores { server, databases: AtomicU32::new(0) }).await;

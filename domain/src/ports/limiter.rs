@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -20,6 +21,13 @@ impl From<IpAddr> for Client {
             }
             v4 @ IpAddr::V4(_) => Self(v4),
         }
+    }
+}
+
+/// The address; of a network, its first one.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -9,10 +9,11 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each technology has its adapter; nobody else may know it.
-const PARENTS: [(&str, &[&str]); 8] = [
+const PARENTS: [(&str, &[&str]); 9] = [
     ("poem", &["adapter-http"]),
     ("poem-openapi", &["adapter-http"]),
-    ("sqlx", &["adapter-embedded"]),
+    ("sqlx", &["adapter-embedded", "adapter-postgres"]),
+    ("fred", &["adapter-redis"]),
     ("metrics", &["adapter-telemetry"]),
     ("metrics-exporter-prometheus", &["adapter-telemetry"]),
     ("config", &["bootstrap"]),
