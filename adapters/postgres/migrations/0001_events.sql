@@ -1,7 +1,7 @@
 -- Levels are 0 (TRACE) to 5 (FATAL). Positions, dead letters and events change in one transaction.
 
 -- Numbers events in the order of being written. A tail must not pass a transaction that has drawn numbers and not
--- committed yet: see `visible_end` in `store.rs`.
+-- committed yet: see `end` in `store.rs`.
 CREATE SEQUENCE events_sequence;
 
 -- By the UTC day of receipt, so that retention drops whole tables. There is no default partition: it would keep days

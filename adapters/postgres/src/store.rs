@@ -198,9 +198,17 @@ async fn position(connection: &mut PgConnection, feed: &Feed) -> Result<Option<u
     Ok(next.map(i64::cast_unsigned))
 }
 
+/// How far the numbers of events have come.
+struct End {
+    /// Highest number that was drawn.
+    drawn: u64,
+    /// Highest number up to which everything can be seen that ever will be.
+    visible: u64,
+}
+
 /// Up to where a tail may look. Numbers are drawn before their events can be seen, so it stays behind every writer that
 /// has begun: each takes a lock that says where its events begin before it draws a number, and has it until they are seen.
-async fn visible_end(connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+async fn end(connection: &mut PgConnection) -> Result<End, sqlx::Error> {
     // The order matters: a writer that takes its lock after the first statement draws numbers beyond what it gave.
     let drawn: i64 = sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence")
         .fetch_one(&mut *connection)
@@ -215,7 +223,8 @@ async fn visible_end(connection: &mut PgConnection) -> Result<u64, sqlx::Error> 
     .bind(WRITER_LOCK)
     .fetch_one(connection)
     .await?;
-    Ok(begun.map_or(drawn, |begun| begun.min(drawn)).cast_unsigned())
+    let visible = begun.map_or(drawn, |begun| begun.min(drawn));
+    Ok(End { drawn: drawn.cast_unsigned(), visible: visible.cast_unsigned() })
 }
 
 #[async_trait]
@@ -347,8 +356,10 @@ impl LogStore for PostgresStore {
 
     async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
         let mut connection = self.pool.acquire().await.map_err(store_error)?;
-        let end = visible_end(&mut connection).await.map_err(store_error)?;
+        let End { drawn, visible: end } = end(&mut connection).await.map_err(store_error)?;
         let Some(after) = query.after.filter(|after| *after < end) else {
+            // A writer that has just begun can be behind what was shown already: nothing new is no way back.
+            let end = query.after.filter(|after| *after <= drawn).unwrap_or(end).max(end);
             return Ok(TailPage { events: Vec::new(), scanned: end, end });
         };
         let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
