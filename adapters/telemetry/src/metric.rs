@@ -32,7 +32,7 @@ pub enum Metric {
     RequestDuration,
     /// Open connections, by role.
     Connections,
-    /// Bytes of request bodies in work, by role.
+    /// Bytes of request bodies in work and of large answers on their way, by role.
     BodyBytes,
     /// Events refused by a producer, by code.
     EventsRefused,
@@ -141,7 +141,7 @@ impl Metric {
             Self::EventsBuffered => "Accepted events on their way to the bus",
             Self::RequestDuration => "Time from the end of a request head to the beginning of the answer",
             Self::Connections => "Open connections",
-            Self::BodyBytes => "Bytes of request bodies in work",
+            Self::BodyBytes => "Bytes of request bodies in work and of large answers on their way",
             Self::RecordsGivenUp => "Records that this consumer read and left to whoever reads them next",
             Self::RecordsInWork => "Records that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
