@@ -36,6 +36,41 @@ impl<T> Default for Page<T> {
     }
 }
 
+/// A page that a store is filling, within the bounds of pages.
+#[derive(Clone, Debug)]
+pub struct PageFilling<T> {
+    /// What it has so far.
+    pub page: Page<T>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl<T> PageFilling<T> {
+    /// An empty page of at most `limit` items.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self { page: Page::default(), limit: limit as usize, bytes: 0 }
+    }
+
+    /// Whether there is no room for another item.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.page.items.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
+    }
+
+    /// Takes the next item, unless the page is full: then there is more, and no further item is needed. Returns whether
+    /// that is so.
+    pub fn take(&mut self, bytes: usize, item: T) -> bool {
+        if self.is_full() {
+            self.page.more = true;
+            return true;
+        }
+        self.bytes += bytes;
+        self.page.items.push(item);
+        false
+    }
+}
+
 impl Page<StoredEvent> {
     /// Where the next page begins; `None` after the last one.
     #[must_use]

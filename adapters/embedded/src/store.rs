@@ -20,9 +20,7 @@ use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
-use domain::query::{
-    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, Page, StatsQuery, StoredEvent, TailPage, TailQuery,
-};
+use domain::query::{LevelCount, LogFilter, LogQuery, Page, PageFilling, StatsQuery, StoredEvent, TailPage, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -174,34 +172,6 @@ impl SqliteStore {
 /// Whether a reader needs no more rows.
 struct Enough(bool);
 
-/// A page that is being filled.
-struct Filling<T> {
-    page: Page<T>,
-    limit: usize,
-    bytes: usize,
-}
-
-impl<T> Filling<T> {
-    fn new(limit: u32) -> Self {
-        Self { page: Page::default(), limit: limit as usize, bytes: 0 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.page.items.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
-    }
-
-    /// Takes the next item, if there is room for it.
-    fn take(&mut self, bytes: usize, item: T) -> Enough {
-        if self.is_full() {
-            self.page.more = true;
-            return Enough(true);
-        }
-        self.bytes += bytes;
-        self.page.items.push(item);
-        Enough(false)
-    }
-}
-
 #[async_trait]
 impl LogStore for SqliteStore {
     async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
@@ -262,10 +232,10 @@ impl LogStore for SqliteStore {
 
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         let text = query.filter.text.as_deref().map(fold);
-        let mut page = Filling::new(query.limit);
+        let mut page = PageFilling::new(query.limit);
         let take = |row: &SqliteRow| {
             let event = Some(stored_event(row, 0)?).filter(|event| has_text(event, text.as_deref()));
-            Ok(event.map_or(Enough(false), |event| page.take(event.bytes(), event)))
+            Ok(event.map_or(Enough(false), |event| Enough(page.take(event.bytes(), event))))
         };
         match self.read(select_statement(query, text.as_deref()), take).await {
             // There was time for everything but to find out whether there is more.
@@ -314,11 +284,11 @@ impl LogStore for SqliteStore {
 
         let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
         let text = query.filter.text.as_deref().map(fold);
-        let mut page = Filling::new(query.limit);
+        let mut page = PageFilling::new(query.limit);
         let take = |row: &SqliteRow| {
             let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
             let event = Some(stored_event(row, 1)?).filter(|event| has_text(event, text.as_deref()));
-            Ok(event.map_or(Enough(false), |event| page.take(event.bytes(), (sequence, event))))
+            Ok(event.map_or(Enough(false), |event| Enough(page.take(event.bytes(), (sequence, event)))))
         };
         // The range of ids is what makes it fast, whatever the filter.
         let mut select = QueryBuilder::new(format!("SELECT id, {COLUMNS} FROM events NOT INDEXED WHERE id > "));
@@ -359,10 +329,10 @@ impl LogStore for SqliteStore {
             None => &mut select,
         };
         select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
-        let mut page = Filling::new(*limit);
+        let mut page = PageFilling::new(*limit);
         let take = |row: &SqliteRow| {
             let letter = stored_dead_letter(row)?;
-            Ok(page.take(letter.bytes(), letter))
+            Ok(Enough(page.take(letter.bytes(), letter)))
         };
         self.read(select, take).await?;
         Ok(page.page)

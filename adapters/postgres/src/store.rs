@@ -14,7 +14,7 @@ use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
 use domain::query::{
-    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, Page, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
+    LevelCount, LogFilter, LogQuery, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
 };
 use domain::timestamp::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -288,7 +288,7 @@ impl LogStore for PostgresStore {
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         let deadline = Instant::now() + self.query_timeout;
         let text = query.filter.text.as_deref().map(fold);
-        let mut page = Filling::new(query.limit);
+        let mut page = PageFilling::new(query.limit);
         let mut after = query.after;
         let mut transaction = self.timed().await?;
         loop {
@@ -369,7 +369,7 @@ impl LogStore for PostgresStore {
         push_filter(&mut select, &query.filter, text.as_deref());
         select.push(" ORDER BY sequence LIMIT ").push_bind(i64::from(query.limit) + 1);
         let rows = select.build().fetch_all(&mut *connection).await.map_err(store_error)?;
-        let mut page = Filling::new(query.limit);
+        let mut page = PageFilling::new(query.limit);
         // With a text not every row counts, so the last one looked at tells how far it came.
         let cut = rows.len() > query.limit as usize;
         let mut scanned = after;
@@ -417,7 +417,7 @@ impl LogStore for PostgresStore {
         select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
         let mut transaction = self.timed().await?;
         let rows = select.build().fetch_all(&mut *transaction).await.map_err(store_error)?;
-        let mut page = Filling::new(*limit);
+        let mut page = PageFilling::new(*limit);
         for row in &rows {
             let letter = stored_dead_letter(row).map_err(store_error)?;
             if page.take(letter.bytes(), letter) {
@@ -473,34 +473,6 @@ async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u
     tracing::info!(table, rows, "removed a day of events");
     // An empty day was removed, too.
     Ok(rows.cast_unsigned().max(1))
-}
-
-/// A page that is being filled.
-struct Filling<T> {
-    page: Page<T>,
-    limit: usize,
-    bytes: usize,
-}
-
-impl<T> Filling<T> {
-    fn new(limit: u32) -> Self {
-        Self { page: Page::default(), limit: limit as usize, bytes: 0 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.page.items.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
-    }
-
-    /// Takes the next item, unless the page is full: then there is more.
-    fn take(&mut self, bytes: usize, item: T) -> bool {
-        if self.is_full() {
-            self.page.more = true;
-            return true;
-        }
-        self.bytes += bytes;
-        self.page.items.push(item);
-        false
-    }
 }
 
 fn select_statement(
