@@ -96,6 +96,9 @@ pub enum RefusalReason {
     /// The bus does not work and nothing else could take the event.
     #[error("the bus is unavailable, nothing of this event was kept: send it again later")]
     BusUnavailable,
+    /// The bus will never take it.
+    #[error("the bus refused this event or one that came with it: {0}")]
+    RefusedByBus(String),
     /// This instance is stopping.
     #[error("this instance is stopping, nothing of this event was kept: send it again")]
     Draining,
@@ -114,6 +117,7 @@ impl RefusalReason {
             Self::NoCapacity => "no_capacity",
             Self::LoadShed(_) => "load_shed",
             Self::BusUnavailable => "bus_unavailable",
+            Self::RefusedByBus(_) => "refused_by_bus",
             Self::Draining => "draining",
             Self::OutcomeUnknown => "outcome_unknown",
         }
@@ -123,7 +127,7 @@ impl RefusalReason {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Event(_) | Self::Malformed { .. } => false,
+            Self::Event(_) | Self::Malformed { .. } | Self::RefusedByBus(_) => false,
             Self::NoCapacity | Self::LoadShed(_) | Self::BusUnavailable | Self::Draining | Self::OutcomeUnknown => true,
         }
     }
@@ -134,6 +138,7 @@ impl From<&PublishError> for RefusalReason {
         match error {
             PublishError::Full => Self::NoCapacity,
             PublishError::Unavailable(_) => Self::BusUnavailable,
+            PublishError::Refused(cause) => Self::RefusedByBus(cause.clone()),
             PublishError::Closed => Self::Draining,
         }
     }
@@ -379,7 +384,12 @@ impl Ingest {
         let mut promises = Vec::with_capacity(lanes.len());
         for (slot, lane) in lanes.into_iter().enumerate().filter(|(_, lane)| !lane.records.is_empty()) {
             let Lane { records, indexes, guarantees, .. } = lane;
-            let batch = RecordBatch { partition: partition_of(slot), guarantee: strictest(guarantees), records };
+            let batch = RecordBatch {
+                partition: partition_of(slot),
+                guarantee: strictest(guarantees),
+                records,
+                trace_parent: None,
+            };
             match self.publisher.publish(batch) {
                 Ok(receipt) => promises.push((self.see_through(receipt, guarantees), indexes)),
                 Err(error) => {

@@ -76,7 +76,6 @@ impl Persist {
                     let Some(positions) = self.positions(&partitions, &stop).await else { break };
                     start(positions.clone());
                     for (partition, position) in partitions.into_iter().zip(positions) {
-                        self.telemetry.lag(partition, self.source.lag_records(partition));
                         readers.insert(partition, self.read(partition, position));
                     }
                 }
@@ -153,10 +152,7 @@ impl Persist {
                 self.telemetry.given_up(chunk.offsets.iter().filter(|offset| **offset >= from).count());
             }
             match stored {
-                Ok(()) => {
-                    self.source.stored(partition, chunk.next);
-                    self.telemetry.lag(partition, self.source.lag_records(partition));
-                }
+                Ok(()) => self.source.stored(partition, chunk.next),
                 Err(Halt::Moved(actual)) => {
                     tracing::warn!(
                         partition,
@@ -337,7 +333,6 @@ mod tests {
         telemetry.expect_fetched().return_const(());
         telemetry.expect_appended().return_const(());
         telemetry.expect_given_up().return_const(());
-        telemetry.expect_lag().return_const(());
         telemetry
     }
 
@@ -485,7 +480,6 @@ mod tests {
             }
         });
         source.expect_stored().with(eq(2), eq(5)).times(1).return_const(());
-        source.expect_lag_records().with(eq(2)).return_const(0_u64);
         let (_stop, stopped) = watch::channel(false);
         let persist = persist(source, store);
         // Reads until its source is closed.
@@ -510,13 +504,11 @@ mod tests {
         });
         source.expect_seek().with(eq(2), eq(7)).times(1).return_const(());
         source.expect_stored().with(eq(2), eq(8)).times(1).return_const(());
-        source.expect_lag_records().return_const(0_u64);
         let (_stop, stopped) = watch::channel(false);
         let mut telemetry = MockTelemetry::new();
         telemetry.expect_fetched().with(eq(1)).times(2).return_const(());
         telemetry.expect_given_up().with(eq(1)).times(1).return_const(());
         telemetry.expect_appended().times(1).return_const(());
-        telemetry.expect_lag().return_const(());
         let persist = Persist { telemetry: Arc::new(telemetry), ..persist(source, store) };
         persist.read_partition(2, Some(3), stopped).await;
         assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);

@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod event;
 pub mod folding;
 pub mod idempotency;
+pub mod lag;
 pub mod level;
 pub mod metadata;
 pub mod partition;
@@ -25,5 +26,6 @@ pub mod recent;
 pub mod record;
 pub mod timestamp;
 pub mod token_bucket;
+pub mod trace_parent;
 
 pub use uuid::Uuid;

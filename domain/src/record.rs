@@ -6,6 +6,7 @@
 use crate::delivery::Guarantee;
 use crate::partition::Partition;
 use crate::timestamp::Timestamp;
+use crate::trace_parent::TraceParent;
 
 /// Most bytes of key and value together, on every bus (contract, "A log event").
 pub const RECORD_BYTES_MAX: usize = 1_000_000;
@@ -75,6 +76,16 @@ impl Records {
         Ok(())
     }
 
+    /// Adds a record that is on the bus already, whoever put it there: it may be larger than [`RECORD_BYTES_MAX`].
+    pub fn push_found(&mut self, record: Record<'_>) {
+        let key_from = self.bytes.len();
+        self.bytes.extend_from_slice(record.key);
+        let value_from = self.bytes.len();
+        self.bytes.extend_from_slice(record.value);
+        let (value_to, Record { timestamp, client_id, .. }) = (self.bytes.len(), record);
+        self.entries.push(Entry { key_from, value_from, value_to, timestamp, client_id });
+    }
+
     /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -94,7 +105,7 @@ impl Records {
     }
 
     /// The records in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> + DoubleEndedIterator {
         self.entries.iter().map(|entry| Record {
             key: self.bytes.get(entry.key_from..entry.value_from).unwrap_or_default(),
             value: self.bytes.get(entry.value_from..entry.value_to).unwrap_or_default(),
@@ -113,6 +124,8 @@ pub struct RecordBatch {
     pub guarantee: Guarantee,
     /// The records.
     pub records: Records,
+    /// The trace that the request belongs to.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// Consecutive records of one partition, as read from the bus.

@@ -16,7 +16,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use domain::admission::Fill;
 use domain::backoff::Backoff;
 use domain::delivery::{Durability, Guarantee};
+use domain::lag::{Lag, LagTracker};
 use domain::partition::Partition;
 use domain::ports::{
     AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Clock, PublishError, Receipt, RecordPublisher,
@@ -104,11 +105,18 @@ struct PartitionState {
     position: AtomicU64,
     /// Everything before this offset is in the store.
     stored: AtomicU64,
+    lag: Mutex<LagTracker>,
     /// Bytes on disk that cannot be removed yet, as the writer last saw it.
     backlog_bytes: AtomicU64,
     disk_bytes_max: u64,
     /// The bus is gone.
     abandoned: AtomicBool,
+}
+
+impl PartitionState {
+    fn lag(&self) -> MutexGuard<'_, LagTracker> {
+        self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A batch on its way to the log.
@@ -206,6 +214,7 @@ impl EmbeddedBus {
                 reader: Arc::new(Mutex::new(log.reader())),
                 position: AtomicU64::new(stored),
                 stored: AtomicU64::new(stored),
+                lag: Mutex::new(LagTracker::new(stored, stored)),
                 backlog_bytes: AtomicU64::new(log.bytes_needed(stored)),
                 disk_bytes_max,
                 abandoned: AtomicBool::new(false),
@@ -362,6 +371,7 @@ impl RecordSource for EmbeddedBus {
                 let position = position.unwrap_or(first);
                 state.position.store(position, Ordering::Release);
                 state.stored.store(position, Ordering::Release);
+                *state.lag() = LagTracker::new(position, position);
             }
         };
         Ok(AssignmentChange::Assigned(partitions, Box::new(start)))
@@ -399,7 +409,10 @@ impl RecordSource for EmbeddedBus {
             // Only now, so that a caller that stops waiting loses nothing; and not over a seek that came meanwhile.
             let moved =
                 state.position.compare_exchange(position, chunk.next, Ordering::AcqRel, Ordering::Acquire).is_ok();
-            if moved && !chunk.records.is_empty() {
+            let received = |record: Option<Record<'_>>| record.map(|record| record.timestamp);
+            let (first, last) = (received(chunk.records.iter().next()), received(chunk.records.iter().next_back()));
+            if let (true, Some(first), Some(last)) = (moved, first, last) {
+                state.lag().read(first, last, chunk.next);
                 return Ok(chunk);
             }
         }
@@ -414,12 +427,17 @@ impl RecordSource for EmbeddedBus {
     fn stored(&self, partition: Partition, position: u64) {
         if let Some(state) = self.partition(partition) {
             state.stored.fetch_max(position, Ordering::AcqRel);
+            state.lag().store(position);
         }
     }
 
-    fn lag_records(&self, partition: Partition) -> u64 {
-        self.partition(partition)
-            .map_or(0, |state| state.readable.borrow().saturating_sub(state.stored.load(Ordering::Acquire)))
+    fn lags(&self) -> Vec<Lag> {
+        let lags = self.partitions.iter().map(|state| {
+            let mut lag = state.lag();
+            lag.extend(*state.readable.borrow());
+            lag.lag(state.partition)
+        });
+        lags.collect()
     }
 }
 

@@ -51,7 +51,9 @@ pub enum Metric {
     /// Records that a consumer has read and not yet stored.
     RecordsInWork,
     /// Records between a consumer's position and the end of a partition.
-    ConsumerLag,
+    ConsumerLagRecords,
+    /// Age of the oldest record that a consumer has not stored.
+    ConsumerLagAge,
     /// Version of this build, always 1.
     BuildInfo,
 }
@@ -66,7 +68,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -89,7 +91,8 @@ impl Metric {
         Self::EventsDeadLettered,
         Self::RecordsGivenUp,
         Self::RecordsInWork,
-        Self::ConsumerLag,
+        Self::ConsumerLagRecords,
+        Self::ConsumerLagAge,
         Self::BuildInfo,
     ];
 
@@ -119,7 +122,8 @@ impl Metric {
             Self::EventsStored => "spillway_events_stored_total",
             Self::EventsDeduplicated => "spillway_events_deduplicated_total",
             Self::EventsDeadLettered => "spillway_events_dead_lettered_total",
-            Self::ConsumerLag => "kafka_consumer_lag_records",
+            Self::ConsumerLagRecords => "kafka_consumer_lag_records",
+            Self::ConsumerLagAge => "kafka_consumer_lag_seconds",
             Self::BuildInfo => "spillway_build_info",
         }
     }
@@ -150,7 +154,10 @@ impl Metric {
             Self::EventsStored => "Events stored by this consumer",
             Self::EventsDeduplicated => "Events dropped by this consumer because they were stored before",
             Self::EventsDeadLettered => "Records that can never be stored as events",
-            Self::ConsumerLag => "Records on the bus that are not stored yet",
+            Self::ConsumerLagRecords => {
+                "Records on the bus that are not stored yet, of the partitions that this consumer reads"
+            }
+            Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
             Self::BuildInfo => "Version of this build",
         }
     }
@@ -166,7 +173,8 @@ impl Metric {
             | Self::Connections
             | Self::BodyBytes
             | Self::RecordsInWork
-            | Self::ConsumerLag
+            | Self::ConsumerLagRecords
+            | Self::ConsumerLagAge
             | Self::BuildInfo => Kind::Gauge,
             Self::MessagesSent
             | Self::MessagesFailed

@@ -1,11 +1,15 @@
 //! Metrics in memory, rendered for Prometheus.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::admission::Fill;
 use domain::delivery::{Deliveries, Guarantee};
+use domain::lag::Lag;
 use domain::partition::Partition;
 use domain::ports::{Appended, BusState, RequestClass, Telemetry};
+use domain::timestamp::Timestamp;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -37,6 +41,8 @@ pub struct Prometheus {
     dead_lettered: Counter,
     given_up: Counter,
     in_work: Gauge,
+    /// Partitions whose lag was ever shown.
+    partitions: Mutex<BTreeSet<Partition>>,
 }
 
 impl Prometheus {
@@ -72,6 +78,7 @@ impl Prometheus {
             in_work: recorder.register_gauge(&Key::from_name(Metric::RecordsInWork.name()), &METADATA),
             handle: recorder.handle(),
             recorder,
+            partitions: Mutex::default(),
         };
         // Known label values exist from the start, so that rates do not miss the first event.
         for class in [RequestClass::Single, RequestClass::Batch] {
@@ -140,6 +147,22 @@ impl Prometheus {
         self.labeled_gauge(Metric::BodyBytes, "role", role.into()).set(as_float(bytes as u64));
     }
 
+    /// Takes over how far a consumer's store is behind. A partition that it reads no more counts as zero: whoever reads it
+    /// now tells.
+    pub fn show_lags(&self, lags: &[Lag], now: Timestamp) {
+        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        partitions.extend(lags.iter().map(|lag| lag.partition));
+        for partition in partitions.iter() {
+            let lag = lags.iter().find(|lag| lag.partition == *partition);
+            let oldest = lag.and_then(|lag| lag.oldest).unwrap_or(now);
+            let age =
+                Duration::from_micros(now.unix_micros().saturating_sub(oldest.unix_micros()).max(0).unsigned_abs());
+            let gauge = |metric| self.labeled_gauge(metric, "partition", partition.to_string().into());
+            gauge(Metric::ConsumerLagRecords).set(as_float(lag.map_or(0, |lag| lag.records)));
+            gauge(Metric::ConsumerLagAge).set(age.as_secs_f64());
+        }
+    }
+
     fn gauge(&self, metric: Metric) -> Gauge {
         self.recorder.register_gauge(&Key::from_name(metric.name()), &METADATA)
     }
@@ -196,10 +219,6 @@ impl Telemetry for Prometheus {
         self.given_up.increment(records as u64);
         self.in_work.decrement(as_float(records as u64));
     }
-
-    fn lag(&self, partition: Partition, records: u64) {
-        self.labeled_gauge(Metric::ConsumerLag, "partition", partition.to_string().into()).set(as_float(records));
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; up to 2^53 it is exact")]
@@ -233,7 +252,10 @@ mod tests {
         prometheus.given_up(1);
         prometheus.refused("level_unknown", 2);
         prometheus.appended(Appended { stored: 2, deduplicated: 1, dead_lettered: 0 });
-        prometheus.lag(2, 7);
+        let at = |micros| Timestamp::from_unix_micros(micros).expect("in range");
+        let gone = Lag { partition: 1, records: 5, oldest: Some(at(0)) };
+        prometheus.show_lags(&[gone, Lag { partition: 2, records: 7, oldest: None }], at(1));
+        prometheus.show_lags(&[Lag { partition: 2, records: 7, oldest: Some(at(500_000)) }], at(2_000_000));
         let text = prometheus.render();
         for line in [
             "kafka_producer_messages_sent_total 3",
@@ -259,7 +281,9 @@ mod tests {
             "spillway_events_stored_total 2",
             "spillway_events_deduplicated_total 1",
             "spillway_requests_rate_limited_total{class=\"batch\"} 0",
+            "kafka_consumer_lag_records{partition=\"1\"} 0",
             "kafka_consumer_lag_records{partition=\"2\"} 7",
+            "kafka_consumer_lag_seconds{partition=\"2\"} 1.5",
         ] {
             assert!(text.lines().any(|rendered| rendered == line), "{line} is missing in\n{text}");
         }

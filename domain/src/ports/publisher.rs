@@ -18,6 +18,9 @@ pub enum PublishError {
     /// The bus does not work. Nothing of the batch was taken; try again later.
     #[error("the bus is unavailable")]
     Unavailable(#[source] Cause),
+    /// The bus will never take a record of the batch. The others may have been taken: do not send it again.
+    #[error("the bus refuses a record for ever: {0}")]
+    Refused(String),
     /// The bus is being closed. Nothing of the batch was taken; try another instance.
     #[error("the bus is closed")]
     Closed,

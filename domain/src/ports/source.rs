@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 
 use super::Cause;
+use crate::lag::Lag;
 use crate::partition::Partition;
 use crate::record::Chunk;
 
@@ -64,6 +65,7 @@ pub trait RecordSource: Send + Sync {
     /// Tells the bus that all records before `position` are stored, for lag tools and retention.
     fn stored(&self, partition: Partition, position: u64);
 
-    /// Records of an assigned partition that are on the bus and not yet known as stored.
-    fn lag_records(&self, partition: Partition) -> u64;
+    /// For each assigned partition, what is on the bus and not yet known as stored. Asks nobody: what the bus got in the
+    /// last few seconds may be missing.
+    fn lags(&self) -> Vec<Lag>;
 }

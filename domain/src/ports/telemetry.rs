@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use super::{Appended, RequestClass};
-use crate::partition::Partition;
 
 /// Numbers for operators. A call a batch, never a call an event; never fails, never blocks.
 #[cfg_attr(feature = "mocks", mockall::automock)]
@@ -27,7 +26,4 @@ pub trait Telemetry: Send + Sync {
     /// A consumer gave up records that it had read, without storing them: somebody else will, or the same consumer
     /// when it reads them again.
     fn given_up(&self, records: usize);
-
-    /// A consumer's position moved: this many records are left.
-    fn lag(&self, partition: Partition, records: u64);
 }

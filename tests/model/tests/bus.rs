@@ -59,7 +59,7 @@ fn batch(partition: Partition, guarantee: Guarantee, numbers: std::ops::Range<u6
             })
             .unwrap();
     }
-    RecordBatch { partition, guarantee, records }
+    RecordBatch { partition, guarantee, records, trace_parent: None }
 }
 
 fn number(value: &[u8]) -> u64 {
@@ -238,7 +238,7 @@ async fn nothing_is_promised_while_syncs_fail_and_all_of_it_afterwards() {
     until("another try", || disk.failed_syncs() > 2).await;
     assert!(is_open(&mut first.promised) && is_open(&mut first.settled), "promised, and not on the disk");
     assert!(is_open(&mut second.promised), "promised, and not on the disk");
-    assert_eq!(bus.lag_records(0), 2, "counted as readable, and not on the disk");
+    assert_eq!(bus.lags()[0].records, 2, "counted as readable, and not on the disk");
     assert_eq!(read_chunk(&bus, 0).await.0, [0, 1]);
     assert!(is_open(&mut bus.chunk(0)), "readable, and not on the disk");
 

@@ -96,10 +96,8 @@ async fn one_machine(seed: u64) -> Sums {
     }
 
     let machine = Machine::start(&disks, &snapshots).await;
-    until(&format!("everything is stored, seed {seed}"), || {
-        (0..3).all(|partition| machine.source.lag_records(partition) == 0)
-    })
-    .await;
+    until(&format!("everything is stored, seed {seed}"), || machine.source.lags().iter().all(|lag| lag.records == 0))
+        .await;
     let mut found: HashMap<String, usize> = HashMap::new();
     for event in machine.all_events().await {
         *found.entry(event.event.message.into_owned()).or_default() += 1;

@@ -1,0 +1,219 @@
+//! How to reach Kafka, and what is wanted of it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+/// Properties of librdkafka that carry what Spillway promises, or that it sets from settings of its own.
+pub const GUARANTEED_PROPERTIES: [&str; 32] = [
+    "acks",
+    "allow.auto.create.topics",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "compression.codec",
+    "compression.type",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.max.bytes",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "offset.store.method",
+    "partition.assignment.strategy",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queued.max.messages.kbytes",
+    "request.required.acks",
+    "retries",
+    "security.protocol",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Largest request and batch, in bytes: a record of the largest size with its headers fits (contract, "A log event").
+pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
+
+/// How to reach Kafka, and what is wanted of it.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// Addresses of some brokers, `host:port` with commas between.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Partitions of a topic that is made.
+    pub partitions: NonZeroU32,
+    /// Replicas of each partition of a topic that is made.
+    pub replication_factor: u16,
+    /// How long a topic that is made keeps its records.
+    pub retention: Duration,
+    /// Codec of the batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
+    pub compression: String,
+    /// Consumer group.
+    pub group: String,
+    /// Most bytes of batches that are not acknowledged yet.
+    pub memory_bytes_max: usize,
+    /// How connections are encrypted; `None` for not at all.
+    pub tls: Option<Tls>,
+    /// Who we are; `None` for nobody.
+    pub sasl: Option<Sasl>,
+    /// Other properties of librdkafka, none of [`GUARANTEED_PROPERTIES`].
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Certificates; all files are PEM.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Authorities that are trusted; `None` for those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, for brokers that ask for it.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// How the password is shown to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaslMechanism {
+    /// As it is.
+    Plain,
+    /// By RFC 7677.
+    ScramSha256,
+    /// By RFC 5802 with SHA-512.
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::ScramSha256, Self::ScramSha512];
+
+    /// The registered name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// Who we are.
+#[derive(Clone)]
+pub struct Sasl {
+    /// How the password is shown.
+    pub mechanism: SaslMechanism,
+    /// Name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sasl")
+            .field("mechanism", &self.mechanism)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options that no client can be made from.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidOptions(pub String);
+
+impl KafkaOptions {
+    /// What all clients have in common.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "spillway")
+            // An outage ends when it ends, and not up to ten seconds later.
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.keepalive.enable", "true")
+            .set("socket.timeout.ms", "10000")
+            .set("topic.metadata.refresh.interval.ms", "10000")
+            .set("log.connection.close", "false");
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.brokers);
+        config.set(
+            "security.protocol",
+            match (&self.tls, &self.sasl) {
+                (None, None) => "plaintext",
+                (Some(_), None) => "ssl",
+                (None, Some(_)) => "sasl_plaintext",
+                (Some(_), Some(_)) => "sasl_ssl",
+            },
+        );
+        if let Some(tls) = &self.tls {
+            if let Some(ca) = &tls.ca {
+                config.set("ssl.ca.location", ca.to_string_lossy());
+            }
+            if let Some((certificate, key)) = &tls.identity {
+                config.set("ssl.certificate.location", certificate.to_string_lossy());
+                config.set("ssl.key.location", key.to_string_lossy());
+            }
+        }
+        if let Some(Sasl { mechanism, username, password }) = &self.sasl {
+            config.set("sasl.mechanism", mechanism.name());
+            config.set("sasl.username", username).set("sasl.password", password);
+        }
+        config
+    }
+
+    /// A client that writes.
+    pub(crate) fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        // Every record costs our budget more than it costs the queue, so the queue is never full.
+        let kbytes = self.memory_bytes_max / 1_024 + 1;
+        config
+            .set("enable.idempotence", "true")
+            // A record that is given back takes all behind it along, so that order holds.
+            .set("enable.gapless.guarantee", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
+            .set("compression.type", &self.compression)
+            .set("queue.buffering.max.kbytes", kbytes.clamp(1, 2_147_483_647).to_string())
+            .set("queue.buffering.max.messages", "0");
+        config
+    }
+
+    /// A client that reads for a group.
+    pub(crate) fn consumer(&self) -> ClientConfig {
+        let mut config = self.client();
+        for (name, value) in [
+            // Until a consumer that was killed is missed.
+            ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "2000"),
+            ("fetch.queue.backoff.ms", "20"),
+        ] {
+            if !self.properties.contains_key(name) {
+                config.set(name, value);
+            }
+        }
+        config
+            .set("group.id", &self.group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // A position that is gone is for a person to decide about.
+            .set("auto.offset.reset", "error")
+            // Of each partition.
+            .set("queued.max.messages.kbytes", "8192");
+        config
+    }
+}

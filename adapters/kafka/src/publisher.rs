@@ -1,0 +1,711 @@
+//! The way into the bus: one idempotent producer, and a line of batches a partition.
+//!
+//! Constraints and invariants:
+//! * A line has its batches in the order in which `publish` took them, from there until every record of theirs is reported.
+//!   What is handed to the client, how much of it is reported, and what comes next is decided under the line's lock.
+//! * A record that the client gives back stops its line at once, and the client as a whole is replaced: it is purged, its last
+//!   reports are taken, and a new one is handed everything that is not reported, in the old order. There is no other way back.
+//! * A batch takes room from the moment it is taken until its last report. The room is smaller than the client's queue.
+//! * While the bus is known to be away nothing is taken.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use domain::admission::Fill;
+use domain::backoff::Backoff;
+use domain::delivery::{Durability, Guarantee};
+use domain::partition::Partition;
+use domain::ports::{BusState, PublishError, Receipt, RecordPublisher};
+use domain::record::{Record, RecordBatch};
+use domain::trace_parent::TraceParent;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
+use tokio::sync::{Notify, oneshot};
+
+use crate::client::{Complaint, Reachability, log};
+use crate::error::{Handling, handling};
+use crate::options::{InvalidOptions, KafkaOptions};
+use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, Topic, kafka_time};
+
+/// What a batch takes in memory beside the bytes of its records.
+const BATCH_OVERHEAD_BYTES: usize = 512;
+/// What a record takes in memory beside its bytes. What the client's copy of it takes is not counted.
+const RECORD_OVERHEAD_BYTES: usize = 64;
+/// How long the client is asked for reports at a time.
+const POLL: Duration = Duration::from_millis(20);
+/// Longest wait for the last reports of a client that is being replaced.
+const LAST_REPORTS: Duration = Duration::from_secs(10);
+/// Waits between two clients.
+const REPLACE_FIRST_WAIT: Duration = Duration::from_millis(100);
+const REPLACE_LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often the topic is looked at while all is well, and while it is not.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const LOOK_AGAIN_INTERVAL: Duration = Duration::from_millis(250);
+/// Longest wait for Kafka to say how the topic is.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bits of a delivery's number that say which record of its batch it is.
+const RECORD_BITS: u32 = 20;
+/// Most records of a batch.
+const BATCH_RECORDS_MAX: usize = 1 << RECORD_BITS;
+const _: () = assert!(usize::BITS == 64, "a delivery's number has 44 bits for its batch");
+
+/// The publisher.
+pub struct KafkaPublisher {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    options: KafkaOptions,
+    topic: Topic,
+    name: Arc<str>,
+    lines: RwLock<Vec<Arc<Mutex<Line>>>>,
+    partitions: AtomicU32,
+    memory: Arc<Memory>,
+    reachability: Reachability,
+    /// Whether Kafka has ever said how many partitions there are.
+    counted: AtomicBool,
+    /// What somebody has to mend before records that were given back can be delivered.
+    trouble: Mutex<Option<String>>,
+    /// No more batches are taken.
+    closed: AtomicBool,
+    /// The threads are to end.
+    ended: AtomicBool,
+    /// What lines hand over to, if there is something.
+    client: Mutex<Option<Arc<Client>>>,
+    /// The thread that looks after the topic.
+    looking: OnceLock<Thread>,
+}
+
+type Client = BaseProducer<Deliveries>;
+
+/// Room for batches that are not acknowledged yet.
+struct Memory {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    records: AtomicUsize,
+    /// Told whenever a batch is done with.
+    freed: Notify,
+}
+
+/// The batches of one partition, oldest first.
+struct Line {
+    topic: Arc<str>,
+    batches: VecDeque<Batch>,
+    /// Number of the first of `batches`.
+    first: u64,
+    /// The next record to hand over: number of its batch and position in it.
+    next: (u64, usize),
+    /// Takes the records; `None` while it is being replaced.
+    client: Option<Arc<Client>>,
+}
+
+struct Batch {
+    batch: RecordBatch,
+    /// Which records are reported for good.
+    reported: Vec<bool>,
+    /// How many are not.
+    left: usize,
+    refused: Option<String>,
+    receipts: Receipts,
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+/// Whom to tell of a batch.
+struct Receipts {
+    promised: Option<oneshot::Sender<Result<Durability, PublishError>>>,
+    settled: Option<oneshot::Sender<Result<(), PublishError>>>,
+}
+
+/// Takes the reports of one client.
+struct Deliveries {
+    shared: Weak<Shared>,
+    complaint: Complaint,
+    /// Why the client is to be replaced.
+    broken: Mutex<Option<String>>,
+    delivered: AtomicBool,
+}
+
+impl KafkaPublisher {
+    /// A publisher for the topic of `options`, which is made if it is missing. Waits a moment for Kafka and then begins
+    /// without it. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The client refuses the options; the message says which.
+    pub async fn open(options: KafkaOptions) -> Result<Self, InvalidOptions> {
+        let memory = Memory {
+            bytes: AtomicUsize::new(0),
+            bytes_max: options.memory_bytes_max,
+            records: AtomicUsize::new(0),
+            freed: Notify::new(),
+        };
+        let shared = Arc::new(Shared {
+            topic: Topic::new(&options, tokio::runtime::Handle::current()),
+            name: options.topic.as_str().into(),
+            lines: RwLock::default(),
+            partitions: AtomicU32::new(options.partitions.get()),
+            memory: Arc::new(memory),
+            reachability: Reachability::unknown(),
+            counted: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            client: Mutex::default(),
+            looking: OnceLock::new(),
+            options,
+        });
+        // A wrong option shows now, and not in the thread.
+        let client = shared.new_client()?;
+        let (looked, first_look) = oneshot::channel();
+        let (sending, looking) = (Arc::clone(&shared), Arc::clone(&shared));
+        let threads = Mutex::new(vec![
+            spawn("kafka-send", move || send(&sending, client))?,
+            spawn("kafka-look", move || look_after(&looking, looked))?,
+        ]);
+        let publisher = Self { shared, threads };
+        // Comes to an end, whether Kafka answers or not.
+        let _ = first_look.await;
+        Ok(publisher)
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, InvalidOptions> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map_err(|error| InvalidOptions(format!("cannot start a thread: {error}")))
+}
+
+impl Drop for KafkaPublisher {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        // They end by themselves, in a moment.
+        drop(self.shared.end(&self.threads));
+    }
+}
+
+#[async_trait]
+impl RecordPublisher for KafkaPublisher {
+    fn partition_count(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.shared.partitions.load(Ordering::Acquire)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn publish(&self, batch: RecordBatch) -> Result<Receipt, PublishError> {
+        let shared = &self.shared;
+        if shared.closed.load(Ordering::Acquire) {
+            return Err(PublishError::Closed);
+        }
+        if batch.partition >= self.partition_count().get() {
+            return Err(PublishError::Unavailable(format!("there is no partition {}", batch.partition).into()));
+        }
+        if let BusState::Down(reason) = self.state() {
+            return Err(PublishError::Unavailable(reason.into()));
+        }
+        let records = batch.records.len();
+        let bytes = batch.records.bytes() + records * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES;
+        if records >= BATCH_RECORDS_MAX || !shared.memory.take(bytes, records) {
+            return Err(PublishError::Full);
+        }
+        let (promise, promised) = oneshot::channel();
+        let (settle, settled) = oneshot::channel();
+        let receipts = Receipts { promised: Some(promise), settled: Some(settle) };
+        let line = shared.line(batch.partition);
+        let mut line = lock(&line);
+        line.batches.push_back(Batch::new(batch, receipts, Arc::clone(&shared.memory), bytes));
+        line.hand_over();
+        drop(line);
+        let gone = || PublishError::Unavailable("the client of Kafka has ended".into());
+        Ok(Receipt {
+            promised: Box::pin(async move { promised.await.unwrap_or_else(|_| Err(gone())) }),
+            settled: Box::pin(async move { settled.await.unwrap_or_else(|_| Err(gone())) }),
+        })
+    }
+
+    fn buffer(&self) -> Fill {
+        let memory = &self.shared.memory;
+        Fill { used_bytes: memory.bytes.load(Ordering::Acquire) as u64, bytes_max: memory.bytes_max as u64 }
+    }
+
+    fn fill(&self, _: Partition) -> Fill {
+        self.buffer()
+    }
+
+    fn state(&self) -> BusState {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return BusState::Down("closed".to_owned());
+        }
+        if let Some(trouble) = lock(&self.shared.trouble).clone() {
+            return BusState::Down(trouble);
+        }
+        self.shared.reachability.state()
+    }
+
+    async fn drain(&self, timeout: Duration) -> usize {
+        let shared = &self.shared;
+        shared.closed.store(true, Ordering::Release);
+        let done = async {
+            loop {
+                let freed = shared.memory.freed.notified();
+                if shared.memory.records.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        let _ = tokio::time::timeout(timeout, done).await;
+        let left = shared.memory.records.load(Ordering::Acquire);
+        if left == 0 {
+            let threads = shared.end(&self.threads);
+            let _ =
+                tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()))
+                    .await;
+        }
+        left
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    /// Takes room for a batch, if there is enough.
+    fn take(&self, bytes: usize, records: usize) -> bool {
+        let taken = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max)
+        });
+        if taken.is_ok() {
+            self.records.fetch_add(records, Ordering::AcqRel);
+        }
+        taken.is_ok()
+    }
+}
+
+impl Shared {
+    fn new_client(self: &Arc<Self>) -> Result<Arc<Client>, InvalidOptions> {
+        let mut config = self.options.producer();
+        config.set("message.max.bytes", self.topic.message_bytes_max().to_string());
+        let context = Deliveries {
+            shared: Arc::downgrade(self),
+            complaint: Complaint::default(),
+            broken: Mutex::default(),
+            delivered: AtomicBool::new(false),
+        };
+        config.create_with_context(context).map(Arc::new).map_err(|error| InvalidOptions(error.to_string()))
+    }
+
+    /// The line of a partition, which is made if it is new.
+    fn line(&self, partition: Partition) -> Arc<Mutex<Line>> {
+        let index = partition as usize;
+        if let Some(line) = self.lines.read().unwrap_or_else(PoisonError::into_inner).get(index) {
+            return Arc::clone(line);
+        }
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = lines.get(index) {
+                return Arc::clone(line);
+            }
+            // Under the lock of the lines, so that whoever replaces the client sees every line.
+            let client = lock(&self.client).clone();
+            let line = Line { topic: Arc::clone(&self.name), batches: VecDeque::new(), first: 0, next: (0, 0), client };
+            lines.push(Arc::new(Mutex::new(line)));
+        }
+    }
+
+    fn lines(&self) -> Vec<Arc<Mutex<Line>>> {
+        self.lines.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets all lines hand over to a client, or to none.
+    fn switch(&self, client: Option<&Arc<Client>>) {
+        *lock(&self.client) = client.cloned();
+        // A line that comes later has the client from the start.
+        for line in self.lines() {
+            let mut line = lock(&line);
+            line.client = client.cloned();
+            line.next = (line.first, 0);
+            line.hand_over();
+        }
+    }
+
+    /// Lets all lines hand over what their client had no room for before.
+    fn hand_over(&self) {
+        for line in self.lines() {
+            lock(&line).hand_over();
+        }
+    }
+
+    /// Tells the threads to end.
+    fn end(&self, threads: &Mutex<Vec<JoinHandle<()>>>) -> Vec<JoinHandle<()>> {
+        self.ended.store(true, Ordering::Release);
+        let threads = std::mem::take(&mut *lock(threads));
+        for thread in &threads {
+            thread.thread().unpark();
+        }
+        threads
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Takes over how many partitions there are: what was assumed before the first answer gives way to it, afterwards they
+    /// only grow.
+    fn count(&self, partitions: u32) {
+        let known = self.partitions.load(Ordering::Acquire);
+        let first = !self.counted.swap(true, Ordering::AcqRel);
+        if partitions > known || first {
+            if !first {
+                tracing::info!(from = known, to = partitions, "the topic has more partitions");
+            }
+            self.partitions.store(partitions, Ordering::Release);
+        } else if partitions < known {
+            tracing::error!(
+                from = known,
+                to = partitions,
+                "the topic has fewer partitions than before: restart all producers"
+            );
+        }
+    }
+
+    /// Notes what is to be mended, and tells the log when that changes.
+    fn note_trouble(&self, trouble: Option<String>) {
+        let mut current = lock(&self.trouble);
+        match &trouble {
+            Some(reason) if current.is_none() => {
+                tracing::error!(reason, "Kafka gives records back: they are sent again until it takes them");
+            }
+            None if current.is_some() => tracing::info!("Kafka takes again what it gave back"),
+            Some(_) | None => {}
+        }
+        *current = trouble;
+    }
+}
+
+/// What a try to hand over a batch came to.
+enum HandedOver {
+    /// The client has all of it.
+    All,
+    /// The client has no room for this record.
+    Full(usize),
+    /// The client takes nothing.
+    Broken(KafkaError),
+}
+
+impl Line {
+    /// Gives the client what it does not have yet.
+    fn hand_over(&mut self) {
+        let Some(client) = self.client.clone() else { return };
+        let topic = Arc::clone(&self.topic);
+        loop {
+            let (number, position) = self.next;
+            let Some(batch) = self.batch(number) else { break };
+            match batch.hand_over(&client, &topic, number, position) {
+                HandedOver::All => self.next = (number + 1, 0),
+                HandedOver::Full(position) => {
+                    self.next = (number, position);
+                    break;
+                }
+                HandedOver::Broken(error) => {
+                    client.context().break_off(&error);
+                    self.client = None;
+                    break;
+                }
+            }
+        }
+        self.let_go();
+    }
+
+    fn batch(&mut self, number: u64) -> Option<&mut Batch> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.batches.get_mut(index)
+    }
+
+    /// Takes a report that will not change.
+    fn report(&mut self, number: u64, position: usize, refused: Option<String>) {
+        if let Some(batch) = self.batch(number) {
+            batch.report(position, refused);
+        }
+        self.let_go();
+    }
+
+    /// Lets the oldest batches go that are reported whole.
+    fn let_go(&mut self) {
+        while self.first < self.next.0 && self.batches.front().is_some_and(|batch| batch.left == 0) {
+            self.batches.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+impl Batch {
+    fn new(batch: RecordBatch, receipts: Receipts, memory: Arc<Memory>, bytes: usize) -> Self {
+        let records = batch.records.len();
+        let mut this =
+            Self { reported: vec![false; records], left: records, refused: None, receipts, memory, bytes, batch };
+        if this.batch.guarantee == Guarantee::AtMostOnce {
+            this.receipts.promise(Ok(Durability::Buffered));
+        }
+        if records == 0 {
+            this.receipts.settle(None);
+        }
+        this
+    }
+
+    /// Gives the client the records from `position` on that are not reported.
+    fn hand_over(&mut self, client: &Client, topic: &str, number: u64, position: usize) -> HandedOver {
+        let mut refused = Vec::new();
+        let mut outcome = HandedOver::All;
+        for (index, record) in self.batch.records.iter().enumerate().skip(position) {
+            if self.reported.get(index) != Some(&false) {
+                continue;
+            }
+            let message = message(topic, self.batch.partition, &record, self.batch.trace_parent, opaque(number, index));
+            let Err((error, _)) = client.send(message) else { continue };
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => refused.push((index, error.to_string())),
+                Some(RDKafkaErrorCode::QueueFull) => {
+                    outcome = HandedOver::Full(index);
+                    break;
+                }
+                _ => {
+                    outcome = HandedOver::Broken(error);
+                    break;
+                }
+            }
+        }
+        for (index, reason) in refused {
+            self.report(index, Some(reason));
+        }
+        outcome
+    }
+
+    fn report(&mut self, position: usize, refused: Option<String>) {
+        let Some(reported) = self.reported.get_mut(position).filter(|reported| !**reported) else { return };
+        *reported = true;
+        self.left -= 1;
+        if let Some(reason) = refused {
+            tracing::error!(partition = self.batch.partition, reason, "Kafka refuses a record for ever");
+            self.refused = Some(reason);
+        }
+        if self.left == 0 {
+            self.receipts.settle(self.refused.take());
+        }
+    }
+}
+
+impl Receipts {
+    /// Tells whoever still listens, the first time.
+    fn promise(&mut self, promise: Result<Durability, PublishError>) {
+        if let Some(promised) = self.promised.take() {
+            let _ = promised.send(promise);
+        }
+    }
+
+    fn settle(&mut self, refused: Option<String>) {
+        let refusal = |reason: &String| PublishError::Refused(reason.clone());
+        self.promise(refused.as_ref().map_or(Ok(Durability::Acknowledged), |reason| Err(refusal(reason))));
+        if let Some(settled) = self.settled.take() {
+            let _ = settled.send(refused.as_ref().map_or(Ok(()), |reason| Err(refusal(reason))));
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.memory.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.memory.records.fetch_sub(self.batch.records.len(), Ordering::AcqRel);
+        self.memory.freed.notify_waiters();
+    }
+}
+
+/// A record as Kafka gets it (contract, "Kafka record").
+fn message<'a>(
+    topic: &'a str,
+    partition: Partition,
+    record: &Record<'a>,
+    trace_parent: Option<TraceParent>,
+    opaque: usize,
+) -> BaseRecord<'a, [u8], [u8], usize> {
+    let message = BaseRecord::with_opaque_to(topic, opaque)
+        .partition(i32::try_from(partition).unwrap_or(i32::MAX))
+        .key(record.key)
+        .payload(record.value)
+        .timestamp(kafka_time(record.timestamp));
+    if !record.client_id && trace_parent.is_none() {
+        return message;
+    }
+    let mut headers = OwnedHeaders::new_with_capacity(2);
+    if record.client_id {
+        headers = headers.insert(Header { key: ID_ORIGIN, value: Some(ID_ORIGIN_CLIENT) });
+    }
+    if let Some(trace_parent) = &trace_parent {
+        headers = headers.insert(Header { key: "traceparent", value: Some(trace_parent.as_bytes()) });
+    }
+    message.headers(headers)
+}
+
+/// Number of a delivery: of its batch, and the position of its record.
+fn opaque(number: u64, position: usize) -> usize {
+    // Both fit: see `BATCH_RECORDS_MAX`; and a million batches a second take half a year to fill 44 bits.
+    usize::try_from(number).unwrap_or(usize::MAX) << RECORD_BITS | position
+}
+
+fn delivery_of(opaque: usize) -> (u64, usize) {
+    ((opaque >> RECORD_BITS) as u64, opaque & (BATCH_RECORDS_MAX - 1))
+}
+
+impl Deliveries {
+    /// Asks for another client in place of this one. The first reason stays.
+    fn break_off(&self, error: &KafkaError) {
+        let mut broken = lock(&self.broken);
+        if broken.is_none() {
+            *broken = Some(error.to_string());
+        }
+        let mend = error.rdkafka_error_code().is_some_and(|code| handling(code) == Handling::Wait);
+        if let (true, Some(shared)) = (mend, self.shared.upgrade()) {
+            shared.note_trouble(Some(self.complaint.explain(&error.to_string())));
+        }
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complaint.note(&error, reason);
+        if let Some(looking) = self.shared.upgrade().as_ref().and_then(|shared| shared.looking.get()) {
+            looking.unpark();
+        }
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let (message, error) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, Some(error)),
+        };
+        let (Some(shared), Ok(partition)) = (self.shared.upgrade(), Partition::try_from(message.partition())) else {
+            return;
+        };
+        let (number, position) = delivery_of(opaque);
+        let line = shared.line(partition);
+        let mut line = lock(&line);
+        let handling = error.map(|error| error.rdkafka_error_code().map_or(Handling::Retry, handling));
+        match (error, handling) {
+            (Some(error), Some(Handling::Refuse)) => line.report(number, position, Some(error.to_string())),
+            (Some(error), _) => {
+                self.break_off(error);
+                // Unless another client has taken over already.
+                if line.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), self)) {
+                    line.client = None;
+                }
+            }
+            (None, _) => {
+                line.report(number, position, None);
+                if !self.delivered.swap(true, Ordering::AcqRel) {
+                    shared.note_trouble(None);
+                }
+            }
+        }
+    }
+}
+
+/// Takes reports, and replaces the client when it breaks off.
+fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
+    let backoff = || Backoff::new(REPLACE_FIRST_WAIT, REPLACE_LONGEST_WAIT);
+    let mut waits = backoff();
+    loop {
+        shared.switch(Some(&client));
+        let broken = loop {
+            client.poll(POLL);
+            if shared.has_ended() {
+                return shared.switch(None);
+            }
+            let fatal = client.client().fatal_error().map(|(_, reason)| reason);
+            if let Some(reason) = lock(&client.context().broken).clone().or(fatal) {
+                break reason;
+            }
+            shared.hand_over();
+        };
+        shared.switch(None);
+        tracing::warn!(reason = broken, "the Kafka client gives records back: they go to another one, in order");
+        client.purge(PurgeConfig::default().queue().inflight());
+        let began = Instant::now();
+        while client.in_flight_count() > 0 && began.elapsed() < LAST_REPORTS {
+            client.poll(POLL);
+        }
+        if client.context().delivered.load(Ordering::Acquire) {
+            waits = backoff();
+        }
+        drop(client);
+        client = loop {
+            std::thread::park_timeout(waits.next().unwrap_or_default());
+            if shared.has_ended() {
+                return;
+            }
+            match shared.new_client() {
+                Ok(client) => break client,
+                Err(error) => tracing::error!(%error, "cannot make another Kafka client, trying again"),
+            }
+        };
+    }
+}
+
+/// Looks at the topic: whether it is there, how many partitions it has, and whether Kafka answers at all.
+fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
+    let _ = shared.looking.set(std::thread::current());
+    let mut looked = Some(looked);
+    while !shared.has_ended() {
+        let client = lock(&shared.client).clone();
+        let seen = client.as_ref().map(|client| {
+            let metadata = || client.client().fetch_metadata(Some(&shared.name), LOOK_TIMEOUT);
+            (shared.topic.look(metadata), client)
+        });
+        let wait = match seen {
+            // Being replaced.
+            None => LOOK_AGAIN_INTERVAL,
+            Some((Ok(partitions), client)) => {
+                client.context().complaint.clear();
+                shared.count(partitions);
+                shared.reachability.find(BusState::Up);
+                looked.take().map(|looked| looked.send(()));
+                LOOK_INTERVAL
+            }
+            Some((Err(error), client)) => {
+                shared.reachability.find(BusState::Down(client.context().complaint.explain(&error)));
+                looked.take().map(|looked| looked.send(()));
+                LOOK_AGAIN_INTERVAL
+            }
+        };
+        drop(client);
+        std::thread::park_timeout(wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_knows_its_batch_and_record() {
+        for number in [0, 1, 77, (1 << 44) - 1] {
+            for position in [0, 1, 9_999, BATCH_RECORDS_MAX - 1] {
+                assert_eq!(delivery_of(opaque(number, position)), (number, position));
+            }
+        }
+    }
+}

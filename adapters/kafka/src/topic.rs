@@ -1,0 +1,214 @@
+//! The topic: that it is there, that it is what it should be, and how its records look.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::timestamp::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaRespErr;
+use tokio::runtime::Handle;
+
+use crate::options::{KafkaOptions, MESSAGE_BYTES_MAX};
+
+/// Header of a record whose event may come again, because the client chose or derived its id.
+pub const ID_ORIGIN: &str = "id-origin";
+/// Its value.
+pub const ID_ORIGIN_CLIENT: &[u8] = b"client";
+
+/// Longest wait for a change to the cluster.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a topic that was just made is asked for.
+const MADE_INTERVAL: Duration = Duration::from_millis(50);
+/// Without it, Kafka 4 refuses records whose time is more than an hour ahead of the broker's.
+const TIMESTAMP_AFTER_MAX: &str = "message.timestamp.after.max.ms";
+
+/// A record's time as Kafka has it: milliseconds, and never one that stands for "now" or for "none".
+pub fn kafka_time(time: Timestamp) -> i64 {
+    time.unix_micros().div_euclid(1_000).max(1)
+}
+
+/// The topic as it should be.
+pub struct Topic {
+    config: ClientConfig,
+    name: String,
+    partitions: i32,
+    replication_factor: i32,
+    retention: Duration,
+    message_bytes_max: AtomicUsize,
+    compared: AtomicBool,
+    runtime: Handle,
+}
+
+impl Topic {
+    /// The topic of `options`. Nothing is asked yet.
+    pub fn new(options: &KafkaOptions, runtime: Handle) -> Self {
+        Self {
+            config: options.client(),
+            name: options.topic.clone(),
+            partitions: i32::try_from(options.partitions.get()).unwrap_or(i32::MAX),
+            replication_factor: i32::from(options.replication_factor),
+            retention: options.retention,
+            message_bytes_max: AtomicUsize::new(MESSAGE_BYTES_MAX),
+            compared: AtomicBool::new(false),
+            runtime,
+        }
+    }
+
+    /// Largest batch, in bytes, that the topic takes and Spillway makes.
+    pub fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max.load(Ordering::Acquire)
+    }
+
+    /// Asks for the topic, makes it if it is missing, and says in the log where it differs from what it should be, the first
+    /// time it is there. Returns how many partitions it has. Not for the threads of a runtime.
+    ///
+    /// # Errors
+    /// What is wrong, for a person.
+    pub fn look(&self, metadata: impl Fn() -> KafkaResult<Metadata>) -> Result<u32, String> {
+        let began = Instant::now();
+        loop {
+            let metadata = metadata().map_err(|error| error.to_string())?;
+            let topic = metadata.topics().iter().find(|topic| topic.name() == self.name);
+            match topic.map(|topic| (topic.error(), topic.partitions())) {
+                Some((None, partitions)) if !partitions.is_empty() => {
+                    let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+                    if !self.compared.swap(true, Ordering::AcqRel) {
+                        self.runtime.block_on(self.compare(partitions.len(), replicas));
+                    }
+                    return u32::try_from(partitions.len()).map_err(|error| error.to_string());
+                }
+                Some((Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) | None, _)) | None => {
+                    self.runtime.block_on(self.make())?;
+                }
+                // On its way.
+                Some((Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE), _)) => {}
+                Some((Some(error), _)) => {
+                    return Err(format!("topic {}: {}", self.name, RDKafkaErrorCode::from(error)));
+                }
+            }
+            if began.elapsed() > ADMIN_TIMEOUT {
+                return Err(format!("topic {} was made and does not show", self.name));
+            }
+            std::thread::park_timeout(MADE_INTERVAL);
+        }
+    }
+
+    fn admin(&self) -> KafkaResult<AdminClient<DefaultClientContext>> {
+        self.config.create()
+    }
+
+    async fn make(&self) -> Result<(), String> {
+        let failed = |error: String| format!("topic {} is missing and cannot be made: {error}", self.name);
+        let admin = self.admin().map_err(|error| failed(error.to_string()))?;
+        let retention_ms = self.retention.as_millis().to_string();
+        let (bytes, any_time) = (MESSAGE_BYTES_MAX.to_string(), i64::MAX.to_string());
+        let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT)).request_timeout(Some(ADMIN_TIMEOUT));
+        // Brokers before 3.6 do not know the limit of times, and have none.
+        for limits_time in [true, false] {
+            let replication = TopicReplication::Fixed(self.replication_factor);
+            let mut topic = NewTopic::new(&self.name, self.partitions, replication)
+                .set("retention.ms", &retention_ms)
+                .set("max.message.bytes", &bytes);
+            if limits_time {
+                topic = topic.set(TIMESTAMP_AFTER_MAX, &any_time);
+            }
+            let results = admin.create_topics([&topic], &options).await.map_err(|error| failed(error.to_string()))?;
+            match results.into_iter().next() {
+                Some(Ok(_)) => {
+                    let (partitions, replicas) = (self.partitions, self.replication_factor);
+                    tracing::info!(topic = self.name, partitions, replicas, "made the topic");
+                    return Ok(());
+                }
+                // Somebody else was quicker.
+                Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return Ok(()),
+                Some(Err((_, RDKafkaErrorCode::InvalidConfig))) if limits_time => {}
+                Some(Err((_, error))) => return Err(failed(error.to_string())),
+                None => return Err(failed("no answer".to_owned())),
+            }
+        }
+        Err(failed("the broker refuses its settings".to_owned()))
+    }
+
+    /// Says where the topic is not what it should be.
+    async fn compare(&self, partitions: usize, replicas: usize) {
+        let topic = self.name.as_str();
+        if partitions != usize::try_from(self.partitions).unwrap_or(0) {
+            tracing::warn!(
+                topic,
+                partitions,
+                configured = self.partitions,
+                "the topic has another number of partitions"
+            );
+        }
+        if replicas != usize::try_from(self.replication_factor).unwrap_or(0) {
+            tracing::warn!(
+                topic,
+                replicas,
+                configured = self.replication_factor,
+                "the topic has another replication factor"
+            );
+        }
+        if replicas < 2 {
+            tracing::warn!(
+                topic,
+                replicas,
+                "with less than 2 replicas the loss of one broker's disk loses acknowledged records"
+            );
+        }
+        let settings = match self.settings().await {
+            Ok(settings) => settings,
+            Err(error) => {
+                tracing::warn!(topic, %error, "cannot see the settings of the topic");
+                return;
+            }
+        };
+        let number = |name: &str| settings.get(name).and_then(|entry| entry.value.as_deref()?.parse::<i64>().ok());
+        if replicas >= 2 && number("min.insync.replicas").is_some_and(|replicas| replicas < 2) {
+            tracing::warn!(
+                topic,
+                "with min.insync.replicas below 2 a record can be acknowledged that only one broker has"
+            );
+        }
+        if let Some(retention) = number("retention.ms")
+            && u128::from(retention.unsigned_abs()) != self.retention.as_millis()
+        {
+            tracing::warn!(
+                topic,
+                retention_ms = retention,
+                configured_ms = self.retention.as_millis(),
+                "the topic has another retention"
+            );
+        }
+        if let Some(after) = number(TIMESTAMP_AFTER_MAX)
+            && after < i64::MAX
+        {
+            tracing::warn!(
+                topic,
+                limit_ms = after,
+                "the topic refuses records whose time is further ahead of the broker's"
+            );
+        }
+        if let Some(bytes) = number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
+            if bytes < MESSAGE_BYTES_MAX {
+                tracing::warn!(
+                    topic,
+                    bytes,
+                    needed = MESSAGE_BYTES_MAX,
+                    "the topic refuses large records: set max.message.bytes"
+                );
+            }
+            self.message_bytes_max.store(bytes.clamp(1_000, MESSAGE_BYTES_MAX), Ordering::Release);
+        }
+    }
+
+    async fn settings(&self) -> Result<ConfigResource, KafkaError> {
+        let admin = self.admin()?;
+        let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+        let mut found = admin.describe_configs(&[ResourceSpecifier::Topic(&self.name)], &options).await?;
+        found.pop().ok_or(KafkaError::NoMessageReceived)?.map_err(KafkaError::AdminOp)
+    }
+}

@@ -1,0 +1,132 @@
+//! How far the store is behind the bus.
+//!
+//! Invariant: memory is bounded, however much is read without being stored.
+
+use std::collections::VecDeque;
+
+use crate::partition::Partition;
+use crate::timestamp::Timestamp;
+
+/// Most chunks that are told apart while they are not stored; beyond it the newest ones count as one.
+const CHUNKS_MAX: usize = 64;
+
+/// What of a partition is on the bus and not known as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// The partition.
+    pub partition: Partition,
+    /// How many records.
+    pub records: u64,
+    /// When the oldest of them was received, or a moment before; `None` if there is none, or if nothing was read yet.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Follows one partition.
+#[derive(Clone, Debug, Default)]
+pub struct LagTracker {
+    /// Everything before this offset is stored.
+    stored: u64,
+    /// Everything before this offset is on the bus, as far as is known.
+    end: u64,
+    /// What was read and is not stored: where each chunk ends and when its first record was received.
+    in_work: VecDeque<(u64, Timestamp)>,
+    /// When the last record that was read was received.
+    last: Option<Timestamp>,
+}
+
+impl LagTracker {
+    /// A partition that is stored up to `position` and ends at `end`.
+    #[must_use]
+    pub fn new(position: u64, end: u64) -> Self {
+        Self { stored: position, end, ..Self::default() }
+    }
+
+    /// The bus has everything before `end`.
+    pub fn extend(&mut self, end: u64) {
+        self.end = self.end.max(end);
+    }
+
+    /// Records were read, received from `first` to `last`; reading goes on at `next`.
+    pub fn read(&mut self, first: Timestamp, last: Timestamp, next: u64) {
+        self.extend(next);
+        self.last = Some(last);
+        if next <= self.stored || self.in_work.back().is_some_and(|(end, _)| next <= *end) {
+            return;
+        }
+        let full = self.in_work.len() == CHUNKS_MAX;
+        match self.in_work.back_mut() {
+            Some((end, _)) if full => *end = next,
+            _ => self.in_work.push_back((next, first)),
+        }
+    }
+
+    /// Everything before `position` is stored.
+    pub fn store(&mut self, position: u64) {
+        self.stored = self.stored.max(position);
+        while self.in_work.front().is_some_and(|(end, _)| *end <= self.stored) {
+            self.in_work.pop_front();
+        }
+    }
+
+    /// How far the store is behind.
+    #[must_use]
+    pub fn lag(&self, partition: Partition) -> Lag {
+        let records = self.end.saturating_sub(self.stored);
+        let oldest = self.in_work.front().map(|(_, first)| *first).or(self.last);
+        Lag { partition, records, oldest: oldest.filter(|_| records > 0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(micros: i64) -> Timestamp {
+        Timestamp::from_unix_micros(micros).expect("in range")
+    }
+
+    fn seen(tracker: &LagTracker) -> (u64, Option<i64>) {
+        let lag = tracker.lag(0);
+        (lag.records, lag.oldest.map(Timestamp::unix_micros))
+    }
+
+    #[test]
+    fn the_lag_is_what_is_not_stored_and_as_old_as_its_first_record() {
+        let mut tracker = LagTracker::new(5, 20);
+        assert_eq!(seen(&tracker), (15, None));
+        tracker.read(time(100), time(109), 15);
+        tracker.read(time(110), time(114), 20);
+        assert_eq!(seen(&tracker), (15, Some(100)));
+        tracker.store(15);
+        assert_eq!(seen(&tracker), (5, Some(110)));
+        tracker.store(20);
+        assert_eq!(seen(&tracker), (0, None));
+        tracker.extend(30);
+        assert_eq!(seen(&tracker), (10, Some(114)), "what was not read yet is newer than what was");
+    }
+
+    #[test]
+    fn what_is_read_again_is_as_stored_and_as_old_as_it_was() {
+        let mut tracker = LagTracker::new(0, 0);
+        tracker.read(time(1), time(2), 10);
+        tracker.read(time(3), time(4), 20);
+        tracker.store(10);
+        tracker.read(time(1), time(2), 10);
+        tracker.read(time(3), time(4), 20);
+        assert_eq!(seen(&tracker), (10, Some(3)));
+    }
+
+    #[test]
+    fn memory_is_bounded_however_much_is_read() {
+        let mut tracker = LagTracker::new(0, 0);
+        for n in 0..10_000_u64 {
+            tracker.read(time(n.cast_signed()), time(n.cast_signed()), n + 1);
+        }
+        assert_eq!(tracker.in_work.len(), CHUNKS_MAX);
+        assert_eq!(seen(&tracker), (10_000, Some(0)));
+        tracker.store(9_999);
+        assert_eq!(tracker.lag(0).records, 1);
+        tracker.store(10_000);
+        assert_eq!(seen(&tracker), (0, None));
+    }
+}
