@@ -198,6 +198,7 @@ mod tests {
             key: b"k".to_vec(),
             value: id.to_string().into_bytes(),
             reason: "no event".to_owned(),
+            attempts: 0,
             at: Timestamp::MIN,
             redriven_at: redriven.then_some(Timestamp::MIN),
         }

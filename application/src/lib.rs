@@ -10,6 +10,7 @@ pub mod codec;
 pub mod dead_letters;
 pub mod health;
 pub mod ingest;
+pub mod outbox;
 pub mod persist;
 pub mod query;
 pub mod retention;

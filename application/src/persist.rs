@@ -178,9 +178,10 @@ impl Persist {
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
         let (events, dead_letters) = self.decode(chunk);
-        // Ranges of events still to append, the next one last, each with the position behind it.
-        let mut ranges = vec![(0..events.len(), chunk.next)];
-        while let Some((range, next)) = ranges.pop() {
+        // Ranges of events still to append, the next one last, each with the position behind it and how many appends that
+        // had it in them were refused.
+        let mut ranges = vec![(0..events.len(), chunk.next, 0)];
+        while let Some((range, next, refusals)) = ranges.pop() {
             let from = expected.unwrap_or(0);
             let part = events.get(range.clone()).unwrap_or_default();
             let mut letters: Vec<DeadLetter<'_>> =
@@ -190,13 +191,14 @@ impl Persist {
                 Some(_) if part.len() > 1 => {
                     let middle = range.start + part.len() / 2;
                     let split = events.get(middle).map_or(next, |(offset, _)| *offset);
-                    ranges.push((middle..range.end, next));
-                    ranges.push((range.start..middle, split));
+                    ranges.push((middle..range.end, next, refusals + 1));
+                    ranges.push((range.start..middle, split, refusals + 1));
                 }
                 Some(cause) => {
                     let refused = part.first().map(|(offset, _)| *offset);
                     let record = chunk.iter().find(|(offset, _)| Some(*offset) == refused);
-                    letters.extend(record.map(|(offset, record)| self.dead_letter(offset, record, cause)));
+                    letters
+                        .extend(record.map(|(offset, record)| self.dead_letter(offset, record, cause, refusals + 1)));
                     letters.sort_by_key(|letter| letter.offset);
                     if let Some(cause) = self.append(feed, *expected, next, &[], &letters, stop).await? {
                         tracing::error!(partition = feed.partition, cause, "the store refuses a dead letter");
@@ -268,15 +270,21 @@ impl Persist {
         for (offset, record) in chunk.iter() {
             match codec::decode(record) {
                 Ok(event) => events.push((offset, event)),
-                Err(error) => dead_letters.push(self.dead_letter(offset, record, error.to_string())),
+                Err(error) => dead_letters.push(self.dead_letter(offset, record, error.to_string(), 0)),
             }
         }
         (events, dead_letters)
     }
 
-    fn dead_letter<'a>(&self, offset: u64, record: domain::record::Record<'a>, reason: String) -> DeadLetter<'a> {
-        tracing::warn!(offset, reason, "a record can never be stored as an event");
-        DeadLetter { offset, key: record.key, value: record.value, reason, at: self.clock.now() }
+    fn dead_letter<'a>(
+        &self,
+        offset: u64,
+        record: domain::record::Record<'a>,
+        reason: String,
+        attempts: u32,
+    ) -> DeadLetter<'a> {
+        tracing::warn!(offset, reason, attempts, "a record can never be stored as an event");
+        DeadLetter { offset, key: record.key, value: record.value, reason, attempts, at: self.clock.now() }
     }
 }
 
@@ -425,6 +433,25 @@ mod tests {
             assert_eq!(letters, expected);
             assert_eq!(log.last().map(|(_, _, next)| *next), Some(109));
         }
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_says_how_many_refused_appends_it_was_part_of() {
+        let mut store = MockLogStore::new();
+        let letters = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&letters);
+        store.expect_append().returning(move |append| {
+            if append.events.iter().any(|(_, event)| event.message == POISON) {
+                return Err(StoreError::Rejected("refused".into()));
+            }
+            kept.lock()
+                .expect("lock")
+                .extend(append.dead_letters.iter().map(|letter| (letter.offset, letter.attempts)));
+            Ok(Appended::default())
+        });
+        // Refused: all, the first two, the first; then the last two and the last.
+        store_chunk(store, None, &chunk(0, &[POISON, "a", "", "b", POISON])).await.expect("stored");
+        assert_eq!(*letters.lock().expect("lock"), [(0, 3), (2, 0), (4, 3)]);
     }
 
     #[tokio::test(start_paused = true)]

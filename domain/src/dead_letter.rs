@@ -19,6 +19,8 @@ pub struct DeadLetterFilter {
     pub to: Option<Timestamp>,
     /// Whether it was sent to the bus again.
     pub redriven: Option<bool>,
+    /// Whether it was copied to the topic of dead letters.
+    pub copied: Option<bool>,
 }
 
 /// A request for dead letters, in the order in which they were found.
@@ -41,12 +43,14 @@ pub struct StoredDeadLetter {
     pub feed: Feed,
     /// Offset in the partition.
     pub offset: u64,
-    /// The original key.
+    /// The original key; empty if there was none.
     pub key: Vec<u8>,
     /// The original value.
     pub value: Vec<u8>,
     /// Why it cannot be stored.
     pub reason: String,
+    /// How many appends with this record in them the store refused before it was given up; 0 if it is no event at all.
+    pub attempts: u32,
     /// When that was found.
     pub at: Timestamp,
     /// When it was last sent to the bus again, if it was.

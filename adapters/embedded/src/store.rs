@@ -136,6 +136,18 @@ impl SqliteStore {
         Ok(stored)
     }
 
+    /// Notes a time in each of these dead letters, all or none.
+    async fn mark(&self, update: &'static str, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().ok_or_else(closed)?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+        for id in ids {
+            let update = sqlx::query(update).bind(at.unix_micros()).bind(id.cast_signed());
+            update.execute(&mut *transaction).await.map_err(store_error)?;
+        }
+        transaction.commit().await.map_err(store_error)
+    }
+
     /// Reads what a statement selects, until `take` has enough or the time for queries is over.
     async fn read(
         &self,
@@ -194,8 +206,8 @@ impl LogStore for SqliteStore {
         }
         for letter in append.dead_letters {
             sqlx::query(
-                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, \
+                 attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             )
             .bind(feed.group.as_str())
             .bind(feed.topic.as_str())
@@ -204,6 +216,7 @@ impl LogStore for SqliteStore {
             .bind(letter.key)
             .bind(letter.value)
             .bind(letter.reason.as_str())
+            .bind(letter.attempts)
             .bind(letter.at.unix_micros())
             .execute(&mut *transaction)
             .await
@@ -304,8 +317,8 @@ impl LogStore for SqliteStore {
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         let DeadLetterQuery { filter, after, limit } = query;
         let mut select = QueryBuilder::new(
-            "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at \
-             FROM dead_letters WHERE id > ",
+            "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, \
+             attempts FROM dead_letters WHERE id > ",
         );
         select.push_bind(after.unwrap_or(0).cast_signed());
         if let Some(id) = filter.id {
@@ -328,6 +341,11 @@ impl LogStore for SqliteStore {
             Some(false) => select.push(" AND redriven_at IS NULL"),
             None => &mut select,
         };
+        match filter.copied {
+            Some(true) => select.push(" AND copied_at IS NOT NULL"),
+            Some(false) => select.push(" AND copied_at IS NULL"),
+            None => &mut select,
+        };
         select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
         let mut page = PageFilling::new(*limit);
         let take = |row: &SqliteRow| {
@@ -339,18 +357,11 @@ impl LogStore for SqliteStore {
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        let writer = writer.as_mut().ok_or_else(closed)?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
-        for id in ids {
-            sqlx::query("UPDATE dead_letters SET redriven_at = ? WHERE id = ?")
-                .bind(at.unix_micros())
-                .bind(id.cast_signed())
-                .execute(&mut *transaction)
-                .await
-                .map_err(store_error)?;
-        }
-        transaction.commit().await.map_err(store_error)
+        self.mark("UPDATE dead_letters SET redriven_at = ? WHERE id = ?", ids, at).await
+    }
+
+    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        self.mark("UPDATE dead_letters SET copied_at = ? WHERE id = ? AND copied_at IS NULL", ids, at).await
     }
 
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
@@ -514,6 +525,7 @@ fn stored_dead_letter(row: &SqliteRow) -> Result<StoredDeadLetter, sqlx::Error> 
         reason: row.try_get(7)?,
         at: time(row.try_get(8)?)?,
         redriven_at: row.try_get::<Option<i64>, _>(9)?.map(time).transpose()?,
+        attempts: row.try_get(10)?,
     })
 }
 

@@ -177,7 +177,14 @@ async fn each_filter_goes_straight_to_its_events() {
 async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, contracts::DEADLINE).await;
-    let letter = |offset| DeadLetter { offset, key: b"\xff", value: b"\0", reason: "why".to_owned(), at: time(EPOCH) };
+    let letter = |offset| DeadLetter {
+        offset,
+        key: b"\xff",
+        value: b"\0",
+        reason: "why".to_owned(),
+        attempts: 0,
+        at: time(EPOCH),
+    };
     let one = [letter(1), letter(2)];
     let mut beside = beside(&directory).await;
     let feed = feed();
@@ -221,7 +228,7 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
         .expect("the trigger is made");
 
     let events = [(1, event(1)), (2, event(2))];
-    let letters = [DeadLetter { offset: 3, key: b"", value: b"", reason: String::new(), at: time(EPOCH) }];
+    let letters = [DeadLetter { offset: 3, key: b"", value: b"", reason: String::new(), attempts: 0, at: time(EPOCH) }];
     let refused = Append { feed: &feed(), expected: position, next: 4, events: &events, dead_letters: &letters };
     match store.append(&refused).await {
         Err(StoreError::Rejected(_)) => {}
@@ -279,7 +286,10 @@ async fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_it_has
     );
     let letters =
         store.dead_letters(&DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() }).await.expect("letters");
-    assert_eq!(letters.items.iter().map(|letter| (letter.id, letter.redriven_at)).collect::<Vec<_>>(), [(9, None)]);
+    assert_eq!(
+        letters.items.iter().map(|letter| (letter.id, letter.redriven_at, letter.attempts)).collect::<Vec<_>>(),
+        [(9, None, 0)]
+    );
     append(&store, Some(5), vec![event(1)]).await;
     let end =
         store.tail(&TailQuery { filter: LogFilter::default(), after: None, limit: 10 }).await.expect("a page").end;

@@ -278,6 +278,7 @@ impl ConsumerApi {
                 from: time("from", from.0)?,
                 to: time("to", to.0)?,
                 redriven: redriven.0,
+                copied: None,
             };
             let page = dependencies.dead_letters.page(filter, cursor.0, limit.0).await?;
             let next_cursor = page.next();
@@ -309,6 +310,7 @@ impl ConsumerApi {
                 from: time("from", request.from)?,
                 to: time("to", request.to)?,
                 redriven: None,
+                copied: None,
             };
             let dry_run = request.dry_run;
             let result = dependencies.dead_letters.redrive(Redrive {

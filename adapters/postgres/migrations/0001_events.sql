@@ -58,8 +58,12 @@ CREATE TABLE dead_letters (
     key bytea NOT NULL,
     value bytea NOT NULL,
     reason text NOT NULL,
+    attempts bigint NOT NULL,
     at timestamptz NOT NULL,
     redriven_at timestamptz,
+    copied_at timestamptz,
     UNIQUE (consumer_group, topic, partition, "offset")
 );
 CREATE INDEX ON dead_letters (at);
+-- What is still to be copied is looked for every second.
+CREATE INDEX ON dead_letters (id) WHERE copied_at IS NULL;

@@ -261,8 +261,8 @@ impl LogStore for PostgresStore {
         })?;
         for letter in append.dead_letters {
             sqlx::query(
-                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, \
+                 attempts, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
             )
             .bind(&append.feed.group)
             .bind(&append.feed.topic)
@@ -271,6 +271,7 @@ impl LogStore for PostgresStore {
             .bind(letter.key)
             .bind(letter.value)
             .bind(letter.reason.replace('\0', "\u{fffd}"))
+            .bind(i64::from(letter.attempts))
             .bind(PgTime(letter.at))
             .execute(&mut *transaction)
             .await
@@ -390,8 +391,8 @@ impl LogStore for PostgresStore {
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         let DeadLetterQuery { filter, after, limit } = query;
         let mut select = QueryBuilder::new(
-            "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at \
-             FROM dead_letters WHERE id > ",
+            "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, \
+             attempts FROM dead_letters WHERE id > ",
         );
         select.push_bind(after.unwrap_or(0).cast_signed());
         if let Some(id) = filter.id {
@@ -414,6 +415,11 @@ impl LogStore for PostgresStore {
             Some(false) => select.push(" AND redriven_at IS NULL"),
             None => &mut select,
         };
+        match filter.copied {
+            Some(true) => select.push(" AND copied_at IS NOT NULL"),
+            Some(false) => select.push(" AND copied_at IS NULL"),
+            None => &mut select,
+        };
         select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
         let mut transaction = self.timed().await?;
         let rows = select.build().fetch_all(&mut *transaction).await.map_err(store_error)?;
@@ -431,6 +437,13 @@ impl LogStore for PostgresStore {
         let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
         let update =
             sqlx::query("UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY($1)").bind(ids).bind(PgTime(at));
+        update.execute(&self.pool).await.map(drop).map_err(store_error)
+    }
+
+    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
+        let update = "UPDATE dead_letters SET copied_at = $2 WHERE id = ANY($1) AND copied_at IS NULL";
+        let update = sqlx::query(update).bind(ids).bind(PgTime(at));
         update.execute(&self.pool).await.map(drop).map_err(store_error)
     }
 
@@ -567,5 +580,6 @@ fn stored_dead_letter(row: &PgRow) -> Result<StoredDeadLetter, sqlx::Error> {
         reason: row.try_get(7)?,
         at: row.try_get::<PgTime, _>(8)?.0,
         redriven_at: row.try_get::<Option<PgTime>, _>(9)?.map(|PgTime(time)| time),
+        attempts: u32::try_from(row.try_get::<i64, _>(10)?).map_err(decode_error)?,
     })
 }

@@ -4,6 +4,7 @@
 //! say what to do next. Every implementation passes the suite of the port in `tests/contracts`.
 
 mod clock;
+mod dead_letter_topic;
 mod limiter;
 mod publisher;
 mod source;
@@ -11,6 +12,7 @@ mod store;
 mod telemetry;
 
 pub use clock::*;
+pub use dead_letter_topic::*;
 pub use limiter::*;
 pub use publisher::*;
 pub use source::*;

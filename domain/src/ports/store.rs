@@ -44,12 +44,14 @@ pub struct Feed {
 pub struct DeadLetter<'a> {
     /// Its offset.
     pub offset: u64,
-    /// The original key.
+    /// The original key; empty if there was none.
     pub key: &'a [u8],
     /// The original value.
     pub value: &'a [u8],
     /// Why it cannot be stored.
     pub reason: String,
+    /// How many appends with this record in them the store refused before it was given up; 0 if it is no event at all.
+    pub attempts: u32,
     /// When that was found.
     pub at: Timestamp,
 }
@@ -140,8 +142,15 @@ pub trait LogStore: Send + Sync {
     /// [`StoreError::Unavailable`]; nothing was noted.
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError>;
 
-    /// Removes events received, and dead letters found, before `oldest`, a bounded number a call. Returns how many it removed; fewer
-    /// than before, or none, when nothing is left to do.
+    /// Notes that these dead letters need not be copied to their topic any more. A later note does not change the time of
+    /// an earlier one.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; nothing was noted.
+    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError>;
+
+    /// Removes events received, and dead letters found, before `oldest`, a bounded number a call; letters that were not
+    /// copied, too. Returns how many it removed; fewer than before, or none, when nothing is left to do.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

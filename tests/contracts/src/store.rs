@@ -76,6 +76,7 @@ pub async fn all(subject: &impl StoreSubject) {
         a_dead_letter_may_come_again,
         dead_letters_come_back_as_they_were_in_the_order_in_which_they_were_found,
         a_redriven_dead_letter_says_when,
+        a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are,
         expiry_removes_dead_letters_that_were_found_before,
         counts_are_those_of_the_bucket_and_level,
         a_tail_shows_every_event_once_in_the_order_of_being_stored,
@@ -228,7 +229,14 @@ pub async fn an_append_without_events_moves_the_position(subject: &impl StoreSub
 }
 
 fn dead_letter(offset: u64) -> DeadLetter<'static> {
-    DeadLetter { offset, key: b"\xffkey", value: b"\0not an event", reason: "no JSON: é'".to_owned(), at: time(EPOCH) }
+    DeadLetter {
+        offset,
+        key: b"\xffkey",
+        value: b"\0not an event",
+        reason: "no JSON: é'".to_owned(),
+        attempts: 0,
+        at: time(EPOCH),
+    }
 }
 
 /// One append, one unit of work; the report counts what it did.
@@ -935,7 +943,9 @@ async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
     let mut expected = Vec::new();
     for (feed, partition) in [(feed(0), 0), (feed(1), 1)] {
         let found = |offset: u64| later(time(EPOCH), Duration::from_secs(partition * 6 + offset));
-        let letters: Vec<_> = (0..6).map(|offset| DeadLetter { at: found(offset), ..dead_letter(offset) }).collect();
+        let letters: Vec<_> = (0..6)
+            .map(|offset| DeadLetter { at: found(offset), attempts: 7 * offset as u32, ..dead_letter(offset) })
+            .collect();
         let append = Append { feed: &feed, expected: None, next: 6, events: &[], dead_letters: &letters };
         let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
         assert_eq!(appended.dead_lettered, 6);
@@ -946,6 +956,7 @@ async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
             key: letter.key.to_vec(),
             value: letter.value.to_vec(),
             reason: letter.reason,
+            attempts: letter.attempts,
             at: letter.at,
             redriven_at: None,
         }));
@@ -996,6 +1007,35 @@ pub async fn a_redriven_dead_letter_says_when(subject: &impl StoreSubject) {
     assert_eq!(seen, [(found[1].id, Some(first)), (found[9].id, Some(second))]);
     let others = DeadLetterFilter { redriven: Some(false), ..DeadLetterFilter::default() };
     assert_eq!(letters(store.as_ref(), &all_letters(others)).await.len(), 10);
+}
+
+/// What is still to be copied is what was not marked, across an opening, whatever else is done with a letter.
+pub async fn a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let uncopied = || all_letters(DeadLetterFilter { copied: Some(false), ..DeadLetterFilter::default() });
+    let copied = || all_letters(DeadLetterFilter { copied: Some(true), ..DeadLetterFilter::default() });
+    assert!(letters(store.as_ref(), &uncopied()).await.is_empty());
+    twelve_letters(store.as_ref()).await;
+    let mut found = letters(store.as_ref(), &uncopied()).await;
+    assert_eq!(found.len(), 12, "none was copied yet");
+    assert_eq!(letters(store.as_ref(), &DeadLetterQuery { limit: 5, ..uncopied() }).await, found[..5]);
+
+    let at = later(time(EPOCH), Duration::from_secs(60));
+    in_time("mark", store.mark_copied(&[found[0].id, found[5].id], at)).await.expect("the store answers");
+    in_time("mark", store.mark_copied(&[found[5].id], at)).await.expect("a letter that was copied twice is no error");
+    in_time("mark", store.mark_copied(&[], at)).await.expect("nothing to mark is no error");
+    in_time("mark", store.mark_redriven(&[found[1].id], at)).await.expect("the store answers");
+    found[1].redriven_at = Some(at);
+    assert_eq!(letters(store.as_ref(), &copied()).await, [found[0].clone(), found[5].clone()]);
+    drop(store);
+    let store = subject.open(&place).await;
+    let rest = [&found[1..5], &found[6..]].concat();
+    assert_eq!(letters(store.as_ref(), &uncopied()).await, rest);
+    // A letter that comes again is the one that was copied.
+    let again = Append { feed: &feed(0), expected: Some(6), next: 7, events: &[], dead_letters: &[dead_letter(0)] };
+    in_time("append", store.append(&again)).await.expect("the append is in order");
+    assert_eq!(letters(store.as_ref(), &uncopied()).await, rest);
 }
 
 /// Letters are bounded in age as events are.

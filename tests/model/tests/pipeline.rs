@@ -321,6 +321,10 @@ impl LogStore for Remembering {
         self.store.mark_redriven(ids, at).await
     }
 
+    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        self.store.mark_copied(ids, at).await
+    }
+
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
         self.store.expire(oldest).await
     }
