@@ -10,13 +10,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::timestamp::Timestamp;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::error::{UNIQUE_VIOLATION, sqlstate};
+use crate::error::{ALREADY_THERE, sqlstate};
 
 const DAY_MICROS: i64 = 86_400_000_000;
-/// Object is there already, or was attached meanwhile: somebody else was quicker.
-const ALREADY_THERE: [&str; 3] = ["42P07", "42P17", UNIQUE_VIOLATION];
 
 /// A UTC day, counted from 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,14 +58,10 @@ pub struct Days {
 
 impl Days {
     /// Makes sure that there is a table for each day.
-    pub async fn ensure(&self, pool: &PgPool, days: &BTreeSet<Day>) -> Result<(), sqlx::Error> {
+    pub async fn ensure(&self, connection: &mut PgConnection, days: &BTreeSet<Day>) -> Result<(), sqlx::Error> {
         let missing: Vec<Day> = days.difference(&self.known()).copied().collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let mut connection = pool.acquire().await?;
         for day in missing {
-            make(&mut connection, day).await?;
+            make(connection, day).await?;
             self.known().insert(day);
         }
         Ok(())

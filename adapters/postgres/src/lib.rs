@@ -15,4 +15,4 @@ mod error;
 mod store;
 mod time;
 
-pub use store::{PostgresOptions, PostgresStore};
+pub use store::{InvalidSchema, PostgresOptions, PostgresStore};

@@ -12,18 +12,21 @@ use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
+use domain::partition::murmur2;
 use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
 use domain::query::{
     LevelCount, LogFilter, LogQuery, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
 };
 use domain::timestamp::Timestamp;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, QueryBuilder, Row};
+use tokio::time::timeout;
 
 use crate::claims::repeats;
 use crate::copy::{COLUMNS, Rows};
 use crate::days::{Day, Days, LOCK_TIMEOUT};
-use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
+use crate::error::{ALREADY_THERE, UNIQUE_VIOLATION, sqlstate, store_error};
 use crate::time::PgTime;
 
 /// Connections of a process.
@@ -32,30 +35,75 @@ const CONNECTIONS_MAX: u32 = 12;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time that a transaction may be left alone: whoever hangs must not keep others out.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time of an append, so that a connection whose other end says nothing any more holds up nobody for ever.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time that a query takes beyond the server's own limit: to get a connection, and its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time of one removal of what is old, which counts the rows of a day.
+const EXPIRE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Rows that are looked at at once for a text.
 const CANDIDATES: i64 = 1_000;
 /// Events that one call of `tail` looks at.
 const TAIL_EVENTS_MAX: u64 = 2_000;
 /// Dead letters, and ids, that one call of `expire` removes.
 const EXPIRE_ROWS_MAX: i64 = 2_000;
-/// Marks the advisory locks of writers: with it above, the number below is where their events begin.
-const WRITER_LOCK: i64 = 0x5350 << 48;
+/// Bits of a writer's advisory lock that say where its events begin. Those above are the schema's.
 const WRITER_LOCK_BITS: u32 = 48;
+/// Longest name that PostgreSQL keeps whole, in bytes.
+const SCHEMA_BYTES_MAX: usize = 63;
 
 /// How the store is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
     /// Where the database is: `postgres://user:password@host:port/database`.
+    ///
+    /// Of the parameters of libpq it takes among others `sslmode` (`prefer`; `require` encrypts, `verify-full` also makes
+    /// sure who answers), `sslrootcert`, `sslcert` and `sslkey`.
     pub url: String,
+    /// The schema that has all the tables, made if it is not there. Stores in different schemas know nothing of each
+    /// other. See [`InvalidSchema`] for what is a name.
+    pub schema: String,
     /// How far apart two events with one id must have been received to be two events.
     pub dedup_window: Duration,
     /// Longest time a query may take.
     pub query_timeout: Duration,
 }
 
+/// A name that no schema may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidSchema;
+
+impl std::fmt::Display for InvalidSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "a schema's name has 1 to 63 of a-z, 0-9 and _, does not begin with a digit, and not with pg_, which PostgreSQL \
+             keeps for itself",
+        )
+    }
+}
+
+impl std::error::Error for InvalidSchema {}
+
+impl PostgresOptions {
+    /// Whether a schema may have this name.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check_schema(name: &str) -> Result<(), InvalidSchema> {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let valid = (1..=SCHEMA_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(known)
+            && !name.starts_with(|first: char| first.is_ascii_digit())
+            && !name.starts_with("pg_");
+        if valid { Ok(()) } else { Err(InvalidSchema) }
+    }
+}
+
 /// The store.
 pub struct PostgresStore {
     pool: PgPool,
+    /// What the advisory locks of this schema's writers have above [`WRITER_LOCK_BITS`].
+    writer_lock: i64,
     days: Days,
     dedup_window: Duration,
     query_timeout: Duration,
@@ -65,24 +113,35 @@ impl PostgresStore {
     /// Connects and brings the database up to date.
     ///
     /// # Errors
-    /// The URL is none, the server cannot be reached, or the database cannot be brought up to date.
+    /// [`StoreError::Rejected`] with [`InvalidSchema`]; or the URL is none, the server cannot be reached, or the database
+    /// cannot be brought up to date.
     pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
+        let schema = options.schema.as_str();
+        PostgresOptions::check_schema(schema).map_err(|invalid| StoreError::Rejected(invalid.into()))?;
         let millis = |duration: Duration| duration.as_millis().to_string();
         let connect =
             PgConnectOptions::from_str(&options.url).map_err(store_error)?.application_name("spillway").options([
-                ("lock_timeout", millis(LOCK_TIMEOUT)),
-                ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
+                ("search_path", schema.to_owned()),
                 ("timezone", "UTC".to_owned()),
+                // The server finds out within 30 s that nobody is there any more, and gives up what they had locked.
+                ("tcp_keepalives_idle", "10".to_owned()),
+                ("tcp_keepalives_interval", "5".to_owned()),
+                ("tcp_keepalives_count", "4".to_owned()),
             ]);
+        bring_up_to_date(&connect, schema).await?;
+        let limits = [
+            ("lock_timeout", millis(LOCK_TIMEOUT)),
+            ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
+        ];
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(connect)
+            .connect_with(connect.options(limits))
             .await
             .map_err(store_error)?;
-        sqlx::migrate!().run(&pool).await.map_err(|error| StoreError::Unavailable(error.into()))?;
         Ok(Self {
             pool,
+            writer_lock: writer_lock(schema),
             days: Days::default(),
             dedup_window: options.dedup_window,
             query_timeout: options.query_timeout,
@@ -125,12 +184,80 @@ impl PostgresStore {
         Ok(stored)
     }
 
-    /// A connection whose statements end with the time for queries.
-    async fn timed<'c>(&self) -> Result<sqlx::Transaction<'c, Postgres>, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(store_error)?;
+    /// Longest time of what only reads, and of small changes.
+    fn read_timeout(&self) -> Duration {
+        self.query_timeout + ANSWER_TIMEOUT
+    }
+
+    /// Does work on a connection, within a time. A connection whose work does not come to its end, because the time is over
+    /// or nobody waits any more, may be in any state or lead nowhere: it is closed.
+    async fn lend<T>(
+        &self,
+        time_max: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let lending = async {
+            let mut loan = Loan { connection: self.pool.acquire().await.map_err(store_error)?, ended: false };
+            let result = work(&mut loan.connection).await;
+            loan.ended = true;
+            result
+        };
+        let in_time = timeout(time_max, lending).await;
+        in_time.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {time_max:?}").into())))
+    }
+
+    /// A transaction whose statements end with the time for queries.
+    async fn timed<'c>(&self, connection: &'c mut PgConnection) -> Result<sqlx::Transaction<'c, Postgres>, StoreError> {
+        let mut transaction = connection.begin().await.map_err(store_error)?;
         limit(&mut transaction, self.query_timeout).await?;
         Ok(transaction)
     }
+}
+
+/// A connection of the pool in use.
+struct Loan {
+    connection: PoolConnection<Postgres>,
+    ended: bool,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// Makes the schema and its tables, or what is missing of them. Many processes may do so at once: who comes second waits,
+/// however long a change takes, so this has a connection without limits.
+async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<(), StoreError> {
+    let single = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool = single.connect_with(connect.clone()).await.map_err(store_error)?;
+    // To make a schema that is there needs a privilege that its owner may not have.
+    let is_there: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+        .bind(format!("\"{schema}\""))
+        .fetch_one(&pool)
+        .await
+        .map_err(store_error)?;
+    if !is_there {
+        let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
+        match sqlx::query(AssertSqlSafe(create)).execute(&pool).await {
+            Err(error) if !sqlstate(&error).is_some_and(|code| ALREADY_THERE.contains(&code.as_str())) => {
+                return Err(store_error(error));
+            }
+            _ => {}
+        }
+    }
+    sqlx::migrate!().run(&pool).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Advisory locks belong to a database, so those of each schema's writers have a mark. Should two schemas have the same, the
+/// tails of each wait for the writers of both.
+fn writer_lock(schema: &str) -> i64 {
+    // Neither zero nor negative, where the locks of others usually are.
+    (0x4000 | i64::from(murmur2(schema.as_bytes()) & 0x3fff)) << WRITER_LOCK_BITS
 }
 
 /// Limits the statements of a transaction from here on.
@@ -208,7 +335,7 @@ struct End {
 
 /// Up to where a tail may look. Numbers are drawn before their events can be seen, so it stays behind every writer that
 /// has begun: each takes a lock that says where its events begin before it draws a number, and has it until they are seen.
-async fn end(connection: &mut PgConnection) -> Result<End, sqlx::Error> {
+async fn end(connection: &mut PgConnection, writer_lock: i64) -> Result<End, sqlx::Error> {
     // The order matters: a writer that takes its lock after the first statement draws numbers beyond what it gave.
     let drawn: i64 = sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence")
         .fetch_one(&mut *connection)
@@ -220,29 +347,24 @@ async fn end(connection: &mut PgConnection) -> Result<End, sqlx::Error> {
          AND (((classid::bigint << 32) | objid::bigint) >> $1) = ($2 >> $1)",
     )
     .bind(WRITER_LOCK_BITS.cast_signed())
-    .bind(WRITER_LOCK)
+    .bind(writer_lock)
     .fetch_one(connection)
     .await?;
     let visible = begun.map_or(drawn, |begun| begun.min(drawn));
     Ok(End { drawn: drawn.cast_unsigned(), visible: visible.cast_unsigned() })
 }
 
-#[async_trait]
-impl LogStore for PostgresStore {
-    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(store_error)?;
-        position(&mut connection, feed).await.map_err(store_error)
-    }
-
-    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+/// The work of [`LogStore`], each on one connection.
+impl PostgresStore {
+    async fn append_on(&self, connection: &mut PgConnection, append: &Append<'_>) -> Result<Appended, StoreError> {
         let days: BTreeSet<Day> = append.events.iter().map(|(_, event)| Day::of(event.received_at)).collect();
-        self.days.ensure(&self.pool, &days).await.map_err(store_error)?;
-        let mut transaction = self.pool.begin().await.map_err(store_error)?;
+        self.days.ensure(connection, &days).await.map_err(store_error)?;
+        let mut transaction = connection.begin().await.map_err(store_error)?;
         advance(&mut transaction, append).await?;
         sqlx::query(
             "SELECT pg_advisory_xact_lock_shared($1 | CASE WHEN is_called THEN last_value ELSE 0 END) FROM events_sequence",
         )
-        .bind(WRITER_LOCK)
+        .bind(self.writer_lock)
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;
@@ -286,12 +408,12 @@ impl LogStore for PostgresStore {
         })
     }
 
-    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
+    async fn query_on(&self, connection: &mut PgConnection, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         let deadline = Instant::now() + self.query_timeout;
         let text = query.filter.text.as_deref().map(fold);
         let mut page = PageFilling::new(query.limit);
         let mut after = query.after;
-        let mut transaction = self.timed().await?;
+        let mut transaction = self.timed(connection).await?;
         loop {
             let rows_max = if text.is_some() { CANDIDATES } else { i64::from(query.limit) + 1 };
             let mut select = select_statement(&query.filter, after, text.as_deref(), rows_max);
@@ -324,18 +446,18 @@ impl LogStore for PostgresStore {
         }
     }
 
-    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        let mut transaction = self.timed().await?;
+    async fn find_on(&self, connection: &mut PgConnection, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        let mut transaction = self.timed(connection).await?;
         let mut select = QueryBuilder::<Postgres>::new(format!("SELECT {COLUMNS} FROM events WHERE event_id = "));
         select.push_bind(event_id).push(" ORDER BY received_at DESC LIMIT 1");
         let row = select.build().fetch_optional(&mut *transaction).await.map_err(store_error)?;
         row.as_ref().map(stored_event).transpose().map_err(store_error)
     }
 
-    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
+    async fn stats_on(&self, connection: &mut PgConnection, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
         let interval = i64::try_from(query.interval.as_micros()).unwrap_or(i64::MAX).max(1);
         let first = query.from.unix_micros().div_euclid(interval).saturating_mul(interval);
-        let mut transaction = self.timed().await?;
+        let mut transaction = self.timed(connection).await?;
         let rows = sqlx::query(
             "SELECT ((extract(epoch FROM \"timestamp\") * 1000000)::bigint - $1) / $2 AS bucket, level, count(*) AS events \
              FROM events WHERE \"timestamp\" >= $3 AND \"timestamp\" < $4 GROUP BY 1, 2 ORDER BY 1, 2",
@@ -355,9 +477,9 @@ impl LogStore for PostgresStore {
         rows.iter().map(count).collect::<Result<_, _>>().map_err(store_error)
     }
 
-    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(store_error)?;
-        let End { drawn, visible: end } = end(&mut connection).await.map_err(store_error)?;
+    async fn tail_on(&self, connection: &mut PgConnection, query: &TailQuery) -> Result<TailPage, StoreError> {
+        let mut transaction = self.timed(connection).await?;
+        let End { drawn, visible: end } = end(&mut transaction, self.writer_lock).await.map_err(store_error)?;
         let Some(after) = query.after.filter(|after| *after < end) else {
             // A writer that has just begun can be behind what was shown already: nothing new is no way back.
             let end = query.after.filter(|after| *after <= drawn).unwrap_or(end).max(end);
@@ -369,7 +491,7 @@ impl LogStore for PostgresStore {
         select.push_bind(after.cast_signed()).push(" AND sequence <= ").push_bind(until.cast_signed());
         push_filter(&mut select, &query.filter, text.as_deref());
         select.push(" ORDER BY sequence LIMIT ").push_bind(i64::from(query.limit) + 1);
-        let rows = select.build().fetch_all(&mut *connection).await.map_err(store_error)?;
+        let rows = select.build().fetch_all(&mut *transaction).await.map_err(store_error)?;
         let mut page = PageFilling::new(query.limit);
         // With a text not every row counts, so the last one looked at tells how far it came.
         let cut = rows.len() > query.limit as usize;
@@ -388,7 +510,11 @@ impl LogStore for PostgresStore {
         Ok(TailPage { scanned: if whole { until } else { scanned }, events: page.page.items, end })
     }
 
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
+    async fn dead_letters_on(
+        &self,
+        connection: &mut PgConnection,
+        query: &DeadLetterQuery,
+    ) -> Result<Page<StoredDeadLetter>, StoreError> {
         let DeadLetterQuery { filter, after, limit } = query;
         let mut select = QueryBuilder::new(
             "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, \
@@ -421,7 +547,7 @@ impl LogStore for PostgresStore {
             None => &mut select,
         };
         select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
-        let mut transaction = self.timed().await?;
+        let mut transaction = self.timed(connection).await?;
         let rows = select.build().fetch_all(&mut *transaction).await.map_err(store_error)?;
         let mut page = PageFilling::new(*limit);
         for row in &rows {
@@ -433,23 +559,18 @@ impl LogStore for PostgresStore {
         Ok(page.page)
     }
 
-    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+    /// Notes a time in dead letters.
+    async fn mark(&self, update: &'static str, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
         let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
-        let update =
-            sqlx::query("UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY($1)").bind(ids).bind(PgTime(at));
-        update.execute(&self.pool).await.map(drop).map_err(store_error)
-    }
-
-    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
-        let update = "UPDATE dead_letters SET copied_at = $2 WHERE id = ANY($1) AND copied_at IS NULL";
         let update = sqlx::query(update).bind(ids).bind(PgTime(at));
-        update.execute(&self.pool).await.map(drop).map_err(store_error)
+        self.lend(self.read_timeout(), async |connection| {
+            update.execute(connection).await.map(drop).map_err(store_error)
+        })
+        .await
     }
 
-    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(store_error)?;
-        let mut removed = drop_days(&mut connection, oldest).await.map_err(store_error)?;
+    async fn expire_on(&self, connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, StoreError> {
+        let mut removed = drop_days(connection, oldest).await.map_err(store_error)?;
         self.days.forget_all();
         for statement in [
             "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < $1 ORDER BY at LIMIT $2)",
@@ -461,6 +582,50 @@ impl LogStore for PostgresStore {
             removed += if statement.contains("dead_letters") { rows } else { 0 };
         }
         Ok(removed)
+    }
+}
+
+#[async_trait]
+impl LogStore for PostgresStore {
+    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
+        let position = async |connection: &mut PgConnection| position(connection, feed).await.map_err(store_error);
+        self.lend(self.read_timeout(), position).await
+    }
+
+    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+        self.lend(APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
+    }
+
+    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
+        self.lend(self.read_timeout(), async |connection| self.query_on(connection, query).await).await
+    }
+
+    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        self.lend(self.read_timeout(), async |connection| self.find_on(connection, event_id).await).await
+    }
+
+    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
+        self.lend(self.read_timeout(), async |connection| self.stats_on(connection, query).await).await
+    }
+
+    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
+        self.lend(self.read_timeout(), async |connection| self.tail_on(connection, query).await).await
+    }
+
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
+        self.lend(self.read_timeout(), async |connection| self.dead_letters_on(connection, query).await).await
+    }
+
+    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        self.mark("UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY($1)", ids, at).await
+    }
+
+    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        self.mark("UPDATE dead_letters SET copied_at = $2 WHERE id = ANY($1) AND copied_at IS NULL", ids, at).await
+    }
+
+    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
+        self.lend(EXPIRE_TIMEOUT, async |connection| self.expire_on(connection, oldest).await).await
     }
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use adapter_postgres::{PostgresOptions, PostgresStore};
+use adapter_postgres::{InvalidSchema, PostgresOptions, PostgresStore};
 use contracts::store::StoreSubject;
 use domain::Uuid;
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
-use domain::ports::{Append, Feed, LogStore};
+use domain::partition::murmur2;
+use domain::ports::{Append, Feed, LogStore, StoreError};
 use domain::query::{LogFilter, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -39,9 +40,7 @@ impl StoreSubject for PostgresStores {
     }
 
     async fn open(&self, place: &String) -> Arc<dyn LogStore> {
-        let options =
-            PostgresOptions { url: place.clone(), dedup_window: DEDUP_WINDOW, query_timeout: contracts::DEADLINE };
-        Arc::new(PostgresStore::open(&options).await.expect("the store opens"))
+        open(place, "public").await
     }
 
     fn dedup_window(&self) -> Duration {
@@ -51,6 +50,19 @@ impl StoreSubject for PostgresStores {
     fn expiry_unit(&self) -> Duration {
         Duration::from_secs(24 * 3_600)
     }
+}
+
+fn options(place: &str, schema: &str) -> PostgresOptions {
+    PostgresOptions {
+        url: place.to_owned(),
+        schema: schema.to_owned(),
+        dedup_window: DEDUP_WINDOW,
+        query_timeout: contracts::DEADLINE,
+    }
+}
+
+async fn open(place: &str, schema: &str) -> Arc<dyn LogStore> {
+    Arc::new(PostgresStore::open(&options(place, schema)).await.expect("the store opens"))
 }
 
 /// The server of the environment, if there is one.
@@ -98,21 +110,28 @@ async fn tail(store: &dyn LogStore, after: Option<u64>) -> (Vec<u64>, u64, u64) 
     (page.events.iter().map(|(sequence, _)| *sequence).collect(), page.scanned, page.end)
 }
 
+/// A writer of a schema that has looked where it begins, drawn a number, and not committed.
+async fn begun_writer(place: &str, schema: &str) -> PgConnection {
+    let mut writer = PgConnection::connect(place).await.expect("the server answers");
+    let mark = 0x4000 | (murmur2(schema.as_bytes()) & 0x3fff);
+    for statement in [
+        format!("SET search_path = {schema}"),
+        "BEGIN".to_owned(),
+        format!("SELECT pg_advisory_xact_lock_shared(({mark}::bigint << 48) | last_value) FROM events_sequence"),
+        "SELECT nextval('events_sequence')".to_owned(),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut writer).await.expect("it begins");
+    }
+    writer
+}
+
 #[tokio::test]
 async fn a_tail_stays_behind_a_writer_that_has_begun_and_never_goes_back() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let store = server.open(&place).await;
     append(store.as_ref(), 0, 1).await;
-    // A writer that has looked where it begins, drawn a number, and not committed.
-    let mut writer = PgConnection::connect(&place).await.expect("the server answers");
-    for statement in [
-        "BEGIN",
-        "SELECT pg_advisory_xact_lock_shared((21328::bigint << 48) | last_value) FROM events_sequence",
-        "SELECT nextval('events_sequence')",
-    ] {
-        sqlx::query(statement).execute(&mut writer).await.expect("it begins");
-    }
+    let mut writer = begun_writer(&place, "public").await;
     append(store.as_ref(), 1, 2).await;
     assert_eq!(tail(store.as_ref(), Some(0)).await, (vec![1], 1, 1), "number 3 may be seen only after number 2");
     assert_eq!(tail(store.as_ref(), Some(1)).await, (vec![], 1, 1));
@@ -120,4 +139,86 @@ async fn a_tail_stays_behind_a_writer_that_has_begun_and_never_goes_back() {
     assert_eq!(tail(store.as_ref(), Some(4)).await, (vec![], 1, 1), "a number that nobody has drawn");
     sqlx::query("COMMIT").execute(&mut writer).await.expect("it ends");
     assert_eq!(tail(store.as_ref(), Some(1)).await, (vec![3], 3, 3));
+}
+
+/// The marks of the schemas must differ, so they are part of the test.
+#[tokio::test]
+async fn two_schemas_of_one_database_know_nothing_of_each_other() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let (one, two) = (open(&place, "one").await, open(&place, "two").await);
+    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+    append(one.as_ref(), 0, 1).await;
+    assert_eq!(two.position(&feed).await.expect("the store answers"), None);
+    assert_eq!(two.find(Uuid::from_u128(1)).await.expect("the store answers"), None);
+    assert_eq!(tail(two.as_ref(), Some(0)).await, (vec![], 0, 0));
+    // The same event on the same day is new to the other one.
+    append(two.as_ref(), 0, 1).await;
+    append(two.as_ref(), 1, 2).await;
+
+    let mut writer = begun_writer(&place, "one").await;
+    append(one.as_ref(), 1, 2).await;
+    append(two.as_ref(), 2, 3).await;
+    assert_eq!(tail(one.as_ref(), Some(0)).await, (vec![1], 1, 1), "it stays behind its own writer");
+    assert_eq!(tail(two.as_ref(), Some(0)).await, (vec![1, 2, 3], 3, 3), "and not behind that of others");
+    sqlx::query("ROLLBACK").execute(&mut writer).await.expect("it ends");
+
+    while one.expire(Timestamp::MAX).await.expect("the store answers") > 0 {}
+    assert_eq!(one.find(Uuid::from_u128(1)).await.expect("the store answers"), None);
+    assert!(two.find(Uuid::from_u128(1)).await.expect("the store answers").is_some(), "each removes its own days");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_database_may_be_opened_by_many_at_once() {
+    let Some(server) = server() else { return };
+    for _ in 0..3 {
+        let place = server.place().await;
+        let openings: Vec<_> = (0..6)
+            .map(|partition| {
+                let place = place.clone();
+                tokio::spawn(async move {
+                    let store = open(&place, "fresh").await;
+                    append(store.as_ref(), partition, partition.into()).await;
+                })
+            })
+            .collect();
+        for opening in openings {
+            opening.await.expect("it opens, and makes the day");
+        }
+        let store = open(&place, "fresh").await;
+        assert_eq!(tail(store.as_ref(), Some(0)).await.0.len(), 6);
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_there_needs_no_privilege_to_make_one_and_reserved_words_are_names() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let mut owner = PgConnection::connect(&place).await.expect("the server answers");
+    let role = format!("writer_{}", std::process::id());
+    for statement in [
+        format!("DROP ROLE IF EXISTS {role}"),
+        format!("CREATE ROLE {role} LOGIN"),
+        format!("CREATE SCHEMA \"user\" AUTHORIZATION {role}"),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut owner).await.expect("the server does it");
+    }
+    let theirs = place.replace("spillway@", &format!("{role}@"));
+    append(open(&theirs, "user").await.as_ref(), 0, 1).await;
+    let refused = PostgresStore::open(&options(&theirs, "other")).await.err().expect("it may not make one");
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_name_of_a_schema_is_refused_before_anything_is_asked() {
+    for name in ["", "Logs", "1a", "a-b", "a\"; DROP SCHEMA public", "pg_logs", "ä", &"a".repeat(64)] {
+        let refused = PostgresStore::open(&options("postgres://127.0.0.1:1/none", name)).await.err();
+        match refused {
+            Some(StoreError::Rejected(cause)) => assert!(cause.is::<InvalidSchema>(), "{name}: {cause}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    for name in ["public", "_", "log_processor_2", &"a".repeat(63)] {
+        assert_eq!(PostgresOptions::check_schema(name), Ok(()), "{name}");
+    }
 }
