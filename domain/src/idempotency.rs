@@ -36,6 +36,12 @@ impl DerivedIds {
         Ok(Self { request: Uuid::new_v5(&NAMESPACE, &[key, body].join(&0)) })
     }
 
+    /// What tells this key and body from any other.
+    #[must_use]
+    pub fn fingerprint(&self) -> Uuid {
+        self.request
+    }
+
     /// The id of the event at this position in the request, from 0 and below 65,536.
     #[must_use]
     pub fn id(&self, index: usize) -> Uuid {
@@ -71,6 +77,8 @@ mod tests {
                 assert!(all.insert(ids(key, body).id(index)), "{key} {body} {index}");
             }
             assert!((0..10_000).map(|index| ids(key, body).id(index)).is_sorted(), "{key} {body}");
+            assert!(all.insert(ids(key, body).fingerprint()), "{key} {body}");
+            assert_eq!(ids(key, body).fingerprint(), ids(key, body).fingerprint());
         }
     }
 

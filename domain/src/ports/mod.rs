@@ -5,16 +5,20 @@
 
 mod clock;
 mod dead_letter_topic;
+mod idempotency;
 mod limiter;
 mod publisher;
+mod query_cache;
 mod source;
 mod store;
 mod telemetry;
 
 pub use clock::*;
 pub use dead_letter_topic::*;
+pub use idempotency::*;
 pub use limiter::*;
 pub use publisher::*;
+pub use query_cache::*;
 pub use source::*;
 pub use store::*;
 pub use telemetry::*;
