@@ -3,8 +3,8 @@
 //! A port's documentation says what it promises; the suite of the port says it again as checks. An adapter that
 //! passes may take the place of any other. To run a suite, an adapter's integration test
 //!
-//! 1. implements the suite's subject trait ([`store::StoreSubject`], [`bus::BusSubject`] or
-//!    [`limiter::LimiterSubject`]): how to make a fresh instance, how to open the same one again, and the few
+//! 1. implements the suite's subject trait ([`store::StoreSubject`], [`bus::BusSubject`], [`limiter::LimiterSubject`],
+//!    [`idempotency::IdempotencySubject`] or [`query_cache::QueryCacheSubject`]): how to make a fresh instance, how to open the same one again, and the few
 //!    properties in which implementations may differ;
 //! 2. calls the suite's `all` from one test, or each check from a test of its own:
 //!
@@ -17,7 +17,7 @@
 //!
 //! Each check is a function whose name is the promise. Checks panic; the message begins with what went wrong, and
 //! the name of the check that was running is printed beside it. Every check asks for a fresh instance, so their
-//! order does not matter. Nothing waits for time to pass: what must happen gets a generous deadline
+//! order does not matter. Time passes only for promises about time: what must happen gets a generous deadline
 //! ([`DEADLINE`]) and what must not happen is asked of a state in which it would have happened. All variety comes
 //! from fixed seeds.
 
@@ -33,7 +33,9 @@ use std::time::Duration;
 mod variety;
 
 pub mod bus;
+pub mod idempotency;
 pub mod limiter;
+pub mod query_cache;
 pub mod store;
 
 /// How long anything may take that must happen.

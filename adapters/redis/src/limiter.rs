@@ -1,0 +1,86 @@
+//! Rate limits that all producers share.
+//!
+//! Constraints and invariants:
+//! * The bucket of a client lives in Redis, by Redis's clock, so that it does not matter which producer is asked.
+//! * A producer takes tokens in leases of at most 1 % of the limit, and below 100 a second one by one: what it keeps in
+//!   advance is what the limit may be off by.
+//! * A request asks Redis once. Without Redis each producer applies the whole limit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::ports::{CLIENTS_MAX, Cause, Client, RateDecision, RateLimiter, RateLimits, RequestClass};
+use domain::recent::Recent;
+use tokio::time::Instant;
+
+use crate::bucket::{self, Granted, Leased};
+use crate::connection::{RedisConnection, Script, class_name};
+
+/// One bucket as the generic cell rate algorithm: the key holds the time, in microseconds, at which it is full again.
+/// Arguments: tokens a second, tokens asked for. Answers: tokens granted, tokens left, microseconds until it is full, and
+/// until there is a token.
+const TAKE: &str = "
+local now = redis.call('TIME')
+now = now[1] * 1000000 + now[2]
+local token = 1000000 / ARGV[1]
+local missing = math.max(0, (tonumber(redis.call('GET', KEYS[1])) or 0) - now)
+local left = math.floor((1000000 - missing) / token + 0.000001)
+local granted = math.min(left, tonumber(ARGV[2]))
+if granted > 0 then
+  missing = missing + granted * token
+  redis.call('SET', KEYS[1], string.format('%.0f', now + missing), 'PX', math.ceil(missing / 1000) + 1)
+end
+local wait = math.max(0, missing + token - 1000000)
+if left > granted then wait = 0 end
+return {granted, left - granted, math.ceil(missing), math.ceil(wait)}
+";
+
+/// Limits that all producers of one Redis share.
+pub struct RedisLimiter {
+    connection: RedisConnection,
+    take: Script,
+    limits: RateLimits,
+    leases: Mutex<Recent<(Client, RequestClass), Leased>>,
+    /// Decides while Redis does not.
+    local: Arc<dyn RateLimiter>,
+}
+
+impl RedisLimiter {
+    /// Limits in the Redis of `connection`, and those of `local` while that is away.
+    #[must_use]
+    pub fn new(connection: RedisConnection, limits: RateLimits, local: Arc<dyn RateLimiter>) -> Self {
+        let leases = Mutex::new(Recent::new(CLIENTS_MAX));
+        Self { connection, take: Script::new(TAKE), limits, leases, local }
+    }
+
+    /// Asks Redis for tokens.
+    async fn ask(&self, client: Client, class: RequestClass, per_second: u32, tokens: u32) -> Result<Granted, Cause> {
+        let key = format!("spillway:limit:{}:{client}", class_name(class));
+        let arguments = vec![i64::from(per_second).into(), i64::from(tokens).into()];
+        let (granted, left, full_micros, wait_micros): (u32, u32, u64, u64) =
+            self.connection.run(&self.take, &key, arguments).await?;
+        Ok(Granted {
+            granted,
+            left,
+            full_after: Duration::from_micros(full_micros),
+            retry_after: Duration::from_micros(wait_micros),
+        })
+    }
+}
+
+#[async_trait]
+impl RateLimiter for RedisLimiter {
+    async fn take(&self, client: Client, class: RequestClass) -> Option<RateDecision> {
+        let per_second = self.limits.per_second(class)?.get();
+        let key = (client, class);
+        let leases = || self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(decision) = leases().entry(key).decide(per_second, Instant::now()) {
+            return Some(decision);
+        }
+        match self.ask(client, class, per_second, bucket::lease(per_second)).await {
+            Ok(granted) => Some(leases().entry(key).renew(per_second, granted, Instant::now())),
+            Err(_) => self.local.take(client, class).await,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Answers to expensive queries.
+
+use async_trait::async_trait;
+use domain::ports::{CACHED_ANSWER_AGE_MAX, CACHED_ANSWER_BYTES_MAX, QueryCache};
+use fred::interfaces::KeysInterface;
+use fred::types::{Expiration, Value};
+
+use crate::connection::RedisConnection;
+
+/// Answers that all consumers of one Redis share.
+pub struct RedisQueryCache {
+    connection: RedisConnection,
+}
+
+impl RedisQueryCache {
+    /// Caches answers in the Redis of `connection`.
+    #[must_use]
+    pub fn new(connection: RedisConnection) -> Self {
+        Self { connection }
+    }
+
+    fn key(query: &str) -> String {
+        format!("spillway:query:{query}")
+    }
+}
+
+#[async_trait]
+impl QueryCache for RedisQueryCache {
+    async fn get(&self, query: &str) -> Option<Vec<u8>> {
+        self.connection.call(|redis| redis.get(Self::key(query))).await.ok().flatten()
+    }
+
+    async fn put(&self, query: &str, answer: &[u8]) {
+        if answer.len() > CACHED_ANSWER_BYTES_MAX {
+            return;
+        }
+        let millis = i64::try_from(CACHED_ANSWER_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
+        let value = Value::Bytes(answer.to_vec().into());
+        let put =
+            self.connection.call(|redis| redis.set(Self::key(query), value, Some(Expiration::PX(millis)), None, false));
+        // The connection says that Redis is away; the answer is given all the same.
+        let _: Result<(), _> = put.await;
+    }
+}
