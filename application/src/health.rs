@@ -15,8 +15,12 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Health {
     publisher: Option<Arc<dyn RecordPublisher>>,
     store: Option<(Arc<dyn LogStore>, Feed)>,
+    checks: Vec<(&'static str, Check)>,
     draining: watch::Sender<bool>,
 }
+
+/// Says what is wrong with a component, if anything is, without asking anybody.
+pub type Check = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// A component and how it is: `None` if well, otherwise what is wrong.
 pub type Component = (&'static str, Option<String>);
@@ -33,6 +37,13 @@ impl Health {
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn LogStore>, feed: Feed) -> Self {
         self.store = Some((store, feed));
+        self
+    }
+
+    /// The health of a process that also depends on something that readiness does not.
+    #[must_use]
+    pub fn with_check(mut self, name: &'static str, check: Check) -> Self {
+        self.checks.push((name, check));
         self
     }
 
@@ -76,6 +87,7 @@ impl Health {
             };
             components.push(("store", wrong));
         }
+        components.extend(self.checks.iter().map(|(name, check)| (*name, check())));
         components
     }
 }

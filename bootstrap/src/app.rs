@@ -1,13 +1,9 @@
 //! Wiring, running and draining.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_embedded::bus::{BusOptions, EmbeddedBus};
-use adapter_embedded::limiter::LocalLimiter;
-use adapter_embedded::store::{SqliteStore, StoreOptions};
 use adapter_http::{
     Activity, Actuator, BodyBudget, ConsumerDependencies, Gateway, Observer, ProducerDependencies, Server,
     ServerOptions, UpstreamUrl, consumer_endpoint, gateway_endpoint, producer_endpoint,
@@ -17,25 +13,22 @@ use anyhow::Context;
 use application::dead_letters::DeadLetters;
 use application::health::Health;
 use application::ingest::Ingest;
+use application::outbox::Outbox;
 use application::persist::Persist;
 use application::query::Query;
 use application::retention::Retention;
 use application::tail::Tail;
-use domain::partition::{Partition, Partitioner, PriorityLane};
-use domain::ports::{Clock, Feed, LogStore, RateLimits, RecordPublisher, RecordSource, Telemetry};
+use domain::partition::Partitioner;
+use domain::ports::{Clock, LogStore, RecordPublisher, RecordSource, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::backends::{Bus, feed, open_bus, open_limiter, open_store, priority_lane};
 use crate::metrics::Metrics;
 use crate::settings::{Settings, Size};
 use crate::system::{SystemClock, UuidV7};
 
-/// Name of the topic, and of the consumer group that stores it.
-const TOPIC: &str = "logs";
-const GROUP: &str = "log-processor";
-/// Longest time a query may take (contract, "Consumer API").
-const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stopping process goes on accepting, so that load balancers see that it is not ready...
 const ACCEPT_GRACE: Duration = Duration::from_secs(5);
 /// ... unless nobody asks anything for this long.
@@ -45,14 +38,17 @@ const CONSUMER_BODY_BYTES_MAX: usize = 64 << 20;
 /// How often metrics are folded.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process does. A producer or consumer of its own needs a bus and a store that processes can share, and
-/// there is none yet.
+/// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Everything.
     All,
     /// The entry point.
     Gateway,
+    /// The ingestion API.
+    Producer,
+    /// Storing, and the query API.
+    Consumer,
 }
 
 impl Role {
@@ -62,7 +58,15 @@ impl Role {
         match self {
             Self::All => "all",
             Self::Gateway => "gateway",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
         }
+    }
+
+    /// Whether a process of this role does the work of `other`.
+    #[must_use]
+    pub fn includes(self, other: Self) -> bool {
+        self == Self::All || self == other
     }
 }
 
@@ -83,9 +87,13 @@ pub struct App {
     drain_timeout: Duration,
     health: Health,
     activities: Vec<Arc<Activity>>,
+    /// From the entry to the exit.
     gateway: Option<Task>,
-    producer: Option<(Task, Arc<dyn RecordPublisher>)>,
-    consumer: Option<(Vec<Task>, Arc<SqliteStore>)>,
+    producer: Option<Task>,
+    publisher: Option<Arc<dyn RecordPublisher>>,
+    consumer: Vec<Task>,
+    source: Option<Arc<dyn RecordSource>>,
+    store: Option<Arc<dyn LogStore>>,
     prometheus: Arc<Prometheus>,
 }
 
@@ -126,145 +134,114 @@ impl App {
     /// Something cannot be opened or bound; the message says what and where.
     pub async fn build(role: Role, settings: &Settings) -> anyhow::Result<Self> {
         let prometheus = Arc::new(Prometheus::new());
-        match role {
-            Role::All => Self::build_all(role, settings, prometheus).await,
-            Role::Gateway => Self::build_gateway(settings, prometheus).await,
-        }
-    }
-
-    async fn build_all(role: Role, settings: &Settings, prometheus: Arc<Prometheus>) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let telemetry: Arc<dyn Telemetry> = Arc::<Prometheus>::clone(&prometheus);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
         // All ports first: an address in use must not leave a half-opened store behind.
-        let producer_server = bind(settings.producer.listen, "producer").await?;
-        let consumer_server = bind(settings.consumer.listen, "consumer").await?;
-        let gateway_server = bind(settings.gateway.listen, "gateway").await?;
-        let addresses = Addresses {
-            gateway: Some(gateway_server.address()?),
-            producer: Some(producer_server.address()?),
-            consumer: Some(consumer_server.address()?),
+        let servers = Servers::bind(role, settings).await?;
+        let addresses = servers.addresses()?;
+        let activities = servers.activities();
+
+        let store = if role.includes(Role::Consumer) { Some(open_store(settings).await?) } else { None };
+        let bus = if role == Role::Gateway { None } else { Some(open_bus(settings, &clock, store.as_ref()).await?) };
+        let (limiter, limiter_check) = open_limiter(settings)?;
+        let (publisher, source) = bus.map(|Bus { publisher, source }| (publisher, source)).unzip();
+        let source = source.flatten();
+        let records = source.as_ref().map(|source| Arc::clone(&source.records));
+
+        let mut health = Health::default();
+        if let (true, Some(publisher)) = (role.includes(Role::Producer), &publisher) {
+            health = health.with_publisher(Arc::clone(publisher));
+        } else if let Some(check) = source.as_ref().and_then(|source| source.check.clone()) {
+            health = health.with_check("bus", check);
+        }
+        if let Some(store) = &store {
+            health = health.with_store(Arc::clone(store), feed(settings, 0));
+        }
+        if let (true, Some(check)) = (role.includes(Role::Producer), limiter_check) {
+            health = health.with_check("limiter", check);
+        }
+
+        let bodies = BodyBudget::new(bytes(settings.body_bytes_max));
+        let answers = BodyBudget::new(CONSUMER_BODY_BYTES_MAX);
+        let ingest = match (&publisher, role.includes(Role::Producer)) {
+            (Some(publisher), true) => Some(Arc::new(Ingest::new(
+                Arc::clone(publisher),
+                Arc::clone(&clock),
+                Arc::new(UuidV7::default()),
+                Arc::clone(&telemetry),
+                settings.delivery.policy(),
+                Partitioner::new(priority_lane(settings), publisher.partition_count())?,
+            ))),
+            _ => None,
         };
-        let servers = vec![
-            ("gateway", gateway_server.activity()),
-            ("producer", producer_server.activity()),
-            ("consumer", consumer_server.activity()),
-        ];
-        let activities = servers.iter().map(|(_, activity)| Arc::clone(activity)).collect();
-
-        std::fs::create_dir_all(&settings.data_dir)
-            .with_context(|| format!("cannot make the data directory {}", settings.data_dir.display()))?;
-        let store_file = settings.data_dir.join("store.db");
-        let options = StoreOptions { dedup_window: settings.store.dedup_window.0, query_timeout: QUERY_TIMEOUT };
-        let store = SqliteStore::open(&store_file, options)
-            .await
-            .with_context(|| format!("cannot open the store {}", store_file.display()))?;
-        let store = Arc::new(store);
-        let store_port: Arc<dyn LogStore> = Arc::<SqliteStore>::clone(&store);
-        let bus = open_bus(settings, &clock, &store).await?;
-        let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
-
-        let partitioner = Partitioner::new(PriorityLane::Shared, publisher.partition_count())?;
-        let ingest = Arc::new(Ingest::new(
-            Arc::clone(&publisher),
-            Arc::clone(&clock),
-            Arc::new(UuidV7::default()),
-            Arc::clone(&telemetry),
-            settings.delivery.policy(),
-            partitioner,
-        ));
-        let producer_bodies = BodyBudget::new(bytes(settings.body_bytes_max));
-        let consumer_bodies = BodyBudget::new(CONSUMER_BODY_BYTES_MAX);
         let metrics = Metrics {
             prometheus: Arc::clone(&prometheus),
-            servers,
-            bodies: vec![("producer", producer_bodies.clone()), ("consumer", consumer_bodies.clone())],
-            producer: Some((Arc::clone(&ingest), Arc::clone(&publisher))),
+            servers: activities.clone(),
+            bodies: vec![("producer", bodies.clone()), ("consumer", answers.clone())],
+            producer: ingest.clone().zip(publisher.clone()),
+            source: records.clone(),
         };
-        let health =
-            Health::default().with_publisher(Arc::clone(&publisher)).with_store(Arc::clone(&store_port), feed(0));
         let actuator = actuator(role, &health, metrics);
 
-        let limits = RateLimits {
-            single_per_second: NonZeroU32::new(settings.rate_limit.single_per_second),
-            batch_per_second: NonZeroU32::new(settings.rate_limit.batch_per_second),
-        };
-        let dependencies = ProducerDependencies {
-            ingest,
-            health: health.clone(),
-            limiter: Arc::new(LocalLimiter::new(limits)),
-            telemetry: Arc::clone(&telemetry),
-            bodies: producer_bodies,
-            trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
-        };
-        let producer_endpoint = producer_endpoint(dependencies, actuator.clone());
-        let observer = observer("producer", &prometheus);
-        let producer = Task::spawn("producer", |stop| producer_server.run(producer_endpoint, observer, stop));
+        let producer = ingest.zip(servers.producer).map(|(ingest, server)| {
+            let dependencies = ProducerDependencies {
+                ingest,
+                health: health.clone(),
+                limiter,
+                telemetry: Arc::clone(&telemetry),
+                bodies,
+                trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
+            };
+            let endpoint = producer_endpoint(dependencies, actuator.clone());
+            let observer = observer("producer", &prometheus);
+            Task::spawn("producer", |stop| server.run(endpoint, observer, stop))
+        });
 
-        let source: Arc<dyn RecordSource> = bus;
-        let persist = Persist::new(
-            source,
-            Arc::clone(&store_port),
-            Arc::clone(&clock),
-            telemetry,
-            GROUP.to_owned(),
-            TOPIC.to_owned(),
-        );
-        let retention = Retention::new(Arc::clone(&store_port), Arc::clone(&clock), settings.store.retention.0);
-        let dependencies = ConsumerDependencies {
-            query: Query::new(Arc::clone(&store_port), Arc::clone(&clock)),
-            tail: Tail::new(Arc::clone(&store_port)),
-            dead_letters: DeadLetters::new(store_port, Arc::clone(&publisher), clock),
-            health: health.clone(),
-            bodies: consumer_bodies,
-        };
-        let consumer_endpoint = consumer_endpoint(dependencies, actuator.clone());
-        let observer = self::observer("consumer", &prometheus);
-        let consumer = vec![
-            Task::spawn("consumer", |stop| consumer_server.run(consumer_endpoint, observer, stop)),
-            Task::spawn("persist", |stop| persist.run(stop)),
-            Task::spawn("retention", |stop| retention.run(stop)),
-        ];
+        let mut consumer = Vec::new();
+        if let (Some(server), Some(store), Some(source), Some(publisher)) =
+            (servers.consumer, &store, &source, &publisher)
+        {
+            let of = feed(settings, 0);
+            let (store, records) = (|| Arc::clone(store), Arc::clone(&source.records));
+            let persist = Persist::new(records, store(), Arc::clone(&clock), telemetry, of.group, of.topic);
+            let outbox = source.dead_letters.clone().map(|topic| Outbox::new(store(), topic, Arc::clone(&clock)));
+            let retention = Retention::new(store(), Arc::clone(&clock), settings.store.retention.0);
+            let dependencies = ConsumerDependencies {
+                query: Query::new(store(), Arc::clone(&clock)),
+                tail: Tail::new(store()),
+                dead_letters: DeadLetters::new(store(), Arc::clone(publisher), clock),
+                health: health.clone(),
+                bodies: answers,
+            };
+            let endpoint = consumer_endpoint(dependencies, actuator.clone());
+            let observer = observer("consumer", &prometheus);
+            consumer.push(Task::spawn("consumer", |stop| server.run(endpoint, observer, stop)));
+            consumer.push(Task::spawn("persist", |stop| persist.run(stop)));
+            consumer.push(Task::spawn("retention", |stop| retention.run(stop)));
+            consumer.extend(outbox.map(|outbox| Task::spawn("outbox", |stop| outbox.run(stop))));
+        }
 
-        let gateway = spawn_gateway(settings, gateway_server, addresses, actuator, &prometheus);
+        let gateway = servers.gateway.map(|server| {
+            // Beside it, or where they would be on this machine.
+            let beside = Addresses {
+                producer: addresses.producer.or(Some(settings.producer.listen)),
+                consumer: addresses.consumer.or(Some(settings.consumer.listen)),
+                ..addresses
+            };
+            spawn_gateway(settings, server, beside, actuator, &prometheus)
+        });
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
             health,
-            activities,
-            gateway: Some(gateway),
-            producer: Some((producer, publisher)),
-            consumer: Some((consumer, store)),
-            prometheus,
-        })
-    }
-
-    async fn build_gateway(settings: &Settings, prometheus: Arc<Prometheus>) -> anyhow::Result<Self> {
-        let server = bind(settings.gateway.listen, "gateway").await?;
-        let addresses = Addresses { gateway: Some(server.address()?), ..Addresses::default() };
-        let health = Health::default();
-        let activities = vec![server.activity()];
-        let metrics = Metrics {
-            prometheus: Arc::clone(&prometheus),
-            servers: vec![("gateway", server.activity())],
-            bodies: Vec::new(),
-            producer: None,
-        };
-        let actuator = actuator(Role::Gateway, &health, metrics);
-        let beside = Addresses {
-            producer: Some(settings.producer.listen),
-            consumer: Some(settings.consumer.listen),
-            ..addresses
-        };
-        let gateway = spawn_gateway(settings, server, beside, actuator, &prometheus);
-        Ok(Self {
-            addresses,
-            drain_timeout: settings.drain_timeout.0,
-            health,
-            activities,
-            gateway: Some(gateway),
-            producer: None,
-            consumer: None,
+            activities: activities.into_iter().map(|(_, activity)| activity).collect(),
+            gateway,
+            producer,
+            publisher,
+            consumer,
+            source: records,
+            store,
             prometheus,
         })
     }
@@ -299,18 +276,20 @@ impl App {
         let grace = ACCEPT_GRACE.min(self.drain_timeout / 2);
         let _ = timeout(grace, quiet(&self.activities)).await;
 
-        if let Some(gateway) = self.gateway {
-            gateway.stop(deadline).await;
+        for server in [self.gateway, self.producer].into_iter().flatten() {
+            server.stop(deadline).await;
         }
         let mut left = 0;
-        if let Some((server, publisher)) = self.producer {
-            server.stop(deadline).await;
+        if let Some(publisher) = self.publisher {
             left = publisher.drain(deadline.saturating_duration_since(Instant::now())).await;
         }
-        if let Some((tasks, store)) = self.consumer {
-            for task in tasks {
-                task.stop(deadline).await;
-            }
+        for task in self.consumer {
+            task.stop(deadline).await;
+        }
+        if let Some(source) = self.source {
+            source.close().await;
+        }
+        if let Some(store) = self.store {
             store.close().await;
         }
         if left > 0 {
@@ -337,36 +316,38 @@ async fn quiet(activities: &[Arc<Activity>]) {
     }
 }
 
-async fn open_bus(
-    settings: &Settings,
-    clock: &Arc<dyn Clock>,
-    store: &SqliteStore,
-) -> anyhow::Result<Arc<EmbeddedBus>> {
-    let directory = settings.data_dir.join("bus");
-    let partitions = settings.embedded.partitions.max(EmbeddedBus::partitions_in(&directory));
-    let mut positions = Vec::new();
-    // Partitions that exist are kept, however many are asked for.
-    for partition in 0..partitions {
-        positions.push(store.position(&feed(partition)).await?.unwrap_or(0));
-    }
-    let options = BusOptions {
-        partitions: NonZeroU32::new(settings.embedded.partitions).unwrap_or(NonZeroU32::MIN),
-        memory_bytes_max: bytes(settings.memory_bytes_max),
-        retention_bytes: settings.embedded.retention_bytes.0,
-        retention_age: settings.embedded.retention_age.0,
-    };
-    let clock = Arc::clone(clock);
-    // Recovery reads from disk.
-    let bus = tokio::task::spawn_blocking(move || {
-        EmbeddedBus::open(&directory, &options, &clock, |partition| {
-            positions.get(partition as usize).copied().unwrap_or(0)
-        })
-    });
-    Ok(Arc::new(bus.await?.context("cannot open the bus (SPILLWAY_DATA_DIR says where)")?))
+/// The servers of a role.
+#[derive(Default)]
+struct Servers {
+    gateway: Option<Server>,
+    producer: Option<Server>,
+    consumer: Option<Server>,
 }
 
-fn feed(partition: Partition) -> Feed {
-    Feed { group: GROUP.to_owned(), topic: TOPIC.to_owned(), partition }
+impl Servers {
+    async fn bind(role: Role, settings: &Settings) -> anyhow::Result<Self> {
+        let mut servers = Self::default();
+        if role.includes(Role::Producer) {
+            servers.producer = Some(bind(settings.producer.listen, "producer").await?);
+        }
+        if role.includes(Role::Consumer) {
+            servers.consumer = Some(bind(settings.consumer.listen, "consumer").await?);
+        }
+        if role.includes(Role::Gateway) {
+            servers.gateway = Some(bind(settings.gateway.listen, "gateway").await?);
+        }
+        Ok(servers)
+    }
+
+    fn addresses(&self) -> std::io::Result<Addresses> {
+        let of = |server: &Option<Server>| server.as_ref().map(Server::address).transpose();
+        Ok(Addresses { gateway: of(&self.gateway)?, producer: of(&self.producer)?, consumer: of(&self.consumer)? })
+    }
+
+    fn activities(&self) -> Vec<(&'static str, Arc<Activity>)> {
+        let servers = [("gateway", &self.gateway), ("producer", &self.producer), ("consumer", &self.consumer)];
+        servers.into_iter().filter_map(|(role, server)| Some((role, server.as_ref()?.activity()))).collect()
+    }
 }
 
 fn actuator(role: Role, health: &Health, metrics: Metrics) -> Actuator {
@@ -425,6 +406,8 @@ fn url_of(address: SocketAddr) -> Option<UpstreamUrl> {
     format!("http://{}", SocketAddr::new(ip, address.port())).parse().ok()
 }
 
-fn bytes(size: Size) -> usize {
+/// A size as a number for memory.
+#[must_use]
+pub fn bytes(size: Size) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }

@@ -84,18 +84,12 @@ pub fn main() -> ExitCode {
         }
         Command::All | Command::Openapi | Command::Send(_) => Role::All,
         Command::Gateway => Role::Gateway,
-        // Both need servers to share; neither bus nor store can be one yet.
-        Command::Producer => {
-            return usage(
-                "bus: a producer of its own cannot use the embedded bus, which lives in one process; run `spillway all`",
-            );
-        }
-        Command::Consumer => {
-            return usage(
-                "store: a consumer of its own cannot use the embedded bus and store, which live in one process; run `spillway all`",
-            );
-        }
+        Command::Producer => Role::Producer,
+        Command::Consumer => Role::Consumer,
     };
+    if let Err(error) = settings.check_role(role) {
+        return usage(&error.to_string());
+    }
     match serve(role, &settings) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -130,9 +124,12 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let left = runtime.block_on(async {
         // From here on a signal is a wish to drain.
-        let stop = stop_signal()?;
+        let mut stop = Box::pin(stop_signal()?);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), role = role.name(), "starting");
-        let app = App::build(role, settings).await?;
+        let app = tokio::select! {
+            app = App::build(role, settings) => app?,
+            () = &mut stop => return Ok(0),
+        };
         let addresses = app.addresses();
         for (name, address) in
             [("gateway", addresses.gateway), ("producer", addresses.producer), ("consumer", addresses.consumer)]

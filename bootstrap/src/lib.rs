@@ -4,6 +4,7 @@
 //! directories. This is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
 mod app;
+mod backends;
 mod cli;
 mod metrics;
 mod send;

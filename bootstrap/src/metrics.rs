@@ -5,7 +5,9 @@ use std::sync::Arc;
 use adapter_http::{Activity, BodyBudget};
 use adapter_telemetry::Prometheus;
 use application::ingest::Ingest;
-use domain::ports::RecordPublisher;
+use domain::ports::{Clock, RecordPublisher, RecordSource};
+
+use crate::system::SystemClock;
 
 /// Everything that metrics are made from.
 #[derive(Clone)]
@@ -18,6 +20,8 @@ pub struct Metrics {
     pub bodies: Vec<(&'static str, BodyBudget)>,
     /// A producer's part.
     pub producer: Option<(Arc<Ingest>, Arc<dyn RecordPublisher>)>,
+    /// A consumer's way out of the bus.
+    pub source: Option<Arc<dyn RecordSource>>,
 }
 
 impl Metrics {
@@ -34,6 +38,9 @@ impl Metrics {
             let snapshot = ingest.snapshot();
             self.prometheus.show_deliveries(&snapshot.deliveries, snapshot.oldest_buffered);
             self.prometheus.show_bus(&publisher.state(), publisher.buffer());
+        }
+        if let Some(source) = &self.source {
+            self.prometheus.show_lags(&source.lags(), SystemClock.now());
         }
         self.prometheus.render()
     }

@@ -3,22 +3,27 @@
 //! Built-in defaults, then a file, then the environment; the later wins. Values keep the type that the setting
 //! has, whatever they look like. Unknown keys are refused: a misspelt limit must not silently be no limit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use adapter_http::UpstreamUrl;
+use adapter_kafka::{GUARANTEED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
 use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use domain::delivery::{DeliveryPolicy, Guarantee};
 use domain::level::Level;
+use domain::partition::{Partitioner, PriorityLane};
 use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+use crate::app::Role;
 
 /// The file that is read when there is one and no other is named.
 pub const DEFAULT_FILE: &str = "spillway.toml";
@@ -33,9 +38,11 @@ pub struct Settings {
     /// Where everything that is kept on disk lies.
     pub data_dir: PathBuf,
     /// Which bus carries the records.
-    pub bus: Backend,
+    #[serde(deserialize_with = "one_of")]
+    pub bus: BusKind,
     /// Which limiter shares out requests.
-    pub limiter: Backend,
+    #[serde(deserialize_with = "one_of")]
+    pub limiter: LimiterKind,
     /// Most bytes of events that are not acknowledged yet.
     pub memory_bytes_max: Size,
     /// Most bytes of request bodies in work.
@@ -58,25 +65,78 @@ pub struct Settings {
     pub embedded: EmbeddedSettings,
     /// The store.
     pub store: StoreSettings,
+    /// Kafka.
+    pub kafka: KafkaSettings,
+    /// PostgreSQL.
+    pub postgres: PostgresSettings,
+    /// Redis.
+    pub redis: RedisSettings,
 }
 
-/// What does the work: in this process, or a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// Which bus carries the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// In this process.
-    #[default]
+pub enum BusKind {
+    /// A log on disk, in this process.
     Embedded,
+    /// Apache Kafka.
+    Kafka,
 }
 
-impl<'de> Deserialize<'de> for Backend {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        if name == "embedded" {
-            return Ok(Self::Embedded);
-        }
-        Err(de::Error::custom(format!("{name:?} is not part of this version: use embedded")))
-    }
+/// Which store keeps the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// SQLite, in this process.
+    Embedded,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// Which limiter shares out requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimiterKind {
+    /// Each process for itself.
+    Embedded,
+    /// All processes together, through Redis.
+    Redis,
+}
+
+/// A value that is one of a few words.
+trait Word: Sized + Copy + 'static {
+    /// The words, with what they mean.
+    const ALL: &'static [(&'static str, Self)];
+}
+
+impl Word for BusKind {
+    const ALL: &'static [(&'static str, Self)] = &[("embedded", Self::Embedded), ("kafka", Self::Kafka)];
+}
+
+impl Word for StoreKind {
+    const ALL: &'static [(&'static str, Self)] = &[("embedded", Self::Embedded), ("postgres", Self::Postgres)];
+}
+
+impl Word for LimiterKind {
+    const ALL: &'static [(&'static str, Self)] = &[("embedded", Self::Embedded), ("redis", Self::Redis)];
+}
+
+impl Word for PriorityLane {
+    const ALL: &'static [(&'static str, Self)] = &[("shared", Self::Shared), ("exclusive", Self::Exclusive)];
+}
+
+fn one_of<'de, D: Deserializer<'de>, T: Word>(deserializer: D) -> Result<T, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    let known = T::ALL.iter().find(|(name, _)| *name == word);
+    known.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = T::ALL.iter().map(|(name, _)| *name).collect();
+        de::Error::custom(format!("{word:?} is none of {}", names.join(", ")))
+    })
+}
+
+fn word<S: Serializer, T: Word + PartialEq>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    let name = T::ALL.iter().find(|(_, known)| known == value).map_or("", |(name, _)| *name);
+    serializer.serialize_str(name)
 }
 
 /// Settings of the gateway.
@@ -144,19 +204,190 @@ pub struct EmbeddedSettings {
 #[serde(deny_unknown_fields)]
 pub struct StoreSettings {
     /// Which store keeps the events.
-    pub kind: Backend,
+    #[serde(deserialize_with = "one_of")]
+    pub kind: StoreKind,
     /// How long events are kept.
     pub retention: Span,
     /// How far apart two events with one id must have been received to be two events.
     pub dedup_window: Span,
 }
 
+/// Settings of Kafka.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// Addresses of some brokers.
+    pub brokers: List<String>,
+    /// Topic of the records; dead letters go to the one with `.dlq` behind it.
+    pub topic: String,
+    /// Consumer group that fills the store.
+    pub group: String,
+    /// Partitions of a topic that is made.
+    pub partitions: u32,
+    /// Replicas of each partition of a topic that is made.
+    pub replication_factor: u16,
+    /// How long a topic that is made keeps its records.
+    pub retention: Span,
+    /// Codec of the batches.
+    pub compression: String,
+    /// Which partitions events outside of the priority lane may take.
+    #[serde(deserialize_with = "one_of", serialize_with = "word")]
+    pub priority_lane: PriorityLane,
+    /// Whether connections are encrypted.
+    pub tls: bool,
+    /// PEM file of the authorities that are trusted; empty for those of the system.
+    pub tls_ca: PathBuf,
+    /// PEM file of our own certificate, for brokers that ask for it.
+    pub tls_certificate: PathBuf,
+    /// PEM file of its key.
+    pub tls_key: PathBuf,
+    /// How to log in: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; empty for not at all.
+    pub sasl_mechanism: String,
+    /// Name to log in with.
+    pub sasl_username: String,
+    /// Password to log in with.
+    pub sasl_password: Secret,
+    /// Other properties of librdkafka, with `_` for `.`.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Settings of PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSettings {
+    /// URL of the database.
+    pub url: Url,
+    /// Schema of the tables; another consumer group has another one.
+    pub schema: String,
+}
+
+/// Settings of Redis.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// URL of the server.
+    pub url: Url,
+}
+
+impl Default for KafkaSettings {
+    fn default() -> Self {
+        Self {
+            brokers: List::default(),
+            topic: "logs".to_owned(),
+            group: "log-processor".to_owned(),
+            partitions: 3,
+            replication_factor: 1,
+            retention: Span(Duration::from_secs(7 * 24 * 3600)),
+            compression: "snappy".to_owned(),
+            priority_lane: PriorityLane::Shared,
+            tls: false,
+            tls_ca: PathBuf::new(),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            sasl_mechanism: String::new(),
+            sasl_username: String::new(),
+            sasl_password: Secret::default(),
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl KafkaSettings {
+    /// What the adapter needs to know, for a producer with so much memory.
+    ///
+    /// # Errors
+    /// What cannot be used, by the name of its key.
+    pub fn options(&self, memory_bytes_max: usize) -> Result<KafkaOptions, InvalidSettings> {
+        let refuse = |message: String| Err(InvalidSettings(message));
+        if self.brokers.0.is_empty() {
+            return refuse("kafka.brokers must name a broker, such as 127.0.0.1:9092, when bus is kafka".to_owned());
+        }
+        let Some(partitions) = NonZeroU32::new(self.partitions).filter(|partitions| partitions.get() <= 10_000) else {
+            return refuse("kafka.partitions must be from 1 to 10000".to_owned());
+        };
+        if Partitioner::new(self.priority_lane, partitions).is_err() {
+            return refuse("kafka.priority_lane exclusive needs kafka.partitions of at least 2".to_owned());
+        }
+        if self.replication_factor == 0 {
+            return refuse("kafka.replication_factor must be at least 1".to_owned());
+        }
+        for (key, value) in [("topic", &self.topic), ("group", &self.group)] {
+            let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            // The longest name of a topic is 249; that of the dead letters is four longer.
+            if value.is_empty() || value.len() > 245 || !value.chars().all(legal) {
+                return refuse(format!("kafka.{key} has 1 to 245 characters of a-z, A-Z, 0-9, '.', '_' and '-'"));
+            }
+        }
+        let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+        if !codecs.contains(&self.compression.as_str()) {
+            return refuse(format!("kafka.compression: {:?} is none of {}", self.compression, codecs.join(", ")));
+        }
+        let path = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+        let identity = match (path(&self.tls_certificate), path(&self.tls_key)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return refuse("kafka.tls_certificate and kafka.tls_key belong together".to_owned()),
+        };
+        if !self.tls && (identity.is_some() || path(&self.tls_ca).is_some()) {
+            return refuse("kafka.tls must be true when a kafka.tls_… file is given".to_owned());
+        }
+        let mut properties = BTreeMap::new();
+        for (name, value) in &self.properties {
+            let property = name.to_ascii_lowercase().replace('_', ".");
+            if GUARANTEED_PROPERTIES.contains(&property.as_str()) {
+                return refuse(format!(
+                    "kafka.properties.{name}: {property} carries a guarantee or has a setting of its own, and cannot be set"
+                ));
+            }
+            properties.insert(property, value.clone());
+        }
+        Ok(KafkaOptions {
+            brokers: self.brokers.to_string(),
+            topic: self.topic.clone(),
+            partitions,
+            replication_factor: self.replication_factor,
+            retention: self.retention.0,
+            compression: self.compression.clone(),
+            group: self.group.clone(),
+            memory_bytes_max,
+            tls: self.tls.then(|| Tls { ca: path(&self.tls_ca), identity }),
+            sasl: self.sasl()?,
+            properties,
+        })
+    }
+
+    fn sasl(&self) -> Result<Option<Sasl>, InvalidSettings> {
+        let (username, password) = (&self.sasl_username, &self.sasl_password.0);
+        if self.sasl_mechanism.is_empty() {
+            let given = !username.is_empty() || !password.is_empty();
+            let message = "kafka.sasl_mechanism must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 to log in";
+            return if given { Err(InvalidSettings(message.to_owned())) } else { Ok(None) };
+        }
+        let known = SaslMechanism::ALL.into_iter().find(|mechanism| mechanism.name() == self.sasl_mechanism);
+        let Some(mechanism) = known else {
+            let message = "is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512";
+            return Err(InvalidSettings(format!("kafka.sasl_mechanism: {:?} {message}", self.sasl_mechanism)));
+        };
+        if username.is_empty() || password.is_empty() {
+            let message = "kafka.sasl_username and kafka.sasl_password are needed to log in";
+            return Err(InvalidSettings(message.to_owned()));
+        }
+        Ok(Some(Sasl { mechanism, username: username.clone(), password: password.clone() }))
+    }
+}
+
+impl Default for PostgresSettings {
+    fn default() -> Self {
+        Self { url: Url::default(), schema: "public".to_owned() }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             data_dir: "./spillway-data".into(),
-            bus: Backend::Embedded,
-            limiter: Backend::Embedded,
+            bus: BusKind::Embedded,
+            limiter: LimiterKind::Embedded,
             memory_bytes_max: Size::mb(64),
             body_bytes_max: Size::mb(32),
             drain_timeout: Span(Duration::from_secs(25)),
@@ -168,6 +399,9 @@ impl Default for Settings {
             delivery: DeliverySettings::default(),
             embedded: EmbeddedSettings::default(),
             store: StoreSettings::default(),
+            kafka: KafkaSettings::default(),
+            postgres: PostgresSettings::default(),
+            redis: RedisSettings::default(),
         }
     }
 }
@@ -246,7 +480,7 @@ impl Default for EmbeddedSettings {
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
-            kind: Backend::Embedded,
+            kind: StoreKind::Embedded,
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             dedup_window: Span(Duration::from_secs(24 * 3600)),
         }
@@ -308,6 +542,17 @@ impl Settings {
         if self.body_bytes_max.0 < 16 << 20 {
             return refuse("body_bytes_max must be at least 16MiB: the largest body must fit");
         }
+        if self.bus == BusKind::Kafka {
+            self.kafka.options(0)?;
+        }
+        if self.store.kind == StoreKind::Postgres && self.postgres.url.0.is_empty() {
+            return refuse(
+                "postgres.url must be set, such as postgres://user:password@host/database, when store is postgres",
+            );
+        }
+        if self.limiter == LimiterKind::Redis && self.redis.url.0.is_empty() {
+            return refuse("redis.url must be set, such as redis://127.0.0.1:6379, when limiter is redis");
+        }
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
         }
@@ -319,6 +564,25 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Whether a process of this role can share what it needs with the others.
+    ///
+    /// # Errors
+    /// It cannot; the message says which setting would let it.
+    pub fn check_role(&self, role: Role) -> Result<(), InvalidSettings> {
+        let alone = |key: &str, server: &str| {
+            let name = role.name();
+            Err(InvalidSettings(format!(
+                "{key}: a {name} of its own cannot use the embedded {key}, which lives in one process: set SPILLWAY_{}={server}, or run `spillway all`",
+                key.to_ascii_uppercase()
+            )))
+        };
+        match role {
+            Role::Producer | Role::Consumer if self.bus == BusKind::Embedded => alone("bus", "kafka"),
+            Role::Consumer if self.store.kind == StoreKind::Embedded => alone("store", "postgres"),
+            Role::All | Role::Gateway | Role::Producer | Role::Consumer => Ok(()),
+        }
     }
 
     /// Every setting as the environment variable that would set it, secrets masked.
@@ -357,7 +621,8 @@ fn refuse_unknown(sources: &Config, file: Option<&Path>, variables: &[String]) -
     let given: Value = sources.clone().try_deserialize().map_err(|error| InvalidSettings(error.to_string()))?;
     let known = flatten(&serde_json::to_value(Settings::default()).unwrap_or_default());
     for (path, _) in flatten(&given) {
-        if known.iter().any(|(known, _)| *known == path) {
+        let property = path.first().is_some_and(|of| of == "kafka") && path.get(1).is_some_and(|of| of == "properties");
+        if property || known.iter().any(|(known, _)| *known == path) {
             continue;
         }
         let (key, variable) = (path.join("."), variable_of(&path));
@@ -463,6 +728,48 @@ impl Serialize for Span {
     }
 }
 
+/// What must not be shown.
+#[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+const MASK: &str = "********";
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "" } else { MASK })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{self:?}"))
+    }
+}
+
+/// A URL whose password must not be shown.
+#[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Url(pub String);
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As far as the last @ of the authority, as in RFC 3986, section 3.2.
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        match authority.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
+            Some((Some((name, _)), host)) => write!(f, "{scheme}://{name}:{MASK}@{host}{path}"),
+            _ => f.write_str(&self.0),
+        }
+    }
+}
+
+impl Serialize for Url {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{self:?}"))
+    }
+}
+
 /// A list: a TOML array, or text with commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List<T>(pub Vec<T>);
@@ -493,9 +800,15 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for List<T> {
     }
 }
 
+impl<T: fmt::Display> fmt::Display for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
 impl<T: fmt::Display> Serialize for List<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+        serializer.collect_str(self)
     }
 }
 
@@ -587,7 +900,10 @@ mod tests {
             ("SPILLWAY_STORE__RETENTION", "1h", &["store.retention", "store.dedup_window"]),
             ("SPILLWAY_EMBEDDED__PARTITIONS", "0", &["embedded.partitions"]),
             ("SPILLWAY_GATEWAY__PRODUCERS", "producer:1", &["base URL"]),
-            ("SPILLWAY_BUS", "kafka", &["bus", "not part of this version"]),
+            ("SPILLWAY_BUS", "kafka", &["kafka.brokers", "must name a broker"]),
+            ("SPILLWAY_BUS", "nats", &["bus", "\"nats\" is none of embedded, kafka"]),
+            ("SPILLWAY_STORE", "postgres", &["postgres.url must be set"]),
+            ("SPILLWAY_LIMITER", "redis", &["redis.url must be set"]),
         ] {
             let message = load(&[(name, value)]).expect_err(name);
             for part in parts {

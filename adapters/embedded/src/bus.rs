@@ -439,6 +439,9 @@ impl RecordSource for EmbeddedBus {
         });
         lags.collect()
     }
+
+    /// Nobody else is there: nothing to do.
+    async fn close(&self) {}
 }
 
 fn partition_directory(directory: &Path, partition: Partition) -> PathBuf {

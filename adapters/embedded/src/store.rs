@@ -90,16 +90,6 @@ impl SqliteStore {
         })
     }
 
-    /// Closes the files. Waits for what is in work; afterwards the store is unavailable.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        if let Some(writer) = self.writer.lock().await.take()
-            && let Err(error) = writer.close().await
-        {
-            tracing::warn!(%error, "the store did not close cleanly");
-        }
-    }
-
     async fn insert(
         &self,
         writer: &mut SqliteConnection,
@@ -186,6 +176,15 @@ struct Enough(bool);
 
 #[async_trait]
 impl LogStore for SqliteStore {
+    async fn close(&self) {
+        self.readers.close().await;
+        if let Some(writer) = self.writer.lock().await.take()
+            && let Err(error) = writer.close().await
+        {
+            tracing::warn!(%error, "the store did not close cleanly");
+        }
+    }
+
     async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
         let mut reader = self.readers.acquire().await.map_err(store_error)?;
         position(&mut reader, feed).await.map_err(store_error)

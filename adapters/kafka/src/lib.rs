@@ -10,12 +10,14 @@
 //! * All conversion of error codes is in [`error`].
 
 mod client;
+mod dead_letters;
 mod error;
 mod options;
 mod publisher;
 mod source;
 mod topic;
 
+pub use dead_letters::KafkaDeadLetterTopic;
 pub use options::{GUARANTEED_PROPERTIES, InvalidOptions, KafkaOptions, Sasl, SaslMechanism, Tls};
 pub use publisher::KafkaPublisher;
 pub use source::KafkaSource;

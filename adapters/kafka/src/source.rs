@@ -141,15 +141,6 @@ impl KafkaSource {
         Ok(Self { shared, changes: AsyncMutex::new(changes), left: Mutex::new(Some(left)), _thread: thread })
     }
 
-    /// Leaves the group, so that others need not wait until this member is missed. All readers should have ended.
-    pub async fn close(&self) {
-        self.shared.closing.store(true, Ordering::Release);
-        let left = lock(&self.left).take();
-        if let Some(left) = left {
-            let _ = left.await;
-        }
-    }
-
     /// Whether Kafka answers.
     #[must_use]
     pub fn state(&self) -> BusState {
@@ -203,6 +194,15 @@ impl RecordSource for KafkaSource {
     fn lags(&self) -> Vec<Lag> {
         let partitions = lock(&self.shared.partitions);
         partitions.iter().map(|(partition, reading)| lock(&reading.progress).lag.lag(*partition)).collect()
+    }
+
+    /// Leaves the group, which need not wait until this member is missed.
+    async fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        let left = lock(&self.left).take();
+        if let Some(left) = left {
+            let _ = left.await;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::partition::murmur2;
-use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
+use domain::ports::{Append, Appended, Cause, Feed, LogStore, StoreError};
 use domain::query::{
     LevelCount, LogFilter, LogQuery, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
 };
@@ -21,6 +21,7 @@ use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, QueryBuilder, Row};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::claims::repeats;
@@ -102,6 +103,9 @@ impl PostgresOptions {
 /// The store.
 pub struct PostgresStore {
     pool: PgPool,
+    connect: PgConnectOptions,
+    schema: String,
+    up_to_date: OnceCell<()>,
     /// What the advisory locks of this schema's writers have above [`WRITER_LOCK_BITS`].
     writer_lock: i64,
     days: Days,
@@ -110,37 +114,33 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects and brings the database up to date.
+    /// A store that connects, and brings the database up to date, when it is used for the first time: a server that is away
+    /// is like one that goes away later. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] with [`InvalidSchema`]; or the URL is none, the server cannot be reached, or the database
-    /// cannot be brought up to date.
-    pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
+    /// The URL is none, or the schema cannot have its name.
+    pub fn new(options: &PostgresOptions) -> Result<Self, Cause> {
         let schema = options.schema.as_str();
-        PostgresOptions::check_schema(schema).map_err(|invalid| StoreError::Rejected(invalid.into()))?;
+        PostgresOptions::check_schema(schema)?;
         let millis = |duration: Duration| duration.as_millis().to_string();
-        let connect =
-            PgConnectOptions::from_str(&options.url).map_err(store_error)?.application_name("spillway").options([
-                ("search_path", schema.to_owned()),
-                ("timezone", "UTC".to_owned()),
-                // The server finds out within 30 s that nobody is there any more, and gives up what they had locked.
-                ("tcp_keepalives_idle", "10".to_owned()),
-                ("tcp_keepalives_interval", "5".to_owned()),
-                ("tcp_keepalives_count", "4".to_owned()),
-            ]);
-        bring_up_to_date(&connect, schema).await?;
+        let connect = PgConnectOptions::from_str(&options.url)?.application_name("spillway").options([
+            ("search_path", schema.to_owned()),
+            ("timezone", "UTC".to_owned()),
+            // The server finds out within 30 s that nobody is there any more, and gives up what they had locked.
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "5".to_owned()),
+            ("tcp_keepalives_count", "4".to_owned()),
+        ]);
         let limits = [
             ("lock_timeout", millis(LOCK_TIMEOUT)),
             ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
         ];
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(connect.options(limits))
-            .await
-            .map_err(store_error)?;
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
         Ok(Self {
-            pool,
+            pool: pool.connect_lazy_with(connect.clone().options(limits)),
+            connect,
+            schema: schema.to_owned(),
+            up_to_date: OnceCell::new(),
             writer_lock: writer_lock(schema),
             days: Days::default(),
             dedup_window: options.dedup_window,
@@ -148,9 +148,18 @@ impl PostgresStore {
         })
     }
 
-    /// Closes all connections, once what is in work is done.
-    pub async fn close(&self) {
-        self.pool.close().await;
+    /// Connects and brings the database up to date, if that was not done yet.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or the database cannot be brought up to date.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        let update = || async {
+            let (connect, schema) = (self.connect.clone(), self.schema.clone());
+            // Goes on when nobody waits any more: a change may take longer than any call.
+            let update = tokio::spawn(async move { bring_up_to_date(&connect, &schema).await });
+            update.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))
+        };
+        self.up_to_date.get_or_try_init(update).await.copied()
     }
 
     /// Writes events into the tables of their days. Returns how many were new.
@@ -197,6 +206,7 @@ impl PostgresStore {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let lending = async {
+            self.prepare().await?;
             let mut loan = Loan { connection: self.pool.acquire().await.map_err(store_error)?, ended: false };
             let result = work(&mut loan.connection).await;
             loan.ended = true;
@@ -587,6 +597,10 @@ impl PostgresStore {
 
 #[async_trait]
 impl LogStore for PostgresStore {
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+
     async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
         let position = async |connection: &mut PgConnection| position(connection, feed).await.map_err(store_error);
         self.lend(self.read_timeout(), position).await

@@ -1,7 +1,7 @@
 //! What the store does about a server that stops, a network that fails, a full disk, and that it speaks TLS. Each test has
 //! a server of its own, so it needs the programs of PostgreSQL (`initdb`, `pg_ctl`).
 
-#![expect(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -156,7 +156,8 @@ async fn open(url: &str) -> Result<PostgresStore, StoreError> {
         dedup_window: Duration::from_secs(3_600),
         query_timeout: QUERY_TIMEOUT,
     };
-    PostgresStore::open(&options).await
+    let store = PostgresStore::new(&options).map_err(StoreError::Rejected)?;
+    store.prepare().await.map(|()| store)
 }
 
 fn feed(partition: u32) -> Feed {

@@ -62,7 +62,13 @@ fn options(place: &str, schema: &str) -> PostgresOptions {
 }
 
 async fn open(place: &str, schema: &str) -> Arc<dyn LogStore> {
-    Arc::new(PostgresStore::open(&options(place, schema)).await.expect("the store opens"))
+    Arc::new(opened(&options(place, schema)).await.expect("the store opens"))
+}
+
+/// A store that has met its server.
+async fn opened(options: &PostgresOptions) -> Result<PostgresStore, StoreError> {
+    let store = PostgresStore::new(options).map_err(StoreError::Rejected)?;
+    store.prepare().await.map(|()| store)
 }
 
 /// The server of the environment, if there is one.
@@ -205,14 +211,14 @@ async fn a_schema_that_is_there_needs_no_privilege_to_make_one_and_reserved_word
     }
     let theirs = place.replace("spillway@", &format!("{role}@"));
     append(open(&theirs, "user").await.as_ref(), 0, 1).await;
-    let refused = PostgresStore::open(&options(&theirs, "other")).await.err().expect("it may not make one");
+    let refused = opened(&options(&theirs, "other")).await.err().expect("it may not make one");
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
 }
 
 #[tokio::test]
 async fn what_is_no_name_of_a_schema_is_refused_before_anything_is_asked() {
     for name in ["", "Logs", "1a", "a-b", "a\"; DROP SCHEMA public", "pg_logs", "ä", &"a".repeat(64)] {
-        let refused = PostgresStore::open(&options("postgres://127.0.0.1:1/none", name)).await.err();
+        let refused = opened(&options("postgres://127.0.0.1:1/none", name)).await.err();
         match refused {
             Some(StoreError::Rejected(cause)) => assert!(cause.is::<InvalidSchema>(), "{name}: {cause}"),
             other => panic!("{name}: {other:?}"),

@@ -68,4 +68,7 @@ pub trait RecordSource: Send + Sync {
     /// For each assigned partition, what is on the bus and not yet known as stored. Asks nobody: what the bus got in the
     /// last few seconds may be missing.
     fn lags(&self) -> Vec<Lag>;
+
+    /// Lets others have the partitions at once. All readers should have ended.
+    async fn close(&self);
 }

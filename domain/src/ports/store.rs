@@ -155,4 +155,7 @@ pub trait LogStore: Send + Sync {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError>;
+
+    /// Waits for what is in work and gives back what the store holds; afterwards it is unavailable.
+    async fn close(&self);
 }

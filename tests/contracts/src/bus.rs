@@ -15,7 +15,7 @@ use domain::record::{Chunk, RECORD_BYTES_MAX, RecordBatch, Records};
 use domain::timestamp::Timestamp;
 
 use crate::variety::{EPOCH, Seed, time};
-use crate::{DEADLINE, in_time, once, run};
+use crate::{DEADLINE, in_time, once, run, run_at_once};
 
 /// Both ends of a bus.
 pub struct Bus {
@@ -51,32 +51,44 @@ pub trait BusSubject: Sync {
     }
 }
 
+/// Applies a macro to a subject and all checks.
+macro_rules! checks {
+    ($run:ident, $subject:expr) => {
+        $run!(
+            $subject,
+            all_partitions_are_there_and_handed_out,
+            a_record_comes_back_exactly,
+            each_guarantee_gets_the_durability_that_it_needs,
+            a_batch_is_delivered_though_nobody_waits_for_it,
+            batches_keep_their_order_and_come_once,
+            records_of_concurrent_publishers_keep_their_order_and_come_once,
+            an_empty_batch_is_acknowledged_and_leaves_nothing,
+            a_partition_that_does_not_exist_takes_nothing,
+            a_batch_beyond_the_memory_is_refused_and_leaves_nothing,
+            a_chunk_keeps_within_its_bounds,
+            a_chunk_waits_for_a_record_and_may_be_given_up,
+            a_chunk_that_is_given_up_while_it_reads_loses_nothing,
+            one_partition_does_not_wait_for_another,
+            seeking_goes_back_and_forward,
+            seeking_wins_over_a_chunk_in_work,
+            reading_begins_where_the_assignment_says,
+            the_lag_is_what_is_not_stored,
+            what_is_acknowledged_and_stored_takes_no_room,
+            draining_delivers_what_was_taken_and_takes_no_more,
+            everything_is_there_after_opening_again,
+            no_offset_is_given_twice,
+        )
+    };
+}
+
 /// The whole suite.
 pub async fn all(subject: &impl BusSubject) {
-    run!(
-        subject,
-        all_partitions_are_there_and_handed_out,
-        a_record_comes_back_exactly,
-        each_guarantee_gets_the_durability_that_it_needs,
-        a_batch_is_delivered_though_nobody_waits_for_it,
-        batches_keep_their_order_and_come_once,
-        records_of_concurrent_publishers_keep_their_order_and_come_once,
-        an_empty_batch_is_acknowledged_and_leaves_nothing,
-        a_partition_that_does_not_exist_takes_nothing,
-        a_batch_beyond_the_memory_is_refused_and_leaves_nothing,
-        a_chunk_keeps_within_its_bounds,
-        a_chunk_waits_for_a_record_and_may_be_given_up,
-        a_chunk_that_is_given_up_while_it_reads_loses_nothing,
-        one_partition_does_not_wait_for_another,
-        seeking_goes_back_and_forward,
-        seeking_wins_over_a_chunk_in_work,
-        reading_begins_where_the_assignment_says,
-        the_lag_is_what_is_not_stored,
-        what_is_acknowledged_and_stored_takes_no_room,
-        draining_delivers_what_was_taken_and_takes_no_more,
-        everything_is_there_after_opening_again,
-        no_offset_is_given_twice,
-    );
+    checks!(run, subject);
+}
+
+/// The whole suite, all checks at once.
+pub fn all_at_once(subject: &impl BusSubject) {
+    checks!(run_at_once, subject);
 }
 
 const LAST: Guarantee = Guarantee::AtLeastOnce;

@@ -64,6 +64,24 @@ macro_rules! run {
 }
 use run;
 
+/// Runs checks at once over one subject, each on a thread with a runtime of its own: for implementations that wait much and
+/// work little.
+macro_rules! run_at_once {
+    ($subject:expr, $($check:ident),+ $(,)?) => {
+        std::thread::scope(|scope| {
+            let checks = [$(scope.spawn(|| {
+                let running = $crate::Running(stringify!($check));
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+                runtime.expect("a runtime").block_on($check($subject));
+                drop(running);
+            })),+];
+            let broken = checks.map(|check| check.join().is_err()).into_iter().filter(|broken| *broken).count();
+            assert_eq!(broken, 0, "so many promises are broken");
+        })
+    };
+}
+use run_at_once;
+
 /// The outcome of what must happen.
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {

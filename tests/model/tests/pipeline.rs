@@ -284,6 +284,10 @@ struct Remembering {
 
 #[async_trait]
 impl LogStore for Remembering {
+    async fn close(&self) {
+        self.store.close().await;
+    }
+
     async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
         self.store.position(feed).await
     }
@@ -361,7 +365,6 @@ impl Telemetry for Silent {
     fn fetched(&self, _records: usize) {}
     fn appended(&self, _appended: Appended) {}
     fn given_up(&self, _records: usize) {}
-    fn lag(&self, _partition: Partition, _records: u64) {}
 }
 
 /// Waits until something is so.

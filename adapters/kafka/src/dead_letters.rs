@@ -1,0 +1,197 @@
+//! Copies of dead letters in a topic of their own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use domain::dead_letter::StoredDeadLetter;
+use domain::ports::{DeadLetterTopic, DeadLetterTopicError};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
+
+use crate::client::{Complaint, log};
+use crate::error::{Handling, handling};
+use crate::options::{InvalidOptions, KafkaOptions};
+use crate::topic::Topic;
+
+/// What a topic's name ends with to be that of its dead letters.
+const SUFFIX: &str = ".dlq";
+/// Longest time to send some letters.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for Kafka to say how the topic is.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest reason in a header, in bytes: a record of the largest size has to fit with its headers.
+const REASON_BYTES_MAX: usize = 4_096;
+/// How long reports are waited for at a time.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The topic of dead letters.
+pub struct KafkaDeadLetterTopic {
+    line: Arc<Mutex<Line>>,
+}
+
+/// What one sender at a time has.
+struct Line {
+    topic: Topic,
+    name: String,
+    producer: BaseProducer<Reports>,
+    options: KafkaOptions,
+    /// The topic was seen since the producer was made.
+    seen: bool,
+}
+
+/// What became of the letters of one call, by their ids.
+#[derive(Default)]
+struct Reports {
+    failed: Mutex<BTreeMap<usize, KafkaError>>,
+    broken: AtomicBool,
+    complaint: Complaint,
+}
+
+impl KafkaDeadLetterTopic {
+    /// The topic of the dead letters of the topic of `options`: its name with `.dlq` behind it, of one partition. It is made
+    /// when the first letter is sent. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The client refuses the options; the message says which.
+    pub fn open(options: &KafkaOptions) -> Result<Self, InvalidOptions> {
+        let name = format!("{}{SUFFIX}", options.topic);
+        let options = KafkaOptions { topic: name.clone(), partitions: std::num::NonZeroU32::MIN, ..options.clone() };
+        let line = Line {
+            topic: Topic::new(&options, tokio::runtime::Handle::current()),
+            name,
+            producer: producer(&options)?,
+            options,
+            seen: false,
+        };
+        Ok(Self { line: Arc::new(Mutex::new(line)) })
+    }
+}
+
+fn producer(options: &KafkaOptions) -> Result<BaseProducer<Reports>, InvalidOptions> {
+    let producer = options.producer().create_with_context(Reports::default());
+    producer.map_err(|error| InvalidOptions(error.to_string()))
+}
+
+#[async_trait]
+impl DeadLetterTopic for KafkaDeadLetterTopic {
+    async fn send(&self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
+        let (line, letters) = (Arc::clone(&self.line), letters.to_vec());
+        let sent = tokio::task::spawn_blocking(move || lock(&line).send(&letters));
+        sent.await.unwrap_or_else(|error| Err(DeadLetterTopicError::Unavailable(error.into())))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unavailable(reason: String) -> DeadLetterTopicError {
+    DeadLetterTopicError::Unavailable(reason.into())
+}
+
+impl Line {
+    fn send(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
+        if self.producer.context().broken.load(Ordering::Acquire) || self.producer.client().fatal_error().is_some() {
+            self.producer = producer(&self.options).map_err(|error| unavailable(error.to_string()))?;
+            self.seen = false;
+        }
+        if !self.seen {
+            let client = self.producer.client();
+            let look = self.topic.look(|| client.fetch_metadata(Some(&self.name), LOOK_TIMEOUT));
+            look.map_err(|error| unavailable(self.producer.context().complaint.explain(&error)))?;
+            self.seen = true;
+        }
+        lock(&self.producer.context().failed).clear();
+        let began = Instant::now();
+        for (index, letter) in letters.iter().enumerate() {
+            // The queue has room again when some are sent.
+            while let Err((error, _)) = self.producer.send(record(&self.name, letter, index)) {
+                let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                if !full || began.elapsed() > SEND_TIMEOUT {
+                    self.give_up();
+                    return Err(self.failure(letters, index, error));
+                }
+                self.producer.poll(POLL);
+            }
+        }
+        while self.producer.in_flight_count() > 0 && began.elapsed() < SEND_TIMEOUT {
+            self.producer.poll(POLL);
+        }
+        if self.producer.in_flight_count() > 0 {
+            self.give_up();
+            let otherwise = format!("no answer within {SEND_TIMEOUT:?}");
+            return Err(unavailable(self.producer.context().complaint.explain(&otherwise)));
+        }
+        // What is wrong with a letter itself, before what would pass.
+        let failed = std::mem::take(&mut *lock(&self.producer.context().failed));
+        let is_final =
+            |error: &KafkaError| error.rdkafka_error_code().is_some_and(|code| handling(code) == Handling::Refuse);
+        let worst = failed.into_iter().min_by_key(|(index, error)| (!is_final(error), *index));
+        worst.map_or(Ok(()), |(index, error)| Err(self.failure(letters, index, error)))
+    }
+
+    /// Takes nothing of these letters into the next call.
+    fn give_up(&self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        self.producer.context().broken.store(true, Ordering::Release);
+    }
+
+    fn failure(&self, letters: &[StoredDeadLetter], index: usize, error: KafkaError) -> DeadLetterTopicError {
+        let code = error.rdkafka_error_code();
+        // The client itself says of a single record that it is too large.
+        let refused = code == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+            || code.is_some_and(|code| handling(code) == Handling::Refuse);
+        match letters.get(index).filter(|_| refused) {
+            Some(letter) => DeadLetterTopicError::Refused { id: letter.id, cause: error.into() },
+            None => unavailable(self.producer.context().complaint.explain(&error.to_string())),
+        }
+    }
+}
+
+fn record<'a>(topic: &'a str, letter: &'a StoredDeadLetter, index: usize) -> BaseRecord<'a, [u8], [u8], usize> {
+    let mut reason_bytes = letter.reason.len().min(REASON_BYTES_MAX);
+    while !letter.reason.is_char_boundary(reason_bytes) {
+        reason_bytes -= 1;
+    }
+    let headers = [
+        ("reason", letter.reason.get(..reason_bytes).unwrap_or_default().to_owned()),
+        ("topic", letter.feed.topic.clone()),
+        ("partition", letter.feed.partition.to_string()),
+        ("offset", letter.offset.to_string()),
+        ("attempts", letter.attempts.to_string()),
+    ];
+    let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(Header { key, value: Some(value) })
+    });
+    BaseRecord::with_opaque_to(topic, index).partition(0).key(&*letter.key).payload(&*letter.value).headers(headers)
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complaint.note(&error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        match result {
+            Ok(_) => self.complaint.clear(),
+            Err((error, _)) => {
+                self.broken.store(true, Ordering::Release);
+                lock(&self.failed).insert(index, error.clone());
+            }
+        }
+    }
+}

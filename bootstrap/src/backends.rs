@@ -1,0 +1,210 @@
+//! Opens what the settings name: bus, store, limiter.
+//!
+//! Constraint: a server that is away is waited for by whoever uses it, and keeps no process from starting; what is said
+//! wrong about it is said at once.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use adapter_embedded::bus::{BusOptions, EmbeddedBus};
+use adapter_embedded::limiter::LocalLimiter;
+use adapter_embedded::store::{SqliteStore, StoreOptions};
+use adapter_kafka::{KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
+use adapter_postgres::{PostgresOptions, PostgresStore};
+use adapter_redis::{RedisConnection, RedisLimiter};
+use anyhow::Context;
+use application::health::Check;
+use domain::backoff::Backoff;
+use domain::partition::{Partition, PriorityLane};
+use domain::ports::{
+    BusState, Clock, DeadLetterTopic, Feed, LogStore, RateLimiter, RateLimits, RecordPublisher, RecordSource,
+};
+
+use crate::app::bytes;
+use crate::settings::{BusKind, LimiterKind, Settings, StoreKind};
+
+/// Topic and group of the embedded bus.
+const TOPIC: &str = "logs";
+const GROUP: &str = "log-processor";
+/// Longest time a query may take (contract, "Consumer API").
+const QUERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A bus, as far as it is needed.
+pub struct Bus {
+    /// The way in.
+    pub publisher: Arc<dyn RecordPublisher>,
+    /// The way out.
+    pub source: Option<Source>,
+}
+
+/// The way out of a bus.
+pub struct Source {
+    /// The records.
+    pub records: Arc<dyn RecordSource>,
+    /// Whether it works, should that not be the same as for the way in.
+    pub check: Option<Check>,
+    /// Where dead letters are copied to, should the bus have other topics.
+    pub dead_letters: Option<Arc<dyn DeadLetterTopic>>,
+}
+
+/// The position of a partition belongs to this feed.
+#[must_use]
+pub fn feed(settings: &Settings, partition: Partition) -> Feed {
+    let (group, topic) = match settings.bus {
+        BusKind::Embedded => (GROUP, TOPIC),
+        BusKind::Kafka => (settings.kafka.group.as_str(), settings.kafka.topic.as_str()),
+    };
+    Feed { group: group.to_owned(), topic: topic.to_owned(), partition }
+}
+
+/// Which partitions are for ERROR and FATAL alone.
+#[must_use]
+pub fn priority_lane(settings: &Settings) -> PriorityLane {
+    match settings.bus {
+        BusKind::Embedded => PriorityLane::Shared,
+        BusKind::Kafka => settings.kafka.priority_lane,
+    }
+}
+
+/// Opens the store.
+///
+/// # Errors
+/// Its file cannot be opened, or its URL is none.
+pub async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn LogStore>> {
+    let dedup_window = settings.store.dedup_window.0;
+    match settings.store.kind {
+        StoreKind::Embedded => {
+            make_data_dir(settings)?;
+            let file = settings.data_dir.join("store.db");
+            let options = StoreOptions { dedup_window, query_timeout: QUERY_TIMEOUT };
+            let store = SqliteStore::open(&file, options).await;
+            Ok(Arc::new(store.with_context(|| format!("cannot open the store {}", file.display()))?))
+        }
+        StoreKind::Postgres => {
+            let options = PostgresOptions {
+                url: settings.postgres.url.0.clone(),
+                schema: settings.postgres.schema.clone(),
+                dedup_window,
+                query_timeout: QUERY_TIMEOUT,
+            };
+            let store = PostgresStore::new(&options);
+            let unusable = |error| anyhow::anyhow!("postgres.url or postgres.schema cannot be used: {error}");
+            Ok(Arc::new(store.map_err(unusable)?))
+        }
+    }
+}
+
+/// Opens the bus; its way out only for a consumer. `store` knows the positions of the embedded one.
+///
+/// # Errors
+/// Its directory cannot be opened, or Kafka's client refuses an option.
+pub async fn open_bus(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    store: Option<&Arc<dyn LogStore>>,
+) -> anyhow::Result<Bus> {
+    match settings.bus {
+        BusKind::Embedded => {
+            let bus = open_embedded_bus(settings, clock, store).await?;
+            let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
+            Ok(Bus { publisher, source: Some(Source { records: bus, check: None, dead_letters: None }) })
+        }
+        BusKind::Kafka => {
+            let options = settings.kafka.options(bytes(settings.memory_bytes_max))?;
+            let refused = "Kafka's client refuses a setting; see kafka.properties and kafka.tls…";
+            let source = match store {
+                None => None,
+                Some(_) => {
+                    let source = Arc::new(KafkaSource::open(&options).context(refused)?);
+                    let asked = Arc::clone(&source);
+                    Some(Source {
+                        records: source,
+                        check: Some(Arc::new(move || trouble(asked.state()))),
+                        dead_letters: Some(Arc::new(KafkaDeadLetterTopic::open(&options).context(refused)?)),
+                    })
+                }
+            };
+            let publisher = KafkaPublisher::open(options).await.context(refused)?;
+            Ok(Bus { publisher: Arc::new(publisher), source })
+        }
+    }
+}
+
+fn trouble(state: BusState) -> Option<String> {
+    match state {
+        BusState::Up => None,
+        BusState::Down(reason) => Some(reason),
+    }
+}
+
+async fn open_embedded_bus(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    store: Option<&Arc<dyn LogStore>>,
+) -> anyhow::Result<Arc<EmbeddedBus>> {
+    make_data_dir(settings)?;
+    let directory = settings.data_dir.join("bus");
+    let partitions = settings.embedded.partitions.max(EmbeddedBus::partitions_in(&directory));
+    let mut positions = Vec::new();
+    // Partitions that exist are kept, however many are asked for.
+    for partition in 0..partitions {
+        let position = match store {
+            Some(store) => position(store.as_ref(), &feed(settings, partition)).await,
+            None => None,
+        };
+        positions.push(position.unwrap_or(0));
+    }
+    let options = BusOptions {
+        partitions: NonZeroU32::new(settings.embedded.partitions).unwrap_or(NonZeroU32::MIN),
+        memory_bytes_max: bytes(settings.memory_bytes_max),
+        retention_bytes: settings.embedded.retention_bytes.0,
+        retention_age: settings.embedded.retention_age.0,
+    };
+    let clock = Arc::clone(clock);
+    // Recovery reads from disk.
+    let bus = tokio::task::spawn_blocking(move || {
+        EmbeddedBus::open(&directory, &options, &clock, |partition| {
+            positions.get(partition as usize).copied().unwrap_or(0)
+        })
+    });
+    Ok(Arc::new(bus.await?.context("cannot open the bus (SPILLWAY_DATA_DIR says where)")?))
+}
+
+/// The position in the store, however long it takes to tell.
+async fn position(store: &dyn LogStore, feed: &Feed) -> Option<u64> {
+    for wait in Backoff::new(std::time::Duration::from_millis(100), std::time::Duration::from_secs(5)) {
+        match store.position(feed).await {
+            Ok(position) => return position,
+            Err(error) => tracing::warn!(%error, "the store does not say where to go on, trying again"),
+        }
+        tokio::time::sleep(wait).await;
+    }
+    None
+}
+
+fn make_data_dir(settings: &Settings) -> anyhow::Result<()> {
+    let directory = &settings.data_dir;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the data directory {}", directory.display()))
+}
+
+/// Opens the limiter, and says whether its server works.
+///
+/// # Errors
+/// Its URL is none.
+pub fn open_limiter(settings: &Settings) -> anyhow::Result<(Arc<dyn RateLimiter>, Option<Check>)> {
+    let limits = RateLimits {
+        single_per_second: NonZeroU32::new(settings.rate_limit.single_per_second),
+        batch_per_second: NonZeroU32::new(settings.rate_limit.batch_per_second),
+    };
+    let local: Arc<dyn RateLimiter> = Arc::new(LocalLimiter::new(limits));
+    match settings.limiter {
+        LimiterKind::Embedded => Ok((local, None)),
+        LimiterKind::Redis => {
+            let connection = RedisConnection::connect(&settings.redis.url.0)
+                .map_err(|error| anyhow::anyhow!("redis.url cannot be used: {error}"))?;
+            let asked = connection.clone();
+            Ok((Arc::new(RedisLimiter::new(connection, limits, local)), Some(Arc::new(move || asked.trouble()))))
+        }
+    }
+}
