@@ -77,16 +77,21 @@ impl Days {
     }
 }
 
+/// A table that is being detached shows its rows to nobody any more.
+async fn is_attached(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_inherits \
+         WHERE inhrelid = to_regclass($1) AND inhparent = 'events'::regclass AND NOT inhdetachpending)",
+    )
+    .bind(table)
+    .fetch_one(connection)
+    .await
+}
+
 async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error> {
     let table = day.table();
     let (from, to) = (day.start_seconds(), day.start_seconds() + 86_400);
-    let attached: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = 'events'::regclass)",
-    )
-    .bind(&table)
-    .fetch_one(&mut *connection)
-    .await?;
-    if attached {
+    if is_attached(connection, &table).await? {
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
@@ -102,8 +107,10 @@ async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error
     ];
     for statement in statements {
         if let Err(error) = transaction.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await {
-            let by_other = sqlstate(&error).is_some_and(|code| ALREADY_THERE.contains(&code.as_str()));
-            return if by_other { Ok(()) } else { Err(error) };
+            transaction.rollback().await?;
+            let is_there = sqlstate(&error).is_some_and(|code| ALREADY_THERE.contains(&code.as_str()));
+            // Or it is a day that is being removed: to be made again once it is gone.
+            return if is_there && is_attached(connection, &table).await? { Ok(()) } else { Err(error) };
         }
     }
     transaction.commit().await

@@ -643,25 +643,29 @@ impl LogStore for PostgresStore {
     }
 }
 
-/// Drops the table of the oldest day that is over, if there is one. Detached first, without keeping anybody out.
+/// Drops the table of the oldest day that is over, if there is one. Detached first, without keeping anybody out; whatever an
+/// earlier call left half done is done to its end.
 async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid \
-         WHERE inhparent = 'events'::regclass ORDER BY relname",
+    let tables: Vec<(String, Option<bool>)> = sqlx::query_as(
+        "SELECT relname::text, inhdetachpending FROM pg_class \
+         LEFT JOIN pg_inherits ON inhrelid = pg_class.oid AND inhparent = 'events'::regclass \
+         WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'events'::regclass) AND relkind = 'r' \
+         ORDER BY relname",
     )
     .fetch_all(&mut *connection)
     .await?;
-    let Some(table) = tables.into_iter().find(|name| Day::of_table(name).is_some_and(|day| day.is_before(oldest)))
-    else {
+    let is_over = |name: &str| Day::of_table(name).is_some_and(|day| day.is_before(oldest));
+    let Some((table, detach_pending)) = tables.into_iter().find(|(name, _)| is_over(name)) else {
         return Ok(0);
     };
     let count = format!("SELECT count(*) FROM {table}");
     let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
-    for statement in
-        [format!("ALTER TABLE events DETACH PARTITION {table} CONCURRENTLY"), format!("DROP TABLE {table}")]
-    {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+    if let Some(pending) = detach_pending {
+        let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
+        let detach = format!("ALTER TABLE events DETACH PARTITION {table} {how}");
+        sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await?;
     }
+    sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *connection).await?;
     tracing::info!(table, rows, "removed a day of events");
     // An empty day was removed, too.
     Ok(rows.cast_unsigned().max(1))

@@ -228,3 +228,41 @@ async fn what_is_no_name_of_a_schema_is_refused_before_anything_is_asked() {
         assert_eq!(PostgresOptions::check_schema(name), Ok(()), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_day_that_was_removed_half_way_takes_no_events_and_is_removed_to_its_end() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = open(&place, "public").await;
+    append(store.as_ref(), 0, 1).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    let refused = async |partition: u32| {
+        let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
+        let events = [(0, event(partition.into()))];
+        // One that does not know the day yet.
+        let store = open(&place, "public").await;
+        let append = Append { feed: &feed, expected: None, next: 1, events: &events, dead_letters: &[] };
+        let outcome = store.append(&append).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    };
+
+    // A reader that does not end keeps the day from being detached.
+    for statement in ["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM events"] {
+        sqlx::query(statement).execute(&mut beside).await.expect("it begins");
+    }
+    let outcome = store.expire(Timestamp::MAX).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    refused(2).await;
+    sqlx::query("COMMIT").execute(&mut beside).await.expect("it ends");
+    assert_eq!(store.expire(Timestamp::MAX).await.expect("it is removed"), 1);
+    append(store.as_ref(), 3, 3).await;
+
+    // Detached, and not dropped.
+    let detach = "ALTER TABLE events DETACH PARTITION events_20240115";
+    sqlx::query(detach).execute(&mut beside).await.expect("it is detached");
+    refused(4).await;
+    assert_eq!(store.expire(Timestamp::MAX).await.expect("it is removed"), 1);
+    assert_eq!(store.expire(Timestamp::MAX).await.expect("nothing is left"), 0);
+    append(store.as_ref(), 5, 5).await;
+    assert_eq!(tail(store.as_ref(), Some(0)).await.0.len(), 1);
+}
