@@ -1,8 +1,8 @@
 //! Dead letters, from the store to their topic (the pattern is known as transactional outbox).
 //!
-//! The transaction that stores a letter is the only place where it comes to be, so what is to be copied is what the store
-//! says was not. Sent first and marked afterwards: whatever ends between the two, the letter is sent again. Of several
-//! outboxes over one store each may send a letter.
+//! The transaction that stores a letter is the only place where it comes to be, so what is to be copied is what the
+//! store says was not. Sent first and marked afterwards: whatever ends between the two, the letter is sent again. Of
+//! several outboxes over one store each may send a letter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,8 @@ impl Outbox {
         Self { store, topic, clock }
     }
 
-    /// Copies what there is and what comes, until `stop` says so: then at once, and what was being sent is sent again by
-    /// whoever comes next.
+    /// Copies what there is and what comes, until `stop` says so: then at once, and what was being sent is sent again
+    /// by whoever comes next.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}

@@ -178,8 +178,8 @@ impl Persist {
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
         let (events, dead_letters) = self.decode(chunk);
-        // Ranges of events still to append, the next one last, each with the position behind it and how many appends that
-        // had it in them were refused.
+        // Ranges of events still to append, the next one last, each with the position behind it and how many appends
+        // that had it in them were refused.
         let mut ranges = vec![(0..events.len(), chunk.next, 0)];
         while let Some((range, next, refusals)) = ranges.pop() {
             let from = expected.unwrap_or(0);

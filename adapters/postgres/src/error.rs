@@ -4,7 +4,8 @@ use domain::ports::StoreError;
 
 /// A record of this id and time of receipt is there already.
 pub const UNIQUE_VIOLATION: &str = "23505";
-/// Table, schema, its type or key in the catalog is there already, or a table was attached meanwhile: somebody else was quicker.
+/// Table, schema, its type or key in the catalog is there already, or a table was attached meanwhile: somebody else was
+/// quicker.
 pub const ALREADY_THERE: [&str; 5] = ["42710", "42P06", "42P07", "42P17", UNIQUE_VIOLATION];
 /// The statement ran longer than `statement_timeout`.
 const QUERY_CANCELED: &str = "57014";

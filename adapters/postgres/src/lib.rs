@@ -5,7 +5,8 @@
 //!   position first wins, also over a consumer that has only paused.
 //! * What is new goes in by binary `COPY`, straight into the table of its day. Only a chunk that has a record that is there
 //!   already takes the slower way.
-//! * Nothing waits for a lock without a limit, and every query has one of time.
+//! * Nothing waits for a lock without a limit, and every call has one of time, whatever becomes of server and network.
+//! * All of a store lies in one schema. No statement names a schema: the search path of every connection is this one.
 //! * All conversion of errors is in [`error`].
 
 mod claims;

@@ -58,8 +58,8 @@ const SCHEMA_BYTES_MAX: usize = 63;
 pub struct PostgresOptions {
     /// Where the database is: `postgres://user:password@host:port/database`.
     ///
-    /// Of the parameters of libpq it takes among others `sslmode` (`prefer`; `require` encrypts, `verify-full` also makes
-    /// sure who answers), `sslrootcert`, `sslcert` and `sslkey`.
+    /// Of the parameters of libpq it takes among others `sslmode` (`prefer`; `require` encrypts, `verify-full` also
+    /// makes sure who answers), `sslrootcert`, `sslcert` and `sslkey`.
     pub url: String,
     /// The schema that has all the tables, made if it is not there. Stores in different schemas know nothing of each
     /// other. See [`InvalidSchema`] for what is a name.
@@ -198,8 +198,8 @@ impl PostgresStore {
         self.query_timeout + ANSWER_TIMEOUT
     }
 
-    /// Does work on a connection, within a time. A connection whose work does not come to its end, because the time is over
-    /// or nobody waits any more, may be in any state or lead nowhere: it is closed.
+    /// Does work on a connection, within a time. A connection whose work does not come to its end, because the time is
+    /// over or nobody waits any more, may be in any state or lead nowhere: it is closed.
     async fn lend<T>(
         &self,
         time_max: Duration,
@@ -238,8 +238,8 @@ impl Drop for Loan {
     }
 }
 
-/// Makes the schema and its tables, or what is missing of them. Many processes may do so at once: who comes second waits,
-/// however long a change takes, so this has a connection without limits.
+/// Makes the schema and its tables, or what is missing of them. Many processes may do so at once: who comes second
+/// waits, however long a change takes, so this has a connection without limits.
 async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<(), StoreError> {
     let single = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
     let pool = single.connect_with(connect.clone()).await.map_err(store_error)?;
@@ -263,8 +263,8 @@ async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<()
     Ok(())
 }
 
-/// Advisory locks belong to a database, so those of each schema's writers have a mark. Should two schemas have the same, the
-/// tails of each wait for the writers of both.
+/// Advisory locks belong to a database, so those of each schema's writers have a mark. Should two schemas have the
+/// same, the tails of each wait for the writers of both.
 fn writer_lock(schema: &str) -> i64 {
     // Neither zero nor negative, where the locks of others usually are.
     (0x4000 | i64::from(murmur2(schema.as_bytes()) & 0x3fff)) << WRITER_LOCK_BITS
@@ -643,8 +643,8 @@ impl LogStore for PostgresStore {
     }
 }
 
-/// Drops the table of the oldest day that is over, if there is one. Detached first, without keeping anybody out; whatever an
-/// earlier call left half done is done to its end.
+/// Drops the table of the oldest day that is over, if there is one. Detached first, without keeping anybody out;
+/// whatever an earlier call left half done is done to its end.
 async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
     let tables: Vec<(String, Option<bool>)> = sqlx::query_as(
         "SELECT relname::text, inhdetachpending FROM pg_class \

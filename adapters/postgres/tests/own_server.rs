@@ -1,5 +1,5 @@
-//! What the store does about a server that stops, a network that fails, a full disk, and that it speaks TLS. Each test has
-//! a server of its own, so it needs the programs of PostgreSQL (`initdb`, `pg_ctl`).
+//! What the store does about a server that stops, a network that fails, a full disk, and that it speaks TLS. Each test
+//! has a server of its own, so it needs the programs of PostgreSQL (`initdb`, `pg_ctl`).
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 

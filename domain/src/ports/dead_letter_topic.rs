@@ -9,8 +9,8 @@ pub enum DeadLetterTopicError {
     /// The topic does not take letters now: try again later.
     #[error("the topic of dead letters is unavailable")]
     Unavailable(#[source] Cause),
-    /// The topic will never take this letter, such as one that is larger than it allows. Trying again does not help; without
-    /// it, the others may pass.
+    /// The topic will never take this letter, such as one that is larger than it allows. Trying again does not help;
+    /// without it, the others may pass.
     #[error("the topic of dead letters refuses letter {id}")]
     Refused {
         /// The letter's id.
@@ -31,8 +31,8 @@ pub enum DeadLetterTopicError {
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait DeadLetterTopic: Send + Sync {
-    /// Sends letters, and returns once every one of them would survive a crash of a broker. Ends within a bounded time. May
-    /// be dropped while it waits: then any of them may have been sent.
+    /// Sends letters, and returns once every one of them would survive a crash of a broker. Ends within a bounded time.
+    /// May be dropped while it waits: then any of them may have been sent.
     ///
     /// # Errors
     /// See [`DeadLetterTopicError`].

@@ -142,8 +142,8 @@ pub trait LogStore: Send + Sync {
     /// [`StoreError::Unavailable`]; nothing was noted.
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError>;
 
-    /// Notes that these dead letters need not be copied to their topic any more. A later note does not change the time of
-    /// an earlier one.
+    /// Notes that these dead letters need not be copied to their topic any more. A later note does not change the time
+    /// of an earlier one.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; nothing was noted.
