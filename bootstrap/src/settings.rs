@@ -248,6 +248,8 @@ pub struct KafkaSettings {
     /// Password to log in with.
     pub sasl_password: Secret,
     /// Other properties of librdkafka, with `_` for `.`.
+    // The library drops a section without members.
+    #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
 
