@@ -6,9 +6,11 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test stops where it fails")]
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,9 +19,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::process::{Child, Command};
+
+pub mod servers;
 
 /// Longest wait for any condition.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -155,6 +160,49 @@ pub async fn exchange(address: SocketAddr, parts: impl IntoIterator<Item = Bytes
     }
 }
 
+/// A reader of Server-Sent Events.
+pub struct Tail {
+    lines: Lines<BufReader<OwnedReadHalf>>,
+}
+
+impl Tail {
+    /// Opens a tail, and waits until it has begun.
+    pub async fn open(address: SocketAddr, query: &str, last_event_id: Option<&str>) -> Self {
+        let (incoming, mut outgoing) = TcpStream::connect(address).await.expect("a connection").into_split();
+        let resume = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+        let request = format!("GET /api/logs/tail{query} HTTP/1.1\r\nHost: x\r\n{resume}\r\n");
+        outgoing.write_all(request.as_bytes()).await.expect("sent");
+        let mut tail = Self { lines: BufReader::new(incoming).lines() };
+        assert_eq!(tail.line().await.as_deref(), Some("HTTP/1.1 200 OK"));
+        while tail.line().await.is_some_and(|line| !line.is_empty()) {}
+        std::mem::forget(outgoing);
+        tail
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        tokio::time::timeout(DEADLINE, self.lines.next_line()).await.expect("a line in time").expect("a line")
+    }
+
+    /// The next block that begins with an id: the id, and the JSON if it has any; `None` at the end.
+    pub async fn next(&mut self) -> Option<(String, Option<Value>)> {
+        loop {
+            // Sizes of chunks stand between the blocks.
+            let Some(id) = self.line().await?.strip_prefix("id: ").map(str::to_owned) else { continue };
+            let line = self.line().await?;
+            return Some((id, line.strip_prefix("data: ").map(|json| serde_json::from_str(json).expect("JSON"))));
+        }
+    }
+
+    /// The next event, with its id.
+    pub async fn event(&mut self) -> (String, Value) {
+        loop {
+            if let (id, Some(event)) = self.next().await.expect("an event before the end") {
+                return (id, event);
+            }
+        }
+    }
+}
+
 /// Waits until `condition` holds.
 pub async fn wait_until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let began = Instant::now();
@@ -193,21 +241,49 @@ pub fn dead_address() -> SocketAddr {
 }
 
 /// The program as a process, killed when dropped.
-pub struct Program {
+pub struct Process {
     child: Child,
-    /// Client of its gateway.
-    pub gateway: Http,
-    /// Client of its producer.
-    pub producer: Http,
-    /// Client of its consumer.
-    pub consumer: Http,
+    listeners: HashMap<&'static str, Http>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
-impl Program {
-    /// Starts `spillway all` and waits until it is ready.
-    pub async fn start(binary: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+impl Process {
+    /// Starts `spillway COMMAND` and waits until it is ready. What it logs goes to standard error as well.
+    pub async fn start(binary: &str, command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut process = Self::listening(binary, command, data_dir, variables).await;
+        let began = Instant::now();
+        while !process.is_ready().await {
+            assert!(process.is_running(), "the program ended instead of becoming ready");
+            assert!(began.elapsed() < DEADLINE, "the program does not become ready");
+        }
+        process
+    }
+
+    /// Starts `spillway COMMAND` and waits until it listens.
+    pub async fn listening(binary: &str, command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut process = Self::spawn(binary, command, data_dir, variables);
+        let roles: &[&str] = match command {
+            "all" => &["gateway", "producer", "consumer"],
+            "gateway" => &["gateway"],
+            "producer" => &["producer"],
+            _ => &["consumer"],
+        };
+        for role in roles {
+            let said = format!("{role} listens address=");
+            wait_until("it listens", async || process.has_said(&said)).await;
+            let log = process.log();
+            let address = log.iter().find_map(|line| line.split_once(&said)).expect("it was said").1;
+            process.listeners.insert(role, Http::to(address.trim().parse().expect("an address")));
+        }
+        process
+    }
+
+    /// Starts `spillway COMMAND`, whatever becomes of it.
+    #[must_use]
+    pub fn spawn(binary: &str, command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string();
         let mut child = Command::new(binary)
+            .arg(command)
             .current_dir(data_dir)
             .env("SPILLWAY_DATA_DIR", data_dir)
             .env("SPILLWAY_GATEWAY__LISTEN", &any_port)
@@ -223,36 +299,48 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let mut at = async |role: &str| loop {
-            let line = tokio::time::timeout(DEADLINE, log.next_line()).await.expect("a line in time").expect("its log");
-            let line = line.expect("the program ended instead of listening");
-            if let Some((_, address)) = line.split_once(&format!("{role} listens address=")) {
-                break Http::to(address.trim().parse().expect("an address"));
-            }
-            eprintln!("{line}");
-        };
-        let (gateway, producer, consumer) = (at("gateway").await, at("producer").await, at("consumer").await);
+        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&log);
         tokio::spawn(async move {
-            while let Ok(Some(line)) = log.next_line().await {
+            while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("{line}");
+                written.lock().expect("lock").push(line);
             }
         });
-        let mut program = Self { child, gateway, producer, consumer };
-        let began = Instant::now();
-        while !program.is_ready().await {
-            assert!(
-                program.child.try_wait().expect("its state").is_none(),
-                "the program ended instead of becoming ready"
-            );
-            assert!(began.elapsed() < DEADLINE, "the program does not become ready");
-        }
-        program
+        Self { child, listeners: HashMap::new(), log }
+    }
+
+    /// A client of one of its roles.
+    #[must_use]
+    pub fn http(&self, role: &str) -> Http {
+        self.listeners[role].clone()
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("lock").clone()
+    }
+
+    /// Whether it has logged this.
+    #[must_use]
+    pub fn has_said(&self, text: &str) -> bool {
+        self.log.lock().expect("lock").iter().any(|line| line.contains(text))
     }
 
     async fn is_ready(&self) -> bool {
-        let answer = self.gateway.try_send("GET", "/actuator/health", &[], "").await;
-        answer.is_some_and(|answer| answer.status == 200)
+        for listener in self.listeners.values() {
+            let answer = listener.try_send("GET", "/actuator/health/readiness", &[], "").await;
+            if answer.is_none_or(|answer| answer.status != 200) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_none()
     }
 
     /// Most memory that it has used so far, in bytes (`VmHWM` of proc(5)).
@@ -275,5 +363,42 @@ impl Program {
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
         assert!(sent.success());
         tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it stops in time").expect("its exit").code()
+    }
+}
+
+/// `spillway all` as a process.
+pub struct Program {
+    process: Process,
+    /// Client of its gateway.
+    pub gateway: Http,
+    /// Client of its producer.
+    pub producer: Http,
+    /// Client of its consumer.
+    pub consumer: Http,
+}
+
+impl Program {
+    /// Starts it and waits until it is ready.
+    pub async fn start(binary: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let process = Process::start(binary, "all", data_dir, variables).await;
+        let (gateway, producer, consumer) =
+            (process.http("gateway"), process.http("producer"), process.http("consumer"));
+        Self { process, gateway, producer, consumer }
+    }
+
+    /// See [`Process::peak_memory_bytes`].
+    #[must_use]
+    pub fn peak_memory_bytes(&self) -> u64 {
+        self.process.peak_memory_bytes()
+    }
+
+    /// See [`Process::kill`].
+    pub async fn kill(self) {
+        self.process.kill().await;
+    }
+
+    /// See [`Process::terminate`].
+    pub async fn terminate(self) -> Option<i32> {
+        self.process.terminate().await
     }
 }

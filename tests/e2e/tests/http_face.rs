@@ -2,7 +2,6 @@
 
 #![cfg(test)]
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +12,8 @@ use domain::delivery::Guarantee;
 use domain::ports::{Clock, RecordPublisher};
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
-use e2e::{DEADLINE, Http, Program, metric, wait_until};
+use e2e::{DEADLINE, Http, Program, Tail, metric, wait_until};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 
@@ -51,48 +47,6 @@ async fn the_same_body_under_the_same_idempotency_key_is_stored_once() {
     };
     wait_until("all are stored or recognised", stored).await;
     assert_eq!(program.gateway.all_events("", 100).await.len(), 5);
-}
-
-/// A reader of Server-Sent Events.
-struct Tail {
-    lines: Lines<BufReader<OwnedReadHalf>>,
-}
-
-impl Tail {
-    /// Opens a tail, and waits until it has begun.
-    async fn open(address: SocketAddr, query: &str, last_event_id: Option<&str>) -> Self {
-        let (incoming, mut outgoing) = TcpStream::connect(address).await.expect("a connection").into_split();
-        let resume = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/logs/tail{query} HTTP/1.1\r\nHost: x\r\n{resume}\r\n");
-        outgoing.write_all(request.as_bytes()).await.expect("sent");
-        let mut tail = Self { lines: BufReader::new(incoming).lines() };
-        assert_eq!(tail.line().await.as_deref(), Some("HTTP/1.1 200 OK"));
-        while tail.line().await.is_some_and(|line| !line.is_empty()) {}
-        std::mem::forget(outgoing);
-        tail
-    }
-
-    async fn line(&mut self) -> Option<String> {
-        tokio::time::timeout(DEADLINE, self.lines.next_line()).await.expect("a line in time").expect("a line")
-    }
-
-    /// The next block that begins with an id: the id, and the JSON if it has any; `None` at the end.
-    async fn next(&mut self) -> Option<(String, Option<Value>)> {
-        loop {
-            // Sizes of chunks stand between the blocks.
-            let Some(id) = self.line().await?.strip_prefix("id: ").map(str::to_owned) else { continue };
-            let line = self.line().await?;
-            return Some((id, line.strip_prefix("data: ").map(|json| serde_json::from_str(json).expect("JSON"))));
-        }
-    }
-
-    async fn event(&mut self) -> (String, Value) {
-        loop {
-            if let (id, Some(event)) = self.next().await.expect("an event before the end") {
-                return (id, event);
-            }
-        }
-    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use domain::folding::fold;
-use e2e::{Program, metric, wait_until};
+use e2e::servers::Servers;
+use e2e::{Http, Process, Program, metric, wait_until};
 use model::Chance;
 use serde_json::{Value, json};
 
@@ -40,6 +41,26 @@ struct Line {
 
 #[tokio::test]
 async fn lines_come_back_as_they_went_in_by_every_filter_and_page() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = Program::start(BINARY, directory.path(), &[]).await;
+    check(&program.gateway, &program.consumer).await;
+}
+
+#[tokio::test]
+async fn the_same_through_kafka_and_postgresql() {
+    let Some(servers) = Servers::of_environment() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = servers.variables(&[]);
+    let producer = Process::start(BINARY, "producer", directory.path(), &variables).await;
+    let consumer = Process::start(BINARY, "consumer", directory.path(), &variables).await;
+    let (producers, consumers) = (producer.http("producer"), consumer.http("consumer"));
+    let upstreams =
+        [("SPILLWAY_GATEWAY__PRODUCERS", producers.base()), ("SPILLWAY_GATEWAY__CONSUMERS", consumers.base())];
+    let gateway = Process::start(BINARY, "gateway", directory.path(), &upstreams).await;
+    check(&gateway.http("gateway"), &consumers).await;
+}
+
+async fn check(gateway: &Http, consumer: &Http) {
     let mut lines: Vec<Line> = made_lines().iter().map(|text| read_line(text)).collect();
     if let Ok(directory) = std::env::var("TEST_LOG_DIR") {
         for entry in std::fs::read_dir(directory).expect("the directory") {
@@ -53,8 +74,6 @@ async fn lines_come_back_as_they_went_in_by_every_filter_and_page() {
         }
     }
 
-    let directory = tempfile::tempdir().expect("a directory");
-    let program = Program::start(BINARY, directory.path(), &[]).await;
     for batch in lines.chunks(500) {
         let events: Vec<Value> = batch
             .iter()
@@ -62,14 +81,12 @@ async fn lines_come_back_as_they_went_in_by_every_filter_and_page() {
                 |line| json!({"source": line.source, "level": line.word, "message": line.text, "timestamp": line.time}),
             )
             .collect();
-        let answer = program.gateway.post("/api/logs/batch", Value::from(events).to_string()).await;
+        let answer = gateway.post("/api/logs/batch", Value::from(events).to_string()).await;
         assert_eq!((answer.status, &answer.json()["accepted"]), (202, &batch.len().into()), "{:?}", answer.body);
     }
     let count = u32::try_from(lines.len()).expect("few lines").into();
-    wait_until("all are stored", || async { metric(&program.consumer, "spillway_events_stored_total").await >= count })
-        .await;
+    wait_until("all are stored", || async { metric(consumer, "spillway_events_stored_total").await >= count }).await;
 
-    let gateway = &program.gateway;
     let all = gateway.all_events("", 97).await;
     let ids: HashSet<&str> = all.iter().filter_map(|event| event["eventId"].as_str()).collect();
     assert_eq!((all.len(), ids.len()), (lines.len(), lines.len()), "no gap and no repeat");

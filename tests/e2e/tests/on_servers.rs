@@ -1,0 +1,519 @@
+//! Producer, consumer and gateway as processes of their own, on real servers: Kafka, PostgreSQL and Redis.
+//!
+//! `TEST_EVENTS` sets how many events the test of exactly-once sends.
+
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::Uuid;
+use e2e::servers::{OwnServers, Servers};
+use e2e::{DEADLINE, Http, Process, Tail, wait_until};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
+
+/// Asks PostgreSQL for a number, for as long as it does not answer.
+async fn number(servers: &Servers, query: &str) -> i64 {
+    let query = query.replace("SCHEMA", &servers.schema());
+    let began = Instant::now();
+    loop {
+        let answer = async {
+            let mut connection = PgConnection::connect(&servers.postgres).await?;
+            let number = sqlx::query_scalar::<_, i64>(AssertSqlSafe(query.clone())).fetch_one(&mut connection).await?;
+            connection.close().await.map(|()| number)
+        };
+        match answer.await {
+            Ok(number) => return number,
+            // No table yet.
+            Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01")) => {
+                return 0;
+            }
+            Err(error) => assert!(began.elapsed() < DEADLINE, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn rows(servers: &Servers) -> i64 {
+    number(servers, "SELECT count(*) FROM SCHEMA.events").await
+}
+
+async fn execute(servers: &Servers, statement: &str) {
+    let mut connection = PgConnection::connect(&servers.postgres).await.expect("PostgreSQL answers");
+    let statement = statement.replace("SCHEMA", &servers.schema());
+    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("PostgreSQL does it");
+}
+
+/// Posts events until all are accepted, those that were not again.
+async fn post(producer: &Http, mut events: Vec<Value>) {
+    while !events.is_empty() {
+        let answer = producer.post("/api/logs/batch", Value::from(events.clone()).to_string()).await;
+        let refused: BTreeSet<u64> = match answer.status {
+            202 => {
+                let errors = answer.json()["errors"].as_array().expect("errors").clone();
+                errors.iter().map(|error| error["index"].as_u64().expect("an index")).collect()
+            }
+            503 => continue,
+            status => panic!("{status}: {:?}", answer.body),
+        };
+        let refused = |index: usize| refused.contains(&(index as u64));
+        events = events.into_iter().enumerate().filter(|(index, _)| refused(*index)).map(|(_, event)| event).collect();
+    }
+}
+
+/// Waits until so many rows are there, as long as they keep coming.
+async fn until_rows(servers: &Servers, expected: i64) {
+    let (mut last, mut changed) = (-1, Instant::now());
+    while last < expected {
+        let now = rows(servers).await;
+        if now != last {
+            (last, changed) = (now, Instant::now());
+        }
+        assert!(changed.elapsed() < DEADLINE, "{last} rows of {expected}, and no more for {DEADLINE:?}");
+    }
+}
+
+fn level(n: usize) -> &'static str {
+    ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"][n % 6]
+}
+
+/// Event `n`; every other one has an id.
+fn event(n: usize) -> Value {
+    let mut event = json!({"source": format!("app-{}", n % 20), "level": level(n), "message": format!("event {n}")});
+    if n.is_multiple_of(2) {
+        event["eventId"] = Uuid::from_u128(n as u128 + 1).to_string().into();
+    }
+    event
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_event_is_a_row_once_whatever_is_killed_and_restarted() {
+    const PHASE_EVENTS_MAX: usize = 25_000;
+    const BATCH_EVENTS: usize = 500;
+    let events: usize = std::env::var("TEST_EVENTS").map_or(24_000, |events| events.parse().expect("a number"));
+    let phases = (events / PHASE_EVENTS_MAX).max(8);
+    let Some(environment) = Servers::of_environment() else { return };
+    let Some(own) = OwnServers::start(&["postgres"]).await else { return };
+    let redis = std::env::var("TEST_REDIS_URL").expect("it was there");
+    let servers = Servers::at(environment.brokers, own.address("TEST_POSTGRES_URL"), redis);
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = servers.variables(&[]);
+    let start = |role: &'static str| Process::start(BINARY, role, directory.path(), &variables);
+    let producer = start("producer").await;
+    let mut consumer = start("consumer").await;
+    let mut others = Vec::new();
+    let (mut kills, mut restarts) = (0, 0);
+    let began = Instant::now();
+    for phase in 0..phases {
+        let (from, to) = (events * phase / phases, events * (phase + 1) / phases);
+        let posting: Vec<_> = (0..4)
+            .map(|client| {
+                let (producer, mine) = (producer.http("producer"), (from..to).filter(move |n| n % 4 == client));
+                let batches: Vec<usize> = mine.collect();
+                tokio::spawn(async move {
+                    for batch in batches.chunks(BATCH_EVENTS) {
+                        post(&producer, batch.iter().copied().map(event).collect()).await;
+                    }
+                })
+            })
+            .collect();
+        // In the middle of what was posted before.
+        let soon = (from as i64 - (to - from) as i64 / 2).max(0);
+        until_rows(&servers, soon).await;
+        consumer.kill().await;
+        kills += 1;
+        if phase == phases / 4 {
+            others = vec![start("consumer").await, start("consumer").await];
+        }
+        if phase == phases / 3 || phase == phases * 2 / 3 {
+            own.apply(if restarts == 0 { "kill" } else { "stop" }, "postgres").await;
+            own.apply("start", "postgres").await;
+            restarts += 1;
+        }
+        if phase == phases / 2 {
+            for other in others.drain(..) {
+                assert_eq!(other.terminate().await, Some(0));
+            }
+        }
+        consumer = start("consumer").await;
+        for client in posting {
+            client.await.expect("all are accepted");
+        }
+    }
+    until_rows(&servers, events as i64).await;
+    let distinct = number(&servers, "SELECT count(DISTINCT message) FROM SCHEMA.events").await;
+
+    // The same ids once more.
+    let again: Vec<usize> = (0..events).filter(|n| n.is_multiple_of(2)).collect();
+    for batch in again.chunks(5_000) {
+        post(&producer.http("producer"), batch.iter().copied().map(event).collect()).await;
+    }
+    let deduplicated = || async { e2e::metric(&consumer.http("consumer"), "spillway_events_deduplicated_total").await };
+    let repeats = u32::try_from(again.len()).expect("few").into();
+    wait_until("the repeats are recognised", async || deduplicated().await >= repeats).await;
+    let total = rows(&servers).await;
+    println!(
+        "events={events} kills={kills} joined_and_left=2 postgres_restarts={restarts} rows={total} duplicates={} repeats_sent={} seconds={}",
+        total - distinct,
+        again.len(),
+        began.elapsed().as_secs()
+    );
+    assert_eq!((total, distinct), (events as i64, events as i64));
+}
+
+/// Sends records of another producer, one after the other, to one partition.
+fn produce(servers: &Servers, partition: i32, values: &[&[u8]]) {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &servers.brokers).set("acks", "all").create().expect("a producer");
+    for value in values {
+        let record = BaseRecord::<[u8], [u8]>::to(&servers.name).partition(partition).key(b"other").payload(*value);
+        producer.send(record).map_err(|(error, _)| error).expect("it is taken");
+    }
+    producer.flush(DEADLINE).expect("they are sent");
+}
+
+/// Reads a topic from its beginning until `enough`.
+fn read_topic(
+    servers: &Servers,
+    topic: &str,
+    enough: impl Fn(&[(Vec<u8>, BTreeMap<String, String>)]) -> bool,
+) -> Vec<(Vec<u8>, BTreeMap<String, String>)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &servers.brokers)
+        .set("group.id", format!("reader-of-{topic}"))
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    consumer.subscribe(&[topic]).expect("a subscription");
+    let (mut records, began) = (Vec::new(), Instant::now());
+    while !enough(&records) {
+        assert!(began.elapsed() < DEADLINE, "{} records in {topic}", records.len());
+        // A topic that is not there yet is an error that passes.
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else { continue };
+        let headers = message.headers().expect("headers");
+        let text = |value: Option<&[u8]>| String::from_utf8(value.expect("a value").to_vec()).expect("text");
+        let headers = headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect();
+        records.push((message.payload().unwrap_or_default().to_vec(), headers));
+    }
+    records
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_is_set_aside_and_nothing_else_is() {
+    const GOOD: usize = 10_000;
+    let Some(environment) = Servers::of_environment() else { return };
+    let Some(own) = OwnServers::start(&["postgres"]).await else { return };
+    let redis = std::env::var("TEST_REDIS_URL").expect("it was there");
+    let servers = Servers::at(environment.brokers, own.address("TEST_POSTGRES_URL"), redis);
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = servers.variables(&[]);
+    let start = |role: &'static str| Process::start(BINARY, role, directory.path(), &variables);
+    let producer = start("producer").await;
+    // It makes the tables.
+    start("consumer").await.kill().await;
+    // What the store refuses for its content, until that is mended.
+    execute(&servers, "ALTER TABLE SCHEMA.events ADD CONSTRAINT no_poison CHECK (message NOT LIKE 'poison%')").await;
+
+    let now = "2026-01-01T00:00:00Z";
+    let refused: Vec<String> = (0..3)
+        .map(|n| {
+            json!({"eventId": Uuid::from_u128(77 + n).to_string(), "timestamp": now, "receivedAt": now, "source": "other",
+                "level": "INFO", "message": format!("poison {n}")})
+            .to_string()
+        })
+        .collect();
+    let undecodable: [&[u8]; 4] = [b"no JSON", b"{}", b"", b"\xff\xfe"];
+    for part in 0..10 {
+        let events: Vec<Value> = (0..GOOD).filter(|n| n % 10 == part).map(event).collect();
+        post(&producer.http("producer"), events).await;
+        match part {
+            2 => produce(&servers, 0, &[undecodable[0], refused[0].as_bytes()]),
+            5 => produce(&servers, 1, &[refused[1].as_bytes(), undecodable[1], undecodable[2]]),
+            7 => produce(&servers, 2, &[undecodable[3], refused[2].as_bytes()]),
+            _ => {}
+        }
+    }
+    // Killed again and again as it goes on, and the store is away in the middle of it.
+    let progress =
+        || async { rows(&servers).await + number(&servers, "SELECT count(*) FROM SCHEMA.dead_letters").await };
+    let whole = GOOD as i64 + 7;
+    let mut kills = 0;
+    loop {
+        let consumer = start("consumer").await;
+        let before = progress().await;
+        wait_until("it goes on", async || progress().await > before || progress().await == whole).await;
+        consumer.kill().await;
+        kills += 1;
+        if kills == 2 {
+            own.apply("kill", "postgres").await;
+            let consumer = start("consumer").await;
+            wait_until("the store is missed", async || consumer.has_said("the store does not take it")).await;
+            own.apply("start", "postgres").await;
+            let before = progress().await;
+            wait_until("it goes on", async || progress().await > before || progress().await == whole).await;
+            consumer.kill().await;
+        }
+        if progress().await == whole {
+            break;
+        }
+    }
+    let consumer = start("consumer").await;
+    let letters = consumer.http("consumer").get("/api/dlq?limit=100").await.json();
+    let letters = letters["deadLetters"].as_array().expect("letters");
+    let good = number(&servers, "SELECT count(*) FROM SCHEMA.events WHERE message LIKE 'event %'").await;
+    println!("good={good} dead_letters={} kills={kills}", letters.len());
+    for letter in letters {
+        println!("  partition={} offset={} reason={}", letter["partition"], letter["offset"], letter["reason"]);
+    }
+    assert_eq!((good, rows(&servers).await, letters.len()), (GOOD as i64, GOOD as i64, 7));
+
+    let original: BTreeSet<Vec<u8>> = undecodable
+        .iter()
+        .map(|value| value.to_vec())
+        .chain(refused.iter().map(|value| value.as_bytes().to_vec()))
+        .collect();
+    let place = |headers: &BTreeMap<String, String>| (headers["partition"].clone(), headers["offset"].clone());
+    let copies = read_topic(&servers, &format!("{}.dlq", servers.name), |copies| {
+        copies.iter().map(|(_, headers)| place(headers)).collect::<HashSet<_>>().len() == 7
+    });
+    assert_eq!(copies.iter().map(|(value, _)| value.clone()).collect::<BTreeSet<_>>(), original);
+    for (_, headers) in &copies {
+        assert_eq!(headers["topic"], servers.name);
+        assert!(!headers["reason"].is_empty() && headers.contains_key("attempts"), "{headers:?}");
+    }
+
+    // Once the cause is mended they are events like all others.
+    execute(&servers, "ALTER TABLE SCHEMA.events DROP CONSTRAINT no_poison").await;
+    let redriven = consumer.http("consumer").post("/api/dlq/redrive", json!({"ratePerSecond": 100}).to_string()).await;
+    assert_eq!((redriven.status, &redriven.json()["redriven"]), (200, &7.into()), "{:?}", redriven.body);
+    until_rows(&servers, GOOD as i64 + 3).await;
+    wait_until("those that are no events are back", async || progress().await == whole + 3 + 4).await;
+    assert_eq!(rows(&servers).await, GOOD as i64 + 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_producers_share_one_limit_also_after_redis_was_away() {
+    const LIMIT: u32 = 40;
+    let Some(environment) = Servers::of_environment() else { return };
+    let Some(own) = OwnServers::start(&["redis"]).await else { return };
+    let servers = Servers::at(environment.brokers, environment.postgres, own.address("TEST_REDIS_URL"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = servers.variables(&[("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "40")]);
+    let first = Process::start(BINARY, "producer", directory.path(), &variables).await;
+    let second = Process::start(BINARY, "producer", directory.path(), &variables).await;
+    let producers = [first.http("producer"), second.http("producer")];
+    let limiter = async |state: &str| {
+        for producer in &producers {
+            let is = async || producer.get("/actuator/health").await.json()["components"]["limiter"]["status"] == state;
+            wait_until("the limiter is told", is).await;
+        }
+    };
+    // Five times the limit, half of it to each, for ten seconds.
+    let accepted = async |seconds: u32| {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / (LIMIT * 5));
+        let count = Arc::new(AtomicUsize::new(0));
+        let (mut requests, began) = (Vec::new(), Instant::now());
+        for n in 0.. {
+            ticks.tick().await;
+            if began.elapsed() >= Duration::from_secs(seconds.into()) {
+                break;
+            }
+            let (producer, count) = (producers[n % 2].clone(), Arc::clone(&count));
+            requests.push(tokio::spawn(async move {
+                let answer = producer.post("/api/logs", event(1).to_string()).await;
+                match answer.status {
+                    202 => _ = count.fetch_add(1, Ordering::AcqRel),
+                    429 => assert!(!answer.header("retry-after").is_empty()),
+                    status => panic!("{status} {:?}", answer.body),
+                }
+            }));
+        }
+        for request in requests {
+            request.await.expect("an answer");
+        }
+        count.load(Ordering::Acquire)
+    };
+    let within = |accepted: usize, expected: u32| {
+        let expected = f64::from(expected);
+        let accepted = f64::from(u32::try_from(accepted).expect("few"));
+        (expected * 0.95..=expected * 1.05).contains(&accepted)
+    };
+    limiter("UP").await;
+    let shared = accepted(10).await;
+    own.apply("kill", "redis").await;
+    limiter("DOWN").await;
+    let alone = accepted(5).await;
+    own.apply("start", "redis").await;
+    limiter("UP").await;
+    let again = accepted(10).await;
+    println!(
+        "limit={LIMIT} shared_in_10s={shared} (expected {}) without_redis_in_5s={alone} (expected {}) after_restart_in_10s={again}",
+        LIMIT * 11,
+        2 * LIMIT * 6
+    );
+    assert!(within(shared, LIMIT * 11), "{shared}");
+    assert!(within(alone, 2 * LIMIT * 6), "{alone}");
+    assert!(within(again, LIMIT * 11), "{again}");
+    for producer in [first, second] {
+        let told = producer.log().iter().filter(|line| line.contains("WARN") && line.contains("Redis")).count();
+        assert_eq!(told, 1, "said once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_with_tls_and_scram_works_and_says_clearly_what_is_wrong() {
+    let Some(servers) = Servers::of_environment() else { return };
+    let variable = |name: &str| std::env::var(format!("TEST_KAFKA_TLS_{name}")).ok();
+    let (Some(brokers), Some(ca), Some(wrong_ca)) = (variable("BROKERS"), variable("CA"), variable("WRONG_CA")) else {
+        assert!(std::env::var("CI").is_err(), "TEST_KAFKA_TLS_… are missing: scripts/services");
+        eprintln!("skipped: TEST_KAFKA_TLS_… are missing; a Kafka that scripts/services runs as a process has them");
+        return;
+    };
+    let (username, password) = (variable("USERNAME").expect("set"), variable("PASSWORD").expect("set"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let with = |mechanism: &'static str, ca: &str, password: &str| -> Vec<(String, String)> {
+        let all = [
+            ("BROKERS", brokers.as_str()),
+            ("TLS", "true"),
+            ("TLS_CA", ca),
+            ("SASL_MECHANISM", mechanism),
+            ("SASL_USERNAME", &username),
+            ("SASL_PASSWORD", password),
+        ];
+        all.iter().map(|(key, value)| (format!("SPILLWAY_KAFKA__{key}"), (*value).to_owned())).collect()
+    };
+    let borrowed = |all: &[(String, String)]| -> Vec<(String, String)> {
+        let own = servers.variables(&[]).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        own.chain(all.iter().cloned()).collect()
+    };
+    for (n, mechanism) in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].into_iter().enumerate() {
+        let variables = borrowed(&with(mechanism, &ca, &password));
+        let variables: Vec<(&str, &str)> =
+            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let producer = Process::start(BINARY, "producer", directory.path(), &variables).await;
+        let consumer = Process::start(BINARY, "consumer", directory.path(), &variables).await;
+        let answer = producer.http("producer").post("/api/logs", event(4).to_string()).await;
+        assert_eq!((answer.status, &answer.json()["durability"]), (202, &"acknowledged".into()), "{:?}", answer.body);
+        let other = json!({"source": "s", "level": "ERROR", "message": mechanism});
+        post(&producer.http("producer"), vec![other]).await;
+        until_rows(&servers, n as i64 + 2).await;
+        assert_eq!(consumer.terminate().await, Some(0));
+        assert_eq!(producer.terminate().await, Some(0));
+    }
+    for (what, ca, password, expected) in [
+        ("wrong password", &ca, "wrong", "Authentication failed during authentication due to invalid credentials"),
+        ("untrusted certificate", &wrong_ca, password.as_str(), "broker certificate could not be verified"),
+    ] {
+        let variables = borrowed(&with("SCRAM-SHA-512", ca, password));
+        let variables: Vec<(&str, &str)> =
+            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let producer = Process::listening(BINARY, "producer", directory.path(), &variables).await;
+        let http = producer.http("producer");
+        let says = async || {
+            let health = http.get("/actuator/health").await.json();
+            health["components"]["bus"]["detail"].as_str().is_some_and(|detail| detail.contains(expected))
+        };
+        wait_until("health says what is wrong", says).await;
+        let answer = http.post("/api/logs", event(4).to_string()).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (503, &"bus_unavailable".into()), "{:?}", answer.body);
+        wait_until("the log says what is wrong", async || producer.has_said(expected)).await;
+        let told: Vec<String> =
+            producer.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        println!("{what}: {told:?}");
+        assert_eq!(told.len(), 1, "one message: {told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_may_be_added_while_events_come_and_are_stored() {
+    let Some(servers) = Servers::of_environment() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = servers.variables(&[]);
+    let producer = Process::start(BINARY, "producer", directory.path(), &variables).await;
+    let consumer = Process::start(BINARY, "consumer", directory.path(), &variables).await;
+    let mut sent = 0;
+    let mut send = async |events: usize| {
+        post(&producer.http("producer"), (sent..sent + events).map(event).collect()).await;
+        sent += events;
+        sent
+    };
+    let before = send(2_000).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &servers.brokers).create().expect("a client");
+    let added = admin.create_partitions(&[NewPartitions::new(&servers.name, 6)], &AdminOptions::new()).await;
+    added.expect("an answer")[0].as_ref().expect("partitions are added");
+    // Until something is stored from each of the new ones.
+    let began = Instant::now();
+    let mut all = before;
+    while number(&servers, "SELECT count(DISTINCT partition) FROM SCHEMA.events").await < 6 {
+        assert!(began.elapsed() < DEADLINE, "not all partitions are in use");
+        all = send(100).await;
+    }
+    until_rows(&servers, all as i64).await;
+    let distinct = number(&servers, "SELECT count(DISTINCT message) FROM SCHEMA.events").await;
+    println!("partitions=3->6 accepted={all} rows={} distinct={distinct}", rows(&servers).await);
+    assert_eq!((rows(&servers).await, distinct), (all as i64, all as i64));
+    drop(consumer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_consumers_show_the_same() {
+    const EVENTS: usize = 600;
+    let Some(servers) = Servers::of_environment() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = servers.variables(&[]);
+    let producer = Process::start(BINARY, "producer", directory.path(), &variables).await;
+    let mut consumers = Vec::new();
+    for _ in 0..3 {
+        consumers.push(Process::start(BINARY, "consumer", directory.path(), &variables).await);
+    }
+    let bases: Vec<String> = consumers.iter().map(|consumer| consumer.http("consumer").base().to_owned()).collect();
+    let (producers, consumers_of) = (producer.http("producer"), bases.join(","));
+    let upstreams =
+        [("SPILLWAY_GATEWAY__PRODUCERS", producers.base()), ("SPILLWAY_GATEWAY__CONSUMERS", consumers_of.as_str())];
+    let gateway = Process::start(BINARY, "gateway", directory.path(), &upstreams).await;
+    let http = gateway.http("gateway");
+    // One after the other, so one at each consumer.
+    let mut tails = Vec::new();
+    for _ in 0..3 {
+        tails.push(Tail::open(http.address(), "", None).await);
+    }
+    for batch in (0..EVENTS).collect::<Vec<_>>().chunks(50) {
+        post(&http, batch.iter().copied().map(event).collect()).await;
+    }
+    for mut tail in tails {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        while seen.len() < EVENTS {
+            let (_, event) = tail.event().await;
+            *seen.entry(event["message"].as_str().expect("a message").to_owned()).or_default() += 1;
+        }
+        assert!(seen.values().all(|count| *count == 1), "each event once");
+    }
+    let mut pages = Vec::new();
+    for consumer in &consumers {
+        pages.push(consumer.http("consumer").all_events("", 100).await);
+    }
+    println!("consumers=3 events={EVENTS} from_each={:?}", pages.iter().map(Vec::len).collect::<Vec<_>>());
+    assert_eq!(pages[0].len(), EVENTS);
+    assert!(pages.iter().all(|page| *page == pages[0]), "the same from each");
+    let partitions: usize = {
+        let mut read = 0;
+        for consumer in &consumers {
+            read += usize::from(e2e::metric(&consumer.http("consumer"), "spillway_events_stored_total").await > 0.0);
+        }
+        read
+    };
+    assert_eq!(partitions, 3, "each has stored some");
+}
