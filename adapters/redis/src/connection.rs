@@ -1,7 +1,8 @@
 //! The connection that everything here shares: one socket, on which the calls of all tasks are pipelined.
 //!
 //! Constraints and invariants:
-//! * A call is tried once and takes at most [`ROUND_TRIP_MAX`]; without a connection it fails at once.
+//! * A call is tried once and takes at most as long as the connection was told; without a connection it fails at once.
+//! * After a silence nobody asks for a while, which also lets the library find that the connection is dead.
 //! * At most [`WAITING_MAX`] calls wait at a time.
 //! * That Redis is away is said once, and once that it is back, however many calls notice it.
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use domain::ports::{Cause, RequestClass};
 use fred::clients::{Client as Redis, WithOptions};
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
@@ -21,45 +22,54 @@ use tokio::time::Instant;
 
 use crate::outage::Outage;
 
-/// Longest wait for Redis.
+/// Longest wait for Redis that a request can afford.
 pub const ROUND_TRIP_MAX: Duration = Duration::from_millis(50);
 /// Most calls that wait for Redis at a time.
 const WAITING_MAX: usize = 10_000;
-/// How long Redis may be silent before the connection is given up for a new one.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
+const NO_CONNECTION: &str = "there is no connection to Redis";
+/// How many times the longest wait Redis may be silent before it is not asked for a while, and the connection is given up
+/// for a new one: a second, for [`ROUND_TRIP_MAX`].
+const SILENT_ROUND_TRIPS_MAX: u32 = 20;
 
 /// A connection to Redis, for everything that is shared through it. Clones are the same connection.
 #[derive(Clone)]
 pub struct RedisConnection {
     redis: WithOptions<Redis>,
+    round_trip_max: Duration,
     outage: Arc<Mutex<Outage>>,
 }
 
 impl RedisConnection {
-    /// Connects to Redis, in the background and for as long as it takes, again and again. To be called within a Tokio
-    /// runtime.
+    /// Connects to Redis, in the background and for as long as it takes, again and again. Whoever asks Redis something
+    /// waits at most `round_trip_max`; in a service that is [`ROUND_TRIP_MAX`]. To be called within a Tokio runtime.
     ///
     /// # Errors
     /// The URL is none.
-    pub fn connect(url: &str) -> Result<Self, Cause> {
+    pub fn connect(url: &str, round_trip_max: Duration) -> Result<Self, Cause> {
         let mut config = Config::from_url(url)?;
         config.fail_fast = false;
-        let performance = PerformanceConfig { default_command_timeout: ROUND_TRIP_MAX, ..PerformanceConfig::default() };
+        let performance = PerformanceConfig { default_command_timeout: round_trip_max, ..PerformanceConfig::default() };
+        let silence_max = round_trip_max * SILENT_ROUND_TRIPS_MAX;
         let connection = ConnectionConfig {
             connection_timeout: Duration::from_secs(2),
             internal_command_timeout: Duration::from_secs(2),
             max_command_attempts: 1,
             max_command_buffer_len: WAITING_MAX,
             tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
-            unresponsive: UnresponsiveConfig { max_timeout: Some(SILENCE_MAX), interval: SILENCE_MAX / 4 },
+            // The library looks for how long nothing was sent without an answer: it needs the pause of an outage.
+            unresponsive: UnresponsiveConfig { max_timeout: Some(silence_max), interval: silence_max / 4 },
             ..ConnectionConfig::default()
         };
         let reconnect = ReconnectPolicy::new_exponential(0, 100, 5_000, 2);
         let redis = Redis::new(config, Some(performance), Some(connection), Some(reconnect));
         redis.connect();
         let options =
-            Options { fail_fast: true, max_attempts: Some(1), timeout: Some(ROUND_TRIP_MAX), ..Options::default() };
-        Ok(Self { redis: redis.with_options(&options), outage: Arc::default() })
+            Options { fail_fast: true, max_attempts: Some(1), timeout: Some(round_trip_max), ..Options::default() };
+        Ok(Self {
+            redis: redis.with_options(&options),
+            round_trip_max,
+            outage: Arc::new(Mutex::new(Outage::new(silence_max))),
+        })
     }
 
     /// Waits until Redis answers, however long that takes.
@@ -73,12 +83,10 @@ impl RedisConnection {
     pub fn trouble(&self) -> Option<String> {
         let outage = self.outage();
         let error = outage.error(Instant::now());
-        match (self.redis.is_connected(), error) {
-            (true, None) => None,
-            (true, Some(error)) => Some(format!("Redis does not do what it is asked: {error}")),
-            (false, None) => Some("there is no connection to Redis".to_owned()),
-            (false, Some(error)) => Some(format!("there is no connection to Redis: {error}")),
+        if !self.redis.is_connected() {
+            return Some(NO_CONNECTION.to_owned());
         }
+        error.map(|error| format!("Redis does not do what it is asked: {error}"))
     }
 
     /// Runs a script over one key.
@@ -109,10 +117,13 @@ impl RedisConnection {
         &'a self,
         call: impl FnOnce(&'a WithOptions<Redis>) -> F,
     ) -> Result<R, Cause> {
-        // The time-out of the library does not cover a full queue.
-        let answer = match tokio::time::timeout(ROUND_TRIP_MAX, call(&self.redis)).await {
-            Ok(answer) => answer.map_err(Cause::from),
-            Err(elapsed) => Err(elapsed.into()),
+        let answer = if !self.redis.is_connected() {
+            // The library would wait for a connection, whatever its options say.
+            Err(NO_CONNECTION.into())
+        } else if self.outage().is_paused(Instant::now()) {
+            Err("Redis is silent".into())
+        } else {
+            self.try_call(call).await
         };
         match &answer {
             Ok(_) if self.outage().succeeded(Instant::now()) => tracing::info!("Redis answers again"),
@@ -122,6 +133,20 @@ impl RedisConnection {
             ),
             Ok(_) | Err(_) => {}
         }
+        answer
+    }
+
+    async fn try_call<'a, R, F: Future<Output = Result<R, Error>>>(
+        &'a self,
+        call: impl FnOnce(&'a WithOptions<Redis>) -> F,
+    ) -> Result<R, Cause> {
+        // The time-out of the library does not cover a full queue.
+        let answer = match tokio::time::timeout(self.round_trip_max, call(&self.redis)).await {
+            Ok(Err(error)) if *error.kind() == ErrorKind::Timeout => Err(error.into()),
+            Ok(answer) => return answer.map_err(Cause::from),
+            Err(elapsed) => Err(elapsed.into()),
+        };
+        self.outage().timed_out(Instant::now());
         answer
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Constraints and invariants:
 //! * Nothing depends on Redis: what it does not answer in time is decided without it, and no call fails.
-//! * A call waits for Redis at most [`ROUND_TRIP_MAX`], and is never tried again: the first try may have been counted.
+//! * A call waits for Redis at most [`ROUND_TRIP_MAX`] in a service, and is never tried again: the first try may have been counted.
 //! * Every key has a time to live, so that Redis may be bounded by `maxmemory` with a policy that evicts.
 
 mod bucket;

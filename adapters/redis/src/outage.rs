@@ -1,7 +1,9 @@
 //! Whether Redis answers, as far as its callers have seen. Time is an argument.
 //!
-//! Invariant: an outage is one, however many calls fail in it and whatever else succeeds meanwhile: it is over when no call
-//! has failed for [`CALM`] and one has succeeded.
+//! Constraints and invariants:
+//! * An outage is one, however many calls fail in it and whatever else succeeds meanwhile: it is over when no call has
+//!   failed for [`CALM`] and one has succeeded.
+//! * A Redis that is silent costs its callers time for a while only; then most of them are not to ask.
 
 use std::time::Duration;
 
@@ -11,19 +13,41 @@ use tokio::time::Instant;
 const CALM: Duration = Duration::from_secs(5);
 
 /// The outage that is going on, if there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outage {
+    silence_max: Duration,
     last: Option<(Instant, String)>,
+    silent_since: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 impl Outage {
-    /// A call failed. Returns whether that is news.
+    /// None so far. Once no call has been answered for `silence_max`, nobody is to ask for twice as long, again and again.
+    pub fn new(silence_max: Duration) -> Self {
+        Self { silence_max, last: None, silent_since: None, paused_until: None }
+    }
+
+    /// Whether it would be a waste of time to ask.
+    pub fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    /// A call was not answered in time.
+    pub fn timed_out(&mut self, now: Instant) {
+        let since = *self.silent_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= self.silence_max {
+            self.paused_until = Some(now + self.silence_max * 2);
+        }
+    }
+
+    /// A call failed, or was not tried. Returns whether that is news.
     pub fn failed(&mut self, error: &dyn std::error::Error, now: Instant) -> bool {
         self.last.replace((now, error.to_string())).is_none()
     }
 
     /// A call succeeded. Returns whether that ends an outage.
     pub fn succeeded(&mut self, now: Instant) -> bool {
+        (self.silent_since, self.paused_until) = (None, None);
         self.last.take_if(|(failed, _)| now.saturating_duration_since(*failed) >= CALM).is_some()
     }
 
@@ -38,11 +62,13 @@ impl Outage {
 mod tests {
     use super::*;
 
+    const SILENCE_MAX: Duration = Duration::from_secs(1);
+
     #[test]
     fn an_outage_is_news_once_and_ends_when_nothing_has_failed_for_a_while() {
         let began = Instant::now();
         let error = |text: &str| std::io::Error::other(text.to_owned());
-        let mut outage = Outage::default();
+        let mut outage = Outage::new(SILENCE_MAX);
         assert!(!outage.succeeded(began));
         assert!(outage.failed(&error("first"), began));
         assert!(!outage.failed(&error("second"), began + CALM * 2));
@@ -52,5 +78,26 @@ mod tests {
         assert!(outage.succeeded(began + CALM * 3));
         assert!(!outage.succeeded(began + CALM * 3));
         assert!(outage.failed(&error("third"), began + CALM * 3));
+    }
+
+    #[test]
+    fn nobody_asks_for_a_while_after_a_silence_that_no_answer_has_broken() {
+        let began = Instant::now();
+        let at = |millis| began + Duration::from_millis(millis);
+        let mut outage = Outage::new(SILENCE_MAX);
+        for millis in [0, 500, 999] {
+            outage.timed_out(at(millis));
+            assert!(!outage.is_paused(at(millis)), "{millis}");
+        }
+        outage.succeeded(at(999));
+        outage.timed_out(at(1_000));
+        assert!(!outage.is_paused(at(1_000)), "an answer came between");
+        for again in [2_000, 4_000] {
+            outage.timed_out(at(again));
+            assert!(outage.is_paused(at(again + 1_999)) && !outage.is_paused(at(again + 2_000)), "{again}");
+        }
+        outage.timed_out(at(6_000));
+        outage.succeeded(at(6_001));
+        assert!(!outage.is_paused(at(6_001)));
     }
 }
