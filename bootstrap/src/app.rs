@@ -189,6 +189,7 @@ impl App {
                 ingest,
                 health: health.clone(),
                 limiter,
+                idempotency: None,
                 telemetry: Arc::clone(&telemetry),
                 bodies,
                 trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),

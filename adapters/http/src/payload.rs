@@ -121,14 +121,19 @@ impl<T: Send> IntoResponse for JsonBytes<T> {
     }
 }
 
+/// Headers: name, description.
+pub type Headers = &'static [(&'static str, &'static str)];
+
 /// Which ways of failing an operation documents: status, and when it comes.
 pub trait Documented {
     /// The ways.
     const FAILURES: &'static [(u16, &'static str)];
     /// Status and description of success.
     const SUCCESS: (u16, &'static str);
-    /// Headers of every answer: name, description.
-    const HEADERS: &'static [(&'static str, &'static str)] = &[];
+    /// Headers of every answer, with a number.
+    const HEADERS: Headers = &[];
+    /// Headers of success that are `true` or absent.
+    const SUCCESS_FLAGS: Headers = &[];
     /// Whether a gateway forwards it, and so may answer by itself.
     const FORWARDED: bool = true;
 }
@@ -182,7 +187,7 @@ impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
             status: Some(D::SUCCESS.0),
             status_range: None,
             content: vec![MetaMediaType { content_type: P::CONTENT_TYPE, schema: P::schema_ref() }],
-            headers: headers(D::HEADERS),
+            headers: numbers(D::HEADERS).chain(flags(D::SUCCESS_FLAGS)).collect(),
         };
         let documented = |status: u16| D::FAILURES.iter().any(|(of, _)| *of == status);
         let by_gateway = GATEWAY_FAILURES.iter().filter(|(status, _)| D::FORWARDED && !documented(*status));
@@ -191,9 +196,8 @@ impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
             status: Some(*status),
             status_range: None,
             content: vec![MetaMediaType { content_type: PROBLEM_JSON, schema: Problem::schema_ref() }],
-            headers: headers(D::HEADERS)
-                .into_iter()
-                .chain(headers(if matches!(status, 429 | 503) { &[RETRY_AFTER] } else { &[] }))
+            headers: numbers(D::HEADERS)
+                .chain(numbers(if matches!(status, 429 | 503) { &[RETRY_AFTER] } else { &[] }))
                 .collect(),
         });
         MetaResponses { responses: std::iter::once(success).chain(failures).collect() }
@@ -207,14 +211,21 @@ impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
 
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "Seconds to wait before trying again");
 
-fn headers(documented: &[(&str, &str)]) -> Vec<MetaHeader> {
-    let header = |(name, description): &(&str, &str)| MetaHeader {
+fn numbers(documented: Headers) -> impl Iterator<Item = MetaHeader> {
+    headers(documented, u64::schema_ref)
+}
+
+fn flags(documented: Headers) -> impl Iterator<Item = MetaHeader> {
+    headers(documented, bool::schema_ref)
+}
+
+fn headers(documented: Headers, schema: fn() -> MetaSchemaRef) -> impl Iterator<Item = MetaHeader> {
+    documented.iter().map(move |(name, description)| MetaHeader {
         name: (*name).to_owned(),
         description: Some((*description).to_owned()),
         // The limit may be off, and the wait unknown.
         required: false,
         deprecated: false,
-        schema: u64::schema_ref(),
-    };
-    documented.iter().map(header).collect()
+        schema: schema(),
+    })
 }

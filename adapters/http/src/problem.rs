@@ -38,6 +38,8 @@ pub enum Failure {
     RecordTooLarge { detail: String },
     /// The media type is not supported.
     UnsupportedMediaType { detail: String },
+    /// The `Idempotency-Key` belongs to another body.
+    IdempotencyKeyReused,
     /// Over the rate limit.
     RateLimited { retry_after: Duration },
     /// No room at the moment.
@@ -224,6 +226,7 @@ impl Failure {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } | Self::RecordTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoCapacity { .. }
             | Self::QueryTooBroad
@@ -248,6 +251,7 @@ impl Failure {
             Self::TooLarge { .. } => "too_large",
             Self::RecordTooLarge { .. } => "record_too_large",
             Self::UnsupportedMediaType { .. } => "unsupported_media_type",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::RateLimited { .. } => "rate_limited",
             Self::OutcomeUnknown => "outcome_unknown",
             Self::NotFound { .. } => "not_found",
@@ -276,6 +280,9 @@ impl Failure {
             Self::NoValidEvent { errors } if errors.is_empty() => "the request has no events".to_owned(),
             Self::NoValidEvent { .. } => "no event was accepted: see errors".to_owned(),
             Self::BodyTimeout => "the body did not arrive in time".to_owned(),
+            Self::IdempotencyKeyReused => {
+                "this Idempotency-Key was used with another body, nothing was accepted: take a new key for a new body".to_owned()
+            }
             Self::RateLimited { .. } => "too many requests from this client: wait as long as Retry-After says".to_owned(),
             Self::NoCapacity { .. } => "nothing was accepted, for want of capacity: send it again after a while".to_owned(),
             Self::OutcomeUnknown => {
