@@ -214,6 +214,7 @@ impl App {
                 dead_letters: DeadLetters::new(store(), Arc::clone(publisher), clock),
                 health: health.clone(),
                 bodies: answers,
+                cache: None,
             };
             let endpoint = consumer_endpoint(dependencies, actuator.clone());
             let observer = observer("consumer", &prometheus);

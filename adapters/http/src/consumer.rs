@@ -1,5 +1,6 @@
 //! The query API.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
 use domain::event::from_hex;
 use domain::level::Level;
-use domain::query::LogFilter;
+use domain::ports::QueryCache;
+use domain::query::{LogFilter, LogQuery};
 use domain::timestamp::Timestamp;
 use poem::http::HeaderMap;
 use poem::web::Data;
@@ -22,6 +24,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::actuator::{Actuator, ActuatorApi};
@@ -36,6 +39,9 @@ use crate::schema::{
 };
 use crate::service::service_endpoint;
 
+/// Queries that take longer than this to answer are cached; cheaper ones are always answered anew.
+const CACHED_FROM: Duration = Duration::from_millis(100);
+
 /// What the query API works with.
 pub struct ConsumerDependencies {
     /// Answers queries.
@@ -48,6 +54,28 @@ pub struct ConsumerDependencies {
     pub health: Health,
     /// Room for request bodies, and for answers until their clients have taken them.
     pub bodies: BodyBudget,
+    /// Answers to expensive queries.
+    pub cache: Option<Arc<dyn QueryCache>>,
+}
+
+impl ConsumerDependencies {
+    /// The answer to a query: the cached one if there is one, and else that of `answer`.
+    async fn cached(
+        &self,
+        query: &str,
+        answer: impl Future<Output = Result<Vec<u8>, Failure>>,
+    ) -> Result<Vec<u8>, Failure> {
+        let Some(cache) = &self.cache else { return answer.await };
+        if let Some(cached) = cache.get(query).await {
+            return Ok(cached);
+        }
+        let began = Instant::now();
+        let answer = answer.await?;
+        if began.elapsed() > CACHED_FROM {
+            cache.put(query, &answer).await;
+        }
+        Ok(answer)
+    }
 }
 
 /// The consumer's endpoint.
@@ -164,10 +192,16 @@ impl ConsumerApi {
                 .map(|text| cursor::read(&text).ok_or("is not a nextCursor of an earlier page"))
                 .transpose()
                 .map_err(invalid("cursor"))?;
-            let page = dependencies.query.page(filter, after, Some(limit.0)).await?;
-            let next_cursor = page.next().as_ref().map(cursor::write);
-            let bytes = event_page(&page.items, next_cursor.as_deref());
-            JsonBytes::held(bytes, &dependencies.bodies)
+            let query = LogQuery { filter, after, limit: limit.0 };
+            // Every condition is a field, so none can be missing from what tells queries apart.
+            let key = format!("/api/logs {query:?}");
+            let LogQuery { filter, after, limit } = query;
+            let bytes = dependencies.cached(&key, async {
+                let page = dependencies.query.page(filter, after, Some(limit)).await?;
+                let next_cursor = page.next().as_ref().map(cursor::write);
+                Ok(event_page(&page.items, next_cursor.as_deref()))
+            });
+            JsonBytes::held(bytes.await?, &dependencies.bodies)
         };
         answer.await.into()
     }
@@ -187,16 +221,19 @@ impl ConsumerApi {
         /// Length of a bucket, such as 30s, 5m, 1h or 1d; chosen to suit unless given. At most 1,000 buckets.
         #[oai(validator(pattern = "^[1-9][0-9]{0,8}[smhd]$"))]
         interval: Query<Option<String>>,
-    ) -> Answer<Json<LogStats>, Counting> {
+    ) -> Answer<JsonBytes<LogStats>, Counting> {
         let answer = async {
             refuse_unknown_parameters(request, &["from", "to", "interval"])?;
             let interval = interval.0.map(|text| duration(&text).ok_or("must be a number with s, m, h or d"));
-            let stats = dependencies.query.stats(
-                time("from", from.0)?,
-                time("to", to.0)?,
-                interval.transpose().map_err(invalid("interval"))?,
-            );
-            Ok::<_, Failure>(Json(log_stats(&stats.await?)))
+            let interval = interval.transpose().map_err(invalid("interval"))?;
+            let (from, to) = (time("from", from.0)?, time("to", to.0)?);
+            // As given: the hour before now is one query, whenever it is asked.
+            let key = format!("/api/logs/stats {:?}", (from, to, interval));
+            let bytes = dependencies.cached(&key, async {
+                let stats = dependencies.query.stats(from, to, interval).await?;
+                Ok(log_stats(&stats).to_json_string().into_bytes())
+            });
+            Ok::<_, Failure>(JsonBytes::new(bytes.await?))
         };
         answer.await.into()
     }
@@ -366,12 +403,13 @@ fn filter(
     trace_id: Option<String>,
 ) -> Result<LogFilter, Failure> {
     let levels = levels.unwrap_or_default();
-    let levels = levels.iter().map(|level| Level::parse(level)).collect::<Result<_, _>>();
+    // In order and once each: who asks the same in another order asks the same.
+    let levels = levels.iter().map(|level| Level::parse(level)).collect::<Result<BTreeSet<_>, _>>();
     let rule = "must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL; repeat the parameter for several";
     let trace_id = trace_id.map(|id| from_hex(&id).ok_or("must have 32 hexadecimal digits"));
     Ok(LogFilter {
         source,
-        levels: levels.map_err(|_| invalid("level")(rule))?,
+        levels: levels.map_err(|_| invalid("level")(rule))?.into_iter().collect(),
         from: time("from", from)?,
         to: time("to", to)?,
         text,
@@ -469,7 +507,150 @@ fn refuse_unknown_parameters(request: &Request, known: &[&str]) -> Result<(), Fa
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use domain::ports::{Clock, LogStore, MockLogStore, MockQueryCache, MockRecordPublisher};
+    use domain::query::Page;
+
     use super::*;
+
+    struct FixedClock;
+
+    impl Clock for FixedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range")
+        }
+    }
+
+    fn dependencies(store: MockLogStore, cache: MockQueryCache) -> ConsumerDependencies {
+        let (store, clock): (Arc<dyn LogStore>, Arc<dyn Clock>) = (Arc::new(store), Arc::new(FixedClock));
+        ConsumerDependencies {
+            query: QueryLogs::new(Arc::clone(&store), Arc::clone(&clock)),
+            tail: Tail::new(Arc::clone(&store)),
+            dead_letters: DeadLetters::new(store, Arc::new(MockRecordPublisher::new()), clock),
+            health: Health::default(),
+            bodies: BodyBudget::new(1 << 20),
+            cache: Some(Arc::new(cache)),
+        }
+    }
+
+    async fn get(dependencies: ConsumerDependencies, uri: &str) -> (u16, String) {
+        let actuator = Actuator {
+            role: "consumer",
+            started_at: FixedClock.now(),
+            health: Health::default(),
+            upstreams: None,
+            metrics: Arc::new(String::new),
+            document: "{}".into(),
+        };
+        let request = Request::builder().uri_str(uri).finish();
+        let response = consumer_endpoint(dependencies, actuator).get_response(request).await;
+        (response.status().as_u16(), response.into_body().into_string().await.expect("text"))
+    }
+
+    /// A store in which there is nothing.
+    fn empty() -> MockLogStore {
+        let mut store = MockLogStore::new();
+        store.expect_query().returning(|_| Ok(Page::default()));
+        store.expect_stats().returning(|_| Ok(Vec::new()));
+        store
+    }
+
+    #[tokio::test]
+    async fn a_cached_answer_is_shown_and_the_store_is_not_asked() {
+        for path in ["/api/logs", "/api/logs/stats"] {
+            let mut cache = MockQueryCache::new();
+            cache.expect_get().return_const(Some(b"cached".to_vec()));
+            let answer = get(dependencies(MockLogStore::new(), cache), path).await;
+            assert_eq!(answer, (200, "cached".to_owned()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_takes_long_is_cached() {
+        for (duration, times) in [(CACHED_FROM, 0), (CACHED_FROM + Duration::from_millis(1), 1)] {
+            let mut cache = MockQueryCache::new();
+            cache.expect_get().return_const(None);
+            cache
+                .expect_put()
+                .withf(|query, answer| (query, answer) == ("query", b"answer"))
+                .times(times)
+                .return_const(());
+            let dependencies = dependencies(MockLogStore::new(), cache);
+            let answer = dependencies.cached("query", async {
+                tokio::time::advance(duration).await;
+                Ok(b"answer".to_vec())
+            });
+            assert_eq!(answer.await.expect("an answer"), b"answer");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_not_cached_however_long_it_takes() {
+        let mut cache = MockQueryCache::new();
+        cache.expect_get().return_const(None);
+        let dependencies = dependencies(MockLogStore::new(), cache);
+        let failure = dependencies.cached("query", async {
+            tokio::time::advance(CACHED_FROM * 2).await;
+            Err(Failure::QueryTooBroad)
+        });
+        assert!(matches!(failure.await, Err(Failure::QueryTooBroad)));
+    }
+
+    /// What the cache is asked for by a request.
+    async fn cache_key(uri: &str) -> String {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&asked);
+        let mut cache = MockQueryCache::new();
+        cache.expect_get().returning(move |query| {
+            note.lock().expect("lock").push(query.to_owned());
+            None
+        });
+        cache.expect_put().return_const(());
+        assert_eq!(get(dependencies(empty(), cache), uri).await.0, 200, "{uri}");
+        let mut asked = asked.lock().expect("lock");
+        assert_eq!(asked.len(), 1, "{uri}");
+        asked.remove(0)
+    }
+
+    #[tokio::test]
+    async fn queries_are_told_apart_by_what_they_ask_and_not_by_how_it_is_written() {
+        let cursor = cursor::write(&domain::query::PageKey {
+            timestamp: Timestamp::MIN,
+            event_id: Uuid::from_u128(1),
+            received_at: Timestamp::MAX,
+        });
+        let different: [&[&str]; 16] = [
+            &["/api/logs", "/api/logs?limit=100"],
+            &["/api/logs?limit=99"],
+            &["/api/logs?source=a", "/api/logs?source=%61"],
+            &["/api/logs?source=A"],
+            &["/api/logs?q=a"],
+            &["/api/logs?q=b"],
+            &["/api/logs?level=ERROR", "/api/logs?level=error&level=ERROR"],
+            &["/api/logs?level=WARN&level=ERROR", "/api/logs?level=ERROR&level=WARNING"],
+            &["/api/logs?from=2024-01-01T00:00:00Z", "/api/logs?from=2024-01-01T01:00:00%2B01:00"],
+            &["/api/logs?to=2024-01-01T00:00:00Z"],
+            &[
+                "/api/logs?traceId=0123456789ABCDEF0123456789ABCDEF&q=a",
+                "/api/logs?q=a&traceId=0123456789abcdef0123456789abcdef",
+            ],
+            &[&format!("/api/logs?cursor={cursor}")],
+            &["/api/logs/stats"],
+            &["/api/logs/stats?interval=60s", "/api/logs/stats?interval=1m"],
+            &["/api/logs/stats?from=2024-01-15T10:00:00Z"],
+            &["/api/logs/stats?to=2024-01-15T10:00:00Z"],
+        ];
+        let mut keys = BTreeMap::new();
+        for (query, spellings) in different.into_iter().enumerate() {
+            for uri in spellings {
+                let key = cache_key(uri).await;
+                assert_eq!(*keys.entry(key).or_insert(query), query, "{uri}");
+            }
+        }
+        assert_eq!(keys.len(), different.len(), "{keys:#?}");
+    }
 
     #[test]
     fn intervals_are_a_number_and_a_unit() {
