@@ -19,6 +19,7 @@ use domain::partition::{PRIORITY_PARTITION, Partition, Partitioner};
 use domain::ports::{Clock, IdSource, PublishError, Receipt, RecordPublisher, Telemetry};
 use domain::record::{RECORD_BYTES_MAX, RecordBatch, Records};
 use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -45,6 +46,7 @@ pub struct Intake<'a> {
     ingest: &'a Ingest,
     received_at: Timestamp,
     derived_ids: Option<DerivedIds>,
+    trace_parent: Option<TraceParent>,
     /// The priority lane, then the other lane of each partition.
     lanes: Vec<Lane>,
     refusals: Vec<Refusal>,
@@ -341,13 +343,14 @@ impl Ingest {
     }
 
     /// Begins to take in a request that was just received. Events without an id of their own get one of
-    /// `derived_ids`, if there are any, or else a new one.
+    /// `derived_ids`, if there are any, or else a new one. The trace that the request belongs to travels with them.
     #[must_use]
-    pub fn intake(&self, derived_ids: Option<DerivedIds>) -> Intake<'_> {
+    pub fn intake(&self, derived_ids: Option<DerivedIds>, trace_parent: Option<TraceParent>) -> Intake<'_> {
         Intake {
             ingest: self,
             received_at: self.clock.now(),
             derived_ids,
+            trace_parent,
             lanes: Vec::new(),
             refusals: Vec::new(),
             events: 0,
@@ -379,17 +382,19 @@ impl Ingest {
     }
 
     /// Publishes batches, and says what can be promised within [`PROMISE_TIMEOUT`].
-    async fn deliver(&self, lanes: Vec<Lane>, accepted: &mut Accepted, refusals: &mut Vec<Refusal>) {
+    async fn deliver(
+        &self,
+        lanes: Vec<Lane>,
+        trace_parent: Option<TraceParent>,
+        accepted: &mut Accepted,
+        refusals: &mut Vec<Refusal>,
+    ) {
         let deadline = Instant::now() + PROMISE_TIMEOUT;
         let mut promises = Vec::with_capacity(lanes.len());
         for (slot, lane) in lanes.into_iter().enumerate().filter(|(_, lane)| !lane.records.is_empty()) {
             let Lane { records, indexes, guarantees, .. } = lane;
-            let batch = RecordBatch {
-                partition: partition_of(slot),
-                guarantee: strictest(guarantees),
-                records,
-                trace_parent: None,
-            };
+            let batch =
+                RecordBatch { partition: partition_of(slot), guarantee: strictest(guarantees), records, trace_parent };
             match self.publisher.publish(batch) {
                 Ok(receipt) => promises.push((self.see_through(receipt, guarantees), indexes)),
                 Err(error) => {
@@ -460,9 +465,9 @@ impl Intake<'_> {
 
     /// Delivers what was taken in. May be dropped: what was published is delivered all the same.
     pub async fn deliver(self) -> Outcome {
-        let Self { ingest, received_at, lanes, mut refusals, last_id, .. } = self;
+        let Self { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = self;
         let mut accepted = Accepted::default();
-        ingest.deliver(lanes, &mut accepted, &mut refusals).await;
+        ingest.deliver(lanes, trace_parent, &mut accepted, &mut refusals).await;
         refusals.sort_by_key(|refusal| refusal.index);
         for (code, events) in count_codes(&refusals) {
             ingest.accounts.telemetry.refused(code, events);
@@ -637,7 +642,7 @@ mod tests {
     }
 
     async fn deliver(ingest: &Ingest, drafts: impl IntoIterator<Item = EventDraft<'static>>) -> Outcome {
-        let mut intake = ingest.intake(None);
+        let mut intake = ingest.intake(None, None);
         for draft in drafts {
             intake.add(draft).expect("few events");
         }
@@ -712,7 +717,7 @@ mod tests {
         let (publisher, batches) = publisher();
         let ingest = ingest(publisher, DeliveryPolicy::default().with(Level::Info, Guarantee::ExactlyOnce));
         let ids = DerivedIds::new(b"key", b"body").expect("valid");
-        let mut intake = ingest.intake(Some(ids));
+        let mut intake = ingest.intake(Some(ids), None);
         let own = EventDraft { event_id: Some(Uuid::from_u128(1).to_string().into()), ..draft("s", Level::Info, "1") };
         for event in [own, EventDraft::default(), draft("s", Level::Info, "2")] {
             intake.add(event).expect("few events");
@@ -881,7 +886,7 @@ mod tests {
     async fn ten_thousand_events_are_the_most() {
         let (publisher, _) = publisher();
         let ingest = ingest(publisher, DeliveryPolicy::default());
-        let mut intake = ingest.intake(None);
+        let mut intake = ingest.intake(None, None);
         for _ in 0..REQUEST_EVENTS_MAX - 1 {
             intake.add(draft("s", Level::Info, "m")).expect("within the limit");
         }

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::backends::{Bus, feed, open_bus, open_limiter, open_store, priority_lane};
+use crate::backends::{Bus, feed, open_bus, open_shared, open_store, priority_lane};
 use crate::metrics::Metrics;
 use crate::settings::{Settings, Size};
 use crate::system::{SystemClock, UuidV7};
@@ -144,7 +144,7 @@ impl App {
 
         let store = if role.includes(Role::Consumer) { Some(open_store(settings).await?) } else { None };
         let bus = if role == Role::Gateway { None } else { Some(open_bus(settings, &clock, store.as_ref()).await?) };
-        let (limiter, limiter_check) = open_limiter(settings)?;
+        let shared = if role == Role::Gateway { None } else { Some(open_shared(settings)?) };
         let (publisher, source) = bus.map(|Bus { publisher, source }| (publisher, source)).unzip();
         let source = source.flatten();
         let records = source.as_ref().map(|source| Arc::clone(&source.records));
@@ -158,7 +158,7 @@ impl App {
         if let Some(store) = &store {
             health = health.with_store(Arc::clone(store), feed(settings, 0));
         }
-        if let (true, Some(check)) = (role.includes(Role::Producer), limiter_check) {
+        if let Some(check) = shared.as_ref().and_then(|shared| shared.check.clone()) {
             health = health.with_check("limiter", check);
         }
 
@@ -184,12 +184,13 @@ impl App {
         };
         let actuator = actuator(role, &health, metrics);
 
-        let producer = ingest.zip(servers.producer).map(|(ingest, server)| {
+        let cache = shared.as_ref().and_then(|shared| shared.cache.clone());
+        let producer = ingest.zip(servers.producer).zip(shared).map(|((ingest, server), shared)| {
             let dependencies = ProducerDependencies {
                 ingest,
                 health: health.clone(),
-                limiter,
-                idempotency: None,
+                limiter: shared.limiter,
+                idempotency: shared.idempotency,
                 telemetry: Arc::clone(&telemetry),
                 bodies,
                 trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
@@ -214,7 +215,7 @@ impl App {
                 dead_letters: DeadLetters::new(store(), Arc::clone(publisher), clock),
                 health: health.clone(),
                 bodies: answers,
-                cache: None,
+                cache,
             };
             let endpoint = consumer_endpoint(dependencies, actuator.clone());
             let observer = observer("consumer", &prometheus);

@@ -11,13 +11,14 @@ use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
 use adapter_kafka::{KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
-use adapter_redis::{RedisConnection, RedisLimiter};
+use adapter_redis::{ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisLimiter, RedisQueryCache};
 use anyhow::Context;
 use application::health::Check;
 use domain::backoff::Backoff;
 use domain::partition::{Partition, PriorityLane};
 use domain::ports::{
-    BusState, Clock, DeadLetterTopic, Feed, LogStore, RateLimiter, RateLimits, RecordPublisher, RecordSource,
+    BusState, Clock, DeadLetterTopic, Feed, IdempotencyStore, LogStore, QueryCache, RateLimiter, RateLimits,
+    RecordPublisher, RecordSource,
 };
 
 use crate::app::bytes;
@@ -188,23 +189,43 @@ fn make_data_dir(settings: &Settings) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data directory {}", directory.display()))
 }
 
-/// Opens the limiter, and says whether its server works.
+/// What processes share beside the bus and the store.
+pub struct Shared {
+    /// Shares out requests.
+    pub limiter: Arc<dyn RateLimiter>,
+    /// Remembers answers, should there be a place for it.
+    pub idempotency: Option<Arc<dyn IdempotencyStore>>,
+    /// Keeps answers to expensive queries for a moment, should there be a place for it.
+    pub cache: Option<Arc<dyn QueryCache>>,
+    /// Whether the server works.
+    pub check: Option<Check>,
+}
+
+/// Opens what processes share.
 ///
 /// # Errors
-/// Its URL is none.
-pub fn open_limiter(settings: &Settings) -> anyhow::Result<(Arc<dyn RateLimiter>, Option<Check>)> {
+/// The URL of its server is none.
+pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
     let limits = RateLimits {
         single_per_second: NonZeroU32::new(settings.rate_limit.single_per_second),
         batch_per_second: NonZeroU32::new(settings.rate_limit.batch_per_second),
     };
     let local: Arc<dyn RateLimiter> = Arc::new(LocalLimiter::new(limits));
     match settings.limiter {
-        LimiterKind::Embedded => Ok((local, None)),
+        LimiterKind::Embedded => Ok(Shared { limiter: local, idempotency: None, cache: None, check: None }),
         LimiterKind::Redis => {
-            let connection = RedisConnection::connect(&settings.redis.url.0)
+            let connection = RedisConnection::connect(&settings.redis.url.0, ROUND_TRIP_MAX)
                 .map_err(|error| anyhow::anyhow!("redis.url cannot be used: {error}"))?;
-            let asked = connection.clone();
-            Ok((Arc::new(RedisLimiter::new(connection, limits, local)), Some(Arc::new(move || asked.trouble()))))
+            let connected = || connection.clone();
+            let asked = connected();
+            let window = settings.store.dedup_window.0;
+            let store = format!("{}:{}", feed(settings, 0).group, settings.postgres.schema);
+            Ok(Shared {
+                limiter: Arc::new(RedisLimiter::new(connected(), limits, local)),
+                idempotency: Some(Arc::new(RedisIdempotencyStore::new(connected(), window))),
+                cache: Some(Arc::new(RedisQueryCache::new(connected(), &store))),
+                check: Some(Arc::new(move || asked.trouble())),
+            })
         }
     }
 }

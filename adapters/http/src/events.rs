@@ -373,7 +373,7 @@ mod tests {
     fn codes_of_batch(elements: &[String]) -> Vec<&'static str> {
         let ingest = ingest();
         let body = format!("[{}]", elements.join(" ,\n"));
-        let outcome = deliver(take_events(body.as_bytes(), || ingest.intake(None)).expect("an array"));
+        let outcome = deliver(take_events(body.as_bytes(), || ingest.intake(None, None)).expect("an array"));
         let mut codes = vec![""; elements.len()];
         outcome.refusals.iter().for_each(|refusal| codes[refusal.index] = refusal.reason.code());
         assert_eq!(codes.iter().filter(|code| code.is_empty()).count(), outcome.accepted.total());
@@ -382,7 +382,7 @@ mod tests {
 
     fn code_of_single(element: &str) -> &'static str {
         let ingest = ingest();
-        let mut intake = ingest.intake(None);
+        let mut intake = ingest.intake(None, None);
         take_event(element.as_bytes(), &mut intake).expect("JSON");
         deliver(intake).refusals.first().map_or("", |refusal| refusal.reason.code())
     }
@@ -434,21 +434,27 @@ mod tests {
             "\u{feff}[]",
         ] {
             assert!(
-                matches!(take_events(body.as_bytes(), || ingest.intake(None)), Err(Failure::Undecodable { .. })),
+                matches!(take_events(body.as_bytes(), || ingest.intake(None, None)), Err(Failure::Undecodable { .. })),
                 "{body}"
             );
         }
-        assert!(matches!(take_events(b"[\"\xff\"]", || ingest.intake(None)), Err(Failure::Undecodable { .. })));
+        assert!(matches!(take_events(b"[\"\xff\"]", || ingest.intake(None, None)), Err(Failure::Undecodable { .. })));
         let too_many = format!("[{}]", vec![VALID; 10_001].join(","));
-        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake(None)), Err(Failure::TooLarge { .. })));
+        assert!(matches!(
+            take_events(too_many.as_bytes(), || ingest.intake(None, None)),
+            Err(Failure::TooLarge { .. })
+        ));
         let too_many = format!("[7,{}]", vec![VALID; 10_000].join(","));
-        assert!(matches!(take_events(too_many.as_bytes(), || ingest.intake(None)), Err(Failure::TooLarge { .. })));
+        assert!(matches!(
+            take_events(too_many.as_bytes(), || ingest.intake(None, None)),
+            Err(Failure::TooLarge { .. })
+        ));
     }
 
     /// The codes of a body of lines; an empty one for an accepted event.
     fn codes_of_lines(body: &[u8], events: usize) -> Vec<&'static str> {
         let ingest = ingest();
-        let mut intake = ingest.intake(None);
+        let mut intake = ingest.intake(None, None);
         take_lines(body, &mut intake).expect("few lines");
         let outcome = deliver(intake);
         assert_eq!(outcome.accepted.total() + outcome.refusals.len(), events);
@@ -468,7 +474,7 @@ mod tests {
         assert_eq!(codes_of_lines(b"", 0), [""; 0]);
         let ingest = ingest();
         let too_many = format!("{VALID}\n").repeat(10_001);
-        let refused = take_lines(too_many.as_bytes(), &mut ingest.intake(None));
+        let refused = take_lines(too_many.as_bytes(), &mut ingest.intake(None, None));
         assert!(matches!(refused, Err(Failure::TooLarge { .. })));
     }
 

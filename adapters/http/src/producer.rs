@@ -8,6 +8,7 @@ use domain::idempotency::{DerivedIds, InvalidIdempotencyKey};
 use domain::ports::{
     Client, IdempotencyStore, IdempotentRequest, RateDecision, RateLimiter, Recollection, RequestClass, Telemetry,
 };
+use domain::trace_parent::TraceParent;
 use poem::http::{HeaderMap, HeaderValue, Method};
 use poem::web::Data;
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
@@ -269,7 +270,8 @@ async fn take<T>(
         }
     }
 
-    let begin = || dependencies.ingest.intake(ids);
+    let trace_parent = request.headers().get("traceparent").and_then(|value| TraceParent::parse(value.as_bytes()));
+    let begin = || dependencies.ingest.intake(ids, trace_parent);
     let intake = match form {
         Form::Event => {
             let mut intake = begin();

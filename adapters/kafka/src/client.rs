@@ -10,10 +10,21 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 /// How often the log is told that something else is wrong.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The last thing that a client complained about, to explain why it does not work.
+/// What a client complained about, to explain why it does not work.
+///
+/// A wrong password or certificate brings other complaints along, and the same thing is said at greater and lesser length:
+/// the one that explains most is kept until the client works again.
 #[derive(Debug, Default)]
 pub struct Complaint {
-    last: Mutex<Option<String>>,
+    best: Mutex<Option<Explanation>>,
+}
+
+#[derive(Debug)]
+struct Explanation {
+    /// Whether it says why we are not let in.
+    decisive: bool,
+    code: Option<RDKafkaErrorCode>,
+    text: String,
 }
 
 impl Complaint {
@@ -24,18 +35,32 @@ impl Complaint {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(plain(reason));
+        let code = error.rdkafka_error_code();
+        let decisive = matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
+        let new = Explanation { decisive, code, text: plain(reason) };
+        let mut best = self.best();
+        let better = match &*best {
+            Some(old) if old.decisive != new.decisive => new.decisive,
+            Some(old) if old.code == new.code => new.text.len() >= old.text.len(),
+            Some(_) | None => true,
+        };
+        if better {
+            *best = Some(new);
+        }
     }
 
     /// What is wrong, for a person.
     pub fn explain(&self, otherwise: &str) -> String {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        last.unwrap_or_else(|| otherwise.to_owned())
+        self.best().as_ref().map_or(otherwise, |best| &best.text).to_owned()
     }
 
     /// Nothing is wrong any more.
     pub fn clear(&self) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.best().take();
+    }
+
+    fn best(&self) -> MutexGuard<'_, Option<Explanation>> {
+        self.best.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_complaint_explains_and_the_same_one_looks_the_same() {
+    fn the_complaint_that_explains_most_is_kept_and_the_same_one_looks_the_same() {
         let complaint = Complaint::default();
         assert_eq!(complaint.explain("no answer"), "no answer");
         let error = KafkaError::Global(RDKafkaErrorCode::Authentication);
@@ -114,7 +139,15 @@ mod tests {
         );
         complaint.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
         assert_eq!(complaint.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
+        let transport = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+        complaint
+            .note(&transport, "sasl_ssl://b:1/1: Disconnected while requesting a version, after all that was said");
+        assert_eq!(complaint.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
+        complaint.note(&KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong");
+        assert_eq!(complaint.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
         complaint.clear();
         assert_eq!(complaint.explain("no answer"), "no answer");
+        complaint.note(&transport, "refused");
+        assert_eq!(complaint.explain("no answer"), "refused");
     }
 }

@@ -10,24 +10,26 @@ use crate::connection::RedisConnection;
 /// Answers that all consumers of one Redis share.
 pub struct RedisQueryCache {
     connection: RedisConnection,
+    store: String,
 }
 
 impl RedisQueryCache {
-    /// Caches answers in the Redis of `connection`.
+    /// Caches answers in the Redis of `connection`. `store` names what they are answered from: consumers of another store
+    /// have other answers.
     #[must_use]
-    pub fn new(connection: RedisConnection) -> Self {
-        Self { connection }
+    pub fn new(connection: RedisConnection, store: &str) -> Self {
+        Self { connection, store: store.to_owned() }
     }
 
-    fn key(query: &str) -> String {
-        format!("spillway:query:{query}")
+    fn key(&self, query: &str) -> String {
+        format!("spillway:query:{}:{query}", self.store)
     }
 }
 
 #[async_trait]
 impl QueryCache for RedisQueryCache {
     async fn get(&self, query: &str) -> Option<Vec<u8>> {
-        self.connection.call(|redis| redis.get(Self::key(query))).await.ok().flatten()
+        self.connection.call(|redis| redis.get(self.key(query))).await.ok().flatten()
     }
 
     async fn put(&self, query: &str, answer: &[u8]) {
@@ -37,7 +39,7 @@ impl QueryCache for RedisQueryCache {
         let millis = i64::try_from(CACHED_ANSWER_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
         let value = Value::Bytes(answer.to_vec().into());
         let put =
-            self.connection.call(|redis| redis.set(Self::key(query), value, Some(Expiration::PX(millis)), None, false));
+            self.connection.call(|redis| redis.set(self.key(query), value, Some(Expiration::PX(millis)), None, false));
         // The connection says that Redis is away; the answer is given all the same.
         let _: Result<(), _> = put.await;
     }

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::process::{Child, Command};
 
 pub mod servers;
@@ -162,31 +162,38 @@ pub async fn exchange(address: SocketAddr, parts: impl IntoIterator<Item = Bytes
 
 /// A reader of Server-Sent Events.
 pub struct Tail {
-    lines: Lines<BufReader<OwnedReadHalf>>,
+    body: Incoming,
+    received: Vec<u8>,
 }
 
 impl Tail {
     /// Opens a tail, and waits until it has begun.
-    pub async fn open(address: SocketAddr, query: &str, last_event_id: Option<&str>) -> Self {
-        let (incoming, mut outgoing) = TcpStream::connect(address).await.expect("a connection").into_split();
-        let resume = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/logs/tail{query} HTTP/1.1\r\nHost: x\r\n{resume}\r\n");
-        outgoing.write_all(request.as_bytes()).await.expect("sent");
-        let mut tail = Self { lines: BufReader::new(incoming).lines() };
-        assert_eq!(tail.line().await.as_deref(), Some("HTTP/1.1 200 OK"));
-        while tail.line().await.is_some_and(|line| !line.is_empty()) {}
-        std::mem::forget(outgoing);
-        tail
+    pub async fn open(http: &Http, query: &str, last_event_id: Option<&str>) -> Self {
+        let mut request = hyper::Request::builder().uri(format!("{}/api/logs/tail{query}", http.base));
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let request = request.body(Full::default()).expect("a request");
+        let answer = tokio::time::timeout(DEADLINE, http.client.request(request)).await.expect("in time");
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 200);
+        Self { body: answer.into_body(), received: Vec::new() }
     }
 
     async fn line(&mut self) -> Option<String> {
-        tokio::time::timeout(DEADLINE, self.lines.next_line()).await.expect("a line in time").expect("a line")
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                return Some(String::from_utf8(line).expect("UTF-8").trim_end().to_owned());
+            }
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await.expect("a line in time")?;
+            self.received.extend_from_slice(frame.ok()?.data_ref().expect("no trailers"));
+        }
     }
 
     /// The next block that begins with an id: the id, and the JSON if it has any; `None` at the end.
     pub async fn next(&mut self) -> Option<(String, Option<Value>)> {
         loop {
-            // Sizes of chunks stand between the blocks.
             let Some(id) = self.line().await?.strip_prefix("id: ").map(str::to_owned) else { continue };
             let line = self.line().await?;
             return Some((id, line.strip_prefix("data: ").map(|json| serde_json::from_str(json).expect("JSON"))));

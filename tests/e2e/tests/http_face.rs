@@ -56,8 +56,8 @@ async fn a_tail_shows_what_is_stored_resumes_where_it_was_and_ends_with_the_proc
     assert_eq!(gateway.post("/api/logs", event("before", "ERROR")).await.status, 202);
     wait_until("it is stored", || async { gateway.all_events("", 10).await.len() == 1 }).await;
 
-    let mut all = Tail::open(gateway.address(), "", None).await;
-    let mut some = Tail::open(program.consumer.address(), "?level=ERROR&q=KEPT", None).await;
+    let mut all = Tail::open(gateway, "", None).await;
+    let mut some = Tail::open(&program.consumer, "?level=ERROR&q=KEPT", None).await;
     // The first word of a tail says that it has begun.
     let (_, (id, nothing)) = tokio::join!(some.next(), async { all.next().await.expect("a beginning") });
     assert_eq!((id.as_str(), nothing), ("1", None));
@@ -71,7 +71,7 @@ async fn a_tail_shows_what_is_stored_resumes_where_it_was_and_ends_with_the_proc
     assert_eq!(id, "4");
     assert!(seen["eventId"].is_string() && seen["offset"].is_number());
 
-    let mut resumed = Tail::open(gateway.address(), "", Some("2")).await;
+    let mut resumed = Tail::open(gateway, "", Some("2")).await;
     let (first, second) = (resumed.event().await, resumed.event().await);
     assert_eq!((first.0.as_str(), &first.1["level"]), ("3", &"INFO".into()));
     assert_eq!((second.0.as_str(), &second.1["level"]), ("4", &"ERROR".into()));

@@ -210,7 +210,7 @@ impl Clients {
             let messages: Vec<String> =
                 (0..=chance.below(8)).map(|n| format!("{seed:x}/{life}/{client}/{request}/{n}")).collect();
             self.answers.lock().expect("lock").sent.extend(messages.iter().cloned());
-            let mut intake = ingest.intake(None);
+            let mut intake = ingest.intake(None, None);
             for message in &messages {
                 let draft = EventDraft {
                     source: Some(format!("source-{}", chance.below(5)).into()),

@@ -51,7 +51,7 @@ async fn everything_is_decided_without_redis(connection: &RedisConnection) {
     assert_eq!(local.0.load(Ordering::Relaxed), CALLS, "a class without a limit asks nobody");
 
     let store = RedisIdempotencyStore::new(connection.clone(), Duration::from_secs(3_600));
-    let cache = RedisQueryCache::new(connection.clone());
+    let cache = RedisQueryCache::new(connection.clone(), "store");
     for body in 0..CALLS {
         let fingerprint = Uuid::from_u128(body.into());
         let request = IdempotentRequest { client: client(), class: RequestClass::Single, key: "1", fingerprint };
@@ -119,7 +119,7 @@ async fn when_redis_falls_silent_calls_wait_a_little_then_not_at_all_and_everyth
     let (server, number) = database.url.trim_start_matches("redis://").split_once('/').expect("a database");
     let (address, passing) = network(server.to_owned()).await;
     let connection = RedisConnection::connect(&format!("redis://{address}/{number}"), ROUND_TRIP_MAX).expect("a URL");
-    let cache = RedisQueryCache::new(connection.clone());
+    let cache = RedisQueryCache::new(connection.clone(), "store");
     let answers = async || {
         while cache.get("query").await.is_none() {
             cache.put("query", b"{}").await;
@@ -156,7 +156,7 @@ async fn while_redis_answers_nothing_is_wrong() {
     let Some(database) = Database::find(3) else { return };
     let connection = database.fresh().await;
     assert_eq!(connection.trouble(), None);
-    RedisQueryCache::new(connection.clone()).put("query", b"{}").await;
+    RedisQueryCache::new(connection.clone(), "store").put("query", b"{}").await;
     assert_eq!(connection.trouble(), None);
 }
 

@@ -10,7 +10,7 @@ use crate::Database;
 
 impl QueryCacheSubject for Database {
     async fn fresh(&self) -> Arc<dyn QueryCache> {
-        Arc::new(RedisQueryCache::new(self.fresh().await))
+        Arc::new(RedisQueryCache::new(self.fresh().await, "store"))
     }
 }
 
