@@ -475,6 +475,7 @@ fn dead_letter(letter: StoredDeadLetter) -> DeadLetterSchema {
         encoding: encoding.to_owned(),
         reason: letter.reason,
         at: date_time(letter.at),
+        attempts: letter.attempts,
         redriven_at: letter.redriven_at.map(date_time),
     }
 }

@@ -227,6 +227,8 @@ pub struct DeadLetterSchema {
     pub encoding: String,
     /// Why it cannot be stored.
     pub reason: String,
+    /// How many appends were refused with it before it was found out; 0 if it is no event at all.
+    pub attempts: u32,
     /// When that was found.
     pub at: OffsetDateTime,
     /// When it was last sent to the bus again, if it was.

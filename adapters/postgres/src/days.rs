@@ -45,6 +45,10 @@ impl Day {
         (self.0 + 1) * DAY_MICROS <= time.unix_micros()
     }
 
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     fn start_seconds(self) -> i64 {
         self.0 * (DAY_MICROS / 1_000_000)
     }
@@ -57,12 +61,17 @@ pub struct Days {
 }
 
 impl Days {
-    /// Makes sure that there is a table for each day.
+    /// Makes sure that there is a table for each day, and for the one after.
     pub async fn ensure(&self, connection: &mut PgConnection, days: &BTreeSet<Day>) -> Result<(), sqlx::Error> {
         let missing: Vec<Day> = days.difference(&self.known()).copied().collect();
         for day in missing {
             make(connection, day).await?;
             self.known().insert(day);
+        }
+        // Ahead of time: at midnight nobody has to wait for it.
+        if let Some(next) = days.last().map(|latest| latest.next()).filter(|next| !self.known().contains(next)) {
+            make(connection, next).await?;
+            self.known().insert(next);
         }
         Ok(())
     }

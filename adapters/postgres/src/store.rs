@@ -643,7 +643,7 @@ impl LogStore for PostgresStore {
     }
 }
 
-/// Drops the table of the oldest day that is over, if there is one. Detached first, without keeping anybody out;
+/// Drops the table of the oldest day that is over, if there is one, and those of empty days before it. Detached first, without keeping anybody out;
 /// whatever an earlier call left half done is done to its end.
 async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
     let tables: Vec<(String, Option<bool>)> = sqlx::query_as(
@@ -655,20 +655,21 @@ async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u
     .fetch_all(&mut *connection)
     .await?;
     let is_over = |name: &str| Day::of_table(name).is_some_and(|day| day.is_before(oldest));
-    let Some((table, detach_pending)) = tables.into_iter().find(|(name, _)| is_over(name)) else {
-        return Ok(0);
-    };
-    let count = format!("SELECT count(*) FROM {table}");
-    let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
-    if let Some(pending) = detach_pending {
-        let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
-        let detach = format!("ALTER TABLE events DETACH PARTITION {table} {how}");
-        sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await?;
+    for (table, detach_pending) in tables.into_iter().filter(|(name, _)| is_over(name)) {
+        let count = format!("SELECT count(*) FROM {table}");
+        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+        if let Some(pending) = detach_pending {
+            let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
+            let detach = format!("ALTER TABLE events DETACH PARTITION {table} {how}");
+            sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await?;
+        }
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *connection).await?;
+        tracing::info!(table, rows, "removed a day of events");
+        if rows > 0 {
+            return Ok(rows.cast_unsigned());
+        }
     }
-    sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *connection).await?;
-    tracing::info!(table, rows, "removed a day of events");
-    // An empty day was removed, too.
-    Ok(rows.cast_unsigned().max(1))
+    Ok(0)
 }
 
 fn select_statement(

@@ -537,7 +537,8 @@ async fn a_request_is_answered_the_same_by_every_producer_and_its_trace_travels_
     let other = Process::start(BINARY, "consumer", directory.path(), &other_variables).await;
 
     let send = async |producer: &Process, message: &str| {
-        let headers = [("content-type", "application/json"), ("idempotency-key", servers.name.as_str()), ("traceparent", TRACE)];
+        let headers =
+            [("content-type", "application/json"), ("idempotency-key", servers.name.as_str()), ("traceparent", TRACE)];
         let body = json!([{"source": "s", "level": "ERROR", "message": message}]).to_string();
         producer.http("producer").send("POST", "/api/logs/batch", &headers, body).await
     };
