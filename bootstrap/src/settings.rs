@@ -545,7 +545,8 @@ impl Settings {
             return refuse("body_bytes_max must be at least 16MiB: the largest body must fit");
         }
         if self.bus == BusKind::Kafka {
-            self.kafka.options(0)?;
+            let options = self.kafka.options(0)?;
+            options.check().map_err(|error| InvalidSettings(format!("kafka.properties: {error}")))?;
         }
         if self.store.kind == StoreKind::Postgres && self.postgres.url.0.is_empty() {
             return refuse(
@@ -912,6 +913,100 @@ mod tests {
                 assert!(message.contains(part), "{name}: {message:?} does not say {part:?}");
             }
         }
+    }
+
+    const KAFKA: [(&str, &str); 2] = [("SPILLWAY_BUS", "kafka"), ("SPILLWAY_KAFKA__BROKERS", "a:9092, b:9092")];
+
+    fn load_kafka(others: &[(&str, &str)]) -> Result<Settings, String> {
+        load(&[&KAFKA, others].concat())
+    }
+
+    #[test]
+    fn kafka_is_reached_as_the_settings_say() {
+        let settings = load_kafka(&[
+            ("SPILLWAY_KAFKA__TLS", "true"),
+            ("SPILLWAY_KAFKA__TLS_CA", "/ca.pem"),
+            ("SPILLWAY_KAFKA__SASL_MECHANISM", "SCRAM-SHA-256"),
+            ("SPILLWAY_KAFKA__SASL_USERNAME", "me"),
+            ("SPILLWAY_KAFKA__SASL_PASSWORD", "sec:ret"),
+            ("SPILLWAY_KAFKA__PROPERTIES__LINGER_MS", "20"),
+            ("SPILLWAY_KAFKA__PRIORITY_LANE", "exclusive"),
+        ]);
+        let settings = settings.expect("valid");
+        let options = settings.kafka.options(7).expect("valid");
+        assert_eq!(
+            (options.brokers.as_str(), options.topic.as_str(), options.memory_bytes_max),
+            ("a:9092,b:9092", "logs", 7)
+        );
+        assert_eq!(options.tls.expect("TLS").ca.as_deref(), Some(Path::new("/ca.pem")));
+        let sasl = options.sasl.expect("SASL");
+        assert_eq!((sasl.mechanism, sasl.password.as_str()), (SaslMechanism::ScramSha256, "sec:ret"));
+        assert_eq!(options.properties, [("linger.ms".to_owned(), "20".to_owned())].into());
+        assert_eq!(settings.kafka.priority_lane, PriorityLane::Exclusive);
+    }
+
+    #[test]
+    fn what_kafka_could_not_be_reached_with_is_refused_by_name() {
+        for (name, value, parts) in [
+            ("PROPERTIES__ACKS", "1", &["kafka.properties.acks", "carries a guarantee"][..]),
+            ("PROPERTIES__ENABLE_IDEMPOTENCE", "false", &["enable.idempotence"]),
+            ("PROPERTIES__QUEUE_BUFFERING_MAX_MESSAGES", "1", &["queue.buffering.max.messages"]),
+            ("TLS_CA", "/ca.pem", &["kafka.tls must be true"]),
+            ("TLS_KEY", "/key.pem", &["kafka.tls_certificate and kafka.tls_key"]),
+            ("SASL_USERNAME", "me", &["kafka.sasl_mechanism must be"]),
+            ("SASL_MECHANISM", "GSSAPI", &["kafka.sasl_mechanism", "none of PLAIN"]),
+            ("SASL_MECHANISM", "PLAIN", &["kafka.sasl_username and kafka.sasl_password"]),
+            ("PARTITIONS", "0", &["kafka.partitions"]),
+            ("REPLICATION_FACTOR", "0", &["kafka.replication_factor"]),
+            ("COMPRESSION", "brotli", &["kafka.compression", "snappy"]),
+            ("TOPIC", "a b", &["kafka.topic"]),
+            ("PRIORITY_LANE", "fast", &["none of shared, exclusive"]),
+            ("LINGER", "1", &["unknown key kafka.linger"]),
+            ("PROPERTIES__LINGER", "1", &["kafka.properties: linger=1"]),
+            ("PROPERTIES__LINGER_MS", "soon", &["kafka.properties: linger.ms=soon"]),
+        ] {
+            let name = format!("SPILLWAY_KAFKA__{name}");
+            let message = load_kafka(&[(&name, value)]).expect_err(&name);
+            for part in parts {
+                assert!(message.contains(part), "{name}: {message:?} does not say {part:?}");
+            }
+        }
+        let one = [("SPILLWAY_KAFKA__PARTITIONS", "1"), ("SPILLWAY_KAFKA__PRIORITY_LANE", "exclusive")];
+        assert!(load_kafka(&one).expect_err("one partition").contains("at least 2"));
+    }
+
+    #[test]
+    fn a_role_of_its_own_needs_what_processes_can_share() {
+        let alone = Settings::default();
+        for (role, parts) in
+            [(Role::Producer, ["bus", "SPILLWAY_BUS=kafka"]), (Role::Consumer, ["bus", "spillway all"])]
+        {
+            let message = alone.check_role(role).expect_err("embedded").to_string();
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        assert!(alone.check_role(Role::All).is_ok() && alone.check_role(Role::Gateway).is_ok());
+        let kafka = load_kafka(&[]).expect("valid");
+        assert!(kafka.check_role(Role::Producer).is_ok());
+        assert!(
+            kafka.check_role(Role::Consumer).expect_err("embedded").to_string().contains("SPILLWAY_STORE=postgres")
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let settings = load_kafka(&[
+            ("SPILLWAY_KAFKA__SASL_MECHANISM", "PLAIN"),
+            ("SPILLWAY_KAFKA__SASL_USERNAME", "me"),
+            ("SPILLWAY_KAFKA__SASL_PASSWORD", "hidden"),
+            ("SPILLWAY_POSTGRES__URL", "postgres://me:hid@den@host/database?sslmode=require"),
+            ("SPILLWAY_REDIS__URL", "redis://:hidden@host:6379/1"),
+        ]);
+        let settings = settings.expect("valid");
+        for shown in [settings.to_variables(), format!("{settings:?}")] {
+            assert!(!shown.contains("hid") && shown.contains("host/database?sslmode=require"), "{shown}");
+        }
+        let plain = load(&[("SPILLWAY_REDIS__URL", "redis://host:6379")]).expect("valid").to_variables();
+        assert!(plain.contains("SPILLWAY_REDIS__URL=redis://host:6379\n"), "{plain}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 
 /// Properties of librdkafka that carry what Spillway promises, or that it sets from settings of its own.
 pub const GUARANTEED_PROPERTIES: [&str; 32] = [
@@ -134,6 +135,20 @@ impl std::fmt::Debug for Sasl {
 pub struct InvalidOptions(pub String);
 
 impl KafkaOptions {
+    /// Whether librdkafka knows all properties and takes their values. Opens no file.
+    ///
+    /// # Errors
+    /// It does not; the message says which.
+    pub fn check(&self) -> Result<(), InvalidOptions> {
+        for config in [self.producer(), self.consumer()] {
+            config.create_native_config().map_err(|error| match error {
+                KafkaError::ClientConfig(_, reason, name, value) => InvalidOptions(format!("{name}={value}: {reason}")),
+                error => InvalidOptions(error.to_string()),
+            })?;
+        }
+        Ok(())
+    }
+
     /// What all clients have in common.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
