@@ -218,8 +218,13 @@ impl RecordPublisher for KafkaPublisher {
         let (settle, settled) = oneshot::channel();
         let receipts = Receipts { promised: Some(promise), settled: Some(settle) };
         let line = shared.line(batch.partition);
+        let batch = Batch::new(batch, receipts, Arc::clone(&shared.memory), bytes);
+        // Either this sees that the publisher is being closed, or whoever closes it sees the batch.
+        if shared.closed.load(Ordering::SeqCst) {
+            return Err(PublishError::Closed);
+        }
         let mut line = lock(&line);
-        line.batches.push_back(Batch::new(batch, receipts, Arc::clone(&shared.memory), bytes));
+        line.batches.push_back(batch);
         line.hand_over();
         drop(line);
         let gone = || PublishError::Unavailable("the client of Kafka has ended".into());
@@ -250,11 +255,11 @@ impl RecordPublisher for KafkaPublisher {
 
     async fn drain(&self, timeout: Duration) -> usize {
         let shared = &self.shared;
-        shared.closed.store(true, Ordering::Release);
+        shared.closed.store(true, Ordering::SeqCst);
         let done = async {
             loop {
                 let freed = shared.memory.freed.notified();
-                if shared.memory.records.load(Ordering::Acquire) == 0 {
+                if shared.memory.records.load(Ordering::SeqCst) == 0 {
                     return;
                 }
                 freed.await;
@@ -283,7 +288,7 @@ impl Memory {
             used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max)
         });
         if taken.is_ok() {
-            self.records.fetch_add(records, Ordering::AcqRel);
+            self.records.fetch_add(records, Ordering::SeqCst);
         }
         taken.is_ok()
     }
@@ -330,8 +335,11 @@ impl Shared {
         // A line that comes later has the client from the start.
         for line in self.lines() {
             let mut line = lock(&line);
-            line.client = client.cloned();
-            line.next = (line.first, 0);
+            // A line that was made a moment ago has the client already, and may have handed over.
+            if !line.hands_over_to(client) {
+                line.client = client.cloned();
+                line.next = (line.first, 0);
+            }
             line.hand_over();
         }
     }
@@ -340,6 +348,13 @@ impl Shared {
     fn hand_over(&self) {
         for line in self.lines() {
             lock(&line).hand_over();
+        }
+    }
+
+    /// Has the topic looked at now.
+    fn look_now(&self) {
+        if let Some(looking) = self.looking.get() {
+            looking.unpark();
         }
     }
 
@@ -415,13 +430,21 @@ impl Line {
                     break;
                 }
                 HandedOver::Broken(error) => {
-                    client.context().break_off(&error);
+                    client.context().break_off(error.rdkafka_error_code(), &error.to_string());
                     self.client = None;
                     break;
                 }
             }
         }
         self.let_go();
+    }
+
+    fn hands_over_to(&self, client: Option<&Arc<Client>>) -> bool {
+        match (&self.client, client) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     fn batch(&mut self, number: u64) -> Option<&mut Batch> {
@@ -565,14 +588,15 @@ fn delivery_of(opaque: usize) -> (u64, usize) {
 
 impl Deliveries {
     /// Asks for another client in place of this one. The first reason stays.
-    fn break_off(&self, error: &KafkaError) {
-        let mut broken = lock(&self.broken);
-        if broken.is_none() {
-            *broken = Some(error.to_string());
-        }
-        let mend = error.rdkafka_error_code().is_some_and(|code| handling(code) == Handling::Wait);
+    fn break_off(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        lock(&self.broken).get_or_insert_with(|| reason.to_owned());
+        let mend = code.is_some_and(|code| handling(code) == Handling::Wait);
         if let (true, Some(shared)) = (mend, self.shared.upgrade()) {
-            shared.note_trouble(Some(self.complaint.explain(&error.to_string())));
+            shared.note_trouble(Some(format!("topic {}: {reason}", shared.name)));
+            if matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)) {
+                shared.topic.compare_again();
+                shared.look_now();
+            }
         }
     }
 }
@@ -584,8 +608,8 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.complaint.note(&error, reason);
-        if let Some(looking) = self.shared.upgrade().as_ref().and_then(|shared| shared.looking.get()) {
-            looking.unpark();
+        if let Some(shared) = self.shared.upgrade() {
+            shared.look_now();
         }
     }
 }
@@ -608,7 +632,7 @@ impl ProducerContext for Deliveries {
         match (error, handling) {
             (Some(error), Some(Handling::Refuse)) => line.report(number, position, Some(error.to_string())),
             (Some(error), _) => {
-                self.break_off(error);
+                self.break_off(error.rdkafka_error_code(), &error.to_string());
                 // Unless another client has taken over already.
                 if line.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), self)) {
                     line.client = None;
@@ -635,8 +659,10 @@ fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
             if shared.has_ended() {
                 return shared.switch(None);
             }
-            let fatal = client.client().fatal_error().map(|(_, reason)| reason);
-            if let Some(reason) = lock(&client.context().broken).clone().or(fatal) {
+            if let Some((code, reason)) = client.client().fatal_error() {
+                client.context().break_off(Some(code), &reason);
+            }
+            if let Some(reason) = lock(&client.context().broken).clone() {
                 break reason;
             }
             shared.hand_over();
@@ -681,6 +707,10 @@ fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
             Some((Ok(partitions), client)) => {
                 client.context().complaint.clear();
                 shared.count(partitions);
+                // What was given back is gone, refused for ever: nothing is left to show that Kafka takes it again.
+                if shared.memory.records.load(Ordering::Acquire) == 0 {
+                    shared.note_trouble(None);
+                }
                 shared.reachability.find(BusState::Up);
                 looked.take().map(|looked| looked.send(()));
                 LOOK_INTERVAL

@@ -70,7 +70,9 @@ struct Shared {
 struct Reading {
     partition: Partition,
     consumer: Arc<BaseConsumer<Member>>,
-    queue: Mutex<PartitionQueue<Member>>,
+    /// `None` once the partition is given back: the client has one queue a partition, and letting go of it later would take
+    /// the wake-ups from the next reader.
+    queue: Mutex<Option<PartitionQueue<Member>>>,
     /// Where to go before reading on.
     seek: Mutex<Option<u64>>,
     progress: Mutex<Progress>,
@@ -220,6 +222,7 @@ impl Reading {
     /// What there is to read now. Waits for nothing but a seek.
     fn read(&self, topic: &str) -> Result<Option<Chunk>, SourceError> {
         let queue = lock(&self.queue);
+        let Some(queue) = &*queue else { return Err(SourceError::Closed) };
         self.go_where_told(topic)?;
         let mut progress = lock(&self.progress);
         let mut chunk = Chunk::default();
@@ -247,6 +250,13 @@ impl Reading {
             return Err(SourceError::OutOfRange { position: progress.position, first: progress.first });
         }
         Ok(None)
+    }
+
+    /// Tells the reader that the partition is no longer there to be read.
+    fn end(&self) {
+        self.gone.store(true, Ordering::Release);
+        drop(lock(&self.queue).take());
+        self.wake.notify_one();
     }
 
     fn go_where_told(&self, topic: &str) -> Result<(), SourceError> {
@@ -326,6 +336,11 @@ impl Member {
         let Some(owner) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let mut begun = Vec::new();
         for partition in partitions {
+            // Of an assignment whose end was not told.
+            let before = lock(&self.shared.partitions).remove(partition);
+            if let Some(before) = before {
+                before.end();
+            }
             let ends = consumer.fetch_watermarks(&self.shared.topic, number(*partition), ANSWER_TIMEOUT);
             // There is none only for a topic or partition that cannot be.
             let Some(mut queue) = owner.split_partition_queue(&self.shared.topic, number(*partition)) else { return };
@@ -335,7 +350,7 @@ impl Member {
             let reading = Arc::new(Reading {
                 partition: *partition,
                 consumer: Arc::clone(&owner),
-                queue: Mutex::new(queue),
+                queue: Mutex::new(Some(queue)),
                 seek: Mutex::default(),
                 progress: Mutex::default(),
                 wake,
@@ -392,9 +407,9 @@ impl Member {
             self.shared.commit(consumer, CommitMode::Sync);
         }
         for partition in partitions {
-            if let Some(reading) = lock(&self.shared.partitions).remove(&partition) {
-                reading.gone.store(true, Ordering::Release);
-                reading.wake.notify_one();
+            let reading = lock(&self.shared.partitions).remove(&partition);
+            if let Some(reading) = reading {
+                reading.end();
             }
         }
     }
@@ -497,7 +512,8 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
     while consumer.assignment().is_ok_and(|list| list.count() > 0) && began.elapsed() < LEAVE_TIMEOUT {
         let _ = consumer.poll(POLL);
     }
-    lock(&shared.partitions).clear();
+    let left = std::mem::take(&mut *lock(&shared.partitions));
+    left.values().for_each(|reading| reading.end());
 }
 
 impl Member {

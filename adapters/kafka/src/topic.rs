@@ -21,6 +21,8 @@ pub const ID_ORIGIN_CLIENT: &[u8] = b"client";
 
 /// Longest wait for a change to the cluster.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the settings of the topic, which only matter when they are wrong.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a topic that was just made is asked for.
 const MADE_INTERVAL: Duration = Duration::from_millis(50);
 /// Without it, Kafka 4 refuses records whose time is more than an hour ahead of the broker's.
@@ -95,6 +97,11 @@ impl Topic {
             }
             std::thread::park_timeout(MADE_INTERVAL);
         }
+    }
+
+    /// Has the next look compare the topic with what it should be once more.
+    pub fn compare_again(&self) {
+        self.compared.store(false, Ordering::Release);
     }
 
     fn admin(&self) -> KafkaResult<AdminClient<DefaultClientContext>> {
@@ -207,7 +214,7 @@ impl Topic {
 
     async fn settings(&self) -> Result<ConfigResource, KafkaError> {
         let admin = self.admin()?;
-        let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+        let options = AdminOptions::new().request_timeout(Some(SETTINGS_TIMEOUT));
         let mut found = admin.describe_configs(&[ResourceSpecifier::Topic(&self.name)], &options).await?;
         found.pop().ok_or(KafkaError::NoMessageReceived)?.map_err(KafkaError::AdminOp)
     }

@@ -1,0 +1,599 @@
+//! What the publisher and the source do when Kafka fails them, against the mock cluster of librdkafka, which fails as it is
+//! told, and for what it has no notion of against Apache Kafka itself (`TEST_KAFKA_BROKERS`, see `scripts/services`).
+//!
+//! The mock cluster checks no sequence numbers of idempotent producers: where a request of several under way fails, it takes
+//! the later ones. Tests of order have one request at a time there ([`ONE_REQUEST`]).
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, and an index that is out of range is a failure like any other"
+)]
+
+#[path = "support/cluster.rs"]
+mod cluster;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapter_kafka::{KafkaOptions, KafkaPublisher, KafkaSource};
+use cluster::{Cluster, brokers, options, unique};
+use domain::delivery::{Durability, Guarantee};
+use domain::partition::Partition;
+use domain::ports::{AssignmentChange, BusState, PublishError, Receipt, RecordPublisher, RecordSource, SourceError};
+use domain::record::{RecordBatch, Records};
+use domain::timestamp::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaApiKey as Api;
+use rdkafka::types::RDKafkaRespErr::{self as Code, *};
+
+/// How long anything may take that must happen.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// When a record was received.
+const TIME_MICROS: i64 = 1_750_000_000_000_000;
+/// Ten records a request, and as many requests as the client likes.
+const SMALL_REQUESTS: [(&str, &str); 2] = [("batch.num.messages", "10"), ("linger.ms", "20")];
+/// Ten records a request, and one request at a time.
+const ONE_REQUEST: [(&str, &str); 3] =
+    [SMALL_REQUESTS[0], SMALL_REQUESTS[1], ("max.in.flight.requests.per.connection", "1")];
+
+/// The outcome of what must happen.
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
+
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    in_time(what, async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        while !holds() {
+            looks.tick().await;
+        }
+    })
+    .await;
+}
+
+/// A topic of a mock cluster.
+struct Place {
+    cluster: Cluster,
+    options: KafkaOptions,
+}
+
+impl Place {
+    fn new(partitions: u32, properties: &[(&str, &str)]) -> Self {
+        let (cluster, topic) = (Cluster::start(), unique("faults"));
+        let mut options = options(&cluster.brokers, &topic, NonZeroU32::new(partitions).expect("some"));
+        options.properties = owned(properties);
+        let count = i32::try_from(partitions).expect("few");
+        cluster.with(move |mock| mock.create_topic(&topic, count, 1)).expect("a topic");
+        Self { cluster, options }
+    }
+
+    async fn publisher(&self) -> Arc<KafkaPublisher> {
+        let publisher = KafkaPublisher::open(self.options.clone()).await.expect("the publisher opens");
+        until("the publisher is up", || publisher.state() == BusState::Up).await;
+        Arc::new(publisher)
+    }
+
+    fn fail(&self, api: Api, codes: impl IntoIterator<Item = Code>) {
+        let codes: Vec<Code> = codes.into_iter().collect();
+        self.cluster.with(move |mock| mock.request_errors(api, &codes));
+    }
+
+    fn fail_no_more(&self, api: Api) {
+        self.cluster.with(move |mock| mock.clear_request_errors(api));
+    }
+
+    fn topic_fails(&self, code: Code) {
+        let topic = self.options.topic.clone();
+        self.cluster.with(move |mock| mock.topic_error(&topic, code)).expect("the topic is there");
+    }
+
+    fn go_down(&self) {
+        self.cluster.with(|mock| mock.broker_down(-1)).expect("a broker");
+    }
+
+    fn come_up(&self) {
+        self.cluster.with(|mock| mock.broker_up(-1)).expect("a broker");
+    }
+
+    fn answer_after(&self, delay: Duration) {
+        self.cluster.with(move |mock| mock.broker_round_trip_time(-1, delay)).expect("a broker");
+    }
+}
+
+fn owned(properties: &[(&str, &str)]) -> BTreeMap<String, String> {
+    properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn batch(partition: Partition, values: impl IntoIterator<Item = impl AsRef<[u8]>>) -> RecordBatch {
+    let mut records = Records::default();
+    let time = Timestamp::from_unix_micros(TIME_MICROS).expect("in range");
+    for value in values {
+        records.push(b"shop", time, false, |buffer| buffer.extend_from_slice(value.as_ref())).expect("small enough");
+    }
+    RecordBatch { partition, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None }
+}
+
+/// The values of ten records.
+fn ten(number: usize) -> Vec<String> {
+    (number * 10..number * 10 + 10).map(|n| n.to_string()).collect()
+}
+
+/// Publishes batches of ten records to the partitions in turn.
+fn publish_tens(publisher: &KafkaPublisher, partitions: u32, numbers: std::ops::Range<usize>) -> Vec<Receipt> {
+    numbers
+        .map(|number| {
+            let partition = u32::try_from(number).expect("small") % partitions;
+            publisher.publish(batch(partition, ten(number))).expect("the publisher takes the batch")
+        })
+        .collect()
+}
+
+/// Publishes like [`publish_tens`] until the publisher takes no more.
+fn publish_tens_while_up(publisher: &KafkaPublisher, partitions: u32, numbers: std::ops::Range<usize>) -> Vec<Receipt> {
+    numbers
+        .map_while(|number| {
+            let partition = u32::try_from(number).expect("small") % partitions;
+            match publisher.publish(batch(partition, ten(number))) {
+                Ok(receipt) => Some(receipt),
+                Err(PublishError::Unavailable(_)) => None,
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .collect()
+}
+
+fn tens(partitions: usize, partition: usize, numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.filter(|number| number % partitions == partition).flat_map(ten).collect()
+}
+
+async fn all_settled(receipts: Vec<Receipt>) {
+    for (number, receipt) in receipts.into_iter().enumerate() {
+        let settled = in_time(&format!("batch {number}"), receipt.settled).await;
+        settled.unwrap_or_else(|error| panic!("batch {number}: {error}"));
+    }
+}
+
+async fn down(publisher: &KafkaPublisher) -> String {
+    until("the publisher is down", || publisher.state() != BusState::Up).await;
+    match publisher.state() {
+        BusState::Down(reason) => reason,
+        BusState::Up => "up again".to_owned(),
+    }
+}
+
+/// All values of a partition, oldest first.
+fn on_the_bus(options: &KafkaOptions, partition: i32) -> Vec<String> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &options.brokers).set("group.id", "onlooker").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&options.topic, partition, Offset::Beginning).expect("an offset");
+    consumer.assign(&list).expect("assigned");
+    let (mut values, began) = (Vec::new(), Instant::now());
+    loop {
+        assert!(began.elapsed() < DEADLINE, "no end of partition {partition}");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                values.push(String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned());
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return values,
+            Some(Err(_)) | None => {}
+        }
+    }
+}
+
+/// Checks that a partition has exactly the values, in the order of their first occurrences. Returns how many are repeats.
+fn assert_delivered(options: &KafkaOptions, partition: usize, expected: &[String]) -> usize {
+    let all = on_the_bus(options, i32::try_from(partition).expect("small"));
+    let mut known = BTreeSet::new();
+    let seen: Vec<&String> = all.iter().filter(|value| known.insert(*value)).collect();
+    let differs = seen.iter().zip(expected).position(|(seen, expected)| *seen != expected);
+    let near = differs.map(|at| (at, &seen[at.saturating_sub(3)..seen.len().min(at + 12)]));
+    assert_eq!((seen.len(), near), (expected.len(), None), "records of partition {partition}, and where they differ");
+    all.len() - seen.len()
+}
+
+// Publisher: what passes by itself.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_that_pass_lose_and_reorder_nothing() {
+    let place = Place::new(3, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    let passing = [
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_NO_ERROR,
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        RD_KAFKA_RESP_ERR__TRANSPORT,
+        RD_KAFKA_RESP_ERR_NO_ERROR,
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    ];
+    place.fail(Api::Produce, passing.iter().copied().cycle().take(28));
+    all_settled(publish_tens(&publisher, 3, 0..200)).await;
+    let repeats: Vec<usize> =
+        (0..3).map(|partition| assert_delivered(&place.options, partition, &tens(3, partition, 0..200))).collect();
+    eprintln!("repeats: {repeats:?}");
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+}
+
+// Publisher: what somebody has to mend.
+
+/// `codes` of Produce until they are cleared; `says` is part of the reason.
+async fn waits_until_it_is_mended(code: Code, says: &str) {
+    let place = Place::new(2, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    all_settled(publish_tens(&publisher, 2, 0..10)).await;
+    place.fail(Api::Produce, std::iter::repeat_n(code, 10_000));
+    let receipts = publish_tens_while_up(&publisher, 2, 10..60);
+    let taken = 10 + receipts.len();
+    let reason = down(&publisher).await;
+    assert!(reason.contains(says), "{reason}");
+    match publisher.publish(batch(0, ["late"])) {
+        Err(PublishError::Unavailable(cause)) => assert!(cause.to_string().contains(says), "{cause}"),
+        other => panic!("{:?}", other.err()),
+    }
+    place.fail_no_more(Api::Produce);
+    all_settled(receipts).await;
+    until("the publisher is up again", || publisher.state() == BusState::Up).await;
+    all_settled(publish_tens(&publisher, 2, taken..taken + 10)).await;
+    for partition in 0..2 {
+        assert_delivered(&place.options, partition, &tens(2, partition, 0..taken + 10));
+    }
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+    assert_eq!(publisher.buffer().used_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_missing_is_named_and_waited_for() {
+    waits_until_it_is_mended(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "Topic authorization failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_only_smaller_batches_is_named_and_waited_for() {
+    waits_until_it_is_mended(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "Message size too large").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_gets_no_id_says_why_and_waits() {
+    let place = Place::new(1, &ONE_REQUEST);
+    let forbidden = RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    place.fail(Api::InitProducerId, std::iter::repeat_n(forbidden, 10_000));
+    let publisher = KafkaPublisher::open(place.options.clone()).await.expect("the publisher opens");
+    let named = || matches!(publisher.state(), BusState::Down(reason) if reason.to_lowercase().contains("authorization"));
+    until("the publisher says that it lacks a right", named).await;
+    place.fail_no_more(Api::InitProducerId);
+    until("the publisher is up", || publisher.state() == BusState::Up).await;
+    all_settled(publish_tens(&publisher, 1, 0..10)).await;
+    assert_delivered(&place.options, 0, &tens(1, 0, 0..10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_whose_last_record_is_refused_after_trouble_is_up_again() {
+    let place = Place::new(1, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    place.fail(
+        Api::Produce,
+        [RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_INVALID_RECORD],
+    );
+    let receipt = publisher.publish(batch(0, ten(0))).expect("the publisher takes the batch");
+    let settled = in_time("the batch", receipt.settled).await;
+    assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
+    until("the publisher is up again", || publisher.state() == BusState::Up).await;
+    all_settled(publish_tens(&publisher, 1, 1..3)).await;
+    assert_delivered(&place.options, 0, &tens(1, 0, 1..3));
+}
+
+// Publisher: what Kafka will never take.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_record_is_said_of_its_batch_and_of_no_other() {
+    for code in [RD_KAFKA_RESP_ERR_INVALID_RECORD, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP] {
+        let place = Place::new(1, &ONE_REQUEST);
+        let publisher = place.publisher().await;
+        place.fail(Api::Produce, [RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NO_ERROR, code]);
+        let mut receipts = publish_tens(&publisher, 1, 0..10);
+        let refused = receipts.remove(2);
+        let (promised, settled) = in_time("the batch", async { (refused.promised.await, refused.settled.await) }).await;
+        assert!(matches!(promised, Err(PublishError::Refused(_))), "{promised:?}");
+        assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
+        all_settled(receipts).await;
+        let expected = [tens(1, 0, 0..2), tens(1, 0, 3..10)].concat();
+        assert_delivered(&place.options, 0, &expected);
+        assert_eq!(publisher.state(), BusState::Up, "one record is no reason to stop");
+        assert_eq!(publisher.drain(DEADLINE).await, 0);
+    }
+}
+
+// Publisher: clients that are of no more use.
+
+const FATAL: [Code; 12] = [
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+    RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
+    RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+    RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+    RD_KAFKA_RESP_ERR_UNKNOWN,
+    RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_done_for_gives_way_to_another_that_goes_on_in_order() {
+    let place = Place::new(2, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    place.fail(Api::Produce, FATAL);
+    all_settled(publish_tens(&publisher, 2, 0..100)).await;
+    let repeats: Vec<usize> =
+        (0..2).map(|partition| assert_delivered(&place.options, partition, &tens(2, partition, 0..100))).collect();
+    eprintln!("repeats: {repeats:?}");
+    assert_eq!(publisher.state(), BusState::Up);
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+    assert_eq!(publisher.buffer().used_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_publishers_keep_their_order_while_clients_come_and_go() {
+    const PUBLISHERS: usize = 4;
+    const BATCHES: usize = 60;
+    let place = Place::new(2, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    place.fail(Api::Produce, FATAL.iter().copied().cycle().take(30));
+    let tasks: Vec<_> = (0..PUBLISHERS)
+        .map(|task| {
+            let publisher = Arc::clone(&publisher);
+            tokio::spawn(async move {
+                for number in 0..BATCHES {
+                    let values = (0..10).map(|n| format!("{task} {}", number * 10 + n));
+                    let partition = u32::try_from(number % 2).expect("small");
+                    let receipt = publisher.publish(batch(partition, values)).expect("the publisher takes the batch");
+                    // Now and then it waits, so that publishing goes on while clients are replaced.
+                    if number % 5 == 0 {
+                        in_time("the batch", receipt.settled).await.expect("the batch is delivered");
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        in_time("a task", task).await.expect("no panic");
+    }
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+    for partition in 0..2 {
+        let all = on_the_bus(&place.options, i32::try_from(partition).expect("small"));
+        for task in 0..PUBLISHERS {
+            let prefix = format!("{task} ");
+            let mut known = BTreeSet::new();
+            let seen: Vec<&str> = all
+                .iter()
+                .filter_map(|value| value.strip_prefix(&prefix))
+                .filter(|value| known.insert(*value))
+                .collect();
+            let expected = tens(2, partition, 0..BATCHES);
+            assert_eq!(seen, expected, "of task {task} in partition {partition}");
+        }
+    }
+}
+
+// Publisher: a broker that is away, or far.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_before_an_outage_is_delivered_after_it_and_nothing_else() {
+    let place = Place::new(2, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    all_settled(publish_tens(&publisher, 2, 0..4)).await;
+    place.go_down();
+    // Before anybody has noticed.
+    let mut receipts = publish_tens(&publisher, 2, 4..40);
+    let buffered = RecordBatch { guarantee: Guarantee::AtMostOnce, ..batch(0, ten(40)) };
+    let buffered = publisher.publish(buffered).expect("the publisher takes the batch");
+    assert_eq!(in_time("a promise", buffered.promised).await.expect("taken"), Durability::Buffered);
+    let began = Instant::now();
+    let reason = down(&publisher).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "noticed after {:?}", began.elapsed());
+    assert!(reason.contains(&place.options.brokers), "{reason}");
+    let late = publisher.publish(batch(0, ["late"]));
+    assert!(matches!(late, Err(PublishError::Unavailable(_))), "{:?}", late.err());
+    for receipt in &mut receipts {
+        assert!(once(&mut receipt.promised).await.is_none(), "nothing is promised that is not acknowledged");
+    }
+    assert!(publisher.buffer().used_bytes > 0);
+    place.come_up();
+    all_settled(receipts).await;
+    in_time("the last batch", buffered.settled).await.expect("the batch is delivered");
+    until("the publisher is up again", || publisher.state() == BusState::Up).await;
+    until("all room is free again", || publisher.buffer().used_bytes == 0).await;
+    for partition in 0..2 {
+        assert_delivered(&place.options, partition, &tens(2, partition, 0..41));
+    }
+}
+
+async fn once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_batches_are_under_way_at_once_and_drain_says_how_many_records_are_left() {
+    const ROUND_TRIP: Duration = Duration::from_millis(300);
+    let place = Place::new(2, &SMALL_REQUESTS);
+    let publisher = place.publisher().await;
+    all_settled(publish_tens(&publisher, 2, 0..2)).await;
+    place.answer_after(ROUND_TRIP);
+    let began = Instant::now();
+    all_settled(publish_tens(&publisher, 2, 2..42)).await;
+    let took = began.elapsed();
+    eprintln!("40 requests took {took:?}");
+    assert!(took < ROUND_TRIP * 20, "40 requests, one after the other, take {:?}; they took {took:?}", ROUND_TRIP * 40);
+    let receipts = publish_tens(&publisher, 2, 42..52);
+    assert_eq!(publisher.drain(Duration::from_millis(1)).await, 100, "records are left");
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+    all_settled(receipts).await;
+    for partition in 0..2 {
+        assert_eq!(assert_delivered(&place.options, partition, &tens(2, partition, 0..52)), 0, "repeats");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_while_draining_begins_is_delivered_too() {
+    const PUBLISHERS: usize = 8;
+    let place = Place::new(1, &[]);
+    let mut publishers = Vec::new();
+    for _ in 0..PUBLISHERS {
+        let options = place.options.clone();
+        publishers.push(tokio::spawn(KafkaPublisher::open(options)));
+    }
+    for publisher in publishers {
+        let publisher = Arc::new(in_time("opening", publisher).await.expect("no panic").expect("the publisher opens"));
+        until("the publisher is up", || publisher.state() == BusState::Up).await;
+        let tasks: Vec<_> = (0..2)
+            .map(|_| {
+                let publisher = Arc::clone(&publisher);
+                tokio::spawn(async move {
+                    let mut receipts = Vec::new();
+                    loop {
+                        match publisher.publish(batch(0, ["x"])) {
+                            Ok(receipt) => receipts.push(receipt),
+                            Err(PublishError::Closed) => return receipts,
+                            Err(error) => panic!("{error}"),
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        assert_eq!(publisher.drain(DEADLINE).await, 0);
+        for task in tasks {
+            all_settled(in_time("a task", task).await.expect("no panic")).await;
+        }
+    }
+}
+
+// Publisher: a topic that is not as it should be.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_topic_is_said_until_it_is_mended() {
+    for (code, says) in [
+        (RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "opic authorization failed"),
+        (RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "is missing and cannot be made"),
+    ] {
+        let place = Place::new(1, &[("topic.metadata.propagation.max.ms", "100")]);
+        place.topic_fails(code);
+        let publisher = KafkaPublisher::open(place.options.clone()).await.expect("the publisher opens");
+        let reason = down(&publisher).await;
+        assert!(reason.contains(&place.options.topic) && reason.contains(says), "{reason}");
+        place.topic_fails(RD_KAFKA_RESP_ERR_NO_ERROR);
+        until("the publisher is up", || publisher.state() == BusState::Up).await;
+        all_settled(publish_tens(&publisher, 1, 0..10)).await;
+
+        // And in the middle of work.
+        place.answer_after(Duration::from_millis(100));
+        let receipts = publish_tens(&publisher, 1, 10..30);
+        place.topic_fails(code);
+        down(&publisher).await;
+        place.topic_fails(RD_KAFKA_RESP_ERR_NO_ERROR);
+        all_settled(receipts).await;
+        until("the publisher is up again", || publisher.state() == BusState::Up).await;
+        assert_delivered(&place.options, 0, &tens(1, 0, 0..30));
+    }
+}
+
+// Publisher: what only Kafka itself does. A client has several requests under way there.
+
+/// A topic of Kafka itself with one setting, and a publisher that begins with it.
+async fn set(options: &KafkaOptions, name: &str, value: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &options.brokers).create().expect("a client");
+    let topic = ResourceSpecifier::Topic(&options.topic);
+    let change = AlterConfig::new(topic).set(name, value);
+    let results = admin.alter_configs([&change], &AdminOptions::new()).await.expect("an answer");
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    in_time("the setting holds", async {
+        loop {
+            let found = admin.describe_configs([&topic], &AdminOptions::new()).await.expect("an answer");
+            let found = found.into_iter().next().expect("a topic").expect("settings");
+            if found.get(name).and_then(|entry| entry.value.as_deref()) == Some(value) {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+fn at_kafka(brokers: &str) -> KafkaOptions {
+    let options = options(brokers, &unique("faults"), NonZeroU32::MIN);
+    KafkaOptions { compression: "none".to_owned(), properties: owned(&SMALL_REQUESTS), ..options }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order() {
+    let Some(brokers) = brokers() else { return };
+    let options = at_kafka(&brokers);
+    let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
+    until("the publisher is up", || publisher.state() == BusState::Up).await;
+    set(&options, "max.message.bytes", "5000").await;
+    // Of two batches that are under way at once Kafka refuses the first and could take the second.
+    let values = |number: usize| ten(number).into_iter().map(move |n| format!("{n:0>width$}", width = if number % 2 == 0 { 1_000 } else { 10 }));
+    let receipts: Vec<Receipt> =
+        (0..8).map(|number| publisher.publish(batch(0, values(number))).expect("the publisher takes the batch")).collect();
+    all_settled(receipts).await;
+    until("the publisher is up again", || publisher.state() == BusState::Up).await;
+    let expected: Vec<String> = (0..8).flat_map(values).collect();
+    let repeats = assert_delivered(&options, 0, &expected);
+    eprintln!("repeats: {repeats}");
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_kafka_refuses_costs_its_record_and_no_other_and_no_order() {
+    let Some(brokers) = brokers() else { return };
+    let options = at_kafka(&brokers);
+    let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
+    until("the publisher is up", || publisher.state() == BusState::Up).await;
+    set(&options, "message.timestamp.after.max.ms", "3600000").await;
+    for from in [0, 5] {
+        let mut receipts = Vec::new();
+        for number in from..from + 5 {
+            let mut wanted = batch(0, &[] as &[&str]);
+            for value in ten(number) {
+                // The second and the ninth of the first batch.
+                let late = value.ends_with('1') || value.ends_with('8');
+                let micros = if number == from && late { 8_000_000_000_000_000 } else { TIME_MICROS };
+                let time = Timestamp::from_unix_micros(micros).expect("in range");
+                let write = |buffer: &mut Vec<u8>| buffer.extend_from_slice(value.as_bytes());
+                wanted.records.push(b"shop", time, false, write).expect("small enough");
+            }
+            receipts.push(publisher.publish(wanted).expect("the publisher takes the batch"));
+        }
+        let settled = in_time("the batch", receipts.remove(0).settled).await;
+        assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
+        all_settled(receipts).await;
+    }
+    let refused = ["1", "8", "51", "58"];
+    let expected: Vec<String> = tens(1, 0, 0..10).into_iter().filter(|value| !refused.contains(&value.as_str())).collect();
+    let repeats = assert_delivered(&options, 0, &expected);
+    eprintln!("repeats: {repeats}");
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+}
