@@ -45,6 +45,13 @@ pub fn handling(code: RDKafkaErrorCode) -> Handling {
     }
 }
 
+/// Whether this is said of the record itself and not perhaps of another one of the same request. The client says it of all
+/// records of a request if Kafka names exactly one, and of none but those that are meant, with
+/// [`RDKafkaErrorCode::InvalidRecord`], if Kafka names several.
+pub fn is_of_one_record(code: RDKafkaErrorCode) -> bool {
+    code == RDKafkaErrorCode::InvalidRecord
+}
+
 /// Whether reading a partition failed because its position is not there.
 pub fn is_out_of_range(error: &KafkaError) -> bool {
     matches!(

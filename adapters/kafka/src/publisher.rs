@@ -5,6 +5,9 @@
 //!   What is handed to the client, how much of it is reported, and what comes next is decided under the line's lock.
 //! * A record that the client gives back stops its line at once, and the client as a whole is replaced: it is purged, its last
 //!   reports are taken, and a new one is handed everything that is not reported, in the old order. There is no other way back.
+//! * A line hands a client one record alone, and more only once that one is delivered: Kafka takes any sequence number as the
+//!   first of a producer, so that of several requests it could take the second and refuse the first.
+//! * A record is refused for ever only if it is certain that Kafka means it and not another of the same request.
 //! * A batch takes room from the moment it is taken until its last report. The room is smaller than the client's queue.
 //! * While the bus is known to be away nothing is taken.
 
@@ -31,7 +34,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use tokio::sync::{Notify, oneshot};
 
 use crate::client::{Complaint, Reachability, log};
-use crate::error::{Handling, handling};
+use crate::error::{Handling, handling, is_of_one_record};
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, Topic, kafka_time};
 
@@ -107,18 +110,33 @@ struct Line {
     next: (u64, usize),
     /// Takes the records; `None` while it is being replaced.
     client: Option<Arc<Client>>,
+    /// The client has delivered a record: more than one may be under way.
+    proven: bool,
+    /// The record that is under way alone; the others wait for its report.
+    alone: Option<(u64, usize)>,
 }
 
 struct Batch {
     batch: RecordBatch,
-    /// Which records are reported for good.
-    reported: Vec<bool>,
-    /// How many are not.
+    /// How the records are.
+    progress: Vec<Progress>,
+    /// How many are not reported for good.
     left: usize,
     refused: Option<String>,
     receipts: Receipts,
     memory: Arc<Memory>,
     bytes: usize,
+}
+
+/// How far a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Not reported for good.
+    Open,
+    /// Not reported for good, and refused with others: it is sent alone to see which one is meant.
+    Suspect,
+    /// Reported for good.
+    Reported,
 }
 
 /// Whom to tell of a batch.
@@ -133,7 +151,8 @@ struct Deliveries {
     complaint: Complaint,
     /// Why the client is to be replaced.
     broken: Mutex<Option<String>>,
-    delivered: AtomicBool,
+    /// Kafka has decided about a record.
+    decided: AtomicBool,
 }
 
 impl KafkaPublisher {
@@ -302,7 +321,7 @@ impl Shared {
             shared: Arc::downgrade(self),
             complaint: Complaint::default(),
             broken: Mutex::default(),
-            delivered: AtomicBool::new(false),
+            decided: AtomicBool::new(false),
         };
         config.create_with_context(context).map(Arc::new).map_err(|error| InvalidOptions(error.to_string()))
     }
@@ -320,7 +339,15 @@ impl Shared {
             }
             // Under the lock of the lines, so that whoever replaces the client sees every line.
             let client = lock(&self.client).clone();
-            let line = Line { topic: Arc::clone(&self.name), batches: VecDeque::new(), first: 0, next: (0, 0), client };
+            let line = Line {
+                topic: Arc::clone(&self.name),
+                batches: VecDeque::new(),
+                first: 0,
+                next: (0, 0),
+                client,
+                proven: false,
+                alone: None,
+            };
             lines.push(Arc::new(Mutex::new(line)));
         }
     }
@@ -339,6 +366,10 @@ impl Shared {
             if !line.hands_over_to(client) {
                 line.client = client.cloned();
                 line.next = (line.first, 0);
+                // What the one before had alone may still be reported.
+                if client.is_some() {
+                    (line.proven, line.alone) = (false, None);
+                }
             }
             line.hand_over();
         }
@@ -409,6 +440,10 @@ impl Shared {
 enum HandedOver {
     /// The client has all of it.
     All,
+    /// The client has this record, which is to be alone.
+    Alone(usize),
+    /// This record is to be alone, and others are under way.
+    Busy(usize),
     /// The client has no room for this record.
     Full(usize),
     /// The client takes nothing.
@@ -420,12 +455,17 @@ impl Line {
     fn hand_over(&mut self) {
         let Some(client) = self.client.clone() else { return };
         let topic = Arc::clone(&self.topic);
-        loop {
-            let (number, position) = self.next;
+        while self.alone.is_none() {
+            self.let_go();
+            let ((number, position), oldest, proven) = (self.next, self.first == self.next.0, self.proven);
             let Some(batch) = self.batch(number) else { break };
-            match batch.hand_over(&client, &topic, number, position) {
+            match batch.hand_over(&client, &topic, number, position, (oldest, proven)) {
                 HandedOver::All => self.next = (number + 1, 0),
-                HandedOver::Full(position) => {
+                HandedOver::Alone(position) => {
+                    self.alone = Some((number, position));
+                    self.next = (number, position + 1);
+                }
+                HandedOver::Full(position) | HandedOver::Busy(position) => {
                     self.next = (number, position);
                     break;
                 }
@@ -457,7 +497,19 @@ impl Line {
         if let Some(batch) = self.batch(number) {
             batch.report(position, refused);
         }
+        if self.alone == Some((number, position)) {
+            self.alone = None;
+            self.hand_over();
+        }
         self.let_go();
+    }
+
+    /// Notes that a record was refused, perhaps because of another one.
+    fn suspect(&mut self, number: u64, position: usize) {
+        let record = self.batch(number).and_then(|batch| batch.progress.get_mut(position));
+        if let Some(record) = record.filter(|record| **record == Progress::Open) {
+            *record = Progress::Suspect;
+        }
     }
 
     /// Lets the oldest batches go that are reported whole.
@@ -472,8 +524,15 @@ impl Line {
 impl Batch {
     fn new(batch: RecordBatch, receipts: Receipts, memory: Arc<Memory>, bytes: usize) -> Self {
         let records = batch.records.len();
-        let mut this =
-            Self { reported: vec![false; records], left: records, refused: None, receipts, memory, bytes, batch };
+        let mut this = Self {
+            progress: vec![Progress::Open; records],
+            left: records,
+            refused: None,
+            receipts,
+            memory,
+            bytes,
+            batch,
+        };
         if this.batch.guarantee == Guarantee::AtMostOnce {
             this.receipts.promise(Ok(Durability::Buffered));
         }
@@ -483,16 +542,36 @@ impl Batch {
         this
     }
 
-    /// Gives the client the records from `position` on that are not reported.
-    fn hand_over(&mut self, client: &Client, topic: &str, number: u64, position: usize) -> HandedOver {
+    /// Gives the client the records from `position` on that are not reported: all of them, or one that is to be alone.
+    fn hand_over(
+        &mut self,
+        client: &Client,
+        topic: &str,
+        number: u64,
+        position: usize,
+        (oldest, proven): (bool, bool),
+    ) -> HandedOver {
         let mut refused = Vec::new();
         let mut outcome = HandedOver::All;
         for (index, record) in self.batch.records.iter().enumerate().skip(position) {
-            if self.reported.get(index) != Some(&false) {
-                continue;
+            let alone = match self.progress.get(index) {
+                Some(Progress::Open) => !proven,
+                Some(Progress::Suspect) => true,
+                Some(Progress::Reported) | None => continue,
+            };
+            let before = self.progress.get(..index).unwrap_or_default();
+            if alone && !(oldest && before.iter().all(|before| *before == Progress::Reported)) {
+                outcome = HandedOver::Busy(index);
+                break;
             }
             let message = message(topic, self.batch.partition, &record, self.batch.trace_parent, opaque(number, index));
-            let Err((error, _)) = client.send(message) else { continue };
+            let Err((error, _)) = client.send(message) else {
+                if alone {
+                    outcome = HandedOver::Alone(index);
+                    break;
+                }
+                continue;
+            };
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => refused.push((index, error.to_string())),
                 Some(RDKafkaErrorCode::QueueFull) => {
@@ -512,8 +591,9 @@ impl Batch {
     }
 
     fn report(&mut self, position: usize, refused: Option<String>) {
-        let Some(reported) = self.reported.get_mut(position).filter(|reported| !**reported) else { return };
-        *reported = true;
+        let record = self.progress.get_mut(position).filter(|record| **record != Progress::Reported);
+        let Some(record) = record else { return };
+        *record = Progress::Reported;
         self.left -= 1;
         if let Some(reason) = refused {
             tracing::error!(partition = self.batch.partition, reason, "Kafka refuses a record for ever");
@@ -587,6 +667,13 @@ fn delivery_of(opaque: usize) -> (u64, usize) {
 }
 
 impl Deliveries {
+    /// Kafka has decided about a record.
+    fn note_progress(&self, shared: &Shared) {
+        if !self.decided.swap(true, Ordering::AcqRel) {
+            shared.note_trouble(None);
+        }
+    }
+
     /// Asks for another client in place of this one. The first reason stays.
     fn break_off(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
         lock(&self.broken).get_or_insert_with(|| reason.to_owned());
@@ -628,20 +715,31 @@ impl ProducerContext for Deliveries {
         let (number, position) = delivery_of(opaque);
         let line = shared.line(partition);
         let mut line = lock(&line);
-        let handling = error.map(|error| error.rdkafka_error_code().map_or(Handling::Retry, handling));
-        match (error, handling) {
-            (Some(error), Some(Handling::Refuse)) => line.report(number, position, Some(error.to_string())),
-            (Some(error), _) => {
-                self.break_off(error.rdkafka_error_code(), &error.to_string());
-                // Unless another client has taken over already.
-                if line.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), self)) {
-                    line.client = None;
-                }
-            }
-            (None, _) => {
+        let current = line.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), self));
+        let code = error.and_then(KafkaError::rdkafka_error_code);
+        match error {
+            None => {
+                line.proven |= current;
                 line.report(number, position, None);
-                if !self.delivered.swap(true, Ordering::AcqRel) {
-                    shared.note_trouble(None);
+                self.note_progress(&shared);
+            }
+            Some(error)
+                if code.is_some_and(|code| {
+                    handling(code) == Handling::Refuse
+                        && (is_of_one_record(code) || line.alone == Some((number, position)))
+                }) =>
+            {
+                line.report(number, position, Some(error.to_string()));
+                self.note_progress(&shared);
+            }
+            Some(error) => {
+                if code.is_some_and(|code| handling(code) == Handling::Refuse) {
+                    line.suspect(number, position);
+                }
+                self.break_off(code, &error.to_string());
+                // Unless another client has taken over already.
+                if current {
+                    line.client = None;
                 }
             }
         }
@@ -674,7 +772,7 @@ fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
         while client.in_flight_count() > 0 && began.elapsed() < LAST_REPORTS {
             client.poll(POLL);
         }
-        if client.context().delivered.load(Ordering::Acquire) {
+        if client.context().decided.load(Ordering::Acquire) {
             waits = backoff();
         }
         drop(client);

@@ -75,6 +75,8 @@ struct Reading {
     queue: Mutex<Option<PartitionQueue<Member>>>,
     /// Where to go before reading on.
     seek: Mutex<Option<u64>>,
+    /// The client stopped fetching at a position that is not there: it takes no seek, and has to be given the partition anew.
+    stopped: AtomicBool,
     progress: Mutex<Progress>,
     wake: Arc<Notify>,
     gone: AtomicBool,
@@ -223,7 +225,9 @@ impl Reading {
     fn read(&self, topic: &str) -> Result<Option<Chunk>, SourceError> {
         let queue = lock(&self.queue);
         let Some(queue) = &*queue else { return Err(SourceError::Closed) };
-        self.go_where_told(topic)?;
+        if !self.go_where_told(topic)? {
+            return Ok(None);
+        }
         let mut progress = lock(&self.progress);
         let mut chunk = Chunk::default();
         // What the queue shows is taken, so there must be room for the largest record before the next one is.
@@ -259,17 +263,58 @@ impl Reading {
         self.wake.notify_one();
     }
 
-    fn go_where_told(&self, topic: &str) -> Result<(), SourceError> {
+    /// Returns whether there is nothing to wait for before reading.
+    fn go_where_told(&self, topic: &str) -> Result<bool, SourceError> {
         let mut seek = lock(&self.seek);
-        let Some(position) = *seek else { return Ok(()) };
-        self.consumer
-            .seek(topic, number(self.partition), offset(Some(position)), ANSWER_TIMEOUT)
-            .map_err(|error| SourceError::Unavailable(error.into()))?;
+        let Some(position) = *seek else { return Ok(true) };
+        let sought = self.consumer.seek(topic, number(self.partition), offset(Some(position)), ANSWER_TIMEOUT);
+        let mut progress = lock(&self.progress);
+        if let Err(error) = sought {
+            if !progress.out_of_range {
+                return Err(SourceError::Unavailable(error.into()));
+            }
+            self.stopped.store(true, Ordering::Release);
+            return Ok(false);
+        }
+        *seek = None;
+        (progress.position, progress.out_of_range) = (position, false);
+        Ok(true)
+    }
+
+    /// Has the client fetch again, from where it was told to. For the thread that serves the group, between rebalances.
+    fn restart(&self, topic: &str) -> KafkaResult<()> {
+        let mut queue = lock(&self.queue);
+        let mut seek = lock(&self.seek);
+        let Some(position) = seek.filter(|_| queue.is_some()) else { return Ok(()) };
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, number(self.partition), offset(Some(position)))?;
+        // It is not there if an earlier try came this far.
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            tracing::debug!(partition = self.partition, %error, "cannot give a partition back to take it again");
+        }
+        drop(queue.take());
+        *queue = split(&self.consumer, topic, self.partition, &self.wake);
+        self.consumer.incremental_assign(&list)?;
         *seek = None;
         let mut progress = lock(&self.progress);
         (progress.position, progress.out_of_range) = (position, false);
+        self.wake.notify_one();
         Ok(())
     }
+}
+
+/// The queue of a partition, which is to be there before the partition is assigned; `None` only for a topic or partition that
+/// cannot be.
+fn split(
+    consumer: &Arc<BaseConsumer<Member>>,
+    topic: &str,
+    partition: Partition,
+    wake: &Arc<Notify>,
+) -> Option<PartitionQueue<Member>> {
+    let mut queue = consumer.split_partition_queue(topic, number(partition))?;
+    let nonempty = Arc::clone(wake);
+    queue.set_nonempty_callback(move || nonempty.notify_one());
+    Some(queue)
 }
 
 /// Adds a record of the bus to a chunk.
@@ -342,16 +387,14 @@ impl Member {
                 before.end();
             }
             let ends = consumer.fetch_watermarks(&self.shared.topic, number(*partition), ANSWER_TIMEOUT);
-            // There is none only for a topic or partition that cannot be.
-            let Some(mut queue) = owner.split_partition_queue(&self.shared.topic, number(*partition)) else { return };
             let wake = Arc::new(Notify::new());
-            let nonempty = Arc::clone(&wake);
-            queue.set_nonempty_callback(move || nonempty.notify_one());
+            let Some(queue) = split(&owner, &self.shared.topic, *partition, &wake) else { return };
             let reading = Arc::new(Reading {
                 partition: *partition,
                 consumer: Arc::clone(&owner),
                 queue: Mutex::new(Some(queue)),
                 seek: Mutex::default(),
+                stopped: AtomicBool::new(false),
                 progress: Mutex::default(),
                 wake,
                 gone: AtomicBool::new(false),
@@ -456,6 +499,19 @@ impl Shared {
         }
     }
 
+    /// Gives partitions to the client anew that it stopped fetching.
+    fn restart(&self) {
+        let readings: Vec<Arc<Reading>> = lock(&self.partitions).values().cloned().collect();
+        for reading in readings {
+            if reading.stopped.swap(false, Ordering::AcqRel)
+                && let Err(error) = reading.restart(&self.topic)
+            {
+                // The reader asks again.
+                tracing::debug!(partition = reading.partition, %error, "cannot fetch again for the moment");
+            }
+        }
+    }
+
     /// Asks where each partition begins and ends now.
     fn look(&self, consumer: &BaseConsumer<Member>) -> KafkaResult<()> {
         let readings: Vec<Arc<Reading>> = lock(&self.partitions).values().cloned().collect();
@@ -487,6 +543,7 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
             Some(Err(error)) => tracing::debug!(%error, "the Kafka client complains"),
             None => {}
         }
+        shared.restart();
         if !joined || looked.elapsed() >= ENDS_INTERVAL {
             let found = if joined {
                 shared.look(&consumer).map_err(|error| error.to_string())

@@ -15,7 +15,7 @@ mod cluster;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use adapter_kafka::{KafkaOptions, KafkaPublisher, KafkaSource};
@@ -272,7 +272,8 @@ async fn a_producer_that_gets_no_id_says_why_and_waits() {
     let forbidden = RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     place.fail(Api::InitProducerId, std::iter::repeat_n(forbidden, 10_000));
     let publisher = KafkaPublisher::open(place.options.clone()).await.expect("the publisher opens");
-    let named = || matches!(publisher.state(), BusState::Down(reason) if reason.to_lowercase().contains("authorization"));
+    let named =
+        || matches!(publisher.state(), BusState::Down(reason) if reason.to_lowercase().contains("authorization"));
     until("the publisher says that it lacks a right", named).await;
     place.fail_no_more(Api::InitProducerId);
     until("the publisher is up", || publisher.state() == BusState::Up).await;
@@ -284,11 +285,8 @@ async fn a_producer_that_gets_no_id_says_why_and_waits() {
 async fn a_publisher_whose_last_record_is_refused_after_trouble_is_up_again() {
     let place = Place::new(1, &ONE_REQUEST);
     let publisher = place.publisher().await;
-    place.fail(
-        Api::Produce,
-        [RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_INVALID_RECORD],
-    );
-    let receipt = publisher.publish(batch(0, ten(0))).expect("the publisher takes the batch");
+    place.fail(Api::Produce, [RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+    let receipt = publisher.publish(batch(0, ["bad"])).expect("the publisher takes the batch");
     let settled = in_time("the batch", receipt.settled).await;
     assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
     until("the publisher is up again", || publisher.state() == BusState::Up).await;
@@ -298,23 +296,37 @@ async fn a_publisher_whose_last_record_is_refused_after_trouble_is_up_again() {
 
 // Publisher: what Kafka will never take.
 
+/// Fails requests as told after one that went well; each has ten records unless a record is to be alone. Returns what is on
+/// the bus, with the batch that is expected to be refused.
+async fn refused_by(codes: &[Code], refused: usize) -> Vec<String> {
+    let place = Place::new(1, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    all_settled(publish_tens(&publisher, 1, 0..1)).await;
+    place.fail(Api::Produce, codes.iter().copied());
+    let mut receipts = publish_tens(&publisher, 1, 1..10);
+    let receipt = receipts.remove(refused - 1);
+    let (promised, settled) = in_time("the batch", async { (receipt.promised.await, receipt.settled.await) }).await;
+    assert!(matches!(promised, Err(PublishError::Refused(_))), "{promised:?}");
+    assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
+    all_settled(receipts).await;
+    assert_eq!(publisher.state(), BusState::Up, "one record is no reason to stop");
+    assert_eq!(publisher.drain(DEADLINE).await, 0);
+    on_the_bus(&place.options, 0)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_record_is_said_of_its_batch_and_of_no_other() {
-    for code in [RD_KAFKA_RESP_ERR_INVALID_RECORD, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP] {
-        let place = Place::new(1, &ONE_REQUEST);
-        let publisher = place.publisher().await;
-        place.fail(Api::Produce, [RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NO_ERROR, code]);
-        let mut receipts = publish_tens(&publisher, 1, 0..10);
-        let refused = receipts.remove(2);
-        let (promised, settled) = in_time("the batch", async { (refused.promised.await, refused.settled.await) }).await;
-        assert!(matches!(promised, Err(PublishError::Refused(_))), "{promised:?}");
-        assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
-        all_settled(receipts).await;
-        let expected = [tens(1, 0, 0..2), tens(1, 0, 3..10)].concat();
-        assert_delivered(&place.options, 0, &expected);
-        assert_eq!(publisher.state(), BusState::Up, "one record is no reason to stop");
-        assert_eq!(publisher.drain(DEADLINE).await, 0);
-    }
+    let ok = RD_KAFKA_RESP_ERR_NO_ERROR;
+    let seen = refused_by(&[ok, ok, RD_KAFKA_RESP_ERR_INVALID_RECORD], 3).await;
+    assert_eq!(seen, [tens(1, 0, 0..3), tens(1, 0, 4..10)].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_records_that_are_refused_together_only_those_are_that_are_refused_alone() {
+    let (ok, refused) = (RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP);
+    let seen = refused_by(&[ok, ok, refused, ok, ok, ok, refused, ok, refused], 3).await;
+    let expected: Vec<String> = tens(1, 0, 0..10).into_iter().filter(|value| value != "33" && value != "35").collect();
+    assert_eq!(seen, expected);
 }
 
 // Publisher: clients that are of no more use.
@@ -438,15 +450,15 @@ async fn once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_batches_are_under_way_at_once_and_drain_says_how_many_records_are_left() {
     const ROUND_TRIP: Duration = Duration::from_millis(300);
-    let place = Place::new(2, &SMALL_REQUESTS);
+    let place = Place::new(2, &[]);
     let publisher = place.publisher().await;
     all_settled(publish_tens(&publisher, 2, 0..2)).await;
     place.answer_after(ROUND_TRIP);
     let began = Instant::now();
     all_settled(publish_tens(&publisher, 2, 2..42)).await;
     let took = began.elapsed();
-    eprintln!("40 requests took {took:?}");
-    assert!(took < ROUND_TRIP * 20, "40 requests, one after the other, take {:?}; they took {took:?}", ROUND_TRIP * 40);
+    eprintln!("40 batches took {took:?}");
+    assert!(took < ROUND_TRIP * 10, "40 batches, one after the other, take {:?}; they took {took:?}", ROUND_TRIP * 40);
     let receipts = publish_tens(&publisher, 2, 42..52);
     assert_eq!(publisher.drain(Duration::from_millis(1)).await, 100, "records are left");
     assert_eq!(publisher.drain(DEADLINE).await, 0);
@@ -542,9 +554,12 @@ async fn set(options: &KafkaOptions, name: &str, value: &str) {
     .await;
 }
 
+/// Two records a request: the client has no second request of a partition under way while there are five records or more
+/// in the first.
 fn at_kafka(brokers: &str) -> KafkaOptions {
     let options = options(brokers, &unique("faults"), NonZeroU32::MIN);
-    KafkaOptions { compression: "none".to_owned(), properties: owned(&SMALL_REQUESTS), ..options }
+    let properties = owned(&[("batch.num.messages", "2"), ("linger.ms", "20")]);
+    KafkaOptions { compression: "none".to_owned(), properties, ..options }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -554,13 +569,15 @@ async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order()
     let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
     until("the publisher is up", || publisher.state() == BusState::Up).await;
     set(&options, "max.message.bytes", "5000").await;
-    // Of two batches that are under way at once Kafka refuses the first and could take the second.
-    let values = |number: usize| ten(number).into_iter().map(move |n| format!("{n:0>width$}", width = if number % 2 == 0 { 1_000 } else { 10 }));
-    let receipts: Vec<Receipt> =
-        (0..8).map(|number| publisher.publish(batch(0, values(number))).expect("the publisher takes the batch")).collect();
-    all_settled(receipts).await;
+    // Of two requests that are under way at once Kafka refuses the first and could take the second.
+    let values = |number: usize| {
+        let width = if number.is_multiple_of(2) { 3_000 } else { 10 };
+        [format!("{:0>width$}", number * 2), format!("{:0>width$}", number * 2 + 1)]
+    };
+    let publish = |number| publisher.publish(batch(0, values(number))).expect("the publisher takes the batch");
+    all_settled((0..20).map(publish).collect()).await;
     until("the publisher is up again", || publisher.state() == BusState::Up).await;
-    let expected: Vec<String> = (0..8).flat_map(values).collect();
+    let expected: Vec<String> = (0..20).flat_map(values).collect();
     let repeats = assert_delivered(&options, 0, &expected);
     eprintln!("repeats: {repeats}");
     assert_eq!(publisher.drain(DEADLINE).await, 0);
@@ -573,27 +590,248 @@ async fn a_time_that_kafka_refuses_costs_its_record_and_no_other_and_no_order() 
     let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
     until("the publisher is up", || publisher.state() == BusState::Up).await;
     set(&options, "message.timestamp.after.max.ms", "3600000").await;
-    for from in [0, 5] {
-        let mut receipts = Vec::new();
-        for number in from..from + 5 {
-            let mut wanted = batch(0, &[] as &[&str]);
-            for value in ten(number) {
-                // The second and the ninth of the first batch.
-                let late = value.ends_with('1') || value.ends_with('8');
-                let micros = if number == from && late { 8_000_000_000_000_000 } else { TIME_MICROS };
-                let time = Timestamp::from_unix_micros(micros).expect("in range");
-                let write = |buffer: &mut Vec<u8>| buffer.extend_from_slice(value.as_bytes());
-                wanted.records.push(b"shop", time, false, write).expect("small enough");
-            }
-            receipts.push(publisher.publish(wanted).expect("the publisher takes the batch"));
+    let mut receipts = Vec::new();
+    for number in 0..20 {
+        let mut wanted = batch(0, &[] as &[&str]);
+        for (index, value) in [number * 2, number * 2 + 1].into_iter().enumerate() {
+            let micros = if number % 10 == 0 && index == 0 { 8_000_000_000_000_000 } else { TIME_MICROS };
+            let time = Timestamp::from_unix_micros(micros).expect("in range");
+            let write = |buffer: &mut Vec<u8>| buffer.extend_from_slice(value.to_string().as_bytes());
+            wanted.records.push(b"shop", time, false, write).expect("small enough");
         }
-        let settled = in_time("the batch", receipts.remove(0).settled).await;
-        assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
-        all_settled(receipts).await;
+        receipts.push(publisher.publish(wanted).expect("the publisher takes the batch"));
     }
-    let refused = ["1", "8", "51", "58"];
-    let expected: Vec<String> = tens(1, 0, 0..10).into_iter().filter(|value| !refused.contains(&value.as_str())).collect();
+    for (number, receipt) in receipts.into_iter().enumerate() {
+        let settled = in_time("the batch", receipt.settled).await;
+        let refused = matches!(settled, Err(PublishError::Refused(_)));
+        assert_eq!(refused, number % 10 == 0, "batch {number}: {settled:?}");
+    }
+    let expected: Vec<String> = (0..40).filter(|n| n % 20 != 0).map(|n: usize| n.to_string()).collect();
     let repeats = assert_delivered(&options, 0, &expected);
     eprintln!("repeats: {repeats}");
     assert_eq!(publisher.drain(DEADLINE).await, 0);
+}
+
+// Source.
+
+impl Place {
+    /// Publishes batches of ten records.
+    async fn deliver(&self, publisher: &KafkaPublisher, numbers: std::ops::Range<usize>) {
+        all_settled(publish_tens(publisher, self.options.partitions.get(), numbers)).await;
+    }
+}
+
+/// Takes over all partitions from the earliest record on.
+async fn begin(source: &KafkaSource, partitions: usize) {
+    let mut assigned = 0;
+    while assigned < partitions {
+        match in_time("assignment", source.assignment()).await.expect("partitions") {
+            AssignmentChange::Assigned(partitions, start) => {
+                assigned += partitions.len();
+                start(vec![None; partitions.len()]);
+            }
+            AssignmentChange::Revoked(partitions, done) => {
+                assigned -= partitions.len();
+                done();
+            }
+        }
+    }
+}
+
+/// The values of the next records of a partition.
+async fn read(source: &KafkaSource, partition: Partition, count: usize) -> Vec<String> {
+    let (mut values, began) = (Vec::new(), Instant::now());
+    while values.len() < count {
+        match in_time("chunk", source.chunk(partition)).await {
+            Ok(chunk) => {
+                let text =
+                    |(_, record): (u64, domain::record::Record<'_>)| String::from_utf8_lossy(record.value).into_owned();
+                values.extend(chunk.iter().map(text));
+            }
+            Err(SourceError::Unavailable(cause)) => assert!(began.elapsed() < DEADLINE, "{cause}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    values
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_goes_on_by_itself_whatever_happens_to_the_broker() {
+    let place = Place::new(1, &[]);
+    let source = KafkaSource::open(&place.options).expect("the source opens");
+    let publisher = place.publisher().await;
+    begin(&source, 1).await;
+    place.fail(
+        Api::Fetch,
+        [
+            RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            RD_KAFKA_RESP_ERR_NO_ERROR,
+            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+            RD_KAFKA_RESP_ERR__TRANSPORT,
+            RD_KAFKA_RESP_ERR_NO_ERROR,
+            RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+            RD_KAFKA_RESP_ERR_UNKNOWN,
+        ],
+    );
+    place.deliver(&publisher, 0..20).await;
+    assert_eq!(read(&source, 0, 200).await, tens(1, 0, 0..20));
+    place.go_down();
+    until("the source is down", || source.state() != BusState::Up).await;
+    down(&publisher).await;
+    place.come_up();
+    until("the publisher is up again", || publisher.state() == BusState::Up).await;
+    place.deliver(&publisher, 20..40).await;
+    assert_eq!(read(&source, 0, 200).await, tens(1, 0, 20..40));
+    until("the source is up again", || source.state() == BusState::Up).await;
+
+    // It can be closed while the broker is away.
+    place.go_down();
+    in_time("closing", source.close()).await;
+    assert!(matches!(in_time("chunk", source.chunk(0)).await, Err(SourceError::Closed)));
+}
+
+/// A position that is not there, until another one is sought.
+async fn assert_out_of_range(source: &KafkaSource, position: u64, first: u64) {
+    source.seek(0, position);
+    for _ in 0..3 {
+        match in_time("chunk", source.chunk(0)).await {
+            Err(SourceError::OutOfRange { position: at, first: oldest }) => assert_eq!((at, oldest), (position, first)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_is_not_there_is_said_until_another_one_is_sought() {
+    let place = Place::new(1, &[]);
+    let source = KafkaSource::open(&place.options).expect("the source opens");
+    let publisher = place.publisher().await;
+    place.deliver(&publisher, 0..2).await;
+    begin(&source, 1).await;
+    assert_eq!(read(&source, 0, 20).await, tens(1, 0, 0..2));
+    assert_out_of_range(&source, 1_000, 0).await;
+    source.seek(0, 5);
+    assert_eq!(read(&source, 0, 15).await, tens(1, 0, 0..2)[5..]);
+    place.deliver(&publisher, 2..3).await;
+    assert_eq!(read(&source, 0, 10).await, ten(2));
+    in_time("closing", source.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_kafka_no_longer_has_are_said_until_another_position_is_sought() {
+    let Some(brokers) = brokers() else { return };
+    let options = at_kafka(&brokers);
+    let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
+    until("the publisher is up", || publisher.state() == BusState::Up).await;
+    all_settled(publish_tens(&publisher, 1, 0..2)).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &options.brokers).create().expect("a client");
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&options.topic, 0, Offset::Offset(7)).expect("an offset");
+    admin.delete_records(&before, &AdminOptions::new()).await.expect("deleted");
+    let source = KafkaSource::open(&options).expect("the source opens");
+    begin(&source, 1).await;
+    assert_eq!(read(&source, 0, 13).await, tens(1, 0, 0..2)[7..], "the earliest record that there is");
+    assert_out_of_range(&source, 3, 7).await;
+    source.seek(0, 10);
+    assert_eq!(read(&source, 0, 10).await, ten(1));
+    in_time("closing", source.close()).await;
+}
+
+/// What two members of a group share: where partitions are stored, and what was read.
+#[derive(Default)]
+struct Stored(Mutex<BTreeMap<Partition, (u64, Vec<String>)>>);
+
+impl Stored {
+    fn position(&self, partition: Partition) -> Option<u64> {
+        self.0.lock().expect("lock").get(&partition).map(|(position, _)| *position)
+    }
+
+    fn read(&self) -> usize {
+        self.0.lock().expect("lock").values().map(|(_, values)| values.len()).sum()
+    }
+}
+
+/// Reads a partition until it is no longer there to be read.
+async fn store(source: Arc<KafkaSource>, stored: Arc<Stored>, partition: Partition) {
+    loop {
+        match source.chunk(partition).await {
+            Ok(chunk) => {
+                let mut all = stored.0.lock().expect("lock");
+                let (position, values) = all.entry(partition).or_default();
+                assert!(chunk.offsets.first() >= Some(&*position), "read again");
+                *position = chunk.next;
+                values.extend(chunk.iter().map(|(_, record)| String::from_utf8_lossy(record.value).into_owned()));
+                source.stored(partition, chunk.next);
+            }
+            Err(SourceError::Closed) => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Lives as a member of the group until the source is closed; `has` is what it reads.
+async fn live(source: Arc<KafkaSource>, stored: Arc<Stored>, has: Arc<Mutex<BTreeSet<Partition>>>) {
+    let mut readers = BTreeMap::new();
+    while let Ok(change) = source.assignment().await {
+        match change {
+            AssignmentChange::Assigned(partitions, start) => {
+                start(partitions.iter().map(|partition| stored.position(*partition)).collect());
+                for partition in partitions {
+                    let reader = tokio::spawn(store(Arc::clone(&source), Arc::clone(&stored), partition));
+                    readers.insert(partition, reader);
+                    has.lock().expect("lock").insert(partition);
+                }
+            }
+            AssignmentChange::Revoked(partitions, done) => {
+                // Whatever a reader has read is stored at once.
+                done();
+                for partition in partitions {
+                    has.lock().expect("lock").remove(&partition);
+                    let reader = readers.remove(&partition).expect("it was assigned");
+                    in_time("the end of a reader", reader).await.expect("no panic");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_go_to_another_member_and_come_back_with_each_record_once() {
+    let place = Place::new(4, &[]);
+    let publisher = place.publisher().await;
+    let stored = Arc::new(Stored::default());
+    let join = || {
+        let source = Arc::new(KafkaSource::open(&place.options).expect("the source opens"));
+        let has = Arc::new(Mutex::new(BTreeSet::new()));
+        let life = tokio::spawn(live(Arc::clone(&source), Arc::clone(&stored), Arc::clone(&has)));
+        (source, has, life)
+    };
+    let count = |has: &Mutex<BTreeSet<Partition>>| has.lock().expect("lock").len();
+    let (one, ones, life_of_one) = join();
+    until("the first has all", || count(&ones) == 4).await;
+    place.deliver(&publisher, 0..8).await;
+    until("all is read", || stored.read() == 80).await;
+    let (other, others, life_of_other) = join();
+    // Records come while partitions go from one to the other.
+    for number in 2..12 {
+        place.deliver(&publisher, number * 4..number * 4 + 4).await;
+    }
+    until("they share", || count(&ones) == 2 && count(&others) == 2).await;
+    place.deliver(&publisher, 48..56).await;
+    until("all is read", || stored.read() == 560).await;
+    in_time("leaving", other.close()).await;
+    until("the second has none", || count(&others) == 0).await;
+    place.deliver(&publisher, 56..64).await;
+    until("the first has all again", || count(&ones) == 4).await;
+    until("all is read", || stored.read() == 640).await;
+    in_time("leaving", one.close()).await;
+    for life in [life_of_one, life_of_other] {
+        life.abort();
+        let _ = in_time("the end of a member", life).await;
+    }
+    for (partition, (_, values)) in &*stored.0.lock().expect("lock") {
+        assert_eq!(*values, tens(4, *partition as usize, 0..64), "partition {partition}");
+    }
 }
