@@ -574,18 +574,24 @@ impl Settings {
     /// # Errors
     /// It cannot; the message says which setting would let it.
     pub fn check_role(&self, role: Role) -> Result<(), InvalidSettings> {
-        let alone = |key: &str, server: &str| {
-            let name = role.name();
-            Err(InvalidSettings(format!(
-                "{key}: a {name} of its own cannot use the embedded {key}, which lives in one process: set SPILLWAY_{}={server}, or run `spillway all`",
-                key.to_ascii_uppercase()
-            )))
-        };
-        match role {
-            Role::Producer | Role::Consumer if self.bus == BusKind::Embedded => alone("bus", "kafka"),
-            Role::Consumer if self.store.kind == StoreKind::Embedded => alone("store", "postgres"),
-            Role::All | Role::Gateway | Role::Producer | Role::Consumer => Ok(()),
+        let of_its_own = matches!(role, Role::Producer | Role::Consumer);
+        let embedded = [
+            ("bus", "kafka", of_its_own && self.bus == BusKind::Embedded),
+            ("store", "postgres", role == Role::Consumer && self.store.kind == StoreKind::Embedded),
+        ];
+        let missing: Vec<_> = embedded.into_iter().filter(|(.., missing)| *missing).collect();
+        if missing.is_empty() {
+            return Ok(());
         }
+        let keys: Vec<&str> = missing.iter().map(|(key, ..)| *key).collect();
+        let variables =
+            missing.iter().map(|(key, server, _)| format!("SPILLWAY_{}={server}", key.to_ascii_uppercase()));
+        Err(InvalidSettings(format!(
+            "{}: a {} of its own cannot use what is embedded in one process: set {}, or run `spillway all`",
+            keys.join(" and "),
+            role.name(),
+            variables.collect::<Vec<_>>().join(" and "),
+        )))
     }
 
     /// Every setting as the environment variable that would set it, secrets masked.
