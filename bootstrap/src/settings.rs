@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use adapter_http::UpstreamUrl;
 use adapter_kafka::{GUARANTEED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
+use adapter_postgres::PostgresOptions;
 use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use domain::delivery::{DeliveryPolicy, Guarantee};
@@ -553,6 +554,9 @@ impl Settings {
                 "postgres.url must be set, such as postgres://user:password@host/database, when store is postgres",
             );
         }
+        if let Err(error) = PostgresOptions::check_schema(&self.postgres.schema) {
+            return Err(InvalidSettings(format!("postgres.schema: {error}")));
+        }
         if self.limiter == LimiterKind::Redis && self.redis.url.0.is_empty() {
             return refuse("redis.url must be set, such as redis://127.0.0.1:6379, when limiter is redis");
         }
@@ -913,6 +917,7 @@ mod tests {
             ("SPILLWAY_BUS", "nats", &["bus", "\"nats\" is none of embedded, kafka"]),
             ("SPILLWAY_STORE", "postgres", &["postgres.url must be set"]),
             ("SPILLWAY_LIMITER", "redis", &["redis.url must be set"]),
+            ("SPILLWAY_POSTGRES__SCHEMA", "Logs", &["postgres.schema", "a-z"]),
         ] {
             let message = load(&[(name, value)]).expect_err(name);
             for part in parts {

@@ -12,7 +12,7 @@ use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
-use domain::partition::murmur2;
+use domain::partition::{PRIORITY_PARTITION, murmur2};
 use domain::ports::{Append, Appended, Cause, Feed, LogStore, StoreError};
 use domain::query::{
     LevelCount, LogFilter, LogQuery, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
@@ -30,8 +30,10 @@ use crate::days::{Day, Days, LOCK_TIMEOUT};
 use crate::error::{ALREADY_THERE, UNIQUE_VIOLATION, sqlstate, store_error};
 use crate::time::PgTime;
 
-/// Connections of a process.
-const CONNECTIONS_MAX: u32 = 12;
+/// Connections of a process for queries and all else that is no append.
+const READ_CONNECTIONS_MAX: u32 = 6;
+/// Connections of a process for appends, beside that of the priority partition.
+const APPEND_CONNECTIONS_MAX: u32 = 6;
 /// Longest wait for one of them.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time that a transaction may be left alone: whoever hangs must not keep others out.
@@ -102,7 +104,11 @@ impl PostgresOptions {
 
 /// The store.
 pub struct PostgresStore {
-    pool: PgPool,
+    /// Whatever queries do, appends have connections of their own.
+    reads: PgPool,
+    appends: PgPool,
+    /// For the appends of the priority partition, which wait for nobody else's.
+    priority: PgPool,
     connect: PgConnectOptions,
     schema: String,
     up_to_date: OnceCell<()>,
@@ -135,9 +141,15 @@ impl PostgresStore {
             ("lock_timeout", millis(LOCK_TIMEOUT)),
             ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
         ];
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+        let limited = connect.clone().options(limits);
+        let pool = |connections_max| {
+            let options = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT);
+            options.connect_lazy_with(limited.clone())
+        };
         Ok(Self {
-            pool: pool.connect_lazy_with(connect.clone().options(limits)),
+            reads: pool(READ_CONNECTIONS_MAX),
+            appends: pool(APPEND_CONNECTIONS_MAX),
+            priority: pool(1),
             connect,
             schema: schema.to_owned(),
             up_to_date: OnceCell::new(),
@@ -202,12 +214,13 @@ impl PostgresStore {
     /// over or nobody waits any more, may be in any state or lead nowhere: it is closed.
     async fn lend<T>(
         &self,
+        pool: &PgPool,
         time_max: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let lending = async {
             self.prepare().await?;
-            let mut loan = Loan { connection: self.pool.acquire().await.map_err(store_error)?, ended: false };
+            let mut loan = Loan { connection: pool.acquire().await.map_err(store_error)?, ended: false };
             let result = work(&mut loan.connection).await;
             loan.ended = true;
             result
@@ -573,7 +586,7 @@ impl PostgresStore {
     async fn mark(&self, update: &'static str, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
         let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
         let update = sqlx::query(update).bind(ids).bind(PgTime(at));
-        self.lend(self.read_timeout(), async |connection| {
+        self.lend(&self.reads, self.read_timeout(), async |connection| {
             update.execute(connection).await.map(drop).map_err(store_error)
         })
         .await
@@ -598,36 +611,40 @@ impl PostgresStore {
 #[async_trait]
 impl LogStore for PostgresStore {
     async fn close(&self) {
-        self.pool.close().await;
+        for pool in [&self.reads, &self.appends, &self.priority] {
+            pool.close().await;
+        }
     }
 
     async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
         let position = async |connection: &mut PgConnection| position(connection, feed).await.map_err(store_error);
-        self.lend(self.read_timeout(), position).await
+        self.lend(&self.reads, self.read_timeout(), position).await
     }
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
-        self.lend(APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
+        let pool = if append.feed.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends };
+        self.lend(pool, APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        self.lend(self.read_timeout(), async |connection| self.query_on(connection, query).await).await
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.query_on(connection, query).await).await
     }
 
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        self.lend(self.read_timeout(), async |connection| self.find_on(connection, event_id).await).await
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.find_on(connection, event_id).await).await
     }
 
     async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
-        self.lend(self.read_timeout(), async |connection| self.stats_on(connection, query).await).await
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.stats_on(connection, query).await).await
     }
 
     async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
-        self.lend(self.read_timeout(), async |connection| self.tail_on(connection, query).await).await
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.tail_on(connection, query).await).await
     }
 
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
-        self.lend(self.read_timeout(), async |connection| self.dead_letters_on(connection, query).await).await
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.dead_letters_on(connection, query).await)
+            .await
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
@@ -639,7 +656,7 @@ impl LogStore for PostgresStore {
     }
 
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
-        self.lend(EXPIRE_TIMEOUT, async |connection| self.expire_on(connection, oldest).await).await
+        self.lend(&self.reads, EXPIRE_TIMEOUT, async |connection| self.expire_on(connection, oldest).await).await
     }
 }
 

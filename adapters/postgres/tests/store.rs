@@ -266,3 +266,43 @@ async fn a_day_that_was_removed_half_way_takes_no_events_and_is_removed_to_its_e
     append(store.as_ref(), 5, 5).await;
     assert_eq!(tail(store.as_ref(), Some(0)).await.0.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_priority_partition_waits_for_no_other() {
+    const OTHERS: u32 = 12;
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = server.open(&place).await;
+    append(store.as_ref(), OTHERS + 1, 1).await;
+    // Somebody else is about to move the positions of all the others.
+    let mut rival = PgConnection::connect(&place).await.expect("the server answers");
+    let claim = format!("INSERT INTO positions SELECT 'g', 'logs', n, 9 FROM generate_series(1, {OTHERS}) n");
+    for statement in ["BEGIN".to_owned(), claim] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut rival).await.expect("it begins");
+    }
+    let waiting: Vec<_> = (1..=OTHERS)
+        .map(|partition| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
+                let events = [(0, event(100 + u128::from(partition)))];
+                let append = Append { feed: &feed, expected: None, next: 1, events: &events, dead_letters: &[] };
+                store.append(&append).await
+            })
+        })
+        .collect();
+    let mut observer = PgConnection::connect(&place).await.expect("the server answers");
+    loop {
+        let locks = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let waiting: i64 = sqlx::query_scalar(locks).fetch_one(&mut observer).await.expect("an answer");
+        if waiting >= 2 {
+            break;
+        }
+    }
+    append(store.as_ref(), 0, 2).await;
+    assert!(waiting.iter().any(|append| !append.is_finished()), "the others did not wait");
+    for append in waiting {
+        let result = append.await.expect("it ends");
+        assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
+    }
+}
