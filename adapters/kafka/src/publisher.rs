@@ -225,7 +225,7 @@ impl RecordPublisher for KafkaPublisher {
         if batch.partition >= self.partition_count().get() {
             return Err(PublishError::Unavailable(format!("there is no partition {}", batch.partition).into()));
         }
-        if let BusState::Down(reason) = self.state() {
+        if let BusState::Down(reason) = shared.bus_state() {
             return Err(PublishError::Unavailable(reason.into()));
         }
         let records = batch.records.len();
@@ -266,10 +266,7 @@ impl RecordPublisher for KafkaPublisher {
         if self.shared.closed.load(Ordering::Acquire) {
             return BusState::Down("closed".to_owned());
         }
-        if let Some(trouble) = lock(&self.shared.trouble).clone() {
-            return BusState::Down(trouble);
-        }
-        self.shared.reachability.state()
+        self.shared.bus_state()
     }
 
     async fn drain(&self, timeout: Duration) -> usize {
@@ -380,6 +377,12 @@ impl Shared {
         for line in self.lines() {
             lock(&line).hand_over();
         }
+    }
+
+    /// Whether Kafka takes records.
+    fn bus_state(&self) -> BusState {
+        let trouble = lock(&self.trouble).clone();
+        trouble.map_or_else(|| self.reachability.state(), BusState::Down)
     }
 
     /// Has the topic looked at now.
