@@ -26,7 +26,7 @@ use domain::ports::{AssignmentChange, BusState, PublishError, Receipt, RecordPub
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -533,10 +533,13 @@ async fn a_topic_that_is_missing_and_cannot_be_made_is_named_until_it_is_there()
 
 // Publisher: what only Kafka itself does. A client has several requests under way there.
 
-/// A topic of Kafka itself with one setting, and a publisher that begins with it.
+fn admin(options: &KafkaOptions) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &options.brokers).create().expect("a client")
+}
+
+/// Gives a topic of Kafka itself a setting.
 async fn set(options: &KafkaOptions, name: &str, value: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &options.brokers).create().expect("a client");
+    let admin = admin(options);
     let topic = ResourceSpecifier::Topic(&options.topic);
     let change = AlterConfig::new(topic).set(name, value);
     let results = admin.alter_configs([&change], &AdminOptions::new()).await.expect("an answer");
@@ -586,9 +589,13 @@ async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order()
 async fn a_time_that_kafka_refuses_costs_its_record_and_no_other_and_no_order() {
     let Some(brokers) = brokers() else { return };
     let options = at_kafka(&brokers);
+    // A setting that comes later may hold only after it is shown.
+    let topic =
+        NewTopic::new(&options.topic, 1, TopicReplication::Fixed(1)).set("message.timestamp.after.max.ms", "3600000");
+    let made = admin(&options).create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
     let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
     until("the publisher is up", || publisher.state() == BusState::Up).await;
-    set(&options, "message.timestamp.after.max.ms", "3600000").await;
     let mut receipts = Vec::new();
     for number in 0..20 {
         let mut wanted = batch(0, &[] as &[&str]);
@@ -724,11 +731,9 @@ async fn records_that_kafka_no_longer_has_are_said_until_another_position_is_sou
     let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
     until("the publisher is up", || publisher.state() == BusState::Up).await;
     all_settled(publish_tens(&publisher, 1, 0..2)).await;
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &options.brokers).create().expect("a client");
     let mut before = TopicPartitionList::new();
     before.add_partition_offset(&options.topic, 0, Offset::Offset(7)).expect("an offset");
-    admin.delete_records(&before, &AdminOptions::new()).await.expect("deleted");
+    admin(&options).delete_records(&before, &AdminOptions::new()).await.expect("deleted");
     let source = KafkaSource::open(&options).expect("the source opens");
     begin(&source, 1).await;
     assert_eq!(read(&source, 0, 13).await, tens(1, 0, 0..2)[7..], "the earliest record that there is");
