@@ -97,6 +97,16 @@ fn unavailable(reason: String) -> DeadLetterTopicError {
 
 impl Line {
     fn send(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
+        match self.send_together(letters) {
+            // Perhaps because of another one of the same request: alone it is certain which one is meant.
+            Err(DeadLetterTopicError::Refused { .. }) if letters.len() > 1 => {
+                letters.iter().try_for_each(|letter| self.send_together(std::slice::from_ref(letter)))
+            }
+            sent => sent,
+        }
+    }
+
+    fn send_together(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
         if self.producer.context().broken.load(Ordering::Acquire) || self.producer.client().fatal_error().is_some() {
             self.producer = producer(&self.options).map_err(|error| unavailable(error.to_string()))?;
             self.seen = false;

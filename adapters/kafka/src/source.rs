@@ -134,7 +134,8 @@ impl KafkaSource {
             Arc::new(options.consumer().create_with_context(member).map_err(invalid)?);
         // Was not set before.
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
-        let topic = Topic::new(options, tokio::runtime::Handle::current());
+        // The way in compares it.
+        let topic = Topic::new(options, tokio::runtime::Handle::current()).uncompared();
         let (leave, left) = oneshot::channel();
         let thread = std::thread::Builder::new().name("kafka-group".to_owned());
         let thread = thread.spawn(move || {
