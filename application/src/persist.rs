@@ -357,13 +357,24 @@ mod tests {
 
     /// A store that keeps positions as it promises and refuses any append that has a poisonous message.
     fn store(position: Option<u64>) -> (MockLogStore, Log) {
+        failing_store(position, usize::MAX, false)
+    }
+
+    /// The same, away at one append; `done` says whether only its answer is lost.
+    fn failing_store(position: Option<u64>, away_at: usize, done: bool) -> (MockLogStore, Log) {
         let log = Log::default();
+        let mut tries = 0;
         let position = Arc::new(Mutex::new(position));
         let mut store = MockLogStore::new();
         let current = Arc::clone(&position);
         store.expect_position().returning(move |_| Ok(*current.lock().expect("lock")));
         let appends = Arc::clone(&log);
         store.expect_append().returning(move |append| {
+            let away = tries == away_at;
+            tries += 1;
+            if away && !done {
+                return Err(StoreError::Unavailable("gone".into()));
+            }
             let mut position = position.lock().expect("lock");
             if *position != append.expected {
                 return Err(StoreError::Conflict { actual: *position });
@@ -377,6 +388,9 @@ mod tests {
                 append.dead_letters.iter().map(|letter| letter.offset).collect(),
                 append.next,
             ));
+            if away {
+                return Err(StoreError::Unavailable("the answer is lost".into()));
+            }
             Ok(Appended { stored: append.events.len(), deduplicated: 0, dead_lettered: append.dead_letters.len() })
         });
         (store, log)
@@ -452,6 +466,22 @@ mod tests {
         // Refused: all, the first two, the first; then the last two and the last.
         store_chunk(store, None, &chunk(0, &[POISON, "a", "", "b", POISON])).await.expect("stored");
         assert_eq!(*letters.lock().expect("lock"), [(0, 3), (2, 0), (4, 3)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_goes_away_at_any_step_of_the_halving_makes_no_good_event_a_dead_letter() {
+        for (away_at, done) in (0..24).flat_map(|at| [(at, false), (at, true)]) {
+            let mut messages = ["ok"; 9];
+            messages[6] = POISON;
+            messages[2] = "";
+            let (store, log) = failing_store(None, away_at, done);
+            store_chunk(store, None, &chunk(100, &messages)).await.expect("stored");
+            let log = log.lock().expect("lock");
+            let stored: Vec<u64> = log.iter().flat_map(|(events, ..)| events.clone()).collect();
+            let letters: Vec<u64> = log.iter().flat_map(|(_, letters, _)| letters.clone()).collect();
+            assert_eq!(stored, [100, 101, 103, 104, 105, 107, 108], "away at append {away_at}");
+            assert_eq!(letters, [102, 106], "away at append {away_at}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,8 +5,6 @@
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::Uuid;
@@ -301,75 +299,6 @@ async fn poison_is_set_aside_and_nothing_else_is() {
     until_rows(&servers, GOOD as i64 + 3).await;
     wait_until("those that are no events are back", async || progress().await == whole + 3 + 4).await;
     assert_eq!(rows(&servers).await, GOOD as i64 + 3);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_producers_share_one_limit_also_after_redis_was_away() {
-    const LIMIT: u32 = 40;
-    let Some(environment) = Servers::of_environment() else { return };
-    let Some(own) = OwnServers::start(&["redis"]).await else { return };
-    let servers = Servers::at(environment.brokers, environment.postgres, own.address("TEST_REDIS_URL"));
-    let directory = tempfile::tempdir().expect("a directory");
-    let variables = servers.variables(&[("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "40")]);
-    let first = Process::start(BINARY, "producer", directory.path(), &variables).await;
-    let second = Process::start(BINARY, "producer", directory.path(), &variables).await;
-    let producers = [first.http("producer"), second.http("producer")];
-    let limiter = async |state: &str| {
-        for producer in &producers {
-            let is = async || producer.get("/actuator/health").await.json()["components"]["limiter"]["status"] == state;
-            wait_until("the limiter is told", is).await;
-        }
-    };
-    // Five times the limit, half of it to each, for ten seconds.
-    let accepted = async |seconds: u32| {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / (LIMIT * 5));
-        let count = Arc::new(AtomicUsize::new(0));
-        let (mut requests, began) = (Vec::new(), Instant::now());
-        for n in 0.. {
-            ticks.tick().await;
-            if began.elapsed() >= Duration::from_secs(seconds.into()) {
-                break;
-            }
-            let (producer, count) = (producers[n % 2].clone(), Arc::clone(&count));
-            requests.push(tokio::spawn(async move {
-                let answer = producer.post("/api/logs", event(1).to_string()).await;
-                match answer.status {
-                    202 => _ = count.fetch_add(1, Ordering::AcqRel),
-                    429 => assert!(!answer.header("retry-after").is_empty()),
-                    status => panic!("{status} {:?}", answer.body),
-                }
-            }));
-        }
-        for request in requests {
-            request.await.expect("an answer");
-        }
-        count.load(Ordering::Acquire)
-    };
-    let within = |accepted: usize, expected: u32| {
-        let expected = f64::from(expected);
-        let accepted = f64::from(u32::try_from(accepted).expect("few"));
-        (expected * 0.95..=expected * 1.05).contains(&accepted)
-    };
-    limiter("UP").await;
-    let shared = accepted(10).await;
-    own.apply("kill", "redis").await;
-    limiter("DOWN").await;
-    let alone = accepted(5).await;
-    own.apply("start", "redis").await;
-    limiter("UP").await;
-    let again = accepted(10).await;
-    println!(
-        "limit={LIMIT} shared_in_10s={shared} (expected {}) without_redis_in_5s={alone} (expected {}) after_restart_in_10s={again}",
-        LIMIT * 11,
-        2 * LIMIT * 6
-    );
-    assert!(within(shared, LIMIT * 11), "{shared}");
-    assert!(within(alone, 2 * LIMIT * 6), "{alone}");
-    assert!(within(again, LIMIT * 11), "{again}");
-    for producer in [first, second] {
-        let told = producer.log().iter().filter(|line| line.contains("WARN") && line.contains("Redis")).count();
-        assert_eq!(told, 1, "said once");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
