@@ -177,7 +177,7 @@ impl Persist {
         chunk: &Chunk,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
-        let (events, dead_letters) = self.decode(chunk);
+        let (events, dead_letters) = self.decode(feed, chunk);
         // Ranges of events still to append, the next one last, each with the position behind it and how many appends
         // that had it in them were refused.
         let mut ranges = vec![(0..events.len(), chunk.next, 0)];
@@ -197,8 +197,9 @@ impl Persist {
                 Some(cause) => {
                     let refused = part.first().map(|(offset, _)| *offset);
                     let record = chunk.iter().find(|(offset, _)| Some(*offset) == refused);
-                    letters
-                        .extend(record.map(|(offset, record)| self.dead_letter(offset, record, cause, refusals + 1)));
+                    letters.extend(
+                        record.map(|(offset, record)| self.dead_letter(feed, offset, record, cause, refusals + 1)),
+                    );
                     letters.sort_by_key(|letter| letter.offset);
                     if let Some(cause) = self.append(feed, *expected, next, &[], &letters, stop).await? {
                         tracing::error!(partition = feed.partition, cause, "the store refuses a dead letter");
@@ -264,13 +265,13 @@ impl Persist {
         }
     }
 
-    fn decode<'a>(&self, chunk: &'a Chunk) -> (Vec<(u64, LogEvent<'a>)>, Vec<DeadLetter<'a>>) {
+    fn decode<'a>(&self, feed: &Feed, chunk: &'a Chunk) -> (Vec<(u64, LogEvent<'a>)>, Vec<DeadLetter<'a>>) {
         let mut events = Vec::with_capacity(chunk.records.len());
         let mut dead_letters = Vec::new();
         for (offset, record) in chunk.iter() {
             match codec::decode(record) {
                 Ok(event) => events.push((offset, event)),
-                Err(error) => dead_letters.push(self.dead_letter(offset, record, error.to_string(), 0)),
+                Err(error) => dead_letters.push(self.dead_letter(feed, offset, record, error.to_string(), 0)),
             }
         }
         (events, dead_letters)
@@ -278,12 +279,20 @@ impl Persist {
 
     fn dead_letter<'a>(
         &self,
+        feed: &Feed,
         offset: u64,
         record: domain::record::Record<'a>,
         reason: String,
         attempts: u32,
     ) -> DeadLetter<'a> {
-        tracing::warn!(offset, reason, attempts, "a record can never be stored as an event");
+        tracing::warn!(
+            topic = feed.topic,
+            partition = feed.partition,
+            offset,
+            reason,
+            attempts,
+            "a record can never be stored as an event"
+        );
         DeadLetter { offset, key: record.key, value: record.value, reason, attempts, at: self.clock.now() }
     }
 }

@@ -89,7 +89,11 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn LogStore>
                 query_timeout: QUERY_TIMEOUT,
             };
             let store = PostgresStore::new(&options);
-            let unusable = |error| anyhow::anyhow!("postgres.url or postgres.schema cannot be used: {error}");
+            let unusable = |error| {
+                anyhow::anyhow!(
+                    "postgres.url or postgres.schema cannot be used (are special characters of the password percent-encoded?): {error}"
+                )
+            };
             Ok(Arc::new(store.map_err(unusable)?))
         }
     }

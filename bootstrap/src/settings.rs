@@ -250,8 +250,12 @@ pub struct KafkaSettings {
     pub sasl_password: Secret,
     /// Other properties of librdkafka, with `_` for `.`.
     // The library drops a section without members.
-    #[serde(default)]
+    #[serde(default, serialize_with = "masked")]
     pub properties: BTreeMap<String, String>,
+}
+
+fn masked<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(properties.iter().map(|(name, value)| (name, if is_secret(name) { MASK } else { value })))
 }
 
 /// Settings of PostgreSQL.
@@ -767,14 +771,32 @@ pub struct Url(pub String);
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As far as the last @ of the authority, as in RFC 3986, section 3.2.
-        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        match authority.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
-            Some((Some((name, _)), host)) => write!(f, "{scheme}://{name}:{MASK}@{host}{path}"),
-            _ => f.write_str(&self.0),
+        // What is no URL may be anything.
+        let Some((scheme, rest)) = self.0.split_once("://") else {
+            return f.write_str(if self.0.is_empty() { "" } else { MASK });
+        };
+        if rest.rfind('@') > rest.find('?') && rest.contains('?') {
+            return f.write_str(MASK);
         }
+        let (place, parameters) = rest.split_once('?').map_or((rest, None), |(place, all)| (place, Some(all)));
+        // The last @, as a password that should have been percent-encoded may have others.
+        match place.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
+            Some((Some((name, _)), host)) => write!(f, "{scheme}://{name}:{MASK}@{host}")?,
+            _ => write!(f, "{scheme}://{place}")?,
+        }
+        for (index, parameter) in parameters.iter().flat_map(|all| all.split('&')).enumerate() {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = if is_secret(name) { MASK } else { value };
+            write!(f, "{}{name}={value}", if index == 0 { '?' } else { '&' })?;
+        }
+        Ok(())
     }
+}
+
+/// Whether what has this name must not be shown.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "token", "pem"].iter().any(|word| name.contains(word))
 }
 
 impl Serialize for Url {
@@ -1011,10 +1033,18 @@ mod tests {
             ("SPILLWAY_KAFKA__SASL_PASSWORD", "hidden"),
             ("SPILLWAY_POSTGRES__URL", "postgres://me:hid@den@host/database?sslmode=require"),
             ("SPILLWAY_REDIS__URL", "redis://:hidden@host:6379/1"),
+            ("SPILLWAY_KAFKA__PROPERTIES__SSL_KEY_PASSWORD", "hidden"),
         ]);
-        let settings = settings.expect("valid");
-        for shown in [settings.to_variables(), format!("{settings:?}")] {
-            assert!(!shown.contains("hid") && shown.contains("host/database?sslmode=require"), "{shown}");
+        let shown = settings.expect("valid").to_variables();
+        assert!(!shown.contains("hid") && shown.contains("host/database?sslmode=require"), "{shown}");
+        for url in [
+            "postgres://me:hi/d#de:n@host/d",
+            "postgres://me@host/d?password=hidden&x=1",
+            "host=h password=hidden",
+            "redis://:hid?den@h",
+        ] {
+            let shown = format!("{:?}", Url(url.to_owned()));
+            assert!(!shown.contains("hid") && !shown.contains("hi/d") && shown.contains(MASK), "{shown}");
         }
         let plain = load(&[("SPILLWAY_REDIS__URL", "redis://host:6379")]).expect("valid").to_variables();
         assert!(plain.contains("SPILLWAY_REDIS__URL=redis://host:6379\n"), "{plain}");

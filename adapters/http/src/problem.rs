@@ -284,9 +284,12 @@ impl Failure {
                 "this Idempotency-Key was used with another body, nothing was accepted: take a new key for a new body".to_owned()
             }
             Self::RateLimited { .. } => "too many requests from this client: wait as long as Retry-After says".to_owned(),
+            Self::NoCapacity { code: "bus_unavailable" } => {
+                "nothing was accepted, as the bus cannot be reached: send it again after a while".to_owned()
+            }
             Self::NoCapacity { .. } => "nothing was accepted, for want of capacity: send it again after a while".to_owned(),
             Self::OutcomeUnknown => {
-                "it is not known whether the events were kept: send them again with the same eventIds".to_owned()
+                "it is not known whether the events were kept: send them again with the same eventIds, or the same Idempotency-Key".to_owned()
             }
             Self::MethodNotAllowed { allow } => format!("this path knows {allow} only"),
             Self::QueryTooBroad => "the query takes too long: ask for less time, one source or fewer levels".to_owned(),
@@ -300,10 +303,10 @@ impl Failure {
             }
             Self::UpstreamUnreachable => "no instance can be reached, nothing was sent: try again after a while".to_owned(),
             Self::UpstreamFailed => {
-                "an instance broke off, it is not known what it did: send the events again with the same eventIds".to_owned()
+                "an instance broke off, it is not known what it did: send the events again with the same eventIds, or the same Idempotency-Key".to_owned()
             }
             Self::UpstreamTimeout => {
-                "an instance did not answer in time, it is not known what it did: send the events again with the same eventIds".to_owned()
+                "an instance did not answer in time, it is not known what it did: send the events again with the same eventIds, or the same Idempotency-Key".to_owned()
             }
             Self::Internal => "an internal error: see the log of this instance".to_owned(),
         }

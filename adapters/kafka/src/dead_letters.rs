@@ -171,6 +171,8 @@ fn record<'a>(topic: &'a str, letter: &'a StoredDeadLetter, index: usize) -> Bas
     }
     let headers = [
         ("reason", letter.reason.get(..reason_bytes).unwrap_or_default().to_owned()),
+        // Each group has its own letters.
+        ("group", letter.feed.group.clone()),
         ("topic", letter.feed.topic.clone()),
         ("partition", letter.feed.partition.to_string()),
         ("offset", letter.offset.to_string()),

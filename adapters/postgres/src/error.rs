@@ -1,6 +1,6 @@
 //! What to do about an error of PostgreSQL, by its SQLSTATE (PostgreSQL manual, appendix A).
 
-use domain::ports::StoreError;
+use domain::ports::{Cause, StoreError};
 
 /// A record of this id and time of receipt is there already.
 pub const UNIQUE_VIOLATION: &str = "23505";
@@ -20,9 +20,24 @@ pub fn sqlstate(error: &sqlx::Error) -> Option<String> {
 pub fn store_error(error: sqlx::Error) -> StoreError {
     match sqlstate(&error).as_deref() {
         Some(QUERY_CANCELED) => StoreError::TooBroad,
-        Some(code) if code.starts_with("22") || code.starts_with("23") => StoreError::Rejected(error.into()),
-        _ => StoreError::Unavailable(error.into()),
+        Some(code) if code.starts_with("22") || code.starts_with("23") => StoreError::Rejected(cause(error)),
+        _ => StoreError::Unavailable(cause(error)),
     }
+}
+
+/// What the server says, and its SQLSTATE. The library adds the line of the server's source, and says all of it twice.
+#[derive(Debug, thiserror::Error)]
+#[error("PostgreSQL: {message} (SQLSTATE {code})")]
+struct Refusal {
+    message: String,
+    code: String,
+}
+
+fn cause(error: sqlx::Error) -> Cause {
+    let refusal = error
+        .as_database_error()
+        .and_then(|of| Some(Refusal { message: of.message().to_owned(), code: of.code()?.into_owned() }));
+    refusal.map_or_else(|| error.into(), Cause::from)
 }
 
 #[cfg(test)]

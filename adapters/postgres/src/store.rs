@@ -42,6 +42,8 @@ const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time that a query takes beyond the server's own limit: to get a connection, and its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the server to say why it gives no connection.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time of one removal of what is old, which counts the rows of a day.
 const EXPIRE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Rows that are looked at at once for a text.
@@ -220,13 +222,29 @@ impl PostgresStore {
     ) -> Result<T, StoreError> {
         let lending = async {
             self.prepare().await?;
-            let mut loan = Loan { connection: pool.acquire().await.map_err(store_error)?, ended: false };
+            let connection = match pool.acquire().await {
+                Ok(connection) => connection,
+                Err(error) => return Err(self.why_none(error).await),
+            };
+            let mut loan = Loan { connection, ended: false };
             let result = work(&mut loan.connection).await;
             loan.ended = true;
             result
         };
         let in_time = timeout(time_max, lending).await;
         in_time.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {time_max:?}").into())))
+    }
+
+    /// Why there is no connection: the pool only says that it waited.
+    async fn why_none(&self, error: sqlx::Error) -> StoreError {
+        if !matches!(error, sqlx::Error::PoolTimedOut) {
+            return store_error(error);
+        }
+        match timeout(PROBE_TIMEOUT, PgConnection::connect_with(&self.connect)).await {
+            Ok(Err(reason)) => store_error(reason),
+            Ok(Ok(_)) => StoreError::Unavailable("all connections are in use".into()),
+            Err(_) => StoreError::Unavailable(format!("no connection within {ACQUIRE_TIMEOUT:?}").into()),
+        }
     }
 
     /// A transaction whose statements end with the time for queries.
@@ -254,6 +272,10 @@ impl Drop for Loan {
 /// Makes the schema and its tables, or what is missing of them. Many processes may do so at once: who comes second
 /// waits, however long a change takes, so this has a connection without limits.
 async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<(), StoreError> {
+    // A pool would only say that it waited.
+    let connecting = timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(connect));
+    let no_answer = |_| StoreError::Unavailable(format!("no connection within {ACQUIRE_TIMEOUT:?}").into());
+    connecting.await.map_err(no_answer)?.map_err(store_error)?.close().await.map_err(store_error)?;
     let single = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
     let pool = single.connect_with(connect.clone()).await.map_err(store_error)?;
     // To make a schema that is there needs a privilege that its owner may not have.

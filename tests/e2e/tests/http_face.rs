@@ -142,7 +142,8 @@ async fn what_can_never_be_stored_is_shown_and_can_be_sent_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let good = br#"{"eventId":"0190163d-8694-739b-aea5-966c26f8ad91","timestamp":"2024-01-15T10:30:00Z","receivedAt":"2024-01-15T10:30:00Z","source":"s","level":"INFO","message":"m"}"#;
     publish(directory.path(), &[b"poison", good, b"\xff\xfe"]).await;
-    let program = Program::start(BINARY, directory.path(), &[]).await;
+    // Nothing of it is too old to be kept.
+    let program = Program::start(BINARY, directory.path(), &[("SPILLWAY_STORE__RETENTION", "36500d")]).await;
     let gateway = &program.gateway;
     let letters = async |query: &str| {
         let page = gateway.get(&format!("/api/dlq{query}")).await;

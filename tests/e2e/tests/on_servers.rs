@@ -218,7 +218,8 @@ async fn poison_is_set_aside_and_nothing_else_is() {
     let redis = std::env::var("TEST_REDIS_URL").expect("it was there");
     let servers = Servers::at(environment.brokers, own.address("TEST_POSTGRES_URL"), redis);
     let directory = tempfile::tempdir().expect("a directory");
-    let variables = servers.variables(&[QUICKLY_MISSED]);
+    // Nothing of it is too old to be kept.
+    let variables = servers.variables(&[QUICKLY_MISSED, ("SPILLWAY_STORE__RETENTION", "36500d")]);
     let start = |role: &'static str| Process::start(BINARY, role, directory.path(), &variables);
     let producer = start("producer").await;
     // It makes the tables.
