@@ -223,7 +223,7 @@ struct Writer {
     task: tokio::task::JoinHandle<()>,
 }
 
-fn writer(store: Arc<PostgresStore>, partition: u32, stop: Arc<AtomicBool>) -> Writer {
+fn writer(store: Arc<PostgresStore>, partition: u32, further: Arc<Notify>, stop: Arc<AtomicBool>) -> Writer {
     let (stored, failures) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (noted, failed) = (Arc::clone(&stored), Arc::clone(&failures));
     let task = tokio::spawn(async move {
@@ -246,16 +246,18 @@ fn writer(store: Arc<PostgresStore>, partition: u32, stop: Arc<AtomicBool>) -> W
                 Err(error) => panic!("{error:?}"),
             }
             noted.store(expected.unwrap_or(0), Ordering::Relaxed);
+            // Kept for whoever comes to wait.
+            further.notify_one();
         }
     });
     Writer { stored, failures, task }
 }
 
-/// Waits until a condition holds, for a minute at most.
-async fn until(what: &str, condition: impl Fn() -> bool) {
+/// Waits until a condition holds, for a minute at most. It is looked at whenever a writer has come further.
+async fn until(what: &str, further: &Notify, condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            further.notified().await;
         }
     };
     timeout(Duration::from_secs(60), waiting).await.expect(what);
@@ -266,20 +268,24 @@ async fn a_server_that_crashes_amid_appends_has_each_whole_or_not_at_all_and_is_
     let Some(server) = Server::started("") else { return };
     let store = Arc::new(open(&server.url("127.0.0.1")).await.expect("the store opens"));
     let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<Writer> =
-        (0..3).map(|partition| writer(Arc::clone(&store), partition, Arc::clone(&stop))).collect();
+    let further = Arc::new(Notify::new());
+    let writer = |partition| writer(Arc::clone(&store), partition, Arc::clone(&further), Arc::clone(&stop));
+    let writers: Vec<Writer> = (0..3).map(writer).collect();
     for _ in 0..3 {
         let before: Vec<u64> = writers.iter().map(|writer| writer.stored.load(Ordering::Relaxed)).collect();
         let failures: Vec<u64> = writers.iter().map(|writer| writer.failures.load(Ordering::Relaxed)).collect();
         let progress = |writer: &Writer, before: u64| writer.stored.load(Ordering::Relaxed) > before + 3 * CHUNK;
-        until("all write", || writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before))).await;
+        until("all write", &further, || writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before)))
+            .await;
         server.crash();
         let failed = |writer: &Writer, before: u64| writer.failures.load(Ordering::Relaxed) > before;
-        until("all notice", || writers.iter().zip(&failures).all(|(writer, before)| failed(writer, *before))).await;
+        until("all notice", &further, || writers.iter().zip(&failures).all(|(writer, before)| failed(writer, *before)))
+            .await;
         server.start();
         let back = Instant::now();
         let before: Vec<u64> = writers.iter().map(|writer| writer.stored.load(Ordering::Relaxed)).collect();
-        until("all go on", || writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before))).await;
+        until("all go on", &further, || writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before)))
+            .await;
         eprintln!("all writers go on {:?} after the server is back", back.elapsed());
         assert!(back.elapsed() < Duration::from_secs(20));
     }
