@@ -1,11 +1,13 @@
 //! What a client of librdkafka tells about itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use domain::ports::BusState;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::lock;
 
 /// How often the log is told that something else is wrong.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
@@ -60,7 +62,7 @@ impl Complaint {
     }
 
     fn best(&self) -> MutexGuard<'_, Option<Explanation>> {
-        self.best.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.best)
     }
 }
 
@@ -114,7 +116,7 @@ impl Reachability {
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.found)
     }
 }
 

@@ -1,8 +1,13 @@
 //! Copies of dead letters in a topic of their own.
+//!
+//! Constraints and invariants:
+//! * A call ends within a bounded time, and nothing of it is under way in the next one.
+//! * A letter is refused only if Kafka refused it alone.
+//! * After whatever failure the client is replaced.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,6 +21,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 
 use crate::client::{Complaint, log};
 use crate::error::{Handling, handling};
+use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::topic::Topic;
 
@@ -87,10 +93,6 @@ impl DeadLetterTopic for KafkaDeadLetterTopic {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn unavailable(reason: String) -> DeadLetterTopicError {
     DeadLetterTopicError::Unavailable(reason.into())
 }
@@ -140,9 +142,7 @@ impl Line {
         }
         // What is wrong with a letter itself, before what would pass.
         let failed = std::mem::take(&mut *lock(&self.producer.context().failed));
-        let is_final =
-            |error: &KafkaError| error.rdkafka_error_code().is_some_and(|code| handling(code) == Handling::Refuse);
-        let worst = failed.into_iter().min_by_key(|(index, error)| (!is_final(error), *index));
+        let worst = failed.into_iter().min_by_key(|(index, error)| (!is_refusal(error), *index));
         worst.map_or(Ok(()), |(index, error)| Err(self.failure(letters, index, error)))
     }
 
@@ -153,15 +153,17 @@ impl Line {
     }
 
     fn failure(&self, letters: &[StoredDeadLetter], index: usize, error: KafkaError) -> DeadLetterTopicError {
-        let code = error.rdkafka_error_code();
-        // The client itself says of a single record that it is too large.
-        let refused = code == Some(RDKafkaErrorCode::MessageSizeTooLarge)
-            || code.is_some_and(|code| handling(code) == Handling::Refuse);
-        match letters.get(index).filter(|_| refused) {
+        match letters.get(index).filter(|_| is_refusal(&error)) {
             Some(letter) => DeadLetterTopicError::Refused { id: letter.id, cause: error.into() },
             None => unavailable(self.producer.context().complaint.explain(&error.to_string())),
         }
     }
+}
+
+/// Whether Kafka will not take this, were it alone.
+fn is_refusal(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code == Some(RDKafkaErrorCode::MessageSizeTooLarge) || code.is_some_and(|code| handling(code) == Handling::Refuse)
 }
 
 fn record<'a>(topic: &'a str, letter: &'a StoredDeadLetter, index: usize) -> BaseRecord<'a, [u8], [u8], usize> {

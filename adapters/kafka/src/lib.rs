@@ -9,6 +9,8 @@
 //! * No callback of the client waits for anything but the rebalance callback, which waits for the store.
 //! * All conversion of error codes is in [`error`].
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod client;
 mod dead_letters;
 mod error;
@@ -21,3 +23,8 @@ pub use dead_letters::KafkaDeadLetterTopic;
 pub use options::{GUARANTEED_PROPERTIES, InvalidOptions, KafkaOptions, Sasl, SaslMechanism, Tls};
 pub use publisher::KafkaPublisher;
 pub use source::KafkaSource;
+
+/// Locks what no panic can leave half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::client::{Complaint, Reachability, log};
 use crate::error::{Handling, handling, is_of_one_record};
+use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, Topic, kafka_time};
 
@@ -291,10 +292,6 @@ impl RecordPublisher for KafkaPublisher {
         }
         left
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory {

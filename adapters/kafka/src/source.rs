@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc as changes, oneshot};
 
 use crate::client::{Complaint, Reachability, log};
 use crate::error::is_out_of_range;
+use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, Topic};
 
@@ -103,10 +104,6 @@ struct Member {
     changes: changes::UnboundedSender<AssignmentChange>,
     consumer: OnceLock<Weak<BaseConsumer<Member>>>,
     complaint: Complaint,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl KafkaSource {

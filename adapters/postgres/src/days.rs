@@ -70,8 +70,13 @@ impl Days {
         }
         // Ahead of time: at midnight nobody has to wait for it.
         if let Some(next) = days.last().map(|latest| latest.next()).filter(|next| !self.known().contains(next)) {
-            make(connection, next).await?;
-            self.known().insert(next);
+            match make(connection, next).await {
+                Ok(()) => drop(self.known().insert(next)),
+                // There is time until it is needed.
+                Err(error) => {
+                    tracing::debug!(table = next.table(), %error, "cannot make the table of the next day yet")
+                }
+            }
         }
         Ok(())
     }

@@ -240,11 +240,8 @@ impl PostgresStore {
         if !matches!(error, sqlx::Error::PoolTimedOut) {
             return store_error(error);
         }
-        match timeout(PROBE_TIMEOUT, PgConnection::connect_with(&self.connect)).await {
-            Ok(Err(reason)) => store_error(reason),
-            Ok(Ok(_)) => StoreError::Unavailable("all connections are in use".into()),
-            Err(_) => StoreError::Unavailable(format!("no connection within {ACQUIRE_TIMEOUT:?}").into()),
-        }
+        let in_use = || StoreError::Unavailable("all connections are in use".into());
+        probe(&self.connect, PROBE_TIMEOUT).await.err().unwrap_or_else(in_use)
     }
 
     /// A transaction whose statements end with the time for queries.
@@ -269,13 +266,17 @@ impl Drop for Loan {
     }
 }
 
+/// Connects once. A pool would only say that it waited; this says for what.
+async fn probe(connect: &PgConnectOptions, time_max: Duration) -> Result<(), StoreError> {
+    let no_answer = |_| StoreError::Unavailable(format!("no connection within {time_max:?}").into());
+    let connected = timeout(time_max, PgConnection::connect_with(connect)).await.map_err(no_answer)?;
+    connected.map_err(store_error)?.close().await.map_err(store_error)
+}
+
 /// Makes the schema and its tables, or what is missing of them. Many processes may do so at once: who comes second
 /// waits, however long a change takes, so this has a connection without limits.
 async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<(), StoreError> {
-    // A pool would only say that it waited.
-    let connecting = timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(connect));
-    let no_answer = |_| StoreError::Unavailable(format!("no connection within {ACQUIRE_TIMEOUT:?}").into());
-    connecting.await.map_err(no_answer)?.map_err(store_error)?.close().await.map_err(store_error)?;
+    probe(connect, ACQUIRE_TIMEOUT).await?;
     let single = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
     let pool = single.connect_with(connect.clone()).await.map_err(store_error)?;
     // To make a schema that is there needs a privilege that its owner may not have.
