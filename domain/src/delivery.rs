@@ -34,6 +34,15 @@ impl Guarantee {
     }
 }
 
+/// Events of each of [`Guarantee::ALL`].
+pub type GuaranteeCounts = [u64; Guarantee::ALL.len()];
+
+/// Counts the events of each of [`Guarantee::ALL`].
+#[must_use]
+pub fn count_guarantees(guarantees: &[Guarantee]) -> GuaranteeCounts {
+    Guarantee::ALL.map(|of| guarantees.iter().filter(|guarantee| **guarantee == of).count() as u64)
+}
+
 /// Where an accepted event was when the 202 was given, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {

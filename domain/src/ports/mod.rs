@@ -6,6 +6,7 @@
 mod clock;
 mod dead_letter_topic;
 mod idempotency;
+mod journal;
 mod limiter;
 mod publisher;
 mod query_cache;
@@ -16,6 +17,7 @@ mod telemetry;
 pub use clock::*;
 pub use dead_letter_topic::*;
 pub use idempotency::*;
+pub use journal::*;
 pub use limiter::*;
 pub use publisher::*;
 pub use query_cache::*;

@@ -1,4 +1,5 @@
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,12 +19,25 @@ pub enum PublishError {
     /// The bus does not work. Nothing of the batch was taken; try again later.
     #[error("the bus is unavailable")]
     Unavailable(#[source] Cause),
-    /// The bus will never take a record of the batch. The others may have been taken: do not send it again.
-    #[error("the bus refuses a record for ever: {0}")]
-    Refused(String),
+    /// The bus will never take these records of the batch; it has acknowledged the others.
+    #[error("the bus refuses {} of the records for ever: {}", .0.len(), first_reason(.0))]
+    Refused(Vec<RefusedRecord>),
     /// The bus is being closed. Nothing of the batch was taken; try another instance.
     #[error("the bus is closed")]
     Closed,
+}
+
+/// A record that the bus will never take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRecord {
+    /// Its position in its batch, from 0.
+    pub position: usize,
+    /// Why, in the words of the bus.
+    pub reason: String,
+}
+
+fn first_reason(refused: &[RefusedRecord]) -> &str {
+    refused.first().map(|record| record.reason.as_str()).unwrap_or_default()
 }
 
 /// What becomes of a published batch. Both futures may be dropped: the delivery goes on.
@@ -31,7 +45,7 @@ pub struct Receipt {
     /// Done when the strictest guarantee of the batch is met, with how far the batch had come; or when it is
     /// certain that nothing of it was taken. Pending for as long as neither is known.
     pub promised: BoxFuture<Result<Durability, PublishError>>,
-    /// Done when the bus has acknowledged the whole batch, or when it is certain that nothing of it was taken.
+    /// Done when the bus has decided about every record of the batch.
     pub settled: BoxFuture<Result<(), PublishError>>,
 }
 
@@ -60,7 +74,7 @@ pub trait RecordPublisher: Send + Sync {
     ///
     /// # Errors
     /// Nothing of the batch was taken.
-    fn publish(&self, batch: RecordBatch) -> Result<Receipt, PublishError>;
+    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError>;
 
     /// How much is used of the memory for what is not acknowledged yet.
     fn buffer(&self) -> Fill;
