@@ -144,12 +144,12 @@ impl DeadLetters {
             return Err(PublishError::Unavailable("the letter is too large for the bus".into()).into());
         }
         let partition = letter.feed.partition.min(self.publisher.partition_count().get() - 1);
-        let receipt = self.publisher.publish(RecordBatch {
+        let receipt = self.publisher.publish(Arc::new(RecordBatch {
             partition,
             guarantee: Guarantee::AtLeastOnce,
             records,
             trace_parent: None,
-        })?;
+        }))?;
         timeout(REDRIVE_TIME_MAX, receipt.promised).await.map_err(|_| RedriveError::Timeout)??;
         let marked = self.store.mark_redriven(&[letter.id], self.clock.now()).await;
         marked.map_err(|error: StoreError| QueryError::from(error).into())

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::{BusState, Feed, LogStore, RecordPublisher};
+use domain::breaker::BreakerState;
+use domain::ports::{BusState, Feed, LogStore};
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+use crate::deliver::Delivery;
 
 /// Longest wait for a component to say how it is.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -13,7 +16,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a process depends on, asked on demand.
 #[derive(Clone, Default)]
 pub struct Health {
-    publisher: Option<Arc<dyn RecordPublisher>>,
+    delivery: Option<Arc<Delivery>>,
     store: Option<(Arc<dyn LogStore>, Feed)>,
     checks: Vec<(&'static str, Check)>,
     draining: watch::Sender<bool>,
@@ -26,10 +29,10 @@ pub type Check = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 pub type Component = (&'static str, Option<String>);
 
 impl Health {
-    /// The health of a process that publishes.
+    /// The health of a process that delivers.
     #[must_use]
-    pub fn with_publisher(mut self, publisher: Arc<dyn RecordPublisher>) -> Self {
-        self.publisher = Some(publisher);
+    pub fn with_delivery(mut self, delivery: Arc<Delivery>) -> Self {
+        self.delivery = Some(delivery);
         self
     }
 
@@ -65,19 +68,21 @@ impl Health {
     /// while its store is down (its queries say so themselves).
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let accepts = self.publisher.as_ref().is_none_or(|publisher| publisher.state() == BusState::Up);
+        let accepts = self.delivery.as_ref().is_none_or(|delivery| delivery.accepts());
         accepts && !*self.draining.borrow()
     }
 
     /// Every component and how it is.
     pub async fn components(&self) -> Vec<Component> {
         let mut components = Vec::new();
-        if let Some(publisher) = &self.publisher {
-            let wrong = match publisher.state() {
-                BusState::Up => None,
+        if let Some(delivery) = &self.delivery {
+            let wrong = match delivery.bus_state() {
+                BusState::Up if delivery.breaker_state() == BreakerState::Closed => None,
+                BusState::Up => Some("the circuit breaker is not closed: events are journaled".to_owned()),
                 BusState::Down(reason) => Some(reason),
             };
             components.push(("bus", wrong));
+            components.extend(delivery.journal().map(|journal| ("journal", journal.trouble())));
         }
         if let Some((store, feed)) = &self.store {
             let wrong = match timeout(CHECK_TIMEOUT, store.position(feed)).await {
@@ -94,14 +99,14 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use domain::ports::{MockLogStore, MockRecordPublisher, StoreError};
+    use domain::ports::{MockLogStore, MockRecordPublisher, MockTelemetry, StoreError};
 
     use super::*;
 
-    fn publisher(state: BusState) -> Arc<MockRecordPublisher> {
+    fn delivery(state: BusState) -> Arc<Delivery> {
         let mut publisher = MockRecordPublisher::new();
         publisher.expect_state().return_const(state);
-        Arc::new(publisher)
+        Arc::new(Delivery::new(Arc::new(publisher), Arc::new(MockTelemetry::new())))
     }
 
     #[tokio::test(start_paused = true)]
@@ -116,8 +121,8 @@ mod tests {
 
     #[test]
     fn a_producer_is_ready_while_it_can_accept_and_is_not_stopping() {
-        assert!(!Health::default().with_publisher(publisher(BusState::Down("full".to_owned()))).is_ready());
-        let health = Health::default().with_publisher(publisher(BusState::Up));
+        assert!(!Health::default().with_delivery(delivery(BusState::Down("full".to_owned()))).is_ready());
+        let health = Health::default().with_delivery(delivery(BusState::Up));
         assert!(health.is_ready());
         health.clone().begin_drain();
         assert!(!health.is_ready());

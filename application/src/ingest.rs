@@ -1,44 +1,41 @@
 //! From drafts of a request to a kept promise.
 //!
 //! An [`Intake`] validates and encodes each event as it comes, into one batch a lane and partition, in request
-//! order. [`Ingest::deliver`] publishes the batches and waits for the strictest promise of each. From then on
-//! a task of its own sees each batch through to its acknowledgement: a client that hangs up cancels neither
-//! the delivery nor its counts.
+//! order. [`Ingest::deliver`] gives the batches to their delivery lines ([`crate::deliver`]) and waits for the strictest promise
+//! of each. A client that hangs up cancels neither the delivery nor its counts.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Uuid;
 use domain::admission::{Fill, admits};
-use domain::delivery::{Deliveries, DeliveryPolicy, Durability, Guarantee};
+use domain::delivery::{DeliveryPolicy, Durability, Guarantee};
 use domain::event::{EventDraft, EventError, IdOrigin};
 use domain::idempotency::DerivedIds;
 use domain::level::Level;
 use domain::partition::{PRIORITY_PARTITION, Partition, Partitioner};
-use domain::ports::{Clock, IdSource, PublishError, Receipt, RecordPublisher, Telemetry};
+use domain::ports::{Clock, IdSource, PublishError, Telemetry};
 use domain::record::{RECORD_BYTES_MAX, RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::cause::Chain;
 use crate::codec;
+use crate::deliver::{Delivery, Promise};
 
 /// Most events of a request.
 pub const REQUEST_EVENTS_MAX: usize = 10_000;
 /// Longest wait for a promise; afterwards the outcome is unknown.
 pub const PROMISE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Takes events into the bus.
+/// Takes events into the delivery lines.
 pub struct Ingest {
-    publisher: Arc<dyn RecordPublisher>,
+    delivery: Arc<Delivery>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     policy: DeliveryPolicy,
     partitioner: Partitioner,
-    accounts: Arc<Accounts>,
+    telemetry: Arc<dyn Telemetry>,
 }
 
 /// The events of one request, validated and encoded.
@@ -60,11 +57,8 @@ struct Lane {
     fill: Fill,
     records: Records,
     indexes: Vec<usize>,
-    guarantees: GuaranteeCounts,
+    guarantees: Vec<Guarantee>,
 }
-
-/// Events of each of [`Guarantee::ALL`].
-type GuaranteeCounts = [usize; Guarantee::ALL.len()];
 
 /// An event that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +93,7 @@ pub enum RefusalReason {
     #[error("the bus is unavailable, nothing of this event was kept: send it again later")]
     BusUnavailable,
     /// The bus will never take it.
-    #[error("the bus refused this event or one that came with it: {0}")]
+    #[error("the bus refuses this event for ever: {0}")]
     RefusedByBus(String),
     /// This instance is stopping.
     #[error("this instance is stopping, nothing of this event was kept: send it again")]
@@ -140,7 +134,7 @@ impl From<&PublishError> for RefusalReason {
         match error {
             PublishError::Full => Self::NoCapacity,
             PublishError::Unavailable(_) => Self::BusUnavailable,
-            PublishError::Refused(cause) => Self::RefusedByBus(cause.clone()),
+            PublishError::Refused(_) => Self::RefusedByBus(error.to_string()),
             PublishError::Closed => Self::Draining,
         }
     }
@@ -239,107 +233,18 @@ impl Outcome {
     }
 }
 
-/// How sending went since the start of the process.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SendTotals {
-    /// Events that the bus acknowledged.
-    pub sent: u64,
-    /// Events that the bus did not take.
-    pub failed: u64,
-    /// Mean time from publishing a batch to its acknowledgement, in milliseconds.
-    pub mean_duration_ms: f64,
-}
-
-/// Where all accepted events are, seen at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// For each of [`Guarantee::ALL`].
-    pub deliveries: [Deliveries; Guarantee::ALL.len()],
-    /// How long the oldest event that is on its way has been so; zero if none is.
-    pub oldest_buffered: Duration,
-}
-
-/// Counts of deliveries, kept by the tasks that see them through.
-struct Accounts {
-    ledger: Mutex<Ledger>,
-    telemetry: Arc<dyn Telemetry>,
-}
-
-#[derive(Default)]
-struct Ledger {
-    deliveries: [Deliveries; Guarantee::ALL.len()],
-    /// Accepted batches on their way, in the order of being published, and since when.
-    on_their_way: BTreeMap<u64, Instant>,
-    published: u64,
-    sent: u64,
-    failed: u64,
-    batches: u64,
-    duration: Duration,
-}
-
-impl Accounts {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A number for a batch that is being published.
-    fn publish(&self) -> u64 {
-        let mut ledger = self.ledger();
-        ledger.published += 1;
-        ledger.published
-    }
-
-    fn accept(&self, batch: u64, published: Instant, guarantees: GuaranteeCounts) {
-        let mut ledger = self.ledger();
-        ledger.on_their_way.insert(batch, published);
-        for (deliveries, events) in ledger.deliveries.iter_mut().zip(guarantees) {
-            deliveries.accept(events as u64);
-        }
-    }
-
-    /// The end of a batch that was accepted before.
-    fn settle(&self, batch: u64, guarantees: GuaranteeCounts, arrived: bool) {
-        let mut ledger = self.ledger();
-        ledger.on_their_way.remove(&batch);
-        for (deliveries, events) in ledger.deliveries.iter_mut().zip(guarantees) {
-            deliveries.settle(events as u64, arrived);
-        }
-    }
-
-    /// What the bus made of a batch, whether it was accepted or not.
-    fn report(&self, events: usize, duration: Duration, result: Result<(), &PublishError>) {
-        match result {
-            Ok(()) => {
-                let mut ledger = self.ledger();
-                ledger.sent += events as u64;
-                ledger.batches += 1;
-                ledger.duration += duration;
-                drop(ledger);
-                self.telemetry.sent(events, duration);
-            }
-            Err(error) => {
-                self.ledger().failed += events as u64;
-                self.telemetry.send_failed(events);
-                // Under overload this comes with every request, and the metric tells: no news for the log.
-                tracing::debug!(events, error = %Chain(error), "the bus did not take a batch");
-            }
-        }
-    }
-}
-
 impl Ingest {
     /// A use case that delivers by `policy` to the partitions that `partitioner` chooses.
     #[must_use]
     pub fn new(
-        publisher: Arc<dyn RecordPublisher>,
+        delivery: Arc<Delivery>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
         telemetry: Arc<dyn Telemetry>,
         policy: DeliveryPolicy,
         partitioner: Partitioner,
     ) -> Self {
-        let accounts = Accounts { ledger: Mutex::default(), telemetry };
-        Self { publisher, clock, ids, policy, partitioner, accounts: Arc::new(accounts) }
+        Self { delivery, clock, ids, policy, partitioner, telemetry }
     }
 
     /// Begins to take in a request that was just received. Events without an id of their own get one of
@@ -358,30 +263,13 @@ impl Ingest {
         }
     }
 
-    /// How sending went so far.
+    /// The lines that the events go to.
     #[must_use]
-    pub fn totals(&self) -> SendTotals {
-        let ledger = self.accounts.ledger();
-        #[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
-        let mean_duration_ms = match ledger.batches {
-            0 => 0.0,
-            batches => ledger.duration.as_secs_f64() * 1_000.0 / batches as f64,
-        };
-        SendTotals { sent: ledger.sent, failed: ledger.failed, mean_duration_ms }
+    pub fn delivery(&self) -> &Arc<Delivery> {
+        &self.delivery
     }
 
-    /// Where all accepted events are now.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let ledger = self.accounts.ledger();
-        let oldest = ledger.on_their_way.first_key_value();
-        Snapshot {
-            deliveries: ledger.deliveries,
-            oldest_buffered: oldest.map(|(_, published)| published.elapsed()).unwrap_or_default(),
-        }
-    }
-
-    /// Publishes batches, and says what can be promised within [`PROMISE_TIMEOUT`].
+    /// Delivers batches, and says what can be promised within [`PROMISE_TIMEOUT`].
     async fn deliver(
         &self,
         lanes: Vec<Lane>,
@@ -393,50 +281,27 @@ impl Ingest {
         let mut promises = Vec::with_capacity(lanes.len());
         for (slot, lane) in lanes.into_iter().enumerate().filter(|(_, lane)| !lane.records.is_empty()) {
             let Lane { records, indexes, guarantees, .. } = lane;
-            let batch =
-                RecordBatch { partition: partition_of(slot), guarantee: strictest(guarantees), records, trace_parent };
-            match self.publisher.publish(batch) {
-                Ok(receipt) => promises.push((self.see_through(receipt, guarantees), indexes)),
-                Err(error) => {
-                    self.accounts.report(indexes.len(), Duration::ZERO, Err(&error));
-                    refuse_all(refusals, &indexes, &RefusalReason::from(&error));
-                }
+            let guarantee = guarantees.iter().copied().max().unwrap_or(Guarantee::AtMostOnce);
+            let batch = RecordBatch { partition: partition_of(slot), guarantee, records, trace_parent };
+            match self.delivery.deliver(batch, guarantees) {
+                Ok(promise) => promises.push((promise, indexes)),
+                Err(error) => refuse_all(refusals, &indexes, &RefusalReason::from(&error)),
             }
         }
         for (promise, indexes) in promises {
             match timeout_at(deadline, promise).await {
-                Ok(Ok(Ok(durability))) => accepted.add(durability, indexes.len()),
-                Ok(Ok(Err(reason))) => refuse_all(refusals, &indexes, &reason),
-                // Too late, or the runtime is being shut down under the task.
+                Ok(Ok(Ok(Promise { durability, refused }))) => {
+                    accepted.add(durability, indexes.len() - refused.len());
+                    refusals.extend(refused.into_iter().filter_map(|record| {
+                        let index = *indexes.get(record.position)?;
+                        Some(Refusal { index, reason: RefusalReason::RefusedByBus(record.reason) })
+                    }));
+                }
+                Ok(Ok(Err(error))) => refuse_all(refusals, &indexes, &RefusalReason::from(&error)),
+                // Too late, or the runtime is being shut down under the delivery.
                 Err(_) | Ok(Err(_)) => refuse_all(refusals, &indexes, &RefusalReason::OutcomeUnknown),
             }
         }
-    }
-
-    /// Starts the task that owns a batch until its end, and returns where its promise will arrive.
-    fn see_through(
-        &self,
-        receipt: Receipt,
-        guarantees: GuaranteeCounts,
-    ) -> oneshot::Receiver<Result<Durability, RefusalReason>> {
-        let (answer, promise) = oneshot::channel();
-        let accounts = Arc::clone(&self.accounts);
-        let (batch, published) = (accounts.publish(), Instant::now());
-        tokio::spawn(async move {
-            let promised = receipt.promised.await;
-            let accepted = promised.is_ok();
-            if accepted {
-                accounts.accept(batch, published, guarantees);
-            }
-            // The receiver is gone if the client hung up; the delivery goes on all the same.
-            let _ = answer.send(promised.map_err(|error| RefusalReason::from(&error)));
-            let result = receipt.settled.await;
-            if accepted {
-                accounts.settle(batch, guarantees, result.is_ok());
-            }
-            accounts.report(guarantees.iter().sum(), published.elapsed(), result.as_ref().copied());
-        });
-        promise
     }
 }
 
@@ -470,7 +335,7 @@ impl Intake<'_> {
         ingest.deliver(lanes, trace_parent, &mut accepted, &mut refusals).await;
         refusals.sort_by_key(|refusal| refusal.index);
         for (code, events) in count_codes(&refusals) {
-            ingest.accounts.telemetry.refused(code, events);
+            ingest.telemetry.refused(code, events);
         }
         Outcome { received_at, accepted, refusals, event_id: last_id }
     }
@@ -494,7 +359,7 @@ impl Intake<'_> {
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
             return Err(EventError::EventIdRequired.into());
         }
-        let partition = ingest.partitioner.partition(&event.source, event.level, ingest.publisher.partition_count());
+        let partition = ingest.partitioner.partition(&event.source, event.level, ingest.delivery.partition_count());
         let lane = self.lane(if event.level.is_priority() { 0 } else { 1 + partition as usize });
         if !admits(event.level, lane.fill.with(lane.records.bytes() as u64)) {
             return Err(RefusalReason::LoadShed(event.level));
@@ -502,9 +367,7 @@ impl Intake<'_> {
         codec::encode(&event, &mut lane.records)
             .map_err(|_| EventError::RecordTooLarge { limit_bytes: RECORD_BYTES_MAX })?;
         lane.indexes.push(index);
-        for (count, of) in lane.guarantees.iter_mut().zip(Guarantee::ALL) {
-            *count += usize::from(of == guarantee);
-        }
+        lane.guarantees.push(guarantee);
         self.last_id = Some(event.event_id);
         Ok(())
     }
@@ -513,10 +376,10 @@ impl Intake<'_> {
     fn lane(&mut self, slot: usize) -> &mut Lane {
         while self.lanes.len() <= slot {
             self.lanes.push(Lane {
-                fill: self.ingest.publisher.fill(partition_of(self.lanes.len())),
+                fill: self.ingest.delivery.fill(partition_of(self.lanes.len())),
                 records: Records::default(),
                 indexes: Vec::new(),
-                guarantees: [0; Guarantee::ALL.len()],
+                guarantees: Vec::new(),
             });
         }
         &mut self.lanes[slot]
@@ -527,11 +390,6 @@ impl Intake<'_> {
 fn partition_of(slot: usize) -> Partition {
     slot.checked_sub(1)
         .map_or(PRIORITY_PARTITION, |partition| Partition::try_from(partition).unwrap_or(PRIORITY_PARTITION))
-}
-
-fn strictest(guarantees: GuaranteeCounts) -> Guarantee {
-    let present = Guarantee::ALL.into_iter().zip(guarantees).filter(|(_, events)| *events > 0);
-    present.map(|(guarantee, _)| guarantee).max().unwrap_or(Guarantee::AtMostOnce)
 }
 
 fn refuse_all(refusals: &mut Vec<Refusal>, indexes: &[usize], reason: &RefusalReason) {
@@ -555,8 +413,10 @@ mod tests {
     use std::num::NonZeroU32;
     use std::sync::Mutex;
 
+    use domain::delivery::Deliveries;
     use domain::partition::{PriorityLane, murmur2};
-    use domain::ports::{BoxFuture, MockIdSource, MockRecordPublisher, MockTelemetry};
+    use domain::ports::{BoxFuture, MockIdSource, MockRecordPublisher, MockTelemetry, Receipt};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -582,14 +442,9 @@ mod tests {
         let mut ids = MockIdSource::new();
         ids.expect_new_id().returning(|_| Uuid::from_u128(7));
         let partitioner = Partitioner::new(PriorityLane::Shared, THREE).expect("valid");
-        Ingest::new(
-            Arc::new(publisher),
-            Arc::new(FixedClock),
-            Arc::new(ids),
-            Arc::new(telemetry()),
-            policy,
-            partitioner,
-        )
+        let telemetry = Arc::new(telemetry());
+        let delivery = Delivery::new(Arc::new(publisher), Arc::<MockTelemetry>::clone(&telemetry));
+        Ingest::new(Arc::new(delivery), Arc::new(FixedClock), Arc::new(ids), telemetry, policy, partitioner)
     }
 
     fn ready<T: Send + 'static>(value: T) -> BoxFuture<T> {
@@ -601,8 +456,8 @@ mod tests {
     }
 
     /// A bus that keeps every promise at once and remembers the batches.
-    fn publisher() -> (MockRecordPublisher, Arc<Mutex<Vec<RecordBatch>>>) {
-        let batches = Arc::new(Mutex::new(Vec::new()));
+    fn publisher() -> (MockRecordPublisher, Arc<Mutex<Vec<Arc<RecordBatch>>>>) {
+        let batches = Arc::new(Mutex::new(Vec::<Arc<RecordBatch>>::new()));
         let mut publisher = MockRecordPublisher::new();
         publisher.expect_partition_count().return_const(THREE);
         publisher.expect_fill().return_const(Fill { used_bytes: 0, bytes_max: 1 << 30 });
@@ -767,21 +622,21 @@ mod tests {
             }),
             DeliveryPolicy::default(),
         );
-        let term = |guarantee: Guarantee| ingest.snapshot().deliveries[guarantee as usize];
+        let term = |guarantee: Guarantee| ingest.delivery.snapshot().deliveries[guarantee as usize];
         deliver(&ingest, [draft("s", Level::Info, "1"), draft("s", Level::Info, "2")]).await;
         let on_their_way = Deliveries { accepted: 2, buffered: 2, ..Deliveries::default() };
         assert_eq!(term(Guarantee::AtMostOnce), on_their_way);
         assert_eq!(term(Guarantee::AtLeastOnce), Deliveries::default());
         arrive.send(false).expect("the delivery task listens");
         tokio::time::timeout(Duration::from_secs(1), async {
-            while ingest.snapshot().deliveries[0].buffered > 0 {
+            while ingest.delivery.snapshot().deliveries[0].buffered > 0 {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .expect("settled");
-        assert_eq!(term(Guarantee::AtMostOnce), Deliveries { accepted: 2, dropped: 2, ..Deliveries::default() });
-        assert_eq!(ingest.snapshot().oldest_buffered, Duration::ZERO);
+        assert_eq!(term(Guarantee::AtMostOnce), Deliveries { accepted: 2, dropped: [2, 0], ..Deliveries::default() });
+        assert_eq!(ingest.delivery.snapshot().oldest_buffered, Duration::ZERO);
     }
 
     #[tokio::test]
@@ -792,13 +647,13 @@ mod tests {
         let outcome = deliver(&ingest, [draft("s", Level::Info, "1")]).await;
         assert_eq!(outcome.verdict(), Verdict::NoCapacity);
         tokio::time::timeout(Duration::from_secs(1), async {
-            while ingest.totals().failed == 0 {
+            while ingest.delivery.totals().failed == 0 {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .expect("counted as failed");
-        assert_eq!(ingest.snapshot().deliveries, [Deliveries::default(); 3]);
+        assert_eq!(ingest.delivery.snapshot().deliveries, [Deliveries::default(); 3]);
     }
 
     #[tokio::test]
@@ -816,7 +671,7 @@ mod tests {
             let outcome = deliver(&ingest, [draft("s", Level::Error, "1"), draft("s", Level::Fatal, "2")]).await;
             assert_eq!(outcome.verdict(), Verdict::NoCapacity);
             assert!(outcome.refusals.iter().all(|r| r.reason.code() == code && r.reason.is_retryable()), "{code}");
-            assert_eq!(ingest.totals().failed, 2);
+            assert_eq!(ingest.delivery.totals().failed, 2);
         }
     }
 
@@ -844,10 +699,10 @@ mod tests {
         let hung_up =
             tokio::time::timeout(Duration::from_secs(1), deliver(&ingest, [draft("s", Level::Error, "1")])).await;
         assert!(hung_up.is_err());
-        assert_eq!(ingest.totals().sent, 0);
+        assert_eq!(ingest.delivery.totals().sent, 0);
         promise.send(()).expect("the delivery task still listens");
         tokio::time::timeout(Duration::from_secs(1), async {
-            while ingest.totals().sent == 0 {
+            while ingest.delivery.totals().sent == 0 {
                 tokio::task::yield_now().await;
             }
         })

@@ -5,9 +5,11 @@
 //! * Each use case decides something. What only forwards belongs to the adapter that wants it.
 //! * Per-event work is synchronous; whatever waits, waits for batches and with a bound.
 
+mod accounts;
 mod cause;
 pub mod codec;
 pub mod dead_letters;
+pub mod deliver;
 pub mod health;
 pub mod ingest;
 pub mod outbox;

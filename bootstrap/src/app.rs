@@ -11,6 +11,7 @@ use adapter_http::{
 use adapter_telemetry::Prometheus;
 use anyhow::Context;
 use application::dead_letters::DeadLetters;
+use application::deliver::Delivery;
 use application::health::Health;
 use application::ingest::Ingest;
 use application::outbox::Outbox;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::backends::{Bus, feed, open_bus, open_shared, open_store, priority_lane};
+use crate::backends::{Bus, feed, open_bus, open_delivery, open_shared, open_store, priority_lane};
 use crate::metrics::Metrics;
 use crate::settings::{Settings, Size};
 use crate::system::{SystemClock, UuidV7};
@@ -90,6 +91,8 @@ pub struct App {
     /// From the entry to the exit.
     gateway: Option<Task>,
     producer: Option<Task>,
+    /// The delivery lines, and what replays them.
+    delivery: Option<(Arc<Delivery>, Task)>,
     publisher: Option<Arc<dyn RecordPublisher>>,
     consumer: Vec<Task>,
     source: Option<Arc<dyn RecordSource>>,
@@ -150,8 +153,14 @@ impl App {
         let records = source.as_ref().map(|source| Arc::clone(&source.records));
 
         let mut health = Health::default();
-        if let (true, Some(publisher)) = (role.includes(Role::Producer), &publisher) {
-            health = health.with_publisher(Arc::clone(publisher));
+        let delivery = match &publisher {
+            Some(publisher) if role.includes(Role::Producer) => {
+                Some(Arc::new(open_delivery(settings, Arc::clone(publisher), Arc::clone(&telemetry)).await?))
+            }
+            _ => None,
+        };
+        if let Some(delivery) = &delivery {
+            health = health.with_delivery(Arc::clone(delivery));
         } else if let Some(check) = source.as_ref().and_then(|source| source.check.clone()) {
             health = health.with_check("bus", check);
         }
@@ -164,22 +173,22 @@ impl App {
 
         let bodies = BodyBudget::new(bytes(settings.body_bytes_max));
         let answers = BodyBudget::new(CONSUMER_BODY_BYTES_MAX);
-        let ingest = match (&publisher, role.includes(Role::Producer)) {
-            (Some(publisher), true) => Some(Arc::new(Ingest::new(
-                Arc::clone(publisher),
+        let ingest = match &delivery {
+            Some(delivery) => Some(Arc::new(Ingest::new(
+                Arc::clone(delivery),
                 Arc::clone(&clock),
                 Arc::new(UuidV7::default()),
                 Arc::clone(&telemetry),
                 settings.delivery.policy(),
-                Partitioner::new(priority_lane(settings), publisher.partition_count())?,
+                Partitioner::new(priority_lane(settings), delivery.partition_count())?,
             ))),
-            _ => None,
+            None => None,
         };
         let metrics = Metrics {
             prometheus: Arc::clone(&prometheus),
             servers: activities.clone(),
             bodies: vec![("producer", bodies.clone()), ("consumer", answers.clone())],
-            producer: ingest.clone().zip(publisher.clone()),
+            delivery: delivery.clone(),
             source: records.clone(),
         };
         let actuator = actuator(role, &health, metrics);
@@ -241,6 +250,10 @@ impl App {
             activities: activities.into_iter().map(|(_, activity)| activity).collect(),
             gateway,
             producer,
+            delivery: delivery.map(|delivery| {
+                let replay = Task::spawn("replay", |stop| Arc::clone(&delivery).replay(stop));
+                (delivery, replay)
+            }),
             publisher,
             consumer,
             source: records,
@@ -283,7 +296,10 @@ impl App {
             server.stop(deadline).await;
         }
         let mut left = 0;
-        if let Some(publisher) = self.publisher {
+        if let Some((delivery, replay)) = self.delivery {
+            replay.stop(deadline).await;
+            left = delivery.drain(deadline.saturating_duration_since(Instant::now())).await;
+        } else if let Some(publisher) = self.publisher {
             left = publisher.drain(deadline.saturating_duration_since(Instant::now())).await;
         }
         for task in self.consumer {

@@ -13,12 +13,13 @@ use adapter_kafka::{KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
 use adapter_redis::{ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisLimiter, RedisQueryCache};
 use anyhow::Context;
+use application::deliver::Delivery;
 use application::health::Check;
 use domain::backoff::Backoff;
 use domain::partition::{Partition, PriorityLane};
 use domain::ports::{
     BusState, Clock, DeadLetterTopic, Feed, IdempotencyStore, LogStore, QueryCache, RateLimiter, RateLimits,
-    RecordPublisher, RecordSource,
+    RecordPublisher, RecordSource, Telemetry,
 };
 
 use crate::app::bytes;
@@ -132,6 +133,21 @@ pub async fn open_bus(
             let publisher = KafkaPublisher::open(options).await.context(refused)?;
             Ok(Bus { publisher: Arc::new(publisher), source })
         }
+    }
+}
+
+/// Opens the delivery lines: with a journal before a bus that may be away.
+///
+/// # Errors
+/// The directory of the journal cannot be opened.
+pub async fn open_delivery(
+    settings: &Settings,
+    publisher: Arc<dyn RecordPublisher>,
+    telemetry: Arc<dyn Telemetry>,
+) -> anyhow::Result<Delivery> {
+    match settings.bus {
+        BusKind::Embedded => Ok(Delivery::new(publisher, telemetry)),
+        BusKind::Kafka => Ok(Delivery::new(publisher, telemetry)),
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adapter_http::{Activity, BodyBudget};
 use adapter_telemetry::Prometheus;
-use application::ingest::Ingest;
-use domain::ports::{Clock, RecordPublisher, RecordSource};
+use application::deliver::Delivery;
+use domain::ports::{Clock, RecordSource};
 
 use crate::system::SystemClock;
 
@@ -19,7 +19,7 @@ pub struct Metrics {
     /// Request bodies in work by role.
     pub bodies: Vec<(&'static str, BodyBudget)>,
     /// A producer's part.
-    pub producer: Option<(Arc<Ingest>, Arc<dyn RecordPublisher>)>,
+    pub delivery: Option<Arc<Delivery>>,
     /// A consumer's way out of the bus.
     pub source: Option<Arc<dyn RecordSource>>,
 }
@@ -34,10 +34,14 @@ impl Metrics {
         for (role, bodies) in &self.bodies {
             self.prometheus.show_bodies(role, bodies.used_bytes());
         }
-        if let Some((ingest, publisher)) = &self.producer {
-            let snapshot = ingest.snapshot();
+        if let Some(delivery) = &self.delivery {
+            let snapshot = delivery.snapshot();
             self.prometheus.show_deliveries(&snapshot.deliveries, snapshot.oldest_buffered);
-            self.prometheus.show_bus(&publisher.state(), publisher.buffer());
+            self.prometheus.show_bus(delivery.breaker_state(), delivery.buffer());
+            if let Some(journal) = delivery.journal() {
+                let oldest_age = journal.oldest().map(|oldest| SystemClock.now().since(oldest)).unwrap_or_default();
+                self.prometheus.show_journal(journal.fill(), oldest_age, journal.trouble().is_none());
+            }
         }
         if let Some(source) = &self.source {
             self.prometheus.show_lags(&source.lags(), SystemClock.now());

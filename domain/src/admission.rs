@@ -21,6 +21,15 @@ impl Fill {
         Self { used_bytes: self.used_bytes.saturating_add(bytes), ..self }
     }
 
+    /// This resource and another one together, where an event may be in either.
+    #[must_use]
+    pub fn beside(self, other: Self) -> Self {
+        Self {
+            used_bytes: self.used_bytes.saturating_add(other.used_bytes),
+            bytes_max: self.bytes_max.saturating_add(other.bytes_max),
+        }
+    }
+
     /// The fuller of two resources that both have to hold the same events.
     #[must_use]
     pub fn tighter(self, other: Self) -> Self {

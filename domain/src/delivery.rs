@@ -66,35 +66,115 @@ impl Durability {
     }
 }
 
-/// What became of the events that were accepted under one guarantee: each is in exactly one of the other terms, so
-/// that `accepted = acknowledged + dropped + buffered` at every moment (contract, "Conservation").
+/// Where an accepted event is until the bus has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In memory of the producer, or handed to the operating system.
+    Buffered,
+    /// Fsynced in the journal.
+    Journaled,
+}
+
+/// Why an accepted event was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// The bus gave it back and there is no journal, or the process ends.
+    BusFailed,
+    /// The journal could not be read back whole.
+    JournalDamaged,
+}
+
+impl DropReason {
+    /// All reasons.
+    pub const ALL: [Self; 2] = [Self::BusFailed, Self::JournalDamaged];
+
+    /// The name in metric labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BusFailed => "bus_failed",
+            Self::JournalDamaged => "journal_damaged",
+        }
+    }
+}
+
+/// What became of the events of one guarantee: each is in exactly one of the other terms, so that at every moment
+/// `accepted + recovered = acknowledged + dead_lettered + dropped + journaled + buffered` (contract, "Conservation").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deliveries {
     /// Answered 202, or would have been had the client waited.
     pub accepted: u64,
+    /// Found in a journal of an earlier or another process.
+    pub recovered: u64,
     /// The bus has acknowledged them.
     pub acknowledged: u64,
-    /// Given up after they were accepted: lost.
-    pub dropped: u64,
-    /// On their way.
+    /// The bus refuses them for ever: kept on disk for somebody to look at.
+    pub dead_lettered: u64,
+    /// Lost, for each of [`DropReason::ALL`].
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// On disk.
+    pub journaled: u64,
+    /// In memory only.
     pub buffered: u64,
 }
 
 impl Deliveries {
-    /// These events were accepted and are on their way.
-    pub fn accept(&mut self, events: u64) {
+    /// These events were accepted.
+    pub fn accept(&mut self, events: u64, place: Place) {
         self.accepted += events;
-        self.buffered += events;
+        *self.at(place) += events;
     }
 
-    /// These events, accepted before, have arrived or are lost.
-    pub fn settle(&mut self, events: u64, arrived: bool) {
-        self.buffered = self.buffered.saturating_sub(events);
-        if arrived {
-            self.acknowledged += events;
-        } else {
-            self.dropped += events;
+    /// These events were found in a journal.
+    pub fn recover(&mut self, events: u64) {
+        self.recovered += events;
+        self.journaled += events;
+    }
+
+    /// These events, in memory before, are in the journal.
+    pub fn journal(&mut self, events: u64) {
+        self.leave(events, Place::Buffered);
+        self.journaled += events;
+    }
+
+    /// The bus has these events.
+    pub fn acknowledge(&mut self, events: u64, place: Place) {
+        self.leave(events, place);
+        self.acknowledged += events;
+    }
+
+    /// The bus refuses these events for ever.
+    pub fn dead_letter(&mut self, events: u64, place: Place) {
+        self.leave(events, place);
+        self.dead_lettered += events;
+    }
+
+    /// These events are lost.
+    pub fn drop(&mut self, events: u64, place: Place, reason: DropReason) {
+        self.leave(events, place);
+        for (dropped, of) in self.dropped.iter_mut().zip(DropReason::ALL) {
+            *dropped += if of == reason { events } else { 0 };
         }
+    }
+
+    /// Events that are in one term too many (positive) or in none (negative): 0, or there is an error in the accounts.
+    #[must_use]
+    pub fn imbalance(&self) -> i128 {
+        let sum = |terms: &[u64]| terms.iter().map(|term| i128::from(*term)).sum::<i128>();
+        let settled = sum(&[self.acknowledged, self.dead_lettered]) + sum(&self.dropped);
+        settled + sum(&[self.journaled, self.buffered]) - sum(&[self.accepted, self.recovered])
+    }
+
+    fn at(&mut self, place: Place) -> &mut u64 {
+        match place {
+            Place::Buffered => &mut self.buffered,
+            Place::Journaled => &mut self.journaled,
+        }
+    }
+
+    fn leave(&mut self, events: u64, place: Place) {
+        let there = self.at(place);
+        *there = there.saturating_sub(events);
     }
 }
 

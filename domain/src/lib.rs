@@ -11,6 +11,7 @@
 
 pub mod admission;
 pub mod backoff;
+pub mod breaker;
 pub mod dead_letter;
 pub mod delivery;
 pub mod event;
@@ -18,6 +19,7 @@ pub mod folding;
 pub mod idempotency;
 pub mod lag;
 pub mod level;
+pub mod line;
 pub mod metadata;
 pub mod partition;
 pub mod ports;

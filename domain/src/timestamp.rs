@@ -61,6 +61,12 @@ impl Timestamp {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(micros).max(Self::MIN.0))
     }
+
+    /// How long this time is after `earlier`; zero if it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
+    }
 }
 
 /// RFC 3339 in UTC, with as many digits of the second as the value needs: `2024-01-15T10:30:00Z`.

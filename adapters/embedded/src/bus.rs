@@ -30,7 +30,7 @@ use domain::ports::{
     AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Clock, PublishError, Receipt, RecordPublisher,
     RecordSource, SourceError,
 };
-use domain::record::{Chunk, RECORD_BYTES_MAX, Record, RecordBatch, Records};
+use domain::record::{Chunk, RECORD_BYTES_MAX, Record, RecordBatch};
 use domain::timestamp::Timestamp;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -121,7 +121,7 @@ impl PartitionState {
 
 /// A batch on its way to the log.
 struct Publication {
-    records: Records,
+    batch: Arc<RecordBatch>,
     buffered_suffices: bool,
     promised: Option<oneshot::Sender<Result<Durability, PublishError>>>,
     settled: Option<oneshot::Sender<Result<(), PublishError>>>,
@@ -266,7 +266,7 @@ impl RecordPublisher for EmbeddedBus {
         self.count
     }
 
-    fn publish(&self, batch: RecordBatch) -> Result<Receipt, PublishError> {
+    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
         }
@@ -285,12 +285,12 @@ impl RecordPublisher for EmbeddedBus {
         let (promise, promised) = oneshot::channel();
         let (settle, settled) = oneshot::channel();
         let publication = Publication {
-            records: batch.records,
             buffered_suffices: batch.guarantee == Guarantee::AtMostOnce,
             promised: Some(promise),
             settled: Some(settle),
             memory: Arc::clone(&self.memory),
             bytes,
+            batch,
         };
         let queue = state.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // A publication that cannot be sent gives back its room when it is dropped.
@@ -474,7 +474,7 @@ impl Writer {
             let mut group = Vec::new();
             let mut waiting = Some(first);
             while let Some(publication) = waiting.take() {
-                group_bytes += publication.records.bytes();
+                group_bytes += publication.batch.records.bytes();
                 if let Some(written) = self.write(publication) {
                     group.push(written);
                 }
@@ -503,7 +503,7 @@ impl Writer {
 
     /// Hands a batch to the operating system; `None` if it was refused.
     fn write(&mut self, publication: Publication) -> Option<Publication> {
-        let room = self.disk_bytes_max.saturating_sub(publication.records.bytes() as u64);
+        let room = self.disk_bytes_max.saturating_sub(publication.batch.records.bytes() as u64);
         self.release(room);
         if self.log.bytes() > room {
             self.report_trouble(Some(
@@ -513,6 +513,7 @@ impl Writer {
             return None;
         }
         let entries = publication
+            .batch
             .records
             .iter()
             .map(|record| (record.timestamp, move |buffer: &mut Vec<u8>| write_record(&record, buffer)));
@@ -601,7 +602,7 @@ impl Publication {
 impl Drop for Publication {
     fn drop(&mut self) {
         self.memory.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.memory.records.fetch_sub(self.records.len(), Ordering::AcqRel);
+        self.memory.records.fetch_sub(self.batch.records.len(), Ordering::AcqRel);
         self.memory.freed.notify_waiters();
     }
 }

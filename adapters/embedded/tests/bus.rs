@@ -101,7 +101,7 @@ async fn what_is_not_stored_fills_the_partition_that_has_it_also_after_opening_a
         let mut records = Records::default();
         records.push(b"s", Timestamp::MIN, false, |value| value.resize(900_000, b'x')).expect("small enough");
         let batch = RecordBatch { partition: 1, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None };
-        bus.publish(batch).expect("taken").settled.await.expect("acknowledged");
+        bus.publish(batch.into()).expect("taken").settled.await.expect("acknowledged");
     }
     // Memory is free a moment after the acknowledgement.
     while bus.buffer().used_bytes > 0 {

@@ -325,6 +325,7 @@ mod tests {
     use std::num::NonZeroU32;
     use std::sync::Arc;
 
+    use application::deliver::Delivery;
     use application::ingest::{Ingest, Outcome};
     use domain::Uuid;
     use domain::admission::Fill;
@@ -361,7 +362,9 @@ mod tests {
         telemetry.expect_sent().return_const(());
         let partitioner = Partitioner::new(PriorityLane::Shared, NonZeroU32::MIN).expect("valid");
         let policy = DeliveryPolicy::default();
-        Ingest::new(Arc::new(publisher), Arc::new(Noon), Arc::new(ids), Arc::new(telemetry), policy, partitioner)
+        let telemetry = Arc::new(telemetry);
+        let delivery = Arc::new(Delivery::new(Arc::new(publisher), Arc::<MockTelemetry>::clone(&telemetry)));
+        Ingest::new(delivery, Arc::new(Noon), Arc::new(ids), telemetry, policy, partitioner)
     }
 
     fn deliver(intake: Intake<'_>) -> Outcome {

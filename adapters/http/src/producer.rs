@@ -196,7 +196,7 @@ impl ProducerApi {
         &self,
         dependencies: Data<&Arc<ProducerDependencies>>,
     ) -> Answer<Json<ProducerHealth>, AlwaysAnswers> {
-        let totals = dependencies.ingest.totals();
+        let totals = dependencies.ingest.delivery().totals();
         Answer::Success(Json(ProducerHealth {
             status: if dependencies.health.is_ready() { "UP" } else { "DOWN" }.to_owned(),
             metrics: SendMetrics {
@@ -397,7 +397,7 @@ mod tests {
         let telemetry: Arc<dyn Telemetry> = Arc::new(telemetry);
         let health = Health::default();
         let ingest = Ingest::new(
-            bus,
+            Arc::new(Delivery::new(bus, Arc::clone(&telemetry))),
             Arc::new(FixedClock),
             Arc::new(ids),
             Arc::clone(&telemetry),

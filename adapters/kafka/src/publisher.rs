@@ -23,7 +23,7 @@ use domain::admission::Fill;
 use domain::backoff::Backoff;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
-use domain::ports::{BusState, PublishError, Receipt, RecordPublisher};
+use domain::ports::{BusState, PublishError, Receipt, RecordPublisher, RefusedRecord};
 use domain::record::{Record, RecordBatch};
 use domain::trace_parent::TraceParent;
 use rdkafka::ClientContext;
@@ -118,12 +118,12 @@ struct Line {
 }
 
 struct Batch {
-    batch: RecordBatch,
+    batch: Arc<RecordBatch>,
     /// How the records are.
     progress: Vec<Progress>,
     /// How many are not reported for good.
     left: usize,
-    refused: Option<String>,
+    refused: Vec<RefusedRecord>,
     receipts: Receipts,
     memory: Arc<Memory>,
     bytes: usize,
@@ -218,7 +218,7 @@ impl RecordPublisher for KafkaPublisher {
         NonZeroU32::new(self.shared.partitions.load(Ordering::Acquire)).unwrap_or(NonZeroU32::MIN)
     }
 
-    fn publish(&self, batch: RecordBatch) -> Result<Receipt, PublishError> {
+    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
         let shared = &self.shared;
         if shared.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
@@ -522,12 +522,12 @@ impl Line {
 }
 
 impl Batch {
-    fn new(batch: RecordBatch, receipts: Receipts, memory: Arc<Memory>, bytes: usize) -> Self {
+    fn new(batch: Arc<RecordBatch>, receipts: Receipts, memory: Arc<Memory>, bytes: usize) -> Self {
         let records = batch.records.len();
         let mut this = Self {
             progress: vec![Progress::Open; records],
             left: records,
-            refused: None,
+            refused: Vec::new(),
             receipts,
             memory,
             bytes,
@@ -537,7 +537,7 @@ impl Batch {
             this.receipts.promise(Ok(Durability::Buffered));
         }
         if records == 0 {
-            this.receipts.settle(None);
+            this.receipts.settle(Vec::new());
         }
         this
     }
@@ -597,10 +597,10 @@ impl Batch {
         self.left -= 1;
         if let Some(reason) = refused {
             tracing::error!(partition = self.batch.partition, reason, "Kafka refuses a record for ever");
-            self.refused = Some(reason);
+            self.refused.push(RefusedRecord { position, reason });
         }
         if self.left == 0 {
-            self.receipts.settle(self.refused.take());
+            self.receipts.settle(std::mem::take(&mut self.refused));
         }
     }
 }
@@ -613,11 +613,11 @@ impl Receipts {
         }
     }
 
-    fn settle(&mut self, refused: Option<String>) {
-        let refusal = |reason: &String| PublishError::Refused(reason.clone());
-        self.promise(refused.as_ref().map_or(Ok(Durability::Acknowledged), |reason| Err(refusal(reason))));
+    fn settle(&mut self, refused: Vec<RefusedRecord>) {
+        let outcome = || if refused.is_empty() { Ok(()) } else { Err(PublishError::Refused(refused.clone())) };
+        self.promise(outcome().map(|()| Durability::Acknowledged));
         if let Some(settled) = self.settled.take() {
-            let _ = settled.send(refused.as_ref().map_or(Ok(()), |reason| Err(refusal(reason))));
+            let _ = settled.send(outcome());
         }
     }
 }

@@ -136,7 +136,7 @@ fn publish_tens(publisher: &KafkaPublisher, partitions: u32, numbers: std::ops::
     numbers
         .map(|number| {
             let partition = u32::try_from(number).expect("small") % partitions;
-            publisher.publish(batch(partition, ten(number))).expect("the publisher takes the batch")
+            publisher.publish(batch(partition, ten(number)).into()).expect("the publisher takes the batch")
         })
         .collect()
 }
@@ -146,7 +146,7 @@ fn publish_tens_while_up(publisher: &KafkaPublisher, partitions: u32, numbers: s
     numbers
         .map_while(|number| {
             let partition = u32::try_from(number).expect("small") % partitions;
-            match publisher.publish(batch(partition, ten(number))) {
+            match publisher.publish(batch(partition, ten(number)).into()) {
                 Ok(receipt) => Some(receipt),
                 Err(PublishError::Unavailable(_)) => None,
                 Err(error) => panic!("{error}"),
@@ -241,7 +241,7 @@ async fn waits_until_it_is_mended(code: Code, says: &str) {
     let taken = 10 + receipts.len();
     let reason = down(&publisher).await;
     assert!(reason.contains(says), "{reason}");
-    match publisher.publish(batch(0, ["late"])) {
+    match publisher.publish(batch(0, ["late"]).into()) {
         Err(PublishError::Unavailable(cause)) => assert!(cause.to_string().contains(says), "{cause}"),
         other => panic!("{:?}", other.err()),
     }
@@ -286,7 +286,7 @@ async fn a_publisher_whose_last_record_is_refused_after_trouble_is_up_again() {
     let place = Place::new(1, &ONE_REQUEST);
     let publisher = place.publisher().await;
     place.fail(Api::Produce, [RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_INVALID_RECORD]);
-    let receipt = publisher.publish(batch(0, ["bad"])).expect("the publisher takes the batch");
+    let receipt = publisher.publish(batch(0, ["bad"]).into()).expect("the publisher takes the batch");
     let settled = in_time("the batch", receipt.settled).await;
     assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
     until("the publisher is up again", || publisher.state() == BusState::Up).await;
@@ -374,7 +374,7 @@ async fn concurrent_publishers_keep_their_order_while_clients_come_and_go() {
                 for number in 0..BATCHES {
                     let values = (0..10).map(|n| format!("{task} {}", number * 10 + n));
                     let partition = u32::try_from(number % 2).expect("small");
-                    let receipt = publisher.publish(batch(partition, values)).expect("the publisher takes the batch");
+                    let receipt = publisher.publish(batch(partition, values).into()).expect("the publisher takes the batch");
                     // Now and then it waits, so that publishing goes on while clients are replaced.
                     if number % 5 == 0 {
                         in_time("the batch", receipt.settled).await.expect("the batch is delivered");
@@ -415,13 +415,13 @@ async fn what_was_taken_before_an_outage_is_delivered_after_it_and_nothing_else(
     // Before anybody has noticed.
     let mut receipts = publish_tens(&publisher, 2, 4..40);
     let buffered = RecordBatch { guarantee: Guarantee::AtMostOnce, ..batch(0, ten(40)) };
-    let buffered = publisher.publish(buffered).expect("the publisher takes the batch");
+    let buffered = publisher.publish(buffered.into()).expect("the publisher takes the batch");
     assert_eq!(in_time("a promise", buffered.promised).await.expect("taken"), Durability::Buffered);
     let began = Instant::now();
     let reason = down(&publisher).await;
     assert!(began.elapsed() < Duration::from_secs(5), "noticed after {:?}", began.elapsed());
     assert!(reason.contains(&place.options.brokers), "{reason}");
-    let late = publisher.publish(batch(0, ["late"]));
+    let late = publisher.publish(batch(0, ["late"]).into());
     assert!(matches!(late, Err(PublishError::Unavailable(_))), "{:?}", late.err());
     for receipt in &mut receipts {
         assert!(once(&mut receipt.promised).await.is_none(), "nothing is promised that is not acknowledged");
@@ -486,7 +486,7 @@ async fn what_is_taken_while_draining_begins_is_delivered_too() {
                 tokio::spawn(async move {
                     let mut receipts = Vec::new();
                     loop {
-                        match publisher.publish(batch(0, ["x"])) {
+                        match publisher.publish(batch(0, ["x"]).into()) {
                             Ok(receipt) => receipts.push(receipt),
                             Err(PublishError::Closed) => return receipts,
                             Err(error) => panic!("{error}"),
@@ -576,7 +576,7 @@ async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order()
         let width = if number.is_multiple_of(2) { 3_000 } else { 10 };
         [format!("{:0>width$}", number * 2), format!("{:0>width$}", number * 2 + 1)]
     };
-    let publish = |number| publisher.publish(batch(0, values(number))).expect("the publisher takes the batch");
+    let publish = |number| publisher.publish(batch(0, values(number)).into()).expect("the publisher takes the batch");
     all_settled((0..20).map(publish).collect()).await;
     until("the publisher is up again", || publisher.state() == BusState::Up).await;
     let expected: Vec<String> = (0..20).flat_map(values).collect();
@@ -605,7 +605,7 @@ async fn a_time_that_kafka_refuses_costs_its_record_and_no_other_and_no_order() 
             let write = |buffer: &mut Vec<u8>| buffer.extend_from_slice(value.to_string().as_bytes());
             wanted.records.push(b"shop", time, false, write).expect("small enough");
         }
-        receipts.push(publisher.publish(wanted).expect("the publisher takes the batch"));
+        receipts.push(publisher.publish(wanted.into()).expect("the publisher takes the batch"));
     }
     for (number, receipt) in receipts.into_iter().enumerate() {
         let settled = in_time("the batch", receipt.settled).await;

@@ -22,12 +22,24 @@ pub enum Metric {
     OldestBufferedAge,
     /// Events accepted by a producer, by guarantee.
     EventsAccepted,
+    /// Events found in the journal of an earlier or another process, by guarantee.
+    EventsRecovered,
     /// Accepted events that the bus acknowledged, by guarantee.
     EventsAcknowledged,
     /// Accepted events that were lost, by guarantee and reason.
     EventsDropped,
+    /// Events in the journal, by guarantee.
+    EventsJournaled,
     /// Accepted events that are neither acknowledged nor journaled yet, by guarantee.
     EventsBuffered,
+    /// Bytes of the journal.
+    JournalBytes,
+    /// Most bytes of the journal.
+    JournalBytesMax,
+    /// Age of the oldest event in the journal.
+    JournalOldestAge,
+    /// Whether the journal can be written.
+    JournalUp,
     /// Answers, by role and status, with their duration.
     RequestDuration,
     /// Open connections, by role.
@@ -68,7 +80,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 31] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -77,9 +89,15 @@ impl Metric {
         Self::BufferTotal,
         Self::OldestBufferedAge,
         Self::EventsAccepted,
+        Self::EventsRecovered,
         Self::EventsAcknowledged,
         Self::EventsDropped,
+        Self::EventsJournaled,
         Self::EventsBuffered,
+        Self::JournalBytes,
+        Self::JournalBytesMax,
+        Self::JournalOldestAge,
+        Self::JournalUp,
         Self::EventsRefused,
         Self::RequestsRateLimited,
         Self::RequestDuration,
@@ -110,7 +128,13 @@ impl Metric {
             Self::EventsAccepted => "spillway_events_accepted_total",
             Self::EventsAcknowledged => "spillway_events_acknowledged_total",
             Self::EventsDropped => "spillway_events_dropped_total",
+            Self::EventsRecovered => "spillway_events_recovered_total",
+            Self::EventsJournaled => "spillway_events_journaled",
             Self::EventsBuffered => "spillway_events_buffered",
+            Self::JournalBytes => "spillway_journal_bytes",
+            Self::JournalBytesMax => "spillway_journal_max_bytes",
+            Self::JournalOldestAge => "spillway_journal_oldest_age_seconds",
+            Self::JournalUp => "spillway_journal_up",
             Self::RequestDuration => "spillway_http_request_duration_seconds",
             Self::Connections => "spillway_http_connections",
             Self::BodyBytes => "spillway_http_body_bytes",
@@ -138,11 +162,17 @@ impl Metric {
             Self::CircuitBreakerState => "1 for the state that the circuit breaker in front of the bus is in, else 0",
             Self::BufferAvailable => "Memory left for events that are not acknowledged yet",
             Self::BufferTotal => "Memory for events that are not acknowledged yet",
-            Self::OldestBufferedAge => "Age of the oldest accepted event that is not acknowledged yet",
+            Self::OldestBufferedAge => "Age of the oldest accepted event that is in memory only",
             Self::EventsAccepted => "Events accepted by this producer",
             Self::EventsAcknowledged => "Accepted events that the bus acknowledged",
             Self::EventsDropped => "Accepted events that were lost",
-            Self::EventsBuffered => "Accepted events on their way to the bus",
+            Self::EventsRecovered => "Events that this producer found in the journal of an earlier or another process",
+            Self::EventsJournaled => "Accepted or recovered events on disk that the bus has not acknowledged yet",
+            Self::EventsBuffered => "Accepted events in memory only",
+            Self::JournalBytes => "Bytes of the journal on disk, adopted ones included",
+            Self::JournalBytesMax => "Most bytes of the journal on disk",
+            Self::JournalOldestAge => "Time since the receipt of the oldest event in the journal",
+            Self::JournalUp => "1 while the journal can be written, else 0",
             Self::RequestDuration => "Time from the end of a request head to the beginning of the answer",
             Self::Connections => "Open connections",
             Self::BodyBytes => "Bytes of request bodies in work and of large answers on their way",
@@ -153,7 +183,7 @@ impl Metric {
             Self::RecordsFetched => "Records read from the bus by this consumer",
             Self::EventsStored => "Events stored by this consumer",
             Self::EventsDeduplicated => "Events dropped by this consumer because they were stored before",
-            Self::EventsDeadLettered => "Records that can never be stored as events",
+            Self::EventsDeadLettered => "Events that can never be stored, or that the bus refuses for ever: kept aside",
             Self::ConsumerLagRecords => {
                 "Records on the bus that are not stored yet, of the partitions that this consumer reads"
             }
@@ -169,7 +199,12 @@ impl Metric {
             | Self::BufferAvailable
             | Self::BufferTotal
             | Self::OldestBufferedAge
+            | Self::EventsJournaled
             | Self::EventsBuffered
+            | Self::JournalBytes
+            | Self::JournalBytesMax
+            | Self::JournalOldestAge
+            | Self::JournalUp
             | Self::Connections
             | Self::BodyBytes
             | Self::RecordsInWork
@@ -179,6 +214,7 @@ impl Metric {
             Self::MessagesSent
             | Self::MessagesFailed
             | Self::EventsAccepted
+            | Self::EventsRecovered
             | Self::EventsAcknowledged
             | Self::EventsDropped
             | Self::RecordsGivenUp

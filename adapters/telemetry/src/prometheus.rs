@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::admission::Fill;
-use domain::delivery::{Deliveries, Guarantee};
+use domain::breaker::BreakerState;
+use domain::delivery::{Deliveries, DropReason, Guarantee};
 use domain::lag::Lag;
 use domain::partition::Partition;
-use domain::ports::{Appended, BusState, RequestClass, Telemetry};
+use domain::ports::{Appended, RequestClass, Telemetry};
 use domain::timestamp::Timestamp;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -112,29 +113,44 @@ impl Prometheus {
         for (guarantee, of) in Guarantee::ALL.into_iter().zip(deliveries) {
             let counter = |metric| self.labeled_counter(metric, "guarantee", guarantee.name());
             counter(Metric::EventsAccepted).absolute(of.accepted);
+            counter(Metric::EventsRecovered).absolute(of.recovered);
             counter(Metric::EventsAcknowledged).absolute(of.acknowledged);
-            let labels = vec![
-                Label::from_static_parts("guarantee", guarantee.name()),
-                Label::from_static_parts("reason", "bus_failed"),
-            ];
-            let dropped = Key::from_parts(Metric::EventsDropped.name(), labels);
-            self.recorder.register_counter(&dropped, &METADATA).absolute(of.dropped);
-            self.labeled_gauge(Metric::EventsBuffered, "guarantee", guarantee.name().into()).set(as_float(of.buffered));
+            counter(Metric::EventsDeadLettered).absolute(of.dead_lettered);
+            for (reason, events) in DropReason::ALL.into_iter().zip(of.dropped) {
+                let labels = vec![
+                    Label::from_static_parts("guarantee", guarantee.name()),
+                    Label::from_static_parts("reason", reason.name()),
+                ];
+                let dropped = Key::from_parts(Metric::EventsDropped.name(), labels);
+                self.recorder.register_counter(&dropped, &METADATA).absolute(events);
+            }
+            let gauge = |metric| self.labeled_gauge(metric, "guarantee", guarantee.name().into());
+            gauge(Metric::EventsJournaled).set(as_float(of.journaled));
+            gauge(Metric::EventsBuffered).set(as_float(of.buffered));
         }
         self.gauge(Metric::OldestBufferedAge).set(oldest_buffered.as_secs_f64());
     }
 
-    /// Takes over how the way into the bus is. A bus without a circuit breaker counts as closed while it takes
-    /// records and as open while it does not.
-    pub fn show_bus(&self, state: &BusState, buffer: Fill) {
-        let now = if *state == BusState::Up { "closed" } else { "open" };
-        for state in ["closed", "open", "half_open"] {
-            let labels = vec![Label::from_static_parts("name", BREAKER), Label::from_static_parts("state", state)];
+    /// Takes over how the way into the bus is.
+    pub fn show_bus(&self, now: BreakerState, buffer: Fill) {
+        for state in BreakerState::ALL {
+            let labels = vec![
+                Label::from_static_parts("name", BREAKER),
+                Label::from_static_parts("state", state.name()),
+            ];
             let key = Key::from_parts(Metric::CircuitBreakerState.name(), labels);
             self.recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(state == now)));
         }
         self.gauge(Metric::BufferAvailable).set(as_float(buffer.bytes_max.saturating_sub(buffer.used_bytes)));
         self.gauge(Metric::BufferTotal).set(as_float(buffer.bytes_max));
+    }
+
+    /// Takes over how the journal is.
+    pub fn show_journal(&self, fill: Fill, oldest_age: Duration, is_up: bool) {
+        self.gauge(Metric::JournalBytes).set(as_float(fill.used_bytes));
+        self.gauge(Metric::JournalBytesMax).set(as_float(fill.bytes_max));
+        self.gauge(Metric::JournalOldestAge).set(oldest_age.as_secs_f64());
+        self.gauge(Metric::JournalUp).set(f64::from(u8::from(is_up)));
     }
 
     /// Takes over how many connections a server has.
@@ -155,8 +171,7 @@ impl Prometheus {
         for partition in partitions.iter() {
             let lag = lags.iter().find(|lag| lag.partition == *partition);
             let oldest = lag.and_then(|lag| lag.oldest).unwrap_or(now);
-            let age =
-                Duration::from_micros(now.unix_micros().saturating_sub(oldest.unix_micros()).max(0).unsigned_abs());
+            let age = now.since(oldest);
             let gauge = |metric| self.labeled_gauge(metric, "partition", partition.to_string().into());
             gauge(Metric::ConsumerLagRecords).set(as_float(lag.map_or(0, |lag| lag.records)));
             gauge(Metric::ConsumerLagAge).set(age.as_secs_f64());
@@ -242,9 +257,18 @@ mod tests {
         let prometheus = Prometheus::new();
         prometheus.sent(3, Duration::from_millis(2));
         prometheus.send_failed(1);
-        let delivered = Deliveries { accepted: 9, acknowledged: 6, dropped: 1, buffered: 2 };
+        let delivered = Deliveries {
+            accepted: 9,
+            recovered: 8,
+            acknowledged: 6,
+            dead_lettered: 4,
+            dropped: [1, 0],
+            journaled: 5,
+            buffered: 2,
+        };
+        prometheus.show_journal(Fill { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true);
         prometheus.show_deliveries(&[Deliveries::default(), delivered], Duration::from_millis(1_500));
-        prometheus.show_bus(&BusState::Down("full".to_owned()), Fill { used_bytes: 30, bytes_max: 100 });
+        prometheus.show_bus(BreakerState::Open, Fill { used_bytes: 30, bytes_max: 100 });
         prometheus.show_bodies("producer", 17);
         prometheus.show_connections("gateway", 3);
         prometheus.answered("producer", 202, Duration::from_micros(300));
@@ -265,6 +289,13 @@ mod tests {
             "spillway_events_accepted_total{guarantee=\"at-least-once\"} 9",
             "spillway_events_acknowledged_total{guarantee=\"at-least-once\"} 6",
             "spillway_events_dropped_total{guarantee=\"at-least-once\",reason=\"bus_failed\"} 1",
+            "spillway_events_recovered_total{guarantee=\"at-least-once\"} 8",
+            "spillway_events_dead_lettered_total{guarantee=\"at-least-once\"} 4",
+            "spillway_events_journaled{guarantee=\"at-least-once\"} 5",
+            "spillway_journal_bytes 10",
+            "spillway_journal_max_bytes 50",
+            "spillway_journal_oldest_age_seconds 9",
+            "spillway_journal_up 1",
             "spillway_events_buffered{guarantee=\"at-least-once\"} 2",
             "spillway_oldest_buffered_age_seconds 1.5",
             "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"open\"} 1",

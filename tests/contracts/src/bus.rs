@@ -107,7 +107,7 @@ fn batch(partition: Partition, values: impl IntoIterator<Item = impl AsRef<[u8]>
 }
 
 fn publish(bus: &Bus, batch: RecordBatch) -> Receipt {
-    bus.publisher.publish(batch).expect("the bus takes the batch")
+    bus.publisher.publish(Arc::new(batch)).expect("the bus takes the batch")
 }
 
 async fn deliver(bus: &Bus, batch: RecordBatch) {
@@ -313,7 +313,7 @@ pub async fn records_of_concurrent_publishers_keep_their_order_and_come_once(sub
                 for n in 0..BATCHES {
                     let values = (0..RECORDS).map(|record| format!("{publisher} {}", n * RECORDS + record));
                     for partition in 0..2 {
-                        let receipt = bus.publish(batch(partition, values.clone())).expect("the bus takes the batch");
+                        let receipt = bus.publish(Arc::new(batch(partition, values.clone()))).expect("the bus takes the batch");
                         if n % 10 == 0 {
                             receipt.promised.await.expect("the bus acknowledges the batch");
                         }
@@ -358,7 +358,7 @@ pub async fn an_empty_batch_is_acknowledged_and_leaves_nothing(subject: &impl Bu
 pub async fn a_partition_that_does_not_exist_takes_nothing(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     for partition in [2, 3, i32::MAX.unsigned_abs()] {
-        if let Ok(receipt) = bus.publisher.publish(batch(partition, ["lost"])) {
+        if let Ok(receipt) = bus.publisher.publish(Arc::new(batch(partition, ["lost"]))) {
             let promised = in_time("promise", receipt.promised).await;
             assert!(promised.is_err(), "partition {partition} of 2 promised {promised:?}");
             in_time("settlement", receipt.settled).await.expect_err("nothing was taken");
@@ -375,7 +375,7 @@ pub async fn a_batch_beyond_the_memory_is_refused_and_leaves_nothing(subject: &i
     let (_place, bus) = opened(subject, 1).await;
     let value = vec![b'x'; RECORD_BYTES_MAX - 4];
     let too_large = subject.memory_bytes_max() / RECORD_BYTES_MAX + 1;
-    match bus.publisher.publish(batch(0, std::iter::repeat_n(&value, too_large))) {
+    match bus.publisher.publish(Arc::new(batch(0, std::iter::repeat_n(&value, too_large)))) {
         Err(PublishError::Full) => {}
         Err(error) => panic!("a batch beyond the memory is answered by {error:?}"),
         Ok(_) => panic!("a batch beyond the memory is taken"),
@@ -616,7 +616,7 @@ pub async fn draining_delivers_what_was_taken_and_takes_no_more(subject: &impl B
     for receipt in receipts {
         in_time("acknowledgement after the drain", receipt.settled).await.expect("the bus acknowledges the batch");
     }
-    assert!(matches!(bus.publisher.publish(batch(0, ["late"])), Err(PublishError::Closed)));
+    assert!(matches!(bus.publisher.publish(Arc::new(batch(0, ["late"]))), Err(PublishError::Closed)));
     assert!(matches!(bus.publisher.state(), BusState::Down(_)), "a closed bus takes no records");
     assert_eq!(bus.publisher.drain(DEADLINE).await, 0, "nothing is left for a second time");
     drop(bus);

@@ -133,7 +133,7 @@ async fn publish(data_dir: &Path, values: &[&[u8]]) {
         records.push(b"s", Noon.now(), false, |buffer| buffer.extend_from_slice(value)).expect("small");
     }
     let batch = RecordBatch { partition: 1, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None };
-    bus.publish(batch).expect("taken").promised.await.expect("acknowledged");
+    bus.publish(batch.into()).expect("taken").promised.await.expect("acknowledged");
     assert_eq!(bus.drain(DEADLINE).await, 0);
 }
 

@@ -48,7 +48,7 @@ fn open(disks: &[&SimulatedDisk], options: &BusOptions) -> EmbeddedBus {
 }
 
 /// Records whose values nobody else has: a number and `len` bytes.
-fn batch(partition: Partition, guarantee: Guarantee, numbers: std::ops::Range<u64>, len: usize) -> RecordBatch {
+fn batch(partition: Partition, guarantee: Guarantee, numbers: std::ops::Range<u64>, len: usize) -> Arc<RecordBatch> {
     let mut records = Records::default();
     for number in numbers {
         let value = Chance::new(number).bytes(len);
@@ -59,7 +59,7 @@ fn batch(partition: Partition, guarantee: Guarantee, numbers: std::ops::Range<u6
             })
             .unwrap();
     }
-    RecordBatch { partition, guarantee, records, trace_parent: None }
+    Arc::new(RecordBatch { partition, guarantee, records, trace_parent: None })
 }
 
 fn number(value: &[u8]) -> u64 {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
 use adapter_embedded::storage::Storage;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
+use application::deliver::Delivery;
 use application::ingest::Ingest;
 use application::persist::Persist;
 use async_trait::async_trait;
@@ -153,7 +154,8 @@ impl Machine {
             .with(Level::Warn, Guarantee::AtLeastOnce)
             .with(Level::Fatal, Guarantee::AtMostOnce);
         let ids = Arc::new(Numbers::default());
-        let ingest = Ingest::new(publisher, Arc::clone(&clock), ids, Arc::new(Silent), policy, partitioner);
+        let delivery = Arc::new(Delivery::new(publisher, Arc::new(Silent)));
+        let ingest = Ingest::new(delivery, Arc::clone(&clock), ids, Arc::new(Silent), policy, partitioner);
         let remembering = Arc::new(Remembering { store: Arc::clone(&store), snapshots: snapshots.clone() });
         let source: Arc<dyn RecordSource> = bus;
         let persist =

@@ -1,0 +1,965 @@
+//! The delivery line: from a taken batch to the bus, through the journal while the bus is away.
+//!
+//! Constraints and invariants (contract, "Delivery"):
+//! * Each partition has one line ([`domain::line`]), and everything about it happens under its lock: what is given to the bus,
+//!   what is queued for the journal, in which order. The lock is never held across an await.
+//! * From the moment that a batch is in its line a task sees it through; whoever listens for its promise may go away.
+//! * A batch that the bus does not take, and every batch while the circuit breaker is open or older ones wait on disk, goes
+//!   behind them into the journal. So does, oldest first, what the bus has not reported for `ack_wait` and somebody waits for,
+//!   and all of it once the breaker opens.
+//! * What the bus has taken is sent again only by the bus itself or, after the process has died, from the journal.
+//! * [`Delivery::replay`] alone gives a backlog to the bus: the partitions in turn, while less than half of the memory is used,
+//!   so that partitions without a backlog find room.
+//! * Every event that was accepted is in one term of the accounts, whatever happens.
+//! * Without a journal (the embedded bus is its own) what the bus does not take is refused.
+
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use domain::admission::Fill;
+use domain::backoff::Backoff;
+use domain::breaker::{BreakerState, CircuitBreaker, Permit};
+use domain::delivery::{
+    Deliveries, DropReason, Durability, Guarantee, GuaranteeCounts, Place, count_guarantees,
+};
+use domain::line::{Journaled, Line, Next};
+use domain::partition::Partition;
+use domain::ports::{
+    Backlog, BoxFuture, BusState, Journal, JournalError, PublishError, Receipt, RecordPublisher, RefusedRecord, Telemetry,
+};
+use domain::record::{RECORD_BYTES_MAX, RecordBatch};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use crate::accounts::Accounts;
+pub use crate::accounts::SendTotals;
+use crate::cause::Chain;
+
+/// Waits after the bus has not taken a backlog that it may have.
+const RETRY_FIRST_WAIT: Duration = Duration::from_millis(100);
+const RETRY_LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often journals without an owner are looked for.
+const ADOPT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a drain looks whether it is done.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// What a batch takes in memory beside the bytes of its records, and each record beside its bytes.
+const BATCH_OVERHEAD_BYTES: usize = 512;
+const RECORD_OVERHEAD_BYTES: usize = 64;
+/// What of the time for a drain is kept for the journal, as a share.
+const DRAIN_SHARE_OF_JOURNAL: u32 = 4;
+
+/// What can be promised for a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// How far its records are, but for those that are refused.
+    pub durability: Durability,
+    /// Those that the bus refuses for ever.
+    pub refused: Vec<RefusedRecord>,
+}
+
+/// Where a promise arrives. It may be dropped; the delivery goes on.
+pub type Promised = oneshot::Receiver<Result<Promise, PublishError>>;
+
+/// Where all accepted events are, seen at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// For each of [`Guarantee::ALL`].
+    pub deliveries: [Deliveries; Guarantee::ALL.len()],
+    /// How long the oldest event that is in memory only has been so; zero if none is.
+    pub oldest_buffered: Duration,
+}
+
+/// The delivery lines of a process.
+pub struct Delivery {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    publisher: Arc<dyn RecordPublisher>,
+    journaling: Option<Journaling>,
+    accounts: Accounts,
+    /// By partition.
+    lines: RwLock<Vec<Arc<PartitionLine>>>,
+    /// Lines of journals whose process is gone.
+    adopted: Mutex<Vec<Arc<PartitionLine>>>,
+    /// Lines with a backlog.
+    backlogs: AtomicUsize,
+    /// Told when there may be something to replay.
+    replayable: Notify,
+    closed: AtomicBool,
+}
+
+/// What there is beside a bus that may be away.
+struct Journaling {
+    journal: Arc<dyn Journal>,
+    ack_wait: Duration,
+    breaker: Mutex<CircuitBreaker>,
+    started: Instant,
+    /// Bytes of batches that are on their way to the disk and not with the bus.
+    writing_bytes: Arc<AtomicU64>,
+}
+
+struct PartitionLine {
+    partition: Partition,
+    /// What of it is on disk, if there is a journal.
+    backlog: Option<Arc<dyn Backlog>>,
+    state: Mutex<LineState>,
+}
+
+struct LineState {
+    line: Line<Held>,
+    /// Events on disk that are not settled.
+    journaled: GuaranteeCounts,
+    /// Since when there is a backlog.
+    backlog_since: Option<Instant>,
+    /// Something was given to the journal that was not yet said to be released.
+    to_release: bool,
+    /// When the backlog may be tried again, and how long to wait the next time.
+    retry_at: Option<Instant>,
+    waits: Backoff,
+}
+
+/// A batch while it is in memory.
+struct Held {
+    batch: Arc<RecordBatch>,
+    guarantees: Arc<[Guarantee]>,
+    since: Instant,
+    /// Where it counts as accepted; `None` while nobody was told so.
+    place: Option<Place>,
+    promise: Option<oneshot::Sender<Result<Promise, PublishError>>>,
+}
+
+impl Held {
+    fn counts(&self) -> GuaranteeCounts {
+        count_guarantees(&self.guarantees)
+    }
+
+    fn records(&self) -> u64 {
+        self.guarantees.len() as u64
+    }
+
+    fn promise(&mut self, promise: Result<Promise, PublishError>) {
+        if let Some(listener) = self.promise.take() {
+            // The receiver is gone if the client hung up; the delivery goes on all the same.
+            let _ = listener.send(promise);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Delivery {
+    /// Lines to a bus that is its own journal.
+    #[must_use]
+    pub fn new(publisher: Arc<dyn RecordPublisher>, telemetry: Arc<dyn Telemetry>) -> Self {
+        Self::over(publisher, None, telemetry)
+    }
+
+    /// Lines to a bus that may be away, with a journal for that time. A batch that the bus has not reported within
+    /// `ack_wait` counts as a failure of the bus, and is journaled if somebody waits for it. [`Delivery::replay`] has to run.
+    #[must_use]
+    pub fn with_journal(
+        publisher: Arc<dyn RecordPublisher>,
+        journal: Arc<dyn Journal>,
+        ack_wait: Duration,
+        telemetry: Arc<dyn Telemetry>,
+    ) -> Self {
+        let journaling = Journaling {
+            journal,
+            ack_wait,
+            breaker: Mutex::default(),
+            started: Instant::now(),
+            writing_bytes: Arc::default(),
+        };
+        Self::over(publisher, Some(journaling), telemetry)
+    }
+
+    fn over(
+        publisher: Arc<dyn RecordPublisher>,
+        journaling: Option<Journaling>,
+        telemetry: Arc<dyn Telemetry>,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                publisher,
+                journaling,
+                accounts: Accounts::new(telemetry),
+                lines: RwLock::default(),
+                adopted: Mutex::default(),
+                backlogs: AtomicUsize::new(0),
+                replayable: Notify::new(),
+                closed: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Partitions that there are now.
+    #[must_use]
+    pub fn partition_count(&self) -> NonZeroU32 {
+        self.shared.publisher.partition_count()
+    }
+
+    /// Takes a batch, with the guarantee of each record, at once. The promise comes when the strictest of them is kept.
+    ///
+    /// # Errors
+    /// Nothing of the batch was taken.
+    pub fn deliver(&self, batch: RecordBatch, guarantees: Vec<Guarantee>) -> Result<Promised, PublishError> {
+        let (promise, promised) = oneshot::channel();
+        let held = Held {
+            batch: Arc::new(batch),
+            guarantees: guarantees.into(),
+            since: Instant::now(),
+            place: None,
+            promise: Some(promise),
+        };
+        let line = self.shared.line(held.batch.partition);
+        self.shared.take(&line, held)?;
+        Ok(promised)
+    }
+
+    /// How sending went so far.
+    #[must_use]
+    pub fn totals(&self) -> SendTotals {
+        self.shared.accounts.totals()
+    }
+
+    /// Where all accepted events are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let oldest = self.shared.own_lines().into_iter().filter_map(|line| {
+            let state = lock(&line.state);
+            state.line.iter().find(|held| held.place == Some(Place::Buffered)).map(|held| held.since)
+        });
+        Snapshot {
+            oldest_buffered: oldest.min().map(|since| since.elapsed()).unwrap_or_default(),
+            deliveries: self.shared.accounts.deliveries(),
+        }
+    }
+
+    /// How much is used of the memory for what is not settled yet.
+    #[must_use]
+    pub fn buffer(&self) -> Fill {
+        self.shared.buffer()
+    }
+
+    /// How much is used of the room on disk, if there is a journal.
+    #[must_use]
+    pub fn journal(&self) -> Option<&dyn Journal> {
+        self.shared.journaling.as_ref().map(|journaling| journaling.journal.as_ref())
+    }
+
+    /// How much is used of all the room that a new event of this partition can have.
+    #[must_use]
+    pub fn fill(&self, partition: Partition) -> Fill {
+        match &self.shared.journaling {
+            None => self.shared.publisher.fill(partition),
+            Some(journaling) if journaling.journal.trouble().is_some() => self.shared.buffer(),
+            Some(journaling) => self.shared.buffer().beside(journaling.journal.fill()),
+        }
+    }
+
+    /// How the bus is.
+    #[must_use]
+    pub fn bus_state(&self) -> BusState {
+        self.shared.publisher.state()
+    }
+
+    /// What the breaker thinks of the bus. Without a journal there is none: closed while the bus takes records.
+    #[must_use]
+    pub fn breaker_state(&self) -> BreakerState {
+        match &self.shared.journaling {
+            Some(journaling) => lock(&journaling.breaker).state(journaling.now()),
+            None if self.bus_state() == BusState::Up => BreakerState::Closed,
+            None => BreakerState::Open,
+        }
+    }
+
+    /// Whether at least an ERROR is accepted now, by the bus or by the journal.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        let shared = &self.shared;
+        if shared.closed.load(Ordering::Acquire) {
+            return false;
+        }
+        let bus = shared.publisher.state() == BusState::Up;
+        match &shared.journaling {
+            None => bus,
+            Some(journaling) => (bus && self.breaker_state() == BreakerState::Closed) || journaling.has_room(),
+        }
+    }
+
+    /// Gives backlogs to the bus, and takes over those of processes that are gone, until `stop`. Without a journal there is
+    /// nothing to do.
+    pub async fn replay(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let Some(journaling) = &self.shared.journaling else { return };
+        let mut stopped = pin!(async { stop.wait_for(|stop| *stop).await.map(drop) });
+        let mut adopt = interval(ADOPT_INTERVAL);
+        adopt.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if self.breaker_state() != BreakerState::Closed {
+                self.shared.journal_all(journaling);
+            }
+            let mut wake_at = Instant::now() + ADOPT_INTERVAL;
+            for line in self.shared.lines_with_backlog() {
+                match lock(&line.state).retry_at {
+                    Some(at) if at > Instant::now() => {
+                        wake_at = wake_at.min(at);
+                        continue;
+                    }
+                    Some(_) | None => {}
+                }
+                let replayed = self.shared.replay_some(journaling, &line).await;
+                let LineState { retry_at, waits, .. } = &mut *lock(&line.state);
+                match replayed {
+                    Replayed::Some => {
+                        (*retry_at, *waits) = (None, retry_waits());
+                        wake_at = Instant::now();
+                    }
+                    Replayed::Nothing => *retry_at = None,
+                    Replayed::Failed => {
+                        *retry_at = waits.next().map(|wait| Instant::now() + wait);
+                        wake_at = retry_at.map_or(wake_at, |at| wake_at.min(at));
+                    }
+                }
+            }
+            if let Some(at) = lock(&journaling.breaker).half_open_at() {
+                wake_at = wake_at.min(journaling.started + at);
+            }
+            tokio::select! {
+                biased;
+                _ = &mut stopped => return,
+                _ = adopt.tick() => self.shared.adopt(journaling).await,
+                () = self.shared.replayable.notified() => {}
+                () = tokio::time::sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// Takes no more batches, waits until the bus has what was taken, and journals the rest, all within `timeout`. Returns how
+    /// many accepted events are in memory only.
+    pub async fn drain(&self, timeout: Duration) -> usize {
+        let shared = &self.shared;
+        shared.closed.store(true, Ordering::SeqCst);
+        let Some(journaling) = &shared.journaling else { return shared.publisher.drain(timeout).await };
+        let deadline = Instant::now() + timeout;
+        if self.breaker_state() == BreakerState::Closed {
+            shared.until_safe(deadline - timeout / DRAIN_SHARE_OF_JOURNAL).await;
+        }
+        shared.journal_all(journaling);
+        shared.until_safe(deadline).await;
+        let left = shared.unsafe_places().into_iter().filter(|(place, _)| place.is_some());
+        let left: u64 = left.map(|(_, records)| records).sum();
+        // Whatever it still has is on disk, or counted just now.
+        shared.publisher.drain(Duration::ZERO).await;
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+}
+
+impl Journaling {
+    /// The time for the breaker.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn has_room(&self) -> bool {
+        let fill = self.journal.fill().with(RECORD_BYTES_MAX as u64);
+        self.journal.trouble().is_none() && fill.used_bytes <= fill.bytes_max
+    }
+}
+
+/// What became of a try to replay.
+enum Replayed {
+    /// The bus has taken some.
+    Some,
+    /// Nothing to do, or no right to do it now.
+    Nothing,
+    /// The bus or the disk did not do it: try again later.
+    Failed,
+}
+
+impl Shared {
+    fn own_lines(&self) -> Vec<Arc<PartitionLine>> {
+        self.lines.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The line of a partition, which is made if it is new.
+    fn line(&self, partition: Partition) -> Arc<PartitionLine> {
+        let index = partition as usize;
+        if let Some(line) = self.lines.read().unwrap_or_else(PoisonError::into_inner).get(index) {
+            return Arc::clone(line);
+        }
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = lines.get(index) {
+                return Arc::clone(line);
+            }
+            let partition = Partition::try_from(lines.len()).unwrap_or(Partition::MAX);
+            let journal = self.journaling.as_ref().map(|journaling| &journaling.journal);
+            let line = Line::new(journal.map_or(0, |journal| journal.next(partition)));
+            let backlog = journal.map(|journal| Arc::clone(journal) as Arc<dyn Backlog>);
+            lines.push(Arc::new(PartitionLine::new(partition, line, backlog)));
+        }
+    }
+
+    /// Gives a batch to the bus or, if that may not be or it is not taken, to the journal.
+    fn take(self: &Arc<Self>, line: &Arc<PartitionLine>, held: Held) -> Result<(), PublishError> {
+        let mut state = lock(&line.state);
+        // Under the lock, so that a drain finds everything that was taken before.
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(PublishError::Closed);
+        }
+        let mut error = PublishError::Unavailable("the circuit breaker is open".into());
+        if let Some(permit) = self.permit_direct(&state) {
+            match self.publisher.publish(Arc::clone(&held.batch)) {
+                Ok(receipt) => {
+                    let number = state.line.take_sent(held.records(), held);
+                    self.see_through(line, number, receipt, permit);
+                    return Ok(());
+                }
+                Err(refused) => {
+                    self.accounts.failed(held.guarantees.len(), &refused);
+                    self.not_taken(permit, &refused);
+                    error = refused;
+                }
+            }
+        }
+        match &self.journaling {
+            Some(journaling) if !matches!(error, PublishError::Closed | PublishError::Refused(_)) => {
+                self.journal_new(journaling, line, &mut state, held)
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// The right to give a new batch to the bus; the inner one is missing without a breaker.
+    fn permit_direct(&self, state: &LineState) -> Option<Option<Permit>> {
+        let Some(journaling) = &self.journaling else { return Some(None) };
+        if state.line.has_backlog() {
+            return None;
+        }
+        let mut breaker = lock(&journaling.breaker);
+        let now = journaling.now();
+        // The few calls of a breaker that is half-open are for what waits on disk, if anything does.
+        let first = breaker.state(now) == BreakerState::Closed || self.backlogs.load(Ordering::Acquire) == 0;
+        first.then(|| breaker.permit(now)).flatten().map(Some)
+    }
+
+    /// A call did not come about: the bus is away, or had no room.
+    fn not_taken(&self, permit: Option<Permit>, error: &PublishError) {
+        let (Some(journaling), Some(permit)) = (&self.journaling, permit) else { return };
+        self.judge(journaling, |breaker, now| match error {
+            PublishError::Unavailable(_) => breaker.fail(permit, now),
+            PublishError::Full | PublishError::Refused(_) | PublishError::Closed => breaker.cancel(permit),
+        });
+    }
+
+    /// Journals a batch that the bus does not have, behind all that are before it.
+    fn journal_new(
+        self: &Arc<Self>,
+        journaling: &Journaling,
+        line: &Arc<PartitionLine>,
+        state: &mut LineState,
+        held: Held,
+    ) -> Result<(), PublishError> {
+        let bytes = held.batch.records.bytes() + held.guarantees.len() * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES;
+        let memory = self.buffer().with(bytes as u64);
+        if memory.used_bytes > memory.bytes_max {
+            return Err(PublishError::Full);
+        }
+        self.journal_held(journaling, line, state, u64::MAX);
+        if state.line.next_to_journal(u64::MAX).is_some() {
+            return Err(PublishError::Full);
+        }
+        let number = state.line.next();
+        let written = journaling.journal.append(number, Arc::clone(&held.batch), Arc::clone(&held.guarantees));
+        let written = written.map_err(not_journaled)?;
+        let room = Writing::take(&journaling.writing_bytes, bytes);
+        state.line.take_queued(held.records(), held);
+        self.note(state);
+        self.see_written(line, number, written, Some(room));
+        Ok(())
+    }
+
+    /// Queues for the journal what the bus has of a line up to and with batch `last`, oldest first, as far as the journal takes
+    /// it.
+    fn journal_held(
+        self: &Arc<Self>,
+        journaling: &Journaling,
+        line: &Arc<PartitionLine>,
+        state: &mut LineState,
+        last: u64,
+    ) {
+        while let Some((number, held)) = state.line.next_to_journal(last) {
+            let written = journaling.journal.append(number, Arc::clone(&held.batch), Arc::clone(&held.guarantees));
+            match written {
+                Ok(written) => {
+                    state.line.queued(number);
+                    state.to_release = true;
+                    self.see_written(line, number, written, None);
+                }
+                Err(error) => {
+                    tracing::debug!(partition = line.partition, error = %Chain(&error), "not journaled");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Starts the task that waits until the journal is done with a batch.
+    fn see_written(
+        self: &Arc<Self>,
+        line: &Arc<PartitionLine>,
+        number: u64,
+        written: BoxFuture<Result<(), JournalError>>,
+        room: Option<Writing>,
+    ) {
+        let (shared, line) = (Arc::clone(self), Arc::clone(line));
+        tokio::spawn(async move {
+            let written = written.await;
+            let mut state = lock(&line.state);
+            shared.written(&mut state, number, written);
+            shared.release(&line, &mut state);
+            drop(state);
+            drop(room);
+            shared.replayable.notify_one();
+        });
+    }
+
+    /// The journal is done with a batch.
+    fn written(&self, state: &mut LineState, number: u64, written: Result<(), JournalError>) {
+        let LineState { line, journaled, to_release, .. } = state;
+        *to_release = true;
+        let mut note = |held: &mut Held| {
+            match held.place {
+                Some(_) => self.accounts.post(held.counts(), Deliveries::journal),
+                None => self.accounts.post(held.counts(), |of, events| of.accept(events, Place::Journaled)),
+            }
+            for (sum, events) in journaled.iter_mut().zip(held.counts()) {
+                *sum += events;
+            }
+            held.place = Some(Place::Journaled);
+            held.promise(Ok(Promise { durability: Durability::Journaled, refused: Vec::new() }));
+        };
+        match line.journaled(number, written.is_ok()) {
+            Journaled::AlsoWithBus(held) => note(held),
+            Journaled::OnDiskOnly(mut held) => note(&mut held),
+            Journaled::Nowhere(mut held) => {
+                if let Err(error) = written {
+                    held.promise(Err(not_journaled(error)));
+                }
+            }
+            Journaled::OnlyWithBus | Journaled::Settled => {}
+        }
+    }
+
+    /// Starts the task that owns a batch from the moment that the bus has it until its end.
+    fn see_through(
+        self: &Arc<Self>,
+        line: &Arc<PartitionLine>,
+        number: u64,
+        receipt: Receipt,
+        permit: Option<Permit>,
+    ) {
+        let (shared, line) = (Arc::clone(self), Arc::clone(line));
+        tokio::spawn(async move {
+            let Receipt { mut promised, mut settled } = receipt;
+            let ack_wait = shared.journaling.as_ref().map_or(Duration::MAX, |journaling| journaling.ack_wait);
+            let published = Instant::now();
+            let mut silent_at = published.checked_add(ack_wait);
+            let mut promise_expected = true;
+            let outcome = loop {
+                let silence = async {
+                    match silent_at {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    promise = &mut promised, if promise_expected => {
+                        promise_expected = false;
+                        // A stronger promise, or none, comes with the outcome.
+                        if matches!(promise, Ok(Durability::Buffered)) {
+                            shared.buffered(&line, number);
+                        }
+                    }
+                    outcome = &mut settled => break outcome,
+                    () = silence => {
+                        shared.silent(&line, number, permit);
+                        silent_at = Some(Instant::now() + ack_wait);
+                    }
+                }
+            };
+            shared.report(permit, &outcome, &line, number);
+            if let Err(PublishError::Refused(refused)) = &outcome {
+                shared.keep_refused(&line, number, refused).await;
+            }
+            shared.settle(&line, number, outcome, published.elapsed());
+        });
+    }
+
+    /// A batch is in the hands of the bus, and nobody waits for more.
+    fn buffered(&self, line: &PartitionLine, number: u64) {
+        if let Some(held) = lock(&line.state).line.get_mut(number)
+            && held.place.is_none()
+        {
+            self.accounts.post(held.counts(), |of, events| of.accept(events, Place::Buffered));
+            held.place = Some(Place::Buffered);
+            held.promise(Ok(Promise { durability: Durability::Buffered, refused: Vec::new() }));
+        }
+    }
+
+    /// The bus has not reported a batch for another `ack_wait`.
+    fn silent(self: &Arc<Self>, line: &Arc<PartitionLine>, number: u64, permit: Option<Permit>) {
+        let Some(journaling) = &self.journaling else { return };
+        let closed = self.judge(journaling, |breaker, now| {
+            if let Some(permit) = permit {
+                breaker.fail(permit, now);
+            }
+        }) == BreakerState::Closed;
+        let mut state = lock(&line.state);
+        let waited_for = state.line.get_mut(number).is_some_and(|held| held.promise.is_some());
+        if waited_for || !closed {
+            self.journal_held(journaling, line, &mut state, number);
+        }
+    }
+
+    /// Tells the breaker of the outcome of a call.
+    fn report(
+        &self,
+        permit: Option<Permit>,
+        outcome: &Result<(), PublishError>,
+        line: &PartitionLine,
+        number: u64,
+    ) {
+        let (Some(journaling), Some(permit)) = (&self.journaling, permit) else { return };
+        let records = lock(&line.state).line.get_mut(number).map_or(0, |held| held.guarantees.len());
+        self.judge(journaling, |breaker, now| match outcome {
+            Ok(()) => breaker.succeed(permit, now),
+            // A record's own fault says nothing about the bus; its neighbours do.
+            Err(PublishError::Refused(refused)) if refused.len() < records => breaker.succeed(permit, now),
+            Err(PublishError::Refused(_)) => breaker.cancel(permit),
+            Err(_) => breaker.fail(permit, now),
+        });
+    }
+
+    /// Shows the breaker a result. What follows from a change is up to [`Delivery::replay`].
+    fn judge(&self, journaling: &Journaling, result: impl FnOnce(&mut CircuitBreaker, Duration)) -> BreakerState {
+        let now = journaling.now();
+        let mut breaker = lock(&journaling.breaker);
+        let before = breaker.state(now);
+        result(&mut breaker, now);
+        let after = breaker.state(now);
+        drop(breaker);
+        if before != after {
+            tracing::info!(from = before.name(), to = after.name(), "the circuit breaker in front of the bus");
+            self.replayable.notify_one();
+        }
+        after
+    }
+
+    /// Keeps what the bus refuses for ever of a batch that was accepted, however long it takes.
+    async fn keep_refused(&self, line: &PartitionLine, number: u64, refused: &[RefusedRecord]) {
+        let Some(journaling) = &self.journaling else { return };
+        let held = lock(&line.state).line.get_mut(number).map(|held| (held.place, Arc::clone(&held.batch)));
+        let Some((Some(_), batch)) = held else { return };
+        for wait in Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT) {
+            let Err(error) = journaling.journal.keep_refused(Arc::clone(&batch), refused.to_vec()).await else { break };
+            tracing::error!(
+                partition = line.partition,
+                error = %Chain(&error),
+                "records that the bus refuses for ever cannot be kept on disk, trying again"
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The end of a batch that the bus had.
+    fn settle(&self, line: &PartitionLine, number: u64, outcome: Result<(), PublishError>, duration: Duration) {
+        let mut state = lock(&line.state);
+        let refused = match outcome {
+            Ok(()) => Vec::new(),
+            Err(PublishError::Refused(refused)) => refused,
+            Err(error) if self.journaling.is_some() => {
+                // The bus ends with the process, and gives back what it has. Whatever is on disk waits for the next one.
+                tracing::debug!(error = %Chain(&error), "the bus gave a batch back");
+                return;
+            }
+            Err(error) => {
+                if let Some(mut held) = state.line.settle(number) {
+                    self.accounts.failed(held.guarantees.len(), &error);
+                    if let Some(place) = held.place {
+                        self.accounts.post(held.counts(), |of, events| of.drop(events, place, DropReason::BusFailed));
+                    }
+                    held.promise(Err(error));
+                }
+                return;
+            }
+        };
+        let Some(mut held) = state.line.settle(number) else { return };
+        let of_refused = refused.iter().filter_map(|record| held.guarantees.get(record.position).copied());
+        let dead = count_guarantees(&of_refused.collect::<Vec<_>>());
+        let mut arrived = held.counts();
+        for (arrived, dead) in arrived.iter_mut().zip(dead) {
+            *arrived = arrived.saturating_sub(dead);
+        }
+        if let Some(place) = held.place {
+            self.accounts.post(arrived, |of, events| of.acknowledge(events, place));
+            self.accounts.post(dead, |of, events| of.dead_letter(events, place));
+        } else {
+            self.accounts.post(arrived, |of, events| {
+                of.accept(events, Place::Buffered);
+                of.acknowledge(events, Place::Buffered);
+            });
+        }
+        if held.place == Some(Place::Journaled) {
+            for (sum, events) in state.journaled.iter_mut().zip(held.counts()) {
+                *sum = sum.saturating_sub(events);
+            }
+        }
+        if let Some(first) = refused.first() {
+            let (partition, records, reason) = (line.partition, refused.len(), &first.reason);
+            tracing::error!(partition, records, reason, "the bus refuses records for ever: they are kept on disk");
+            self.accounts.failed(refused.len(), &PublishError::Refused(refused.clone()));
+        }
+        if refused.len() < held.guarantees.len() {
+            self.accounts.sent(held.guarantees.len() - refused.len(), duration);
+        }
+        held.promise(Ok(Promise { durability: Durability::Acknowledged, refused }));
+        self.release(line, &mut state);
+        drop(state);
+        if self.backlogs.load(Ordering::Acquire) > 0 {
+            self.replayable.notify_one();
+        }
+    }
+
+    /// Tells the journal what it need not keep, and finds what it has lost.
+    fn release(&self, line: &PartitionLine, state: &mut LineState) {
+        self.note(state);
+        let Some(backlog) = line.backlog.as_ref().filter(|_| state.to_release) else { return };
+        let released = state.line.released();
+        backlog.release(line.partition, released);
+        if released < state.line.next() {
+            return;
+        }
+        state.to_release = false;
+        let lost = std::mem::take(&mut state.journaled);
+        if lost.iter().any(|events| *events > 0) {
+            let events: u64 = lost.iter().sum();
+            tracing::error!(partition = line.partition, events, "the journal is damaged: events are lost");
+            self.accounts.post(lost, |of, events| of.drop(events, Place::Journaled, DropReason::JournalDamaged));
+        }
+    }
+
+    /// Notes whether a line has a backlog.
+    fn note(&self, state: &mut LineState) {
+        match (state.line.has_backlog(), state.backlog_since) {
+            (true, None) => {
+                state.backlog_since = Some(Instant::now());
+                state.to_release = true;
+                self.backlogs.fetch_add(1, Ordering::AcqRel);
+            }
+            (false, Some(_)) => {
+                state.backlog_since = None;
+                self.backlogs.fetch_sub(1, Ordering::AcqRel);
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Lines with a backlog, the longest first.
+    fn lines_with_backlog(&self) -> Vec<Arc<PartitionLine>> {
+        if self.backlogs.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let lines = lock(&self.adopted).clone().into_iter().chain(self.own_lines());
+        let mut lines: Vec<_> = lines.filter_map(|line| Some((lock(&line.state).backlog_since?, line.clone()))).collect();
+        lines.sort_by_key(|(since, _)| *since);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// Gives the bus the next of a backlog.
+    async fn replay_some(self: &Arc<Self>, journaling: &Journaling, line: &Arc<PartitionLine>) -> Replayed {
+        let buffer = self.buffer();
+        if buffer.used_bytes > buffer.bytes_max / 2 || !lock(&journaling.breaker).may_permit(journaling.now()) {
+            return Replayed::Nothing;
+        }
+        let next = lock(&line.state).line.next_to_send();
+        match (next, &line.backlog) {
+            (Some(Next::OnDisk(from, to)), Some(backlog)) => {
+                let chunk = match backlog.read(line.partition, from, to).await {
+                    Ok(chunk) => chunk,
+                    Err(error) => {
+                        tracing::error!(partition = line.partition, error = %Chain(&error), "cannot read the journal");
+                        return Replayed::Failed;
+                    }
+                };
+                let mut state = lock(&line.state);
+                for journaled in chunk.batches {
+                    let (first, batch) = (journaled.first, Arc::new(journaled.batch));
+                    let outcome = self.publish_again(journaling, &batch);
+                    let (receipt, permit) = match outcome {
+                        Ok(taken) => taken,
+                        Err(replayed) => return replayed,
+                    };
+                    let held = Held {
+                        batch,
+                        guarantees: journaled.guarantees.into(),
+                        since: Instant::now(),
+                        place: Some(Place::Journaled),
+                        promise: None,
+                    };
+                    state.line.sent_from_disk(first, held.records(), held);
+                    self.see_through(line, first, receipt, Some(permit));
+                }
+                state.line.skip_to(chunk.next);
+                self.release(line, &mut state);
+                Replayed::Some
+            }
+            (Some(Next::InMemory(_)), _) => {
+                let mut state = lock(&line.state);
+                // All of them under one lock: so the line catches up however fast others come.
+                while let Some(Next::InMemory(number)) = state.line.next_to_send() {
+                    let Some(batch) = state.line.get_mut(number).map(|held| Arc::clone(&held.batch)) else { break };
+                    match self.publish_again(journaling, &batch) {
+                        Ok((receipt, permit)) => {
+                            state.line.sent_from_memory(number);
+                            self.see_through(line, number, receipt, Some(permit));
+                        }
+                        Err(replayed) => {
+                            self.note(&mut state);
+                            return replayed;
+                        }
+                    }
+                }
+                self.note(&mut state);
+                Replayed::Some
+            }
+            _ => Replayed::Nothing,
+        }
+    }
+
+    /// Gives the bus a batch that waited.
+    fn publish_again(
+        &self,
+        journaling: &Journaling,
+        batch: &Arc<RecordBatch>,
+    ) -> Result<(Receipt, Permit), Replayed> {
+        let permit = lock(&journaling.breaker).permit(journaling.now()).ok_or(Replayed::Nothing)?;
+        self.publisher.publish(Arc::clone(batch)).map(|receipt| (receipt, permit)).map_err(|error| {
+            self.not_taken(Some(permit), &error);
+            if matches!(error, PublishError::Full) { Replayed::Nothing } else { Replayed::Failed }
+        })
+    }
+
+    /// Takes over the journals of processes that are gone, and gives back those that are done.
+    async fn adopt(&self, journaling: &Journaling) {
+        let done = |line: &Arc<PartitionLine>| {
+            let state = lock(&line.state);
+            state.line.released() == state.line.next()
+        };
+        lock(&self.adopted).retain(|line| !done(line));
+        loop {
+            let backlog = match journaling.journal.adopt().await {
+                Ok(Some(backlog)) => backlog,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), "cannot look for journals of other processes, trying again");
+                    return;
+                }
+            };
+            for found in backlog.found() {
+                let (partition, events) = (found.partition, found.records.iter().sum::<u64>());
+                tracing::info!(partition, events, "events of an earlier process are in its journal: they are sent now");
+                let line = Line::on_disk(found.first, found.next);
+                let line = PartitionLine::new(partition, line, Some(Arc::clone(&backlog)));
+                let mut state = lock(&line.state);
+                state.journaled = found.records;
+                self.accounts.post(found.records, Deliveries::recover);
+                self.note(&mut state);
+                drop(state);
+                lock(&self.adopted).push(Arc::new(line));
+            }
+            self.replayable.notify_one();
+        }
+    }
+
+    fn buffer(&self) -> Fill {
+        let writing = self.journaling.as_ref().map_or(0, |journaling| journaling.writing_bytes.load(Ordering::Acquire));
+        self.publisher.buffer().with(writing)
+    }
+
+    /// Queues for the journal all that is in memory only, as far as the journal takes it.
+    fn journal_all(self: &Arc<Self>, journaling: &Journaling) {
+        for line in self.own_lines() {
+            self.journal_held(journaling, &line, &mut lock(&line.state), u64::MAX);
+        }
+    }
+
+    /// Where the batches are that are in memory only, and how many records they have.
+    fn unsafe_places(&self) -> Vec<(Option<Place>, u64)> {
+        let lines = self.own_lines().into_iter().flat_map(|line| {
+            let state = lock(&line.state);
+            let unsafe_ones = state.line.iter().filter(|held| held.place != Some(Place::Journaled));
+            unsafe_ones.map(|held| (held.place, held.records())).collect::<Vec<_>>()
+        });
+        lines.collect()
+    }
+
+    /// Waits until no batch is in memory only.
+    async fn until_safe(&self, deadline: Instant) {
+        let mut look = interval(LOOK_INTERVAL);
+        while !self.unsafe_places().is_empty() && timeout_at(deadline, look.tick()).await.is_ok() {}
+    }
+}
+
+impl PartitionLine {
+    fn new(partition: Partition, line: Line<Held>, backlog: Option<Arc<dyn Backlog>>) -> Self {
+        let state = LineState {
+            line,
+            journaled: GuaranteeCounts::default(),
+            backlog_since: None,
+            to_release: false,
+            retry_at: None,
+            waits: retry_waits(),
+        };
+        Self { partition, backlog, state: Mutex::new(state) }
+    }
+}
+
+fn retry_waits() -> Backoff {
+    Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT)
+}
+
+/// Room for a batch on its way to the disk.
+struct Writing {
+    bytes: Arc<AtomicU64>,
+    of_batch: u64,
+}
+
+impl Writing {
+    fn take(bytes: &Arc<AtomicU64>, of_batch: usize) -> Self {
+        let of_batch = of_batch as u64;
+        bytes.fetch_add(of_batch, Ordering::AcqRel);
+        Self { bytes: Arc::clone(bytes), of_batch }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.of_batch, Ordering::AcqRel);
+    }
+}
+
+fn not_journaled(error: JournalError) -> PublishError {
+    match error {
+        JournalError::Full => PublishError::Full,
+        JournalError::Unavailable(cause) => PublishError::Unavailable(cause),
+        JournalError::Closed => PublishError::Closed,
+    }
+}

@@ -1,0 +1,547 @@
+//! The delivery line over a bus and a journal in memory, which do what the test says.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "what a test needs in order to run may fail loudly")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use application::deliver::{Delivery, Promise, Promised};
+use async_trait::async_trait;
+use domain::admission::Fill;
+use domain::breaker::BreakerState;
+use domain::delivery::{Deliveries, Durability, Guarantee, count_guarantees};
+use domain::partition::Partition;
+use domain::ports::{
+    Backlog, BacklogPartition, BoxFuture, BusState, Journal, JournalChunk, JournalError, JournaledBatch, MockTelemetry,
+    PublishError, Receipt, RecordPublisher, RefusedRecord,
+};
+use domain::record::{RecordBatch, Records};
+use domain::timestamp::Timestamp;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+const ACK_WAIT: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// A bus that keeps what it gets until the test settles it.
+#[derive(Default)]
+struct Bus {
+    state: Mutex<BusInside>,
+}
+
+#[derive(Default)]
+struct BusInside {
+    down: bool,
+    full: bool,
+    /// Everything that was published, in order.
+    log: Vec<(Partition, String)>,
+    unsettled: VecDeque<Unsettled>,
+    /// Settles at once.
+    quick: bool,
+}
+
+struct Unsettled {
+    values: Vec<String>,
+    settle: oneshot::Sender<Result<(), PublishError>>,
+}
+
+fn values(batch: &RecordBatch) -> Vec<String> {
+    batch.records.iter().map(|record| String::from_utf8(record.value.to_vec()).expect("text")).collect()
+}
+
+impl Bus {
+    fn lock(&self) -> MutexGuard<'_, BusInside> {
+        self.state.lock().expect("no panic")
+    }
+
+    /// Settles the oldest batch.
+    fn settle(&self, outcome: Result<(), PublishError>) -> Vec<String> {
+        let oldest = self.lock().unsettled.pop_front().expect("a batch is there");
+        let _ = oldest.settle.send(outcome);
+        oldest.values
+    }
+
+    /// What was published to a partition.
+    fn published(&self, partition: Partition) -> Vec<String> {
+        self.lock().log.iter().filter(|(of, _)| *of == partition).map(|(_, value)| value.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl RecordPublisher for Bus {
+    fn partition_count(&self) -> NonZeroU32 {
+        NonZeroU32::new(3).expect("not zero")
+    }
+
+    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
+        let mut inside = self.lock();
+        if inside.down {
+            return Err(PublishError::Unavailable("it is away".into()));
+        }
+        if inside.full {
+            return Err(PublishError::Full);
+        }
+        let values = values(&batch);
+        inside.log.extend(values.iter().map(|value| (batch.partition, value.clone())));
+        let (settle, settled) = oneshot::channel();
+        if inside.quick {
+            let _ = settle.send(Ok(()));
+        } else {
+            inside.unsettled.push_back(Unsettled { values, settle });
+        }
+        let buffered = batch.guarantee == Guarantee::AtMostOnce;
+        Ok(Receipt {
+            promised: Box::pin(async move {
+                if buffered { Ok(Durability::Buffered) } else { std::future::pending().await }
+            }),
+            settled: Box::pin(async move { settled.await.unwrap_or(Err(PublishError::Closed)) }),
+        })
+    }
+
+    fn buffer(&self) -> Fill {
+        Fill { used_bytes: 0, bytes_max: 1_000_000 }
+    }
+
+    fn fill(&self, _: Partition) -> Fill {
+        self.buffer()
+    }
+
+    fn state(&self) -> BusState {
+        if self.lock().down { BusState::Down("it is away".to_owned()) } else { BusState::Up }
+    }
+
+    async fn drain(&self, _: Duration) -> usize {
+        self.lock().unsettled.len()
+    }
+}
+
+type Entry = (String, Guarantee);
+
+/// A journal in memory.
+#[derive(Default)]
+struct Disk {
+    state: Mutex<DiskInside>,
+}
+
+#[derive(Default)]
+struct DiskInside {
+    entries: BTreeMap<Partition, BTreeMap<u64, Entry>>,
+    released: BTreeMap<Partition, u64>,
+    refused: Vec<(String, String)>,
+    full: bool,
+    /// Appends are not done before they are let go.
+    slow: bool,
+    waiting: Vec<oneshot::Sender<bool>>,
+    to_adopt: Vec<Arc<Disk>>,
+}
+
+impl Disk {
+    fn lock(&self) -> MutexGuard<'_, DiskInside> {
+        self.state.lock().expect("no panic")
+    }
+
+    /// What is in it and not released.
+    fn kept(&self, partition: Partition) -> Vec<String> {
+        let inside = self.lock();
+        let released = inside.released.get(&partition).copied().unwrap_or(0);
+        let entries = inside.entries.get(&partition);
+        entries.into_iter().flat_map(|of| of.range(released..)).map(|(_, (value, _))| value.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl Backlog for Disk {
+    fn found(&self) -> Vec<BacklogPartition> {
+        let inside = self.lock();
+        let found = inside.entries.iter().filter_map(|(partition, entries)| {
+            let guarantees: Vec<_> = entries.values().map(|(_, guarantee)| *guarantee).collect();
+            Some(BacklogPartition {
+                partition: *partition,
+                first: *entries.first_key_value()?.0,
+                next: entries.last_key_value()?.0 + 1,
+                records: count_guarantees(&guarantees),
+                oldest: None,
+            })
+        });
+        found.collect()
+    }
+
+    async fn read(&self, partition: Partition, from: u64, to: u64) -> Result<JournalChunk, JournalError> {
+        let inside = self.lock();
+        let entries = inside.entries.get(&partition).into_iter().flat_map(|of| of.range(from..to)).take(3);
+        let mut chunk = JournalChunk::default();
+        for (number, (value, guarantee)) in entries {
+            let batch = RecordBatch { guarantee: *guarantee, ..batch(partition, &[value]) };
+            chunk.batches.push(JournaledBatch { first: *number, batch, guarantees: vec![*guarantee] });
+            chunk.next = number + 1;
+        }
+        if chunk.batches.len() < 3 {
+            chunk.next = to;
+        }
+        Ok(chunk)
+    }
+
+    fn release(&self, partition: Partition, before: u64) {
+        let mut inside = self.lock();
+        let released = inside.released.entry(partition).or_default();
+        *released = before.max(*released);
+    }
+}
+
+#[async_trait]
+impl Journal for Disk {
+    fn next(&self, _: Partition) -> u64 {
+        0
+    }
+
+    fn append(
+        &self,
+        first: u64,
+        batch: Arc<RecordBatch>,
+        guarantees: Arc<[Guarantee]>,
+    ) -> Result<BoxFuture<Result<(), JournalError>>, JournalError> {
+        let mut inside = self.lock();
+        if inside.full {
+            return Err(JournalError::Full);
+        }
+        let partition = inside.entries.entry(batch.partition).or_default();
+        assert!(partition.last_key_value().is_none_or(|(last, _)| *last < first), "numbers only ascend");
+        partition.extend((first..).zip(values(&batch).into_iter().zip(guarantees.iter().copied())));
+        if !inside.slow {
+            return Ok(Box::pin(std::future::ready(Ok(()))));
+        }
+        let (done, written) = oneshot::channel();
+        inside.waiting.push(done);
+        Ok(Box::pin(async move {
+            match written.await {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(JournalError::Unavailable("a bad disk".into())),
+            }
+        }))
+    }
+
+    async fn keep_refused(&self, batch: Arc<RecordBatch>, refused: Vec<RefusedRecord>) -> Result<(), JournalError> {
+        let values = values(&batch);
+        let kept = refused.into_iter().map(|record| (values[record.position].clone(), record.reason));
+        self.lock().refused.extend(kept);
+        Ok(())
+    }
+
+    async fn adopt(&self) -> Result<Option<Arc<dyn Backlog>>, JournalError> {
+        Ok(self.lock().to_adopt.pop().map(|disk| disk as Arc<dyn Backlog>))
+    }
+
+    fn fill(&self) -> Fill {
+        let used_bytes = if self.lock().full { 100_000_000 } else { 0 };
+        Fill { used_bytes, bytes_max: 100_000_000 }
+    }
+
+    fn oldest(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+fn batch(partition: Partition, values: &[impl AsRef<str>]) -> RecordBatch {
+    let mut records = Records::default();
+    for value in values {
+        let write = |buffer: &mut Vec<u8>| buffer.extend_from_slice(value.as_ref().as_bytes());
+        records.push(b"key", Timestamp::MIN, false, write).expect("small");
+    }
+    RecordBatch { partition, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None }
+}
+
+/// Bus, journal and the lines between them, which replay until this is dropped.
+struct Scene {
+    bus: Arc<Bus>,
+    disk: Arc<Disk>,
+    delivery: Arc<Delivery>,
+    _replaying: watch::Sender<bool>,
+}
+
+fn scene() -> Scene {
+    let mut telemetry = MockTelemetry::new();
+    telemetry.expect_sent().return_const(());
+    telemetry.expect_send_failed().return_const(());
+    let (bus, disk) = (Arc::<Bus>::default(), Arc::<Disk>::default());
+    let publisher = Arc::<Bus>::clone(&bus);
+    let delivery = Delivery::with_journal(publisher, Arc::<Disk>::clone(&disk), ACK_WAIT, Arc::new(telemetry));
+    let delivery = Arc::new(delivery);
+    let (replaying, stop) = watch::channel(false);
+    tokio::spawn(Arc::clone(&delivery).replay(stop));
+    Scene { bus, disk, delivery, _replaying: replaying }
+}
+
+impl Scene {
+    fn deliver(&self, partition: Partition, guarantee: Guarantee, values: &[impl AsRef<str>]) -> Promised {
+        let batch = RecordBatch { guarantee, ..batch(partition, values) };
+        self.delivery.deliver(batch, vec![guarantee; values.len()]).expect("taken")
+    }
+
+    fn account(&self, guarantee: Guarantee) -> Deliveries {
+        let account = self.delivery.snapshot().deliveries[guarantee as usize];
+        assert_eq!(account.imbalance(), 0, "{account:?}");
+        account
+    }
+
+    /// Opens the breaker by batches that the bus does not report, and returns what they were.
+    async fn open(&self, partition: Partition) -> Vec<String> {
+        let lost: Vec<String> = (0..10).map(|n| format!("silent-{n}")).collect();
+        for value in &lost {
+            self.deliver(partition, Guarantee::AtMostOnce, &[value]);
+        }
+        sleep(ACK_WAIT * 3 / 2).await;
+        assert_eq!(self.delivery.breaker_state(), BreakerState::Open);
+        lost
+    }
+}
+
+async fn promise(promised: Promised) -> Durability {
+    let promise = timeout(DEADLINE, promised).await.expect("in time").expect("a promise").expect("kept");
+    assert_eq!(promise.refused, []);
+    promise.durability
+}
+
+async fn until(what: &str, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    while !so() {
+        assert!(began.elapsed() < DEADLINE, "{what}");
+        look.tick().await;
+    }
+}
+
+const LOOSE: Guarantee = Guarantee::AtMostOnce;
+const STRICT: Guarantee = Guarantee::AtLeastOnce;
+
+#[tokio::test(start_paused = true)]
+async fn on_a_healthy_bus_nothing_touches_the_disk() {
+    let scene = scene();
+    let (loose, strict) = (scene.deliver(0, LOOSE, &["a", "b"]), scene.deliver(0, STRICT, &["c"]));
+    assert_eq!(promise(loose).await, Durability::Buffered);
+    assert_eq!(scene.account(LOOSE), Deliveries { accepted: 2, buffered: 2, ..Deliveries::default() });
+    assert_eq!(scene.account(STRICT), Deliveries::default(), "nobody was told anything");
+    scene.bus.settle(Ok(()));
+    scene.bus.settle(Ok(()));
+    assert_eq!(promise(strict).await, Durability::Acknowledged);
+    assert_eq!(scene.account(STRICT), Deliveries { accepted: 1, acknowledged: 1, ..Deliveries::default() });
+    assert_eq!(scene.account(LOOSE), Deliveries { accepted: 2, acknowledged: 2, ..Deliveries::default() });
+    assert!(scene.disk.lock().entries.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_bus_does_not_report_in_time_is_journaled_oldest_first_and_not_sent_again() {
+    let scene = scene();
+    promise(scene.deliver(1, LOOSE, &["a"])).await;
+    let began = Instant::now();
+    let strict = scene.deliver(1, STRICT, &["b"]);
+    scene.deliver(1, LOOSE, &["c"]);
+    assert_eq!(promise(strict).await, Durability::Journaled);
+    assert_eq!(began.elapsed(), ACK_WAIT);
+    assert_eq!(scene.disk.kept(1), ["a", "b"], "all before it, and nothing after it");
+    assert_eq!(scene.account(LOOSE), Deliveries { accepted: 2, journaled: 1, buffered: 1, ..Deliveries::default() });
+    for _ in 0..3 {
+        scene.bus.settle(Ok(()));
+    }
+    until("released", || scene.disk.kept(1).is_empty()).await;
+    assert_eq!(scene.bus.published(1), ["a", "b", "c"], "each once");
+    assert_eq!(scene.account(LOOSE), Deliveries { accepted: 2, acknowledged: 2, ..Deliveries::default() });
+    assert_eq!(scene.account(STRICT), Deliveries { accepted: 1, acknowledged: 1, ..Deliveries::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_once_alone_is_not_journaled_while_the_breaker_is_closed() {
+    let scene = scene();
+    promise(scene.deliver(1, LOOSE, &["a"])).await;
+    sleep(ACK_WAIT * 5).await;
+    assert_eq!(scene.delivery.breaker_state(), BreakerState::Closed, "five failures are not ten");
+    assert!(scene.disk.kept(1).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_breaker_opens_everything_is_journaled_and_what_comes_goes_behind() {
+    let scene = scene();
+    promise(scene.deliver(2, LOOSE, &["elsewhere"])).await;
+    let lost = scene.open(1).await;
+    until("all of it is on disk", || scene.disk.kept(1) == lost && scene.disk.kept(2) == ["elsewhere"]).await;
+    assert_eq!(promise(scene.deliver(1, LOOSE, &["later"])).await, Durability::Journaled);
+    for other in ["other", "another"] {
+        assert_eq!(promise(scene.deliver(0, STRICT, &[other])).await, Durability::Journaled);
+    }
+    assert_eq!(scene.bus.published(0), [""; 0]);
+    assert_eq!(scene.account(LOOSE), Deliveries { accepted: 12, journaled: 12, ..Deliveries::default() });
+    // A late report makes it half-open, three calls close it, and the rest follows in order.
+    scene.bus.lock().quick = true;
+    for _ in 0..11 {
+        scene.bus.settle(Ok(()));
+    }
+    until("closed", || scene.delivery.breaker_state() == BreakerState::Closed).await;
+    assert_eq!(promise(scene.deliver(1, STRICT, &["new"])).await, Durability::Acknowledged);
+    until("all is released", || scene.disk.kept(1).is_empty() && scene.disk.kept(0).is_empty()).await;
+    assert_eq!(scene.bus.published(1), [lost, vec!["later".to_owned(), "new".to_owned()]].concat());
+    assert_eq!(scene.account(LOOSE), Deliveries { accepted: 12, acknowledged: 12, ..Deliveries::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_refuses_is_tried_again_from_the_journal_with_growing_waits() {
+    let scene = scene();
+    scene.bus.lock().down = true;
+    let began = Instant::now();
+    assert_eq!(promise(scene.deliver(0, STRICT, &["a"])).await, Durability::Journaled);
+    assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits for a bus that is known to be away");
+    assert_eq!(promise(scene.deliver(0, STRICT, &["b"])).await, Durability::Journaled);
+    // At 0, 100, 300, 700 ms and so on; still closed, since these are fewer than ten results.
+    sleep(Duration::from_millis(800)).await;
+    scene.bus.lock().down = false;
+    scene.bus.lock().quick = true;
+    until("all is released", || scene.disk.kept(0).is_empty()).await;
+    assert!((Duration::from_millis(1_500)..Duration::from_millis(1_600)).contains(&began.elapsed()), "{began:?}");
+    assert_eq!(scene.bus.published(0), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_without_a_backlog_goes_straight_to_the_bus() {
+    let scene = scene();
+    scene.bus.lock().full = true;
+    assert_eq!(promise(scene.deliver(1, LOOSE, &["a"])).await, Durability::Journaled, "no room in memory");
+    scene.bus.lock().full = false;
+    // The backlog of partition 1 is read in a moment; partition 0 is not held up.
+    let strict = scene.deliver(0, STRICT, &["b"]);
+    assert_eq!(scene.bus.published(0), ["b"]);
+    scene.bus.settle(Ok(()));
+    assert_eq!(promise(strict).await, Durability::Acknowledged);
+    until("the other follows", || scene.bus.published(1) == ["a"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_journal_full_and_the_bus_away_nothing_is_taken() {
+    let scene = scene();
+    scene.bus.lock().down = true;
+    scene.disk.lock().full = true;
+    let error = scene.delivery.deliver(batch(0, &["a"]), vec![STRICT]).expect_err("no room");
+    assert!(matches!(error, PublishError::Full), "{error}");
+    assert!(!scene.delivery.accepts());
+    scene.disk.lock().full = false;
+    assert!(scene.delivery.accepts(), "an outage alone does not make it unready");
+    assert_eq!(scene.account(STRICT), Deliveries::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_the_disk_does_not_take_was_never_accepted_and_its_neighbours_are() {
+    let scene = scene();
+    scene.bus.lock().down = true;
+    scene.disk.lock().slow = true;
+    let promises = ["a", "b", "c"].map(|value| scene.deliver(0, STRICT, &[value]));
+    scene.disk.lock().entries.entry(0).or_default().remove(&1);
+    for (n, done) in std::mem::take(&mut scene.disk.lock().waiting).into_iter().enumerate() {
+        let _ = done.send(n != 1);
+    }
+    let [a, b, c] = promises;
+    assert_eq!((promise(a).await, promise(c).await), (Durability::Journaled, Durability::Journaled));
+    assert!(matches!(b.await.expect("an answer"), Err(PublishError::Unavailable(_))));
+    scene.bus.lock().down = false;
+    scene.bus.lock().quick = true;
+    until("the others are sent", || scene.bus.published(0) == ["a", "c"]).await;
+    until("settled", || scene.account(STRICT).acknowledged == 2).await;
+    assert_eq!(scene.account(STRICT), Deliveries { accepted: 2, acknowledged: 2, ..Deliveries::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_catches_up_though_others_never_stop_coming() {
+    let scene = scene();
+    scene.bus.lock().down = true;
+    promise(scene.deliver(0, STRICT, &["first"])).await;
+    scene.bus.lock().down = false;
+    scene.bus.lock().quick = true;
+    scene.disk.lock().slow = true;
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    for n in 0..100 {
+        pace.tick().await;
+        let promised = scene.deliver(0, STRICT, &[format!("{n}")]);
+        // The disk is always one behind.
+        let mut inside = scene.disk.lock();
+        let written = inside.waiting.len().saturating_sub(1);
+        for done in inside.waiting.drain(..written) {
+            let _ = done.send(true);
+        }
+        drop(inside);
+        drop(promised);
+    }
+    until("direct", || scene.bus.published(0).len() == 101).await;
+    let expected = std::iter::once("first".to_owned()).chain((0..100).map(|n| n.to_string()));
+    assert_eq!(scene.bus.published(0), expected.collect::<Vec<_>>());
+    assert_eq!(promise(scene.deliver(0, STRICT, &["direct"])).await, Durability::Acknowledged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_bus_refuses_for_ever_leaves_the_line_and_its_neighbours_go_on() {
+    let scene = scene();
+    let refusal = |position| RefusedRecord { position, reason: "too bad".to_owned() };
+    // Before anybody was promised anything: an error of that event, and nothing to keep.
+    let strict = scene.deliver(0, STRICT, &["a", "bad", "c"]);
+    scene.bus.settle(Err(PublishError::Refused(vec![refusal(1)])));
+    let kept = timeout(DEADLINE, strict).await.expect("in time").expect("an answer").expect("a promise");
+    assert_eq!(kept, Promise { durability: Durability::Acknowledged, refused: vec![refusal(1)] });
+    assert_eq!(scene.account(STRICT), Deliveries { accepted: 2, acknowledged: 2, ..Deliveries::default() });
+    assert_eq!(scene.disk.lock().refused, []);
+    // After its 202: kept.
+    promise(scene.deliver(0, LOOSE, &["d", "worse"])).await;
+    scene.bus.settle(Err(PublishError::Refused(vec![refusal(1)])));
+    until("kept", || scene.account(LOOSE).dead_lettered == 1).await;
+    assert_eq!(scene.disk.lock().refused, [("worse".to_owned(), "too bad".to_owned())]);
+    let account = Deliveries { accepted: 2, acknowledged: 1, dead_lettered: 1, ..Deliveries::default() };
+    assert_eq!(scene.account(LOOSE), account);
+    assert_eq!(scene.delivery.breaker_state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn journals_of_the_dead_are_adopted_and_counted() {
+    let scene = scene();
+    let orphan = Arc::<Disk>::default();
+    let entries = [("x".to_owned(), STRICT), ("y".to_owned(), LOOSE)];
+    orphan.lock().entries.insert(2, (7..).zip(entries).collect());
+    scene.disk.lock().to_adopt.push(Arc::clone(&orphan));
+    scene.bus.lock().quick = true;
+    until("replayed", || orphan.kept(2).is_empty()).await;
+    assert_eq!(scene.bus.published(2), ["x", "y"]);
+    assert_eq!(scene.account(STRICT), Deliveries { recovered: 1, acknowledged: 1, ..Deliveries::default() });
+    until("given back", || Arc::strong_count(&orphan) == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_cannot_be_read_back_are_counted_as_lost() {
+    let scene = scene();
+    scene.bus.lock().down = true;
+    promise(scene.deliver(0, STRICT, &["a", "b", "c"])).await;
+    scene.disk.lock().entries.entry(0).or_default().remove(&1);
+    scene.bus.lock().down = false;
+    scene.bus.lock().quick = true;
+    until("read", || scene.account(STRICT).journaled == 0).await;
+    let account = Deliveries { accepted: 3, acknowledged: 2, dropped: [0, 1], ..Deliveries::default() };
+    assert_eq!(scene.account(STRICT), account);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_journals_what_the_bus_does_not_take_in_time() {
+    let scene = scene();
+    promise(scene.deliver(0, LOOSE, &["a"])).await;
+    let began = Instant::now();
+    assert_eq!(scene.delivery.drain(Duration::from_secs(20)).await, 0);
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(scene.disk.kept(0), ["a"]);
+    let late = scene.delivery.deliver(batch(0, &["late"]), vec![STRICT]);
+    assert!(matches!(late, Err(PublishError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_says_how_many_accepted_events_are_in_memory_only() {
+    let scene = scene();
+    promise(scene.deliver(0, LOOSE, &["a", "b"])).await;
+    scene.disk.lock().full = true;
+    assert_eq!(scene.delivery.drain(Duration::from_secs(20)).await, 2);
+}

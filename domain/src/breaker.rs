@@ -1,0 +1,344 @@
+//! The circuit breaker in front of the bus.
+//!
+//! Constraints and invariants (contract, "Delivery"):
+//! * Time is an argument, counted from any fixed point.
+//! * Closed: it looks at the last [`WINDOW`] results and opens once there are as many and half of them are failures.
+//! * Open: nothing is sent. It becomes half-open after [`OPEN_FOR`], or at once when a call that was made before succeeds.
+//! * Half-open: [`HALF_OPEN_CALLS`] calls may be made. Only their results count; once there are as many, it closes if most of
+//!   them are successes and opens if not.
+//! * A call may give several results: it is a failure each time that it has been silent for too long, and may succeed later.
+
+use std::time::Duration;
+
+/// How many results are looked at.
+pub const WINDOW: usize = 10;
+/// Longest time that it is open.
+pub const OPEN_FOR: Duration = Duration::from_secs(60);
+/// Calls while it is half-open.
+pub const HALF_OPEN_CALLS: u32 = 3;
+
+/// What the breaker thinks of the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BreakerState {
+    /// It works.
+    Closed,
+    /// It is away.
+    Open,
+    /// It may be back.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The name in metrics and health.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// The right to make one call, and to report its results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// In which phase it was given.
+    phase: u64,
+}
+
+/// A breaker; closed at first.
+#[derive(Clone, Debug)]
+pub struct CircuitBreaker {
+    state: State,
+    /// Counts changes of state.
+    phase: u64,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Closed(Window),
+    Open { until: Duration },
+    HalfOpen { calls_left: u32, successes: u32, failures: u32 },
+}
+
+/// The last results, newest in the lowest bit; a set bit is a failure.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    failures: u16,
+    results: usize,
+}
+
+impl Window {
+    fn push(&mut self, failure: bool) {
+        self.failures = (self.failures << 1 | u16::from(failure)) & ((1 << WINDOW) - 1);
+        self.results = (self.results + 1).min(WINDOW);
+    }
+
+    fn is_bad(self) -> bool {
+        self.results == WINDOW && self.failures.count_ones() as usize * 2 >= WINDOW
+    }
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self { state: State::Closed(Window::default()), phase: 0 }
+    }
+}
+
+impl CircuitBreaker {
+    /// How the bus is thought to be.
+    #[must_use]
+    pub fn state(&self, now: Duration) -> BreakerState {
+        match self.state {
+            State::Closed(_) => BreakerState::Closed,
+            State::Open { until } if now < until => BreakerState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// When it will be half-open by itself, if it is open.
+    #[must_use]
+    pub fn half_open_at(&self) -> Option<Duration> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed(_) | State::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Whether [`CircuitBreaker::permit`] would give a permit.
+    #[must_use]
+    pub fn may_permit(&self, now: Duration) -> bool {
+        match self.state {
+            State::Closed(_) => true,
+            State::Open { until } => now >= until,
+            State::HalfOpen { calls_left, .. } => calls_left > 0,
+        }
+    }
+
+    /// Asks for a call.
+    pub fn permit(&mut self, now: Duration) -> Option<Permit> {
+        if matches!(self.state, State::Open { until } if now >= until) {
+            self.half_open();
+        }
+        if let State::HalfOpen { calls_left, .. } = &mut self.state {
+            *calls_left = calls_left.checked_sub(1)?;
+        }
+        let permitted = !matches!(self.state, State::Open { .. });
+        permitted.then_some(Permit { phase: self.phase })
+    }
+
+    /// Gives back a permit whose call was not made.
+    pub fn cancel(&mut self, permit: Permit) {
+        if let State::HalfOpen { calls_left, .. } = &mut self.state
+            && permit.phase == self.phase
+        {
+            *calls_left += 1;
+        }
+    }
+
+    /// A call was acknowledged.
+    pub fn succeed(&mut self, permit: Permit, now: Duration) {
+        match &mut self.state {
+            State::Closed(window) => window.push(false),
+            State::Open { .. } => self.half_open(),
+            State::HalfOpen { successes, .. } if permit.phase == self.phase => {
+                *successes += 1;
+                self.decide(now);
+            }
+            State::HalfOpen { .. } => {}
+        }
+    }
+
+    /// A call was not taken, or has been silent for too long.
+    pub fn fail(&mut self, permit: Permit, now: Duration) {
+        match &mut self.state {
+            State::Closed(window) => {
+                window.push(true);
+                if window.is_bad() {
+                    self.open(now);
+                }
+            }
+            State::HalfOpen { failures, .. } if permit.phase == self.phase => {
+                *failures += 1;
+                self.decide(now);
+            }
+            State::Open { .. } | State::HalfOpen { .. } => {}
+        }
+    }
+
+    /// Ends being half-open when there are results enough.
+    fn decide(&mut self, now: Duration) {
+        let State::HalfOpen { successes, failures, .. } = self.state else { return };
+        if successes + failures < HALF_OPEN_CALLS {
+            return;
+        }
+        if failures * 2 >= successes + failures {
+            self.open(now);
+        } else {
+            self.change(State::Closed(Window::default()));
+        }
+    }
+
+    fn open(&mut self, now: Duration) {
+        self.change(State::Open { until: now + OPEN_FOR });
+    }
+
+    fn half_open(&mut self) {
+        self.change(State::HalfOpen { calls_left: HALF_OPEN_CALLS, successes: 0, failures: 0 });
+    }
+
+    fn change(&mut self, state: State) {
+        self.state = state;
+        self.phase += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Duration = Duration::from_secs(1_000);
+
+    fn at(seconds: u64) -> Duration {
+        START + Duration::from_secs(seconds)
+    }
+
+    fn report(breaker: &mut CircuitBreaker, successes: &[bool], now: Duration) {
+        for success in successes {
+            let permit = breaker.permit(now).expect("a call may be made");
+            if *success { breaker.succeed(permit, now) } else { breaker.fail(permit, now) }
+        }
+    }
+
+    fn opened() -> (CircuitBreaker, Permit) {
+        let mut breaker = CircuitBreaker::default();
+        let before = breaker.permit(START).expect("closed");
+        report(&mut breaker, &[false; WINDOW], START);
+        assert_eq!(breaker.state(START), BreakerState::Open);
+        (breaker, before)
+    }
+
+    #[test]
+    fn it_opens_at_half_of_ten_and_not_before_there_are_ten() {
+        let mut breaker = CircuitBreaker::default();
+        report(&mut breaker, &[false, false, false, false, true, true, true, true, true], START);
+        assert_eq!(breaker.state(START), BreakerState::Closed);
+        report(&mut breaker, &[true], START);
+        assert_eq!(breaker.state(START), BreakerState::Closed, "four of ten");
+        report(&mut breaker, &[false], START);
+        assert_eq!(breaker.state(START), BreakerState::Closed, "the oldest failure has left: four of ten again");
+        report(&mut breaker, &[true, true, true, false, false, false, false], START);
+        assert_eq!(breaker.state(START), BreakerState::Open);
+        let mut nine = CircuitBreaker::default();
+        report(&mut nine, &[false; WINDOW - 1], START);
+        assert_eq!(nine.state(START), BreakerState::Closed);
+    }
+
+    #[test]
+    fn one_silent_call_opens_it_too() {
+        let mut breaker = CircuitBreaker::default();
+        let permit = breaker.permit(START).expect("closed");
+        for second in 1..WINDOW as u64 {
+            breaker.fail(permit, at(second));
+            assert_eq!(breaker.state(at(second)), BreakerState::Closed);
+        }
+        breaker.fail(permit, at(10));
+        assert_eq!(breaker.half_open_at(), Some(at(10) + OPEN_FOR));
+    }
+
+    #[test]
+    fn while_open_nothing_is_sent_until_a_minute_has_passed() {
+        let (mut breaker, _) = opened();
+        assert_eq!(breaker.permit(at(59)), None);
+        assert!(!breaker.may_permit(at(59)) && breaker.may_permit(at(60)));
+        assert_eq!(breaker.state(at(60)), BreakerState::HalfOpen);
+        for _ in 0..HALF_OPEN_CALLS {
+            assert!(breaker.permit(at(60)).is_some());
+        }
+        assert_eq!(breaker.permit(at(600)), None, "three calls and no more");
+    }
+
+    #[test]
+    fn a_late_success_makes_it_half_open_at_once_and_a_late_failure_changes_nothing() {
+        let (mut breaker, before) = opened();
+        breaker.fail(before, at(1));
+        assert_eq!(breaker.state(at(1)), BreakerState::Open);
+        breaker.succeed(before, at(1));
+        assert_eq!(breaker.state(at(1)), BreakerState::HalfOpen);
+        // What was sent before it opened says nothing about the three calls.
+        breaker.succeed(before, at(1));
+        breaker.fail(before, at(1));
+        report(&mut breaker, &[true, true], at(2));
+        assert_eq!(breaker.state(at(2)), BreakerState::HalfOpen);
+        report(&mut breaker, &[false], at(2));
+        assert_eq!(breaker.state(at(2)), BreakerState::Closed, "two of three");
+    }
+
+    #[test]
+    fn half_open_ends_with_three_results() {
+        for (results, state) in [
+            ([true, true, true], BreakerState::Closed),
+            ([false, true, true], BreakerState::Closed),
+            ([false, true, false], BreakerState::Open),
+            ([false, false, false], BreakerState::Open),
+        ] {
+            let (mut breaker, _) = opened();
+            report(&mut breaker, &results, at(70));
+            assert_eq!(breaker.state(at(70)), state, "{results:?}");
+            if state == BreakerState::Open {
+                assert_eq!(breaker.half_open_at(), Some(at(130)), "another minute");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_not_made_may_be_made_later() {
+        let (mut breaker, before) = opened();
+        let permits: Vec<_> = (0..HALF_OPEN_CALLS).filter_map(|_| breaker.permit(at(60))).collect();
+        breaker.cancel(before);
+        assert_eq!(breaker.permit(at(60)), None);
+        breaker.cancel(permits[0]);
+        assert!(breaker.permit(at(60)).is_some());
+        assert_eq!(breaker.permit(at(60)), None);
+    }
+
+    proptest! {
+        /// Whatever is reported in whatever order, it is never closed without two successes after having been open, and it is
+        /// never open for longer than a minute.
+        #[test]
+        fn it_comes_back_and_only_for_a_reason(steps in prop::collection::vec((0_u8..5, 0_usize..8, 0_u64..30), 1..200)) {
+            let mut breaker = CircuitBreaker::default();
+            let mut permits = Vec::new();
+            let (mut now, mut opened_at, mut successes) = (START, None::<Duration>, 0);
+            for (step, which, seconds) in steps {
+                now += Duration::from_secs(seconds);
+                let before = breaker.state(now);
+                let chosen = permits.get(which % permits.len().max(1)).copied();
+                match (step, chosen) {
+                    (0, _) => permits.extend(breaker.permit(now)),
+                    (1, Some(permit)) => breaker.cancel(permit),
+                    (2, Some(permit)) => { breaker.succeed(permit, now); successes += 1; }
+                    (_, Some(permit)) => breaker.fail(permit, now),
+                    (_, None) => {}
+                }
+                let after = breaker.state(now);
+                if after == BreakerState::Open && before != BreakerState::Open {
+                    (opened_at, successes) = (Some(now), 0);
+                }
+                if after == BreakerState::Open {
+                    prop_assert!(opened_at.is_some_and(|since| now < since + OPEN_FOR));
+                }
+                if after == BreakerState::Closed && before != BreakerState::Closed {
+                    prop_assert!(successes >= 2, "closed after {successes} successes");
+                }
+                prop_assert_eq!(breaker.may_permit(now), breaker.clone().permit(now).is_some());
+            }
+        }
+    }
+}
