@@ -22,13 +22,12 @@ use std::time::Duration;
 use domain::admission::Fill;
 use domain::backoff::Backoff;
 use domain::breaker::{BreakerState, CircuitBreaker, Permit};
-use domain::delivery::{
-    Deliveries, DropReason, Durability, Guarantee, GuaranteeCounts, Place, count_guarantees,
-};
+use domain::delivery::{Deliveries, DropReason, Durability, Guarantee, GuaranteeCounts, Place, count_guarantees};
 use domain::line::{Journaled, Line, Next};
 use domain::partition::Partition;
 use domain::ports::{
-    Backlog, BoxFuture, BusState, Journal, JournalError, PublishError, Receipt, RecordPublisher, RefusedRecord, Telemetry,
+    Backlog, BoxFuture, BusState, Journal, JournalError, PublishError, Receipt, RecordPublisher, RefusedRecord,
+    Telemetry,
 };
 use domain::record::{RECORD_BYTES_MAX, RecordBatch};
 use tokio::sync::{Notify, oneshot, watch};
@@ -558,13 +557,7 @@ impl Shared {
     }
 
     /// Starts the task that owns a batch from the moment that the bus has it until its end.
-    fn see_through(
-        self: &Arc<Self>,
-        line: &Arc<PartitionLine>,
-        number: u64,
-        receipt: Receipt,
-        permit: Option<Permit>,
-    ) {
+    fn see_through(self: &Arc<Self>, line: &Arc<PartitionLine>, number: u64, receipt: Receipt, permit: Option<Permit>) {
         let (shared, line) = (Arc::clone(self), Arc::clone(line));
         tokio::spawn(async move {
             let Receipt { mut promised, mut settled } = receipt;
@@ -630,13 +623,7 @@ impl Shared {
     }
 
     /// Tells the breaker of the outcome of a call.
-    fn report(
-        &self,
-        permit: Option<Permit>,
-        outcome: &Result<(), PublishError>,
-        line: &PartitionLine,
-        number: u64,
-    ) {
+    fn report(&self, permit: Option<Permit>, outcome: &Result<(), PublishError>, line: &PartitionLine, number: u64) {
         let (Some(journaling), Some(permit)) = (&self.journaling, permit) else { return };
         let records = lock(&line.state).line.get_mut(number).map_or(0, |held| held.guarantees.len());
         self.judge(journaling, |breaker, now| match outcome {
@@ -778,7 +765,8 @@ impl Shared {
             return Vec::new();
         }
         let lines = lock(&self.adopted).clone().into_iter().chain(self.own_lines());
-        let mut lines: Vec<_> = lines.filter_map(|line| Some((lock(&line.state).backlog_since?, line.clone()))).collect();
+        let mut lines: Vec<_> =
+            lines.filter_map(|line| Some((lock(&line.state).backlog_since?, line.clone()))).collect();
         lines.sort_by_key(|(since, _)| *since);
         lines.into_iter().map(|(_, line)| line).collect()
     }
@@ -845,11 +833,7 @@ impl Shared {
     }
 
     /// Gives the bus a batch that waited.
-    fn publish_again(
-        &self,
-        journaling: &Journaling,
-        batch: &Arc<RecordBatch>,
-    ) -> Result<(Receipt, Permit), Replayed> {
+    fn publish_again(&self, journaling: &Journaling, batch: &Arc<RecordBatch>) -> Result<(Receipt, Permit), Replayed> {
         let permit = lock(&journaling.breaker).permit(journaling.now()).ok_or(Replayed::Nothing)?;
         self.publisher.publish(Arc::clone(batch)).map(|receipt| (receipt, permit)).map_err(|error| {
             self.not_taken(Some(permit), &error);

@@ -203,3 +203,146 @@ impl<B> Line<B> {
         self.batches.range(..self.sent).next().map_or(self.sent, |(number, _)| *number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a disk has, and what the bus has seen, beside a line that is told so.
+    #[derive(Default)]
+    struct World {
+        disk: BTreeSet<u64>,
+        /// Every number that the bus got, in order.
+        bus: Vec<u64>,
+        unsettled: Vec<(u64, u64)>,
+        settled: BTreeSet<u64>,
+        writing: Vec<(u64, u64)>,
+        /// Numbers that nobody was promised anything for.
+        refused: BTreeSet<u64>,
+    }
+
+    impl World {
+        /// Queues for the journal what has to go there before anything newer.
+        fn journal_held(&mut self, line: &mut Line<u64>, last: u64) {
+            while let Some((number, records)) = line.next_to_journal(last) {
+                self.writing.push((number, *records));
+                line.queued(number);
+            }
+        }
+
+        fn send(&mut self, number: u64, records: u64) {
+            self.bus.extend(number..number + records);
+            self.unsettled.push((number, records));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn everything_is_sent_once_in_order_and_kept_until_it_is_settled(
+            steps in prop::collection::vec((0_u8..7, 0_usize..5, 1_u64..4), 1..120),
+        ) {
+            let (mut line, mut world) = (Line::new(5), World::default());
+            for (step, which, records) in steps {
+                match step {
+                    0 if !line.has_backlog() => {
+                        let number = line.take_sent(records, records);
+                        world.send(number, records);
+                    }
+                    0 | 1 => {
+                        world.journal_held(&mut line, u64::MAX);
+                        for (number, _) in &world.unsettled {
+                            let there = world.disk.contains(number) || world.writing.iter().any(|(of, _)| of == number);
+                            prop_assert!(there, "{number} is not on its way to the disk before a newer one");
+                        }
+                        world.writing.push((line.take_queued(records, records), records));
+                    }
+                    2 => world.journal_held(&mut line, world.unsettled.get(which).map_or(0, |(number, _)| *number)),
+                    // The disk writes in the order of the queue.
+                    3 | 4 if !world.writing.is_empty() => {
+                        let (number, records) = world.writing.remove(0);
+                        let synced = step == 3;
+                        if synced {
+                            world.disk.extend(number..number + records);
+                        }
+                        let outcome = line.journaled(number, synced);
+                        if matches!(outcome, Journaled::Nowhere(_)) {
+                            world.refused.extend(number..number + records);
+                        }
+                        prop_assert_eq!(matches!(outcome, Journaled::AlsoWithBus(_) | Journaled::OnDiskOnly(_) | Journaled::Settled), synced
+                            || world.settled.contains(&number));
+                    }
+                    5 if !world.unsettled.is_empty() => {
+                        let (number, records) = world.unsettled.remove(which % world.unsettled.len());
+                        prop_assert_eq!(line.settle(number), Some(records));
+                        world.settled.extend(number..number + records);
+                    }
+                    6 => match line.next_to_send() {
+                        Some(Next::InMemory(number)) => {
+                            let records = *line.get_mut(number).expect("in memory");
+                            line.sent_from_memory(number);
+                            world.send(number, records);
+                        }
+                        Some(Next::OnDisk(from, to)) => {
+                            // What is not there was refused.
+                            let first = world.disk.range(from..to).next().copied();
+                            if let Some(first) = first {
+                                let run = (first..to).take_while(|number| world.disk.contains(number)).count() as u64;
+                                let records = run.min(records);
+                                line.sent_from_disk(first, records, records);
+                                world.send(first, records);
+                            } else {
+                                line.skip_to(to);
+                            }
+                        }
+                        None => prop_assert!(!line.has_backlog()),
+                    },
+                    _ => {}
+                }
+                prop_assert!(world.bus.is_sorted_by(|a, b| a < b), "sent twice or out of order: {:?}", world.bus);
+                let first_unsettled = world.unsettled.iter().map(|(number, _)| *number).min();
+                prop_assert!(line.released() <= first_unsettled.unwrap_or(u64::MAX), "released what is not settled");
+                // Whatever was taken is settled, with the bus, on its way to the disk, on it, or was refused.
+                for number in 5..line.next() {
+                    let of = |batches: &[(u64, u64)]| batches.iter().any(|(from, records)| (*from..from + records).contains(&number));
+                    let somewhere = world.settled.contains(&number) || world.disk.contains(&number)
+                        || world.refused.contains(&number) || of(&world.unsettled) || of(&world.writing);
+                    prop_assert!(somewhere, "{number} is nowhere");
+                }
+            }
+            // With a bus and a disk that work, all of it comes to an end.
+            while !world.writing.is_empty() || line.has_backlog() || !world.unsettled.is_empty() {
+                for (number, records) in std::mem::take(&mut world.writing) {
+                    world.disk.extend(number..number + records);
+                    line.journaled(number, true);
+                }
+                match line.next_to_send() {
+                    Some(Next::InMemory(number)) => {
+                        let records = *line.get_mut(number).expect("in memory");
+                        line.sent_from_memory(number);
+                        world.send(number, records);
+                    }
+                    Some(Next::OnDisk(from, to)) => match world.disk.range(from..to).next().copied() {
+                        Some(first) => {
+                            line.sent_from_disk(first, 1, 1);
+                            world.send(first, 1);
+                        }
+                        None => line.skip_to(to),
+                    },
+                    None => {}
+                }
+                for (number, records) in std::mem::take(&mut world.unsettled) {
+                    line.settle(number);
+                    world.settled.extend(number..number + records);
+                }
+            }
+            prop_assert_eq!(line.released(), line.next());
+            prop_assert_eq!(line.iter().count(), 0);
+            let delivered = world.settled.len() + world.refused.difference(&world.settled).count();
+            prop_assert_eq!(delivered as u64, line.next() - 5);
+        }
+    }
+}

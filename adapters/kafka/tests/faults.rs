@@ -374,7 +374,8 @@ async fn concurrent_publishers_keep_their_order_while_clients_come_and_go() {
                 for number in 0..BATCHES {
                     let values = (0..10).map(|n| format!("{task} {}", number * 10 + n));
                     let partition = u32::try_from(number % 2).expect("small");
-                    let receipt = publisher.publish(batch(partition, values).into()).expect("the publisher takes the batch");
+                    let receipt =
+                        publisher.publish(batch(partition, values).into()).expect("the publisher takes the batch");
                     // Now and then it waits, so that publishing goes on while clients are replaced.
                     if number % 5 == 0 {
                         in_time("the batch", receipt.settled).await.expect("the batch is delivered");

@@ -134,10 +134,8 @@ impl Prometheus {
     /// Takes over how the way into the bus is.
     pub fn show_bus(&self, now: BreakerState, buffer: Fill) {
         for state in BreakerState::ALL {
-            let labels = vec![
-                Label::from_static_parts("name", BREAKER),
-                Label::from_static_parts("state", state.name()),
-            ];
+            let labels =
+                vec![Label::from_static_parts("name", BREAKER), Label::from_static_parts("state", state.name())];
             let key = Key::from_parts(Metric::CircuitBreakerState.name(), labels);
             self.recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(state == now)));
         }

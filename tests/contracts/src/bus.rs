@@ -313,7 +313,8 @@ pub async fn records_of_concurrent_publishers_keep_their_order_and_come_once(sub
                 for n in 0..BATCHES {
                     let values = (0..RECORDS).map(|record| format!("{publisher} {}", n * RECORDS + record));
                     for partition in 0..2 {
-                        let receipt = bus.publish(Arc::new(batch(partition, values.clone()))).expect("the bus takes the batch");
+                        let receipt =
+                            bus.publish(Arc::new(batch(partition, values.clone()))).expect("the bus takes the batch");
                         if n % 10 == 0 {
                             receipt.promised.await.expect("the bus acknowledges the batch");
                         }
