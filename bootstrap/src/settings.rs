@@ -48,6 +48,8 @@ pub struct Settings {
     pub memory_bytes_max: Size,
     /// Most bytes of request bodies in work.
     pub body_bytes_max: Size,
+    /// After this time without a report the bus counts as failing, and what somebody waits for is journaled.
+    pub ack_wait: Span,
     /// Longest time that a stop may take.
     pub drain_timeout: Span,
     /// What the process logs about itself.
@@ -62,6 +64,8 @@ pub struct Settings {
     pub rate_limit: RateLimitSettings,
     /// Guarantee of each level.
     pub delivery: DeliverySettings,
+    /// What a producer keeps on disk while Kafka is away.
+    pub journal: JournalSettings,
     /// The embedded bus.
     pub embedded: EmbeddedSettings,
     /// The store.
@@ -174,6 +178,20 @@ pub struct RateLimitSettings {
     pub single_per_second: u32,
     /// Batches a second; 0 is no limit.
     pub batch_per_second: u32,
+}
+
+/// What a producer keeps on disk while Kafka is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalSettings {
+    /// Most bytes of events, in `data_dir/journal`.
+    pub bytes_max: Size,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self { bytes_max: Size(1 << 30) }
+    }
 }
 
 /// Guarantee of each level.
@@ -397,6 +415,7 @@ impl Default for Settings {
             limiter: LimiterKind::Embedded,
             memory_bytes_max: Size::mb(64),
             body_bytes_max: Size::mb(32),
+            ack_wait: Span(Duration::from_secs(1)),
             drain_timeout: Span(Duration::from_secs(25)),
             log: "info".to_owned(),
             gateway: GatewaySettings::default(),
@@ -404,6 +423,7 @@ impl Default for Settings {
             consumer: service(8082),
             rate_limit: RateLimitSettings::default(),
             delivery: DeliverySettings::default(),
+            journal: JournalSettings::default(),
             embedded: EmbeddedSettings::default(),
             store: StoreSettings::default(),
             kafka: KafkaSettings::default(),
@@ -545,6 +565,12 @@ impl Settings {
         }
         if self.memory_bytes_max.0 < 2 << 20 {
             return refuse("memory_bytes_max must be at least 2MiB: the largest event must fit");
+        }
+        if self.journal.bytes_max.0 < 16 << 20 {
+            return refuse("journal.bytes_max must be at least 16MiB");
+        }
+        if !(Duration::from_millis(10)..=Duration::from_secs(30)).contains(&self.ack_wait.0) {
+            return refuse("ack_wait must be from 10ms to 30s: after 30s the outcome of a request is unknown");
         }
         if self.body_bytes_max.0 < 16 << 20 {
             return refuse("body_bytes_max must be at least 16MiB: the largest body must fit");
@@ -932,6 +958,8 @@ mod tests {
             ("SPILLWAY_EMBEDDED__PARTITIONS", "257", &["embedded.partitions", "256"]),
             ("SPILLWAY_DRAIN_TIMEOUT", "soon", &["drain_timeout", "no duration"]),
             ("SPILLWAY_DELIVERY__INFO", "maybe", &["at-most-once"]),
+            ("SPILLWAY_JOURNAL__BYTES_MAX", "1MB", &["journal.bytes_max", "16MiB"]),
+            ("SPILLWAY_ACK_WAIT", "1m", &["ack_wait", "30s"]),
             ("SPILLWAY_STORE__RETENTION", "1h", &["store.retention", "store.dedup_window"]),
             ("SPILLWAY_EMBEDDED__PARTITIONS", "0", &["embedded.partitions"]),
             ("SPILLWAY_GATEWAY__PRODUCERS", "producer:1", &["base URL"]),

@@ -94,9 +94,9 @@ const LAST: u64 = u64::MAX;
 
 /// Numbers of the records that are readable and were not read yet, with how often each is there.
 async fn read_to_end(bus: &EmbeddedBus, partition: Partition) -> BTreeMap<u64, usize> {
-    let mut last = batch(partition, Guarantee::AtLeastOnce, 0..0, 0);
+    let mut last = Arc::unwrap_or_clone(batch(partition, Guarantee::AtLeastOnce, 0..0, 0));
     last.records.push(b"source", Noon.now(), false, |buffer| buffer.extend_from_slice(&LAST.to_le_bytes())).unwrap();
-    assert!(matches!(promised(bus.publish(last).unwrap()).await, Ok(Durability::Acknowledged)));
+    assert!(matches!(promised(bus.publish(last.into()).unwrap()).await, Ok(Durability::Acknowledged)));
     let mut seen = BTreeMap::new();
     while seen.remove(&LAST).is_none() {
         for number in read_chunk(bus, partition).await.0 {
