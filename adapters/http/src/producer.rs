@@ -339,6 +339,7 @@ mod tests {
     use std::num::NonZeroU32;
     use std::sync::Mutex;
 
+    use application::deliver::Delivery;
     use domain::Uuid;
     use domain::admission::Fill;
     use domain::delivery::{DeliveryPolicy, Durability};
