@@ -192,10 +192,6 @@ impl Backlog for Disk {
 
 #[async_trait]
 impl Journal for Disk {
-    fn next(&self, _: Partition) -> u64 {
-        0
-    }
-
     fn append(
         &self,
         first: u64,

@@ -64,13 +64,14 @@ pub enum Journaled<'a, B> {
     Settled,
 }
 
-impl<B> Line<B> {
-    /// An empty line whose next record gets this number.
-    #[must_use]
-    pub fn new(next: u64) -> Self {
-        Self { next, sent: next, batches: BTreeMap::new(), queued: next }
+impl<B> Default for Line<B> {
+    /// An empty line.
+    fn default() -> Self {
+        Self::on_disk(0, 0)
     }
+}
 
+impl<B> Line<B> {
     /// A line of records on disk, with these numbers.
     #[must_use]
     pub fn on_disk(first: u64, next: u64) -> Self {
@@ -245,7 +246,7 @@ mod tests {
         fn everything_is_sent_once_in_order_and_kept_until_it_is_settled(
             steps in prop::collection::vec((0_u8..7, 0_usize..5, 1_u64..4), 1..120),
         ) {
-            let (mut line, mut world) = (Line::new(5), World::default());
+            let (mut line, mut world) = (Line::on_disk(5, 5), World::default());
             for (step, which, records) in steps {
                 match step {
                     0 if !line.has_backlog() => {

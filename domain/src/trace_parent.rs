@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// Length of the value, in bytes.
-const BYTES: usize = 55;
-
 /// A `traceparent` of version 00 (W3C Trace Context, section 3.2), as it came.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TraceParent([u8; BYTES]);
+pub struct TraceParent([u8; Self::BYTES]);
 
 impl TraceParent {
+    /// Length of the value, in bytes.
+    pub const BYTES: usize = 55;
+
     /// Reads the value of the header; `None` if it is none, in which case it is to be ignored.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let bytes: [u8; BYTES] = value.try_into().ok()?;
+        let bytes: [u8; Self::BYTES] = value.try_into().ok()?;
         let mut fields = bytes.split(|byte| *byte == b'-');
         let hex = |len: usize| {
             move |field: &&[u8]| {

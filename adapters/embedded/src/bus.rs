@@ -1,11 +1,9 @@
-//! A partitioned bus in this process: one segmented log and one writing thread a partition.
+//! A partitioned bus in this process: one log with its writing thread a partition (`partition_log.rs`).
 //!
 //! Constraints and invariants:
 //! * A batch is promised `buffered` once the operating system has it, `acknowledged` once it is fdatasynced.
-//!   Whatever arrives during one fdatasync shares the next (group commit).
 //! * Records become readable only after their fdatasync.
-//! * Once the operating system has a batch the bus never gives it up: if the disk fails it is kept in memory
-//!   and written again until the disk recovers.
+//! * Once the operating system has a batch the bus never gives it up.
 //! * Everything published and not yet acknowledged stays within `memory_bytes_max`, everything on disk within
 //!   `retention_bytes`, shared equally by the partitions; beyond either, new batches are refused.
 //! * Retention removes only what the store has taken.
@@ -16,13 +14,11 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::admission::Fill;
-use domain::backoff::Backoff;
 use domain::delivery::{Durability, Guarantee};
 use domain::lag::{Lag, LagTracker};
 use domain::partition::Partition;
@@ -32,17 +28,12 @@ use domain::ports::{
 };
 use domain::record::{Chunk, RECORD_BYTES_MAX, Record, RecordBatch};
 use domain::timestamp::Timestamp;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
+use crate::partition_log::{LogBatch, PartitionLog, Refusal, SEGMENT_BYTES_MAX, Upkeep, lock};
 use crate::segmented_log::{Entry, LogError, LogReader, SegmentedLog};
 use crate::storage::{Directory, Storage};
 
-/// Size at which a segment is full.
-const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// How long a writer waits for a batch before it looks after its log.
-const IDLE: Duration = Duration::from_secs(1);
-/// Most bytes of records that share one fdatasync.
-const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a batch takes in memory beside the bytes of its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
 /// What a record takes in memory beside its bytes.
@@ -78,7 +69,6 @@ pub struct EmbeddedBus {
     count: NonZeroU32,
     memory: Arc<Memory>,
     closed: AtomicBool,
-    writers: Mutex<Vec<JoinHandle<()>>>,
     assigned: AtomicBool,
     /// Locked for as long as the bus lives.
     _lock: Option<File>,
@@ -95,28 +85,23 @@ struct Memory {
 
 struct PartitionState {
     partition: Partition,
-    queue: Mutex<Option<mpsc::Sender<Publication>>>,
-    /// What is wrong with the disk, if anything is.
-    trouble: Mutex<Option<String>>,
-    /// Everything before this offset is readable.
-    readable: watch::Sender<u64>,
-    reader: Arc<Mutex<LogReader>>,
+    log: PartitionLog<Publication>,
     /// Where the consumer reads on.
     position: AtomicU64,
-    /// Everything before this offset is in the store.
-    stored: AtomicU64,
+    retention: Arc<Retention>,
     lag: Mutex<LagTracker>,
-    /// Bytes on disk that cannot be removed yet, as the writer last saw it.
-    backlog_bytes: AtomicU64,
-    disk_bytes_max: u64,
-    /// The bus is gone.
-    abandoned: AtomicBool,
 }
 
-impl PartitionState {
-    fn lag(&self) -> MutexGuard<'_, LagTracker> {
-        self.lag.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What a log has to keep.
+struct Retention {
+    clock: Arc<dyn Clock>,
+    /// Everything before this offset is in the store.
+    stored: AtomicU64,
+    /// How long records are kept that the store has taken.
+    age: Duration,
+    disk_bytes_max: u64,
+    /// Bytes on disk that cannot be removed yet, as the writer last saw it.
+    backlog_bytes: AtomicU64,
 }
 
 /// A batch on its way to the log.
@@ -195,7 +180,6 @@ impl EmbeddedBus {
         let disk_bytes_max = options.retention_bytes / u64::from(count.get());
         let segment_bytes_max = SEGMENT_BYTES_MAX.min(disk_bytes_max / 4).max(1);
         let mut partitions = Vec::with_capacity(storages.len());
-        let mut writers = Vec::with_capacity(storages.len());
         for (partition, storage) in (0..).zip(storages) {
             let stored = positions(partition);
             let (log, recovered) = SegmentedLog::open(storage, segment_bytes_max, stored)?;
@@ -205,38 +189,26 @@ impl EmbeddedBus {
             if recovered.damaged_bytes > 0 {
                 tracing::error!(partition, bytes = recovered.damaged_bytes, "the log is damaged: records are lost");
             }
-            let (queue, publications) = mpsc::channel();
-            let state = Arc::new(PartitionState {
-                partition,
-                queue: Mutex::new(Some(queue)),
-                trouble: Mutex::new(None),
-                readable: watch::Sender::new(log.next()),
-                reader: Arc::new(Mutex::new(log.reader())),
-                position: AtomicU64::new(stored),
-                stored: AtomicU64::new(stored),
-                lag: Mutex::new(LagTracker::new(stored, stored)),
-                backlog_bytes: AtomicU64::new(log.bytes_needed(stored)),
-                disk_bytes_max,
-                abandoned: AtomicBool::new(false),
-            });
-            let writer = Writer {
-                log,
-                publications,
-                state: Arc::clone(&state),
+            let retention = Arc::new(Retention {
                 clock: Arc::clone(clock),
-                retention_age: options.retention_age,
+                stored: AtomicU64::new(stored),
+                age: options.retention_age,
                 disk_bytes_max,
-            };
-            let thread = std::thread::Builder::new().name(format!("log-{partition}"));
-            writers.push(thread.spawn(move || writer.run())?);
-            partitions.push(state);
+                backlog_bytes: AtomicU64::new(log.bytes_needed(stored)),
+            });
+            partitions.push(Arc::new(PartitionState {
+                partition,
+                log: PartitionLog::start(partition, log, Arc::clone(&retention))?,
+                position: AtomicU64::new(stored),
+                retention,
+                lag: Mutex::new(LagTracker::new(stored, stored)),
+            }));
         }
         Ok(Self {
             partitions,
             count,
             memory,
             closed: AtomicBool::new(false),
-            writers: Mutex::new(writers),
             assigned: AtomicBool::new(false),
             _lock: None,
         })
@@ -244,19 +216,6 @@ impl EmbeddedBus {
 
     fn partition(&self, partition: Partition) -> Option<&Arc<PartitionState>> {
         usize::try_from(partition).ok().and_then(|index| self.partitions.get(index))
-    }
-}
-
-impl Drop for EmbeddedBus {
-    /// Ends the writers: once they have written what is queued or, on a disk that fails, at once.
-    fn drop(&mut self) {
-        for state in &self.partitions {
-            state.abandoned.store(true, Ordering::Release);
-            state.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
-        for writer in self.writers.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            writer.thread().unpark();
-        }
     }
 }
 
@@ -292,9 +251,8 @@ impl RecordPublisher for EmbeddedBus {
             bytes,
             batch,
         };
-        let queue = state.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // A publication that cannot be sent gives back its room when it is dropped.
-        queue.as_ref().ok_or(PublishError::Closed)?.send(publication).map_err(|_| PublishError::Closed)?;
+        // A publication that is not taken gives back its room when it is dropped.
+        state.log.push(publication).map_err(|_| PublishError::Closed)?;
         let gone = || PublishError::Unavailable("the writer of the log has ended".into());
         Ok(Receipt {
             promised: Box::pin(async move { promised.await.unwrap_or_else(|_| Err(gone())) }),
@@ -309,8 +267,8 @@ impl RecordPublisher for EmbeddedBus {
 
     fn fill(&self, partition: Partition) -> Fill {
         let backlog = self.partition(partition).map(|state| Fill {
-            used_bytes: state.backlog_bytes.load(Ordering::Acquire),
-            bytes_max: state.disk_bytes_max,
+            used_bytes: state.retention.backlog_bytes.load(Ordering::Acquire),
+            bytes_max: state.retention.disk_bytes_max,
         });
         backlog.map_or(self.buffer(), |backlog| backlog.tighter(self.buffer()))
     }
@@ -320,7 +278,7 @@ impl RecordPublisher for EmbeddedBus {
             return BusState::Down("closed".to_owned());
         }
         for state in &self.partitions {
-            if let Some(trouble) = state.trouble.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            if let Some(trouble) = state.log.trouble() {
                 return BusState::Down(format!("partition {}: {trouble}", state.partition));
             }
         }
@@ -330,8 +288,7 @@ impl RecordPublisher for EmbeddedBus {
     async fn drain(&self, timeout: Duration) -> usize {
         self.closed.store(true, Ordering::Release);
         for state in &self.partitions {
-            // The writer ends once it has written what is queued.
-            state.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+            state.log.close();
         }
         let done = async {
             loop {
@@ -345,9 +302,8 @@ impl RecordPublisher for EmbeddedBus {
         let _ = tokio::time::timeout(timeout, done).await;
         let left = self.memory.records.load(Ordering::Acquire);
         if left == 0 {
-            let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
-            let joined =
-                tokio::task::spawn_blocking(move || writers.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
+            let writers: Vec<_> = self.partitions.iter().filter_map(|state| state.log.take_writer()).collect();
+            let joined = tokio::task::spawn_blocking(move || writers.into_iter().all(|writer| writer.join().is_ok()));
             if !matches!(joined.await, Ok(true)) {
                 tracing::error!("a writer of the log did not end by itself");
             }
@@ -367,11 +323,11 @@ impl RecordSource for EmbeddedBus {
         let partitions = states.iter().map(|state| state.partition).collect();
         let start = move |positions: Vec<Option<u64>>| {
             for (state, position) in states.iter().zip(positions) {
-                let first = state.reader.lock().unwrap_or_else(PoisonError::into_inner).range().0;
+                let first = lock(&state.log.reader()).range().0;
                 let position = position.unwrap_or(first);
                 state.position.store(position, Ordering::Release);
-                state.stored.store(position, Ordering::Release);
-                *state.lag() = LagTracker::new(position, position);
+                state.retention.stored.store(position, Ordering::Release);
+                *lock(&state.lag) = LagTracker::new(position, position);
             }
         };
         Ok(AssignmentChange::Assigned(partitions, Box::new(start)))
@@ -379,16 +335,14 @@ impl RecordSource for EmbeddedBus {
 
     async fn chunk(&self, partition: Partition) -> Result<Chunk, SourceError> {
         let state = self.partition(partition).ok_or(SourceError::Closed)?;
-        let mut readable = state.readable.subscribe();
+        let mut readable = state.log.readable();
         loop {
             let position = state.position.load(Ordering::Acquire);
             if readable.wait_for(|readable| *readable > position).await.is_err() {
                 return Err(SourceError::Closed);
             }
-            let reader = Arc::clone(&state.reader);
-            let read = tokio::task::spawn_blocking(move || {
-                read_chunk(&mut reader.lock().unwrap_or_else(PoisonError::into_inner), position)
-            });
+            let reader = state.log.reader();
+            let read = tokio::task::spawn_blocking(move || read_chunk(&mut lock(&reader), position));
             let (chunk, damaged_bytes) = match read.await {
                 Ok(Ok(chunk)) => chunk,
                 Ok(Err(LogError::OutOfRange { position, first })) => {
@@ -412,7 +366,7 @@ impl RecordSource for EmbeddedBus {
             let received = |record: Option<Record<'_>>| record.map(|record| record.timestamp);
             let (first, last) = (received(chunk.records.iter().next()), received(chunk.records.iter().next_back()));
             if let (true, Some(first), Some(last)) = (moved, first, last) {
-                state.lag().read(first, last, chunk.next);
+                lock(&state.lag).read(first, last, chunk.next);
                 return Ok(chunk);
             }
         }
@@ -426,15 +380,15 @@ impl RecordSource for EmbeddedBus {
 
     fn stored(&self, partition: Partition, position: u64) {
         if let Some(state) = self.partition(partition) {
-            state.stored.fetch_max(position, Ordering::AcqRel);
-            state.lag().store(position);
+            state.retention.stored.fetch_max(position, Ordering::AcqRel);
+            lock(&state.lag).store(position);
         }
     }
 
     fn lags(&self) -> Vec<Lag> {
         let lags = self.partitions.iter().map(|state| {
-            let mut lag = state.lag();
-            lag.extend(*state.readable.borrow());
+            let mut lag = lock(&state.lag);
+            lag.extend(*state.log.readable().borrow());
             lag.lag(state.partition)
         });
         lags.collect()
@@ -448,149 +402,57 @@ fn partition_directory(directory: &Path, partition: Partition) -> PathBuf {
     directory.join(format!("logs-{partition}"))
 }
 
-/// The thread that owns the log of a partition.
-struct Writer {
-    log: SegmentedLog,
-    publications: mpsc::Receiver<Publication>,
-    state: Arc<PartitionState>,
-    clock: Arc<dyn Clock>,
-    retention_age: Duration,
-    disk_bytes_max: u64,
-}
-
-impl Writer {
-    /// Writes until the bus is closed and nothing is queued.
-    fn run(mut self) {
-        loop {
-            let first = match self.publications.recv_timeout(IDLE) {
-                Ok(first) => first,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    self.look_after();
-                    continue;
-                }
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            };
-            let mut group_bytes = 0;
-            let mut group = Vec::new();
-            let mut waiting = Some(first);
-            while let Some(publication) = waiting.take() {
-                group_bytes += publication.batch.records.bytes();
-                if let Some(written) = self.write(publication) {
-                    group.push(written);
-                }
-                if group_bytes < GROUP_BYTES_MAX {
-                    waiting = self.publications.try_recv().ok();
-                }
-            }
-            if !group.is_empty() && !self.sync_until_done() {
-                return;
-            }
-            for publication in group {
-                publication.acknowledge();
-            }
-        }
-    }
-
-    /// What there is to do without a batch: remove what has grown old, and see whether trouble has passed, since
-    /// nobody sends batches to a bus that says it is down.
-    fn look_after(&mut self) {
-        self.release(self.disk_bytes_max);
-        let troubled = self.state.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if troubled && self.log.bytes() < self.disk_bytes_max && self.log.probe().is_ok() {
-            self.report_trouble(None);
-        }
-    }
-
-    /// Hands a batch to the operating system; `None` if it was refused.
-    fn write(&mut self, publication: Publication) -> Option<Publication> {
-        let room = self.disk_bytes_max.saturating_sub(publication.batch.records.bytes() as u64);
-        self.release(room);
-        if self.log.bytes() > room {
-            self.report_trouble(Some(
-                "the log is full: the store does not keep up, or EMBEDDED__RETENTION_BYTES is too small".to_owned(),
-            ));
-            publication.refuse(|| PublishError::Full);
-            return None;
-        }
-        let entries = publication
-            .batch
-            .records
-            .iter()
-            .map(|record| (record.timestamp, move |buffer: &mut Vec<u8>| write_record(&record, buffer)));
-        match self.log.append(entries) {
-            Ok(_) => Some(publication.buffered()),
-            Err(error) => {
-                self.report_trouble(Some(Described(&error).to_string()));
-                let full = matches!(&error, LogError::Io(io) if io.kind() == io::ErrorKind::StorageFull);
-                let cause = Described(&error).to_string();
-                publication
-                    .refuse(|| if full { PublishError::Full } else { PublishError::Unavailable(cause.clone().into()) });
-                None
-            }
-        }
-    }
-
+impl Upkeep for Arc<Retention> {
     /// Removes what the store has taken and nobody needs any more.
-    fn release(&mut self, room: u64) {
-        let stored = self.state.stored.load(Ordering::Acquire);
-        self.state.backlog_bytes.store(self.log.bytes_needed(stored), Ordering::Release);
-        let expired = self.clock.now().saturating_sub(self.retention_age);
-        if let Err(error) = self.log.release(stored, |bytes, newest| bytes > room || newest < expired) {
-            tracing::warn!(partition = self.state.partition, error = %Described(&error), "cannot remove an old segment");
+    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<&'static str> {
+        let room = self.disk_bytes_max.saturating_sub(bytes);
+        let stored = self.stored.load(Ordering::Acquire);
+        self.backlog_bytes.store(log.bytes_needed(stored), Ordering::Release);
+        let expired = self.clock.now().saturating_sub(self.age);
+        if let Err(error) = log.release(stored, |bytes, newest| bytes > room || newest < expired) {
+            tracing::warn!(error = error.described(), "cannot remove an old segment");
         }
-    }
-
-    /// What the operating system has may have been promised, so there is no giving up, unless nobody is left who
-    /// could be told. Returns whether all is synced.
-    fn sync_until_done(&mut self) -> bool {
-        let mut waits = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while let Err(error) = self.log.sync() {
-            self.report_trouble(Some(Described(&error).to_string()));
-            if self.state.abandoned.load(Ordering::Acquire) {
-                return false;
-            }
-            std::thread::park_timeout(waits.next().unwrap_or_default());
-        }
-        self.report_trouble(None);
-        self.state.readable.send_replace(self.log.next());
-        true
-    }
-
-    /// Tells health, and the log when trouble begins or ends.
-    fn report_trouble(&self, trouble: Option<String>) {
-        let partition = self.state.partition;
-        let mut current = self.state.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match (current.as_ref(), &trouble) {
-            (None, Some(trouble)) => tracing::error!(partition, trouble, "the log takes no records"),
-            (Some(_), None) => tracing::info!(partition, "the log takes records again"),
-            (None, None) | (Some(_), Some(_)) => {}
-        }
-        *current = trouble;
+        (log.bytes() > room)
+            .then_some("the log is full: the store does not keep up, or EMBEDDED__RETENTION_BYTES is too small")
     }
 }
 
-impl Publication {
-    fn buffered(mut self) -> Self {
+impl LogBatch for Publication {
+    fn bytes(&self) -> usize {
+        self.batch.records.bytes()
+    }
+
+    fn append(&self, log: &mut SegmentedLog) -> Result<u64, LogError> {
+        let records = self.batch.records.iter();
+        log.append(records.map(|record| (record.timestamp, move |buffer: &mut Vec<u8>| write_record(&record, buffer))))
+    }
+
+    fn written(&mut self) {
         if self.buffered_suffices {
             self.promise(Ok(Durability::Buffered));
         }
-        self
     }
 
-    fn acknowledge(mut self) {
+    fn synced(mut self) {
         self.promise(Ok(Durability::Acknowledged));
         if let Some(settled) = self.settled.take() {
             let _ = settled.send(Ok(()));
         }
     }
 
-    fn refuse(mut self, error: impl Fn() -> PublishError) {
+    fn refused(mut self, refusal: Refusal) {
+        let error = || match &refusal {
+            Refusal::Full => PublishError::Full,
+            Refusal::Failed(cause) => PublishError::Unavailable(cause.clone().into()),
+        };
         self.promise(Err(error()));
         if let Some(settled) = self.settled.take() {
             let _ = settled.send(Err(error()));
         }
     }
+}
 
+impl Publication {
     /// Tells whoever still listens, the first time.
     fn promise(&mut self, promise: Result<Durability, PublishError>) {
         if let Some(promised) = self.promised.take() {
@@ -640,16 +502,4 @@ fn read_chunk(reader: &mut LogReader, position: u64) -> Result<(Chunk, u64), Log
     })?;
     chunk.next = read.next;
     Ok((chunk, read.damaged_bytes))
-}
-
-/// A log error with its cause, on one line.
-struct Described<'a>(&'a LogError);
-
-impl std::fmt::Display for Described<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            LogError::Io(cause) => write!(f, "{}: {cause}", self.0),
-            LogError::TooLarge | LogError::OutOfRange { .. } => write!(f, "{}", self.0),
-        }
-    }
 }

@@ -11,7 +11,9 @@
 //! systems only: network file systems do not keep the promises of locks and fdatasync.
 
 pub mod bus;
+pub mod journal;
 pub mod limiter;
+mod partition_log;
 pub mod segmented_log;
 pub mod storage;
 pub mod store;

@@ -54,6 +54,17 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// The error with its cause, on one line.
+    #[must_use]
+    pub fn described(&self) -> String {
+        match self {
+            Self::Io(cause) => format!("{self}: {cause}"),
+            Self::TooLarge | Self::OutOfRange { .. } => self.to_string(),
+        }
+    }
+}
+
 /// An entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -235,6 +246,38 @@ impl SegmentedLog {
         }
         last.first_time = last.first_time.or(first_time);
         Ok(first)
+    }
+
+    /// Gives the next entry at least this sequence. Numbers may be skipped, never used twice.
+    ///
+    /// # Errors
+    /// What was appended before cannot be synced.
+    pub fn skip_to(&mut self, sequence: u64) -> Result<(), LogError> {
+        if sequence <= self.next {
+            return Ok(());
+        }
+        if sequence - self.next > u64::from(u32::MAX) {
+            // A number too far ahead of its predecessor in one file would pass for garbage.
+            self.sync()?;
+            self.seal = true;
+        }
+        if self.unsynced.is_empty() {
+            self.unsynced_from = sequence;
+        }
+        self.next = sequence;
+        Ok(())
+    }
+
+    /// Removes everything, if all of it is synced. The sequence goes on where it was.
+    ///
+    /// # Errors
+    /// The storage's; what is left is whole.
+    pub fn clear(&mut self) -> Result<(), LogError> {
+        if !self.unsynced.is_empty() || self.bytes() == 0 {
+            return Ok(());
+        }
+        self.begin_segment()?;
+        self.release(self.next, |_, _| true)
     }
 
     /// Whether the storage would take a small append now. Leaves no trace.

@@ -88,11 +88,8 @@ pub trait Backlog: Send + Sync {
 /// to this process until it ends.
 #[async_trait]
 pub trait Journal: Backlog {
-    /// The number that the next entry of a partition has at least.
-    fn next(&self, partition: Partition) -> u64;
-
-    /// Takes a batch, at once and without waiting for the disk; its records get the numbers from `first` on, which is not less
-    /// than [`Journal::next`]. `guarantees` has one for each record. The future is done when all of it is fsynced, or it is
+    /// Takes a batch, at once and without waiting for the disk; its records get the numbers from `first` on, which only ascend
+    /// from call to call of a partition. `guarantees` has one for each record. The future is done when all of it is fsynced, or it is
     /// certain that nothing of it was kept; it is pending for as long as a failing disk leaves that open, and may be dropped.
     ///
     /// # Errors

@@ -1,0 +1,245 @@
+//! A segmented log with the one thread that writes it.
+//!
+//! Constraints and invariants:
+//! * Batches are written in the order in which they were queued, and whatever came during one fdatasync shares the next (group
+//!   commit).
+//! * A batch that the operating system has taken is never given up: if the disk fails it is kept in memory and written again
+//!   until the disk recovers. One that was not taken is refused.
+//! * Readers see a batch once it is synced, and not before.
+//! * What is wrong with the disk is known, and said once; while it lasts the thread looks once a second whether it has passed.
+//! * The thread ends when the log is closed and what is queued is written or, should nobody be left who could be told, when a
+//!   sync fails.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use domain::backoff::Backoff;
+use domain::partition::Partition;
+use tokio::sync::watch;
+
+use crate::segmented_log::{LogError, LogReader, SegmentedLog};
+
+/// Size at which a segment is full.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long the thread waits for a batch before it looks after its log.
+const IDLE: Duration = Duration::from_secs(1);
+/// Most bytes of records that share one fdatasync.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Waits between two tries to sync.
+const SYNC_FIRST_WAIT: Duration = Duration::from_millis(100);
+const SYNC_LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    /// No room.
+    Full,
+    /// The disk failed.
+    Failed(String),
+}
+
+/// What is written as a whole, and who is told of it.
+pub(crate) trait LogBatch: Send + 'static {
+    /// Bytes that it takes on disk, about.
+    fn bytes(&self) -> usize;
+    /// Hands it to the operating system.
+    fn append(&self, log: &mut SegmentedLog) -> Result<u64, LogError>;
+    /// The operating system has it.
+    fn written(&mut self) {}
+    /// It survives a power cut.
+    fn synced(self);
+    /// Nothing of it was taken.
+    fn refused(self, refusal: Refusal);
+}
+
+/// Looks after the room of a log.
+pub(crate) trait Upkeep: Send + 'static {
+    /// Removes what is not needed any more. Returns what keeps `bytes` more from having room, if anything does.
+    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<&'static str>;
+}
+
+/// The log of one partition.
+pub(crate) struct PartitionLog<B> {
+    state: Arc<State>,
+    queue: Mutex<Option<mpsc::Sender<B>>>,
+    reader: Arc<Mutex<LogReader>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct State {
+    partition: Partition,
+    /// What is wrong with the disk, if anything is.
+    trouble: Mutex<Option<String>>,
+    /// Everything before this sequence is readable.
+    readable: watch::Sender<u64>,
+    /// Nobody is left who could be told of anything.
+    abandoned: AtomicBool,
+}
+
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B: LogBatch> PartitionLog<B> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub fn start(partition: Partition, log: SegmentedLog, upkeep: impl Upkeep) -> io::Result<Self> {
+        let (queue, batches) = mpsc::channel();
+        let state = Arc::new(State {
+            partition,
+            trouble: Mutex::default(),
+            readable: watch::Sender::new(log.next()),
+            abandoned: AtomicBool::new(false),
+        });
+        let reader = Arc::new(Mutex::new(log.reader()));
+        let writer = Writer { log, batches, upkeep, state: Arc::clone(&state) };
+        let thread = std::thread::Builder::new().name(format!("log-{partition}")).spawn(move || writer.run())?;
+        Ok(Self { state, queue: Mutex::new(Some(queue)), reader, writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Queues a batch; gives it back if the log is closed.
+    pub fn push(&self, batch: B) -> Result<(), B> {
+        match lock(&self.queue).as_ref() {
+            Some(queue) => queue.send(batch).map_err(|mpsc::SendError(batch)| batch),
+            None => Err(batch),
+        }
+    }
+
+    /// What is wrong with the disk, if anything is.
+    pub fn trouble(&self) -> Option<String> {
+        lock(&self.state.trouble).clone()
+    }
+
+    /// Everything before this sequence is readable.
+    pub fn readable(&self) -> watch::Receiver<u64> {
+        self.state.readable.subscribe()
+    }
+
+    /// A reading end, shared by all who ask.
+    pub fn reader(&self) -> Arc<Mutex<LogReader>> {
+        Arc::clone(&self.reader)
+    }
+
+    /// Takes no more batches; the thread ends once it has written what is queued.
+    pub fn close(&self) {
+        lock(&self.queue).take();
+    }
+
+    /// The thread, for whoever waits for its end.
+    pub fn take_writer(&self) -> Option<JoinHandle<()>> {
+        lock(&self.writer).take()
+    }
+}
+
+impl<B> Drop for PartitionLog<B> {
+    /// Ends the thread: once it has written what is queued or, on a disk that fails, at once.
+    fn drop(&mut self) {
+        self.state.abandoned.store(true, Ordering::Release);
+        self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            writer.thread().unpark();
+        }
+    }
+}
+
+/// The thread that owns the log.
+struct Writer<B, U> {
+    log: SegmentedLog,
+    batches: mpsc::Receiver<B>,
+    upkeep: U,
+    state: Arc<State>,
+}
+
+impl<B: LogBatch, U: Upkeep> Writer<B, U> {
+    /// Writes until the log is closed and nothing is queued.
+    fn run(mut self) {
+        loop {
+            let first = match self.batches.recv_timeout(IDLE) {
+                Ok(first) => first,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.look_after();
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            let mut group_bytes = 0;
+            let mut group = Vec::new();
+            let mut waiting = Some(first);
+            while let Some(batch) = waiting.take() {
+                group_bytes += batch.bytes();
+                group.extend(self.write(batch));
+                if group_bytes < GROUP_BYTES_MAX {
+                    waiting = self.batches.try_recv().ok();
+                }
+            }
+            if !group.is_empty() && !self.sync_until_done() {
+                return;
+            }
+            group.into_iter().for_each(LogBatch::synced);
+        }
+    }
+
+    /// What there is to do without a batch: remove what is not needed, and see whether trouble has passed, since nobody sends
+    /// batches to a log that says it is in trouble.
+    fn look_after(&mut self) {
+        let has_room = self.upkeep.make_room(&mut self.log, 1).is_none();
+        if has_room && lock(&self.state.trouble).is_some() && self.log.probe().is_ok() {
+            self.report_trouble(None);
+        }
+    }
+
+    /// Hands a batch to the operating system; `None` if it was refused.
+    fn write(&mut self, mut batch: B) -> Option<B> {
+        if let Some(full) = self.upkeep.make_room(&mut self.log, batch.bytes() as u64) {
+            self.report_trouble(Some(full.to_owned()));
+            batch.refused(Refusal::Full);
+            return None;
+        }
+        match batch.append(&mut self.log) {
+            Ok(_) => {
+                batch.written();
+                Some(batch)
+            }
+            Err(error) => {
+                let described = error.described();
+                self.report_trouble(Some(described.clone()));
+                let full = matches!(&error, LogError::Io(io) if io.kind() == io::ErrorKind::StorageFull);
+                batch.refused(if full { Refusal::Full } else { Refusal::Failed(described) });
+                None
+            }
+        }
+    }
+
+    /// What the operating system has may have been promised, so there is no giving up, unless nobody is left who could be told.
+    /// Returns whether all is synced.
+    fn sync_until_done(&mut self) -> bool {
+        let mut waits = Backoff::new(SYNC_FIRST_WAIT, SYNC_LONGEST_WAIT);
+        while let Err(error) = self.log.sync() {
+            self.report_trouble(Some(error.described()));
+            if self.state.abandoned.load(Ordering::Acquire) {
+                return false;
+            }
+            std::thread::park_timeout(waits.next().unwrap_or_default());
+        }
+        self.report_trouble(None);
+        self.state.readable.send_replace(self.log.next());
+        true
+    }
+
+    /// Tells whoever asks, and the log of the process when trouble begins or ends.
+    fn report_trouble(&self, trouble: Option<String>) {
+        let partition = self.state.partition;
+        let mut current = lock(&self.state.trouble);
+        match (current.as_ref(), &trouble) {
+            (None, Some(trouble)) => tracing::error!(partition, trouble, "the log takes no records"),
+            (Some(_), None) => tracing::info!(partition, "the log takes records again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        *current = trouble;
+    }
+}
