@@ -86,6 +86,8 @@ struct Shared {
     adopted: Mutex<Vec<Arc<PartitionLine>>>,
     /// Lines with a backlog.
     backlogs: AtomicUsize,
+    /// The last accepted events that were lost or refused for ever: of which partition, and why.
+    misfortune: Mutex<Option<(Partition, String)>>,
     /// Told when there may be something to replay.
     replayable: Notify,
     closed: AtomicBool,
@@ -191,6 +193,7 @@ impl Delivery {
                 lines: RwLock::default(),
                 adopted: Mutex::default(),
                 backlogs: AtomicUsize::new(0),
+                misfortune: Mutex::default(),
                 replayable: Notify::new(),
                 closed: AtomicBool::new(false),
             }),
@@ -238,6 +241,39 @@ impl Delivery {
             oldest_buffered: oldest.min().map(|since| since.elapsed()).unwrap_or_default(),
             deliveries: self.shared.accounts.deliveries(),
         }
+    }
+
+    /// Events of each guarantee that are in the accounts once too often (positive) or once too rarely (negative), by the
+    /// accounts themselves and by what the lines have: all zero, or there is an error in the delivery. A journal that is being
+    /// adopted may show for a moment.
+    #[must_use]
+    pub fn imbalances(&self) -> [(Guarantee, i128); Guarantee::ALL.len()] {
+        let lines: Vec<_> = self.shared.own_lines().into_iter().chain(lock(&self.shared.adopted).clone()).collect();
+        // Nothing moves while all of them are locked. Nobody else locks more than one.
+        let lines: Vec<_> = lines.iter().map(|line| lock(&line.state)).collect();
+        let deliveries = self.shared.accounts.deliveries();
+        let mut there = [0; Guarantee::ALL.len()];
+        let mut count = |events: GuaranteeCounts| {
+            for (sum, events) in there.iter_mut().zip(events) {
+                *sum += i128::from(events);
+            }
+        };
+        for state in &lines {
+            count(state.journaled);
+            state.line.iter().filter(|held| held.place == Some(Place::Buffered)).for_each(|held| count(held.counts()));
+        }
+        let mut imbalances = Guarantee::ALL.map(|guarantee| (guarantee, 0));
+        for ((imbalance, of), there) in imbalances.iter_mut().zip(deliveries).zip(there) {
+            let accounted = i128::from(of.buffered) + i128::from(of.journaled);
+            imbalance.1 = of.imbalance() + there - accounted;
+        }
+        imbalances
+    }
+
+    /// The last accepted events that were lost or that the bus refused for ever: of which partition, and why.
+    #[must_use]
+    pub fn last_misfortune(&self) -> Option<(Partition, String)> {
+        lock(&self.shared.misfortune).clone()
     }
 
     /// How much is used of the memory for what is not settled yet.
@@ -680,6 +716,7 @@ impl Shared {
                 if let Some(mut held) = state.line.settle(number) {
                     self.accounts.failed(held.guarantees.len(), &error);
                     if let Some(place) = held.place {
+                        *lock(&self.misfortune) = Some((line.partition, Chain(&error).to_string()));
                         self.accounts.post(held.counts(), |of, events| of.drop(events, place, DropReason::BusFailed));
                     }
                     held.promise(Err(error));
@@ -710,7 +747,10 @@ impl Shared {
         }
         if let Some(first) = refused.first() {
             let (partition, records, reason) = (line.partition, refused.len(), &first.reason);
-            tracing::error!(partition, records, reason, "the bus refuses records for ever: they are kept on disk");
+            tracing::error!(partition, records, reason, "the bus refuses records for ever");
+            if held.place.is_some() {
+                *lock(&self.misfortune) = Some((partition, reason.clone()));
+            }
             self.accounts.failed(refused.len(), &PublishError::Refused(refused.clone()));
         }
         if refused.len() < held.guarantees.len() {
@@ -738,6 +778,7 @@ impl Shared {
         if lost.iter().any(|events| *events > 0) {
             let events: u64 = lost.iter().sum();
             tracing::error!(partition = line.partition, events, "the journal is damaged: events are lost");
+            *lock(&self.misfortune) = Some((line.partition, "the journal is damaged".to_owned()));
             self.accounts.post(lost, |of, events| of.drop(events, Place::Journaled, DropReason::JournalDamaged));
         }
     }

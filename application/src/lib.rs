@@ -6,6 +6,7 @@
 //! * Per-event work is synchronous; whatever waits, waits for batches and with a bound.
 
 mod accounts;
+pub mod alerts;
 mod cause;
 pub mod codec;
 pub mod dead_letters;

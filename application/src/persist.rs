@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::alert::{Alert, AlertState};
 use domain::backoff::Backoff;
 use domain::event::LogEvent;
 use domain::partition::Partition;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_retry::RetryIf;
 
+use crate::alerts::{ConsumerAlerts, Letter};
 use crate::cause::Chain;
 use crate::codec;
 
@@ -36,6 +38,7 @@ pub struct Persist {
     telemetry: Arc<dyn Telemetry>,
     group: String,
     topic: String,
+    alerts: Option<Arc<ConsumerAlerts>>,
 }
 
 /// Why a chunk was not stored.
@@ -58,7 +61,13 @@ impl Persist {
         group: String,
         topic: String,
     ) -> Self {
-        Self { source, store, clock, telemetry, group, topic }
+        Self { source, store, clock, telemetry, group, topic, alerts: None }
+    }
+
+    /// The same use case, which tells of dead letters and of partitions that it cannot go on with.
+    #[must_use]
+    pub fn with_alerts(self, alerts: Arc<ConsumerAlerts>) -> Self {
+        Self { alerts: Some(alerts), ..self }
     }
 
     /// Stores what comes until `stop` says so or the source is closed. A chunk in work is finished first if
@@ -137,6 +146,14 @@ impl Persist {
                         error = %error,
                         "the store is older than the bus remembers, reading of the partition stops: restore a newer store"
                     );
+                    if let Some(alerts) = &self.alerts {
+                        alerts.tell(Alert::partition_stopped(
+                            AlertState::Firing,
+                            &feed.topic,
+                            partition,
+                            &error.to_string(),
+                        ));
+                    }
                     return;
                 }
                 Err(error @ SourceError::Unavailable(_)) => {
@@ -234,6 +251,11 @@ impl Persist {
             Err(Some(StoreError::Unavailable(_) | StoreError::TooBroad) | None) => return Err(Halt::Stopped),
         };
         self.telemetry.appended(appended);
+        if let (Some(alerts), Some(letter)) = (&self.alerts, dead_letters.last()) {
+            let (topic, reason) = (feed.topic.clone(), letter.reason.clone());
+            let last = Letter { topic, partition: feed.partition, offset: letter.offset, reason };
+            alerts.dead_letters.occurred(appended.dead_lettered as u64, last);
+        }
         Ok(None)
     }
 
@@ -318,7 +340,8 @@ async fn stop_all(readers: Vec<Reader>) {
 mod tests {
     use std::sync::Mutex;
 
-    use domain::ports::{MockLogStore, MockRecordSource, MockTelemetry};
+    use domain::alert::Telling;
+    use domain::ports::{MockAlerter, MockLogStore, MockRecordSource, MockTelemetry};
     use domain::timestamp::Timestamp;
     use mockall::predicate::eq;
 
@@ -578,5 +601,46 @@ mod tests {
         let persist = Persist { telemetry: Arc::new(telemetry), ..persist(source, store) };
         persist.read_partition(2, Some(3), stopped).await;
         assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);
+    }
+
+    /// A persist of this source and store that tells alerts, and what it told.
+    fn alerted(source: MockRecordSource, store: MockLogStore) -> (Persist, Arc<Mutex<Vec<Alert>>>) {
+        let told = Arc::<Mutex<Vec<Alert>>>::default();
+        let (mut alerter, kept) = (MockAlerter::new(), Arc::clone(&told));
+        alerter.expect_alert().returning(move |alert| kept.lock().expect("lock").push(alert));
+        (persist(source, store).with_alerts(Arc::new(ConsumerAlerts::new(Arc::new(alerter)))), told)
+    }
+
+    #[tokio::test]
+    async fn dead_letters_are_told_once_they_are_stored_with_their_number_and_the_last_of_them() {
+        let mut away = MockLogStore::new();
+        away.expect_append().returning(|_| Err(StoreError::Unavailable("gone".into())));
+        let (stop, stopped) = watch::channel(false);
+        let (persist, told) = alerted(MockRecordSource::new(), away);
+        stop.send(true).expect("the receiver lives");
+        let stored = persist.store_chunk(&feed(), &mut Some(10), &chunk(10, &["a", "", "b"]), &stopped).await;
+        assert!(stored.is_err() && told.lock().expect("lock").is_empty(), "not stored, not told");
+
+        let (store, _) = store(Some(10));
+        let (persist, told) = alerted(MockRecordSource::new(), store);
+        let (_stop, stopped) = watch::channel(false);
+        persist.store_chunk(&feed(), &mut Some(10), &chunk(10, &["a", "", "", "b"]), &stopped).await.expect("stored");
+        let telling = Telling::Firing { new: 2, total: 2 };
+        let told = told.lock().expect("lock");
+        let [alert] = told.as_slice() else { panic!("{told:?}") };
+        let reason = alert.details.iter().find(|(name, _)| *name == "reason").expect("a reason").1.clone();
+        assert_eq!(*alert, Alert::dead_letters(telling, "logs", 2, 12, &reason));
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_cannot_be_gone_on_with_is_told() {
+        let mut source = MockRecordSource::new();
+        let gone = || SourceError::OutOfRange { position: 3, first: 9 };
+        source.expect_chunk().times(1).returning(move |_| Err(gone()));
+        let (persist, told) = alerted(source, MockLogStore::new());
+        let (_stop, stopped) = watch::channel(false);
+        persist.read_partition(2, Some(3), stopped).await;
+        let expected = Alert::partition_stopped(AlertState::Firing, "logs", 2, &gone().to_string());
+        assert_eq!(*told.lock().expect("lock"), [expected]);
     }
 }

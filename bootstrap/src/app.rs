@@ -10,6 +10,7 @@ use adapter_http::{
 };
 use adapter_telemetry::Prometheus;
 use anyhow::Context;
+use application::alerts::{ConsumerAlerts, ProducerAlerts, TroubleAlert};
 use application::dead_letters::DeadLetters;
 use application::deliver::Delivery;
 use application::health::Health;
@@ -19,12 +20,14 @@ use application::persist::Persist;
 use application::query::Query;
 use application::retention::Retention;
 use application::tail::Tail;
+use domain::alert::Alert;
 use domain::partition::Partitioner;
-use domain::ports::{Clock, LogStore, RecordPublisher, RecordSource, Telemetry};
+use domain::ports::{Alerter, Clock, LogStore, RecordPublisher, RecordSource, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::alerts::Alerts;
 use crate::backends::{Bus, feed, open_bus, open_delivery, open_shared, open_store, priority_lane};
 use crate::metrics::Metrics;
 use crate::settings::{Settings, Size};
@@ -88,13 +91,16 @@ pub struct App {
     drain_timeout: Duration,
     health: Health,
     activities: Vec<Arc<Activity>>,
+    alerts: Arc<Alerts>,
     /// From the entry to the exit.
     gateway: Option<Task>,
     producer: Option<Task>,
-    /// The delivery lines, and what replays them.
-    delivery: Option<(Arc<Delivery>, Task)>,
+    /// The delivery lines, what replays them, and what tells of them.
+    delivery: Option<(Arc<Delivery>, Task, Task)>,
     publisher: Option<Arc<dyn RecordPublisher>>,
     consumer: Vec<Task>,
+    /// Looks for what somebody has to mend.
+    bus_trouble: Option<Task>,
     source: Option<Arc<dyn RecordSource>>,
     store: Option<Arc<dyn LogStore>>,
     prometheus: Arc<Prometheus>,
@@ -144,12 +150,20 @@ impl App {
         let servers = Servers::bind(role, settings).await?;
         let addresses = servers.addresses()?;
         let activities = servers.activities();
+        let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
+        let alerter: Arc<dyn Alerter> = Arc::<Alerts>::clone(&alerts);
 
         let store = if role.includes(Role::Consumer) { Some(open_store(settings).await?) } else { None };
         let bus = if role == Role::Gateway { None } else { Some(open_bus(settings, &clock, store.as_ref()).await?) };
         let shared = if role == Role::Gateway { None } else { Some(open_shared(settings)?) };
-        let (publisher, source) = bus.map(|Bus { publisher, source }| (publisher, source)).unzip();
-        let source = source.flatten();
+        let (publisher, source, trouble) = match bus {
+            Some(Bus { publisher, source, trouble }) => (Some(publisher), source, trouble),
+            None => (None, None, None),
+        };
+        let bus_trouble = trouble.filter(|_| role.includes(Role::Producer)).map(|check| {
+            let alert = TroubleAlert::new(Arc::clone(&alerter), Alert::bus_unusable);
+            Task::spawn("bus trouble", |stop| alert.run(check, stop))
+        });
         let records = source.as_ref().map(|source| Arc::clone(&source.records));
 
         let mut health = Health::default();
@@ -216,6 +230,8 @@ impl App {
             let of = feed(settings, 0);
             let (store, records) = (|| Arc::clone(store), Arc::clone(&source.records));
             let persist = Persist::new(records, store(), Arc::clone(&clock), telemetry, of.group, of.topic);
+            let letters = Arc::new(ConsumerAlerts::new(alerter));
+            let persist = persist.with_alerts(Arc::clone(&letters));
             let outbox = source.dead_letters.clone().map(|topic| Outbox::new(store(), topic, Arc::clone(&clock)));
             let retention = Retention::new(store(), Arc::clone(&clock), settings.store.retention.0);
             let dependencies = ConsumerDependencies {
@@ -232,6 +248,8 @@ impl App {
             consumer.push(Task::spawn("persist", |stop| persist.run(stop)));
             consumer.push(Task::spawn("retention", |stop| retention.run(stop)));
             consumer.extend(outbox.map(|outbox| Task::spawn("outbox", |stop| outbox.run(stop))));
+            // After what tells it.
+            consumer.push(Task::spawn("alerts", |stop| letters.run(stop)));
         }
 
         let gateway = servers.gateway.map(|server| {
@@ -248,14 +266,17 @@ impl App {
             drain_timeout: settings.drain_timeout.0,
             health,
             activities: activities.into_iter().map(|(_, activity)| activity).collect(),
+            alerts,
             gateway,
             producer,
             delivery: delivery.map(|delivery| {
                 let replay = Task::spawn("replay", |stop| Arc::clone(&delivery).replay(stop));
-                (delivery, replay)
+                let alerts = ProducerAlerts::new(Arc::clone(&delivery), Arc::<Alerts>::clone(&alerts));
+                (delivery, replay, Task::spawn("alerts", |stop| alerts.run(stop)))
             }),
             publisher,
             consumer,
+            bus_trouble,
             source: records,
             store,
             prometheus,
@@ -296,13 +317,14 @@ impl App {
             server.stop(deadline).await;
         }
         let mut left = 0;
-        if let Some((delivery, replay)) = self.delivery {
+        if let Some((delivery, replay, alerts)) = self.delivery {
             replay.stop(deadline).await;
             left = delivery.drain(deadline.saturating_duration_since(Instant::now())).await;
+            alerts.stop(deadline).await;
         } else if let Some(publisher) = self.publisher {
             left = publisher.drain(deadline.saturating_duration_since(Instant::now())).await;
         }
-        for task in self.consumer {
+        for task in self.bus_trouble.into_iter().chain(self.consumer) {
             task.stop(deadline).await;
         }
         if let Some(source) = self.source {
@@ -311,6 +333,7 @@ impl App {
         if let Some(store) = self.store {
             store.close().await;
         }
+        self.alerts.close(deadline).await;
         if left > 0 {
             tracing::error!(events = left, "accepted events could not be made safe in time");
         } else {

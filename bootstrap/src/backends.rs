@@ -38,6 +38,8 @@ pub struct Bus {
     pub publisher: Arc<dyn RecordPublisher>,
     /// The way out.
     pub source: Option<Source>,
+    /// What somebody has to mend before the bus takes records again, if anything; of a bus that can need mending.
+    pub trouble: Option<Check>,
 }
 
 /// The way out of a bus.
@@ -114,7 +116,8 @@ pub async fn open_bus(
         BusKind::Embedded => {
             let bus = open_embedded_bus(settings, clock, store).await?;
             let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
-            Ok(Bus { publisher, source: Some(Source { records: bus, check: None, dead_letters: None }) })
+            let source = Some(Source { records: bus, check: None, dead_letters: None });
+            Ok(Bus { publisher, source, trouble: None })
         }
         BusKind::Kafka => {
             let options = settings.kafka.options(bytes(settings.memory_bytes_max))?;
@@ -131,8 +134,9 @@ pub async fn open_bus(
                     })
                 }
             };
-            let publisher = KafkaPublisher::open(options).await.context(refused)?;
-            Ok(Bus { publisher: Arc::new(publisher), source })
+            let publisher = Arc::new(KafkaPublisher::open(options).await.context(refused)?);
+            let asked = Arc::clone(&publisher);
+            Ok(Bus { publisher, source, trouble: Some(Arc::new(move || asked.trouble())) })
         }
     }
 }

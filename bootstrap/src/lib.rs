@@ -3,6 +3,7 @@
 //! Building an [`App`] and running it to its end are two steps, so that tests can use port 0 and their own
 //! directories. This is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
+mod alerts;
 mod app;
 mod backends;
 mod cli;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use adapter_http::UpstreamUrl;
+use adapter_http::{UpstreamUrl, WebhookUrl};
 use adapter_kafka::{GUARANTEED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
 use adapter_postgres::PostgresOptions;
 use bytesize::ByteSize;
@@ -76,6 +76,8 @@ pub struct Settings {
     pub postgres: PostgresSettings,
     /// Redis.
     pub redis: RedisSettings,
+    /// Alerts.
+    pub alert: AlertSettings,
 }
 
 /// Which bus carries the records.
@@ -294,6 +296,22 @@ pub struct RedisSettings {
     pub url: Url,
 }
 
+/// Settings of alerts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertSettings {
+    /// Webhook that is told of alerts, which are in the log in any case; empty for none.
+    pub webhook_url: Webhook,
+    /// Longest time of a try to tell it.
+    pub timeout: Span,
+}
+
+impl Default for AlertSettings {
+    fn default() -> Self {
+        Self { webhook_url: Webhook::default(), timeout: Span(Duration::from_secs(5)) }
+    }
+}
+
 impl Default for KafkaSettings {
     fn default() -> Self {
         Self {
@@ -429,6 +447,7 @@ impl Default for Settings {
             kafka: KafkaSettings::default(),
             postgres: PostgresSettings::default(),
             redis: RedisSettings::default(),
+            alert: AlertSettings::default(),
         }
     }
 }
@@ -589,6 +608,9 @@ impl Settings {
         }
         if self.limiter == LimiterKind::Redis && self.redis.url.0.is_empty() {
             return refuse("redis.url must be set, such as redis://127.0.0.1:6379, when limiter is redis");
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&self.alert.timeout.0) {
+            return refuse("alert.timeout must be from 100ms to 60s");
         }
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
@@ -819,6 +841,26 @@ impl fmt::Debug for Url {
     }
 }
 
+/// The URL of a webhook, if there is one, of which no more than the host is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Webhook(pub Option<WebhookUrl>);
+
+impl<'de> Deserialize<'de> for Webhook {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse().map(|url| Self(Some(url))).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Webhook {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.as_ref().map(ToString::to_string).unwrap_or_default())
+    }
+}
+
 /// Whether what has this name must not be shown.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -968,6 +1010,11 @@ mod tests {
             ("SPILLWAY_STORE", "postgres", &["postgres.url must be set"]),
             ("SPILLWAY_LIMITER", "redis", &["redis.url must be set"]),
             ("SPILLWAY_POSTGRES__SCHEMA", "Logs", &["postgres.schema", "a-z"]),
+            ("SPILLWAY_ALERT__WEBHOOK_URL", "host:9000/hook", &["alert.webhook_url", "not the URL of a webhook"]),
+            ("SPILLWAY_ALERT__WEBHOOK_URL", "ftp://host/hook", &["alert.webhook_url", "not the URL of a webhook"]),
+            ("SPILLWAY_ALERT__TIMEOUT", "0s", &["alert.timeout", "100ms"]),
+            ("SPILLWAY_ALERT__TIMEOUT", "2m", &["alert.timeout", "60s"]),
+            ("SPILLWAY_ALERT_WEBHOOK_URL", "http://host", &["did you mean alert.webhook_url?"]),
         ] {
             let message = load(&[(name, value)]).expect_err(name);
             for part in parts {
@@ -1062,9 +1109,16 @@ mod tests {
             ("SPILLWAY_POSTGRES__URL", "postgres://me:hid@den@host/database?sslmode=require"),
             ("SPILLWAY_REDIS__URL", "redis://:hidden@host:6379/1"),
             ("SPILLWAY_KAFKA__PROPERTIES__SSL_KEY_PASSWORD", "hidden"),
+            ("SPILLWAY_ALERT__WEBHOOK_URL", "https://me:hidden@alerts.example.com/hidden?key=hidden"),
         ]);
         let shown = settings.expect("valid").to_variables();
         assert!(!shown.contains("hid") && shown.contains("host/database?sslmode=require"), "{shown}");
+        assert!(
+            shown.contains("SPILLWAY_ALERT__WEBHOOK_URL='https://********@alerts.example.com/********'\n"),
+            "{shown}"
+        );
+        let refused = load(&[("SPILLWAY_ALERT__WEBHOOK_URL", "https//me:hidden@host")]).expect_err("no URL");
+        assert!(!refused.contains("hid"), "{refused}");
         for url in [
             "postgres://me:hi/d#de:n@host/d",
             "postgres://me@host/d?password=hidden&x=1",

@@ -1,4 +1,4 @@
-//! The clock and the identifiers of the machine.
+//! The clock, the identifiers and the name of the machine.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,12 @@ impl IdSource for UuidV7 {
         let context = self.context.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Uuid::new_v7(UuidTimestamp::from_unix(&*context, micros / 1_000_000, nanos))
     }
+}
+
+/// The name of the machine, as the operating system has it.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //!   they take whole batches.
 
 pub mod admission;
+pub mod alert;
 pub mod backoff;
 pub mod breaker;
 pub mod dead_letter;

@@ -24,6 +24,8 @@ mod producer;
 mod schema;
 mod server;
 mod service;
+mod webhook;
+mod webhook_url;
 
 pub use actuator::Actuator;
 pub use body::BodyBudget;
@@ -33,3 +35,5 @@ pub use document::openapi_document;
 pub use gateway::{Gateway, InvalidUpstream, UpstreamUrl, gateway_endpoint};
 pub use producer::{ProducerDependencies, producer_endpoint};
 pub use server::{Activity, Answered, Observer, Server, ServerOptions};
+pub use webhook::{ALERTS_MAX, AlertObserver, AlertOutcome, NoAuthorities, TRIES_MAX, Webhook, WebhookOptions};
+pub use webhook_url::{InvalidWebhookUrl, WebhookUrl};

@@ -197,6 +197,12 @@ impl KafkaPublisher {
         let _ = first_look.await;
         Ok(publisher)
     }
+
+    /// What somebody has to mend before Kafka takes what it gave back, if anything: rights, topic or settings.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        lock(&self.shared.trouble).clone()
+    }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, InvalidOptions> {

@@ -241,6 +241,7 @@ async fn waits_until_it_is_mended(code: Code, says: &str) {
     let taken = 10 + receipts.len();
     let reason = down(&publisher).await;
     assert!(reason.contains(says), "{reason}");
+    assert!(publisher.trouble().is_some_and(|trouble| trouble.contains(says)), "{:?}", publisher.trouble());
     match publisher.publish(batch(0, ["late"]).into()) {
         Err(PublishError::Unavailable(cause)) => assert!(cause.to_string().contains(says), "{cause}"),
         other => panic!("{:?}", other.err()),
@@ -248,6 +249,7 @@ async fn waits_until_it_is_mended(code: Code, says: &str) {
     place.fail_no_more(Api::Produce);
     all_settled(receipts).await;
     until("the publisher is up again", || publisher.state() == BusState::Up).await;
+    assert_eq!(publisher.trouble(), None);
     all_settled(publish_tens(&publisher, 2, taken..taken + 10)).await;
     for partition in 0..2 {
         assert_delivered(&place.options, partition, &tens(2, partition, 0..taken + 10));

@@ -66,6 +66,10 @@ pub enum Metric {
     ConsumerLagRecords,
     /// Age of the oldest record that a consumer has not stored.
     ConsumerLagAge,
+    /// Alerts, by name and what became of them.
+    Alerts,
+    /// Alerts that were dropped because too many waited.
+    AlertsDropped,
     /// Version of this build, always 1.
     BuildInfo,
 }
@@ -80,7 +84,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -111,6 +115,8 @@ impl Metric {
         Self::RecordsInWork,
         Self::ConsumerLagRecords,
         Self::ConsumerLagAge,
+        Self::Alerts,
+        Self::AlertsDropped,
         Self::BuildInfo,
     ];
 
@@ -148,6 +154,8 @@ impl Metric {
             Self::EventsDeadLettered => "spillway_events_dead_lettered_total",
             Self::ConsumerLagRecords => "kafka_consumer_lag_records",
             Self::ConsumerLagAge => "kafka_consumer_lag_seconds",
+            Self::Alerts => "spillway_alerts_total",
+            Self::AlertsDropped => "spillway_alerts_dropped_total",
             Self::BuildInfo => "spillway_build_info",
         }
     }
@@ -188,6 +196,8 @@ impl Metric {
                 "Records on the bus that are not stored yet, of the partitions that this consumer reads"
             }
             Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
+            Self::Alerts => "Alerts by what became of them: logged only, delivered to the webhook, or failed to be",
+            Self::AlertsDropped => "Alerts that the webhook was not told because too many waited",
             Self::BuildInfo => "Version of this build",
         }
     }
@@ -223,7 +233,9 @@ impl Metric {
             | Self::RecordsFetched
             | Self::EventsStored
             | Self::EventsDeduplicated
-            | Self::EventsDeadLettered => Kind::Counter,
+            | Self::EventsDeadLettered
+            | Self::Alerts
+            | Self::AlertsDropped => Kind::Counter,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::admission::Fill;
+use domain::alert::AlertKind;
 use domain::breaker::BreakerState;
 use domain::delivery::{Deliveries, DropReason, Guarantee};
 use domain::lag::Lag;
@@ -26,6 +27,9 @@ const REQUEST_SECONDS: [f64; 14] =
 
 /// Name of the circuit breaker in front of the bus.
 const BREAKER: &str = "kafka";
+
+/// What becomes of an alert that is not dropped.
+const ALERT_OUTCOMES: [&str; 3] = ["logged", "delivered", "failed"];
 
 const METADATA: Metadata<'static> = Metadata::new("spillway", Level::INFO, None);
 
@@ -85,6 +89,11 @@ impl Prometheus {
         for class in [RequestClass::Single, RequestClass::Batch] {
             this.labeled_counter(Metric::RequestsRateLimited, "class", class_name(class)).absolute(0);
         }
+        for (kind, outcome) in AlertKind::ALL.into_iter().flat_map(|kind| ALERT_OUTCOMES.map(|outcome| (kind, outcome)))
+        {
+            this.alerts(kind.name(), outcome).absolute(0);
+        }
+        this.alerts_dropped().absolute(0);
         this.labeled_gauge(Metric::BuildInfo, "version", env!("CARGO_PKG_VERSION").into()).set(1.0);
         this
     }
@@ -106,6 +115,35 @@ impl Prometheus {
         let labels = vec![Label::from_static_parts("role", role), Label::new("status", status.to_string())];
         let key = Key::from_parts(Metric::RequestDuration.name(), labels);
         self.recorder.register_histogram(&key, &METADATA).record(duration.as_secs_f64());
+    }
+
+    /// An alert with this name was only logged, as there is no webhook.
+    pub fn alert_logged(&self, name: &'static str) {
+        self.alerts(name, "logged").increment(1);
+    }
+
+    /// The webhook took an alert.
+    pub fn alert_delivered(&self, name: &'static str) {
+        self.alerts(name, "delivered").increment(1);
+    }
+
+    /// The webhook did not take an alert.
+    pub fn alert_failed(&self, name: &'static str) {
+        self.alerts(name, "failed").increment(1);
+    }
+
+    /// The webhook was not told an alert, as too many waited.
+    pub fn alert_dropped(&self) {
+        self.alerts_dropped().increment(1);
+    }
+
+    fn alerts(&self, name: &'static str, outcome: &'static str) -> Counter {
+        let labels = vec![Label::from_static_parts("name", name), Label::from_static_parts("outcome", outcome)];
+        self.recorder.register_counter(&Key::from_parts(Metric::Alerts.name(), labels), &METADATA)
+    }
+
+    fn alerts_dropped(&self) -> Counter {
+        self.recorder.register_counter(&Key::from_name(Metric::AlertsDropped.name()), &METADATA)
     }
 
     /// Takes over where the accepted events of a producer are, as one moment shows them.
@@ -278,6 +316,10 @@ mod tests {
         let gone = Lag { partition: 1, records: 5, oldest: Some(at(0)) };
         prometheus.show_lags(&[gone, Lag { partition: 2, records: 7, oldest: None }], at(1));
         prometheus.show_lags(&[Lag { partition: 2, records: 7, oldest: Some(at(500_000)) }], at(2_000_000));
+        prometheus.alert_logged("breaker_open");
+        prometheus.alert_delivered("dead_letters");
+        prometheus.alert_failed("dead_letters");
+        prometheus.alert_dropped();
         let text = prometheus.render();
         for line in [
             "kafka_producer_messages_sent_total 3",
@@ -313,6 +355,11 @@ mod tests {
             "kafka_consumer_lag_records{partition=\"1\"} 0",
             "kafka_consumer_lag_records{partition=\"2\"} 7",
             "kafka_consumer_lag_seconds{partition=\"2\"} 1.5",
+            "spillway_alerts_total{name=\"breaker_open\",outcome=\"logged\"} 1",
+            "spillway_alerts_total{name=\"breaker_open\",outcome=\"delivered\"} 0",
+            "spillway_alerts_total{name=\"dead_letters\",outcome=\"delivered\"} 1",
+            "spillway_alerts_total{name=\"dead_letters\",outcome=\"failed\"} 1",
+            "spillway_alerts_dropped_total 1",
         ] {
             assert!(text.lines().any(|rendered| rendered == line), "{line} is missing in\n{text}");
         }

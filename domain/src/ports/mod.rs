@@ -3,6 +3,7 @@
 //! Each port is sized to one consistent unit of work, its documentation is its contract, and its error kinds
 //! say what to do next. Every implementation passes the suite of the port in `tests/contracts`.
 
+mod alerter;
 mod clock;
 mod dead_letter_topic;
 mod idempotency;
@@ -14,6 +15,7 @@ mod source;
 mod store;
 mod telemetry;
 
+pub use alerter::*;
 pub use clock::*;
 pub use dead_letter_topic::*;
 pub use idempotency::*;

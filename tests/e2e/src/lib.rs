@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 pub mod servers;
+pub mod webhook;
 
 /// Longest wait for any condition.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -397,6 +398,12 @@ impl Program {
     #[must_use]
     pub fn peak_memory_bytes(&self) -> u64 {
         self.process.peak_memory_bytes()
+    }
+
+    /// See [`Process::has_said`].
+    #[must_use]
+    pub fn has_said(&self, text: &str) -> bool {
+        self.process.has_said(text)
     }
 
     /// See [`Process::kill`].

@@ -12,6 +12,7 @@ use domain::delivery::Guarantee;
 use domain::ports::{Clock, RecordPublisher};
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
+use e2e::webhook::Webhook;
 use e2e::{DEADLINE, Http, Program, Tail, metric, wait_until};
 use serde_json::{Value, json};
 
@@ -181,6 +182,49 @@ async fn what_can_never_be_stored_is_shown_and_can_be_sent_again() {
     let copies = letters("").await.iter().filter(|letter| letter["value"] == "poison").count();
     assert_eq!(copies, 3);
     assert_eq!(program.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn dead_letters_are_told_to_the_log_and_to_the_webhook_also_when_the_process_is_to_stop() {
+    let directory = tempfile::tempdir().expect("a directory");
+    publish(directory.path(), &[b"poison", b"\xff\xfe"]).await;
+    let mut webhook = Webhook::start().await;
+    let program = Program::start(BINARY, directory.path(), &[("SPILLWAY_ALERT__WEBHOOK_URL", &webhook.url)]).await;
+    let request = webhook.next().await;
+    let told = &request.body;
+    assert_eq!(
+        (&told["name"], &told["state"], &told["severity"], &told["role"]),
+        (&"dead_letters".into(), &"firing".into(), &"warning".into(), &"all".into())
+    );
+    assert!(told["instance"].as_str().expect("text").ends_with(&format!(":{}", program.gateway.address().port())));
+    let details = &told["details"];
+    assert_eq!((&details["total"], &details["topic"], &details["offset"]), (&"2".into(), &"logs".into(), &"1".into()));
+    let runbook = details["runbook"].as_str().expect("a runbook");
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(runbook).exists(), "{runbook}");
+    assert!(Timestamp::parse(told["at"].as_str().expect("text")).is_ok());
+    wait_until("the log says so", || async { program.has_said(r#"alert: records on the bus"#) }).await;
+    let delivered = async || {
+        let text = program.gateway.get("/actuator/prometheus").await.body;
+        let line = "spillway_alerts_total{name=\"dead_letters\",outcome=\"delivered\"} ";
+        let text = String::from_utf8(text.to_vec()).expect("text");
+        text.lines().find_map(|text| text.strip_prefix(line)).expect("from the start").to_owned()
+    };
+    assert_eq!(delivered().await, "0");
+    request.answer(500);
+    webhook.next().await.answer(200);
+    wait_until("it is counted", || async { delivered().await == "1" }).await;
+
+    // They come back at once: too soon to be told again, but for the stop.
+    assert_eq!(program.gateway.post("/api/dlq/redrive", "{}").await.json()["redriven"], 2);
+    let found = async || metric(&program.consumer, "spillway_events_dead_lettered_total").await > 3.5;
+    wait_until("they are back", found).await;
+    let stopped = tokio::spawn(program.terminate());
+    let request = webhook.next().await;
+    let details = &request.body["details"];
+    assert_eq!((&details["new"], &details["total"]), (&"2".into(), &"4".into()));
+    request.answer(503);
+    webhook.next().await.answer(200);
+    assert_eq!(stopped.await.expect("it was asked"), Some(0));
 }
 
 #[tokio::test]
