@@ -9,6 +9,10 @@
 //!   be kept is left out: events whose outcome was in doubt or that were refused alone and sent again, and those that
 //!   different producers had.
 
+use std::time::Duration;
+
+use domain::partition::murmur2;
+
 use crate::account::{Account, ClientAccount, Lane, Outcome, SOURCES, place};
 
 /// A row of the store.
@@ -16,14 +20,20 @@ use crate::account::{Account, ClientAccount, Lane, Outcome, SOURCES, place};
 pub struct Row {
     /// The number in its message.
     pub number: u64,
-    /// Its source.
-    pub source: String,
+    /// [`source_hash`] of its source: there are millions of rows.
+    pub source_hash: u32,
     /// [`domain::level::Level::number`].
     pub level: u8,
     /// Partition of the topic.
     pub partition: u32,
     /// Offset in the partition.
     pub offset: u64,
+}
+
+/// What tells sources apart.
+#[must_use]
+pub fn source_hash(source: &str) -> u32 {
+    murmur2(source.as_bytes())
 }
 
 /// Whose order is compared.
@@ -87,6 +97,8 @@ pub struct Comparison {
     pub lanes: [Counts; 2],
     /// Rows that nobody sent, or with another source or level than was sent.
     pub strangers: u64,
+    /// When the requests were answered of which buffered events are lost, from the beginning of the load.
+    pub lost_buffered_answered: Vec<Duration>,
 }
 
 impl Comparison {
@@ -213,6 +225,11 @@ fn look_at_rows(
 ) {
     /// The last event that was seen of a source and lane in the life of a producer.
     type Last = std::collections::HashMap<(u16, u32, usize, u16), u32>;
+    let sources: std::collections::HashMap<(u16, u32), u32> = account
+        .clients
+        .iter()
+        .flat_map(|client| (0..).zip(&client.sources).map(|(n, source)| ((client.client, n), source_hash(source))))
+        .collect();
     let (mut partition, mut last) = (None, Last::new());
     for row in rows {
         if partition != Some(row.partition) {
@@ -226,9 +243,8 @@ fn look_at_rows(
             continue;
         };
         let lane = event.lane();
-        let account = account.clients.iter().find(|account| account.client == client);
-        let source = account.and_then(|account| account.sources.get((sequence % SOURCES) as usize));
-        let as_sent = source == Some(&row.source) && Lane::ALL[lane].level(sequence).number() == row.level;
+        let source = sources.get(&(client, sequence % SOURCES));
+        let as_sent = source == Some(&row.source_hash) && Lane::ALL[lane].level(sequence).number() == row.level;
         comparison.strangers += u64::from(!as_sent);
         let counts = &mut comparison.lanes[lane];
         if event.has(STORED) {
@@ -261,13 +277,14 @@ fn count_lost(client: &ClientAccount, events: &[Event], comparison: &mut Compari
         let of_buffered = missing.min(u64::from(*buffered));
         counts.lost_buffered += of_buffered;
         counts.lost_promised += missing - of_buffered;
+        if of_buffered > 0 {
+            comparison.lost_buffered_answered.push(request.sent + request.took);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::account::{Request, number};
 
@@ -290,7 +307,7 @@ mod tests {
     fn row(lane: Lane, sequence: u32, offset: u64) -> Row {
         Row {
             number: number(0, sequence),
-            source: SOURCE_NAMES[(sequence % SOURCES) as usize].to_owned(),
+            source_hash: source_hash(SOURCE_NAMES[(sequence % SOURCES) as usize]),
             level: lane.level(sequence).number(),
             partition: 1,
             offset,
@@ -329,6 +346,8 @@ mod tests {
         assert_eq!((counts.lost_promised, counts.lost_buffered), (1 + 1, 2 + 2));
         assert_eq!((counts.refused, counts.in_doubt, counts.refused_but_stored), (4, 4, 0));
         assert_eq!(rest(&account, rows(0..16)).refused_but_stored, 4);
+        let comparison = compare(&account, &mut rows([0, 1, 2, 3, 4]), Ordering::OneProducer);
+        assert_eq!(comparison.lost_buffered_answered, [5, 9].map(Duration::from_millis));
     }
 
     #[test]
@@ -408,7 +427,7 @@ mod tests {
     fn rows_that_nobody_sent_are_strangers() {
         let account = account(vec![request(0, 4, accepted(4, 0, 0))]);
         let mut rows = rows(0..5);
-        rows[1].source = "b2".to_owned();
+        rows[1].source_hash = source_hash("b2");
         rows[2].level += 1;
         assert_eq!(compare(&account, &mut rows, Ordering::OneProducer).strangers, 3);
     }

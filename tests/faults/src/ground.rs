@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use e2e::servers::{OwnServers, Servers};
 
 use crate::proxy::{Mode, Proxy};
+use crate::store::Store;
 
 const SERVERS: [&str; 3] = ["kafka", "postgres", "redis"];
 
@@ -72,6 +73,12 @@ impl Ground {
         address(&self.servers.address("TEST_REDIS_URL"))
     }
 
+    /// PostgreSQL as such.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store { url: self.postgres_url(), schema: "public".to_owned() }
+    }
+
     /// Does something to a server: `stop`, `kill`, `start`, `pause` or `resume`.
     pub async fn apply(&self, action: &str, server: &str) {
         self.servers.apply(action, server).await;
@@ -86,6 +93,8 @@ impl Ground {
             self.apply("start", server).await;
             self.apply("resume", server).await;
         }
+        let reset = self.store().execute("ALTER ROLE spillway RESET default_tablespace").await;
+        reset.expect("PostgreSQL does it");
     }
 }
 

@@ -23,4 +23,5 @@ pub mod report;
 pub mod scenarios;
 pub mod scene;
 pub mod store;
+pub mod topic;
 pub mod watch;

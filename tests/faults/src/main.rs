@@ -9,6 +9,7 @@ use std::time::Instant;
 use faults::ground::Ground;
 use faults::report::{COLUMNS, table};
 use faults::scenarios::{Scenario, all, named};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The program, beside this one.
 const PROGRAM: &str = "spillway-in-faults";
@@ -35,11 +36,28 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(scenarios, timelines)),
+        // Whatever happens, servers and processes end with it.
+        Ok(runtime) => runtime.block_on(async {
+            tokio::select! {
+                code = run(scenarios, timelines) => code,
+                () = asked_to_stop() => ExitCode::FAILURE,
+            }
+        }),
         Err(error) => {
             eprintln!("faults: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+async fn asked_to_stop() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => std::future::pending().await,
     }
 }
 

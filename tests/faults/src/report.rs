@@ -25,6 +25,8 @@ pub struct Report {
     pub broken: Vec<String>,
     /// What else is worth knowing, line by line.
     pub notes: Vec<String>,
+    /// What was sent and answered.
+    pub account: Account,
     /// What happened, second by second.
     pub timeline: Vec<String>,
     /// The scenario could not be run, and why.

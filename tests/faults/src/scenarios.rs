@@ -12,6 +12,10 @@ use crate::report::Report;
 use crate::scene::{Plan, Scene};
 
 mod consumers;
+mod delivery;
+mod events;
+mod processes;
+mod stores;
 
 /// What a scenario comes to.
 type Outcome = Pin<Box<dyn Future<Output = Report> + Send>>;
@@ -62,18 +66,49 @@ async fn scene(ground: &Arc<Ground>, plan: Plan) -> Scene {
 /// All scenarios, in the order of the table.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    const MINUTES: fn(u64) -> Duration = |minutes| Duration::from_secs(minutes * 60);
     macro_rules! scenario {
         ($name:literal, $fault:literal, $minutes:literal, $function:path) => {
             Scenario {
                 name: $name,
                 fault: $fault,
-                deadline: MINUTES($minutes),
+                deadline: Duration::from_secs($minutes * 60),
                 run: |ground| Box::pin($function(ground)),
             }
         };
     }
-    vec![scenario!("consumer-kill", "consumer kill -9, again and again", 3, consumers::killed_again_and_again)]
+    vec![
+        scenario!("producer-kill", "producer kill -9 under load, again and again", 4, processes::producer_killed),
+        scenario!("consumer-kill", "consumer kill -9, again and again", 4, consumers::killed_again_and_again),
+        scenario!("broker-stopped", "broker stopped, then started", 5, delivery::broker_stopped),
+        scenario!("broker-kill", "broker kill -9 mid-write, three times", 6, delivery::broker_killed),
+        scenario!("network-stall", "network hangs until all room is taken", 6, delivery::network_stalled),
+        scenario!("network-cut", "network cut until all room is taken", 6, delivery::network_cut),
+        scenario!("network-blips", "network hangs for 3 s, three times", 5, delivery::network_blips),
+        scenario!("network-slow", "network with 200 ms latency, then 100 kB/s", 5, delivery::network_slow),
+        scenario!("long-outage", "long outage at a high rate, traffic goes on", 30, delivery::long_outage),
+        scenario!("scale-down", "producers 3 -> 1 in an outage, journals adopted", 5, delivery::scaled_down),
+        scenario!(
+            "producer-kill-outage",
+            "producer kill -9 in outage and replay",
+            6,
+            delivery::producer_killed_in_outage
+        ),
+        scenario!("partitions", "partitions 3 -> 6 while running", 4, events::partitions_added),
+        scenario!("partitions-journal", "partitions 3 -> 6, backlog in the journal", 5, delivery::partitions_added),
+        scenario!("journal-disk-full", "disk of the journal full in an outage", 6, delivery::journal_disk_full),
+        scenario!("postgres-down", "PostgreSQL stopped, then started", 4, stores::postgres_down),
+        scenario!("postgres-kill", "PostgreSQL kill -9, again and again", 5, stores::postgres_killed),
+        scenario!("postgres-terminate", "PostgreSQL ends transactions, 40 times", 4, stores::postgres_terminated),
+        scenario!("postgres-network", "network to PostgreSQL hangs, cut, slow", 5, stores::postgres_network),
+        scenario!("postgres-disk-full", "disk of PostgreSQL full", 4, stores::postgres_disk_full),
+        scenario!("redis", "Redis silent, killed, back empty, flushed", 4, stores::redis_away),
+        scenario!("same-ids", "same ids again: batch, later, partition, midnight", 4, events::the_same_ids),
+        scenario!("rebalance-storm", "consumers come and go, zombies", 5, consumers::rebalance_storm),
+        scenario!("poison", "poison and oversized records, consumer kill -9", 6, consumers::poison),
+        scenario!("sigterm", "SIGTERM of each process under load", 4, processes::sigterm),
+        scenario!("rolling-restart", "rolling restart of every process under load", 5, processes::rolling_restart),
+        scenario!("priority", "backlog outside of partition 0, ERRORs posted", 8, delivery::priority_before_backlog),
+    ]
 }
 
 /// The scenario of this name.
@@ -82,8 +117,19 @@ pub fn named(name: &str) -> Option<Scenario> {
     all().into_iter().find(|scenario| scenario.name == name)
 }
 
+/// At least so many percent of the clients' calls are answered with 202.
+fn expect_calls_accepted(report: &mut Report, percent: f64) {
+    let (accepted, calls) = (report.calls_accepted, report.calls);
+    let holds = report.calls_accepted_percent() >= percent;
+    report.expect(holds, format!("{percent} % of the calls are answered with 202: {accepted} of {calls}"));
+}
+
+/// How long something is away.
+fn outage() -> Duration {
+    Duration::from_secs(variable("FAULTS_OUTAGE_SECONDS", 20))
+}
+
 /// The value of a variable of the harness, or its default.
-#[must_use]
-pub(crate) fn variable(name: &str, default: u64) -> u64 {
+fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }

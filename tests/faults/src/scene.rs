@@ -9,23 +9,25 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use e2e::servers::Servers;
 use e2e::{Http, Process};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::account::Account;
 use crate::comparison::{self, compare};
 use crate::ground::Ground;
-use crate::load::{Load, Running};
+use crate::load::{Load, Running, event_id};
 use crate::measurements::Measurements;
 use crate::proxy::free_port;
 use crate::report::{Report, timeline};
 use crate::store::Store;
+use crate::topic::Topic;
 use crate::watch::Watch;
 
 /// Longest wait for anything that is to happen.
@@ -85,7 +87,7 @@ impl Default for Plan {
 }
 
 /// A directory, perhaps on a small file system in memory.
-struct Directory {
+pub struct Directory {
     directory: TempDir,
     mounted: bool,
 }
@@ -100,7 +102,20 @@ impl Directory {
         mounted.then_some(Self { directory, mounted })
     }
 
-    fn path(&self) -> &Path {
+    /// A small file system with a directory `tables` for PostgreSQL; `None` if none can be mounted.
+    #[must_use]
+    pub fn for_postgres(disk_bytes: u64) -> Option<Self> {
+        let directory = Self::new(Some(disk_bytes))?;
+        let tables = directory.path().join("tables");
+        std::fs::create_dir(&tables).expect("a directory");
+        // Whoever can mount is root, as whom PostgreSQL does not run.
+        let given = Command::new("chown").arg("postgres").arg(&tables).status();
+        given.is_ok_and(|status| status.success()).then_some(directory)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
@@ -135,6 +150,8 @@ pub struct Scene {
     /// How many producers were replaced.
     lives: Arc<AtomicU16>,
     fault_over: Option<Instant>,
+    /// What was waited for in vain.
+    broken: Mutex<Vec<String>>,
     producers_directory: Directory,
     directory: TempDir,
 }
@@ -164,6 +181,7 @@ impl Scene {
             servers,
             lives: Arc::default(),
             fault_over: None,
+            broken: Mutex::default(),
             producers_directory,
             directory: tempfile::tempdir().expect("a directory"),
         };
@@ -177,8 +195,8 @@ impl Scene {
 
     /// The topic; the consumer group has the same name.
     #[must_use]
-    pub fn topic(&self) -> &str {
-        &self.servers.name
+    pub fn topic(&self) -> Topic {
+        Topic { brokers: self.ground.brokers(), name: self.servers.name.clone() }
     }
 
     /// The directory of the producers.
@@ -293,16 +311,53 @@ impl Scene {
         self.store.count().await.unwrap_or(0)
     }
 
-    /// Waits until so many rows are stored.
-    pub async fn until_stored(&self, rows: u64) {
-        until("enough is stored", DEADLINE, async || self.stored().await >= rows).await;
+    /// Waits until a condition holds. If it does not in time, that is a broken promise, and the scenario goes on: what it
+    /// counts in the end is worth knowing all the more.
+    pub async fn until<F: Future<Output = bool>>(&self, what: &str, deadline: Duration, condition: impl Fn() -> F) {
+        if !holds_within(deadline, condition).await {
+            let waited = format!("waited {deadline:?} until {what}");
+            eprintln!("{waited}");
+            self.broken.lock().unwrap_or_else(PoisonError::into_inner).push(waited);
+        }
     }
 
-    /// Waits until a request that is sent from now on is acknowledged, and then so long as the default load needs to
-    /// fill what comes after the fault.
+    /// Waits until so many rows are stored.
+    pub async fn until_stored(&self, rows: u64) {
+        self.until("enough is stored", DEADLINE, async || self.stored().await >= rows).await;
+    }
+
+    /// Waits until a request that is sent from now on is acknowledged.
     pub async fn until_acknowledged(&self, running: &Running, deadline: Duration) {
         let from = running.now();
-        until("an event is acknowledged", deadline, async || running.has_acknowledged_since(from)).await;
+        self.until("an event is acknowledged", deadline, async || running.has_acknowledged_since(from)).await;
+    }
+
+    /// Posts at most so many ERRORs, one after the other, while consumers have more than `lag_min` records before them, and
+    /// returns how long each took to its row.
+    pub async fn probe(&self, count_max: usize, lag_min: f64) -> Vec<Duration> {
+        let mut connection = PgConnection::connect(&self.store.url).await.expect("PostgreSQL answers");
+        let (gateway, mut waits) = (self.http(Role::Gateway, 0), Vec::new());
+        while waits.len() < count_max && self.lag().await > lag_min {
+            let id = event_id((1 << 42) + waits.len() as u64);
+            let body = format!(r#"{{"eventId":"{id}","source":"probe","level":"ERROR","message":"probe"}}"#);
+            let began = Instant::now();
+            assert_eq!(gateway.post("/api/logs", body).await.status, 202);
+            self.store.until_there(&mut connection, &id, DEADLINE).await;
+            waits.push(began.elapsed());
+        }
+        waits
+    }
+
+    /// Records that consumers have before them.
+    pub async fn lag(&self) -> f64 {
+        let mut sum = 0.0;
+        for ((role, _), slot) in &self.slots {
+            if *role == Role::Consumer && slot.process.is_some() {
+                let said = Measurements::of(&Http::to(slot.address)).await;
+                sum += said.map_or(0.0, |said| said.sum("kafka_consumer_lag_records", &[]));
+            }
+        }
+        sum
     }
 
     /// What each producer says; those that do not answer are left out.
@@ -333,9 +388,14 @@ impl Scene {
     /// Stops the load, waits until everything has arrived or nothing more does, and counts. Holds the promises that every
     /// scenario has; at most `buffered_loss_max` buffered events may be lost.
     pub async fn settle(&mut self, running: Running, buffered_loss_max: u64) -> Report {
-        let (began, now) = (running.began(), Instant::now());
-        let fault_over = self.fault_over.unwrap_or(now);
-        let account = running.stop().await;
+        let began = running.began();
+        self.fault_over.get_or_insert_with(Instant::now);
+        self.settle_sent(running.stop().await, began, buffered_loss_max).await
+    }
+
+    /// As [`Scene::settle`], for a load that was stopped before.
+    pub async fn settle_sent(&mut self, account: Account, began: Instant, buffered_loss_max: u64) -> Report {
+        let fault_over = self.fault_over.unwrap_or_else(Instant::now);
         let settled = self.until_settled(&account).await;
         let mut rows = self.store.rows().await.expect("PostgreSQL answers");
         let ordering = if self.plan.producers > 1 {
@@ -352,12 +412,14 @@ impl Scene {
             calls_503: account.answers_with(503),
             until_acknowledged: account.acknowledged_after(since_load).map(|at| at.saturating_sub(since_load)),
             until_stored: settled.all_stored.map(|at| at.saturating_duration_since(fault_over)),
+            broken: std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner)),
             ..Report::default()
         };
         report.note(answers_line(&account));
         self.hold_to_promises(&mut report, &account, buffered_loss_max).await;
         report.expect(settled.under_way < 0.5, format!("everything arrives ({} still under way)", settled.under_way));
         report.timeline = timeline(&account, &self.watch, began);
+        report.account = account;
         report
     }
 
@@ -368,16 +430,16 @@ impl Scene {
         let mut ticks = ticks();
         loop {
             ticks.tick().await;
-            let stored = self.stored().await;
-            if stored >= accepted && settled.all_stored.is_none() {
-                settled.all_stored = Some(Instant::now());
-            }
             settled.under_way = self.under_way().await;
-            if settled.all_stored.is_some() && settled.under_way < 0.5 {
+            // Counting takes long where there is much, so only when it may be all.
+            let stored = if settled.under_way < 0.5 { self.stored().await } else { 0 };
+            if stored >= accepted {
+                settled.all_stored = Some(Instant::now());
                 return settled;
             }
-            if last != Some((stored, settled.under_way.to_bits())) {
-                (last, changed) = (Some((stored, settled.under_way.to_bits())), Instant::now());
+            let now = Some((stored, settled.under_way.to_bits()));
+            if last != now {
+                (last, changed) = (now, Instant::now());
             }
             if changed.elapsed() >= STILL {
                 return settled;
@@ -415,6 +477,7 @@ impl Scene {
 
     /// Ends all processes, and removes what they had on the servers.
     pub async fn strike(self) {
+        let topic = self.topic();
         let Self { slots, store, .. } = self;
         for slot in slots.into_values() {
             if let Some(process) = slot.process {
@@ -422,7 +485,8 @@ impl Scene {
             }
         }
         // Only room is at stake.
-        let _ = store.execute("DROP SCHEMA IF EXISTS SCHEMA CASCADE").await;
+        let _ = store.execute("DROP SCHEMA IF EXISTS OWN CASCADE").await;
+        topic.remove().await;
     }
 }
 
@@ -451,20 +515,22 @@ fn ticks() -> tokio::time::Interval {
     ticks
 }
 
-/// Waits until a condition holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, deadline: Duration, condition: impl Fn() -> F) {
+/// Waits until a condition holds; whether it came to hold in time.
+async fn holds_within<F: Future<Output = bool>>(deadline: Duration, condition: impl Fn() -> F) -> bool {
     let (began, mut ticks) = (Instant::now(), ticks());
     loop {
         ticks.tick().await;
         if condition().await {
-            return;
+            return true;
         }
-        assert!(began.elapsed() < deadline, "waited {deadline:?} until {what}");
+        if began.elapsed() >= deadline {
+            return false;
+        }
     }
 }
 
 /// Lets the load go on for a time.
 pub async fn go_on(running: &Running, time: Duration) {
     let until_then = running.now() + time;
-    until("time has passed", time + DEADLINE, async || running.now() >= until_then).await;
+    holds_within(time + DEADLINE, async || running.now() >= until_then).await;
 }
