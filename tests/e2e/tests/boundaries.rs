@@ -8,13 +8,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Each technology has its adapter; nobody else may know it.
+/// Each technology has its adapter; nobody else may know it, save the fault harness, which asks the servers beside the
+/// program.
 const PARENTS: [(&str, &[&str]); 10] = [
     ("poem", &["adapter-http"]),
     ("poem-openapi", &["adapter-http"]),
-    ("sqlx", &["adapter-embedded", "adapter-postgres"]),
+    ("sqlx", &["adapter-embedded", "adapter-postgres", "faults"]),
     ("fred", &["adapter-redis"]),
-    ("rdkafka", &["adapter-kafka"]),
+    ("rdkafka", &["adapter-kafka", "faults"]),
     ("metrics", &["adapter-telemetry"]),
     ("metrics-exporter-prometheus", &["adapter-telemetry"]),
     ("config", &["bootstrap"]),

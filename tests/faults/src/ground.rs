@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use e2e::servers::{OwnServers, Servers};
 
+use crate::amounts::Amounts;
 use crate::proxy::{Mode, Proxy};
 use crate::store::Store;
 
@@ -25,11 +26,13 @@ pub struct Ground {
     pub redis: Proxy,
     /// The program.
     pub binary: String,
+    /// How much of everything.
+    pub amounts: Amounts,
 }
 
 impl Ground {
     /// Starts servers and proxies; `None`, said so, if they cannot be had and that is allowed.
-    pub async fn prepare(binary: &str) -> Option<Self> {
+    pub async fn prepare(binary: &str, amounts: Amounts) -> Option<Self> {
         let listen = async || Proxy::listen().await.expect("a port");
         let (kafka, postgres, redis) = (listen().await, listen().await, listen().await);
         let variables = vec![
@@ -41,7 +44,7 @@ impl Ground {
         kafka.forward_to(address(&servers.address("TEST_KAFKA_PROXY_TARGET")));
         postgres.forward_to(address(&servers.address("TEST_POSTGRES_URL")));
         redis.forward_to(address(&servers.address("TEST_REDIS_URL")));
-        Some(Self { servers, kafka, postgres, redis, binary: binary.to_owned() })
+        Some(Self { servers, kafka, postgres, redis, binary: binary.to_owned(), amounts })
     }
 
     /// Names of its own for a scenario: topic, group, schema; consumers reach Kafka directly.

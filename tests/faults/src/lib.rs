@@ -14,6 +14,7 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test stops where it fails")]
 
 pub mod account;
+pub mod amounts;
 pub mod comparison;
 pub mod ground;
 pub mod load;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
+use faults::amounts::Amounts;
 use faults::ground::Ground;
 use faults::report::{COLUMNS, table};
 use faults::scenarios::{Scenario, all, named};
@@ -63,7 +64,7 @@ async fn asked_to_stop() {
 
 async fn run(scenarios: Vec<Scenario>, timelines: bool) -> ExitCode {
     let program = std::env::current_exe().map(|harness| harness.with_file_name(PROGRAM)).unwrap_or_default();
-    let Some(ground) = Ground::prepare(&program.to_string_lossy()).await else {
+    let Some(ground) = Ground::prepare(&program.to_string_lossy(), Amounts::of_environment()).await else {
         eprintln!("faults: there are no servers");
         return ExitCode::FAILURE;
     };

@@ -123,13 +123,3 @@ fn expect_calls_accepted(report: &mut Report, percent: f64) {
     let holds = report.calls_accepted_percent() >= percent;
     report.expect(holds, format!("{percent} % of the calls are answered with 202: {accepted} of {calls}"));
 }
-
-/// How long something is away.
-fn outage() -> Duration {
-    Duration::from_secs(variable("FAULTS_OUTAGE_SECONDS", 20))
-}
-
-/// The value of a variable of the harness, or its default.
-fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
-}

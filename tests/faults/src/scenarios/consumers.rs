@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{expect_calls_accepted, scene, variable};
+use super::{expect_calls_accepted, scene};
 use crate::ground::Ground;
 use crate::load::{Load, event_id};
 use crate::report::Report;
@@ -17,7 +17,7 @@ const ZOMBIE: Duration = Duration::from_secs(9);
 
 /// `FAULTS_KILLS` times, in the middle of its work.
 pub async fn killed_again_and_again(ground: Arc<Ground>) -> Report {
-    let kills = variable("FAULTS_KILLS", 5);
+    let kills = ground.amounts.kills;
     let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
     let running = scene.load(Load::default());
     for kill in 0..kills {
@@ -66,7 +66,7 @@ pub async fn rebalance_storm(ground: Arc<Ground>) -> Report {
 /// Records that are no events, one of them as large as Kafka takes, and events that the store refuses for their content,
 /// among the others; the consumer is killed over and over.
 pub async fn poison(ground: Arc<Ground>) -> Report {
-    let kills = variable("FAULTS_KILLS", 5);
+    let kills = ground.amounts.kills;
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load::default());
     scene.until_stored(500).await;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::events::until_partitions_used;
-use super::{expect_calls_accepted, outage, scene, variable};
+use super::{expect_calls_accepted, scene};
 use crate::account::{Second, quantile};
+use crate::amounts::Amounts;
 use crate::ground::Ground;
 use crate::load::Load;
 use crate::measurements::Measurements;
@@ -27,7 +28,7 @@ pub async fn broker_stopped(ground: Arc<Ground>) -> Report {
     scene.until_stored(2_000).await;
     let down = Instant::now();
     ground.apply("stop", "kafka").await;
-    go_on(&running, outage()).await;
+    go_on(&running, ground.amounts.outage).await;
     ground.apply("start", "kafka").await;
     let back = down.elapsed();
     scene.fault_is_over();
@@ -164,23 +165,21 @@ pub async fn network_slow(ground: Arc<Ground>) -> Report {
 /// The broker is away for `FAULTS_LONG_SECONDS` at `FAULTS_LONG_RATE` events a second, which go on while the journal is
 /// replayed.
 pub async fn long_outage(ground: Arc<Ground>) -> Report {
-    let seconds = variable("FAULTS_LONG_SECONDS", 120);
-    let rate = variable("FAULTS_LONG_RATE", 50_000);
-    let journal = std::env::var("FAULTS_LONG_JOURNAL").unwrap_or_else(|_| "16GiB".to_owned());
-    let plan = Plan { producer_settings: vec![("JOURNAL__BYTES_MAX", journal)], ..Plan::default() };
+    let Amounts { long_outage, long_rate, long_journal, .. } = ground.amounts.clone();
+    let plan = Plan { producer_settings: vec![("JOURNAL__BYTES_MAX", long_journal)], ..Plan::default() };
     let mut scene = scene(&ground, plan).await;
     let running = scene.load(Load {
         batch_clients: 16,
         batch_events: 500,
-        batch_events_per_second: u32::try_from(rate).unwrap_or(u32::MAX),
+        batch_events_per_second: long_rate,
         // Some 225 bytes an event.
         message_bytes: 110,
         ..Load::default()
     });
-    scene.until_stored(rate).await;
+    scene.until_stored(long_rate.into()).await;
     let down = Instant::now();
     ground.apply("stop", "kafka").await;
-    go_on(&running, Duration::from_secs(seconds)).await;
+    go_on(&running, long_outage).await;
     ground.apply("start", "kafka").await;
     let length = down.elapsed();
     scene.fault_is_over();
@@ -213,10 +212,10 @@ pub async fn scaled_down(ground: Arc<Ground>) -> Report {
     scene.until_stored(2_000).await;
     let (down, down_at) = (Instant::now(), running.now());
     ground.apply("stop", "kafka").await;
-    go_on(&running, outage() / 2).await;
+    go_on(&running, ground.amounts.outage / 2).await;
     let (exit, took) = scene.terminate(Role::Producer, 2).await;
     scene.kill(Role::Producer, 1).await;
-    go_on(&running, outage() / 2).await;
+    go_on(&running, ground.amounts.outage / 2).await;
     ground.apply("start", "kafka").await;
     scene.fault_is_over();
     scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
@@ -303,7 +302,7 @@ pub async fn producer_killed_in_outage(ground: Arc<Ground>) -> Report {
     scene.kill(Role::Producer, 0).await;
     // It can take an ERROR into its journal, so it is ready.
     scene.start(Role::Producer, 0).await;
-    go_on(&running, outage() / 2).await;
+    go_on(&running, ground.amounts.outage / 2).await;
     let backlog = scene.watch.last(0).map_or(0.0, |reading| reading.journaled);
     // Slowly, so that there is a middle of the replay.
     ground.kafka.set(Mode::Throttle(200_000));
@@ -334,7 +333,7 @@ pub async fn priority_before_backlog(ground: Arc<Ground>) -> Report {
     /// Fewer records are no backlog.
     const BACKLOG_MIN: f64 = 20_000.0;
     const P99_MAX: Duration = Duration::from_secs(1);
-    let backlog = variable("FAULTS_BACKLOG", 1_000_000);
+    let backlog = ground.amounts.backlog;
     let mut scene = scene(&ground, Plan { consumers: 1, ..Plan::default() }).await;
     scene.terminate(Role::Consumer, 0).await;
     let fill = Load {

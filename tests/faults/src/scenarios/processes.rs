@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{expect_calls_accepted, scene, variable};
+use super::{expect_calls_accepted, scene};
 use crate::account::{Account, Outcome};
 use crate::ground::Ground;
 use crate::load::Load;
@@ -67,7 +67,7 @@ fn expect_clean_exits(report: &mut Report, exits: &BTreeMap<(Role, usize), (Opti
 /// The only producer is killed `FAULTS_KILLS` times in the middle of its work. What was acknowledged stays; of what was
 /// buffered only what came in the last moment may be lost: linger and the time of an acknowledgement.
 pub async fn producer_killed(ground: Arc<Ground>) -> Report {
-    let kills = variable("FAULTS_KILLS", 5);
+    let kills = ground.amounts.kills;
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load { resend: true, ..Load::default() });
     let mut killed_at = Vec::new();

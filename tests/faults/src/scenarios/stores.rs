@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{expect_calls_accepted, outage, scene, variable};
+use super::{expect_calls_accepted, scene};
 use crate::ground::Ground;
 use crate::load::Load;
 use crate::proxy::Mode;
@@ -27,7 +27,7 @@ pub async fn postgres_down(ground: Arc<Ground>) -> Report {
     let running = scene.load(Load::default());
     scene.until_stored(2_000).await;
     ground.apply("stop", "postgres").await;
-    go_on(&running, outage()).await;
+    go_on(&running, ground.amounts.outage).await;
     let ready = scene.http(Role::Consumer, 0).get("/actuator/health/readiness").await.status;
     let query = scene.http(Role::Consumer, 0).get("/api/logs").await.status;
     ground.apply("start", "postgres").await;
@@ -42,7 +42,7 @@ pub async fn postgres_down(ground: Arc<Ground>) -> Report {
 
 /// Killed with all its processes, `FAULTS_KILLS` times, in the middle of writing.
 pub async fn postgres_killed(ground: Arc<Ground>) -> Report {
-    let kills = variable("FAULTS_KILLS", 5);
+    let kills = ground.amounts.kills;
     let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
     let running = scene.load(Load::default());
     for _ in 0..kills {
@@ -91,7 +91,7 @@ pub async fn postgres_network(ground: Arc<Ground>) -> Report {
     scene.until_stored(2_000).await;
     for mode in [Mode::Stall, Mode::Cut] {
         ground.postgres.set(mode);
-        go_on(&running, outage()).await;
+        go_on(&running, ground.amounts.outage).await;
         ground.postgres.set(Mode::Pass);
         scene.until_stored(scene.stored().await + 2_000).await;
     }
