@@ -14,8 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default)]
 pub struct Measurements {
     /// Name, labels and value of each series.
-    series: Vec<(String, Vec<(String, String)>, f64)>,
+    series: Vec<(String, Labels, f64)>,
 }
+
+type Labels = Vec<(String, String)>;
 
 impl Measurements {
     /// Asks; `None` if there is no answer.

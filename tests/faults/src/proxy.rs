@@ -463,7 +463,15 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
         proxy.set(Mode::Throttle(1));
         connection.write_all(b"slowly").await.expect("sent");
-        assert!(timeout(NOTHING, connection.read_exact(&mut [0; 6])).await.is_err());
+        let mut come = Vec::new();
+        let all = async |connection: &mut TcpStream, come: &mut Vec<u8>| {
+            while come.len() < 6 {
+                connection.read_buf(come).await.expect("it goes on");
+            }
+        };
+        assert!(timeout(NOTHING, all(&mut connection, &mut come)).await.is_err());
         proxy.set(Mode::Pass);
+        timeout(DEADLINE, all(&mut connection, &mut come)).await.expect("at once");
+        assert_eq!(come, b"slowly");
     }
 }

@@ -38,6 +38,7 @@ pub async fn broker_stopped(ground: Arc<Ground>) -> Report {
     expect_calls_accepted(&mut report, 100.0);
     report.expect(report.comparison.total().journaled > 0, "events are journaled meanwhile");
     expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
     report.note(format!("broker back after {:.1} s", back.as_secs_f64()));
     scene.strike().await;
     report
@@ -59,6 +60,7 @@ pub async fn broker_killed(ground: Arc<Ground>) -> Report {
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
     expect_breaker(&scene, &mut report, begin, &[]);
+    expect_accepting(&mut report);
     report.note(format!("kills={KILLS}"));
     scene.strike().await;
     report
@@ -138,6 +140,7 @@ pub async fn network_blips(ground: Arc<Ground>) -> Report {
     let slowest = heals.iter().max().copied().unwrap_or_default();
     report.expect(slowest <= LONGEST_HEAL, format!("it heals within {LONGEST_HEAL:?}: {slowest:?}"));
     expect_breaker(&scene, &mut report, begin, &[]);
+    expect_accepting(&mut report);
     scene.strike().await;
     report
 }
@@ -158,6 +161,7 @@ pub async fn network_slow(ground: Arc<Ground>) -> Report {
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
     expect_breaker(&scene, &mut report, begin, &[]);
+    expect_accepting(&mut report);
     scene.strike().await;
     report
 }
@@ -195,6 +199,7 @@ pub async fn long_outage(ground: Arc<Ground>) -> Report {
         format!("the journal is empty after at most the length of the outage: {emptied:.1?} after {length:.1?}"),
     );
     expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
     report.note(format!(
         "outage {:.1} s; journal {:.0} MB, empty {:.1} s after the broker was back, with {meanwhile:.0} events/s coming in",
         length.as_secs_f64(),
@@ -226,6 +231,7 @@ pub async fn scaled_down(ground: Arc<Ground>) -> Report {
     let recovered = recovered(&scene).await;
     report.expect(recovered > 0.0, "the living one adopts what the others left");
     expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
     report.note(format!("exit after {:.1} s; recovered={recovered}", took.as_secs_f64()));
     scene.strike().await;
     report
@@ -249,6 +255,7 @@ pub async fn partitions_added(ground: Arc<Ground>) -> Report {
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
     expect_breaker(&scene, &mut report, away, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
     scene.strike().await;
     report
 }
@@ -397,6 +404,18 @@ fn expect_breaker(scene: &Scene, report: &mut Report, from: Instant, states: &[&
     let told = told.collect::<Vec<_>>().join(", ");
     report.expect(left.next().is_none(), format!("the breaker goes through {states:?}: {told}"));
     report.note(format!("breaker, from the beginning of the fault: {told}"));
+}
+
+/// Events are accepted from the first full second to the last.
+fn expect_accepting(report: &mut Report) {
+    const PAUSE_MAX: u64 = 3;
+    let (mut pause, mut longest) = (0, 0);
+    for second in report.account.seconds.iter().skip(1) {
+        pause = if second.answers_with(202) > 0 { 0 } else { pause + 1 };
+        longest = longest.max(pause);
+    }
+    report.expect(longest <= PAUSE_MAX, format!("events are accepted all the time: {longest} seconds without any"));
+    report.note(format!("longest time without a 202: {longest} s"));
 }
 
 /// Buffered events that are lost were answered within these times.
