@@ -261,6 +261,11 @@ impl App {
             };
             spawn_gateway(settings, server, beside, actuator, &prometheus)
         });
+        let delivery = delivery.map(|delivery| {
+            let replay = Task::spawn("replay", |stop| Arc::clone(&delivery).replay(stop));
+            let told = ProducerAlerts::new(Arc::clone(&delivery), Arc::<Alerts>::clone(&alerts));
+            (delivery, replay, Task::spawn("producer alerts", |stop| told.run(stop)))
+        });
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
@@ -269,11 +274,7 @@ impl App {
             alerts,
             gateway,
             producer,
-            delivery: delivery.map(|delivery| {
-                let replay = Task::spawn("replay", |stop| Arc::clone(&delivery).replay(stop));
-                let alerts = ProducerAlerts::new(Arc::clone(&delivery), Arc::<Alerts>::clone(&alerts));
-                (delivery, replay, Task::spawn("alerts", |stop| alerts.run(stop)))
-            }),
+            delivery,
             publisher,
             consumer,
             bus_trouble,

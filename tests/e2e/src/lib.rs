@@ -48,6 +48,15 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// There was no connection: nothing was sent.
+    NotSent,
+    /// It broke off, or took too long: the request may have had its effect.
+    Unknown,
+}
+
 impl Answer {
     /// The body as JSON.
     #[must_use]
@@ -94,15 +103,32 @@ impl Http {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Option<Answer> {
+        self.attempt(method, path, headers, body).await.ok()
+    }
+
+    /// Sends a request; the error tells whether it may have arrived.
+    pub async fn attempt(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, NoAnswer> {
         let mut request = hyper::Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).expect("a request");
-        let answer = tokio::time::timeout(DEADLINE, self.client.request(request)).await.ok()?.ok()?;
+        let answer = match tokio::time::timeout(DEADLINE, self.client.request(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.is_connect() => return Err(NoAnswer::NotSent),
+            Ok(Err(_)) | Err(_) => return Err(NoAnswer::Unknown),
+        };
         let (parts, body) = answer.into_parts();
-        let body = tokio::time::timeout(DEADLINE, body.collect()).await.ok()?.ok()?.to_bytes();
-        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+        match tokio::time::timeout(DEADLINE, body.collect()).await {
+            Ok(Ok(body)) => Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() }),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer::Unknown),
+        }
     }
 
     /// Sends a request.
@@ -310,9 +336,10 @@ impl Process {
         let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::clone(&log);
+        let name = format!("{command} {}", child.id().expect("it runs"));
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                eprintln!("{line}");
+                eprintln!("{name}: {line}");
                 written.lock().expect("lock").push(line);
             }
         });
@@ -354,10 +381,15 @@ impl Process {
     /// Most memory that it has used so far, in bytes (`VmHWM` of proc(5)).
     #[must_use]
     pub fn peak_memory_bytes(&self) -> u64 {
-        let pid = self.child.id().expect("it runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// Kills it as `kill -9` does.
@@ -365,11 +397,16 @@ impl Process {
         self.child.kill().await.expect("it can be killed");
     }
 
+    /// Sends it a signal, such as `STOP` or `CONT`.
+    pub async fn signal(&self, signal: &str) {
+        let arguments = [format!("-{signal}"), self.pid().to_string()];
+        let sent = Command::new("kill").args(&arguments).status().await.expect("kill runs");
+        assert!(sent.success(), "kill {arguments:?}");
+    }
+
     /// Asks it to stop as `kill` does, and returns its exit code.
     pub async fn terminate(mut self) -> Option<i32> {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
-        assert!(sent.success());
+        self.signal("TERM").await;
         tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it stops in time").expect("its exit").code()
     }
 }

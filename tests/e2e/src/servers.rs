@@ -74,14 +74,21 @@ impl Servers {
 /// Servers that a test may stop and start. They end when this is dropped.
 pub struct OwnServers {
     directory: TempDir,
+    /// For `scripts/services`.
+    variables: Vec<(String, String)>,
     addresses: HashMap<String, String>,
 }
 
 impl OwnServers {
     /// Starts these servers; `None`, said so, if they cannot be had and that is allowed.
     pub async fn start(names: &[&str]) -> Option<Self> {
+        Self::start_with(names, Vec::new()).await
+    }
+
+    /// As [`OwnServers::start`], with variables for `scripts/services`.
+    pub async fn start_with(names: &[&str], variables: Vec<(String, String)>) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut servers = Self { directory, addresses: HashMap::new() };
+        let mut servers = Self { directory, variables, addresses: HashMap::new() };
         let mut arguments = vec!["up", "--own"];
         arguments.extend(names);
         if !servers.run(&arguments).await.0 {
@@ -118,6 +125,7 @@ impl OwnServers {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
         let mut command = Command::new(root.join("scripts/services"));
         command.args(arguments).env("SERVICES_DIR", self.directory.path().join("services"));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if std::env::var_os("SERVICES_CACHE").is_none() {
             command.env("SERVICES_CACHE", target.join("services-cache"));
         }

@@ -1,0 +1,125 @@
+//! All scenarios, a row of the table each.
+//!
+//! To add one: a function over a [`Scene`] in one of the modules below, and an entry in [`all`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ground::Ground;
+use crate::report::Report;
+use crate::scene::{Plan, Scene};
+
+mod consumers;
+mod delivery;
+mod events;
+mod processes;
+mod stores;
+
+/// What a scenario comes to.
+type Outcome = Pin<Box<dyn Future<Output = Report> + Send>>;
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What is broken, for the table.
+    pub fault: &'static str,
+    /// It fails if it takes longer.
+    pub deadline: Duration,
+    run: fn(Arc<Ground>) -> Outcome,
+}
+
+impl Scenario {
+    /// Runs it, mends the servers afterwards, and makes a failure of whatever stops it.
+    pub async fn run(&self, ground: &Arc<Ground>) -> Report {
+        // A task of its own: a panic ends the scenario, and nothing else.
+        let mut task = tokio::spawn((self.run)(Arc::clone(ground)));
+        let report = match tokio::time::timeout(self.deadline, &mut task).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => Report::failed(panic_message(error)),
+            Err(_) => {
+                task.abort();
+                // Its processes end before the servers are mended.
+                let _ = task.await;
+                Report::failed(format!("it is over within {:?}", self.deadline))
+            }
+        };
+        ground.mend().await;
+        report
+    }
+}
+
+fn panic_message(error: tokio::task::JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "it was broken off".to_owned() };
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it goes on: {}", text.unwrap_or("it panicked"))
+}
+
+/// Sets a scene that needs no small disk.
+async fn scene(ground: &Arc<Ground>, plan: Plan) -> Scene {
+    Scene::set(ground, plan).await.expect("a scene")
+}
+
+/// All scenarios, in the order of the table.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    macro_rules! scenario {
+        ($name:literal, $fault:literal, $minutes:literal, $function:path) => {
+            Scenario {
+                name: $name,
+                fault: $fault,
+                deadline: Duration::from_secs($minutes * 60),
+                run: |ground| Box::pin($function(ground)),
+            }
+        };
+    }
+    vec![
+        scenario!("producer-kill", "producer kill -9 under load, again and again", 4, processes::producer_killed),
+        scenario!("consumer-kill", "consumer kill -9, again and again", 4, consumers::killed_again_and_again),
+        scenario!("broker-stopped", "broker stopped, then started", 5, delivery::broker_stopped),
+        scenario!("broker-kill", "broker kill -9 mid-write, three times", 6, delivery::broker_killed),
+        scenario!("network-stall", "network hangs until all room is taken", 6, delivery::network_stalled),
+        scenario!("network-cut", "network cut until all room is taken", 6, delivery::network_cut),
+        scenario!("network-blips", "network hangs for 3 s, three times", 5, delivery::network_blips),
+        scenario!("network-slow", "network with 200 ms latency, then 100 kB/s", 5, delivery::network_slow),
+        scenario!("long-outage", "long outage at a high rate, traffic goes on", 30, delivery::long_outage),
+        scenario!("scale-down", "producers 3 -> 1 in an outage, journals adopted", 5, delivery::scaled_down),
+        scenario!(
+            "producer-kill-outage",
+            "producer kill -9 in outage and replay",
+            6,
+            delivery::producer_killed_in_outage
+        ),
+        scenario!("partitions", "partitions 3 -> 6 while running", 4, events::partitions_added),
+        scenario!("partitions-journal", "partitions 3 -> 6, backlog in the journal", 5, delivery::partitions_added),
+        scenario!("journal-disk-full", "disk of the journal full in an outage", 6, delivery::journal_disk_full),
+        scenario!("postgres-down", "PostgreSQL stopped, then started", 4, stores::postgres_down),
+        scenario!("postgres-kill", "PostgreSQL kill -9, again and again", 5, stores::postgres_killed),
+        scenario!("postgres-terminate", "PostgreSQL ends transactions, 40 times", 4, stores::postgres_terminated),
+        scenario!("postgres-network", "network to PostgreSQL hangs, cut, slow", 5, stores::postgres_network),
+        scenario!("postgres-disk-full", "disk of PostgreSQL full", 4, stores::postgres_disk_full),
+        scenario!("redis", "Redis silent, killed, back empty, flushed", 4, stores::redis_away),
+        scenario!("same-ids", "same ids again: batch, later, partition, midnight", 4, events::the_same_ids),
+        scenario!("rebalance-storm", "consumers come and go, zombies", 5, consumers::rebalance_storm),
+        scenario!("poison", "poison and oversized records, consumer kill -9", 6, consumers::poison),
+        scenario!("sigterm", "SIGTERM of each process under load", 4, processes::sigterm),
+        scenario!("rolling-restart", "rolling restart of every process under load", 5, processes::rolling_restart),
+        scenario!("priority", "backlog outside of partition 0, ERRORs posted", 8, delivery::priority_before_backlog),
+    ]
+}
+
+/// The scenario of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<Scenario> {
+    all().into_iter().find(|scenario| scenario.name == name)
+}
+
+/// At least so many percent of the clients' calls are answered with 202.
+fn expect_calls_accepted(report: &mut Report, percent: f64) {
+    let (accepted, calls) = (report.calls_accepted, report.calls);
+    let holds = report.calls_accepted_percent() >= percent;
+    report.expect(holds, format!("{percent} % of the calls are answered with 202: {accepted} of {calls}"));
+}

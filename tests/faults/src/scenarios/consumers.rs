@@ -1,0 +1,129 @@
+//! What becomes of rows when consumers end, hang, come and go, and of records that no consumer can store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{expect_calls_accepted, scene};
+use crate::ground::Ground;
+use crate::load::{Load, event_id};
+use crate::report::Report;
+use crate::scene::{DEADLINE, Plan, Role, go_on};
+use crate::topic::ForeignRecord;
+
+/// Longer than the group waits for a member that is silent.
+const ZOMBIE: Duration = Duration::from_secs(9);
+
+/// `FAULTS_KILLS` times, in the middle of its work.
+pub async fn killed_again_and_again(ground: Arc<Ground>) -> Report {
+    let kills = ground.amounts.kills;
+    let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
+    let running = scene.load(Load::default());
+    for kill in 0..kills {
+        scene.until_stored(scene.stored().await + 2_000).await;
+        let index = (kill % 2) as usize;
+        scene.kill(Role::Consumer, index).await;
+        go_on(&running, Duration::from_millis(500)).await;
+        scene.start(Role::Consumer, index).await;
+    }
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.note(format!("kills={kills}"));
+    scene.strike().await;
+    report
+}
+
+/// Consumers come and go, and one is held for longer than the group waits for it, and then wakes up.
+pub async fn rebalance_storm(ground: Arc<Ground>) -> Report {
+    const ROUNDS: usize = 4;
+    let mut scene = scene(&ground, Plan { consumers: 4, ..Plan::default() }).await;
+    let running = scene.load(Load::default());
+    let (mut zombies, mut exits) = (0, Vec::new());
+    for round in 0..ROUNDS {
+        let (held, leaving) = (round % 2, 2 + round % 2);
+        scene.until_stored(scene.stored().await + 500).await;
+        // In the middle of something, if it has partitions at all.
+        scene.signal(Role::Consumer, held, "STOP").await;
+        let held_since = running.now();
+        exits.push(scene.terminate(Role::Consumer, leaving).await.0);
+        scene.start(Role::Consumer, leaving).await;
+        go_on(&running, ZOMBIE.saturating_sub(running.now().saturating_sub(held_since))).await;
+        scene.signal(Role::Consumer, held, "CONT").await;
+        zombies += 1;
+        go_on(&running, Duration::from_secs(1)).await;
+    }
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.expect(exits.iter().all(|code| *code == Some(0)), format!("consumers that leave exit 0: {exits:?}"));
+    report.note(format!("zombies={zombies} left_and_joined={}", exits.len()));
+    scene.strike().await;
+    report
+}
+
+/// Records that are no events, one of them as large as Kafka takes, and events that the store refuses for their content,
+/// among the others; the consumer is killed over and over.
+pub async fn poison(ground: Arc<Ground>) -> Report {
+    let kills = ground.amounts.kills;
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(500).await;
+    let constraint = "ALTER TABLE OWN.events ADD CONSTRAINT no_poison CHECK (message NOT LIKE 'poison%')";
+    scene.store.execute(constraint).await.expect("PostgreSQL does it");
+    let now: String =
+        scene.store.text(r#"SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"#).await;
+    let event = |kill: u64, message: &str| {
+        json!({"eventId": event_id((1 << 40) + kill), "timestamp": now, "receivedAt": now, "source": "other",
+            "level": "INFO", "message": message})
+        .to_string()
+        .into_bytes()
+    };
+    let mut poison = 0;
+    for kill in 0..kills {
+        let oversized = event(kill, &"x".repeat(1_040_000));
+        let values =
+            [b"no JSON".to_vec(), event(kill, "poison"), b"{}".to_vec(), oversized, Vec::new(), b"\xff\xfe".to_vec()];
+        let record =
+            |(index, value): (usize, Vec<u8>)| ForeignRecord { partition: (index % 3) as i32, value, client_id: false };
+        poison += values.len() as u64;
+        scene.topic().produce(values.into_iter().enumerate().map(record).collect()).await;
+        // One more letter than before: it is somewhere between finding them and having copied them.
+        let before = scene.store.number("SELECT count(*) FROM OWN.dead_letters").await.unwrap_or(0);
+        let more = async || {
+            let letters = scene.store.number("SELECT count(*) FROM OWN.dead_letters").await.unwrap_or(0);
+            letters > before || letters.unsigned_abs() == poison
+        };
+        scene.until("a dead letter is stored", DEADLINE, more).await;
+        scene.kill(Role::Consumer, 0).await;
+        scene.start(Role::Consumer, 0).await;
+    }
+    scene.fault_is_over();
+    let all = async |what: &str| {
+        let count = format!("SELECT count(*) FROM OWN.dead_letters {what}");
+        let there = async || scene.store.number(&count).await.is_ok_and(|count| count.unsigned_abs() == poison);
+        scene.until(&format!("all dead letters are there {what}"), DEADLINE, there).await;
+    };
+    all("").await;
+    all("WHERE copied_at IS NOT NULL").await;
+    let places = "SELECT count(DISTINCT (topic, partition, \"offset\")) FROM OWN.dead_letters";
+    let places = scene.store.number(places).await.unwrap_or(0).unsigned_abs();
+    let unlock = "ALTER TABLE OWN.events DROP CONSTRAINT no_poison";
+    scene.store.execute(unlock).await.expect("PostgreSQL does it");
+    let redrive = json!({"ratePerSecond": 1_000}).to_string();
+    let redriven = scene.http(Role::Consumer, 0).post("/api/dlq/redrive", redrive).await;
+    let back = async || {
+        let stored = scene.store.number("SELECT count(*) FROM OWN.events WHERE message = 'poison'").await;
+        stored.is_ok_and(|rows| rows.unsigned_abs() == kills)
+    };
+    scene.until("what is redriven is stored", DEADLINE, back).await;
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.expect(places == poison, format!("each dead letter is there once: {places} of {poison}"));
+    let (status, body) = (redriven.status, String::from_utf8_lossy(&redriven.body));
+    report.expect(status == 200, format!("redrive answers 200: {status} {body}"));
+    report.note(format!("kills={kills} poison={poison} dead_letters={places} redriven_and_stored={kills}"));
+    scene.strike().await;
+    report
+}

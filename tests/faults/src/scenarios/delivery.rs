@@ -1,0 +1,431 @@
+//! Kafka is away, whole or in part: what producers hold, journal and send later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::events::until_partitions_used;
+use super::{expect_calls_accepted, scene};
+use crate::account::{Second, quantile};
+use crate::amounts::Amounts;
+use crate::ground::Ground;
+use crate::load::Load;
+use crate::measurements::Measurements;
+use crate::proxy::{Direction, Mode};
+use crate::report::Report;
+use crate::scene::{DEADLINE, Plan, Role, Scene, go_on};
+
+/// Until producers know that the bus is away: what is buffered meanwhile may be lost with its process.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+/// Until the breaker tries again, and the first tries have come through.
+const HALF_OPEN_WITHIN: Duration = Duration::from_secs(75);
+
+/// Stopped in order for `FAULTS_OUTAGE_SECONDS`, then started.
+pub async fn broker_stopped(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(2_000).await;
+    let down = Instant::now();
+    ground.apply("stop", "kafka").await;
+    go_on(&running, ground.amounts.outage).await;
+    ground.apply("start", "kafka").await;
+    let back = down.elapsed();
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    go_on(&running, Duration::from_secs(3)).await;
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.expect(report.comparison.total().journaled > 0, "events are journaled meanwhile");
+    expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
+    report.note(format!("broker back after {:.1} s", back.as_secs_f64()));
+    scene.strike().await;
+    report
+}
+
+/// Killed in the middle of writing, and started, three times.
+pub async fn broker_killed(ground: Arc<Ground>) -> Report {
+    const KILLS: usize = 3;
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load::default());
+    let begin = Instant::now();
+    for _ in 0..KILLS {
+        scene.until_stored(scene.stored().await + 2_000).await;
+        ground.apply("kill", "kafka").await;
+        ground.apply("start", "kafka").await;
+        scene.fault_is_over();
+        scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    }
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    expect_breaker(&scene, &mut report, begin, &[]);
+    expect_accepting(&mut report);
+    report.note(format!("kills={KILLS}"));
+    scene.strike().await;
+    report
+}
+
+/// Connections hang: nothing arrives, nothing is refused.
+pub async fn network_stalled(ground: Arc<Ground>) -> Report {
+    network_away(ground, Mode::Stall).await
+}
+
+/// Connections are reset, and new ones refused.
+pub async fn network_cut(ground: Arc<Ground>) -> Report {
+    network_away(ground, Mode::Cut).await
+}
+
+/// Away for so long that memory and journal fill up: levels are refused one after the other.
+async fn network_away(ground: Arc<Ground>, mode: Mode) -> Report {
+    let room = vec![("MEMORY_BYTES_MAX", "4MB".to_owned()), ("JOURNAL__BYTES_MAX", "24MB".to_owned())];
+    let mut scene = scene(&ground, Plan { producer_settings: room, ..Plan::default() }).await;
+    let running = scene.load(Load { batch_events_per_second: 8_000, ..Load::default() });
+    scene.until_stored(2_000).await;
+    let away = Instant::now();
+    ground.kafka.set(mode);
+    let errors_refused = async || running.seconds().iter().any(|second| second.refused[4] + second.refused[5] > 0);
+    scene.until("even ERROR and FATAL are refused", DEADLINE, errors_refused).await;
+    let ready = scene.http(Role::Producer, 0).get("/actuator/health/readiness").await.status;
+    ground.kafka.set(Mode::Pass);
+    let length = away.elapsed();
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
+    go_on(&running, Duration::from_secs(3)).await;
+    let last_second = running.seconds().into_iter().rev().nth(1).unwrap_or_default();
+    let mut report = scene.settle(running, 0).await;
+    let refused_since = |levels: &[usize]| {
+        let refuses = |second: &Second| levels.iter().any(|level| second.refused[*level] > 0);
+        report.account.seconds.iter().position(refuses)
+    };
+    let first_refused: [Option<usize>; 4] = [&[0, 1][..], &[2], &[3], &[4, 5]].map(refused_since);
+    // Where none is refused later, nothing is out of order.
+    let in_order =
+        first_refused.windows(2).all(|pair| pair[1].is_none_or(|later| pair[0].is_some_and(|at| at <= later)));
+    report.expect(in_order, format!("severe levels are refused last: first in seconds {first_refused:?}"));
+    report.expect(ready == 503, format!("a full journal makes it unready: {ready}"));
+    report.expect(last_second.refused == [0; 6], "nothing is refused any more at the end");
+    report.expect(report.comparison.total().journaled > 0, "events are journaled meanwhile");
+    expect_breaker(&scene, &mut report, away, &["open", "half_open", "closed"]);
+    report.note(format!(
+        "away for {:.1} s; TRACE or DEBUG, INFO, WARN, ERROR or FATAL refused first in second {} of the load",
+        length.as_secs_f64(),
+        first_refused.map(|second| second.map_or("-".to_owned(), |at| at.to_string())).join(", ")
+    ));
+    scene.strike().await;
+    report
+}
+
+/// Short stalls, in one direction each: they do not cost a minute.
+pub async fn network_blips(ground: Arc<Ground>) -> Report {
+    const LONGEST_HEAL: Duration = Duration::from_secs(10);
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(2_000).await;
+    let begin = Instant::now();
+    let mut heals = Vec::new();
+    for direction in [Direction::ToClient, Direction::ToServer, Direction::ToClient] {
+        ground.kafka.set_direction(direction, Mode::Stall);
+        go_on(&running, Duration::from_secs(3)).await;
+        ground.kafka.set(Mode::Pass);
+        scene.fault_is_over();
+        let passed = Instant::now();
+        scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+        heals.push(passed.elapsed());
+        go_on(&running, Duration::from_secs(3)).await;
+    }
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    let slowest = heals.iter().max().copied().unwrap_or_default();
+    report.expect(slowest <= LONGEST_HEAL, format!("it heals within {LONGEST_HEAL:?}: {slowest:?}"));
+    expect_breaker(&scene, &mut report, begin, &[]);
+    expect_accepting(&mut report);
+    scene.strike().await;
+    report
+}
+
+/// Far away, then with little room on the line.
+pub async fn network_slow(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(2_000).await;
+    let begin = Instant::now();
+    for mode in [Mode::Delay(Duration::from_millis(200)), Mode::Throttle(100_000)] {
+        ground.kafka.set(mode);
+        go_on(&running, Duration::from_secs(10)).await;
+    }
+    ground.kafka.set(Mode::Pass);
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    expect_breaker(&scene, &mut report, begin, &[]);
+    expect_accepting(&mut report);
+    scene.strike().await;
+    report
+}
+
+/// The broker is away for `FAULTS_LONG_SECONDS` at `FAULTS_LONG_RATE` events a second, which go on while the journal is
+/// replayed.
+pub async fn long_outage(ground: Arc<Ground>) -> Report {
+    let Amounts { long_outage, long_rate, long_journal, .. } = ground.amounts.clone();
+    let plan = Plan { producer_settings: vec![("JOURNAL__BYTES_MAX", long_journal)], ..Plan::default() };
+    let mut scene = scene(&ground, plan).await;
+    let running = scene.load(Load {
+        batch_clients: 16,
+        batch_events: 500,
+        batch_events_per_second: long_rate,
+        // Some 225 bytes an event.
+        message_bytes: 110,
+        ..Load::default()
+    });
+    scene.until_stored(long_rate.into()).await;
+    let down = Instant::now();
+    ground.apply("stop", "kafka").await;
+    go_on(&running, long_outage).await;
+    ground.apply("start", "kafka").await;
+    let length = down.elapsed();
+    scene.fault_is_over();
+    let (back, accepted) = (Instant::now(), running.accepted());
+    let largest = scene.watch.readings().iter().map(|reading| reading.journal_bytes).fold(0.0, f64::max);
+    until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN + length * 4).await;
+    let emptied = back.elapsed();
+    let meanwhile = (running.accepted() - accepted) as f64 / emptied.as_secs_f64();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.expect(
+        emptied <= length,
+        format!("the journal is empty after at most the length of the outage: {emptied:.1?} after {length:.1?}"),
+    );
+    expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
+    report.note(format!(
+        "outage {:.1} s; journal {:.0} MB, empty {:.1} s after the broker was back, with {meanwhile:.0} events/s coming in",
+        length.as_secs_f64(),
+        largest / 1e6,
+        emptied.as_secs_f64(),
+    ));
+    scene.strike().await;
+    report
+}
+
+/// Of three producers one is stopped and one killed while the broker is away; the third adopts their journals.
+pub async fn scaled_down(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan { producers: 3, ..Plan::default() }).await;
+    let running = scene.load(Load { resend: true, ..Load::default() });
+    scene.until_stored(2_000).await;
+    let (down, down_at) = (Instant::now(), running.now());
+    ground.apply("stop", "kafka").await;
+    go_on(&running, ground.amounts.outage / 2).await;
+    let (exit, took) = scene.terminate(Role::Producer, 2).await;
+    scene.kill(Role::Producer, 1).await;
+    go_on(&running, ground.amounts.outage / 2).await;
+    ground.apply("start", "kafka").await;
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    go_on(&running, Duration::from_secs(3)).await;
+    let mut report = scene.settle(running, u64::MAX).await;
+    expect_lost_only_within(&mut report, &[(down_at, down_at + KNOWN_WITHIN)]);
+    report.expect(exit == Some(0), format!("what it has accepted is journaled, so it exits 0: {exit:?}"));
+    let recovered = recovered(&scene).await;
+    report.expect(recovered > 0.0, "the living one adopts what the others left");
+    expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
+    report.note(format!("exit after {:.1} s; recovered={recovered}", took.as_secs_f64()));
+    scene.strike().await;
+    report
+}
+
+/// Three partitions become six while the journal has a backlog for three.
+pub async fn partitions_added(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
+    let running = scene.load(Load { batch_clients: 8, ..Load::default() });
+    scene.until_stored(2_000).await;
+    let away = Instant::now();
+    // Kafka lives, so that partitions can be added, and the producer cannot reach it.
+    ground.kafka.set(Mode::Cut);
+    until_journaled(&scene, 5_000.0).await;
+    scene.topic().set_partitions(6).await;
+    go_on(&running, Duration::from_secs(2)).await;
+    ground.kafka.set(Mode::Pass);
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    until_partitions_used(&scene, 6).await;
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    expect_breaker(&scene, &mut report, away, &["open", "half_open", "closed"]);
+    expect_accepting(&mut report);
+    scene.strike().await;
+    report
+}
+
+/// The journal is on a small disk, which fills up during an outage.
+pub async fn journal_disk_full(ground: Arc<Ground>) -> Report {
+    const DISK_BYTES: u64 = 24 << 20;
+    let plan = Plan {
+        disk_bytes: Some(DISK_BYTES),
+        producer_settings: vec![("MEMORY_BYTES_MAX", "4MB".to_owned())],
+        ..Plan::default()
+    };
+    let Some(mut scene) = Scene::set(&ground, plan).await else { return Report::skipped("no tmpfs can be mounted") };
+    let running = scene.load(Load { batch_events_per_second: 8_000, ..Load::default() });
+    scene.until_stored(2_000).await;
+    let away = Instant::now();
+    ground.kafka.set(Mode::Cut);
+    let errors_refused = async || running.seconds().iter().any(|second| second.refused[4] + second.refused[5] > 0);
+    scene.until("even ERROR and FATAL are refused", DEADLINE, errors_refused).await;
+    let unready = async || {
+        let answer = scene.http(Role::Producer, 0).try_send("GET", "/actuator/health/readiness", &[], "").await;
+        answer.is_some_and(|answer| answer.status == 503)
+    };
+    scene.until("a producer without room is not ready", DEADLINE, unready).await;
+    go_on(&running, Duration::from_secs(3)).await;
+    ground.kafka.set(Mode::Pass);
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
+    let ready = async || {
+        let answer = scene.http(Role::Producer, 0).try_send("GET", "/actuator/health/readiness", &[], "").await;
+        answer.is_some_and(|answer| answer.status == 200)
+    };
+    scene.until("it is ready again", DEADLINE, ready).await;
+    go_on(&running, Duration::from_secs(3)).await;
+    let mut report = scene.settle(running, 0).await;
+    report.expect(report.comparison.total().journaled > 0, "events are journaled until it is full");
+    expect_breaker(&scene, &mut report, away, &["open", "half_open", "closed"]);
+    scene.strike().await;
+    report
+}
+
+/// The only producer is killed while the broker is away, and again while it replays its journal.
+pub async fn producer_killed_in_outage(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load { resend: true, ..Load::default() });
+    scene.until_stored(2_000).await;
+    let (away, away_at) = (Instant::now(), running.now());
+    ground.kafka.set(Mode::Cut);
+    until_journaled(&scene, 10_000.0).await;
+    scene.kill(Role::Producer, 0).await;
+    // It can take an ERROR into its journal, so it is ready.
+    scene.start(Role::Producer, 0).await;
+    go_on(&running, ground.amounts.outage / 2).await;
+    let backlog = scene.watch.last(0).map_or(0.0, |reading| reading.journaled);
+    // Slowly, so that there is a middle of the replay.
+    ground.kafka.set(Mode::Throttle(200_000));
+    let passed_at = running.now();
+    let replaying =
+        async || scene.watch.last(0).is_some_and(|now| now.journaled < backlog * 0.8 && now.journaled > 0.0);
+    scene.until("the journal is being replayed", HALF_OPEN_WITHIN, replaying).await;
+    let killed_at = running.now();
+    scene.kill(Role::Producer, 0).await;
+    ground.kafka.set(Mode::Pass);
+    scene.start(Role::Producer, 0).await;
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    let mut report = scene.settle(running, u64::MAX).await;
+    expect_lost_only_within(&mut report, &[(away_at, away_at + KNOWN_WITHIN), (passed_at, killed_at)]);
+    let recovered = recovered(&scene).await;
+    report.expect(recovered > 0.0, "the journal is found again");
+    expect_breaker(&scene, &mut report, away, &[]);
+    report.note(format!("kills=2 backlog={backlog} recovered by the last one={recovered}"));
+    scene.strike().await;
+    report
+}
+
+/// `FAULTS_BACKLOG` INFO events wait for the consumer outside of partition 0; ERRORs that are posted now are not behind them.
+pub async fn priority_before_backlog(ground: Arc<Ground>) -> Report {
+    const PROBES_MIN: usize = 30;
+    const PROBES_MAX: usize = 300;
+    /// Fewer records are no backlog.
+    const BACKLOG_MIN: f64 = 20_000.0;
+    const P99_MAX: Duration = Duration::from_secs(1);
+    let backlog = ground.amounts.backlog;
+    let mut scene = scene(&ground, Plan { consumers: 1, ..Plan::default() }).await;
+    scene.terminate(Role::Consumer, 0).await;
+    let fill = Load {
+        batch_clients: 8,
+        batch_events: 500,
+        batch_events_per_second: 400_000,
+        single_clients: 0,
+        priority_every: 0,
+        outside_partition_0_of: Some(3),
+        ..Load::default()
+    };
+    let running = scene.load(fill);
+    scene.until("there is a backlog", DEADLINE * 3, async || running.accepted() >= backlog).await;
+    let began = running.began();
+    let account = running.stop().await;
+    scene.start(Role::Consumer, 0).await;
+    scene.until_stored(1).await;
+    let waits = scene.probe(PROBES_MAX, BACKLOG_MIN).await;
+    scene.fault_is_over();
+    let mut report = scene.settle_sent(account, began, 0).await;
+    let (p50, p99) = (quantile(waits.clone(), 0.5), quantile(waits.clone(), 0.99));
+    report.expect(p99 < P99_MAX, format!("ERROR from POST to its row, p99 < {P99_MAX:?}: {p99:?}"));
+    report.expect(waits.len() >= PROBES_MIN, format!("the backlog lasts for {PROBES_MIN} ERRORs: {}", waits.len()));
+    report.note(format!(
+        "backlog={backlog} errors={} from POST to row p50={} ms p99={} ms max={} ms",
+        waits.len(),
+        p50.as_millis(),
+        p99.as_millis(),
+        waits.iter().max().copied().unwrap_or_default().as_millis()
+    ));
+    scene.strike().await;
+    report
+}
+
+async fn until_nothing_is_journaled(scene: &Scene, deadline: Duration) {
+    let empty = async || scene.watch.last(0).is_some_and(|reading| reading.journaled < 0.5);
+    scene.until("the journal is empty", deadline, empty).await;
+}
+
+async fn until_journaled(scene: &Scene, events: f64) {
+    let enough = async || scene.watch.last(0).is_some_and(|reading| reading.journaled >= events);
+    scene.until("enough is journaled", DEADLINE, enough).await;
+}
+
+/// Events that the producers found in journals.
+async fn recovered(scene: &Scene) -> f64 {
+    let sum = |said: &Measurements| said.sum("spillway_events_recovered_total", &[]);
+    scene.measurements().await.iter().map(sum).sum()
+}
+
+/// The breaker of the first producer went through these states, in this order, after `from`; notes all that it went through.
+fn expect_breaker(scene: &Scene, report: &mut Report, from: Instant, states: &[&str]) {
+    let began = scene.watch.began();
+    let since = from.saturating_duration_since(began);
+    let changes = scene.watch.breaker_changes(0).into_iter().filter(|(at, _)| *at >= since).collect::<Vec<_>>();
+    let mut left = states.iter().peekable();
+    for (_, state) in &changes {
+        left.next_if(|next| **next == state);
+    }
+    let told = changes.iter().map(|(at, state)| format!("{state} t={:.1} s", (*at - since).as_secs_f64()));
+    let told = told.collect::<Vec<_>>().join(", ");
+    report.expect(left.next().is_none(), format!("the breaker goes through {states:?}: {told}"));
+    report.note(format!("breaker, from the beginning of the fault: {told}"));
+}
+
+/// Events are accepted from the first full second to the last.
+fn expect_accepting(report: &mut Report) {
+    const PAUSE_MAX: u64 = 3;
+    let (mut pause, mut longest) = (0, 0);
+    for second in report.account.seconds.iter().skip(1) {
+        pause = if second.answers_with(202) > 0 { 0 } else { pause + 1 };
+        longest = longest.max(pause);
+    }
+    report.expect(longest <= PAUSE_MAX, format!("events are accepted all the time: {longest} seconds without any"));
+    report.note(format!("longest time without a 202: {longest} s"));
+}
+
+/// Buffered events that are lost were answered within these times.
+fn expect_lost_only_within(report: &mut Report, windows: &[(Duration, Duration)]) {
+    let lost = &report.comparison.lost_buffered_answered;
+    let outside = lost.iter().filter(|at| !windows.iter().any(|(from, to)| (from..=to).contains(at))).count();
+    let lost = lost.len();
+    report.expect(
+        outside == 0,
+        format!("buffered events are lost only while the fault was not known: {outside} of {lost} requests"),
+    );
+    report.note(format!("requests with lost buffered events: {lost}"));
+}

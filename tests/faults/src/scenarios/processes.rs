@@ -1,0 +1,106 @@
+//! Processes of Spillway are stopped and killed under load, on servers that are well.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{expect_calls_accepted, scene};
+use crate::account::{Account, Outcome};
+use crate::ground::Ground;
+use crate::load::Load;
+use crate::report::Report;
+use crate::scene::{Plan, Role, go_on};
+
+/// Longest that a process may take to stop (`DRAIN_TIMEOUT`), and some time to be noticed.
+const DRAIN_MAX: Duration = Duration::from_secs(26);
+
+/// Two of each role; each in turn is asked to stop, and started again.
+pub async fn rolling_restart(ground: Arc<Ground>) -> Report {
+    let plan = Plan { gateways: 2, producers: 2, consumers: 2, ..Plan::default() };
+    let mut scene = scene(&ground, plan).await;
+    let running = scene.load(Load::default());
+    let mut exits = BTreeMap::new();
+    for role in [Role::Producer, Role::Gateway, Role::Consumer] {
+        for index in 0..2 {
+            go_on(&running, Duration::from_secs(2)).await;
+            exits.insert((role, index), scene.terminate(role, index).await);
+            scene.start(role, index).await;
+        }
+    }
+    go_on(&running, Duration::from_secs(2)).await;
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 99.95);
+    expect_clean_exits(&mut report, &exits);
+    scene.strike().await;
+    report
+}
+
+/// One of each role, each asked to stop with nobody to take over, and started again.
+pub async fn sigterm(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load { resend: true, ..Load::default() });
+    let mut exits = BTreeMap::new();
+    for role in [Role::Producer, Role::Consumer, Role::Gateway] {
+        go_on(&running, Duration::from_secs(3)).await;
+        exits.insert((role, 0), scene.terminate(role, 0).await);
+        scene.start(role, 0).await;
+    }
+    scene.fault_is_over();
+    go_on(&running, Duration::from_secs(2)).await;
+    let mut report = scene.settle(running, 0).await;
+    expect_clean_exits(&mut report, &exits);
+    report.note(format!("calls answered 202: {:.3} %", report.calls_accepted_percent()));
+    scene.strike().await;
+    report
+}
+
+fn expect_clean_exits(report: &mut Report, exits: &BTreeMap<(Role, usize), (Option<i32>, Duration)>) {
+    for ((role, index), (code, took)) in exits {
+        let holds = *code == Some(0) && *took <= DRAIN_MAX;
+        report.expect(holds, format!("{role:?} {index} exits 0 within {DRAIN_MAX:?}: {code:?} after {took:?}"));
+    }
+    let longest = exits.values().map(|(_, took)| took.as_secs_f64()).fold(0.0, f64::max);
+    report.note(format!("exits={} the slowest after {longest:.1} s", exits.len()));
+}
+
+/// The only producer is killed `FAULTS_KILLS` times in the middle of its work. What was acknowledged stays; of what was
+/// buffered only what came in the last moment may be lost: linger and the time of an acknowledgement.
+pub async fn producer_killed(ground: Arc<Ground>) -> Report {
+    let kills = ground.amounts.kills;
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load { resend: true, ..Load::default() });
+    let mut killed_at = Vec::new();
+    for _ in 0..kills {
+        go_on(&running, Duration::from_secs(3)).await;
+        scene.kill(Role::Producer, 0).await;
+        killed_at.push(running.now());
+        scene.start(Role::Producer, 0).await;
+    }
+    scene.fault_is_over();
+    go_on(&running, Duration::from_secs(1)).await;
+    let mut report = scene.settle(running, u64::MAX).await;
+    let account = std::mem::take(&mut report.account);
+    // Scheduling of two cores that others use as well.
+    let bound = slowest_acknowledgement(&account) + Duration::from_millis(100);
+    let ages = report.comparison.lost_buffered_answered.iter().map(|answered| {
+        let kill = killed_at.iter().find(|kill| *kill >= answered).copied();
+        kill.map_or(Duration::MAX, |kill| kill - *answered)
+    });
+    let oldest = ages.max().unwrap_or_default();
+    report.expect(oldest <= bound, format!("lost is only what came within {bound:?} before a kill: {oldest:?}"));
+    report.note(format!(
+        "kills={kills} buffered_lost={} the oldest of it {} ms before its kill (bound {} ms)",
+        report.comparison.total().lost_buffered,
+        oldest.as_millis(),
+        bound.as_millis()
+    ));
+    scene.strike().await;
+    report
+}
+
+fn slowest_acknowledgement(account: &Account) -> Duration {
+    let acknowledged =
+        account.requests().filter(|request| matches!(request.outcome, Outcome::Accepted { acknowledged: 1.., .. }));
+    acknowledged.map(|request| request.took).max().unwrap_or_default()
+}

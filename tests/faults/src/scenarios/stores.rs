@@ -1,0 +1,204 @@
+//! PostgreSQL and Redis fail.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{expect_calls_accepted, scene};
+use crate::ground::Ground;
+use crate::load::Load;
+use crate::proxy::Mode;
+use crate::report::Report;
+use crate::scene::{DEADLINE, Directory, Plan, Role, Scene, go_on};
+
+/// No row becomes a dead letter for want of a store.
+async fn expect_no_dead_letters(scene: &Scene, report: &mut Report) {
+    let letters = scene.store.number("SELECT count(*) FROM OWN.dead_letters").await.unwrap_or(-1);
+    report.expect(letters == 0, format!("no good row is dead-lettered: {letters}"));
+}
+
+/// Stopped in order, for some time, and started.
+pub async fn postgres_down(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(2_000).await;
+    ground.apply("stop", "postgres").await;
+    go_on(&running, ground.amounts.outage).await;
+    let ready = scene.http(Role::Consumer, 0).get("/actuator/health/readiness").await.status;
+    let query = scene.http(Role::Consumer, 0).get("/api/logs").await.status;
+    ground.apply("start", "postgres").await;
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.expect((ready, query) == (200, 503), format!("meanwhile it is ready, and answers 503: {ready}, {query}"));
+    expect_no_dead_letters(&scene, &mut report).await;
+    scene.strike().await;
+    report
+}
+
+/// Killed with all its processes, `FAULTS_KILLS` times, in the middle of writing.
+pub async fn postgres_killed(ground: Arc<Ground>) -> Report {
+    let kills = ground.amounts.kills;
+    let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
+    let running = scene.load(Load::default());
+    for _ in 0..kills {
+        scene.until_stored(scene.stored().await + 1_000).await;
+        ground.apply("kill", "postgres").await;
+        ground.apply("start", "postgres").await;
+    }
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.note(format!("kills={kills}"));
+    expect_no_dead_letters(&scene, &mut report).await;
+    scene.strike().await;
+    report
+}
+
+/// Every transaction that is open when PostgreSQL is asked is broken off, over and over.
+pub async fn postgres_terminated(ground: Arc<Ground>) -> Report {
+    const TERMINATIONS: u64 = 40;
+    // Those of the harness itself are not open when another one of it asks.
+    const TERMINATE: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL";
+    let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(1_000).await;
+    let (mut terminated, mut ticks) = (0, tokio::time::interval(Duration::from_millis(50)));
+    let began = running.now();
+    while terminated < TERMINATIONS && running.now() < began + DEADLINE {
+        ticks.tick().await;
+        terminated += scene.store.number(TERMINATE).await.unwrap_or(0).unsigned_abs();
+    }
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.expect(terminated >= TERMINATIONS, format!("transactions are broken off: {terminated}"));
+    report.note(format!("transactions_terminated={terminated}"));
+    expect_no_dead_letters(&scene, &mut report).await;
+    scene.strike().await;
+    report
+}
+
+/// The network to PostgreSQL swallows everything, then resets everything.
+pub async fn postgres_network(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(2_000).await;
+    for mode in [Mode::Stall, Mode::Cut] {
+        ground.postgres.set(mode);
+        go_on(&running, ground.amounts.outage).await;
+        ground.postgres.set(Mode::Pass);
+        scene.until_stored(scene.stored().await + 2_000).await;
+    }
+    ground.postgres.set(Mode::Delay(Duration::from_millis(50)));
+    go_on(&running, Duration::from_secs(5)).await;
+    ground.postgres.set(Mode::Pass);
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    expect_no_dead_letters(&scene, &mut report).await;
+    scene.strike().await;
+    report
+}
+
+/// The disk of its tables is full until somebody makes room.
+pub async fn postgres_disk_full(ground: Arc<Ground>) -> Report {
+    const DISK_BYTES: u64 = 256 << 20;
+    const ROOM_BYTES: u64 = 8 << 20;
+    let Some(disk) = Directory::for_postgres(DISK_BYTES) else {
+        return Report::skipped("no tmpfs can be mounted");
+    };
+    let execute = async |statement: String| ground.store().execute(&statement).await.expect("PostgreSQL does it");
+    execute(format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().join("tables").display())).await;
+    execute("ALTER ROLE spillway SET default_tablespace = small".to_owned()).await;
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load { message_bytes: 400, ..Load::default() });
+    scene.until_stored(500).await;
+    let ballast = disk.path().join("ballast");
+    fill(&ballast, free_bytes(disk.path()).saturating_sub(ROOM_BYTES));
+    let full = async || scene.process(Role::Consumer, 0).has_said("No space left on device");
+    scene.until("the disk is full", DEADLINE, full).await;
+    go_on(&running, Duration::from_secs(10)).await;
+    let stored = scene.stored().await;
+    std::fs::remove_file(&ballast).expect("there is room");
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.note(format!("stored_when_full={stored}"));
+    expect_no_dead_letters(&scene, &mut report).await;
+    scene.strike().await;
+    execute("ALTER ROLE spillway RESET default_tablespace".to_owned()).await;
+    execute("DROP TABLESPACE small".to_owned()).await;
+    report
+}
+
+/// Bytes that are free on the file system of a path.
+fn free_bytes(path: &Path) -> u64 {
+    let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(path).output().expect("df runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().last().and_then(|line| line.trim().parse().ok()).expect("a number")
+}
+
+fn fill(path: &Path, bytes: u64) {
+    let written = std::fs::File::create(path)
+        .and_then(|mut file| std::io::copy(&mut std::io::Read::take(std::io::repeat(7), bytes), &mut file));
+    written.expect("there is room for the ballast");
+}
+
+/// Silent, gone, back without anything, flushed: limits are shared through it, and answers remembered.
+pub async fn redis_away(ground: Arc<Ground>) -> Report {
+    const KEYED: usize = 20;
+    let limits = ["SINGLE", "BATCH"].map(|class| {
+        let key: &str =
+            if class == "SINGLE" { "RATE_LIMIT__SINGLE_PER_SECOND" } else { "RATE_LIMIT__BATCH_PER_SECOND" };
+        (key, "100000".to_owned())
+    });
+    let plan = Plan { producers: 2, producer_settings: limits.to_vec(), ..Plan::default() };
+    let mut scene = scene(&ground, plan).await;
+    let running = scene.load(Load::default());
+    let mut keyed_refused = 0;
+    let step = Duration::from_secs(3);
+    for fault in ["pause", "resume", "kill", "start", "flush"] {
+        match fault {
+            "flush" => flush(&ground).await,
+            _ => ground.apply(fault, "redis").await,
+        }
+        keyed_refused += post_keyed(&scene, KEYED).await;
+        go_on(&running, step).await;
+    }
+    scene.fault_is_over();
+    let mut report = scene.settle(running, 0).await;
+    expect_calls_accepted(&mut report, 100.0);
+    report.expect(keyed_refused == 0, format!("requests with a key are answered 202: {keyed_refused} are not"));
+    let keyed = scene.store.number("SELECT count(*) FROM OWN.events WHERE message LIKE 'keyed %'").await.unwrap_or(-1);
+    report.expect(keyed == KEYED as i64, format!("what has one Idempotency-Key is stored once: {keyed} of {KEYED}"));
+    report.note(format!("keyed_requests={KEYED} sent={} times rows={keyed}", 5));
+    scene.strike().await;
+    report
+}
+
+/// Posts the same requests under the same keys each time; how many were not answered 202.
+async fn post_keyed(scene: &Scene, requests: usize) -> usize {
+    let (http, mut refused) = (scene.http(Role::Gateway, 0), 0);
+    for n in 0..requests {
+        let key = format!("key-{n}");
+        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+        let body = json!({"source": "keyed", "level": "ERROR", "message": format!("keyed {n}")}).to_string();
+        let answer = http.try_send("POST", "/api/logs", &headers, body).await;
+        refused += usize::from(answer.is_none_or(|answer| answer.status != 202));
+    }
+    refused
+}
+
+async fn flush(ground: &Ground) {
+    let mut redis = TcpStream::connect(ground.redis_address()).await.expect("Redis listens");
+    redis.write_all(b"FLUSHALL\r\n").await.expect("it is sent");
+    let mut answer = [0; 5];
+    redis.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"+OK\r\n");
+}
