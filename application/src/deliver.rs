@@ -314,6 +314,12 @@ impl Delivery {
         }
     }
 
+    /// How often the breaker has changed to each of [`BreakerState::ALL`].
+    #[must_use]
+    pub fn breaker_entered(&self) -> [u64; BreakerState::ALL.len()] {
+        self.shared.journaling.as_ref().map(|journaling| lock(&journaling.breaker).entered()).unwrap_or_default()
+    }
+
     /// Whether at least an ERROR is accepted now, by the bus or by the journal.
     #[must_use]
     pub fn accepts(&self) -> bool {

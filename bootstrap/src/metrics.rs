@@ -37,7 +37,7 @@ impl Metrics {
         if let Some(delivery) = &self.delivery {
             let snapshot = delivery.snapshot();
             self.prometheus.show_deliveries(&snapshot.deliveries, snapshot.oldest_buffered);
-            self.prometheus.show_bus(delivery.breaker_state(), delivery.buffer());
+            self.prometheus.show_bus(delivery.breaker_state(), delivery.breaker_entered(), delivery.buffer());
             if let Some(journal) = delivery.journal() {
                 let oldest_age = journal.oldest().map(|oldest| SystemClock.now().since(oldest)).unwrap_or_default();
                 self.prometheus.show_journal(journal.fill(), oldest_age, journal.trouble().is_none());

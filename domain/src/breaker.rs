@@ -56,6 +56,8 @@ pub struct CircuitBreaker {
     state: State,
     /// Counts changes of state.
     phase: u64,
+    /// How often each of [`BreakerState::ALL`] was entered.
+    entered: [u64; BreakerState::ALL.len()],
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +87,7 @@ impl Window {
 
 impl Default for CircuitBreaker {
     fn default() -> Self {
-        Self { state: State::Closed(Window::default()), phase: 0 }
+        Self { state: State::Closed(Window::default()), phase: 0, entered: [0; BreakerState::ALL.len()] }
     }
 }
 
@@ -98,6 +100,12 @@ impl CircuitBreaker {
             State::Open { until } if now < until => BreakerState::Open,
             State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
         }
+    }
+
+    /// How often it has changed to each of [`BreakerState::ALL`]: some states last for a moment only.
+    #[must_use]
+    pub fn entered(&self) -> [u64; BreakerState::ALL.len()] {
+        self.entered
     }
 
     /// When it will be half-open by itself, if it is open.
@@ -192,6 +200,14 @@ impl CircuitBreaker {
     }
 
     fn change(&mut self, state: State) {
+        let entered = match state {
+            State::Closed(_) => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        };
+        for (count, of) in self.entered.iter_mut().zip(BreakerState::ALL) {
+            *count += u64::from(of == entered);
+        }
         self.state = state;
         self.phase += 1;
     }
@@ -290,6 +306,7 @@ mod tests {
         ] {
             let (mut breaker, _) = opened();
             report(&mut breaker, &results, at(70));
+            assert_eq!(breaker.entered().iter().sum::<u64>(), 3, "{results:?}");
             assert_eq!(breaker.state(at(70)), state, "{results:?}");
             if state == BreakerState::Open {
                 assert_eq!(breaker.half_open_at(), Some(at(130)), "another minute");

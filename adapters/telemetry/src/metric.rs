@@ -14,6 +14,8 @@ pub enum Metric {
     SendDuration,
     /// State of the circuit breaker in front of the bus, by name and state.
     CircuitBreakerState,
+    /// How often the circuit breaker has changed to a state.
+    CircuitBreakerEntered,
     /// Memory left for events that are not acknowledged.
     BufferAvailable,
     /// Memory for events that are not acknowledged.
@@ -84,11 +86,12 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
         Self::CircuitBreakerState,
+        Self::CircuitBreakerEntered,
         Self::BufferAvailable,
         Self::BufferTotal,
         Self::OldestBufferedAge,
@@ -128,6 +131,7 @@ impl Metric {
             Self::MessagesFailed => "kafka_producer_messages_failed_total",
             Self::SendDuration => "kafka_producer_send_duration_seconds",
             Self::CircuitBreakerState => "resilience4j_circuitbreaker_state",
+            Self::CircuitBreakerEntered => "spillway_circuitbreaker_entered_total",
             Self::BufferAvailable => "kafka_producer_buffer_available_bytes",
             Self::BufferTotal => "kafka_producer_buffer_total_bytes",
             Self::OldestBufferedAge => "spillway_oldest_buffered_age_seconds",
@@ -168,6 +172,7 @@ impl Metric {
             Self::MessagesFailed => "Events that the bus did not take",
             Self::SendDuration => "Time from publishing a batch to its acknowledgement",
             Self::CircuitBreakerState => "1 for the state that the circuit breaker in front of the bus is in, else 0",
+            Self::CircuitBreakerEntered => "How often the circuit breaker in front of the bus has changed to a state",
             Self::BufferAvailable => "Memory left for events that are not acknowledged yet",
             Self::BufferTotal => "Memory for events that are not acknowledged yet",
             Self::OldestBufferedAge => "Age of the oldest accepted event that is in memory only",
@@ -223,6 +228,7 @@ impl Metric {
             | Self::BuildInfo => Kind::Gauge,
             Self::MessagesSent
             | Self::MessagesFailed
+            | Self::CircuitBreakerEntered
             | Self::EventsAccepted
             | Self::EventsRecovered
             | Self::EventsAcknowledged

@@ -170,8 +170,9 @@ impl Prometheus {
     }
 
     /// Takes over how the way into the bus is.
-    pub fn show_bus(&self, now: BreakerState, buffer: Fill) {
-        for state in BreakerState::ALL {
+    pub fn show_bus(&self, now: BreakerState, entered: [u64; BreakerState::ALL.len()], buffer: Fill) {
+        for (state, entered) in BreakerState::ALL.into_iter().zip(entered) {
+            self.labeled_counter(Metric::CircuitBreakerEntered, "state", state.name()).absolute(entered);
             let labels =
                 vec![Label::from_static_parts("name", BREAKER), Label::from_static_parts("state", state.name())];
             let key = Key::from_parts(Metric::CircuitBreakerState.name(), labels);
@@ -304,7 +305,7 @@ mod tests {
         };
         prometheus.show_journal(Fill { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true);
         prometheus.show_deliveries(&[Deliveries::default(), delivered], Duration::from_millis(1_500));
-        prometheus.show_bus(BreakerState::Open, Fill { used_bytes: 30, bytes_max: 100 });
+        prometheus.show_bus(BreakerState::Open, [0, 1, 0], Fill { used_bytes: 30, bytes_max: 100 });
         prometheus.show_bodies("producer", 17);
         prometheus.show_connections("gateway", 3);
         prometheus.answered("producer", 202, Duration::from_micros(300));
@@ -341,6 +342,7 @@ mod tests {
             "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"open\"} 1",
             "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"closed\"} 0",
             "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"half_open\"} 0",
+            "spillway_circuitbreaker_entered_total{state=\"open\"} 1",
             "kafka_producer_buffer_available_bytes 70",
             "spillway_http_body_bytes{role=\"producer\"} 17",
             "spillway_http_connections{role=\"gateway\"} 3",

@@ -23,6 +23,8 @@ pub struct Reading {
     pub producer: usize,
     /// State of its circuit breaker.
     pub breaker: String,
+    /// How often the breaker was half-open: it may have been so between two looks.
+    pub half_opened: f64,
     /// Events in memory only.
     pub buffered: f64,
     /// Events in its journal.
@@ -91,11 +93,16 @@ impl Watch {
         lock(&self.seen).unaccounted.values().cloned().collect()
     }
 
-    /// Each change of a producer's circuit breaker, with when it was seen.
+    /// Each change of a producer's circuit breaker, with when it was seen; what was between two looks is told with the later.
     #[must_use]
     pub fn breaker_changes(&self, producer: usize) -> Vec<(Duration, String)> {
         let mut changes: Vec<(Duration, String)> = Vec::new();
+        let mut half_opened = 0.0;
         for reading in self.readings().into_iter().filter(|reading| reading.producer == producer) {
+            if reading.half_opened > half_opened && reading.breaker != "half_open" {
+                changes.push((reading.at, "half_open".to_owned()));
+            }
+            half_opened = reading.half_opened;
             if changes.last().is_none_or(|(_, state)| *state != reading.breaker) {
                 changes.push((reading.at, reading.breaker));
             }
@@ -111,6 +118,7 @@ impl Seen {
             at,
             producer,
             breaker: measurements.breaker(),
+            half_opened: measurements.sum("spillway_circuitbreaker_entered_total", &[("state", "half_open")]),
             buffered: sum("spillway_events_buffered"),
             journaled: sum("spillway_events_journaled"),
             journal_bytes: sum("spillway_journal_bytes"),
