@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
-use adapter_embedded::journal::DiskJournal;
+use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
 use adapter_kafka::{KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
@@ -154,8 +154,8 @@ pub async fn open_delivery(
         BusKind::Embedded => Ok(Delivery::new(publisher, telemetry)),
         BusKind::Kafka => {
             make_data_dir(settings)?;
-            let (data_dir, bytes_max) = (settings.data_dir.clone(), settings.journal.bytes_max.0);
-            let journal = tokio::task::spawn_blocking(move || DiskJournal::open(&data_dir, bytes_max)).await?;
+            let (data_dir, options) = (settings.data_dir.clone(), JournalOptions::new(settings.journal.bytes_max.0));
+            let journal = tokio::task::spawn_blocking(move || DiskJournal::open(&data_dir, options)).await?;
             let journal = Arc::new(journal.context("cannot open the journal (SPILLWAY_DATA_DIR says where)")?);
             Ok(Delivery::with_journal(publisher, journal, settings.ack_wait.0, telemetry))
         }

@@ -198,7 +198,7 @@ impl EmbeddedBus {
             });
             partitions.push(Arc::new(PartitionState {
                 partition,
-                log: PartitionLog::start(partition, log, Arc::clone(&retention))?,
+                log: PartitionLog::start(format!("log-{partition}"), log, Arc::clone(&retention))?,
                 position: AtomicU64::new(stored),
                 retention,
                 lag: Mutex::new(LagTracker::new(stored, stored)),

@@ -4,6 +4,7 @@
 //!   that tests can fill the disk, fail a sync or cut the power.
 //! * [`bus`]: a partitioned bus over one log a partition. It is its own journal: acknowledged means
 //!   fdatasynced.
+//! * [`journal`]: what waits for a bus elsewhere, over one log a partition as well; [`inspection`] looks at it from outside.
 //! * [`store`]: events in SQLite, with positions in the same transaction.
 //! * [`limiter`]: token buckets in memory.
 //!
@@ -11,6 +12,8 @@
 //! systems only: network file systems do not keep the promises of locks and fdatasync.
 
 pub mod bus;
+mod frame;
+pub mod inspection;
 pub mod journal;
 pub mod limiter;
 mod partition_log;

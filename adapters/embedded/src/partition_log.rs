@@ -17,7 +17,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use domain::backoff::Backoff;
-use domain::partition::Partition;
 use tokio::sync::watch;
 
 use crate::segmented_log::{LogError, LogReader, SegmentedLog};
@@ -41,6 +40,10 @@ pub(crate) enum Refusal {
     Failed(String),
 }
 
+/// The log takes no more batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
 /// What is written as a whole, and who is told of it.
 pub(crate) trait LogBatch: Send + 'static {
     /// Bytes that it takes on disk, about.
@@ -55,22 +58,32 @@ pub(crate) trait LogBatch: Send + 'static {
     fn refused(self, refusal: Refusal);
 }
 
-/// Looks after the room of a log.
+/// Looks after the room of a log, on the thread that writes it.
 pub(crate) trait Upkeep: Send + 'static {
     /// Removes what is not needed any more. Returns what keeps `bytes` more from having room, if anything does.
     fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<&'static str>;
+    /// Nothing is queued, and all that was is synced.
+    fn caught_up(&mut self, _log: &mut SegmentedLog) {}
+}
+
+/// What the thread is to do.
+enum Task<B> {
+    Write(B),
+    /// See whether something may be removed.
+    CatchUp,
 }
 
 /// The log of one partition.
 pub(crate) struct PartitionLog<B> {
     state: Arc<State>,
-    queue: Mutex<Option<mpsc::Sender<B>>>,
+    queue: Mutex<Option<mpsc::Sender<Task<B>>>>,
     reader: Arc<Mutex<LogReader>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct State {
-    partition: Partition,
+    /// In messages, and of the thread.
+    name: String,
     /// What is wrong with the disk, if anything is.
     trouble: Mutex<Option<String>>,
     /// Everything before this sequence is readable.
@@ -84,30 +97,37 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<B: LogBatch> PartitionLog<B> {
-    /// Starts the thread.
+    /// Starts the thread. The name is the log's in messages, too.
     ///
     /// # Errors
     /// There can be no more threads.
-    pub fn start(partition: Partition, log: SegmentedLog, upkeep: impl Upkeep) -> io::Result<Self> {
-        let (queue, batches) = mpsc::channel();
+    pub fn start(name: String, log: SegmentedLog, upkeep: impl Upkeep) -> io::Result<Self> {
+        let (queue, tasks) = mpsc::channel();
         let state = Arc::new(State {
-            partition,
+            name: name.clone(),
             trouble: Mutex::default(),
             readable: watch::Sender::new(log.next()),
             abandoned: AtomicBool::new(false),
         });
         let reader = Arc::new(Mutex::new(log.reader()));
-        let writer = Writer { log, batches, upkeep, state: Arc::clone(&state) };
-        let thread = std::thread::Builder::new().name(format!("log-{partition}")).spawn(move || writer.run())?;
+        let writer = Writer { log, tasks, upkeep, state: Arc::clone(&state) };
+        let thread = std::thread::Builder::new().name(name).spawn(move || writer.run())?;
         Ok(Self { state, queue: Mutex::new(Some(queue)), reader, writer: Mutex::new(Some(thread)) })
     }
 
-    /// Queues a batch; gives it back if the log is closed.
-    pub fn push(&self, batch: B) -> Result<(), B> {
-        match lock(&self.queue).as_ref() {
-            Some(queue) => queue.send(batch).map_err(|mpsc::SendError(batch)| batch),
-            None => Err(batch),
-        }
+    /// Queues a batch, or drops it if the log is closed.
+    pub fn push(&self, batch: B) -> Result<(), Closed> {
+        self.send(Task::Write(batch))
+    }
+
+    /// Has the thread see, soon, whether something may be removed.
+    pub fn wake(&self) {
+        // A closed log is left as it is.
+        let _ = self.send(Task::CatchUp);
+    }
+
+    fn send(&self, task: Task<B>) -> Result<(), Closed> {
+        lock(&self.queue).as_ref().ok_or(Closed)?.send(task).map_err(|_| Closed)
     }
 
     /// What is wrong with the disk, if anything is.
@@ -130,6 +150,15 @@ impl<B: LogBatch> PartitionLog<B> {
         lock(&self.queue).take();
     }
 
+    /// Gives up what a failing disk does not take, and ends the thread.
+    pub fn abandon(&self) {
+        self.state.abandoned.store(true, Ordering::Release);
+        self.close();
+        if let Some(writer) = lock(&self.writer).as_ref() {
+            writer.thread().unpark();
+        }
+    }
+
     /// The thread, for whoever waits for its end.
     pub fn take_writer(&self) -> Option<JoinHandle<()>> {
         lock(&self.writer).take()
@@ -150,7 +179,7 @@ impl<B> Drop for PartitionLog<B> {
 /// The thread that owns the log.
 struct Writer<B, U> {
     log: SegmentedLog,
-    batches: mpsc::Receiver<B>,
+    tasks: mpsc::Receiver<Task<B>>,
     upkeep: U,
     state: Arc<State>,
 }
@@ -159,35 +188,44 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
     /// Writes until the log is closed and nothing is queued.
     fn run(mut self) {
         loop {
-            let first = match self.batches.recv_timeout(IDLE) {
-                Ok(first) => first,
+            let mut waiting = match self.tasks.recv_timeout(IDLE) {
+                Ok(first) => Some(first),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.look_after();
                     continue;
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
-            let mut group_bytes = 0;
-            let mut group = Vec::new();
-            let mut waiting = Some(first);
-            while let Some(batch) = waiting.take() {
+            while waiting.is_some() {
+                let Some(group) = self.write_group(waiting) else { return };
+                group.into_iter().for_each(LogBatch::synced);
+                waiting = self.tasks.try_recv().ok();
+            }
+            self.upkeep.caught_up(&mut self.log);
+        }
+    }
+
+    /// Writes and syncs what is queued, up to a bound. `None` if it was given up.
+    fn write_group(&mut self, mut waiting: Option<Task<B>>) -> Option<Vec<B>> {
+        let mut group_bytes = 0;
+        let mut group = Vec::new();
+        while let Some(task) = waiting.take() {
+            if let Task::Write(batch) = task {
                 group_bytes += batch.bytes();
                 group.extend(self.write(batch));
-                if group_bytes < GROUP_BYTES_MAX {
-                    waiting = self.batches.try_recv().ok();
-                }
             }
-            if !group.is_empty() && !self.sync_until_done() {
-                return;
+            if group_bytes < GROUP_BYTES_MAX {
+                waiting = self.tasks.try_recv().ok();
             }
-            group.into_iter().for_each(LogBatch::synced);
         }
+        (group.is_empty() || self.sync_until_done()).then_some(group)
     }
 
     /// What there is to do without a batch: remove what is not needed, and see whether trouble has passed, since nobody sends
     /// batches to a log that says it is in trouble.
     fn look_after(&mut self) {
         let has_room = self.upkeep.make_room(&mut self.log, 1).is_none();
+        self.upkeep.caught_up(&mut self.log);
         if has_room && lock(&self.state.trouble).is_some() && self.log.probe().is_ok() {
             self.report_trouble(None);
         }
@@ -233,11 +271,11 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
 
     /// Tells whoever asks, and the log of the process when trouble begins or ends.
     fn report_trouble(&self, trouble: Option<String>) {
-        let partition = self.state.partition;
+        let log = &self.state.name;
         let mut current = lock(&self.state.trouble);
         match (current.as_ref(), &trouble) {
-            (None, Some(trouble)) => tracing::error!(partition, trouble, "the log takes no records"),
-            (Some(_), None) => tracing::info!(partition, "the log takes records again"),
+            (None, Some(trouble)) => tracing::error!(log, trouble, "the log takes no records"),
+            (Some(_), None) => tracing::info!(log, "the log takes records again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
         *current = trouble;

@@ -13,7 +13,8 @@
 //!   page cache only, and after a failed sync passes for written.
 //! * Recovery looks at the last segment: what follows its last whole frame is torn and cut off. A broken frame
 //!   with whole frames behind it is damage, not a torn tail: it is skipped and reported, and costs nobody else.
-//! * Removal is by whole segments, oldest first.
+//! * Removal is by whole segments, oldest first, each on disk before the next: should one come back after a power cut, so
+//!   does what makes its remains void.
 //!
 //! One [`SegmentedLog`] writes; any number of [`LogReader`]s read what is visible.
 
@@ -30,8 +31,11 @@ pub const FRAME_HEADER_BYTES: usize = 24;
 pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
 /// What the buffer of unsynced frames may keep between two groups.
 const IDLE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// What [`SegmentedLog::probe`] writes.
+/// What [`SegmentedLog::probe`] writes, and where to if there is no segment.
 const PROBE_BYTES: usize = 64 * 1024;
+const PROBE_NAME: &str = "probe";
+/// How far a number may be ahead of the one before it in the same file: one that is further ahead passes for garbage.
+const SKIP_MAX: u64 = u32::MAX as u64;
 /// How much a reader reads at once.
 const READ_BYTES: usize = 512 * 1024;
 
@@ -84,10 +88,12 @@ pub struct SegmentedLog {
     next: u64,
     /// Whole frames that were written to the last segment, behind its visible ones, and not yet synced.
     unsynced: Vec<u8>,
-    /// Sequence of the first frame in `unsynced`.
+    /// Behind the last synced frame; no frame in `unsynced` has a smaller sequence.
     unsynced_from: u64,
     /// The last segment is full or poisoned: write to a new one.
     seal: bool,
+    /// A segment was removed, and the directory not synced since.
+    removal_unsynced: bool,
     view: Arc<Mutex<View>>,
 }
 
@@ -120,6 +126,27 @@ pub struct Recovered {
 }
 
 impl SegmentedLog {
+    /// Begins a log in a `storage` that has none. Touches nothing until something is appended.
+    #[must_use]
+    pub fn begin(storage: Arc<dyn Storage>, segment_bytes_max: u64) -> Self {
+        Self::over(storage, segment_bytes_max, Vec::new(), 0)
+    }
+
+    fn over(storage: Arc<dyn Storage>, segment_bytes_max: u64, segments: Vec<Segment>, next: u64) -> Self {
+        let view = View { segments: segments.clone(), next };
+        Self {
+            storage,
+            segment_bytes_max,
+            segments,
+            next,
+            unsynced: Vec::new(),
+            unsynced_from: next,
+            seal: false,
+            removal_unsynced: false,
+            view: Arc::new(Mutex::new(view)),
+        }
+    }
+
     /// Opens the log in `storage`, or begins one. The next entry gets a sequence of at least `next_at_least`.
     ///
     /// # Errors
@@ -132,8 +159,11 @@ impl SegmentedLog {
         // A process before this one may have been killed between a change to the directory and its sync. What is
         // built upon now must not come or go later.
         storage.sync_directory()?;
-        let mut bases: Vec<u64> = storage.list()?.iter().filter_map(|name| base_of(name)).collect();
-        bases.sort_unstable();
+        let has_probe = storage.list()?.iter().any(|name| name == PROBE_NAME);
+        if has_probe {
+            storage.remove(PROBE_NAME)?;
+        }
+        let bases = bases_in(storage.as_ref())?;
         let mut segments = Vec::with_capacity(bases.len());
         for base in bases {
             let file = storage.open(&name_of(base))?;
@@ -163,20 +193,11 @@ impl SegmentedLog {
                 last.len = whole;
             }
         }
-        // A number too far ahead of its predecessor in one file would pass for garbage.
+        // See `SKIP_MAX`.
         let seal = next < next_at_least;
-        let next = next.max(next_at_least);
-        let view = View { segments: segments.clone(), next };
-        let mut log = Self {
-            storage,
-            segment_bytes_max,
-            segments,
-            next,
-            unsynced: Vec::new(),
-            unsynced_from: next,
-            seal,
-            view: Arc::new(Mutex::new(view)),
-        };
+        let mut log = Self::over(storage, segment_bytes_max, segments, next.max(next_at_least));
+        log.seal = seal;
+        log.removal_unsynced = has_probe;
         log.seal_if_full();
         Ok((log, recovered))
     }
@@ -256,28 +277,17 @@ impl SegmentedLog {
         if sequence <= self.next {
             return Ok(());
         }
-        if sequence - self.next > u64::from(u32::MAX) {
-            // A number too far ahead of its predecessor in one file would pass for garbage.
+        if sequence - self.next > SKIP_MAX {
             self.sync()?;
+            if self.seal {
+                // What may remain in the last segment is void from here on, not only from the sequence on.
+                self.begin_segment()?;
+            }
             self.seal = true;
-        }
-        if self.unsynced.is_empty() {
             self.unsynced_from = sequence;
         }
         self.next = sequence;
         Ok(())
-    }
-
-    /// Removes everything, if all of it is synced. The sequence goes on where it was.
-    ///
-    /// # Errors
-    /// The storage's; what is left is whole.
-    pub fn clear(&mut self) -> Result<(), LogError> {
-        if !self.unsynced.is_empty() || self.bytes() == 0 {
-            return Ok(());
-        }
-        self.begin_segment()?;
-        self.release(self.next, |_, _| true)
     }
 
     /// Whether the storage would take a small append now. Leaves no trace.
@@ -285,7 +295,16 @@ impl SegmentedLog {
     /// # Errors
     /// It would not.
     pub fn probe(&self) -> Result<(), LogError> {
-        let Some(last) = self.segments.last() else { return Ok(()) };
+        let Some(last) = self.segments.last() else {
+            let file = match self.storage.create(PROBE_NAME) {
+                // It could not be removed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.storage.open(PROBE_NAME)?,
+                created => created?,
+            };
+            let written = file.write_at(&[0; PROBE_BYTES], 0);
+            self.storage.remove(PROBE_NAME)?;
+            return Ok(written?);
+        };
         let end = last.len + self.unsynced.len() as u64;
         let written = last.file.write_at(&[0; PROBE_BYTES], end);
         last.file.truncate(end)?;
@@ -327,32 +346,62 @@ impl SegmentedLog {
         Ok(())
     }
 
+    /// The least `before` with which [`SegmentedLog::release`] or [`SegmentedLog::clear`] would remove something.
+    #[must_use]
+    pub fn removable_at(&self) -> Option<u64> {
+        match self.segments.as_slice() {
+            [] => None,
+            [_] => Some(self.next),
+            [_, following, ..] => Some(following.base),
+        }
+    }
+
     /// Removes whole segments all of whose entries are before `before`, for as long as `unwanted` says so of
-    /// the oldest: it gets the bytes on disk and a time that no entry of that segment is after.
+    /// the oldest: it gets the bytes on disk and a time that no entry of that segment is after. The newest segment stays, so
+    /// the sequence is never forgotten.
     ///
     /// # Errors
     /// The storage's; removal stops there.
     pub fn release(&mut self, before: u64, mut unwanted: impl FnMut(u64, Timestamp) -> bool) -> Result<(), LogError> {
-        let mut result = Ok(());
-        let mut removed = 0;
-        while let [oldest, following, ..] = self.segments.as_slice()
+        self.sync_removal()?;
+        while let [_, following, ..] = self.segments.as_slice()
             && following.base <= before
             && unwanted(self.bytes(), following.first_time.unwrap_or(Timestamp::MAX))
         {
-            // The newest segment stays, so the sequence is never forgotten.
-            result = self.storage.remove(&name_of(oldest.base));
-            if result.is_err() {
-                break;
-            }
-            self.segments.remove(0);
-            removed += 1;
+            self.remove_oldest()?;
         }
-        if removed > 0 {
-            // Readers hold the files open, and so their room, for as long as they see them.
-            self.show();
-            result = result.and_then(|()| self.storage.sync_directory());
+        Ok(())
+    }
+
+    /// Removes all segments, the newest as well, if all of their entries are synced. From then on only this object knows the
+    /// sequence.
+    ///
+    /// # Errors
+    /// The storage's; removal stops there.
+    pub fn clear(&mut self) -> Result<(), LogError> {
+        self.sync_removal()?;
+        while self.unsynced.is_empty() && !self.segments.is_empty() {
+            self.remove_oldest()?;
         }
-        Ok(result?)
+        Ok(())
+    }
+
+    fn remove_oldest(&mut self) -> Result<(), LogError> {
+        let Some(oldest) = self.segments.first() else { return Ok(()) };
+        self.storage.remove(&name_of(oldest.base))?;
+        self.segments.remove(0);
+        self.removal_unsynced = true;
+        // Readers hold the files open, and so their room, for as long as they see them.
+        self.show();
+        self.sync_removal()
+    }
+
+    fn sync_removal(&mut self) -> Result<(), LogError> {
+        if self.removal_unsynced {
+            self.storage.sync_directory()?;
+            self.removal_unsynced = false;
+        }
+        Ok(())
     }
 
     /// Begins a new segment that takes over what is not synced yet.
@@ -434,6 +483,18 @@ pub struct Read {
     pub next: u64,
     /// Bytes that were skipped because they are damaged.
     pub damaged_bytes: u64,
+    /// The first of them: the segment that has it, by its base, and where in it.
+    pub first_damage: Option<(u64, u64)>,
+}
+
+impl Read {
+    /// Counts what is between two whole frames.
+    fn skip(&mut self, base: u64, from: u64, to: u64) {
+        if from < to {
+            self.damaged_bytes += to - from;
+            self.first_damage.get_or_insert((base, from));
+        }
+    }
 }
 
 impl LogReader {
@@ -448,12 +509,26 @@ impl LogReader {
     ///
     /// # Errors
     /// `position` is before the first entry, or the storage fails.
-    pub fn read(&mut self, position: u64, mut take: impl FnMut(Entry<'_>) -> bool) -> Result<Read, LogError> {
-        let (segments, end) = {
+    pub fn read(&mut self, position: u64, take: impl FnMut(Entry<'_>) -> bool) -> Result<Read, LogError> {
+        self.read_until(position, u64::MAX, take)
+    }
+
+    /// As [`LogReader::read`], entries before `until` only.
+    ///
+    /// # Errors
+    /// `position` is before the first entry, or the storage fails.
+    pub fn read_until(
+        &mut self,
+        position: u64,
+        until: u64,
+        mut take: impl FnMut(Entry<'_>) -> bool,
+    ) -> Result<Read, LogError> {
+        let (segments, visible_end) = {
             let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
             (view.segments.clone(), view.next)
         };
-        let mut read = Read { next: position, damaged_bytes: 0 };
+        let end = visible_end.min(until);
+        let mut read = Read { next: position, damaged_bytes: 0, first_damage: None };
         if position >= end {
             return Ok(read);
         }
@@ -462,9 +537,9 @@ impl LogReader {
             return Err(LogError::OutOfRange { position, first });
         }
         let begin = segments.partition_point(|segment| segment.base <= position).saturating_sub(1);
-        let mut following = segments.iter().skip(begin).map(|segment| segment.base).skip(1).chain([end]);
+        let mut following = segments.iter().skip(begin).map(|segment| segment.base).skip(1).chain([visible_end]);
         for segment in segments.iter().skip(begin) {
-            let to = following.next().unwrap_or(end);
+            let to = following.next().unwrap_or(visible_end);
             let mut scan = Scan::new(Arc::clone(&segment.file), segment.len, segment.base);
             if let Some(place) =
                 self.place.take().filter(|place| place.base == segment.base && place.sequence <= read.next)
@@ -473,12 +548,19 @@ impl LogReader {
             }
             let mut whole = scan.offset;
             while let Some(frame) = scan.next_frame()? {
-                read.damaged_bytes += frame.from - whole;
-                if frame.header.sequence >= to {
+                if frame.header.sequence >= until.min(to) {
+                    if until < to {
+                        // Where it was, so that damage in front of this frame is told to the next read as well.
+                        self.place = Some(Place { sequence: end, base: segment.base, offset: whole });
+                        read.next = end;
+                        return Ok(read);
+                    }
                     // Void: the following segment has what is true from here on.
+                    read.skip(segment.base, whole, frame.from);
                     whole = segment.len;
                     break;
                 }
+                read.skip(segment.base, whole, frame.from);
                 whole = frame.to;
                 if frame.header.sequence < read.next {
                     continue;
@@ -493,9 +575,10 @@ impl LogReader {
                     return Ok(read);
                 }
             }
-            read.damaged_bytes += segment.len - whole;
-            if to == end {
+            read.skip(segment.base, whole, segment.len);
+            if to >= end {
                 self.place = Some(Place { sequence: end, base: segment.base, offset: segment.len });
+                break;
             }
         }
         // Numbers that were skipped at the end are behind us as well.
@@ -612,11 +695,29 @@ impl Scan {
         let Some(header) = Header::parse(head) else { return Ok(None) };
         let frame_len = FRAME_HEADER_BYTES + header.payload_len;
         // A checksum of garbage matches once in four billion; a plausible sequence makes it once in never.
-        if header.sequence < sequence || header.sequence - sequence > u64::from(u32::MAX) || at + frame_len as u64 > len
-        {
+        if header.sequence < sequence || header.sequence - sequence > SKIP_MAX || at + frame_len as u64 > len {
             return Ok(None);
         }
         Ok((checksum(self.bytes(at, frame_len)?) == header.checksum).then_some(header))
+    }
+
+    /// What is wrong with what should be a frame.
+    fn flaw_at(&mut self, at: u64, sequence: u64) -> io::Result<Flaw> {
+        let rest = self.len - at;
+        let head = self.bytes(at, FRAME_HEADER_BYTES)?;
+        let Some((payload_len, checked)) = head.split_first_chunk::<4>() else { return Ok(Flaw::Length) };
+        let Some((stored, numbered)) = checked.split_first_chunk::<4>() else { return Ok(Flaw::Length) };
+        let Some((found, _)) = numbered.split_first_chunk::<8>() else { return Ok(Flaw::Length) };
+        let (stored, found) = (u32::from_le_bytes(*stored), u64::from_le_bytes(*found));
+        let frame_len = u64::from(u32::from_le_bytes(*payload_len)) + FRAME_HEADER_BYTES as u64;
+        if frame_len > rest || frame_len > (PAYLOAD_BYTES_MAX + FRAME_HEADER_BYTES) as u64 {
+            return Ok(Flaw::Length);
+        }
+        let frame = self.bytes(at, usize::try_from(frame_len).unwrap_or(usize::MAX))?;
+        if checksum(frame) != stored {
+            return Ok(Flaw::Checksum);
+        }
+        Ok(if found < sequence || found - sequence > SKIP_MAX { Flaw::Sequence } else { Flaw::Time })
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
@@ -640,7 +741,116 @@ impl Scan {
     }
 }
 
-fn name_of(base: u64) -> String {
+/// Whether there is a log in `storage` that has an entry. Changes nothing.
+///
+/// # Errors
+/// The storage's.
+pub fn has_entries(storage: &dyn Storage) -> io::Result<bool> {
+    for base in bases_in(storage)? {
+        let file = storage.open(&name_of(base))?;
+        let len = file.len()?;
+        if Scan::new(file, len, base).next_frame()?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a walk comes across.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen<'a> {
+    /// An entry.
+    Entry(Entry<'a>),
+    /// A file that was walked to its end.
+    File(u64),
+    /// Bytes that are no entry.
+    Damage(Damage),
+}
+
+/// Bytes between whole frames, or behind the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The base of the segment.
+    pub base: u64,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub bytes: u64,
+    /// No smaller sequence should be there.
+    pub sequence: u64,
+    /// What is wrong with the first of them.
+    pub flaw: Flaw,
+    /// Nothing is behind them in the log: a write that was not finished looks like this.
+    pub at_end: bool,
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It would be longer than a frame can be, or than the rest of the file.
+    Length,
+    /// The checksum is that of something else.
+    Checksum,
+    /// The checksum is right, and the sequence goes back or is too far ahead.
+    Sequence,
+    /// Checksum and sequence are right, and the time is none.
+    Time,
+}
+
+/// Shows all of a log to `see`, in order, as it is on disk. Changes nothing, and the log may be in use: what is removed
+/// meanwhile is left out. Returns the bytes of all files.
+///
+/// # Errors
+/// The storage's, or that of `see`.
+pub fn walk(storage: &dyn Storage, see: &mut dyn FnMut(Seen<'_>) -> io::Result<()>) -> io::Result<u64> {
+    let bases = bases_in(storage)?;
+    let mut bytes = 0;
+    for (index, base) in bases.iter().copied().enumerate() {
+        let file = match storage.open(&name_of(base)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let len = file.len()?;
+        bytes += len;
+        let following = bases.get(index + 1).copied();
+        let mut scan = Scan::new(file, len, base);
+        let mut whole = 0;
+        loop {
+            let sequence = scan.sequence;
+            let frame = scan.next_frame()?;
+            let from = frame.as_ref().map_or(len, |frame| frame.from);
+            if from > whole {
+                let (bytes, at_end) = (from - whole, frame.is_none() && following.is_none());
+                let flaw = scan.flaw_at(whole, sequence)?;
+                see(Seen::Damage(Damage { base, offset: whole, bytes, sequence, flaw, at_end }))?;
+                // Shown when it is found again, with nothing before it.
+                scan.skip_to(from, sequence);
+                whole = from;
+                continue;
+            }
+            let Some(frame) = frame else { break };
+            if following.is_some_and(|following| frame.header.sequence >= following) {
+                // Void: the following segment has what is true from here on.
+                break;
+            }
+            whole = frame.to;
+            let Header { sequence, time, .. } = frame.header;
+            see(Seen::Entry(Entry { sequence, time, payload: scan.payload(&frame) }))?;
+        }
+        see(Seen::File(base))?;
+    }
+    Ok(bytes)
+}
+
+/// The segments of a log, oldest first.
+fn bases_in(storage: &dyn Storage) -> io::Result<Vec<u64>> {
+    let mut bases: Vec<u64> = storage.list()?.iter().filter_map(|name| base_of(name)).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// The file name of a segment.
+pub(crate) fn name_of(base: u64) -> String {
     format!("{base:020}.log")
 }
 

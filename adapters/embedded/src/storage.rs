@@ -1,6 +1,6 @@
-//! The few file operations that a segmented log needs.
+//! The few file operations that segmented logs need: files in a directory, and directories that processes take.
 //!
-//! A trait, so that tests can inject what disks do: no space, torn writes, failing syncs, power cuts that drop
+//! Traits, so that tests can inject what disks do: no space, torn writes, failing syncs, power cuts that drop
 //! every write that was not synced.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -84,6 +84,40 @@ pub trait StorageFile: Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
+/// Numbered slots, each of which one process has at a time.
+pub trait Slots: Send + Sync {
+    /// Numbers of the slots that there are, ascending.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn numbers(&self) -> io::Result<Vec<u32>>;
+
+    /// Takes a slot, and makes it if need be. `None` if somebody has it, this process included. It is free again once the
+    /// last clone is dropped, or the process ends, however it ends.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn take(&self, number: u32) -> io::Result<Option<Arc<dyn Slot>>>;
+}
+
+/// A slot that this process has.
+pub trait Slot: Send + Sync {
+    /// Names of the directories in it, in no order.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// A directory in it, which is made once a file is.
+    fn storage(&self, name: &str) -> Arc<dyn Storage>;
+
+    /// Where a directory in it is, for people.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// The file that is locked in a directory that one process has.
+pub(crate) const LOCK: &str = "LOCK";
+
 /// A directory of the operating system.
 #[derive(Clone, Debug)]
 pub struct Directory {
@@ -96,9 +130,14 @@ impl Directory {
     /// # Errors
     /// The operating system's.
     pub fn open(path: &Path) -> io::Result<Self> {
+        let missing = path.ancestors().take_while(|ancestor| !ancestor.is_dir()).count();
         std::fs::create_dir_all(path)?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent)?.sync_all()?;
+        // That of an existing one as well: its maker may have been killed before it came to that.
+        for made in path.ancestors().take(missing.max(1)) {
+            if let Some(parent) = made.parent() {
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                File::open(parent)?.sync_all()?;
+            }
         }
         Ok(Self { path: path.to_owned() })
     }
@@ -109,7 +148,7 @@ impl Directory {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process has it; otherwise the operating system's.
     pub fn lock(&self) -> io::Result<File> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join("LOCK"))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -140,6 +179,110 @@ impl Storage for Directory {
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// A directory that is made once a file in it is.
+#[derive(Clone, Debug)]
+struct LazyDirectory(Directory);
+
+impl Storage for LazyDirectory {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        match self.0.create(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::open(&self.0.path)?.create(name),
+            created => created,
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.0.open(name)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        if_there(self.0.list())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        if_there(self.0.sync_directory())
+    }
+}
+
+/// Nothing, if there is no such directory.
+pub(crate) fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        result => result,
+    }
+}
+
+/// Slots that are directories of a directory, each with its lock.
+#[derive(Clone, Debug)]
+pub struct SlotDirectories {
+    path: PathBuf,
+}
+
+impl SlotDirectories {
+    /// Those of a directory, which is made when the first slot is.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+}
+
+impl Slots for SlotDirectories {
+    fn numbers(&self) -> io::Result<Vec<u32>> {
+        let mut numbers: Vec<u32> =
+            if_there(directories_in(&self.path))?.iter().filter_map(|name| number_of(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn take(&self, number: u32) -> io::Result<Option<Arc<dyn Slot>>> {
+        let directory = Directory::open(&self.path.join(number.to_string()))?;
+        match directory.lock() {
+            Ok(lock) => Ok(Some(Arc::new(SlotDirectory { directory, _lock: lock }))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+struct SlotDirectory {
+    directory: Directory,
+    _lock: File,
+}
+
+impl Slot for SlotDirectory {
+    fn names(&self) -> io::Result<Vec<String>> {
+        directories_in(&self.directory.path)
+    }
+
+    fn storage(&self, name: &str) -> Arc<dyn Storage> {
+        Arc::new(LazyDirectory(Directory { path: self.path(name) }))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path.join(name)
+    }
+}
+
+/// A number as it is written in the name of a directory.
+pub(crate) fn number_of(name: &str) -> Option<u32> {
+    name.parse().ok().filter(|number: &u32| number.to_string() == name)
+}
+
+pub(crate) fn directories_in(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
 }
 
 impl StorageFile for File {

@@ -4,7 +4,7 @@
 //! passes may take the place of any other. To run a suite, an adapter's integration test
 //!
 //! 1. implements the suite's subject trait ([`store::StoreSubject`], [`bus::BusSubject`], [`limiter::LimiterSubject`],
-//!    [`idempotency::IdempotencySubject`] or [`query_cache::QueryCacheSubject`]): how to make a fresh instance, how to open the same one again, and the few
+//!    [`idempotency::IdempotencySubject`], [`journal::JournalSubject`] or [`query_cache::QueryCacheSubject`]): how to make a fresh instance, how to open the same one again, and the few
 //!    properties in which implementations may differ;
 //! 2. calls the suite's `all` from one test, or each check from a test of its own:
 //!
@@ -34,6 +34,7 @@ mod variety;
 
 pub mod bus;
 pub mod idempotency;
+pub mod journal;
 pub mod limiter;
 pub mod query_cache;
 pub mod store;

@@ -13,9 +13,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use adapter_embedded::storage::{Storage, StorageFile};
+use adapter_embedded::storage::{Slot, Slots, Storage, StorageFile};
 
 /// A disk that survives the processes that use it. Clones are the same disk.
 #[derive(Clone)]
@@ -50,6 +51,11 @@ struct State {
     /// How many syncs go on although they are held.
     syncs_let_go: u64,
     syncs_waiting: usize,
+    /// Slots that were ever made, and those of them that the process has.
+    slots: BTreeSet<u32>,
+    taken_slots: BTreeSet<u32>,
+    /// Directories in slots that were ever made. They stay.
+    directories: BTreeSet<(u32, String)>,
 }
 
 type Names = BTreeMap<String, Arc<Mutex<Content>>>;
@@ -100,6 +106,9 @@ impl SimulatedDisk {
             syncs_held: false,
             syncs_let_go: 0,
             syncs_waiting: 0,
+            slots: BTreeSet::new(),
+            taken_slots: BTreeSet::new(),
+            directories: BTreeSet::new(),
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), syncs_go: Condvar::new() }) }
     }
@@ -111,7 +120,17 @@ impl SimulatedDisk {
     /// The disk as the current process has it; of no use after the next crash or power cut.
     #[must_use]
     pub fn storage(&self) -> Arc<dyn Storage> {
-        Arc::new(Mount { disk: self.clone(), process: self.state().process })
+        Arc::new(self.mount(String::new()))
+    }
+
+    /// Slots on the disk, as the current process has them. Files of slot 3 are named `3/directory/file`.
+    #[must_use]
+    pub fn slots(&self) -> Arc<dyn Slots> {
+        Arc::new(self.mount(String::new()))
+    }
+
+    fn mount(&self, directory: String) -> Mount {
+        Mount { disk: self.clone(), process: self.state().process, directory }
     }
 
     /// Kills the process. What it wrote stays, synced or not.
@@ -119,6 +138,7 @@ impl SimulatedDisk {
         let mut state = self.state();
         state.process += 1;
         state.killed = false;
+        state.taken_slots.clear();
         state.changes_to_live = None;
         state.syncs_held = false;
         self.shared.syncs_go.notify_all();
@@ -407,15 +427,22 @@ fn size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The directory of one process.
+/// The disk, or a directory of it, of one process.
+#[derive(Clone)]
 struct Mount {
     disk: SimulatedDisk,
     process: u64,
+    /// What names on the disk begin with.
+    directory: String,
 }
 
 impl Mount {
     fn file(&self, content: &Arc<Mutex<Content>>) -> Arc<dyn StorageFile> {
         Arc::new(OpenFile { disk: self.disk.clone(), process: self.process, content: Arc::clone(content) })
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.directory)
     }
 }
 
@@ -423,31 +450,36 @@ impl Storage for Mount {
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let mut state = self.disk.state();
         state.change(self.process)?;
-        if state.names.contains_key(name) {
+        if state.names.contains_key(&self.name(name)) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let content = Arc::new(Mutex::new(Content::default()));
-        state.names.insert(name.to_owned(), Arc::clone(&content));
+        state.names.insert(self.name(name), Arc::clone(&content));
+        if let Some((slot, name)) = self.directory.trim_end_matches('/').split_once('/')
+            && let Ok(slot) = slot.parse()
+        {
+            state.directories.insert((slot, name.to_owned()));
+        }
         Ok(self.file(&content))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let state = self.disk.state();
         state.alive(self.process)?;
-        let content = state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let content = state.names.get(&self.name(name)).ok_or(io::ErrorKind::NotFound)?;
         Ok(self.file(content))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.disk.state();
         state.change(self.process)?;
-        state.names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        state.names.remove(&self.name(name)).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let state = self.disk.state();
         state.alive(self.process)?;
-        Ok(state.names.keys().cloned().collect())
+        Ok(state.names.keys().filter_map(|name| name.strip_prefix(&self.directory).map(str::to_owned)).collect())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -456,8 +488,62 @@ impl Storage for Mount {
         if state.sync_fails() {
             return Err(io::Error::other("the directory cannot be synced"));
         }
-        state.durable_names = state.names.clone();
+        let mut names = state.names.clone();
+        names.retain(|name, _| name.starts_with(&self.directory));
+        state.durable_names.retain(|name, _| !name.starts_with(&self.directory));
+        state.durable_names.append(&mut names);
         Ok(())
+    }
+}
+
+impl Slots for Mount {
+    fn numbers(&self) -> io::Result<Vec<u32>> {
+        let state = self.disk.state();
+        state.alive(self.process)?;
+        Ok(state.slots.iter().copied().collect())
+    }
+
+    fn take(&self, number: u32) -> io::Result<Option<Arc<dyn Slot>>> {
+        let mut state = self.disk.state();
+        state.alive(self.process)?;
+        state.slots.insert(number);
+        let free = state.taken_slots.insert(number);
+        drop(state);
+        let directory = Self { directory: format!("{number}/"), ..self.clone() };
+        Ok(free.then(|| Arc::new(TakenSlot { directory, number }) as Arc<dyn Slot>))
+    }
+}
+
+/// A slot that a process has.
+struct TakenSlot {
+    directory: Mount,
+    number: u32,
+}
+
+impl Slot for TakenSlot {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let state = self.directory.disk.state();
+        state.alive(self.directory.process)?;
+        let in_slot = state.directories.iter().filter(|(slot, _)| *slot == self.number);
+        Ok(in_slot.map(|(_, name)| name.clone()).collect())
+    }
+
+    fn storage(&self, name: &str) -> Arc<dyn Storage> {
+        let directory = self.directory.name(&format!("{name}/"));
+        Arc::new(Mount { directory, ..self.directory.clone() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.name(name).into()
+    }
+}
+
+impl Drop for TakenSlot {
+    fn drop(&mut self) {
+        let mut state = self.directory.disk.state();
+        if state.process == self.directory.process {
+            state.taken_slots.remove(&self.number);
+        }
     }
 }
 

@@ -288,7 +288,7 @@ impl History {
         let files =
             |disk: &SimulatedDisk| disk.names().into_iter().map(|name| (disk.content(&name), name)).collect::<Vec<_>>();
         let before = files(&self.disk);
-        let room = self.disk.free() >= PROBE_BYTES || before.is_empty();
+        let room = self.disk.free() >= PROBE_BYTES;
         let disk_works = self.disk_works();
         let probed = self.log.probe();
         if !disk_works || self.disk.is_killed() {
@@ -331,7 +331,7 @@ impl History {
             );
             return None;
         }
-        let Read { next, damaged_bytes } = read.unwrap();
+        let Read { next, damaged_bytes, .. } = read.unwrap();
         let expected: Vec<(u64, Content)> =
             self.visible.range(position..).take(most).map(|(sequence, content)| (*sequence, content.clone())).collect();
         assert_same(&seen, &expected);

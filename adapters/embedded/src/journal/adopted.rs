@@ -1,0 +1,191 @@
+//! The journal of a process that is gone.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::partition::Partition;
+use domain::ports::{Backlog, BacklogPartition, JournalChunk, JournalError};
+use domain::timestamp::Timestamp;
+
+use super::ages::Ages;
+use super::reading::Reading;
+use super::released::Released;
+use super::room::Room;
+use super::{SEGMENT_BYTES_MAX, partitions_in, remove_remains, tell_of_recovery};
+use crate::partition_log::lock;
+use crate::segmented_log::{LogError, SegmentedLog, has_entries};
+use crate::storage::Slot;
+
+/// How long the remover waits before it tries again what has failed.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Its entries. The slot is this process's until this is dropped and its remover is done with it.
+pub(super) struct AdoptedBacklog {
+    partitions: Vec<Arc<AdoptedPartition>>,
+    remover: Arc<Remover>,
+}
+
+pub(super) struct AdoptedPartition {
+    found: BacklogPartition,
+    log: Mutex<SegmentedLog>,
+    reading: Reading,
+    released: Released,
+    ages: Mutex<Ages>,
+    room: Arc<Room>,
+    /// The remover will look after it.
+    remover_told: AtomicBool,
+    _slot: Arc<dyn Slot>,
+}
+
+impl AdoptedBacklog {
+    /// What is in a slot that was taken; `None` if there are no entries.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(slot: &Arc<dyn Slot>, room: &Arc<Room>, remover: &Arc<Remover>) -> Result<Option<Self>, LogError> {
+        let (mut partitions, mut strangers) = (Vec::new(), false);
+        for partition in partitions_in(slot.as_ref())? {
+            let name = partition.to_string();
+            let (storage, path): (_, Arc<Path>) = (slot.storage(&name), slot.path(&name).into());
+            if !has_entries(storage.as_ref())? {
+                remove_remains(storage, &path)?;
+                continue;
+            }
+            let (log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
+            tell_of_recovery(&path, &recovered);
+            let reading = Reading { partition, reader: Arc::new(Mutex::new(log.reader())), path: Arc::clone(&path) };
+            let Some((found, ages)) = reading.survey()? else {
+                strangers = true;
+                continue;
+            };
+            room.add(log.bytes());
+            partitions.push(Arc::new(AdoptedPartition {
+                found,
+                released: Released::new(&log, path),
+                log: Mutex::new(log),
+                reading,
+                ages: Mutex::new(ages),
+                room: Arc::clone(room),
+                remover_told: AtomicBool::new(false),
+                _slot: Arc::clone(slot),
+            }));
+        }
+        if strangers && partitions.is_empty() {
+            // Of another version, perhaps: not ours to remove.
+            return Err(
+                io::Error::new(io::ErrorKind::InvalidData, "no entry is a record that this version knows").into()
+            );
+        }
+        Ok((!partitions.is_empty()).then(|| Self { partitions, remover: Arc::clone(remover) }))
+    }
+
+    pub fn partitions(&self) -> &[Arc<AdoptedPartition>] {
+        &self.partitions
+    }
+
+    fn partition(&self, partition: Partition) -> Option<&Arc<AdoptedPartition>> {
+        self.partitions.iter().find(|of| of.found.partition == partition)
+    }
+}
+
+#[async_trait]
+impl Backlog for AdoptedBacklog {
+    fn found(&self) -> Vec<BacklogPartition> {
+        self.partitions.iter().map(|partition| partition.found).collect()
+    }
+
+    async fn read(&self, partition: Partition, from: u64, to: u64) -> Result<JournalChunk, JournalError> {
+        match self.partition(partition) {
+            Some(partition) => partition.reading.chunk(from, to).await,
+            None => Ok(JournalChunk { batches: Vec::new(), next: to }),
+        }
+    }
+
+    fn release(&self, partition: Partition, before: u64) {
+        let Some(partition) = self.partition(partition) else { return };
+        // Behind the last entry the log may have begun another file.
+        let before = if before < partition.found.next { before } else { u64::MAX };
+        if partition.released.release(before) && !partition.remover_told.swap(true, Ordering::SeqCst) {
+            self.remover.tell(partition);
+        }
+    }
+}
+
+impl AdoptedPartition {
+    pub fn oldest(&self) -> Option<Timestamp> {
+        lock(&self.ages).oldest(self.released.before())
+    }
+
+    /// Removes what is released; whether that worked.
+    fn remove(&self) -> bool {
+        self.remover_told.store(false, Ordering::SeqCst);
+        self.released.remove(&mut lock(&self.log), &self.room, true)
+    }
+}
+
+impl Drop for AdoptedPartition {
+    fn drop(&mut self) {
+        let left = lock(&self.log).bytes();
+        self.room.give_back(left);
+    }
+}
+
+/// The thread that removes what is released of adopted journals.
+pub(super) struct Remover {
+    queue: Mutex<Option<mpsc::Sender<Arc<AdoptedPartition>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Remover {
+    /// # Errors
+    /// There can be no more threads.
+    pub fn start() -> io::Result<Self> {
+        let (queue, partitions) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("journal-remover".to_owned());
+        let thread = thread.spawn(move || remove_released(&partitions))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+    }
+
+    fn tell(&self, partition: &Arc<AdoptedPartition>) {
+        if let Some(queue) = lock(&self.queue).as_ref() {
+            let _ = queue.send(Arc::clone(partition));
+        }
+    }
+
+    /// The thread ends once it has tried all that it was told. What is released from now on stays.
+    pub fn close(&self) {
+        lock(&self.queue).take();
+    }
+
+    /// The thread, for whoever waits for its end.
+    pub fn take_thread(&self) -> Option<JoinHandle<()>> {
+        lock(&self.thread).take()
+    }
+}
+
+fn remove_released(partitions: &mpsc::Receiver<Arc<AdoptedPartition>>) {
+    // Those that failed stay in the hands of this process: what is released of them must not be adopted again.
+    let mut failed: Vec<Arc<AdoptedPartition>> = Vec::new();
+    loop {
+        let told = if failed.is_empty() {
+            partitions.recv().map_err(mpsc::RecvTimeoutError::from)
+        } else {
+            partitions.recv_timeout(RETRY_WAIT)
+        };
+        match told {
+            Ok(partition) => {
+                let known = failed.iter().any(|other| Arc::ptr_eq(other, &partition));
+                if !partition.remove() && !known {
+                    failed.push(partition);
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => failed.retain(|partition| !partition.remove()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

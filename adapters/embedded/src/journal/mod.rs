@@ -1,0 +1,394 @@
+//! The producer's journal on disk: what waits for the bus, one [`PartitionLog`] a partition.
+//!
+//! Constraints and invariants:
+//! * A process has a slot, `DATA_DIR/journal/<n>`, by a lock: the first that nobody has and that has no entries. What is found
+//!   in a slot is always of a process that is gone, and is adopted from there: numbers and order of the living begin anew.
+//! * A frame is one record and its sequence is the record's number (`frame.rs`), so that a damaged one costs one record. A
+//!   batch is journaled once all its frames are fdatasynced.
+//! * Room is counted in bytes on disk, for all partitions and adopted backlogs together: taken when a batch is queued, given
+//!   back when the batch is refused or its file is removed.
+//! * Files are removed whole, oldest first, and never by the caller's thread. Once all that was appended to a partition is
+//!   released, no file is left of it, so that the next process finds nothing.
+//! * A slot of this process stays locked until the last thread that may write to it has ended.
+//! * What the bus refuses for ever is in `DATA_DIR/journal/<n>/refused`, bounded on its own. Nobody but people removes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::admission::Fill;
+use domain::delivery::Guarantee;
+use domain::partition::Partition;
+use domain::ports::{Backlog, BacklogPartition, BoxFuture, Journal, JournalChunk, JournalError, RefusedRecord};
+use domain::record::RecordBatch;
+use domain::timestamp::Timestamp;
+
+use self::adopted::{AdoptedBacklog, AdoptedPartition, Remover};
+use self::own::{KeepAll, KeepRefused, OwnPartition};
+use self::room::Room;
+use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX, lock};
+use crate::segmented_log::{LogError, Recovered, SegmentedLog, has_entries};
+use crate::storage::{Slot, SlotDirectories, Slots, Storage, number_of};
+
+mod adopted;
+mod ages;
+mod own;
+mod reading;
+mod released;
+mod room;
+
+/// The directory of all slots in a data directory.
+pub(crate) const JOURNAL: &str = "journal";
+/// The directory of refused records in a slot.
+pub(crate) const REFUSED: &str = "refused";
+/// Slots that there can be: their numbers are below this.
+pub const SLOTS_MAX: u32 = 1_024;
+
+/// How the journal is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalOptions {
+    /// Most bytes on disk, of all partitions and adopted backlogs together. Refused records do not count.
+    pub bytes_max: u64,
+    /// Size at which a file is full, in bytes. What is released gives back its room by whole files.
+    pub segment_bytes_max: u64,
+    /// Most bytes of refused records.
+    pub refused_bytes_max: u64,
+}
+
+impl JournalOptions {
+    /// The usual sizes of files for so many bytes.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        Self {
+            bytes_max,
+            segment_bytes_max: SEGMENT_BYTES_MAX.min(bytes_max / 16).max(1),
+            refused_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why the journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// All slots are in use, or have entries.
+    #[error("{} has {SLOTS_MAX} journals, all in use or with entries", .0.display())]
+    NoSlot(PathBuf),
+    /// The disk failed.
+    #[error("cannot open a journal in {}", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+}
+
+/// The journal of this process.
+pub struct DiskJournal {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    slots: Arc<dyn Slots>,
+    number: u32,
+    slot: Arc<dyn Slot>,
+    options: JournalOptions,
+    room: Arc<Room>,
+    logs: Mutex<Logs>,
+    refused: Mutex<Option<Arc<PartitionLog<KeepRefused>>>>,
+    adopted: Mutex<Vec<Weak<AdoptedPartition>>>,
+    remover: Arc<Remover>,
+    /// Slots of others that cannot be read, as far as that was said.
+    unreadable: Mutex<BTreeSet<u32>>,
+}
+
+#[derive(Default)]
+struct Logs {
+    partitions: BTreeMap<Partition, Arc<OwnPartition>>,
+    closed: bool,
+}
+
+impl DiskJournal {
+    /// Takes the first free slot of a data directory. Reads from disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(data_dir: &Path, options: JournalOptions) -> Result<Self, OpenError> {
+        let root = data_dir.join(JOURNAL);
+        let opened = Self::over(Arc::new(SlotDirectories::new(&root)), options);
+        opened.map_err(|error| OpenError::Io(root.clone(), error))?.ok_or(OpenError::NoSlot(root))
+    }
+
+    /// As [`DiskJournal::open`], over any slots; `None` if none of them is free.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn over(slots: Arc<dyn Slots>, options: JournalOptions) -> io::Result<Option<Self>> {
+        for number in 0..SLOTS_MAX {
+            let Some(slot) = slots.take(number)? else { continue };
+            match make_empty(slot.as_ref()) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    let error = error.described();
+                    tracing::error!(journal = number, error, "a journal cannot be read, taking the next one");
+                    continue;
+                }
+            }
+            let shared = Shared {
+                slots,
+                number,
+                slot,
+                options,
+                room: Arc::new(Room::new(options.bytes_max)),
+                logs: Mutex::default(),
+                refused: Mutex::default(),
+                adopted: Mutex::default(),
+                remover: Arc::new(Remover::start()?),
+                unreadable: Mutex::default(),
+            };
+            return Ok(Some(Self { shared: Arc::new(shared) }));
+        }
+        Ok(None)
+    }
+
+    /// The number of this process's slot.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.shared.number
+    }
+
+    /// Takes nothing more, and waits until what was taken is on disk or refused, and what was released is removed. Returns
+    /// whether all of that came about within `timeout`; what is left then is given up.
+    pub async fn close(&self, timeout: Duration) -> bool {
+        let partitions: Vec<_> = {
+            let mut logs = lock(&self.shared.logs);
+            logs.closed = true;
+            logs.partitions.values().cloned().collect()
+        };
+        let refused = lock(&self.shared.refused).clone();
+        self.shared.remover.close();
+        let mut threads: Vec<_> = self.shared.remover.take_thread().into_iter().collect();
+        for partition in &partitions {
+            partition.log.close();
+            threads.extend(partition.log.take_writer());
+        }
+        if let Some(refused) = &refused {
+            refused.close();
+            threads.extend(refused.take_writer());
+        }
+        let unparkers: Vec<_> = threads.iter().map(|thread| thread.thread().clone()).collect();
+        let mut ended = tokio::task::spawn_blocking(move || {
+            let ended: Vec<bool> = threads.into_iter().map(|thread| thread.join().is_ok()).collect();
+            ended.into_iter().all(|ended| ended)
+        });
+        let in_time = tokio::time::timeout(timeout, &mut ended).await;
+        if in_time.is_err() {
+            partitions.iter().for_each(|partition| partition.log.abandon());
+            refused.iter().for_each(|refused| refused.abandon());
+            unparkers.iter().for_each(std::thread::Thread::unpark);
+        }
+        matches!(in_time, Ok(Ok(true)))
+    }
+}
+
+impl Shared {
+    fn partition(&self, partition: Partition) -> Option<Arc<OwnPartition>> {
+        lock(&self.logs).partitions.get(&partition).cloned()
+    }
+
+    /// The log of a partition, which is begun if it is new.
+    fn partition_or_new(&self, partition: Partition) -> Result<Arc<OwnPartition>, JournalError> {
+        let mut logs = lock(&self.logs);
+        if logs.closed {
+            return Err(JournalError::Closed);
+        }
+        if let Some(own) = logs.partitions.get(&partition) {
+            return Ok(Arc::clone(own));
+        }
+        let own = OwnPartition::begin(&self.slot, partition, self.options.segment_bytes_max, &self.room);
+        let own = Arc::new(own.map_err(|error| failed(error.into()))?);
+        logs.partitions.insert(partition, Arc::clone(&own));
+        Ok(own)
+    }
+
+    /// The log of refused records. Reads from disk the first time.
+    fn refused(&self) -> Result<Arc<PartitionLog<KeepRefused>>, JournalError> {
+        let mut refused = lock(&self.refused);
+        if lock(&self.logs).closed {
+            return Err(JournalError::Closed);
+        }
+        if let Some(refused) = refused.as_ref() {
+            return Ok(Arc::clone(refused));
+        }
+        let segment_bytes_max = SEGMENT_BYTES_MAX.min(self.options.refused_bytes_max / 4).max(1);
+        let (log, recovered) = SegmentedLog::open(self.slot.storage(REFUSED), segment_bytes_max, 0).map_err(failed)?;
+        tell_of_recovery(&self.slot.path(REFUSED), &recovered);
+        let upkeep = KeepAll { bytes_max: self.options.refused_bytes_max, _slot: Arc::clone(&self.slot) };
+        let started = PartitionLog::start("journal-refused".to_owned(), log, upkeep);
+        let started = Arc::new(started.map_err(|error| failed(error.into()))?);
+        *refused = Some(Arc::clone(&started));
+        Ok(started)
+    }
+
+    fn adopt(&self) -> Result<Option<AdoptedBacklog>, JournalError> {
+        if lock(&self.logs).closed {
+            return Err(JournalError::Closed);
+        }
+        let numbers = self.slots.numbers().map_err(|error| failed(error.into()))?;
+        let mut unreadable = None;
+        for number in numbers.into_iter().filter(|number| *number < SLOTS_MAX && *number != self.number) {
+            let opened = match self.slots.take(number) {
+                Ok(Some(slot)) => AdoptedBacklog::open(&slot, &self.room, &self.remover),
+                Ok(None) => continue,
+                Err(error) => Err(error.into()),
+            };
+            match opened {
+                Ok(Some(backlog)) => {
+                    tracing::info!(journal = number, "adopted the journal of a process that is gone");
+                    let mut adopted = lock(&self.adopted);
+                    adopted.retain(|partition| partition.strong_count() > 0);
+                    adopted.extend(backlog.partitions().iter().map(Arc::downgrade));
+                    return Ok(Some(backlog));
+                }
+                Ok(None) => {
+                    lock(&self.unreadable).remove(&number);
+                }
+                Err(error) => {
+                    if lock(&self.unreadable).insert(number) {
+                        tracing::error!(journal = number, error = error.described(), "a journal cannot be read");
+                    }
+                    unreadable.get_or_insert(error);
+                }
+            }
+        }
+        unreadable.map_or(Ok(None), |error| Err(failed(error)))
+    }
+}
+
+#[async_trait]
+impl Backlog for DiskJournal {
+    /// Nothing: what was there is adopted.
+    fn found(&self) -> Vec<BacklogPartition> {
+        Vec::new()
+    }
+
+    async fn read(&self, partition: Partition, from: u64, to: u64) -> Result<JournalChunk, JournalError> {
+        match self.shared.partition(partition) {
+            Some(own) => own.read(from, to).await,
+            None => Ok(JournalChunk { batches: Vec::new(), next: to }),
+        }
+    }
+
+    fn release(&self, partition: Partition, before: u64) {
+        if let Some(own) = self.shared.partition(partition) {
+            own.release(before);
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for DiskJournal {
+    fn append(
+        &self,
+        first: u64,
+        batch: Arc<RecordBatch>,
+        guarantees: Arc<[Guarantee]>,
+    ) -> Result<BoxFuture<Result<(), JournalError>>, JournalError> {
+        let own = self.shared.partition_or_new(batch.partition)?;
+        if batch.records.len() != guarantees.len() {
+            return Err(JournalError::Unavailable("each record has a guarantee".into()));
+        }
+        if batch.records.is_empty() {
+            return Ok(Box::pin(std::future::ready(Ok(()))));
+        }
+        own.append(first, batch, guarantees, &self.shared.room)
+    }
+
+    async fn keep_refused(&self, batch: Arc<RecordBatch>, refused: Vec<RefusedRecord>) -> Result<(), JournalError> {
+        let (keep, kept) = KeepRefused::new(batch, refused);
+        let shared = Arc::clone(&self.shared);
+        let queued =
+            tokio::task::spawn_blocking(move || shared.refused()?.push(keep).map_err(|_| JournalError::Closed));
+        queued.await.map_err(|error| JournalError::Unavailable(error.into()))??;
+        kept.await.unwrap_or(Err(JournalError::Closed))
+    }
+
+    async fn adopt(&self) -> Result<Option<Arc<dyn Backlog>>, JournalError> {
+        let shared = Arc::clone(&self.shared);
+        let adopted = tokio::task::spawn_blocking(move || shared.adopt()).await;
+        let adopted = adopted.map_err(|error| JournalError::Unavailable(error.into()))??;
+        Ok(adopted.map(|backlog| Arc::new(backlog) as Arc<dyn Backlog>))
+    }
+
+    fn fill(&self) -> Fill {
+        self.shared.room.fill()
+    }
+
+    fn oldest(&self) -> Option<Timestamp> {
+        let own: Vec<_> = lock(&self.shared.logs).partitions.values().cloned().collect();
+        let adopted: Vec<_> = lock(&self.shared.adopted).iter().filter_map(Weak::upgrade).collect();
+        let own = own.iter().filter_map(|partition| partition.oldest());
+        own.chain(adopted.iter().filter_map(|partition| partition.oldest())).min()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let logs = lock(&self.shared.logs);
+        logs.partitions
+            .iter()
+            .find_map(|(partition, own)| Some(format!("partition {partition}: {}", own.log.trouble()?)))
+    }
+}
+
+/// Makes sure that no file of a partition is in a slot; false if one has entries.
+fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {
+    let partitions = partitions_in(slot)?;
+    for partition in &partitions {
+        if has_entries(slot.storage(&partition.to_string()).as_ref())? {
+            return Ok(false);
+        }
+    }
+    for partition in partitions {
+        let name = partition.to_string();
+        remove_remains(slot.storage(&name), &slot.path(&name))?;
+    }
+    Ok(true)
+}
+
+/// Removes the files of a log that has no entries: what a process left that was killed while it wrote or removed.
+fn remove_remains(storage: Arc<dyn Storage>, path: &Path) -> Result<(), LogError> {
+    // Also of those that are gone: unless that is on disk, they are back after a power cut, among the files of another.
+    storage.sync_directory()?;
+    if storage.list()?.is_empty() {
+        return Ok(());
+    }
+    let (mut log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
+    tell_of_recovery(path, &recovered);
+    if log.bytes() > 0 {
+        let (directory, bytes) = (path.display(), log.bytes());
+        tracing::error!(%directory, bytes, "no entry of a journal is whole: events are lost");
+    }
+    log.clear()
+}
+
+/// Partitions that a slot may have entries of, ascending.
+pub(crate) fn partitions_in(slot: &dyn Slot) -> io::Result<Vec<Partition>> {
+    let mut partitions: Vec<Partition> = slot.names()?.iter().filter_map(|name| number_of(name)).collect();
+    partitions.sort_unstable();
+    Ok(partitions)
+}
+
+fn tell_of_recovery(directory: &Path, recovered: &Recovered) {
+    let directory = directory.display();
+    if recovered.torn_bytes > 0 {
+        let bytes = recovered.torn_bytes;
+        tracing::info!(%directory, bytes, "cut off a torn write at the end of a journal");
+    }
+}
+
+fn failed(error: LogError) -> JournalError {
+    match &error {
+        LogError::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => JournalError::Full,
+        LogError::Io(_) | LogError::TooLarge | LogError::OutOfRange { .. } => {
+            JournalError::Unavailable(error.described().into())
+        }
+    }
+}
