@@ -596,6 +596,27 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn after_an_alert_that_could_not_be_told_the_next_one_is() {
+        let mut replies = vec![Reply::Status(500); TRIES_MAX];
+        replies.push(Reply::Status(200));
+        let receiver = Receiver::start(replies).await;
+        let (webhook, mut outcomes) = plain(&receiver.address);
+        webhook.alert(numbered(1));
+        assert_eq!(outcome(&mut outcomes).await, AlertOutcome::Failed);
+        webhook.alert(numbered(2));
+        assert_eq!(outcome(&mut outcomes).await, AlertOutcome::Delivered);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_webhook_that_is_to_be_told_nothing_ends_at_once() {
+        let (webhook, _outcomes) = plain("127.0.0.1:1");
+        // Until it waits for alerts.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        assert_eq!((webhook.close(LONG).await, began.elapsed()), (0, Duration::ZERO));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn tries_wait_twice_as_long_each_time_and_end_in_time() {
         let failure = |last| Failure { reason: "no".to_owned(), last };

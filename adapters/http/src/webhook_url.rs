@@ -135,6 +135,7 @@ mod tests {
             let expected = expected.map(|user| format!("Basic {}", STANDARD.encode(user)));
             assert_eq!(url.authorization().map(|header| header.to_str().expect("text")), expected.as_deref());
             assert_eq!(url.uri().authority().map(Authority::as_str), Some("host"));
+            assert!(url.authorization().is_none_or(HeaderValue::is_sensitive), "not for logs");
         }
         assert_eq!("http://me:secret@host/a?b=c".parse::<WebhookUrl>().expect("a URL").uri(), "http://host/a?b=c");
     }
