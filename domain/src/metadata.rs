@@ -5,6 +5,7 @@
 //! at once, here, and the result is compact text that needs no second look.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Longest metadata, in bytes of compact JSON.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
@@ -72,7 +73,7 @@ impl<'a> Metadata<'a> {
         if unknown.is_empty() {
             return Ok(known);
         }
-        let mut names: Vec<Cow<'_, str>> = known.iter().flat_map(Self::names).map(unescaped).collect();
+        let mut names: BTreeSet<Cow<'_, str>> = known.iter().flat_map(Self::names).map(unescaped).collect();
         let known = known.as_ref().map_or("{}", Metadata::as_json);
         let mut joined = known.strip_suffix('}').unwrap_or("{").to_owned();
         for (key, value) in unknown {
@@ -90,7 +91,11 @@ impl<'a> Metadata<'a> {
             joined.push_str(&key);
             joined.push(':');
             joined.push_str(&Scanner::new(value, 2).document()?);
-            names.push(name);
+            names.insert(name);
+            // At once: a body has room for millions of members.
+            if joined.len() > METADATA_BYTES_MAX {
+                return Err(MetadataError::Size);
+            }
         }
         joined.push('}');
         Self::within_bounds(Cow::Owned(joined)).map(Some)
@@ -520,6 +525,9 @@ mod tests {
         assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &too_deep)]), Err(MetadataError::Depth));
         let half = format!("\"{}\"", "x".repeat(METADATA_BYTES_MAX / 2));
         assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &half), ("\"y\"", &half)]), Err(MetadataError::Size));
+        // What follows is not looked at any more.
+        let and_more = [("\"x\"", half.as_str()), ("\"y\"", &half), ("\"x\"", "no JSON")];
+        assert_eq!(Metadata::with_unknown(None, &and_more), Err(MetadataError::Size));
     }
 
     proptest! {
