@@ -5,6 +5,7 @@
 //! at once, here, and the result is compact text that needs no second look.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Longest metadata, in bytes of compact JSON.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
@@ -72,14 +73,17 @@ impl<'a> Metadata<'a> {
         if unknown.is_empty() {
             return Ok(known);
         }
-        let mut names: Vec<Cow<'_, str>> =
-            known.iter().flat_map(|known| known.names().into_iter().map(|name| Cow::Owned(name.to_owned()))).collect();
+        let mut names: BTreeSet<Cow<'_, str>> = known.iter().flat_map(Self::names).map(unescaped).collect();
         let known = known.as_ref().map_or("{}", Metadata::as_json);
         let mut joined = known.strip_suffix('}').unwrap_or("{").to_owned();
         for (key, value) in unknown {
             let key = Scanner::new(key, 1).document()?;
-            if names.contains(&key) {
-                return Err(MetadataError::Clash(key.trim_matches('"').to_owned()));
+            let name = match &key {
+                Cow::Borrowed(key) => unescaped(key),
+                Cow::Owned(key) => Cow::Owned(unescaped(key).into_owned()),
+            };
+            if names.contains(&name) {
+                return Err(MetadataError::Clash(name.into_owned()));
             }
             if joined.len() > 1 {
                 joined.push(',');
@@ -87,7 +91,11 @@ impl<'a> Metadata<'a> {
             joined.push_str(&key);
             joined.push(':');
             joined.push_str(&Scanner::new(value, 2).document()?);
-            names.push(key);
+            names.insert(name);
+            // At once: a body has room for millions of members.
+            if joined.len() > METADATA_BYTES_MAX {
+                return Err(MetadataError::Size);
+            }
         }
         joined.push('}');
         Self::within_bounds(Cow::Owned(joined)).map(Some)
@@ -125,6 +133,35 @@ impl<'a> Metadata<'a> {
         }
         names.into_iter().filter_map(|(from, to)| self.0.get(from..to)).collect()
     }
+}
+
+/// What a string says whose JSON text was checked: one name can be written in many ways.
+fn unescaped(string: &str) -> Cow<'_, str> {
+    let bare = string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(string);
+    if !bare.contains('\\') {
+        return Cow::Borrowed(bare);
+    }
+    let mut units = Vec::with_capacity(bare.len());
+    let mut rest = bare.chars();
+    while let Some(char) = rest.next() {
+        if char != '\\' {
+            units.extend_from_slice(char.encode_utf16(&mut [0; 2]));
+            continue;
+        }
+        let unit = match rest.next() {
+            Some('b') => 0x08,
+            Some('f') => 0x0c,
+            Some('n') => 0x0a,
+            Some('r') => 0x0d,
+            Some('t') => 0x09,
+            Some('u') => {
+                rest.by_ref().take(4).filter_map(|digit| digit.to_digit(16)).fold(0, |unit, digit| unit * 16 + digit)
+            }
+            itself => itself.map_or(0, u32::from),
+        };
+        units.push(u16::try_from(unit).unwrap_or_default());
+    }
+    Cow::Owned(String::from_utf16_lossy(&units))
 }
 
 /// Walks JSON text once. What has to change (white space, U+0000) is left out or replaced; as long as nothing
@@ -467,6 +504,15 @@ mod tests {
             Metadata::with_unknown(known.clone(), &[("\"x\"", "1"), ("\"x\"", "2")]),
             Err(MetadataError::Clash("x".to_owned()))
         );
+        // A name is what it says, however it is written.
+        let escaped = Metadata::parse(r#"{"\u0061\/\n\ud83d\ude00":1}"#).ok();
+        for name in [r#""a/\u000a😀""#, r#""a\u002F\n\uD83D\uDE00""#] {
+            let clash = Metadata::with_unknown(escaped.clone(), &[(name, "1")]);
+            assert_eq!(clash, Err(MetadataError::Clash("a/\n😀".to_owned())), "{name}");
+        }
+        let twice = [(r#""\u0078""#, "1"), (r#""\\u0078""#, "2"), ("\"x\"", "3")];
+        assert!(Metadata::with_unknown(None, &twice[..2]).is_ok());
+        assert_eq!(Metadata::with_unknown(None, &twice), Err(MetadataError::Clash("x".to_owned())));
         // "b" is a member of a member only.
         assert!(Metadata::with_unknown(known, &[("\"b\"", "1")]).is_ok());
     }
@@ -479,6 +525,9 @@ mod tests {
         assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &too_deep)]), Err(MetadataError::Depth));
         let half = format!("\"{}\"", "x".repeat(METADATA_BYTES_MAX / 2));
         assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &half), ("\"y\"", &half)]), Err(MetadataError::Size));
+        // What follows is not looked at any more.
+        let and_more = [("\"x\"", half.as_str()), ("\"y\"", &half), ("\"x\"", "no JSON")];
+        assert_eq!(Metadata::with_unknown(None, &and_more), Err(MetadataError::Size));
     }
 
     proptest! {

@@ -26,12 +26,11 @@ use domain::ports::{
     AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Clock, PublishError, Receipt, RecordPublisher,
     RecordSource, SourceError,
 };
-use domain::record::{Chunk, RECORD_BYTES_MAX, Record, RecordBatch};
-use domain::timestamp::Timestamp;
+use domain::record::{Chunk, Record, RecordBatch};
 use tokio::sync::{Notify, oneshot};
 
 use crate::partition_log::{LogBatch, PartitionLog, Refusal, SEGMENT_BYTES_MAX, Upkeep, lock};
-use crate::segmented_log::{Entry, LogError, LogReader, SegmentedLog};
+use crate::segmented_log::{Entry, LogError, LogReader, PAYLOAD_BYTES_MAX, SegmentedLog};
 use crate::storage::{Directory, Storage};
 
 /// What a batch takes in memory beside the bytes of its records.
@@ -469,8 +468,8 @@ impl Drop for Publication {
     }
 }
 
-/// A record in the log: flags, length of the key, key, value.
-fn write_record(record: &Record<'_>, buffer: &mut Vec<u8>) {
+/// Appends a record as the payload of an entry in the log: flags, length of the key, key, value.
+pub fn write_record(record: &Record<'_>, buffer: &mut Vec<u8>) {
     buffer.push(u8::from(record.client_id));
     // A key is a source, of at most 255 bytes; a longer one could not be told from the value.
     buffer.extend_from_slice(&u32::try_from(record.key.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -485,20 +484,20 @@ fn read_record<'a>(entry: &Entry<'a>) -> Option<Record<'a>> {
     Some(Record { key, value, timestamp: entry.time, client_id: flags & 1 == 1 })
 }
 
-fn read_chunk(reader: &mut LogReader, position: u64) -> Result<(Chunk, u64), LogError> {
+/// Reads the records from `position` on, as many as a chunk has, and says how many bytes it skipped because they are damaged.
+///
+/// # Errors
+/// Those of [`LogReader::read`].
+pub fn read_chunk(reader: &mut LogReader, position: u64) -> Result<(Chunk, u64), LogError> {
     let mut chunk = Chunk::default();
     let read = reader.read(position, |entry| {
-        // An entry with a right checksum that is no record was not written by this bus: as a record without a
-        // key it becomes a dead letter.
-        let record = read_record(&entry);
-        let record =
-            record.unwrap_or(Record { key: &[], value: entry.payload, timestamp: Timestamp::MIN, client_id: false });
-        let push = |buffer: &mut Vec<u8>| buffer.extend_from_slice(record.value);
-        if chunk.records.push(record.key, record.timestamp, record.client_id, push).is_ok() {
-            chunk.offsets.push(entry.sequence);
-        }
-        // What is shown has been taken, so there must be room for the largest record before the next one is.
-        chunk.records.len() < CHUNK_RECORDS_MAX && chunk.records.bytes() <= CHUNK_BYTES_MAX - RECORD_BYTES_MAX
+        // An entry with a right checksum that is no record, or a larger one than a record may be, was not written by this
+        // bus: it is passed on for what it is, so that it becomes a dead letter and is not lost without a word.
+        let odd = Record { key: &[], value: entry.payload, timestamp: entry.time, client_id: false };
+        chunk.records.push_found(read_record(&entry).unwrap_or(odd));
+        chunk.offsets.push(entry.sequence);
+        // What is shown has been taken, so there must be room for the largest entry before the next one is.
+        chunk.records.len() < CHUNK_RECORDS_MAX && chunk.records.bytes() <= CHUNK_BYTES_MAX - PAYLOAD_BYTES_MAX
     })?;
     chunk.next = read.next;
     Ok((chunk, read.damaged_bytes))

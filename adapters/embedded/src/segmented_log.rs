@@ -854,7 +854,11 @@ pub(crate) fn name_of(base: u64) -> String {
     format!("{base:020}.log")
 }
 
+/// The base of a segment's name. A number that no position of a store reaches is none: all that came behind it could never
+/// be stored.
 fn base_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
-    digits.parse().ok()
+    let base = digits.parse().ok().filter(|base| i64::try_from(*base).is_ok())?;
+    // `parse` also takes a sign.
+    (name_of(base) == name).then_some(base)
 }

@@ -7,11 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_embedded::bus::{BusOptions, EmbeddedBus, OpenError};
+use adapter_embedded::bus::{BusOptions, EmbeddedBus, OpenError, read_chunk, write_record};
+use adapter_embedded::segmented_log::{PAYLOAD_BYTES_MAX, SegmentedLog};
+use adapter_embedded::storage::Directory;
 use contracts::bus::{Bus, BusSubject};
 use domain::delivery::Guarantee;
-use domain::ports::{Clock, RecordPublisher, RecordSource};
-use domain::record::{RecordBatch, Records};
+use domain::ports::{CHUNK_BYTES_MAX, Clock, RecordPublisher, RecordSource};
+use domain::record::{RECORD_BYTES_MAX, Record, RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use tempfile::TempDir;
 
@@ -119,4 +121,38 @@ async fn what_is_not_stored_fills_the_partition_that_has_it_also_after_opening_a
     drop(bus);
     let bus = open(directory.path(), &[0, 20]).expect("the bus opens");
     assert_eq!(bus.fill(1).used_bytes, 0);
+}
+
+#[test]
+fn entries_that_this_bus_did_not_write_are_passed_on_and_none_is_left_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = Arc::new(Directory::open(directory.path()).expect("a directory"));
+    let (mut log, _) = SegmentedLog::open(storage, u64::MAX, 0).expect("the log opens");
+    let time = Stopped.now();
+    let record = Record { key: b"s", value: b"{}", timestamp: time, client_id: true };
+    let mut written = Vec::new();
+    write_record(&record, &mut written);
+    let no_record = b"\x00\xff\xff\xff\xffkey".to_vec();
+    let mut too_large = Vec::new();
+    let value = vec![b'x'; PAYLOAD_BYTES_MAX - 6];
+    write_record(&Record { value: &value, ..record }, &mut too_large);
+    assert!(too_large.len() == PAYLOAD_BYTES_MAX && value.len() > RECORD_BYTES_MAX);
+    let payloads = [&written, &no_record, &too_large, &too_large, &too_large, &too_large, &written];
+    let entries = payloads.map(|payload| (time, |buffer: &mut Vec<u8>| buffer.extend_from_slice(payload)));
+    log.append(entries).and_then(|_| log.sync()).expect("the disk works");
+
+    let mut reader = log.reader();
+    let (mut next, mut found) = (0, Vec::new());
+    while next < log.next() {
+        let (chunk, damaged_bytes) = read_chunk(&mut reader, next).expect("the disk works");
+        assert!(damaged_bytes == 0 && chunk.records.bytes() <= CHUNK_BYTES_MAX);
+        found.extend(
+            chunk.iter().map(|(offset, record)| (offset, record.key.len(), record.value.len(), record.timestamp)),
+        );
+        next = chunk.next;
+    }
+    let mut expected = vec![(0, 1, 2, time), (1, 0, no_record.len(), time)];
+    expected.extend((2..6).map(|offset| (offset, 1, value.len(), time)));
+    expected.push((6, 1, 2, time));
+    assert_eq!(found, expected);
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -99,8 +99,14 @@ impl BodyBudget {
         match coding {
             Coding::Identity => Ok(read),
             Coding::Gzip => self.decode(&mut MultiGzDecoder::new(read.bytes.as_ref())),
-            Coding::Deflate if is_zlib(&read.bytes) => self.decode(&mut ZlibDecoder::new(read.bytes.as_ref())),
-            Coding::Deflate => self.decode(&mut DeflateDecoder::new(read.bytes.as_ref())),
+            Coding::Deflate if is_zlib(&read.bytes) => {
+                let mut decoder = ZlibDecoder::new(read.bytes.as_ref());
+                self.decode(&mut decoder).and_then(|decoded| whole(decoded, decoder.get_ref()))
+            }
+            Coding::Deflate => {
+                let mut decoder = DeflateDecoder::new(read.bytes.as_ref());
+                self.decode(&mut decoder).and_then(|decoded| whole(decoded, decoder.get_ref()))
+            }
             Coding::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(read.bytes.as_ref()).map_err(|error| broken(&error))?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| broken(&error))?;
@@ -178,6 +184,12 @@ fn coding_of(headers: &HeaderMap) -> Result<Coding, Failure> {
 /// Whether a body begins as RFC 1950 says. `deflate` means that format, and some clients send what is inside it.
 fn is_zlib(body: &[u8]) -> bool {
     matches!(body, [method, flags, ..] if method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0)
+}
+
+/// What was decoded, if it came of the whole body. The other codings go on with what follows; `deflate` is one stream, and
+/// events behind it must not be passed over.
+fn whole(decoded: ReadBody, rest: &[u8]) -> Result<ReadBody, Failure> {
+    if rest.is_empty() { Ok(decoded) } else { Err(broken(&io::Error::other("something follows its end"))) }
 }
 
 fn too_large() -> Failure {
@@ -417,9 +429,9 @@ mod tests {
             let refused = budget.read(&headers(codings), encoded("gzip", b"[]").into()).await;
             assert!(matches!(refused, Err(Failure::UnsupportedMediaType { .. })), "{codings:?}");
         }
-        for coding in ["gzip", "deflate", "zstd"] {
+        for coding in ["gzip", "deflate", "Deflate", "zstd"] {
             let whole = encoded(coding, b"[1, 2, 3, 4, 5, 6, 7, 8]");
-            for bytes in [b"[]".to_vec(), whole[..whole.len() - 5].to_vec()] {
+            for bytes in [b"[]".to_vec(), whole[..whole.len() - 5].to_vec(), [&whole, &b"more"[..]].concat()] {
                 let refused = budget.read(&headers(&[coding]), bytes.into()).await;
                 assert!(matches!(refused, Err(Failure::Undecodable { .. })), "{coding}");
             }

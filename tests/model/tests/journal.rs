@@ -151,7 +151,7 @@ impl Log {
         let seen: BTreeSet<u64> = seen.iter().map(|(number, _)| *number).collect();
         let promised = self.entries.range(self.released..).filter(|(_, (_, fate))| *fate == Fate::Promised);
         let lost: Vec<u64> = promised.map(|(number, _)| *number).filter(|number| !seen.contains(number)).collect();
-        assert_eq!(lost, [], "entries were promised and are gone");
+        assert!(lost.is_empty(), "entries were promised and are gone: {lost:?}");
     }
 }
 

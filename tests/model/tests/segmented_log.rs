@@ -649,3 +649,18 @@ fn numbers_may_jump_far_ahead() {
     assert_eq!(history.visible.len(), 2);
     history.end();
 }
+
+#[test]
+fn a_file_that_is_no_segment_changes_nothing() {
+    let mut history = History::begin();
+    history.append(vec![(10, 1)], false);
+    history.sync();
+    let storage = history.disk.storage();
+    for name in ["18446744073709551615.log", "09223372036854775808.log", "+0000000000000000007.log", "7.log", "LOCK"] {
+        storage.create(name).and_then(|file| file.write_at(b"not ours", 0)).unwrap();
+    }
+    history.restart(&KILL);
+    assert_eq!(history.visible.len(), 1);
+    assert_eq!(history.log.next(), 1);
+    history.end();
+}
