@@ -57,7 +57,7 @@ fn batch(partition: Partition, ids: std::ops::Range<u64>) -> (Arc<RecordBatch>, 
     }
     let guarantees: Arc<[Guarantee]> = ids.clone().map(guarantee).collect();
     let guarantee = guarantees.iter().max().copied().unwrap();
-    let trace_parent = if ids.start % 3 == 0 { TraceParent::parse(TRACE) } else { None };
+    let trace_parent = if ids.start.is_multiple_of(3) { TraceParent::parse(TRACE) } else { None };
     (Arc::new(RecordBatch { partition, guarantee, records, trace_parent }), guarantees)
 }
 
