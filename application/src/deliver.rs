@@ -8,8 +8,9 @@
 //!   behind them into the journal. So does, oldest first, what the bus has not reported for `ack_wait` and somebody waits for,
 //!   and all of it once the breaker opens.
 //! * What the bus has taken is sent again only by the bus itself or, after the process has died, from the journal.
-//! * [`Delivery::replay`] alone gives a backlog to the bus: the partitions in turn, while less than half of the memory is used,
-//!   so that partitions without a backlog find room.
+//! * [`Delivery::replay`] alone gives a backlog to the bus: the partitions in turn, no more at a time than the bus reports early
+//!   ([`domain::replay_window`]), and only while less than half of the memory is used, so that partitions without a backlog find
+//!   room.
 //! * Every event that was accepted is in one term of the accounts, whatever happens.
 //! * Without a journal (the embedded bus is its own) what the bus does not take is refused.
 
@@ -30,6 +31,7 @@ use domain::ports::{
     Telemetry,
 };
 use domain::record::{RECORD_BYTES_MAX, RecordBatch};
+use domain::replay_window::ReplayWindow;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
@@ -99,6 +101,7 @@ struct Journaling {
     ack_wait: Duration,
     breaker: Mutex<CircuitBreaker>,
     started: Instant,
+    window: Mutex<ReplayWindow>,
     /// Bytes of batches that are on their way to the disk and not with the bus.
     writing_bytes: Arc<AtomicU64>,
 }
@@ -131,6 +134,8 @@ struct Held {
     /// Where it counts as accepted; `None` while nobody was told so.
     place: Option<Place>,
     promise: Option<oneshot::Sender<Result<Promise, PublishError>>>,
+    /// It was read from the journal, and counts in the window of the replay.
+    in_window: bool,
 }
 
 impl Held {
@@ -175,6 +180,7 @@ impl Delivery {
             ack_wait,
             breaker: Mutex::default(),
             started: Instant::now(),
+            window: Mutex::default(),
             writing_bytes: Arc::default(),
         };
         Self::over(publisher, Some(journaling), telemetry)
@@ -218,6 +224,7 @@ impl Delivery {
             since: Instant::now(),
             place: None,
             promise: Some(promise),
+            in_window: false,
         };
         let line = self.shared.line(held.batch.partition);
         self.shared.take(&line, held)?;
@@ -629,7 +636,7 @@ impl Shared {
                     }
                 }
             };
-            shared.report(permit, &outcome, &line, number);
+            shared.report(permit, &outcome, &line, number, published.elapsed());
             if let Err(PublishError::Refused(refused)) = &outcome {
                 shared.keep_refused(&line, number, refused).await;
             }
@@ -663,14 +670,25 @@ impl Shared {
         }
     }
 
-    /// Tells the breaker of the outcome of a call.
-    fn report(&self, permit: Option<Permit>, outcome: &Result<(), PublishError>, line: &PartitionLine, number: u64) {
+    /// Tells the breaker of the outcome of a call, and the window of how long it took.
+    fn report(
+        &self,
+        permit: Option<Permit>,
+        outcome: &Result<(), PublishError>,
+        line: &PartitionLine,
+        number: u64,
+        after: Duration,
+    ) {
         let (Some(journaling), Some(permit)) = (&self.journaling, permit) else { return };
-        let records = lock(&line.state).line.get_mut(number).map_or(0, |held| held.guarantees.len());
+        let held = lock(&line.state).line.get_mut(number).map(|held| (held.records(), held.in_window));
+        let (records, in_window) = held.unwrap_or_default();
+        if in_window {
+            lock(&journaling.window).report(records, after, journaling.ack_wait);
+        }
         self.judge(journaling, |breaker, now| match outcome {
             Ok(()) => breaker.succeed(permit, now),
             // A record's own fault says nothing about the bus; its neighbours do.
-            Err(PublishError::Refused(refused)) if refused.len() < records => breaker.succeed(permit, now),
+            Err(PublishError::Refused(refused)) if (refused.len() as u64) < records => breaker.succeed(permit, now),
             Err(PublishError::Refused(_)) => breaker.cancel(permit),
             Err(_) => breaker.fail(permit, now),
         });
@@ -820,12 +838,15 @@ impl Shared {
     /// Gives the bus the next of a backlog.
     async fn replay_some(self: &Arc<Self>, journaling: &Journaling, line: &Arc<PartitionLine>) -> Replayed {
         let buffer = self.buffer();
-        if buffer.used_bytes > buffer.bytes_max / 2 || !lock(&journaling.breaker).may_permit(journaling.now()) {
+        let records_max = lock(&journaling.window).next_batch();
+        let may_send = records_max > 0 && lock(&journaling.breaker).may_permit(journaling.now());
+        if buffer.used_bytes > buffer.bytes_max / 2 || !may_send {
             return Replayed::Nothing;
         }
         let next = lock(&line.state).line.next_to_send();
         match (next, &line.backlog) {
             (Some(Next::OnDisk(from, to)), Some(backlog)) => {
+                let to = to.min(from + records_max);
                 let chunk = match backlog.read(line.partition, from, to).await {
                     Ok(chunk) => chunk,
                     Err(error) => {
@@ -847,7 +868,9 @@ impl Shared {
                         since: Instant::now(),
                         place: Some(Place::Journaled),
                         promise: None,
+                        in_window: true,
                     };
+                    lock(&journaling.window).give(held.records());
                     state.line.sent_from_disk(first, held.records(), held);
                     self.see_through(line, first, receipt, Some(permit));
                 }

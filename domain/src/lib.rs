@@ -27,6 +27,7 @@ pub mod ports;
 pub mod query;
 pub mod recent;
 pub mod record;
+pub mod replay_window;
 pub mod timestamp;
 pub mod token_bucket;
 pub mod trace_parent;
