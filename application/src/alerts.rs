@@ -58,6 +58,11 @@ impl<T> RecurringAlert<T> {
             self.tell(&seen, telling);
         })
         .await;
+        self.tell_rest();
+    }
+
+    /// Tells what is left, for whoever is about to end.
+    fn tell_rest(&self) {
         let mut seen = self.seen();
         let telling = seen.recurrence.rest();
         self.tell(&seen, telling);
@@ -156,10 +161,12 @@ impl ProducerAlerts {
         }
     }
 
-    /// Looks every second, until `stop` says so: then once more.
+    /// Looks every second, until `stop` says so: then once more, and tells what is left.
     pub async fn run(mut self, stop: watch::Receiver<bool>) {
         every(INTERVAL, stop, || self.look()).await;
         self.look();
+        self.refused.tell_rest();
+        self.lost.tell_rest();
     }
 
     fn look(&mut self) {

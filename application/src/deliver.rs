@@ -375,9 +375,9 @@ impl Delivery {
                     }
                 }
             }
-            if let Some(at) = lock(&journaling.breaker).half_open_at() {
-                wake_at = wake_at.min(journaling.started + at);
-            }
+            // Once it is half-open, whoever has something to send makes the next call.
+            let half_open_at = lock(&journaling.breaker).half_open_at().map(|at| journaling.started + at);
+            wake_at = half_open_at.filter(|at| *at > Instant::now()).map_or(wake_at, |at| wake_at.min(at));
             tokio::select! {
                 biased;
                 _ = &mut stopped => return,

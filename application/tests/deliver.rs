@@ -7,15 +7,17 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use application::alerts::ProducerAlerts;
 use application::deliver::{Delivery, Promise, Promised};
 use async_trait::async_trait;
 use domain::admission::Fill;
+use domain::alert::{Alert, AlertKind, AlertState};
 use domain::breaker::BreakerState;
 use domain::delivery::{Deliveries, Durability, Guarantee, count_guarantees};
 use domain::partition::Partition;
 use domain::ports::{
-    Backlog, BacklogPartition, BoxFuture, BusState, Journal, JournalChunk, JournalError, JournaledBatch, MockTelemetry,
-    PublishError, Receipt, RecordPublisher, RefusedRecord,
+    Backlog, BacklogPartition, BoxFuture, BusState, Journal, JournalChunk, JournalError, JournaledBatch, MockAlerter,
+    MockTelemetry, PublishError, Receipt, RecordPublisher, RefusedRecord,
 };
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
@@ -131,6 +133,7 @@ struct DiskInside {
     released: BTreeMap<Partition, u64>,
     refused: Vec<(String, String)>,
     full: bool,
+    trouble: Option<String>,
     /// Appends are not done before they are let go.
     slow: bool,
     waiting: Vec<oneshot::Sender<bool>>,
@@ -239,7 +242,7 @@ impl Journal for Disk {
     }
 
     fn trouble(&self) -> Option<String> {
-        None
+        self.lock().trouble.clone()
     }
 }
 
@@ -540,4 +543,109 @@ async fn a_drain_says_how_many_accepted_events_are_in_memory_only() {
     promise(scene.deliver(0, LOOSE, &["a", "b"])).await;
     scene.disk.lock().full = true;
     assert_eq!(scene.delivery.drain(Duration::from_secs(20)).await, 2);
+}
+
+/// Tells what is to be told of a scene, until the sender says stop.
+fn tell(scene: &Scene) -> (Arc<Mutex<Vec<Alert>>>, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+    let told = Arc::<Mutex<Vec<Alert>>>::default();
+    let (mut alerter, kept) = (MockAlerter::new(), Arc::clone(&told));
+    alerter.expect_alert().returning(move |alert| kept.lock().expect("no panic").push(alert));
+    let (stop, stopped) = watch::channel(false);
+    let alerts = ProducerAlerts::new(Arc::clone(&scene.delivery), Arc::new(alerter));
+    (told, stop, tokio::spawn(alerts.run(stopped)))
+}
+
+/// Kind and state of each alert, and the detail of this name.
+fn seen(told: &Mutex<Vec<Alert>>, detail: &str) -> Vec<(AlertKind, AlertState, String)> {
+    let of = |alert: &Alert| {
+        let found = alert.details.iter().find(|(name, _)| *name == detail);
+        (alert.kind, alert.state, found.map(|(_, value)| value.clone()).unwrap_or_default())
+    };
+    told.lock().expect("no panic").iter().map(of).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_when_it_begins_and_when_it_is_over_and_so_is_a_journal_that_suffers() {
+    use AlertKind::{BreakerOpen, JournalFilling, JournalUnwritable};
+    use AlertState::{Firing, Resolved};
+    let scene = scene();
+    let (told, _stop, _) = tell(&scene);
+    scene.open(0).await;
+    scene.bus.lock().down = true;
+    for value in ["a", "b", "c"] {
+        assert_eq!(promise(scene.deliver(1, STRICT, &[value])).await, Durability::Journaled);
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(seen(&told, ""), [(BreakerOpen, Firing, String::new())]);
+    scene.disk.lock().full = true;
+    sleep(Duration::from_secs(5)).await;
+    scene.disk.lock().trouble = Some("no disk".to_owned());
+    sleep(Duration::from_secs(5)).await;
+    (scene.disk.lock().full, scene.disk.lock().trouble) = (false, None);
+    // After a minute it is half-open, what waits is tried and not taken, and it is open for another one: that is one outage.
+    sleep(Duration::from_secs(100)).await;
+    (scene.bus.lock().down, scene.bus.lock().quick) = (false, true);
+    for _ in 0..10 {
+        scene.bus.settle(Ok(()));
+    }
+    until("closed", || scene.delivery.breaker_state() == BreakerState::Closed).await;
+    sleep(Duration::from_secs(5)).await;
+    let kinds: Vec<_> = seen(&told, "").into_iter().map(|(kind, state, _)| (kind, state)).collect();
+    assert_eq!(
+        kinds,
+        [
+            (BreakerOpen, Firing),
+            (JournalFilling, Firing),
+            (JournalUnwritable, Firing),
+            (JournalFilling, Resolved),
+            (JournalUnwritable, Resolved),
+            (BreakerOpen, Resolved),
+        ]
+    );
+    assert_eq!(seen(&told, "percent")[1].2, "100");
+    assert_eq!(seen(&told, "reason")[2].2, "no disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn accepted_events_that_are_refused_or_lost_are_told_with_counts_and_none_is_left_out_at_the_end() {
+    use AlertKind::{EventsLost, RecordsRefused};
+    use AlertState::Firing;
+    let scene = scene();
+    let (told, stop, telling) = tell(&scene);
+    let refuse = async |values: &[&str]| {
+        let refusal = |position| RefusedRecord { position, reason: "too bad".to_owned() };
+        promise(scene.deliver(1, LOOSE, values)).await;
+        scene.bus.settle(Err(PublishError::Refused((0..values.len()).map(refusal).collect())));
+        sleep(Duration::from_secs(5)).await;
+    };
+    // One that nobody was promised is the client's to see.
+    let unpromised = scene.deliver(1, STRICT, &["bad"]);
+    scene.bus.settle(Err(PublishError::Refused(vec![RefusedRecord { position: 0, reason: "bad".to_owned() }])));
+    unpromised.await.expect("an answer").expect("a promise");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(seen(&told, ""), []);
+
+    refuse(&["a", "b"]).await;
+    refuse(&["c"]).await;
+    refuse(&["d"]).await;
+    assert_eq!(seen(&told, "reason"), [(RecordsRefused, Firing, "too bad".to_owned())]);
+    scene.bus.lock().down = true;
+    promise(scene.deliver(0, STRICT, &["e", "f"])).await;
+    scene.disk.lock().entries.entry(0).or_default().remove(&1);
+    (scene.bus.lock().down, scene.bus.lock().quick) = (false, true);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(seen(&told, "partition")[1..], [(EventsLost, Firing, "0".to_owned())]);
+    stop.send(true).expect("it runs");
+    telling.await.expect("it ended by itself");
+    let counts: Vec<_> =
+        seen(&told, "new").into_iter().zip(seen(&told, "total")).map(|(n, t)| (n.0, n.2, t.2)).collect();
+    let text = str::to_owned;
+    assert_eq!(
+        counts,
+        [
+            (RecordsRefused, text("2"), text("2")),
+            (EventsLost, text("1"), text("1")),
+            (RecordsRefused, text("2"), text("4")),
+        ]
+    );
 }
