@@ -1,4 +1,4 @@
-//! Looks at the producers four times a second while a scenario goes on.
+//! Looks at the producers twenty times a second while a scenario goes on.
 //!
 //! Constraint: a producer that does not answer is skipped, so that one that is held or gone stops nothing.
 
@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::measurements::Measurements;
 
-const INTERVAL: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a producer said at a moment.
 #[derive(Clone, Debug, PartialEq)]

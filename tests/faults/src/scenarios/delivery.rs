@@ -37,7 +37,7 @@ pub async fn broker_stopped(ground: Arc<Ground>) -> Report {
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
     report.expect(report.comparison.total().journaled > 0, "events are journaled meanwhile");
-    expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_breaker(&scene, &mut report, down, &["open", "closed"]);
     expect_accepting(&mut report);
     report.note(format!("broker back after {:.1} s", back.as_secs_f64()));
     scene.strike().await;
@@ -107,7 +107,7 @@ async fn network_away(ground: Arc<Ground>, mode: Mode) -> Report {
     report.expect(ready == 503, format!("a full journal makes it unready: {ready}"));
     report.expect(last_second.refused == [0; 6], "nothing is refused any more at the end");
     report.expect(report.comparison.total().journaled > 0, "events are journaled meanwhile");
-    expect_breaker(&scene, &mut report, away, &["open", "half_open", "closed"]);
+    expect_breaker(&scene, &mut report, away, &["open", "closed"]);
     report.note(format!(
         "away for {:.1} s; TRACE or DEBUG, INFO, WARN, ERROR or FATAL refused first in second {} of the load",
         length.as_secs_f64(),
@@ -198,7 +198,7 @@ pub async fn long_outage(ground: Arc<Ground>) -> Report {
         emptied <= length,
         format!("the journal is empty after at most the length of the outage: {emptied:.1?} after {length:.1?}"),
     );
-    expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_breaker(&scene, &mut report, down, &["open", "closed"]);
     expect_accepting(&mut report);
     report.note(format!(
         "outage {:.1} s; journal {:.0} MB, empty {:.1} s after the broker was back, with {meanwhile:.0} events/s coming in",
@@ -230,7 +230,7 @@ pub async fn scaled_down(ground: Arc<Ground>) -> Report {
     report.expect(exit == Some(0), format!("what it has accepted is journaled, so it exits 0: {exit:?}"));
     let recovered = recovered(&scene).await;
     report.expect(recovered > 0.0, "the living one adopts what the others left");
-    expect_breaker(&scene, &mut report, down, &["open", "half_open", "closed"]);
+    expect_breaker(&scene, &mut report, down, &["open", "closed"]);
     expect_accepting(&mut report);
     report.note(format!("exit after {:.1} s; recovered={recovered}", took.as_secs_f64()));
     scene.strike().await;
@@ -254,7 +254,7 @@ pub async fn partitions_added(ground: Arc<Ground>) -> Report {
     until_partitions_used(&scene, 6).await;
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
-    expect_breaker(&scene, &mut report, away, &["open", "half_open", "closed"]);
+    expect_breaker(&scene, &mut report, away, &["open", "closed"]);
     expect_accepting(&mut report);
     scene.strike().await;
     report
@@ -293,7 +293,7 @@ pub async fn journal_disk_full(ground: Arc<Ground>) -> Report {
     go_on(&running, Duration::from_secs(3)).await;
     let mut report = scene.settle(running, 0).await;
     report.expect(report.comparison.total().journaled > 0, "events are journaled until it is full");
-    expect_breaker(&scene, &mut report, away, &["open", "half_open", "closed"]);
+    expect_breaker(&scene, &mut report, away, &["open", "closed"]);
     scene.strike().await;
     report
 }
@@ -311,8 +311,8 @@ pub async fn producer_killed_in_outage(ground: Arc<Ground>) -> Report {
     scene.start(Role::Producer, 0).await;
     go_on(&running, ground.amounts.outage / 2).await;
     let backlog = scene.watch.last(0).map_or(0.0, |reading| reading.journaled);
-    // Slowly, so that there is a middle of the replay.
-    ground.kafka.set(Mode::Throttle(200_000));
+    // Slowly, so that there is a middle of the replay, and faster than new events come.
+    ground.kafka.set(Mode::Throttle(1_000_000));
     let passed_at = running.now();
     let replaying =
         async || scene.watch.last(0).is_some_and(|now| now.journaled < backlog * 0.8 && now.journaled > 0.0);
@@ -391,7 +391,8 @@ async fn recovered(scene: &Scene) -> f64 {
     scene.measurements().await.iter().map(sum).sum()
 }
 
-/// The breaker of the first producer went through these states, in this order, after `from`; notes all that it went through.
+/// The breaker of the first producer went through these states, in this order, after `from`; notes all that were seen. It is
+/// half-open before it closes, but perhaps for less time than there is between two looks at it.
 fn expect_breaker(scene: &Scene, report: &mut Report, from: Instant, states: &[&str]) {
     let began = scene.watch.began();
     let since = from.saturating_duration_since(began);
