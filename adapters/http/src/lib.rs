@@ -15,7 +15,7 @@ mod consumer;
 mod cursor;
 mod document;
 mod event_stream;
-mod events;
+pub mod events;
 mod gateway;
 mod measurements;
 mod payload;

@@ -1,0 +1,85 @@
+//! Bytes from a bus, read as records and events.
+//!
+//! The input, with repetitions as [`expanded`] knows them, is the payload of an entry of the embedded bus's log, and again the
+//! value of a record as it may stand on any bus. What must hold:
+//! * Every entry of the log is a record, and so at least a dead letter; its neighbours are what they were.
+//! * A record that is written to the log is the same when it is read.
+//! * What decodes is an event within all rules, and encodes to a record that decodes to the same event.
+
+use adapter_embedded::bus::{read_chunk, write_record};
+use adapter_embedded::segmented_log::{PAYLOAD_BYTES_MAX, SegmentedLog};
+use application::codec;
+use domain::event::{LogEvent, SOURCE_BYTES_MAX};
+use domain::ports::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX};
+use domain::record::{RECORD_BYTES_MAX, Record, Records};
+use domain::timestamp::Timestamp;
+use model::SimulatedDisk;
+
+use crate::events::check_storable;
+use crate::input::expanded;
+
+/// By how much an event may grow when it is encoded again: its key is its source, and an id may have come without hyphens.
+const GROWTH_BYTES_MAX: usize = SOURCE_BYTES_MAX + 4;
+
+/// The target.
+pub fn run(input: &[u8]) {
+    let bytes = expanded(input, PAYLOAD_BYTES_MAX);
+    entry(&bytes);
+    value(Record { key: b"key", value: &bytes, timestamp: time(), client_id: bytes.len() % 2 == 1 });
+}
+
+/// An entry of the log, between two that are in order.
+fn entry(payload: &[u8]) {
+    let neighbour = Record { key: b"neighbour", value: b"{}", timestamp: time(), client_id: true };
+    let mut good = Vec::new();
+    write_record(&neighbour, &mut good);
+    let chunk = chunk(&[&good, payload, &good]);
+    assert_eq!(chunk.len(), 3, "an entry is passed over");
+    assert!(chunk.len() <= CHUNK_RECORDS_MAX && chunk.bytes() <= CHUNK_BYTES_MAX);
+    let records: Vec<Record<'_>> = chunk.iter().collect();
+    assert_eq!((records[0], records[2]), (neighbour, neighbour), "an entry changes its neighbour");
+    let record = records[1];
+    assert!(record.value.is_empty() || payload.ends_with(record.value), "a value is not what the entry ends with");
+    assert!(payload.len() <= 5 + record.key.len() + record.value.len(), "a part of an entry is left out");
+    value(record);
+
+    let mut written = Vec::new();
+    write_record(&record, &mut written);
+    if written.len() <= PAYLOAD_BYTES_MAX {
+        let again = self::chunk(&[&written]);
+        assert_eq!(again.iter().next(), Some(record), "a record is not what it was when it was written");
+    }
+}
+
+/// The records that payloads are, through a log on a disk.
+fn chunk(payloads: &[&[u8]]) -> Records {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = SegmentedLog::open(disk.storage(), u64::MAX, 0).expect("the disk works");
+    let entries = payloads.iter().map(|payload| (time(), |buffer: &mut Vec<u8>| buffer.extend_from_slice(payload)));
+    log.append(entries).and_then(|_| log.sync()).expect("the disk works");
+    let (chunk, damaged_bytes) = read_chunk(&mut log.reader(), 0).expect("the disk works");
+    assert_eq!((chunk.next, damaged_bytes), (payloads.len() as u64, 0));
+    assert!(chunk.offsets.iter().copied().eq(0..chunk.records.len() as u64));
+    chunk.records
+}
+
+/// A record of any bus.
+fn value(record: Record<'_>) {
+    let Ok(event) = codec::decode(record) else { return };
+    check_storable(&event);
+    let mut records = Records::default();
+    if codec::encode(&event, &mut records).is_err() {
+        assert!(record.value.len() + GROWTH_BYTES_MAX > RECORD_BYTES_MAX, "an event from a record fits into none");
+        return;
+    }
+    let again = records.iter().next().expect("one record");
+    assert!(again.value.len() <= record.value.len() + GROWTH_BYTES_MAX);
+    assert_eq!(again.key, event.source.as_bytes());
+    assert_eq!(again.client_id, record.client_id);
+    let decoded: LogEvent<'_> = codec::decode(again).expect("what was encoded decodes");
+    assert_eq!(decoded, event, "an event is another after it was encoded and decoded");
+}
+
+fn time() -> Timestamp {
+    Timestamp::from_unix_micros(1_705_314_600_250_000).expect("in range")
+}

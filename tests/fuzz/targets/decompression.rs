@@ -1,0 +1,5 @@
+//! `fuzz::decompression` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::decompression::run(data));
