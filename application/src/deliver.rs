@@ -49,6 +49,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// What a batch takes in memory beside the bytes of its records, and each record beside its bytes.
 const BATCH_OVERHEAD_BYTES: usize = 512;
 const RECORD_OVERHEAD_BYTES: usize = 64;
+/// What is on its way to the disk may take as much memory as this share of what is with the bus, beside that.
+const WRITING_SHARE_OF_MEMORY: u64 = 4;
 /// What of the time for a drain is kept for the journal, as a share.
 const DRAIN_SHARE_OF_JOURNAL: u32 = 4;
 
@@ -514,8 +516,10 @@ impl Shared {
         held: Held,
     ) -> Result<(), PublishError> {
         let bytes = held.batch.records.bytes() + held.guarantees.len() * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES;
-        let memory = self.buffer().with(bytes as u64);
-        if memory.used_bytes > memory.bytes_max {
+        let writing = journaling.writing_bytes.load(Ordering::Acquire);
+        let writing_max = self.publisher.buffer().bytes_max / WRITING_SHARE_OF_MEMORY;
+        // A bus that has filled its memory is what the journal is for, so this room is beside it. One batch always fits.
+        if writing > 0 && writing + bytes as u64 > writing_max {
             return Err(PublishError::Full);
         }
         self.journal_held(journaling, line, state, u64::MAX);
@@ -842,6 +846,11 @@ impl Shared {
         let may_send = records_max > 0 && lock(&journaling.breaker).may_permit(journaling.now());
         if buffer.used_bytes > buffer.bytes_max / 2 || !may_send {
             return Replayed::Nothing;
+        }
+        if line.partition >= self.publisher.partition_count().get() {
+            // The topic was made anew with fewer partitions, or nobody could be asked yet: says nothing about the bus.
+            tracing::warn!(partition = line.partition, "the journal has events of a partition that is not there");
+            return Replayed::Failed;
         }
         let next = lock(&line.state).line.next_to_send();
         match (next, &line.backlog) {

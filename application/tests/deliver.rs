@@ -103,7 +103,8 @@ impl RecordPublisher for Bus {
     }
 
     fn buffer(&self) -> Fill {
-        Fill { used_bytes: 0, bytes_max: 1_000_000 }
+        let bytes_max = 1_000_000;
+        Fill { used_bytes: if self.lock().full { bytes_max } else { 0 }, bytes_max }
     }
 
     fn fill(&self, _: Partition) -> Fill {
@@ -510,6 +511,19 @@ async fn journals_of_the_dead_are_adopted_and_counted() {
     assert_eq!(scene.bus.published(2), ["x", "y"]);
     assert_eq!(scene.account(STRICT), Deliveries { recovered: 1, acknowledged: 1, ..Deliveries::default() });
     until("given back", || Arc::strong_count(&orphan) == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_is_not_there_waits_and_does_not_count_against_the_bus() {
+    let scene = scene();
+    let orphan = Arc::<Disk>::default();
+    orphan.lock().entries.insert(3, (0..).zip([("x".to_owned(), STRICT)]).collect());
+    scene.disk.lock().to_adopt.push(Arc::clone(&orphan));
+    scene.bus.lock().quick = true;
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(scene.delivery.breaker_state(), BreakerState::Closed);
+    assert_eq!((scene.bus.published(3), orphan.kept(3)), (vec![], vec!["x".to_owned()]));
+    assert_eq!(promise(scene.deliver(0, STRICT, &["y"])).await, Durability::Acknowledged);
 }
 
 #[tokio::test(start_paused = true)]
