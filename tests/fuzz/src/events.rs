@@ -90,7 +90,7 @@ fn single(ingest: &Ingest, bus: &Bus, body: &[u8]) {
     assert_eq!(taken_in, is_json, "a body is taken if it is JSON");
     let taken = taken(intake, bus);
     if taken_in {
-        check(body, fate(taken));
+        check(body, &fate(taken));
     } else {
         assert_eq!(taken, Taken { refusals: Vec::new(), accepted: 0, batches: Vec::new() });
     }
@@ -127,7 +127,9 @@ fn lines(ingest: &Ingest, bus: &Bus, body: &[u8]) {
 fn alone(ingest: &Ingest, bus: &Bus, element: &[u8]) -> Fate {
     let mut intake = ingest.intake(None, None);
     assert!(take_event(element, &mut intake).is_ok(), "an element that is JSON is JSON alone");
-    fate(taken(intake, bus))
+    let fate = fate(taken(intake, bus));
+    check(element, &fate);
+    fate
 }
 
 /// Holds a batch to what becomes of its elements one by one.
@@ -179,9 +181,9 @@ fn fate(taken: Taken) -> Fate {
 }
 
 /// Holds what became of an element that is JSON to what it says.
-fn check(element: &[u8], fate: Fate) {
+fn check(element: &[u8], fate: &Fate) {
     match fate {
-        Fate::Refused(code) => assert_ne!(code, "metadata_invalid", "what is JSON as a whole is JSON in its parts"),
+        Fate::Refused(code) => assert_ne!(*code, "metadata_invalid", "what is JSON as a whole is JSON in its parts"),
         Fate::Accepted(_, batch) => {
             let record = batch.records.iter().next().expect("one record");
             let event = codec::decode(record).expect("an accepted event decodes");
