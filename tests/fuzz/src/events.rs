@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use adapter_http::events::{take_event, take_events, take_lines};
 use application::codec;
+use application::deliver::Delivery;
 use application::ingest::{Ingest, Intake, REQUEST_EVENTS_MAX};
 use async_trait::async_trait;
 use domain::Uuid;
@@ -290,8 +291,8 @@ fn received_at() -> Timestamp {
 fn ingest(bus: &Arc<Bus>) -> Ingest {
     let partitioner = Partitioner::new(PriorityLane::Shared, PARTITIONS).expect("valid");
     let policy = DeliveryPolicy::default();
-    let bus: Arc<dyn RecordPublisher> = Arc::clone(bus) as _;
-    Ingest::new(bus, Arc::new(Outside), Arc::new(Outside), Arc::new(Outside), policy, partitioner)
+    let delivery = Delivery::new(Arc::<Bus>::clone(bus), Arc::new(Outside));
+    Ingest::new(Arc::new(delivery), Arc::new(Outside), Arc::new(Outside), Arc::new(Outside), policy, partitioner)
 }
 
 /// Delivers a request and says what became of it.
@@ -324,8 +325,8 @@ impl RecordPublisher for Bus {
         PARTITIONS
     }
 
-    fn publish(&self, batch: RecordBatch) -> Result<Receipt, PublishError> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(RecordBatch::clone(&batch));
         let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
         Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
     }
