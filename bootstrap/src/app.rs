@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapter_embedded::journal::DiskJournal;
 use adapter_http::{
     Activity, Actuator, BodyBudget, ConsumerDependencies, Gateway, Observer, ProducerDependencies, Server,
     ServerOptions, UpstreamUrl, consumer_endpoint, gateway_endpoint, producer_endpoint,
@@ -97,6 +98,7 @@ pub struct App {
     producer: Option<Task>,
     /// The delivery lines, what replays them, and what tells of them.
     delivery: Option<(Arc<Delivery>, Task, Task)>,
+    journal: Option<Arc<DiskJournal>>,
     publisher: Option<Arc<dyn RecordPublisher>>,
     consumer: Vec<Task>,
     /// Looks for what somebody has to mend.
@@ -167,11 +169,12 @@ impl App {
         let records = source.as_ref().map(|source| Arc::clone(&source.records));
 
         let mut health = Health::default();
-        let delivery = match &publisher {
+        let (delivery, journal) = match &publisher {
             Some(publisher) if role.includes(Role::Producer) => {
-                Some(Arc::new(open_delivery(settings, Arc::clone(publisher), Arc::clone(&telemetry)).await?))
+                let opened = open_delivery(settings, Arc::clone(publisher), Arc::clone(&telemetry)).await?;
+                (Some(Arc::new(opened.0)), opened.1)
             }
-            _ => None,
+            _ => (None, None),
         };
         if let Some(delivery) = &delivery {
             health = health.with_delivery(Arc::clone(delivery));
@@ -275,6 +278,7 @@ impl App {
             gateway,
             producer,
             delivery,
+            journal,
             publisher,
             consumer,
             bus_trouble,
@@ -322,6 +326,11 @@ impl App {
             replay.stop(deadline).await;
             left = delivery.drain(deadline.saturating_duration_since(Instant::now())).await;
             alerts.stop(deadline).await;
+            if let Some(journal) = self.journal
+                && !journal.close(deadline.saturating_duration_since(Instant::now())).await
+            {
+                tracing::warn!("the journal could not be closed in order");
+            }
         } else if let Some(publisher) = self.publisher {
             left = publisher.drain(deadline.saturating_duration_since(Instant::now())).await;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use adapter_embedded::limiter::LocalLimiter;
+use adapter_embedded::storage::Directory;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
 use adapter_kafka::{KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
@@ -141,7 +142,10 @@ pub async fn open_bus(
     }
 }
 
-/// Opens the delivery lines: with a journal before a bus that may be away.
+/// The delivery lines, and the journal before a bus that may be away, to be closed after them.
+pub type OpenedDelivery = (Delivery, Option<Arc<DiskJournal>>);
+
+/// Opens the delivery lines.
 ///
 /// # Errors
 /// The directory of the journal cannot be opened.
@@ -149,15 +153,17 @@ pub async fn open_delivery(
     settings: &Settings,
     publisher: Arc<dyn RecordPublisher>,
     telemetry: Arc<dyn Telemetry>,
-) -> anyhow::Result<Delivery> {
+) -> anyhow::Result<OpenedDelivery> {
     match settings.bus {
-        BusKind::Embedded => Ok(Delivery::new(publisher, telemetry)),
+        BusKind::Embedded => Ok((Delivery::new(publisher, telemetry), None)),
         BusKind::Kafka => {
             make_data_dir(settings)?;
             let (data_dir, options) = (settings.data_dir.clone(), JournalOptions::new(settings.journal.bytes_max.0));
             let journal = tokio::task::spawn_blocking(move || DiskJournal::open(&data_dir, options)).await?;
             let journal = Arc::new(journal.context("cannot open the journal (SPILLWAY_DATA_DIR says where)")?);
-            Ok(Delivery::with_journal(publisher, journal, settings.ack_wait.0, telemetry))
+            let delivery =
+                Delivery::with_journal(publisher, Arc::<DiskJournal>::clone(&journal), settings.ack_wait.0, telemetry);
+            Ok((delivery, Some(journal)))
         }
     }
 }
@@ -216,7 +222,9 @@ async fn position(store: &dyn LogStore, feed: &Feed) -> Option<u64> {
 
 fn make_data_dir(settings: &Settings) -> anyhow::Result<()> {
     let directory = &settings.data_dir;
-    std::fs::create_dir_all(directory)
+    // On disk before anything in it is promised.
+    Directory::open(directory)
+        .map(drop)
         .with_context(|| format!("cannot make the data directory {}", directory.display()))
 }
 

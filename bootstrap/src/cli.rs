@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::{App, Role};
+use crate::journal;
 use crate::send;
 use crate::settings::Settings;
 
@@ -41,6 +42,9 @@ enum Command {
     Consumer,
     /// Send the lines of files or of standard input to a Spillway
     Send(send::Options),
+    /// Look at what producers keep on disk in the data directory, also beside a running one
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Print the effective configuration, as environment variables
     Config,
     /// Print the OpenAPI document
@@ -74,6 +78,16 @@ pub fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return usage(&error.to_string()),
     };
+    if let Command::Journal(command) = command {
+        return match journal::run(command, &settings.data_dir) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                report(&format!("{error:#}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Err(error) = adapter_telemetry::init_logs(&settings.log) {
         return usage(&format!("log: {error}"));
     }
@@ -82,7 +96,7 @@ pub fn main() -> ExitCode {
             print(&settings.to_variables());
             return ExitCode::SUCCESS;
         }
-        Command::All | Command::Openapi | Command::Send(_) => Role::All,
+        Command::All | Command::Openapi | Command::Send(_) | Command::Journal(_) => Role::All,
         Command::Gateway => Role::Gateway,
         Command::Producer => Role::Producer,
         Command::Consumer => Role::Consumer,

@@ -94,6 +94,8 @@ pub struct SegmentedLog {
     seal: bool,
     /// A segment was removed, and the directory not synced since.
     removal_unsynced: bool,
+    /// A file may be there that is none of `segments`: a new one that could not be begun.
+    stray: bool,
     view: Arc<Mutex<View>>,
 }
 
@@ -143,6 +145,7 @@ impl SegmentedLog {
             unsynced_from: next,
             seal: false,
             removal_unsynced: false,
+            stray: false,
             view: Arc::new(Mutex::new(view)),
         }
     }
@@ -279,12 +282,12 @@ impl SegmentedLog {
         }
         if sequence - self.next > SKIP_MAX {
             self.sync()?;
-            if self.seal {
+            self.seal = true;
+            if !self.segments.is_empty() {
                 // What may remain in the last segment is void from here on, not only from the sequence on.
                 self.begin_segment()?;
+                self.seal = true;
             }
-            self.seal = true;
-            self.unsynced_from = sequence;
         }
         self.next = sequence;
         Ok(())
@@ -350,8 +353,8 @@ impl SegmentedLog {
     #[must_use]
     pub fn removable_at(&self) -> Option<u64> {
         match self.segments.as_slice() {
-            [] => None,
-            [_] => Some(self.next),
+            [] if !self.stray => None,
+            [] | [_] => Some(self.next),
             [_, following, ..] => Some(following.base),
         }
     }
@@ -380,10 +383,20 @@ impl SegmentedLog {
     /// The storage's; removal stops there.
     pub fn clear(&mut self) -> Result<(), LogError> {
         self.sync_removal()?;
-        while self.unsynced.is_empty() && !self.segments.is_empty() {
+        if !self.unsynced.is_empty() {
+            return Ok(());
+        }
+        while !self.segments.is_empty() {
             self.remove_oldest()?;
         }
-        Ok(())
+        if self.stray {
+            for base in bases_in(self.storage.as_ref())? {
+                self.storage.remove(&name_of(base))?;
+                self.removal_unsynced = true;
+            }
+            self.stray = false;
+        }
+        self.sync_removal()
     }
 
     fn remove_oldest(&mut self) -> Result<(), LogError> {
@@ -406,15 +419,17 @@ impl SegmentedLog {
 
     /// Begins a new segment that takes over what is not synced yet.
     fn begin_segment(&mut self) -> Result<(), LogError> {
-        let base = self.unsynced_from;
+        let stray_before = std::mem::replace(&mut self.stray, true);
+        // As low as can be, since remains in the segment before are void from here on.
+        let first = Header::parse(&self.unsynced).map_or(self.next, |header| header.sequence);
+        let lowest = self.segments.last().map_or(0, |last| last.base).max(self.unsynced_from);
+        let base = if first - lowest > SKIP_MAX { first } else { lowest };
         let name = name_of(base);
-        // A segment of this base never had a visible entry: it is an earlier try, or an empty last segment.
-        if self.segments.last().is_some_and(|last| last.base == base) {
-            self.segments.pop();
-        }
         let file = match self.storage.create(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A segment of this base never had a visible entry: it is an earlier try, or an empty last segment.
                 self.storage.remove(&name)?;
+                self.segments.pop_if(|last| last.base == base);
                 self.storage.create(&name)?
             }
             created => created?,
@@ -427,6 +442,8 @@ impl SegmentedLog {
         let first_time = Header::parse(&self.unsynced).map(|header| header.time);
         self.segments.push(Segment { base, first_time, file, len: 0 });
         self.seal = false;
+        // The one before may have had another name.
+        self.stray = stray_before;
         Ok(())
     }
 

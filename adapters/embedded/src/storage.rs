@@ -134,9 +134,12 @@ impl Directory {
         std::fs::create_dir_all(path)?;
         // That of an existing one as well: its maker may have been killed before it came to that.
         for made in path.ancestors().take(missing.max(1)) {
-            if let Some(parent) = made.parent() {
-                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                File::open(parent)?.sync_all()?;
+            let Some(parent) = made.parent() else { break };
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            match File::open(parent).and_then(|parent| parent.sync_all()) {
+                // Somebody else made it for this process.
+                Err(error) if missing == 0 && error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
             }
         }
         Ok(Self { path: path.to_owned() })

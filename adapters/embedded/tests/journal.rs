@@ -1,14 +1,21 @@
 //! The journal on disk keeps the promises of its port.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "what a test needs in order to run may fail loudly")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adapter_embedded::inspection;
-use adapter_embedded::journal::{DiskJournal, JournalOptions};
+use adapter_embedded::inspection::{self, DamagedPlace};
+use adapter_embedded::journal::{DiskJournal, JournalOptions, SLOTS_MAX};
+use adapter_embedded::storage::{Slot, Slots};
 use contracts::DEADLINE;
 use contracts::journal::{JournalSubject, KeptRefused};
+use domain::delivery::Guarantee;
+use domain::partition::Partition;
+use domain::ports::{Journal, JournalError, RefusedRecord};
+use domain::record::{RecordBatch, Records};
+use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
 use tempfile::TempDir;
 
 fn open(directory: &Path, bytes_max: u64) -> DiskJournal {
@@ -48,4 +55,252 @@ impl JournalSubject for DiskJournals {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_journal_on_disk_keeps_the_promises_of_its_port() {
     contracts::journal::all(&DiskJournals).await;
+}
+
+fn at(number: u64) -> Timestamp {
+    let micros = i64::try_from(number).expect("in range");
+    Timestamp::from_unix_micros(1_705_314_600_000_000 + micros).expect("in range")
+}
+
+/// Records whose values are small events with their number.
+fn batch(partition: Partition, numbers: std::ops::Range<u64>) -> (Arc<RecordBatch>, Arc<[Guarantee]>) {
+    let mut records = Records::default();
+    for number in numbers.clone() {
+        let value = format!(r#"{{"message":"{number}"}}"#);
+        records.push(b"shop", at(number), false, |buffer| buffer.extend(value.as_bytes())).expect("small enough");
+    }
+    let guarantee = Guarantee::AtLeastOnce;
+    let guarantees = numbers.map(|_| guarantee).collect();
+    (Arc::new(RecordBatch { partition, guarantee, records, trace_parent: None }), guarantees)
+}
+
+async fn append(journal: &DiskJournal, partition: Partition, numbers: std::ops::Range<u64>) {
+    let (batch, guarantees) = batch(partition, numbers.clone());
+    let written = journal.append(numbers.start, batch, guarantees).expect("the journal takes the batch");
+    written.await.expect("the journal keeps the batch");
+}
+
+async fn close(journal: DiskJournal) {
+    assert!(journal.close(DEADLINE).await, "the journal ends in order");
+}
+
+const PLENTY: u64 = 64 * 1024 * 1024;
+
+#[tokio::test]
+async fn a_process_has_the_first_slot_that_nobody_has_and_that_has_no_entries() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journals: Vec<DiskJournal> = (0..3).map(|_| open(directory.path(), PLENTY)).collect();
+    assert_eq!(journals.iter().map(DiskJournal::slot).collect::<Vec<_>>(), [0, 1, 2]);
+    let [zero, one, two] = journals.try_into().unwrap_or_else(|_| panic!("there are three"));
+    append(&one, 0, 0..1).await;
+    let (refused, _) = batch(0, 0..1);
+    let reason = RefusedRecord { position: 0, reason: "no".to_owned() };
+    zero.keep_refused(refused, vec![reason]).await.expect("the journal keeps them");
+    close(one).await;
+    close(zero).await;
+    // Refused records are no entries.
+    let zero = open(directory.path(), PLENTY);
+    let three = open(directory.path(), PLENTY);
+    assert_eq!((zero.slot(), three.slot()), (0, 3));
+    close(two).await;
+    assert_eq!(open(directory.path(), PLENTY).slot(), 2);
+}
+
+/// Slots that others have.
+struct Taken;
+
+impl Slots for Taken {
+    fn numbers(&self) -> std::io::Result<Vec<u32>> {
+        Ok((0..SLOTS_MAX).collect())
+    }
+
+    fn take(&self, number: u32) -> std::io::Result<Option<Arc<dyn Slot>>> {
+        assert!(number < SLOTS_MAX);
+        Ok(None)
+    }
+}
+
+#[test]
+fn there_is_an_end_to_the_slots() {
+    assert!(DiskJournal::over(Arc::new(Taken), JournalOptions::new(PLENTY)).expect("the disk works").is_none());
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_hides_no_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = open(directory.path(), PLENTY);
+    let other = open(directory.path(), PLENTY);
+    append(&other, 0, 0..5).await;
+    close(other).await;
+    close(journal).await;
+    std::fs::create_dir_all(directory.path().join("journal/0/0/00000000000000000000.log")).expect("a directory");
+    let journal = open(directory.path(), PLENTY);
+    assert_eq!(journal.slot(), 2);
+    let backlog = journal.adopt().await.expect("one can be read").expect("it has entries");
+    assert_eq!(backlog.found().len(), 1);
+    assert!(matches!(journal.adopt().await, Err(JournalError::Unavailable(_))), "the other is not forgotten");
+    close(journal).await;
+}
+
+#[tokio::test]
+async fn the_bytes_on_disk_stay_those_that_other_versions_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = open(directory.path(), PLENTY);
+    let mut records = Records::default();
+    records.push(b"shop", at(0), true, |buffer| buffer.extend(b"{}")).expect("small enough");
+    let trace_parent = TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let batch = RecordBatch { partition: 3, guarantee: Guarantee::ExactlyOnce, records, trace_parent };
+    let written = journal.append(258, Arc::new(batch), [Guarantee::ExactlyOnce].into()).expect("taken");
+    written.await.expect("the journal keeps the batch");
+    close(journal).await;
+    let file = std::fs::read(directory.path().join("journal/0/3/00000000000000000000.log")).expect("a file");
+    let frame = [
+        &64_u32.to_le_bytes()[..],
+        &0xa420_ae83_u32.to_le_bytes(),
+        &258_u64.to_le_bytes(),
+        &1_705_314_600_000_000_i64.to_le_bytes(),
+        b"\x0b\x04\0shop00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01{}",
+    ];
+    assert_eq!(file, frame.concat(), "{file:02x?}");
+}
+
+/// A data directory with two journals: one that is not in use, and one that is.
+async fn journals(directory: &Path) -> DiskJournal {
+    let left = open(directory, PLENTY);
+    append(&left, 0, 10..14).await;
+    append(&left, 0, 20..22).await;
+    append(&left, 2, 0..3).await;
+    let living = open(directory, PLENTY);
+    append(&living, 1, 0..7).await;
+    let (refused, _) = batch(1, 7..9);
+    let reasons = [(1, "too \"large\""), (0, "too old")];
+    let refuse = |(position, reason): (usize, &str)| RefusedRecord { position, reason: reason.to_owned() };
+    living.keep_refused(refused, reasons.map(refuse).into()).await.expect("the journal keeps them");
+    close(left).await;
+    living
+}
+
+/// The file of a partition that is in a journal.
+fn file(directory: &Path, journal: u32, partition: &str) -> PathBuf {
+    directory.join(format!("journal/{journal}/{partition}/00000000000000000000.log"))
+}
+
+fn values(directory: &Path) -> (Vec<String>, u64) {
+    let mut values = Vec::new();
+    let damages = inspection::entries(directory, |partition, record| {
+        values.push(format!("{partition} {}", String::from_utf8_lossy(record.value)));
+        Ok(())
+    });
+    (values, damages.expect("the disk works"))
+}
+
+#[tokio::test]
+async fn what_is_in_journals_is_seen_beside_those_who_have_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    assert_eq!(inspection::status(directory.path()).expect("the disk works"), []);
+    let living = journals(directory.path()).await;
+    let [left, used] = inspection::status(directory.path()).expect("the disk works").try_into().expect("two journals");
+    assert_eq!((left.number, left.in_use, left.refused, left.refused_bytes), (0, false, 0, 0));
+    assert_eq!((used.number, used.in_use, used.refused), (1, true, 2));
+    let size = |path: PathBuf| std::fs::metadata(path).expect("a file").len();
+    assert_eq!(used.refused_bytes, size(file(directory.path(), 1, "refused")));
+    let [zero, two] = &left.partitions[..] else { panic!("{left:?}") };
+    assert_eq!((zero.partition, zero.numbers, zero.oldest), (0, Some((10, 21)), Some(at(10))));
+    assert_eq!((zero.records, zero.bytes), ([0, 6, 0], size(file(directory.path(), 0, "0"))));
+    assert_eq!((two.partition, two.records, two.numbers), (2, [0, 3, 0], Some((0, 2))));
+    assert_eq!(left.bytes, zero.bytes + two.bytes);
+    assert_eq!(used.partitions.iter().map(|of| (of.partition, of.records)).collect::<Vec<_>>(), [(1, [0, 7, 0])]);
+
+    let (values, damages) = values(directory.path());
+    let expected = [(0, 10..14), (0, 20..22), (2, 0..3), (1, 0..7)].into_iter();
+    let expected = expected.flat_map(|(partition, numbers)| {
+        numbers.map(move |number| format!(r#"{partition} {{"message":"{number}"}}"#)).collect::<Vec<_>>()
+    });
+    assert_eq!((values, damages), (expected.collect(), 0));
+    let mut refused = Vec::new();
+    inspection::refused(directory.path(), |entry| {
+        refused.push(format!("{} {} {}", entry.reason, entry.partition, String::from_utf8_lossy(entry.record.value)));
+        Ok(())
+    })
+    .expect("the disk works");
+    assert_eq!(refused, [r#"too "large" 1 {"message":"8"}"#, r#"too old 1 {"message":"7"}"#]);
+
+    // Nobody was disturbed: the one can be written, the other be adopted.
+    append(&living, 1, 7..8).await;
+    assert!(living.adopt().await.expect("the disk works").is_some());
+    close(living).await;
+}
+
+#[tokio::test]
+async fn damage_is_found_and_its_place_is_named() {
+    /// Bytes of a frame of [`batch`], of a number of two digits.
+    const FRAME_BYTES: usize = 24 + 3 + 4 + 16;
+    let directory = tempfile::tempdir().expect("a directory");
+    let living = journals(directory.path()).await;
+    let intact = inspection::verify(directory.path()).expect("the disk works");
+    assert_eq!((intact.files, intact.entries, intact.damages), (4, 6 + 3 + 7 + 2, 0));
+
+    let path = file(directory.path(), 0, "0");
+    let before = std::fs::read(&path).expect("a file");
+    assert_eq!(before.len(), 6 * FRAME_BYTES);
+    let frames: Vec<&[u8]> = before.chunks(FRAME_BYTES).collect();
+    let flipped = |offset: usize| {
+        let mut damaged = before.clone();
+        damaged[offset] ^= 1;
+        damaged
+    };
+    let after = |bytes: Vec<u8>| {
+        std::fs::write(&path, &bytes).expect("it can be written");
+        let found = inspection::verify(directory.path()).expect("the disk works");
+        assert_eq!(std::fs::read(&path).expect("a file"), bytes, "it is only looked at");
+        assert_eq!(values(directory.path()).1, found.damages, "what is exported tells of damage, too");
+        std::fs::write(&path, &before).expect("it can be written");
+        found
+            .first_damages
+            .into_iter()
+            .map(|place| {
+                let DamagedPlace { file, offset, bytes, number, reason } = place;
+                assert_eq!(file, path);
+                (offset, bytes, number, reason)
+            })
+            .collect::<Vec<_>>()
+    };
+    let (frame, checksum) = (FRAME_BYTES as u64, "the checksum is not that of the content");
+    // Content, in the first and in the third frame.
+    assert_eq!(after(flipped(30)), [(0, frame, 0, checksum)]);
+    assert_eq!(after(flipped(2 * FRAME_BYTES + 40)), [(2 * frame, frame, 12, checksum)]);
+    // A length that is too large.
+    let too_long = flipped(3 * FRAME_BYTES + 3);
+    assert_eq!(after(too_long), [(3 * frame, frame, 13, "the length does not fit")]);
+    // Frames that are whole, in the wrong order, or there twice.
+    let swapped = [frames[0], frames[2], frames[1], frames[3], frames[4], frames[5]].concat();
+    assert_eq!(after(swapped), [(2 * frame, frame, 13, "the number is out of sequence")]);
+    let twice = [frames[0], frames[0], frames[1], frames[2], frames[3], frames[4], frames[5]].concat();
+    assert_eq!(after(twice), [(frame, frame, 11, "the number is out of sequence")]);
+    // The beginning of a frame, which is all that a process wrote before it died.
+    let torn = before[..5 * FRAME_BYTES + 30].to_vec();
+    let reason = "the length does not fit: the last write was not finished, or damage";
+    assert_eq!(after(torn), [(5 * frame, 30, 21, reason)]);
+
+    // The end of what somebody writes is another matter; what is before it is not.
+    let path = file(directory.path(), 1, "1");
+    let before = std::fs::read(&path).expect("a file");
+    std::fs::write(&path, &before[..before.len() - 5]).expect("it can be written");
+    assert_eq!(inspection::verify(directory.path()).expect("the disk works").damages, 0);
+    assert_eq!(values(directory.path()).1, 0);
+    let mut damaged = before.clone();
+    damaged[30] ^= 1;
+    std::fs::write(&path, &damaged[..before.len() - 5]).expect("it can be written");
+    let found = inspection::verify(directory.path()).expect("the disk works");
+    assert_eq!((found.damages, found.first_damages[0].file.clone()), (1, path.clone()));
+    std::fs::write(&path, &before).expect("it can be written");
+
+    // So are refused records.
+    let path = file(directory.path(), 1, "refused");
+    let mut damaged = std::fs::read(&path).expect("a file");
+    damaged[30] ^= 1;
+    std::fs::write(&path, &damaged).expect("it can be written");
+    let found = inspection::verify(directory.path()).expect("the disk works");
+    assert_eq!((found.damages, found.first_damages[0].file.clone()), (1, path));
+    close(living).await;
 }

@@ -41,7 +41,7 @@ use self::line::LineParser;
 use self::lines::{LINE_BYTES_MAX, Line, Lines};
 pub use self::options::Options;
 use self::progress::Progress;
-pub use self::summary::Summary;
+pub use self::summary::{Summary, grouped};
 use crate::system::{SystemClock, UuidV7};
 
 /// Largest body of a request, unless a single event is larger.

@@ -2,7 +2,15 @@
 
 #![cfg(test)]
 
+use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+
+use adapter_embedded::journal::{DiskJournal, JournalOptions};
+use domain::delivery::Guarantee;
+use domain::ports::{Journal, RefusedRecord};
+use domain::record::{RecordBatch, Records};
+use domain::timestamp::Timestamp;
 
 fn spillway(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
@@ -70,4 +78,61 @@ fn help_and_version_are_no_errors_and_an_address_in_use_exits_with_1() {
     let output = spillway(&["gateway"], &[("SPILLWAY_GATEWAY__LISTEN", &address)]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(&address) && text(&output.stderr).contains("SPILLWAY_GATEWAY__LISTEN"));
+}
+
+/// A data directory with what a producer leaves that ends while the bus is away.
+async fn leave_a_journal(data_dir: &Path) {
+    let journal = DiskJournal::open(data_dir, JournalOptions::new(1 << 20)).expect("the journal opens");
+    let mut records = Records::default();
+    for (n, value) in [r#"{"message":"one"}"#, "{\"message\":\"two\"}", "no event\n"].into_iter().enumerate() {
+        let time = Timestamp::from_unix_micros(1_705_314_600_000_000 + n as i64).expect("in range");
+        records.push(b"shop", time, false, |buffer| buffer.extend(value.as_bytes())).expect("small enough");
+    }
+    let batch = Arc::new(RecordBatch { partition: 2, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None });
+    let guarantees = [Guarantee::AtLeastOnce, Guarantee::AtMostOnce, Guarantee::AtLeastOnce];
+    let written = journal.append(5, Arc::clone(&batch), guarantees.into()).expect("taken");
+    written.await.expect("the journal keeps the batch");
+    let refused = RefusedRecord { position: 1, reason: "\"too\" old".to_owned() };
+    journal.keep_refused(batch, vec![refused]).await.expect("the journal keeps them");
+    assert!(journal.close(std::time::Duration::from_secs(30)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_producer_left_on_disk_is_told_checked_and_printed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data_dir = directory.path().to_str().expect("text");
+    let journal = |arguments: &[&str]| {
+        let output = spillway(&[&["journal"], arguments].concat(), &[("SPILLWAY_DATA_DIR", data_dir)]);
+        let (out, error) = (text(&output.stdout).to_owned(), text(&output.stderr).to_owned());
+        (output.status.code(), out, error)
+    };
+    let said = |out: &str| (Some(0), out.to_owned(), String::new());
+    assert_eq!(journal(&["status"]), said(&format!("no journal in {data_dir}\n")));
+    assert_eq!(journal(&["verify"]), said("0 files, 0 entries, 0 B\nnothing is damaged\n"));
+    assert_eq!(journal(&["export"]), said(""));
+
+    leave_a_journal(directory.path()).await;
+    let status = "journal 0: not in use, 136 B\n  \
+        partition 2: 3 events, 136 B, numbers 5 to 7, oldest received at 2024-01-15T10:30:00Z \
+        (1 at-most-once, 2 at-least-once)\n  \
+        refused for ever: 1 event, 63 B\n";
+    assert_eq!(journal(&["status"]), said(status));
+    assert_eq!(journal(&["verify"]), said("2 files, 4 entries, 199 B\nnothing is damaged\n"));
+    let events = "{\"message\":\"one\"}\n{\"message\":\"two\"}\n\"no event\\n\"\n";
+    assert_eq!(journal(&["export"]), said(events));
+    let refused = "{\"reason\":\"\\\"too\\\" old\",\"partition\":2,\"event\":{\"message\":\"two\"}}\n";
+    assert_eq!(journal(&["export", "--refused"]), said(refused));
+
+    // The second of three.
+    let file = directory.path().join("journal/0/2/00000000000000000000.log");
+    let mut damaged = std::fs::read(&file).expect("a file");
+    damaged[80] ^= 1;
+    std::fs::write(&file, damaged).expect("it can be written");
+    let (code, out, error) = journal(&["verify"]);
+    let place = format!("damaged: {} at byte 48, 48 bytes, expected number 6 or later: the checksum", file.display());
+    assert!(code == Some(1) && out.contains(&place) && error.is_empty(), "{code:?} {out} {error}");
+    let (code, out, _) = journal(&["export"]);
+    assert_eq!((code, out.lines().count()), (Some(1), 2));
+    assert_eq!(journal(&["mend"]).0, Some(64));
+    assert_eq!(journal(&[]).0, Some(64));
 }

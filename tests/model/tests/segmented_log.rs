@@ -44,6 +44,9 @@ enum Operation {
     Read(prop::sample::Index, usize),
     /// On from where this operation read last.
     ReadOn(usize),
+    /// As many numbers.
+    Skip(u64),
+    Clear,
     /// What is before any position in the log, for as long as the log has more bytes than this.
     Release(prop::sample::Index, u64),
     /// The disk has this much room left.
@@ -80,6 +83,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => entries().prop_map(Operation::AppendTooLarge),
         16 => Just(Operation::Sync),
         1 => Just(Operation::Probe),
+        2 => prop_oneof![4 => 1..100_u64, 1 => 5_000_000_000..6_000_000_000_u64].prop_map(Operation::Skip),
+        1 => Just(Operation::Clear),
         5 => (index(), 1..20_usize).prop_map(|(from, most)| Operation::Read(from, most)),
         8 => (1..20_usize).prop_map(Operation::ReadOn),
         6 => (index(), prop_oneof![Just(0), 0..40_000_u64]).prop_map(|(before, bytes)| Operation::Release(before, bytes)),
@@ -173,6 +178,8 @@ impl History {
                 let before = self.position(before);
                 self.release(before, bytes);
             }
+            Operation::Skip(numbers) => self.skip(numbers),
+            Operation::Clear => self.clear(),
             Operation::FillDisk(room) => self.disk.set_capacity(self.disk.used() + room),
             Operation::FreeDisk => self.disk.set_capacity(u64::MAX),
             Operation::FailSyncs(syncs) => self.disk.fail_syncs(syncs),
@@ -266,10 +273,17 @@ impl History {
     /// Takes over into the model that the log has synced, if it has.
     fn settle_visible(&mut self) {
         let (first, end) = self.log.reader().range();
+        if self.visible.is_empty() && self.damaged.is_empty() {
+            // A first segment may begin where numbers were skipped to.
+            assert!(first >= self.first, "{first} is before {}", self.first);
+            self.first = first;
+        }
         assert_eq!(first, self.first, "nothing was released");
         if end != self.end {
             let all = self.unsynced.last().map(|(sequence, _)| sequence + 1);
-            assert_eq!(Some(end), all, "all that was appended becomes visible together");
+            // With what was skipped behind it.
+            let together = all.is_some_and(|all| (all..=self.log.next()).contains(&end));
+            assert!(together, "all that was appended becomes visible together: {end} instead of {all:?}");
             self.end = end;
             self.visible.extend(self.unsynced.drain(..));
             // Remains are cut off for good, or void for good.
@@ -355,19 +369,73 @@ impl History {
         self.read_with(&mut self.log.reader(), self.first, usize::MAX);
     }
 
-    fn release(&mut self, before: u64, bytes_wanted: u64) {
-        let disk_works = self.disk_works();
+    /// Skips numbers. They are of nobody from then on.
+    fn skip(&mut self, numbers: u64) {
+        let (disk_works, syncs_fail) = (self.disk_works(), self.disk.fails_syncs());
+        let full = self.disk.free() < frame_bytes(&self.unsynced);
         let next = self.log.next();
-        let released = self.log.release(before, |bytes, _| bytes > bytes_wanted);
-        assert_eq!(self.log.next(), next, "a release takes no numbers back");
+        let skipped = self.log.skip_to(next + numbers);
+        // A jump is made in a new segment, behind a sync.
+        self.settle_visible();
+        self.unharmed &= disk_works;
+        match skipped {
+            Ok(()) => assert_eq!(self.log.next(), next + numbers),
+            Err(error) => {
+                assert!(!disk_works || self.disk.is_killed() || full, "no skip without a reason: {error:?}");
+                assert_eq!(self.log.next(), next, "a failed skip skips nothing");
+                self.handed_over &= !syncs_fail && !self.disk.fails_changes();
+            }
+        }
+        assert!(self.log.skip_to(0).is_ok() && self.log.next() >= next, "numbers go back");
+        self.check();
+    }
+
+    fn clear(&mut self) {
+        let (next, disk_works) = (self.log.next(), self.disk_works());
+        let all_synced = self.unsynced.is_empty();
+        let cleared = self.log.clear();
+        assert_eq!(self.log.next(), next, "a removal takes no numbers back");
+        self.settle_removed(if all_synced { self.end } else { self.first });
+        match cleared {
+            Err(error) => {
+                assert!(!disk_works || self.disk.is_killed(), "not cleared without a reason: {error:?}");
+            }
+            Ok(()) if all_synced => {
+                assert_eq!(self.disk.names(), Vec::<String>::new(), "nothing is left");
+                assert_eq!((self.log.bytes(), self.log.removable_at()), (0, None));
+                self.first = self.end;
+                self.released.clear();
+                self.void.clear();
+                self.attempted.clear();
+                self.left_behind.clear();
+            }
+            Ok(()) => {}
+        }
+        self.check();
+    }
+
+    /// Takes over into the model what a removal of entries before `before` has removed. Whether it has removed any.
+    fn settle_removed(&mut self, before: u64) -> bool {
         let (first, end) = self.log.reader().range();
-        assert_eq!(end, self.end, "a release shows nothing");
+        assert_eq!(end, self.end, "a removal shows nothing");
         assert!(first == self.first || (self.first < first && first <= before), "{first} was to stay from {before} on");
         let kept = self.visible.split_off(&first);
         self.released.append(&mut std::mem::replace(&mut self.visible, kept));
         self.damaged = self.damaged.split_off(&first);
         let advanced = self.first < first;
         self.first = first;
+        advanced
+    }
+
+    fn release(&mut self, before: u64, bytes_wanted: u64) {
+        let disk_works = self.disk_works();
+        let next = self.log.next();
+        let removable_at = self.log.removable_at();
+        let released = self.log.release(before, |bytes, _| bytes > bytes_wanted);
+        assert_eq!(self.log.next(), next, "a release takes no numbers back");
+        let advanced = self.settle_removed(before);
+        assert!(!advanced || removable_at <= Some(before), "removed before it was removable, at {removable_at:?}");
+        let (first, end) = (self.first, self.end);
         if let Err(error) = released {
             assert!(!disk_works || self.disk.is_killed(), "the release failed without a reason: {error:?}");
         } else {
@@ -375,7 +443,9 @@ impl History {
                 self.released.clear();
             }
             let bases = bases(&self.disk);
-            assert_eq!(bases.first().copied().unwrap_or(first), first, "what is released is off the disk");
+            let lowest = bases.first().copied().unwrap_or(first);
+            let only_begun = self.visible.is_empty() && lowest >= first;
+            assert!(lowest == first || only_begun, "what is released is off the disk: {lowest} is, before {first}");
             // One that begins at the end may be what a failed try to begin a segment left.
             let more = bases.get(1).is_some_and(|following| *following <= before && *following < end);
             assert!(!more || self.log.bytes() <= bytes_wanted, "not all was removed that could be");

@@ -1,0 +1,172 @@
+//! `spillway journal`: looks at what producers keep on disk, for the people who operate them.
+//!
+//! Constraints:
+//! * Nothing is changed, and a running producer is not disturbed.
+//! * Standard output has what was asked for and nothing else: `export` can be piped into `spillway send`, or anything that
+//!   reads JSON lines.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use adapter_embedded::inspection::{self, DamagedPlace, JournalStatus, PartitionStatus, Verification};
+use anyhow::Context;
+use bytesize::ByteSize;
+use clap::Subcommand;
+use domain::delivery::Guarantee;
+use serde_json::value::RawValue;
+
+use crate::send::grouped;
+
+/// What to do with the journals of the data directory.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Say what is in each journal, and whether a process has it
+    Status,
+    /// Read everything, and name what is damaged; exits with 1 if anything is
+    Verify,
+    /// Print the events as JSON, one a line
+    ///
+    /// By journal, partition and order of acceptance. Events that the bus has acknowledged may be among them for as long as
+    /// others of the same file are not: the store recognises their eventId. What is damaged is left out; then the exit code
+    /// is 1.
+    Export {
+        /// Print what the bus refuses for ever, as {"reason", "partition", "event"}, instead of what waits for it
+        #[arg(long)]
+        refused: bool,
+    },
+}
+
+/// Does it. Returns whether nothing is damaged.
+///
+/// # Errors
+/// The disk's, or standard output's.
+pub fn run(command: Command, data_dir: &Path) -> anyhow::Result<bool> {
+    let unreadable = || format!("cannot read the journals in {} (SPILLWAY_DATA_DIR says where)", data_dir.display());
+    let mut out = BufWriter::new(io::stdout().lock());
+    match command {
+        Command::Status => {
+            let journals = inspection::status(data_dir).with_context(unreadable)?;
+            let text = Status { data_dir, journals: &journals }.to_string();
+            written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+            Ok(true)
+        }
+        Command::Verify => {
+            let verification = inspection::verify(data_dir).with_context(unreadable)?;
+            let text = Verified(&verification).to_string();
+            written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+            Ok(verification.damages == 0)
+        }
+        Command::Export { refused } => {
+            let exported = if refused {
+                inspection::refused(data_dir, |entry| {
+                    let reason = serde_json::to_string(entry.reason)?;
+                    write!(out, "{{\"reason\":{reason},\"partition\":{},\"event\":", entry.partition)?;
+                    write_event(&mut out, entry.record.value)?;
+                    out.write_all(b"}\n")
+                })
+            } else {
+                inspection::entries(data_dir, |_, record| {
+                    write_event(&mut out, record.value)?;
+                    out.write_all(b"\n")
+                })
+            };
+            let damages = match exported {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(true),
+                exported => exported.with_context(unreadable)?,
+            };
+            written(out.flush())?;
+            Ok(damages == 0)
+        }
+    }
+}
+
+/// Whoever reads may have seen enough.
+fn written(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}
+
+/// The value is an event as JSON on one line, unless something else was put there: as text, then.
+fn write_event(out: &mut impl io::Write, value: &[u8]) -> io::Result<()> {
+    let is_line = !value.contains(&b'\n') && serde_json::from_slice::<&RawValue>(value).is_ok();
+    if is_line {
+        out.write_all(value)
+    } else {
+        serde_json::to_writer(out, &String::from_utf8_lossy(value)).map_err(Into::into)
+    }
+}
+
+struct Status<'a> {
+    data_dir: &'a Path,
+    journals: &'a [JournalStatus],
+}
+
+impl fmt::Display for Status<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.journals.is_empty() {
+            return writeln!(f, "no journal in {}", self.data_dir.display());
+        }
+        for journal in self.journals {
+            let state = if journal.in_use { "in use" } else { "not in use" };
+            let what = if journal.partitions.is_empty() { "nothing waits".to_owned() } else { size(journal.bytes) };
+            writeln!(f, "journal {}: {state}, {what}", journal.number)?;
+            for partition in &journal.partitions {
+                write_partition(f, partition)?;
+            }
+            if journal.refused > 0 {
+                let (events, bytes) = (counted(journal.refused), size(journal.refused_bytes));
+                writeln!(f, "  refused for ever: {events}, {bytes}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_partition(f: &mut fmt::Formatter<'_>, partition: &PartitionStatus) -> fmt::Result {
+    let (number, events, bytes) = (partition.partition, partition.records.iter().sum(), size(partition.bytes));
+    write!(f, "  partition {number}: {}, {bytes}", counted(events))?;
+    if let Some((first, last)) = partition.numbers {
+        write!(f, ", numbers {first} to {last}")?;
+    }
+    if let Some(oldest) = partition.oldest {
+        write!(f, ", oldest received at {oldest}")?;
+    }
+    let mut by_guarantee = String::new();
+    for (guarantee, events) in Guarantee::ALL.iter().zip(partition.records).filter(|(_, events)| *events > 0) {
+        let separator = if by_guarantee.is_empty() { "" } else { ", " };
+        write!(by_guarantee, "{separator}{} {}", grouped(events), guarantee.name())?;
+    }
+    if by_guarantee.is_empty() { writeln!(f) } else { writeln!(f, " ({by_guarantee})") }
+}
+
+struct Verified<'a>(&'a Verification);
+
+impl fmt::Display for Verified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verification { files, entries, bytes, damages, first_damages } = self.0;
+        writeln!(f, "{} files, {} entries, {}", grouped(*files), grouped(*entries), size(*bytes))?;
+        for DamagedPlace { file, offset, bytes, number, reason } in first_damages {
+            let file = file.display();
+            writeln!(
+                f,
+                "damaged: {file} at byte {offset}, {bytes} bytes, expected number {number} or later: {reason}"
+            )?;
+        }
+        match damages.saturating_sub(first_damages.len() as u64) {
+            0 if *damages == 0 => writeln!(f, "nothing is damaged"),
+            0 => Ok(()),
+            more => writeln!(f, "and {} more damaged places", grouped(more)),
+        }
+    }
+}
+
+fn counted(events: u64) -> String {
+    if events == 1 { "1 event".to_owned() } else { format!("{} events", grouped(events)) }
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
