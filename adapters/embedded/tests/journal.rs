@@ -1,6 +1,6 @@
 //! The journal on disk keeps the promises of its port.
 
-#![expect(clippy::indexing_slicing, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
