@@ -59,7 +59,8 @@ pub fn options(brokers: &str, topic: &str, partitions: NonZeroU32) -> KafkaOptio
         topic: topic.to_owned(),
         partitions,
         replication_factor: 1,
-        retention: Duration::from_secs(7 * 24 * 3_600),
+        // Records of the tests are from any time: the broker must not remove them while a test runs.
+        retention: Duration::from_secs(200 * 365 * 24 * 3_600),
         compression: "snappy".to_owned(),
         group: topic.to_owned(),
         memory_bytes_max: MEMORY_BYTES_MAX,
