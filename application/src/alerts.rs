@@ -170,19 +170,20 @@ impl ProducerAlerts {
     }
 
     fn look(&mut self) {
-        let open = match self.delivery.breaker_state() {
-            BreakerState::Closed => false,
-            BreakerState::Open => true,
-            BreakerState::HalfOpen => self.breaker.holds(),
-        };
-        if let Some(state) = self.breaker.observe(open) {
-            let reason = match self.delivery.bus_state() {
-                BusState::Up => "the bus does not report what it was given".to_owned(),
-                BusState::Down(reason) => reason,
-            };
-            self.alerter.alert(Alert::breaker_open(state, &reason));
-        }
+        // A bus that is its own journal has no breaker.
         if let Some(journal) = self.delivery.journal() {
+            let open = match self.delivery.breaker_state() {
+                BreakerState::Closed => false,
+                BreakerState::Open => true,
+                BreakerState::HalfOpen => self.breaker.holds(),
+            };
+            if let Some(state) = self.breaker.observe(open) {
+                let reason = match self.delivery.bus_state() {
+                    BusState::Up => "the bus does not report what it was given".to_owned(),
+                    BusState::Down(reason) => reason,
+                };
+                self.alerter.alert(Alert::breaker_open(state, &reason));
+            }
             self.journal_unwritable.observe(journal.trouble());
             let fill = journal.fill();
             if let Some(state) = self.journal_filling.observe(fill) {
