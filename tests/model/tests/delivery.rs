@@ -1,0 +1,341 @@
+//! The delivery line over the journal on disk and a bus that comes and goes, against a model that is a few maps.
+//!
+//! A producer takes events while its bus acknowledges some, is away, or takes some without ever saying so, until the producer is
+//! killed or loses its power, in the middle of anything. The next one adopts the journal. At the end, with a bus that works:
+//! * Every event that was promised `journaled` or `acknowledged` is on the bus, and so is every other one that was promised
+//!   anything by a producer that was not killed.
+//! * The events of one producer and partition are there in the order in which they were taken, each once unless its producer was
+//!   killed, and nothing is there that nobody sent.
+//! * The accounts balance at every step.
+//!
+//! The journal has threads of its own, so the same seed is not the same history to the last detail; what is checked holds for all.
+
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use adapter_embedded::journal::{DiskJournal, JournalOptions};
+use application::deliver::{Delivery, Promised};
+use async_trait::async_trait;
+use domain::admission::Fill;
+use domain::delivery::{Durability, Guarantee};
+use domain::partition::Partition;
+use domain::ports::{Appended, BusState, PublishError, Receipt, RecordPublisher, RequestClass, Telemetry};
+use domain::record::{RecordBatch, Records};
+use domain::timestamp::Timestamp;
+use model::{Chance, SimulatedDisk};
+use tokio::sync::{oneshot, watch};
+
+/// Long enough for a slow machine; only a failing test takes it.
+const DEADLINE: Duration = Duration::from_secs(60);
+const PARTITIONS: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
+const OPTIONS: JournalOptions =
+    JournalOptions { bytes_max: 1024 * 1024, segment_bytes_max: 4 * 1024, refused_bytes_max: 64 * 1024 };
+const LIVES: usize = 4;
+const STEPS: usize = 60;
+
+/// A bus that outlives producers.
+#[derive(Default)]
+struct Broker {
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    /// The producer that lives: what an earlier one still sends does not arrive.
+    life: usize,
+    away: bool,
+    full: bool,
+    /// Ids by partition, in order.
+    log: BTreeMap<Partition, Vec<u64>>,
+    /// What it has and has not decided about.
+    pending: BTreeMap<Partition, VecDeque<Pending>>,
+}
+
+struct Pending {
+    ids: Vec<u64>,
+    settle: oneshot::Sender<Result<(), PublishError>>,
+}
+
+impl Broker {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the oldest batches of a partition for good, and says so.
+    fn acknowledge(&self, partition: Partition, batches: usize) {
+        let mut inside = self.lock();
+        for _ in 0..batches {
+            let Some(batch) = inside.pending.entry(partition).or_default().pop_front() else { return };
+            inside.log.entry(partition).or_default().extend(&batch.ids);
+            let _ = batch.settle.send(Ok(()));
+        }
+    }
+
+    /// The producer is gone: of what it had sent, a beginning arrived.
+    fn lose_producer(&self, chance: &mut Chance) {
+        let mut inside = self.lock();
+        inside.life += 1;
+        for (partition, pending) in std::mem::take(&mut inside.pending) {
+            let arrived = chance.below(pending.len() + 1);
+            for batch in pending.into_iter().take(arrived) {
+                inside.log.entry(partition).or_default().extend(&batch.ids);
+            }
+        }
+    }
+}
+
+fn ids(batch: &RecordBatch) -> Vec<u64> {
+    let id = |value: &[u8]| u64::from_le_bytes(*value.first_chunk().expect("a value begins with its id"));
+    batch.records.iter().map(|record| id(record.value)).collect()
+}
+
+/// The way of one producer to the bus.
+struct Client {
+    broker: Arc<Broker>,
+    life: usize,
+}
+
+#[async_trait]
+impl RecordPublisher for Client {
+    fn partition_count(&self) -> NonZeroU32 {
+        PARTITIONS
+    }
+
+    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
+        let mut inside = self.broker.lock();
+        if inside.life != self.life {
+            return Err(PublishError::Closed);
+        }
+        if inside.away {
+            return Err(PublishError::Unavailable("it is away".into()));
+        }
+        if inside.full {
+            return Err(PublishError::Full);
+        }
+        let (settle, settled) = oneshot::channel();
+        inside.pending.entry(batch.partition).or_default().push_back(Pending { ids: ids(&batch), settle });
+        let buffered = batch.guarantee == Guarantee::AtMostOnce;
+        Ok(Receipt {
+            promised: Box::pin(async move {
+                if buffered { Ok(Durability::Buffered) } else { std::future::pending().await }
+            }),
+            settled: Box::pin(async move { settled.await.unwrap_or(Err(PublishError::Closed)) }),
+        })
+    }
+
+    fn buffer(&self) -> Fill {
+        Fill { used_bytes: 0, bytes_max: 1 << 20 }
+    }
+
+    fn fill(&self, _: Partition) -> Fill {
+        self.buffer()
+    }
+
+    fn state(&self) -> BusState {
+        if self.broker.lock().away { BusState::Down("it is away".to_owned()) } else { BusState::Up }
+    }
+
+    async fn drain(&self, _: Duration) -> usize {
+        0
+    }
+}
+
+struct Silent;
+
+impl Telemetry for Silent {
+    fn refused(&self, _: &'static str, _: usize) {}
+    fn rate_limited(&self, _: RequestClass) {}
+    fn sent(&self, _: usize, _: Duration) {}
+    fn send_failed(&self, _: usize) {}
+    fn fetched(&self, _: usize) {}
+    fn appended(&self, _: Appended) {}
+    fn given_up(&self, _: usize) {}
+}
+
+/// What was said of events.
+#[derive(Default)]
+struct Sent {
+    /// Which producer took it, and for which partition.
+    taken_by: BTreeMap<u64, (usize, Partition)>,
+    /// On disk, as was promised.
+    safe: BTreeSet<u64>,
+    /// In memory, as was promised, by producer.
+    buffered: BTreeMap<u64, usize>,
+}
+
+struct Producer {
+    delivery: Arc<Delivery>,
+    promises: Vec<(Vec<u64>, Promised)>,
+    _stop: watch::Sender<bool>,
+}
+
+impl Producer {
+    fn start(disk: &SimulatedDisk, broker: &Arc<Broker>, life: usize) -> Self {
+        let journal = Arc::new(DiskJournal::over(disk.slots(), OPTIONS).unwrap().expect("a slot is free"));
+        let publisher = Arc::new(Client { broker: Arc::clone(broker), life });
+        let delivery = Delivery::with_journal(publisher, journal, Duration::from_secs(1), Arc::new(Silent));
+        let delivery = Arc::new(delivery);
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(Arc::clone(&delivery).replay(stopped));
+        Self { delivery, promises: Vec::new(), _stop: stop }
+    }
+
+    fn take(&mut self, chance: &mut Chance, ids: Vec<u64>, partition: Partition) {
+        let mut records = Records::default();
+        for id in &ids {
+            let len = chance.below(200);
+            let padding = chance.bytes(len);
+            let write = |buffer: &mut Vec<u8>| {
+                buffer.extend(id.to_le_bytes());
+                buffer.extend(padding);
+            };
+            records.push(b"source", Timestamp::MIN, false, write).unwrap();
+        }
+        let guarantee = if chance.below(2) == 0 { Guarantee::AtMostOnce } else { Guarantee::AtLeastOnce };
+        let guarantees = vec![guarantee; ids.len()];
+        let batch = RecordBatch { partition, guarantee, records, trace_parent: None };
+        if let Ok(promised) = self.delivery.deliver(batch, guarantees) {
+            self.promises.push((ids, promised));
+        }
+    }
+
+    /// Notes what was promised so far.
+    fn note(&mut self, life: usize, sent: &mut Sent) {
+        self.promises.retain_mut(|(ids, promised)| match promised.try_recv() {
+            Ok(Ok(promise)) => {
+                for id in ids.iter() {
+                    match promise.durability {
+                        Durability::Buffered => drop(sent.buffered.insert(*id, life)),
+                        Durability::Journaled | Durability::Acknowledged => drop(sent.safe.insert(*id)),
+                    }
+                }
+                false
+            }
+            Ok(Err(_)) => false,
+            Err(oneshot::error::TryRecvError::Empty) => true,
+            Err(oneshot::error::TryRecvError::Closed) => false,
+        });
+    }
+
+    fn check_accounts(&self) {
+        let imbalances = self.delivery.imbalances();
+        assert!(imbalances.iter().all(|(_, imbalance)| *imbalance == 0), "{imbalances:?}");
+    }
+}
+
+/// Lets tasks run, and this much time pass.
+async fn pass(time: Duration) {
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(time).await;
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn history(seed: u64) -> (usize, usize) {
+    let mut chance = Chance::new(seed);
+    let (disk, broker) = (SimulatedDisk::new(), Arc::<Broker>::default());
+    let (mut sent, mut next_id) = (Sent::default(), 0);
+    let mut killed = 0;
+    for life in 0..LIVES {
+        let mut producer = Producer::start(&disk, &broker, life);
+        for _ in 0..STEPS {
+            let partition = u32::try_from(chance.below(2)).unwrap();
+            match chance.below(12) {
+                0..=4 => {
+                    let batch: Vec<u64> = (next_id..next_id + 1 + chance.below(4) as u64).collect();
+                    next_id += batch.len() as u64;
+                    sent.taken_by.extend(batch.iter().map(|id| (*id, (life, partition))));
+                    producer.take(&mut chance, batch, partition);
+                }
+                5..=7 => broker.acknowledge(partition, chance.below(4)),
+                8 => broker.lock().away ^= true,
+                9 => broker.lock().full ^= true,
+                10 => disk.fail_syncs(chance.below(3) as u64),
+                _ => pass(Duration::from_secs(chance.below(30) as u64)).await,
+            }
+            pass(Duration::from_millis(chance.below(300) as u64)).await;
+            producer.note(life, &mut sent);
+            producer.check_accounts();
+        }
+        if life + 1 < LIVES {
+            killed = life + 1;
+            // What was promised up to here was promised; whatever comes now, nobody hears.
+            if chance.below(2) == 0 {
+                disk.crash()
+            } else {
+                disk.power_cut(seed)
+            }
+            producer.note(life, &mut sent);
+            broker.lose_producer(&mut chance);
+            drop(producer);
+            pass(Duration::ZERO).await;
+            continue;
+        }
+        {
+            let mut inside = broker.lock();
+            (inside.away, inside.full) = (false, false);
+        }
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            (0..PARTITIONS.get()).for_each(|partition| broker.acknowledge(partition, 10_000));
+            pass(Duration::from_millis(200)).await;
+            producer.note(life, &mut sent);
+            let deliveries = producer.delivery.snapshot().deliveries;
+            let left: u64 = deliveries.iter().map(|of| of.journaled + of.buffered).sum();
+            if left == 0 && producer.promises.is_empty() && disk.names().is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "seed {seed}: {left} events are left, {:?} on disk", disk.names());
+        }
+        producer.check_accounts();
+    }
+    check(seed, &sent, &broker, killed);
+    (sent.safe.len(), sent.taken_by.len())
+}
+
+fn check(seed: u64, sent: &Sent, broker: &Broker, killed: usize) {
+    let inside = broker.lock();
+    let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut last: BTreeMap<(usize, Partition), u64> = BTreeMap::new();
+    for (partition, ids) in &inside.log {
+        for id in ids {
+            let of = sent.taken_by.get(id).unwrap_or_else(|| panic!("seed {seed}: nobody sent {id}"));
+            assert_eq!(of.1, *partition, "seed {seed}: {id} is in another partition");
+            let times = seen.entry(*id).or_default();
+            *times += 1;
+            if *times == 1 {
+                let before = last.insert(*of, *id);
+                assert!(before.is_none_or(|before| before < *id), "seed {seed}: {id} after {before:?}");
+            } else {
+                assert!(of.0 < killed, "seed {seed}: {id} comes again though its producer was never killed");
+            }
+        }
+    }
+    let lost: Vec<_> = sent.safe.iter().filter(|id| !seen.contains_key(id)).collect();
+    assert!(lost.is_empty(), "seed {seed}: promised and gone: {lost:?}");
+    let lost = sent.buffered.iter().filter(|(id, life)| **life >= killed && !seen.contains_key(id));
+    assert_eq!(lost.count(), 0, "seed {seed}: buffered by a producer that was not killed, and gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_promised_arrives_in_order_whatever_becomes_of_bus_disk_and_producer() {
+    let seeds: u64 = std::env::var("TEST_DELIVERY_SEEDS").map_or(40, |seeds| seeds.parse().expect("a number"));
+    let (mut safe, mut taken) = (0, 0);
+    for seed in 0..seeds {
+        let (of_safe, of_taken) = history(seed).await;
+        safe += of_safe;
+        taken += of_taken;
+    }
+    println!(
+        "seeds={seeds} kills={} taken={taken} journaled_or_acknowledged={safe} lost=0",
+        seeds * (LIVES as u64 - 1)
+    );
+    assert!(safe > 0 && safe < taken);
+}
