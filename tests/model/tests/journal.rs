@@ -692,23 +692,48 @@ async fn a_damaged_entry_costs_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_whose_newest_file_has_no_entry_is_got_rid_of() {
-    let disk = SimulatedDisk::new();
-    let journal = open(&disk);
-    append(&journal, 0, 0..21).await;
-    // So far ahead that it takes a new file, which the process has just begun when it dies: made, empty, and no more.
-    let far = 1 << 40;
-    disk.kill_after(2);
-    let (batch, guarantees) = batch(0, 21..24);
-    drop(journal.append(far, batch, guarantees).unwrap());
-    until("its death", || disk.is_killed()).await;
-    assert!(disk.names().iter().any(|name| name.ends_with(&format!("{far:020}.log"))), "{:?}", disk.names());
-    disk.crash();
-    let journal = open(&disk);
-    let backlog = in_time("adoption", journal.adopt()).await.unwrap().unwrap();
-    let [of] = backlog.found()[..] else { panic!("one partition") };
-    backlog.release(0, of.next);
-    until("room", || journal.fill().used_bytes == 0).await;
-    assert_eq!(disk.names(), Vec::<String>::new());
+    for changes in 0..7 {
+        let disk = SimulatedDisk::new();
+        let journal = open(&disk);
+        append(&journal, 0, 0..21).await;
+        let files = disk.names().len();
+        // So far ahead that it takes a new file, which the process begins when it dies.
+        disk.kill_after(changes);
+        let (batch, guarantees) = batch(0, 21..24);
+        drop(journal.append(1 << 40, batch, guarantees).unwrap());
+        until("its death", || disk.is_killed()).await;
+        assert!(changes == 0 || disk.names().len() > files, "{:?}", disk.names());
+        disk.crash();
+        let journal = open(&disk);
+        let backlog = in_time("adoption", journal.adopt()).await.unwrap().unwrap();
+        let [of] = backlog.found()[..] else { panic!("one partition") };
+        assert!(of.next == 21 || changes > 4);
+        backlog.release(0, of.next);
+        until("room", || journal.fill().used_bytes == 0).await;
+        assert_eq!(disk.names(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_has_removed_is_not_back_among_the_entries_of_another() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new();
+        let journal = open(&disk);
+        append(&journal, 0, 0..3).await;
+        // The removal, and no sync of the directory.
+        disk.kill_after(1);
+        journal.release(0, 3);
+        until("its death", || disk.is_killed()).await;
+        assert_eq!(disk.names(), Vec::<String>::new());
+        disk.crash();
+        let journal = open(&disk);
+        assert_eq!(journal.slot(), 0);
+        append(&journal, 1, 3..6).await;
+        disk.power_cut(seed);
+        let journal = open(&disk);
+        let backlog = in_time("adoption", journal.adopt()).await.unwrap().unwrap();
+        assert_eq!(backlog.found(), [described(1, &numbered(3..6))]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -708,6 +708,92 @@ fn a_segment_that_has_to_be_begun_again_is_once_the_disk_takes_changes() {
     history.end();
 }
 
+const FAR: u64 = 5_000_000_000;
+
+#[test]
+fn what_a_full_disk_cut_off_is_void_in_front_of_numbers_that_are_skipped() {
+    for seed in 0..40 {
+        for skipped in [1, FAR] {
+            let mut history = History::begin();
+            history.append(vec![(10, 1)], false);
+            history.sync();
+            // A write of one whole frame and a part of the next, and a truncation that is not synced.
+            history.apply(Operation::FillDisk(100));
+            history.append(vec![(0, 2), (500, 3)], false);
+            history.apply(Operation::FreeDisk);
+            history.skip(skipped);
+            history.append(vec![(0, 4)], false);
+            history.sync();
+            history.restart(&Restart { power_cut: Some(seed), ..KILL });
+            assert_eq!(history.visible.len(), 2);
+            history.end();
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_hides_nothing_that_is_written_later() {
+    for failing in 1..6 {
+        let mut history = History::begin();
+        history.append(vec![(10, 1)], false);
+        history.restart(&Restart { ahead: 2, ..KILL });
+        // Begins a segment and has nothing for it.
+        history.append(vec![(10, 2)], true);
+        history.disk.fail_changes(failing);
+        history.skip(FAR);
+        history.append(vec![(10, 3)], false);
+        history.disk.fail_changes(0);
+        history.append(vec![(10, 4)], false);
+        history.sync();
+        let entries = history.visible.len();
+        history.restart(&KILL);
+        assert_eq!(history.visible.len(), entries);
+        history.end();
+    }
+}
+
+#[test]
+fn what_could_not_be_begun_again_is_void_behind_skipped_numbers() {
+    for seed in 0..40 {
+        for failing in 1..6 {
+            let mut history = History::begin();
+            history.append(vec![(10, 1)], false);
+            history.skip(FAR);
+            // One whole frame in the new segment, cut off; then one that cannot be cut off.
+            history.apply(Operation::FillDisk(100));
+            history.append(vec![(0, 2), (500, 3)], false);
+            history.apply(Operation::FreeDisk);
+            history.disk.fail_changes(failing);
+            history.append(vec![(0, 4), (0, 5)], false);
+            history.skip(1);
+            history.append(vec![(0, 6)], false);
+            history.disk.fail_changes(0);
+            history.append(vec![(0, 7)], false);
+            history.sync();
+            history.restart(&Restart { power_cut: Some(seed), ..KILL });
+            history.end();
+        }
+    }
+}
+
+#[test]
+fn a_file_that_could_not_be_begun_does_not_outlive_a_clearing() {
+    for failing in 1..8 {
+        let mut history = History::begin();
+        history.append(vec![(10, 1)], true);
+        history.disk.fail_changes(failing);
+        history.append(vec![(10, 2)], false);
+        history.append(vec![(10, 3)], false);
+        history.disk.fail_changes(0);
+        history.sync();
+        history.clear();
+        assert_eq!(history.disk.names(), Vec::<String>::new());
+        history.restart(&Restart { power_cut: Some(1), ..KILL });
+        assert_eq!(history.visible.len(), 0);
+        history.end();
+    }
+}
+
 #[test]
 fn numbers_may_jump_far_ahead() {
     let mut history = History::begin();
