@@ -121,14 +121,16 @@ async fn every(interval: Duration, mut stop: watch::Receiver<bool>, mut act: imp
     }
 }
 
-/// What a producer tells of: its circuit breaker, its journal, events that are refused for ever or lost, and accounts that do not
-/// add up.
+/// What a producer tells of: its circuit breaker and its journal, or a bus that is its own journal; events that are refused for
+/// ever or lost; and accounts that do not add up.
 pub struct ProducerAlerts {
     delivery: Arc<Delivery>,
     alerter: Arc<dyn Alerter>,
     breaker: Condition,
     journal_filling: FillCondition,
     journal_unwritable: TroubleAlert,
+    /// Of a bus without a journal.
+    bus_unusable: TroubleAlert,
     refused: RecurringAlert<(Partition, String)>,
     lost: RecurringAlert<(Partition, String)>,
     /// How many were refused and lost, as far as was told.
@@ -148,6 +150,7 @@ impl ProducerAlerts {
             breaker: Condition::default(),
             journal_filling: FillCondition::default(),
             journal_unwritable: TroubleAlert::new(told_to(), Alert::journal_unwritable),
+            bus_unusable: TroubleAlert::new(told_to(), Alert::bus_unusable),
             refused: RecurringAlert::new(told_to(), |telling, (partition, reason)| {
                 Alert::records_refused(telling, *partition, reason)
             }),
@@ -170,26 +173,36 @@ impl ProducerAlerts {
     }
 
     fn look(&mut self) {
-        // A bus that is its own journal has no breaker.
-        if let Some(journal) = self.delivery.journal() {
-            let open = match self.delivery.breaker_state() {
-                BreakerState::Closed => false,
-                BreakerState::Open => true,
-                BreakerState::HalfOpen => self.breaker.holds(),
-            };
-            if let Some(state) = self.breaker.observe(open) {
-                let reason = match self.delivery.bus_state() {
-                    BusState::Up => "the bus does not report what it was given".to_owned(),
-                    BusState::Down(reason) => reason,
-                };
-                self.alerter.alert(Alert::breaker_open(state, &reason));
+        self.look_at_bus();
+        self.look_at_accounts();
+    }
+
+    fn look_at_bus(&mut self) {
+        let (breaker, bus) = (self.delivery.breaker_state(), self.delivery.bus_state());
+        let Some(journal) = self.delivery.journal() else {
+            // A bus that is closed has no trouble. Asked afterwards, so that it cannot have been closed in between.
+            if !self.delivery.is_closed() {
+                self.bus_unusable.observe(trouble(bus));
             }
-            self.journal_unwritable.observe(journal.trouble());
-            let fill = journal.fill();
-            if let Some(state) = self.journal_filling.observe(fill) {
-                self.alerter.alert(Alert::journal_filling(state, fill));
-            }
+            return;
+        };
+        let open = match breaker {
+            BreakerState::Closed => false,
+            BreakerState::Open => true,
+            BreakerState::HalfOpen => self.breaker.holds(),
+        };
+        if let Some(state) = self.breaker.observe(open) {
+            let reason = trouble(bus).unwrap_or_else(|| "the bus does not report what it was given".to_owned());
+            self.alerter.alert(Alert::breaker_open(state, &reason));
         }
+        self.journal_unwritable.observe(journal.trouble());
+        let fill = journal.fill();
+        if let Some(state) = self.journal_filling.observe(fill) {
+            self.alerter.alert(Alert::journal_filling(state, fill));
+        }
+    }
+
+    fn look_at_accounts(&mut self) {
         let deliveries = self.delivery.snapshot().deliveries;
         let sum = |events: fn(&Deliveries) -> u64| deliveries.iter().map(events).sum::<u64>();
         let now = (sum(|of| of.dead_lettered), sum(|of| of.dropped.iter().sum()));
@@ -204,6 +217,13 @@ impl ProducerAlerts {
             self.alerter.alert(Alert::conservation_broken(state, &imbalances));
         }
         self.imbalances = imbalances;
+    }
+}
+
+fn trouble(bus: BusState) -> Option<String> {
+    match bus {
+        BusState::Up => None,
+        BusState::Down(reason) => Some(reason),
     }
 }
 

@@ -329,11 +329,17 @@ impl Delivery {
         self.shared.journaling.as_ref().map(|journaling| lock(&journaling.breaker).entered()).unwrap_or_default()
     }
 
+    /// Whether it takes nothing more, because the process ends.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
     /// Whether at least an ERROR is accepted now, by the bus or by the journal.
     #[must_use]
     pub fn accepts(&self) -> bool {
         let shared = &self.shared;
-        if shared.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return false;
         }
         let bus = shared.publisher.state() == BusState::Up;

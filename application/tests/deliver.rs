@@ -559,13 +559,13 @@ async fn a_drain_says_how_many_accepted_events_are_in_memory_only() {
     assert_eq!(scene.delivery.drain(Duration::from_secs(20)).await, 2);
 }
 
-/// Tells what is to be told of a scene, until the sender says stop.
-fn tell(scene: &Scene) -> (Arc<Mutex<Vec<Alert>>>, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+/// Tells what is to be told of a delivery, until the sender says stop.
+fn tell(delivery: &Arc<Delivery>) -> (Arc<Mutex<Vec<Alert>>>, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
     let told = Arc::<Mutex<Vec<Alert>>>::default();
     let (mut alerter, kept) = (MockAlerter::new(), Arc::clone(&told));
     alerter.expect_alert().returning(move |alert| kept.lock().expect("no panic").push(alert));
     let (stop, stopped) = watch::channel(false);
-    let alerts = ProducerAlerts::new(Arc::clone(&scene.delivery), Arc::new(alerter));
+    let alerts = ProducerAlerts::new(Arc::clone(delivery), Arc::new(alerter));
     (told, stop, tokio::spawn(alerts.run(stopped)))
 }
 
@@ -583,7 +583,7 @@ async fn an_outage_is_told_when_it_begins_and_when_it_is_over_and_so_is_a_journa
     use AlertKind::{BreakerOpen, JournalFilling, JournalUnwritable};
     use AlertState::{Firing, Resolved};
     let scene = scene();
-    let (told, _stop, _) = tell(&scene);
+    let (told, _stop, _) = tell(&scene.delivery);
     scene.open(0).await;
     scene.bus.lock().down = true;
     for value in ["a", "b", "c"] {
@@ -621,11 +621,31 @@ async fn an_outage_is_told_when_it_begins_and_when_it_is_over_and_so_is_a_journa
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bus_that_is_its_own_journal_is_told_while_it_takes_nothing_and_not_when_it_is_closed() {
+    use AlertKind::BusUnusable;
+    let (bus, telemetry) = (Arc::<Bus>::default(), MockTelemetry::new());
+    let publisher = Arc::<Bus>::clone(&bus);
+    let delivery = Arc::new(Delivery::new(publisher, Arc::new(telemetry)));
+    let (told, _stop, _) = tell(&delivery);
+    bus.lock().down = true;
+    sleep(Duration::from_secs(5)).await;
+    bus.lock().down = false;
+    sleep(Duration::from_secs(90)).await;
+    let reason = || "it is away".to_owned();
+    let expected = [(BusUnusable, AlertState::Firing, reason()), (BusUnusable, AlertState::Resolved, reason())];
+    assert_eq!(seen(&told, "reason"), expected);
+    delivery.drain(Duration::ZERO).await;
+    bus.lock().down = true;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(seen(&told, "reason"), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn accepted_events_that_are_refused_or_lost_are_told_with_counts_and_none_is_left_out_at_the_end() {
     use AlertKind::{EventsLost, RecordsRefused};
     use AlertState::Firing;
     let scene = scene();
-    let (told, stop, telling) = tell(&scene);
+    let (told, stop, telling) = tell(&scene.delivery);
     let refuse = async |values: &[&str]| {
         let refusal = |position| RefusedRecord { position, reason: "too bad".to_owned() };
         promise(scene.deliver(1, LOOSE, values)).await;

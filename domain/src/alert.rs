@@ -45,7 +45,7 @@ pub enum AlertKind {
     EventsLost,
     /// Accepted events are missing from the accounts of a producer, or are in them twice.
     ConservationBroken,
-    /// The bus takes no records until somebody mends its topic, its rights or its settings.
+    /// The bus takes no records until somebody mends its topic, its rights, its settings or, of the embedded one, its disk.
     BusUnusable,
     /// A consumer cannot go on with a partition until somebody decides how.
     PartitionStopped,
@@ -167,7 +167,7 @@ impl AlertKind {
                 "the accounts of accepted events add up again: report it nevertheless"
             }
             (Self::BusUnusable, Firing) => {
-                "the bus gives records back until somebody mends its topic, rights or settings: see the reason"
+                "the bus takes no records until somebody mends its topic, rights, settings or disk: see the reason"
             }
             (Self::BusUnusable, Resolved) => "the bus takes records again: nothing to do",
             (Self::PartitionStopped, Firing) => {
