@@ -13,7 +13,7 @@ use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::delivery::Guarantee;
 use domain::ports::{Clock, LogStore, PublishError, RecordPublisher, StoreError};
 use domain::query::{Page, SEQUENCE_MAX};
-use domain::record::{RecordBatch, Records};
+use domain::record::{Record, RecordBatch, Records};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -125,7 +125,16 @@ impl DeadLetters {
                     return Ok(result);
                 }
                 if !dry_run {
-                    self.send(&letter).await?;
+                    match self.send(&letter).await {
+                        Ok(()) => {}
+                        // One that will never go must not keep the others.
+                        Err(RedriveError::Bus(error @ PublishError::Refused(_))) => {
+                            tracing::warn!(letter = letter.id, %error, "the bus refuses a dead letter for ever: left out");
+                            result.skipped += 1;
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    }
                     sleep(Duration::from_secs(1) / per_second).await;
                 }
                 result.redriven += 1;
@@ -139,10 +148,8 @@ impl DeadLetters {
     async fn send(&self, letter: &StoredDeadLetter) -> Result<(), RedriveError> {
         let mut records = Records::default();
         // The record may come again, so if it has become an event its id is one to look out for.
-        let value = |buffer: &mut Vec<u8>| buffer.extend_from_slice(&letter.value);
-        if records.push(&letter.key, letter.at, true, value).is_err() {
-            return Err(PublishError::Unavailable("the letter is too large for the bus".into()).into());
-        }
+        let (key, value) = (letter.key.as_slice(), letter.value.as_slice());
+        records.push_found(Record { key, value, timestamp: letter.at, client_id: true });
         let partition = letter.feed.partition.min(self.publisher.partition_count().get() - 1);
         let receipt = self.publisher.publish(Arc::new(RecordBatch {
             partition,
