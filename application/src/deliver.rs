@@ -106,6 +106,8 @@ struct Journaling {
     window: Mutex<ReplayWindow>,
     /// Bytes of batches that are on their way to the disk and not with the bus.
     writing_bytes: Arc<AtomicU64>,
+    /// Journals without an owner could not be looked for, which is logged once and not with every look.
+    adopting_failed: AtomicBool,
 }
 
 struct PartitionLine {
@@ -184,6 +186,7 @@ impl Delivery {
             started: Instant::now(),
             window: Mutex::default(),
             writing_bytes: Arc::default(),
+            adopting_failed: AtomicBool::new(false),
         };
         Self::over(publisher, Some(journaling), telemetry)
     }
@@ -853,19 +856,30 @@ impl Shared {
         if buffer.used_bytes > buffer.bytes_max / 2 || !may_send {
             return Replayed::Nothing;
         }
+        let (next, first_try) = {
+            let state = lock(&line.state);
+            (state.line.next_to_send(), state.retry_at.is_none())
+        };
         if line.partition >= self.publisher.partition_count().get() {
             // The topic was made anew with fewer partitions, or nobody could be asked yet: says nothing about the bus.
-            tracing::warn!(partition = line.partition, "the journal has events of a partition that is not there");
+            if first_try {
+                tracing::warn!(
+                    partition = line.partition,
+                    "the journal has events of a partition that is not there, waiting"
+                );
+            }
             return Replayed::Failed;
         }
-        let next = lock(&line.state).line.next_to_send();
         match (next, &line.backlog) {
             (Some(Next::OnDisk(from, to)), Some(backlog)) => {
                 let to = to.min(from + records_max);
                 let chunk = match backlog.read(line.partition, from, to).await {
                     Ok(chunk) => chunk,
                     Err(error) => {
-                        tracing::error!(partition = line.partition, error = %Chain(&error), "cannot read the journal");
+                        if first_try {
+                            let error = Chain(&error);
+                            tracing::error!(partition = line.partition, %error, "cannot read the journal, trying again");
+                        }
                         return Replayed::Failed;
                     }
                 };
@@ -935,9 +949,14 @@ impl Shared {
         loop {
             let backlog = match journaling.journal.adopt().await {
                 Ok(Some(backlog)) => backlog,
-                Ok(None) => return,
+                Ok(None) => {
+                    journaling.adopting_failed.store(false, Ordering::Relaxed);
+                    return;
+                }
                 Err(error) => {
-                    tracing::error!(error = %Chain(&error), "cannot look for journals of other processes, trying again");
+                    if !journaling.adopting_failed.swap(true, Ordering::Relaxed) {
+                        tracing::error!(error = %Chain(&error), "cannot look for journals of other processes, trying again");
+                    }
                     return;
                 }
             };
