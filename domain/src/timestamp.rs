@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Date, Month, OffsetDateTime, Time};
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, in the years 0000 to 9999 that RFC 3339 can
 /// write. Every store keeps exactly this.
@@ -37,9 +39,69 @@ impl Timestamp {
     /// Anything else, a second 60 that was no leap second, or a year that leaves 0000-9999 when converted to
     /// UTC.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
+        if let Some(timestamp) = Self::parse_utc(text.as_bytes()) {
+            return Ok(timestamp);
+        }
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp)?;
         let micros = parsed.unix_timestamp_nanos().div_euclid(1_000);
         Self::from_unix_micros(i64::try_from(micros).map_err(|_| InvalidTimestamp)?)
+    }
+
+    /// Reads the form in which nearly all times come, `2024-01-15T10:30:00.123Z`, with up to nine digits behind the point or none;
+    /// `None` for whatever else may be a time.
+    fn parse_utc(text: &[u8]) -> Option<Self> {
+        let (date, rest) = text.split_first_chunk::<10>()?;
+        let (time, rest) = rest.split_first_chunk::<9>()?;
+        let [.., b'-', _, _, b'-', _, _] = date else { return None };
+        let [b'T', _, _, b':', _, _, b':', _, _] = time else { return None };
+        let year = i32::try_from(number(date.get(..4)?)?).ok()?;
+        let two = |digits: Option<&[u8]>| u8::try_from(number(digits?)?).ok();
+        let month = Month::try_from(two(date.get(5..7))?).ok()?;
+        let date = Date::from_calendar_date(year, month, two(date.get(8..))?).ok()?;
+        let time = Time::from_hms(two(time.get(1..3))?, two(time.get(4..6))?, two(time.get(7..))?).ok()?;
+        let micros = match rest {
+            b"Z" => 0,
+            [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => {
+                let fraction = number(digits)?;
+                match 6_u32.checked_sub(u32::try_from(digits.len()).ok()?) {
+                    Some(missing) => fraction * 10_u32.pow(missing),
+                    None => fraction / 10_u32.pow(u32::try_from(digits.len()).ok()?.saturating_sub(6)),
+                }
+            }
+            _ => return None,
+        };
+        let seconds = OffsetDateTime::new_utc(date, time).unix_timestamp();
+        Some(Self(seconds * MICROS_PER_SECOND + i64::from(micros)))
+    }
+
+    /// The time as text, made without an allocation.
+    #[must_use]
+    pub fn text(self) -> TimestampText {
+        // Within the years 0000 to 9999 there is always a date.
+        let time = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(MICROS_PER_SECOND)).ok();
+        let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let mut text = TimestampText { bytes: [0; TimestampText::BYTES_MAX], len: 0 };
+        text.push_digits(time.year().unsigned_abs(), 4);
+        for (sign, number) in [
+            (b'-', u8::from(time.month())),
+            (b'-', time.day()),
+            (b'T', time.hour()),
+            (b':', time.minute()),
+            (b':', time.second()),
+        ] {
+            text.push(sign);
+            text.push_digits(u32::from(number), 2);
+        }
+        let micros = u32::try_from(self.0.rem_euclid(MICROS_PER_SECOND)).unwrap_or_default();
+        if micros > 0 {
+            text.push(b'.');
+            text.push_digits(micros, 6);
+            while text.len > 0 && text.bytes.get(text.len - 1) == Some(&b'0') {
+                text.len -= 1;
+            }
+        }
+        text.push(b'Z');
+        text
     }
 
     /// Microseconds since the Unix epoch.
@@ -69,32 +131,49 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 in UTC, with as many digits of the second as the value needs: `2024-01-15T10:30:00Z`.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000).map_err(|_| fmt::Error)?;
-        let mut text = Buffer { bytes: [0; 32], len: 0 };
-        time.format_into(&mut text, &Rfc3339).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(text.bytes.get(..text.len).unwrap_or_default()).map_err(|_| fmt::Error)?)
-    }
+/// The number that up to nine digits are.
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
 }
 
-/// Room for the longest RFC 3339 text that a [`Timestamp`] has (27 bytes), without an allocation an event.
-struct Buffer {
-    bytes: [u8; 32],
+/// The text of a [`Timestamp`]: RFC 3339 in UTC, with as many digits of the second as the value needs.
+#[derive(Clone, Copy, Debug)]
+pub struct TimestampText {
+    bytes: [u8; Self::BYTES_MAX],
     len: usize,
 }
 
-impl std::io::Write for Buffer {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(std::io::ErrorKind::WriteZero)?;
-        room.copy_from_slice(text);
-        self.len += text.len();
-        Ok(text.len())
+impl TimestampText {
+    /// As in `2024-01-15T10:30:00.123456Z`.
+    const BYTES_MAX: usize = 27;
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits and signs only.
+        self.bytes.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    fn push_digits(&mut self, number: u32, digits: u32) {
+        let mut divisor = 10_u32.pow(digits - 1);
+        while divisor > 0 {
+            self.push(b'0' + u8::try_from(number / divisor % 10).unwrap_or_default());
+            divisor /= 10;
+        }
+    }
+}
+
+/// As in `2024-01-15T10:30:00Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -145,7 +224,21 @@ mod tests {
         #[test]
         fn text_and_back_is_the_same_time(micros in Timestamp::MIN.0..=Timestamp::MAX.0) {
             let timestamp = Timestamp::from_unix_micros(micros).expect("in range");
-            prop_assert_eq!(Timestamp::parse(&timestamp.to_string()), Ok(timestamp));
+            let text = timestamp.to_string();
+            prop_assert_eq!(Timestamp::parse(&text), Ok(timestamp));
+            // As others read and write it.
+            let other = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).expect("in range");
+            prop_assert_eq!(text, other.format(&Rfc3339).expect("a year that RFC 3339 knows"));
+        }
+
+        #[test]
+        fn the_short_way_reads_what_the_long_way_reads(
+            text in "(000[0-9]|[0-2][0-9]{3}|9999)-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,11})?Z"
+        ) {
+            if let Some(short) = Timestamp::parse_utc(text.as_bytes()) {
+                let long = OffsetDateTime::parse(&text, &Rfc3339).expect("a time").unix_timestamp_nanos().div_euclid(1_000);
+                prop_assert_eq!(i128::from(short.unix_micros()), long);
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::problem::Failure;
 /// # Errors
 /// The body is not JSON.
 pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
-    if let Ok(Draft(draft)) = serde_json::from_slice(body) {
+    if let Some(Draft(draft)) = read(body) {
         return intake.add(draft).map_err(Failure::from);
     }
     let element: &RawValue = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
@@ -32,15 +32,17 @@ pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
 /// # Errors
 /// The body is not a JSON array, or has too many events: nothing is taken in.
 pub fn take_events<'i>(body: &[u8], begin: impl Fn() -> Intake<'i>) -> Result<Intake<'i>, Failure> {
-    let mut intake = begin();
-    let mut overflow = None;
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let parsed = deserializer.deserialize_seq(Elements { intake: &mut intake, overflow: &mut overflow });
-    if let Some(TooManyEvents) = overflow {
-        return Err(TooManyEvents.into());
-    }
-    if parsed.and_then(|()| deserializer.end()).is_ok() {
-        return Ok(intake);
+    if let Ok(body) = std::str::from_utf8(body) {
+        let mut intake = begin();
+        let mut overflow = None;
+        let mut deserializer = serde_json::Deserializer::from_str(body);
+        let parsed = deserializer.deserialize_seq(Elements { intake: &mut intake, overflow: &mut overflow });
+        if let Some(TooManyEvents) = overflow {
+            return Err(TooManyEvents.into());
+        }
+        if parsed.and_then(|()| deserializer.end()).is_ok() {
+            return Ok(intake);
+        }
     }
     let mut intake = begin();
     if body.trim_ascii_start().starts_with(b"{") {
@@ -65,7 +67,7 @@ pub fn take_events<'i>(body: &[u8], begin: impl Fn() -> Intake<'i>) -> Result<In
 pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     for line in lines.filter(|line| !line.is_empty()) {
-        if let Ok(Draft(draft)) = serde_json::from_slice(line) {
+        if let Some(Draft(draft)) = read(line) {
             intake.add(draft)?;
             continue;
         }
@@ -81,6 +83,11 @@ pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Reads an event that has nothing wrong. Its UTF-8 is checked first and at once, which is cheaper than string by string.
+fn read(json: &[u8]) -> Option<Draft<'_>> {
+    serde_json::from_str(std::str::from_utf8(json).ok()?).ok()
 }
 
 fn undecodable(error: &serde_json::Error) -> Failure {

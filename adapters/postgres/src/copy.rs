@@ -19,12 +19,14 @@ pub struct Rows {
     count: u64,
 }
 
-impl Rows {
+impl Default for Rows {
     /// No rows yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { bytes: SIGNATURE.to_vec(), count: 0 }
     }
+}
 
+impl Rows {
     /// Writes an event.
     pub fn push(&mut self, feed: &Feed, offset: u64, event: &LogEvent<'_>) {
         self.count += 1;

@@ -16,4 +16,5 @@ mod error;
 mod store;
 mod time;
 
+pub use copy::Rows;
 pub use store::{InvalidSchema, PostgresOptions, PostgresStore};

@@ -185,7 +185,7 @@ impl PostgresStore {
     ) -> Result<u64, sqlx::Error> {
         let mut tables: BTreeMap<Day, Rows> = BTreeMap::new();
         for (offset, event) in events {
-            tables.entry(Day::of(event.received_at)).or_insert_with(Rows::new).push(feed, *offset, event);
+            tables.entry(Day::of(event.received_at)).or_default().push(feed, *offset, event);
         }
         let mut stored = 0;
         for (day, rows) in tables {

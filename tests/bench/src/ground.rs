@@ -1,0 +1,217 @@
+//! Where measurements take place: real servers, the roles as processes, and the yardsticks.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use e2e::servers::{OwnServers, Servers};
+use e2e::{Http, Process, metric};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::processes::{cpu_time, with_command};
+
+/// Partitions of a topic unless a scenario says otherwise.
+pub const PARTITIONS: &str = "6";
+/// Limits that are on and not reached.
+const LIMIT: &str = "10000000";
+/// Kafka's own choice for its servers; `scripts/services` starts tests with a compiler that starts faster and ends slower.
+const JAVA_OPTIONS: &str = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35";
+
+/// Servers, programs and amounts.
+pub struct Ground {
+    servers: OwnServers,
+    spillway: PathBuf,
+    yardstick: PathBuf,
+    /// How long a figure is measured.
+    pub duration: Duration,
+}
+
+/// A topic, group and schema of their own, and the roles that work on them.
+pub struct Installation<'g> {
+    ground: &'g Ground,
+    names: Servers,
+    directory: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// A yardstick that serves.
+pub struct Constant {
+    child: Child,
+    /// Where.
+    pub url: String,
+}
+
+/// CPU time of some processes, from a moment on.
+pub struct Cpu {
+    pids: Vec<u32>,
+    before: Duration,
+}
+
+impl Ground {
+    /// Starts the servers. The programs lie beside this one.
+    pub async fn prepare(duration: Duration) -> Self {
+        let variables = [("SERVICES_WITHOUT_DOCKER", "1"), ("SERVICES_JAVA_OPTIONS", JAVA_OPTIONS)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let servers = OwnServers::start_with(&["kafka", "postgres", "redis"], variables).await;
+        let directory = std::env::current_exe().expect("this program");
+        let beside = |name: &str| directory.with_file_name(name);
+        let servers = servers.expect("scripts/services starts the servers");
+        Self { servers, spillway: beside("spillway"), yardstick: beside("yardstick"), duration }
+    }
+
+    /// A topic, group and schema of their own; `variables` are the settings of all roles.
+    #[must_use]
+    pub fn installation(&self, variables: &[(&str, &str)]) -> Installation<'_> {
+        let names = Servers::at(self.brokers(), self.postgres_url(), self.servers.address("TEST_REDIS_URL"));
+        let settings = [
+            ("SPILLWAY_KAFKA__PARTITIONS", PARTITIONS),
+            ("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", LIMIT),
+            ("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", LIMIT),
+        ];
+        let variables = settings.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let directory = tempfile::tempdir().expect("a directory");
+        Installation { ground: self, names, directory, variables: variables.collect() }
+    }
+
+    /// Kafka's address.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        self.servers.address("TEST_KAFKA_BROKERS")
+    }
+
+    /// PostgreSQL's URL.
+    #[must_use]
+    pub fn postgres_url(&self) -> String {
+        self.servers.address("TEST_POSTGRES_URL")
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn spillway(&self) -> &str {
+        self.spillway.to_str().expect("a path in UTF-8")
+    }
+
+    /// Does something to a server: `stop`, `kill`, `start`, `pause` or `resume`.
+    pub async fn apply(&self, action: &str, server: &str) {
+        self.servers.apply(action, server).await;
+    }
+
+    /// The same HTTP server, which answers a constant.
+    pub async fn constant(&self) -> Constant {
+        let mut command = Command::new(&self.yardstick);
+        let mut child =
+            command.arg("constant").stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the yardstick starts");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        output.read_line(&mut line).await.expect("it says where it listens");
+        Constant { child, url: format!("http://{}", line.trim()) }
+    }
+
+    /// Gives librdkafka as much as it takes for a topic; returns records, seconds and seconds of CPU.
+    pub async fn produce(&self, topic: &str) -> [f64; 3] {
+        let seconds = self.duration.as_secs().to_string();
+        let mut command = Command::new(&self.yardstick);
+        command.args(["produce", &self.brokers(), topic, &seconds]).kill_on_drop(true);
+        let output = command.output().await.expect("the yardstick runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+        numbers.try_into().expect("three numbers")
+    }
+
+    /// CPU time of Kafka and PostgreSQL from now on.
+    #[must_use]
+    pub fn cpu_of(&self, server: &str) -> Cpu {
+        Cpu::of(match server {
+            "kafka" => with_command("kafka.Kafka"),
+            _ => with_command("postgres"),
+        })
+    }
+}
+
+impl Installation<'_> {
+    /// Starts a role and waits until it is ready.
+    pub async fn start(&self, role: &str, others: &[(&str, &str)]) -> Process {
+        let own = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let variables: Vec<_> = own.chain(others.iter().copied()).collect();
+        let directory = self.directory.path().join(role);
+        std::fs::create_dir_all(&directory).expect("a directory");
+        Process::start(self.ground.spillway(), role, &directory, &self.names.variables(&variables)).await
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.names.name
+    }
+
+    /// The schema.
+    #[must_use]
+    pub fn schema(&self) -> String {
+        self.names.schema()
+    }
+
+    /// Removes topic and schema: what they hold takes room.
+    pub async fn remove(self) {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.names.brokers);
+        let admin: AdminClient<DefaultClientContext> = config.create().expect("a client");
+        let letters = format!("{}.dlq", self.names.name);
+        let _ = admin.delete_topics(&[self.topic(), &letters], &AdminOptions::new()).await;
+        let mut store = connect(&self.names.postgres).await;
+        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut store).await.expect("the schema is dropped");
+    }
+}
+
+impl Constant {
+    /// CPU time from now on.
+    #[must_use]
+    pub fn cpu(&self) -> Cpu {
+        Cpu::of(vec![self.child.id().expect("it runs")])
+    }
+}
+
+impl Cpu {
+    /// Of these processes.
+    #[must_use]
+    pub fn of(pids: Vec<u32>) -> Self {
+        let before = pids.iter().map(|pid| cpu_time(*pid)).sum();
+        Self { pids, before }
+    }
+
+    /// Of a role.
+    #[must_use]
+    pub fn of_role(process: &Process) -> Self {
+        Self::of(vec![process.pid()])
+    }
+
+    /// Microseconds for each of `events`, since it was made.
+    #[must_use]
+    pub fn micros_each(&self, events: f64) -> f64 {
+        let now: Duration = self.pids.iter().map(|pid| cpu_time(*pid)).sum();
+        (now - self.before).as_secs_f64() * 1e6 / events
+    }
+}
+
+/// A connection to PostgreSQL.
+pub async fn connect(url: &str) -> sqlx::PgConnection {
+    <sqlx::PgConnection as sqlx::Connection>::connect(url).await.expect("PostgreSQL answers")
+}
+
+/// Events that a producer has had acknowledged.
+pub async fn acknowledged(producer: &Http) -> f64 {
+    metric(producer, "spillway_events_acknowledged_total").await
+}
+
+/// Where a role answers.
+#[must_use]
+pub fn address(process: &Process, role: &str) -> SocketAddr {
+    process.http(role).address()
+}

@@ -1,0 +1,147 @@
+//! What is measured, one round at a time.
+//!
+//! Each round measures Spillway and its yardsticks in alternation, so that what the machine does meanwhile meets all of them.
+
+mod consuming;
+mod end_to_end;
+mod ingesting;
+mod journaling;
+mod starting;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::ground::Ground;
+use crate::report::Row;
+
+/// Longest wait for something that has to happen.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// How often it is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The events of one round.
+pub type Round<'g> = Pin<Box<dyn Future<Output = Vec<Row>> + 'g>>;
+
+/// Something that is measured.
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is about.
+    pub title: &'static str,
+    /// How it is measured, for those who read the figures.
+    pub method: &'static str,
+    /// Rounds are expensive: fewer are made, if this is less.
+    pub rounds_max: usize,
+    /// Measures one round.
+    pub run: for<'g> fn(&'g Ground) -> Round<'g>,
+}
+
+macro_rules! scenario {
+    ($name:literal, $title:literal, $rounds_max:literal, $run:path, $method:literal) => {
+        Scenario {
+            name: $name,
+            title: $title,
+            method: $method,
+            rounds_max: $rounds_max,
+            run: |ground| Box::pin($run(ground)),
+        }
+    };
+}
+
+/// All of them, in the order of the report.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    vec![
+        scenario!(
+            "batch",
+            "Batches of 100 events",
+            9,
+            ingesting::batch,
+            "64 connections of wrk, one source a batch. *of librdkafka*: events a second in relation to a bare producer of the same \
+             records on the same broker. A figure counts only what Kafka has acknowledged."
+        ),
+        scenario!(
+            "single",
+            "Single events",
+            9,
+            ingesting::single,
+            "256 connections of wrk. *of the constant*: requests a second in relation to the same HTTP server answering a constant. \
+             The latencies at half of that rate are from an open loop, counted from when each request should have been sent."
+        ),
+        scenario!(
+            "gateway",
+            "Through the gateway",
+            3,
+            ingesting::gateway,
+            "The same through the gateway, which runs on the same two cores."
+        ),
+        scenario!(
+            "formats",
+            "Formats and codings",
+            3,
+            ingesting::formats,
+            "Batches of 100 events; the client has encoded them before."
+        ),
+        scenario!("clients", "Clients", 3, ingesting::clients, "Batches of 100 events over so many connections."),
+        scenario!("sizes", "Sizes of an event", 3, ingesting::sizes, "Batches of 100 events over 64 connections."),
+        scenario!("batches", "Events a batch", 3, ingesting::batches, "Over 64 connections."),
+        scenario!(
+            "partitions",
+            "Partitions",
+            3,
+            ingesting::partitions,
+            "Batches of 100 events over 64 connections, one source a batch."
+        ),
+        scenario!(
+            "journal",
+            "The journal",
+            3,
+            journaling::journal,
+            "Kafka is stopped: every 202 says `journaled`, after an fsync. Then it is started, and the journal is sent while nothing new comes."
+        ),
+        scenario!(
+            "consumer",
+            "From Kafka to PostgreSQL",
+            3,
+            consuming::consumer,
+            "One consumer stores a topic that is full before it starts, each event once, with all indexes. *of \\\\copy*: rows a second in \
+             relation to `psql \\\\copy` of the same rows into an empty table with the same columns, key and indexes."
+        ),
+        scenario!(
+            "end-to-end",
+            "From POST to row",
+            3,
+            end_to_end::end_to_end,
+            "Batches of 100 events at a steady rate (open loop); besides, twenty times a second, one event whose row is then looked for \
+             in PostgreSQL every millisecond."
+        ),
+        scenario!(
+            "start",
+            "Start to first 202, embedded",
+            9,
+            starting::start,
+            "From the start of the process with an empty directory to the end of the first 202, tried every millisecond."
+        ),
+        scenario!(
+            "query",
+            "Newest 100 of one source among 10 million rows",
+            1,
+            consuming::query,
+            "`GET /api/logs?source=…&limit=100` of the consumer, 1,000 sources, another one each time; on PostgreSQL."
+        ),
+    ]
+}
+
+/// Waits until `condition` holds, without using the machine meanwhile.
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    let mut look = interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !condition().await {
+        assert!(began.elapsed() < DEADLINE, "waited too long until {what}");
+        look.tick().await;
+    }
+}

@@ -1,0 +1,143 @@
+//! From Kafka to PostgreSQL, and back out of it.
+
+use std::time::Duration;
+
+use e2e::{Http, Process};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row as _};
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::until;
+use crate::events::{BATCH_EVENTS, EVENT_BYTES};
+use crate::ground::{Cpu, Ground, Installation, acknowledged, connect};
+use crate::openloop::Latencies;
+use crate::processes::resident_bytes;
+use crate::report::Row;
+use crate::scenarios::ingesting::batch_bodies;
+use crate::wrk::{self, Bodies};
+
+/// Rows that are stored to measure how fast that is.
+const ROWS: u64 = 2_000_000;
+/// Rows among which a query finds its own, and how many sources they have.
+const QUERY_ROWS: u64 = 10_000_000;
+const QUERY_SOURCES: u64 = 1_000;
+/// How often it is asked.
+const QUERIES: u64 = 300;
+
+/// Fills the topic with at least so many events.
+pub async fn fill(installation: &Installation<'_>, events: u64) {
+    let producer = installation.start("producer", &[]).await;
+    let http = producer.http("producer");
+    let bodies = Bodies::new(&batch_bodies(BATCH_EVENTS, EVENT_BYTES), "application/json", "");
+    let url = format!("{}/api/logs/batch", http.base());
+    let mut sent = 0;
+    while sent < events {
+        sent += wrk::run(&url, &bodies, 16, Duration::from_secs(1)).await.requests * BATCH_EVENTS as u64;
+        until("all is acknowledged", async || acknowledged(&http).await >= sent as f64).await;
+    }
+    producer.terminate().await;
+}
+
+async fn rows_of(store: &mut PgConnection, table: &str) -> u64 {
+    let count = store.fetch_one(AssertSqlSafe(format!("SELECT count(*) FROM {table}"))).await.expect("a count");
+    u64::try_from(count.get::<i64, _>(0)).expect("a count")
+}
+
+/// Whether a consumer has stored all that there is.
+async fn has_stored_all(consumer: &Http) -> bool {
+    let lags = e2e::series(consumer, "kafka_consumer_lag_records").await;
+    !lags.is_empty() && lags.iter().all(|lag| *lag < 0.5)
+}
+
+/// Stores a full topic, beside `\copy` of the same rows.
+pub async fn consumer(ground: &Ground) -> Vec<Row> {
+    let installation = ground.installation(&[]);
+    fill(&installation, ROWS).await;
+    let mut store = connect(&ground.postgres_url()).await;
+    // The start of the process does not count, its first row does: it makes the schema before.
+    let consumer = installation.start("consumer", &[]).await;
+    let (http, events) = (consumer.http("consumer"), format!("{}.events", installation.schema()));
+    let (began, cpu) = (Instant::now(), Cpu::of_role(&consumer));
+    let (first, before) = (began.elapsed(), e2e::metric(&http, "spillway_events_stored_total").await);
+    until("all is stored", async || has_stored_all(&http).await).await;
+    let seconds = (began.elapsed() - first).as_secs_f64();
+    let rows = rows_of(&mut store, &events).await as f64;
+    let ours = Row::new("consumer, exactly once")
+        .with("rows/s", (rows - before) / seconds)
+        .with("CPU µs/row", cpu.micros_each(rows - before))
+        .with("RSS MB", resident_bytes(consumer.pid()) as f64 / 1e6);
+    consumer.terminate().await;
+    let copied = copy(ground, &mut store, &installation.schema()).await;
+    let ratio = ours.figure("rows/s") / copied;
+    installation.remove().await;
+    vec![ours.with("of \\\\copy", ratio), Row::new("psql \\\\copy, one connection").with("rows/s", copied)]
+}
+
+/// Rows a second of `psql \copy` into a table like the one of a day.
+async fn copy(ground: &Ground, store: &mut PgConnection, schema: &str) -> f64 {
+    let day = store
+        .fetch_one(AssertSqlSafe(format!(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = '{schema}.events'::regclass \
+             ORDER BY pg_relation_size(inhrelid) DESC LIMIT 1"
+        )))
+        .await
+        .expect("a day");
+    let day: String = day.get(0);
+    let table = format!("{schema}.copied");
+    let make = format!("CREATE TABLE {table} (LIKE {day} INCLUDING ALL)");
+    store.execute(AssertSqlSafe(make)).await.expect("a table");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("rows");
+    psql(ground, &format!("\\copy {day} TO '{}' (FORMAT binary)", file.display())).await;
+    let rows = rows_of(store, &day).await;
+    let began = Instant::now();
+    psql(ground, &format!("\\copy {table} FROM '{}' (FORMAT binary)", file.display())).await;
+    let seconds = began.elapsed().as_secs_f64();
+    assert_eq!(rows_of(store, &table).await, rows, "all was copied");
+    rows as f64 / seconds
+}
+
+async fn psql(ground: &Ground, command: &str) {
+    let url = ground.postgres_url();
+    let output = Command::new("psql").args([&url, "-v", "ON_ERROR_STOP=1", "-c", command]).output().await;
+    let output = output.expect("psql runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The newest 100 of one source.
+pub async fn query(ground: &Ground) -> Vec<Row> {
+    let installation = ground.installation(&[]);
+    // A topic and a schema.
+    fill(&installation, 1).await;
+    let consumer: Process = installation.start("consumer", &[]).await;
+    let http = consumer.http("consumer");
+    until("all is stored", async || has_stored_all(&http).await).await;
+    let mut store = connect(&ground.postgres_url()).await;
+    // Like those that a consumer has stored, an event a millisecond.
+    let insert = format!(
+        "INSERT INTO {0}.events (event_id, client_id, source, level, message, \"timestamp\", received_at, metadata, topic, \
+         partition, \"offset\") SELECT gen_random_uuid(), false, 'source-' || n % {QUERY_SOURCES}, 2, template.message, \
+         t, t, template.metadata, 'filled', 0, n FROM generate_series(1, {QUERY_ROWS}) AS n, \
+         LATERAL (SELECT greatest(date_trunc('day', now()), now() - interval '3 hours') + n * interval '1 microsecond' AS t) AS times, \
+         (SELECT message, metadata FROM {0}.events LIMIT 1) AS template",
+        installation.schema()
+    );
+    store.execute(AssertSqlSafe(insert)).await.expect("rows");
+    store.execute(AssertSqlSafe(format!("ANALYZE {}.events", installation.schema()))).await.expect("statistics");
+    let mut times = Vec::new();
+    for n in 0..QUERIES {
+        let began = Instant::now();
+        let answer = http.get(&format!("/api/logs?source=source-{}&limit=100", n * 7 % QUERY_SOURCES)).await;
+        times.push(began.elapsed());
+        assert_eq!(answer.json()["events"].as_array().map(Vec::len), Some(100));
+    }
+    consumer.terminate().await;
+    installation.remove().await;
+    let latencies = Latencies::of(times);
+    vec![
+        Row::new("newest 100 of one source")
+            .with("p50 ms", latencies.millis(0.5))
+            .with("p99 ms", latencies.millis(0.99))
+            .with("longest ms", latencies.millis(1.0)),
+    ]
+}

@@ -1,0 +1,320 @@
+//! From HTTP to Kafka.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use e2e::Process;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::until;
+use crate::events::{BATCH_EVENTS, EVENT_BYTES, Events, sources};
+use crate::ground::{Cpu, Ground, Installation, acknowledged};
+use crate::openloop::{self, Schedule};
+use crate::processes::resident_bytes;
+use crate::report::Row;
+use crate::wrk::{self, Bodies, Figures};
+
+const BATCH_CONNECTIONS: usize = 64;
+const SINGLE_CONNECTIONS: usize = 256;
+const SOURCES: usize = 64;
+/// Before anything is measured: so long for the JVM, caches and connections.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// Every event is waited for.
+const ACKNOWLEDGED: (&str, &str) = ("SPILLWAY_DELIVERY__INFO", "at-least-once");
+/// An event without its own time would be the exception.
+const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
+
+/// Batches, one source each.
+#[must_use]
+pub fn batch_bodies(events: usize, bytes: usize) -> Vec<String> {
+    let mut generator = Events::new(1, bytes, "INFO", TIMESTAMP);
+    // Large ones need not be many.
+    let count = (20_000_000 / (events * bytes)).clamp(8, SOURCES);
+    sources(count).iter().map(|source| generator.batch(source, events)).collect()
+}
+
+fn single_bodies() -> Vec<String> {
+    let mut generator = Events::new(1, EVENT_BYTES, "INFO", TIMESTAMP);
+    sources(SOURCES).iter().map(|source| generator.event(source)).collect()
+}
+
+fn json(bodies: &[impl AsRef<[u8]>]) -> Bodies {
+    Bodies::new(bodies, "application/json", "")
+}
+
+/// Where bodies are sent to, and what is expected to become of them.
+struct Target<'p> {
+    producer: &'p Process,
+    url: String,
+    connections: usize,
+    /// Events of a body.
+    events: usize,
+}
+
+/// What a run came to.
+struct Run {
+    figures: Figures,
+    events_per_second: f64,
+    micros_each: f64,
+}
+
+/// Sends for a while, and waits until all of it is acknowledged; the time for that counts.
+async fn run(ground: &Ground, target: &Target<'_>, bodies: &Bodies) -> Run {
+    let http = target.producer.http("producer");
+    let events_of = |figures: &Figures| figures.requests as f64 * target.events as f64;
+    let measure = async |duration: Duration| {
+        let before = acknowledged(&http).await;
+        let cpu = Cpu::of_role(target.producer);
+        let began = tokio::time::Instant::now();
+        let figures = wrk::run(&target.url, bodies, target.connections, duration).await;
+        let events = events_of(&figures);
+        // What wrk had under way at its end arrives, too.
+        until("all is acknowledged", async || acknowledged(&http).await - before >= events).await;
+        let events = acknowledged(&http).await - before;
+        let seconds = began.elapsed().as_secs_f64();
+        Run { figures, events_per_second: events / seconds, micros_each: cpu.micros_each(events) }
+    };
+    measure(WARM_UP).await;
+    measure(ground.duration).await
+}
+
+fn row(label: impl Into<String>, run: &Run) -> Row {
+    Row::new(label)
+        .with("events/s", run.events_per_second)
+        .with("CPU µs/event", run.micros_each)
+        .with("p50 ms", run.figures.p50.as_secs_f64() * 1e3)
+        .with("p99 ms", run.figures.p99.as_secs_f64() * 1e3)
+        .with("p99.9 ms", run.figures.p999.as_secs_f64() * 1e3)
+}
+
+fn batch_target(producer: &Process, events: usize) -> Target<'_> {
+    let url = format!("{}/api/logs/batch", producer.http("producer").base());
+    Target { producer, url, connections: BATCH_CONNECTIONS, events }
+}
+
+fn single_target(producer: &Process) -> Target<'_> {
+    let url = format!("{}/api/logs", producer.http("producer").base());
+    Target { producer, url, connections: SINGLE_CONNECTIONS, events: 1 }
+}
+
+/// Batches with each promise, beside bare librdkafka and the bare HTTP server.
+pub async fn batch(ground: &Ground) -> Vec<Row> {
+    let bodies = json(&batch_bodies(BATCH_EVENTS, EVENT_BYTES));
+    let mut rows = Vec::new();
+    let installation = ground.installation(&[]);
+    {
+        // Makes the topic.
+        let producer = installation.start("producer", &[]).await;
+        producer.terminate().await;
+    }
+    let kafka = ground.cpu_of("kafka");
+    let [records, seconds, cpu] = ground.produce(installation.topic()).await;
+    let bare = records / seconds;
+    rows.push(
+        Row::new("librdkafka alone")
+            .with("events/s", bare)
+            .with("CPU µs/event", cpu * 1e6 / records)
+            .with("Kafka's CPU µs/event", kafka.micros_each(records)),
+    );
+    for (label, setting) in [
+        ("acknowledged", ACKNOWLEDGED),
+        ("exactly-once, acknowledged", ("SPILLWAY_DELIVERY__INFO", "exactly-once")),
+        ("buffered", ("SPILLWAY_DELIVERY__INFO", "at-most-once")),
+    ] {
+        let producer = installation.start("producer", &[setting]).await;
+        let kafka = ground.cpu_of("kafka");
+        let exactly_once = setting.1 == "exactly-once";
+        let with_ids = exactly_once.then(|| json(&bodies_with_ids()));
+        let run = run(ground, &batch_target(&producer, BATCH_EVENTS), with_ids.as_ref().unwrap_or(&bodies)).await;
+        let events = run.events_per_second * ground.duration.as_secs_f64();
+        rows.push(
+            row(label, &run)
+                .with("Kafka's CPU µs/event", kafka.micros_each(events))
+                .with("of librdkafka", run.events_per_second / bare)
+                .with("RSS MB", resident_bytes(producer.pid()) as f64 / 1e6),
+        );
+        producer.terminate().await;
+    }
+    installation.remove().await;
+    let constant = ground.constant().await;
+    wrk::run(&constant.url, &bodies, BATCH_CONNECTIONS, WARM_UP).await;
+    let cpu = constant.cpu();
+    let figures = wrk::run(&constant.url, &bodies, BATCH_CONNECTIONS, ground.duration).await;
+    let events = figures.requests as f64 * BATCH_EVENTS as f64;
+    rows.push(
+        Row::new("the HTTP server alone, answering a constant")
+            .with("events/s", figures.per_second() * BATCH_EVENTS as f64)
+            .with("CPU µs/event", cpu.micros_each(events))
+            .with("p50 ms", figures.p50.as_secs_f64() * 1e3)
+            .with("p99 ms", figures.p99.as_secs_f64() * 1e3)
+            .with("p99.9 ms", figures.p999.as_secs_f64() * 1e3),
+    );
+    rows
+}
+
+/// Batches whose events have ids. They come again and again, which the producer does not care about.
+fn bodies_with_ids() -> Vec<String> {
+    let mut number = 0_u64;
+    let with_id = |body: String| {
+        let events = body.split("{\"source\"").skip(1).map(|rest| {
+            number += 1;
+            format!("{{\"eventId\":\"01a20f37-31cf-76dd-a6da-{number:012x}\",\"source\"{rest}")
+        });
+        format!("[{}", events.collect::<String>())
+    };
+    batch_bodies(BATCH_EVENTS, EVENT_BYTES).into_iter().map(with_id).collect()
+}
+
+/// Single events, beside the bare HTTP server.
+pub async fn single(ground: &Ground) -> Vec<Row> {
+    let bodies = single_bodies();
+    let files = json(&bodies);
+    let bytes: Arc<[Bytes]> = bodies.into_iter().map(Bytes::from).collect();
+    let constant = ground.constant().await;
+    wrk::run(&constant.url, &files, SINGLE_CONNECTIONS, WARM_UP).await;
+    let cpu = constant.cpu();
+    let bare = wrk::run(&constant.url, &files, SINGLE_CONNECTIONS, ground.duration).await;
+    let mut rows = vec![
+        Row::new("the HTTP server alone, answering a constant")
+            .with("events/s", bare.per_second())
+            .with("CPU µs/event", cpu.micros_each(bare.requests as f64))
+            .with("p50 ms", bare.p50.as_secs_f64() * 1e3)
+            .with("p99 ms", bare.p99.as_secs_f64() * 1e3)
+            .with("p99.9 ms", bare.p999.as_secs_f64() * 1e3),
+    ];
+    drop(constant);
+    let installation = ground.installation(&[]);
+    for (label, guarantee) in [("acknowledged", "at-least-once"), ("buffered", "at-most-once")] {
+        let producer = installation.start("producer", &[("SPILLWAY_DELIVERY__INFO", guarantee)]).await;
+        let run = run(ground, &single_target(&producer), &files).await;
+        let schedule = Schedule {
+            path: "/api/logs",
+            bodies: Arc::clone(&bytes),
+            per_second: run.events_per_second / 2.0,
+            duration: ground.duration,
+        };
+        let latencies = openloop::run(&producer.http("producer"), schedule).await;
+        rows.push(
+            row(label, &run)
+                .with("of the constant", run.events_per_second / bare.per_second())
+                .with("p50 ms at half", latencies.millis(0.5))
+                .with("p99 ms at half", latencies.millis(0.99))
+                .with("p99.9 ms at half", latencies.millis(0.999)),
+        );
+        producer.terminate().await;
+    }
+    installation.remove().await;
+    rows
+}
+
+/// Singles and batches through the gateway, beside the producer itself.
+pub async fn gateway(ground: &Ground) -> Vec<Row> {
+    let installation = ground.installation(&[ACKNOWLEDGED]);
+    let producer = installation.start("producer", &[]).await;
+    let upstream = producer.http("producer").base().to_owned();
+    let variables =
+        [("SPILLWAY_GATEWAY__PRODUCERS", upstream.as_str()), ("SPILLWAY_GATEWAY__CONSUMERS", upstream.as_str())];
+    let gateway = installation.start("gateway", &variables).await;
+    let base = gateway.http("gateway").base().to_owned();
+    let (batches, singles) = (json(&batch_bodies(BATCH_EVENTS, EVENT_BYTES)), json(&single_bodies()));
+    let mut rows = Vec::new();
+    for (label, bodies, target) in [
+        ("batches", &batches, batch_target(&producer, BATCH_EVENTS)),
+        ("single events", &singles, single_target(&producer)),
+    ] {
+        rows.push(row(format!("{label}, direct"), &run(ground, &target, bodies).await));
+        let path = target.url.strip_prefix(&upstream).expect("a path").to_owned();
+        let through = Target { url: format!("{base}{path}"), ..target };
+        let cpu = Cpu::of_role(&gateway);
+        let run = run(ground, &through, bodies).await;
+        // Warming up is in it, so it is a little too much.
+        let micros = cpu.micros_each(run.events_per_second * (ground.duration + WARM_UP).as_secs_f64());
+        rows.push(row(format!("{label}, through the gateway"), &run).with("gateway's CPU µs/event", micros));
+    }
+    gateway.terminate().await;
+    producer.terminate().await;
+    installation.remove().await;
+    rows
+}
+
+/// Runs against one producer for each, and makes a row of each.
+async fn each(ground: &Ground, cases: Vec<(String, Bodies, usize, usize)>) -> Vec<Row> {
+    let installation = ground.installation(&[ACKNOWLEDGED]);
+    let producer = installation.start("producer", &[]).await;
+    let rows = rows_of(ground, &producer, cases).await;
+    producer.terminate().await;
+    installation.remove().await;
+    rows
+}
+
+async fn rows_of(ground: &Ground, producer: &Process, cases: Vec<(String, Bodies, usize, usize)>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (label, bodies, events, connections) in cases {
+        let target = Target { connections, ..batch_target(producer, events) };
+        rows.push(row(label, &run(ground, &target, &bodies).await));
+    }
+    rows
+}
+
+/// JSON, JSON lines and compressed bodies.
+pub async fn formats(ground: &Ground) -> Vec<Row> {
+    let arrays = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
+    let mut generator = Events::new(1, EVENT_BYTES, "INFO", TIMESTAMP);
+    let lines: Vec<String> = sources(SOURCES).iter().map(|source| generator.lines(source, BATCH_EVENTS)).collect();
+    let gzip = |body: &String| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(body.as_bytes()).and_then(|()| encoder.finish()).expect("memory")
+    };
+    let zstd = |body: &String| zstd::encode_all(body.as_bytes(), 3).expect("memory");
+    let gzipped: Vec<_> = arrays.iter().map(gzip).collect();
+    let zstandard: Vec<_> = arrays.iter().map(zstd).collect();
+    let case = |label: &str, bodies| (label.to_owned(), bodies, BATCH_EVENTS, BATCH_CONNECTIONS);
+    let cases = vec![
+        case("JSON array", json(&arrays)),
+        case("JSON lines", Bodies::new(&lines, "application/x-ndjson", "")),
+        case("JSON array, gzip", Bodies::new(&gzipped, "application/json", "gzip")),
+        case("JSON array, zstd", Bodies::new(&zstandard, "application/json", "zstd")),
+    ];
+    each(ground, cases).await
+}
+
+/// One to a thousand connections.
+pub async fn clients(ground: &Ground) -> Vec<Row> {
+    let bodies = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
+    let case = |connections: usize| (connections.to_string(), json(&bodies), BATCH_EVENTS, connections);
+    each(ground, [1, 4, 16, 64, 256, 1_000].map(case).into()).await
+}
+
+/// Events of 100 bytes to 10 KB.
+pub async fn sizes(ground: &Ground) -> Vec<Row> {
+    let case = |bytes: usize| {
+        (format!("{bytes} B"), json(&batch_bodies(BATCH_EVENTS, bytes)), BATCH_EVENTS, BATCH_CONNECTIONS)
+    };
+    each(ground, [100, 225, 1_000, 10_000].map(case).into()).await
+}
+
+/// One to 10,000 events a batch.
+pub async fn batches(ground: &Ground) -> Vec<Row> {
+    let case =
+        |events: usize| (events.to_string(), json(&batch_bodies(events, EVENT_BYTES)), events, BATCH_CONNECTIONS);
+    each(ground, [1, 10, 100, 1_000, 10_000].map(case).into()).await
+}
+
+/// 1 to 48 partitions.
+pub async fn partitions(ground: &Ground) -> Vec<Row> {
+    let bodies = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
+    let mut rows = Vec::new();
+    for partitions in ["1", "3", "6", "12", "48"] {
+        let installation: Installation<'_> =
+            ground.installation(&[ACKNOWLEDGED, ("SPILLWAY_KAFKA__PARTITIONS", partitions)]);
+        let producer = installation.start("producer", &[]).await;
+        let cases = vec![(partitions.to_owned(), json(&bodies), BATCH_EVENTS, BATCH_CONNECTIONS)];
+        rows.extend(rows_of(ground, &producer, cases).await);
+        producer.terminate().await;
+        installation.remove().await;
+    }
+    rows
+}

@@ -1,0 +1,54 @@
+//! While Kafka is away, and when it is back.
+
+use std::time::Duration;
+
+use e2e::metric;
+use tokio::time::Instant;
+
+use super::until;
+use crate::events::{BATCH_EVENTS, EVENT_BYTES};
+use crate::ground::{Cpu, Ground, acknowledged};
+use crate::report::Row;
+use crate::scenarios::ingesting::batch_bodies;
+use crate::wrk::{self, Bodies};
+
+/// Room for a few seconds at any rate.
+const JOURNAL_BYTES_MAX: (&str, &str) = ("SPILLWAY_JOURNAL__BYTES_MAX", "16GiB");
+const ACKNOWLEDGED: (&str, &str) = ("SPILLWAY_DELIVERY__INFO", "at-least-once");
+
+/// Journals as much as it takes, and sends it.
+pub async fn journal(ground: &Ground) -> Vec<Row> {
+    let installation = ground.installation(&[JOURNAL_BYTES_MAX, ACKNOWLEDGED]);
+    let producer = installation.start("producer", &[]).await;
+    let http = producer.http("producer");
+    let bodies = Bodies::new(&batch_bodies(BATCH_EVENTS, EVENT_BYTES), "application/json", "");
+    let url = format!("{}/api/logs/batch", http.base());
+    ground.apply("stop", "kafka").await;
+    // Until it is known that Kafka is away, answers take their time.
+    wrk::run(&url, &bodies, 64, Duration::from_secs(5)).await;
+    let journaled = async || metric(&http, "spillway_events_journaled").await;
+    let (before, cpu) = (journaled().await, Cpu::of_role(&producer));
+    let began = Instant::now();
+    let figures = wrk::run(&url, &bodies, 64, ground.duration).await;
+    until("all is journaled", async || metric(&http, "spillway_events_buffered").await < 0.5).await;
+    let (events, seconds) = (journaled().await - before, began.elapsed().as_secs_f64());
+    let written = Row::new("written, fsynced")
+        .with("events/s", events / seconds)
+        .with("CPU µs/event", cpu.micros_each(events))
+        .with("p50 ms", figures.p50.as_secs_f64() * 1e3)
+        .with("p99 ms", figures.p99.as_secs_f64() * 1e3);
+    let backlog = journaled().await;
+    ground.apply("start", "kafka").await;
+    // From the first acknowledgement on: how long Kafka takes to come back is its own affair.
+    let before = acknowledged(&http).await;
+    until("Kafka is back", async || acknowledged(&http).await > before).await;
+    let (began, sent, cpu) = (Instant::now(), acknowledged(&http).await, Cpu::of_role(&producer));
+    until("the journal is empty", async || journaled().await < 0.5).await;
+    let events = before + backlog - sent;
+    let replayed = Row::new("sent when Kafka is back")
+        .with("events/s", events / began.elapsed().as_secs_f64())
+        .with("CPU µs/event", cpu.micros_each(events));
+    producer.terminate().await;
+    installation.remove().await;
+    vec![written, replayed]
+}

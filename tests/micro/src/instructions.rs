@@ -1,0 +1,21 @@
+//! `instructions NAME` does a step a few times to warm up, and once more to be counted. `instructions` names the steps.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a script")]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let Some(name) = std::env::args().nth(1) else {
+        micro::steps().iter().for_each(|step| println!("{}", step.name));
+        return ExitCode::SUCCESS;
+    };
+    let Some(mut step) = micro::steps().into_iter().find(|step| step.name == name) else {
+        eprintln!("instructions: there is no step '{name}'");
+        return ExitCode::from(64);
+    };
+    for _ in 0..3 {
+        (step.run)();
+    }
+    micro::counted(&mut step.run);
+    ExitCode::SUCCESS
+}

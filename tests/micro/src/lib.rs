@@ -1,0 +1,284 @@
+//! What an event costs at each step of its way through a process.
+//!
+//! Each [`Step`] does what the product does, by the product's own code, for [`EVENTS`] events of 225 bytes. `cargo bench -p micro`
+//! measures their times; `scripts/instructions` counts instructions, which do not depend on what else the machine does, and
+//! guards them.
+
+#![expect(clippy::expect_used, reason = "a measurement that cannot be made fails loudly")]
+
+use std::fmt::Write as _;
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use adapter_embedded::segmented_log::SegmentedLog;
+use adapter_embedded::storage::{Storage, StorageFile};
+use adapter_http::events::take_events;
+use adapter_postgres::Rows;
+use application::codec;
+use application::deliver::Delivery;
+use application::ingest::Ingest;
+use async_trait::async_trait;
+use domain::Uuid;
+use domain::admission::Fill;
+use domain::delivery::DeliveryPolicy;
+use domain::event::LogEvent;
+use domain::level::Level;
+use domain::partition::{Partition, Partitioner, PriorityLane};
+use domain::ports::{
+    Appended, BusState, Clock, Feed, IdSource, PublishError, Receipt, RecordPublisher, RequestClass, Telemetry,
+};
+use domain::record::{RecordBatch, Records};
+use domain::timestamp::Timestamp;
+
+/// Events of a step.
+pub const EVENTS: usize = 100;
+
+/// A step, ready to be done any number of times.
+pub struct Step {
+    /// Its name.
+    pub name: &'static str,
+    /// Does it once.
+    pub run: Box<dyn FnMut()>,
+}
+
+/// Does a step. Instructions are counted inside of this function, by its name.
+#[inline(never)]
+pub fn counted(run: &mut dyn FnMut()) {
+    run();
+}
+
+/// All steps, in the order of the way.
+#[must_use]
+pub fn steps() -> Vec<Step> {
+    let body = body();
+    let ingest = ingest();
+    let partitioner = partitioner();
+    let partitions = NonZeroU32::new(6).expect("not zero");
+    let sources: Vec<String> = (0..EVENTS).map(|n| format!("checkout-{n:03}")).collect();
+    let records = records();
+    let decoded: Vec<LogEvent<'static>> =
+        records.iter().map(|record| codec::decode(record).expect("an event").into_owned()).collect();
+    let feed = Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 1 };
+    let (encoded, appended) = (decoded.clone(), records.clone());
+    // A segment that is never full, so that only appending is measured.
+    let (mut log, _) = SegmentedLog::open(Arc::new(Nowhere), u64::MAX, 0).expect("nothing can fail");
+    vec![
+        Step {
+            name: "intake: parse, validate, partition, encode",
+            run: Box::new(move || {
+                drop(take_events(body.as_bytes(), || ingest.intake(None, None)).expect("events"));
+            }),
+        },
+        Step {
+            name: "partition",
+            run: Box::new(move || {
+                for source in &sources {
+                    std::hint::black_box(partitioner.partition(source, Level::Info, partitions));
+                }
+            }),
+        },
+        Step {
+            name: "encode",
+            run: Box::new(move || {
+                let mut records = Records::default();
+                for event in &encoded {
+                    codec::encode(event, &mut records).expect("small");
+                }
+            }),
+        },
+        Step {
+            name: "segment append",
+            run: Box::new(move || {
+                let entries = appended.iter().map(|record| {
+                    (record.timestamp, move |buffer: &mut Vec<u8>| buffer.extend_from_slice(record.value))
+                });
+                log.append(entries).expect("small");
+                log.sync().expect("nothing can fail");
+            }),
+        },
+        Step {
+            name: "decode",
+            run: Box::new(move || {
+                for record in records.iter() {
+                    std::hint::black_box(codec::decode(record).expect("an event"));
+                }
+            }),
+        },
+        Step {
+            name: "COPY encoding",
+            run: Box::new(move || {
+                let mut rows = Rows::default();
+                for (offset, event) in (0..).zip(&decoded) {
+                    rows.push(&feed, offset, event);
+                }
+                std::hint::black_box(rows.finish());
+            }),
+        },
+    ]
+}
+
+/// A batch as a service would send it.
+fn body() -> String {
+    let mut body = String::from("[");
+    for n in 0..EVENTS {
+        let comma = if n == 0 { "" } else { "," };
+        write!(
+            body,
+            "{comma}{{\"source\":\"checkout-007\",\"level\":\"INFO\",\"timestamp\":\"2026-01-01T00:00:00.{n:03}Z\",\
+             \"message\":\"payment accepted after retry on upstream for order {n:05} of a session in\",\
+             \"metadata\":{{\"requestId\":\"{n:016x}\",\"userId\":\"{n}\",\"durationMs\":{n}}}}}"
+        )
+        .expect("memory");
+    }
+    body.push(']');
+    body
+}
+
+/// The records of that batch.
+fn records() -> Records {
+    let (body, taken) = (body(), Arc::new(Taken::default()));
+    let ingest = ingest_to(Arc::<Taken>::clone(&taken));
+    let intake = take_events(body.as_bytes(), || ingest.intake(None, None)).expect("events");
+    let runtime = std::pin::pin!(intake.deliver());
+    // The publisher takes them at once and answers that it is full, so nothing is waited for.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(std::future::Future::poll(runtime, &mut context).is_ready());
+    let records = taken.0.lock().expect("no panic").take().expect("they were published");
+    assert_eq!(records.len(), EVENTS);
+    records
+}
+
+fn partitioner() -> Partitioner {
+    Partitioner::new(PriorityLane::Shared, NonZeroU32::new(6).expect("not zero")).expect("valid")
+}
+
+fn ingest() -> Ingest {
+    ingest_to(Arc::<Taken>::default())
+}
+
+fn ingest_to(publisher: Arc<Taken>) -> Ingest {
+    let delivery = Arc::new(Delivery::new(publisher, Arc::new(Silent)));
+    Ingest::new(
+        delivery,
+        Arc::new(Noon),
+        Arc::new(Ids::default()),
+        Arc::new(Silent),
+        DeliveryPolicy::default(),
+        partitioner(),
+    )
+}
+
+/// Keeps what it gets.
+#[derive(Default)]
+struct Taken(Mutex<Option<Records>>);
+
+#[async_trait]
+impl RecordPublisher for Taken {
+    fn partition_count(&self) -> NonZeroU32 {
+        NonZeroU32::new(6).expect("not zero")
+    }
+
+    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
+        *self.0.lock().expect("no panic") = Some(batch.records.clone());
+        Err(PublishError::Full)
+    }
+
+    fn buffer(&self) -> Fill {
+        Fill { used_bytes: 0, bytes_max: 1 << 30 }
+    }
+
+    fn fill(&self, _: Partition) -> Fill {
+        self.buffer()
+    }
+
+    fn state(&self) -> BusState {
+        BusState::Up
+    }
+
+    async fn drain(&self, _: Duration) -> usize {
+        0
+    }
+}
+
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        Timestamp::parse("2026-01-01T12:00:00Z").expect("a time")
+    }
+}
+
+#[derive(Default)]
+struct Ids(Mutex<u64>);
+
+impl IdSource for Ids {
+    fn new_id(&self, now: Timestamp) -> Uuid {
+        let mut number = self.0.lock().expect("no panic");
+        *number += 1;
+        let millis = u64::try_from(now.unix_micros() / 1_000).unwrap_or(0);
+        let mut random = [0; 10];
+        random.iter_mut().zip(number.to_be_bytes()).for_each(|(byte, of)| *byte = of);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+struct Silent;
+
+impl Telemetry for Silent {
+    fn refused(&self, _: &'static str, _: usize) {}
+    fn rate_limited(&self, _: RequestClass) {}
+    fn sent(&self, _: usize, _: Duration) {}
+    fn send_failed(&self, _: usize) {}
+    fn fetched(&self, _: usize) {}
+    fn appended(&self, _: Appended) {}
+    fn given_up(&self, _: usize) {}
+}
+
+/// Files that keep nothing.
+struct Nowhere;
+
+impl Storage for Nowhere {
+    fn create(&self, _: &str) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(Arc::new(Self))
+    }
+
+    fn open(&self, _: &str) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(Arc::new(Self))
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl StorageFile for Nowhere {
+    fn len(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
