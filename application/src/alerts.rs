@@ -133,6 +133,9 @@ pub struct ProducerAlerts {
     bus_unusable: TroubleAlert,
     refused: RecurringAlert<(Partition, String)>,
     lost: RecurringAlert<(Partition, String)>,
+    damaged: RecurringAlert<Partition>,
+    /// How many bytes were damaged, as far as was told.
+    damaged_told: u64,
     /// How many were refused and lost, as far as was told.
     told: (u64, u64),
     /// What was out of balance at the last look: a moment's imbalance is none.
@@ -157,6 +160,8 @@ impl ProducerAlerts {
             lost: RecurringAlert::new(told_to(), |telling, (partition, reason)| {
                 Alert::events_lost(telling, *partition, reason)
             }),
+            damaged: RecurringAlert::new(told_to(), |telling, partition| Alert::journal_damaged(telling, *partition)),
+            damaged_told: 0,
             told: (0, 0),
             imbalances: Guarantee::ALL.map(|guarantee| (guarantee, 0)),
             conservation: Condition::default(),
@@ -170,6 +175,7 @@ impl ProducerAlerts {
         self.look();
         self.refused.tell_rest();
         self.lost.tell_rest();
+        self.damaged.tell_rest();
     }
 
     fn look(&mut self) {
@@ -211,6 +217,9 @@ impl ProducerAlerts {
             self.lost.occurred(now.1.saturating_sub(self.told.1), last);
             self.told = now;
         }
+        let (partition, damaged_bytes) = self.delivery.journal_damage();
+        self.damaged.occurred(damaged_bytes - self.damaged_told, partition);
+        self.damaged_told = damaged_bytes;
         let imbalances = self.delivery.imbalances();
         let broken = imbalances == self.imbalances && imbalances.iter().any(|(_, imbalance)| *imbalance != 0);
         if let Some(state) = self.conservation.observe(broken) {
@@ -345,7 +354,15 @@ mod tests {
         let alert = TroubleAlert::new(told.alerter("reason"), Alert::bus_unusable);
         let check: Check = Arc::new(move || asked.lock().expect("lock").clone());
         let running = tokio::spawn(alert.run(check, stop.subscribe()));
-        for (seconds, now) in [(5, None), (3, Some("no rights")), (10, None), (2, Some("no topic")), (80, None)] {
+        for (seconds, now) in [
+            (5, None),
+            (2, Some("a moment")),
+            (9, None),
+            (5, Some("no rights")),
+            (10, None),
+            (2, Some("no topic")),
+            (80, None),
+        ] {
             *reason.lock().expect("lock") = now.map(str::to_owned);
             sleep(Duration::from_secs(seconds)).await;
         }

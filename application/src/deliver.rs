@@ -42,6 +42,8 @@ use crate::cause::Chain;
 /// Waits after the bus has not taken a backlog that it may have.
 const RETRY_FIRST_WAIT: Duration = Duration::from_millis(100);
 const RETRY_LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often is looked whether a bus that is away answers again.
+const LOOK_AGAIN_INTERVAL: Duration = Duration::from_millis(500);
 /// How often journals without an owner are looked for.
 const ADOPT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a drain looks whether it is done.
@@ -92,6 +94,8 @@ struct Shared {
     backlogs: AtomicUsize,
     /// The last accepted events that were lost or refused for ever: of which partition, and why.
     misfortune: Mutex<Option<(Partition, String)>>,
+    /// The last partition of an adopted journal that had damage, and the bytes of all of it.
+    damage: Mutex<(Partition, u64)>,
     /// Told when there may be something to replay.
     replayable: Notify,
     closed: AtomicBool,
@@ -205,6 +209,7 @@ impl Delivery {
                 adopted: Mutex::default(),
                 backlogs: AtomicUsize::new(0),
                 misfortune: Mutex::default(),
+                damage: Mutex::default(),
                 replayable: Notify::new(),
                 closed: AtomicBool::new(false),
             }),
@@ -288,6 +293,12 @@ impl Delivery {
         lock(&self.shared.misfortune).clone()
     }
 
+    /// What could not be read of journals when they were taken over: the last partition of which, and how many bytes in all.
+    #[must_use]
+    pub fn journal_damage(&self) -> (Partition, u64) {
+        *lock(&self.shared.damage)
+    }
+
     /// How much is used of the memory for what is not settled yet.
     #[must_use]
     pub fn buffer(&self) -> Fill {
@@ -300,14 +311,17 @@ impl Delivery {
         self.shared.journaling.as_ref().map(|journaling| journaling.journal.as_ref())
     }
 
-    /// How much is used of all the room that a new event of this partition can have.
+    /// How much is used of all the room that a new event of this partition can have: that of memory and journal together, or
+    /// of the journal alone while the bus takes nothing, since memory is then of no use to it.
     #[must_use]
     pub fn fill(&self, partition: Partition) -> Fill {
-        match &self.shared.journaling {
-            None => self.shared.publisher.fill(partition),
-            Some(journaling) if journaling.journal.trouble().is_some() => self.shared.buffer(),
-            Some(journaling) => self.shared.buffer().beside(journaling.journal.fill()),
+        let Some(journaling) = &self.shared.journaling else { return self.shared.publisher.fill(partition) };
+        if journaling.journal.trouble().is_some() {
+            return self.shared.buffer();
         }
+        let journal = journaling.journal.fill();
+        let takes = self.breaker_state() == BreakerState::Closed && self.bus_state() == BusState::Up;
+        if takes { self.shared.buffer().beside(journal) } else { journal }
     }
 
     /// How the bus is.
@@ -359,11 +373,17 @@ impl Delivery {
         let mut stopped = pin!(async { stop.wait_for(|stop| *stop).await.map(drop) });
         let mut adopt = interval(ADOPT_INTERVAL);
         adopt.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut was_away = false;
         loop {
+            let is_away = self.bus_state() != BusState::Up;
+            // A process that began in an outage has given the bus nothing whose report could come late.
+            if std::mem::replace(&mut was_away, is_away) && !is_away {
+                self.shared.judge(journaling, |breaker, _| breaker.bus_answers());
+            }
             if self.breaker_state() != BreakerState::Closed {
                 self.shared.journal_all(journaling);
             }
-            let mut wake_at = Instant::now() + ADOPT_INTERVAL;
+            let mut wake_at = Instant::now() + if is_away { LOOK_AGAIN_INTERVAL } else { ADOPT_INTERVAL };
             for line in self.shared.lines_with_backlog() {
                 match lock(&line.state).retry_at {
                     Some(at) if at > Instant::now() => {
@@ -968,6 +988,10 @@ impl Shared {
                 let mut state = lock(&line.state);
                 state.journaled = found.records;
                 self.accounts.post(found.records, Deliveries::recover);
+                if found.damaged_bytes > 0 {
+                    let mut damage = lock(&self.damage);
+                    *damage = (partition, damage.1 + found.damaged_bytes);
+                }
                 self.note(&mut state);
                 drop(state);
                 lock(&self.adopted).push(Arc::new(line));

@@ -139,6 +139,7 @@ struct DiskInside {
     slow: bool,
     waiting: Vec<oneshot::Sender<bool>>,
     to_adopt: Vec<Arc<Disk>>,
+    damaged_bytes: u64,
 }
 
 impl Disk {
@@ -167,6 +168,7 @@ impl Backlog for Disk {
                 next: entries.last_key_value()?.0 + 1,
                 records: count_guarantees(&guarantees),
                 oldest: None,
+                damaged_bytes: inside.damaged_bytes,
             })
         });
         found.collect()
@@ -437,6 +439,37 @@ async fn with_the_journal_full_and_the_bus_away_nothing_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_bus_takes_nothing_room_is_that_of_the_journal_alone() {
+    let scene = scene();
+    let fill = || scene.delivery.fill(0);
+    assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 101_000_000 });
+    scene.bus.lock().down = true;
+    assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 100_000_000 }, "it is known to be away");
+    scene.bus.lock().down = false;
+    scene.open(1).await;
+    assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 100_000_000 }, "the breaker is open");
+    scene.disk.lock().trouble = Some("no disk".to_owned());
+    assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 1_000_000 }, "there is only memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_answers_again_is_tried_at_once_though_it_was_given_nothing() {
+    let scene = scene();
+    scene.bus.lock().down = true;
+    for partition in [0, 1, 2] {
+        promise(scene.deliver(partition, STRICT, &["a"])).await;
+    }
+    until("open", || scene.delivery.breaker_state() == BreakerState::Open).await;
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(scene.delivery.breaker_state(), BreakerState::Open);
+    (scene.bus.lock().down, scene.bus.lock().quick) = (false, true);
+    let began = Instant::now();
+    until("all is sent", || (0..3).all(|partition| scene.disk.kept(partition).is_empty())).await;
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(scene.delivery.breaker_state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_that_the_disk_does_not_take_was_never_accepted_and_its_neighbours_are() {
     let scene = scene();
     scene.bus.lock().down = true;
@@ -516,6 +549,21 @@ async fn journals_of_the_dead_are_adopted_and_counted() {
     assert_eq!(scene.bus.published(2), ["x", "y"]);
     assert_eq!(scene.account(STRICT), Deliveries { recovered: 1, acknowledged: 1, ..Deliveries::default() });
     until("given back", || Arc::strong_count(&orphan) == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_process_left_damaged_is_told() {
+    let scene = scene();
+    let (told, _stop, _) = tell(&scene.delivery);
+    let orphan = Arc::<Disk>::default();
+    orphan.lock().entries.insert(2, (7..).zip([("x".to_owned(), STRICT)]).collect());
+    orphan.lock().damaged_bytes = 300;
+    scene.disk.lock().to_adopt.push(Arc::clone(&orphan));
+    scene.bus.lock().quick = true;
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(scene.account(STRICT), Deliveries { recovered: 1, acknowledged: 1, ..Deliveries::default() });
+    assert_eq!(seen(&told, "new"), [(AlertKind::JournalDamaged, AlertState::Firing, "300".to_owned())]);
+    assert_eq!(scene.delivery.journal_damage(), (2, 300));
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,6 +42,9 @@ pub enum Command {
 /// # Errors
 /// The disk's, or standard output's.
 pub fn run(command: Command, data_dir: &Path) -> anyhow::Result<bool> {
+    if !data_dir.join("journal").is_dir() {
+        anyhow::bail!("there is no journal in {} (SPILLWAY_DATA_DIR says where)", data_dir.display());
+    }
     let unreadable = || format!("cannot read the journals in {} (SPILLWAY_DATA_DIR says where)", data_dir.display());
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
@@ -76,7 +79,13 @@ pub fn run(command: Command, data_dir: &Path) -> anyhow::Result<bool> {
                 exported => exported.with_context(unreadable)?,
             };
             written(out.flush())?;
-            Ok(damages == 0)
+            if damages > 0 {
+                // Not in the output, which has events only.
+                let places =
+                    if damages == 1 { "1 place is".to_owned() } else { format!("{} places are", grouped(damages)) };
+                anyhow::bail!("{places} damaged and left out: spillway journal verify names them");
+            }
+            Ok(true)
         }
     }
 }

@@ -40,7 +40,9 @@ impl Metrics {
             self.prometheus.show_bus(delivery.breaker_state(), delivery.breaker_entered(), delivery.buffer());
             if let Some(journal) = delivery.journal() {
                 let oldest_age = journal.oldest().map(|oldest| SystemClock.now().since(oldest)).unwrap_or_default();
-                self.prometheus.show_journal(journal.fill(), oldest_age, journal.trouble().is_none());
+                let (_, damaged_bytes) = delivery.journal_damage();
+                let is_up = journal.trouble().is_none();
+                self.prometheus.show_journal(journal.fill(), oldest_age, is_up, damaged_bytes);
             }
         }
         if let Some(source) = &self.source {

@@ -18,6 +18,8 @@ use crate::partition::Partition;
 pub const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// What recurs is over when it has not happened for so long.
 pub const QUIET_INTERVAL: Duration = Duration::from_secs(600);
+/// Trouble has to be seen for so long: some of it mends itself.
+pub const FIRM_INTERVAL: Duration = Duration::from_secs(3);
 /// Trouble that comes and goes is over when it has not been seen for so long.
 pub const CALM_INTERVAL: Duration = Duration::from_secs(60);
 /// Most bytes of one detail; more are cut off.
@@ -43,6 +45,8 @@ pub enum AlertKind {
     DeadLetters,
     /// Accepted events are lost, though nobody ended the process.
     EventsLost,
+    /// A journal that was taken over has bytes that are no entries.
+    JournalDamaged,
     /// Accepted events are missing from the accounts of a producer, or are in them twice.
     ConservationBroken,
     /// The bus takes no records until somebody mends its topic, its rights, its settings or, of the embedded one, its disk.
@@ -82,13 +86,14 @@ pub struct Alert {
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BreakerOpen,
         Self::JournalFilling,
         Self::JournalUnwritable,
         Self::RecordsRefused,
         Self::DeadLetters,
         Self::EventsLost,
+        Self::JournalDamaged,
         Self::ConservationBroken,
         Self::BusUnusable,
         Self::PartitionStopped,
@@ -104,6 +109,7 @@ impl AlertKind {
             Self::RecordsRefused => "records_refused",
             Self::DeadLetters => "dead_letters",
             Self::EventsLost => "events_lost",
+            Self::JournalDamaged => "journal_damaged",
             Self::ConservationBroken => "conservation_broken",
             Self::BusUnusable => "bus_unusable",
             Self::PartitionStopped => "partition_stopped",
@@ -114,7 +120,7 @@ impl AlertKind {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpen | Self::DeadLetters => Severity::Warning,
+            Self::BreakerOpen | Self::DeadLetters | Self::JournalDamaged => Severity::Warning,
             Self::JournalFilling
             | Self::JournalUnwritable
             | Self::RecordsRefused
@@ -160,6 +166,10 @@ impl AlertKind {
                 "accepted events are lost: see the reason, and have what was sent at that time sent again with the same ids"
             }
             (Self::EventsLost, Resolved) => "no event was lost for ten minutes: what was lost is not back",
+            (Self::JournalDamaged, Firing) => {
+                "a journal that was taken over has bytes that cannot be read: unless power was lost while they were written, events are lost"
+            }
+            (Self::JournalDamaged, Resolved) => "no journal was taken over with damage for ten minutes",
             (Self::ConservationBroken, Firing) => {
                 "the accounts of accepted events do not add up, which is a defect: keep log, metrics and journal, and report it"
             }
@@ -277,6 +287,12 @@ impl Alert {
         Self::recurring(AlertKind::EventsLost, telling).with("partition", partition).with("reason", reason)
     }
 
+    /// Bytes, which `telling` counts, of a journal that was taken over are no entries; the partition is that of some of them.
+    #[must_use]
+    pub fn journal_damaged(telling: Telling, partition: Partition) -> Self {
+        Self::recurring(AlertKind::JournalDamaged, telling).with("partition", partition)
+    }
+
     /// How many events of each guarantee are in the accounts once too often (positive) or once too rarely (negative).
     #[must_use]
     pub fn conservation_broken(state: AlertState, imbalances: &[(Guarantee, i128)]) -> Self {
@@ -333,17 +349,30 @@ impl Condition {
     }
 }
 
-/// Trouble that comes and goes: told when it is first seen, and when it has not been seen for [`CALM_INTERVAL`].
+/// Trouble that comes and goes: told when it was seen each time for [`FIRM_INTERVAL`], and when it has not been seen for
+/// [`CALM_INTERVAL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
+    /// Since when it has been seen each time.
+    since: Option<Duration>,
+    /// When it was last seen, once it was told.
     last_seen: Option<Duration>,
 }
 
 impl Trouble {
     /// What to tell now that it is seen or not, if anything. To be asked every few seconds.
     pub fn observe(&mut self, seen: bool, now: Duration) -> Option<AlertState> {
+        let since = if seen { *self.since.get_or_insert(now) } else { now };
+        self.since = self.since.filter(|_| seen);
         match self.last_seen {
-            _ if seen => self.last_seen.replace(now).is_none().then_some(AlertState::Firing),
+            Some(_) if seen => {
+                self.last_seen = Some(now);
+                None
+            }
+            None if seen && now.saturating_sub(since) >= FIRM_INTERVAL => {
+                self.last_seen = Some(now);
+                Some(AlertState::Firing)
+            }
             Some(last) if now.saturating_sub(last) >= CALM_INTERVAL => {
                 self.last_seen = None;
                 Some(AlertState::Resolved)
@@ -472,6 +501,7 @@ mod tests {
                 "records_refused",
                 "dead_letters",
                 "events_lost",
+                "journal_damaged",
                 "conservation_broken",
                 "bus_unusable",
                 "partition_stopped",
@@ -546,21 +576,28 @@ mod tests {
         }
 
         #[test]
-        fn trouble_is_told_once_and_is_over_after_a_minute_without_it(steps in vec((0_u64..90, any::<bool>()), 1..100)) {
+        fn trouble_that_lasts_is_told_once_and_is_over_after_a_minute_without_it(steps in vec((prop_oneof![0_u64..4, 0_u64..90], any::<bool>()), 1..100)) {
             let mut trouble = Trouble::default();
             let (mut now, mut last_seen, mut told) = (Duration::ZERO, Duration::ZERO, AlertState::Resolved);
+            let mut since = None;
             for (seconds, seen) in steps {
                 now += Duration::from_secs(seconds);
+                let was = told;
                 if let Some(state) = trouble.observe(seen, now) {
                     prop_assert_ne!(state, told, "told twice");
                     told = state;
                 }
                 if seen {
+                    let firm = now - *since.get_or_insert(now) >= FIRM_INTERVAL;
+                    prop_assert!(told == AlertState::Firing || !firm, "told in time");
+                    prop_assert!(was == AlertState::Firing || told == AlertState::Resolved || firm, "told too early");
                     last_seen = now;
-                    prop_assert_eq!(told, AlertState::Firing);
-                } else if told == AlertState::Firing {
+                    continue;
+                }
+                since = None;
+                if told == AlertState::Firing {
                     prop_assert!(now - last_seen < CALM_INTERVAL, "over at last");
-                } else if last_seen > Duration::ZERO {
+                } else if was == AlertState::Firing {
                     prop_assert!(now - last_seen >= CALM_INTERVAL, "not over too early");
                 }
             }

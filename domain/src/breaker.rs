@@ -3,7 +3,8 @@
 //! Constraints and invariants (contract, "Delivery"):
 //! * Time is an argument, counted from any fixed point.
 //! * Closed: it looks at the last [`WINDOW`] results and opens once there are as many and half of them are failures.
-//! * Open: nothing is sent. It becomes half-open after [`OPEN_FOR`], or at once when a call that was made before succeeds.
+//! * Open: nothing is sent. It becomes half-open after [`OPEN_FOR`], or at once when a call that was made before succeeds or the
+//!   bus, which was known to be away, answers again.
 //! * Half-open: [`HALF_OPEN_CALLS`] calls may be made. Only their results count; once there are as many, it closes if most of
 //!   them are successes and opens if not.
 //! * A call may give several results: it is a failure each time that it has been silent for too long, and may succeed later.
@@ -161,6 +162,13 @@ impl CircuitBreaker {
         }
     }
 
+    /// The bus was known to be away, and answers again.
+    pub fn bus_answers(&mut self) {
+        if let State::Open { .. } = self.state {
+            self.half_open();
+        }
+    }
+
     /// A call was not taken, or has been silent for too long.
     pub fn fail(&mut self, permit: Permit, now: Duration) {
         match &mut self.state {
@@ -223,6 +231,21 @@ mod tests {
 
     fn at(seconds: u64) -> Duration {
         START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_bus_that_answers_again_is_tried_before_its_time_and_changes_nothing_else() {
+        let mut breaker = CircuitBreaker::default();
+        breaker.bus_answers();
+        assert_eq!(breaker.state(at(0)), BreakerState::Closed);
+        report(&mut breaker, &[false; 10], at(0));
+        assert_eq!(breaker.state(at(1)), BreakerState::Open);
+        breaker.bus_answers();
+        assert_eq!(breaker.state(at(1)), BreakerState::HalfOpen);
+        report(&mut breaker, &[true, true], at(1));
+        breaker.bus_answers();
+        report(&mut breaker, &[true], at(1));
+        assert_eq!(breaker.state(at(1)), BreakerState::Closed, "what it had counted stays");
     }
 
     fn report(breaker: &mut CircuitBreaker, successes: &[bool], now: Duration) {

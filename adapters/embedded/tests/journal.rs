@@ -120,6 +120,26 @@ impl Slots for Taken {
     }
 }
 
+#[tokio::test]
+async fn what_is_damaged_when_a_journal_is_adopted_is_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = open(directory.path(), PLENTY);
+    append(&journal, 0, 10..20).await;
+    append(&journal, 1, 0..3).await;
+    close(journal).await;
+    let path = file(directory.path(), 0, "0");
+    let mut bytes = std::fs::read(&path).expect("a file");
+    let frame_bytes = bytes.len() / 10;
+    bytes[3 * frame_bytes + 40] ^= 1;
+    bytes[7 * frame_bytes + 40] ^= 1;
+    std::fs::write(&path, bytes).expect("it can be written");
+    let journal = open(directory.path(), PLENTY);
+    let backlog = journal.adopt().await.expect("the disk works").expect("it has entries");
+    let found: Vec<_> = backlog.found().iter().map(|of| (of.records.iter().sum::<u64>(), of.damaged_bytes)).collect();
+    assert_eq!(found, [(8, 2 * frame_bytes as u64), (3, 0)]);
+    close(journal).await;
+}
+
 #[test]
 fn there_is_an_end_to_the_slots() {
     assert!(DiskJournal::over(Arc::new(Taken), JournalOptions::new(PLENTY)).expect("the disk works").is_none());

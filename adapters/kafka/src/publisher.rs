@@ -150,6 +150,8 @@ struct Receipts {
 struct Deliveries {
     shared: Weak<Shared>,
     complaint: Complaint,
+    /// Largest batch that it makes, in bytes.
+    message_bytes_max: usize,
     /// Why the client is to be replaced.
     broken: Mutex<Option<String>>,
     /// Kafka has decided about a record.
@@ -316,10 +318,12 @@ impl Memory {
 impl Shared {
     fn new_client(self: &Arc<Self>) -> Result<Arc<Client>, InvalidOptions> {
         let mut config = self.options.producer();
-        config.set("message.max.bytes", self.topic.message_bytes_max().to_string());
+        let message_bytes_max = self.topic.message_bytes_max();
+        config.set("message.max.bytes", message_bytes_max.to_string());
         let context = Deliveries {
             shared: Arc::downgrade(self),
             complaint: Complaint::default(),
+            message_bytes_max,
             broken: Mutex::default(),
             decided: AtomicBool::new(false),
         };
@@ -811,6 +815,9 @@ fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
             Some((Ok(partitions), client)) => {
                 client.context().complaint.clear();
                 shared.count(partitions);
+                if client.context().message_bytes_max < shared.topic.message_bytes_max() {
+                    client.context().break_off(None, "the topic takes larger records than before");
+                }
                 // What was given back is gone, refused for ever: nothing is left to show that Kafka takes it again.
                 if shared.memory.records.load(Ordering::Acquire) == 0 {
                     shared.note_trouble(None);

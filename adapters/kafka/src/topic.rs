@@ -33,6 +33,11 @@ pub fn kafka_time(time: Timestamp) -> i64 {
     time.unix_micros().div_euclid(1_000).max(1)
 }
 
+/// What librdkafka is told of a topic's `max.message.bytes`: it takes no less than 1,000.
+fn allowed(bytes: usize) -> usize {
+    bytes.clamp(1_000, MESSAGE_BYTES_MAX)
+}
+
 /// The topic as it should be.
 pub struct Topic {
     config: ClientConfig,
@@ -85,6 +90,8 @@ impl Topic {
                     let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
                     if !self.compared.swap(true, Ordering::AcqRel) {
                         self.runtime.block_on(self.compare(partitions.len(), replicas));
+                    } else if self.message_bytes_max() < MESSAGE_BYTES_MAX {
+                        self.runtime.block_on(self.look_at_limit());
                     }
                     return u32::try_from(partitions.len()).map_err(|error| error.to_string());
                 }
@@ -213,7 +220,18 @@ impl Topic {
                     "the topic refuses large records: set max.message.bytes"
                 );
             }
-            self.message_bytes_max.store(bytes.clamp(1_000, MESSAGE_BYTES_MAX), Ordering::Release);
+            self.message_bytes_max.store(allowed(bytes), Ordering::Release);
+        }
+    }
+
+    /// Whether a topic that refuses large records takes them by now.
+    async fn look_at_limit(&self) {
+        // That the settings cannot be seen was said when they were compared.
+        let Ok(settings) = self.settings().await else { return };
+        let value = settings.get("max.message.bytes").and_then(|entry| entry.value.as_deref()?.parse::<usize>().ok());
+        let Some(bytes) = value.map(allowed) else { return };
+        if bytes != self.message_bytes_max.swap(bytes, Ordering::AcqRel) {
+            tracing::info!(topic = self.name, bytes, "the topic takes records of another size");
         }
     }
 

@@ -585,6 +585,15 @@ async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order()
     let expected: Vec<String> = (0..20).flat_map(values).collect();
     let repeats = assert_delivered(&options, 0, &expected);
     eprintln!("repeats: {repeats}");
+    // Too large for the topic, as long as that is so.
+    let large = || publisher.publish(batch(0, ["x".repeat(9_000)]).into()).expect("the publisher takes the batch");
+    let refused = in_time("the report", large().settled).await;
+    assert!(matches!(refused, Err(PublishError::Refused(_))), "{refused:?}");
+    set(&options, "max.message.bytes", "1048576").await;
+    let began = Instant::now();
+    while in_time("the report", large().settled).await.is_err() {
+        assert!(began.elapsed() < DEADLINE, "the publisher goes on refusing what the topic takes by now");
+    }
     assert_eq!(publisher.drain(DEADLINE).await, 0);
 }
 

@@ -26,6 +26,8 @@ pub enum Metric {
     EventsAccepted,
     /// Events found in the journal of an earlier or another process, by guarantee.
     EventsRecovered,
+    /// Of journals when they were taken over.
+    JournalDamagedBytes,
     /// Accepted events that the bus acknowledged, by guarantee.
     EventsAcknowledged,
     /// Accepted events that were lost, by guarantee and reason.
@@ -86,7 +88,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -97,6 +99,7 @@ impl Metric {
         Self::OldestBufferedAge,
         Self::EventsAccepted,
         Self::EventsRecovered,
+        Self::JournalDamagedBytes,
         Self::EventsAcknowledged,
         Self::EventsDropped,
         Self::EventsJournaled,
@@ -139,6 +142,7 @@ impl Metric {
             Self::EventsAcknowledged => "spillway_events_acknowledged_total",
             Self::EventsDropped => "spillway_events_dropped_total",
             Self::EventsRecovered => "spillway_events_recovered_total",
+            Self::JournalDamagedBytes => "spillway_journal_damaged_bytes_total",
             Self::EventsJournaled => "spillway_events_journaled",
             Self::EventsBuffered => "spillway_events_buffered",
             Self::JournalBytes => "spillway_journal_bytes",
@@ -180,6 +184,7 @@ impl Metric {
             Self::EventsAcknowledged => "Accepted events that the bus acknowledged",
             Self::EventsDropped => "Accepted events that were lost",
             Self::EventsRecovered => "Events that this producer found in the journal of an earlier or another process",
+            Self::JournalDamagedBytes => "Bytes of journals of an earlier or another process that could not be read",
             Self::EventsJournaled => "Accepted or recovered events on disk that the bus has not acknowledged yet",
             Self::EventsBuffered => "Accepted events in memory only",
             Self::JournalBytes => "Bytes of the journal on disk, adopted ones included",
@@ -231,6 +236,7 @@ impl Metric {
             | Self::CircuitBreakerEntered
             | Self::EventsAccepted
             | Self::EventsRecovered
+            | Self::JournalDamagedBytes
             | Self::EventsAcknowledged
             | Self::EventsDropped
             | Self::RecordsGivenUp

@@ -183,11 +183,13 @@ impl Prometheus {
     }
 
     /// Takes over how the journal is.
-    pub fn show_journal(&self, fill: Fill, oldest_age: Duration, is_up: bool) {
+    pub fn show_journal(&self, fill: Fill, oldest_age: Duration, is_up: bool, damaged_bytes: u64) {
         self.gauge(Metric::JournalBytes).set(as_float(fill.used_bytes));
         self.gauge(Metric::JournalBytesMax).set(as_float(fill.bytes_max));
         self.gauge(Metric::JournalOldestAge).set(oldest_age.as_secs_f64());
         self.gauge(Metric::JournalUp).set(f64::from(u8::from(is_up)));
+        let damaged = Key::from_name(Metric::JournalDamagedBytes.name());
+        self.recorder.register_counter(&damaged, &METADATA).absolute(damaged_bytes);
     }
 
     /// Takes over how many connections a server has.
@@ -303,7 +305,7 @@ mod tests {
             journaled: 5,
             buffered: 2,
         };
-        prometheus.show_journal(Fill { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true);
+        prometheus.show_journal(Fill { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true, 7);
         prometheus.show_deliveries(&[Deliveries::default(), delivered], Duration::from_millis(1_500));
         prometheus.show_bus(BreakerState::Open, [0, 1, 0], Fill { used_bytes: 30, bytes_max: 100 });
         prometheus.show_bodies("producer", 17);

@@ -36,6 +36,9 @@ pub struct BacklogPartition {
     pub records: GuaranteeCounts,
     /// When its oldest entry was received.
     pub oldest: Option<Timestamp>,
+    /// Bytes in front of whole entries that are none. Either they were being written when the power went, so that nobody was
+    /// promised anything for them, or they are damaged; nobody can tell.
+    pub damaged_bytes: u64,
 }
 
 /// Entries of a journal with consecutive numbers, of one trace.

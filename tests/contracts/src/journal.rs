@@ -690,6 +690,7 @@ pub async fn a_new_process_begins_anew_and_adopts_what_was_left(subject: &impl J
         next: entries[0].number + entries.len() as u64,
         records: count_guarantees(&entries.iter().map(|entry| entry.guarantee).collect::<Vec<_>>()),
         oldest: Some(entries[0].timestamp),
+        damaged_bytes: 0,
     });
     assert_eq!(backlog.found(), expected);
     for (partition, entries) in [(0, &left[0]), (4, &left[1])] {

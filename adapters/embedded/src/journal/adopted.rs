@@ -58,7 +58,7 @@ impl AdoptedBacklog {
             }
             let (log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
             tell_of_recovery(&path, &recovered);
-            let reading = Reading { partition, reader: Arc::new(Mutex::new(log.reader())), path: Arc::clone(&path) };
+            let reading = Reading::new(partition, Arc::new(Mutex::new(log.reader())), Arc::clone(&path));
             let Some((found, ages)) = reading.survey()? else {
                 strangers = true;
                 continue;

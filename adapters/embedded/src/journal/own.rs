@@ -63,7 +63,7 @@ impl OwnPartition {
         });
         let upkeep = Release { state: Arc::clone(&state), room: Arc::clone(room), _slot: Arc::clone(slot) };
         let log = PartitionLog::start(format!("journal-{partition}"), log, upkeep)?;
-        let reading = Reading { partition, reader: log.reader(), path };
+        let reading = Reading::new(partition, log.reader(), path);
         Ok(Self { log, reading, state })
     }
 

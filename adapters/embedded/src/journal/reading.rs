@@ -12,7 +12,7 @@ use super::ages::Ages;
 use super::failed;
 use crate::frame::Journaled;
 use crate::partition_log::lock;
-use crate::segmented_log::{LogError, LogReader, Read, name_of};
+use crate::segmented_log::{FRAME_HEADER_BYTES, LogError, LogReader, Read, name_of};
 
 /// A log to read from, and how to speak of it.
 #[derive(Clone)]
@@ -21,9 +21,15 @@ pub(super) struct Reading {
     pub reader: Arc<Mutex<LogReader>>,
     /// The directory of its files.
     pub path: Arc<Path>,
+    /// The last damaged place that was told: file and offset.
+    told: Arc<Mutex<Option<(u64, u64)>>>,
 }
 
 impl Reading {
+    pub fn new(partition: Partition, reader: Arc<Mutex<LogReader>>, path: Arc<Path>) -> Self {
+        Self { partition, reader, path, told: Arc::default() }
+    }
+
     /// Entries with numbers in `from..to`, all of which are readable or will never be.
     ///
     /// # Errors
@@ -60,7 +66,7 @@ impl Reading {
         }
     }
 
-    /// Walks over all entries. What is damaged is told when it is read.
+    /// Walks over all entries.
     ///
     /// # Errors
     /// The disk's.
@@ -68,15 +74,20 @@ impl Reading {
         let mut reader = lock(&self.reader);
         let mut found: Option<(BacklogPartition, Ages)> = None;
         let (first, _) = reader.range();
+        let mut strangers_bytes = 0;
         let read = reader.read(first, |entry| {
-            let Some(journaled) = Journaled::read(entry.payload, entry.time) else { return true };
             let (next, time) = (entry.sequence + 1, entry.time);
+            let Some(journaled) = Journaled::read(entry.payload, entry.time) else {
+                strangers_bytes += (FRAME_HEADER_BYTES + entry.payload.len()) as u64;
+                return true;
+            };
             let nothing = BacklogPartition {
                 partition: self.partition,
                 first: entry.sequence,
                 next,
                 records: GuaranteeCounts::default(),
                 oldest: Some(time),
+                damaged_bytes: 0,
             };
             let (of_partition, ages) = found.get_or_insert_with(|| (nothing, Ages::default()));
             of_partition.next = next;
@@ -87,15 +98,19 @@ impl Reading {
             ages.add(entry.sequence, next, time);
             true
         })?;
-        if found.is_none() {
-            // Nobody will read it.
-            self.tell_of_damage(&read);
+        self.tell_of_damage(&read);
+        if let Some((of_partition, _)) = &mut found {
+            of_partition.damaged_bytes = read.damaged_bytes + strangers_bytes;
         }
         Ok(found)
     }
 
     fn tell_of_damage(&self, read: &Read) {
-        if let Some((base, offset)) = read.first_damage {
+        let mut told = lock(&self.told);
+        if let Some((base, offset)) = read.first_damage
+            && *told < read.first_damage
+        {
+            *told = read.first_damage;
             let (file, bytes) = (self.path.join(name_of(base)), read.damaged_bytes);
             tracing::error!(file = %file.display(), offset, bytes, "skipped damage in the journal: events are lost");
         }
