@@ -9,15 +9,15 @@ use std::process::Command;
 use domain::alert::AlertKind;
 use serde_json::Value;
 
-/// Each technology has its adapter; nobody else may know it, save the fault harness, which asks the servers beside the
-/// program.
+/// Each technology has its adapter; nobody else may know it, save the fault harness and the benchmarks, which ask the servers
+/// beside the program and are what it is compared with.
 const PARENTS: [(&str, &[&str]); 11] = [
-    ("poem", &["adapter-http"]),
+    ("poem", &["adapter-http", "bench"]),
     ("poem-openapi", &["adapter-http"]),
     ("hyper-rustls", &["adapter-http"]),
-    ("sqlx", &["adapter-embedded", "adapter-postgres", "faults"]),
+    ("sqlx", &["adapter-embedded", "adapter-postgres", "bench", "faults"]),
     ("fred", &["adapter-redis"]),
-    ("rdkafka", &["adapter-kafka", "faults"]),
+    ("rdkafka", &["adapter-kafka", "bench", "faults"]),
     ("metrics", &["adapter-telemetry"]),
     ("metrics-exporter-prometheus", &["adapter-telemetry"]),
     ("config", &["bootstrap"]),
