@@ -278,11 +278,13 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), MetadataError> {
         self.expect(b'"')?;
         loop {
+            // Most bytes stand for themselves.
+            let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
+            self.at += rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count();
             match self.next()? {
                 b'"' => return Ok(()),
                 b'\\' => self.escape()?,
-                0..=0x1f => return Err(MetadataError::Syntax),
-                _ => {}
+                _ => return Err(MetadataError::Syntax),
             }
         }
     }
