@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::ground::Ground;
-use bench::report::Rounds;
+use bench::report::{self, Rounds};
 use bench::scenarios::all;
+
+/// Where the report is, from the root of the repository.
+const PAGE: &str = "docs/benchmarks.md";
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
@@ -29,13 +32,28 @@ async fn main() -> ExitCode {
     if names.is_empty() {
         names = scenarios.iter().map(|scenario| scenario.name.to_owned()).collect();
     }
+    let whole = names.len() == scenarios.len();
     let ground = Ground::prepare(Duration::from_secs(seconds)).await;
+    let began = report::now();
+    let mut measured = Vec::new();
     for scenario in scenarios.iter().filter(|scenario| names.iter().any(|name| name == scenario.name)) {
         let mut rounds = Rounds::default();
         for _ in 0..rounds_max.min(scenario.rounds_max as u64) {
             rounds.add((scenario.run)(&ground).await);
         }
-        println!("## {}\n\n{}\n\n{}", scenario.title, scenario.method, rounds.markdown());
+        let section = format!("## {}\n\n{}\n\n{}", scenario.title, scenario.method, rounds.markdown());
+        println!("{section}");
+        measured.push((scenario, rounds, section));
+    }
+    if whole {
+        let find = |name: &str| measured.iter().find(|(scenario, ..)| scenario.name == name).map(|(_, rounds, _)| rounds);
+        let targets = report::targets(find);
+        let sections: Vec<&str> = measured.iter().map(|(.., section)| section.as_str()).collect();
+        let page = format!("{}\n{targets}\n{}", report::heading(&began, rounds_max, seconds), sections.join("\n"));
+        if let Err(error) = std::fs::write(PAGE, page) {
+            eprintln!("bench: cannot write {PAGE}: {error}");
+            return ExitCode::FAILURE;
+        }
     }
     ExitCode::SUCCESS
 }

@@ -3,6 +3,79 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+/// What is aimed at: what it is, the aim, and where it was measured (scenario, row, figure).
+const TARGETS: [(&str, &str, &str, &str, &str); 18] = [
+    ("batches, acknowledged", "≥ 500,000 events/s", "batch", "acknowledged", "events/s"),
+    ("in relation to librdkafka alone", "≥ 0.6", "batch", "acknowledged", "of librdkafka"),
+    ("CPU of the producer, batches", "≤ 1.8 µs an event", "batch", "acknowledged", "CPU µs/event"),
+    ("single events, acknowledged", "≥ 30,000 requests/s", "single", "acknowledged", "events/s"),
+    ("p99 at half of that rate", "≤ 20 ms", "single", "acknowledged", "p99 ms at half"),
+    ("CPU of the producer, single events", "≤ 20 µs a request", "single", "acknowledged", "CPU µs/event"),
+    ("single events, at-most-once, in relation to a constant answer", "≥ 0.8", "single", "buffered", "of the constant"),
+    ("Kafka to PostgreSQL, exactly once", "≥ 150,000 rows/s", "consumer", "consumer, exactly once", "rows/s"),
+    ("in relation to \\\\copy", "≥ 0.6", "consumer", "consumer, exactly once", "of \\\\copy"),
+    ("POST to row, at 50,000 events/s, p99", "< 100 ms", "end-to-end", "50,000 events/s", "row p99 ms"),
+    ("memory of the producer at 50,000 events/s", "< 100 MB", "end-to-end", "50,000 events/s", "producer's RSS MB"),
+    ("start to first 202, embedded", "< 300 ms", "start", "ERROR, acknowledged, through the gateway", "ms"),
+    ("journal, fsynced, batches of 100", "≥ 500,000 events/s", "journal", "written, fsynced", "events/s"),
+    ("replay of the journal", "≥ live ingestion", "journal", "sent when Kafka is back", "events/s"),
+    ("newest 100 of one source, 10 million rows, p50", "< 50 ms", "query", "newest 100 of one source", "p50 ms"),
+    ("the same, p99", "< 50 ms", "query", "newest 100 of one source", "p99 ms"),
+    ("batches, buffered", "-", "batch", "buffered", "events/s"),
+    ("librdkafka alone", "-", "batch", "librdkafka alone", "events/s"),
+];
+
+/// The table of targets and what was measured.
+#[must_use]
+pub fn targets<'r>(find: impl Fn(&str) -> Option<&'r Rounds>) -> String {
+    let mut text = String::from("## Targets\n\n| | target | measured |\n|---|---:|---:|\n");
+    for (what, aim, scenario, label, figure) in TARGETS {
+        let spread = find(scenario).and_then(|rounds| rounds.spread(label, figure));
+        let measured = spread.map_or_else(|| "not measured".to_owned(), |spread| spread.to_string());
+        writeln!(text, "| {what} | {aim} | {measured} |").expect("memory");
+    }
+    text
+}
+
+/// What day and time it is, in UTC.
+#[must_use]
+pub fn now() -> String {
+    said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"])
+}
+
+/// The first line that a program says, for people.
+fn said_by(program: &str, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(program).args(arguments).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").trim().to_owned()
+}
+
+/// The beginning of the report: where, when and how it was made.
+#[must_use]
+pub fn heading(began: &str, rounds: u64, seconds: u64) -> String {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kbytes = memory.lines().next().and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<f64>().ok());
+    format!(
+        "# Benchmarks\n\nMade by `scripts/bench`; it overwrites this page. Each figure is the median of {rounds} rounds (fewer where a round \
+         is expensive) of {seconds} s, with the least and the largest in brackets. Yardsticks are measured in alternation, on the same \
+         servers. All of it, load generator, Spillway, Kafka and PostgreSQL, shares one machine: the figures say what an event costs, and \
+         how Spillway compares, more than what a server of your own can do. Events have 225 bytes unless said otherwise. All guarantees, \
+         limits and metrics are on.\n\n\
+         | | |\n|---|---|\n| begun | {began} |\n| commit | {} |\n| machine | {cores} cores, {model}, {} GB |\n| system | {} |\n| \
+         compiler | {} |\n| PostgreSQL | {} |\n| Java, for Kafka | {} |\n| wrk | {} |\n",
+        said_by("git", &["rev-parse", "--short", "HEAD"]),
+        number(kbytes.unwrap_or_default() / 1e6),
+        said_by("uname", &["-sr"]),
+        said_by("rustc", &["--version"]),
+        said_by("psql", &["--version"]),
+        said_by("sh", &["-c", "java -version 2>&1"]),
+        said_by("sh", &["-c", "wrk -v 2>&1"]),
+    )
+}
+
 /// One thing that was measured in one round.
 #[derive(Clone, Debug)]
 pub struct Row {
