@@ -13,5 +13,10 @@ mod send;
 pub mod settings;
 mod system;
 
+/// Requests and records are allocated on one thread and freed on another all the time, which is what the C library's allocator is
+/// worst at (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub use app::{Addresses, App, Role};
 pub use cli::main;

@@ -46,7 +46,8 @@ async fn main() -> ExitCode {
         measured.push((scenario, rounds, section));
     }
     if whole {
-        let find = |name: &str| measured.iter().find(|(scenario, ..)| scenario.name == name).map(|(_, rounds, _)| rounds);
+        let find =
+            |name: &str| measured.iter().find(|(scenario, ..)| scenario.name == name).map(|(_, rounds, _)| rounds);
         let targets = report::targets(find);
         let sections: Vec<&str> = measured.iter().map(|(.., section)| section.as_str()).collect();
         let page = format!("{}\n{targets}\n{}", report::heading(&began, rounds_max, seconds), sections.join("\n"));

@@ -64,7 +64,8 @@ pub async fn run(http: &Http, schedule: Schedule) -> Latencies {
     let mut sent = 0;
     while sent < all {
         ticks.tick().await;
-        let due = (began.elapsed().as_secs_f64() * schedule.per_second) as usize;
+        // The first one at once.
+        let due = (began.elapsed().as_secs_f64() * schedule.per_second) as usize + 1;
         while sent < due.min(all) {
             let at = began + Duration::from_secs_f64(sent as f64 / schedule.per_second);
             let (http, body, done) =

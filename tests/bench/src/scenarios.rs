@@ -115,7 +115,7 @@ pub fn all() -> Vec<Scenario> {
             "From POST to row",
             3,
             end_to_end::end_to_end,
-            "Batches of 100 events at a steady rate (open loop); besides, twenty times a second, one event whose row is then looked for \
+            "Batches of 100 events at a steady rate (open loop); besides, up to fifty times a second, one event whose row is then looked for \
              in PostgreSQL every millisecond."
         ),
         scenario!(

@@ -17,7 +17,7 @@ use crate::scenarios::ingesting::batch_bodies;
 
 /// Rates, in events a second.
 const RATES: [u32; 5] = [5_000, 25_000, 50_000, 75_000, 100_000];
-const PROBE_INTERVAL: Duration = Duration::from_millis(50);
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Longest time until a row must be there.
 const PATIENCE: Duration = Duration::from_secs(60);
