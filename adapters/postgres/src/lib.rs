@@ -3,8 +3,8 @@
 //! Constraints and invariants:
 //! * Rows, dead letters and the position change in one transaction, fenced by the old position: whoever moves the
 //!   position first wins, also over a consumer that has only paused.
-//! * What is new goes in by binary `COPY`, straight into the table of its day. Only a chunk that has a record that is there
-//!   already takes the slower way.
+//! * What is new goes straight into the table of its day: a few events by one `INSERT`, many by binary `COPY`. Only a large chunk
+//!   that has a record that is there already takes a slower way.
 //! * Nothing waits for a lock without a limit, and every call has one of time, whatever becomes of server and network.
 //! * All of a store lies in one schema. No statement names a schema: the search path of every connection is this one.
 //! * All conversion of errors is in [`error`].

@@ -52,6 +52,8 @@ const CANDIDATES: i64 = 1_000;
 const TAIL_EVENTS_MAX: u64 = 2_000;
 /// Dead letters, and ids, that one call of `expire` removes.
 const EXPIRE_ROWS_MAX: i64 = 2_000;
+/// Fewer events than this go in by `INSERT`, which has its answer sooner; more by `COPY`, which takes more a second.
+const COPY_EVENTS_MIN: usize = 1_000;
 /// Bits of a writer's advisory lock that say where its events begin. Those above are the schema's.
 const WRITER_LOCK_BITS: u32 = 48;
 /// Longest name that PostgreSQL keeps whole, in bytes.
@@ -119,6 +121,7 @@ pub struct PostgresStore {
     days: Days,
     dedup_window: Duration,
     query_timeout: Duration,
+    copy_events_min: usize,
 }
 
 impl PostgresStore {
@@ -159,7 +162,15 @@ impl PostgresStore {
             days: Days::default(),
             dedup_window: options.dedup_window,
             query_timeout: options.query_timeout,
+            copy_events_min: COPY_EVENTS_MIN,
         })
+    }
+
+    /// The same store, which writes so many events of a day and more by `COPY`, and fewer by `INSERT`. There is a good value
+    /// already; this is for whoever wants to see either way.
+    #[must_use]
+    pub fn copying_from(self, events: usize) -> Self {
+        Self { copy_events_min: events, ..self }
     }
 
     /// Connects and brings the database up to date, if that was not done yet.
@@ -183,12 +194,18 @@ impl PostgresStore {
         feed: &Feed,
         events: &[&(u64, LogEvent<'_>)],
     ) -> Result<u64, sqlx::Error> {
-        let mut tables: BTreeMap<Day, Rows> = BTreeMap::new();
-        for (offset, event) in events {
-            tables.entry(Day::of(event.received_at)).or_default().push(feed, *offset, event);
+        let mut tables: BTreeMap<Day, Vec<&(u64, LogEvent<'_>)>> = BTreeMap::new();
+        for event in events {
+            tables.entry(Day::of(event.1.received_at)).or_default().push(event);
         }
         let mut stored = 0;
-        for (day, rows) in tables {
+        for (day, events) in tables {
+            if events.len() < self.copy_events_min {
+                stored += insert(connection, &day.table(), feed, &events).await?;
+                continue;
+            }
+            let mut rows = Rows::default();
+            events.iter().for_each(|(offset, event)| rows.push(feed, *offset, event));
             let (count, bytes) = (rows.count(), rows.finish());
             let mut attempt = connection.begin().await?;
             let copied = copy_in(&mut attempt, &day.table(), &bytes).await;
@@ -311,6 +328,45 @@ async fn limit(connection: &mut PgConnection, timeout: Duration) -> Result<(), S
     // Zero would be no limit.
     let set = format!("SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
     sqlx::query(AssertSqlSafe(set)).execute(connection).await.map(drop).map_err(store_error)
+}
+
+/// The way of a few events: one statement that leaves out what is there already, and one answer. The end of a `COPY` is a
+/// message of its own, which the connection, as sqlx makes it, keeps back until the server has acknowledged the data before it
+/// (Nagle's algorithm): some 40 ms.
+async fn insert(
+    connection: &mut PgConnection,
+    table: &str,
+    feed: &Feed,
+    events: &[&(u64, LogEvent<'_>)],
+) -> Result<u64, sqlx::Error> {
+    fn column<'e, T>(events: &[&'e (u64, LogEvent<'e>)], value: impl Fn(&'e LogEvent<'e>) -> T) -> Vec<T> {
+        events.iter().map(|(_, event)| value(event)).collect()
+    }
+    let statement = format!(
+        "INSERT INTO {table} ({COLUMNS}) SELECT event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, \
+         span_id, metadata::json, $12, $13, place FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::smallint[], $5::text[], \
+         $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::text[], $14::bigint[]) \
+         AS event (event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, span_id, metadata, place) \
+         ON CONFLICT (event_id, received_at) DO NOTHING"
+    );
+    let inserted = sqlx::query(AssertSqlSafe(statement))
+        .bind(column(events, |event| event.event_id))
+        .bind(column(events, |event| event.id_origin == IdOrigin::Client))
+        .bind(column(events, |event| &*event.source))
+        .bind(column(events, |event| i16::from(event.level.number())))
+        .bind(column(events, |event| &*event.message))
+        .bind(column(events, |event| PgTime(event.timestamp)))
+        .bind(column(events, |event| PgTime(event.received_at)))
+        .bind(column(events, |event| event.stack_trace.as_deref()))
+        .bind(column(events, |event| event.trace_id.as_ref().map(<[u8; 16]>::as_slice)))
+        .bind(column(events, |event| event.span_id.as_ref().map(<[u8; 8]>::as_slice)))
+        .bind(column(events, |event| event.metadata.as_ref().map(Metadata::as_json)))
+        .bind(&feed.topic)
+        .bind(feed.partition.cast_signed())
+        .bind(events.iter().map(|(offset, _)| offset.cast_signed()).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(inserted.rows_affected())
 }
 
 async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<(), sqlx::Error> {

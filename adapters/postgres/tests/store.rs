@@ -21,6 +21,8 @@ const DEDUP_WINDOW: Duration = Duration::from_secs(3_600);
 
 struct PostgresStores {
     server: String,
+    /// Fewer events go in by `INSERT`.
+    copy_events_min: usize,
 }
 
 impl StoreSubject for PostgresStores {
@@ -40,7 +42,9 @@ impl StoreSubject for PostgresStores {
     }
 
     async fn open(&self, place: &String) -> Arc<dyn LogStore> {
-        open(place, "public").await
+        let store = PostgresStore::new(&options(place, "public")).expect("valid").copying_from(self.copy_events_min);
+        store.prepare().await.expect("the store opens");
+        Arc::new(store)
     }
 
     fn dedup_window(&self) -> Duration {
@@ -78,13 +82,20 @@ fn server() -> Option<PostgresStores> {
     if server.is_none() {
         eprintln!("skipped: TEST_POSTGRES_URL is missing; scripts/services starts a server");
     }
-    server.map(|server| PostgresStores { server })
+    server.map(|server| PostgresStores { server, copy_events_min: usize::MAX })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_postgres_store_keeps_the_promises_of_its_port() {
     if let Some(server) = server() {
         contracts::store::all(&server).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_postgres_store_keeps_the_promises_of_its_port_when_it_copies() {
+    if let Some(server) = server() {
+        contracts::store::all(&PostgresStores { copy_events_min: 0, ..server }).await;
     }
 }
 

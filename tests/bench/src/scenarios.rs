@@ -74,24 +74,24 @@ pub fn all() -> Vec<Scenario> {
         scenario!(
             "gateway",
             "Through the gateway",
-            3,
+            1,
             ingesting::gateway,
             "The same through the gateway, which runs on the same two cores."
         ),
         scenario!(
             "formats",
             "Formats and codings",
-            3,
+            1,
             ingesting::formats,
             "Batches of 100 events; the client has encoded them before."
         ),
-        scenario!("clients", "Clients", 3, ingesting::clients, "Batches of 100 events over so many connections."),
-        scenario!("sizes", "Sizes of an event", 3, ingesting::sizes, "Batches of 100 events over 64 connections."),
-        scenario!("batches", "Events a batch", 3, ingesting::batches, "Over 64 connections."),
+        scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over so many connections."),
+        scenario!("sizes", "Sizes of an event", 1, ingesting::sizes, "Batches of 100 events over 64 connections."),
+        scenario!("batches", "Events a batch", 1, ingesting::batches, "Over 64 connections."),
         scenario!(
             "partitions",
             "Partitions",
-            3,
+            1,
             ingesting::partitions,
             "Batches of 100 events over 64 connections, one source a batch."
         ),
