@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use e2e::Http;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+/// Most requests under way: so many connections are opened, and what comes then waits, which counts.
+const UNDER_WAY_MAX: usize = 256;
 /// How exact the schedule is.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -57,6 +59,7 @@ impl Latencies {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of requests")]
 pub async fn run(http: &Http, schedule: Schedule) -> Latencies {
     let (done, mut times) = mpsc::unbounded_channel();
+    let under_way = Arc::new(Semaphore::new(UNDER_WAY_MAX));
     let began = Instant::now();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -68,9 +71,11 @@ pub async fn run(http: &Http, schedule: Schedule) -> Latencies {
         let due = (began.elapsed().as_secs_f64() * schedule.per_second) as usize + 1;
         while sent < due.min(all) {
             let at = began + Duration::from_secs_f64(sent as f64 / schedule.per_second);
+            let under_way = Arc::clone(&under_way);
             let (http, body, done) =
                 (http.clone(), schedule.bodies[sent % schedule.bodies.len()].clone(), done.clone());
             tokio::spawn(async move {
+                let _permit = under_way.acquire().await.expect("never closed");
                 let answer = http.try_send("POST", schedule.path, &[("content-type", "application/json")], body).await;
                 assert_eq!(answer.map(|answer| answer.status), Some(202));
                 let _ = done.send(at.elapsed());
