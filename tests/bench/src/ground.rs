@@ -1,6 +1,5 @@
 //! Where measurements take place: real servers, the roles as processes, and the yardsticks.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -125,13 +124,10 @@ impl Ground {
         numbers.try_into().expect("three numbers")
     }
 
-    /// CPU time of Kafka and PostgreSQL from now on.
+    /// CPU time of Kafka from now on.
     #[must_use]
-    pub fn cpu_of(&self, server: &str) -> Cpu {
-        Cpu::of(match server {
-            "kafka" => with_command("kafka.Kafka"),
-            _ => with_command("postgres"),
-        })
+    pub fn cpu_of_kafka(&self) -> Cpu {
+        Cpu::of(with_command("kafka.Kafka"))
     }
 }
 
@@ -208,10 +204,4 @@ pub async fn connect(url: &str) -> sqlx::PgConnection {
 /// Events that a producer has had acknowledged.
 pub async fn acknowledged(producer: &Http) -> f64 {
     metric(producer, "spillway_events_acknowledged_total").await
-}
-
-/// Where a role answers.
-#[must_use]
-pub fn address(process: &Process, role: &str) -> SocketAddr {
-    process.http(role).address()
 }

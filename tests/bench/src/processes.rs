@@ -23,7 +23,7 @@ pub fn resident_bytes(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
 }
 
-/// The processes that an address of ours belongs to: those whose command line has this text.
+/// The processes whose command line has this text.
 #[must_use]
 pub fn with_command(text: &str) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();

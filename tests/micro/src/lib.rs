@@ -141,10 +141,10 @@ fn records() -> Records {
     let (body, taken) = (body(), Arc::new(Taken::default()));
     let ingest = ingest_to(Arc::<Taken>::clone(&taken));
     let intake = take_events(body.as_bytes(), || ingest.intake(None, None)).expect("events");
-    let runtime = std::pin::pin!(intake.deliver());
+    let delivered = std::pin::pin!(intake.deliver());
     // The publisher takes them at once and answers that it is full, so nothing is waited for.
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(std::future::Future::poll(runtime, &mut context).is_ready());
+    assert!(std::future::Future::poll(delivered, &mut context).is_ready());
     let records = taken.0.lock().expect("no panic").take().expect("they were published");
     assert_eq!(records.len(), EVENTS);
     records

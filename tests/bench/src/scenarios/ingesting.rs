@@ -110,7 +110,7 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
         let producer = installation.start("producer", &[]).await;
         producer.terminate().await;
     }
-    let kafka = ground.cpu_of("kafka");
+    let kafka = ground.cpu_of_kafka();
     let [records, seconds, cpu] = ground.produce(installation.topic()).await;
     let bare = records / seconds;
     rows.push(
@@ -125,7 +125,7 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
         ("buffered", ("SPILLWAY_DELIVERY__INFO", "at-most-once")),
     ] {
         let producer = installation.start("producer", &[setting]).await;
-        let kafka = ground.cpu_of("kafka");
+        let kafka = ground.cpu_of_kafka();
         let exactly_once = setting.1 == "exactly-once";
         let with_ids = exactly_once.then(|| json(&bodies_with_ids()));
         let run = run(ground, &batch_target(&producer, BATCH_EVENTS), with_ids.as_ref().unwrap_or(&bodies)).await;
