@@ -18,6 +18,7 @@ use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use domain::admission::Fill;
@@ -496,7 +497,7 @@ impl Shared {
             match self.publisher.publish(Arc::clone(&held.batch)) {
                 Ok(receipt) => {
                     let number = state.line.take_sent(held.records(), held);
-                    self.see_through(line, number, receipt, permit);
+                    self.see_through(line, &mut state, number, receipt, permit);
                     return Ok(());
                 }
                 Err(refused) => {
@@ -638,14 +639,32 @@ impl Shared {
     }
 
     /// Starts the task that owns a batch from the moment that the bus has it until its end.
-    fn see_through(self: &Arc<Self>, line: &Arc<PartitionLine>, number: u64, receipt: Receipt, permit: Option<Permit>) {
+    fn see_through(
+        self: &Arc<Self>,
+        line: &Arc<PartitionLine>,
+        state: &mut LineState,
+        number: u64,
+        receipt: Receipt,
+        permit: Option<Permit>,
+    ) {
+        let Receipt { mut promised, mut settled } = receipt;
+        // A stronger promise than this, or none, comes with the outcome.
+        let is_buffered = |promise| matches!(promise, Ok(Durability::Buffered));
+        // What is not waited for is promised at once, and nobody has to be woken for it.
+        let mut promise_expected = match promised.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(promise) => {
+                if is_buffered(promise) {
+                    self.buffered(state, number);
+                }
+                false
+            }
+            Poll::Pending => true,
+        };
         let (shared, line) = (Arc::clone(self), Arc::clone(line));
         tokio::spawn(async move {
-            let Receipt { mut promised, mut settled } = receipt;
             let ack_wait = shared.journaling.as_ref().map_or(Duration::MAX, |journaling| journaling.ack_wait);
             let published = Instant::now();
             let mut silent_at = published.checked_add(ack_wait);
-            let mut promise_expected = true;
             let outcome = loop {
                 let silence = async {
                     match silent_at {
@@ -657,9 +676,8 @@ impl Shared {
                     biased;
                     promise = &mut promised, if promise_expected => {
                         promise_expected = false;
-                        // A stronger promise, or none, comes with the outcome.
-                        if matches!(promise, Ok(Durability::Buffered)) {
-                            shared.buffered(&line, number);
+                        if is_buffered(promise) {
+                            shared.buffered(&mut lock(&line.state), number);
                         }
                     }
                     outcome = &mut settled => break outcome,
@@ -678,8 +696,8 @@ impl Shared {
     }
 
     /// A batch is in the hands of the bus, and nobody waits for more.
-    fn buffered(&self, line: &PartitionLine, number: u64) {
-        if let Some(held) = lock(&line.state).line.get_mut(number)
+    fn buffered(&self, state: &mut LineState, number: u64) {
+        if let Some(held) = state.line.get_mut(number)
             && held.place.is_none()
         {
             self.accounts.post(held.counts(), |of, events| of.accept(events, Place::Buffered));
@@ -921,7 +939,7 @@ impl Shared {
                     };
                     lock(&journaling.window).give(held.records());
                     state.line.sent_from_disk(first, held.records(), held);
-                    self.see_through(line, first, receipt, Some(permit));
+                    self.see_through(line, &mut state, first, receipt, Some(permit));
                 }
                 state.line.skip_to(chunk.next);
                 self.release(line, &mut state);
@@ -935,7 +953,7 @@ impl Shared {
                     match self.publish_again(journaling, &batch) {
                         Ok((receipt, permit)) => {
                             state.line.sent_from_memory(number);
-                            self.see_through(line, number, receipt, Some(permit));
+                            self.see_through(line, &mut state, number, receipt, Some(permit));
                         }
                         Err(replayed) => {
                             self.note(&mut state);

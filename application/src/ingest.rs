@@ -44,8 +44,8 @@ pub struct Intake<'a> {
     received_at: Timestamp,
     derived_ids: Option<DerivedIds>,
     trace_parent: Option<TraceParent>,
-    /// The priority lane, then the other lane of each partition.
-    lanes: Vec<Lane>,
+    /// The priority lane, then the other lane of each partition, as far as there are events for them.
+    lanes: Vec<Option<Lane>>,
     refusals: Vec<Refusal>,
     events: usize,
     last_id: Option<Uuid>,
@@ -272,15 +272,17 @@ impl Ingest {
     /// Delivers batches, and says what can be promised within [`PROMISE_TIMEOUT`].
     async fn deliver(
         &self,
-        lanes: Vec<Lane>,
+        lanes: Vec<Option<Lane>>,
         trace_parent: Option<TraceParent>,
         accepted: &mut Accepted,
         refusals: &mut Vec<Refusal>,
     ) {
         let deadline = Instant::now() + PROMISE_TIMEOUT;
         let mut promises = Vec::with_capacity(lanes.len());
-        for (slot, lane) in lanes.into_iter().enumerate().filter(|(_, lane)| !lane.records.is_empty()) {
-            let Lane { records, indexes, guarantees, .. } = lane;
+        for (slot, lane) in lanes.into_iter().enumerate() {
+            let Some(Lane { records, indexes, guarantees, .. }) = lane.filter(|lane| !lane.records.is_empty()) else {
+                continue;
+            };
             let guarantee = guarantees.iter().copied().max().unwrap_or(Guarantee::AtMostOnce);
             let batch = RecordBatch { partition: partition_of(slot), guarantee, records, trace_parent };
             match self.delivery.deliver(batch, guarantees) {
@@ -374,15 +376,15 @@ impl Intake<'_> {
 
     #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]
     fn lane(&mut self, slot: usize) -> &mut Lane {
-        while self.lanes.len() <= slot {
-            self.lanes.push(Lane {
-                fill: self.ingest.delivery.fill(partition_of(self.lanes.len())),
-                records: Records::default(),
-                indexes: Vec::new(),
-                guarantees: Vec::new(),
-            });
+        if self.lanes.len() <= slot {
+            self.lanes.resize_with(slot + 1, || None);
         }
-        &mut self.lanes[slot]
+        self.lanes[slot].get_or_insert_with(|| Lane {
+            fill: self.ingest.delivery.fill(partition_of(slot)),
+            records: Records::default(),
+            indexes: Vec::new(),
+            guarantees: Vec::new(),
+        })
     }
 }
 

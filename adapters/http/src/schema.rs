@@ -394,15 +394,12 @@ pub fn date_time(timestamp: Timestamp) -> OffsetDateTime {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Writes an [`EventAccepted`].
+/// Writes an [`EventAccepted`]. None of its values can have a character that JSON would escape.
 pub fn event_accepted(outcome: &Outcome) -> Vec<u8> {
-    let answer = json!({
-        "eventId": outcome.event_id.unwrap_or_default().to_string(),
-        "status": "Accepted",
-        "timestamp": outcome.received_at.to_string(),
-        "durability": outcome.accepted.durability().name(),
-    });
-    answer.to_string().into_bytes()
+    let (event_id, timestamp) = (outcome.event_id.unwrap_or_default(), outcome.received_at);
+    let durability = outcome.accepted.durability().name();
+    format!(r#"{{"eventId":"{event_id}","status":"Accepted","timestamp":"{timestamp}","durability":"{durability}"}}"#)
+        .into_bytes()
 }
 
 /// Writes a [`BatchAccepted`].

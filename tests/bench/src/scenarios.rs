@@ -86,8 +86,20 @@ pub fn all() -> Vec<Scenario> {
             "Batches of 100 events; the client has encoded them before."
         ),
         scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over so many connections."),
-        scenario!("sizes", "Sizes of an event", 1, ingesting::sizes, "Batches of 100 events over 64 connections."),
-        scenario!("batches", "Events a batch", 1, ingesting::batches, "Over 64 connections."),
+        scenario!(
+            "sizes",
+            "Sizes of an event",
+            1,
+            ingesting::sizes,
+            "Batches of 100 events, over as many connections as have 20 MB under way, at most 64."
+        ),
+        scenario!(
+            "batches",
+            "Events a batch",
+            1,
+            ingesting::batches,
+            "Over as many connections as have 20 MB under way, at most 64."
+        ),
         scenario!(
             "partitions",
             "Partitions",

@@ -19,6 +19,8 @@ use crate::wrk::{self, Bodies, Figures};
 
 const BATCH_CONNECTIONS: usize = 64;
 const SINGLE_CONNECTIONS: usize = 256;
+/// Most bytes of bodies under way where bodies are large.
+const BODIES_BYTES_MAX: usize = 20_000_000;
 const SOURCES: usize = 64;
 /// Before anything is measured: so long for the JVM, caches and connections.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -254,7 +256,7 @@ async fn rows_of(ground: &Ground, producer: &Process, cases: Vec<(String, Bodies
     let mut rows = Vec::new();
     for (label, bodies, events, connections) in cases {
         let target = Target { connections, ..batch_target(producer, events) };
-        rows.push(row(label, &run(ground, &target, &bodies).await));
+        rows.push(row(label, &run(ground, &target, &bodies).await).with("connections", connections as f64));
     }
     rows
 }
@@ -288,18 +290,26 @@ pub async fn clients(ground: &Ground) -> Vec<Row> {
     each(ground, [1, 4, 16, 64, 256, 1_000].map(case).into()).await
 }
 
+/// As many connections as have bodies of this size within what a producer takes at once (`BODY_BYTES_MAX`, 32 MB).
+fn connections(body_bytes: usize) -> usize {
+    (BODIES_BYTES_MAX / body_bytes).clamp(1, BATCH_CONNECTIONS)
+}
+
 /// Events of 100 bytes to 10 KB.
 pub async fn sizes(ground: &Ground) -> Vec<Row> {
     let case = |bytes: usize| {
-        (format!("{bytes} B"), json(&batch_bodies(BATCH_EVENTS, bytes)), BATCH_EVENTS, BATCH_CONNECTIONS)
+        let bodies = json(&batch_bodies(BATCH_EVENTS, bytes));
+        (format!("{bytes} B"), bodies, BATCH_EVENTS, connections(BATCH_EVENTS * bytes))
     };
     each(ground, [100, 225, 1_000, 10_000].map(case).into()).await
 }
 
 /// One to 10,000 events a batch.
 pub async fn batches(ground: &Ground) -> Vec<Row> {
-    let case =
-        |events: usize| (events.to_string(), json(&batch_bodies(events, EVENT_BYTES)), events, BATCH_CONNECTIONS);
+    let case = |events: usize| {
+        let bodies = json(&batch_bodies(events, EVENT_BYTES));
+        (events.to_string(), bodies, events, connections(events * EVENT_BYTES))
+    };
     each(ground, [1, 10, 100, 1_000, 10_000].map(case).into()).await
 }
 
