@@ -7,7 +7,7 @@ use std::time::Duration;
 use e2e::servers::{OwnServers, Servers};
 use e2e::{Http, Process, metric};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -141,6 +141,20 @@ impl Installation<'_> {
         Process::start(self.ground.spillway(), role, &directory, &self.names.variables(&variables)).await
     }
 
+    /// Makes the topic with these settings, before a producer does.
+    pub async fn make_topic(&self, settings: &[(&str, &str)]) {
+        let partitions = PARTITIONS.parse().expect("a number");
+        let topic = NewTopic::new(self.topic(), partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        let made = self.admin().create_topics(&[topic], &AdminOptions::new()).await.expect("Kafka answers");
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.names.brokers).create().expect("a client")
+    }
+
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &str {
@@ -155,11 +169,8 @@ impl Installation<'_> {
 
     /// Removes topic and schema: what they hold takes room.
     pub async fn remove(self) {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.names.brokers);
-        let admin: AdminClient<DefaultClientContext> = config.create().expect("a client");
         let letters = format!("{}.dlq", self.names.name);
-        let _ = admin.delete_topics(&[self.topic(), &letters], &AdminOptions::new()).await;
+        let _ = self.admin().delete_topics(&[self.topic(), &letters], &AdminOptions::new()).await;
         let mut store = connect(&self.names.postgres).await;
         let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema());
         sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut store).await.expect("the schema is dropped");

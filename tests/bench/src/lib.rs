@@ -12,6 +12,7 @@
 pub mod events;
 pub mod ground;
 pub mod openloop;
+pub mod plot;
 pub mod processes;
 pub mod report;
 pub mod scenarios;

@@ -1,16 +1,18 @@
-//! `bench`: measures scenarios and writes the report. See `scripts/bench`.
+//! `bench`: measures scenarios and writes the pages. See `scripts/bench`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
 
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::ground::Ground;
 use bench::report::{self, Rounds};
-use bench::scenarios::all;
+use bench::scenarios::{PAGE, SOAK_PAGE, Scenario, all};
 
-/// Where the report is, from the root of the repository.
-const PAGE: &str = "docs/benchmarks.md";
+/// Where the pictures are, beside the pages.
+const PICTURES: &str = "docs/benchmarks";
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
@@ -30,9 +32,9 @@ async fn main() -> ExitCode {
         return ExitCode::from(64);
     }
     if names.is_empty() {
-        names = scenarios.iter().map(|scenario| scenario.name.to_owned()).collect();
+        let usual = scenarios.iter().filter(|scenario| scenario.page == PAGE);
+        names = usual.map(|scenario| scenario.name.to_owned()).collect();
     }
-    let whole = names.len() == scenarios.len();
     let ground = Ground::prepare(Duration::from_secs(seconds)).await;
     let began = report::now();
     let mut measured = Vec::new();
@@ -41,20 +43,45 @@ async fn main() -> ExitCode {
         for _ in 0..rounds_max.min(scenario.rounds_max as u64) {
             rounds.add((scenario.run)(&ground).await);
         }
-        let section = format!("## {}\n\n{}\n\n{}", scenario.title, scenario.method, rounds.markdown());
-        println!("{section}");
-        measured.push((scenario, rounds, section));
+        println!("{}", section(scenario, &rounds));
+        measured.push((scenario, rounds));
     }
-    if whole {
-        let find =
-            |name: &str| measured.iter().find(|(scenario, ..)| scenario.name == name).map(|(_, rounds, _)| rounds);
-        let targets = report::targets(find);
-        let sections: Vec<&str> = measured.iter().map(|(.., section)| section.as_str()).collect();
-        let page = format!("{}\n{targets}\n{}", report::heading(&began, rounds_max, seconds), sections.join("\n"));
-        if let Err(error) = std::fs::write(PAGE, page) {
-            eprintln!("bench: cannot write {PAGE}: {error}");
-            return ExitCode::FAILURE;
+    for (page, title, command) in
+        [(PAGE, "Benchmarks", "scripts/bench"), (SOAK_PAGE, "Half an hour", "scripts/bench soak")]
+    {
+        let of_page: Vec<_> = measured.iter().filter(|(scenario, _)| scenario.page == page).collect();
+        if of_page.is_empty() || of_page.len() < scenarios.iter().filter(|scenario| scenario.page == page).count() {
+            continue;
+        }
+        let mut text = report::heading(title, &began, command);
+        if page == PAGE {
+            let find =
+                |name: &str| of_page.iter().find(|(scenario, _)| scenario.name == name).map(|(_, rounds)| rounds);
+            text.push_str(&format!("\n{}\n{}", report::method(rounds_max, seconds), report::targets(find)));
+        }
+        for (scenario, rounds) in of_page {
+            text.push_str(&format!("\n{}", section(scenario, rounds)));
+            if let Some(picture) = &scenario.picture {
+                let file = format!("{PICTURES}/{}.svg", scenario.name);
+                if let Err(error) = std::fs::create_dir_all(PICTURES) {
+                    return cannot_write(&file, &error);
+                }
+                rounds.draw(Path::new(&file), scenario.title, picture);
+                text.push_str(&format!("\n![{}](benchmarks/{}.svg)\n", scenario.title, scenario.name));
+            }
+        }
+        if let Err(error) = std::fs::write(page, text) {
+            return cannot_write(page, &error);
         }
     }
     ExitCode::SUCCESS
+}
+
+fn section(scenario: &Scenario, rounds: &Rounds) -> String {
+    format!("## {}\n\n{}\n\n{}", scenario.title, scenario.method, rounds.markdown())
+}
+
+fn cannot_write(file: &str, error: &io::Error) -> ExitCode {
+    eprintln!("bench: cannot write {file}: {error}");
+    ExitCode::FAILURE
 }

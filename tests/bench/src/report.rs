@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
+
+use crate::plot::{self, Curves};
+use crate::scenarios::Picture;
 
 /// What is aimed at: what it is, the aim, and where it was measured (scenario, row, figure).
 const TARGETS: [(&str, &str, &str, &str, &str); 18] = [
@@ -50,30 +54,43 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
     text.lines().next().unwrap_or("unknown").trim().to_owned()
 }
 
-/// The beginning of the report: where, when and how it was made.
+/// The beginning of a page: where, when and by what it was made.
 #[must_use]
-pub fn heading(began: &str, rounds: u64, seconds: u64) -> String {
+pub fn heading(title: &str, began: &str, command: &str) -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, name)| name);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kbytes = memory.lines().next().and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<f64>().ok());
+    let versions = [
+        ("commit", said_by("git", &["rev-parse", "--short", "HEAD"])),
+        ("system", said_by("uname", &["-sr"])),
+        ("compiler", said_by("rustc", &["--version"])),
+        ("PostgreSQL", said_by("psql", &["--version"])),
+        ("Java, for Kafka", said_by("sh", &["-c", "java -version 2>&1"])),
+        ("wrk", said_by("sh", &["-c", "wrk -v 2>&1"])),
+        ("rsyslog", said_by("rsyslogd", &["-v"])),
+    ];
+    let mut text = format!(
+        "# {title}\n\nMade by `{command}`, which overwrites this page.\n\n| | |\n|---|---|\n| begun | {began} |\n\
+         | machine | {cores} cores, {model}, {} GB |\n",
+        number(kbytes.unwrap_or_default() / 1e6)
+    );
+    for (name, version) in versions {
+        writeln!(text, "| {name} | {version} |").expect("memory");
+    }
+    text
+}
+
+/// How the figures of [`crate::scenarios::PAGE`] come about.
+#[must_use]
+pub fn method(rounds: u64, seconds: u64) -> String {
     format!(
-        "# Benchmarks\n\nMade by `scripts/bench`; it overwrites this page. Each figure is the median of {rounds} rounds (fewer where a round \
-         is expensive) of {seconds} s, with the least and the largest in brackets. Yardsticks are measured in alternation, on the same \
-         servers. All of it, load generator, Spillway, Kafka and PostgreSQL, shares one machine: the figures say what an event costs, and \
-         how Spillway compares, more than what a server of your own can do. Events have 225 bytes unless said otherwise. All guarantees, \
-         limits and metrics are on.\n\n\
-         | | |\n|---|---|\n| begun | {began} |\n| commit | {} |\n| machine | {cores} cores, {model}, {} GB |\n| system | {} |\n| \
-         compiler | {} |\n| PostgreSQL | {} |\n| Java, for Kafka | {} |\n| wrk | {} |\n",
-        said_by("git", &["rev-parse", "--short", "HEAD"]),
-        number(kbytes.unwrap_or_default() / 1e6),
-        said_by("uname", &["-sr"]),
-        said_by("rustc", &["--version"]),
-        said_by("psql", &["--version"]),
-        said_by("sh", &["-c", "java -version 2>&1"]),
-        said_by("sh", &["-c", "wrk -v 2>&1"]),
+        "Each figure is the median of {rounds} rounds (fewer where a round is expensive) of {seconds} s, with the least and the largest in \
+         brackets. Yardsticks are measured in alternation, on the same servers. All of it, load generator, Spillway, Kafka and \
+         PostgreSQL, shares one machine: the figures say what an event costs, and how Spillway compares, more than what a server of your \
+         own can do. Events have 225 bytes unless said otherwise. All guarantees, limits and metrics are on.\n"
     )
 }
 
@@ -148,6 +165,22 @@ impl Rounds {
         values.sort_by(f64::total_cmp);
         let (least, largest) = (*values.first()?, *values.last()?);
         Some(Spread { median: *values.get((values.len() - 1) / 2)?, least, largest })
+    }
+
+    /// Draws figures over the numbers that the rows are named after.
+    pub fn draw(&self, file: &Path, title: &str, picture: &Picture) {
+        let numbered = |label: &String| {
+            let digits: String = label.chars().filter(char::is_ascii_digit).collect();
+            digits.parse::<f64>().expect("a number in the row's name")
+        };
+        let points = |figure: &'static str| {
+            let points =
+                self.labels.iter().filter_map(|label| Some((numbered(label), self.spread(label, figure)?.median)));
+            points.collect()
+        };
+        let series = picture.figures.iter().map(|figure| (*figure, points(figure))).collect();
+        let (across, up, logarithmic) = (picture.across, picture.up, picture.logarithmic);
+        plot::draw(file, &Curves { title, across, up, logarithmic, series });
     }
 
     /// The table in Markdown: medians, and what they lie between.

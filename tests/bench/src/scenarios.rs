@@ -6,6 +6,8 @@ mod consuming;
 mod end_to_end;
 mod ingesting;
 mod journaling;
+mod peer;
+mod soak;
 mod starting;
 
 use std::future::Future;
@@ -35,9 +37,37 @@ pub struct Scenario {
     pub method: &'static str,
     /// Rounds are expensive: fewer are made, if this is less.
     pub rounds_max: usize,
+    /// The page that it is part of; written once all scenarios of it were run.
+    pub page: &'static str,
+    /// What of it is drawn.
+    pub picture: Option<Picture>,
     /// Measures one round.
     pub run: for<'g> fn(&'g Ground) -> Round<'g>,
 }
+
+/// Figures over the numbers that the rows are named after.
+pub struct Picture {
+    /// What those numbers are.
+    pub across: &'static str,
+    /// What the figures are.
+    pub up: &'static str,
+    /// The figures.
+    pub figures: &'static [&'static str],
+    /// Whether each number is a multiple of the one before.
+    pub logarithmic: bool,
+}
+
+impl Scenario {
+    fn drawn(self, up: &'static str, figures: &'static [&'static str], across: &'static str) -> Self {
+        let logarithmic = matches!(self.name, "clients" | "batches" | "partitions" | "sizes");
+        Self { picture: Some(Picture { across, up, figures, logarithmic }), ..self }
+    }
+}
+
+/// The page of what is measured each time, from the root of the repository.
+pub const PAGE: &str = "docs/benchmarks.md";
+/// The page of what takes long.
+pub const SOAK_PAGE: &str = "docs/soak.md";
 
 macro_rules! scenario {
     ($name:literal, $title:literal, $rounds_max:literal, $run:path, $method:literal) => {
@@ -46,6 +76,8 @@ macro_rules! scenario {
             title: $title,
             method: $method,
             rounds_max: $rounds_max,
+            page: PAGE,
+            picture: None,
             run: |ground| Box::pin($run(ground)),
         }
     };
@@ -85,28 +117,32 @@ pub fn all() -> Vec<Scenario> {
             ingesting::formats,
             "Batches of 100 events; the client has encoded them before."
         ),
-        scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over so many connections."),
+        scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over so many connections.")
+            .drawn("events/s", &["events/s"], "connections"),
         scenario!(
             "sizes",
             "Sizes of an event",
             1,
             ingesting::sizes,
             "Batches of 100 events, over as many connections as have 20 MB under way, at most 64."
-        ),
+        )
+            .drawn("events/s", &["events/s"], "bytes of an event"),
         scenario!(
             "batches",
             "Events a batch",
             1,
             ingesting::batches,
             "Over as many connections as have 20 MB under way, at most 64."
-        ),
+        )
+            .drawn("events/s", &["events/s"], "events a batch"),
         scenario!(
             "partitions",
             "Partitions",
             1,
             ingesting::partitions,
             "Batches of 100 events over 64 connections, one source a batch."
-        ),
+        )
+            .drawn("events/s", &["events/s"], "partitions"),
         scenario!(
             "journal",
             "The journal",
@@ -129,6 +165,16 @@ pub fn all() -> Vec<Scenario> {
             end_to_end::end_to_end,
             "Batches of 100 events at a steady rate (open loop); besides, up to fifty times a second, one event whose row is then looked for \
              in PostgreSQL every millisecond."
+        )
+            .drawn("ms", &["row p50 ms", "row p99 ms", "202 p99 ms"], "events/s"),
+        scenario!(
+            "peer",
+            "A peer: rsyslog",
+            1,
+            peer::peer,
+            "rsyslog takes lines of the same size over TCP and gives them to Kafka (omkafka, with the same settings of librdkafka). \
+             Its sender is told nothing: a line that rsyslog has in memory is gone if it dies. A figure counts what Kafka has. \
+             Spillway's, beside it, is of batches over HTTP, acknowledged."
         ),
         scenario!(
             "start",
@@ -144,6 +190,19 @@ pub fn all() -> Vec<Scenario> {
             consuming::query,
             "`GET /api/logs?source=…&limit=100` of the consumer, 1,000 sources, another one each time; on PostgreSQL."
         ),
+        Scenario {
+            page: SOAK_PAGE,
+            ..scenario!(
+                "soak",
+                "Half an hour at 50,000 events/s",
+                1,
+                soak::soak,
+                "Batches of 100 events at a steady rate (open loop) through gateway, producer, Kafka and consumer into PostgreSQL. Kafka \
+                 keeps 1 GiB a partition, and stored rows are removed each minute, so that the disk lasts. A row is a minute; memory is \
+                 what the processes have resident at its end."
+            )
+            .drawn("MB resident", &["gateway's RSS MB", "producer's RSS MB", "consumer's RSS MB"], "minutes")
+        },
     ]
 }
 

@@ -157,6 +157,19 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
     rows
 }
 
+/// Batches over HTTP that Kafka has acknowledged.
+pub async fn batches_acknowledged(ground: &Ground, installation: &Installation<'_>) -> Row {
+    let producer = installation.start("producer", &[ACKNOWLEDGED]).await;
+    let bodies = json(&batch_bodies(BATCH_EVENTS, EVENT_BYTES));
+    let run = run(ground, &batch_target(&producer, BATCH_EVENTS), &bodies).await;
+    let row = Row::new("Spillway, batches over HTTP")
+        .with("events/s", run.events_per_second)
+        .with("CPU µs/event", run.micros_each)
+        .with("RSS MB", resident_bytes(producer.pid()) as f64 / 1e6);
+    producer.terminate().await;
+    row
+}
+
 /// Batches whose events have ids. They come again and again, which the producer does not care about.
 fn bodies_with_ids() -> Vec<String> {
     let mut number = 0_u64;
