@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bench::ground::Ground;
 use bench::report::{self, Rounds};
-use bench::scenarios::{PAGE, SOAK_PAGE, Scenario, all};
+use bench::scenarios::{DRILL_PAGE, PAGE, SOAK_PAGE, Scenario, all};
 
 /// Where the pictures are, beside the pages.
 const PICTURES: &str = "docs/benchmarks";
@@ -46,9 +46,11 @@ async fn main() -> ExitCode {
         println!("{}", section(scenario, &rounds));
         measured.push((scenario, rounds));
     }
-    for (page, title, command) in
-        [(PAGE, "Benchmarks", "scripts/bench"), (SOAK_PAGE, "Half an hour", "scripts/bench soak")]
-    {
+    for (page, title, command) in [
+        (PAGE, "Benchmarks", "scripts/bench"),
+        (SOAK_PAGE, "Half an hour", "scripts/bench soak"),
+        (DRILL_PAGE, "Lag drill", "scripts/bench lag-drill"),
+    ] {
         let of_page: Vec<_> = measured.iter().filter(|(scenario, _)| scenario.page == page).collect();
         if of_page.is_empty() || of_page.len() < scenarios.iter().filter(|scenario| scenario.page == page).count() {
             continue;

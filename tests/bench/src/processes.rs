@@ -1,5 +1,6 @@
 //! What processes cost, by the operating system's accounts (proc(5)).
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Ticks of a second in /proc/PID/stat: USER_HZ, which is 100 on every Linux that matters.
@@ -32,6 +33,41 @@ pub fn with_command(text: &str) -> Vec<u32> {
         std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(text))
     };
     pids.filter(has).collect()
+}
+
+/// A process that has a share of one core only (cgroups(7), version 1 or 2). The group is removed when it is dropped.
+pub struct CpuQuota {
+    group: PathBuf,
+}
+
+impl CpuQuota {
+    /// Gives a process this share of one core.
+    #[must_use]
+    pub fn of(pid: u32, share: f64) -> Self {
+        const PERIOD_MICROS: f64 = 50_000.0;
+        let quota = (PERIOD_MICROS * share).round();
+        let first = Path::new("/sys/fs/cgroup/cpu");
+        let is_first = first.is_dir();
+        let parent = if is_first { first } else { Path::new("/sys/fs/cgroup") };
+        let group = parent.join(format!("spillway-bench-{pid}"));
+        std::fs::create_dir(&group).expect("a control group: needs root");
+        let write = |file: &str, text: String| std::fs::write(group.join(file), text).expect("the group is set up");
+        if is_first {
+            write("cpu.cfs_period_us", PERIOD_MICROS.to_string());
+            write("cpu.cfs_quota_us", quota.to_string());
+        } else {
+            write("cpu.max", format!("{quota} {PERIOD_MICROS}"));
+        }
+        write("cgroup.procs", pid.to_string());
+        Self { group }
+    }
+}
+
+impl Drop for CpuQuota {
+    fn drop(&mut self) {
+        // Refused while the process is still there; an empty group costs nothing.
+        let _ = std::fs::remove_dir(&self.group);
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod consuming;
 mod end_to_end;
 mod ingesting;
 mod journaling;
+mod lag;
 mod peer;
 mod soak;
 mod starting;
@@ -68,6 +69,8 @@ impl Scenario {
 pub const PAGE: &str = "docs/benchmarks.md";
 /// The page of what takes long.
 pub const SOAK_PAGE: &str = "docs/soak.md";
+/// The page of the drill.
+pub const DRILL_PAGE: &str = "docs/lag-drill.md";
 
 macro_rules! scenario {
     ($name:literal, $title:literal, $rounds_max:literal, $run:path, $method:literal) => {
@@ -148,7 +151,8 @@ pub fn all() -> Vec<Scenario> {
             "The journal",
             3,
             journaling::journal,
-            "Kafka is stopped: every 202 says `journaled`, after an fsync. Then it is started, and the journal is sent while nothing new comes."
+            "Kafka is stopped: every 202 says `journaled`, after an fsync. Then it is started, and the journal is sent while nothing new comes. \
+             *of live*: in relation to live ingestion on a Kafka that was started just before, as it was for the replay."
         ),
         scenario!(
             "consumer",
@@ -202,6 +206,19 @@ pub fn all() -> Vec<Scenario> {
                  what the processes have resident at its end."
             )
             .drawn("MB resident", &["gateway's RSS MB", "producer's RSS MB", "consumer's RSS MB"], "minutes")
+        },
+        Scenario {
+            page: DRILL_PAGE,
+            ..scenario!(
+                "lag-drill",
+                "Consumers fall behind and catch up",
+                1,
+                lag::lag,
+                "20,000 events/s arrive all the time, in 6 partitions. Each consumer has 2.5 % of one core (a quota of the kernel's control \
+                 groups, 1.25 ms in each 50 ms), which is too little for that: one alone falls behind. At 3 million records and a minute \
+                 behind two more are started, a minute later another three."
+            )
+            .drawn("records behind", &["records behind"], "seconds")
         },
     ]
 }
