@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adapter_embedded::journal::DiskJournal;
 use adapter_http::{
-    Activity, Actuator, BodyBudget, ConsumerDependencies, Gateway, Observer, ProducerDependencies, Server,
+    Activity, Actuator, BodyBudget, ConsumerDependencies, Gateway, LogControl, Observer, ProducerDependencies, Server,
     ServerOptions, UpstreamUrl, consumer_endpoint, gateway_endpoint, producer_endpoint,
 };
 use adapter_telemetry::Prometheus;
@@ -201,9 +201,11 @@ impl App {
             ))),
             None => None,
         };
+        let gateway = servers.gateway.map(|server| (server, gateway(settings, addresses)));
         let metrics = Metrics {
             prometheus: Arc::clone(&prometheus),
             servers: activities.clone(),
+            gateway: gateway.as_ref().map(|(_, gateway)| gateway.clone()),
             bodies: vec![("producer", bodies.clone()), ("consumer", answers.clone())],
             delivery: delivery.clone(),
             source: records.clone(),
@@ -255,14 +257,12 @@ impl App {
             consumer.push(Task::spawn("alerts", |stop| letters.run(stop)));
         }
 
-        let gateway = servers.gateway.map(|server| {
-            // Beside it, or where they would be on this machine.
-            let beside = Addresses {
-                producer: addresses.producer.or(Some(settings.producer.listen)),
-                consumer: addresses.consumer.or(Some(settings.consumer.listen)),
-                ..addresses
-            };
-            spawn_gateway(settings, server, beside, actuator, &prometheus)
+        let gateway = gateway.map(|(server, gateway)| {
+            let observer = observer("gateway", &prometheus);
+            Task::spawn("gateway", |stop| async move {
+                let endpoint = gateway_endpoint(gateway.clone(), actuator);
+                tokio::join!(server.run(endpoint, observer, stop.clone()), gateway.watch(stop));
+            })
         });
         let delivery = delivery.map(|delivery| {
             let replay = Task::spawn("replay", |stop| Arc::clone(&delivery).replay(stop));
@@ -407,8 +407,12 @@ fn actuator(role: Role, health: &Health, metrics: Metrics) -> Actuator {
         role: role.name(),
         started_at: SystemClock.now(),
         health: health.clone(),
-        upstreams: None,
+        gateway: None,
         metrics: Arc::new(move || metrics.render()),
+        log: LogControl {
+            filter: adapter_telemetry::log_filter,
+            set: |filter| adapter_telemetry::set_log_filter(filter).map_err(|error| error.to_string()),
+        },
         document: adapter_http::openapi_document().into(),
     }
 }
@@ -428,24 +432,16 @@ async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
     Server::bind(address, ServerOptions::default()).await.with_context(context)
 }
 
-/// Starts a gateway in front of the configured instances, or of those at `beside`.
-fn spawn_gateway(
-    settings: &Settings,
-    server: Server,
-    beside: Addresses,
-    actuator: Actuator,
-    prometheus: &Arc<Prometheus>,
-) -> Task {
-    let or_beside = |configured: &[UpstreamUrl], beside: Option<SocketAddr>| -> Vec<UpstreamUrl> {
-        if configured.is_empty() { beside.and_then(url_of).into_iter().collect() } else { configured.to_vec() }
+/// A gateway in front of the configured instances, or of those beside it, or where they would be on this machine.
+fn gateway(settings: &Settings, beside: Addresses) -> Gateway {
+    let or_beside = |configured: &[UpstreamUrl], beside: SocketAddr| -> Vec<UpstreamUrl> {
+        if configured.is_empty() { url_of(beside).into_iter().collect() } else { configured.to_vec() }
     };
-    let gateway = Gateway::new(
-        or_beside(&settings.gateway.producers.0, beside.producer),
-        or_beside(&settings.gateway.consumers.0, beside.consumer),
+    Gateway::new(
+        or_beside(&settings.gateway.producers.0, beside.producer.unwrap_or(settings.producer.listen)),
+        or_beside(&settings.gateway.consumers.0, beside.consumer.unwrap_or(settings.consumer.listen)),
         settings.gateway.trusted_proxies.0.clone().into(),
-    );
-    let observer = observer("gateway", prometheus);
-    Task::spawn("gateway", |stop| server.run(gateway_endpoint(gateway, actuator), observer, stop))
+    )
 }
 
 /// How to reach, from this machine, what listens at `address`.

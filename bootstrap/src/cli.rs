@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
             }
         };
     }
-    if let Err(error) = adapter_telemetry::init_logs(&settings.log) {
+    if let Err(error) = adapter_telemetry::init_logs(&settings.log, settings.log_format.into()) {
         return usage(&format!("log: {error}"));
     }
     let role = match command {

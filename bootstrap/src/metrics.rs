@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter_http::{Activity, BodyBudget};
+use adapter_http::{Activity, Availability, BodyBudget, Gateway};
 use adapter_telemetry::Prometheus;
 use application::deliver::Delivery;
 use domain::ports::{Clock, RecordSource};
@@ -18,6 +18,8 @@ pub struct Metrics {
     pub servers: Vec<(&'static str, Arc<Activity>)>,
     /// Request bodies in work by role.
     pub bodies: Vec<(&'static str, BodyBudget)>,
+    /// A gateway's part.
+    pub gateway: Option<Gateway>,
     /// A producer's part.
     pub delivery: Option<Arc<Delivery>>,
     /// A consumer's way out of the bus.
@@ -33,6 +35,15 @@ impl Metrics {
         }
         for (role, bodies) in &self.bodies {
             self.prometheus.show_bodies(role, bodies.used_bytes());
+        }
+        if let Some(gateway) = &self.gateway {
+            let instances = gateway.instances();
+            for (role, state) in
+                ["producer", "consumer"].into_iter().flat_map(|role| Availability::ALL.map(|state| (role, state)))
+            {
+                let found = instances.iter().filter(|instance| instance.role == role && instance.availability == state);
+                self.prometheus.show_upstreams(role, state.name(), found.count());
+            }
         }
         if let Some(delivery) = &self.delivery {
             let snapshot = delivery.snapshot();

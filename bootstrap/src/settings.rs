@@ -14,6 +14,7 @@ use std::time::Duration;
 use adapter_http::{UpstreamUrl, WebhookUrl};
 use adapter_kafka::{GUARANTEED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
 use adapter_postgres::PostgresOptions;
+use adapter_telemetry::LogFormat;
 use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use domain::delivery::{DeliveryPolicy, Guarantee};
@@ -52,8 +53,11 @@ pub struct Settings {
     pub ack_wait: Span,
     /// Longest time that a stop may take.
     pub drain_timeout: Span,
-    /// What the process logs about itself.
+    /// What the process logs about itself: a level, or levels by module.
     pub log: String,
+    /// How: `text` for people, `json` for programs.
+    #[serde(deserialize_with = "one_of")]
+    pub log_format: LogFormatKind,
     /// The gateway.
     pub gateway: GatewaySettings,
     /// The producer.
@@ -114,6 +118,29 @@ pub enum LimiterKind {
 trait Word: Sized + Copy + 'static {
     /// The words, with what they mean.
     const ALL: &'static [(&'static str, Self)];
+}
+
+/// How a line of the process's own log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormatKind {
+    /// For people.
+    Text,
+    /// A JSON object, for programs.
+    Json,
+}
+
+impl From<LogFormatKind> for LogFormat {
+    fn from(kind: LogFormatKind) -> Self {
+        match kind {
+            LogFormatKind::Text => Self::Text,
+            LogFormatKind::Json => Self::Json,
+        }
+    }
+}
+
+impl Word for LogFormatKind {
+    const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
 impl Word for BusKind {
@@ -436,6 +463,7 @@ impl Default for Settings {
             ack_wait: Span(Duration::from_secs(1)),
             drain_timeout: Span(Duration::from_secs(25)),
             log: "info".to_owned(),
+            log_format: LogFormatKind::Text,
             gateway: GatewaySettings::default(),
             producer: service(8081),
             consumer: service(8082),

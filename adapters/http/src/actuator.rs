@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use application::health::Health;
-use domain::ports::BoxFuture;
 use domain::timestamp::Timestamp;
+use poem::Request;
+use poem::http::header;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
+use crate::client_address::{X_FORWARDED_FOR, peer_address};
+use crate::gateway::Gateway;
 use crate::measurements::{metric_names, metric_report};
 use crate::payload::{Answer, Documented};
 use crate::problem::Failure;
-use crate::schema::{BuildInfo, ComponentHealth, HealthReport, Info, MetricNames, MetricReport, Tag, date_time};
+use crate::schema::{
+    BuildInfo, ComponentHealth, HealthReport, Info, LogFilter, MetricNames, MetricReport, Tag, date_time,
+};
 
 /// What the operations of [`ActuatorApi`] tell about.
 #[derive(Clone)]
@@ -24,16 +29,32 @@ pub struct Actuator {
     pub started_at: Timestamp,
     /// What the process depends on.
     pub health: Health,
-    /// Says what is wrong with the upstreams of a gateway, if anything is.
-    pub upstreams: Option<UpstreamCheck>,
+    /// What knows the instances, if this is a gateway.
+    pub gateway: Option<Gateway>,
     /// Renders all metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The process's own log.
+    pub log: LogControl,
     /// The OpenAPI document of the whole API.
     pub document: Arc<str>,
 }
 
-/// Asks the upstreams of a gateway.
-pub type UpstreamCheck = Arc<dyn Fn() -> BoxFuture<Option<String>> + Send + Sync>;
+/// What of the process's own log passes, and how to change that.
+#[derive(Clone, Copy)]
+pub struct LogControl {
+    /// What passes now.
+    pub filter: fn() -> String,
+    /// Lets something else pass; the error says why not.
+    pub set: fn(&str) -> Result<(), String>,
+}
+
+impl LogControl {
+    /// Of a process that does not log.
+    pub const NONE: Self = Self { filter: String::new, set: |_| Ok(()) };
+}
+
+/// What the instances behind a gateway are called in its health.
+const UPSTREAMS: &str = "upstreams";
 
 /// How health answers.
 #[derive(ApiResponse)]
@@ -56,6 +77,16 @@ impl Documented for Measuring {
     const FORWARDED: bool = false;
 }
 
+/// How the log's filter answers.
+pub struct Logging;
+
+impl Documented for Logging {
+    const SUCCESS: (u16, &'static str) = (200, "What passes now");
+    const FAILURES: &'static [(u16, &'static str)] =
+        &[(400, "There is no such filter"), (403, "Asked from another machine, or through a proxy")];
+    const FORWARDED: bool = false;
+}
+
 /// Operations that every role has.
 pub struct ActuatorApi;
 
@@ -65,13 +96,15 @@ impl ActuatorApi {
     #[oai(path = "/health", method = "get", operation_id = "getHealth", tag = "Tag::Operations")]
     async fn health(&self, actuator: Data<&Actuator>) -> HealthAnswer {
         let mut components = actuator.health.components().await;
-        if let Some(ask) = &actuator.upstreams {
-            components.push(("upstreams", ask().await));
+        if let Some(gateway) = &actuator.gateway {
+            components.push((UPSTREAMS, gateway.trouble()));
         }
         let all_up = components.iter().all(|(_, wrong)| wrong.is_none());
-        let components = components
-            .into_iter()
-            .map(|(name, wrong)| (name.to_owned(), ComponentHealth { status: status(wrong.is_none()), detail: wrong }));
+        let components = components.into_iter().map(|(name, wrong)| {
+            let gateway = actuator.gateway.as_ref().filter(|_| name == UPSTREAMS);
+            let instances = gateway.map(|gateway| gateway.instances().into_iter().map(Into::into).collect());
+            (name.to_owned(), ComponentHealth { status: status(wrong.is_none()), detail: wrong, instances })
+        });
         answer(all_up, Some(components.collect()))
     }
 
@@ -92,6 +125,38 @@ impl ActuatorApi {
     async fn info(&self, actuator: Data<&Actuator>) -> Json<Info> {
         let build = BuildInfo { name: "spillway".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         Json(Info { build, role: actuator.role.to_owned(), started_at: date_time(actuator.started_at) })
+    }
+
+    /// What of this process's own log passes
+    #[oai(path = "/log", method = "get", operation_id = "getLogFilter", tag = "Tag::Operations")]
+    async fn log_filter(&self, actuator: Data<&Actuator>) -> Json<LogFilter> {
+        Json(LogFilter { filter: (actuator.log.filter)() })
+    }
+
+    /// Change what of this process's own log passes, until it ends
+    ///
+    /// Only from the machine itself, and not through a proxy. No level shows what is in an event.
+    #[oai(path = "/log", method = "put", operation_id = "putLogFilter", tag = "Tag::Operations")]
+    async fn set_log_filter(
+        &self,
+        actuator: Data<&Actuator>,
+        request: &Request,
+        /// A level such as `debug`, or levels by module such as `info,adapter_http=debug`.
+        filter: Query<String>,
+    ) -> Answer<Json<LogFilter>, Logging> {
+        // A proxy on this machine speaks for others.
+        let direct = peer_address(request.remote_addr()).to_canonical().is_loopback();
+        if !direct
+            || request.headers().contains_key(X_FORWARDED_FOR)
+            || request.headers().contains_key(header::FORWARDED)
+        {
+            return Failure::LoopbackOnly.into();
+        }
+        if let Err(detail) = (actuator.log.set)(&filter.0) {
+            return Failure::InvalidParameter { detail: format!("filter: {detail}") }.into();
+        }
+        tracing::info!(filter = filter.0, "the log has another filter");
+        Answer::Success(Json(LogFilter { filter: (actuator.log.filter)() }))
     }
 
     /// The names of all metrics

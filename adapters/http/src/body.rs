@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use poem::Body;
 use poem::http::{HeaderMap, header};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::problem::Failure;
 
@@ -256,13 +256,14 @@ struct Kept {
     body: BoxBody<Bytes, io::Error>,
     touched: bool,
     broken: bool,
+    last_read: Option<Instant>,
 }
 
 impl KeptBody {
     /// Keeps a body.
     #[must_use]
     pub fn new(body: BoxBody<Bytes, io::Error>) -> Self {
-        Self { kept: Arc::new(Mutex::new(Kept { body, touched: false, broken: false })) }
+        Self { kept: Arc::new(Mutex::new(Kept { body, touched: false, broken: false, last_read: None })) }
     }
 
     /// Whether anything of it was read.
@@ -275,6 +276,12 @@ impl KeptBody {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.kept().broken
+    }
+
+    /// When the last of what has come of it so far was read.
+    #[must_use]
+    pub fn last_read(&self) -> Option<Instant> {
+        self.kept().last_read
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -305,6 +312,9 @@ impl HttpBody for KeptBody {
         kept.touched = true;
         let frame = Pin::new(&mut kept.body).poll_frame(context);
         kept.broken |= matches!(frame, Poll::Ready(Some(Err(_))));
+        if frame.is_ready() {
+            kept.last_read = Some(Instant::now());
+        }
         frame
     }
 

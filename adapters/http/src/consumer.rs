@@ -515,6 +515,7 @@ mod tests {
     use domain::query::Page;
 
     use super::*;
+    use crate::actuator::LogControl;
 
     struct FixedClock;
 
@@ -541,7 +542,8 @@ mod tests {
             role: "consumer",
             started_at: FixedClock.now(),
             health: Health::default(),
-            upstreams: None,
+            gateway: None,
+            log: LogControl::NONE,
             metrics: Arc::new(String::new),
             document: "{}".into(),
         };

@@ -1,15 +1,12 @@
 //! One entry point in front of producers and consumers.
 //!
-//! Forwards over pooled connections and streams bodies both ways, round robin over its lists. Tried on another
-//! instance is only what provably never left this process, and what changes nothing.
+//! Forwards over pooled connections and streams bodies both ways, at the pace of whoever reads. Who gets a request is up to
+//! [`crate::upstreams`]. Tried on another instance is only what provably never left this process, and what changes nothing.
 
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,26 +19,31 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use poem::http::uri::{PathAndQuery, Scheme};
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-use crate::actuator::{Actuator, ActuatorApi, UpstreamCheck};
+use crate::actuator::{Actuator, ActuatorApi};
 use crate::body::KeptBody;
 use crate::client_address::{TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::event_stream::EVENT_STREAM;
+use crate::load::Check;
 use crate::problem::Failure;
 use crate::service::service_endpoint;
+use crate::upstreams::{Instance, InstanceState, UpstreamUrl, Upstreams};
 
 /// Longest time for a connection to an instance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the head of an answer: more than a producer waits for a promise, so that its own answer
 /// gets through.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
-/// Longest wait for an instance to say that it lives.
+/// Longest wait for an instance to say that it is ready.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept: less than a server keeps it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Most instances that a request is tried on.
+const TRIES_MAX: usize = 5;
 /// Most idle connections to one instance.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 
@@ -57,34 +59,6 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// The base URL of an instance: `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamUrl(uri::Authority);
-
-/// The text is no base URL of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the base URL of an instance, such as http://127.0.0.1:8081")]
-pub struct InvalidUpstream;
-
-impl FromStr for UpstreamUrl {
-    type Err = InvalidUpstream;
-
-    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
-        let parts = text.parse::<Uri>().map_err(|_| InvalidUpstream)?.into_parts();
-        let root = parts.path_and_query.as_ref().is_none_or(|path| *path == "/");
-        match (parts.scheme, parts.authority) {
-            (Some(scheme), Some(authority)) if scheme == Scheme::HTTP && root => Ok(Self(authority)),
-            _ => Err(InvalidUpstream),
-        }
-    }
-}
-
-impl fmt::Display for UpstreamUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
-    }
-}
-
 /// Forwards requests.
 #[derive(Clone)]
 pub struct Gateway {
@@ -98,34 +72,10 @@ struct Inner {
     trusted_proxies: TrustedProxies,
 }
 
-/// Instances of one role, taken in turn.
-struct Upstreams {
-    urls: Vec<UpstreamUrl>,
-    next: AtomicUsize,
-}
-
-impl Upstreams {
-    fn new(urls: Vec<UpstreamUrl>) -> Self {
-        Self { urls, next: AtomicUsize::new(0) }
-    }
-
-    /// All instances, beginning with the one whose turn it is.
-    fn in_turn(&self) -> impl Iterator<Item = &UpstreamUrl> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turn = first.checked_rem(self.urls.len()).unwrap_or(0);
-        self.urls.iter().cycle().skip(turn).take(self.urls.len())
-    }
-}
-
 /// The gateway's endpoint.
 pub fn gateway_endpoint(gateway: Gateway, actuator: Actuator) -> impl Endpoint<Output = Response> + 'static {
-    let asked = gateway.clone();
-    let upstreams: UpstreamCheck = Arc::new(move || {
-        let gateway = asked.clone();
-        Box::pin(async move { gateway.trouble().await })
-    });
     let health = actuator.health.clone();
-    let actuator = Actuator { upstreams: Some(upstreams), ..actuator };
+    let actuator = Actuator { gateway: Some(gateway.clone()), ..actuator };
     let own = service_endpoint(ActuatorApi, Arc::clone(&actuator.document)).data(actuator);
     own.around(move |own, request| {
         let (gateway, health) = (gateway.clone(), health.clone());
@@ -160,25 +110,33 @@ impl Gateway {
             .build(connector);
         let inner = Inner {
             client,
-            producers: Upstreams::new(producers),
-            consumers: Upstreams::new(consumers),
+            producers: Upstreams::new("producer", producers),
+            consumers: Upstreams::new("consumer", consumers),
             trusted_proxies,
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// What is wrong with the instances, if there is a role none of whose instances lives.
-    async fn trouble(&self) -> Option<String> {
-        for (role, upstreams) in [("producer", &self.inner.producers), ("consumer", &self.inner.consumers)] {
-            let mut alive = false;
-            for url in &upstreams.urls {
-                alive = alive || self.inner.is_alive(url).await;
-            }
-            if !alive {
-                return Some(format!("no {role} can be reached"));
-            }
-        }
-        None
+    /// What is wrong, if there is a role none of whose instances is known to be ready.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.producers.trouble().or_else(|| self.inner.consumers.trouble())
+    }
+
+    /// How all instances are.
+    #[must_use]
+    pub fn instances(&self) -> Vec<InstanceState> {
+        self.inner.producers.states().into_iter().chain(self.inner.consumers.states()).collect()
+    }
+
+    /// Finds out where instances are and whether they are ready, until `stop`.
+    pub async fn watch(self, stop: watch::Receiver<bool>) {
+        let inner = &self.inner;
+        let check = |instance: Arc<Instance>| {
+            let inner = Arc::clone(inner);
+            async move { inner.check(&instance).await }
+        };
+        tokio::join!(inner.producers.watch(check, stop.clone()), inner.consumers.watch(check, stop));
     }
 }
 
@@ -204,22 +162,37 @@ impl Inner {
         let headers = self.forwarded_headers(parts.headers, peer);
         let body = KeptBody::new(body.into());
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let mut unreachable = true;
-        for url in upstreams.in_turn() {
-            let Some(request) = upstream_request(&parts.method, url, &path, &headers, body.clone()) else { continue };
+        let (mut tried, mut unreachable) = (Vec::new(), true);
+        while tried.len() < TRIES_MAX
+            && let Some(instance) = upstreams.choose(&tried).await
+        {
+            tried.push(instance.address);
+            let Some(request) = upstream_request(&parts.method, &instance, &path, &headers, body.clone()) else {
+                continue;
+            };
+            let (under_way, began) = (instance.begin(), Instant::now());
             match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
-                Ok(Ok(answer)) => return answer_of(answer, health),
-                Ok(Err(_)) if body.is_broken() => return Failure::broken_off().into_response(),
-                Ok(Err(error)) if parts.method.is_safe() || (error.is_connect() && !body.was_touched()) => {
-                    tracing::warn!(upstream = %url, %error, "no answer from an instance, trying the next");
-                    unreachable &= error.is_connect();
+                Ok(Ok(answer)) => {
+                    // A client that takes its time to send says nothing about the instance.
+                    let complete = body.last_read().map_or(began, |read| read.max(began));
+                    under_way.answered(complete.elapsed(), !answer.status().is_server_error());
+                    return answer_of(answer, health);
                 }
+                Ok(Err(_)) if body.is_broken() => return Failure::broken_off().into_response(),
                 Ok(Err(error)) => {
-                    tracing::warn!(upstream = %url, %error, "an instance broke off");
-                    return Failure::UpstreamFailed.into_response();
+                    under_way.failed(error.is_connect());
+                    let address = instance.address;
+                    if parts.method.is_safe() || (error.is_connect() && !body.was_touched()) {
+                        tracing::debug!(%address, %error, "no answer from an instance, trying another");
+                        unreachable &= error.is_connect();
+                    } else {
+                        tracing::warn!(%address, %error, "an instance broke off");
+                        return Failure::UpstreamFailed.into_response();
+                    }
                 }
                 Err(_) => {
-                    tracing::warn!(upstream = %url, "an instance does not answer");
+                    under_way.failed(false);
+                    tracing::warn!(address = %instance.address, "an instance does not answer");
                     return Failure::UpstreamTimeout.into_response();
                 }
             }
@@ -231,7 +204,7 @@ impl Inner {
     /// that it can believe.
     fn forwarded_headers(&self, mut headers: HeaderMap, peer: IpAddr) -> HeaderMap {
         remove_hop_by_hop(&mut headers);
-        // The client library writes these for the connection to the instance.
+        // The instance has a name of its own.
         headers.remove(header::HOST);
         if !self.trusted_proxies.trusts(peer) {
             headers.remove(X_FORWARDED_FOR);
@@ -242,24 +215,35 @@ impl Inner {
         headers
     }
 
-    async fn is_alive(&self, url: &UpstreamUrl) -> bool {
-        let path = PathAndQuery::from_static("/actuator/health/liveness");
+    async fn check(&self, instance: &Instance) -> Check {
+        let path = PathAndQuery::from_static("/actuator/health/readiness");
         let body = KeptBody::new(Body::empty().into());
-        let Some(request) = upstream_request(&Method::GET, url, &path, &HeaderMap::new(), body) else { return false };
-        matches!(timeout(CHECK_TIMEOUT, self.client.request(request)).await, Ok(Ok(answer)) if answer.status().is_success())
+        let Some(request) = upstream_request(&Method::GET, instance, &path, &HeaderMap::new(), body) else {
+            return Check::Failed;
+        };
+        match timeout(CHECK_TIMEOUT, self.client.request(request)).await {
+            Ok(Ok(answer)) if answer.status().is_success() => Check::Ready,
+            Ok(Ok(answer)) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Check::Unready,
+            Ok(Err(error)) if error.is_connect() => Check::Unreachable,
+            Ok(_) | Err(_) => Check::Failed,
+        }
     }
 }
 
 fn upstream_request(
     method: &Method,
-    url: &UpstreamUrl,
+    instance: &Instance,
     path: &PathAndQuery,
     headers: &HeaderMap,
     body: KeptBody,
 ) -> Option<hyper::Request<KeptBody>> {
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(url.0.clone()).path_and_query(path.clone()).build().ok()?;
+    let authority = instance.authority.clone();
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path.clone()).build().ok()?;
     let mut request = hyper::Request::builder().method(method.clone()).uri(uri).body(body).ok()?;
     request.headers_mut().clone_from(headers);
+    if let Some(host) = &instance.host {
+        request.headers_mut().insert(header::HOST, host.clone());
+    }
     Some(request)
 }
 
@@ -313,30 +297,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_base_urls_name_an_instance() {
-        for text in ["http://127.0.0.1:8081", "http://producer:8081/", "http://[::1]:8081"] {
-            assert!(text.parse::<UpstreamUrl>().is_ok(), "{text}");
-        }
-        for text in
-            ["", "127.0.0.1:8081", "https://producer", "http://producer/api", "http://producer/?x=1", "http:///x"]
-        {
-            assert_eq!(text.parse::<UpstreamUrl>(), Err(InvalidUpstream), "{text}");
-        }
-    }
-
-    #[test]
-    fn instances_take_turns_and_each_is_tried_once_a_request() {
-        let urls: Vec<UpstreamUrl> =
-            ["http://a", "http://b", "http://c"].iter().map(|url| url.parse().expect("a URL")).collect();
-        let upstreams = Upstreams::new(urls);
-        let turn = || upstreams.in_turn().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(turn(), ["http://a", "http://b", "http://c"]);
-        assert_eq!(turn(), ["http://b", "http://c", "http://a"]);
-        assert_eq!(turn(), ["http://c", "http://a", "http://b"]);
-        assert_eq!(Upstreams::new(Vec::new()).in_turn().count(), 0);
-    }
 
     #[test]
     fn an_instance_sees_a_client_that_it_can_believe_and_no_header_of_the_other_connection() {

@@ -46,6 +46,8 @@ pub enum Failure {
     NoCapacity { code: &'static str },
     /// Nobody knows whether the events were kept.
     OutcomeUnknown,
+    /// Only the machine itself may ask for this.
+    LoopbackOnly,
     /// There is nothing at this path.
     NotFound { detail: &'static str },
     /// The path does not know the method.
@@ -221,6 +223,7 @@ impl Failure {
             | Self::NoValidEvent { .. }
             | Self::InvalidEvent { .. }
             | Self::InvalidParameter { .. } => StatusCode::BAD_REQUEST,
+            Self::LoopbackOnly => StatusCode::FORBIDDEN,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -254,6 +257,7 @@ impl Failure {
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::RateLimited { .. } => "rate_limited",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::LoopbackOnly => "loopback_only",
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::QueryTooBroad => "query_too_broad",
@@ -280,6 +284,7 @@ impl Failure {
             Self::NoValidEvent { errors } if errors.is_empty() => "the request has no events".to_owned(),
             Self::NoValidEvent { .. } => "no event was accepted: see errors".to_owned(),
             Self::BodyTimeout => "the body did not arrive in time".to_owned(),
+            Self::LoopbackOnly => "only the machine itself may ask for this, without a proxy: ask 127.0.0.1 there".to_owned(),
             Self::IdempotencyKeyReused => {
                 "this Idempotency-Key was used with another body, nothing was accepted: take a new key for a new body".to_owned()
             }

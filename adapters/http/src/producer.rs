@@ -391,6 +391,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::actuator::LogControl;
 
     struct FixedClock;
 
@@ -457,7 +458,8 @@ mod tests {
             role: "producer",
             started_at: FixedClock.now(),
             health,
-            upstreams: None,
+            gateway: None,
+            log: LogControl::NONE,
             metrics: Arc::new(String::new),
             document: "{}".into(),
         };

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::problem::EventFailure;
+use crate::upstreams::InstanceState;
 
 /// Operations by what they are for.
 #[derive(Tags)]
@@ -328,6 +329,13 @@ pub struct BuildInfo {
     pub version: String,
 }
 
+/// What of a process's own log passes.
+#[derive(Debug, Object)]
+pub struct LogFilter {
+    /// A level, or levels by module.
+    pub filter: String,
+}
+
 /// The names of all metrics.
 #[derive(Debug, Object)]
 pub struct MetricNames {
@@ -385,6 +393,40 @@ pub struct ComponentHealth {
     /// What is wrong.
     #[oai(skip_serializing_if_is_none)]
     pub detail: Option<String>,
+    /// The instances behind a gateway.
+    #[oai(skip_serializing_if_is_none)]
+    pub instances: Option<Vec<InstanceHealth>>,
+}
+
+/// How an instance behind a gateway is.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct InstanceHealth {
+    /// `producer` or `consumer`.
+    pub role: String,
+    /// The URL that it was found by.
+    pub url: String,
+    /// Its address.
+    pub address: String,
+    /// `available`, `unready` (it asks for no requests) or `ejected` (it failed).
+    pub state: String,
+    /// Requests under way.
+    pub under_way: u32,
+    /// What its latency counts as now, in milliseconds: it rises with a slow answer or a failure, and falls with time.
+    pub latency_ms: f64,
+}
+
+impl From<InstanceState> for InstanceHealth {
+    fn from(state: InstanceState) -> Self {
+        Self {
+            role: state.role.to_owned(),
+            url: state.url,
+            address: state.address.to_string(),
+            state: state.availability.name().to_owned(),
+            under_way: state.under_way,
+            latency_ms: state.latency_ms,
+        }
+    }
 }
 
 /// A time as the schemas write it.

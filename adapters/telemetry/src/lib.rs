@@ -6,6 +6,6 @@ mod metric;
 mod prometheus;
 
 pub use log_alerter::LogAlerter;
-pub use logs::{InvalidFilter, init_logs};
+pub use logs::{InvalidFilter, LogFormat, init_logs, log_filter, set_log_filter};
 pub use metric::Metric;
 pub use prometheus::Prometheus;

@@ -1,29 +1,76 @@
-//! The process's own log, to standard error: one line an event, fields behind the message.
+//! The process's own log, to standard error: one event a line.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 /// The filter is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no log filter, such as \"info\" or \"info,adapter_http=debug\"")]
 pub struct InvalidFilter(String);
 
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: time, level, module, message, fields.
+    Text,
+    /// For programs: a JSON object.
+    Json,
+}
+
+/// The filter of this process, once it logs.
+static FILTER: OnceLock<Mutex<Filter>> = OnceLock::new();
+
+struct Filter {
+    text: String,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
 /// Starts logging what passes `filter`. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// The filter cannot be parsed.
-pub fn init_logs(filter: &str) -> Result<(), InvalidFilter> {
-    let filter = parse(filter)?;
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
+pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), InvalidFilter> {
+    let (parsed, handle) = reload::Layer::new(parse(filter)?);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
     // Fails only if something in this process logs already.
-    drop(started);
+    if tracing_subscriber::registry().with(parsed).with(lines).try_init().is_ok() {
+        FILTER.get_or_init(|| Mutex::new(Filter { text: filter.to_owned(), handle }));
+    }
     Ok(())
+}
+
+/// What passes now; empty if this process does not log.
+#[must_use]
+pub fn log_filter() -> String {
+    current().map(|filter| filter.text.clone()).unwrap_or_default()
+}
+
+/// Lets something else pass from now on.
+///
+/// # Errors
+/// The filter cannot be parsed.
+pub fn set_log_filter(filter: &str) -> Result<(), InvalidFilter> {
+    let parsed = parse(filter)?;
+    if let Some(mut current) = current() {
+        // Fails only if nobody logs any more.
+        if current.handle.reload(parsed).is_ok() {
+            filter.clone_into(&mut current.text);
+        }
+    }
+    Ok(())
+}
+
+fn current() -> Option<MutexGuard<'static, Filter>> {
+    FILTER.get().map(|filter| filter.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A word alone is a level here. The library takes any other for the name of a module, and then logs nothing else.

@@ -50,6 +50,8 @@ pub enum Metric {
     Connections,
     /// Bytes of request bodies in work and of large answers on their way, by role.
     BodyBytes,
+    /// Instances behind a gateway, by role and state.
+    Upstreams,
     /// Events refused by a producer, by code.
     EventsRefused,
     /// Requests refused by the rate limit, by class.
@@ -88,7 +90,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -113,6 +115,7 @@ impl Metric {
         Self::RequestDuration,
         Self::Connections,
         Self::BodyBytes,
+        Self::Upstreams,
         Self::RecordsFetched,
         Self::EventsStored,
         Self::EventsDeduplicated,
@@ -152,6 +155,7 @@ impl Metric {
             Self::RequestDuration => "spillway_http_request_duration_seconds",
             Self::Connections => "spillway_http_connections",
             Self::BodyBytes => "spillway_http_body_bytes",
+            Self::Upstreams => "spillway_upstream_instances",
             Self::RecordsGivenUp => "spillway_records_given_up_total",
             Self::RecordsInWork => "spillway_records_in_work",
             Self::EventsRefused => "spillway_events_refused_total",
@@ -194,6 +198,9 @@ impl Metric {
             Self::RequestDuration => "Time from the end of a request head to the beginning of the answer",
             Self::Connections => "Open connections",
             Self::BodyBytes => "Bytes of request bodies in work and of large answers on their way",
+            Self::Upstreams => {
+                "Instances behind this gateway: available, unready (they ask for no requests), or ejected (they failed)"
+            }
             Self::RecordsGivenUp => "Records that this consumer read and left to whoever reads them next",
             Self::RecordsInWork => "Records that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
@@ -227,6 +234,7 @@ impl Metric {
             | Self::JournalUp
             | Self::Connections
             | Self::BodyBytes
+            | Self::Upstreams
             | Self::RecordsInWork
             | Self::ConsumerLagRecords
             | Self::ConsumerLagAge

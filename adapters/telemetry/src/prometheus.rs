@@ -202,6 +202,13 @@ impl Prometheus {
         self.labeled_gauge(Metric::BodyBytes, "role", role.into()).set(as_float(bytes as u64));
     }
 
+    /// Takes over how many instances of a role are in a state, behind a gateway.
+    pub fn show_upstreams(&self, role: &'static str, state: &'static str, instances: usize) {
+        let labels = vec![Label::from_static_parts("role", role), Label::from_static_parts("state", state)];
+        let key = Key::from_parts(Metric::Upstreams.name(), labels);
+        self.recorder.register_gauge(&key, &METADATA).set(as_float(instances as u64));
+    }
+
     /// Takes over how far a consumer's store is behind. A partition that it reads no more counts as zero: whoever reads it
     /// now tells.
     pub fn show_lags(&self, lags: &[Lag], now: Timestamp) {
@@ -310,6 +317,7 @@ mod tests {
         prometheus.show_bus(BreakerState::Open, [0, 1, 0], Fill { used_bytes: 30, bytes_max: 100 });
         prometheus.show_bodies("producer", 17);
         prometheus.show_connections("gateway", 3);
+        prometheus.show_upstreams("producer", "ejected", 2);
         prometheus.answered("producer", 202, Duration::from_micros(300));
         prometheus.fetched(5);
         prometheus.given_up(1);
@@ -348,6 +356,7 @@ mod tests {
             "kafka_producer_buffer_available_bytes 70",
             "spillway_http_body_bytes{role=\"producer\"} 17",
             "spillway_http_connections{role=\"gateway\"} 3",
+            "spillway_upstream_instances{role=\"producer\",state=\"ejected\"} 2",
             "spillway_http_request_duration_seconds_bucket{role=\"producer\",status=\"202\",le=\"0.0005\"} 1",
             "spillway_records_in_work 1",
             "spillway_records_given_up_total 1",

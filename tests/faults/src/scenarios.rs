@@ -14,6 +14,7 @@ use crate::scene::{Plan, Scene};
 mod consumers;
 mod delivery;
 mod events;
+mod gateways;
 mod processes;
 mod stores;
 
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("poison", "poison and oversized records, consumer kill -9", 6, consumers::poison),
         scenario!("sigterm", "SIGTERM of each process under load", 4, processes::sigterm),
         scenario!("rolling-restart", "rolling restart of every process under load", 5, processes::rolling_restart),
+        scenario!("upstreams", "of three producers one killed, another slow", 4, gateways::one_killed_one_slow),
         scenario!("priority", "backlog outside of partition 0, ERRORs posted", 8, delivery::priority_before_backlog),
     ]
 }

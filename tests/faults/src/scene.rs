@@ -24,7 +24,7 @@ use crate::comparison::{self, compare};
 use crate::ground::Ground;
 use crate::load::{Load, Running, event_id};
 use crate::measurements::Measurements;
-use crate::proxy::free_port;
+use crate::proxy::{Proxy, free_port};
 use crate::report::{Report, timeline};
 use crate::store::Store;
 use crate::topic::Topic;
@@ -71,6 +71,8 @@ pub struct Plan {
     pub consumer_settings: Vec<(&'static str, String)>,
     /// The producers' directory is on a file system of its own, of so many bytes.
     pub disk_bytes: Option<u64>,
+    /// Gateways reach this producer through a proxy.
+    pub proxied_producer: Option<usize>,
 }
 
 impl Default for Plan {
@@ -82,6 +84,7 @@ impl Default for Plan {
             producer_settings: Vec::new(),
             consumer_settings: Vec::new(),
             disk_bytes: None,
+            proxied_producer: None,
         }
     }
 }
@@ -143,6 +146,8 @@ pub struct Scene {
     pub store: Store,
     /// Looks at the producers.
     pub watch: Watch,
+    /// Between the gateways and the producer that is reached through it.
+    pub proxy: Option<Proxy>,
     // Ends before the directories are removed.
     slots: BTreeMap<(Role, usize), Slot>,
     plan: Plan,
@@ -172,10 +177,17 @@ impl Scene {
         let slots: BTreeMap<(Role, usize), Slot> = members.map(|member| (member, slot())).collect();
         let producers = slots.iter().filter(|((role, _), _)| *role == Role::Producer);
         let watch = Watch::begin(producers.map(|(_, slot)| Http::to(slot.address)).collect());
+        let mut proxy = None;
+        if let Some(producer) = plan.proxied_producer {
+            let listening = Proxy::listen().await.expect("a port");
+            listening.forward_to(slots[&(Role::Producer, producer)].address);
+            proxy = Some(listening);
+        }
         let mut scene = Self {
             ground: Arc::clone(ground),
             store,
             watch,
+            proxy,
             slots,
             plan,
             servers,
@@ -233,7 +245,11 @@ impl Scene {
 
     async fn launch(&mut self, role: Role, index: usize, until_ready: bool) {
         let urls = |role: Role| {
-            let urls = self.addresses(role).into_iter().map(|address| format!("http://{address}"));
+            let mut addresses = self.addresses(role);
+            if let (Role::Producer, Some(index), Some(proxy)) = (role, self.plan.proxied_producer, &self.proxy) {
+                addresses[index] = proxy.address();
+            }
+            let urls = addresses.into_iter().map(|address| format!("http://{address}"));
             urls.collect::<Vec<_>>().join(",")
         };
         let mut settings = vec![

@@ -1,0 +1,128 @@
+//! What a gateway does while the instances behind it do not do the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::scene;
+use crate::account::{Outcome, Request};
+use crate::ground::Ground;
+use crate::load::{Load, Running};
+use crate::measurements::Measurements;
+use crate::proxy::Mode;
+use crate::report::Report;
+use crate::scene::{DEADLINE, Plan, Role, Scene, go_on};
+
+const PRODUCERS: usize = 3;
+const KILLED: usize = 0;
+const SLOW: usize = 1;
+/// How much later the slow one answers.
+const DELAY: Duration = Duration::from_millis(300);
+/// Within this time requests are to go elsewhere.
+const SHIFT_MAX: Duration = Duration::from_secs(1);
+/// For so long shares are counted.
+const WINDOW: Duration = Duration::from_secs(3);
+/// A fair share, and a share that is none, of the requests.
+const FAIR: f64 = 0.2;
+const NONE: f64 = 0.05;
+
+/// One of three producers is killed and comes back, then another is slow and recovers, under load.
+pub async fn one_killed_one_slow(ground: Arc<Ground>) -> Report {
+    let plan = Plan { producers: PRODUCERS, proxied_producer: Some(SLOW), ..Plan::default() };
+    let mut scene = scene(&ground, plan).await;
+    // Many clients: a request under way at each of the producers at any time.
+    let load = Load { batch_clients: 16, single_clients: 32, singles_per_second: 1_600, ..Load::default() };
+    let running = scene.load(load);
+    go_on(&running, SHIFT_MAX).await;
+    let even = shares(&scene, &running).await;
+
+    scene.kill(Role::Producer, KILLED).await;
+    let killed_at = running.now();
+    go_on(&running, SHIFT_MAX).await;
+    let without = shares(&scene, &running).await;
+    scene.start(Role::Producer, KILLED).await;
+    let back_again = until_fair(&scene, &running, KILLED).await;
+
+    let proxy = scene.proxy.as_ref().expect("there is one");
+    proxy.set(Mode::Delay(DELAY));
+    let slow_at = running.now();
+    go_on(&running, SHIFT_MAX).await;
+    let shifted = shares(&scene, &running).await;
+    let slow_until = running.now();
+    proxy.set(Mode::Pass);
+    let recovered = until_fair(&scene, &running, SLOW).await;
+    scene.fault_is_over();
+    let mut report = scene.settle(running, u64::MAX).await;
+
+    for (index, share) in even.iter().enumerate() {
+        report.expect(*share >= FAIR, format!("each producer has its share, {index}: {share:.2}"));
+    }
+    report.expect(shifted[SLOW] <= NONE, format!("a slow producer gets nearly nothing: {:.2}", shifted[SLOW]));
+    let requests = || report.account.requests();
+    let failed = |from: Duration, to: Duration| {
+        requests().filter(|request| request.sent >= from && request.sent < to && !is_accepted(request)).count()
+    };
+    let at_kill = requests().filter(|request| !is_accepted(request) && request.sent <= killed_at).count();
+    let after_kill = failed(killed_at, Duration::MAX);
+    let slow: Vec<Duration> = requests()
+        .filter(|request| request.sent >= slow_at + SHIFT_MAX && request.sent < slow_until)
+        .map(|request| request.took)
+        .collect();
+    let delayed = slow.iter().filter(|took| **took >= DELAY).count();
+    let notes = [
+        format!("shares even={} one killed={} one slow={}", list(&even), list(&without), list(&shifted)),
+        format!("calls that failed: under way at the kill={at_kill}, sent after it={after_kill}"),
+        format!("calls while one is slow, from {SHIFT_MAX:?} on: {}, of these {delayed} met it", slow.len()),
+        format!("a fair share again after: kill {back_again:?}, slowness {recovered:?}"),
+    ];
+    report.expect(after_kill == 0, format!("only calls under way at the dead producer fail: {after_kill}"));
+    for note in notes {
+        report.note(note);
+    }
+    scene.strike().await;
+    report
+}
+
+fn is_accepted(request: &Request) -> bool {
+    matches!(request.outcome, Outcome::Accepted { .. })
+}
+
+fn list(shares: &[f64]) -> String {
+    shares.iter().map(|share| format!("{share:.2}")).collect::<Vec<_>>().join("/")
+}
+
+/// Ingestion requests that each producer has answered; 0 for one that does not run.
+async fn answered(scene: &Scene) -> Vec<f64> {
+    let mut counts = Vec::new();
+    for index in 0..PRODUCERS {
+        let said = Measurements::of(&scene.http(Role::Producer, index)).await.unwrap_or_default();
+        counts.push(said.sum("spillway_http_request_duration_seconds_count", &[("status", "202")]));
+    }
+    counts
+}
+
+/// The share of each producer, from now on for a while.
+async fn shares(scene: &Scene, running: &Running) -> Vec<f64> {
+    shares_within(scene, running, WINDOW).await
+}
+
+async fn shares_within(scene: &Scene, running: &Running, window: Duration) -> Vec<f64> {
+    let before = answered(scene).await;
+    go_on(running, window).await;
+    let after = answered(scene).await;
+    // One that was started in between begins anew.
+    let counts: Vec<f64> = after.iter().zip(&before).map(|(after, before)| (after - before).max(0.0)).collect();
+    let sum = counts.iter().sum::<f64>().max(1.0);
+    counts.into_iter().map(|count| count / sum).collect()
+}
+
+/// How long it takes until a producer has a fair share.
+async fn until_fair(scene: &Scene, running: &Running, producer: usize) -> Duration {
+    let began = running.now();
+    while running.now() - began < DEADLINE {
+        let now = running.now();
+        if shares_within(scene, running, Duration::from_millis(500)).await[producer] >= FAIR {
+            return now - began;
+        }
+    }
+    DEADLINE
+}
