@@ -36,8 +36,9 @@ use crate::system::{SystemClock, UuidV7};
 
 /// How long a stopping process goes on accepting, so that load balancers see that it is not ready...
 const ACCEPT_GRACE: Duration = Duration::from_secs(5);
-/// ... unless nobody asks anything for this long.
-const QUIET: Duration = Duration::from_millis(300);
+/// ... unless nobody asks anything for this long: longer than between two looks of a gateway, so that none of its requests meets
+/// a connection that is just being closed.
+const QUIET: Duration = Duration::from_millis(700);
 /// Room, in bytes, for answers of a consumer until their clients have taken them.
 const CONSUMER_BODY_BYTES_MAX: usize = 64 << 20;
 /// How often metrics are folded.

@@ -63,6 +63,8 @@ impl Default for ServerOptions {
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
+/// Whoever only looks, such as a probe or a gateway, has nothing in work here.
+const ACTUATOR: &str = "/actuator/";
 /// Names a request in logs.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest name that a client can give to a request, in bytes.
@@ -88,7 +90,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Requests begun since the start, and requests in work now.
+    /// Requests begun since the start, and requests in work now, but for those to `/actuator`.
     #[must_use]
     pub fn requests(&self) -> (u64, u64) {
         let ended = self.ended.load(Ordering::Acquire);
@@ -188,7 +190,8 @@ impl Server {
             let (endpoint, local, activity) = (Arc::clone(&endpoint), local.clone(), Arc::clone(&self.activity));
             let observer = Arc::clone(&observer);
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let (endpoint, in_work, observer) = (Arc::clone(&endpoint), activity.begin(), Arc::clone(&observer));
+                let (endpoint, observer) = (Arc::clone(&endpoint), Arc::clone(&observer));
+                let in_work = (!request.uri().path().starts_with(ACTUATOR)).then(|| activity.begin());
                 let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), Scheme::HTTP));
                 let body = KeptBody::new(request.take_body().into());
                 request.set_body(Body::from(BoxBody::new(body.clone())));

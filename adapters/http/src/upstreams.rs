@@ -24,7 +24,7 @@ use crate::load::{Availability, Check, Load, choose};
 /// How often an instance is asked whether it is ready: well below the time for which one that stops still accepts.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// The same while no instance is known to be ready.
-const CHECK_AGAIN_INTERVAL: Duration = Duration::from_millis(50);
+const CHECK_AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How often names are resolved.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for a resolver.
