@@ -103,14 +103,14 @@ func decode(document []byte) (Object, error) {
 		return nil, err
 	}
 	kinds := map[string]Object{
-		"apps/v1 Deployment":                        &appsv1.Deployment{},
-		"apps/v1 StatefulSet":                       &appsv1.StatefulSet{},
-		"v1 Service":                                &corev1.Service{},
-		"policy/v1 PodDisruptionBudget":             &policyv1.PodDisruptionBudget{},
-		"autoscaling/v2 HorizontalPodAutoscaler":    &autoscalingv2.HorizontalPodAutoscaler{},
-		"networking.k8s.io/v1 NetworkPolicy":        &networkingv1.NetworkPolicy{},
-		"keda.sh/v1alpha1 ScaledObject":             &ScaledObject{},
-		"monitoring.coreos.com/v1 ServiceMonitor":   &ServiceMonitor{},
+		"apps/v1 Deployment":                      &appsv1.Deployment{},
+		"apps/v1 StatefulSet":                     &appsv1.StatefulSet{},
+		"v1 Service":                              &corev1.Service{},
+		"policy/v1 PodDisruptionBudget":           &policyv1.PodDisruptionBudget{},
+		"autoscaling/v2 HorizontalPodAutoscaler":  &autoscalingv2.HorizontalPodAutoscaler{},
+		"networking.k8s.io/v1 NetworkPolicy":      &networkingv1.NetworkPolicy{},
+		"keda.sh/v1alpha1 ScaledObject":           &ScaledObject{},
+		"monitoring.coreos.com/v1 ServiceMonitor": &ServiceMonitor{},
 	}
 	kind := named.APIVersion + " " + named.Kind
 	object, known := kinds[kind]

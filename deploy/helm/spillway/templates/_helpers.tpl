@@ -107,7 +107,13 @@ Takes (dict "root" $ "role" "producer").
 {{- define "spillway.pod" -}}
 {{- $values := .root.Values -}}
 {{- $own := index $values .role -}}
-{{- $tls := and (ne .role "gateway") $values.kafka.tls.enabled $values.kafka.tls.secret -}}
+{{- $files := dict -}}
+{{- if and (ne .role "gateway") $values.kafka.tls.enabled $values.kafka.tls.secret -}}
+{{- $_ := set $files "kafka" $values.kafka.tls.secret -}}
+{{- end -}}
+{{- if and (eq .role "consumer") $values.postgres.tlsSecret -}}
+{{- $_ := set $files "postgres" $values.postgres.tlsSecret -}}
+{{- end -}}
 metadata:
   labels:
     {{- include "spillway.labels" . | nindent 4 }}
@@ -145,7 +151,7 @@ spec:
       ports:
         - name: http
           containerPort: {{ include "spillway.port" .role }}
-      # Serves within a second, whether Kafka and PostgreSQL answer or not (at most some seconds are given to Kafka).
+      # Serves within a second, whether Kafka and PostgreSQL answer or not (Kafka gets a few seconds for its first answer).
       startupProbe:
         httpGet: {path: /actuator/health/liveness, port: http}
         periodSeconds: 1
@@ -172,21 +178,23 @@ spec:
         readOnlyRootFilesystem: true
         capabilities:
           drop: [ALL]
-      {{- if or $tls (eq .role "producer") }}
+      {{- if or $files (eq .role "producer") }}
       volumeMounts:
         {{- if eq .role "producer" }}
         - {name: journal, mountPath: /var/lib/spillway}
         {{- end }}
-        {{- if $tls }}
-        - {name: kafka-tls, mountPath: /etc/spillway/kafka, readOnly: true}
+        {{- range $of, $secret := $files }}
+        - {name: {{ $of }}-tls, mountPath: /etc/spillway/{{ $of }}, readOnly: true}
         {{- end }}
       {{- end }}
-  {{- if $tls }}
+  {{- with $files }}
   volumes:
-    - name: kafka-tls
+    {{- range $of, $secret := . }}
+    - name: {{ $of }}-tls
       secret:
-        secretName: {{ $values.kafka.tls.secret }}
+        secretName: {{ $secret }}
         defaultMode: 0440
+    {{- end }}
   {{- end }}
   # One machine should not take all of a role with it.
   topologySpreadConstraints:
