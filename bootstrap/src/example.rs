@@ -80,7 +80,7 @@ pub fn example() -> String {
 
 fn write_meaning(text: &mut String, field: &Field<'_>) {
     for line in &field.meaning {
-        let _ = writeln!(text, "# {}", line.replace('`', ""));
+        let _ = writeln!(text, "# {line}");
     }
 }
 

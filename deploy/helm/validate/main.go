@@ -37,15 +37,16 @@ type Object interface {
 }
 
 func main() {
-	environments := flag.String("environments", "", "directory to write ROLE.env into: the variables of each role's process, one a line")
+	into := flag.String("write", "", "directory to write into: ROLE.env, the variables of each role's process, one a line, and queries.rules, what KEDA asks Prometheus")
 	flag.Parse()
 	objects, problems := decodeAll(os.Stdin)
 	if len(objects) == 0 && len(problems) == 0 {
 		problems = append(problems, "there is no document")
 	}
 	problems = append(problems, checkAll(objects)...)
-	if *environments != "" {
-		problems = append(problems, writeEnvironments(*environments, objects)...)
+	if *into != "" {
+		problems = append(problems, writeEnvironments(*into, objects)...)
+		problems = append(problems, writeQueries(*into, objects)...)
 	}
 	for _, problem := range problems {
 		fmt.Fprintln(os.Stderr, problem)
@@ -154,6 +155,41 @@ func writeEnvironments(directory string, objects []Object) (problems []string) {
 		if err := os.WriteFile(file, []byte(strings.Join(lines, "")), 0o644); err != nil {
 			problems = append(problems, err.Error())
 		}
+	}
+	return problems
+}
+
+// writeQueries writes what KEDA asks Prometheus as rules, each by the role that it scales, so that they can be tested.
+func writeQueries(directory string, objects []Object) (problems []string) {
+	type rule struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
+	}
+	type group struct {
+		Name  string `json:"name"`
+		Rules []rule `json:"rules"`
+	}
+	queries := group{Name: "queries"}
+	for _, object := range objects {
+		scaled, is := object.(*ScaledObject)
+		if !is {
+			continue
+		}
+		for _, trigger := range scaled.Spec.Triggers {
+			if query, has := trigger.Metadata["query"]; has {
+				queries.Rules = append(queries.Rules, rule{scaled.Labels["app.kubernetes.io/component"] + "s", query})
+			}
+		}
+	}
+	if len(queries.Rules) == 0 {
+		return nil
+	}
+	text, err := yaml.Marshal(map[string][]group{"groups": {queries}})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(directory, "queries.rules"), text, 0o644)
+	}
+	if err != nil {
+		problems = append(problems, err.Error())
 	}
 	return problems
 }
