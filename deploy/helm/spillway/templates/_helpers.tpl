@@ -151,7 +151,7 @@ spec:
       ports:
         - name: http
           containerPort: {{ include "spillway.port" .role }}
-      # Serves within a second, whether Kafka and PostgreSQL answer or not (Kafka gets a few seconds for its first answer).
+      # Serves within seconds, whether Kafka and PostgreSQL answer or not.
       startupProbe:
         httpGet: {path: /actuator/health/liveness, port: http}
         periodSeconds: 1
