@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::{App, Role};
+use crate::example::example;
 use crate::journal;
 use crate::send;
 use crate::settings::Settings;
@@ -46,7 +47,11 @@ enum Command {
     #[command(subcommand)]
     Journal(journal::Command),
     /// Print the effective configuration, as environment variables
-    Config,
+    Config {
+        /// Print a configuration file instead, with each setting's meaning and default
+        #[arg(long)]
+        example: bool,
+    },
     /// Print the OpenAPI document
     Openapi,
 }
@@ -64,7 +69,11 @@ pub fn main() -> ExitCode {
         }
     };
     let command = match arguments.command.unwrap_or(Command::All) {
-        // These two need no configuration.
+        // These need no configuration.
+        Command::Config { example: true } => {
+            print(&example());
+            return ExitCode::SUCCESS;
+        }
         Command::Openapi => {
             print(&adapter_http::openapi_document());
             return ExitCode::SUCCESS;
@@ -92,7 +101,7 @@ pub fn main() -> ExitCode {
         return usage(&format!("log: {error}"));
     }
     let role = match command {
-        Command::Config => {
+        Command::Config { .. } => {
             print(&settings.to_variables());
             return ExitCode::SUCCESS;
         }

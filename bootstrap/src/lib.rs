@@ -7,6 +7,7 @@ mod alerts;
 mod app;
 mod backends;
 mod cli;
+mod example;
 mod journal;
 mod metrics;
 mod send;

@@ -39,21 +39,21 @@ const PARTITIONS_MAX: u32 = 256;
 pub struct Settings {
     /// Where everything that is kept on disk lies.
     pub data_dir: PathBuf,
-    /// Which bus carries the records.
+    /// Which bus carries the records: `embedded` or `kafka`.
     #[serde(deserialize_with = "one_of")]
     pub bus: BusKind,
-    /// Which limiter shares out requests.
+    /// Which limiter shares out requests: `embedded`, each process for itself, or `redis`, all together.
     #[serde(deserialize_with = "one_of")]
     pub limiter: LimiterKind,
-    /// Most bytes of events that are not acknowledged yet.
+    /// Most bytes of events in memory that are not acknowledged yet; beyond it the journal, or 503.
     pub memory_bytes_max: Size,
-    /// Most bytes of request bodies in work.
+    /// Most bytes of request bodies in work; beyond it 503.
     pub body_bytes_max: Size,
     /// After this time without a report the bus counts as failing, and what somebody waits for is journaled.
     pub ack_wait: Span,
     /// Longest time that a stop may take.
     pub drain_timeout: Span,
-    /// What the process logs about itself: a level, or levels by module.
+    /// What the process logs about itself: a level, or levels of modules, such as `info,adapter_http=debug`.
     pub log: String,
     /// How: `text` for people, `json` for programs.
     #[serde(deserialize_with = "one_of")]
@@ -64,9 +64,9 @@ pub struct Settings {
     pub producer: ServiceSettings,
     /// The consumer.
     pub consumer: ServiceSettings,
-    /// Requests a second for each client; 0 is no limit.
+    /// Rate limits of each client: an IPv4 address or an IPv6 /64.
     pub rate_limit: RateLimitSettings,
-    /// Guarantee of each level.
+    /// Guarantee of each level: `at-most-once`, `at-least-once` or `exactly-once`.
     pub delivery: DeliverySettings,
     /// What a producer keeps on disk while Kafka is away.
     pub journal: JournalSettings,
@@ -213,7 +213,7 @@ pub struct RateLimitSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JournalSettings {
-    /// Most bytes of events, in `data_dir/journal`.
+    /// Most bytes of events, in `data_dir/journal`; at least 16MiB. Beyond it 503.
     pub bytes_max: Size,
 }
 
@@ -239,7 +239,7 @@ pub struct DeliverySettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedSettings {
-    /// Partitions.
+    /// Partitions; can grow, and never shrink.
     pub partitions: u32,
     /// Most bytes of the log on disk.
     pub retention_bytes: Size,
@@ -251,7 +251,7 @@ pub struct EmbeddedSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSettings {
-    /// Which store keeps the events.
+    /// Which store keeps the events: `embedded` or `postgres`. As a variable: `SPILLWAY_STORE`.
     #[serde(deserialize_with = "one_of")]
     pub kind: StoreKind,
     /// How long events are kept.
@@ -276,9 +276,10 @@ pub struct KafkaSettings {
     pub replication_factor: u16,
     /// How long a topic that is made keeps its records.
     pub retention: Span,
-    /// Codec of the batches.
+    /// Codec of the batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
-    /// Which partitions events outside of the priority lane may take.
+    /// Which partitions events outside of the priority lane may take: `shared`, all; `exclusive`, all but 0, which ERROR and FATAL
+    /// have for themselves.
     #[serde(deserialize_with = "one_of", serialize_with = "word")]
     pub priority_lane: PriorityLane,
     /// Whether connections are encrypted.
@@ -309,7 +310,7 @@ fn masked<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S) -
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresSettings {
-    /// URL of the database.
+    /// URL of the database: `postgres://user:password@host/database?sslmode=verify-full&sslrootcert=/ca.pem`.
     pub url: Url,
     /// Schema of the tables; another consumer group has another one.
     pub schema: String,
@@ -319,7 +320,7 @@ pub struct PostgresSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
-    /// URL of the server.
+    /// URL of the server: `redis://:password@host:6379/0`.
     pub url: Url,
 }
 
