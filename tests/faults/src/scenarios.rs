@@ -102,6 +102,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("postgres-terminate", "PostgreSQL ends transactions, 40 times", 4, stores::postgres_terminated),
         scenario!("postgres-network", "network to PostgreSQL hangs, cut, slow", 5, stores::postgres_network),
         scenario!("postgres-disk-full", "disk of PostgreSQL full", 4, stores::postgres_disk_full),
+        scenario!("postgres-restore", "tables dropped, restored from a backup", 4, stores::postgres_restored),
         scenario!("redis", "Redis silent, killed, back empty, flushed", 4, stores::redis_away),
         scenario!("same-ids", "same ids again: batch, later, partition, midnight", 4, events::the_same_ids),
         scenario!("rebalance-storm", "consumers come and go, zombies", 5, consumers::rebalance_storm),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
 use super::{expect_calls_accepted, scene};
 use crate::ground::Ground;
@@ -14,6 +15,7 @@ use crate::load::Load;
 use crate::proxy::Mode;
 use crate::report::Report;
 use crate::scene::{DEADLINE, Directory, Plan, Role, Scene, go_on};
+use crate::store::Store;
 
 /// No row becomes a dead letter for want of a store.
 async fn expect_no_dead_letters(scene: &Scene, report: &mut Report) {
@@ -35,6 +37,38 @@ pub async fn postgres_down(ground: Arc<Ground>) -> Report {
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
     report.expect((ready, query) == (200, 503), format!("meanwhile it is ready, and answers 503: {ready}, {query}"));
+    expect_no_dead_letters(&scene, &mut report).await;
+    scene.strike().await;
+    report
+}
+
+/// A backup is taken under load; later all tables are dropped, and restored from it: what was stored since the backup comes back
+/// from Kafka, since positions are in the backup, too.
+pub async fn postgres_restored(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load::default());
+    scene.until_stored(10_000).await;
+    let backup = scene.producers_directory().join("backup");
+    let Store { url, schema } = scene.store.clone();
+    let (backup, url, schema) = (backup.to_string_lossy(), url.as_str(), schema.as_str());
+    let run = async |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().await.expect("PostgreSQL's tools are installed");
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("pg_dump", &["--dbname", url, "--schema", schema, "--format=custom", "--file", &backup]).await;
+    scene.until_stored(scene.stored().await + 10_000).await;
+    let exit = scene.terminate(Role::Consumer, 0).await.0;
+    let dropped = scene.stored().await;
+    scene.store.execute("DROP SCHEMA OWN CASCADE").await.expect("PostgreSQL does it");
+    run("pg_restore", &["--dbname", url, "--exit-on-error", &backup]).await;
+    let restored = scene.stored().await;
+    scene.start(Role::Consumer, 0).await;
+    scene.fault_is_over();
+    go_on(&running, Duration::from_secs(2)).await;
+    let mut report = scene.settle(running, 0).await;
+    report.expect(exit == Some(0), format!("the consumer exits 0: {exit:?}"));
+    report.expect(restored < dropped, format!("the backup is older than what was dropped: {restored}, {dropped}"));
+    report.note(format!("rows dropped={dropped} in the backup={restored} from Kafka again={}", dropped - restored));
     expect_no_dead_letters(&scene, &mut report).await;
     scene.strike().await;
     report
