@@ -158,9 +158,9 @@ impl App {
         let store = if role.includes(Role::Consumer) { Some(open_store(settings).await?) } else { None };
         let bus = if role == Role::Gateway { None } else { Some(open_bus(settings, &clock, store.as_ref()).await?) };
         let shared = if role == Role::Gateway { None } else { Some(open_shared(settings)?) };
-        let (publisher, source, trouble) = match bus {
-            Some(Bus { publisher, source, trouble }) => (Some(publisher), source, trouble),
-            None => (None, None, None),
+        let (publisher, source, trouble, client) = match bus {
+            Some(Bus { publisher, source, trouble, client }) => (Some(publisher), source, trouble, client),
+            None => (None, None, None, None),
         };
         let bus_trouble = trouble.filter(|_| role.includes(Role::Producer)).map(|check| {
             let alert = TroubleAlert::new(Arc::clone(&alerter), Alert::bus_unusable);
@@ -206,6 +206,8 @@ impl App {
             servers: activities.clone(),
             bodies: vec![("producer", bodies.clone()), ("consumer", answers.clone())],
             delivery: delivery.clone(),
+            // A consumer's only redrives letters.
+            kafka: client.filter(|_| delivery.is_some()),
             source: records.clone(),
         };
         let actuator = actuator(role, &health, metrics);

@@ -11,7 +11,7 @@ use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::storage::Directory;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
-use adapter_kafka::{KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
+use adapter_kafka::{ClientStatistics, KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
 use adapter_redis::{ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisLimiter, RedisQueryCache};
 use anyhow::Context;
@@ -41,7 +41,12 @@ pub struct Bus {
     pub source: Option<Source>,
     /// What somebody has to mend before the bus takes records again, if anything; of a bus that can need mending.
     pub trouble: Option<Check>,
+    /// What the client of Kafka counts by itself.
+    pub client: Option<ClientCounts>,
 }
+
+/// Says what the client of Kafka counted last, if it did yet.
+pub type ClientCounts = Arc<dyn Fn() -> Option<ClientStatistics> + Send + Sync>;
 
 /// The way out of a bus.
 pub struct Source {
@@ -118,7 +123,7 @@ pub async fn open_bus(
             let bus = open_embedded_bus(settings, clock, store).await?;
             let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
             let source = Some(Source { records: bus, check: None, dead_letters: None });
-            Ok(Bus { publisher, source, trouble: None })
+            Ok(Bus { publisher, source, trouble: None, client: None })
         }
         BusKind::Kafka => {
             let options = settings.kafka.options(bytes(settings.memory_bytes_max))?;
@@ -136,8 +141,13 @@ pub async fn open_bus(
                 }
             };
             let publisher = Arc::new(KafkaPublisher::open(options).await.context(refused)?);
-            let asked = Arc::clone(&publisher);
-            Ok(Bus { publisher, source, trouble: Some(Arc::new(move || asked.trouble())) })
+            let (asked, counting) = (Arc::clone(&publisher), Arc::clone(&publisher));
+            Ok(Bus {
+                publisher,
+                source,
+                trouble: Some(Arc::new(move || asked.trouble())),
+                client: Some(Arc::new(move || counting.statistics())),
+            })
         }
     }
 }

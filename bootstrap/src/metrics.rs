@@ -6,7 +6,9 @@ use adapter_http::{Activity, BodyBudget};
 use adapter_telemetry::Prometheus;
 use application::deliver::Delivery;
 use domain::ports::{Clock, RecordSource};
+use tokio::runtime::Handle;
 
+use crate::backends::ClientCounts;
 use crate::system::SystemClock;
 
 /// Everything that metrics are made from.
@@ -20,12 +22,14 @@ pub struct Metrics {
     pub bodies: Vec<(&'static str, BodyBudget)>,
     /// A producer's part.
     pub delivery: Option<Arc<Delivery>>,
+    /// What the client of Kafka counts for it.
+    pub kafka: Option<ClientCounts>,
     /// A consumer's way out of the bus.
     pub source: Option<Arc<dyn RecordSource>>,
 }
 
 impl Metrics {
-    /// All metrics in Prometheus' text format. The accounts of a producer are from one moment.
+    /// All metrics in Prometheus' text format. The accounts of a producer are from one moment. Needs a tokio runtime.
     #[must_use]
     pub fn render(&self) -> String {
         for (role, activity) in &self.servers {
@@ -48,6 +52,16 @@ impl Metrics {
         if let Some(source) = &self.source {
             self.prometheus.show_lags(&source.lags(), SystemClock.now());
         }
+        if let Some(client) = self.kafka.as_ref().and_then(|counts| counts()) {
+            let (messages, bytes) = client.queued;
+            self.prometheus.show_kafka_client(messages, bytes, &client.batch_bytes, &client.batch_records);
+            let brokers = client.brokers.iter();
+            self.prometheus.show_kafka_brokers(
+                brokers.map(|broker| (broker.name.as_str(), &broker.rtt_seconds[..], broker.outbuf_records)),
+            );
+        }
+        let runtime = Handle::current().metrics();
+        self.prometheus.show_runtime(runtime.num_workers(), runtime.num_alive_tasks(), runtime.global_queue_depth());
         self.prometheus.render()
     }
 }

@@ -3,9 +3,10 @@
 mod log_alerter;
 mod logs;
 mod metric;
+mod process;
 mod prometheus;
 
 pub use log_alerter::LogAlerter;
 pub use logs::{InvalidFilter, init_logs};
 pub use metric::Metric;
-pub use prometheus::Prometheus;
+pub use prometheus::{Prometheus, Quantiles};

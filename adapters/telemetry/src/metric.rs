@@ -1,7 +1,8 @@
 //! The name of every metric, in one place.
 //!
 //! Dashboards rely on these names: they are only ever added to. Those that begin with `kafka_producer_` are
-//! named by the source document and count the bus, whichever it is.
+//! named by the source document and count the bus, whichever it is. Those that begin with `process_` are what every client
+//! library of Prometheus calls them.
 
 /// A metric that Spillway exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,34 @@ pub enum Metric {
     Alerts,
     /// Alerts that were dropped because too many waited.
     AlertsDropped,
+    /// Time that all threads of the process had a core.
+    ProcessCpu,
+    /// Memory of the process that is not swapped out.
+    ProcessResidentMemory,
+    /// Open files and connections of the process.
+    ProcessOpenFds,
+    /// Most open files and connections of the process.
+    ProcessMaxFds,
+    /// When the process was started.
+    ProcessStart,
+    /// Threads that run tasks.
+    RuntimeWorkers,
+    /// Tasks that are not done.
+    RuntimeTasks,
+    /// Tasks that wait for any thread.
+    RuntimeQueueDepth,
+    /// Records in the queues of Kafka's client.
+    KafkaQueueMessages,
+    /// Bytes of the records in the queues of Kafka's client.
+    KafkaQueueBytes,
+    /// Time from a request to its answer, by broker and quantile.
+    KafkaBrokerRtt,
+    /// Records that wait to be sent, by broker.
+    KafkaBrokerOutbuf,
+    /// Size of the batches that Kafka's client makes, by quantile.
+    KafkaBatchBytes,
+    /// Events in the batches that Kafka's client makes, by quantile.
+    KafkaBatchEvents,
     /// Version of this build, always 1.
     BuildInfo,
 }
@@ -88,7 +117,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 49] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -123,6 +152,20 @@ impl Metric {
         Self::ConsumerLagAge,
         Self::Alerts,
         Self::AlertsDropped,
+        Self::ProcessCpu,
+        Self::ProcessResidentMemory,
+        Self::ProcessOpenFds,
+        Self::ProcessMaxFds,
+        Self::ProcessStart,
+        Self::RuntimeWorkers,
+        Self::RuntimeTasks,
+        Self::RuntimeQueueDepth,
+        Self::KafkaQueueMessages,
+        Self::KafkaQueueBytes,
+        Self::KafkaBrokerRtt,
+        Self::KafkaBrokerOutbuf,
+        Self::KafkaBatchBytes,
+        Self::KafkaBatchEvents,
         Self::BuildInfo,
     ];
 
@@ -164,6 +207,20 @@ impl Metric {
             Self::ConsumerLagAge => "kafka_consumer_lag_seconds",
             Self::Alerts => "spillway_alerts_total",
             Self::AlertsDropped => "spillway_alerts_dropped_total",
+            Self::ProcessCpu => "process_cpu_seconds_total",
+            Self::ProcessResidentMemory => "process_resident_memory_bytes",
+            Self::ProcessOpenFds => "process_open_fds",
+            Self::ProcessMaxFds => "process_max_fds",
+            Self::ProcessStart => "process_start_time_seconds",
+            Self::RuntimeWorkers => "spillway_runtime_workers",
+            Self::RuntimeTasks => "spillway_runtime_alive_tasks",
+            Self::RuntimeQueueDepth => "spillway_runtime_global_queue_depth",
+            Self::KafkaQueueMessages => "spillway_kafka_client_queue_messages",
+            Self::KafkaQueueBytes => "spillway_kafka_client_queue_bytes",
+            Self::KafkaBrokerRtt => "spillway_kafka_broker_rtt_seconds",
+            Self::KafkaBrokerOutbuf => "spillway_kafka_broker_outbuf_messages",
+            Self::KafkaBatchBytes => "spillway_kafka_batch_size_bytes",
+            Self::KafkaBatchEvents => "spillway_kafka_batch_size_events",
             Self::BuildInfo => "spillway_build_info",
         }
     }
@@ -208,6 +265,20 @@ impl Metric {
             Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
             Self::Alerts => "Alerts by what became of them: logged only, delivered to the webhook, or failed to be",
             Self::AlertsDropped => "Alerts that the webhook was not told because too many waited",
+            Self::ProcessCpu => "Time that all threads of this process had a core, in user and kernel mode",
+            Self::ProcessResidentMemory => "Memory of this process that is not swapped out",
+            Self::ProcessOpenFds => "Open file descriptors: files and connections",
+            Self::ProcessMaxFds => "Most open file descriptors",
+            Self::ProcessStart => "When this process was started, since 1970",
+            Self::RuntimeWorkers => "Threads that run tasks",
+            Self::RuntimeTasks => "Tasks that are not done",
+            Self::RuntimeQueueDepth => "Tasks that are ready to run and wait for any of the threads",
+            Self::KafkaQueueMessages => "Records that the client of Kafka has and that are not reported yet",
+            Self::KafkaQueueBytes => "Bytes of the records that the client of Kafka has and that are not reported yet",
+            Self::KafkaBrokerRtt => "Time from a request to a broker to its answer, in the last 15 seconds",
+            Self::KafkaBrokerOutbuf => "Records in requests that wait to be written to a broker's connection",
+            Self::KafkaBatchBytes => "Size of the batches that the client of Kafka made in the last 15 seconds",
+            Self::KafkaBatchEvents => "Events in the batches that the client of Kafka made in the last 15 seconds",
             Self::BuildInfo => "Version of this build",
         }
     }
@@ -230,6 +301,19 @@ impl Metric {
             | Self::RecordsInWork
             | Self::ConsumerLagRecords
             | Self::ConsumerLagAge
+            | Self::ProcessResidentMemory
+            | Self::ProcessOpenFds
+            | Self::ProcessMaxFds
+            | Self::ProcessStart
+            | Self::RuntimeWorkers
+            | Self::RuntimeTasks
+            | Self::RuntimeQueueDepth
+            | Self::KafkaQueueMessages
+            | Self::KafkaQueueBytes
+            | Self::KafkaBrokerRtt
+            | Self::KafkaBrokerOutbuf
+            | Self::KafkaBatchBytes
+            | Self::KafkaBatchEvents
             | Self::BuildInfo => Kind::Gauge,
             Self::MessagesSent
             | Self::MessagesFailed
@@ -247,7 +331,8 @@ impl Metric {
             | Self::EventsDeduplicated
             | Self::EventsDeadLettered
             | Self::Alerts
-            | Self::AlertsDropped => Kind::Counter,
+            | Self::AlertsDropped
+            | Self::ProcessCpu => Kind::Counter,
         }
     }
 }
@@ -260,7 +345,8 @@ mod tests {
     fn names_follow_the_rules_of_the_contract() {
         for metric in Metric::ALL {
             let name = metric.name();
-            let prefixes = ["kafka_producer_", "kafka_consumer_", "resilience4j_circuitbreaker_", "spillway_"];
+            let prefixes =
+                ["kafka_producer_", "kafka_consumer_", "process_", "resilience4j_circuitbreaker_", "spillway_"];
             assert!(prefixes.iter().any(|prefix| name.starts_with(prefix)), "{name}");
             assert_eq!(name.ends_with("_total"), metric.kind() == Kind::Counter, "{name}");
         }

@@ -1,6 +1,6 @@
 //! Metrics in memory, rendered for Prometheus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::metric::{Kind, Metric};
+use crate::process::Process;
 
 /// From half a millisecond, a fast disk, to the half minute after which an outcome is unknown.
 const SEND_SECONDS: [f64; 14] =
@@ -48,7 +49,12 @@ pub struct Prometheus {
     in_work: Gauge,
     /// Partitions whose lag was ever shown.
     partitions: Mutex<BTreeSet<Partition>>,
+    /// Brokers that were ever shown, with the quantiles of their answers.
+    brokers: Mutex<BTreeMap<String, Vec<f64>>>,
 }
+
+/// A distribution as Kafka's client tells it: shares of the whole, such as 0.99, and the value that so many do not exceed.
+pub type Quantiles = [(f64, f64)];
 
 impl Prometheus {
     /// No counts yet.
@@ -84,6 +90,7 @@ impl Prometheus {
             handle: recorder.handle(),
             recorder,
             partitions: Mutex::default(),
+            brokers: Mutex::default(),
         };
         // Known label values exist from the start, so that rates do not miss the first event.
         for class in [RequestClass::Single, RequestClass::Batch] {
@@ -98,10 +105,12 @@ impl Prometheus {
         this
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in Prometheus' text format, with those of the process as the operating system sees it now.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        Process::read().render(&mut text);
+        text
     }
 
     /// Folds recent samples into their buckets. Call every few seconds, or the memory of a process that nobody
@@ -217,6 +226,50 @@ impl Prometheus {
         }
     }
 
+    /// Takes over how the threads that run all tasks are: how many there are, how many tasks are not done, and how many of
+    /// those wait for any thread.
+    pub fn show_runtime(&self, workers: usize, alive_tasks: usize, queue_depth: usize) {
+        self.gauge(Metric::RuntimeWorkers).set(as_float(workers as u64));
+        self.gauge(Metric::RuntimeTasks).set(as_float(alive_tasks as u64));
+        self.gauge(Metric::RuntimeQueueDepth).set(as_float(queue_depth as u64));
+    }
+
+    /// Takes over how much Kafka's client holds, and the batches that it makes.
+    pub fn show_kafka_client(&self, messages: u64, bytes: u64, batch_bytes: &Quantiles, batch_events: &Quantiles) {
+        self.gauge(Metric::KafkaQueueMessages).set(as_float(messages));
+        self.gauge(Metric::KafkaQueueBytes).set(as_float(bytes));
+        for (metric, quantiles) in [(Metric::KafkaBatchBytes, batch_bytes), (Metric::KafkaBatchEvents, batch_events)] {
+            for (quantile, value) in quantiles {
+                self.labeled_gauge(metric, "quantile", quantile.to_string().into()).set(*value);
+            }
+        }
+    }
+
+    /// Takes over how Kafka's client sees its brokers: name, seconds to an answer, records that wait to be sent. A broker
+    /// that is gone counts as zero.
+    pub fn show_kafka_brokers<'a>(&self, brokers: impl IntoIterator<Item = (&'a str, &'a Quantiles, u64)>) {
+        let mut known = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = known.clone();
+        for (broker, rtt, outbuf) in brokers {
+            gone.remove(broker);
+            known.insert(broker.to_owned(), rtt.iter().map(|(quantile, _)| *quantile).collect());
+            self.show_kafka_broker(broker, rtt, outbuf);
+        }
+        for (broker, quantiles) in gone {
+            let zero: Vec<_> = quantiles.into_iter().map(|quantile| (quantile, 0.0)).collect();
+            self.show_kafka_broker(&broker, &zero, 0);
+        }
+    }
+
+    fn show_kafka_broker(&self, broker: &str, rtt: &Quantiles, outbuf: u64) {
+        self.labeled_gauge(Metric::KafkaBrokerOutbuf, "broker", broker.to_owned().into()).set(as_float(outbuf));
+        for (quantile, seconds) in rtt {
+            let labels = vec![Label::new("broker", broker.to_owned()), Label::new("quantile", quantile.to_string())];
+            let key = Key::from_parts(Metric::KafkaBrokerRtt.name(), labels);
+            self.recorder.register_gauge(&key, &METADATA).set(*seconds);
+        }
+    }
+
     fn gauge(&self, metric: Metric) -> Gauge {
         self.recorder.register_gauge(&Key::from_name(metric.name()), &METADATA)
     }
@@ -323,6 +376,11 @@ mod tests {
         prometheus.alert_delivered("dead_letters");
         prometheus.alert_failed("dead_letters");
         prometheus.alert_dropped();
+        prometheus.show_runtime(2, 40, 1);
+        prometheus.show_kafka_client(12, 3_400, &[(0.5, 900.0), (0.99, 16_384.0)], &[(0.5, 4.0), (0.99, 80.0)]);
+        let rtt: &Quantiles = &[(0.5, 0.002), (0.99, 0.25)];
+        prometheus.show_kafka_brokers([("kafka:9092/1", rtt, 6), ("kafka:9093/2", rtt, 6)]);
+        prometheus.show_kafka_brokers([("kafka:9092/1", rtt, 5)]);
         let text = prometheus.render();
         for line in [
             "kafka_producer_messages_sent_total 3",
@@ -364,8 +422,23 @@ mod tests {
             "spillway_alerts_total{name=\"dead_letters\",outcome=\"delivered\"} 1",
             "spillway_alerts_total{name=\"dead_letters\",outcome=\"failed\"} 1",
             "spillway_alerts_dropped_total 1",
+            "spillway_runtime_workers 2",
+            "spillway_runtime_alive_tasks 40",
+            "spillway_runtime_global_queue_depth 1",
+            "spillway_kafka_client_queue_messages 12",
+            "spillway_kafka_client_queue_bytes 3400",
+            "spillway_kafka_batch_size_bytes{quantile=\"0.99\"} 16384",
+            "spillway_kafka_batch_size_events{quantile=\"0.5\"} 4",
+            "spillway_kafka_broker_rtt_seconds{broker=\"kafka:9092/1\",quantile=\"0.99\"} 0.25",
+            "spillway_kafka_broker_outbuf_messages{broker=\"kafka:9092/1\"} 5",
+            "spillway_kafka_broker_outbuf_messages{broker=\"kafka:9093/2\"} 0",
+            "spillway_kafka_broker_rtt_seconds{broker=\"kafka:9093/2\",quantile=\"0.99\"} 0",
         ] {
             assert!(text.lines().any(|rendered| rendered == line), "{line} is missing in\n{text}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(text.contains("\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total "), "{text}");
+            assert!(text.contains("\n# TYPE process_open_fds gauge\nprocess_open_fds "), "{text}");
         }
     }
 }
