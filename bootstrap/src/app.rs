@@ -156,12 +156,15 @@ impl App {
         let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
         let alerter: Arc<dyn Alerter> = Arc::<Alerts>::clone(&alerts);
 
-        let store = if role.includes(Role::Consumer) { Some(open_store(settings).await?) } else { None };
+        let (store, next_day) = match role.includes(Role::Consumer) {
+            true => open_store(settings).await.map(|(store, next_day)| (Some(store), next_day))?,
+            false => (None, None),
+        };
         let bus = if role == Role::Gateway { None } else { Some(open_bus(settings, &clock, store.as_ref()).await?) };
         let shared = if role == Role::Gateway { None } else { Some(open_shared(settings)?) };
-        let (publisher, source, trouble) = match bus {
-            Some(Bus { publisher, source, trouble }) => (Some(publisher), source, trouble),
-            None => (None, None, None),
+        let (publisher, source, trouble, client) = match bus {
+            Some(Bus { publisher, source, trouble, client }) => (Some(publisher), source, trouble, client),
+            None => (None, None, None, None),
         };
         let bus_trouble = trouble.filter(|_| role.includes(Role::Producer)).map(|check| {
             let alert = TroubleAlert::new(Arc::clone(&alerter), Alert::bus_unusable);
@@ -185,6 +188,9 @@ impl App {
         if let Some(store) = &store {
             health = health.with_store(Arc::clone(store), feed(settings, 0));
         }
+        if let Some(check) = next_day {
+            health = health.with_check("next_day_table", check);
+        }
         if let Some(check) = shared.as_ref().and_then(|shared| shared.check.clone()) {
             health = health.with_check("limiter", check);
         }
@@ -207,8 +213,11 @@ impl App {
             prometheus: Arc::clone(&prometheus),
             servers: activities.clone(),
             gateway: gateway.as_ref().map(|(_, gateway)| gateway.clone()),
+            data_dir: role.includes(Role::Producer).then(|| settings.data_dir.clone()),
             bodies: vec![("producer", bodies.clone()), ("consumer", answers.clone())],
             delivery: delivery.clone(),
+            // A consumer's only redrives letters.
+            kafka: client.filter(|_| delivery.is_some()),
             source: records.clone(),
         };
         let actuator = actuator(role, &health, metrics);
@@ -298,9 +307,12 @@ impl App {
     /// Serves until `stop` is done, then drains. Returns the number of accepted events that could not be made
     /// safe in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
-        let prometheus = Arc::clone(&self.prometheus);
+        let (prometheus, health) = (Arc::clone(&self.prometheus), self.health.clone());
         let upkeep = tokio::spawn(async move {
             loop {
+                for (name, wrong) in health.components().await {
+                    prometheus.show_component(name, wrong.is_none());
+                }
                 tokio::time::sleep(UPKEEP_INTERVAL).await;
                 prometheus.run_upkeep();
             }

@@ -11,7 +11,7 @@ use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::storage::Directory;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
-use adapter_kafka::{KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
+use adapter_kafka::{ClientStatistics, KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
 use adapter_redis::{ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisLimiter, RedisQueryCache};
 use anyhow::Context;
@@ -41,7 +41,12 @@ pub struct Bus {
     pub source: Option<Source>,
     /// What somebody has to mend before the bus takes records again, if anything; of a bus that can need mending.
     pub trouble: Option<Check>,
+    /// What the client of Kafka counts by itself.
+    pub client: Option<ClientCounts>,
 }
+
+/// Says what the client of Kafka counted last, if it did yet.
+pub type ClientCounts = Arc<dyn Fn() -> Option<ClientStatistics> + Send + Sync>;
 
 /// The way out of a bus.
 pub struct Source {
@@ -72,11 +77,11 @@ pub fn priority_lane(settings: &Settings) -> PriorityLane {
     }
 }
 
-/// Opens the store.
+/// Opens the store; with it, where each day has a table, what says why that of the next day cannot be made.
 ///
 /// # Errors
 /// Its file cannot be opened, or its URL is none.
-pub async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn LogStore>> {
+pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore>, Option<Check>)> {
     let dedup_window = settings.store.dedup_window.0;
     match settings.store.kind {
         StoreKind::Embedded => {
@@ -84,7 +89,7 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn LogStore>
             let file = settings.data_dir.join("store.db");
             let options = StoreOptions { dedup_window, query_timeout: QUERY_TIMEOUT };
             let store = SqliteStore::open(&file, options).await;
-            Ok(Arc::new(store.with_context(|| format!("cannot open the store {}", file.display()))?))
+            Ok((Arc::new(store.with_context(|| format!("cannot open the store {}", file.display()))?), None))
         }
         StoreKind::Postgres => {
             let options = PostgresOptions {
@@ -99,7 +104,9 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn LogStore>
                     "postgres.url or postgres.schema cannot be used (are special characters of the password percent-encoded?): {error}"
                 )
             };
-            Ok(Arc::new(store.map_err(unusable)?))
+            let store = Arc::new(store.map_err(unusable)?);
+            let asked = Arc::clone(&store);
+            Ok((store, Some(Arc::new(move || asked.next_day_trouble()))))
         }
     }
 }
@@ -118,7 +125,7 @@ pub async fn open_bus(
             let bus = open_embedded_bus(settings, clock, store).await?;
             let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
             let source = Some(Source { records: bus, check: None, dead_letters: None });
-            Ok(Bus { publisher, source, trouble: None })
+            Ok(Bus { publisher, source, trouble: None, client: None })
         }
         BusKind::Kafka => {
             let options = settings.kafka.options(bytes(settings.memory_bytes_max))?;
@@ -136,8 +143,13 @@ pub async fn open_bus(
                 }
             };
             let publisher = Arc::new(KafkaPublisher::open(options).await.context(refused)?);
-            let asked = Arc::clone(&publisher);
-            Ok(Bus { publisher, source, trouble: Some(Arc::new(move || asked.trouble())) })
+            let (asked, counting) = (Arc::clone(&publisher), Arc::clone(&publisher));
+            Ok(Bus {
+                publisher,
+                source,
+                trouble: Some(Arc::new(move || asked.trouble())),
+                client: Some(Arc::new(move || counting.statistics())),
+            })
         }
     }
 }

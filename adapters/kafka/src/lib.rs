@@ -17,12 +17,14 @@ mod error;
 mod options;
 mod publisher;
 mod source;
+mod statistics;
 mod topic;
 
 pub use dead_letters::KafkaDeadLetterTopic;
 pub use options::{GUARANTEED_PROPERTIES, InvalidOptions, KafkaOptions, Sasl, SaslMechanism, Tls};
 pub use publisher::KafkaPublisher;
 pub use source::KafkaSource;
+pub use statistics::{BrokerStatistics, ClientStatistics, Distribution};
 
 /// Locks what no panic can leave half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

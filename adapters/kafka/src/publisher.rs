@@ -26,17 +26,18 @@ use domain::partition::Partition;
 use domain::ports::{BusState, PublishError, Receipt, RecordPublisher, RefusedRecord};
 use domain::record::{Record, RecordBatch};
 use domain::trace_parent::TraceParent;
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
+use rdkafka::{ClientContext, Statistics};
 use tokio::sync::{Notify, oneshot};
 
 use crate::client::{Complaint, Reachability, log};
 use crate::error::{Handling, handling, is_of_one_record};
 use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
+use crate::statistics::{ClientStatistics, INTERVAL_MILLIS};
 use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, Topic, kafka_time};
 
 /// What a batch takes in memory beside the bytes of its records.
@@ -80,6 +81,8 @@ struct Shared {
     counted: AtomicBool,
     /// What somebody has to mend before records that were given back can be delivered.
     trouble: Mutex<Option<String>>,
+    /// What the client counted last.
+    statistics: Mutex<Option<ClientStatistics>>,
     /// No more batches are taken.
     closed: AtomicBool,
     /// The threads are to end.
@@ -180,6 +183,7 @@ impl KafkaPublisher {
             reachability: Reachability::unknown(),
             counted: AtomicBool::new(false),
             trouble: Mutex::default(),
+            statistics: Mutex::default(),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             client: Mutex::default(),
@@ -204,6 +208,12 @@ impl KafkaPublisher {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         lock(&self.shared.trouble).clone()
+    }
+
+    /// What the client counted by itself, up to 15 s ago; `None` until it first told.
+    #[must_use]
+    pub fn statistics(&self) -> Option<ClientStatistics> {
+        lock(&self.shared.statistics).clone()
     }
 }
 
@@ -320,6 +330,9 @@ impl Shared {
         let mut config = self.options.producer();
         let message_bytes_max = self.topic.message_bytes_max();
         config.set("message.max.bytes", message_bytes_max.to_string());
+        if !self.options.properties.contains_key("statistics.interval.ms") {
+            config.set("statistics.interval.ms", INTERVAL_MILLIS);
+        }
         let context = Deliveries {
             shared: Arc::downgrade(self),
             complaint: Complaint::default(),
@@ -707,6 +720,12 @@ impl ClientContext for Deliveries {
         self.complaint.note(&error, reason);
         if let Some(shared) = self.shared.upgrade() {
             shared.look_now();
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if let Some(shared) = self.shared.upgrade() {
+            *lock(&shared.statistics) = Some(ClientStatistics::new(&statistics, &shared.name));
         }
     }
 }

@@ -472,6 +472,27 @@ async fn many_batches_are_under_way_at_once_and_drain_says_how_many_records_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_client_counts_by_itself_is_told() {
+    let place = Place::new(1, &[SMALL_REQUESTS[0], SMALL_REQUESTS[1], ("statistics.interval.ms", "200")]);
+    let publisher = place.publisher().await;
+    all_settled(publish_tens(&publisher, 1, 0..3)).await;
+    until("batches and answers are counted", || {
+        publisher.statistics().is_some_and(|counted| {
+            let ([_, (_, bytes)], [_, (_, records)]) = (counted.batch_bytes, counted.batch_records);
+            let answered = counted.brokers.iter().any(|broker| broker.rtt_seconds[1].1 > 0.0);
+            answered && bytes > 0.0 && (1.0..=10.0).contains(&records)
+        })
+    })
+    .await;
+    place.go_down();
+    let taken = publish_tens(&publisher, 1, 3..5);
+    until("what waits is counted", || publisher.statistics().is_some_and(|counted| counted.queued.0 == 20)).await;
+    place.come_up();
+    all_settled(taken).await;
+    until("nothing waits", || publisher.statistics().is_some_and(|counted| counted.queued == (0, 0))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_taken_while_draining_begins_is_delivered_too() {
     const PUBLISHERS: usize = 8;
     let place = Place::new(1, &[]);

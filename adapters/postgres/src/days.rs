@@ -58,6 +58,8 @@ impl Day {
 #[derive(Debug, Default)]
 pub struct Days {
     known: Mutex<BTreeSet<Day>>,
+    /// Why the table of the next day could not be made, if it could not.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Days {
@@ -71,14 +73,24 @@ impl Days {
         // Ahead of time: at midnight nobody has to wait for it.
         if let Some(next) = days.last().map(|latest| latest.next()).filter(|next| !self.known().contains(next)) {
             match make(connection, next).await {
-                Ok(()) => drop(self.known().insert(next)),
+                Ok(()) => {
+                    self.known().insert(next);
+                    *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
                 // There is time until it is needed.
                 Err(error) => {
-                    tracing::debug!(table = next.table(), %error, "cannot make the table of the next day yet")
+                    tracing::debug!(table = next.table(), %error, "cannot make the table of the next day yet");
+                    let trouble = format!("{} cannot be made: {error}", next.table());
+                    *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Why the table of the next day could not be made, if it could not: from midnight on nothing can be stored.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The table may be gone: look again before writing to it.

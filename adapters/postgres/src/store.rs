@@ -125,6 +125,12 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
+    /// Why the table of the next day could not be made, if it could not: from midnight (UTC) on nothing can be stored.
+    #[must_use]
+    pub fn next_day_trouble(&self) -> Option<String> {
+        self.days.trouble()
+    }
+
     /// A store that connects, and brings the database up to date, when it is used for the first time: a server that is away
     /// is like one that goes away later. Needs a tokio runtime.
     ///

@@ -3,9 +3,10 @@
 mod log_alerter;
 mod logs;
 mod metric;
+mod process;
 mod prometheus;
 
 pub use log_alerter::LogAlerter;
 pub use logs::{InvalidFilter, LogFormat, init_logs, log_filter, set_log_filter};
 pub use metric::Metric;
-pub use prometheus::Prometheus;
+pub use prometheus::{Prometheus, Quantiles};

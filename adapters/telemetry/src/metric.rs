@@ -1,7 +1,8 @@
 //! The name of every metric, in one place.
 //!
 //! Dashboards rely on these names: they are only ever added to. Those that begin with `kafka_producer_` are
-//! named by the source document and count the bus, whichever it is.
+//! named by the source document and count the bus, whichever it is. Those that begin with `process_` are what every client
+//! library of Prometheus calls them.
 
 /// A metric that Spillway exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,12 @@ pub enum Metric {
     BodyBytes,
     /// Instances behind a gateway, by role and state.
     Upstreams,
+    /// Whether what a process depends on is well, by component.
+    ComponentUp,
+    /// Bytes left on the file system of the data directory.
+    DataDirAvailable,
+    /// Bytes of the file system of the data directory.
+    DataDirSize,
     /// Events refused by a producer, by code.
     EventsRefused,
     /// Requests refused by the rate limit, by class.
@@ -76,6 +83,34 @@ pub enum Metric {
     Alerts,
     /// Alerts that were dropped because too many waited.
     AlertsDropped,
+    /// Time that all threads of the process had a core.
+    ProcessCpu,
+    /// Memory of the process that is not swapped out.
+    ProcessResidentMemory,
+    /// Open files and connections of the process.
+    ProcessOpenFds,
+    /// Most open files and connections of the process.
+    ProcessMaxFds,
+    /// When the process was started.
+    ProcessStart,
+    /// Threads that run tasks.
+    RuntimeWorkers,
+    /// Tasks that are not done.
+    RuntimeTasks,
+    /// Tasks that wait for any thread.
+    RuntimeQueueDepth,
+    /// Records in the queues of Kafka's client.
+    KafkaQueueMessages,
+    /// Bytes of the records in the queues of Kafka's client.
+    KafkaQueueBytes,
+    /// Time from a request to its answer, by broker and quantile.
+    KafkaBrokerRtt,
+    /// Records that wait to be sent, by broker.
+    KafkaBrokerOutbuf,
+    /// Size of the batches that Kafka's client makes, by quantile.
+    KafkaBatchBytes,
+    /// Events in the batches that Kafka's client makes, by quantile.
+    KafkaBatchEvents,
     /// Version of this build, always 1.
     BuildInfo,
 }
@@ -90,7 +125,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 53] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -116,6 +151,9 @@ impl Metric {
         Self::Connections,
         Self::BodyBytes,
         Self::Upstreams,
+        Self::ComponentUp,
+        Self::DataDirAvailable,
+        Self::DataDirSize,
         Self::RecordsFetched,
         Self::EventsStored,
         Self::EventsDeduplicated,
@@ -126,6 +164,20 @@ impl Metric {
         Self::ConsumerLagAge,
         Self::Alerts,
         Self::AlertsDropped,
+        Self::ProcessCpu,
+        Self::ProcessResidentMemory,
+        Self::ProcessOpenFds,
+        Self::ProcessMaxFds,
+        Self::ProcessStart,
+        Self::RuntimeWorkers,
+        Self::RuntimeTasks,
+        Self::RuntimeQueueDepth,
+        Self::KafkaQueueMessages,
+        Self::KafkaQueueBytes,
+        Self::KafkaBrokerRtt,
+        Self::KafkaBrokerOutbuf,
+        Self::KafkaBatchBytes,
+        Self::KafkaBatchEvents,
         Self::BuildInfo,
     ];
 
@@ -156,6 +208,9 @@ impl Metric {
             Self::Connections => "spillway_http_connections",
             Self::BodyBytes => "spillway_http_body_bytes",
             Self::Upstreams => "spillway_upstream_instances",
+            Self::ComponentUp => "spillway_component_up",
+            Self::DataDirAvailable => "spillway_data_dir_available_bytes",
+            Self::DataDirSize => "spillway_data_dir_size_bytes",
             Self::RecordsGivenUp => "spillway_records_given_up_total",
             Self::RecordsInWork => "spillway_records_in_work",
             Self::EventsRefused => "spillway_events_refused_total",
@@ -168,6 +223,20 @@ impl Metric {
             Self::ConsumerLagAge => "kafka_consumer_lag_seconds",
             Self::Alerts => "spillway_alerts_total",
             Self::AlertsDropped => "spillway_alerts_dropped_total",
+            Self::ProcessCpu => "process_cpu_seconds_total",
+            Self::ProcessResidentMemory => "process_resident_memory_bytes",
+            Self::ProcessOpenFds => "process_open_fds",
+            Self::ProcessMaxFds => "process_max_fds",
+            Self::ProcessStart => "process_start_time_seconds",
+            Self::RuntimeWorkers => "spillway_runtime_workers",
+            Self::RuntimeTasks => "spillway_runtime_alive_tasks",
+            Self::RuntimeQueueDepth => "spillway_runtime_global_queue_depth",
+            Self::KafkaQueueMessages => "spillway_kafka_client_queue_messages",
+            Self::KafkaQueueBytes => "spillway_kafka_client_queue_bytes",
+            Self::KafkaBrokerRtt => "spillway_kafka_broker_rtt_seconds",
+            Self::KafkaBrokerOutbuf => "spillway_kafka_broker_outbuf_messages",
+            Self::KafkaBatchBytes => "spillway_kafka_batch_size_bytes",
+            Self::KafkaBatchEvents => "spillway_kafka_batch_size_events",
             Self::BuildInfo => "spillway_build_info",
         }
     }
@@ -198,6 +267,9 @@ impl Metric {
             Self::RequestDuration => "Time from the end of a request head to the beginning of the answer",
             Self::Connections => "Open connections",
             Self::BodyBytes => "Bytes of request bodies in work and of large answers on their way",
+            Self::ComponentUp => "1 while a component of this process's health is well, else 0; looked at every 5 s",
+            Self::DataDirAvailable => "Bytes left on the file system of DATA_DIR",
+            Self::DataDirSize => "Bytes of the file system of DATA_DIR",
             Self::Upstreams => {
                 "Instances behind this gateway: available, unready (they ask for no requests), or ejected (they failed)"
             }
@@ -215,6 +287,20 @@ impl Metric {
             Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
             Self::Alerts => "Alerts by what became of them: logged only, delivered to the webhook, or failed to be",
             Self::AlertsDropped => "Alerts that the webhook was not told because too many waited",
+            Self::ProcessCpu => "Time that all threads of this process had a core, in user and kernel mode",
+            Self::ProcessResidentMemory => "Memory of this process that is not swapped out",
+            Self::ProcessOpenFds => "Open file descriptors: files and connections",
+            Self::ProcessMaxFds => "Most open file descriptors",
+            Self::ProcessStart => "When this process was started, since 1970",
+            Self::RuntimeWorkers => "Threads that run tasks",
+            Self::RuntimeTasks => "Tasks that are not done",
+            Self::RuntimeQueueDepth => "Tasks that are ready to run and wait for any of the threads",
+            Self::KafkaQueueMessages => "Records that the client of Kafka has and that are not reported yet",
+            Self::KafkaQueueBytes => "Bytes of the records that the client of Kafka has and that are not reported yet",
+            Self::KafkaBrokerRtt => "Time from a request to a broker to its answer, in the last 15 seconds",
+            Self::KafkaBrokerOutbuf => "Records in requests that wait to be written to a broker's connection",
+            Self::KafkaBatchBytes => "Size of the batches that the client of Kafka made in the last 15 seconds",
+            Self::KafkaBatchEvents => "Events in the batches that the client of Kafka made in the last 15 seconds",
             Self::BuildInfo => "Version of this build",
         }
     }
@@ -235,9 +321,25 @@ impl Metric {
             | Self::Connections
             | Self::BodyBytes
             | Self::Upstreams
+            | Self::ComponentUp
+            | Self::DataDirAvailable
+            | Self::DataDirSize
             | Self::RecordsInWork
             | Self::ConsumerLagRecords
             | Self::ConsumerLagAge
+            | Self::ProcessResidentMemory
+            | Self::ProcessOpenFds
+            | Self::ProcessMaxFds
+            | Self::ProcessStart
+            | Self::RuntimeWorkers
+            | Self::RuntimeTasks
+            | Self::RuntimeQueueDepth
+            | Self::KafkaQueueMessages
+            | Self::KafkaQueueBytes
+            | Self::KafkaBrokerRtt
+            | Self::KafkaBrokerOutbuf
+            | Self::KafkaBatchBytes
+            | Self::KafkaBatchEvents
             | Self::BuildInfo => Kind::Gauge,
             Self::MessagesSent
             | Self::MessagesFailed
@@ -255,7 +357,8 @@ impl Metric {
             | Self::EventsDeduplicated
             | Self::EventsDeadLettered
             | Self::Alerts
-            | Self::AlertsDropped => Kind::Counter,
+            | Self::AlertsDropped
+            | Self::ProcessCpu => Kind::Counter,
         }
     }
 }
@@ -268,7 +371,8 @@ mod tests {
     fn names_follow_the_rules_of_the_contract() {
         for metric in Metric::ALL {
             let name = metric.name();
-            let prefixes = ["kafka_producer_", "kafka_consumer_", "resilience4j_circuitbreaker_", "spillway_"];
+            let prefixes =
+                ["kafka_producer_", "kafka_consumer_", "process_", "resilience4j_circuitbreaker_", "spillway_"];
             assert!(prefixes.iter().any(|prefix| name.starts_with(prefix)), "{name}");
             assert_eq!(name.ends_with("_total"), metric.kind() == Kind::Counter, "{name}");
         }

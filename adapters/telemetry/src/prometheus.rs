@@ -1,6 +1,6 @@
 //! Metrics in memory, rendered for Prometheus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::metric::{Kind, Metric};
+use crate::process::Process;
 
 /// From half a millisecond, a fast disk, to the half minute after which an outcome is unknown.
 const SEND_SECONDS: [f64; 14] =
@@ -48,7 +49,12 @@ pub struct Prometheus {
     in_work: Gauge,
     /// Partitions whose lag was ever shown.
     partitions: Mutex<BTreeSet<Partition>>,
+    /// Brokers that were ever shown, with the quantiles of their answers.
+    brokers: Mutex<BTreeMap<String, Vec<f64>>>,
 }
+
+/// A distribution as Kafka's client tells it: shares of the whole, such as 0.99, and the value that so many do not exceed.
+pub type Quantiles = [(f64, f64)];
 
 impl Prometheus {
     /// No counts yet.
@@ -84,6 +90,7 @@ impl Prometheus {
             handle: recorder.handle(),
             recorder,
             partitions: Mutex::default(),
+            brokers: Mutex::default(),
         };
         // Known label values exist from the start, so that rates do not miss the first event.
         for class in [RequestClass::Single, RequestClass::Batch] {
@@ -98,10 +105,12 @@ impl Prometheus {
         this
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in Prometheus' text format, with those of the process as the operating system sees it now.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        Process::read().render(&mut text);
+        text
     }
 
     /// Folds recent samples into their buckets. Call every few seconds, or the memory of a process that nobody
@@ -209,6 +218,18 @@ impl Prometheus {
         self.recorder.register_gauge(&key, &METADATA).set(as_float(instances as u64));
     }
 
+    /// Takes over whether something that the process depends on is well.
+    pub fn show_component(&self, component: &'static str, is_up: bool) {
+        self.labeled_gauge(Metric::ComponentUp, "component", component.into()).set(as_float(u64::from(is_up)));
+    }
+
+    /// Takes over how much room the file system of the data directory has, and has left, in bytes.
+    pub fn show_data_dir(&self, fill: Fill) {
+        let gauge = |metric: Metric| self.recorder.register_gauge(&Key::from_name(metric.name()), &METADATA);
+        gauge(Metric::DataDirSize).set(as_float(fill.bytes_max));
+        gauge(Metric::DataDirAvailable).set(as_float(fill.bytes_max.saturating_sub(fill.used_bytes)));
+    }
+
     /// Takes over how far a consumer's store is behind. A partition that it reads no more counts as zero: whoever reads it
     /// now tells.
     pub fn show_lags(&self, lags: &[Lag], now: Timestamp) {
@@ -221,6 +242,50 @@ impl Prometheus {
             let gauge = |metric| self.labeled_gauge(metric, "partition", partition.to_string().into());
             gauge(Metric::ConsumerLagRecords).set(as_float(lag.map_or(0, |lag| lag.records)));
             gauge(Metric::ConsumerLagAge).set(age.as_secs_f64());
+        }
+    }
+
+    /// Takes over how the threads that run all tasks are: how many there are, how many tasks are not done, and how many of
+    /// those wait for any thread.
+    pub fn show_runtime(&self, workers: usize, alive_tasks: usize, queue_depth: usize) {
+        self.gauge(Metric::RuntimeWorkers).set(as_float(workers as u64));
+        self.gauge(Metric::RuntimeTasks).set(as_float(alive_tasks as u64));
+        self.gauge(Metric::RuntimeQueueDepth).set(as_float(queue_depth as u64));
+    }
+
+    /// Takes over how much Kafka's client holds, and the batches that it makes.
+    pub fn show_kafka_client(&self, messages: u64, bytes: u64, batch_bytes: &Quantiles, batch_events: &Quantiles) {
+        self.gauge(Metric::KafkaQueueMessages).set(as_float(messages));
+        self.gauge(Metric::KafkaQueueBytes).set(as_float(bytes));
+        for (metric, quantiles) in [(Metric::KafkaBatchBytes, batch_bytes), (Metric::KafkaBatchEvents, batch_events)] {
+            for (quantile, value) in quantiles {
+                self.labeled_gauge(metric, "quantile", quantile.to_string().into()).set(*value);
+            }
+        }
+    }
+
+    /// Takes over how Kafka's client sees its brokers: name, seconds to an answer, records that wait to be sent. A broker
+    /// that is gone counts as zero.
+    pub fn show_kafka_brokers<'a>(&self, brokers: impl IntoIterator<Item = (&'a str, &'a Quantiles, u64)>) {
+        let mut known = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = known.clone();
+        for (broker, rtt, outbuf) in brokers {
+            gone.remove(broker);
+            known.insert(broker.to_owned(), rtt.iter().map(|(quantile, _)| *quantile).collect());
+            self.show_kafka_broker(broker, rtt, outbuf);
+        }
+        for (broker, quantiles) in gone {
+            let zero: Vec<_> = quantiles.into_iter().map(|quantile| (quantile, 0.0)).collect();
+            self.show_kafka_broker(&broker, &zero, 0);
+        }
+    }
+
+    fn show_kafka_broker(&self, broker: &str, rtt: &Quantiles, outbuf: u64) {
+        self.labeled_gauge(Metric::KafkaBrokerOutbuf, "broker", broker.to_owned().into()).set(as_float(outbuf));
+        for (quantile, seconds) in rtt {
+            let labels = vec![Label::new("broker", broker.to_owned()), Label::new("quantile", quantile.to_string())];
+            let key = Key::from_parts(Metric::KafkaBrokerRtt.name(), labels);
+            self.recorder.register_gauge(&key, &METADATA).set(*seconds);
         }
     }
 
@@ -318,6 +383,9 @@ mod tests {
         prometheus.show_bodies("producer", 17);
         prometheus.show_connections("gateway", 3);
         prometheus.show_upstreams("producer", "ejected", 2);
+        prometheus.show_component("limiter", false);
+        prometheus.show_component("store", true);
+        prometheus.show_data_dir(Fill { used_bytes: 30, bytes_max: 100 });
         prometheus.answered("producer", 202, Duration::from_micros(300));
         prometheus.fetched(5);
         prometheus.given_up(1);
@@ -331,6 +399,11 @@ mod tests {
         prometheus.alert_delivered("dead_letters");
         prometheus.alert_failed("dead_letters");
         prometheus.alert_dropped();
+        prometheus.show_runtime(2, 40, 1);
+        prometheus.show_kafka_client(12, 3_400, &[(0.5, 900.0), (0.99, 16_384.0)], &[(0.5, 4.0), (0.99, 80.0)]);
+        let rtt: &Quantiles = &[(0.5, 0.002), (0.99, 0.25)];
+        prometheus.show_kafka_brokers([("kafka:9092/1", rtt, 6), ("kafka:9093/2", rtt, 6)]);
+        prometheus.show_kafka_brokers([("kafka:9092/1", rtt, 5)]);
         let text = prometheus.render();
         for line in [
             "kafka_producer_messages_sent_total 3",
@@ -356,6 +429,10 @@ mod tests {
             "kafka_producer_buffer_available_bytes 70",
             "spillway_http_body_bytes{role=\"producer\"} 17",
             "spillway_http_connections{role=\"gateway\"} 3",
+            "spillway_component_up{component=\"limiter\"} 0",
+            "spillway_component_up{component=\"store\"} 1",
+            "spillway_data_dir_size_bytes 100",
+            "spillway_data_dir_available_bytes 70",
             "spillway_upstream_instances{role=\"producer\",state=\"ejected\"} 2",
             "spillway_http_request_duration_seconds_bucket{role=\"producer\",status=\"202\",le=\"0.0005\"} 1",
             "spillway_records_in_work 1",
@@ -373,8 +450,23 @@ mod tests {
             "spillway_alerts_total{name=\"dead_letters\",outcome=\"delivered\"} 1",
             "spillway_alerts_total{name=\"dead_letters\",outcome=\"failed\"} 1",
             "spillway_alerts_dropped_total 1",
+            "spillway_runtime_workers 2",
+            "spillway_runtime_alive_tasks 40",
+            "spillway_runtime_global_queue_depth 1",
+            "spillway_kafka_client_queue_messages 12",
+            "spillway_kafka_client_queue_bytes 3400",
+            "spillway_kafka_batch_size_bytes{quantile=\"0.99\"} 16384",
+            "spillway_kafka_batch_size_events{quantile=\"0.5\"} 4",
+            "spillway_kafka_broker_rtt_seconds{broker=\"kafka:9092/1\",quantile=\"0.99\"} 0.25",
+            "spillway_kafka_broker_outbuf_messages{broker=\"kafka:9092/1\"} 5",
+            "spillway_kafka_broker_outbuf_messages{broker=\"kafka:9093/2\"} 0",
+            "spillway_kafka_broker_rtt_seconds{broker=\"kafka:9093/2\",quantile=\"0.99\"} 0",
         ] {
             assert!(text.lines().any(|rendered| rendered == line), "{line} is missing in\n{text}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(text.contains("\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total "), "{text}");
+            assert!(text.contains("\n# TYPE process_open_fds gauge\nprocess_open_fds "), "{text}");
         }
     }
 }

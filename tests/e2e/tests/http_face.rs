@@ -274,6 +274,12 @@ async fn every_metric_of_the_contract_is_there_from_the_start_under_both_of_its_
     ] {
         assert!(text.lines().any(|line| line == series), "{series} is missing in\n{text}");
     }
+    for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds"] {
+        assert!(metric(&program.gateway, name).await > 0.0, "{name}");
+    }
+    for name in ["process_start_time_seconds", "spillway_runtime_workers", "spillway_runtime_alive_tasks"] {
+        assert!(metric(&program.gateway, name).await >= 1.0, "{name}");
+    }
     let sent = program.gateway.post("/api/logs", event("m", "ERROR")).await;
     assert_eq!(sent.status, 202);
     let text = String::from_utf8(program.gateway.get("/actuator/prometheus").await.body.to_vec()).expect("text");
