@@ -278,6 +278,22 @@ async fn a_day_that_was_removed_half_way_takes_no_events_and_is_removed_to_its_e
     assert_eq!(tail(store.as_ref(), Some(0)).await.0.len(), 1);
 }
 
+#[tokio::test]
+async fn a_table_of_the_next_day_that_cannot_be_made_is_told_while_events_are_stored() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = opened(&options(&place, "public")).await.expect("the store opens");
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    sqlx::query("CREATE TABLE events_20240116 (n int)").execute(&mut beside).await.expect("it is made");
+    append(&store, 0, 1).await;
+    let trouble = store.next_day_trouble().expect("it is told");
+    assert!(trouble.contains("events_20240116"), "{trouble}");
+    sqlx::query("DROP TABLE events_20240116").execute(&mut beside).await.expect("it is gone");
+    append(&store, 1, 2).await;
+    assert_eq!(store.next_day_trouble(), None);
+    assert_eq!(tail(&store, Some(0)).await.0.len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_priority_partition_waits_for_no_other() {
     const OTHERS: u32 = 12;
