@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderValue, Uri};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::load::{Availability, Check, Load, choose};
@@ -80,6 +80,7 @@ pub struct Upstreams {
     role: &'static str,
     urls: Vec<UpstreamUrl>,
     instances: RwLock<Vec<Arc<Instance>>>,
+    first_look: OnceCell<()>,
     started: Instant,
 }
 
@@ -195,7 +196,7 @@ impl Upstreams {
         let started = Instant::now();
         let literal = |url: &UpstreamUrl| Instance::new(url, url.literal()?, started);
         let instances = urls.iter().filter_map(literal).collect();
-        Self { role, urls, instances: RwLock::new(instances), started }
+        Self { role, urls, instances: RwLock::new(instances), first_look: OnceCell::new(), started }
     }
 
     fn instances(&self) -> Vec<Arc<Instance>> {
@@ -229,11 +230,9 @@ impl Upstreams {
 
     /// The instance for the next request, among those that are not in `tried`.
     pub async fn choose(&self, tried: &[SocketAddr]) -> Option<Arc<Instance>> {
+        // Before the first look is over nobody can know that there are none.
+        self.first_look.get_or_init(|| self.resolve()).await;
         let mut instances = self.instances();
-        if instances.is_empty() {
-            self.resolve().await;
-            instances = self.instances();
-        }
         instances.retain(|instance| !tried.contains(&instance.address));
         let loads: Vec<MutexGuard<'_, Load>> = instances.iter().map(|instance| instance.load()).collect();
         let chosen = choose(&loads.iter().map(|load| &**load).collect::<Vec<_>>(), self.started.elapsed(), |below| {
