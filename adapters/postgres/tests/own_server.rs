@@ -236,6 +236,7 @@ fn writer(store: Arc<PostgresStore>, partition: u32, further: Arc<Notify>, stop:
                 Err(StoreError::Conflict { actual }) if actual == Some(next) => expected = actual,
                 Err(StoreError::Unavailable(_)) => {
                     failed.fetch_add(1, Ordering::Relaxed);
+                    further.notify_one();
                     let actual = position(store.as_ref(), partition).await;
                     assert!(
                         actual == expected || actual == Some(next),
