@@ -173,7 +173,8 @@ async fn a_client_that_hangs_up_cancels_nothing() {
     let settled = || async {
         let of = |name| metric(&program.consumer, name);
         let accepted = of("spillway_events_accepted_total").await;
-        of("spillway_http_connections").await < 5.0
+        // One that each server is ready to take, that of this question, and two by which the gateway looks at its instances.
+        of("spillway_http_connections").await < 6.5
             && of("spillway_http_body_bytes").await < 0.5
             && (accepted - of("spillway_events_acknowledged_total").await).abs() < 0.5
             && (accepted - of("spillway_events_stored_total").await).abs() < 0.5
