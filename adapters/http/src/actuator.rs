@@ -142,6 +142,10 @@ impl ActuatorApi {
         actuator: Data<&Actuator>,
         request: &Request,
         /// A level such as `debug`, or levels by module such as `info,adapter_http=debug`.
+        #[oai(validator(
+            max_length = 200,
+            pattern = "^(([a-z_]+(::[a-z_]+)*=)?(trace|debug|info|warn|error|off))(,([a-z_]+(::[a-z_]+)*=)?(trace|debug|info|warn|error|off))*$"
+        ))]
         filter: Query<String>,
     ) -> Answer<Json<LogFilter>, Logging> {
         // A proxy on this machine speaks for others.

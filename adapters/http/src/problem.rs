@@ -192,6 +192,7 @@ impl From<&poem::Error> for Failure {
                 "partition" | "id" => "must be a number",
                 "interval" => "must be a number with s, m, h or d, such as 5m",
                 "redriven" => "must be true or false",
+                "filter" => "must be a level such as debug, or levels by module such as info,adapter_http=debug",
                 _ => reason.as_str(),
             };
             return Self::InvalidParameter { detail: format!("{name}: {rule}") };
