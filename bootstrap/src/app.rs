@@ -7,7 +7,7 @@ use std::time::Duration;
 use adapter_embedded::journal::DiskJournal;
 use adapter_http::{
     Activity, Actuator, BodyBudget, ConsumerDependencies, Gateway, LogControl, Observer, ProducerDependencies, Server,
-    ServerOptions, UpstreamUrl, consumer_endpoint, gateway_endpoint, producer_endpoint,
+    ServerOptions, UPSTREAMS, UpstreamUrl, consumer_endpoint, gateway_endpoint, producer_endpoint,
 };
 use adapter_telemetry::Prometheus;
 use anyhow::Context;
@@ -221,6 +221,14 @@ impl App {
             source: records.clone(),
         };
         let actuator = actuator(role, &health, metrics);
+        // What is behind a gateway is the gateway's affair alone, also where all roles are one process.
+        let health_of_gateway = match &gateway {
+            Some((_, gateway)) => {
+                let asked = gateway.clone();
+                health.clone().with_check(UPSTREAMS, Arc::new(move || asked.trouble()))
+            }
+            None => health.clone(),
+        };
 
         let cache = shared.as_ref().and_then(|shared| shared.cache.clone());
         let producer = ingest.zip(servers.producer).zip(shared).map(|((ingest, server), shared)| {
@@ -267,7 +275,9 @@ impl App {
             consumer.push(Task::spawn("alerts", |stop| letters.run(stop)));
         }
 
+        let health = health_of_gateway;
         let gateway = gateway.map(|(server, gateway)| {
+            let actuator = Actuator { health: health.clone(), ..actuator };
             let observer = observer("gateway", &prometheus);
             Task::spawn("gateway", |stop| async move {
                 let endpoint = gateway_endpoint(gateway.clone(), actuator);

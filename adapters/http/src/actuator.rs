@@ -54,7 +54,7 @@ impl LogControl {
 }
 
 /// What the instances behind a gateway are called in its health.
-const UPSTREAMS: &str = "upstreams";
+pub const UPSTREAMS: &str = "upstreams";
 
 /// How health answers.
 #[derive(ApiResponse)]
@@ -95,10 +95,7 @@ impl ActuatorApi {
     /// How this process and what it depends on are
     #[oai(path = "/health", method = "get", operation_id = "getHealth", tag = "Tag::Operations")]
     async fn health(&self, actuator: Data<&Actuator>) -> HealthAnswer {
-        let mut components = actuator.health.components().await;
-        if let Some(gateway) = &actuator.gateway {
-            components.push((UPSTREAMS, gateway.trouble()));
-        }
+        let components = actuator.health.components().await;
         let all_up = components.iter().all(|(_, wrong)| wrong.is_none());
         let components = components.into_iter().map(|(name, wrong)| {
             let gateway = actuator.gateway.as_ref().filter(|_| name == UPSTREAMS);

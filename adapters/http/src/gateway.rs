@@ -25,10 +25,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::actuator::{Actuator, ActuatorApi};
+use crate::balancing::Check;
 use crate::body::KeptBody;
 use crate::client_address::{TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::event_stream::EVENT_STREAM;
-use crate::load::Check;
 use crate::problem::Failure;
 use crate::service::service_endpoint;
 use crate::upstreams::{Instance, InstanceState, UpstreamUrl, Upstreams};

@@ -8,6 +8,7 @@
 //! * The OpenAPI document is made from the same types that the handlers use.
 
 mod actuator;
+mod balancing;
 mod body;
 mod client_address;
 mod connection;
@@ -17,7 +18,6 @@ mod document;
 mod event_stream;
 pub mod events;
 mod gateway;
-mod load;
 mod measurements;
 mod payload;
 mod problem;
@@ -29,13 +29,13 @@ mod upstreams;
 mod webhook;
 mod webhook_url;
 
-pub use actuator::{Actuator, LogControl};
+pub use actuator::{Actuator, LogControl, UPSTREAMS};
+pub use balancing::Availability;
 pub use body::BodyBudget;
 pub use client_address::TrustedProxies;
 pub use consumer::{ConsumerDependencies, consumer_endpoint};
 pub use document::openapi_document;
 pub use gateway::{Gateway, gateway_endpoint};
-pub use load::Availability;
 pub use producer::{ProducerDependencies, producer_endpoint};
 pub use server::{Activity, Answered, Observer, Server, ServerOptions};
 pub use upstreams::{InstanceState, InvalidUpstream, UpstreamUrl};

@@ -4,7 +4,7 @@
 //! * Every address that a name resolves to is an instance, from one look to the next: so what is scaled up is used, and what is
 //!   gone is left. A name that does not resolve keeps the addresses that it had.
 //! * Each instance is asked for its readiness all the time; what was found, and how requests went, decides who is chosen
-//!   ([`crate::load`]).
+//!   ([`crate::balancing`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use poem::http::{HeaderValue, Uri};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::load::{Availability, Check, Load, choose};
+use crate::balancing::{Availability, Check, Load, choose};
 
 /// How often an instance is asked whether it is ready: well below the time for which one that stops still accepts.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);

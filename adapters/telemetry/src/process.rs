@@ -9,6 +9,7 @@ use std::fs;
 use std::sync::OnceLock;
 
 use crate::metric::{Kind, Metric};
+use crate::prometheus::as_float;
 
 /// What the kernel says when asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -89,11 +90,6 @@ fn boot_seconds(stat: &str) -> Option<f64> {
 fn max_fds(limits: &str) -> Option<f64> {
     let limits = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     limits.split_ascii_whitespace().next()?.parse().ok()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; up to 2^53 it is exact")]
-fn as_float(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

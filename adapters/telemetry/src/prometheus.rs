@@ -225,9 +225,8 @@ impl Prometheus {
 
     /// Takes over how much room the file system of the data directory has, and has left, in bytes.
     pub fn show_data_dir(&self, fill: Fill) {
-        let gauge = |metric: Metric| self.recorder.register_gauge(&Key::from_name(metric.name()), &METADATA);
-        gauge(Metric::DataDirSize).set(as_float(fill.bytes_max));
-        gauge(Metric::DataDirAvailable).set(as_float(fill.bytes_max.saturating_sub(fill.used_bytes)));
+        self.gauge(Metric::DataDirSize).set(as_float(fill.bytes_max));
+        self.gauge(Metric::DataDirAvailable).set(as_float(fill.bytes_max.saturating_sub(fill.used_bytes)));
     }
 
     /// Takes over how far a consumer's store is behind. A partition that it reads no more counts as zero: whoever reads it
@@ -348,7 +347,7 @@ impl Telemetry for Prometheus {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; up to 2^53 it is exact")]
-fn as_float(number: u64) -> f64 {
+pub(crate) fn as_float(number: u64) -> f64 {
     number as f64
 }
 

@@ -135,6 +135,7 @@ async fn health_shows_each_instance() {
     let names = gateway.get("/actuator/prometheus").await.body;
     let text = String::from_utf8_lossy(&names).into_owned();
     assert!(text.contains("spillway_upstream_instances{role=\"producer\",state=\"ejected\"} 1"), "{text}");
+    assert!(text.contains("spillway_component_up{component=\"upstreams\"} "), "{text}");
 }
 
 #[tokio::test]
