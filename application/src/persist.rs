@@ -17,7 +17,7 @@ use domain::ports::{
     Append, Appended, AssignmentChange, Clock, DeadLetter, Feed, LogStore, RecordSource, SourceError, StoreError,
     Telemetry,
 };
-use domain::record::Chunk;
+use domain::record::{Chunk, Record};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_retry::RetryIf;
@@ -214,9 +214,7 @@ impl Persist {
                 Some(cause) => {
                     let refused = part.first().map(|(offset, _)| *offset);
                     let record = chunk.iter().find(|(offset, _)| Some(*offset) == refused);
-                    letters.extend(
-                        record.map(|(offset, record)| self.dead_letter(feed, offset, record, cause, refusals + 1)),
-                    );
+                    letters.extend(record.map(|found| self.dead_letter(feed, chunk, found, cause, refusals + 1)));
                     letters.sort_by_key(|letter| letter.offset);
                     if let Some(cause) = self.append(feed, *expected, next, &[], &letters, stop).await? {
                         tracing::error!(partition = feed.partition, cause, "the store refuses a dead letter");
@@ -224,6 +222,11 @@ impl Persist {
                     }
                     *expected = Some(next);
                 }
+            }
+        }
+        for (offset, trace) in &chunk.traces {
+            if let Some(trace) = trace {
+                tracing::debug!(topic = feed.topic, partition = feed.partition, offset, traceparent = ?trace, "stored");
             }
         }
         Ok(())
@@ -293,7 +296,7 @@ impl Persist {
         for (offset, record) in chunk.iter() {
             match codec::decode(record) {
                 Ok(event) => events.push((offset, event)),
-                Err(error) => dead_letters.push(self.dead_letter(feed, offset, record, error.to_string(), 0)),
+                Err(error) => dead_letters.push(self.dead_letter(feed, chunk, (offset, record), error.to_string(), 0)),
             }
         }
         (events, dead_letters)
@@ -302,8 +305,8 @@ impl Persist {
     fn dead_letter<'a>(
         &self,
         feed: &Feed,
-        offset: u64,
-        record: domain::record::Record<'a>,
+        chunk: &Chunk,
+        (offset, record): (u64, Record<'a>),
         reason: String,
         attempts: u32,
     ) -> DeadLetter<'a> {
@@ -313,6 +316,7 @@ impl Persist {
             offset,
             reason,
             attempts,
+            traceparent = chunk.trace_of(offset).map(tracing::field::debug),
             "a record can never be stored as an event"
         );
         DeadLetter { offset, key: record.key, value: record.value, reason, attempts, at: self.clock.now() }
@@ -361,10 +365,9 @@ mod tests {
                 r#"{{"eventId":"{}","timestamp":"2024-01-15T10:30:00Z","receivedAt":"2024-01-15T10:30:00Z","source":"s","level":"INFO","message":"{message}"}}"#,
                 domain::Uuid::from_u128(offset.into()),
             );
-            chunk.offsets.push(offset);
-            chunk.records.push(b"s", Timestamp::MIN, false, |value| value.extend(json.bytes())).expect("small");
+            let record = Record { key: b"s", value: json.as_bytes(), timestamp: Timestamp::MIN, client_id: false };
+            chunk.push(offset, record, None);
         }
-        chunk.next = first + messages.len() as u64;
         chunk
     }
 

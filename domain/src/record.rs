@@ -135,11 +135,31 @@ pub struct Chunk {
     pub offsets: Vec<u64>,
     /// The records.
     pub records: Records,
+    /// The traces of the requests that they came with, if the bus keeps those: from each of these offsets on another one, or
+    /// none.
+    pub traces: Vec<(u64, Option<TraceParent>)>,
     /// Where to go on after this chunk.
     pub next: u64,
 }
 
 impl Chunk {
+    /// Adds a record that is on the bus, and the trace of the request that it came with.
+    pub fn push(&mut self, offset: u64, record: Record<'_>, trace: Option<TraceParent>) {
+        if self.traces.last().and_then(|(_, last)| *last) != trace {
+            self.traces.push((offset, trace));
+        }
+        self.offsets.push(offset);
+        self.records.push_found(record);
+        self.next = offset + 1;
+    }
+
+    /// The trace of the request that the record at this offset came with.
+    #[must_use]
+    pub fn trace_of(&self, offset: u64) -> Option<TraceParent> {
+        let changes = self.traces.partition_point(|(from, _)| *from <= offset);
+        self.traces.get(changes.checked_sub(1)?)?.1
+    }
+
     /// The records with their offsets.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Record<'_>)> {
         self.offsets.iter().copied().zip(self.records.iter())
@@ -149,6 +169,24 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chunk_knows_the_trace_of_each_record() {
+        let traces = [
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-00",
+        ]
+        .map(|value| TraceParent::parse(value));
+        assert_ne!(traces[0], traces[1]);
+        let given = [None, traces[0], traces[0], traces[1], None, None, traces[0]];
+        let mut chunk = Chunk::default();
+        assert_eq!(chunk.trace_of(9), None);
+        for (offset, trace) in (3..).step_by(2).zip(given) {
+            chunk.push(offset, Record { key: b"", value: b"", timestamp: Timestamp::MIN, client_id: false }, trace);
+        }
+        assert_eq!((3..).step_by(2).zip(given).map(|(offset, _)| chunk.trace_of(offset)).collect::<Vec<_>>(), given);
+        assert_eq!((chunk.trace_of(2), chunk.next, chunk.traces.len()), (None, 16, 4));
+    }
 
     #[test]
     fn records_come_back_as_they_were_pushed_and_one_too_large_leaves_no_trace() {

@@ -494,8 +494,7 @@ pub fn read_chunk(reader: &mut LogReader, position: u64) -> Result<(Chunk, u64),
         // An entry with a right checksum that is no record, or a larger one than a record may be, was not written by this
         // bus: it is passed on for what it is, so that it becomes a dead letter and is not lost without a word.
         let odd = Record { key: &[], value: entry.payload, timestamp: entry.time, client_id: false };
-        chunk.records.push_found(read_record(&entry).unwrap_or(odd));
-        chunk.offsets.push(entry.sequence);
+        chunk.push(entry.sequence, read_record(&entry).unwrap_or(odd), None);
         // What is shown has been taken, so there must be room for the largest entry before the next one is.
         chunk.records.len() < CHUNK_RECORDS_MAX && chunk.records.bytes() <= CHUNK_BYTES_MAX - PAYLOAD_BYTES_MAX
     })?;

@@ -36,8 +36,8 @@ const PROBE_BYTES: usize = 64 * 1024;
 const PROBE_NAME: &str = "probe";
 /// How far a number may be ahead of the one before it in the same file: one that is further ahead passes for garbage.
 const SKIP_MAX: u64 = u32::MAX as u64;
-/// How much a reader reads at once.
-const READ_BYTES: usize = 512 * 1024;
+/// How much a reader reads at once, and keeps until it has come to the end.
+const READ_BYTES: usize = 128 * 1024;
 
 /// Why the log could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -483,14 +483,8 @@ fn write_again(file: &dyn StorageFile, len: u64) -> io::Result<()> {
 /// A reading end. Reads visible entries only, and remembers where it was.
 pub struct LogReader {
     view: Arc<Mutex<View>>,
-    place: Option<Place>,
-}
-
-/// Where in which file a sequence is, so that the next read need not search.
-struct Place {
-    sequence: u64,
-    base: u64,
-    offset: u64,
+    /// Where the last read ended, so that the next one need not search, nor read again what was read with it.
+    place: Option<Scan>,
 }
 
 /// What a read came to.
@@ -557,18 +551,19 @@ impl LogReader {
         let mut following = segments.iter().skip(begin).map(|segment| segment.base).skip(1).chain([visible_end]);
         for segment in segments.iter().skip(begin) {
             let to = following.next().unwrap_or(visible_end);
-            let mut scan = Scan::new(Arc::clone(&segment.file), segment.len, segment.base);
-            if let Some(place) =
-                self.place.take().filter(|place| place.base == segment.base && place.sequence <= read.next)
-            {
-                scan.skip_to(place.offset, place.sequence);
-            }
+            let mut scan = match self.place.take() {
+                Some(scan) if scan.sequence <= read.next && Arc::ptr_eq(&scan.file, &segment.file) => {
+                    Scan { len: segment.len, ..scan }
+                }
+                _ => Scan::new(Arc::clone(&segment.file), segment.len, segment.base),
+            };
             let mut whole = scan.offset;
             while let Some(frame) = scan.next_frame()? {
                 if frame.header.sequence >= until.min(to) {
                     if until < to {
                         // Where it was, so that damage in front of this frame is told to the next read as well.
-                        self.place = Some(Place { sequence: end, base: segment.base, offset: whole });
+                        scan.skip_to(whole, end);
+                        self.place = Some(scan);
                         read.next = end;
                         return Ok(read);
                     }
@@ -588,13 +583,16 @@ impl LogReader {
                 let more = take(entry);
                 read.next = sequence;
                 if !more {
-                    self.place = Some(Place { sequence, base: segment.base, offset: frame.to });
+                    self.place = Some(scan);
                     return Ok(read);
                 }
             }
             read.skip(segment.base, whole, segment.len);
             if to >= end {
-                self.place = Some(Place { sequence: end, base: segment.base, offset: segment.len });
+                // Whoever waits for more needs no memory meanwhile.
+                scan.block = Vec::new();
+                scan.skip_to(segment.len, end);
+                self.place = Some(scan);
                 break;
             }
         }

@@ -8,7 +8,6 @@ use domain::idempotency::{DerivedIds, InvalidIdempotencyKey};
 use domain::ports::{
     Client, IdempotencyStore, IdempotentRequest, RateDecision, RateLimiter, Recollection, RequestClass, Telemetry,
 };
-use domain::trace_parent::TraceParent;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use poem::web::Data;
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
@@ -27,6 +26,7 @@ use crate::problem::{EventFailure, Failure, whole_seconds};
 use crate::schema::{
     BatchAccepted, EventAccepted, LogEvent, ProducerHealth, SendMetrics, Tag, batch_accepted, event_accepted,
 };
+use crate::server::trace_parent;
 use crate::service::service_endpoint;
 
 /// What the ingestion API works with.
@@ -309,7 +309,7 @@ async fn take<T>(
         }
     }
 
-    let trace_parent = request.headers().get("traceparent").and_then(|value| TraceParent::parse(value.as_bytes()));
+    let trace_parent = trace_parent(request.headers());
     let begin = || dependencies.ingest.intake(ids, trace_parent);
     let intake = match form {
         Form::Event => {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use domain::trace_parent::TraceParent;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as HttpBody;
 use hyper::server::conn::http1;
@@ -67,6 +68,8 @@ const HEADERS_MAX: usize = 64;
 const ACTUATOR: &str = "/actuator/";
 /// Names a request in logs.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The trace that a request belongs to (W3C Trace Context, section 3.2).
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest name that a client can give to a request, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// How long to wait when the operating system cannot accept, such as for want of file descriptors.
@@ -227,26 +230,34 @@ impl Server {
     }
 }
 
-/// Answers a request under its id, and tells the observer and, if it failed, the log.
+/// Answers a request under its id, and tells the observer and the log.
 async fn answer(endpoint: &impl Endpoint<Output = Response>, mut request: Request, observer: &Observer) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
     request.headers_mut().insert(X_REQUEST_ID, id.clone());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let traceparent = trace_parent(request.headers()).map(tracing::field::debug);
     let mut response = endpoint.get_response(request).await;
     let answered = Answered { status: response.status().as_u16(), duration: began.elapsed() };
-    if let Some(Described { code, detail }) = response.extensions_mut().remove() {
-        let (status, id) = (answered.status, id.to_str().unwrap_or_default());
+    let (status, request_id) = (answered.status, id.to_str().unwrap_or_default());
+    match response.extensions_mut().remove() {
         // What a client can do to us in any number must not fill the log.
-        if matches!(status, 500 | 502 | 504) {
-            tracing::warn!(status, code, detail, %method, path, request_id = id, "request failed");
-        } else {
-            tracing::debug!(status, code, detail, %method, path, request_id = id, "request failed");
+        Some(Described { code, detail }) if matches!(status, 500 | 502 | 504) => {
+            tracing::warn!(status, code, detail, %method, path, request_id, traceparent, "request failed");
         }
+        Some(Described { code, detail }) => {
+            tracing::debug!(status, code, detail, %method, path, request_id, traceparent, "request failed");
+        }
+        None => tracing::debug!(status, %method, path, request_id, traceparent, "request answered"),
     }
     response.headers_mut().insert(X_REQUEST_ID, id);
     observer(answered);
     response
+}
+
+/// The trace that a request belongs to.
+pub(crate) fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(TRACE_PARENT).and_then(|value| TraceParent::parse(value.as_bytes()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "names a line in the log, not an event")]

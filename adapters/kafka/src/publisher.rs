@@ -38,7 +38,7 @@ use crate::error::{Handling, handling, is_of_one_record};
 use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::statistics::{ClientStatistics, INTERVAL_MILLIS};
-use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, Topic, kafka_time};
+use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, TRACE_PARENT, Topic, kafka_time};
 
 /// What a batch takes in memory beside the bytes of its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
@@ -674,7 +674,7 @@ fn message<'a>(
         headers = headers.insert(Header { key: ID_ORIGIN, value: Some(ID_ORIGIN_CLIENT) });
     }
     if let Some(trace_parent) = &trace_parent {
-        headers = headers.insert(Header { key: "traceparent", value: Some(trace_parent.as_bytes()) });
+        headers = headers.insert(Header { key: TRACE_PARENT, value: Some(trace_parent.as_bytes()) });
     }
     message.headers(headers)
 }

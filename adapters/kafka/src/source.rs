@@ -21,6 +21,7 @@ use domain::partition::Partition;
 use domain::ports::{AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, RecordSource, SourceError};
 use domain::record::{Chunk, RECORD_BYTES_MAX, Record};
 use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -35,7 +36,7 @@ use crate::client::{Complaint, Reachability, log};
 use crate::error::is_out_of_range;
 use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
-use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, Topic};
+use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, TRACE_PARENT, Topic};
 
 /// How long the group is served at a time.
 const POLL: Duration = Duration::from_millis(100);
@@ -317,19 +318,22 @@ fn split(
 
 /// Adds a record of the bus to a chunk.
 fn take(message: &BorrowedMessage<'_>, chunk: &mut Chunk) {
-    let offset = u64::try_from(message.offset()).unwrap_or(0);
-    let is_client = |headers: &rdkafka::message::BorrowedHeaders| {
-        headers.iter().any(|header| header.key == ID_ORIGIN && header.value == Some(ID_ORIGIN_CLIENT))
-    };
+    let (mut client_id, mut trace) = (false, None);
+    for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+        match header.key {
+            ID_ORIGIN => client_id |= header.value == Some(ID_ORIGIN_CLIENT),
+            TRACE_PARENT => trace = header.value.and_then(TraceParent::parse),
+            _ => {}
+        }
+    }
     let micros = message.timestamp().to_millis().and_then(|millis| millis.checked_mul(1_000));
-    chunk.records.push_found(Record {
+    let record = Record {
         key: message.key().unwrap_or_default(),
         value: message.payload().unwrap_or_default(),
         timestamp: micros.and_then(|micros| Timestamp::from_unix_micros(micros).ok()).unwrap_or(Timestamp::MIN),
-        client_id: message.headers().is_some_and(is_client),
-    });
-    chunk.offsets.push(offset);
-    chunk.next = offset + 1;
+        client_id,
+    };
+    chunk.push(u64::try_from(message.offset()).unwrap_or(0), record, trace);
 }
 
 fn number(partition: Partition) -> i32 {

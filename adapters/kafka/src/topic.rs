@@ -18,6 +18,8 @@ use crate::options::{KafkaOptions, MESSAGE_BYTES_MAX};
 pub const ID_ORIGIN: &str = "id-origin";
 /// Its value.
 pub const ID_ORIGIN_CLIENT: &[u8] = b"client";
+/// Header of a record whose request belongs to a trace (W3C Trace Context, section 3.2).
+pub const TRACE_PARENT: &str = "traceparent";
 
 /// Longest wait for a change to the cluster.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -463,15 +463,19 @@ async fn a_request_is_answered_the_same_by_every_producer_and_its_trace_travels_
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let Some(servers) = Servers::of_environment() else { return };
     let directory = tempfile::tempdir().expect("a directory");
-    let variables = servers.variables(&[]);
+    let log = ("SPILLWAY_LOG", "warn,bootstrap=info,application=debug,adapter_http=debug");
+    let variables = servers.variables(&[log]);
     let mut producers = Vec::new();
     for _ in 0..2 {
         producers.push(Process::start(BINARY, "producer", directory.path(), &variables).await);
     }
     // Two groups, each with a schema of its own.
     let other_schema = format!("{}_other", servers.schema());
-    let other_variables =
-        servers.variables(&[("SPILLWAY_KAFKA__GROUP", &other_schema), ("SPILLWAY_POSTGRES__SCHEMA", &other_schema)]);
+    let other_variables = servers.variables(&[
+        log,
+        ("SPILLWAY_KAFKA__GROUP", &other_schema),
+        ("SPILLWAY_POSTGRES__SCHEMA", &other_schema),
+    ]);
     let consumer = Process::start(BINARY, "consumer", directory.path(), &variables).await;
     let other = Process::start(BINARY, "consumer", directory.path(), &other_variables).await;
 
@@ -492,7 +496,9 @@ async fn a_request_is_answered_the_same_by_every_producer_and_its_trace_travels_
     for reader in [&consumer, &other] {
         let found = async || reader.http("consumer").all_events("", 10).await;
         wait_until("it is stored", async || found().await.len() == 1).await;
+        wait_until("the log names its trace", async || reader.has_said(TRACE)).await;
     }
+    assert!(producers[0].has_said(TRACE) && producers[0].has_said(first.header("x-request-id")));
     let records = read_topic(&servers, &servers.name, |records| records.len() == 1);
     assert_eq!(records[0].1["traceparent"], TRACE);
     assert_eq!(records[0].1["id-origin"], "client");

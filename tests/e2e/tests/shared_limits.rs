@@ -20,7 +20,10 @@ async fn two_producers_share_one_limit_also_after_redis_was_away() {
     let Some(own) = OwnServers::start(&["redis"]).await else { return };
     let servers = Servers::at(environment.brokers, environment.postgres, own.address("TEST_REDIS_URL"));
     let directory = tempfile::tempdir().expect("a directory");
-    let variables = servers.variables(&[("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "40")]);
+    let variables = servers.variables(&[
+        ("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "40"),
+        ("SPILLWAY_LOG", "warn,bootstrap=info,adapter_redis=info"),
+    ]);
     let first = Process::start(BINARY, "producer", directory.path(), &variables).await;
     let second = Process::start(BINARY, "producer", directory.path(), &variables).await;
     let producers = [first.http("producer"), second.http("producer")];
@@ -78,7 +81,10 @@ async fn two_producers_share_one_limit_also_after_redis_was_away() {
     assert!(within(alone, 2 * LIMIT * 6), "{alone}");
     assert!(within(again, LIMIT * 11), "{again}");
     for producer in [first, second] {
-        let told = producer.log().iter().filter(|line| line.contains("WARN") && line.contains("Redis")).count();
-        assert_eq!(told, 1, "said once");
+        let log = producer.log();
+        let told = log.iter().filter(|line| line.contains("Redis")).map(|line| line.contains("does not answer"));
+        let told: Vec<_> = told.collect();
+        // A machine that stalls makes it more than one outage, but of each both ends are said, and once.
+        assert!(!told.is_empty() && told.iter().enumerate().all(|(n, away)| *away == n.is_multiple_of(2)), "{log:?}");
     }
 }
