@@ -253,7 +253,8 @@ impl Persist {
             Err(Some(StoreError::Rejected(cause))) => return Ok(Some(cause.to_string())),
             Err(Some(StoreError::Unavailable(_) | StoreError::TooBroad) | None) => return Err(Halt::Stopped),
         };
-        self.telemetry.appended(appended);
+        let oldest = events.iter().map(|(_, event)| event.received_at).min();
+        self.telemetry.appended(appended, oldest.map(|oldest| self.clock.now().since(oldest)));
         if let (Some(alerts), Some(letter)) = (&self.alerts, dead_letters.last()) {
             let (topic, reason) = (feed.topic.clone(), letter.reason.clone());
             let last = Letter { topic, partition: feed.partition, offset: letter.offset, reason };
@@ -383,7 +384,7 @@ mod tests {
 
     impl Clock for FixedClock {
         fn now(&self) -> Timestamp {
-            Timestamp::MIN
+            Timestamp::parse("2024-01-15T10:30:02Z").expect("a time")
         }
     }
 
@@ -600,7 +601,8 @@ mod tests {
         let mut telemetry = MockTelemetry::new();
         telemetry.expect_fetched().with(eq(1)).times(2).return_const(());
         telemetry.expect_given_up().with(eq(1)).times(1).return_const(());
-        telemetry.expect_appended().times(1).return_const(());
+        let is_stored_after = |age| move |_: &Appended, oldest_age: &Option<Duration>| *oldest_age == Some(age);
+        telemetry.expect_appended().withf(is_stored_after(Duration::from_secs(2))).times(1).return_const(());
         let persist = Persist { telemetry: Arc::new(telemetry), ..persist(source, store) };
         persist.read_partition(2, Some(3), stopped).await;
         assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);

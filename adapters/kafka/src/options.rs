@@ -174,9 +174,9 @@ impl KafkaOptions {
             },
         );
         if let Some(tls) = &self.tls {
-            if let Some(ca) = &tls.ca {
-                config.set("ssl.ca.location", ca.to_string_lossy());
-            }
+            // `probe`: wherever systems keep their authorities. Left to itself, OpenSSL looks where it was told to when it was built.
+            let ca = tls.ca.as_ref().map_or("probe".into(), |ca| ca.to_string_lossy());
+            config.set("ssl.ca.location", ca);
             if let Some((certificate, key)) = &tls.identity {
                 config.set("ssl.certificate.location", certificate.to_string_lossy());
                 config.set("ssl.key.location", key.to_string_lossy());

@@ -26,7 +26,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -65,6 +65,9 @@ struct Shared {
     partitions: Mutex<BTreeMap<Partition, Arc<Reading>>>,
     /// The thread is to end.
     closing: AtomicBool,
+    /// Why the group does not let us in. The client says so now and then only, and does not say when it is over: that shows in
+    /// the next assignment.
+    refused: Mutex<Option<String>>,
     reachability: Reachability,
 }
 
@@ -118,6 +121,7 @@ impl KafkaSource {
             topic: options.topic.clone(),
             partitions: Mutex::default(),
             closing: AtomicBool::new(false),
+            refused: Mutex::default(),
             reachability: Reachability::unknown(),
         });
         let (tell, changes) = changes::unbounded_channel();
@@ -365,6 +369,7 @@ impl ConsumerContext for Member {
         tracing::debug!(?change, ?partitions, "the group rebalances");
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let done = if change == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            lock(&self.shared.refused).take();
             self.begin(consumer, &partitions, list);
             if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
         } else {
@@ -542,7 +547,12 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
         match consumer.poll(POLL) {
             // Taken from a queue that nobody reads: its reader has to go back for it.
             Some(Ok(message)) => member.give_back(&message),
-            Some(Err(error)) => tracing::debug!(%error, "the Kafka client complains"),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the Kafka client complains");
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+                    *lock(&shared.refused) = Some(error.to_string());
+                }
+            }
             None => {}
         }
         shared.restart();
@@ -555,6 +565,7 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
                     .and_then(|_| consumer.subscribe(&[&shared.topic]).map_err(|error| error.to_string()))
             };
             joined |= found.is_ok();
+            let found = found.and_then(|()| lock(&shared.refused).clone().map_or(Ok(()), Err));
             shared.reachability.find(match found {
                 Ok(()) => BusState::Up,
                 Err(error) => BusState::Down(member.complaint.explain(&error)),

@@ -699,6 +699,22 @@ async fn read(source: &KafkaSource, partition: Partition, count: usize) -> Vec<S
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_does_not_let_us_in_is_named_until_it_does() {
+    let place = Place::new(1, &[]);
+    let publisher = place.publisher().await;
+    place.deliver(&publisher, 0..1).await;
+    let denied = RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    place.fail(Api::FindCoordinator, std::iter::repeat_n(denied, 10_000));
+    let source = KafkaSource::open(&place.options).expect("the source opens");
+    let named = || matches!(source.state(), BusState::Down(reason) if reason.contains("Group authorization failed"));
+    until("the source says that it lacks a right", named).await;
+    place.fail_no_more(Api::FindCoordinator);
+    begin(&source, 1).await;
+    assert_eq!(read(&source, 0, 10).await, tens(1, 0, 0..1));
+    until("the source is up", || source.state() == BusState::Up).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reading_goes_on_by_itself_whatever_happens_to_the_broker() {
     let place = Place::new(1, &[]);
     let source = KafkaSource::open(&place.options).expect("the source opens");

@@ -67,6 +67,8 @@ pub enum Metric {
     RecordsFetched,
     /// Events stored by a consumer.
     EventsStored,
+    /// From receipt to row, of the oldest event of each transaction.
+    EndToEnd,
     /// Repeats that a consumer's store dropped.
     EventsDeduplicated,
     /// Records that can never be stored.
@@ -125,7 +127,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -156,6 +158,7 @@ impl Metric {
         Self::DataDirSize,
         Self::RecordsFetched,
         Self::EventsStored,
+        Self::EndToEnd,
         Self::EventsDeduplicated,
         Self::EventsDeadLettered,
         Self::RecordsGivenUp,
@@ -217,6 +220,7 @@ impl Metric {
             Self::RequestsRateLimited => "spillway_requests_rate_limited_total",
             Self::RecordsFetched => "spillway_records_fetched_total",
             Self::EventsStored => "spillway_events_stored_total",
+            Self::EndToEnd => "spillway_end_to_end_seconds",
             Self::EventsDeduplicated => "spillway_events_deduplicated_total",
             Self::EventsDeadLettered => "spillway_events_dead_lettered_total",
             Self::ConsumerLagRecords => "kafka_consumer_lag_records",
@@ -279,6 +283,7 @@ impl Metric {
             Self::RequestsRateLimited => "Requests refused by the rate limit",
             Self::RecordsFetched => "Records read from the bus by this consumer",
             Self::EventsStored => "Events stored by this consumer",
+            Self::EndToEnd => "Time from receipt to commit, of the oldest event of each transaction",
             Self::EventsDeduplicated => "Events dropped by this consumer because they were stored before",
             Self::EventsDeadLettered => "Events that can never be stored, or that the bus refuses for ever: kept aside",
             Self::ConsumerLagRecords => {
@@ -307,7 +312,7 @@ impl Metric {
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::SendDuration | Self::RequestDuration => Kind::Histogram,
+            Self::SendDuration | Self::RequestDuration | Self::EndToEnd => Kind::Histogram,
             Self::CircuitBreakerState
             | Self::BufferAvailable
             | Self::BufferTotal

@@ -26,6 +26,10 @@ const SEND_SECONDS: [f64; 14] =
 const REQUEST_SECONDS: [f64; 14] =
     [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
+/// From what a transaction alone takes to an outage over a weekend.
+const END_TO_END_SECONDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0, 21_600.0, 259_200.0];
+
 /// Name of the circuit breaker in front of the bus.
 const BREAKER: &str = "kafka";
 
@@ -43,6 +47,7 @@ pub struct Prometheus {
     duration: Histogram,
     fetched: Counter,
     stored: Counter,
+    end_to_end: Histogram,
     deduplicated: Counter,
     dead_lettered: Counter,
     given_up: Counter,
@@ -67,6 +72,7 @@ impl Prometheus {
         };
         let builder = with_buckets(PrometheusBuilder::new(), Metric::SendDuration, &SEND_SECONDS);
         let builder = with_buckets(builder, Metric::RequestDuration, &REQUEST_SECONDS);
+        let builder = with_buckets(builder, Metric::EndToEnd, &END_TO_END_SECONDS);
         let recorder = builder.build_recorder();
         for metric in Metric::ALL {
             let (name, help): (KeyName, SharedString) = (metric.name().into(), metric.help().into());
@@ -76,13 +82,15 @@ impl Prometheus {
                 Kind::Histogram => recorder.describe_histogram(name, Some(Unit::Seconds), help),
             }
         }
+        let histogram = |metric: Metric| recorder.register_histogram(&Key::from_name(metric.name()), &METADATA);
         let counter = |metric: Metric| recorder.register_counter(&Key::from_name(metric.name()), &METADATA);
         let this = Self {
             sent: counter(Metric::MessagesSent),
             failed: counter(Metric::MessagesFailed),
-            duration: recorder.register_histogram(&Key::from_name(Metric::SendDuration.name()), &METADATA),
+            duration: histogram(Metric::SendDuration),
             fetched: counter(Metric::RecordsFetched),
             stored: counter(Metric::EventsStored),
+            end_to_end: histogram(Metric::EndToEnd),
             deduplicated: counter(Metric::EventsDeduplicated),
             dead_lettered: counter(Metric::EventsDeadLettered),
             given_up: counter(Metric::RecordsGivenUp),
@@ -332,7 +340,10 @@ impl Telemetry for Prometheus {
         self.in_work.increment(as_float(records as u64));
     }
 
-    fn appended(&self, appended: Appended) {
+    fn appended(&self, appended: Appended, oldest_age: Option<Duration>) {
+        if let Some(age) = oldest_age {
+            self.end_to_end.record(age);
+        }
         self.stored.increment(appended.stored as u64);
         self.deduplicated.increment(appended.deduplicated as u64);
         self.dead_lettered.increment(appended.dead_lettered as u64);
@@ -389,7 +400,8 @@ mod tests {
         prometheus.fetched(5);
         prometheus.given_up(1);
         prometheus.refused("level_unknown", 2);
-        prometheus.appended(Appended { stored: 2, deduplicated: 1, dead_lettered: 0 });
+        let appended = Appended { stored: 2, deduplicated: 1, dead_lettered: 0 };
+        prometheus.appended(appended, Some(Duration::from_millis(7)));
         let at = |micros| Timestamp::from_unix_micros(micros).expect("in range");
         let gone = Lag { partition: 1, records: 5, oldest: Some(at(0)) };
         prometheus.show_lags(&[gone, Lag { partition: 2, records: 7, oldest: None }], at(1));
@@ -439,6 +451,7 @@ mod tests {
             "spillway_events_accepted_total{guarantee=\"at-most-once\"} 0",
             "spillway_events_refused_total{code=\"level_unknown\"} 2",
             "spillway_events_stored_total 2",
+            "spillway_end_to_end_seconds_bucket{le=\"0.01\"} 1",
             "spillway_events_deduplicated_total 1",
             "spillway_requests_rate_limited_total{class=\"batch\"} 0",
             "kafka_consumer_lag_records{partition=\"1\"} 0",

@@ -20,8 +20,8 @@ pub trait Telemetry: Send + Sync {
     /// A consumer read records.
     fn fetched(&self, records: usize);
 
-    /// A consumer's transaction committed.
-    fn appended(&self, appended: Appended);
+    /// A consumer's transaction committed, this long after a producer received the oldest of its events; `None` if it had none.
+    fn appended(&self, appended: Appended, oldest_age: Option<Duration>);
 
     /// A consumer gave up records that it had read, without storing them: somebody else will, or the same consumer
     /// when it reads them again.

@@ -152,7 +152,7 @@ impl Telemetry for Silent {
     fn sent(&self, _: usize, _: Duration) {}
     fn send_failed(&self, _: usize) {}
     fn fetched(&self, _: usize) {}
-    fn appended(&self, _: Appended) {}
+    fn appended(&self, _: Appended, _: Option<Duration>) {}
     fn given_up(&self, _: usize) {}
 }
 

@@ -365,7 +365,7 @@ impl Telemetry for Silent {
     fn sent(&self, _events: usize, _duration: Duration) {}
     fn send_failed(&self, _events: usize) {}
     fn fetched(&self, _records: usize) {}
-    fn appended(&self, _appended: Appended) {}
+    fn appended(&self, _: Appended, _: Option<Duration>) {}
     fn given_up(&self, _records: usize) {}
 }
 

@@ -25,17 +25,20 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- get (dict "gateway" "8080" "producer" "8081" "consumer" "8082") . -}}
 {{- end -}}
 
-{{/* An environment variable from the Secret. Takes (dict "root" $ "name" "POSTGRES__URL" "key" "postgres-url"). */}}
+{{/*
+An environment variable from the Secret of a role. Takes (dict "root" $ "role" "consumer" "name" "POSTGRES__URL" "key" "postgres-url").
+*/}}
 {{- define "spillway.secretVariable" -}}
 - name: SPILLWAY_{{ .name }}
   valueFrom:
     secretKeyRef:
-      name: {{ required "secret must name an existing Secret; values.yaml says what it has" .root.Values.secret }}
+      name: {{ required "secret must name an existing Secret; values.yaml says what it has" ((index .root.Values .role).secret | default .root.Values.secret) }}
       key: {{ .key }}
 {{- end -}}
 
 {{/*
-Settings of a role as environment variables. What is given under config wins over what follows from other values.
+Settings of a role as environment variables. What is given under config wins over what follows from other values; what is secret
+comes from the Secret alone, and the schema refuses it under config.
 Takes (dict "root" $ "role" "producer").
 */}}
 {{- define "spillway.variables" -}}
@@ -88,18 +91,18 @@ Takes (dict "root" $ "role" "producer").
 {{- end }}
 {{- if ne .role "gateway" }}
 {{- if $values.kafka.saslMechanism }}
-{{ include "spillway.secretVariable" (dict "root" .root "name" "KAFKA__SASL_USERNAME" "key" "kafka-sasl-username") }}
-{{ include "spillway.secretVariable" (dict "root" .root "name" "KAFKA__SASL_PASSWORD" "key" "kafka-sasl-password") }}
+{{ include "spillway.secretVariable" (dict "root" .root "role" .role "name" "KAFKA__SASL_USERNAME" "key" "kafka-sasl-username") }}
+{{ include "spillway.secretVariable" (dict "root" .root "role" .role "name" "KAFKA__SASL_PASSWORD" "key" "kafka-sasl-password") }}
 {{- end }}
 {{- if $values.redis.enabled }}
-{{ include "spillway.secretVariable" (dict "root" .root "name" "REDIS__URL" "key" "redis-url") }}
+{{ include "spillway.secretVariable" (dict "root" .root "role" .role "name" "REDIS__URL" "key" "redis-url") }}
 {{- end }}
 {{- if $values.alertWebhook }}
-{{ include "spillway.secretVariable" (dict "root" .root "name" "ALERT__WEBHOOK_URL" "key" "alert-webhook-url") }}
+{{ include "spillway.secretVariable" (dict "root" .root "role" .role "name" "ALERT__WEBHOOK_URL" "key" "alert-webhook-url") }}
 {{- end }}
 {{- end }}
 {{- if eq .role "consumer" }}
-{{ include "spillway.secretVariable" (dict "root" .root "name" "POSTGRES__URL" "key" "postgres-url") }}
+{{ include "spillway.secretVariable" (dict "root" .root "role" .role "name" "POSTGRES__URL" "key" "postgres-url") }}
 {{- end }}
 {{- end -}}
 
