@@ -469,6 +469,8 @@ impl History {
         self.disk.flip(&name, at - 8 + byte.index(tail.len() + 8), 1 << bit);
         self.damaged.insert(sequence);
         self.unharmed = false;
+        // One that has the entry in memory may still show it as it was.
+        self.reader = self.log.reader();
         self.check();
     }
 
