@@ -429,6 +429,8 @@ impl SegmentedLog {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // A segment of this base never had a visible entry: it is an earlier try, or an empty last segment.
                 self.storage.remove(&name)?;
+                // If no other takes its place, a power cut would bring it back.
+                self.removal_unsynced = true;
                 self.segments.pop_if(|last| last.base == base);
                 self.storage.create(&name)?
             }
@@ -437,11 +439,13 @@ impl SegmentedLog {
         let made = file.write_at(&self.unsynced, 0).and_then(|()| self.storage.sync_directory());
         if let Err(error) = made {
             let _ = self.storage.remove(&name);
+            self.removal_unsynced = true;
             return Err(error.into());
         }
         let first_time = Header::parse(&self.unsynced).map(|header| header.time);
         self.segments.push(Segment { base, first_time, file, len: 0 });
         self.seal = false;
+        self.removal_unsynced = false;
         // The one before may have had another name.
         self.stray = stray_before;
         Ok(())
