@@ -129,6 +129,7 @@ pub struct ProducerAlerts {
     breaker: Condition,
     journal_filling: FillCondition,
     journal_unwritable: TroubleAlert,
+    refused_log_unwritable: TroubleAlert,
     /// Of a bus without a journal.
     bus_unusable: TroubleAlert,
     refused: RecurringAlert<(Partition, String)>,
@@ -153,6 +154,7 @@ impl ProducerAlerts {
             breaker: Condition::default(),
             journal_filling: FillCondition::default(),
             journal_unwritable: TroubleAlert::new(told_to(), Alert::journal_unwritable),
+            refused_log_unwritable: TroubleAlert::new(told_to(), Alert::refused_log_unwritable),
             bus_unusable: TroubleAlert::new(told_to(), Alert::bus_unusable),
             refused: RecurringAlert::new(told_to(), |telling, (partition, reason)| {
                 Alert::records_refused(telling, *partition, reason)
@@ -202,6 +204,7 @@ impl ProducerAlerts {
             self.alerter.alert(Alert::breaker_open(state, &reason));
         }
         self.journal_unwritable.observe(journal.trouble());
+        self.refused_log_unwritable.observe(self.delivery.unkept().map(|(fault, _)| fault));
         let fill = journal.fill();
         if let Some(state) = self.journal_filling.observe(fill) {
             self.alerter.alert(Alert::journal_filling(state, fill));

@@ -12,8 +12,12 @@
 //!   ([`domain::replay_window`]), and only while less than half of the memory is used, so that partitions without a backlog find
 //!   room.
 //! * Every event that was accepted is in one term of the accounts, whatever happens.
+//! * What the bus rejects permanently after it was accepted stays in its line, in memory, until the journal has kept it. While
+//!   much of it waits for that the bus gets nothing more ([`Unkept`]), so it stays within a share of the memory beside what the
+//!   bus had.
 //! * Without a journal (the embedded bus is its own) what the bus does not take is refused.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -54,6 +58,8 @@ const BATCH_OVERHEAD_BYTES: usize = 512;
 const RECORD_OVERHEAD_BYTES: usize = 64;
 /// What is on its way to the disk may take as much memory as this share of what is with the bus, beside that.
 const WRITING_SHARE_OF_MEMORY: u64 = 4;
+/// Rejected records that wait to be kept may take as much memory as this share of what is with the bus, beside that.
+const UNKEPT_SHARE_OF_MEMORY: u64 = 4;
 /// What of the time for a drain is kept for the journal, as a share.
 const DRAIN_SHARE_OF_JOURNAL: u32 = 4;
 
@@ -111,8 +117,19 @@ struct Journaling {
     window: Mutex<ReplayWindow>,
     /// Bytes of batches that are on their way to the disk and not with the bus.
     writing_bytes: Arc<AtomicU64>,
+    /// What waits to be kept.
+    unkept: Mutex<Unkept>,
     /// Journals without an owner could not be looked for, which is logged once and not with every look.
     adopting_failed: AtomicBool,
+}
+
+/// Batches with records that the bus has rejected permanently and that the journal has not kept yet.
+#[derive(Default)]
+struct Unkept {
+    batches: u64,
+    bytes: u64,
+    /// Why they cannot be kept, if a try has failed.
+    fault: Option<String>,
 }
 
 struct PartitionLine {
@@ -126,6 +143,10 @@ struct LineState {
     line: Line<Held>,
     /// Events on disk that are not settled.
     journaled: GuaranteeCounts,
+    /// Behind the last number that is on disk.
+    journaled_to: u64,
+    /// The room of batches that are on their way to the disk and settled, by number.
+    settled_writes: BTreeMap<u64, Writing>,
     /// Since when there is a backlog.
     backlog_since: Option<Instant>,
     /// Something was given to the journal that was not yet said to be released.
@@ -154,6 +175,11 @@ impl Held {
 
     fn records(&self) -> u64 {
         self.guarantees.len() as u64
+    }
+
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        bytes_in_memory(&self.batch)
     }
 
     fn promise(&mut self, promise: Result<Promise, PublishError>) {
@@ -191,6 +217,7 @@ impl Delivery {
             started: Instant::now(),
             window: Mutex::default(),
             writing_bytes: Arc::default(),
+            unkept: Mutex::default(),
             adopting_failed: AtomicBool::new(false),
         };
         Self::over(publisher, Some(journaling), telemetry)
@@ -363,14 +390,27 @@ impl Delivery {
         let bus = shared.publisher.state() == BusState::Up;
         match &shared.journaling {
             None => bus,
-            Some(journaling) => (bus && self.breaker_state() == BreakerState::Closed) || journaling.has_room(),
+            Some(journaling) => {
+                let bus_takes = bus && self.breaker_state() == BreakerState::Closed;
+                !shared.is_blocked(journaling) && (bus_takes || journaling.has_room())
+            }
         }
+    }
+
+    /// Why records that the bus has rejected permanently cannot be kept, if they cannot, and how many bytes wait for that.
+    #[must_use]
+    pub fn unkept(&self) -> Option<(String, u64)> {
+        let unkept = lock(&self.shared.journaling.as_ref()?.unkept);
+        unkept.fault.clone().map(|fault| (fault, unkept.bytes))
     }
 
     /// Gives backlogs to the bus, and takes over those of processes that are gone, until `stop`. Without a journal there is
     /// nothing to do.
     pub async fn replay(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let Some(journaling) = &self.shared.journaling else { return };
+        let Some(journaling) = &self.shared.journaling else {
+            let _ = stop.wait_for(|stop| *stop).await;
+            return;
+        };
         let mut stopped = pin!(async { stop.wait_for(|stop| *stop).await.map(drop) });
         let mut adopt = interval(ADOPT_INTERVAL);
         adopt.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -393,7 +433,12 @@ impl Delivery {
                     }
                     Some(_) | None => {}
                 }
-                let replayed = self.shared.replay_some(journaling, &line).await;
+                // A disk that hangs must not keep the process from stopping.
+                let replayed = tokio::select! {
+                    biased;
+                    _ = &mut stopped => return,
+                    replayed = self.shared.replay_some(journaling, &line) => replayed,
+                };
                 let LineState { retry_at, waits, .. } = &mut *lock(&line.state);
                 match replayed {
                     Replayed::Some => {
@@ -413,7 +458,11 @@ impl Delivery {
             tokio::select! {
                 biased;
                 _ = &mut stopped => return,
-                _ = adopt.tick() => self.shared.adopt(journaling).await,
+                _ = adopt.tick() => tokio::select! {
+                    biased;
+                    _ = &mut stopped => return,
+                    () = self.shared.adopt(journaling) => {}
+                },
                 () = self.shared.replayable.notified() => {}
                 () = tokio::time::sleep_until(wake_at) => {}
             }
@@ -430,8 +479,7 @@ impl Delivery {
         if self.breaker_state() == BreakerState::Closed {
             shared.until_safe(deadline - timeout / DRAIN_SHARE_OF_JOURNAL).await;
         }
-        shared.journal_all(journaling);
-        shared.until_safe(deadline).await;
+        shared.until_safe_in_journal(journaling, deadline).await;
         let left = shared.unsafe_places().into_iter().filter(|(place, _)| place.is_some());
         let left: u64 = left.map(|(_, records)| records).sum();
         // Whatever it still has is on disk, or counted just now.
@@ -447,8 +495,7 @@ impl Journaling {
     }
 
     fn has_room(&self) -> bool {
-        let fill = self.journal.fill().with(RECORD_BYTES_MAX as u64);
-        self.journal.trouble().is_none() && fill.used_bytes <= fill.bytes_max
+        self.journal.trouble().is_none() && self.journal.has_room(RECORD_BYTES_MAX as u64)
     }
 }
 
@@ -518,7 +565,7 @@ impl Shared {
     /// The right to give a new batch to the bus; the inner one is missing without a breaker.
     fn permit_direct(&self, state: &LineState) -> Option<Option<Permit>> {
         let Some(journaling) = &self.journaling else { return Some(None) };
-        if state.line.has_backlog() {
+        if state.line.has_backlog() || self.is_blocked(journaling) {
             return None;
         }
         let mut breaker = lock(&journaling.breaker);
@@ -545,50 +592,58 @@ impl Shared {
         state: &mut LineState,
         held: Held,
     ) -> Result<(), PublishError> {
-        let bytes = held.batch.records.bytes() + held.guarantees.len() * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES;
-        let writing = journaling.writing_bytes.load(Ordering::Acquire);
-        let writing_max = self.publisher.buffer().bytes_max / WRITING_SHARE_OF_MEMORY;
-        // A bus that has filled its memory is what the journal is for, so this room is beside it. One batch always fits.
-        if writing > 0 && writing + bytes as u64 > writing_max {
+        let bytes = held.bytes();
+        if !self.may_write(journaling, bytes) {
             return Err(PublishError::Full);
         }
-        self.journal_held(journaling, line, state, u64::MAX);
-        if state.line.next_to_journal(u64::MAX).is_some() {
-            return Err(PublishError::Full);
-        }
+        self.journal_held(journaling, line, state, u64::MAX).map_err(not_journaled)?;
         let number = state.line.next();
         let written = journaling.journal.append(number, Arc::clone(&held.batch), Arc::clone(&held.guarantees));
         let written = written.map_err(not_journaled)?;
         let room = Writing::take(&journaling.writing_bytes, bytes);
-        state.line.take_queued(held.records(), held);
+        let records = held.records();
+        state.line.take_queued(records, held);
         self.note(state);
-        self.see_written(line, number, written, Some(room));
+        self.see_written(line, number, records, written, Some(room));
         Ok(())
     }
 
-    /// Queues for the journal what the bus has of a line up to and with batch `last`, oldest first, as far as the journal takes
-    /// it.
+    /// Whether there is room for a batch on its way to the disk. A bus that has filled its memory is what the journal is for, so
+    /// this room is beside it. One batch always fits.
+    fn may_write(&self, journaling: &Journaling, bytes: usize) -> bool {
+        let writing = journaling.writing_bytes.load(Ordering::Acquire);
+        writing == 0 || writing + bytes as u64 <= self.publisher.buffer().bytes_max / WRITING_SHARE_OF_MEMORY
+    }
+
+    /// Queues for the journal what the bus has of a line up to and with batch `last`, oldest first.
+    ///
+    /// # Errors
+    /// The journal does not take all of it.
     fn journal_held(
         self: &Arc<Self>,
         journaling: &Journaling,
         line: &Arc<PartitionLine>,
         state: &mut LineState,
         last: u64,
-    ) {
-        while let Some((number, held)) = state.line.next_to_journal(last) {
-            let written = journaling.journal.append(number, Arc::clone(&held.batch), Arc::clone(&held.guarantees));
-            match written {
-                Ok(written) => {
-                    state.line.queued(number);
-                    state.to_release = true;
-                    self.see_written(line, number, written, None);
-                }
-                Err(error) => {
-                    tracing::debug!(partition = line.partition, error = %Chain(&error), "not journaled");
-                    return;
-                }
-            }
+    ) -> Result<(), JournalError> {
+        if !state.line.takes_writes() {
+            return Err(JournalError::Unavailable("an earlier write has failed".into()));
         }
+        while let Some((number, held)) = state.line.next_to_journal(last) {
+            // What is settled meanwhile stays in memory until it is written.
+            if !self.may_write(journaling, held.bytes()) {
+                return Err(JournalError::Full);
+            }
+            let records = held.records();
+            let written = journaling.journal.append(number, Arc::clone(&held.batch), Arc::clone(&held.guarantees));
+            let written = written.inspect_err(|error| {
+                tracing::debug!(partition = line.partition, error = %Chain(error), "not journaled");
+            })?;
+            state.line.queued(number);
+            state.to_release = true;
+            self.see_written(line, number, records, written, None);
+        }
+        Ok(())
     }
 
     /// Starts the task that waits until the journal is done with a batch.
@@ -596,6 +651,7 @@ impl Shared {
         self: &Arc<Self>,
         line: &Arc<PartitionLine>,
         number: u64,
+        records: u64,
         written: BoxFuture<Result<(), JournalError>>,
         room: Option<Writing>,
     ) {
@@ -603,7 +659,12 @@ impl Shared {
         tokio::spawn(async move {
             let written = written.await;
             let mut state = lock(&line.state);
+            state.settled_writes.remove(&number);
+            if written.is_ok() {
+                state.journaled_to = state.journaled_to.max(number + records);
+            }
             shared.written(&mut state, number, written);
+            shared.resume_journal(&line, &mut state);
             shared.release(&line, &mut state);
             drop(state);
             drop(room);
@@ -635,6 +696,15 @@ impl Shared {
                 }
             }
             Journaled::OnlyWithBus | Journaled::Settled => {}
+        }
+    }
+
+    /// Has the journal take batches of a line again, if a write has failed and the line knows of all that were queued.
+    fn resume_journal(&self, line: &PartitionLine, state: &mut LineState) {
+        if let Some(journaling) = &self.journaling
+            && state.line.resume_journal()
+        {
+            journaling.journal.resume(line.partition);
         }
     }
 
@@ -688,10 +758,11 @@ impl Shared {
                 }
             };
             shared.report(permit, &outcome, &line, number, published.elapsed());
-            if let Err(PublishError::Refused(refused)) = &outcome {
-                shared.keep_refused(&line, number, refused).await;
+            let duration = published.elapsed();
+            if let Some((batch, refused)) = shared.settle(&line, number, outcome, duration) {
+                shared.keep_refused(&line, batch, &refused).await;
+                shared.settle_kept(&line, number, refused, duration);
             }
-            shared.settle(&line, number, outcome, published.elapsed());
         });
     }
 
@@ -717,7 +788,8 @@ impl Shared {
         let mut state = lock(&line.state);
         let waited_for = state.line.get_mut(number).is_some_and(|held| held.promise.is_some());
         if waited_for || !closed {
-            self.journal_held(journaling, line, &mut state, number);
+            // What cannot be journaled now is tried again with the next silence.
+            let _ = self.journal_held(journaling, line, &mut state, number);
         }
     }
 
@@ -760,32 +832,69 @@ impl Shared {
         after
     }
 
-    /// Keeps what the bus refuses for ever of a batch that was accepted, however long it takes.
-    async fn keep_refused(&self, line: &PartitionLine, number: u64, refused: &[RefusedRecord]) {
+    /// Whether so much waits to be kept that the bus must not reject any more.
+    fn is_blocked(&self, journaling: &Journaling) -> bool {
+        lock(&journaling.unkept).bytes > self.publisher.buffer().bytes_max / UNKEPT_SHARE_OF_MEMORY
+    }
+
+    /// Keeps what the bus has rejected permanently of a batch that was accepted, however long it takes: it may not be dropped.
+    async fn keep_refused(&self, line: &PartitionLine, batch: Arc<RecordBatch>, refused: &[RefusedRecord]) {
         let Some(journaling) = &self.journaling else { return };
-        let held = lock(&line.state).line.get_mut(number).map(|held| (held.place, Arc::clone(&held.batch)));
-        let Some((Some(_), batch)) = held else { return };
+        let bytes = bytes_in_memory(&batch) as u64;
+        {
+            let mut unkept = lock(&journaling.unkept);
+            unkept.batches += 1;
+            unkept.bytes += bytes;
+        }
         for wait in Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT) {
             let Err(error) = journaling.journal.keep_refused(Arc::clone(&batch), refused.to_vec()).await else { break };
-            tracing::error!(
-                partition = line.partition,
-                error = %Chain(&error),
-                "records that the bus refuses for ever cannot be kept on disk, trying again"
-            );
+            let error = Chain(&error).to_string();
+            let before = lock(&journaling.unkept).fault.replace(error.clone());
+            if before.is_none() {
+                let partition = line.partition;
+                tracing::error!(
+                    partition,
+                    error,
+                    "cannot keep records that the bus has rejected permanently, trying again"
+                );
+            }
             tokio::time::sleep(wait).await;
+        }
+        let mut unkept = lock(&journaling.unkept);
+        unkept.batches -= 1;
+        unkept.bytes -= bytes;
+        if unkept.batches == 0 && unkept.fault.take().is_some() {
+            tracing::info!("all records that the bus has rejected permanently are kept");
         }
     }
 
-    /// The end of a batch that the bus had.
-    fn settle(&self, line: &PartitionLine, number: u64, outcome: Result<(), PublishError>, duration: Duration) {
+    /// The end of a batch that the bus had; or, if it was accepted and the bus has rejected some of it permanently, these
+    /// records, which are to be kept before the end: [`Shared::settle_kept`].
+    fn settle(
+        &self,
+        line: &PartitionLine,
+        number: u64,
+        outcome: Result<(), PublishError>,
+        duration: Duration,
+    ) -> Option<(Arc<RecordBatch>, Vec<RefusedRecord>)> {
         let mut state = lock(&line.state);
         let refused = match outcome {
             Ok(()) => Vec::new(),
-            Err(PublishError::Refused(refused)) => refused,
+            Err(PublishError::Refused(refused)) => {
+                // If it was not accepted, whoever waits is told. Under the same lock: otherwise the journal could accept it
+                // in between.
+                if self.journaling.is_some()
+                    && let Some(held) = state.line.get_mut(number)
+                    && held.place.is_some()
+                {
+                    return Some((Arc::clone(&held.batch), refused));
+                }
+                refused
+            }
             Err(error) if self.journaling.is_some() => {
                 // The bus ends with the process, and gives back what it has. Whatever is on disk waits for the next one.
                 tracing::debug!(error = %Chain(&error), "the bus gave a batch back");
-                return;
+                return None;
             }
             Err(error) => {
                 if let Some(mut held) = state.line.settle(number) {
@@ -796,10 +905,33 @@ impl Shared {
                     }
                     held.promise(Err(error));
                 }
-                return;
+                return None;
             }
         };
+        self.end(line, &mut state, number, refused, duration);
+        None
+    }
+
+    /// The end of a batch whose rejected records are kept.
+    fn settle_kept(&self, line: &PartitionLine, number: u64, refused: Vec<RefusedRecord>, duration: Duration) {
+        self.end(line, &mut lock(&line.state), number, refused, duration);
+    }
+
+    /// The end of a batch all of which the bus has acknowledged, but for the records that it has rejected permanently.
+    fn end(
+        &self,
+        line: &PartitionLine,
+        state: &mut LineState,
+        number: u64,
+        refused: Vec<RefusedRecord>,
+        duration: Duration,
+    ) {
+        let is_written = state.line.is_queued(number);
         let Some(mut held) = state.line.settle(number) else { return };
+        if let (true, Some(journaling)) = (is_written, &self.journaling) {
+            // The bus has given up its room, and the journal has not.
+            state.settled_writes.insert(number, Writing::take(&journaling.writing_bytes, held.bytes()));
+        }
         let of_refused = refused.iter().filter_map(|record| held.guarantees.get(record.position).copied());
         let dead = count_guarantees(&of_refused.collect::<Vec<_>>());
         let mut arrived = held.counts();
@@ -822,7 +954,7 @@ impl Shared {
         }
         if let Some(first) = refused.first() {
             let (partition, records, reason) = (line.partition, refused.len(), &first.reason);
-            tracing::error!(partition, records, reason, "the bus refuses records for ever");
+            tracing::error!(partition, records, reason, "the bus has rejected records permanently");
             if held.place.is_some() {
                 *lock(&self.misfortune) = Some((partition, reason.clone()));
             }
@@ -832,8 +964,7 @@ impl Shared {
             self.accounts.sent(held.guarantees.len() - refused.len(), duration);
         }
         held.promise(Ok(Promise { durability: Durability::Acknowledged, refused }));
-        self.release(line, &mut state);
-        drop(state);
+        self.release(line, state);
         if self.backlogs.load(Ordering::Acquire) > 0 {
             self.replayable.notify_one();
         }
@@ -845,9 +976,10 @@ impl Shared {
         let Some(backlog) = line.backlog.as_ref().filter(|_| state.to_release) else { return };
         let released = state.line.released();
         backlog.release(line.partition, released);
-        if released < state.line.next() {
+        if released < state.journaled_to {
             return;
         }
+        // Until something more is written.
         state.to_release = false;
         let lost = std::mem::take(&mut state.journaled);
         if lost.iter().any(|events| *events > 0) {
@@ -970,6 +1102,9 @@ impl Shared {
 
     /// Gives the bus a batch that waited.
     fn publish_again(&self, journaling: &Journaling, batch: &Arc<RecordBatch>) -> Result<(Receipt, Permit), Replayed> {
+        if self.is_blocked(journaling) {
+            return Err(Replayed::Nothing);
+        }
         let permit = lock(&journaling.breaker).permit(journaling.now()).ok_or(Replayed::Nothing)?;
         self.publisher.publish(Arc::clone(batch)).map(|receipt| (receipt, permit)).map_err(|error| {
             self.not_taken(Some(permit), &error);
@@ -1026,7 +1161,8 @@ impl Shared {
     /// Queues for the journal all that is in memory only, as far as the journal takes it.
     fn journal_all(self: &Arc<Self>, journaling: &Journaling) {
         for line in self.own_lines() {
-            self.journal_held(journaling, &line, &mut lock(&line.state), u64::MAX);
+            // What cannot be journaled now is tried again by whoever calls this again.
+            let _ = self.journal_held(journaling, &line, &mut lock(&line.state), u64::MAX);
         }
     }
 
@@ -1045,20 +1181,35 @@ impl Shared {
         let mut look = interval(LOOK_INTERVAL);
         while !self.unsafe_places().is_empty() && timeout_at(deadline, look.tick()).await.is_ok() {}
     }
+
+    /// Journals what is in memory only, again and again: a write may fail, and a full journal may get room.
+    async fn until_safe_in_journal(self: &Arc<Self>, journaling: &Journaling, deadline: Instant) {
+        let mut look = interval(LOOK_INTERVAL);
+        while !self.unsafe_places().is_empty() && timeout_at(deadline, look.tick()).await.is_ok() {
+            self.journal_all(journaling);
+        }
+    }
 }
 
 impl PartitionLine {
     fn new(partition: Partition, line: Line<Held>, backlog: Option<Arc<dyn Backlog>>) -> Self {
         let state = LineState {
-            line,
             journaled: GuaranteeCounts::default(),
+            journaled_to: line.next(),
+            settled_writes: BTreeMap::new(),
             backlog_since: None,
             to_release: false,
             retry_at: None,
             waits: retry_waits(),
+            line,
         };
         Self { partition, backlog, state: Mutex::new(state) }
     }
+}
+
+/// What a batch takes in memory, about.
+fn bytes_in_memory(batch: &RecordBatch) -> usize {
+    batch.records.bytes() + batch.records.len() * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES
 }
 
 fn retry_waits() -> Backoff {

@@ -17,6 +17,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Default)]
 pub struct Health {
     delivery: Option<Arc<Delivery>>,
+    /// Ready only while the delivery accepts at least an ERROR.
+    takes_events: bool,
     store: Option<(Arc<dyn LogStore>, Feed)>,
     checks: Vec<(&'static str, Check)>,
     draining: watch::Sender<bool>,
@@ -33,6 +35,14 @@ impl Health {
     #[must_use]
     pub fn with_delivery(mut self, delivery: Arc<Delivery>) -> Self {
         self.delivery = Some(delivery);
+        self
+    }
+
+    /// The same health for the role that takes events. Other roles of the process work without it: queries are answered
+    /// while the disk is full.
+    #[must_use]
+    pub fn of_producer(mut self) -> Self {
+        self.takes_events = true;
         self
     }
 
@@ -68,7 +78,8 @@ impl Health {
     /// while its store is down (its queries say so themselves).
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let accepts = self.delivery.as_ref().is_none_or(|delivery| delivery.accepts());
+        let delivery = self.delivery.as_ref().filter(|_| self.takes_events);
+        let accepts = delivery.is_none_or(|delivery| delivery.accepts());
         accepts && !*self.draining.borrow()
     }
 
@@ -82,7 +93,13 @@ impl Health {
                 BusState::Down(reason) => Some(reason),
             };
             components.push(("bus", wrong));
-            components.extend(delivery.journal().map(|journal| ("journal", journal.trouble())));
+            let unkept = || {
+                let (fault, bytes) = delivery.unkept()?;
+                Some(format!(
+                    "{bytes} bytes with records that the bus has rejected permanently cannot be kept: {fault}"
+                ))
+            };
+            components.extend(delivery.journal().map(|journal| ("journal", journal.trouble().or_else(unkept))));
         }
         if let Some((store, feed)) = &self.store {
             let wrong = match timeout(CHECK_TIMEOUT, store.position(feed)).await {
@@ -121,8 +138,10 @@ mod tests {
 
     #[test]
     fn a_producer_is_ready_while_it_can_accept_and_is_not_stopping() {
-        assert!(!Health::default().with_delivery(delivery(BusState::Down("full".to_owned()))).is_ready());
-        let health = Health::default().with_delivery(delivery(BusState::Up));
+        let full = Health::default().with_delivery(delivery(BusState::Down("full".to_owned())));
+        assert!(full.is_ready(), "queries work");
+        assert!(!full.of_producer().is_ready());
+        let health = Health::default().with_delivery(delivery(BusState::Up)).of_producer();
         assert!(health.is_ready());
         health.clone().begin_drain();
         assert!(!health.is_ready());

@@ -108,7 +108,8 @@ impl Persist {
         let mut positions = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let feed = self.feed(*partition);
-            match self.patiently(stop, || self.store.position(&feed)).await {
+            let transient = |error: &StoreError| matches!(error, StoreError::Unavailable(_) | StoreError::TooBroad);
+            match self.patiently(stop, transient, || self.store.position(&feed)).await {
                 Ok(position) => positions.push(position),
                 Err(_) => return None,
             }
@@ -131,13 +132,17 @@ impl Persist {
         let feed = self.feed(partition);
         let mut expected = position;
         let mut ended = stop.clone();
+        let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
             let chunk = tokio::select! {
                 _ = ended.wait_for(|stop| *stop) => return,
                 chunk = self.source.chunk(partition) => chunk,
             };
             let chunk = match chunk {
-                Ok(chunk) => chunk,
+                Ok(chunk) => {
+                    waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+                    chunk
+                }
                 Err(SourceError::Closed) => return,
                 Err(error @ SourceError::OutOfRange { .. }) => {
                     // Going on would pass over events in silence: a person has to decide.
@@ -158,8 +163,11 @@ impl Persist {
                 }
                 Err(error @ SourceError::Unavailable(_)) => {
                     tracing::warn!(partition, error = %Chain(&error), "could not read, trying again");
-                    tokio::time::sleep(FIRST_WAIT).await;
-                    continue;
+                    let wait = waits.next().unwrap_or(LONGEST_WAIT);
+                    tokio::select! {
+                        _ = ended.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep(wait) => continue,
+                    }
                 }
             };
             self.telemetry.fetched(chunk.records.len());
@@ -185,8 +193,8 @@ impl Persist {
         }
     }
 
-    /// Stores a whole chunk, moving `expected` along. If the store refuses the content of an append, its halves are tried on their own,
-    /// down to the single event that is to blame: that one is a dead letter.
+    /// Stores a whole chunk, moving `expected` along. If the store refuses the content of an append, or has no time for so much at
+    /// once, its halves are tried on their own, down to the single event that is to blame: if it was refused, it is a dead letter.
     async fn store_chunk(
         &self,
         feed: &Feed,
@@ -204,19 +212,22 @@ impl Persist {
             let mut letters: Vec<DeadLetter<'_>> =
                 dead_letters.iter().filter(|letter| (from..next).contains(&letter.offset)).cloned().collect();
             match self.append(feed, *expected, next, part, &letters, stop).await? {
-                None => *expected = Some(next),
-                Some(_) if part.len() > 1 => {
+                Tried::Stored => *expected = Some(next),
+                tried @ (Tried::Refused(_) | Tried::TooSlow) if part.len() > 1 => {
+                    let refusals = refusals + u32::from(matches!(tried, Tried::Refused(_)));
                     let middle = range.start + part.len() / 2;
                     let split = events.get(middle).map_or(next, |(offset, _)| *offset);
-                    ranges.push((middle..range.end, next, refusals + 1));
-                    ranges.push((range.start..middle, split, refusals + 1));
+                    ranges.push((middle..range.end, next, refusals));
+                    ranges.push((range.start..middle, split, refusals));
                 }
-                Some(cause) => {
+                // Only several events can be too slow.
+                Tried::TooSlow => ranges.push((range, next, refusals)),
+                Tried::Refused(cause) => {
                     let refused = part.first().map(|(offset, _)| *offset);
                     let record = chunk.iter().find(|(offset, _)| Some(*offset) == refused);
                     letters.extend(record.map(|found| self.dead_letter(feed, chunk, found, cause, refusals + 1)));
                     letters.sort_by_key(|letter| letter.offset);
-                    if let Some(cause) = self.append(feed, *expected, next, &[], &letters, stop).await? {
+                    if let Tried::Refused(cause) = self.append(feed, *expected, next, &[], &letters, stop).await? {
                         tracing::error!(partition = feed.partition, cause, "the store refuses a dead letter");
                         return Err(Halt::Stopped);
                     }
@@ -232,7 +243,7 @@ impl Persist {
         Ok(())
     }
 
-    /// Appends once; `Some` with the cause if the store refuses the content.
+    /// Appends once.
     async fn append(
         &self,
         feed: &Feed,
@@ -241,16 +252,31 @@ impl Persist {
         events: &[(u64, LogEvent<'_>)],
         dead_letters: &[DeadLetter<'_>],
         stop: &watch::Receiver<bool>,
-    ) -> Result<Option<String>, Halt> {
+    ) -> Result<Tried, Halt> {
         let append = Append { feed, expected, next, events, dead_letters };
-        let appended = match self.patiently(stop, || self.store.append(&append)).await {
+        let can_be_split = events.len() > 1;
+        let transient = |error: &StoreError| match error {
+            StoreError::Unavailable(_) => true,
+            StoreError::TooBroad => !can_be_split,
+            StoreError::Conflict { .. } | StoreError::Rejected(_) => false,
+        };
+        let appended = match self.patiently(stop, transient, || self.store.append(&append)).await {
             Ok(appended) => appended,
             // The answer to an earlier try was lost, but it had come to pass.
             Err(Some(StoreError::Conflict { actual: Some(actual) })) if actual == next => {
                 Appended { stored: events.len(), deduplicated: 0, dead_lettered: dead_letters.len() }
             }
             Err(Some(StoreError::Conflict { actual })) => return Err(Halt::Moved(actual)),
-            Err(Some(StoreError::Rejected(cause))) => return Ok(Some(cause.to_string())),
+            Err(Some(StoreError::Rejected(cause))) => return Ok(Tried::Refused(cause.to_string())),
+            Err(Some(StoreError::TooBroad)) if can_be_split => {
+                let (partition, events) = (feed.partition, events.len());
+                tracing::warn!(
+                    partition,
+                    events,
+                    "the store is too slow for so many events at once, trying half of them"
+                );
+                return Ok(Tried::TooSlow);
+            }
             Err(Some(StoreError::Unavailable(_) | StoreError::TooBroad) | None) => return Err(Halt::Stopped),
         };
         let oldest = events.iter().map(|(_, event)| event.received_at).min();
@@ -260,14 +286,15 @@ impl Persist {
             let last = Letter { topic, partition: feed.partition, offset: letter.offset, reason };
             alerts.dead_letters.occurred(appended.dead_lettered as u64, last);
         }
-        Ok(None)
+        Ok(Tried::Stored)
     }
 
-    /// Asks the store until it answers. `Err(None)` if the process stops first: a try in work is given a last
-    /// few seconds.
+    /// Asks the store until it answers with something else than a `transient` error. `Err(None)` if the process stops first: a
+    /// try in work is given a last few seconds.
     async fn patiently<'a, T, F>(
         &'a self,
         stop: &watch::Receiver<bool>,
+        is_transient: impl Fn(&StoreError) -> bool,
         ask: impl Fn() -> F,
     ) -> Result<T, Option<StoreError>>
     where
@@ -275,7 +302,7 @@ impl Persist {
     {
         let stopping = stop.clone();
         let transient = |error: &StoreError| {
-            let transient = matches!(error, StoreError::Unavailable(_) | StoreError::TooBroad);
+            let transient = is_transient(error);
             if transient {
                 tracing::warn!(error = %Chain(error), "the store does not take it, trying again");
             }
@@ -322,6 +349,15 @@ impl Persist {
         );
         DeadLetter { offset, key: record.key, value: record.value, reason, attempts, at: self.clock.now() }
     }
+}
+
+/// What became of an append.
+enum Tried {
+    Stored,
+    /// The store refuses the content, for this reason.
+    Refused(String),
+    /// The store has no time for so many events at once.
+    TooSlow,
 }
 
 /// The task that reads one partition.

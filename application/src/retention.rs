@@ -28,7 +28,10 @@ impl Retention {
     /// Looks once a minute, until `stop` says so. A store that fails is asked again a minute later.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         loop {
-            self.remove_old().await;
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = self.remove_old() => {}
+            }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = tokio::time::sleep(INTERVAL) => {}

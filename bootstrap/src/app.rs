@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::DiskJournal;
 use adapter_http::{
     Activity, Actuator, BodyBudget, ConsumerDependencies, Gateway, LogControl, Observer, ProducerDependencies, Server,
@@ -24,20 +25,19 @@ use application::tail::Tail;
 use domain::alert::Alert;
 use domain::partition::Partitioner;
 use domain::ports::{Alerter, Clock, LogStore, RecordPublisher, RecordSource, Telemetry};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::alerts::Alerts;
 use crate::backends::{Bus, feed, open_bus, open_delivery, open_shared, open_store, priority_lane};
+use crate::drain::DrainDeadlines;
 use crate::metrics::Metrics;
 use crate::settings::{Settings, Size};
 use crate::system::{SystemClock, UuidV7};
 
-/// How long a stopping process goes on accepting, so that load balancers see that it is not ready...
-const ACCEPT_GRACE: Duration = Duration::from_secs(5);
-/// ... unless nobody asks anything for this long: longer than between two looks of a gateway, so that none of its requests meets
-/// a connection that is just being closed.
+/// A stopping process stops accepting early if no request comes for this long: longer than between two looks of a gateway, so
+/// that none of its requests meets a connection that is just being closed.
 const QUIET: Duration = Duration::from_millis(700);
 /// Room, in bytes, for answers of a consumer until their clients have taken them.
 const CONSUMER_BODY_BYTES_MAX: usize = 64 << 20;
@@ -96,18 +96,25 @@ pub struct App {
     alerts: Arc<Alerts>,
     /// From the entry to the exit.
     gateway: Option<Task>,
-    producer: Option<Task>,
+    servers: Vec<Task>,
     /// The delivery lines, what replays them, and what tells of them.
     delivery: Option<(Arc<Delivery>, Task, Task)>,
     journal: Option<Arc<DiskJournal>>,
     publisher: Option<Arc<dyn RecordPublisher>>,
-    consumer: Vec<Task>,
-    /// Looks for what somebody has to mend.
-    bus_trouble: Option<Task>,
+    /// Stores, tidies up, and looks after the surroundings.
+    background: Vec<Task>,
+    /// What the background work wants to have told.
+    consumer_alerts: Option<Task>,
     source: Option<Arc<dyn RecordSource>>,
     store: Option<Arc<dyn LogStore>>,
     prometheus: Arc<Prometheus>,
+    /// Told if a task ends by itself.
+    ended: Arc<Notify>,
 }
+
+/// A task that should go on until it is stopped has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskEnded;
 
 /// Work that goes on until it is told to stop.
 struct Task {
@@ -116,13 +123,48 @@ struct Task {
     handle: JoinHandle<()>,
 }
 
+/// Tells the process if a task ends though nobody has stopped it, such as by a panic: the process cannot do its work then.
+struct EndGuard {
+    name: &'static str,
+    stopped: watch::Receiver<bool>,
+    ended: Arc<Notify>,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        // A task whose owner is gone was stopped as well.
+        if !*self.stopped.borrow() && self.stopped.has_changed().is_ok() {
+            tracing::error!(task = self.name, "a task has ended by itself: the process stops");
+            self.ended.notify_one();
+        }
+    }
+}
+
 impl Task {
     fn spawn<F: Future<Output = ()> + Send + 'static>(
         name: &'static str,
+        ended: &Arc<Notify>,
         work: impl FnOnce(watch::Receiver<bool>) -> F,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        Self { name, stop, handle: tokio::spawn(work(stopped)) }
+        let guard = EndGuard { name, stopped: stopped.clone(), ended: Arc::clone(ended) };
+        let work = work(stopped);
+        let handle = tokio::spawn(async move {
+            let _guard = guard;
+            work.await;
+        });
+        Self { name, stop, handle }
+    }
+
+    /// Stops all of the work, by force after `deadline`.
+    async fn stop_all(tasks: impl IntoIterator<Item = Self>, deadline: Instant) {
+        let tasks: Vec<Self> = tasks.into_iter().collect();
+        for task in &tasks {
+            let _ = task.stop.send(true);
+        }
+        for task in tasks {
+            task.stop(deadline).await;
+        }
     }
 
     /// Stops the work, by force after `deadline`.
@@ -132,7 +174,7 @@ impl Task {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(task = self.name, %error, "a task did not end by itself"),
             Err(_) => {
-                tracing::warn!(task = self.name, "still busy at the end of the drain, breaking off");
+                tracing::warn!(task = self.name, "still busy at the end of its part of the drain, breaking off");
                 self.handle.abort();
             }
         }
@@ -160,22 +202,35 @@ impl App {
             true => open_store(settings).await.map(|(store, next_day)| (Some(store), next_day))?,
             false => (None, None),
         };
-        let bus = if role == Role::Gateway { None } else { Some(open_bus(settings, &clock, store.as_ref()).await?) };
+        let disk = Arc::new(Disk::of(&settings.data_dir));
+        let bus = match role {
+            Role::Gateway => None,
+            Role::All | Role::Producer | Role::Consumer => {
+                Some(open_bus(settings, &disk, &clock, store.as_ref()).await?)
+            }
+        };
         let shared = if role == Role::Gateway { None } else { Some(open_shared(settings)?) };
         let (publisher, source, trouble, client) = match bus {
             Some(Bus { publisher, source, trouble, client }) => (Some(publisher), source, trouble, client),
             None => (None, None, None, None),
         };
-        let bus_trouble = trouble.filter(|_| role.includes(Role::Producer)).map(|check| {
+        let ended = Arc::<Notify>::default();
+        let mut background = Vec::new();
+        background.extend(trouble.filter(|_| role.includes(Role::Producer)).map(|check| {
             let alert = TroubleAlert::new(Arc::clone(&alerter), Alert::bus_unusable);
-            Task::spawn("bus trouble", |stop| alert.run(check, stop))
-        });
+            Task::spawn("bus trouble", &ended, |stop| alert.run(check, stop))
+        }));
+        let uses_disk = role.includes(Role::Producer);
+        if uses_disk {
+            let (bus, disk, directory) = (settings.bus, Arc::clone(&disk), settings.data_dir.clone());
+            background.push(Task::spawn("disk", &ended, |stop| crate::disk::watch(bus, disk, directory, stop)));
+        }
         let records = source.as_ref().map(|source| Arc::clone(&source.records));
 
         let mut health = Health::default();
         let (delivery, journal) = match &publisher {
             Some(publisher) if role.includes(Role::Producer) => {
-                let opened = open_delivery(settings, Arc::clone(publisher), Arc::clone(&telemetry)).await?;
+                let opened = open_delivery(settings, &disk, Arc::clone(publisher), Arc::clone(&telemetry)).await?;
                 (Some(Arc::new(opened.0)), opened.1)
             }
             _ => (None, None),
@@ -193,6 +248,10 @@ impl App {
         }
         if let Some(check) = shared.as_ref().and_then(|shared| shared.check.clone()) {
             health = health.with_check("limiter", check);
+        }
+        let short_of_disk = uses_disk.then(|| crate::disk::check(settings.bus, Arc::clone(&disk)));
+        if let Some(check) = &short_of_disk {
+            health = health.with_check("disk", Arc::clone(check));
         }
 
         let bodies = BodyBudget::new(bytes(settings.body_bytes_max));
@@ -213,7 +272,7 @@ impl App {
             prometheus: Arc::clone(&prometheus),
             servers: activities.clone(),
             gateway: gateway.as_ref().map(|(_, gateway)| gateway.clone()),
-            data_dir: role.includes(Role::Producer).then(|| settings.data_dir.clone()),
+            disk: Some(disk).filter(|_| uses_disk),
             bodies: vec![("producer", bodies.clone()), ("consumer", answers.clone())],
             delivery: delivery.clone(),
             // A consumer's only redrives letters.
@@ -234,19 +293,21 @@ impl App {
         let producer = ingest.zip(servers.producer).zip(shared).map(|((ingest, server), shared)| {
             let dependencies = ProducerDependencies {
                 ingest,
-                health: health.clone(),
+                health: health.clone().of_producer(),
                 limiter: shared.limiter,
                 idempotency: shared.idempotency,
                 telemetry: Arc::clone(&telemetry),
                 bodies,
                 trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
             };
-            let endpoint = producer_endpoint(dependencies, actuator.clone());
+            let health = dependencies.health.clone();
+            let endpoint = producer_endpoint(dependencies, Actuator { health, ..actuator.clone() });
             let observer = observer("producer", &prometheus);
-            Task::spawn("producer", |stop| server.run(endpoint, observer, stop))
+            Task::spawn("producer", &ended, |stop| server.run(endpoint, observer, stop))
         });
 
-        let mut consumer = Vec::new();
+        let mut servers_running: Vec<Task> = producer.into_iter().collect();
+        let mut consumer_alerts = None;
         if let (Some(server), Some(store), Some(source), Some(publisher)) =
             (servers.consumer, &store, &source, &publisher)
         {
@@ -267,27 +328,26 @@ impl App {
             };
             let endpoint = consumer_endpoint(dependencies, actuator.clone());
             let observer = observer("consumer", &prometheus);
-            consumer.push(Task::spawn("consumer", |stop| server.run(endpoint, observer, stop)));
-            consumer.push(Task::spawn("persist", |stop| persist.run(stop)));
-            consumer.push(Task::spawn("retention", |stop| retention.run(stop)));
-            consumer.extend(outbox.map(|outbox| Task::spawn("outbox", |stop| outbox.run(stop))));
-            // After what tells it.
-            consumer.push(Task::spawn("alerts", |stop| letters.run(stop)));
+            servers_running.push(Task::spawn("consumer", &ended, |stop| server.run(endpoint, observer, stop)));
+            background.push(Task::spawn("persist", &ended, |stop| persist.run(stop)));
+            background.push(Task::spawn("retention", &ended, |stop| retention.run(stop)));
+            background.extend(outbox.map(|outbox| Task::spawn("outbox", &ended, |stop| outbox.run(stop))));
+            consumer_alerts = Some(Task::spawn("alerts", &ended, |stop| letters.run(stop)));
         }
 
         let health = health_of_gateway;
         let gateway = gateway.map(|(server, gateway)| {
             let actuator = Actuator { health: health.clone(), ..actuator };
             let observer = observer("gateway", &prometheus);
-            Task::spawn("gateway", |stop| async move {
+            Task::spawn("gateway", &ended, |stop| async move {
                 let endpoint = gateway_endpoint(gateway.clone(), actuator);
                 tokio::join!(server.run(endpoint, observer, stop.clone()), gateway.watch(stop));
             })
         });
         let delivery = delivery.map(|delivery| {
-            let replay = Task::spawn("replay", |stop| Arc::clone(&delivery).replay(stop));
+            let replay = Task::spawn("replay", &ended, |stop| Arc::clone(&delivery).replay(stop));
             let told = ProducerAlerts::new(Arc::clone(&delivery), Arc::<Alerts>::clone(&alerts));
-            (delivery, replay, Task::spawn("producer alerts", |stop| told.run(stop)))
+            (delivery, replay, Task::spawn("producer alerts", &ended, |stop| told.run(stop)))
         });
         Ok(Self {
             addresses,
@@ -296,15 +356,16 @@ impl App {
             activities: activities.into_iter().map(|(_, activity)| activity).collect(),
             alerts,
             gateway,
-            producer,
+            servers: servers_running,
             delivery,
             journal,
             publisher,
-            consumer,
-            bus_trouble,
+            background,
+            consumer_alerts,
             source: records,
             store,
             prometheus,
+            ended,
         })
     }
 
@@ -316,7 +377,10 @@ impl App {
 
     /// Serves until `stop` is done, then drains. Returns the number of accepted events that could not be made
     /// safe in time.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
+    ///
+    /// # Errors
+    /// A task that should go on has ended by itself, and the process was drained for that reason.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<usize, TaskEnded> {
         let (prometheus, health) = (Arc::clone(&self.prometheus), self.health.clone());
         let upkeep = tokio::spawn(async move {
             loop {
@@ -327,46 +391,55 @@ impl App {
                 prometheus.run_upkeep();
             }
         });
-        stop.await;
+        let ended = Arc::clone(&self.ended);
+        let stopped = tokio::select! {
+            () = stop => true,
+            () = ended.notified() => false,
+        };
         upkeep.abort();
-        self.drain().await
+        let left = self.drain().await;
+        if stopped { Ok(left) } else { Err(TaskEnded) }
     }
 
     /// Unready at once; still accepts for a while; then, from the entry to the exit, everybody finishes what is
     /// in work.
     async fn drain(self) -> usize {
-        let deadline = Instant::now() + self.drain_timeout;
+        let deadlines = DrainDeadlines::new(Instant::now(), self.drain_timeout);
+        let left_until = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         tracing::info!("stopping: not ready any more, still accepting for a moment");
         self.health.begin_drain();
-        let grace = ACCEPT_GRACE.min(self.drain_timeout / 2);
-        let _ = timeout(grace, quiet(&self.activities)).await;
+        let _ = timeout_at(deadlines.accept, quiet(&self.activities)).await;
 
-        for server in [self.gateway, self.producer].into_iter().flatten() {
-            server.stop(deadline).await;
-        }
+        Task::stop_all(self.gateway, deadlines.gateway).await;
+        Task::stop_all(self.servers, deadlines.requests).await;
         let mut left = 0;
         if let Some((delivery, replay, alerts)) = self.delivery {
-            replay.stop(deadline).await;
-            left = delivery.drain(deadline.saturating_duration_since(Instant::now())).await;
-            alerts.stop(deadline).await;
+            replay.stop(deadlines.delivery).await;
+            left = delivery.drain(left_until(deadlines.delivery)).await;
             if let Some(journal) = self.journal
-                && !journal.close(deadline.saturating_duration_since(Instant::now())).await
+                && !journal.close(left_until(deadlines.journal)).await
             {
                 tracing::warn!("the journal could not be closed in order");
             }
+            alerts.stop(deadlines.work).await;
         } else if let Some(publisher) = self.publisher {
-            left = publisher.drain(deadline.saturating_duration_since(Instant::now())).await;
+            left = publisher.drain(left_until(deadlines.delivery)).await;
         }
-        for task in self.bus_trouble.into_iter().chain(self.consumer) {
-            task.stop(deadline).await;
+        Task::stop_all(self.background, deadlines.work).await;
+        // After the work that tells it.
+        Task::stop_all(self.consumer_alerts, deadlines.work).await;
+        let close = async {
+            if let Some(source) = self.source {
+                source.close().await;
+            }
+            if let Some(store) = self.store {
+                store.close().await;
+            }
+        };
+        if timeout_at(deadlines.close, close).await.is_err() {
+            tracing::warn!("connections to servers could not be closed in time");
         }
-        if let Some(source) = self.source {
-            source.close().await;
-        }
-        if let Some(store) = self.store {
-            store.close().await;
-        }
-        self.alerts.close(deadline).await;
+        self.alerts.close(deadlines.close).await;
         if left > 0 {
             tracing::error!(events = left, "accepted events could not be made safe in time");
         } else {

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
+use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::storage::Directory;
@@ -117,12 +118,13 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore
 /// Its directory cannot be opened, or Kafka's client refuses an option.
 pub async fn open_bus(
     settings: &Settings,
+    disk: &Arc<Disk>,
     clock: &Arc<dyn Clock>,
     store: Option<&Arc<dyn LogStore>>,
 ) -> anyhow::Result<Bus> {
     match settings.bus {
         BusKind::Embedded => {
-            let bus = open_embedded_bus(settings, clock, store).await?;
+            let bus = open_embedded_bus(settings, disk, clock, store).await?;
             let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
             let source = Some(Source { records: bus, check: None, dead_letters: None });
             Ok(Bus { publisher, source, trouble: None, client: None })
@@ -163,6 +165,7 @@ pub type OpenedDelivery = (Delivery, Option<Arc<DiskJournal>>);
 /// The directory of the journal cannot be opened.
 pub async fn open_delivery(
     settings: &Settings,
+    disk: &Arc<Disk>,
     publisher: Arc<dyn RecordPublisher>,
     telemetry: Arc<dyn Telemetry>,
 ) -> anyhow::Result<OpenedDelivery> {
@@ -171,7 +174,8 @@ pub async fn open_delivery(
         BusKind::Kafka => {
             make_data_dir(settings)?;
             let (data_dir, options) = (settings.data_dir.clone(), JournalOptions::new(settings.journal.bytes_max.0));
-            let journal = tokio::task::spawn_blocking(move || DiskJournal::open(&data_dir, options)).await?;
+            let disk = Arc::clone(disk);
+            let journal = tokio::task::spawn_blocking(move || DiskJournal::open(&data_dir, options, disk)).await?;
             let journal = Arc::new(journal.context("cannot open the journal (SPILLWAY_DATA_DIR says where)")?);
             let delivery =
                 Delivery::with_journal(publisher, Arc::<DiskJournal>::clone(&journal), settings.ack_wait.0, telemetry);
@@ -189,6 +193,7 @@ fn trouble(state: BusState) -> Option<String> {
 
 async fn open_embedded_bus(
     settings: &Settings,
+    disk: &Arc<Disk>,
     clock: &Arc<dyn Clock>,
     store: Option<&Arc<dyn LogStore>>,
 ) -> anyhow::Result<Arc<EmbeddedBus>> {
@@ -210,10 +215,10 @@ async fn open_embedded_bus(
         retention_bytes: settings.embedded.retention_bytes.0,
         retention_age: settings.embedded.retention_age.0,
     };
-    let clock = Arc::clone(clock);
+    let (disk, clock) = (Arc::clone(disk), Arc::clone(clock));
     // Recovery reads from disk.
     let bus = tokio::task::spawn_blocking(move || {
-        EmbeddedBus::open(&directory, &options, &clock, |partition| {
+        EmbeddedBus::open(&directory, &options, &disk, &clock, |partition| {
             positions.get(partition as usize).copied().unwrap_or(0)
         })
     });

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::{App, Role};
+use crate::app::{App, Role, TaskEnded};
 use crate::example::example;
 use crate::journal;
 use crate::send;
@@ -161,7 +161,7 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
                 tracing::info!(%address, "{name} listens");
             }
         }
-        Ok::<_, anyhow::Error>(app.run(stop).await)
+        app.run(stop).await.map_err(|TaskEnded| anyhow::anyhow!("a task has ended by itself: see the log"))
     })?;
     runtime.shutdown_background();
     Ok(left)

@@ -7,6 +7,8 @@ mod alerts;
 mod app;
 mod backends;
 mod cli;
+mod disk;
+mod drain;
 mod example;
 mod journal;
 mod metrics;

@@ -1,12 +1,13 @@
 //! What is asked only when somebody looks at the metrics: states, as opposed to the counts that pile up.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adapter_embedded::disk::Disk;
 use adapter_http::{Activity, Availability, BodyBudget, Gateway};
 use adapter_telemetry::Prometheus;
 use application::deliver::Delivery;
 use domain::admission::Fill;
+use domain::disk::DiskSpace;
 use domain::ports::{Clock, RecordSource};
 use tokio::runtime::Handle;
 
@@ -24,8 +25,8 @@ pub struct Metrics {
     pub bodies: Vec<(&'static str, BodyBudget)>,
     /// A gateway's part.
     pub gateway: Option<Gateway>,
-    /// The data directory, if the process keeps something there.
-    pub data_dir: Option<PathBuf>,
+    /// The disk of the data directory, if the process keeps something there.
+    pub disk: Option<Arc<Disk>>,
     /// A producer's part.
     pub delivery: Option<Arc<Delivery>>,
     /// What the client of Kafka counts for it.
@@ -44,8 +45,9 @@ impl Metrics {
         for (role, bodies) in &self.bodies {
             self.prometheus.show_bodies(role, bodies.used_bytes());
         }
-        if let Some(room) = self.data_dir.as_deref().and_then(room) {
-            self.prometheus.show_data_dir(room);
+        let space = self.disk.as_ref().map(|disk| disk.space());
+        if let Some(space) = space.filter(|space| *space != DiskSpace::UNKNOWN) {
+            self.prometheus.show_data_dir(Fill { used_bytes: space.used_bytes(), bytes_max: space.total_bytes });
         }
         if let Some(gateway) = &self.gateway {
             let instances = gateway.instances();
@@ -65,6 +67,7 @@ impl Metrics {
                 let (_, damaged_bytes) = delivery.journal_damage();
                 let is_up = journal.trouble().is_none();
                 self.prometheus.show_journal(journal.fill(), oldest_age, is_up, damaged_bytes);
+                self.prometheus.show_unkept(delivery.unkept().map_or(0, |(_, bytes)| bytes));
             }
         }
         if let Some(source) = &self.source {
@@ -82,13 +85,4 @@ impl Metrics {
         self.prometheus.show_runtime(runtime.num_workers(), runtime.num_alive_tasks(), runtime.global_queue_depth());
         self.prometheus.render()
     }
-}
-
-/// The room of a file system: what is left is what this process could have (`df`). `None` if the kernel does not say, such as
-/// before the directory is made.
-fn room(directory: &Path) -> Option<Fill> {
-    let found = rustix::fs::statvfs(directory).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    let (bytes_max, left) = (bytes(found.f_blocks), bytes(found.f_bavail));
-    Some(Fill { used_bytes: bytes_max.saturating_sub(left), bytes_max })
 }

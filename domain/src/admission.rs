@@ -30,11 +30,20 @@ impl Fill {
         }
     }
 
+    /// The same resource on a disk that has `available_bytes` left for it: its limit may be out of reach.
+    #[must_use]
+    pub fn within(self, available_bytes: u64) -> Self {
+        Self { bytes_max: self.bytes_max.min(self.used_bytes.saturating_add(available_bytes)), ..self }
+    }
+
     /// The fuller of two resources that both have to hold the same events.
     #[must_use]
     pub fn tighter(self, other: Self) -> Self {
         let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
-        let other_is_fuller = product(self.used_bytes, other.bytes_max) < product(other.used_bytes, self.bytes_max);
+        // No room at all is the fullest.
+        let other_is_fuller = self.bytes_max > 0
+            && (other.bytes_max == 0
+                || product(self.used_bytes, other.bytes_max) < product(other.used_bytes, self.bytes_max));
         if other_is_fuller { other } else { self }
     }
 }
@@ -49,7 +58,7 @@ pub fn admits(level: Level, fill: Fill) -> bool {
         Level::Warn => 90,
         Level::Error | Level::Fatal => return true,
     };
-    u128::from(fill.used_bytes) * 100 <= u128::from(fill.bytes_max) * percent_max
+    fill.bytes_max > 0 && u128::from(fill.used_bytes) * 100 <= u128::from(fill.bytes_max) * percent_max
 }
 
 #[cfg(test)]
@@ -75,6 +84,16 @@ mod tests {
         assert_eq!(admitted(5_000), [Error, Fatal]);
     }
 
+    #[test]
+    fn a_disk_without_space_leaves_ordinary_levels_out_even_if_nothing_is_used() {
+        let log = Fill { used_bytes: 0, bytes_max: 1_000 };
+        assert!(admits(Level::Trace, log.within(500)));
+        assert!(!admits(Level::Warn, log.within(0)));
+        assert!(admits(Level::Error, log.within(0)));
+        assert_eq!(Fill { used_bytes: 600, ..log }.within(200), Fill { used_bytes: 600, bytes_max: 800 });
+        assert_eq!(Fill { used_bytes: 600, ..log }.within(u64::MAX), Fill { used_bytes: 600, bytes_max: 1_000 });
+    }
+
     proptest! {
         #[test]
         fn no_level_is_refused_while_a_less_severe_one_is_taken(used_bytes: u64, bytes_max: u64) {
@@ -84,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn the_tighter_of_two_admits_only_what_both_admit(a in 0_u64..2_000, b in 0_u64..2_000, max in 1_u64..2_000) {
+        fn the_tighter_of_two_admits_only_what_both_admit(a in 0_u64..2_000, b in 0_u64..2_000, max in 0_u64..2_000) {
             let (a, b) = (Fill { used_bytes: a, bytes_max: 1_000 }, Fill { used_bytes: b, bytes_max: max });
             for level in Level::ALL {
                 prop_assert_eq!(admits(level, a.tighter(b)), admits(level, a) && admits(level, b));

@@ -41,6 +41,8 @@ pub enum AlertKind {
     JournalUnwritable,
     /// The bus refused accepted records for ever.
     RecordsRefused,
+    /// Records that the bus has rejected permanently cannot be kept on disk.
+    RefusedLogUnwritable,
     /// A consumer found records that can never be stored.
     DeadLetters,
     /// Accepted events are lost, though nobody ended the process.
@@ -86,11 +88,12 @@ pub struct Alert {
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BreakerOpen,
         Self::JournalFilling,
         Self::JournalUnwritable,
         Self::RecordsRefused,
+        Self::RefusedLogUnwritable,
         Self::DeadLetters,
         Self::EventsLost,
         Self::JournalDamaged,
@@ -107,6 +110,7 @@ impl AlertKind {
             Self::JournalFilling => "journal_filling",
             Self::JournalUnwritable => "journal_unwritable",
             Self::RecordsRefused => "records_refused",
+            Self::RefusedLogUnwritable => "refused_log_unwritable",
             Self::DeadLetters => "dead_letters",
             Self::EventsLost => "events_lost",
             Self::JournalDamaged => "journal_damaged",
@@ -124,6 +128,7 @@ impl AlertKind {
             Self::JournalFilling
             | Self::JournalUnwritable
             | Self::RecordsRefused
+            | Self::RefusedLogUnwritable
             | Self::EventsLost
             | Self::ConservationBroken
             | Self::BusUnusable
@@ -155,6 +160,12 @@ impl AlertKind {
             }
             (Self::RecordsRefused, Resolved) => {
                 "the bus refused no event for ten minutes: what is under journal/<n>/refused still waits for a decision"
+            }
+            (Self::RefusedLogUnwritable, Firing) => {
+                "records that the bus rejected permanently cannot be kept and wait in memory: export and remove journal/<n>/refused, or free its disk"
+            }
+            (Self::RefusedLogUnwritable, Resolved) => {
+                "records that the bus rejected permanently are kept again: they wait for a decision"
             }
             (Self::DeadLetters, Firing) => {
                 "records on the bus are no events that can be stored: see GET /api/dlq for what and why, mend the cause, then redrive"
@@ -269,6 +280,12 @@ impl Alert {
     #[must_use]
     pub fn records_refused(telling: Telling, partition: Partition, reason: &str) -> Self {
         Self::recurring(AlertKind::RecordsRefused, telling).with("partition", partition).with("reason", reason)
+    }
+
+    /// Records that the bus has rejected permanently cannot be kept for this reason, or could not until now.
+    #[must_use]
+    pub fn refused_log_unwritable(state: AlertState, reason: &str) -> Self {
+        Self::new(AlertKind::RefusedLogUnwritable, state).with("reason", reason)
     }
 
     /// A consumer found dead letters; place and reason are those of one of them.
@@ -499,6 +516,7 @@ mod tests {
                 "journal_filling",
                 "journal_unwritable",
                 "records_refused",
+                "refused_log_unwritable",
                 "dead_letters",
                 "events_lost",
                 "journal_damaged",

@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod dead_letter;
 pub mod delivery;
+pub mod disk;
 pub mod event;
 pub mod folding;
 pub mod idempotency;

@@ -4,6 +4,8 @@
 //! * Records are numbered as they are taken, and given to the bus in that order, each once.
 //! * What is journaled is a beginning of what is not settled: before a record goes to the journal, all that are before it in
 //!   the line have gone there, unless the bus has settled them.
+//! * After a failed write nothing is queued for the journal until all queued writes have been reported. The journal refuses
+//!   whatever was queued behind the failed one ([`crate::ports::Journal::append`]), so what is on disk stays a beginning.
 //! * While records wait to be given to the bus, the backlog, newer ones go behind them into the journal, never past them.
 //! * A batch is in memory until it is settled, or until it is on disk and not given to the bus. So the memory of a backlog
 //!   is on disk alone, but for what is being written.
@@ -22,6 +24,10 @@ pub struct Line<B> {
     batches: BTreeMap<u64, Batch<B>>,
     /// Batches in memory before it were queued for the journal.
     queued: u64,
+    /// Writes that were queued for the journal and not reported yet.
+    writes: u64,
+    /// A write has failed, and queued ones are still to be reported.
+    write_failed: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +81,7 @@ impl<B> Line<B> {
     /// A line of records on disk, with these numbers.
     #[must_use]
     pub fn on_disk(first: u64, next: u64) -> Self {
-        Self { next, sent: first, batches: BTreeMap::new(), queued: next }
+        Self { next, sent: first, batches: BTreeMap::new(), queued: next, writes: 0, write_failed: false }
     }
 
     /// The number of the next record to be taken.
@@ -100,6 +106,7 @@ impl<B> Line<B> {
 
     /// Takes a batch that was just queued for the journal, under the number [`Line::next`]. Returns its number.
     pub fn take_queued(&mut self, records: u64, content: B) -> u64 {
+        self.writes += 1;
         self.take(records, Disk::Queued, content)
     }
 
@@ -121,6 +128,12 @@ impl<B> Line<B> {
         self.batches.values().map(|batch| &batch.content)
     }
 
+    /// Whether batches may be queued for the journal.
+    #[must_use]
+    pub fn takes_writes(&self) -> bool {
+        !self.write_failed
+    }
+
     /// The oldest batch up to and with `last` that has to be queued for the journal before any newer one is.
     #[must_use]
     pub fn next_to_journal(&self, last: u64) -> Option<(u64, &B)> {
@@ -130,14 +143,23 @@ impl<B> Line<B> {
 
     /// A batch was queued for the journal.
     pub fn queued(&mut self, number: u64) {
+        self.writes += 1;
         if let Some(batch) = self.batches.get_mut(&number) {
             batch.disk = Disk::Queued;
             self.queued = batch.to;
         }
     }
 
-    /// The journal has synced a batch, or not taken it.
+    /// Whether a batch is on its way to the disk.
+    #[must_use]
+    pub fn is_queued(&self, number: u64) -> bool {
+        self.batches.get(&number).is_some_and(|batch| batch.disk == Disk::Queued)
+    }
+
+    /// The journal has synced a batch, or not taken it. After a failure, [`Line::resume_journal`] has to be asked each time.
     pub fn journaled(&mut self, number: u64, synced: bool) -> Journaled<'_, B> {
+        self.writes = self.writes.saturating_sub(1);
+        self.write_failed |= !synced;
         let with_bus = number < self.sent;
         if with_bus {
             return match self.batches.get_mut(&number) {
@@ -158,6 +180,15 @@ impl<B> Line<B> {
             Some(batch) if synced => Journaled::OnDiskOnly(batch.content),
             Some(batch) => Journaled::Nowhere(batch.content),
         }
+    }
+
+    /// Whether the journal is to be told to take writes again: one has failed, and all that were queued are reported. From
+    /// then on batches may be queued again.
+    #[must_use]
+    pub fn resume_journal(&mut self) -> bool {
+        let resumes = self.write_failed && self.writes == 0;
+        self.write_failed &= !resumes;
+        resumes
     }
 
     /// What is to be given to the bus next, if anything is.
@@ -222,6 +253,8 @@ mod tests {
         unsettled: Vec<(u64, u64)>,
         settled: BTreeSet<u64>,
         writing: Vec<(u64, u64)>,
+        /// The disk refuses what is queued until it is told to go on.
+        failed: bool,
         /// Numbers that nobody was promised anything for.
         refused: BTreeSet<u64>,
     }
@@ -229,7 +262,9 @@ mod tests {
     impl World {
         /// Queues for the journal what has to go there before anything newer.
         fn journal_held(&mut self, line: &mut Line<u64>, last: u64) {
-            while let Some((number, records)) = line.next_to_journal(last) {
+            while line.takes_writes()
+                && let Some((number, records)) = line.next_to_journal(last)
+            {
                 self.writing.push((number, *records));
                 line.queued(number);
             }
@@ -255,6 +290,9 @@ mod tests {
                     }
                     0 | 1 => {
                         world.journal_held(&mut line, u64::MAX);
+                        if !line.takes_writes() {
+                            continue;
+                        }
                         for (number, _) in &world.unsettled {
                             let there = world.disk.contains(number) || world.writing.iter().any(|(of, _)| of == number);
                             prop_assert!(there, "{number} is not on its way to the disk before a newer one");
@@ -265,8 +303,10 @@ mod tests {
                     // The disk writes in the order of the queue.
                     3 | 4 if !world.writing.is_empty() => {
                         let (number, records) = world.writing.remove(0);
-                        let synced = step == 3;
+                        let synced = step == 3 && !world.failed;
+                        world.failed |= !synced;
                         if synced {
+                            prop_assert!(world.disk.last().is_none_or(|last| *last < number), "{number} is written behind a later one");
                             world.disk.extend(number..number + records);
                         }
                         let outcome = line.journaled(number, synced);
@@ -275,6 +315,13 @@ mod tests {
                         }
                         prop_assert_eq!(matches!(outcome, Journaled::AlsoWithBus(_) | Journaled::OnDiskOnly(_) | Journaled::Settled), synced
                             || world.settled.contains(&number));
+                        if line.resume_journal() {
+                            prop_assert!(world.failed && world.writing.is_empty(), "told to go on too early");
+                            world.failed = false;
+                        }
+                        prop_assert_eq!(line.takes_writes(), !world.failed);
+                        let is_hole = |(number, _): &&(u64, u64)| !world.disk.contains(number) && world.disk.last() > Some(number);
+                        prop_assert_eq!(world.unsettled.iter().find(is_hole), None, "what is on disk is not a beginning");
                     }
                     5 if !world.unsettled.is_empty() => {
                         let (number, records) = world.unsettled.remove(which % world.unsettled.len());
@@ -318,9 +365,16 @@ mod tests {
             // With a bus and a disk that work, all of it comes to an end.
             while !world.writing.is_empty() || line.has_backlog() || !world.unsettled.is_empty() {
                 for (number, records) in std::mem::take(&mut world.writing) {
-                    world.disk.extend(number..number + records);
-                    line.journaled(number, true);
+                    if world.failed {
+                        if let Journaled::Nowhere(_) = line.journaled(number, false) {
+                            world.refused.extend(number..number + records);
+                        }
+                    } else {
+                        world.disk.extend(number..number + records);
+                        line.journaled(number, true);
+                    }
                 }
+                world.failed &= !line.resume_journal();
                 match line.next_to_send() {
                     Some(Next::InMemory(number)) => {
                         let records = *line.get_mut(number).expect("in memory");

@@ -5,8 +5,9 @@
 //! * Records become readable only after their fdatasync.
 //! * Once the operating system has a batch the bus never gives it up.
 //! * Everything published and not yet acknowledged stays within `memory_bytes_max`, everything on disk within
-//!   `retention_bytes`, shared equally by the partitions; beyond either, new batches are refused.
-//! * Retention removes only what the store has taken.
+//!   `retention_bytes`, shared equally by the partitions, and within what the disk has beyond its reserve
+//!   ([`domain::disk`]); beyond any of them, new batches are refused.
+//! * Retention removes only what the store has taken: that which is old, or in the way of a limit or of the reserve.
 //! * One process owns the directory: a second one is refused when it opens the bus.
 
 use std::fs::File;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::admission::Fill;
 use domain::delivery::{Durability, Guarantee};
+use domain::disk::DiskSpace;
 use domain::lag::{Lag, LagTracker};
 use domain::partition::Partition;
 use domain::ports::{
@@ -29,6 +31,7 @@ use domain::ports::{
 use domain::record::{Chunk, Record, RecordBatch};
 use tokio::sync::{Notify, oneshot};
 
+use crate::disk::Disk;
 use crate::partition_log::{LogBatch, PartitionLog, Refusal, SEGMENT_BYTES_MAX, Upkeep, lock};
 use crate::segmented_log::{Entry, LogError, LogReader, PAYLOAD_BYTES_MAX, SegmentedLog};
 use crate::storage::{Directory, Storage};
@@ -98,9 +101,23 @@ struct Retention {
     stored: AtomicU64,
     /// How long records are kept that the store has taken.
     age: Duration,
-    disk_bytes_max: u64,
+    log_bytes_max: u64,
+    disk: Arc<Disk>,
+    /// What the disk allows, as the writer last saw it.
+    allowed: AllowedBytes,
     /// Bytes on disk that cannot be removed yet, as the writer last saw it.
     backlog_bytes: AtomicU64,
+    /// Bytes on disk that could be removed, as the writer last saw it.
+    removable_bytes: AtomicU64,
+}
+
+/// How many bytes a log may have on its disk.
+#[derive(Default)]
+struct AllowedBytes {
+    /// Without touching the reserve.
+    ordinary: AtomicU64,
+    /// Without touching what is kept for the store.
+    priority: AtomicU64,
 }
 
 /// A batch on its way to the log.
@@ -122,6 +139,7 @@ impl EmbeddedBus {
     pub fn open(
         directory: &Path,
         options: &BusOptions,
+        disk: &Arc<Disk>,
         clock: &Arc<dyn Clock>,
         positions: impl Fn(Partition) -> u64,
     ) -> Result<Self, OpenError> {
@@ -146,7 +164,7 @@ impl EmbeddedBus {
                 Ok(Arc::new(storage) as Arc<dyn Storage>)
             })
             .collect();
-        let mut bus = Self::over(storages?, options, clock, positions)
+        let mut bus = Self::over(storages?, options, disk, clock, positions)
             .map_err(|error| OpenError::Io(directory.to_owned(), error))?;
         bus._lock = Some(lock);
         Ok(bus)
@@ -166,6 +184,7 @@ impl EmbeddedBus {
     pub fn over(
         storages: Vec<Arc<dyn Storage>>,
         options: &BusOptions,
+        disk: &Arc<Disk>,
         clock: &Arc<dyn Clock>,
         positions: impl Fn(Partition) -> u64,
     ) -> Result<Self, LogError> {
@@ -176,8 +195,8 @@ impl EmbeddedBus {
             records: AtomicUsize::new(0),
             freed: Notify::new(),
         });
-        let disk_bytes_max = options.retention_bytes / u64::from(count.get());
-        let segment_bytes_max = SEGMENT_BYTES_MAX.min(disk_bytes_max / 4).max(1);
+        let log_bytes_max = options.retention_bytes / u64::from(count.get());
+        let segment_bytes_max = SEGMENT_BYTES_MAX.min(log_bytes_max / 4).max(1);
         let mut partitions = Vec::with_capacity(storages.len());
         for (partition, storage) in (0..).zip(storages) {
             let stored = positions(partition);
@@ -192,12 +211,17 @@ impl EmbeddedBus {
                 clock: Arc::clone(clock),
                 stored: AtomicU64::new(stored),
                 age: options.retention_age,
-                disk_bytes_max,
+                log_bytes_max,
+                disk: Arc::clone(disk),
+                allowed: AllowedBytes::default(),
                 backlog_bytes: AtomicU64::new(log.bytes_needed(stored)),
+                removable_bytes: AtomicU64::new(0),
             });
+            let mut upkeep = Arc::clone(&retention);
+            upkeep.survey(&log);
             partitions.push(Arc::new(PartitionState {
                 partition,
-                log: PartitionLog::start(format!("log-{partition}"), log, Arc::clone(&retention))?,
+                log: PartitionLog::start(format!("log-{partition}"), log, upkeep)?,
                 position: AtomicU64::new(stored),
                 retention,
                 lag: Mutex::new(LagTracker::new(stored, stored)),
@@ -265,9 +289,15 @@ impl RecordPublisher for EmbeddedBus {
     }
 
     fn fill(&self, partition: Partition) -> Fill {
-        let backlog = self.partition(partition).map(|state| Fill {
-            used_bytes: state.retention.backlog_bytes.load(Ordering::Acquire),
-            bytes_max: state.retention.disk_bytes_max,
+        let removable = |state: &Arc<PartitionState>| state.retention.removable_bytes.load(Ordering::Acquire);
+        let backlog = self.partition(partition).map(|state| {
+            let retention = &state.retention;
+            let space = retention.disk.space();
+            // What the store has taken makes room as soon as it is needed.
+            let removable_bytes = self.partitions.iter().map(removable).sum::<u64>();
+            let free_bytes = space.free_bytes.saturating_add(removable_bytes);
+            Fill { used_bytes: retention.backlog_bytes.load(Ordering::Acquire), bytes_max: retention.log_bytes_max }
+                .within(DiskSpace { free_bytes, ..space }.available_bytes())
         });
         backlog.map_or(self.buffer(), |backlog| backlog.tighter(self.buffer()))
     }
@@ -402,17 +432,34 @@ fn partition_directory(directory: &Path, partition: Partition) -> PathBuf {
 }
 
 impl Upkeep for Arc<Retention> {
+    fn survey(&mut self, log: &SegmentedLog) {
+        let (space, log_bytes) = (self.disk.refresh(), log.bytes());
+        self.allowed.ordinary.store(log_bytes.saturating_add(space.available_bytes()), Ordering::Release);
+        self.allowed.priority.store(log_bytes.saturating_add(space.usable_bytes()), Ordering::Release);
+    }
+
     /// Removes what the store has taken and nobody needs any more.
-    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<&'static str> {
-        let room = self.disk_bytes_max.saturating_sub(bytes);
+    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<String> {
+        let room = |max: u64| max.saturating_sub(bytes);
+        let wanted = room(self.log_bytes_max.min(self.allowed.ordinary.load(Ordering::Acquire)));
         let stored = self.stored.load(Ordering::Acquire);
-        self.backlog_bytes.store(log.bytes_needed(stored), Ordering::Release);
         let expired = self.clock.now().saturating_sub(self.age);
-        if let Err(error) = log.release(stored, |bytes, newest| bytes > room || newest < expired) {
+        if let Err(error) = log.release(stored, |bytes, newest| bytes > wanted || newest < expired) {
             tracing::warn!(error = error.described(), "cannot remove an old segment");
         }
-        (log.bytes() > room)
-            .then_some("the log is full: the store does not keep up, or EMBEDDED__RETENTION_BYTES is too small")
+        self.backlog_bytes.store(log.bytes_needed(stored), Ordering::Release);
+        self.removable_bytes.store(log.removable_bytes(stored), Ordering::Release);
+        if log.bytes() > room(self.log_bytes_max) {
+            return Some(
+                "the log is full: the store does not keep up, or EMBEDDED__RETENTION_BYTES is too small".to_owned(),
+            );
+        }
+        (log.bytes() > room(self.allowed.priority.load(Ordering::Acquire)))
+            .then(|| "the disk under DATA_DIR is full: what is left is for the store; free some space".to_owned())
+    }
+
+    fn wait_bytes_max(&self) -> u64 {
+        self.log_bytes_max / 4
     }
 }
 

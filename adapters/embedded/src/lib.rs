@@ -5,6 +5,7 @@
 //! * [`bus`]: a partitioned bus over one log a partition. It is its own journal: acknowledged means
 //!   fdatasynced.
 //! * [`journal`]: what waits for a bus elsewhere, over one log a partition as well; [`inspection`] looks at it from outside.
+//! * [`disk`]: how much space there is for all of them.
 //! * [`store`]: events in SQLite, with positions in the same transaction.
 //! * [`limiter`]: token buckets in memory.
 //!
@@ -12,6 +13,7 @@
 //! systems only: network file systems do not keep the promises of locks and fdatasync.
 
 pub mod bus;
+pub mod disk;
 mod frame;
 pub mod inspection;
 pub mod journal;

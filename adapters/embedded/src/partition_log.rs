@@ -6,7 +6,9 @@
 //! * A batch that the operating system has taken is never given up: if the disk fails it is kept in memory and written again
 //!   until the disk recovers. One that was not taken is refused.
 //! * Readers see a batch once it is synced, and not before.
-//! * What is wrong with the disk is known, and said once; while it lasts the thread looks once a second whether it has passed.
+//! * What is wrong with the disk is known, and logged once when it begins and once when it is over: when there is room for the
+//!   largest batch that was refused, and the disk takes writes. A smaller batch that is written meanwhile is not the end.
+//!   While it lasts the thread checks once a second.
 //! * The thread ends when the log is closed and what is queued is written or, should nobody be left who could be told, when a
 //!   sync fails.
 
@@ -25,6 +27,8 @@ use crate::segmented_log::{LogError, LogReader, SegmentedLog};
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long the thread waits for a batch before it looks after its log.
 const IDLE: Duration = Duration::from_secs(1);
+/// Most bytes that are written to see whether the disk takes writes again.
+const PROBE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most bytes of records that share one fdatasync.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Waits between two tries to sync.
@@ -48,6 +52,10 @@ pub(crate) struct Closed;
 pub(crate) trait LogBatch: Send + 'static {
     /// Bytes that it takes on disk, about.
     fn bytes(&self) -> usize;
+    /// Why it must not be written, whatever room there is.
+    fn precluded(&self) -> Option<Refusal> {
+        None
+    }
     /// Hands it to the operating system.
     fn append(&self, log: &mut SegmentedLog) -> Result<u64, LogError>;
     /// The operating system has it.
@@ -60,8 +68,12 @@ pub(crate) trait LogBatch: Send + 'static {
 
 /// Looks after the room of a log, on the thread that writes it.
 pub(crate) trait Upkeep: Send + 'static {
+    /// Looks how much room there is. Called before each group of batches, and once a second.
+    fn survey(&mut self, _log: &SegmentedLog) {}
     /// Removes what is not needed any more. Returns what keeps `bytes` more from having room, if anything does.
-    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<&'static str>;
+    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<String>;
+    /// Most bytes that it makes sense to wait for after a batch found no room.
+    fn wait_bytes_max(&self) -> u64;
     /// Nothing is queued, and all that was is synced.
     fn caught_up(&mut self, _log: &mut SegmentedLog) {}
 }
@@ -110,7 +122,7 @@ impl<B: LogBatch> PartitionLog<B> {
             abandoned: AtomicBool::new(false),
         });
         let reader = Arc::new(Mutex::new(log.reader()));
-        let writer = Writer { log, tasks, upkeep, state: Arc::clone(&state) };
+        let writer = Writer { log, tasks, upkeep, needed_bytes: 0, state: Arc::clone(&state) };
         let thread = std::thread::Builder::new().name(name).spawn(move || writer.run())?;
         Ok(Self { state, queue: Mutex::new(Some(queue)), reader, writer: Mutex::new(Some(thread)) })
     }
@@ -130,9 +142,12 @@ impl<B: LogBatch> PartitionLog<B> {
         lock(&self.queue).as_ref().ok_or(Closed)?.send(task).map_err(|_| Closed)
     }
 
-    /// What is wrong with the disk, if anything is.
+    /// What is wrong with the disk, or with the thread, if anything is.
     pub fn trouble(&self) -> Option<String> {
-        lock(&self.state.trouble).clone()
+        let ended = || lock(&self.writer).as_ref().is_some_and(JoinHandle::is_finished) && lock(&self.queue).is_some();
+        lock(&self.state.trouble)
+            .clone()
+            .or_else(|| ended().then(|| "its writer has ended: restart the process".to_owned()))
     }
 
     /// Everything before this sequence is readable.
@@ -181,6 +196,8 @@ struct Writer<B, U> {
     log: SegmentedLog,
     tasks: mpsc::Receiver<Task<B>>,
     upkeep: U,
+    /// Of the largest batch that was refused since the trouble began.
+    needed_bytes: u64,
     state: Arc<State>,
 }
 
@@ -209,6 +226,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
     fn write_group(&mut self, mut waiting: Option<Task<B>>) -> Option<Vec<B>> {
         let mut group_bytes = 0;
         let mut group = Vec::new();
+        self.upkeep.survey(&self.log);
         while let Some(task) = waiting.take() {
             if let Task::Write(batch) = task {
                 group_bytes += batch.bytes();
@@ -224,17 +242,35 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
     /// What there is to do without a batch: remove what is not needed, and see whether trouble has passed, since nobody sends
     /// batches to a log that says it is in trouble.
     fn look_after(&mut self) {
-        let has_room = self.upkeep.make_room(&mut self.log, 1).is_none();
+        self.upkeep.survey(&self.log);
+        self.upkeep.make_room(&mut self.log, 0);
         self.upkeep.caught_up(&mut self.log);
-        if has_room && lock(&self.state.trouble).is_some() && self.log.probe().is_ok() {
+        self.end_trouble();
+    }
+
+    /// Reports that trouble is over, if it is.
+    fn end_trouble(&mut self) {
+        if lock(&self.state.trouble).is_none() {
+            return;
+        }
+        let needed_bytes = self.needed_bytes.min(self.upkeep.wait_bytes_max());
+        let has_room = self.upkeep.make_room(&mut self.log, needed_bytes).is_none();
+        if has_room && self.log.probe(needed_bytes.clamp(1, PROBE_BYTES_MAX)).is_ok() {
+            self.needed_bytes = 0;
             self.report_trouble(None);
         }
     }
 
     /// Hands a batch to the operating system; `None` if it was refused.
     fn write(&mut self, mut batch: B) -> Option<B> {
-        if let Some(full) = self.upkeep.make_room(&mut self.log, batch.bytes() as u64) {
-            self.report_trouble(Some(full.to_owned()));
+        let bytes = batch.bytes() as u64;
+        if let Some(refusal) = batch.precluded() {
+            batch.refused(refusal);
+            return None;
+        }
+        if let Some(full) = self.upkeep.make_room(&mut self.log, bytes) {
+            self.needed_bytes = self.needed_bytes.max(bytes);
+            self.report_trouble(Some(full));
             batch.refused(Refusal::Full);
             return None;
         }
@@ -245,6 +281,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
             }
             Err(error) => {
                 let described = error.described();
+                self.needed_bytes = self.needed_bytes.max(bytes);
                 self.report_trouble(Some(described.clone()));
                 let full = matches!(&error, LogError::Io(io) if io.kind() == io::ErrorKind::StorageFull);
                 batch.refused(if full { Refusal::Full } else { Refusal::Failed(described) });
@@ -263,8 +300,11 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
                 return false;
             }
             std::thread::park_timeout(waits.next().unwrap_or_default());
+            // What can be removed may be what keeps the disk from taking more.
+            self.upkeep.survey(&self.log);
+            self.upkeep.make_room(&mut self.log, 0);
         }
-        self.report_trouble(None);
+        self.end_trouble();
         self.state.readable.send_replace(self.log.next());
         true
     }

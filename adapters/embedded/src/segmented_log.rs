@@ -31,13 +31,15 @@ pub const FRAME_HEADER_BYTES: usize = 24;
 pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
 /// What the buffer of unsynced frames may keep between two groups.
 const IDLE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// What [`SegmentedLog::probe`] writes, and where to if there is no segment.
-const PROBE_BYTES: usize = 64 * 1024;
+/// What [`SegmentedLog::probe`] writes at least, and where to if there is no segment.
+const PROBE_BYTES_MIN: usize = 64 * 1024;
 const PROBE_NAME: &str = "probe";
 /// How far a number may be ahead of the one before it in the same file: one that is further ahead passes for garbage.
 const SKIP_MAX: u64 = u32::MAX as u64;
 /// How much a reader reads at once, and keeps until it has come to the end.
 const READ_BYTES: usize = 128 * 1024;
+/// How much is given up as unreadable at once: a page, which is what the operating system reads of a file at least.
+const PAGE_BYTES: usize = 4096;
 
 /// Why the log could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -226,6 +228,13 @@ impl SegmentedLog {
         needed.sum::<u64>() + self.unsynced.len() as u64
     }
 
+    /// Bytes on disk that [`SegmentedLog::release`] could remove now, given the same `before`.
+    #[must_use]
+    pub fn removable_bytes(&self, before: u64) -> u64 {
+        let followed = self.segments.iter().zip(self.segments.iter().skip(1));
+        followed.filter(|(_, following)| following.base <= before).map(|(segment, _)| segment.len).sum()
+    }
+
     /// A reading end.
     #[must_use]
     pub fn reader(&self) -> LogReader {
@@ -293,23 +302,24 @@ impl SegmentedLog {
         Ok(())
     }
 
-    /// Whether the storage would take a small append now. Leaves no trace.
+    /// Whether the storage would take an append of so many bytes now. Leaves no trace.
     ///
     /// # Errors
     /// It would not.
-    pub fn probe(&self) -> Result<(), LogError> {
+    pub fn probe(&self, bytes: u64) -> Result<(), LogError> {
+        let zeros = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX).max(PROBE_BYTES_MIN)];
         let Some(last) = self.segments.last() else {
             let file = match self.storage.create(PROBE_NAME) {
                 // It could not be removed.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.storage.open(PROBE_NAME)?,
                 created => created?,
             };
-            let written = file.write_at(&[0; PROBE_BYTES], 0);
+            let written = file.write_at(&zeros, 0);
             self.storage.remove(PROBE_NAME)?;
             return Ok(written?);
         };
         let end = last.len + self.unsynced.len() as u64;
-        let written = last.file.write_at(&[0; PROBE_BYTES], end);
+        let written = last.file.write_at(&zeros, end);
         last.file.truncate(end)?;
         Ok(written?)
     }
@@ -397,6 +407,19 @@ impl SegmentedLog {
             self.stray = false;
         }
         self.sync_removal()
+    }
+
+    /// Leaves out segments whose files somebody else has removed, so that nothing more is written to them.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn forget_removed(&mut self) -> Result<(), LogError> {
+        let bases = bases_in(self.storage.as_ref())?;
+        let last = self.segments.last().map(|last| last.base);
+        self.segments.retain(|segment| bases.contains(&segment.base));
+        self.seal |= last != self.segments.last().map(|last| last.base);
+        self.show();
+        Ok(())
     }
 
     fn remove_oldest(&mut self) -> Result<(), LogError> {
@@ -544,6 +567,8 @@ impl LogReader {
         };
         let end = visible_end.min(until);
         let mut read = Read { next: position, damaged_bytes: 0, first_damage: None };
+        // A file that was removed takes room for as long as it is open.
+        self.place.take_if(|place| !segments.iter().any(|segment| Arc::ptr_eq(&segment.file, &place.file)));
         if position >= end {
             return Ok(read);
         }
@@ -751,13 +776,44 @@ impl Scan {
         if at < self.block_at || end > self.block_at + self.block.len() as u64 {
             let want = len.max(READ_BYTES).min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
             self.block.resize(want, 0);
-            let read = self.file.read_at(&mut self.block, at)?;
+            let read = match self.file.read_at(&mut self.block, at) {
+                Err(error) if is_bad_sector(&error) => read_around(self.file.as_ref(), &mut self.block, at)?,
+                read => read?,
+            };
             self.block.truncate(read);
             self.block_at = at;
         }
         let from = usize::try_from(at - self.block_at).unwrap_or(usize::MAX);
         Ok(self.block.get(from..from.saturating_add(len).min(self.block.len())).unwrap_or_default())
     }
+}
+
+/// Whether a part of the file cannot be read, though the disk answers.
+fn is_bad_sector(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    error.raw_os_error() == Some(EIO)
+}
+
+/// Reads page by page, with zeros, which are no frame, for pages that cannot be read: they cost what is in them and nothing
+/// else.
+fn read_around(file: &dyn StorageFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let page_at = at + filled as u64;
+        let in_page = PAGE_BYTES - usize::try_from(page_at % PAGE_BYTES as u64).unwrap_or(0);
+        let end = (filled + in_page).min(buffer.len());
+        let Some(page) = buffer.get_mut(filled..end) else { break };
+        match file.read_at(page, page_at) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if is_bad_sector(&error) => {
+                page.fill(0);
+                filled = end;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Whether there is a log in `storage` that has an entry. Changes nothing.

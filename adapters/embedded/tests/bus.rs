@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus, OpenError, read_chunk, write_record};
+use adapter_embedded::disk::Disk;
 use adapter_embedded::segmented_log::{PAYLOAD_BYTES_MAX, SegmentedLog};
 use adapter_embedded::storage::Directory;
 use contracts::bus::{Bus, BusSubject};
@@ -36,7 +37,9 @@ fn open(directory: &Path, positions: &[u64]) -> Result<EmbeddedBus, OpenError> {
         retention_age: Duration::from_secs(3_600),
     };
     let clock: Arc<dyn Clock> = Arc::new(Stopped);
-    EmbeddedBus::open(directory, &options, &clock, |partition| positions.get(partition as usize).copied().unwrap_or(0))
+    EmbeddedBus::open(directory, &options, &Arc::new(Disk::unlimited()), &clock, |partition| {
+        positions.get(partition as usize).copied().unwrap_or(0)
+    })
 }
 
 struct EmbeddedBuses;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adapter_embedded::disk::Disk;
 use adapter_embedded::inspection::{self, DamagedPlace};
 use adapter_embedded::journal::{DiskJournal, JournalOptions, SLOTS_MAX};
 use adapter_embedded::storage::{Slot, Slots};
@@ -19,7 +20,8 @@ use domain::trace_parent::TraceParent;
 use tempfile::TempDir;
 
 fn open(directory: &Path, bytes_max: u64) -> DiskJournal {
-    DiskJournal::open(directory, JournalOptions::new(bytes_max)).expect("the journal opens")
+    DiskJournal::open(directory, JournalOptions::new(bytes_max), Arc::new(Disk::unlimited()))
+        .expect("the journal opens")
 }
 
 struct DiskJournals;
@@ -142,7 +144,11 @@ async fn what_is_damaged_when_a_journal_is_adopted_is_counted() {
 
 #[test]
 fn there_is_an_end_to_the_slots() {
-    assert!(DiskJournal::over(Arc::new(Taken), JournalOptions::new(PLENTY)).expect("the disk works").is_none());
+    assert!(
+        DiskJournal::over(Arc::new(Taken), JournalOptions::new(PLENTY), Arc::new(Disk::unlimited()))
+            .expect("the disk works")
+            .is_none()
+    );
 }
 
 #[tokio::test]

@@ -224,8 +224,13 @@ impl Upstreams {
     /// What is wrong, if no instance is known to be ready.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let any = self.instances().iter().any(|instance| instance.load().is_known_ready());
-        (!any).then(|| format!("no {} can be reached", self.role))
+        let instances = self.instances();
+        if instances.iter().any(|instance| instance.load().is_known_ready()) {
+            return None;
+        }
+        let answers = instances.iter().any(|instance| instance.load().availability() == Availability::Unready);
+        let wrong = if answers { "is ready: see the health of the instances" } else { "can be reached" };
+        Some(format!("no {} {wrong}", self.role))
     }
 
     /// The instance for the next request, among those that are not in `tried`.
@@ -379,5 +384,14 @@ mod tests {
         assert_eq!(count(), 0);
         stop.send_replace(true);
         watching.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_answers_and_is_not_ready_can_be_reached() {
+        let upstreams = upstreams(&["http://127.0.0.1:1"]);
+        for instance in upstreams.instances() {
+            instance.change(|load, now| load.check(now, Check::Unready));
+        }
+        assert_eq!(upstreams.trouble().as_deref(), Some("no producer is ready: see the health of the instances"));
     }
 }

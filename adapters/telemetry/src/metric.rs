@@ -45,6 +45,8 @@ pub enum Metric {
     JournalOldestAge,
     /// Whether the journal can be written.
     JournalUp,
+    /// Bytes with rejected records that wait to be kept.
+    RefusedUnkept,
     /// Answers, by role and status, with their duration.
     RequestDuration,
     /// Open connections, by role.
@@ -127,7 +129,7 @@ pub(crate) enum Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -147,6 +149,7 @@ impl Metric {
         Self::JournalBytesMax,
         Self::JournalOldestAge,
         Self::JournalUp,
+        Self::RefusedUnkept,
         Self::EventsRefused,
         Self::RequestsRateLimited,
         Self::RequestDuration,
@@ -207,6 +210,7 @@ impl Metric {
             Self::JournalBytesMax => "spillway_journal_max_bytes",
             Self::JournalOldestAge => "spillway_journal_oldest_age_seconds",
             Self::JournalUp => "spillway_journal_up",
+            Self::RefusedUnkept => "spillway_refused_unkept_bytes",
             Self::RequestDuration => "spillway_http_request_duration_seconds",
             Self::Connections => "spillway_http_connections",
             Self::BodyBytes => "spillway_http_body_bytes",
@@ -268,6 +272,9 @@ impl Metric {
             Self::JournalBytesMax => "Most bytes of the journal on disk",
             Self::JournalOldestAge => "Time since the receipt of the oldest event in the journal",
             Self::JournalUp => "1 while the journal can be written, else 0",
+            Self::RefusedUnkept => {
+                "Bytes in memory of batches with records that the bus has rejected permanently and that cannot be kept on disk"
+            }
             Self::RequestDuration => "Time from the end of a request head to the beginning of the answer",
             Self::Connections => "Open connections",
             Self::BodyBytes => "Bytes of request bodies in work and of large answers on their way",
@@ -323,6 +330,7 @@ impl Metric {
             | Self::JournalBytesMax
             | Self::JournalOldestAge
             | Self::JournalUp
+            | Self::RefusedUnkept
             | Self::Connections
             | Self::BodyBytes
             | Self::Upstreams

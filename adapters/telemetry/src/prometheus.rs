@@ -209,6 +209,11 @@ impl Prometheus {
         self.recorder.register_counter(&damaged, &METADATA).absolute(damaged_bytes);
     }
 
+    /// Takes over how many bytes wait to be kept of what the bus has rejected permanently.
+    pub fn show_unkept(&self, bytes: u64) {
+        self.gauge(Metric::RefusedUnkept).set(as_float(bytes));
+    }
+
     /// Takes over how many connections a server has.
     pub fn show_connections(&self, role: &'static str, connections: usize) {
         self.labeled_gauge(Metric::Connections, "role", role.into()).set(as_float(connections as u64));
@@ -389,6 +394,7 @@ mod tests {
         };
         prometheus.show_journal(Fill { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true, 7);
         prometheus.show_deliveries(&[Deliveries::default(), delivered], Duration::from_millis(1_500));
+        prometheus.show_unkept(4_000);
         prometheus.show_bus(BreakerState::Open, [0, 1, 0], Fill { used_bytes: 30, bytes_max: 100 });
         prometheus.show_bodies("producer", 17);
         prometheus.show_connections("gateway", 3);
@@ -431,6 +437,7 @@ mod tests {
             "spillway_journal_max_bytes 50",
             "spillway_journal_oldest_age_seconds 9",
             "spillway_journal_up 1",
+            "spillway_refused_unkept_bytes 4000",
             "spillway_events_buffered{guarantee=\"at-least-once\"} 2",
             "spillway_oldest_buffered_age_seconds 1.5",
             "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"open\"} 1",

@@ -95,6 +95,9 @@ pub trait Journal: Backlog {
     /// from call to call of a partition. `guarantees` has one for each record. The future is done when all of it is fsynced, or it is
     /// certain that nothing of it was kept; it is pending for as long as a failing disk leaves that open, and may be dropped.
     ///
+    /// Once a batch that was taken has failed, the partition takes no further one, and those that were taken after it fail as
+    /// well, until [`Journal::resume`]: so what is on disk is always a beginning of what was taken.
+    ///
     /// # Errors
     /// Nothing was kept.
     fn append(
@@ -103,6 +106,10 @@ pub trait Journal: Backlog {
         batch: Arc<RecordBatch>,
         guarantees: Arc<[Guarantee]>,
     ) -> Result<BoxFuture<Result<(), JournalError>>, JournalError>;
+
+    /// Takes batches of a partition again after one has failed. All futures of the partition are done. Numbers of batches that
+    /// failed may be used again.
+    fn resume(&self, partition: Partition);
 
     /// Keeps records of a batch that the bus refuses for ever, with the reasons, fsynced, for somebody to look at.
     ///
@@ -116,8 +123,12 @@ pub trait Journal: Backlog {
     /// The disk's; try again later.
     async fn adopt(&self) -> Result<Option<Arc<dyn Backlog>>, JournalError>;
 
-    /// How much is used of the room on disk, adopted backlogs included.
+    /// How much is used of the room on disk for ordinary events, adopted backlogs included. The limit is lower than the
+    /// configured one on a disk that has not so much free beyond its reserve ([`crate::disk`]).
     fn fill(&self) -> Fill;
+
+    /// Whether a batch of so many bytes with an ERROR or a FATAL would find room now.
+    fn has_room(&self, bytes: u64) -> bool;
 
     /// When the oldest entry that is not released was received, adopted backlogs included.
     fn oldest(&self) -> Option<Timestamp>;

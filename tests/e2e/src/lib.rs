@@ -443,6 +443,12 @@ impl Program {
         self.process.has_said(text)
     }
 
+    /// See [`Process::log`].
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.log()
+    }
+
     /// See [`Process::kill`].
     pub async fn kill(self) {
         self.process.kill().await;

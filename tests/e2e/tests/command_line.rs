@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use domain::delivery::Guarantee;
 use domain::ports::{Journal, RefusedRecord};
@@ -82,7 +83,8 @@ fn help_and_version_are_no_errors_and_an_address_in_use_exits_with_1() {
 
 /// A data directory with what a producer leaves that ends while the bus is away.
 async fn leave_a_journal(data_dir: &Path) {
-    let journal = DiskJournal::open(data_dir, JournalOptions::new(1 << 20)).expect("the journal opens");
+    let journal = DiskJournal::open(data_dir, JournalOptions::new(1 << 20), Arc::new(Disk::unlimited()))
+        .expect("the journal opens");
     let mut records = Records::default();
     for (n, value) in [r#"{"message":"one"}"#, "{\"message\":\"two\"}", "no event\n"].into_iter().enumerate() {
         let time = Timestamp::from_unix_micros(1_705_314_600_000_000 + n as i64).expect("in range");

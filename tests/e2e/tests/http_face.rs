@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
+use adapter_embedded::disk::Disk;
 use domain::delivery::Guarantee;
 use domain::ports::{Clock, RecordPublisher};
 use domain::record::{RecordBatch, Records};
@@ -128,7 +129,8 @@ async fn publish(data_dir: &Path, values: &[&[u8]]) {
         retention_age: Duration::from_secs(3_600),
     };
     let clock: Arc<dyn Clock> = Arc::new(Noon);
-    let bus = EmbeddedBus::open(&data_dir.join("bus"), &options, &clock, |_| 0).expect("the bus opens");
+    let bus = EmbeddedBus::open(&data_dir.join("bus"), &options, &Arc::new(Disk::unlimited()), &clock, |_| 0)
+        .expect("the bus opens");
     let mut records = Records::default();
     for value in values {
         records.push(b"s", Noon.now(), false, |buffer| buffer.extend_from_slice(value)).expect("small");

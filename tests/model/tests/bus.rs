@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
+use adapter_embedded::disk::Disk;
 use adapter_embedded::storage::Storage;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
@@ -44,7 +45,7 @@ fn options() -> BusOptions {
 fn open(disks: &[&SimulatedDisk], options: &BusOptions) -> EmbeddedBus {
     let storages: Vec<Arc<dyn Storage>> = disks.iter().map(|disk| disk.storage()).collect();
     let clock: Arc<dyn Clock> = Arc::new(Noon);
-    EmbeddedBus::over(storages, options, &clock, |_| 0).unwrap()
+    EmbeddedBus::over(storages, options, &Arc::new(Disk::unlimited()), &clock, |_| 0).unwrap()
 }
 
 /// Records whose values nobody else has: a number and `len` bytes.

@@ -1,7 +1,7 @@
 //! The delivery line over the journal on disk and a bus that comes and goes, against a model that is a few maps.
 //!
-//! A producer takes events while its bus acknowledges some, is away, or takes some without ever saying so, until the producer is
-//! killed or loses its power, in the middle of anything. The next one adopts the journal. At the end, with a bus that works:
+//! A producer takes events while its bus acknowledges some, is away, or takes some without ever saying so, and while syncs and
+//! writes of its disk fail, until the producer is killed or loses its power, in the middle of anything. The next one adopts the journal. At the end, with a bus that works:
 //! * Every event that was promised `journaled` or `acknowledged` is on the bus, and so is every other one that was promised
 //!   anything by a producer that was not killed.
 //! * The events of one producer and partition are there in the order in which they were taken, each once unless its producer was
@@ -17,6 +17,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use application::deliver::{Delivery, Promised};
 use async_trait::async_trait;
@@ -175,7 +176,9 @@ struct Producer {
 
 impl Producer {
     fn start(disk: &SimulatedDisk, broker: &Arc<Broker>, life: usize) -> Self {
-        let journal = Arc::new(DiskJournal::over(disk.slots(), OPTIONS).unwrap().expect("a slot is free"));
+        let journal = Arc::new(
+            DiskJournal::over(disk.slots(), OPTIONS, Arc::new(Disk::unlimited())).unwrap().expect("a slot is free"),
+        );
         let publisher = Arc::new(Client { broker: Arc::clone(broker), life });
         let delivery = Delivery::with_journal(publisher, journal, Duration::from_secs(1), Arc::new(Silent));
         let delivery = Arc::new(delivery);
@@ -247,7 +250,7 @@ async fn history(seed: u64) -> (usize, usize) {
         let mut producer = Producer::start(&disk, &broker, life);
         for _ in 0..STEPS {
             let partition = u32::try_from(chance.below(2)).unwrap();
-            match chance.below(12) {
+            match chance.below(13) {
                 0..=4 => {
                     let batch: Vec<u64> = (next_id..next_id + 1 + chance.below(4) as u64).collect();
                     next_id += batch.len() as u64;
@@ -258,6 +261,7 @@ async fn history(seed: u64) -> (usize, usize) {
                 8 => broker.lock().away ^= true,
                 9 => broker.lock().full ^= true,
                 10 => disk.fail_syncs(chance.below(3) as u64),
+                11 => disk.fail_changes(chance.below(4) as u64),
                 _ => pass(Duration::from_secs(chance.below(30) as u64)).await,
             }
             pass(Duration::from_millis(chance.below(300) as u64)).await;

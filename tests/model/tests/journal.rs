@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use domain::delivery::{Guarantee, GuaranteeCounts};
 use domain::partition::Partition;
@@ -86,7 +87,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn open(disk: &SimulatedDisk) -> DiskJournal {
-    DiskJournal::over(disk.slots(), OPTIONS).unwrap().expect("a slot is free")
+    DiskJournal::over(disk.slots(), OPTIONS, Arc::new(Disk::unlimited())).unwrap().expect("a slot is free")
 }
 
 /// An entry as it is read: its number and its id. Its content is checked.

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
+use adapter_embedded::disk::Disk;
 use adapter_embedded::storage::Storage;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
 use application::deliver::Delivery;
@@ -145,7 +146,9 @@ impl Machine {
             retention_age: Duration::from_secs(3_600),
         };
         let storages: Vec<Arc<dyn Storage>> = disks.iter().map(SimulatedDisk::storage).collect();
-        let bus = EmbeddedBus::over(storages, &bus_options, &clock, |partition| positions[partition as usize]);
+        let bus = EmbeddedBus::over(storages, &bus_options, &Arc::new(Disk::unlimited()), &clock, |partition| {
+            positions[partition as usize]
+        });
         let bus = Arc::new(bus.expect("the bus opens"));
         let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
         let partitioner = Partitioner::new(PriorityLane::Shared, PARTITIONS).expect("valid");

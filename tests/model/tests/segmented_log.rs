@@ -304,7 +304,7 @@ impl History {
         let before = files(&self.disk);
         let room = self.disk.free() >= PROBE_BYTES;
         let disk_works = self.disk_works();
-        let probed = self.log.probe();
+        let probed = self.log.probe(1);
         if !disk_works || self.disk.is_killed() {
             // May leave zeros, which the next process cuts off.
             self.unharmed = false;

@@ -12,11 +12,11 @@
 //! * A slot of this process stays locked until the last thread that may write to it has ended.
 //! * What the bus refuses for ever is in `DATA_DIR/journal/<n>/refused`, bounded on its own. Nobody but people removes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::admission::Fill;
@@ -29,6 +29,7 @@ use domain::timestamp::Timestamp;
 use self::adopted::{AdoptedBacklog, AdoptedPartition, Remover};
 use self::own::{KeepAll, KeepRefused, OwnPartition};
 use self::room::Room;
+use crate::disk::Disk;
 use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX, lock};
 use crate::segmented_log::{LogError, Recovered, SegmentedLog, has_entries};
 use crate::storage::{Slot, SlotDirectories, Slots, Storage, number_of};
@@ -44,6 +45,8 @@ mod room;
 pub(crate) const JOURNAL: &str = "journal";
 /// The directory of refused records in a slot.
 pub(crate) const REFUSED: &str = "refused";
+/// How long a slot that cannot be read is left alone.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(60);
 /// Slots that there can be: their numbers are below this.
 pub const SLOTS_MAX: u32 = 1_024;
 
@@ -96,8 +99,8 @@ struct Shared {
     refused: Mutex<Option<Arc<PartitionLog<KeepRefused>>>>,
     adopted: Mutex<Vec<Weak<AdoptedPartition>>>,
     remover: Arc<Remover>,
-    /// Slots of others that cannot be read, as far as that was said.
-    unreadable: Mutex<BTreeSet<u32>>,
+    /// Slots of others that could not be read, when that was, and why.
+    unreadable: Mutex<BTreeMap<u32, (Instant, String)>>,
 }
 
 #[derive(Default)]
@@ -111,9 +114,9 @@ impl DiskJournal {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(data_dir: &Path, options: JournalOptions) -> Result<Self, OpenError> {
+    pub fn open(data_dir: &Path, options: JournalOptions, disk: Arc<Disk>) -> Result<Self, OpenError> {
         let root = data_dir.join(JOURNAL);
-        let opened = Self::over(Arc::new(SlotDirectories::new(&root)), options);
+        let opened = Self::over(Arc::new(SlotDirectories::new(&root)), options, disk);
         opened.map_err(|error| OpenError::Io(root.clone(), error))?.ok_or(OpenError::NoSlot(root))
     }
 
@@ -121,7 +124,7 @@ impl DiskJournal {
     ///
     /// # Errors
     /// The disk's.
-    pub fn over(slots: Arc<dyn Slots>, options: JournalOptions) -> io::Result<Option<Self>> {
+    pub fn over(slots: Arc<dyn Slots>, options: JournalOptions, disk: Arc<Disk>) -> io::Result<Option<Self>> {
         for number in 0..SLOTS_MAX {
             let Some(slot) = slots.take(number)? else { continue };
             match make_empty(slot.as_ref()) {
@@ -138,7 +141,7 @@ impl DiskJournal {
                 number,
                 slot,
                 options,
-                room: Arc::new(Room::new(options.bytes_max)),
+                room: Arc::new(Room::new(options.bytes_max, disk)),
                 logs: Mutex::default(),
                 refused: Mutex::default(),
                 adopted: Mutex::default(),
@@ -234,11 +237,15 @@ impl Shared {
             return Err(JournalError::Closed);
         }
         let numbers = self.slots.numbers().map_err(|error| failed(error.into()))?;
-        let mut unreadable = None;
-        for number in numbers.into_iter().filter(|number| *number < SLOTS_MAX && *number != self.number) {
+        lock(&self.unreadable).retain(|number, _| numbers.contains(number));
+        let is_due = |number: &u32| {
+            lock(&self.unreadable).get(number).is_none_or(|(tried_at, _)| tried_at.elapsed() >= UNREADABLE_WAIT)
+        };
+        let others = numbers.into_iter().filter(|number| *number < SLOTS_MAX && *number != self.number);
+        for number in others.filter(is_due) {
             let opened = match self.slots.take(number) {
                 Ok(Some(slot)) => AdoptedBacklog::open(&slot, &self.room, &self.remover),
-                Ok(None) => continue,
+                Ok(None) => Ok(None),
                 Err(error) => Err(error.into()),
             };
             match opened {
@@ -253,14 +260,16 @@ impl Shared {
                     lock(&self.unreadable).remove(&number);
                 }
                 Err(error) => {
-                    if lock(&self.unreadable).insert(number) {
-                        tracing::error!(journal = number, error = error.described(), "a journal cannot be read");
-                    }
-                    unreadable.get_or_insert(error);
+                    let error = error.described();
+                    tracing::error!(journal = number, error, "a journal cannot be read, trying again in a minute");
+                    lock(&self.unreadable).insert(number, (Instant::now(), error));
                 }
             }
         }
-        unreadable.map_or(Ok(None), |error| Err(failed(error)))
+        match lock(&self.unreadable).first_key_value() {
+            None => Ok(None),
+            Some((number, (_, error))) => Err(JournalError::Unavailable(format!("journal {number}: {error}").into())),
+        }
     }
 }
 
@@ -303,6 +312,12 @@ impl Journal for DiskJournal {
         own.append(first, batch, guarantees, &self.shared.room)
     }
 
+    fn resume(&self, partition: Partition) {
+        if let Some(own) = self.shared.partition(partition) {
+            own.resume();
+        }
+    }
+
     async fn keep_refused(&self, batch: Arc<RecordBatch>, refused: Vec<RefusedRecord>) -> Result<(), JournalError> {
         let (keep, kept) = KeepRefused::new(batch, refused);
         let shared = Arc::clone(&self.shared);
@@ -321,6 +336,10 @@ impl Journal for DiskJournal {
 
     fn fill(&self) -> Fill {
         self.shared.room.fill()
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.shared.room.has(bytes)
     }
 
     fn oldest(&self) -> Option<Timestamp> {

@@ -1,8 +1,9 @@
-//! A partition of the journal of this process, and what the bus refuses for ever.
+//! A partition of the journal of this process, and what the bus rejects permanently.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use domain::delivery::Guarantee;
@@ -32,6 +33,8 @@ struct State {
     numbers: Mutex<Numbers>,
     released: Released,
     ages: Mutex<Ages>,
+    /// The thread was woken for what is released, and has not looked yet.
+    woken: AtomicBool,
 }
 
 #[derive(Default)]
@@ -40,6 +43,8 @@ struct Numbers {
     next: u64,
     /// First numbers of the batches that are not yet readable, nor refused.
     queued: BTreeSet<u64>,
+    /// Why a batch was not written, until the caller knows: nothing behind it may be written meanwhile.
+    failed: Option<Refusal>,
 }
 
 impl OwnPartition {
@@ -60,6 +65,7 @@ impl OwnPartition {
             numbers: Mutex::default(),
             released: Released::new(&log, Arc::clone(&path)),
             ages: Mutex::default(),
+            woken: AtomicBool::new(false),
         });
         let upkeep = Release { state: Arc::clone(&state), room: Arc::clone(room), _slot: Arc::clone(slot) };
         let log = PartitionLog::start(format!("journal-{partition}"), log, upkeep)?;
@@ -84,6 +90,9 @@ impl OwnPartition {
 
         // Held until it is queued: the order of numbers is the order of calls.
         let mut numbers = lock(&self.state.numbers);
+        if let Some(refusal) = &numbers.failed {
+            return Err(refusal.clone().into());
+        }
         let next = first.checked_add(records).filter(|_| first >= numbers.next);
         let next = next.ok_or_else(|| JournalError::Unavailable(format!("number {first} was used before").into()))?;
         self.log.push(append).map_err(|_| JournalError::Closed)?;
@@ -91,6 +100,11 @@ impl OwnPartition {
         numbers.queued.insert(first);
         drop(numbers);
         Ok(Box::pin(async move { outcome.await.unwrap_or(Err(JournalError::Closed)) }))
+    }
+
+    /// See [`domain::ports::Journal::resume`].
+    pub fn resume(&self) {
+        lock(&self.state.numbers).failed = None;
     }
 
     /// See [`domain::ports::Backlog::read`].
@@ -105,7 +119,7 @@ impl OwnPartition {
 
     /// See [`domain::ports::Backlog::release`].
     pub fn release(&self, before: u64) {
-        if self.state.released.release(before) {
+        if self.state.released.release(before) && !self.state.woken.swap(true, Ordering::SeqCst) {
             self.log.wake();
         }
     }
@@ -140,6 +154,10 @@ impl LogBatch for Append {
         self.bytes
     }
 
+    fn precluded(&self) -> Option<Refusal> {
+        lock(&self.state.numbers).failed.clone()
+    }
+
     fn append(&self, log: &mut SegmentedLog) -> Result<u64, LogError> {
         log.skip_to(self.first)?;
         log.append(
@@ -159,7 +177,12 @@ impl LogBatch for Append {
 
     fn refused(self, refusal: Refusal) {
         drop(self.room);
-        lock(&self.state.numbers).queued.remove(&self.first);
+        let mut numbers = lock(&self.state.numbers);
+        numbers.queued.remove(&self.first);
+        // None of them is on disk: the numbers from here on can be used again.
+        numbers.next = numbers.next.min(self.first);
+        numbers.failed.get_or_insert_with(|| refusal.clone());
+        drop(numbers);
         let _ = self.done.send(Err(refusal.into()));
     }
 }
@@ -182,13 +205,22 @@ struct Release {
 }
 
 impl Upkeep for Release {
-    fn make_room(&mut self, log: &mut SegmentedLog, _: u64) -> Option<&'static str> {
+    fn survey(&mut self, _: &SegmentedLog) {
+        self.room.survey();
+    }
+
+    fn make_room(&mut self, log: &mut SegmentedLog, _: u64) -> Option<String> {
         // Room was found when the batch was queued.
         self.state.released.remove(log, &self.room, false);
         None
     }
 
+    fn wait_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
+
     fn caught_up(&mut self, log: &mut SegmentedLog) {
+        self.state.woken.store(false, Ordering::SeqCst);
         self.state.released.remove(log, &self.room, true);
     }
 }
@@ -250,8 +282,16 @@ pub(super) struct KeepAll {
 }
 
 impl Upkeep for KeepAll {
-    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<&'static str> {
+    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<String> {
+        // People remove files while the process runs.
+        if let Err(error) = log.forget_removed() {
+            return Some(error.described());
+        }
         let full = log.bytes().saturating_add(bytes) > self.bytes_max;
-        full.then_some("there is no room for more refused records: export and remove those that are there")
+        full.then(|| "the log of refused records is full: export them, and remove its files".to_owned())
+    }
+
+    fn wait_bytes_max(&self) -> u64 {
+        self.bytes_max / 4
     }
 }

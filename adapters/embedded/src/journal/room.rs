@@ -1,27 +1,36 @@
-//! Room on disk that several logs share.
+//! Room on disk that several logs share: within a limit, and within what the disk has beyond its reserve.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::admission::Fill;
 
+use crate::disk::Disk;
+
 /// Bytes on disk, or on their way there, of all logs together.
 pub(super) struct Room {
     used_bytes: AtomicU64,
     bytes_max: u64,
+    disk: Arc<Disk>,
 }
 
 impl Room {
-    pub fn new(bytes_max: u64) -> Self {
-        Self { used_bytes: AtomicU64::new(0), bytes_max }
+    pub fn new(bytes_max: u64, disk: Arc<Disk>) -> Self {
+        Self { used_bytes: AtomicU64::new(0), bytes_max, disk }
     }
 
     /// Room for what is about to be written, if there is some.
     pub fn lease(self: &Arc<Self>, bytes: u64) -> Option<Lease> {
+        let usable_bytes = self.disk.space().usable_bytes();
         let taken = self.used_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max)
+            used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max && bytes <= usable_bytes)
         });
         taken.is_ok().then(|| Lease { room: Arc::clone(self), bytes })
+    }
+
+    /// Looks how much space the disk has.
+    pub fn survey(&self) {
+        self.disk.refresh();
     }
 
     /// Counts what is on disk already, whether or not there is room for it.
@@ -35,7 +44,14 @@ impl Room {
     }
 
     pub fn fill(&self) -> Fill {
-        Fill { used_bytes: self.used_bytes.load(Ordering::Acquire), bytes_max: self.bytes_max }
+        let fill = Fill { used_bytes: self.used_bytes.load(Ordering::Acquire), bytes_max: self.bytes_max };
+        fill.within(self.disk.space().available_bytes())
+    }
+
+    /// Whether a lease of so many bytes would be given.
+    pub fn has(&self, bytes: u64) -> bool {
+        let used_bytes = self.used_bytes.load(Ordering::Acquire);
+        used_bytes.saturating_add(bytes) <= self.bytes_max && bytes <= self.disk.space().usable_bytes()
     }
 }
 

@@ -2,329 +2,21 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "what a test needs in order to run may fail loudly")]
 
-use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use application::alerts::ProducerAlerts;
-use application::deliver::{Delivery, Promise, Promised};
-use async_trait::async_trait;
+use application::deliver::{Delivery, Promise};
 use domain::admission::Fill;
-use domain::alert::{Alert, AlertKind, AlertState};
+use domain::alert::{AlertKind, AlertState};
 use domain::breaker::BreakerState;
-use domain::delivery::{Deliveries, Durability, Guarantee, count_guarantees};
-use domain::partition::Partition;
-use domain::ports::{
-    Backlog, BacklogPartition, BoxFuture, BusState, Journal, JournalChunk, JournalError, JournaledBatch, MockAlerter,
-    MockTelemetry, PublishError, Receipt, RecordPublisher, RefusedRecord,
-};
-use domain::record::{RecordBatch, Records};
-use domain::timestamp::Timestamp;
-use tokio::sync::{oneshot, watch};
+use domain::delivery::{Deliveries, Durability};
+use domain::ports::{MockTelemetry, PublishError, RefusedRecord};
 use tokio::time::{Instant, timeout};
 
-const ACK_WAIT: Duration = Duration::from_secs(1);
-const DEADLINE: Duration = Duration::from_secs(600);
+mod failing_journal;
+mod scene;
 
-/// A bus that keeps what it gets until the test settles it.
-#[derive(Default)]
-struct Bus {
-    state: Mutex<BusInside>,
-}
-
-#[derive(Default)]
-struct BusInside {
-    down: bool,
-    full: bool,
-    /// Everything that was published, in order.
-    log: Vec<(Partition, String)>,
-    unsettled: VecDeque<Unsettled>,
-    /// Settles at once.
-    quick: bool,
-}
-
-struct Unsettled {
-    values: Vec<String>,
-    settle: oneshot::Sender<Result<(), PublishError>>,
-}
-
-fn values(batch: &RecordBatch) -> Vec<String> {
-    batch.records.iter().map(|record| String::from_utf8(record.value.to_vec()).expect("text")).collect()
-}
-
-impl Bus {
-    fn lock(&self) -> MutexGuard<'_, BusInside> {
-        self.state.lock().expect("no panic")
-    }
-
-    /// Settles the oldest batch.
-    fn settle(&self, outcome: Result<(), PublishError>) -> Vec<String> {
-        let oldest = self.lock().unsettled.pop_front().expect("a batch is there");
-        let _ = oldest.settle.send(outcome);
-        oldest.values
-    }
-
-    /// What was published to a partition.
-    fn published(&self, partition: Partition) -> Vec<String> {
-        self.lock().log.iter().filter(|(of, _)| *of == partition).map(|(_, value)| value.clone()).collect()
-    }
-}
-
-#[async_trait]
-impl RecordPublisher for Bus {
-    fn partition_count(&self) -> NonZeroU32 {
-        NonZeroU32::new(3).expect("not zero")
-    }
-
-    fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
-        let mut inside = self.lock();
-        if inside.down {
-            return Err(PublishError::Unavailable("it is away".into()));
-        }
-        if inside.full {
-            return Err(PublishError::Full);
-        }
-        let values = values(&batch);
-        inside.log.extend(values.iter().map(|value| (batch.partition, value.clone())));
-        let (settle, settled) = oneshot::channel();
-        if inside.quick {
-            let _ = settle.send(Ok(()));
-        } else {
-            inside.unsettled.push_back(Unsettled { values, settle });
-        }
-        let buffered = batch.guarantee == Guarantee::AtMostOnce;
-        Ok(Receipt {
-            promised: Box::pin(async move {
-                if buffered { Ok(Durability::Buffered) } else { std::future::pending().await }
-            }),
-            settled: Box::pin(async move { settled.await.unwrap_or(Err(PublishError::Closed)) }),
-        })
-    }
-
-    fn buffer(&self) -> Fill {
-        let bytes_max = 1_000_000;
-        Fill { used_bytes: if self.lock().full { bytes_max } else { 0 }, bytes_max }
-    }
-
-    fn fill(&self, _: Partition) -> Fill {
-        self.buffer()
-    }
-
-    fn state(&self) -> BusState {
-        if self.lock().down { BusState::Down("it is away".to_owned()) } else { BusState::Up }
-    }
-
-    async fn drain(&self, _: Duration) -> usize {
-        self.lock().unsettled.len()
-    }
-}
-
-type Entry = (String, Guarantee);
-
-/// A journal in memory.
-#[derive(Default)]
-struct Disk {
-    state: Mutex<DiskInside>,
-}
-
-#[derive(Default)]
-struct DiskInside {
-    entries: BTreeMap<Partition, BTreeMap<u64, Entry>>,
-    released: BTreeMap<Partition, u64>,
-    refused: Vec<(String, String)>,
-    full: bool,
-    trouble: Option<String>,
-    /// Appends are not done before they are let go.
-    slow: bool,
-    waiting: Vec<oneshot::Sender<bool>>,
-    to_adopt: Vec<Arc<Disk>>,
-    damaged_bytes: u64,
-}
-
-impl Disk {
-    fn lock(&self) -> MutexGuard<'_, DiskInside> {
-        self.state.lock().expect("no panic")
-    }
-
-    /// What is in it and not released.
-    fn kept(&self, partition: Partition) -> Vec<String> {
-        let inside = self.lock();
-        let released = inside.released.get(&partition).copied().unwrap_or(0);
-        let entries = inside.entries.get(&partition);
-        entries.into_iter().flat_map(|of| of.range(released..)).map(|(_, (value, _))| value.clone()).collect()
-    }
-}
-
-#[async_trait]
-impl Backlog for Disk {
-    fn found(&self) -> Vec<BacklogPartition> {
-        let inside = self.lock();
-        let found = inside.entries.iter().filter_map(|(partition, entries)| {
-            let guarantees: Vec<_> = entries.values().map(|(_, guarantee)| *guarantee).collect();
-            Some(BacklogPartition {
-                partition: *partition,
-                first: *entries.first_key_value()?.0,
-                next: entries.last_key_value()?.0 + 1,
-                records: count_guarantees(&guarantees),
-                oldest: None,
-                damaged_bytes: inside.damaged_bytes,
-            })
-        });
-        found.collect()
-    }
-
-    async fn read(&self, partition: Partition, from: u64, to: u64) -> Result<JournalChunk, JournalError> {
-        let inside = self.lock();
-        let entries = inside.entries.get(&partition).into_iter().flat_map(|of| of.range(from..to)).take(3);
-        let mut chunk = JournalChunk::default();
-        for (number, (value, guarantee)) in entries {
-            let batch = RecordBatch { guarantee: *guarantee, ..batch(partition, &[value]) };
-            chunk.batches.push(JournaledBatch { first: *number, batch, guarantees: vec![*guarantee] });
-            chunk.next = number + 1;
-        }
-        if chunk.batches.len() < 3 {
-            chunk.next = to;
-        }
-        Ok(chunk)
-    }
-
-    fn release(&self, partition: Partition, before: u64) {
-        let mut inside = self.lock();
-        let released = inside.released.entry(partition).or_default();
-        *released = before.max(*released);
-    }
-}
-
-#[async_trait]
-impl Journal for Disk {
-    fn append(
-        &self,
-        first: u64,
-        batch: Arc<RecordBatch>,
-        guarantees: Arc<[Guarantee]>,
-    ) -> Result<BoxFuture<Result<(), JournalError>>, JournalError> {
-        let mut inside = self.lock();
-        if inside.full {
-            return Err(JournalError::Full);
-        }
-        let partition = inside.entries.entry(batch.partition).or_default();
-        assert!(partition.last_key_value().is_none_or(|(last, _)| *last < first), "numbers only ascend");
-        partition.extend((first..).zip(values(&batch).into_iter().zip(guarantees.iter().copied())));
-        if !inside.slow {
-            return Ok(Box::pin(std::future::ready(Ok(()))));
-        }
-        let (done, written) = oneshot::channel();
-        inside.waiting.push(done);
-        Ok(Box::pin(async move {
-            match written.await {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(JournalError::Unavailable("a bad disk".into())),
-            }
-        }))
-    }
-
-    async fn keep_refused(&self, batch: Arc<RecordBatch>, refused: Vec<RefusedRecord>) -> Result<(), JournalError> {
-        let values = values(&batch);
-        let kept = refused.into_iter().map(|record| (values[record.position].clone(), record.reason));
-        self.lock().refused.extend(kept);
-        Ok(())
-    }
-
-    async fn adopt(&self) -> Result<Option<Arc<dyn Backlog>>, JournalError> {
-        Ok(self.lock().to_adopt.pop().map(|disk| disk as Arc<dyn Backlog>))
-    }
-
-    fn fill(&self) -> Fill {
-        let used_bytes = if self.lock().full { 100_000_000 } else { 0 };
-        Fill { used_bytes, bytes_max: 100_000_000 }
-    }
-
-    fn oldest(&self) -> Option<Timestamp> {
-        None
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.lock().trouble.clone()
-    }
-}
-
-fn batch(partition: Partition, values: &[impl AsRef<str>]) -> RecordBatch {
-    let mut records = Records::default();
-    for value in values {
-        let write = |buffer: &mut Vec<u8>| buffer.extend_from_slice(value.as_ref().as_bytes());
-        records.push(b"key", Timestamp::MIN, false, write).expect("small");
-    }
-    RecordBatch { partition, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None }
-}
-
-/// Bus, journal and the lines between them, which replay until this is dropped.
-struct Scene {
-    bus: Arc<Bus>,
-    disk: Arc<Disk>,
-    delivery: Arc<Delivery>,
-    _replaying: watch::Sender<bool>,
-}
-
-fn scene() -> Scene {
-    let mut telemetry = MockTelemetry::new();
-    telemetry.expect_sent().return_const(());
-    telemetry.expect_send_failed().return_const(());
-    let (bus, disk) = (Arc::<Bus>::default(), Arc::<Disk>::default());
-    let publisher = Arc::<Bus>::clone(&bus);
-    let delivery = Delivery::with_journal(publisher, Arc::<Disk>::clone(&disk), ACK_WAIT, Arc::new(telemetry));
-    let delivery = Arc::new(delivery);
-    let (replaying, stop) = watch::channel(false);
-    tokio::spawn(Arc::clone(&delivery).replay(stop));
-    Scene { bus, disk, delivery, _replaying: replaying }
-}
-
-impl Scene {
-    fn deliver(&self, partition: Partition, guarantee: Guarantee, values: &[impl AsRef<str>]) -> Promised {
-        let batch = RecordBatch { guarantee, ..batch(partition, values) };
-        self.delivery.deliver(batch, vec![guarantee; values.len()]).expect("taken")
-    }
-
-    fn account(&self, guarantee: Guarantee) -> Deliveries {
-        let account = self.delivery.snapshot().deliveries[guarantee as usize];
-        assert_eq!(account.imbalance(), 0, "{account:?}");
-        account
-    }
-
-    /// Opens the breaker by batches that the bus does not report, and returns what they were.
-    async fn open(&self, partition: Partition) -> Vec<String> {
-        let lost: Vec<String> = (0..10).map(|n| format!("silent-{n}")).collect();
-        for value in &lost {
-            self.deliver(partition, Guarantee::AtMostOnce, &[value]);
-        }
-        pass(ACK_WAIT * 3 / 2).await;
-        assert_eq!(self.delivery.breaker_state(), BreakerState::Open);
-        lost
-    }
-}
-
-async fn promise(promised: Promised) -> Durability {
-    let promise = timeout(DEADLINE, promised).await.expect("in time").expect("a promise").expect("kept");
-    assert_eq!(promise.refused, []);
-    promise.durability
-}
-
-/// Lets this time of the paused clock pass, and everything happen that is due meanwhile.
-async fn pass(time: Duration) {
-    timeout(time, std::future::pending::<()>()).await.expect_err("it never ends by itself");
-}
-
-async fn until(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    let mut look = tokio::time::interval(Duration::from_millis(5));
-    while !so() {
-        assert!(began.elapsed() < DEADLINE, "{what}");
-        look.tick().await;
-    }
-}
-
-const LOOSE: Guarantee = Guarantee::AtMostOnce;
-const STRICT: Guarantee = Guarantee::AtLeastOnce;
+use scene::*;
 
 #[tokio::test(start_paused = true)]
 async fn on_a_healthy_bus_nothing_touches_the_disk() {
@@ -470,26 +162,6 @@ async fn a_bus_that_answers_again_is_tried_at_once_though_it_was_given_nothing()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_the_disk_does_not_take_was_never_accepted_and_its_neighbours_are() {
-    let scene = scene();
-    scene.bus.lock().down = true;
-    scene.disk.lock().slow = true;
-    let promises = ["a", "b", "c"].map(|value| scene.deliver(0, STRICT, &[value]));
-    scene.disk.lock().entries.entry(0).or_default().remove(&1);
-    for (n, done) in std::mem::take(&mut scene.disk.lock().waiting).into_iter().enumerate() {
-        let _ = done.send(n != 1);
-    }
-    let [a, b, c] = promises;
-    assert_eq!((promise(a).await, promise(c).await), (Durability::Journaled, Durability::Journaled));
-    assert!(matches!(b.await.expect("an answer"), Err(PublishError::Unavailable(_))));
-    scene.bus.lock().down = false;
-    scene.bus.lock().quick = true;
-    until("the others are sent", || scene.bus.published(0) == ["a", "c"]).await;
-    until("settled", || scene.account(STRICT).acknowledged == 2).await;
-    assert_eq!(scene.account(STRICT), Deliveries { accepted: 2, acknowledged: 2, ..Deliveries::default() });
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_line_catches_up_though_others_never_stop_coming() {
     let scene = scene();
     scene.bus.lock().down = true;
@@ -502,12 +174,8 @@ async fn a_line_catches_up_though_others_never_stop_coming() {
         pace.tick().await;
         let promised = scene.deliver(0, STRICT, &[format!("{n}")]);
         // The disk is always one behind.
-        let mut inside = scene.disk.lock();
-        let written = inside.waiting.len().saturating_sub(1);
-        for done in inside.waiting.drain(..written) {
-            let _ = done.send(true);
-        }
-        drop(inside);
+        let waiting = scene.disk.lock().waiting.len();
+        scene.disk.write(waiting.saturating_sub(1));
         drop(promised);
     }
     until("direct", || scene.bus.published(0).len() == 101).await;
@@ -610,25 +278,6 @@ async fn a_drain_says_how_many_accepted_events_are_in_memory_only() {
     promise(scene.deliver(0, LOOSE, &["a", "b"])).await;
     scene.disk.lock().full = true;
     assert_eq!(scene.delivery.drain(Duration::from_secs(20)).await, 2);
-}
-
-/// Tells what is to be told of a delivery, until the sender says stop.
-fn tell(delivery: &Arc<Delivery>) -> (Arc<Mutex<Vec<Alert>>>, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
-    let told = Arc::<Mutex<Vec<Alert>>>::default();
-    let (mut alerter, kept) = (MockAlerter::new(), Arc::clone(&told));
-    alerter.expect_alert().returning(move |alert| kept.lock().expect("no panic").push(alert));
-    let (stop, stopped) = watch::channel(false);
-    let alerts = ProducerAlerts::new(Arc::clone(delivery), Arc::new(alerter));
-    (told, stop, tokio::spawn(alerts.run(stopped)))
-}
-
-/// Kind and state of each alert, and the detail of this name.
-fn seen(told: &Mutex<Vec<Alert>>, detail: &str) -> Vec<(AlertKind, AlertState, String)> {
-    let of = |alert: &Alert| {
-        let found = alert.details.iter().find(|(name, _)| *name == detail);
-        (alert.kind, alert.state, found.map(|(_, value)| value.clone()).unwrap_or_default())
-    };
-    told.lock().expect("no panic").iter().map(of).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,139 @@
+//! Writes of the journal fail, and what the bus has rejected permanently cannot be kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use application::health::Health;
+use domain::alert::{AlertKind, AlertState};
+use domain::breaker::BreakerState;
+use domain::delivery::{Deliveries, Durability};
+use domain::ports::{PublishError, RefusedRecord};
+
+use crate::scene::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_the_disk_does_not_take_and_those_behind_it_were_never_accepted() {
+    let scene = scene();
+    scene.bus.lock().down = true;
+    scene.disk.lock().slow = true;
+    let promises = ["a", "b", "c"].map(|value| scene.deliver(0, STRICT, &[value]));
+    scene.disk.write(1);
+    scene.disk.lock().failing = 1;
+    scene.disk.write(2);
+    let [a, b, c] = promises;
+    assert_eq!(promise(a).await, Durability::Journaled);
+    for refused in [b, c] {
+        assert!(matches!(refused.await.expect("an answer"), Err(PublishError::Unavailable(_))));
+    }
+    scene.disk.lock().slow = false;
+    assert_eq!(promise(scene.deliver(0, STRICT, &["d"])).await, Durability::Journaled);
+    scene.bus.lock().down = false;
+    scene.bus.lock().quick = true;
+    until("the others are sent", || scene.bus.published(0) == ["a", "d"]).await;
+    until("settled", || scene.account(STRICT).acknowledged == 2).await;
+    assert_eq!(scene.account(STRICT), Deliveries { accepted: 2, acknowledged: 2, ..Deliveries::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_of_what_the_bus_has_is_made_good_and_blocks_nobody() {
+    let scene = scene();
+    scene.disk.lock().slow = true;
+    let first = scene.deliver(0, STRICT, &["a"]);
+    let second = scene.deliver(0, STRICT, &["b"]);
+    // Nobody reports them: they are queued for the journal, oldest first, and the first write fails.
+    until("both are queued", || scene.disk.lock().waiting.len() == 2).await;
+    scene.disk.lock().failing = 1;
+    scene.disk.write(1);
+    // Before the delivery knows, the journal takes nothing; afterwards what is behind the failed one fails as well.
+    assert!(scene.delivery.deliver(crate::scene::batch(0, &["early"]), vec![STRICT]).is_ok(), "the bus takes it");
+    scene.disk.write(1);
+    scene.disk.lock().slow = false;
+    assert_eq!((promise(first).await, promise(second).await), (Durability::Journaled, Durability::Journaled));
+    scene.bus.lock().down = true;
+    until("open", || scene.delivery.breaker_state() == BreakerState::Open).await;
+    assert_eq!(promise(scene.deliver(0, STRICT, &["c"])).await, Durability::Journaled);
+    assert_eq!(scene.disk.kept(0), ["a", "b", "early", "c"], "in order, without a hole");
+    assert!(scene.delivery.accepts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_tries_again_what_the_disk_did_not_take() {
+    let scene = scene();
+    promise(scene.deliver(0, LOOSE, &["a"])).await;
+    promise(scene.deliver(0, LOOSE, &["b"])).await;
+    scene.disk.lock().failing = 3;
+    assert_eq!(scene.delivery.drain(Duration::from_secs(20)).await, 0);
+    assert_eq!(scene.disk.kept(0), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_bus_rejects_while_it_is_being_journaled_is_kept_if_it_was_accepted() {
+    let refusal = || vec![RefusedRecord { position: 0, reason: "too bad".to_owned() }];
+    // The promise of the journal and the refusal of the bus come in both orders, and the one that comes first decides.
+    for journaled_first in [true, false] {
+        let scene = scene();
+        scene.disk.lock().slow = true;
+        let promised = scene.deliver(0, STRICT, &["bad"]);
+        until("queued", || !scene.disk.lock().waiting.is_empty()).await;
+        if journaled_first {
+            scene.disk.write(1);
+            scene.bus.settle(Err(PublishError::Refused(refusal())));
+        } else {
+            scene.bus.settle(Err(PublishError::Refused(refusal())));
+            scene.disk.write(1);
+        }
+        let promise = promised.await.expect("an answer").expect("a promise");
+        until("it is over", || scene.delivery.snapshot().deliveries[STRICT as usize].journaled == 0).await;
+        pass(Duration::from_secs(1)).await;
+        let account = scene.account(STRICT);
+        let kept = scene.disk.lock().refused.len() as u64;
+        assert_eq!(kept, account.dead_lettered, "{journaled_first}: {promise:?}");
+        let was_accepted = promise.refused.is_empty();
+        assert_eq!(account.dead_lettered == 1, was_accepted, "{journaled_first}: {promise:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_memory() {
+    use AlertKind::{RecordsRefused, RefusedLogUnwritable};
+    let scene = scene();
+    let (told, _stop, _) = tell(&scene.delivery);
+    scene.disk.lock().keeps_no_refused = true;
+    let large = "x".repeat(60_000);
+    let mut published = 0;
+    // Everything is rejected once it was accepted.
+    for _ in 0..40 {
+        promise(scene.deliver(0, LOOSE, &[&large])).await;
+        let unsettled = scene.bus.lock().unsettled.len();
+        for _ in 0..unsettled {
+            published += 1;
+            scene.bus.settle(Err(PublishError::Refused(vec![RefusedRecord { position: 0, reason: "bad".to_owned() }])));
+        }
+        pass(Duration::from_millis(50)).await;
+    }
+    let (fault, bytes) = scene.delivery.unkept().expect("they are not kept");
+    assert!(bytes > MEMORY_BYTES_MAX / 4 && bytes < MEMORY_BYTES_MAX / 4 + 100_000, "{bytes}");
+    assert_eq!(published, 5, "the bus gets nothing more that it could reject");
+    assert_eq!(scene.disk.kept(0).len(), 40, "the journal takes the rest, behind what waits to be kept");
+    assert!(!scene.delivery.accepts(), "it asks for no more");
+    let health = Health::default().with_delivery(Arc::clone(&scene.delivery));
+    let wrong = health.components().await.into_iter().find(|(name, _)| *name == "journal").and_then(|(_, wrong)| wrong);
+    assert!(wrong.is_some_and(|wrong| wrong.contains(&fault)), "health names it");
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(seen(&told, "reason"), [(RefusedLogUnwritable, AlertState::Firing, fault)]);
+
+    // Somebody has made room.
+    (scene.disk.lock().keeps_no_refused, scene.bus.lock().quick) = (false, true);
+    until("all is kept", || scene.account(LOOSE).dead_lettered == 5).await;
+    until("and the rest is sent", || scene.account(LOOSE).acknowledged == 35).await;
+    assert_eq!(scene.disk.lock().refused.len(), 5);
+    assert!(scene.delivery.accepts() && scene.delivery.unkept().is_none());
+    pass(Duration::from_secs(90)).await;
+    let kinds: Vec<_> = seen(&told, "").into_iter().map(|(kind, state, _)| (kind, state)).collect();
+    let expected = [
+        (RefusedLogUnwritable, AlertState::Firing),
+        (RecordsRefused, AlertState::Firing),
+        (RefusedLogUnwritable, AlertState::Resolved),
+    ];
+    assert_eq!(kinds, expected);
+}
