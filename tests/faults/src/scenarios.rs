@@ -13,6 +13,7 @@ use crate::scene::{Plan, Scene};
 
 mod consumers;
 mod delivery;
+mod disks;
 mod events;
 mod gateways;
 mod processes;
@@ -97,6 +98,9 @@ pub fn all() -> Vec<Scenario> {
         scenario!("partitions", "partitions 3 -> 6 while running", 4, events::partitions_added),
         scenario!("partitions-journal", "partitions 3 -> 6, backlog in the journal", 5, delivery::partitions_added),
         scenario!("journal-disk-full", "disk of the journal full in an outage", 6, delivery::journal_disk_full),
+        scenario!("journal-writes", "writes of the journal fail, 3 times in an outage", 6, disks::journal_writes_fail),
+        scenario!("refused-log-full", "log of rejected records full, exported, removed", 8, disks::refused_log_full),
+        scenario!("small-disk", "one process: disk full, nearly full, freed", 6, disks::small_disk),
         scenario!("postgres-down", "PostgreSQL stopped, then started", 4, stores::postgres_down),
         scenario!("postgres-kill", "PostgreSQL kill -9, again and again", 5, stores::postgres_killed),
         scenario!("postgres-terminate", "PostgreSQL ends transactions, 40 times", 4, stores::postgres_terminated),
@@ -108,6 +112,7 @@ pub fn all() -> Vec<Scenario> {
         scenario!("rebalance-storm", "consumers come and go, zombies", 5, consumers::rebalance_storm),
         scenario!("poison", "poison and oversized records, consumer kill -9", 6, consumers::poison),
         scenario!("sigterm", "SIGTERM of each process under load", 4, processes::sigterm),
+        scenario!("sigterm-slow", "SIGTERM with a request that never ends, Kafka away", 4, processes::sigterm_slow),
         scenario!("rolling-restart", "rolling restart of every process under load", 5, processes::rolling_restart),
         scenario!("upstreams", "of three producers one killed, another slow", 4, gateways::one_killed_one_slow),
         scenario!("priority", "backlog outside of partition 0, ERRORs posted", 8, delivery::priority_before_backlog),

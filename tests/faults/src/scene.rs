@@ -96,7 +96,9 @@ pub struct Directory {
 }
 
 impl Directory {
-    fn new(disk_bytes: Option<u64>) -> Option<Self> {
+    /// One; on a file system of so many bytes, if that is asked for. `None` if none can be mounted.
+    #[must_use]
+    pub fn new(disk_bytes: Option<u64>) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let Some(bytes) = disk_bytes else { return Some(Self { directory, mounted: false }) };
         let mut mount = Command::new("mount");
@@ -532,7 +534,7 @@ fn ticks() -> tokio::time::Interval {
 }
 
 /// Waits until a condition holds; whether it came to hold in time.
-async fn holds_within<F: Future<Output = bool>>(deadline: Duration, condition: impl Fn() -> F) -> bool {
+pub async fn holds_within<F: Future<Output = bool>>(deadline: Duration, condition: impl Fn() -> F) -> bool {
     let (began, mut ticks) = (Instant::now(), ticks());
     loop {
         ticks.tick().await;

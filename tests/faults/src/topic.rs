@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -44,6 +44,14 @@ impl Topic {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let answer = admin.create_partitions(&[NewPartitions::new(&self.name, partitions)], &options).await;
         answer.expect("an answer")[0].as_ref().expect("partitions are added");
+    }
+
+    /// Changes a setting of it.
+    pub async fn set(&self, name: &str, value: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
+        let answer = admin.alter_configs([&change], &AdminOptions::new()).await;
+        answer.expect("an answer")[0].as_ref().expect("the setting is changed");
     }
 
     /// Removes it, and that of its dead letters.

@@ -31,6 +31,8 @@ pub struct Reading {
     pub journaled: f64,
     /// Bytes of its journal.
     pub journal_bytes: f64,
+    /// 1 while its journal can be written.
+    pub journal_up: f64,
     /// Bytes of memory that unacknowledged events take.
     pub memory_bytes: f64,
 }
@@ -122,6 +124,7 @@ impl Seen {
             buffered: sum("spillway_events_buffered"),
             journaled: sum("spillway_events_journaled"),
             journal_bytes: sum("spillway_journal_bytes"),
+            journal_up: sum("spillway_journal_up"),
             memory_bytes: sum("kafka_producer_buffer_total_bytes") - sum("kafka_producer_buffer_available_bytes"),
         });
         for off in measurements.unaccounted() {

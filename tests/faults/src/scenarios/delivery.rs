@@ -19,7 +19,7 @@ use crate::scene::{DEADLINE, Plan, Role, Scene, go_on};
 /// Until producers know that the bus is away: what is buffered meanwhile may be lost with its process.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 /// Until the breaker tries again, and the first tries have come through.
-const HALF_OPEN_WITHIN: Duration = Duration::from_secs(75);
+pub(super) const HALF_OPEN_WITHIN: Duration = Duration::from_secs(75);
 
 /// Stopped in order for `FAULTS_OUTAGE_SECONDS`, then started.
 pub async fn broker_stopped(ground: Arc<Ground>) -> Report {
@@ -375,12 +375,12 @@ pub async fn priority_before_backlog(ground: Arc<Ground>) -> Report {
     report
 }
 
-async fn until_nothing_is_journaled(scene: &Scene, deadline: Duration) {
+pub(super) async fn until_nothing_is_journaled(scene: &Scene, deadline: Duration) {
     let empty = async || scene.watch.last(0).is_some_and(|reading| reading.journaled < 0.5);
     scene.until("the journal is empty", deadline, empty).await;
 }
 
-async fn until_journaled(scene: &Scene, events: f64) {
+pub(super) async fn until_journaled(scene: &Scene, events: f64) {
     let enough = async || scene.watch.last(0).is_some_and(|reading| reading.journaled >= events);
     scene.until("enough is journaled", DEADLINE, enough).await;
 }

@@ -1,13 +1,19 @@
 //! Processes of Spillway are stopped and killed under load, on servers that are well.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::{expect_calls_accepted, scene};
 use crate::account::{Account, Outcome};
 use crate::ground::Ground;
 use crate::load::Load;
+use crate::proxy::Mode;
 use crate::report::Report;
 use crate::scene::{Plan, Role, go_on};
 
@@ -53,6 +59,42 @@ pub async fn sigterm(ground: Arc<Ground>) -> Report {
     report.note(format!("calls answered 202: {:.3} %", report.calls_accepted_percent()));
     scene.strike().await;
     report
+}
+
+/// The producer is asked to stop while a client sends a body that never ends, and Kafka has just begun to hang: the request may
+/// not use up the time that the delivery needs.
+pub async fn sigterm_slow(ground: Arc<Ground>) -> Report {
+    let mut scene = scene(&ground, Plan::default()).await;
+    let running = scene.load(Load { resend: true, ..Load::default() });
+    scene.until_stored(2_000).await;
+    let slow = slow_request(scene.http(Role::Producer, 0).address()).await;
+    ground.kafka.set(Mode::Stall);
+    go_on(&running, Duration::from_millis(300)).await;
+    let exit = scene.terminate(Role::Producer, 0).await;
+    slow.abort();
+    ground.kafka.set(Mode::Pass);
+    scene.start(Role::Producer, 0).await;
+    scene.fault_is_over();
+    go_on(&running, Duration::from_secs(2)).await;
+    let mut report = scene.settle(running, 0).await;
+    report.expect(exit.1 > Duration::from_secs(5), format!("the request was under way: {:?}", exit.1));
+    expect_clean_exits(&mut report, &BTreeMap::from([((Role::Producer, 0), exit)]));
+    scene.strike().await;
+    report
+}
+
+/// Sends a head, and then a byte of the body every second.
+async fn slow_request(address: SocketAddr) -> JoinHandle<()> {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let head =
+        "POST /api/logs HTTP/1.1\r\nHost: slow\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("it takes the head");
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        while stream.write_all(b" ").await.is_ok() {
+            ticks.tick().await;
+        }
+    })
 }
 
 fn expect_clean_exits(report: &mut Report, exits: &BTreeMap<(Role, usize), (Option<i32>, Duration)>) {

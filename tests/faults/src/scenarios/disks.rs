@@ -1,0 +1,305 @@
+//! Disks of producers, and of one process with everything on it, fill up or take no writes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use e2e::{Http, Program, series};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::delivery::{HALF_OPEN_WITHIN, until_journaled, until_nothing_is_journaled};
+use crate::comparison::{Ordering, Row, compare, source_hash};
+use crate::ground::Ground;
+use crate::load::{Load, Running};
+use crate::proxy::Mode;
+use crate::report::Report;
+use crate::scene::{DEADLINE, Directory, Plan, Role, Scene, go_on, holds_within};
+
+const MIB: u64 = 1 << 20;
+
+/// A file that somebody else has on the disk. It goes when this is dropped.
+struct Filler(std::path::PathBuf);
+
+impl Filler {
+    /// Takes what is free, but for so many bytes.
+    fn leaving(directory: &Path, free_bytes: u64) -> Self {
+        let path = directory.join("somebody-elses");
+        let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(directory).output();
+        let output = String::from_utf8(output.expect("df runs").stdout).expect("text");
+        let free: u64 = output.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a number");
+        let size = free.saturating_sub(free_bytes);
+        let taken = std::process::Command::new("fallocate").args(["-l", &size.max(1).to_string()]).arg(&path).status();
+        assert!(taken.is_ok_and(|status| status.success()), "the disk takes a file of {size} bytes");
+        Self(path)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Answers to probes of a process with everything on a disk that is full.
+#[derive(Debug, Default)]
+struct Probe {
+    info: (u16, String),
+    error: u16,
+    query: u16,
+    producer_ready: u16,
+    consumer_ready: u16,
+    disk: String,
+}
+
+async fn probe(program: &Program) -> Probe {
+    let post = async |level: &str| {
+        let body = format!(r#"{{"source":"probe","level":"{level}","message":"probe"}}"#);
+        let answer = program.gateway.post("/api/logs", body).await;
+        (answer.status, answer.json()["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let status = async |http: &Http, path: &str| http.get(path).await.status;
+    let health = program.producer.get("/actuator/health").await.json();
+    Probe {
+        info: post("INFO").await,
+        error: post("ERROR").await.0,
+        query: status(&program.gateway, "/api/logs?limit=5").await,
+        producer_ready: status(&program.producer, "/actuator/health/readiness").await,
+        consumer_ready: status(&program.consumer, "/actuator/health/readiness").await,
+        disk: health["components"]["disk"]["detail"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// `spillway all` on a disk of 200 MiB that somebody else fills to the last byte, and then again to just below the reserve,
+/// while events come.
+pub async fn small_disk(ground: Arc<Ground>) -> Report {
+    let Some(disk) = Directory::new(Some(200 * MIB)) else { return Report::skipped("no tmpfs can be mounted") };
+    let data_dir = disk.path().join("data");
+    std::fs::create_dir(&data_dir).expect("a directory");
+    let program = Program::start(&ground.binary, &data_dir, &[]).await;
+    let load = Load { batch_events_per_second: 2_000, message_bytes: 500, ..Load::default() };
+    let running = load.begin(vec![program.gateway.clone()], Arc::default());
+    let mut report = Report::default();
+    let accepted = async |events: u64| holds_within(DEADLINE, async || running.accepted() >= events).await;
+    report.expect(accepted(5_000).await, "events are accepted");
+
+    let filler = Filler::leaving(disk.path(), 0);
+    go_on(&running, ground.amounts.outage / 2).await;
+    let full = probe(&program).await;
+    drop(filler);
+    let freed = Instant::now();
+    let taken_again = accepted(running.accepted() + 2_000).await;
+    report.expect(taken_again, "events are accepted again once there is space");
+    report.note(format!("accepting again {:.1} s after there was space", freed.elapsed().as_secs_f64()));
+
+    let filler = Filler::leaving(disk.path(), 16 * MIB);
+    go_on(&running, Duration::from_secs(3)).await;
+    let reserved = probe(&program).await;
+    drop(filler);
+    let fault_over = Instant::now();
+    report.expect(accepted(running.accepted() + 2_000).await, "all levels are accepted again");
+    let began = running.began();
+    let account = running.stop().await;
+    let lag = async || series(&program.consumer, "kafka_consumer_lag_records").await.iter().sum::<f64>() == 0.0;
+    report.expect(holds_within(DEADLINE, lag).await, "the store takes everything without a restart");
+    let all_stored = Instant::now();
+
+    let mut rows = rows(&program.consumer).await;
+    let comparison = compare(&account, &mut rows, Ordering::OneProducer);
+    let since_load = fault_over.saturating_duration_since(began);
+    report = Report {
+        comparison,
+        calls: account.calls(),
+        calls_accepted: account.answers_with(202),
+        calls_503: account.answers_with(503),
+        until_acknowledged: account.acknowledged_after(since_load).map(|at| at.saturating_sub(since_load)),
+        until_stored: Some(all_stored.saturating_duration_since(fault_over)),
+        account,
+        ..report
+    };
+    hold_to_promises(&mut report);
+    let is_refused = full.info.0 == 503 && full.error == 503 && full.producer_ready == 503;
+    report.expect(is_refused, format!("on a full disk nothing is accepted: {full:?}"));
+    report.expect(full.info.1.contains("disk"), format!("the answer names the disk: {:?}", full.info.1));
+    report.expect(full.disk.contains("DATA_DIR"), format!("health names the disk: {:?}", full.disk));
+    report.expect((full.query, full.consumer_ready) == (200, 200), format!("queries go on: {full:?}"));
+    let is_reserved = reserved.info.0 == 503 && reserved.error == 202 && reserved.producer_ready == 200;
+    report.expect(is_reserved, format!("in the reserve only ERROR and FATAL are accepted: {reserved:?}"));
+    let said = |text: &str| program.log().iter().filter(|line| line.contains(text)).count();
+    let lines = [
+        ("filling up", said("is filling up")),
+        ("disk state", said("the disk is") + said("the disk has space again")),
+        ("log state", said("the log takes no records") + said("the log takes records again")),
+        ("store", said("the store does not take it")),
+    ];
+    report.note(format!("lines of the log: {lines:?}"));
+    let bounded = lines.iter().all(|(what, lines)| *lines <= if *what == "store" { 40 } else { 12 });
+    report.expect(bounded, format!("each change of state is logged once: {lines:?}"));
+    let exit = program.terminate().await;
+    report.expect(exit == Some(0), format!("it exits 0: {exit:?}"));
+    report
+}
+
+fn hold_to_promises(report: &mut Report) {
+    let total = report.comparison.total();
+    for (what, count) in [
+        ("accepted events are lost", total.lost()),
+        ("rows are duplicated", total.duplicated),
+        ("rows are out of order", total.reordered),
+        ("events are stored of which nothing was kept", total.refused_but_stored),
+        ("answers 500", report.account.answers_with(500)),
+        ("503 without Retry-After", report.account.without_retry_after),
+    ] {
+        report.expect(count == 0, format!("{what}: {count}"));
+    }
+}
+
+/// All rows of the load, by the API.
+async fn rows(consumer: &Http) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for event in consumer.all_events("", 1_000).await {
+        let text = |name: &str| event[name].as_str().unwrap_or_default();
+        let number = |name: &str| event[name].as_u64().unwrap_or_default();
+        let Some(of_load) = text("message").strip_prefix("event ").and_then(|rest| rest.split(' ').next()) else {
+            continue;
+        };
+        rows.push(Row {
+            number: of_load.parse().expect("a number"),
+            source_hash: source_hash(text("source")),
+            level: text("level").parse::<domain::level::Level>().map(|level| level.number()).unwrap_or(u8::MAX),
+            partition: u32::try_from(number("partition")).unwrap_or(u32::MAX),
+            offset: number("offset"),
+        });
+    }
+    rows
+}
+
+/// Sets how many files the file system may have; `None` for as many as there are.
+async fn allow_files(directory: &Path, files: Option<u64>) {
+    let counted = Command::new("stat").args(["-f", "-c", "%c %d"]).arg(directory).output().await.expect("stat runs");
+    let counted = String::from_utf8(counted.stdout).expect("text");
+    let mut numbers = counted.split_whitespace().map(|number| number.parse::<u64>().expect("a number"));
+    let used = numbers.next().unwrap_or(0) - numbers.next().unwrap_or(0);
+    let option = format!("remount,nr_inodes={}", files.unwrap_or(used));
+    let mounted = Command::new("mount").args(["-o", &option]).arg(directory).status().await;
+    assert!(mounted.is_ok_and(|status| status.success()), "mount -o {option}");
+}
+
+/// The journal cannot begin a file, three times in an outage, though the disk has space: what is written then fails, and is
+/// made good.
+pub async fn journal_writes_fail(ground: Arc<Ground>) -> Report {
+    let plan = Plan {
+        disk_bytes: Some(512 * MIB),
+        // Small segments, so that files are begun all the time.
+        producer_settings: vec![("JOURNAL__BYTES_MAX", "16MiB".to_owned()), ("MEMORY_BYTES_MAX", "4MB".to_owned())],
+        ..Plan::default()
+    };
+    let Some(mut scene) = Scene::set(&ground, plan).await else { return Report::skipped("no tmpfs can be mounted") };
+    let disk = scene.producers_directory();
+    let running = scene.load(Load { batch_events_per_second: 6_000, ..Load::default() });
+    scene.until_stored(2_000).await;
+    ground.kafka.set(Mode::Cut);
+    until_journaled(&scene, 1_000.0).await;
+    let is_up = async |wanted: f64| scene.watch.last(0).is_some_and(|reading| reading.journal_up == wanted);
+    for _ in 0..3 {
+        allow_files(&disk, None).await;
+        scene.until("the journal cannot be written", DEADLINE, async || is_up(0.0).await).await;
+        go_on(&running, Duration::from_secs(1)).await;
+        allow_files(&disk, Some(100_000)).await;
+        scene.until("the journal is written again", DEADLINE, async || is_up(1.0).await).await;
+        let journaled = scene.watch.last(0).map_or(0.0, |reading| reading.journaled);
+        until_journaled(&scene, journaled + 500.0).await;
+    }
+    ground.kafka.set(Mode::Pass);
+    scene.fault_is_over();
+    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
+    let mut report = scene.settle(running, 0).await;
+    report.expect(report.comparison.total().journaled > 2_000, "events are journaled in between");
+    scene.strike().await;
+    report
+}
+
+/// Kafka rejects what is larger than the topic allows, until the log of rejected records is full and until it was exported and
+/// removed.
+pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
+    const MEMORY_BYTES: u64 = 16 * MIB;
+    let plan = Plan {
+        producer_settings: vec![
+            ("MEMORY_BYTES_MAX", MEMORY_BYTES.to_string()),
+            // The topic's limit is one of compressed bytes.
+            ("KAFKA__COMPRESSION", "none".to_owned()),
+        ],
+        ..Plan::default()
+    };
+    let mut scene = super::scene(&ground, plan).await;
+    let refused = scene.producers_directory().join("journal/0/refused");
+    let load = Load {
+        batch_events: 20,
+        batch_events_per_second: 400,
+        singles_per_second: 20,
+        message_bytes: 60_000,
+        ..Load::default()
+    };
+    let running = scene.load(load);
+    scene.until_stored(200).await;
+    let topic = scene.topic();
+    topic.set("max.message.bytes", "20000").await;
+    let unkept =
+        async || series(&scene.http(Role::Producer, 0), "spillway_refused_unkept_bytes").await.iter().sum::<f64>();
+    let is_unready = async || {
+        let answer = scene.http(Role::Producer, 0).try_send("GET", "/actuator/health/readiness", &[], "").await;
+        answer.is_some_and(|answer| answer.status == 503)
+    };
+    scene.until("the log of rejected records is full, and the producer not ready", DEADLINE * 2, is_unready).await;
+    let full_at_bytes = unkept().await;
+    go_on(&running, ground.amounts.outage / 2).await;
+    let later_bytes = unkept().await;
+    let peak = scene.process(Role::Producer, 0).peak_memory_bytes();
+    topic.set("max.message.bytes", "1048576").await;
+    let mut exported = export(&scene).await;
+    for file in std::fs::read_dir(&refused).expect("it is there").flatten() {
+        std::fs::remove_file(file.path()).expect("it can be removed");
+    }
+    scene.fault_is_over();
+    let all_kept = async || unkept().await == 0.0;
+    scene.until("what waited is kept", DEADLINE, all_kept).await;
+    until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
+    let account = running.stop_and_account().await;
+    exported.extend(export(&scene).await);
+    let mut report = scene.settle_sent(account.0, account.1, u64::MAX).await;
+    let lost = report.comparison.total().lost();
+    let kept: u64 = exported.values().sum();
+    report.expect(lost == kept, format!("what is not stored is kept: {lost} rows are missing, {kept} were exported"));
+    report.expect(exported.values().all(|copies| *copies == 1), "each rejected record is kept once");
+    let bound = MEMORY_BYTES as f64 * 1.25 + 2.0 * MIB as f64;
+    report.expect(full_at_bytes > 0.0 && later_bytes <= bound, format!("{later_bytes} bytes wait, at most {bound}"));
+    report.note(format!("unkept bytes={later_bytes} peak memory={} MiB exported={kept}", peak / MIB));
+    scene.strike().await;
+    report
+}
+
+/// The rejected records of the first producer: how often each message is there.
+async fn export(scene: &Scene) -> BTreeMap<String, u64> {
+    let mut command = Command::new(&scene.ground.binary);
+    command.args(["journal", "export", "--refused"]).env("SPILLWAY_DATA_DIR", scene.producers_directory());
+    let output = command.output().await.expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut messages = BTreeMap::new();
+    for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let line: Value = serde_json::from_slice(line).expect("JSON");
+        let message = line["event"]["message"].as_str().expect("a message");
+        *messages.entry(message.chars().take(40).collect()).or_default() += 1;
+    }
+    messages
+}
+
+impl Running {
+    /// Stops; what was sent, and when it began.
+    async fn stop_and_account(self) -> (crate::account::Account, Instant) {
+        let began = self.began();
+        (self.stop().await, began)
+    }
+}
