@@ -330,6 +330,12 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// How many events were refused so far.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refusals.len()
+    }
+
     /// Delivers what was taken in. May be dropped: what was published is delivered all the same.
     pub async fn deliver(self) -> Outcome {
         let Self { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = self;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use crate::level::Level;
-use crate::metadata::{Metadata, MetadataError, UnknownMember};
+use crate::metadata::{Metadata, MetadataError, UNKNOWN_MEMBERS_MAX, UnknownMember};
 use crate::timestamp::Timestamp;
 
 /// Longest `source`, in bytes.
@@ -73,7 +73,7 @@ pub struct EventDraft<'a> {
     pub span_id: Option<Cow<'a, str>>,
     /// `metadata`, as JSON text.
     pub metadata: Option<&'a str>,
-    /// Members with other names.
+    /// Members with other names, as [`EventDraft::add_unknown`] collects them.
     pub unknown: Vec<UnknownMember<'a>>,
 }
 
@@ -161,6 +161,14 @@ impl EventError {
 }
 
 impl<'a> EventDraft<'a> {
+    /// Adds a member with another name, as JSON texts of key and value. Collects [`UNKNOWN_MEMBERS_MAX`]: with so many the
+    /// event is refused, and further ones change neither that nor the reason.
+    pub fn add_unknown(&mut self, key: &'a str, value: &'a str) {
+        if self.unknown.len() < UNKNOWN_MEMBERS_MAX {
+            self.unknown.push((key, value));
+        }
+    }
+
     /// Applies every rule of the contract's event table. `other_id` is asked for an id only if the event has none
     /// of its own.
     ///
@@ -182,14 +190,10 @@ impl<'a> EventDraft<'a> {
         let level = self.level.ok_or(EventError::LevelRequired)?;
         let level = Level::parse(&level).map_err(|_| EventError::LevelUnknown)?;
 
-        let message = without_nul(self.message.ok_or(EventError::MessageRequired)?);
-        if message.is_empty() || message.len() > TEXT_BYTES_MAX {
-            return Err(EventError::MessageLength);
-        }
-        let stack_trace = self.stack_trace.map(without_nul);
-        if stack_trace.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
-            return Err(EventError::StackTraceLength);
-        }
+        let message = self.message.ok_or(EventError::MessageRequired)?;
+        let message = storable(message).filter(|text| !text.is_empty()).ok_or(EventError::MessageLength)?;
+        let stack_trace =
+            self.stack_trace.map(|text| storable(text).ok_or(EventError::StackTraceLength)).transpose()?;
 
         let timestamp = match self.timestamp {
             Some(text) => Timestamp::parse(&text).map_err(|_| EventError::TimestampInvalid)?,
@@ -241,9 +245,15 @@ impl LogEvent<'_> {
     }
 }
 
-/// PostgreSQL's text types cannot hold U+0000.
-fn without_nul(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
+/// A text as stores hold it: PostgreSQL's text types cannot hold U+0000. `None` if it is longer than [`TEXT_BYTES_MAX`]
+/// before or after that is replaced, which makes it longer.
+fn storable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let fits = |text: &Cow<'_, str>| text.len() <= TEXT_BYTES_MAX;
+    let text = Some(text).filter(fits)?;
+    if !text.contains('\0') {
+        return Some(text);
+    }
+    Some(Cow::Owned(text.replace('\0', "\u{fffd}"))).filter(fits)
 }
 
 /// Reads exactly `2 * N` hexadecimal digits of any case.
@@ -367,6 +377,34 @@ mod tests {
         // The bound holds for what is stored: three bytes for each U+0000.
         let grown = EventDraft { message: Some("\0".repeat(TEXT_BYTES_MAX / 2).into()), ..draft() };
         assert_eq!(validate(grown).map(drop), Err(EventError::MessageLength));
+    }
+
+    #[test]
+    fn unknown_members_that_are_not_collected_change_nothing() {
+        let fault = |members: &[(String, &'static str)], collected: usize| {
+            let mut limited = draft();
+            members.iter().for_each(|(key, value)| limited.add_unknown(key, value));
+            assert_eq!(limited.unknown.len(), collected);
+            let all = members.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+            let unlimited = validate(EventDraft { unknown: all, ..draft() });
+            assert_eq!(validate(limited), unlimited);
+            unlimited.map(drop).map_err(|error| error.code())
+        };
+        // The shortest members; with names of their own they are longer.
+        let one_name = |members: usize| vec![("\"\"".to_owned(), "1"); members];
+        assert_eq!(fault(&one_name(UNKNOWN_MEMBERS_MAX), UNKNOWN_MEMBERS_MAX), Err("metadata_clash"));
+        let names = |members: usize| (0..members).map(|n| (format!("\"{n:x}\""), "1")).collect::<Vec<_>>();
+        assert_eq!(fault(&names(7_000), 7_000), Ok(()));
+        for members in [UNKNOWN_MEMBERS_MAX - 1, UNKNOWN_MEMBERS_MAX, UNKNOWN_MEMBERS_MAX + 1, 3 * UNKNOWN_MEMBERS_MAX]
+        {
+            let mut members = names(members);
+            let collected = members.len().min(UNKNOWN_MEMBERS_MAX);
+            assert_eq!(fault(&members, collected), Err("metadata_size"));
+            members.push(("\"0\"".to_owned(), "1"));
+            fault(&members, (collected + 1).min(UNKNOWN_MEMBERS_MAX)).expect_err("too many");
+            members[5].1 = "\"\\ud800\"";
+            assert_eq!(fault(&members, (collected + 1).min(UNKNOWN_MEMBERS_MAX)), Err("lone_surrogate"));
+        }
     }
 
     proptest! {

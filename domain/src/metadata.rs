@@ -11,6 +11,15 @@ use std::collections::BTreeSet;
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 /// Deepest nesting; the metadata object itself is level 1.
 pub const METADATA_DEPTH_MAX: u32 = 16;
+/// Most unknown members that are worth collecting: the shortest member takes five bytes (`"":1` and a comma), so this many
+/// are over [`METADATA_BYTES_MAX`], and [`Metadata::with_unknown`] looks at no further one.
+pub const UNKNOWN_MEMBERS_MAX: usize = METADATA_BYTES_MAX / 5 + 1;
+
+/// Most bytes of output that are kept of a value. More is over [`METADATA_BYTES_MAX`], and no name of this length can be
+/// that of another member: a name within [`METADATA_BYTES_MAX`] takes at most six times as much, written in escapes.
+const KEPT_BYTES_MAX: usize = 6 * METADATA_BYTES_MAX + 2;
+/// Most bytes of a name that an error repeats.
+const SHOWN_NAME_BYTES_MAX: usize = 64;
 
 /// Digits before and after the point that PostgreSQL's `numeric` holds.
 const INTEGER_DIGITS_MAX: i64 = 131_072;
@@ -78,24 +87,28 @@ impl<'a> Metadata<'a> {
         let mut joined = known.strip_suffix('}').unwrap_or("{").to_owned();
         for (key, value) in unknown {
             let key = Scanner::new(key, 1).document()?;
-            let name = match &key {
-                Cow::Borrowed(key) => unescaped(key),
-                Cow::Owned(key) => Cow::Owned(unescaped(key).into_owned()),
-            };
-            if names.contains(&name) {
-                return Err(MetadataError::Clash(name.into_owned()));
+            if key.len() <= KEPT_BYTES_MAX {
+                let name = match &key {
+                    Cow::Borrowed(key) => unescaped(key),
+                    Cow::Owned(key) => Cow::Owned(unescaped(key).into_owned()),
+                };
+                if names.contains(&name) {
+                    return Err(MetadataError::Clash(shown(&name)));
+                }
+                names.insert(name);
             }
-            if joined.len() > 1 {
+            let value = Scanner::new(value, 2).document()?;
+            let comma = usize::from(joined.len() > 1);
+            // At once, and before anything is copied: a body has room for millions of members, and for long ones.
+            if joined.len() + comma + key.len() + 1 + value.len() > METADATA_BYTES_MAX {
+                return Err(MetadataError::Size);
+            }
+            if comma > 0 {
                 joined.push(',');
             }
             joined.push_str(&key);
             joined.push(':');
-            joined.push_str(&Scanner::new(value, 2).document()?);
-            names.insert(name);
-            // At once: a body has room for millions of members.
-            if joined.len() > METADATA_BYTES_MAX {
-                return Err(MetadataError::Size);
-            }
+            joined.push_str(&value);
         }
         joined.push('}');
         Self::within_bounds(Cow::Owned(joined)).map(Some)
@@ -135,6 +148,15 @@ impl<'a> Metadata<'a> {
     }
 }
 
+/// A name as an error shows it.
+fn shown(name: &str) -> String {
+    if name.len() <= SHOWN_NAME_BYTES_MAX {
+        return name.to_owned();
+    }
+    let (begin, _) = name.split_at(name.floor_char_boundary(SHOWN_NAME_BYTES_MAX));
+    format!("{begin}…")
+}
+
 /// What a string says whose JSON text was checked: one name can be written in many ways.
 fn unescaped(string: &str) -> Cow<'_, str> {
     let bare = string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(string);
@@ -169,8 +191,10 @@ fn unescaped(string: &str) -> Cow<'_, str> {
 struct Scanner<'a> {
     input: &'a str,
     at: usize,
-    /// Output so far, once it differs from the input.
+    /// Output so far, once it differs from the input; at most [`KEPT_BYTES_MAX`].
     changed: String,
+    /// Whether there is more output than that.
+    overflowed: bool,
     /// Where the input begins that is not yet in `changed`.
     kept_from: usize,
     depth: u32,
@@ -180,9 +204,10 @@ impl<'a> Scanner<'a> {
     /// A walk over one value that will stand `depth` levels deep once it is in place.
     fn new(input: &'a str, depth: u32) -> Self {
         // `object` and `array` count themselves on entry.
-        Self { input, at: 0, changed: String::new(), kept_from: 0, depth: depth.saturating_sub(1) }
+        Self { input, at: 0, changed: String::new(), overflowed: false, kept_from: 0, depth: depth.saturating_sub(1) }
     }
 
+    /// The value as compact text; of one that is longer than [`KEPT_BYTES_MAX`], the input, which is longer still.
     fn document(mut self) -> Result<Cow<'a, str>, MetadataError> {
         self.skip_space();
         self.value()?;
@@ -190,11 +215,11 @@ impl<'a> Scanner<'a> {
         if self.at != self.input.len() {
             return Err(MetadataError::Syntax);
         }
-        if self.changed.is_empty() {
+        if self.changed.is_empty() && !self.overflowed {
             return Ok(Cow::Borrowed(self.input.get(self.kept_from..).unwrap_or_default()));
         }
         self.keep_up_to(self.at);
-        Ok(Cow::Owned(self.changed))
+        Ok(if self.overflowed { Cow::Borrowed(self.input) } else { Cow::Owned(self.changed) })
     }
 
     fn value(&mut self) -> Result<(), MetadataError> {
@@ -296,7 +321,7 @@ impl<'a> Scanner<'a> {
             b'u' => match self.hex4()? {
                 0 => {
                     self.keep_up_to(escape_from);
-                    self.changed.push('\u{fffd}');
+                    self.keep("\u{fffd}");
                     self.kept_from = self.at;
                     Ok(())
                 }
@@ -391,8 +416,15 @@ impl<'a> Scanner<'a> {
     }
 
     fn keep_up_to(&mut self, to: usize) {
-        self.changed.push_str(self.input.get(self.kept_from..to).unwrap_or_default());
+        self.keep(self.input.get(self.kept_from..to).unwrap_or_default());
         self.kept_from = to;
+    }
+
+    fn keep(&mut self, output: &str) {
+        self.overflowed |= self.changed.len() + output.len() > KEPT_BYTES_MAX;
+        if !self.overflowed {
+            self.changed.push_str(output);
+        }
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), MetadataError> {
@@ -517,6 +549,37 @@ mod tests {
         assert_eq!(Metadata::with_unknown(None, &twice), Err(MetadataError::Clash("x".to_owned())));
         // "b" is a member of a member only.
         assert!(Metadata::with_unknown(known, &[("\"b\"", "1")]).is_ok());
+    }
+
+    #[test]
+    fn a_long_name_in_another_writing_is_still_the_same_name() {
+        let name = "x".repeat(METADATA_BYTES_MAX - 8);
+        let known = Metadata::parse(&format!("{{\"{name}\":1}}")).map(Metadata::into_owned).ok();
+        let escaped = format!("\"{}\"", "\\u0078".repeat(name.len()));
+        assert_eq!(
+            Metadata::with_unknown(known.clone(), &[(&escaped, "1")]),
+            Err(MetadataError::Clash(format!("{}…", "x".repeat(SHOWN_NAME_BYTES_MAX))))
+        );
+        let longer = format!("\"{}\"", "\\u0078".repeat(METADATA_BYTES_MAX + 1));
+        assert_eq!(Metadata::with_unknown(known, &[(&longer, "1")]), Err(MetadataError::Size));
+    }
+
+    #[test]
+    fn output_that_is_not_kept_is_over_the_limit() {
+        let nul = "\\u0000".repeat(KEPT_BYTES_MAX);
+        let space = " ".repeat(KEPT_BYTES_MAX + 1);
+        let text = "x".repeat(KEPT_BYTES_MAX + 1);
+        for value in
+            [format!("\"{nul}\""), format!("[1,{space}\"{text}\",{space}2]"), format!("{space}\"{text}\"{space}")]
+        {
+            assert_eq!(parse(&format!("{{\"a\":{value}}}")), Err(MetadataError::Size));
+            assert_eq!(Metadata::with_unknown(None, &[("\"a\"", &value)]), Err(MetadataError::Size));
+        }
+        assert_eq!(Metadata::with_unknown(None, &[(&format!("\"{nul}\""), "1")]), Err(MetadataError::Size));
+        // White space costs nothing.
+        assert_eq!(parse(&format!("{{{space}\"a\":{space}1}}")).as_deref(), Ok("{\"a\":1}"));
+        // What follows is looked at all the same.
+        assert_eq!(parse(&format!("{{\"a\":[{space}\"{text}\",\"\\ud800\"]}}")), Err(MetadataError::LoneSurrogate));
     }
 
     #[test]

@@ -28,6 +28,9 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Longest time that a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Largest answer that takes no room.
+const SMALL_ANSWER_BYTES_MAX: usize = 4 * 1024;
+
 /// Most bytes of a refused body that are read, so that its client gets to see why.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest time for that.
@@ -39,6 +42,7 @@ pub struct BodyBudget {
     room: Arc<Room>,
 }
 
+#[derive(Debug)]
 struct Room {
     used: AtomicUsize,
     bytes_max: usize,
@@ -57,10 +61,19 @@ enum Coding {
 pub struct ReadBody {
     /// All of it.
     pub bytes: Bytes,
-    _lease: Lease,
+    lease: Lease,
 }
 
-struct Lease {
+impl ReadBody {
+    /// Drops the body and keeps its room, for what became of it.
+    pub fn into_lease(self) -> Lease {
+        self.lease
+    }
+}
+
+/// Room that is taken; gives it back when it is dropped.
+#[derive(Debug)]
+pub struct Lease {
     room: Arc<Room>,
     bytes: usize,
 }
@@ -83,9 +96,14 @@ impl BodyBudget {
     /// # Errors
     /// There is no room for it now.
     pub fn hold(&self, bytes: Bytes) -> Result<Body, Failure> {
-        let mut lease = Lease { room: Arc::clone(&self.room), bytes: 0 };
+        let mut lease = self.lease();
         lease.grow(bytes.len()).map_err(|_| Failure::NoRoomForAnswer)?;
-        Ok(Body::from(BoxBody::new(HeldBody { body: Full::new(bytes), _lease: lease })))
+        Ok(lease.hold(bytes))
+    }
+
+    /// Room that nothing was taken of yet.
+    fn lease(&self) -> Lease {
+        Lease { room: Arc::clone(&self.room), bytes: 0 }
     }
 
     /// Reads and decodes a whole body.
@@ -118,7 +136,7 @@ impl BodyBudget {
     /// Decodes within the limit of a body and the room for all. Without a pause, so that no more decoders, with the
     /// windows that they hold, are at work than the machine has threads for requests.
     fn decode(&self, decoder: &mut impl Read) -> Result<ReadBody, Failure> {
-        let mut lease = Lease { room: Arc::clone(&self.room), bytes: 0 };
+        let mut lease = self.lease();
         let mut decoded = Vec::new();
         loop {
             let before = decoded.len();
@@ -128,7 +146,7 @@ impl BodyBudget {
                 return Err(too_large());
             }
             if decoded.len() == before {
-                return Ok(ReadBody { bytes: decoded.into(), _lease: lease });
+                return Ok(ReadBody { bytes: decoded.into(), lease });
             }
         }
     }
@@ -137,7 +155,7 @@ impl BodyBudget {
         if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
             return Err(too_large());
         }
-        let mut lease = Lease { room: Arc::clone(&self.room), bytes: 0 };
+        let mut lease = self.lease();
         let mut first = Bytes::new();
         let mut joined = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -156,7 +174,7 @@ impl BodyBudget {
             }
         }
         let bytes = if joined.is_empty() { first } else { joined.freeze() };
-        Ok(ReadBody { bytes, _lease: lease })
+        Ok(ReadBody { bytes, lease })
     }
 }
 
@@ -203,6 +221,41 @@ fn broken(error: &io::Error) -> Failure {
 }
 
 impl Lease {
+    /// Takes as much room as `bytes` need, and gives back what it has beyond that.
+    ///
+    /// # Errors
+    /// There is no room for so much more now.
+    pub fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.grow(more),
+            None => {
+                self.settle(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// An answer to send, which keeps its room until it is sent. It has to be given, so that it is counted even if there is
+    /// no room for it: then other requests are refused. A small one is not counted.
+    pub fn hold_answer(self, bytes: Vec<u8>) -> Body {
+        if bytes.len() <= SMALL_ANSWER_BYTES_MAX { bytes.into() } else { self.hold(bytes.into()) }
+    }
+
+    fn hold(mut self, bytes: Bytes) -> Body {
+        self.settle(bytes.len());
+        Body::from(BoxBody::new(HeldBody { body: Full::new(bytes), _lease: self }))
+    }
+
+    /// Has so much room from now on, be it there or not.
+    fn settle(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        let used = &self.room.used;
+        match bytes.checked_sub(before) {
+            Some(more) => used.fetch_add(more, Ordering::AcqRel),
+            None => used.fetch_sub(before - bytes, Ordering::AcqRel),
+        };
+    }
+
     fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
         let grown = self.room.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= self.room.bytes_max)
@@ -462,6 +515,26 @@ mod tests {
         assert_eq!(held.into_bytes().await.expect("sent").len(), 60);
         assert_eq!(budget.used_bytes(), 0);
         drop(budget.hold(vec![b'x'; 100].into()));
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_room_of_a_body_becomes_that_of_its_answer() {
+        let budget = BodyBudget::new(10_000);
+        let mut small = read(&budget, vec![b'x'; 60]).await.expect("room for it").into_lease();
+        small.resize(20).expect("room for it");
+        assert_eq!(budget.used_bytes(), 20);
+        let answer = small.hold_answer(vec![b'x'; SMALL_ANSWER_BYTES_MAX]);
+        assert_eq!(budget.used_bytes(), 0);
+        drop(answer);
+        let mut large = read(&budget, vec![b'x'; 60]).await.expect("room for it").into_lease();
+        large.resize(9_000).expect("room for it");
+        assert!(matches!(large.resize(10_001), Err(Failure::NoCapacity { .. })));
+        assert_eq!(budget.used_bytes(), 9_000);
+        let answer = large.hold_answer(vec![b'x'; 11_000]);
+        assert_eq!(budget.used_bytes(), 11_000);
+        assert!(matches!(read(&budget, vec![b'x']).await, Err(Failure::NoCapacity { .. })));
+        assert_eq!(answer.into_bytes().await.expect("sent").len(), 11_000);
         assert_eq!(budget.used_bytes(), 0);
     }
 

@@ -43,12 +43,8 @@ impl TrustedProxies {
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer;
-        let hops: Vec<&str> = headers
-            .get_all(X_FORWARDED_FOR)
-            .iter()
-            .flat_map(|value| value.to_str().unwrap_or("?").split(','))
-            .collect();
-        for hop in hops.into_iter().rev() {
+        let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
+        for hop in values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(',')) {
             if !self.trusts(client) {
                 break;
             }

@@ -42,6 +42,9 @@ use crate::service::service_endpoint;
 /// Queries that take longer than this to answer are cached; cheaper ones are always answered anew.
 const CACHED_FROM: Duration = Duration::from_millis(100);
 
+/// Most bytes of the body of a redrive: its errors repeat what they do not understand.
+const REDRIVE_BYTES_MAX: usize = 64 * 1024;
+
 /// What the query API works with.
 pub struct ConsumerDependencies {
     /// Answers queries.
@@ -338,6 +341,10 @@ impl ConsumerApi {
     ) -> Answer<Json<RedriveResult>, Redriving> {
         let answer = async {
             let body = dependencies.bodies.read(headers, redrive.body).await?;
+            if body.bytes.len() > REDRIVE_BYTES_MAX {
+                let detail = format!("this body has at most {REDRIVE_BYTES_MAX} bytes; nothing was sent");
+                return Err(Failure::TooLarge { detail });
+            }
             let request: RedriveRequest = serde_json::from_slice(&body.bytes)
                 .map_err(|error| Failure::Undecodable { detail: format!("nothing was sent: {error}") })?;
             let filter = DeadLetterFilter {

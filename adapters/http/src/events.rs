@@ -1,18 +1,30 @@
 //! Events in JSON and NDJSON bodies, parsed in place.
 //!
-//! The fast path walks the body once and hands each event on as it borrows it. Whatever it stumbles over, the
-//! careful path takes the body again, element by element, so that a bad event has its own error and its
-//! neighbours are accepted.
+//! The fast path walks the body once and hands each event on as it borrows it. What it cannot take, the careful path
+//! takes again, element by element ([`crate::diagnose`]), so that a bad event has its own error and its neighbours are
+//! accepted.
+//!
+//! Invariant: beside the body and what an [`Intake`] keeps, parsing takes memory within a constant bound, whatever the
+//! body says. Nothing is collected past the limit that refuses it, and [`fits_scratch`] tells which bodies the fast path
+//! leaves to the careful one.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use application::ingest::{Intake, RefusalReason, TooManyEvents};
-use domain::event::EventDraft;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Deserializer, de::Read};
 
+use crate::diagnose::examine;
+use crate::event_visitor::Draft;
 use crate::problem::Failure;
+
+/// Most bytes that serde_json may set aside on the fast path. It copies a string that has escapes, and notes a byte for
+/// each level of nesting in a value that it skips.
+const SCRATCH_BYTES_MAX: usize = 256 * 1024;
+/// Deepest nesting of a body; that of an event has a lower limit, with an error of its own.
+pub const NESTING_MAX: usize = SCRATCH_BYTES_MAX;
 
 /// Takes in the one event of a body.
 ///
@@ -22,7 +34,7 @@ pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
     if let Some(Draft(draft)) = read(body) {
         return intake.add(draft).map_err(Failure::from);
     }
-    let element: &RawValue = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
+    let element = raw(body).map_err(|error| undecodable(&error))?;
     take_element(element, intake).map_err(Failure::from)
 }
 
@@ -30,33 +42,32 @@ pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
 /// stumbled is discarded.
 ///
 /// # Errors
-/// The body is not a JSON array, or has too many events: nothing is taken in.
+/// The body is not a JSON array, or has too many events: nothing is taken in. What follows the first event too many is
+/// not looked at, be it JSON or not.
 pub fn take_events<'i>(body: &[u8], begin: impl Fn() -> Intake<'i>) -> Result<Intake<'i>, Failure> {
-    if let Ok(body) = std::str::from_utf8(body) {
-        let mut intake = begin();
-        let mut overflow = None;
-        let mut deserializer = serde_json::Deserializer::from_str(body);
-        let parsed = deserializer.deserialize_seq(Elements { intake: &mut intake, overflow: &mut overflow });
-        if let Some(TooManyEvents) = overflow {
-            return Err(TooManyEvents.into());
-        }
-        if parsed.and_then(|()| deserializer.end()).is_ok() {
-            return Ok(intake);
-        }
-    }
-    let mut intake = begin();
-    if body.trim_ascii_start().starts_with(b"{") {
+    // Before the parser looks: its error would repeat a string that stands here instead.
+    if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'[') {
         let detail =
             "a batch is a JSON array, nothing was accepted: send a single event to /api/logs, and JSON lines as \
                       application/x-ndjson"
                 .to_owned();
         return Err(Failure::Undecodable { detail });
     }
-    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| undecodable(&error))?;
-    for element in elements {
-        take_element(element, &mut intake)?;
+    if let Some(json) = plain_text(body) {
+        let mut intake = begin();
+        match take_elements(Deserializer::from_str(json), |Draft(draft)| intake.add(draft)) {
+            Ok(()) => return Ok(intake),
+            Err(Stopped::Full(error)) => return Err(error.into()),
+            Err(Stopped::Broken(_)) => {}
+        }
     }
-    Ok(intake)
+    let mut intake = begin();
+    check_nesting(body).map_err(|error| undecodable(&error))?;
+    match take_elements(Deserializer::from_slice(body), |element| take_element(element, &mut intake)) {
+        Ok(()) => Ok(intake),
+        Err(Stopped::Full(error)) => Err(error.into()),
+        Err(Stopped::Broken(error)) => Err(undecodable(&error)),
+    }
 }
 
 /// Takes in one event a line (github.com/ndjson/ndjson-spec). Empty lines are skipped and not counted; a line that
@@ -71,7 +82,7 @@ pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
             intake.add(draft)?;
             continue;
         }
-        match serde_json::from_slice(line) {
+        match raw(line) {
             Ok(element) => take_element(element, intake)?,
             Err(error) => {
                 // Where it says "line 1", it means this one.
@@ -85,9 +96,22 @@ pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads an event that has nothing wrong. Its UTF-8 is checked first and at once, which is cheaper than string by string.
+/// Reads an event that has nothing wrong and nothing unusual.
 fn read(json: &[u8]) -> Option<Draft<'_>> {
-    serde_json::from_str(std::str::from_utf8(json).ok()?).ok()
+    serde_json::from_str(plain_text(json)?).ok()
+}
+
+/// Reads the extent of a value.
+fn raw(json: &[u8]) -> Result<&RawValue, serde_json::Error> {
+    check_nesting(json)?;
+    serde_json::from_slice(json)
+}
+
+fn take_element(element: &RawValue, intake: &mut Intake<'_>) -> Result<(), TooManyEvents> {
+    match examine(element) {
+        Ok(draft) => intake.add(draft),
+        Err(reason) => intake.refuse(reason),
+    }
 }
 
 fn undecodable(error: &serde_json::Error) -> Failure {
@@ -97,233 +121,94 @@ fn undecodable(error: &serde_json::Error) -> Failure {
     Failure::Undecodable { detail: format!("the body cannot be read, nothing was accepted: {error}") }
 }
 
-fn take_element(element: &RawValue, intake: &mut Intake<'_>) -> Result<(), TooManyEvents> {
-    match serde_json::from_str(element.get()) {
-        Ok(Draft(draft)) => intake.add(draft),
-        Err(error) => intake.refuse(diagnose(element, &error)),
+/// The text of a body for the fast path. Its UTF-8 is checked first and at once, which is cheaper than string by string.
+fn plain_text(json: &[u8]) -> Option<&str> {
+    std::str::from_utf8(json).ok().filter(|_| fits_scratch(json))
+}
+
+/// Whether the parser takes every part of `json` within [`SCRATCH_BYTES_MAX`]. Costs little where that is so, and may
+/// say no where a closer look would say yes.
+fn fits_scratch(json: &[u8]) -> bool {
+    if json.len() <= SCRATCH_BYTES_MAX {
+        return true;
+    }
+    // A longer string fills a whole block, and each quotation mark in it is escaped.
+    let ends_string = |pair: &[u8]| matches!(pair, [before, b'"'] if *before != b'\\');
+    let mut blocks = json.chunks_exact(SCRATCH_BYTES_MAX / 2);
+    blocks.all(|block| block.windows(2).any(ends_string)) && opening_brackets(json) <= SCRATCH_BYTES_MAX
+}
+
+/// How many brackets and braces open, in strings too: there is no deeper nesting.
+fn opening_brackets(json: &[u8]) -> usize {
+    // In pieces whose count fits into a byte, so that many bytes are compared at once.
+    let opening = |piece: &[u8]| piece.iter().fold(0, |opening: u8, byte| opening + u8::from(byte | 0x20 == b'{'));
+    json.chunks(usize::from(u8::MAX)).map(|piece| usize::from(opening(piece))).sum()
+}
+
+/// Refuses JSON that is nested more than [`NESTING_MAX`] deep.
+fn check_nesting(json: &[u8]) -> Result<(), serde_json::Error> {
+    if json.len() <= NESTING_MAX || opening_brackets(json) <= NESTING_MAX {
+        return Ok(());
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > NESTING_MAX {
+            return Err(de::Error::custom(format_args!("it is nested more than {NESTING_MAX} deep")));
+        }
+    }
+    Ok(())
+}
+
+/// Why not all elements of an array were taken.
+enum Stopped {
+    /// The body is not a JSON array, or an element is no `T`.
+    Broken(serde_json::Error),
+    /// There are more events than a request may have.
+    Full(TooManyEvents),
+}
+
+/// Hands the elements of an array to `take`, one by one, until it takes no more.
+fn take_elements<'de, T: Deserialize<'de>>(
+    mut json: Deserializer<impl Read<'de>>,
+    take: impl FnMut(T) -> Result<(), TooManyEvents>,
+) -> Result<(), Stopped> {
+    let mut full = None;
+    let parsed = json.deserialize_seq(Elements { take, full: &mut full, element: PhantomData });
+    match full {
+        Some(error) => Err(Stopped::Full(error)),
+        None => parsed.and_then(|()| json.end()).map_err(Stopped::Broken),
     }
 }
 
-/// Says which rule an element breaks that could not be read as an event.
-fn diagnose(element: &RawValue, error: &serde_json::Error) -> RefusalReason {
-    let malformed = |code, detail: String| RefusalReason::Malformed { code, detail };
-    if element.get().starts_with('[') {
-        return malformed(
-            "event_not_object",
-            "an event must be a JSON object: send several to /api/logs/batch".to_owned(),
-        );
-    }
-    if !element.get().starts_with('{') {
-        return malformed("event_not_object", "an event must be a JSON object".to_owned());
-    }
-    let Ok(Members(members)) = serde_json::from_str(element.get()) else {
-        return malformed("event_invalid", format!("the event cannot be read: {error}"));
-    };
-    for (index, (name, value)) in members.iter().enumerate() {
-        let value = value.get();
-        let Some(field) = Field::ALL.into_iter().find(|field| field.name() == name) else { continue };
-        if members.iter().take(index).any(|(earlier, _)| earlier == name) {
-            return malformed("duplicate_field", format!("{name} is given more than once"));
-        }
-        if field == Field::Metadata || value == "null" {
-            continue;
-        }
-        if !value.starts_with('"') {
-            return malformed("field_type", format!("{name} must be a string"));
-        }
-        if serde_json::from_str::<String>(value).is_err() {
-            return malformed(
-                "invalid_text",
-                format!("{name} has a \\u escape that is half of a surrogate pair, which is no character"),
-            );
-        }
-    }
-    malformed("event_invalid", format!("the event cannot be read: {error}"))
+struct Elements<'f, T, F> {
+    take: F,
+    full: &'f mut Option<TooManyEvents>,
+    element: PhantomData<T>,
 }
 
-/// The fields of an event that the contract names.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Source,
-    Level,
-    Message,
-    Timestamp,
-    EventId,
-    StackTrace,
-    TraceId,
-    SpanId,
-    Metadata,
-}
-
-impl Field {
-    const ALL: [Self; 9] = [
-        Self::Source,
-        Self::Level,
-        Self::Message,
-        Self::Timestamp,
-        Self::EventId,
-        Self::StackTrace,
-        Self::TraceId,
-        Self::SpanId,
-        Self::Metadata,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Level => "level",
-            Self::Message => "message",
-            Self::Timestamp => "timestamp",
-            Self::EventId => "eventId",
-            Self::StackTrace => "stackTrace",
-            Self::TraceId => "traceId",
-            Self::SpanId => "spanId",
-            Self::Metadata => "metadata",
-        }
-    }
-
-    /// The field of a JSON text of a key, with its quotes.
-    fn of_key(key: &str) -> Option<Self> {
-        let bare = key.strip_prefix('"')?.strip_suffix('"')?;
-        let named = |name: &str| Self::ALL.into_iter().find(|field| field.name() == name);
-        if bare.contains('\\') {
-            serde_json::from_str::<String>(key).ok().and_then(|name| named(&name))
-        } else {
-            named(bare)
-        }
-    }
-}
-
-/// An event as the body has it.
-struct Draft<'a>(EventDraft<'a>);
-
-impl<'de> Deserialize<'de> for Draft<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(DraftVisitor)
-    }
-}
-
-struct DraftVisitor;
-
-impl<'de> Visitor<'de> for DraftVisitor {
-    type Value = Draft<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an event, as a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Draft<'de>, A::Error> {
-        let mut draft = EventDraft::default();
-        let mut seen = [false; Field::ALL.len()];
-        while let Some(key) = members.next_key::<&'de RawValue>()? {
-            let Some(field) = Field::of_key(key.get()) else {
-                let value: &'de RawValue = members.next_value()?;
-                draft.unknown.push((key.get(), value.get()));
-                continue;
-            };
-            if seen.get_mut(field as usize).is_none_or(|seen| std::mem::replace(seen, true)) {
-                return Err(de::Error::duplicate_field(field.name()));
-            }
-            if field == Field::Metadata {
-                let value: &'de RawValue = members.next_value()?;
-                draft.metadata = Some(value.get()).filter(|json| *json != "null");
-                continue;
-            }
-            let Text(text) = members.next_value()?;
-            match field {
-                Field::Source => draft.source = text,
-                Field::Level => draft.level = text,
-                Field::Message => draft.message = text,
-                Field::Timestamp => draft.timestamp = text,
-                Field::EventId => draft.event_id = text,
-                Field::StackTrace => draft.stack_trace = text,
-                Field::TraceId => draft.trace_id = text,
-                Field::SpanId | Field::Metadata => draft.span_id = text,
-            }
-        }
-        Ok(Draft(draft))
-    }
-}
-
-/// A string, borrowed where the body has it without escapes; `null` is as good as absent.
-struct Text<'a>(Option<Cow<'a, str>>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Some(Cow::Borrowed(text))))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Some(Cow::Owned(text.to_owned()))))
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<Text<'de>, E> {
-                Ok(Text(None))
-            }
-        }
-
-        deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-/// Hands the elements of an array to an intake.
-struct Elements<'e, 'i> {
-    intake: &'e mut Intake<'i>,
-    overflow: &'e mut Option<TooManyEvents>,
-}
-
-impl<'de> Visitor<'de> for Elements<'_, '_> {
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), TooManyEvents>> Visitor<'de> for Elements<'_, T, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON array of events")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        while let Some(Draft(draft)) = elements.next_element()? {
-            if let Err(error) = self.intake.add(draft) {
-                *self.overflow = Some(error);
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(element) = elements.next_element()? {
+            if let Err(error) = (self.take)(element) {
+                *self.full = Some(error);
                 return Err(de::Error::custom(error));
             }
         }
         Ok(())
-    }
-}
-
-/// The members of an object, names read and values not.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members<'de>, A::Error> {
-                let mut all = Vec::new();
-                while let Some(member) = members.next_entry()? {
-                    all.push(member);
-                }
-                Ok(Members(all))
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
@@ -461,6 +346,87 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn what_follows_the_first_event_too_many_is_not_looked_at() {
+        let ingest = ingest();
+        let take = |body: &str| take_events(body.as_bytes(), || ingest.intake(None, None)).map(drop);
+        for event in [VALID, "7"] {
+            let events = vec![event; 10_000].join(",");
+            assert!(take(&format!("[{events}]")).is_ok());
+            for rest in [",7]", ",7 8]", ",{},", ",[]] x"] {
+                assert!(matches!(take(&format!("[{events}{rest}")), Err(Failure::TooLarge { .. })), "{event} {rest}");
+            }
+            for rest in ["", ",", ",]", ",7", ",[}", ",\"", " 7]", "] x"] {
+                // The end of a number is what follows it.
+                let expected = if rest == ",7" { "too large" } else { "undecodable" };
+                let seen = match take(&format!("[{events}{rest}")) {
+                    Err(Failure::TooLarge { .. }) => "too large",
+                    Err(Failure::Undecodable { .. }) => "undecodable",
+                    other => panic!("{event} {rest}: {other:?}"),
+                };
+                assert_eq!(seen, expected, "{event} {rest}");
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_has_a_limit() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let text = format!("\"{}\\\"[\"", "[".repeat(NESTING_MAX));
+        for (value, readable) in [
+            (nested(NESTING_MAX - 1), true),
+            (nested(NESTING_MAX), false),
+            (format!("{{\"a\":{}}}", nested(NESTING_MAX - 2)), true),
+            (format!("{{\"a\":{}}}", nested(NESTING_MAX - 1)), false),
+            (format!("[[],{}]", nested(NESTING_MAX - 2)), true),
+            // In a text, and one after the other, brackets are no nesting.
+            (format!("{{\"a\":{text},\"b\":{text}}}"), true),
+            (format!("[{}0]", "[],".repeat(NESTING_MAX)), true),
+        ] {
+            let ingest = ingest();
+            let taken = take_events(format!("[{value}]").as_bytes(), || ingest.intake(None, None));
+            assert_eq!(taken.is_ok(), readable);
+            let line = format!("{VALID}\n[{value}]\n{VALID}");
+            let code = if readable { "event_not_object" } else { "line_invalid" };
+            assert_eq!(codes_of_lines(line.as_bytes(), 3), ["", code, ""]);
+        }
+    }
+
+    #[test]
+    fn the_fast_path_takes_what_needs_little_memory() {
+        let string = |unit: &str, bytes: usize| format!("\"{}\"", unit.repeat(bytes / unit.len()));
+        let long = |value: &str| format!("[{}{value}]", format!("{VALID},").repeat(10_000));
+        assert!(long("").len() > SCRATCH_BYTES_MAX);
+        for (body, fits) in [
+            ("[".repeat(SCRATCH_BYTES_MAX), true),
+            ("[".repeat(SCRATCH_BYTES_MAX + 1), false),
+            (long("7"), true),
+            (long(&"[".repeat(SCRATCH_BYTES_MAX + 1)), false),
+            (long(&"{\"\":".repeat(SCRATCH_BYTES_MAX + 1)), false),
+            (long(&string("x", SCRATCH_BYTES_MAX / 4)), true),
+            (long(&string("x", SCRATCH_BYTES_MAX)), false),
+            (long(&string("\\\"", SCRATCH_BYTES_MAX)), false),
+            (long(&string("\\u0022", SCRATCH_BYTES_MAX)), false),
+        ] {
+            assert_eq!(fits_scratch(body.as_bytes()), fits, "{}", &body[body.len() - 20..]);
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_longer_than_any_field_breaks_the_rule_of_its_length() {
+        for (bytes, fits) in [(262_144, true), (262_145, false), (400_000, false)] {
+            for unit in ["x", "\\u0078", "\\/"] {
+                let text = unit.repeat(bytes);
+                for (name, code) in [("message", "message_length"), ("stackTrace", "stack_trace_length")] {
+                    let event = VALID.replace("\"message\":\"m\"", "\"message\":\"m\",\"stackTrace\":\"t\"");
+                    let from = event.find(&format!("\"{name}\":")).expect("a field") + name.len() + 4;
+                    let event = format!("{}{text}{}", &event[..from], &event[from + 1..]);
+                    assert_eq!(code_of_single(&event), if fits { "" } else { code }, "{name} {bytes} {unit}");
+                }
+            }
+        }
+    }
+
     /// The codes of a body of lines; an empty one for an accepted event.
     fn codes_of_lines(body: &[u8], events: usize) -> Vec<&'static str> {
         let ingest = ingest();
@@ -530,6 +496,11 @@ mod tests {
                     format!("{{{}}}", all.join(","))
                 })
                 .collect();
+            for element in &written {
+                let careful = examine(raw(element.as_bytes()).expect("JSON")).map(|draft| format!("{draft:?}"));
+                let fast = read(element.as_bytes()).map(|Draft(draft)| format!("{draft:?}"));
+                prop_assert_eq!(careful.ok(), fast);
+            }
             let alone: Vec<&str> = written.iter().map(|element| code_of_single(element)).collect();
             prop_assert_eq!(codes_of_lines(written.join("\n").as_bytes(), written.len()), alone.clone());
             prop_assert_eq!(codes_of_batch(&written), alone);

@@ -11,7 +11,7 @@ use poem_openapi::registry::{
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, impl_apirequest_for_payload};
 
-use crate::body::BodyBudget;
+use crate::body::{BodyBudget, Lease};
 use crate::problem::{Failure, PROBLEM_JSON, Problem};
 
 /// A JSON body of schema `T` that has not been read yet: the handler reads it, within its bounds, and parses
@@ -92,6 +92,11 @@ impl<T> JsonBytes<T> {
     /// Takes text that is JSON of schema `T`.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self { body: bytes.into(), schema: PhantomData }
+    }
+
+    /// Takes text that is JSON of schema `T` and has to be sent: it takes room until the client has it.
+    pub fn within(bytes: Vec<u8>, room: Lease) -> Self {
+        Self { body: room.hold_answer(bytes), schema: PhantomData }
     }
 
     /// Takes text that is JSON of schema `T` and may be large: it takes room until the client has it.

@@ -8,10 +8,13 @@ use application::query::QueryError;
 use application::tail::TailError;
 use domain::ports::StoreError;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem::{IntoResponse, Response};
+use poem::{Body, IntoResponse, Response};
 use poem_openapi::Object;
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 use poem_openapi::types::ToJSON;
+use serde::Serialize;
+
+use crate::body::Lease;
 
 /// Media type of every error body.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -24,8 +27,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub enum Failure {
     /// The body is not what it should be.
     Undecodable { detail: String },
-    /// No event is acceptable, for its own fault.
-    NoValidEvent { errors: Vec<EventFailure> },
+    /// No event is acceptable, for its own fault. The answer tells of each, and takes `room`.
+    NoValidEvent { refusals: Vec<Refusal>, room: Lease },
     /// The one event is not acceptable, for its own fault.
     InvalidEvent { code: &'static str, detail: String },
     /// A parameter of path or query is not what it should be.
@@ -100,7 +103,7 @@ pub struct Problem {
 }
 
 /// An event of a request that was not accepted.
-#[derive(Clone, Debug, Object)]
+#[derive(Clone, Debug, Object, Serialize)]
 pub struct EventFailure {
     /// Position of the event in the request, from 0.
     index: u64,
@@ -121,6 +124,23 @@ impl From<&Refusal> for EventFailure {
             retryable: refusal.reason.is_retryable(),
         }
     }
+}
+
+/// Room for what an answer says about an event that was refused: 100 bytes, and a detail.
+pub const EVENT_FAILURE_BYTES: usize = 256;
+
+/// Writes refusals as a JSON array of [`EventFailure`], one after the other: there may be thousands.
+pub fn write_event_failures(refusals: &[Refusal], buffer: &mut Vec<u8>) {
+    buffer.reserve(refusals.len() * EVENT_FAILURE_BYTES);
+    buffer.push(b'[');
+    for (index, refusal) in refusals.iter().enumerate() {
+        if index > 0 {
+            buffer.push(b',');
+        }
+        // Writing into memory does not fail.
+        let _ = serde_json::to_writer(&mut *buffer, &EventFailure::from(refusal));
+    }
+    buffer.push(b']');
 }
 
 impl From<TooManyEvents> for Failure {
@@ -282,7 +302,7 @@ impl Failure {
             | Self::RecordTooLarge { detail }
             | Self::UnsupportedMediaType { detail } => detail.clone(),
             Self::NotFound { detail } => (*detail).to_owned(),
-            Self::NoValidEvent { errors } if errors.is_empty() => "the request has no events".to_owned(),
+            Self::NoValidEvent { refusals, .. } if refusals.is_empty() => "the request has no events".to_owned(),
             Self::NoValidEvent { .. } => "no event was accepted: see errors".to_owned(),
             Self::BodyTimeout => "the body did not arrive in time".to_owned(),
             Self::LoopbackOnly => "only the machine itself may ask for this, without a proxy: ask 127.0.0.1 there".to_owned(),
@@ -343,22 +363,32 @@ impl IntoResponse for Failure {
         {
             response = response.header(header::ALLOW, allow);
         }
-        let errors = match self {
-            Self::NoValidEvent { errors } => Some(errors),
-            _ => None,
-        };
         let problem = Problem {
             r#type: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
             detail,
             code,
-            errors,
+            errors: None,
         };
-        let mut response = response.body(problem.to_json_string());
+        let problem = problem.to_json_string();
+        let mut response = response.body(match self {
+            Self::NoValidEvent { refusals, room } => room.hold_answer(with_errors(problem, &refusals)),
+            _ => Body::from(problem),
+        });
         response.extensions_mut().insert(described);
         response
     }
+}
+
+/// A problem with its `errors`.
+fn with_errors(problem: String, refusals: &[Refusal]) -> Vec<u8> {
+    let mut buffer = problem.into_bytes();
+    buffer.pop();
+    buffer.extend_from_slice(b",\"errors\":");
+    write_event_failures(refusals, &mut buffer);
+    buffer.push(b'}');
+    buffer
 }
 
 /// Whole seconds, rounded up, as Retry-After and RateLimit-Reset carry them; at least 1 unless zero.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use application::health::Health;
-use application::ingest::{Ingest, Outcome, Refusal, RefusalReason, Verdict};
+use application::ingest::{Ingest, Outcome, RefusalReason, Verdict};
 use domain::idempotency::{DerivedIds, InvalidIdempotencyKey};
 use domain::ports::{
     Client, IdempotencyStore, IdempotentRequest, RateDecision, RateLimiter, Recollection, RequestClass, Telemetry,
@@ -18,11 +18,11 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiRequest, OpenApi};
 
 use crate::actuator::{Actuator, ActuatorApi};
-use crate::body::BodyBudget;
+use crate::body::{BodyBudget, Lease};
 use crate::client_address::{TrustedProxies, peer_address};
 use crate::events::{take_event, take_events, take_lines};
 use crate::payload::{Answer, Documented, Headers, JsonBody, JsonBytes, LinesBody};
-use crate::problem::{EventFailure, Failure, whole_seconds};
+use crate::problem::{EVENT_FAILURE_BYTES, Failure, whole_seconds};
 use crate::schema::{
     BatchAccepted, EventAccepted, LogEvent, ProducerHealth, SendMetrics, Tag, batch_accepted, event_accepted,
 };
@@ -304,7 +304,11 @@ async fn take<T>(
     if let Some((store, idempotent)) = &remembering {
         match store.begin(idempotent).await {
             Recollection::New => {}
-            Recollection::Answered(answer) => return Ok(Taken { answer: JsonBytes::new(answer), replayed: true }),
+            Recollection::Answered(answer) => {
+                let mut room = body.into_lease();
+                room.resize(answer.len())?;
+                return Ok(Taken { answer: JsonBytes::within(answer, room), replayed: true });
+            }
             Recollection::OtherBody => return Err(Failure::IdempotencyKeyReused),
         }
     }
@@ -324,15 +328,10 @@ async fn take<T>(
             intake
         }
     };
-    drop(body);
-    let outcome = intake.deliver().await;
-    judge(&outcome).map_err(|failure| match (form, failure, outcome.refusals.first()) {
-        // The only event is the request: the rule that it breaks is what the client needs to know.
-        (Form::Event, Failure::NoValidEvent { .. }, Some(Refusal { reason, .. })) => {
-            Failure::InvalidEvent { code: reason.code(), detail: reason.to_string() }
-        }
-        (_, failure, _) => failure,
-    })?;
+    // Of the body nothing is needed any more; the errors wait for the delivery, and then for the client.
+    let mut room = body.into_lease();
+    room.resize(intake.refused() * EVENT_FAILURE_BYTES)?;
+    let (outcome, room) = judge(form, intake.deliver().await, room)?;
     let answer = if form == Form::Event { event_accepted(&outcome) } else { batch_accepted(&outcome) };
     // An answer that says "send it again" must not be all that whoever does so ever gets.
     if let Some((store, idempotent)) = &remembering
@@ -340,7 +339,7 @@ async fn take<T>(
     {
         store.finish(idempotent, &answer).await;
     }
-    Ok(Taken { answer: JsonBytes::new(answer), replayed: false })
+    Ok(Taken { answer: JsonBytes::within(answer, room), replayed: false })
 }
 
 /// The one `Idempotency-Key` of a request. Its rules are those of [`DerivedIds::new`].
@@ -354,22 +353,25 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
     key.map(Some)
 }
 
-/// Turns the verdict on a request into its answer.
-fn judge(outcome: &Outcome) -> Result<(), Failure> {
-    match outcome.verdict() {
-        Verdict::Accepted => Ok(()),
-        Verdict::Invalid => {
-            Err(Failure::NoValidEvent { errors: outcome.refusals.iter().map(EventFailure::from).collect() })
+/// Turns the verdict on a request into its answer, which takes `room`.
+fn judge(form: Form, outcome: Outcome, room: Lease) -> Result<(Outcome, Lease), Failure> {
+    let first = outcome.refusals.first().map(|refusal| &refusal.reason);
+    match (outcome.verdict(), first) {
+        (Verdict::Accepted, _) => Ok((outcome, room)),
+        // The only event is the request: the rule that it breaks is what the client needs to know.
+        (Verdict::Invalid, Some(reason)) if form == Form::Event => {
+            Err(Failure::InvalidEvent { code: reason.code(), detail: reason.to_string() })
         }
-        Verdict::TooLarge => {
-            let reason = outcome.refusals.first().map(|refusal| refusal.reason.to_string()).unwrap_or_default();
+        (Verdict::Invalid, _) => Err(Failure::NoValidEvent { refusals: outcome.refusals, room }),
+        (Verdict::TooLarge, first) => {
+            let reason = first.map(ToString::to_string).unwrap_or_default();
             Err(Failure::RecordTooLarge { detail: format!("{reason}; nothing was accepted") })
         }
-        Verdict::NoCapacity => {
+        (Verdict::NoCapacity, _) => {
             let code = outcome.refusals.iter().map(|refusal| &refusal.reason).find(|reason| reason.is_retryable());
             Err(Failure::NoCapacity { code: code.map_or("no_capacity", RefusalReason::code) })
         }
-        Verdict::Unknown => Err(Failure::OutcomeUnknown),
+        (Verdict::Unknown, _) => Err(Failure::OutcomeUnknown),
     }
 }
 

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use crate::problem::EventFailure;
+use crate::problem::{EventFailure, write_event_failures};
 use crate::upstreams::InstanceState;
 
 /// Operations by what they are for.
@@ -447,14 +447,6 @@ pub fn event_accepted(outcome: &Outcome) -> Vec<u8> {
 /// Writes a [`BatchAccepted`].
 pub fn batch_accepted(outcome: &Outcome) -> Vec<u8> {
     let accepted = outcome.accepted;
-    let errors = outcome.refusals.iter().map(|refusal| {
-        json!({
-            "index": refusal.index,
-            "code": refusal.reason.code(),
-            "detail": refusal.reason.to_string(),
-            "retryable": refusal.reason.is_retryable(),
-        })
-    });
     let answer = json!({
         "accepted": accepted.total(),
         "failed": outcome.refusals.len(),
@@ -464,9 +456,13 @@ pub fn batch_accepted(outcome: &Outcome) -> Vec<u8> {
             "journaled": accepted.journaled,
             "buffered": accepted.buffered,
         },
-        "errors": errors.collect::<Value>(),
     });
-    answer.to_string().into_bytes()
+    let mut buffer = answer.to_string().into_bytes();
+    buffer.pop();
+    buffer.extend_from_slice(b",\"errors\":");
+    write_event_failures(&outcome.refusals, &mut buffer);
+    buffer.push(b'}');
+    buffer
 }
 
 /// Writes a [`StoredEventSchema`].

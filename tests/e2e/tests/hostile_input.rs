@@ -97,6 +97,12 @@ fn truncated(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// A body that is as long as one may be: `unit` as often as it fits between the ends.
+fn full(begin: &str, unit: &str, end: &str) -> String {
+    let units = (16 * MEBIBYTE - begin.len() - end.len()) / unit.len();
+    [begin, &unit.repeat(units), end].concat()
+}
+
 /// Each control character takes six bytes as JSON.
 fn over_the_record_limit() -> String {
     let text = "\\u0001".repeat(100_000);
@@ -287,6 +293,20 @@ fn single_events() -> Vec<Case> {
             &[400],
             "metadata_depth",
         ),
+        case("nested 300,000 deep", single(nested(300_000)), &[400], "undecodable"),
+        case(
+            "16 MiB of unknown members",
+            single(full(&EVENT.replace('}', ","), "\"\":1,", "\"x\":1}")),
+            &[400],
+            "metadata_clash",
+        ),
+        case(
+            "16 MiB of members behind a bad one",
+            single(full("{\"level\":1,", "\"a\":1,", "\"b\":1}")),
+            &[400],
+            "field_type",
+        ),
+        case("16 MiB of text", single(full("\"", "x", "\"")), &[400], "event_not_object"),
         case("an unknown member nested 100,000 deep", text("deep", &nested(100_000)), &[400], "metadata_depth"),
         case("a source that is a number", instead("source", "5"), &[400], "field_type"),
         case("a level that is a number", instead("level", "3"), &[400], "field_type"),
@@ -398,6 +418,11 @@ fn batches() -> Vec<Case> {
             "undecodable",
         ),
         case("10,001 events", batch(array(10_001)), &[413], "too_large"),
+        case("10,001 events, and no end of the array", batch(array(10_001).replace(']', ",")), &[413], "too_large"),
+        case("10,000 events, and no end of the array", batch(array(10_000).replace(']', ",")), &[400], "undecodable"),
+        case("16 MiB of numbers", batch(full("[", "0,", "0]")), &[413], "too_large"),
+        case("16 MiB of text for a batch", batch(full("\"", "x", "\"")), &[400], "undecodable"),
+        case("16 MiB of brackets", batch(full("", "[", "")), &[400], "undecodable"),
         case("10,000 events", batch(array(10_000)), &[202], ""),
         case("a bad one among 9,999", batch(one_bad), &[202], ""),
         case("only bad ones", batch(r#"[1,null,"x",{},[]]"#), &[400], "no_valid_event"),
@@ -424,6 +449,7 @@ fn batches() -> Vec<Case> {
         case("bad lines among good ones", lines(format!("{EVENT}\n{{\n\n{EVENT}\n7\n\u{feff}\n{EVENT}")), &[202], ""),
         case("lines without an event", lines("\n\r\n \n"), &[400], "no_valid_event"),
         case("10,001 lines", lines(format!("{EVENT}\n").repeat(10_001)), &[413], "too_large"),
+        case("16 MiB of numbers on lines", lines(full("", "0\n", "")), &[413], "too_large"),
         case("16 MiB of line breaks", lines(vec![b'\n'; 16 * MEBIBYTE]), &[400], "no_valid_event"),
         case("invalid UTF-8 in one line", lines([EVENT.as_bytes(), b"\n\"\xff\"\n"].concat()), &[202], ""),
     ]
@@ -460,6 +486,7 @@ fn questions() -> Vec<Case> {
             "invalid_parameter",
         ),
         invalid("dead letters of a partition that is none", "/api/dlq?partition=-1"),
+        case("a redrive of 100 KB", redrive(&format!(r#"{{"topic":"{}"}}"#, "x".repeat(100_000))), &[413], "too_large"),
         case("a redrive without a body", redrive(""), &[400], "undecodable"),
         case("a redrive with a member that is unknown", redrive(r#"{"dryrun":true}"#), &[400], "undecodable"),
         case("a redrive with a member twice", redrive(r#"{"dryRun":true,"dryRun":false}"#), &[400], "undecodable"),
