@@ -976,11 +976,10 @@ impl Shared {
         let Some(backlog) = line.backlog.as_ref().filter(|_| state.to_release) else { return };
         let released = state.line.released();
         backlog.release(line.partition, released);
+        state.to_release = released < state.line.next();
         if released < state.journaled_to {
             return;
         }
-        // Until something more is written.
-        state.to_release = false;
         let lost = std::mem::take(&mut state.journaled);
         if lost.iter().any(|events| *events > 0) {
             let events: u64 = lost.iter().sum();

@@ -299,6 +299,7 @@ impl App {
                 telemetry: Arc::clone(&telemetry),
                 bodies,
                 trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
+                shortage: short_of_disk,
             };
             let health = dependencies.health.clone();
             let endpoint = producer_endpoint(dependencies, Actuator { health, ..actuator.clone() });

@@ -21,5 +21,5 @@ mod system;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub use app::{Addresses, App, Role};
+pub use app::{Addresses, App, Role, TaskEnded};
 pub use cli::main;

@@ -260,7 +260,10 @@ impl Lease {
         let grown = self.room.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= self.room.bytes_max)
         });
-        grown.map_err(|_| Failure::NoCapacity { code: "no_capacity" })?;
+        grown.map_err(|_| Failure::NoCapacity {
+            code: "no_capacity",
+            shortage: Some("too many bodies are in work".to_owned()),
+        })?;
         self.bytes += bytes;
         Ok(())
     }
@@ -289,8 +292,10 @@ impl HttpBody for HeldBody {
         Pin::new(&mut self.body).poll_frame(context).map_err(|never| match never {})
     }
 
+    /// Never said beforehand: hyper would drop the body, and with it the room, as soon as it has queued the bytes, and not
+    /// once the client has taken them.
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        false
     }
 
     fn size_hint(&self) -> SizeHint {

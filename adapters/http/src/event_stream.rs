@@ -42,7 +42,10 @@ impl<T> EventStream<T> {
                     items = follow.next() => items,
                 };
                 let Some(items) = items else { return };
-                if sender.send(write(&items).into()).await.is_err() {
+                let block = write(&items);
+                // A slow reader keeps the block, and not also what it was written from.
+                drop(items);
+                if sender.send(block.into()).await.is_err() {
                     return;
                 }
             }

@@ -47,6 +47,9 @@ const TRIES_MAX: usize = 5;
 /// Most idle connections to one instance.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 
+/// Most bytes of an answer that are read ahead of a slow client.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
 /// Headers that concern one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -107,6 +110,7 @@ impl Gateway {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .http1_max_buf_size(BUFFER_BYTES_MAX)
             .build(connector);
         let inner = Inner {
             client,

@@ -46,7 +46,12 @@ pub enum Failure {
     /// Over the rate limit.
     RateLimited { retry_after: Duration },
     /// No room at the moment.
-    NoCapacity { code: &'static str },
+    NoCapacity {
+        /// Stable name of what stood in the way.
+        code: &'static str,
+        /// What is short, if it is known.
+        shortage: Option<String>,
+    },
     /// Nobody knows whether the events were kept.
     OutcomeUnknown,
     /// Only the machine itself may ask for this.
@@ -269,7 +274,7 @@ impl Failure {
         match self {
             Self::Undecodable { .. } => "undecodable",
             Self::NoValidEvent { .. } => "no_valid_event",
-            Self::InvalidEvent { code, .. } | Self::NoCapacity { code } => code,
+            Self::InvalidEvent { code, .. } | Self::NoCapacity { code, .. } => code,
             Self::InvalidParameter { .. } => "invalid_parameter",
             Self::BodyTimeout => "body_timeout",
             Self::TooLarge { .. } => "too_large",
@@ -310,10 +315,15 @@ impl Failure {
                 "this Idempotency-Key was used with another body, nothing was accepted: take a new key for a new body".to_owned()
             }
             Self::RateLimited { .. } => "too many requests from this client: wait as long as Retry-After says".to_owned(),
-            Self::NoCapacity { code: "bus_unavailable" } => {
-                "nothing was accepted, as the bus cannot be reached: send it again after a while".to_owned()
+            Self::NoCapacity { shortage: Some(shortage), .. } => {
+                format!("nothing was accepted: {shortage}; retry after {} s", RETRY_AFTER.as_secs())
             }
-            Self::NoCapacity { .. } => "nothing was accepted, for want of capacity: send it again after a while".to_owned(),
+            Self::NoCapacity { code: "bus_unavailable", .. } => {
+                format!("nothing was accepted: the bus cannot be reached; retry after {} s", RETRY_AFTER.as_secs())
+            }
+            Self::NoCapacity { .. } => {
+                format!("nothing was accepted: at capacity; retry after {} s", RETRY_AFTER.as_secs())
+            }
             Self::OutcomeUnknown => {
                 "it is not known whether the events were kept: send them again with the same eventIds, or the same Idempotency-Key".to_owned()
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use application::health::Health;
+use application::health::{Check, Health};
 use application::ingest::{Ingest, Outcome, RefusalReason, Verdict};
 use domain::idempotency::{DerivedIds, InvalidIdempotencyKey};
 use domain::ports::{
@@ -46,6 +46,8 @@ pub struct ProducerDependencies {
     pub bodies: BodyBudget,
     /// Who is believed when it names a client.
     pub trusted_proxies: TrustedProxies,
+    /// Says what is short, such as the disk, for answers that refuse everything for want of capacity.
+    pub shortage: Option<Check>,
 }
 
 impl ProducerDependencies {
@@ -331,7 +333,7 @@ async fn take<T>(
     // Of the body nothing is needed any more; the errors wait for the delivery, and then for the client.
     let mut room = body.into_lease();
     room.resize(intake.refused() * EVENT_FAILURE_BYTES)?;
-    let (outcome, room) = judge(form, intake.deliver().await, room)?;
+    let (outcome, room) = judge(form, intake.deliver().await, room, dependencies.shortage.as_ref())?;
     let answer = if form == Form::Event { event_accepted(&outcome) } else { batch_accepted(&outcome) };
     // An answer that says "send it again" must not be all that whoever does so ever gets.
     if let Some((store, idempotent)) = &remembering
@@ -354,7 +356,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
 }
 
 /// Turns the verdict on a request into its answer, which takes `room`.
-fn judge(form: Form, outcome: Outcome, room: Lease) -> Result<(Outcome, Lease), Failure> {
+fn judge(form: Form, outcome: Outcome, room: Lease, shortage: Option<&Check>) -> Result<(Outcome, Lease), Failure> {
     let first = outcome.refusals.first().map(|refusal| &refusal.reason);
     match (outcome.verdict(), first) {
         (Verdict::Accepted, _) => Ok((outcome, room)),
@@ -369,7 +371,9 @@ fn judge(form: Form, outcome: Outcome, room: Lease) -> Result<(Outcome, Lease), 
         }
         (Verdict::NoCapacity, _) => {
             let code = outcome.refusals.iter().map(|refusal| &refusal.reason).find(|reason| reason.is_retryable());
-            Err(Failure::NoCapacity { code: code.map_or("no_capacity", RefusalReason::code) })
+            let is_draining = code.is_some_and(|reason| *reason == RefusalReason::Draining);
+            let shortage = shortage.filter(|_| !is_draining).and_then(|shortage| shortage());
+            Err(Failure::NoCapacity { code: code.map_or("no_capacity", RefusalReason::code), shortage })
         }
         (Verdict::Unknown, _) => Err(Failure::OutcomeUnknown),
     }
@@ -455,6 +459,7 @@ mod tests {
             telemetry,
             bodies: BodyBudget::new(1 << 20),
             trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")].into(),
+            shortage: None,
         };
         let actuator = Actuator {
             role: "producer",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use poem::http::header;
 use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
@@ -36,7 +37,10 @@ pub fn service_endpoint<T: OpenApi + 'static>(
     // The page carries its document, its script and its style, and needs no other host.
     let page = service.swagger_ui_html().replace(&own, &document);
     Route::new()
-        .at("/openapi.json", get(fixed).data(Fixed { content_type: "application/json", text: document }))
+        .at(
+            "/openapi.json",
+            get(fixed).data(Fixed { content_type: "application/json", text: Bytes::from(document.to_string()) }),
+        )
         .at("/swagger-ui", get(fixed).data(Fixed { content_type: "text/html; charset=utf-8", text: page.into() }))
         .nest("/", service)
         .around(move |routes, request| {
@@ -58,12 +62,13 @@ pub fn service_endpoint<T: OpenApi + 'static>(
 #[derive(Clone)]
 struct Fixed {
     content_type: &'static str,
-    text: Arc<str>,
+    text: Bytes,
 }
 
+/// Shared by all answers: a slow reader holds no copy.
 #[handler]
 fn fixed(content: poem::web::Data<&Fixed>) -> Response {
-    Response::builder().header(header::CONTENT_TYPE, content.content_type).body(content.text.to_string())
+    Response::builder().header(header::CONTENT_TYPE, content.content_type).body(content.text.clone())
 }
 
 /// Which methods each path knows: poem's own 405 does not say (RFC 9110 asks for `Allow`).

@@ -92,6 +92,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         telemetry,
         bodies,
         trusted_proxies: Vec::new().into(),
+        shortage: None,
     };
     let actuator = Actuator {
         role: "producer",

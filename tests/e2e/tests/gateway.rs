@@ -17,7 +17,7 @@ const EVENT: &str = r#"{"source":"s","level":"ERROR","message":"m"}"#;
 async fn gateway(
     producers: &[&str],
     consumers: &[&str],
-) -> (Http, oneshot::Sender<()>, tokio::task::JoinHandle<usize>) {
+) -> (Http, oneshot::Sender<()>, tokio::task::JoinHandle<Result<usize, bootstrap::TaskEnded>>) {
     let mut settings = Settings::default();
     settings.gateway.listen = "127.0.0.1:0".parse().expect("an address");
     settings.gateway.producers = List(producers.iter().map(|url| url.parse().expect("a URL")).collect());
@@ -44,7 +44,7 @@ async fn instances_that_cannot_be_reached_cost_no_request() {
     wait_until("all are stored", || async { gateway.all_events("", 3).await.len() == 10 }).await;
     assert_eq!(gateway.get("/actuator/health").await.status, 200);
     drop(stop);
-    assert_eq!(running.await.expect("it ends by itself"), 0);
+    assert_eq!(running.await.expect("it ends by itself"), Ok(0));
     assert!(gateway.try_send("GET", "/actuator/health", &[], "").await.is_none(), "nobody listens any more");
 }
 

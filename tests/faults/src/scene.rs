@@ -290,21 +290,29 @@ impl Scene {
     }
 
     fn take(&mut self, role: Role, index: usize) -> Process {
-        if role == Role::Producer {
-            self.lives.fetch_add(1, Ordering::AcqRel);
-        }
         self.slots.get_mut(&(role, index)).and_then(|slot| slot.process.take()).expect("it runs")
     }
 
     /// Kills a process as `kill -9` does.
     pub async fn kill(&mut self, role: Role, index: usize) {
         self.take(role, index).kill().await;
+        self.has_ended(role);
+    }
+
+    /// A producer's life is over: from now on another one has the events. Not sooner, since a producer that was asked to stop goes
+    /// on accepting for a while.
+    fn has_ended(&self, role: Role) {
+        if role == Role::Producer {
+            self.lives.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// Asks a process to stop; its exit code, and how long it took.
     pub async fn terminate(&mut self, role: Role, index: usize) -> (Option<i32>, Duration) {
         let (process, began) = (self.take(role, index), Instant::now());
-        (process.terminate().await, began.elapsed())
+        let exit = (process.terminate().await, began.elapsed());
+        self.has_ended(role);
+        exit
     }
 
     /// Holds a process (`STOP`), or lets it go on (`CONT`).

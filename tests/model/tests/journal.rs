@@ -135,6 +135,8 @@ struct Log {
     entries: BTreeMap<u64, (u64, Fate)>,
     next: u64,
     released: u64,
+    /// The first number that failed since the journal was last told to go on.
+    failed_from: Option<u64>,
 }
 
 impl Log {
@@ -200,7 +202,7 @@ impl History {
 
     async fn step(&mut self) {
         match self.chance.below(40) {
-            0..16 => self.append(),
+            0..16 => self.append().await,
             16..19 => self.settle().await,
             19..22 => self.read_own().await,
             22..27 => self.release_own(),
@@ -228,7 +230,25 @@ impl History {
         }
     }
 
-    fn append(&mut self) {
+    /// Has the journal go on with a partition after a failure, once all that was queued is decided. Numbers that failed are used
+    /// again.
+    fn resume(&mut self) {
+        for partition in 0..PARTITIONS {
+            let is_open = self.open.iter().any(|(of, ..)| *of == partition);
+            let log = self.own(partition);
+            if let Some(from) = log.failed_from.filter(|_| !is_open) {
+                log.failed_from = None;
+                log.next = from.max(log.released).min(log.next);
+                self.journal.resume(partition);
+            }
+        }
+    }
+
+    async fn append(&mut self) {
+        if self.chance.below(2) == 0 {
+            self.look();
+            self.resume();
+        }
         let partition = u32::try_from(self.chance.below(PARTITIONS as usize)).unwrap();
         let skipped = if self.chance.below(6) == 0 { self.chance.below(20) as u64 } else { 0 };
         let records = 1 + self.chance.below(5) as u64;
@@ -239,9 +259,17 @@ impl History {
         let written = match self.journal.append(first, batch, guarantees) {
             Ok(written) => written,
             Err(error) => {
-                assert!(matches!(error, JournalError::Full), "{error:?}");
                 let fill = self.journal.fill();
-                assert!(fill.used_bytes > OPTIONS.bytes_max / 2, "full without a reason: {fill:?}");
+                if matches!(error, JournalError::Full) && fill.used_bytes > OPTIONS.bytes_max / 2 {
+                    return;
+                }
+                // An earlier batch has failed, and its future says so in a moment.
+                let deadline = Instant::now() + DEADLINE;
+                while self.own(partition).failed_from.is_none() {
+                    assert!(Instant::now() < deadline, "refused without a reason: {error:?}, {fill:?}");
+                    self.look();
+                    tokio::task::yield_now().await;
+                }
                 return;
             }
         };
@@ -263,6 +291,8 @@ impl History {
                 Some(Err(error)) => {
                     // Since the last look something may have gone wrong and be over.
                     assert!(!no_reason || !matches!(error, JournalError::Closed), "{error:?}");
+                    let log = self.own(partition);
+                    log.failed_from = Some(log.failed_from.map_or(first, |from| from.min(first)));
                     Fate::Unknown
                 }
                 None => {
@@ -628,12 +658,13 @@ async fn a_disk_without_room_refuses_and_is_trouble_until_it_has_some() {
         .await;
         disk.set_capacity(u64::MAX);
         until("no trouble", || journal.trouble().is_none()).await;
+        journal.resume(0);
     }
     append(&journal, 0, 12..15).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_fails_costs_its_own_batch_only() {
+async fn a_write_that_fails_keeps_out_what_is_behind_it_until_the_caller_knows() {
     let disk = SimulatedDisk::new();
     let journal = open(&disk);
     append(&journal, 0, 0..3).await;
@@ -642,13 +673,20 @@ async fn a_write_that_fails_costs_its_own_batch_only() {
     let (failing, guarantees) = batch(0, 3..6);
     let written = in_time("an answer", journal.append(3, failing, guarantees).unwrap()).await;
     assert!(matches!(written, Err(JournalError::Unavailable(_))), "{written:?}");
+    let (behind, guarantees) = batch(0, 6..9);
+    let refused = journal.append(6, behind, guarantees).err();
+    assert!(matches!(refused, Some(JournalError::Unavailable(_))), "{refused:?}");
+    append(&journal, 1, 20..23).await;
+    journal.resume(0);
+    // Under the number that failed.
+    append(&journal, 0, 3..6).await;
     append(&journal, 0, 6..9).await;
     assert_eq!(journal.trouble(), None);
-    assert_eq!(read(&journal, 0, 0, 9).await.unwrap(), [numbered(0..3), numbered(6..9)].concat());
+    assert_eq!(read(&journal, 0, 0, 9).await.unwrap(), numbered(0..9));
     disk.crash();
     let journal = open(&disk);
     let backlog = in_time("adoption", journal.adopt()).await.unwrap().unwrap();
-    assert_eq!(read(&*backlog, 0, 0, 9).await.unwrap(), [numbered(0..3), numbered(6..9)].concat());
+    assert_eq!(read(&*backlog, 0, 0, 9).await.unwrap(), numbered(0..9));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,7 +168,7 @@ async fn rows(consumer: &Http) -> Vec<Row> {
         rows.push(Row {
             number: of_load.parse().expect("a number"),
             source_hash: source_hash(text("source")),
-            level: text("level").parse::<domain::level::Level>().map(|level| level.number()).unwrap_or(u8::MAX),
+            level: domain::level::Level::parse(text("level")).map_or(u8::MAX, domain::level::Level::number),
             partition: u32::try_from(number("partition")).unwrap_or(u32::MAX),
             offset: number("offset"),
         });
@@ -238,7 +238,7 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     let refused = scene.producers_directory().join("journal/0/refused");
     let load = Load {
         batch_events: 20,
-        batch_events_per_second: 400,
+        batch_events_per_second: 200,
         singles_per_second: 20,
         message_bytes: 60_000,
         ..Load::default()
@@ -247,10 +247,10 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     scene.until_stored(200).await;
     let topic = scene.topic();
     topic.set("max.message.bytes", "20000").await;
-    let unkept =
-        async || series(&scene.http(Role::Producer, 0), "spillway_refused_unkept_bytes").await.iter().sum::<f64>();
+    let producer = scene.http(Role::Producer, 0);
+    let unkept = async || series(&producer, "spillway_refused_unkept_bytes").await.iter().sum::<f64>();
     let is_unready = async || {
-        let answer = scene.http(Role::Producer, 0).try_send("GET", "/actuator/health/readiness", &[], "").await;
+        let answer = producer.try_send("GET", "/actuator/health/readiness", &[], "").await;
         answer.is_some_and(|answer| answer.status == 503)
     };
     scene.until("the log of rejected records is full, and the producer not ready", DEADLINE * 2, is_unready).await;
