@@ -521,6 +521,21 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_too_slow_for_a_chunk_gets_less_at_once_and_nothing_is_a_dead_letter() {
+        let appends = Arc::<Mutex<Vec<usize>>>::default();
+        let (mut store, seen) = (MockLogStore::new(), Arc::clone(&appends));
+        store.expect_append().returning(move |append| {
+            if append.events.len() > 2 {
+                return Err(StoreError::TooBroad);
+            }
+            seen.lock().expect("lock").push(append.events.len());
+            Ok(Appended { stored: append.events.len(), deduplicated: 0, dead_lettered: append.dead_letters.len() })
+        });
+        store_chunk(store, None, &chunk(0, &["ok"; 9])).await.expect("stored");
+        assert_eq!(*appends.lock().expect("lock"), [2, 2, 2, 1, 2]);
+    }
+
     #[tokio::test]
     async fn a_dead_letter_says_how_many_refused_appends_it_was_part_of() {
         let mut store = MockLogStore::new();

@@ -174,7 +174,10 @@ impl SegmentedLog {
             let file = storage.open(&name_of(base))?;
             let len = file.len()?;
             let mut header = [0; FRAME_HEADER_BYTES];
-            let read = file.read_at(&mut header, 0)?;
+            let read = match file.read_at(&mut header, 0) {
+                Err(error) if is_bad_sector(&error) => 0,
+                read => read?,
+            };
             let first_time = header.get(..read).and_then(Header::parse).map(|header| header.time);
             segments.push(Segment { base, first_time, file, len });
         }
@@ -495,9 +498,17 @@ impl SegmentedLog {
 /// this one, the operating system may still show what the disk does not have, and no longer try to write it.
 fn write_again(file: &dyn StorageFile, len: u64) -> io::Result<()> {
     let mut block = vec![0; READ_BYTES];
-    let mut at = 0;
+    let (mut at, mut step) = (0, READ_BYTES);
     while at < len {
-        let read = file.read_at(&mut block, at)?;
+        let read = match file.read_at(block.get_mut(..step).unwrap_or_default(), at) {
+            // What cannot be read stays as it is.
+            Err(error) if is_bad_sector(&error) => {
+                at += if step == PAGE_BYTES { PAGE_BYTES as u64 } else { 0 };
+                step = PAGE_BYTES;
+                continue;
+            }
+            read => read?,
+        };
         if read == 0 {
             break;
         }

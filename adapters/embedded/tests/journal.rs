@@ -43,8 +43,14 @@ impl JournalSubject for DiskJournals {
     }
 
     async fn refused(&self, place: &TempDir) -> Vec<KeptRefused> {
+        Self::refused_in(place.path())
+    }
+}
+
+impl DiskJournals {
+    fn refused_in(data_dir: &Path) -> Vec<KeptRefused> {
         let mut all = Vec::new();
-        let damages = inspection::refused(place.path(), |entry| {
+        let damages = inspection::refused(data_dir, |entry| {
             let (reason, value) = (entry.reason.to_owned(), entry.record.value.to_vec());
             all.push(KeptRefused { reason, partition: entry.partition, value });
             Ok(())
@@ -165,6 +171,49 @@ async fn a_journal_that_cannot_be_read_hides_no_other() {
     let backlog = journal.adopt().await.expect("one can be read").expect("it has entries");
     assert_eq!(backlog.found().len(), 1);
     assert!(matches!(journal.adopt().await, Err(JournalError::Unavailable(_))), "the other is not forgotten");
+    close(journal).await;
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_read_hides_no_other_of_its_journal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = open(directory.path(), PLENTY);
+    append(&journal, 0, 0..5).await;
+    append(&journal, 1, 0..5).await;
+    close(journal).await;
+    std::fs::create_dir_all(directory.path().join("journal/0/0/00000000000000000009.log")).expect("a directory");
+    let journal = open(directory.path(), PLENTY);
+    let backlog = journal.adopt().await.expect("one can be read").expect("it has entries");
+    assert_eq!(backlog.found().iter().map(|found| found.partition).collect::<Vec<_>>(), [1]);
+    close(journal).await;
+}
+
+#[tokio::test]
+async fn a_full_log_of_rejected_records_takes_more_once_somebody_has_removed_its_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = JournalOptions { refused_bytes_max: 20_000, ..JournalOptions::new(PLENTY) };
+    let journal = DiskJournal::open(directory.path(), options, Arc::new(Disk::unlimited())).expect("the journal opens");
+    let keep = async |value: u8| {
+        let mut records = Records::default();
+        records.push(b"shop", at(0), false, |buffer| buffer.extend([value; 1_000])).expect("small enough");
+        let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtMostOnce, records, trace_parent: None };
+        let refused = vec![RefusedRecord { position: 0, reason: "too bad".to_owned() }];
+        journal.keep_refused(Arc::new(batch), refused).await
+    };
+    let mut kept = 0;
+    while keep(kept).await.is_ok() {
+        kept += 1;
+    }
+    assert!((15..20).contains(&kept), "{kept}");
+    assert!(matches!(keep(kept).await, Err(JournalError::Full)));
+    let files = directory.path().join("journal/0/refused");
+    for file in std::fs::read_dir(&files).expect("it is there").flatten() {
+        std::fs::remove_file(file.path()).expect("it can be removed");
+    }
+    keep(100).await.expect("there is room again");
+    // Not in a file that nobody can see any more.
+    let seen = DiskJournals::refused_in(directory.path());
+    assert_eq!(seen.iter().map(|kept| kept.value[0]).collect::<Vec<_>>(), [100]);
     close(journal).await;
 }
 

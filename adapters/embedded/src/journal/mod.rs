@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::admission::Fill;
@@ -25,6 +25,7 @@ use domain::partition::Partition;
 use domain::ports::{Backlog, BacklogPartition, BoxFuture, Journal, JournalChunk, JournalError, RefusedRecord};
 use domain::record::RecordBatch;
 use domain::timestamp::Timestamp;
+use tokio::time::Instant;
 
 use self::adopted::{AdoptedBacklog, AdoptedPartition, Remover};
 use self::own::{KeepAll, KeepRefused, OwnPartition};
