@@ -256,7 +256,9 @@ fn events_with_long_members() {
     let longest = format!("{{{VALID},\"stackTrace\":\"{longest}\",\"spanId\":\"{longest}\"}}");
     sender.check_event("texts as long as one may be", longest.as_bytes(), "span_id_invalid");
     sender.check_event("a long name", &event("\"", r"\u0061", "\":1}"), "metadata_size");
+    sender.check_event("a long name with an escape", &event(r#""\n"#, "x", "\":1}"), "metadata_size");
     sender.check_event("a long name of U+0000", &event("\"", r"\u0000", "\":1}"), "metadata_size");
+    sender.check_event("a long value", &event(r#""a":""#, "x", "\"}"), "metadata_size");
     sender.check_event("white space", &event(r#""a": ["#, "1 , ", " 2 ] }"), "metadata_size");
     sender.check_event("metadata", &event(r#""metadata": {"#, r#""a" : 1 ,"#, r#""b":1} }"#), "metadata_size");
     sender.check_event("metadata of U+0000", &event(r#""metadata":{"a":""#, r"\u0000", "\"}}"), "metadata_size");
