@@ -155,6 +155,7 @@ impl BodyBudget {
         if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
             return Err(too_large());
         }
+        let promised = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
         let mut lease = self.lease();
         let mut first = Bytes::new();
         let mut joined = BytesMut::new();
@@ -170,6 +171,12 @@ impl BodyBudget {
                 first = data;
             } else {
                 joined.extend_from_slice(&std::mem::take(&mut first));
+                // Once a quarter of the promised length is there, for all of it: doubling on would end up with twice as much,
+                // and hold the body one and a half times on the way.
+                let missing = promised.saturating_sub(joined.len());
+                if joined.capacity() - joined.len() < data.len() && missing <= 3 * lease.bytes {
+                    joined.reserve(missing);
+                }
                 joined.extend_from_slice(&data);
             }
         }

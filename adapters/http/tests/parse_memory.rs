@@ -1,4 +1,4 @@
-//! What a request costs beside its body, in bytes of memory, whatever its body says.
+//! What a request costs in bytes of memory, beside its body, whatever that says.
 //!
 //! Whole requests go through the producer's endpoint on one thread, whose allocations are counted: the peak includes the
 //! answer, and not the body, which was allocated before and stays. Bodies are as large as they may be and each is made to
@@ -8,7 +8,9 @@
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use adapter_http::{Actuator, BodyBudget, LogControl, ProducerDependencies, producer_endpoint};
 use application::deliver::Delivery;
@@ -25,6 +27,8 @@ use domain::ports::{
     Telemetry,
 };
 use domain::timestamp::Timestamp;
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use poem::http::Method;
 use poem::{Body, Endpoint, Request, Response};
 use serde_json::Value;
@@ -253,7 +257,9 @@ fn events_with_long_members() {
     let longest = format!("{{{VALID},\"stackTrace\":\"{longest}\",\"spanId\":\"{longest}\"}}");
     sender.check_event("texts as long as one may be", longest.as_bytes(), "span_id_invalid");
     sender.check_event("a long name", &event("\"", r"\u0061", "\":1}"), "metadata_size");
+    sender.check_event("a long name with an escape", &event(r#""\n"#, "x", "\":1}"), "metadata_size");
     sender.check_event("a long name of U+0000", &event("\"", r"\u0000", "\":1}"), "metadata_size");
+    sender.check_event("a long value", &event(r#""a":""#, "x", "\"}"), "metadata_size");
     sender.check_event("white space", &event(r#""a": ["#, "1 , ", " 2 ] }"), "metadata_size");
     sender.check_event("metadata", &event(r#""metadata": {"#, r#""a" : 1 ,"#, r#""b":1} }"#), "metadata_size");
     sender.check_event("metadata of U+0000", &event(r#""metadata":{"a":""#, r"\u0000", "\"}}"), "metadata_size");
@@ -319,6 +325,39 @@ fn the_most_errors() {
         sender.check(code, &cost, PEAK_WITH_ERRORS_BYTES_MAX, 400, ["no_valid_event", code]);
     }
     sender.end();
+}
+
+/// A body that says how long it is, and comes in pieces.
+struct Pieces {
+    rest: usize,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.rest.min(50_000);
+        self.rest -= piece;
+        Poll::Ready((piece > 0).then(|| Ok(Frame::data(Bytes::from(vec![b' '; piece])))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest as u64)
+    }
+}
+
+#[test]
+fn a_body_that_comes_in_pieces_is_in_memory_once_and_a_half_at_most() {
+    let sender = sender();
+    let request = Request::builder().method(Method::POST).uri_str(EVENT).content_type(JSON);
+    let request = request.body(Body::from(BoxBody::new(Pieces { rest: BODY_BYTES_MAX })));
+    let counted = allocation_counter::measure(|| {
+        let response = sender.runtime.block_on(sender.producer.get_response(request));
+        assert_eq!(response.status().as_u16(), 400);
+    });
+    let most = BODY_BYTES_MAX as u64 * 3 / 2;
+    assert!(counted.bytes_max < most, "{} bytes at the peak", counted.bytes_max);
 }
 
 #[test]
