@@ -270,6 +270,7 @@ impl App {
         let gateway = servers.gateway.map(|server| (server, gateway(settings, addresses)));
         let metrics = Metrics {
             prometheus: Arc::clone(&prometheus),
+            rendering: Arc::default(),
             servers: activities.clone(),
             gateway: gateway.as_ref().map(|(_, gateway)| gateway.clone()),
             disk: Some(disk).filter(|_| uses_disk),

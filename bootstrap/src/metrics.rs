@@ -1,6 +1,6 @@
 //! What is asked only when somebody looks at the metrics: states, as opposed to the counts that pile up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adapter_embedded::disk::Disk;
 use adapter_http::{Activity, Availability, BodyBudget, Gateway};
@@ -19,6 +19,8 @@ use crate::system::SystemClock;
 pub struct Metrics {
     /// Counts.
     pub prometheus: Arc<Prometheus>,
+    /// Held while states are taken over and rendered: two scrapes at once would show a mixture of two moments.
+    pub rendering: Arc<Mutex<()>>,
     /// The servers of this process by role.
     pub servers: Vec<(&'static str, Arc<Activity>)>,
     /// Request bodies in work by role.
@@ -39,6 +41,7 @@ impl Metrics {
     /// All metrics in Prometheus' text format. The accounts of a producer are from one moment. Needs a tokio runtime.
     #[must_use]
     pub fn render(&self) -> String {
+        let _rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         for (role, activity) in &self.servers {
             self.prometheus.show_connections(role, activity.connections());
         }
