@@ -1,0 +1,188 @@
+//! The connections that answer queries.
+//!
+//! Constraints and invariants:
+//! * No statement runs longer than the time for queries, nor after nobody waits for its rows any more.
+//! * What is set on a connection for one statement is removed when the connection returns to the pool, however the call ended.
+//! * Few rows are read ahead of the one that is looked at: each may be large.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::ports::StoreError;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{Connection, QueryBuilder, Sqlite};
+
+use super::store_error;
+
+/// Instructions of SQLite's virtual machine between two looks at the clock.
+const CLOCK_EVERY: i32 = 10_000;
+/// Rows that are read before anybody looks at them. With rows of the largest events, 4.5 MiB for each connection.
+const ROWS_AHEAD: usize = 8;
+
+/// Reads, by several connections at once.
+pub struct Readers {
+    pool: SqlitePool,
+    query_timeout: Duration,
+}
+
+/// Whether a reader needs no more rows.
+pub struct Enough(pub bool);
+
+impl Readers {
+    /// Opens connections when they are needed, at most `connections_max`.
+    pub fn new(connect: SqliteConnectOptions, connections_max: u32, query_timeout: Duration) -> Self {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections_max)
+            .min_connections(0)
+            .acquire_timeout(query_timeout.max(Duration::from_secs(1)))
+            // Also after a call that was dropped half-way. Its statement may not even have begun: the handler stays until it has
+            // ended it, so that what was sent before is answered before.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    connection.lock_handle().await?.remove_progress_handler();
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(connect.pragma("query_only", "on").row_buffer_size(ROWS_AHEAD));
+        Self { pool, query_timeout }
+    }
+
+    /// A connection for statements that go straight to their rows.
+    pub async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.pool.acquire().await.map_err(store_error)
+    }
+
+    /// Reads what a statement selects, until `take` has enough or the time for queries is over.
+    pub async fn read(
+        &self,
+        mut select: QueryBuilder<Sqlite>,
+        mut take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
+    ) -> Result<(), StoreError> {
+        let mut reader = self.acquire().await?;
+        let deadline = Instant::now() + self.query_timeout;
+        // Stops the statement itself: one that was merely given up, or has given enough, would go on using the disk
+        // and the connection.
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
+        let mut handle = reader.lock_handle().await.map_err(store_error)?;
+        handle.set_progress_handler(CLOCK_EVERY, move || still_wanted.strong_count() > 0 && Instant::now() < deadline);
+        drop(handle);
+
+        let mut rows = select.build().fetch(&mut *reader);
+        loop {
+            let next = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await;
+            match next.map(|row| row.and_then(|row| take(&row))) {
+                Some(Ok(Enough(false))) if Instant::now() >= deadline => return Err(StoreError::TooBroad),
+                Some(Ok(Enough(false))) => {}
+                Some(Ok(Enough(true))) | None => return Ok(()),
+                Some(Err(error)) => return Err(store_error(error)),
+            }
+        }
+    }
+
+    /// Waits for what is being read and closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    /// Polls a future until it has waited `waits` times, and drops it unless it is done by then.
+    async fn give_up_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        let mut left = waits;
+        std::future::poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                left -= 1;
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn one_connection(directory: &tempfile::TempDir) -> Readers {
+        let connect = SqliteConnectOptions::new().filename(directory.path().join("file")).create_if_missing(true);
+        Readers::new(connect, 1, Duration::from_secs(60))
+    }
+
+    fn numbers(to: u64) -> String {
+        format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to})")
+    }
+
+    /// Runs for many times [`CLOCK_EVERY`] on the connection as a call left it.
+    async fn long_statement(readers: &Readers) -> Result<i64, StoreError> {
+        let mut reader = readers.acquire().await?;
+        let count = format!("{} SELECT count(*) FROM n", numbers(100_000));
+        sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut *reader).await.map_err(store_error)
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_given_up_anywhere_leaves_nothing_on_its_connection() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let readers = one_connection(&directory);
+        for waits in 0.. {
+            let mut rows = 0;
+            let count = |_: &SqliteRow| {
+                rows += 1;
+                Ok(Enough(false))
+            };
+            let select = QueryBuilder::new(format!("{} SELECT i FROM n", numbers(30)));
+            let read = give_up_after(waits, readers.read(select, count)).await;
+            assert_eq!(long_statement(&readers).await.expect("nobody interrupts it"), 100_000, "after {waits} waits");
+            if let Some(read) = read {
+                read.expect("it is read to its end");
+                assert_eq!(rows, 30);
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_or_has_enough_leaves_nothing_on_its_connection() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let readers = one_connection(&directory);
+        for (enough, fails) in [(true, false), (false, true)] {
+            let take = |_: &SqliteRow| if fails { Err(sqlx::Error::RowNotFound) } else { Ok(Enough(enough)) };
+            let select = QueryBuilder::new(format!("{} SELECT i FROM n", numbers(1_000_000)));
+            assert_eq!(readers.read(select, take).await.is_err(), fails);
+            assert_eq!(long_statement(&readers).await.expect("nobody interrupts it"), 100_000);
+        }
+    }
+
+    /// Without end, this would keep the only connection.
+    #[tokio::test]
+    async fn the_statement_of_a_read_that_is_given_up_ends() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let readers = one_connection(&directory);
+        for waits in 0.. {
+            let seen = tokio::sync::Notify::new();
+            let take = |_: &SqliteRow| {
+                seen.notify_one();
+                Ok(Enough(false))
+            };
+            let numbers = numbers(u64::from(u32::MAX));
+            let read = readers.read(QueryBuilder::new(format!("{numbers} SELECT i FROM n WHERE i < 2")), take);
+            let until_it_has_begun = async {
+                tokio::select! {
+                    read = read => panic!("nobody counts that far: {read:?}"),
+                    () = seen.notified() => {}
+                }
+            };
+            let begun = give_up_after(waits, until_it_has_begun).await;
+            assert_eq!(long_statement(&readers).await.expect("the connection is free again"), 100_000);
+            if begun.is_some() {
+                return;
+            }
+        }
+    }
+}

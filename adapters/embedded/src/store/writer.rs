@@ -1,0 +1,200 @@
+//! The one connection that writes.
+//!
+//! Constraints and invariants:
+//! * Nothing is written but by [`Writer::write`]: one transaction, whole or not at all.
+//! * A connection is used again only if its last transaction came to an orderly end. SQLite rolls back by itself when a disk is
+//!   full or fails and when it has no memory; the driver does not notice, so its own rollback fails and from then on it
+//!   believes to be inside a transaction. A write that was given up half-way leaves as little to rely on.
+//! * Until there is a new connection the old one stays open: the last one to be closed removes the write-ahead log and its
+//!   index, and on a full disk no reader could make them again.
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::Mutex;
+
+use domain::ports::StoreError;
+
+use super::{closed, store_error};
+
+/// Writes, one transaction after the other.
+pub struct Writer {
+    connect: SqliteConnectOptions,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    /// `None` once the store is closed.
+    connection: Option<SqliteConnection>,
+    /// Whether the last transaction came to an orderly end.
+    usable: bool,
+}
+
+impl Writer {
+    /// Opens the file, or makes it, and brings its tables up to date.
+    pub async fn open(connect: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let mut connection = SqliteConnection::connect_with(&connect).await.map_err(store_error)?;
+        sqlx::migrate!().run(&mut connection).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        Ok(Self { connect, slot: Mutex::new(Slot { connection: Some(connection), usable: true }) })
+    }
+
+    /// Does `work` in a transaction, which is committed if the work succeeds and rolled back otherwise. May be dropped at any
+    /// time: then it was done as a whole or not at all.
+    ///
+    /// # Errors
+    /// That of the work, or [`StoreError::Unavailable`] if there is no connection or the transaction fails; nothing was written.
+    pub async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.slot.lock().await;
+        let Slot { connection, usable } = &mut *slot;
+        let connection = connection.as_mut().ok_or_else(closed)?;
+        if !*usable {
+            let new = SqliteConnection::connect_with(&self.connect).await.map_err(store_error)?;
+            close(std::mem::replace(connection, new)).await;
+        }
+        // Not any more, should this be given up before it has come to its end.
+        *usable = false;
+        let outcome = transact(connection, work).await;
+        *usable = outcome.is_ok();
+        outcome.unwrap_or_else(Err)
+    }
+
+    /// Waits for what is being written and closes the connection.
+    pub async fn close(&self) {
+        if let Some(connection) = self.slot.lock().await.connection.take() {
+            close(connection).await;
+        }
+    }
+}
+
+/// Does work in a transaction. `Err` if it did not come to an orderly end: everything is but a success, and a refusal for reasons
+/// of content that was rolled back.
+async fn transact<T>(
+    connection: &mut SqliteConnection,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+    match work(&mut transaction).await {
+        Ok(value) => transaction.commit().await.map(|()| Ok(value)).map_err(store_error),
+        Err(error) => match (transaction.rollback().await, &error) {
+            (Ok(()), StoreError::Conflict { .. } | StoreError::Rejected(_)) => Ok(Err(error)),
+            _ => Err(error),
+        },
+    }
+}
+
+async fn close(connection: SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "a connection of the store did not close cleanly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Executor};
+
+    use super::*;
+
+    /// Adds the two rows of a number.
+    async fn add(writer: &mut SqliteConnection, n: u64, bytes: usize) -> Result<(), StoreError> {
+        for half in ["a", "b"] {
+            let insert = format!(
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, at) \
+                 VALUES ('g', '{half}', 0, {n}, x'', zeroblob({bytes}), '', 0)"
+            );
+            writer.execute(AssertSqlSafe(insert)).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    async fn count(writer: &Writer) -> Result<i64, StoreError> {
+        let count = sqlx::query_scalar("SELECT count(*) FROM dead_letters");
+        writer.write(async |writer| count.fetch_one(writer).await.map_err(store_error)).await
+    }
+
+    async fn open(directory: &tempfile::TempDir) -> Writer {
+        let connect = SqliteConnectOptions::new().filename(directory.path().join("file")).create_if_missing(true);
+        Writer::open(connect).await.expect("the file opens")
+    }
+
+    /// By its own limit: SQLITE_FULL is what it says about a disk, too.
+    #[tokio::test]
+    async fn a_write_without_room_leaves_nothing_and_the_next_one_is_in_order() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        for round in 0..3 {
+            writer
+                .write(async |writer| {
+                    writer.execute("PRAGMA max_page_count = 1").await.map(drop).map_err(store_error)
+                })
+                .await
+                .expect("the limit is that of this connection alone");
+            let full = writer.write(async |writer| add(writer, round, 1_000_000).await).await;
+            assert!(matches!(full, Err(StoreError::Unavailable(_))), "{full:?}");
+            assert_eq!(count(&writer).await.expect("a new connection"), 2 * i64::try_from(round).expect("small"));
+            writer.write(async |writer| add(writer, round, 1_000_000).await).await.expect("there is room");
+        }
+    }
+
+    /// What SQLite does by itself when a disk fails, it does for a statement that asks for it.
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_has_rolled_back_by_itself_does_not_keep_the_next_one_from_beginning() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        writer.write(async |writer| add(writer, 0, 0).await).await.expect("there is room");
+        for _ in 0..3 {
+            let refused = writer
+                .write(async |writer| {
+                    add(writer, 1, 0).await?;
+                    let again = "INSERT OR ROLLBACK INTO dead_letters SELECT * FROM dead_letters LIMIT 1";
+                    writer.execute(again).await.map(drop).map_err(store_error)
+                })
+                .await;
+            assert!(matches!(refused, Err(StoreError::Rejected(_))), "{refused:?}");
+            assert_eq!(count(&writer).await.expect("a new connection"), 2);
+        }
+    }
+
+    /// The connection is the same: what is set on it stays.
+    #[tokio::test]
+    async fn a_conflict_keeps_the_connection_and_any_other_failure_does_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        let conflict = || StoreError::Conflict { actual: None };
+        let unavailable = || StoreError::Unavailable("away".into());
+        for (failure, kept) in [(conflict as fn() -> StoreError, true), (unavailable, false)] {
+            writer
+                .write(async |writer| {
+                    writer.execute("PRAGMA cache_size = 77").await.map(drop).map_err(store_error)
+                })
+                .await
+                .expect("it is set");
+            let failed = writer
+                .write(async |writer| {
+                    add(writer, 0, 0).await?;
+                    Err::<(), _>(failure())
+                })
+                .await;
+            assert!(failed.is_err());
+            assert_eq!(count(&writer).await.expect("it is rolled back"), 0);
+            let size = sqlx::query_scalar::<_, i64>("PRAGMA cache_size");
+            let size = writer.write(async |writer| size.fetch_one(writer).await.map_err(store_error)).await;
+            assert_eq!(size.expect("it is told") == 77, kept);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_writer_stays_closed_also_after_a_failure() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        let failed = writer.write(async |_| Err::<(), _>(StoreError::Unavailable("away".into()))).await;
+        assert!(failed.is_err());
+        writer.close().await;
+        for _ in 0..2 {
+            assert!(matches!(count(&writer).await, Err(StoreError::Unavailable(_))));
+            writer.close().await;
+        }
+        assert!(!directory.path().join("file-wal").exists(), "the last connection takes the log with it");
+    }
+}
