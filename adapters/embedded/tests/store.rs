@@ -4,11 +4,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use adapter_embedded::store::{SqliteStore, StoreOptions};
-use contracts::store::StoreSubject;
+use contracts::store::{StoreSubject, give_up_after};
 use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
@@ -268,21 +267,6 @@ async fn an_append_that_sqlite_rolls_back_by_itself_does_not_keep_later_ones_out
     }
 }
 
-/// Polls a future until it has waited `waits` times, and drops it unless it is done by then.
-async fn give_up_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
-    let mut left = waits;
-    std::future::poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_later_ones_are_in_order() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -292,8 +276,14 @@ async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_later_one
     for waits in 0.. {
         let from = position.unwrap_or(0);
         let events: Vec<_> = (from..from + 3).map(|offset| (offset, event(offset as u32))).collect();
-        let letters =
-            [DeadLetter { offset: from + 3, key: b"", value: b"", reason: String::new(), attempts: 0, at: time(EPOCH) }];
+        let letters = [DeadLetter {
+            offset: from + 3,
+            key: b"",
+            value: b"",
+            reason: String::new(),
+            attempts: 0,
+            at: time(EPOCH),
+        }];
         let next = from + 4;
         let given_up = Append { feed: &feed(), expected: position, next, events: &events, dead_letters: &letters };
         let outcome = give_up_after(waits, store.append(&given_up)).await;

@@ -41,7 +41,8 @@ impl FullDisk {
 
 impl Drop for FullDisk {
     fn drop(&mut self) {
-        setrlimit(Resource::Fsize, Rlimit { current: self.0.current, maximum: self.0.maximum }).expect("the limit before");
+        setrlimit(Resource::Fsize, Rlimit { current: self.0.current, maximum: self.0.maximum })
+            .expect("the limit before");
     }
 }
 
@@ -71,7 +72,8 @@ fn event(offset: u64, bytes: usize) -> LogEvent<'static> {
 }
 
 async fn open(file: &Path) -> SqliteStore {
-    let options = StoreOptions { dedup_window: std::time::Duration::from_secs(3_600), query_timeout: contracts::DEADLINE };
+    let options =
+        StoreOptions { dedup_window: std::time::Duration::from_secs(3_600), query_timeout: contracts::DEADLINE };
     SqliteStore::open(file, options).await.expect("the store opens")
 }
 
@@ -138,10 +140,29 @@ fn wal_bytes(file: &Path) -> u64 {
     std::fs::metadata(wal).expect("the log is there").len()
 }
 
+/// Nobody but the writer has the file open when the disk is full: it must not take away what the first reader needs.
+async fn assert_first_read_works_on_a_full_disk(file: &Path) {
+    let store = open(file).await;
+    let append = async |expected, next| {
+        let append = Append { feed: &feed(), expected, next, events: &[], dead_letters: &[] };
+        store.append(&append).await
+    };
+    append(None, 1).await.expect("there is room");
+    let full = FullDisk::new(0);
+    for _ in 0..3 {
+        assert_unavailable(append(Some(1), 2).await);
+    }
+    assert_eq!(store.position(&feed()).await.expect("a position"), Some(1));
+    drop(full);
+    append(Some(1), 2).await.expect("there is room again");
+    store.close().await;
+}
+
 #[tokio::test]
 async fn after_a_full_disk_the_same_store_goes_on_and_nothing_is_lost_or_doubled() {
     let _not_the_end = signal(SignalKind::from_raw(SIGXFSZ)).expect("a handler");
     let directory = tempfile::tempdir().expect("a directory");
+    assert_first_read_works_on_a_full_disk(&directory.path().join("unread.db")).await;
     let file = directory.path().join("events.db");
     let store = open(&file).await;
     let mut beside = SqliteConnectOptions::new().filename(&file).connect().await.expect("the file opens");

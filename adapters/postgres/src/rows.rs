@@ -29,18 +29,19 @@ const LETTER_BYTES: &str = "octet_length(key) + octet_length(value) + octet_leng
 /// The order of [`PageKey`], newest first.
 const NEWEST_FIRST: &str = "\"timestamp\" DESC, event_id DESC, received_at DESC";
 
-/// Begins a statement whose rows are those of a page, and one more if there is one; see [`end_page`].
+/// Begins a statement whose rows are those of a page, and one more if there is one; see [`end_page`]. Rows are measured once it
+/// is known which these can be.
 fn begin_page(columns: &str, bytes: &str, order: &str) -> QueryBuilder<Postgres> {
     QueryBuilder::new(format!(
         "SELECT * FROM (SELECT *, sum(bytes) OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) \
-         AS bytes_before FROM (SELECT {columns}, {bytes} AS bytes FROM "
+         AS bytes_before FROM (SELECT *, {bytes} AS bytes FROM (SELECT {columns} FROM "
     ))
 }
 
 /// Ends it. A row follows one that the page had room for, so the bytes of all rows before that one are below the limit.
 fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFilling<T>) {
     select.push(format!(" ORDER BY {order} LIMIT ")).push_bind(page.items_wanted());
-    select.push(") AS found) AS page WHERE coalesce(bytes_before, 0) < ");
+    select.push(") AS found) AS measured) AS page WHERE coalesce(bytes_before, 0) < ");
     select.push_bind(i64::try_from(page.bytes_max()).unwrap_or(i64::MAX)).push(format!(" ORDER BY {order}"));
 }
 
@@ -84,8 +85,7 @@ pub fn dead_letters_statement<T>(
     after: Option<u64>,
     page: &PageFilling<T>,
 ) -> QueryBuilder<Postgres> {
-    let columns =
-        "id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, attempts";
+    let columns = "id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, attempts";
     let mut select = begin_page(columns, LETTER_BYTES, "id");
     select.push("dead_letters WHERE id > ").push_bind(after.unwrap_or(0).cast_signed());
     if let Some(id) = filter.id {

@@ -13,8 +13,8 @@ use domain::metadata::Metadata;
 use domain::partition::{PRIORITY_PARTITION, murmur2};
 use domain::ports::{Append, Appended, Cause, Feed, LogStore, StoreError};
 use domain::query::{
-    LevelCount, LogQuery, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TAIL_BYTES_MAX, TailPage,
-    TailQuery,
+    LevelCount, LogQuery, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TAIL_BYTES_MAX,
+    TailPage, TailQuery,
 };
 use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
@@ -486,7 +486,8 @@ impl PostgresStore {
         let mut after = query.after;
         let mut transaction = self.timed(connection).await?;
         loop {
-            let mut candidates = PageFilling::new(if text.is_some() { CANDIDATES } else { query.limit }, PAGE_BYTES_MAX);
+            let mut candidates =
+                PageFilling::new(if text.is_some() { CANDIDATES } else { query.limit }, PAGE_BYTES_MAX);
             let select = events_statement(&query.filter, after, text.as_deref(), &candidates);
             let take = |row: &PgRow| {
                 let bytes = row_bytes(row)?;
@@ -669,7 +670,11 @@ impl LogStore for PostgresStore {
 }
 
 /// Removes rows that are too old, at most [`EXPIRE_ROWS_MAX`]. Returns how many.
-async fn delete_rows(connection: &mut PgConnection, delete: &'static str, oldest: Timestamp) -> Result<u64, StoreError> {
+async fn delete_rows(
+    connection: &mut PgConnection,
+    delete: &'static str,
+    oldest: Timestamp,
+) -> Result<u64, StoreError> {
     let delete = sqlx::query(delete).bind(PgTime(oldest)).bind(EXPIRE_ROWS_MAX);
     delete.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
 }

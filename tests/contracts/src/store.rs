@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use domain::Uuid;
@@ -86,6 +88,22 @@ pub async fn all(subject: &impl StoreSubject) {
         large_dead_letters_make_short_pages_and_none_is_left_out,
         everything_is_there_after_opening_again,
     );
+}
+
+/// Polls a future until it has waited `waits` times, and drops it unless it is done by then: for what has to hold wherever a call is
+/// given up.
+pub async fn give_up_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = waits;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 const MICROSECOND: Duration = Duration::from_micros(1);

@@ -87,7 +87,8 @@ pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, row
 pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBuilder<Sqlite> {
     let (from, to) = (query.from.unix_micros(), query.to.unix_micros());
     let levels = Level::ALL.map(|level| format!("({})", level.number())).join(", ");
-    let mut select = QueryBuilder::new("WITH RECURSIVE buckets (bucket) AS (SELECT ((SELECT min(timestamp) FROM events");
+    let mut select =
+        QueryBuilder::new("WITH RECURSIVE buckets (bucket) AS (SELECT ((SELECT min(timestamp) FROM events");
     select.push(" WHERE timestamp >= ").push_bind(from).push(" AND timestamp < ").push_bind(to);
     select.push(") - ").push_bind(first).push(") / ").push_bind(interval);
     select.push(" UNION ALL SELECT ((SELECT min(timestamp) FROM events WHERE timestamp >= ").push_bind(first);

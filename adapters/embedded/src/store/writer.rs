@@ -92,6 +92,7 @@ async fn close(connection: SqliteConnection) {
 
 #[cfg(test)]
 mod tests {
+    use contracts::store::give_up_after;
     use sqlx::{AssertSqlSafe, Executor};
 
     use super::*;
@@ -125,9 +126,7 @@ mod tests {
         let writer = open(&directory).await;
         for round in 0..3 {
             writer
-                .write(async |writer| {
-                    writer.execute("PRAGMA max_page_count = 1").await.map(drop).map_err(store_error)
-                })
+                .write(async |writer| writer.execute("PRAGMA max_page_count = 1").await.map(drop).map_err(store_error))
                 .await
                 .expect("the limit is that of this connection alone");
             let full = writer.write(async |writer| add(writer, round, 1_000_000).await).await;
@@ -156,7 +155,21 @@ mod tests {
         }
     }
 
-    /// The connection is the same: what is set on it stays.
+    async fn cache_size(writer: &Writer) -> i64 {
+        let size = sqlx::query_scalar("PRAGMA cache_size");
+        let size = writer.write(async |writer| size.fetch_one(writer).await.map_err(store_error)).await;
+        size.expect("it is told")
+    }
+
+    /// What is set on a connection tells whether it is still the same.
+    async fn mark(writer: &Writer) {
+        let set = async |writer: &mut SqliteConnection| {
+            writer.execute("PRAGMA cache_size = 77").await.map(drop).map_err(store_error)
+        };
+        writer.write(set).await.expect("it is set");
+        assert_eq!(cache_size(writer).await, 77);
+    }
+
     #[tokio::test]
     async fn a_conflict_keeps_the_connection_and_any_other_failure_does_not() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -164,12 +177,7 @@ mod tests {
         let conflict = || StoreError::Conflict { actual: None };
         let unavailable = || StoreError::Unavailable("away".into());
         for (failure, kept) in [(conflict as fn() -> StoreError, true), (unavailable, false)] {
-            writer
-                .write(async |writer| {
-                    writer.execute("PRAGMA cache_size = 77").await.map(drop).map_err(store_error)
-                })
-                .await
-                .expect("it is set");
+            mark(&writer).await;
             let failed = writer
                 .write(async |writer| {
                     add(writer, 0, 0).await?;
@@ -178,9 +186,26 @@ mod tests {
                 .await;
             assert!(failed.is_err());
             assert_eq!(count(&writer).await.expect("it is rolled back"), 0);
-            let size = sqlx::query_scalar::<_, i64>("PRAGMA cache_size");
-            let size = writer.write(async |writer| size.fetch_one(writer).await.map_err(store_error)).await;
-            assert_eq!(size.expect("it is told") == 77, kept);
+            assert_eq!(cache_size(&writer).await == 77, kept);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_given_up_anywhere_is_whole_or_not_there_and_the_next_one_has_another_connection() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        let mut rows = 0;
+        for waits in 0.. {
+            mark(&writer).await;
+            let given_up = give_up_after(waits, writer.write(async |writer| add(writer, waits as u64, 0).await)).await;
+            let after = count(&writer).await.expect("nobody else writes");
+            assert!(after == rows || after == rows + 2, "after {waits} waits: {after} rows after {rows}");
+            rows = after;
+            if let Some(outcome) = given_up {
+                outcome.expect("it came to its end");
+                return;
+            }
+            assert_ne!(cache_size(&writer).await, 77, "after {waits} waits");
         }
     }
 
