@@ -38,8 +38,8 @@ impl<T> Default for Page<T> {
     }
 }
 
-/// A page that a store is filling. It is the one rule for where a page ends: a store reads [`Self::items_wanted`] items at
-/// most, hands each to [`Self::take`], and reads no further once that returns true.
+/// A page that a store is filling. All stores end their pages by this rule: they read at most [`Self::items_wanted`] items, pass
+/// each to [`Self::take`], and read no further once that returns true.
 #[derive(Clone, Debug)]
 pub struct PageFilling<T> {
     /// What it has so far.
@@ -154,8 +154,8 @@ pub struct LogQuery {
     pub limit: u32,
 }
 
-/// A request for counts per level and interval of time. Whoever asks bounds how many buckets that makes: a store returns up to
-/// six counts for each.
+/// A request for counts per level and interval of time. The caller bounds the number of buckets: a store returns up to six counts
+/// for each that has events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatsQuery {
     /// Earliest timestamp, inclusive.

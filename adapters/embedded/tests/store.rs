@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_embedded::store::{SqliteStore, StoreOptions};
-use contracts::store::{StoreSubject, give_up_after};
+use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
@@ -242,9 +242,9 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
     assert_eq!((appended.stored, appended.dead_lettered), (2, 1));
 }
 
-/// As SQLite does by itself when a disk is full or fails.
+/// `RAISE(ROLLBACK)` rolls back without the driver, as a full or failing disk does.
 #[tokio::test]
-async fn an_append_that_sqlite_rolls_back_by_itself_does_not_keep_later_ones_out() {
+async fn an_append_that_sqlite_rolls_back_does_not_block_later_ones() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, contracts::DEADLINE).await;
     let mut position = append(&store, None, vec![event(0)]).await;
@@ -268,7 +268,7 @@ async fn an_append_that_sqlite_rolls_back_by_itself_does_not_keep_later_ones_out
 }
 
 #[tokio::test]
-async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_later_ones_are_in_order() {
+async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, contracts::DEADLINE).await;
     let mut beside = beside(&directory).await;
@@ -285,10 +285,10 @@ async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_later_one
             at: time(EPOCH),
         }];
         let next = from + 4;
-        let given_up = Append { feed: &feed(), expected: position, next, events: &events, dead_letters: &letters };
-        let outcome = give_up_after(waits, store.append(&given_up)).await;
-        // Waits for what is left of the one that was given up, whatever that came to.
-        let actual = match store.append(&given_up).await {
+        let mine = Append { feed: &feed(), expected: position, next, events: &events, dead_letters: &letters };
+        let outcome = drop_after(waits, store.append(&mine)).await;
+        // Waits for what is left of the dropped one, whether that was committed or not.
+        let actual = match store.append(&mine).await {
             Ok(_) | Err(StoreError::Conflict { .. }) => store.position(&feed()).await.expect("the store answers"),
             outcome => panic!("after {waits} waits: {outcome:?}"),
         };

@@ -159,7 +159,7 @@ async fn assert_first_read_works_on_a_full_disk(file: &Path) {
 }
 
 #[tokio::test]
-async fn after_a_full_disk_the_same_store_goes_on_and_nothing_is_lost_or_doubled() {
+async fn after_a_full_disk_the_same_store_writes_again_without_loss_or_duplicates() {
     let _not_the_end = signal(SignalKind::from_raw(SIGXFSZ)).expect("a handler");
     let directory = tempfile::tempdir().expect("a directory");
     assert_first_read_works_on_a_full_disk(&directory.path().join("unread.db")).await;

@@ -1,7 +1,7 @@
 //! Events and dead letters as rows of PostgreSQL, and the statements that read them.
 //!
-//! Constraint: the server ends an answer where a page ends. What it has begun to send cannot be called back: a client that
-//! stops reading has to receive the rest all the same before it can use the connection again.
+//! Constraint: the server ends an answer where the page ends. A client cannot stop an answer that has begun: before it can use
+//! the connection again it has to receive the rest.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,8 +20,7 @@ use crate::copy::COLUMNS;
 use crate::error::store_error;
 use crate::time::PgTime;
 
-/// What [`StoredEvent::bytes`] counts. None of it makes the server read a text that it keeps outside of the row, but for that of
-/// the metadata.
+/// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be read.
 const EVENT_BYTES: &str = "octet_length(source) + octet_length(message) + coalesce(octet_length(stack_trace), 0) \
                            + coalesce(octet_length(metadata::text), 0)";
 /// What [`StoredDeadLetter::bytes`] counts.
@@ -29,8 +28,8 @@ const LETTER_BYTES: &str = "octet_length(key) + octet_length(value) + octet_leng
 /// The order of [`PageKey`], newest first.
 const NEWEST_FIRST: &str = "\"timestamp\" DESC, event_id DESC, received_at DESC";
 
-/// Begins a statement whose rows are those of a page, and one more if there is one; see [`end_page`]. Rows are measured once it
-/// is known which these can be.
+/// Begins a statement that selects the rows of a page, and the one after it if there is one; see [`end_page`]. Rows are measured
+/// only after the limit in rows has been applied.
 fn begin_page(columns: &str, bytes: &str, order: &str) -> QueryBuilder<Postgres> {
     QueryBuilder::new(format!(
         "SELECT * FROM (SELECT *, sum(bytes) OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) \
@@ -38,7 +37,8 @@ fn begin_page(columns: &str, bytes: &str, order: &str) -> QueryBuilder<Postgres>
     ))
 }
 
-/// Ends it. A row follows one that the page had room for, so the bytes of all rows before that one are below the limit.
+/// Ends it. A row is selected if the page has room for the row before it: if all rows before that one have fewer bytes than the
+/// page may have.
 fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFilling<T>) {
     select.push(format!(" ORDER BY {order} LIMIT ")).push_bind(page.items_wanted());
     select.push(") AS found) AS measured) AS page WHERE coalesce(bytes_before, 0) < ");
@@ -117,7 +117,7 @@ pub fn dead_letters_statement<T>(
     select
 }
 
-/// Reads all rows of a statement, each as soon as it is there.
+/// Reads all rows of a statement, one at a time.
 pub async fn each_row(
     connection: &mut PgConnection,
     mut select: QueryBuilder<Postgres>,
@@ -130,7 +130,7 @@ pub async fn each_row(
     Ok(())
 }
 
-/// How many bytes a row counts in its page.
+/// The bytes of a row, as its page counts them.
 pub fn row_bytes(row: &PgRow) -> Result<usize, sqlx::Error> {
     usize::try_from(row.try_get::<i32, _>("bytes")?).map_err(decode_error)
 }

@@ -1,9 +1,9 @@
-//! Brings the database up to date.
+//! Migrates the database.
 //!
 //! Constraints and invariants:
-//! * One update at a time in a process, however many calls wait for it: each needs a connection of its own.
-//! * All but a change of the tables has a limit of seconds. A change may take longer than any call, so it goes on when nobody
-//!   waits for it any more.
+//! * A process runs one migration at a time, on one connection, however many calls wait for it.
+//! * Everything but the migration itself is limited to seconds. A migration may take longer than any call, so it goes on when
+//!   no call waits for it any more.
 
 use std::time::Duration;
 
@@ -19,11 +19,10 @@ use crate::error::{ALREADY_THERE, sqlstate, store_error};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for everything but a change of the tables.
+/// Longest time of everything before the migration.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time of a change of the tables, with the wait for another process that makes one. Afterwards the connection is taken
-/// for dead.
-const CHANGE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// Longest time of a migration, including the wait for another process that runs one. After it the connection counts as dead.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// The schema of a store.
 pub struct Schema {
@@ -34,12 +33,12 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// A schema in the database that these options lead to, and that have it as search path.
+    /// A schema in the database of these options, whose search path it is.
     pub fn new(connect: PgConnectOptions, name: &str) -> Self {
         Self { connect, name: name.to_owned(), up_to_date: OnceCell::new(), update: Mutex::default() }
     }
 
-    /// Makes sure once that the schema and its tables are there. May be dropped: a later call waits for the same update.
+    /// Migrates the database unless that was done before. If the future is dropped, the next call waits for the same migration.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         if self.up_to_date.initialized() {
             return Ok(());
@@ -48,7 +47,7 @@ impl Schema {
         if self.up_to_date.initialized() {
             return Ok(());
         }
-        // What an update came to that nobody waited for may be long ago.
+        // The result of an update that no call waited for may be old.
         update.take_if(|update| update.is_finished());
         let running = update.get_or_insert_with(|| {
             let (connect, name) = (self.connect.clone(), self.name.clone());
@@ -57,13 +56,13 @@ impl Schema {
         let result = running.await;
         *update = None;
         result.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))?;
-        // Set by nobody else: the lock is held.
+        // Cannot be set already: the lock is held.
         let _ = self.up_to_date.set(());
         Ok(())
     }
 }
 
-/// Connects once. A pool would only say that it waited; this says for what.
+/// Connects once and says why that fails. A pool only says that it waited.
 pub async fn probe(connect: &PgConnectOptions, time_max: Duration) -> Result<(), StoreError> {
     open(connect, time_max).await?.close().await.map_err(store_error)
 }
@@ -78,25 +77,25 @@ async fn within<T>(time_max: Duration, otherwise: &str, work: impl Future<Output
     timeout(time_max, work).await.map_err(late)
 }
 
-/// Makes the schema and its tables, or what is missing of them. Many processes may do so at once: who comes second waits.
+/// Creates the schema and its tables, or what is missing of them. Many processes may do so at once: the others wait.
 async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<(), StoreError> {
     let mut connection = open(connect, CONNECT_TIMEOUT).await?;
     let look = async {
-        make_schema(&mut connection, schema).await?;
+        create_schema(&mut connection, schema).await?;
         Ok(is_up_to_date(&mut connection).await)
     };
     if !within(LOOK_TIMEOUT, "no answer", look).await?.map_err(store_error)? {
         let migrator = sqlx::migrate!();
-        // As `run` does, which the compiler does not accept in a task of its own.
-        let change = migrator.run_direct(None, &mut connection, false);
-        let changed = within(CHANGE_TIMEOUT, "the database is not up to date", change).await?;
-        changed.map_err(|error| StoreError::Unavailable(error.into()))?;
+        // What `run` does; its bounds are too narrow for a spawned task.
+        let migration = migrator.run_direct(None, &mut connection, false);
+        let migrated = within(MIGRATION_TIMEOUT, "the database is not migrated", migration).await?;
+        migrated.map_err(|error| StoreError::Unavailable(error.into()))?;
     }
     connection.close().await.map_err(store_error)
 }
 
-/// To make a schema that is there needs a privilege that its owner may not have.
-async fn make_schema(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+/// Creates the schema only if it is missing: to try needs a privilege that the owner of the schema may not have.
+async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     let is_there: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
         .bind(format!("\"{schema}\""))
         .fetch_one(&mut *connection)
@@ -107,12 +106,11 @@ async fn make_schema(connection: &mut PgConnection, schema: &str) -> Result<(), 
     let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
     match sqlx::query(AssertSqlSafe(create)).execute(connection).await {
         Err(error) if sqlstate(&error).is_some_and(|code| ALREADY_THERE.contains(&code.as_str())) => Ok(()),
-        made => made.map(drop),
+        created => created.map(drop),
     }
 }
 
-/// Whether exactly the changes of this version were made. If not, or if that cannot be told, sqlx looks more closely, and waits
-/// for others that do.
+/// Whether exactly the migrations of this version were applied. If not, or if that is unknown, sqlx checks under its lock.
 async fn is_up_to_date(connection: &mut PgConnection) -> bool {
     let migrator = sqlx::migrate!();
     let Ok(None) = connection.dirty_version(&migrator.table_name).await else { return false };

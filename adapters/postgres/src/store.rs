@@ -345,7 +345,7 @@ async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Re
 
 /// The slower way: by a table on the side, leaving out what is there already, in the same chunk too.
 async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<u64, sqlx::Error> {
-    // Gone with the transaction: the connection goes back to the pool.
+    // Dropped with the transaction, as the connection returns to the pool.
     sqlx::query("CREATE TEMPORARY TABLE IF NOT EXISTS incoming (LIKE events INCLUDING DEFAULTS) ON COMMIT DROP")
         .execute(&mut *connection)
         .await?;
@@ -610,7 +610,7 @@ impl PostgresStore {
         let letters =
             "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < $1 ORDER BY at LIMIT $2)";
         removed += delete_rows(connection, letters, oldest).await?;
-        // Ids are no events, so nobody calls again for them: all that are left over, however many came in a minute.
+        // The result does not count ids, so the caller does not call again for them: remove all that have expired.
         let ids = "DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM event_ids WHERE latest < $1 LIMIT $2)";
         while delete_rows(connection, ids, oldest).await? == EXPIRE_ROWS_MAX.unsigned_abs() {}
         Ok(removed)
@@ -669,7 +669,7 @@ impl LogStore for PostgresStore {
     }
 }
 
-/// Removes rows that are too old, at most [`EXPIRE_ROWS_MAX`]. Returns how many.
+/// Removes at most [`EXPIRE_ROWS_MAX`] expired rows. Returns how many.
 async fn delete_rows(
     connection: &mut PgConnection,
     delete: &'static str,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use adapter_postgres::{InvalidSchema, PostgresOptions, PostgresStore};
-use contracts::store::{StoreSubject, give_up_after};
+use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
@@ -359,7 +359,7 @@ async fn append_letters(store: &dyn LogStore) {
 
 /// A read limits the time of its statements; what uses its connection next has other limits.
 #[tokio::test]
-async fn a_read_that_is_given_up_anywhere_leaves_nothing_on_its_connection() {
+async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let query_timeout = Duration::from_millis(250);
@@ -379,11 +379,11 @@ async fn a_read_that_is_given_up_anywhere_leaves_nothing_on_its_connection() {
     let letters = DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() };
     for waits in 0.. {
         let done = [
-            give_up_after(waits, store.query(&all)).await.map(drop),
-            give_up_after(waits, store.find(Uuid::from_u128(1))).await.map(drop),
-            give_up_after(waits, store.stats(&range)).await.map(drop),
-            give_up_after(waits, store.tail(&tail)).await.map(drop),
-            give_up_after(waits, store.dead_letters(&letters)).await.map(drop),
+            drop_after(waits, store.query(&all)).await.map(drop),
+            drop_after(waits, store.find(Uuid::from_u128(1))).await.map(drop),
+            drop_after(waits, store.stats(&range)).await.map(drop),
+            drop_after(waits, store.tail(&tail)).await.map(drop),
+            drop_after(waits, store.dead_letters(&letters)).await.map(drop),
         ];
         // As many at once as there are connections.
         let ids: Vec<[u64; 1]> = (1..=LETTERS).map(|id| [id]).collect();
@@ -401,7 +401,7 @@ async fn a_read_that_is_given_up_anywhere_leaves_nothing_on_its_connection() {
 }
 
 #[tokio::test]
-async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_leaves_nothing_on_its_connection() {
+async fn an_append_dropped_at_any_await_is_atomic_and_leaves_nothing_on_its_connection() {
     let Some(server) = server() else { return };
     for copy_events_min in [0, usize::MAX] {
         let server = PostgresStores { copy_events_min, server: server.server.clone() };
@@ -418,7 +418,7 @@ async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_leaves_no
             let append = |feed, events| Append { feed, expected, next: from + 3, events, dead_letters: &[] };
             store.append(&append(&other, &events[..1])).await.expect("the append is in order");
             let mine = append(&feed, &events);
-            let given_up = give_up_after(waits, store.append(&mine)).await;
+            let dropped = drop_after(waits, store.append(&mine)).await;
             let again = store.append(&mine).await;
             let stored = match &again {
                 Ok(_) => true,
@@ -427,7 +427,7 @@ async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_leaves_no
             };
             assert!(stored, "after {waits} waits: {again:?}");
             assert_eq!(count(&mut beside, "events").await, i64::try_from(from).expect("small") + 3);
-            if let Some(outcome) = given_up {
+            if let Some(outcome) = dropped {
                 outcome.expect("it came to its end");
                 break;
             }
@@ -441,7 +441,7 @@ async fn an_append_that_is_given_up_anywhere_is_whole_or_not_there_and_leaves_no
 
 /// However many calls wait for the tables to be changed, one connection does.
 #[tokio::test]
-async fn calls_that_are_given_up_before_the_database_is_up_to_date_leave_one_connection_at_work() {
+async fn dropped_calls_leave_one_connection_that_migrates() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
@@ -452,7 +452,7 @@ async fn calls_that_are_given_up_before_the_database_is_up_to_date_leave_one_con
     let store = PostgresStore::new(&options(&place, "public")).expect("valid");
     let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     for _ in 0..30 {
-        assert!(give_up_after(0, store.position(&feed)).await.is_none(), "there are no tables yet");
+        assert!(drop_after(0, store.position(&feed)).await.is_none(), "there are no tables yet");
         tokio::task::yield_now().await;
     }
     until_count(&mut beside, "pg_locks WHERE NOT granted", |count| count > 0).await;
@@ -463,7 +463,7 @@ async fn calls_that_are_given_up_before_the_database_is_up_to_date_leave_one_con
 }
 
 #[tokio::test]
-async fn one_expiry_removes_all_ids_that_are_too_old() {
+async fn one_expiry_removes_all_expired_ids() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let store = server.open(&place).await;

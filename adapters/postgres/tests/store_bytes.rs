@@ -109,7 +109,7 @@ async fn large_database(server: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_page_moves_little_more_than_it_may_hold_however_large_the_rows_are() {
+async fn a_page_of_large_rows_moves_little_more_than_its_limit() {
     let Ok(server) = std::env::var("TEST_POSTGRES_URL") else {
         assert!(std::env::var("CI").is_err(), "TEST_POSTGRES_URL is missing: scripts/services");
         eprintln!("skipped: TEST_POSTGRES_URL is missing; scripts/services starts a server");

@@ -84,15 +84,15 @@ pub async fn all(subject: &impl StoreSubject) {
         a_tail_shows_every_event_once_in_the_order_of_being_stored,
         a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked,
         a_sequence_number_is_never_given_twice,
-        large_events_make_short_pages_and_none_is_left_out,
-        large_dead_letters_make_short_pages_and_none_is_left_out,
+        pages_of_large_events_are_bounded_and_complete,
+        pages_of_large_dead_letters_are_bounded_and_complete,
         everything_is_there_after_opening_again,
     );
 }
 
-/// Polls a future until it has waited `waits` times, and drops it unless it is done by then: for what has to hold wherever a call is
-/// given up.
-pub async fn give_up_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
+/// Polls a future until it has been pending more than `waits` times and drops it then. Returns its output if it completes first.
+/// For what must hold wherever a caller drops a call.
+pub async fn drop_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = waits;
     std::future::poll_fn(|context| match future.as_mut().poll(context) {
@@ -1234,7 +1234,7 @@ fn sizes<'a>(events: impl IntoIterator<Item = &'a StoredEvent>) -> Vec<usize> {
 
 /// [`PAGE_BYTES_MAX`] and [`TAIL_BYTES_MAX`]: whatever is read, no more of it comes at once than memory should hold, each page goes
 /// on where the one before ended, and each has as much as it may.
-pub async fn large_events_make_short_pages_and_none_is_left_out(subject: &impl StoreSubject) {
+pub async fn pages_of_large_events_are_bounded_and_complete(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
@@ -1284,7 +1284,7 @@ pub async fn large_events_make_short_pages_and_none_is_left_out(subject: &impl S
 }
 
 /// The same for dead letters.
-pub async fn large_dead_letters_make_short_pages_and_none_is_left_out(subject: &impl StoreSubject) {
+pub async fn pages_of_large_dead_letters_are_bounded_and_complete(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(20);

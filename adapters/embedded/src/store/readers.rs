@@ -1,9 +1,9 @@
 //! The connections that answer queries.
 //!
 //! Constraints and invariants:
-//! * No statement runs longer than the time for queries, nor after nobody waits for its rows any more.
-//! * What is set on a connection for one statement is removed when the connection returns to the pool, however the call ended.
-//! * Few rows are read ahead of the one that is looked at: each may be large.
+//! * No statement of [`Readers::read`] runs longer than the time for queries, or on after its caller is gone.
+//! * What a call sets on a connection is removed before the connection returns to the pool, however the call ended.
+//! * Few rows are read ahead of their consumer: each may be large.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::store_error;
 
 /// Instructions of SQLite's virtual machine between two looks at the clock.
 const CLOCK_EVERY: i32 = 10_000;
-/// Rows that are read before anybody looks at them. With rows of the largest events, 4.5 MiB for each connection.
+/// Rows that are read ahead; 4.5 MiB for each connection if they are events of the largest size.
 const ROWS_AHEAD: usize = 8;
 
 /// Reads, by several connections at once.
@@ -36,8 +36,8 @@ impl Readers {
             .max_connections(connections_max)
             .min_connections(0)
             .acquire_timeout(query_timeout.max(Duration::from_secs(1)))
-            // Also after a call that was dropped half-way. Its statement may not even have begun: the handler stays until it has
-            // ended it, so that what was sent before is answered before.
+            // Runs also after a call that was dropped. Its statement may still run, or not have begun: the ping waits until the
+            // handler has ended it. To remove the handler first would leave the statement without a limit.
             .after_release(|connection, _| {
                 Box::pin(async move {
                     connection.ping().await?;
@@ -62,8 +62,8 @@ impl Readers {
     ) -> Result<(), StoreError> {
         let mut reader = self.acquire().await?;
         let deadline = Instant::now() + self.query_timeout;
-        // Stops the statement itself: one that was merely given up, or has given enough, would go on using the disk
-        // and the connection.
+        // Stops the statement itself when time is up or when this future is dropped or has enough. It would go on using the
+        // disk and the connection otherwise.
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
         let mut handle = reader.lock_handle().await.map_err(store_error)?;
@@ -90,7 +90,7 @@ impl Readers {
 
 #[cfg(test)]
 mod tests {
-    use contracts::store::give_up_after;
+    use contracts::store::drop_after;
 
     use super::*;
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_that_is_given_up_anywhere_leaves_nothing_on_its_connection() {
+    async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
         let directory = tempfile::tempdir().expect("a directory");
         let readers = one_connection(&directory);
         for waits in 0.. {
@@ -121,7 +121,7 @@ mod tests {
                 Ok(Enough(false))
             };
             let select = QueryBuilder::new(format!("{} SELECT i FROM n", numbers(30)));
-            let read = give_up_after(waits, readers.read(select, count)).await;
+            let read = drop_after(waits, readers.read(select, count)).await;
             assert_eq!(long_statement(&readers).await.expect("nobody interrupts it"), 100_000, "after {waits} waits");
             if let Some(read) = read {
                 read.expect("it is read to its end");
@@ -143,18 +143,18 @@ mod tests {
         }
     }
 
-    /// Without end, this would keep the only connection.
+    /// The statement would otherwise keep the only connection busy.
     #[tokio::test]
-    async fn the_statement_of_a_read_that_is_given_up_ends() {
+    async fn the_statement_of_a_dropped_read_ends() {
         let directory = tempfile::tempdir().expect("a directory");
         let readers = one_connection(&directory);
-        // Several times: where the thread of the connection is by then is a matter of luck.
+        // Several times, as the outcome of a race with the thread of the connection differs.
         for waits in (0..6).cycle().take(30) {
             let numbers = numbers(u64::from(u32::MAX));
             let read =
                 readers.read(QueryBuilder::new(format!("{numbers} SELECT count(*) FROM n")), |_| Ok(Enough(true)));
             let read = tokio::time::timeout(Duration::from_millis(10), read);
-            let read = give_up_after(waits, read).await;
+            let read = drop_after(waits, read).await;
             assert!(!matches!(read, Some(Ok(_))), "nobody counts that far: {read:?}");
             assert_eq!(long_statement(&readers).await.expect("the connection is free again"), 100_000);
         }

@@ -18,7 +18,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 pub const COLUMNS: &str = "event_id, client_id, source, level, message, timestamp, received_at, stack_trace, trace_id, \
                        span_id, metadata, topic, partition, \"offset\"";
 
-/// Adds a number of events, except those that repeat one that is there.
+/// Inserts a number of events, except repeats of stored ones.
 pub fn insert_statement(events: usize) -> String {
     let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let rows = vec![row; events].join(", ");
@@ -29,7 +29,7 @@ pub fn insert_statement(events: usize) -> String {
     )
 }
 
-/// Events in the order of pages, at most `rows_max`; all that may match if `text`, given folded, is to be looked for.
+/// Events in the order of pages, at most `rows_max`; with a text (folded), all that may match.
 pub fn select_statement(query: &LogQuery, text: Option<&str>, rows_max: i64) -> QueryBuilder<Sqlite> {
     let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
     push_filter(&mut select, &query.filter, text);
@@ -81,9 +81,9 @@ pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, row
     select
 }
 
-/// Counts events by bucket and level; bucket `n` begins at `first + n * interval`. Goes from one bucket that has events to the
-/// next, and counts in each what is a range of an index. To group would be to sort all events, in a file if there are some ten
-/// thousand, which needs room on a disk that may be full.
+/// Counts events by bucket and level; bucket `n` begins at `first + n * interval`. Steps from one bucket with events to the next
+/// and counts a range of an index for each level. `GROUP BY` would sort all events, from some ten thousand on in a temporary
+/// file, for which a full disk has no room.
 pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBuilder<Sqlite> {
     let (from, to) = (query.from.unix_micros(), query.to.unix_micros());
     let levels = Level::ALL.map(|level| format!("({})", level.number())).join(", ");
@@ -141,7 +141,7 @@ pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
     text.is_none_or(|text| fold(&event.event.message).contains(text))
 }
 
-/// What a row has is not what can be in it.
+/// An error of a value that a row cannot have.
 pub fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
 }

@@ -1,18 +1,17 @@
 //! The one connection that writes.
 //!
 //! Constraints and invariants:
-//! * Nothing is written but by [`Writer::write`]: one transaction, whole or not at all.
-//! * A connection is used again only if its last transaction came to an orderly end. SQLite rolls back by itself when a disk is
-//!   full or fails and when it has no memory; the driver does not notice, so its own rollback fails and from then on it
-//!   believes to be inside a transaction. A write that was given up half-way leaves as little to rely on.
-//! * Until there is a new connection the old one stays open: the last one to be closed removes the write-ahead log and its
-//!   index, and on a full disk no reader could make them again.
+//! * Everything is written through [`Writer::write`], in one transaction, as a whole or not at all.
+//! * A connection is used again only if its last transaction was committed, or was refused for its content and rolled back. On
+//!   a full or failing disk, and when memory runs out, SQLite rolls back by itself. The driver does not notice: its own
+//!   `ROLLBACK` fails, and it refuses every later `BEGIN`. A write that its caller dropped leaves as little to rely on.
+//! * The old connection stays open until there is a new one. The last connection to be closed removes the write-ahead log and
+//!   its index, and on a full disk no reader could create them again.
 
+use domain::ports::StoreError;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::Mutex;
-
-use domain::ports::StoreError;
 
 use super::{closed, store_error};
 
@@ -25,23 +24,24 @@ pub struct Writer {
 struct Slot {
     /// `None` once the store is closed.
     connection: Option<SqliteConnection>,
-    /// Whether the last transaction came to an orderly end.
+    /// Whether the connection may be used again.
     usable: bool,
 }
 
 impl Writer {
-    /// Opens the file, or makes it, and brings its tables up to date.
+    /// Opens the file, or creates it, and migrates its tables.
     pub async fn open(connect: SqliteConnectOptions) -> Result<Self, StoreError> {
         let mut connection = SqliteConnection::connect_with(&connect).await.map_err(store_error)?;
         sqlx::migrate!().run(&mut connection).await.map_err(|error| StoreError::Unavailable(error.into()))?;
         Ok(Self { connect, slot: Mutex::new(Slot { connection: Some(connection), usable: true }) })
     }
 
-    /// Does `work` in a transaction, which is committed if the work succeeds and rolled back otherwise. May be dropped at any
-    /// time: then it was done as a whole or not at all.
+    /// Runs `work` in a transaction: commits if the work succeeds, rolls back otherwise. The future may be dropped at any time; the
+    /// write then happened as a whole or not at all.
     ///
     /// # Errors
-    /// That of the work, or [`StoreError::Unavailable`] if there is no connection or the transaction fails; nothing was written.
+    /// The error of the work, or [`StoreError::Unavailable`] if there is no connection or the transaction fails; nothing was
+    /// written.
     pub async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
@@ -53,14 +53,14 @@ impl Writer {
             let new = SqliteConnection::connect_with(&self.connect).await.map_err(store_error)?;
             close(std::mem::replace(connection, new)).await;
         }
-        // Not any more, should this be given up before it has come to its end.
+        // Stays so if this future is dropped below.
         *usable = false;
         let outcome = transact(connection, work).await;
         *usable = outcome.is_ok();
         outcome.unwrap_or_else(Err)
     }
 
-    /// Waits for what is being written and closes the connection.
+    /// Waits for the write in progress and closes the connection.
     pub async fn close(&self) {
         if let Some(connection) = self.slot.lock().await.connection.take() {
             close(connection).await;
@@ -68,8 +68,8 @@ impl Writer {
     }
 }
 
-/// Does work in a transaction. `Err` if it did not come to an orderly end: everything is but a success, and a refusal for reasons
-/// of content that was rolled back.
+/// Runs work in a transaction. The outer error means that the connection must not be used again: anything but a commit, or a
+/// refused content that was rolled back.
 async fn transact<T>(
     connection: &mut SqliteConnection,
     work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
@@ -86,13 +86,13 @@ async fn transact<T>(
 
 async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "a connection of the store did not close cleanly");
+        tracing::warn!(%error, "a connection to the store did not close cleanly");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use contracts::store::give_up_after;
+    use contracts::store::drop_after;
     use sqlx::{AssertSqlSafe, Executor};
 
     use super::*;
@@ -119,9 +119,9 @@ mod tests {
         Writer::open(connect).await.expect("the file opens")
     }
 
-    /// By its own limit: SQLITE_FULL is what it says about a disk, too.
+    /// A limit of SQLite itself gives the error of a full disk, SQLITE_FULL.
     #[tokio::test]
-    async fn a_write_without_room_leaves_nothing_and_the_next_one_is_in_order() {
+    async fn a_write_without_room_leaves_nothing_and_the_next_one_succeeds() {
         let directory = tempfile::tempdir().expect("a directory");
         let writer = open(&directory).await;
         for round in 0..3 {
@@ -136,9 +136,9 @@ mod tests {
         }
     }
 
-    /// What SQLite does by itself when a disk fails, it does for a statement that asks for it.
+    /// `OR ROLLBACK` rolls back without the driver, as a failing disk does.
     #[tokio::test]
-    async fn a_transaction_that_sqlite_has_rolled_back_by_itself_does_not_keep_the_next_one_from_beginning() {
+    async fn a_transaction_that_sqlite_rolled_back_does_not_block_the_next_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let writer = open(&directory).await;
         writer.write(async |writer| add(writer, 0, 0).await).await.expect("there is room");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_conflict_keeps_the_connection_and_any_other_failure_does_not() {
+    async fn a_conflict_keeps_the_connection_and_other_failures_do_not() {
         let directory = tempfile::tempdir().expect("a directory");
         let writer = open(&directory).await;
         let conflict = || StoreError::Conflict { actual: None };
@@ -191,17 +191,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_is_given_up_anywhere_is_whole_or_not_there_and_the_next_one_has_another_connection() {
+    async fn a_write_dropped_at_any_await_is_atomic_and_the_next_one_has_a_new_connection() {
         let directory = tempfile::tempdir().expect("a directory");
         let writer = open(&directory).await;
         let mut rows = 0;
         for waits in 0.. {
             mark(&writer).await;
-            let given_up = give_up_after(waits, writer.write(async |writer| add(writer, waits as u64, 0).await)).await;
+            let dropped = drop_after(waits, writer.write(async |writer| add(writer, waits as u64, 0).await)).await;
             let after = count(&writer).await.expect("nobody else writes");
             assert!(after == rows || after == rows + 2, "after {waits} waits: {after} rows after {rows}");
             rows = after;
-            if let Some(outcome) = given_up {
+            if let Some(outcome) = dropped {
                 outcome.expect("it came to its end");
                 return;
             }
