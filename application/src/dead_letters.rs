@@ -142,6 +142,11 @@ impl DeadLetters {
             if after.is_none() {
                 return Ok(result);
             }
+            // Letters that are skipped take time as well.
+            if began.elapsed() >= REDRIVE_TIME_MAX {
+                result.more = true;
+                return Ok(result);
+            }
         }
     }
 
@@ -284,6 +289,23 @@ mod tests {
         let full = dead_letters.redrive(redrive()).await;
         assert!(matches!(full, Err(RedriveError::Bus(PublishError::Full))));
         assert_eq!(*marked.lock().expect("lock"), [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_redrive_that_only_skips_ends_in_time_however_many_letters_there_are() {
+        let mut store = MockLogStore::new();
+        store.expect_dead_letters().returning(|query| {
+            // Each page takes a second.
+            let mut second = std::pin::pin!(tokio::time::advance(Duration::from_secs(1)));
+            let _ = second.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+            let id = query.after.unwrap_or(0) + 1;
+            assert!(id < 100, "after {id} s it still reads");
+            Ok(Page { items: vec![letter(id, true)], more: true })
+        });
+        let dead_letters =
+            DeadLetters::new(Arc::new(store), Arc::new(MockRecordPublisher::new()), Arc::new(FixedClock));
+        let result = dead_letters.redrive(redrive()).await.expect("nothing to send");
+        assert_eq!(result, Redriven { redriven: 0, skipped: 20, more: true });
     }
 
     #[tokio::test]

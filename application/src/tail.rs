@@ -131,13 +131,13 @@ async fn look(store: &dyn LogStore, query: &mut TailQuery, told: &Option<Instant
                 continue;
             }
         };
-        let items = say(query, &page);
-        let caught_up = page.scanned >= page.end;
+        let (scanned, caught_up) = (page.scanned, page.scanned >= page.end);
+        let items = say(query, page);
         if !items.is_empty() {
             return items;
         }
         if told.is_none() || began.elapsed() >= SILENCE_MAX {
-            return vec![TailItem::Nothing { sequence: page.scanned }];
+            return vec![TailItem::Nothing { sequence: scanned }];
         }
         if caught_up {
             sleep(POLL_INTERVAL).await;
@@ -146,10 +146,10 @@ async fn look(store: &dyn LogStore, query: &mut TailQuery, told: &Option<Instant
 }
 
 /// Takes a page into account, and says what the reader should know of it.
-fn say(query: &mut TailQuery, page: &TailPage) -> Vec<TailItem> {
+fn say(query: &mut TailQuery, page: TailPage) -> Vec<TailItem> {
     let TailPage { events, scanned, end } = page;
     // A number that the store has not given yet belongs to another store: everything from here on is new.
-    let after = query.after.filter(|after| after <= end);
+    let after = query.after.filter(|after| *after <= end);
     if let Some(after) = after
         && end - after > TAIL_BACKLOG_EVENTS_MAX
     {
@@ -157,12 +157,9 @@ fn say(query: &mut TailQuery, page: &TailPage) -> Vec<TailItem> {
         query.after = Some(sequence);
         return vec![TailItem::Missed { events: sequence - after, sequence }];
     }
-    query.after = Some(if after.is_some() { *scanned } else { *end });
-    let event = |(sequence, event): &(u64, StoredEvent)| TailItem::Event {
-        sequence: *sequence,
-        event: Box::new(event.clone()),
-    };
-    if after.is_some() { events.iter().map(event).collect() } else { Vec::new() }
+    query.after = Some(if after.is_some() { scanned } else { end });
+    let event = |(sequence, event)| TailItem::Event { sequence, event: Box::new(event) };
+    if after.is_some() { events.into_iter().map(event).collect() } else { Vec::new() }
 }
 
 #[cfg(test)]

@@ -18,10 +18,12 @@ pub const PAGE_EVENTS_MAX: u32 = 1_000;
 /// Largest number that a store gives to an event or a dead letter: a round one below 2^53, from where on numbers are not
 /// kept exactly by every reader of JSON (RFC 8259, section 6).
 pub const SEQUENCE_MAX: u64 = 9_000_000_000_000_000;
-/// Bytes of text after which a page takes no more, whatever its limit: events can be large.
+/// Bytes after which a page takes no more items, whatever its limit: events and dead letters can be large.
 pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The same for a page of a tail. Many tails run at once, and each may hold several pages for a slow reader.
+pub const TAIL_BYTES_MAX: usize = 1024 * 1024;
 
-/// Part of an answer: as much as its limit and [`PAGE_BYTES_MAX`] allow, but at least one item if there is any.
+/// Part of an answer: as much as its limits in items and bytes allow, but at least one item if there is any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// What there is.
@@ -36,26 +38,40 @@ impl<T> Default for Page<T> {
     }
 }
 
-/// A page that a store is filling, within the bounds of pages.
+/// A page that a store is filling. All stores end their pages by this rule: they read at most [`Self::items_wanted`] items, pass
+/// each to [`Self::take`], and read no further once that returns true.
 #[derive(Clone, Debug)]
 pub struct PageFilling<T> {
     /// What it has so far.
     pub page: Page<T>,
-    limit: usize,
+    items_max: u32,
+    bytes_max: usize,
     bytes: usize,
 }
 
 impl<T> PageFilling<T> {
-    /// An empty page of at most `limit` items.
+    /// An empty page of at most `items_max` items that takes no more once it has `bytes_max` bytes.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
-        Self { page: Page::default(), limit: limit as usize, bytes: 0 }
+    pub fn new(items_max: u32, bytes_max: usize) -> Self {
+        Self { page: Page::default(), items_max, bytes_max, bytes: 0 }
+    }
+
+    /// How many items can be needed to fill the page and to find out whether there is more.
+    #[must_use]
+    pub fn items_wanted(&self) -> i64 {
+        i64::from(self.items_max) + 1
+    }
+
+    /// After how many bytes the page takes no more.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Whether there is no room for another item.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.page.items.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
+        self.page.items.len() >= self.items_max as usize || self.bytes >= self.bytes_max
     }
 
     /// Takes the next item, unless the page is full: then there is more, and no further item is needed. Returns whether
@@ -138,7 +154,8 @@ pub struct LogQuery {
     pub limit: u32,
 }
 
-/// A request for counts per level and interval of time.
+/// A request for counts per level and interval of time. The caller bounds the number of buckets: a store returns up to six counts
+/// for each that has events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatsQuery {
     /// Earliest timestamp, inclusive.
@@ -179,7 +196,7 @@ pub struct TailQuery {
     pub filter: LogFilter,
     /// Only events with a higher sequence number; `None` for none at all, to learn where the end is.
     pub after: Option<u64>,
-    /// Most events to return; fewer come if they are large (see [`PAGE_BYTES_MAX`]).
+    /// Most events to return; fewer come if they are large (see [`TAIL_BYTES_MAX`]).
     pub limit: u32,
 }
 
@@ -222,6 +239,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_page_takes_items_until_it_is_full_and_then_says_that_there_is_more() {
+        // Sizes of items, limits in items and bytes, how many are taken, and whether there is more.
+        for (sizes, items_max, bytes_max, taken, more) in [
+            (vec![], 3, 10, 0, false),
+            (vec![1, 1, 1], 3, 10, 3, false),
+            (vec![1, 1, 1, 1], 3, 10, 3, true),
+            (vec![5, 5, 1], 3, 10, 2, true),
+            (vec![9, 9, 1], 3, 10, 2, true),
+            (vec![5, 4, 1], 3, 10, 3, false),
+            (vec![99, 1], 3, 10, 1, true),
+            (vec![0, 0, 0], 2, 10, 2, true),
+        ] {
+            let mut page = PageFilling::new(items_max, bytes_max);
+            assert_eq!(page.items_wanted(), i64::from(items_max) + 1);
+            let read = sizes.iter().take_while(|size| !page.take(**size, **size)).count();
+            assert_eq!((read, page.page.items.len(), page.page.more), (taken, taken, more), "{sizes:?}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_embedded::store::{SqliteStore, StoreOptions};
-use contracts::store::StoreSubject;
+use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
@@ -240,6 +240,68 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
     beside.execute("DROP TRIGGER refuse").await.expect("the trigger goes");
     let appended = store.append(&refused).await.expect("the same append is in order now");
     assert_eq!((appended.stored, appended.dead_lettered), (2, 1));
+}
+
+/// `RAISE(ROLLBACK)` rolls back without the driver, as a full or failing disk does.
+#[tokio::test]
+async fn an_append_that_sqlite_rolls_back_does_not_block_later_ones() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, contracts::DEADLINE).await;
+    let mut position = append(&store, None, vec![event(0)]).await;
+    let mut beside = beside(&directory).await;
+    for n in 1..4 {
+        beside
+            .execute("CREATE TRIGGER refuse BEFORE UPDATE ON positions BEGIN SELECT RAISE(ROLLBACK, 'refused'); END")
+            .await
+            .expect("the trigger is made");
+        let from = position.unwrap_or(0);
+        let events = [(from, event(n))];
+        let refused = Append { feed: &feed(), expected: position, next: from + 1, events: &events, dead_letters: &[] };
+        for _ in 0..2 {
+            let outcome = store.append(&refused).await;
+            assert!(matches!(outcome, Err(StoreError::Rejected(_))), "{outcome:?}");
+        }
+        beside.execute("DROP TRIGGER refuse").await.expect("the trigger goes");
+        position = append(&store, position, vec![event(n)]).await;
+        assert_eq!(count(&mut beside, "events").await, i64::from(n) + 1);
+    }
+}
+
+#[tokio::test]
+async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, contracts::DEADLINE).await;
+    let mut beside = beside(&directory).await;
+    let mut position = None;
+    for waits in 0.. {
+        let from = position.unwrap_or(0);
+        let events: Vec<_> = (from..from + 3).map(|offset| (offset, event(offset as u32))).collect();
+        let letters = [DeadLetter {
+            offset: from + 3,
+            key: b"",
+            value: b"",
+            reason: String::new(),
+            attempts: 0,
+            at: time(EPOCH),
+        }];
+        let next = from + 4;
+        let mine = Append { feed: &feed(), expected: position, next, events: &events, dead_letters: &letters };
+        let outcome = drop_after(waits, store.append(&mine)).await;
+        // Waits for what is left of the dropped one, whether that was committed or not.
+        let actual = match store.append(&mine).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => store.position(&feed()).await.expect("the store answers"),
+            outcome => panic!("after {waits} waits: {outcome:?}"),
+        };
+        assert_eq!(actual, Some(next), "after {waits} waits");
+        position = actual;
+        let rows = (count(&mut beside, "events").await, count(&mut beside, "dead_letters").await);
+        let appends = i64::try_from(waits + 1).expect("few");
+        assert_eq!(rows, (3 * appends, appends), "after {waits} waits");
+        if let Some(outcome) = outcome {
+            outcome.expect("it came to its end");
+            return;
+        }
+    }
 }
 
 #[tokio::test]

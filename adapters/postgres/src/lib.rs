@@ -13,6 +13,8 @@ mod claims;
 mod copy;
 mod days;
 mod error;
+mod rows;
+mod schema;
 mod store;
 mod time;
 

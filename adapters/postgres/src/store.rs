@@ -1,6 +1,5 @@
 //! [`LogStore`] over PostgreSQL.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -10,24 +9,28 @@ use domain::Uuid;
 use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
-use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::partition::{PRIORITY_PARTITION, murmur2};
 use domain::ports::{Append, Appended, Cause, Feed, LogStore, StoreError};
 use domain::query::{
-    LevelCount, LogFilter, LogQuery, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery,
+    LevelCount, LogQuery, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TAIL_BYTES_MAX,
+    TailPage, TailQuery,
 };
 use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, QueryBuilder, Row};
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::claims::repeats;
 use crate::copy::{COLUMNS, Rows};
 use crate::days::{Day, Days, LOCK_TIMEOUT};
-use crate::error::{ALREADY_THERE, UNIQUE_VIOLATION, sqlstate, store_error};
+use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
+use crate::rows::{
+    dead_letters_statement, each_row, events_statement, has_text, level, row_bytes, stored_dead_letter, stored_event,
+    tail_statement,
+};
+use crate::schema::{Schema, probe};
 use crate::time::PgTime;
 
 /// Connections of a process for queries and all else that is no append.
@@ -46,11 +49,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time of one removal of what is old, which counts the rows of a day.
 const EXPIRE_TIMEOUT: Duration = Duration::from_secs(600);
-/// Rows that are looked at at once for a text.
-const CANDIDATES: i64 = 1_000;
+/// Rows that are looked at at once for a text; fewer if they are large.
+const CANDIDATES: u32 = 1_000;
 /// Events that one call of `tail` looks at.
 const TAIL_EVENTS_MAX: u64 = 2_000;
-/// Dead letters, and ids, that one call of `expire` removes.
+/// Dead letters that one call of `expire` removes, and ids that it removes at once.
 const EXPIRE_ROWS_MAX: i64 = 2_000;
 /// Fewer events than this go in by `INSERT`, which has its answer sooner; more by `COPY`, which takes more a second.
 const COPY_EVENTS_MIN: usize = 1_000;
@@ -114,8 +117,7 @@ pub struct PostgresStore {
     /// For the appends of the priority partition, which wait for nobody else's.
     priority: PgPool,
     connect: PgConnectOptions,
-    schema: String,
-    up_to_date: OnceCell<()>,
+    schema: Schema,
     /// What the advisory locks of this schema's writers have above [`WRITER_LOCK_BITS`].
     writer_lock: i64,
     days: Days,
@@ -161,9 +163,8 @@ impl PostgresStore {
             reads: pool(READ_CONNECTIONS_MAX),
             appends: pool(APPEND_CONNECTIONS_MAX),
             priority: pool(1),
+            schema: Schema::new(connect.clone(), schema),
             connect,
-            schema: schema.to_owned(),
-            up_to_date: OnceCell::new(),
             writer_lock: writer_lock(schema),
             days: Days::default(),
             dedup_window: options.dedup_window,
@@ -184,13 +185,7 @@ impl PostgresStore {
     /// # Errors
     /// The server cannot be reached, or the database cannot be brought up to date.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        let update = || async {
-            let (connect, schema) = (self.connect.clone(), self.schema.clone());
-            // Goes on when nobody waits any more: a change may take longer than any call.
-            let update = tokio::spawn(async move { bring_up_to_date(&connect, &schema).await });
-            update.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))
-        };
-        self.up_to_date.get_or_try_init(update).await.copied()
+        self.schema.prepare().await
     }
 
     /// Writes events into the tables of their days. Returns how many were new.
@@ -289,39 +284,6 @@ impl Drop for Loan {
     }
 }
 
-/// Connects once. A pool would only say that it waited; this says for what.
-async fn probe(connect: &PgConnectOptions, time_max: Duration) -> Result<(), StoreError> {
-    let no_answer = |_| StoreError::Unavailable(format!("no connection within {time_max:?}").into());
-    let connected = timeout(time_max, PgConnection::connect_with(connect)).await.map_err(no_answer)?;
-    connected.map_err(store_error)?.close().await.map_err(store_error)
-}
-
-/// Makes the schema and its tables, or what is missing of them. Many processes may do so at once: who comes second
-/// waits, however long a change takes, so this has a connection without limits.
-async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<(), StoreError> {
-    probe(connect, ACQUIRE_TIMEOUT).await?;
-    let single = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-    let pool = single.connect_with(connect.clone()).await.map_err(store_error)?;
-    // To make a schema that is there needs a privilege that its owner may not have.
-    let is_there: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
-        .bind(format!("\"{schema}\""))
-        .fetch_one(&pool)
-        .await
-        .map_err(store_error)?;
-    if !is_there {
-        let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
-        match sqlx::query(AssertSqlSafe(create)).execute(&pool).await {
-            Err(error) if !sqlstate(&error).is_some_and(|code| ALREADY_THERE.contains(&code.as_str())) => {
-                return Err(store_error(error));
-            }
-            _ => {}
-        }
-    }
-    sqlx::migrate!().run(&pool).await.map_err(|error| StoreError::Unavailable(error.into()))?;
-    pool.close().await;
-    Ok(())
-}
-
 /// Advisory locks belong to a database, so those of each schema's writers have a mark. Should two schemas have the
 /// same, the tails of each wait for the writers of both.
 fn writer_lock(schema: &str) -> i64 {
@@ -383,7 +345,8 @@ async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Re
 
 /// The slower way: by a table on the side, leaving out what is there already, in the same chunk too.
 async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<u64, sqlx::Error> {
-    sqlx::query("CREATE TEMPORARY TABLE IF NOT EXISTS incoming (LIKE events INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
+    // Dropped with the transaction, as the connection returns to the pool.
+    sqlx::query("CREATE TEMPORARY TABLE IF NOT EXISTS incoming (LIKE events INCLUDING DEFAULTS) ON COMMIT DROP")
         .execute(&mut *connection)
         .await?;
     sqlx::query("TRUNCATE incoming").execute(&mut *connection).await?;
@@ -519,31 +482,29 @@ impl PostgresStore {
     async fn query_on(&self, connection: &mut PgConnection, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         let deadline = Instant::now() + self.query_timeout;
         let text = query.filter.text.as_deref().map(fold);
-        let mut page = PageFilling::new(query.limit);
+        let mut page = PageFilling::new(query.limit, PAGE_BYTES_MAX);
         let mut after = query.after;
         let mut transaction = self.timed(connection).await?;
         loop {
-            let rows_max = if text.is_some() { CANDIDATES } else { i64::from(query.limit) + 1 };
-            let mut select = select_statement(&query.filter, after, text.as_deref(), rows_max);
-            let rows = match select.build().fetch_all(&mut *transaction).await.map_err(store_error) {
-                // There was time for everything but to find out whether there is more.
-                Err(StoreError::TooBroad) if page.is_full() => {
-                    page.page.more = true;
-                    return Ok(page.page);
-                }
-                rows => rows?,
-            };
-            let last = rows.len() < usize::try_from(rows_max).unwrap_or(usize::MAX);
-            for row in &rows {
-                let event = stored_event(row).map_err(store_error)?;
+            let mut candidates =
+                PageFilling::new(if text.is_some() { CANDIDATES } else { query.limit }, PAGE_BYTES_MAX);
+            let select = events_statement(&query.filter, after, text.as_deref(), &candidates);
+            let take = |row: &PgRow| {
+                let bytes = row_bytes(row)?;
+                candidates.take(bytes, ());
+                let event = stored_event(row)?;
                 after = Some(PageKey::from(&event.event));
-                if text.as_ref().is_none_or(|text| fold(&event.event.message).contains(text.as_str()))
-                    && page.take(event.bytes(), event)
-                {
-                    return Ok(page.page);
+                if has_text(&event, text.as_deref()) {
+                    page.take(bytes, event);
                 }
+                Ok(())
+            };
+            match each_row(&mut transaction, select, take).await {
+                // There was time for everything but to find out whether there is more.
+                Err(StoreError::TooBroad) if page.is_full() => page.page.more = true,
+                read => read?,
             }
-            if last {
+            if page.page.more || !candidates.page.more {
                 return Ok(page.page);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -595,26 +556,25 @@ impl PostgresStore {
         };
         let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
         let text = query.filter.text.as_deref().map(fold);
-        let mut select = QueryBuilder::new(format!("SELECT {COLUMNS}, sequence FROM events WHERE sequence > "));
-        select.push_bind(after.cast_signed()).push(" AND sequence <= ").push_bind(until.cast_signed());
-        push_filter(&mut select, &query.filter, text.as_deref());
-        select.push(" ORDER BY sequence LIMIT ").push_bind(i64::from(query.limit) + 1);
-        let rows = select.build().fetch_all(&mut *transaction).await.map_err(store_error)?;
-        let mut page = PageFilling::new(query.limit);
-        // With a text not every row counts, so the last one looked at tells how far it came.
-        let cut = rows.len() > query.limit as usize;
+        let mut page = PageFilling::new(query.limit, TAIL_BYTES_MAX);
+        // With a text not every row counts, so the last one that was looked at tells how far it came.
+        let mut looked_at = PageFilling::new(query.limit, TAIL_BYTES_MAX);
         let mut scanned = after;
-        for row in &rows {
-            let sequence = row.try_get::<i64, _>("sequence").map_err(store_error)?.cast_unsigned();
-            let event = stored_event(row).map_err(store_error)?;
-            if text.as_ref().is_none_or(|text| fold(&event.event.message).contains(text.as_str()))
-                && page.take(event.bytes(), (sequence, event))
-            {
-                break;
+        let select = tail_statement(&query.filter, after..until, text.as_deref(), &looked_at);
+        let take = |row: &PgRow| {
+            let (bytes, sequence) = (row_bytes(row)?, row.try_get::<i64, _>("sequence")?.cast_unsigned());
+            looked_at.take(bytes, ());
+            let event = stored_event(row)?;
+            if has_text(&event, text.as_deref()) {
+                page.take(bytes, (sequence, event));
             }
-            scanned = sequence;
-        }
-        let whole = !cut && !page.page.more;
+            if !page.page.more {
+                scanned = sequence;
+            }
+            Ok(())
+        };
+        each_row(&mut transaction, select, take).await?;
+        let whole = !looked_at.page.more && !page.page.more;
         Ok(TailPage { scanned: if whole { until } else { scanned }, events: page.page.items, end })
     }
 
@@ -623,47 +583,14 @@ impl PostgresStore {
         connection: &mut PgConnection,
         query: &DeadLetterQuery,
     ) -> Result<Page<StoredDeadLetter>, StoreError> {
-        let DeadLetterQuery { filter, after, limit } = query;
-        let mut select = QueryBuilder::new(
-            "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, \
-             attempts FROM dead_letters WHERE id > ",
-        );
-        select.push_bind(after.unwrap_or(0).cast_signed());
-        if let Some(id) = filter.id {
-            select.push(" AND id = ").push_bind(id.cast_signed());
-        }
-        if let Some(topic) = &filter.topic {
-            select.push(" AND topic = ").push_bind(topic.clone());
-        }
-        if let Some(partition) = filter.partition {
-            select.push(" AND partition = ").push_bind(i64::from(partition));
-        }
-        if let Some(from) = filter.from {
-            select.push(" AND at >= ").push_bind(PgTime(from));
-        }
-        if let Some(to) = filter.to {
-            select.push(" AND at < ").push_bind(PgTime(to));
-        }
-        match filter.redriven {
-            Some(true) => select.push(" AND redriven_at IS NOT NULL"),
-            Some(false) => select.push(" AND redriven_at IS NULL"),
-            None => &mut select,
+        let mut page = PageFilling::new(query.limit, PAGE_BYTES_MAX);
+        let select = dead_letters_statement(&query.filter, query.after, &page);
+        let take = |row: &PgRow| {
+            page.take(row_bytes(row)?, stored_dead_letter(row)?);
+            Ok(())
         };
-        match filter.copied {
-            Some(true) => select.push(" AND copied_at IS NOT NULL"),
-            Some(false) => select.push(" AND copied_at IS NULL"),
-            None => &mut select,
-        };
-        select.push(" ORDER BY id LIMIT ").push_bind(i64::from(*limit) + 1);
         let mut transaction = self.timed(connection).await?;
-        let rows = select.build().fetch_all(&mut *transaction).await.map_err(store_error)?;
-        let mut page = PageFilling::new(*limit);
-        for row in &rows {
-            let letter = stored_dead_letter(row).map_err(store_error)?;
-            if page.take(letter.bytes(), letter) {
-                break;
-            }
-        }
+        each_row(&mut transaction, select, take).await?;
         Ok(page.page)
     }
 
@@ -680,15 +607,12 @@ impl PostgresStore {
     async fn expire_on(&self, connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, StoreError> {
         let mut removed = drop_days(connection, oldest).await.map_err(store_error)?;
         self.days.forget_all();
-        for statement in [
-            "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < $1 ORDER BY at LIMIT $2)",
-            "DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM event_ids WHERE latest < $1 LIMIT $2)",
-        ] {
-            let delete = sqlx::query(statement).bind(PgTime(oldest)).bind(EXPIRE_ROWS_MAX);
-            let rows = delete.execute(&mut *connection).await.map_err(store_error)?.rows_affected();
-            // Ids are no events.
-            removed += if statement.contains("dead_letters") { rows } else { 0 };
-        }
+        let letters =
+            "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < $1 ORDER BY at LIMIT $2)";
+        removed += delete_rows(connection, letters, oldest).await?;
+        // The result does not count ids, so the caller does not call again for them: remove all that have expired.
+        let ids = "DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM event_ids WHERE latest < $1 LIMIT $2)";
+        while delete_rows(connection, ids, oldest).await? == EXPIRE_ROWS_MAX.unsigned_abs() {}
         Ok(removed)
     }
 }
@@ -745,6 +669,16 @@ impl LogStore for PostgresStore {
     }
 }
 
+/// Removes at most [`EXPIRE_ROWS_MAX`] expired rows. Returns how many.
+async fn delete_rows(
+    connection: &mut PgConnection,
+    delete: &'static str,
+    oldest: Timestamp,
+) -> Result<u64, StoreError> {
+    let delete = sqlx::query(delete).bind(PgTime(oldest)).bind(EXPIRE_ROWS_MAX);
+    delete.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
+}
+
 /// Drops the table of the oldest day that is over, if there is one, and those of empty days before it. Detached first, without keeping anybody out;
 /// whatever an earlier call left half done is done to its end.
 async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
@@ -772,100 +706,4 @@ async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u
         }
     }
     Ok(0)
-}
-
-fn select_statement(
-    filter: &LogFilter,
-    after: Option<PageKey>,
-    text: Option<&str>,
-    rows_max: i64,
-) -> QueryBuilder<Postgres> {
-    let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
-    push_filter(&mut select, filter, text);
-    if let Some(after) = after {
-        select.push(" AND (\"timestamp\", event_id, received_at) < (").push_bind(PgTime(after.timestamp));
-        select.push(", ").push_bind(after.event_id).push(", ").push_bind(PgTime(after.received_at)).push(")");
-    }
-    select.push(" ORDER BY \"timestamp\" DESC, event_id DESC, received_at DESC LIMIT ").push_bind(rows_max);
-    select
-}
-
-/// Adds the conditions of a filter. That of its text, given folded, only narrows down: the rule is the domain's.
-fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &LogFilter, text: Option<&str>) {
-    if let Some(source) = &filter.source {
-        select.push(" AND source = ").push_bind(source.clone());
-    }
-    if !filter.levels.is_empty() {
-        let levels: Vec<i16> = filter.levels.iter().map(|level| i16::from(level.number())).collect();
-        select.push(" AND level = ANY(").push_bind(levels).push(")");
-    }
-    if let Some(from) = filter.from {
-        select.push(" AND \"timestamp\" >= ").push_bind(PgTime(from));
-    }
-    if let Some(to) = filter.to {
-        select.push(" AND \"timestamp\" < ").push_bind(PgTime(to));
-    }
-    if let Some(trace_id) = filter.trace_id {
-        select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
-    }
-    if let Some(text) = text {
-        // Only a message with other than ASCII characters may need more than folding in ASCII.
-        select.push(" AND (octet_length(message) <> char_length(message)");
-        if text.is_ascii() {
-            select.push(" OR strpos(lower(message COLLATE \"C\"), ").push_bind(text.to_owned()).push(") > 0");
-        }
-        select.push(")");
-    }
-}
-
-fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
-}
-
-fn level(number: i16) -> Result<Level, sqlx::Error> {
-    Level::from_number(number.into()).ok_or(domain::level::UnknownLevel).map_err(decode_error)
-}
-
-/// The event in a row that begins with [`COLUMNS`].
-fn stored_event(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
-    let trace_id: Option<&[u8]> = row.try_get(8)?;
-    let span_id: Option<&[u8]> = row.try_get(9)?;
-    let metadata: Option<&str> = row.try_get_unchecked(10)?;
-    let event = LogEvent {
-        event_id: row.try_get(0)?,
-        id_origin: if row.try_get(1)? { IdOrigin::Client } else { IdOrigin::Generated },
-        source: Cow::Owned(row.try_get(2)?),
-        level: level(row.try_get(3)?)?,
-        message: Cow::Owned(row.try_get(4)?),
-        timestamp: row.try_get::<PgTime, _>(5)?.0,
-        received_at: row.try_get::<PgTime, _>(6)?.0,
-        stack_trace: row.try_get::<Option<String>, _>(7)?.map(Cow::Owned),
-        trace_id: trace_id.map(<[u8; 16]>::try_from).transpose().map_err(decode_error)?,
-        span_id: span_id.map(<[u8; 8]>::try_from).transpose().map_err(decode_error)?,
-        metadata: metadata.map(|json| Metadata::from_checked(Cow::Owned(json.to_owned()))),
-    };
-    Ok(StoredEvent {
-        event,
-        topic: row.try_get(11)?,
-        partition: row.try_get::<i32, _>(12)?.cast_unsigned(),
-        offset: row.try_get::<i64, _>(13)?.cast_unsigned(),
-    })
-}
-
-fn stored_dead_letter(row: &PgRow) -> Result<StoredDeadLetter, sqlx::Error> {
-    Ok(StoredDeadLetter {
-        id: row.try_get::<i64, _>(0)?.cast_unsigned(),
-        feed: Feed {
-            group: row.try_get(1)?,
-            topic: row.try_get(2)?,
-            partition: row.try_get::<i32, _>(3)?.cast_unsigned(),
-        },
-        offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
-        key: row.try_get(5)?,
-        value: row.try_get(6)?,
-        reason: row.try_get(7)?,
-        at: row.try_get::<PgTime, _>(8)?.0,
-        redriven_at: row.try_get::<Option<PgTime>, _>(9)?.map(|PgTime(time)| time),
-        attempts: u32::try_from(row.try_get::<i64, _>(10)?).map_err(decode_error)?,
-    })
 }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use adapter_postgres::{InvalidSchema, PostgresOptions, PostgresStore};
-use contracts::store::StoreSubject;
+use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
+use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
 use domain::partition::murmur2;
-use domain::ports::{Append, Feed, LogStore, StoreError};
-use domain::query::{LogFilter, TailQuery};
+use domain::ports::{Append, DeadLetter, Feed, LogStore, StoreError};
+use domain::query::{LogFilter, LogQuery, StatsQuery, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -332,4 +333,145 @@ async fn the_priority_partition_waits_for_no_other() {
         let result = append.await.expect("it ends");
         assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
     }
+}
+
+async fn count(beside: &mut PgConnection, what: &str) -> i64 {
+    let count = format!("SELECT count(*) FROM {what}");
+    sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(beside).await.expect("the server answers")
+}
+
+/// Asks until a count is what it should be.
+async fn until_count(beside: &mut PgConnection, what: &str, expected: impl Fn(i64) -> bool) {
+    let waiting = async { while !expected(count(beside, what).await) {} };
+    tokio::time::timeout(contracts::DEADLINE, waiting).await.expect(what);
+}
+
+const LETTERS: u64 = 6;
+
+async fn append_letters(store: &dyn LogStore) {
+    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 9 };
+    let at = Timestamp::parse("2024-01-15T10:30:00Z").expect("a time");
+    let letter = |offset| DeadLetter { offset, key: b"", value: b"", reason: String::new(), attempts: 0, at };
+    let letters: Vec<_> = (0..LETTERS).map(letter).collect();
+    let append = Append { feed: &feed, expected: None, next: LETTERS, events: &[], dead_letters: &letters };
+    store.append(&append).await.expect("the append is in order");
+}
+
+/// A read limits the time of its statements; what uses its connection next has other limits.
+#[tokio::test]
+async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let query_timeout = Duration::from_millis(250);
+    let store = opened(&PostgresOptions { query_timeout, ..options(&place, "public") }).await.expect("the store opens");
+    append(&store, 0, 1).await;
+    append_letters(&store).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    for statement in [
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END'",
+        "CREATE TRIGGER slow BEFORE UPDATE ON dead_letters FOR EACH ROW EXECUTE FUNCTION slow()",
+    ] {
+        sqlx::query(statement).execute(&mut beside).await.expect("the server does it");
+    }
+    let all = LogQuery { filter: LogFilter::default(), after: None, limit: 10 };
+    let range = StatsQuery { from: Timestamp::MIN, to: Timestamp::MAX, interval: Duration::from_secs(1 << 40) };
+    let tail = TailQuery { filter: LogFilter::default(), after: Some(0), limit: 10 };
+    let letters = DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() };
+    for waits in 0.. {
+        let done = [
+            drop_after(waits, store.query(&all)).await.map(drop),
+            drop_after(waits, store.find(Uuid::from_u128(1))).await.map(drop),
+            drop_after(waits, store.stats(&range)).await.map(drop),
+            drop_after(waits, store.tail(&tail)).await.map(drop),
+            drop_after(waits, store.dead_letters(&letters)).await.map(drop),
+        ];
+        // As many at once as there are connections.
+        let ids: Vec<[u64; 1]> = (1..=LETTERS).map(|id| [id]).collect();
+        let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|n| store.mark_redriven(&ids[n], Timestamp::MAX));
+        let (a, b, c, d, e, f) = tokio::join!(a, b, c, d, e, f);
+        for marked in [a, b, c, d, e, f] {
+            marked.unwrap_or_else(|error| panic!("after {waits} waits: {error:?}"));
+        }
+        if done.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    let left = "pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    until_count(&mut beside, left, |count| count == 0).await;
+}
+
+#[tokio::test]
+async fn an_append_dropped_at_any_await_is_atomic_and_leaves_nothing_on_its_connection() {
+    let Some(server) = server() else { return };
+    for copy_events_min in [0, usize::MAX] {
+        let server = PostgresStores { copy_events_min, server: server.server.clone() };
+        let place = server.place().await;
+        let store = server.open(&place).await;
+        let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+        // Another consumer has stored the same records: the way is the longest there is.
+        let feed = |partition| Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
+        let (feed, other) = (feed(1), feed(2));
+        for waits in 0.. {
+            let from = 3 * waits as u64;
+            let events: Vec<_> = (from..from + 3).map(|offset| (offset, event(offset.into()))).collect();
+            let expected = Some(from).filter(|from| *from > 0);
+            let append = |feed, events| Append { feed, expected, next: from + 3, events, dead_letters: &[] };
+            store.append(&append(&other, &events[..1])).await.expect("the append is in order");
+            let mine = append(&feed, &events);
+            let dropped = drop_after(waits, store.append(&mine)).await;
+            let again = store.append(&mine).await;
+            let stored = match &again {
+                Ok(_) => true,
+                Err(StoreError::Conflict { actual }) => *actual == Some(from + 3),
+                Err(_) => false,
+            };
+            assert!(stored, "after {waits} waits: {again:?}");
+            assert_eq!(count(&mut beside, "events").await, i64::try_from(from).expect("small") + 3);
+            if let Some(outcome) = dropped {
+                outcome.expect("it came to its end");
+                break;
+            }
+        }
+        let locks = "pg_locks WHERE locktype = 'advisory' \
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        until_count(&mut beside, locks, |count| count == 0).await;
+        assert_eq!(count(&mut beside, "pg_class WHERE relname = 'incoming'").await, 0, "no table is left");
+    }
+}
+
+/// However many calls wait for the tables to be changed, one connection does.
+#[tokio::test]
+async fn dropped_calls_leave_one_connection_that_migrates() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    let mut other = PgConnection::connect(&place).await.expect("the server answers");
+    for statement in ["BEGIN", "CREATE TABLE _sqlx_migrations (version bigint)"] {
+        sqlx::query(statement).execute(&mut other).await.expect("it begins");
+    }
+    let store = PostgresStore::new(&options(&place, "public")).expect("valid");
+    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+    for _ in 0..30 {
+        assert!(drop_after(0, store.position(&feed)).await.is_none(), "there are no tables yet");
+        tokio::task::yield_now().await;
+    }
+    until_count(&mut beside, "pg_locks WHERE NOT granted", |count| count > 0).await;
+    let connections = "pg_stat_activity WHERE datname = current_database() AND application_name = 'spillway'";
+    assert_eq!(count(&mut beside, connections).await, 1);
+    sqlx::query("ROLLBACK").execute(&mut other).await.expect("it ends");
+    assert_eq!(store.position(&feed).await.expect("the tables are there"), None);
+}
+
+#[tokio::test]
+async fn one_expiry_removes_all_expired_ids() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = server.open(&place).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    let ids = "INSERT INTO event_ids SELECT gen_random_uuid(), ARRAY[at], at FROM generate_series(1, 5000) AS n, \
+               LATERAL (SELECT timestamptz '2024-01-01' + n * interval '1 second') AS time (at)";
+    sqlx::query(ids).execute(&mut beside).await.expect("they are there");
+    let oldest = Timestamp::parse("2024-01-01T01:21:40Z").expect("a time");
+    assert_eq!(store.expire(oldest).await.expect("the store answers"), 0, "ids are no events");
+    assert_eq!(count(&mut beside, "event_ids").await, 101);
 }

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use domain::Uuid;
@@ -13,8 +15,8 @@ use domain::metadata::Metadata;
 use domain::partition::Partition;
 use domain::ports::{Append, Appended, DeadLetter, Feed, LogStore, StoreError};
 use domain::query::{
-    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent, TailPage,
-    TailQuery,
+    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent,
+    TAIL_BYTES_MAX, TailPage, TailQuery,
 };
 use domain::timestamp::Timestamp;
 
@@ -82,9 +84,26 @@ pub async fn all(subject: &impl StoreSubject) {
         a_tail_shows_every_event_once_in_the_order_of_being_stored,
         a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked,
         a_sequence_number_is_never_given_twice,
-        large_items_make_short_pages_and_none_is_left_out,
+        pages_of_large_events_are_bounded_and_complete,
+        pages_of_large_dead_letters_are_bounded_and_complete,
         everything_is_there_after_opening_again,
     );
+}
+
+/// Polls a future until it has been pending more than `waits` times and drops it then. Returns its output if it completes first.
+/// For what must hold wherever a caller drops a call.
+pub async fn drop_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = waits;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 const MICROSECOND: Duration = Duration::from_micros(1);
@@ -178,12 +197,13 @@ fn answer(events: &[StoredEvent], query: &LogQuery) -> Vec<StoredEvent> {
     found
 }
 
+fn without_metadata(events: Vec<StoredEvent>) -> Vec<StoredEvent> {
+    let strip = |stored: StoredEvent| StoredEvent { event: LogEvent { metadata: None, ..stored.event }, ..stored };
+    events.into_iter().map(strip).collect()
+}
+
 /// Compares without regard to metadata, which has a check of its own.
 async fn assert_answers(store: &dyn LogStore, events: &[StoredEvent], ask: &LogQuery) {
-    let without_metadata = |events: Vec<StoredEvent>| -> Vec<StoredEvent> {
-        let strip = |stored: StoredEvent| StoredEvent { event: LogEvent { metadata: None, ..stored.event }, ..stored };
-        events.into_iter().map(strip).collect()
-    };
     let found = without_metadata(query(store, ask).await);
     let expected = without_metadata(answer(events, ask));
     if found != expected {
@@ -1175,48 +1195,122 @@ pub async fn a_sequence_number_is_never_given_twice(subject: &impl StoreSubject)
     assert!(new[0].0 > end);
 }
 
-/// [`PAGE_BYTES_MAX`]: whatever is read, no more of it comes at once than memory should hold.
-pub async fn large_items_make_short_pages_and_none_is_left_out(subject: &impl StoreSubject) {
-    const BYTES: usize = TEXT_BYTES_MAX;
+/// Whether a page of items of these sizes ends where it should.
+fn assert_page_ends(sizes: &[usize], limit: u32, bytes_max: usize, more: bool) {
+    let limit = limit as usize;
+    let bytes: usize = sizes.iter().sum();
+    let before_last = bytes - sizes.last().copied().unwrap_or(0);
+    assert!(sizes.len() <= limit, "{} items in a page of {limit}", sizes.len());
+    assert!(before_last < bytes_max, "an item after {before_last} bytes in a page of {bytes_max}");
+    assert!(!more || bytes >= bytes_max || sizes.len() == limit, "{} items of {bytes} bytes are too few", sizes.len());
+}
+
+/// Some 30 MB of events whose parts are large by turns, and small ones among them; every seventh has a text of its own.
+fn large_events(seed: &mut Seed) -> Vec<LogEvent<'static>> {
+    (0..200)
+        .map(|n| {
+            // With other characters than those of ASCII, which a store may have to look at itself.
+            let text = if n % 7 == 0 { "Ünique" } else { "ünlike" };
+            let (mut message, mut stack_trace, mut metadata) = (text.to_owned(), None, None);
+            match seed.below(10) {
+                0 => message.push_str(&"ü".repeat(100_000)),
+                1 => metadata = Some(format!("{{\"m\":\"{}\"}}", "m".repeat(60_000))),
+                2 => {}
+                _ => stack_trace = Some("at x\n".repeat(20_000 + seed.below(30_000)).into()),
+            }
+            LogEvent {
+                message: message.into(),
+                stack_trace,
+                metadata: metadata.map(|json| Metadata::from_checked(json.into())),
+                ..numbered(n)
+            }
+        })
+        .collect()
+}
+
+fn sizes<'a>(events: impl IntoIterator<Item = &'a StoredEvent>) -> Vec<usize> {
+    events.into_iter().map(StoredEvent::bytes).collect()
+}
+
+/// [`PAGE_BYTES_MAX`] and [`TAIL_BYTES_MAX`]: whatever is read, no more of it comes at once than memory should hold, each page goes
+/// on where the one before ended, and each has as much as it may.
+pub async fn pages_of_large_events_are_bounded_and_complete(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
-    let large = |n: u32| LogEvent { message: "x".repeat(BYTES).into(), ..numbered(n) };
     let mut consumer = Consumer::of(store.as_ref(), feed(0));
-    consumer.append((0..40).map(large)).await;
-    let value = vec![b'x'; BYTES];
-    let letters: Vec<_> = (0..40).map(|offset| DeadLetter { value: &value, ..dead_letter(offset) }).collect();
-    let append = Append { feed: &feed(1), expected: None, next: 40, events: &[], dead_letters: &letters };
-    in_time("append", store.append(&append)).await.expect("the append is in order");
+    let events = large_events(&mut Seed::new(19));
+    for events in events.chunks(20) {
+        consumer.append(events.to_vec()).await;
+    }
+    let stored = &consumer.appended;
+    for (limit, filter) in [
+        (PAGE_EVENTS_MAX, LogFilter::default()),
+        (7, LogFilter::default()),
+        (PAGE_EVENTS_MAX, with_text("üNIQUE")),
+        (3, with_text("üNIQUE")),
+    ] {
+        let mut ask = LogQuery { limit, ..only(filter.clone()) };
+        let mut found = Vec::new();
+        loop {
+            let page = page(store.as_ref(), &ask).await;
+            assert_page_ends(&sizes(&page.items), limit, PAGE_BYTES_MAX, page.more);
+            ask.after = page.next();
+            found.extend(page.items);
+            if ask.after.is_none() {
+                break;
+            }
+        }
+        let all = LogQuery { limit: u32::MAX, ..only(filter.clone()) };
+        // Too large to be printed.
+        assert!(without_metadata(found) == without_metadata(answer(stored, &all)), "{limit} {filter:?}");
 
-    let in_bounds = |items: usize| (1..=PAGE_BYTES_MAX / BYTES + 1).contains(&items);
-    let (mut ask, mut seen) = (everything(), 0);
-    loop {
-        let page = page(store.as_ref(), &ask).await;
-        assert!(in_bounds(page.items.len()), "{} large events", page.items.len());
-        seen += page.items.len();
-        ask.after = page.items.last().map(key);
-        if !page.more {
-            break;
+        let (mut after, mut found) = (start, Vec::new());
+        loop {
+            let page = tail(store.as_ref(), Some(after), &filter, limit).await;
+            // With a text, what was looked at in vain counts as well.
+            let more = page.scanned < page.end && filter.text.is_none();
+            assert_page_ends(&sizes(page.events.iter().map(|(_, event)| event)), limit, TAIL_BYTES_MAX, more);
+            found.extend(page.events.into_iter().map(|(_, event)| event));
+            if page.scanned == page.end {
+                break;
+            }
+            assert!(page.scanned > after, "a tail gets on");
+            after = page.scanned;
         }
+        let expected = stored.iter().filter(|stored| filter.matches(&stored.event)).cloned().collect();
+        assert!(without_metadata(found) == without_metadata(expected), "{limit} {filter:?}");
     }
-    assert_eq!(seen, 40);
-    let (mut after, mut seen) = (start, 0);
-    while seen < 40 {
-        let page = tail(store.as_ref(), Some(after), &LogFilter::default(), 1_000).await;
-        assert!(in_bounds(page.events.len()), "{} large events", page.events.len());
-        (after, seen) = (page.scanned, seen + page.events.len());
+}
+
+/// The same for dead letters.
+pub async fn pages_of_large_dead_letters_are_bounded_and_complete(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(20);
+    let values: Vec<_> = (0..200).map(|_| vec![0xff; *seed.pick(&[0, 100_000, 200_000, 999_000])]).collect();
+    for (from, values) in (0..).step_by(20).zip(values.chunks(20)) {
+        let letters: Vec<_> =
+            (from..).zip(values).map(|(offset, value)| DeadLetter { value, ..dead_letter(offset) }).collect();
+        let expected = Some(from).filter(|from| *from > 0);
+        let append = Append { feed: &feed(0), expected, next: from + 20, events: &[], dead_letters: &letters };
+        in_time("append", store.append(&append)).await.expect("the append is in order");
     }
-    let (mut ask, mut seen) = (DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() }, 0);
-    loop {
-        let page = in_time("dead letters", store.dead_letters(&ask)).await.expect("the store answers");
-        assert!(in_bounds(page.items.len()), "{} large letters", page.items.len());
-        (seen, ask.after) = (seen + page.items.len(), page.items.last().map(|letter| letter.id));
-        if !page.more {
-            break;
+    for limit in [1_000, 7] {
+        let mut ask = DeadLetterQuery { limit, ..DeadLetterQuery::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = in_time("dead letters", store.dead_letters(&ask)).await.expect("the store answers");
+            let sizes: Vec<_> = page.items.iter().map(StoredDeadLetter::bytes).collect();
+            assert_page_ends(&sizes, limit, PAGE_BYTES_MAX, page.more);
+            ask.after = page.next();
+            found.extend(page.items.into_iter().map(|letter| (letter.offset, letter.value)));
+            if ask.after.is_none() {
+                break;
+            }
         }
+        assert!(found.into_iter().eq((0..).zip(values.iter().cloned())), "{limit}: each once and in order");
     }
-    assert_eq!(seen, 40);
 }
 
 /// Everything that an append reported survives, and goes on where it was.

@@ -1,0 +1,162 @@
+//! The connections that answer queries.
+//!
+//! Constraints and invariants:
+//! * No statement of [`Readers::read`] runs longer than the time for queries, or on after its caller is gone.
+//! * What a call sets on a connection is removed before the connection returns to the pool, however the call ended.
+//! * Few rows are read ahead of their consumer: each may be large.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::ports::StoreError;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{Connection, QueryBuilder, Sqlite};
+
+use super::store_error;
+
+/// Instructions of SQLite's virtual machine between two looks at the clock.
+const CLOCK_EVERY: i32 = 10_000;
+/// Rows that are read ahead; 4.5 MiB for each connection if they are events of the largest size.
+const ROWS_AHEAD: usize = 8;
+
+/// Reads, by several connections at once.
+pub struct Readers {
+    pool: SqlitePool,
+    query_timeout: Duration,
+}
+
+/// Whether a reader needs no more rows.
+pub struct Enough(pub bool);
+
+impl Readers {
+    /// Opens connections when they are needed, at most `connections_max`.
+    pub fn new(connect: SqliteConnectOptions, connections_max: u32, query_timeout: Duration) -> Self {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections_max)
+            .min_connections(0)
+            .acquire_timeout(query_timeout.max(Duration::from_secs(1)))
+            // Runs also after a call that was dropped. Its statement may still run, or not have begun: the ping waits until the
+            // handler has ended it. To remove the handler first would leave the statement without a limit.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    connection.lock_handle().await?.remove_progress_handler();
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(connect.pragma("query_only", "on").row_buffer_size(ROWS_AHEAD));
+        Self { pool, query_timeout }
+    }
+
+    /// A connection for statements that go straight to their rows.
+    pub async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.pool.acquire().await.map_err(store_error)
+    }
+
+    /// Reads what a statement selects, until `take` has enough or the time for queries is over.
+    pub async fn read(
+        &self,
+        mut select: QueryBuilder<Sqlite>,
+        mut take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
+    ) -> Result<(), StoreError> {
+        let mut reader = self.acquire().await?;
+        let deadline = Instant::now() + self.query_timeout;
+        // Stops the statement itself when time is up or when this future is dropped or has enough. It would go on using the
+        // disk and the connection otherwise.
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
+        let mut handle = reader.lock_handle().await.map_err(store_error)?;
+        handle.set_progress_handler(CLOCK_EVERY, move || still_wanted.strong_count() > 0 && Instant::now() < deadline);
+        drop(handle);
+
+        let mut rows = select.build().fetch(&mut *reader);
+        loop {
+            let next = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await;
+            match next.map(|row| row.and_then(|row| take(&row))) {
+                Some(Ok(Enough(false))) if Instant::now() >= deadline => return Err(StoreError::TooBroad),
+                Some(Ok(Enough(false))) => {}
+                Some(Ok(Enough(true))) | None => return Ok(()),
+                Some(Err(error)) => return Err(store_error(error)),
+            }
+        }
+    }
+
+    /// Waits for what is being read and closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::store::drop_after;
+
+    use super::*;
+
+    fn one_connection(directory: &tempfile::TempDir) -> Readers {
+        let connect = SqliteConnectOptions::new().filename(directory.path().join("file")).create_if_missing(true);
+        Readers::new(connect, 1, Duration::from_secs(60))
+    }
+
+    fn numbers(to: u64) -> String {
+        format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to})")
+    }
+
+    /// Runs for many times [`CLOCK_EVERY`] on the connection as a call left it.
+    async fn long_statement(readers: &Readers) -> Result<i64, StoreError> {
+        let mut reader = readers.acquire().await?;
+        let count = format!("{} SELECT count(*) FROM n", numbers(100_000));
+        sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut *reader).await.map_err(store_error)
+    }
+
+    #[tokio::test]
+    async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let readers = one_connection(&directory);
+        for waits in 0.. {
+            let mut rows = 0;
+            let count = |_: &SqliteRow| {
+                rows += 1;
+                Ok(Enough(false))
+            };
+            let select = QueryBuilder::new(format!("{} SELECT i FROM n", numbers(30)));
+            let read = drop_after(waits, readers.read(select, count)).await;
+            assert_eq!(long_statement(&readers).await.expect("nobody interrupts it"), 100_000, "after {waits} waits");
+            if let Some(read) = read {
+                read.expect("it is read to its end");
+                assert_eq!(rows, 30);
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_or_has_enough_leaves_nothing_on_its_connection() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let readers = one_connection(&directory);
+        for (enough, fails) in [(true, false), (false, true)] {
+            let take = |_: &SqliteRow| if fails { Err(sqlx::Error::RowNotFound) } else { Ok(Enough(enough)) };
+            let select = QueryBuilder::new(format!("{} SELECT i FROM n", numbers(1_000_000)));
+            assert_eq!(readers.read(select, take).await.is_err(), fails);
+            assert_eq!(long_statement(&readers).await.expect("nobody interrupts it"), 100_000);
+        }
+    }
+
+    /// The statement would otherwise keep the only connection busy.
+    #[tokio::test]
+    async fn the_statement_of_a_dropped_read_ends() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let readers = one_connection(&directory);
+        // Several times, as the outcome of a race with the thread of the connection differs.
+        for waits in (0..6).cycle().take(30) {
+            let numbers = numbers(u64::from(u32::MAX));
+            let read =
+                readers.read(QueryBuilder::new(format!("{numbers} SELECT count(*) FROM n")), |_| Ok(Enough(true)));
+            let read = tokio::time::timeout(Duration::from_millis(10), read);
+            let read = drop_after(waits, read).await;
+            assert!(!matches!(read, Some(Ok(_))), "nobody counts that far: {read:?}");
+            assert_eq!(long_statement(&readers).await.expect("the connection is free again"), 100_000);
+        }
+    }
+}

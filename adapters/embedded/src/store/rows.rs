@@ -1,0 +1,191 @@
+//! Events and dead letters as rows of SQLite.
+
+use std::borrow::Cow;
+
+use domain::Uuid;
+use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
+use domain::event::{IdOrigin, LogEvent};
+use domain::folding::fold;
+use domain::level::Level;
+use domain::metadata::Metadata;
+use domain::ports::Feed;
+use domain::query::{LogFilter, LogQuery, StatsQuery, StoredEvent};
+use domain::timestamp::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+/// The columns of an event, in the order of [`stored_event`].
+pub const COLUMNS: &str = "event_id, client_id, source, level, message, timestamp, received_at, stack_trace, trace_id, \
+                       span_id, metadata, topic, partition, \"offset\"";
+
+/// Inserts a number of events, except repeats of stored ones.
+pub fn insert_statement(events: usize) -> String {
+    let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let rows = vec![row; events].join(", ");
+    format!(
+        "WITH incoming ({COLUMNS}) AS (VALUES {rows}) INSERT INTO events ({COLUMNS}) SELECT * FROM incoming \
+         WHERE NOT EXISTS (SELECT 1 FROM events AS kept WHERE kept.event_id = incoming.event_id \
+         AND abs(kept.received_at - incoming.received_at) <= ?)"
+    )
+}
+
+/// Events in the order of pages, at most `rows_max`; with a text (folded), all that may match.
+pub fn select_statement(query: &LogQuery, text: Option<&str>, rows_max: i64) -> QueryBuilder<Sqlite> {
+    let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
+    push_filter(&mut select, &query.filter, text);
+    if let Some(after) = &query.after {
+        select.push(" AND (timestamp, event_id, received_at) < (").push_bind(after.timestamp.unix_micros());
+        select.push(", ").push_bind(after.event_id.as_bytes().to_vec());
+        select.push(", ").push_bind(after.received_at.unix_micros()).push(")");
+    }
+    select.push(" ORDER BY timestamp DESC, event_id DESC, received_at DESC");
+    if text.is_none() {
+        select.push(" LIMIT ").push_bind(rows_max);
+    }
+    select
+}
+
+/// Dead letters that match, with an id above `after`, in the order of their ids.
+pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, rows_max: i64) -> QueryBuilder<Sqlite> {
+    let mut select = QueryBuilder::new(
+        "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, \
+         attempts FROM dead_letters WHERE id > ",
+    );
+    select.push_bind(after.unwrap_or(0).cast_signed());
+    if let Some(id) = filter.id {
+        select.push(" AND id = ").push_bind(id.cast_signed());
+    }
+    if let Some(topic) = &filter.topic {
+        select.push(" AND topic = ").push_bind(topic.clone());
+    }
+    if let Some(partition) = filter.partition {
+        select.push(" AND partition = ").push_bind(i64::from(partition));
+    }
+    if let Some(from) = filter.from {
+        select.push(" AND at >= ").push_bind(from.unix_micros());
+    }
+    if let Some(to) = filter.to {
+        select.push(" AND at < ").push_bind(to.unix_micros());
+    }
+    match filter.redriven {
+        Some(true) => select.push(" AND redriven_at IS NOT NULL"),
+        Some(false) => select.push(" AND redriven_at IS NULL"),
+        None => &mut select,
+    };
+    match filter.copied {
+        Some(true) => select.push(" AND copied_at IS NOT NULL"),
+        Some(false) => select.push(" AND copied_at IS NULL"),
+        None => &mut select,
+    };
+    select.push(" ORDER BY id LIMIT ").push_bind(rows_max);
+    select
+}
+
+/// Counts events by bucket and level; bucket `n` begins at `first + n * interval`. Steps from one bucket with events to the next
+/// and counts a range of an index for each level. `GROUP BY` would sort all events, from some ten thousand on in a temporary
+/// file, for which a full disk has no room.
+pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBuilder<Sqlite> {
+    let (from, to) = (query.from.unix_micros(), query.to.unix_micros());
+    let levels = Level::ALL.map(|level| format!("({})", level.number())).join(", ");
+    let mut select =
+        QueryBuilder::new("WITH RECURSIVE buckets (bucket) AS (SELECT ((SELECT min(timestamp) FROM events");
+    select.push(" WHERE timestamp >= ").push_bind(from).push(" AND timestamp < ").push_bind(to);
+    select.push(") - ").push_bind(first).push(") / ").push_bind(interval);
+    select.push(" UNION ALL SELECT ((SELECT min(timestamp) FROM events WHERE timestamp >= ").push_bind(first);
+    select.push(" + (bucket + 1) * ").push_bind(interval).push(" AND timestamp < ").push_bind(to);
+    select.push(") - ").push_bind(first).push(") / ").push_bind(interval);
+    select.push(format!(" FROM buckets WHERE bucket IS NOT NULL), levels (level) AS (VALUES {levels}) "));
+    select.push("SELECT bucket, level, (SELECT count(*) FROM events WHERE events.level = levels.level");
+    select.push(" AND timestamp >= max(").push_bind(first).push(" + bucket * ").push_bind(interval);
+    select.push(", ").push_bind(from).push(") AND timestamp < min(").push_bind(first).push(" + (bucket + 1) * ");
+    select.push_bind(interval).push(", ").push_bind(to);
+    select.push(")) AS events FROM buckets CROSS JOIN levels WHERE bucket IS NOT NULL AND events > 0");
+    select.push(" ORDER BY bucket, level");
+    select
+}
+
+/// Adds the conditions of a filter. That of its text, given folded, only narrows down: see [`has_text`].
+pub fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &LogFilter, text: Option<&str>) {
+    if let Some(source) = &filter.source {
+        select.push(" AND source = ").push_bind(source.clone());
+    }
+    if !filter.levels.is_empty() {
+        select.push(" AND level IN (");
+        let mut levels = select.separated(", ");
+        for level in &filter.levels {
+            levels.push_bind(i64::from(level.number()));
+        }
+        select.push(")");
+    }
+    if let Some(from) = filter.from {
+        select.push(" AND timestamp >= ").push_bind(from.unix_micros());
+    }
+    if let Some(to) = filter.to {
+        select.push(" AND timestamp < ").push_bind(to.unix_micros());
+    }
+    if let Some(trace_id) = filter.trace_id {
+        select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
+    }
+    if let Some(text) = text {
+        // Only a message with other than ASCII characters may need more than SQLite's ASCII folding.
+        select.push(" AND (octet_length(message) <> length(message)");
+        if text.is_ascii() {
+            select.push(" OR instr(lower(message), ").push_bind(text.to_owned()).push(") > 0");
+        }
+        select.push(")");
+    }
+}
+
+/// Whether the message has a folded text.
+pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
+    text.is_none_or(|text| fold(&event.event.message).contains(text))
+}
+
+/// An error of a value that a row cannot have.
+pub fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
+/// The event in a row whose columns from `first` on are [`COLUMNS`].
+pub fn stored_event(row: &SqliteRow, first: usize) -> Result<StoredEvent, sqlx::Error> {
+    let time = |column: usize| Timestamp::from_unix_micros(row.try_get(column)?).map_err(decode_error);
+    let level = Level::from_number(row.try_get(first + 3)?).ok_or(domain::level::UnknownLevel).map_err(decode_error)?;
+    let trace_id: Option<&[u8]> = row.try_get(first + 8)?;
+    let span_id: Option<&[u8]> = row.try_get(first + 9)?;
+    let metadata: Option<String> = row.try_get(first + 10)?;
+    let event = LogEvent {
+        event_id: Uuid::from_slice(row.try_get(first)?).map_err(decode_error)?,
+        id_origin: if row.try_get(first + 1)? { IdOrigin::Client } else { IdOrigin::Generated },
+        source: Cow::Owned(row.try_get(first + 2)?),
+        level,
+        message: Cow::Owned(row.try_get(first + 4)?),
+        timestamp: time(first + 5)?,
+        received_at: time(first + 6)?,
+        stack_trace: row.try_get::<Option<String>, _>(first + 7)?.map(Cow::Owned),
+        trace_id: trace_id.map(<[u8; 16]>::try_from).transpose().map_err(decode_error)?,
+        span_id: span_id.map(<[u8; 8]>::try_from).transpose().map_err(decode_error)?,
+        metadata: metadata.map(|json| Metadata::from_checked(Cow::Owned(json))),
+    };
+    Ok(StoredEvent {
+        event,
+        topic: row.try_get(first + 11)?,
+        partition: row.try_get(first + 12)?,
+        offset: row.try_get::<i64, _>(first + 13)?.cast_unsigned(),
+    })
+}
+
+/// The dead letter in a row of [`dead_letters_statement`].
+pub fn stored_dead_letter(row: &SqliteRow) -> Result<StoredDeadLetter, sqlx::Error> {
+    let time = |micros| Timestamp::from_unix_micros(micros).map_err(decode_error);
+    Ok(StoredDeadLetter {
+        id: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        feed: Feed { group: row.try_get(1)?, topic: row.try_get(2)?, partition: row.try_get(3)? },
+        offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        key: row.try_get(5)?,
+        value: row.try_get(6)?,
+        reason: row.try_get(7)?,
+        at: time(row.try_get(8)?)?,
+        redriven_at: row.try_get::<Option<i64>, _>(9)?.map(time).transpose()?,
+        attempts: row.try_get(10)?,
+    })
+}

@@ -1,0 +1,225 @@
+//! The one connection that writes.
+//!
+//! Constraints and invariants:
+//! * Everything is written through [`Writer::write`], in one transaction, as a whole or not at all.
+//! * A connection is used again only if its last transaction was committed, or was refused for its content and rolled back. On
+//!   a full or failing disk, and when memory runs out, SQLite rolls back by itself. The driver does not notice: its own
+//!   `ROLLBACK` fails, and it refuses every later `BEGIN`. A write that its caller dropped leaves as little to rely on.
+//! * The old connection stays open until there is a new one. The last connection to be closed removes the write-ahead log and
+//!   its index, and on a full disk no reader could create them again.
+
+use domain::ports::StoreError;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::Mutex;
+
+use super::{closed, store_error};
+
+/// Writes, one transaction after the other.
+pub struct Writer {
+    connect: SqliteConnectOptions,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    /// `None` once the store is closed.
+    connection: Option<SqliteConnection>,
+    /// Whether the connection may be used again.
+    usable: bool,
+}
+
+impl Writer {
+    /// Opens the file, or creates it, and migrates its tables.
+    pub async fn open(connect: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let mut connection = SqliteConnection::connect_with(&connect).await.map_err(store_error)?;
+        sqlx::migrate!().run(&mut connection).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        Ok(Self { connect, slot: Mutex::new(Slot { connection: Some(connection), usable: true }) })
+    }
+
+    /// Runs `work` in a transaction: commits if the work succeeds, rolls back otherwise. The future may be dropped at any time; the
+    /// write then happened as a whole or not at all.
+    ///
+    /// # Errors
+    /// The error of the work, or [`StoreError::Unavailable`] if there is no connection or the transaction fails; nothing was
+    /// written.
+    pub async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.slot.lock().await;
+        let Slot { connection, usable } = &mut *slot;
+        let connection = connection.as_mut().ok_or_else(closed)?;
+        if !*usable {
+            let new = SqliteConnection::connect_with(&self.connect).await.map_err(store_error)?;
+            close(std::mem::replace(connection, new)).await;
+        }
+        // Stays so if this future is dropped below.
+        *usable = false;
+        let outcome = transact(connection, work).await;
+        *usable = outcome.is_ok();
+        outcome.unwrap_or_else(Err)
+    }
+
+    /// Waits for the write in progress and closes the connection.
+    pub async fn close(&self) {
+        if let Some(connection) = self.slot.lock().await.connection.take() {
+            close(connection).await;
+        }
+    }
+}
+
+/// Runs work in a transaction. The outer error means that the connection must not be used again: anything but a commit, or a
+/// refused content that was rolled back.
+async fn transact<T>(
+    connection: &mut SqliteConnection,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+    match work(&mut transaction).await {
+        Ok(value) => transaction.commit().await.map(|()| Ok(value)).map_err(store_error),
+        Err(error) => match (transaction.rollback().await, &error) {
+            (Ok(()), StoreError::Conflict { .. } | StoreError::Rejected(_)) => Ok(Err(error)),
+            _ => Err(error),
+        },
+    }
+}
+
+async fn close(connection: SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "a connection to the store did not close cleanly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::store::drop_after;
+    use sqlx::{AssertSqlSafe, Executor};
+
+    use super::*;
+
+    /// Adds the two rows of a number.
+    async fn add(writer: &mut SqliteConnection, n: u64, bytes: usize) -> Result<(), StoreError> {
+        for half in ["a", "b"] {
+            let insert = format!(
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, at) \
+                 VALUES ('g', '{half}', 0, {n}, x'', zeroblob({bytes}), '', 0)"
+            );
+            writer.execute(AssertSqlSafe(insert)).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    async fn count(writer: &Writer) -> Result<i64, StoreError> {
+        let count = sqlx::query_scalar("SELECT count(*) FROM dead_letters");
+        writer.write(async |writer| count.fetch_one(writer).await.map_err(store_error)).await
+    }
+
+    async fn open(directory: &tempfile::TempDir) -> Writer {
+        let connect = SqliteConnectOptions::new().filename(directory.path().join("file")).create_if_missing(true);
+        Writer::open(connect).await.expect("the file opens")
+    }
+
+    /// A limit of SQLite itself gives the error of a full disk, SQLITE_FULL.
+    #[tokio::test]
+    async fn a_write_without_room_leaves_nothing_and_the_next_one_succeeds() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        for round in 0..3 {
+            writer
+                .write(async |writer| writer.execute("PRAGMA max_page_count = 1").await.map(drop).map_err(store_error))
+                .await
+                .expect("the limit is that of this connection alone");
+            let full = writer.write(async |writer| add(writer, round, 1_000_000).await).await;
+            assert!(matches!(full, Err(StoreError::Unavailable(_))), "{full:?}");
+            assert_eq!(count(&writer).await.expect("a new connection"), 2 * i64::try_from(round).expect("small"));
+            writer.write(async |writer| add(writer, round, 1_000_000).await).await.expect("there is room");
+        }
+    }
+
+    /// `OR ROLLBACK` rolls back without the driver, as a failing disk does.
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_rolled_back_does_not_block_the_next_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        writer.write(async |writer| add(writer, 0, 0).await).await.expect("there is room");
+        for _ in 0..3 {
+            let refused = writer
+                .write(async |writer| {
+                    add(writer, 1, 0).await?;
+                    let again = "INSERT OR ROLLBACK INTO dead_letters SELECT * FROM dead_letters LIMIT 1";
+                    writer.execute(again).await.map(drop).map_err(store_error)
+                })
+                .await;
+            assert!(matches!(refused, Err(StoreError::Rejected(_))), "{refused:?}");
+            assert_eq!(count(&writer).await.expect("a new connection"), 2);
+        }
+    }
+
+    async fn cache_size(writer: &Writer) -> i64 {
+        let size = sqlx::query_scalar("PRAGMA cache_size");
+        let size = writer.write(async |writer| size.fetch_one(writer).await.map_err(store_error)).await;
+        size.expect("it is told")
+    }
+
+    /// What is set on a connection tells whether it is still the same.
+    async fn mark(writer: &Writer) {
+        let set = async |writer: &mut SqliteConnection| {
+            writer.execute("PRAGMA cache_size = 77").await.map(drop).map_err(store_error)
+        };
+        writer.write(set).await.expect("it is set");
+        assert_eq!(cache_size(writer).await, 77);
+    }
+
+    #[tokio::test]
+    async fn a_conflict_keeps_the_connection_and_other_failures_do_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        let conflict = || StoreError::Conflict { actual: None };
+        let unavailable = || StoreError::Unavailable("away".into());
+        for (failure, kept) in [(conflict as fn() -> StoreError, true), (unavailable, false)] {
+            mark(&writer).await;
+            let failed = writer
+                .write(async |writer| {
+                    add(writer, 0, 0).await?;
+                    Err::<(), _>(failure())
+                })
+                .await;
+            assert!(failed.is_err());
+            assert_eq!(count(&writer).await.expect("it is rolled back"), 0);
+            assert_eq!(cache_size(&writer).await == 77, kept);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_dropped_at_any_await_is_atomic_and_the_next_one_has_a_new_connection() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        let mut rows = 0;
+        for waits in 0.. {
+            mark(&writer).await;
+            let dropped = drop_after(waits, writer.write(async |writer| add(writer, waits as u64, 0).await)).await;
+            let after = count(&writer).await.expect("nobody else writes");
+            assert!(after == rows || after == rows + 2, "after {waits} waits: {after} rows after {rows}");
+            rows = after;
+            if let Some(outcome) = dropped {
+                outcome.expect("it came to its end");
+                return;
+            }
+            assert_ne!(cache_size(&writer).await, 77, "after {waits} waits");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_writer_stays_closed_also_after_a_failure() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        let failed = writer.write(async |_| Err::<(), _>(StoreError::Unavailable("away".into()))).await;
+        assert!(failed.is_err());
+        writer.close().await;
+        for _ in 0..2 {
+            assert!(matches!(count(&writer).await, Err(StoreError::Unavailable(_))));
+            writer.close().await;
+        }
+        assert!(!directory.path().join("file-wal").exists(), "the last connection takes the log with it");
+    }
+}

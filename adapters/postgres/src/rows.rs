@@ -1,0 +1,223 @@
+//! Events and dead letters as rows of PostgreSQL, and the statements that read them.
+//!
+//! Constraint: the server ends an answer where the page ends. A client cannot stop an answer that has begun: before it can use
+//! the connection again it has to receive the rest.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
+use domain::event::{IdOrigin, LogEvent};
+use domain::folding::fold;
+use domain::level::Level;
+use domain::metadata::Metadata;
+use domain::ports::{Feed, StoreError};
+use domain::query::{LogFilter, PageFilling, PageKey, StoredEvent};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+
+use crate::copy::COLUMNS;
+use crate::error::store_error;
+use crate::time::PgTime;
+
+/// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be read.
+const EVENT_BYTES: &str = "octet_length(source) + octet_length(message) + coalesce(octet_length(stack_trace), 0) \
+                           + coalesce(octet_length(metadata::text), 0)";
+/// What [`StoredDeadLetter::bytes`] counts.
+const LETTER_BYTES: &str = "octet_length(key) + octet_length(value) + octet_length(reason)";
+/// The order of [`PageKey`], newest first.
+const NEWEST_FIRST: &str = "\"timestamp\" DESC, event_id DESC, received_at DESC";
+
+/// Begins a statement that selects the rows of a page, and the one after it if there is one; see [`end_page`]. Rows are measured
+/// only after the limit in rows has been applied.
+fn begin_page(columns: &str, bytes: &str, order: &str) -> QueryBuilder<Postgres> {
+    QueryBuilder::new(format!(
+        "SELECT * FROM (SELECT *, sum(bytes) OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) \
+         AS bytes_before FROM (SELECT *, {bytes} AS bytes FROM (SELECT {columns} FROM "
+    ))
+}
+
+/// Ends it. A row is selected if the page has room for the row before it: if all rows before that one have fewer bytes than the
+/// page may have.
+fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFilling<T>) {
+    select.push(format!(" ORDER BY {order} LIMIT ")).push_bind(page.items_wanted());
+    select.push(") AS found) AS measured) AS page WHERE coalesce(bytes_before, 0) < ");
+    select.push_bind(i64::try_from(page.bytes_max()).unwrap_or(i64::MAX)).push(format!(" ORDER BY {order}"));
+}
+
+/// Events in the order of pages. The condition of a text, given folded, only narrows down: see [`has_text`].
+pub fn events_statement<T>(
+    filter: &LogFilter,
+    after: Option<PageKey>,
+    text: Option<&str>,
+    page: &PageFilling<T>,
+) -> QueryBuilder<Postgres> {
+    let mut select = begin_page(COLUMNS, EVENT_BYTES, NEWEST_FIRST);
+    select.push("events WHERE true");
+    push_filter(&mut select, filter, text);
+    if let Some(after) = after {
+        select.push(" AND (\"timestamp\", event_id, received_at) < (").push_bind(PgTime(after.timestamp));
+        select.push(", ").push_bind(after.event_id).push(", ").push_bind(PgTime(after.received_at)).push(")");
+    }
+    end_page(&mut select, NEWEST_FIRST, page);
+    select
+}
+
+/// Events with sequence numbers after the start of a range up to its end, in this order. For the text see
+/// [`events_statement`].
+pub fn tail_statement<T>(
+    filter: &LogFilter,
+    sequences: Range<u64>,
+    text: Option<&str>,
+    page: &PageFilling<T>,
+) -> QueryBuilder<Postgres> {
+    let mut select = begin_page(&format!("{COLUMNS}, sequence"), EVENT_BYTES, "sequence");
+    select.push("events WHERE sequence > ").push_bind(sequences.start.cast_signed());
+    select.push(" AND sequence <= ").push_bind(sequences.end.cast_signed());
+    push_filter(&mut select, filter, text);
+    end_page(&mut select, "sequence", page);
+    select
+}
+
+/// Dead letters that match, with an id above `after`, in the order of their ids.
+pub fn dead_letters_statement<T>(
+    filter: &DeadLetterFilter,
+    after: Option<u64>,
+    page: &PageFilling<T>,
+) -> QueryBuilder<Postgres> {
+    let columns = "id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, attempts";
+    let mut select = begin_page(columns, LETTER_BYTES, "id");
+    select.push("dead_letters WHERE id > ").push_bind(after.unwrap_or(0).cast_signed());
+    if let Some(id) = filter.id {
+        select.push(" AND id = ").push_bind(id.cast_signed());
+    }
+    if let Some(topic) = &filter.topic {
+        select.push(" AND topic = ").push_bind(topic.clone());
+    }
+    if let Some(partition) = filter.partition {
+        select.push(" AND partition = ").push_bind(i64::from(partition));
+    }
+    if let Some(from) = filter.from {
+        select.push(" AND at >= ").push_bind(PgTime(from));
+    }
+    if let Some(to) = filter.to {
+        select.push(" AND at < ").push_bind(PgTime(to));
+    }
+    match filter.redriven {
+        Some(true) => select.push(" AND redriven_at IS NOT NULL"),
+        Some(false) => select.push(" AND redriven_at IS NULL"),
+        None => &mut select,
+    };
+    match filter.copied {
+        Some(true) => select.push(" AND copied_at IS NOT NULL"),
+        Some(false) => select.push(" AND copied_at IS NULL"),
+        None => &mut select,
+    };
+    end_page(&mut select, "id", page);
+    select
+}
+
+/// Reads all rows of a statement, one at a time.
+pub async fn each_row(
+    connection: &mut PgConnection,
+    mut select: QueryBuilder<Postgres>,
+    mut take: impl FnMut(&PgRow) -> Result<(), sqlx::Error> + Send,
+) -> Result<(), StoreError> {
+    let mut rows = select.build().fetch(connection);
+    while let Some(row) = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await {
+        row.and_then(|row| take(&row)).map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// The bytes of a row, as its page counts them.
+pub fn row_bytes(row: &PgRow) -> Result<usize, sqlx::Error> {
+    usize::try_from(row.try_get::<i32, _>("bytes")?).map_err(decode_error)
+}
+
+/// Whether the message has a folded text.
+pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
+    text.is_none_or(|text| fold(&event.event.message).contains(text))
+}
+
+/// Adds the conditions of a filter. That of its text, given folded, only narrows down: see [`has_text`].
+fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &LogFilter, text: Option<&str>) {
+    if let Some(source) = &filter.source {
+        select.push(" AND source = ").push_bind(source.clone());
+    }
+    if !filter.levels.is_empty() {
+        let levels: Vec<i16> = filter.levels.iter().map(|level| i16::from(level.number())).collect();
+        select.push(" AND level = ANY(").push_bind(levels).push(")");
+    }
+    if let Some(from) = filter.from {
+        select.push(" AND \"timestamp\" >= ").push_bind(PgTime(from));
+    }
+    if let Some(to) = filter.to {
+        select.push(" AND \"timestamp\" < ").push_bind(PgTime(to));
+    }
+    if let Some(trace_id) = filter.trace_id {
+        select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
+    }
+    if let Some(text) = text {
+        // Only a message with other than ASCII characters may need more than folding in ASCII.
+        select.push(" AND (octet_length(message) <> char_length(message)");
+        if text.is_ascii() {
+            select.push(" OR strpos(lower(message COLLATE \"C\"), ").push_bind(text.to_owned()).push(") > 0");
+        }
+        select.push(")");
+    }
+}
+
+fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
+/// The level of a number.
+pub fn level(number: i16) -> Result<Level, sqlx::Error> {
+    Level::from_number(number.into()).ok_or(domain::level::UnknownLevel).map_err(decode_error)
+}
+
+/// The event in a row that begins with [`COLUMNS`].
+pub fn stored_event(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
+    let trace_id: Option<&[u8]> = row.try_get(8)?;
+    let span_id: Option<&[u8]> = row.try_get(9)?;
+    let metadata: Option<&str> = row.try_get_unchecked(10)?;
+    let event = LogEvent {
+        event_id: row.try_get(0)?,
+        id_origin: if row.try_get(1)? { IdOrigin::Client } else { IdOrigin::Generated },
+        source: Cow::Owned(row.try_get(2)?),
+        level: level(row.try_get(3)?)?,
+        message: Cow::Owned(row.try_get(4)?),
+        timestamp: row.try_get::<PgTime, _>(5)?.0,
+        received_at: row.try_get::<PgTime, _>(6)?.0,
+        stack_trace: row.try_get::<Option<String>, _>(7)?.map(Cow::Owned),
+        trace_id: trace_id.map(<[u8; 16]>::try_from).transpose().map_err(decode_error)?,
+        span_id: span_id.map(<[u8; 8]>::try_from).transpose().map_err(decode_error)?,
+        metadata: metadata.map(|json| Metadata::from_checked(Cow::Owned(json.to_owned()))),
+    };
+    Ok(StoredEvent {
+        event,
+        topic: row.try_get(11)?,
+        partition: row.try_get::<i32, _>(12)?.cast_unsigned(),
+        offset: row.try_get::<i64, _>(13)?.cast_unsigned(),
+    })
+}
+
+/// The dead letter in a row of [`dead_letters_statement`].
+pub fn stored_dead_letter(row: &PgRow) -> Result<StoredDeadLetter, sqlx::Error> {
+    Ok(StoredDeadLetter {
+        id: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        feed: Feed {
+            group: row.try_get(1)?,
+            topic: row.try_get(2)?,
+            partition: row.try_get::<i32, _>(3)?.cast_unsigned(),
+        },
+        offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        key: row.try_get(5)?,
+        value: row.try_get(6)?,
+        reason: row.try_get(7)?,
+        at: row.try_get::<PgTime, _>(8)?.0,
+        redriven_at: row.try_get::<Option<PgTime>, _>(9)?.map(|PgTime(time)| time),
+        attempts: u32::try_from(row.try_get::<i64, _>(10)?).map_err(decode_error)?,
+    })
+}
