@@ -3,11 +3,13 @@
 //! Constraints and invariants:
 //! * A call ends within a bounded time, and nothing of it is under way in the next one.
 //! * A letter is refused only if Kafka refused it alone.
+//! * A thread of its own waits for the client, and ends it: that joins the client's threads, one of which may wait for a name
+//!   server.
 //! * After whatever failure the client is replaced.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -18,12 +20,13 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
+use tokio::sync::oneshot;
 
 use crate::client::{Complaint, log};
 use crate::error::{Handling, handling};
-use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::topic::Topic;
+use crate::{lock, spawn};
 
 /// What a topic's name ends with to be that of its dead letters.
 const SUFFIX: &str = ".dlq";
@@ -33,12 +36,20 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest reason in a header, in bytes: a record of the largest size has to fit with its headers.
 const REASON_BYTES_MAX: usize = 4_096;
+/// Most calls that wait while one is in work.
+const CALLS_MAX: usize = 1;
 /// How long reports are waited for at a time.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The topic of dead letters.
 pub struct KafkaDeadLetterTopic {
-    line: Arc<Mutex<Line>>,
+    calls: mpsc::SyncSender<Call>,
+}
+
+/// Letters to send, and where to say what became of them.
+struct Call {
+    letters: Vec<StoredDeadLetter>,
+    done: oneshot::Sender<Result<(), DeadLetterTopicError>>,
 }
 
 /// What one sender at a time has.
@@ -68,14 +79,24 @@ impl KafkaDeadLetterTopic {
     pub fn open(options: &KafkaOptions) -> Result<Self, InvalidOptions> {
         let name = format!("{}{SUFFIX}", options.topic);
         let options = KafkaOptions { topic: name.clone(), partitions: std::num::NonZeroU32::MIN, ..options.clone() };
-        let line = Line {
+        let mut line = Line {
             topic: Topic::new(&options, tokio::runtime::Handle::current()),
             name,
             producer: producer(&options)?,
             options,
             seen: false,
         };
-        Ok(Self { line: Arc::new(Mutex::new(line)) })
+        let (calls, received) = mpsc::sync_channel::<Call>(CALLS_MAX);
+        // Ends with the last sender of calls.
+        spawn("kafka-letters", move || {
+            for Call { letters, done } in received {
+                // Unless the caller has given up.
+                if !done.is_closed() {
+                    let _ = done.send(line.send(&letters));
+                }
+            }
+        })?;
+        Ok(Self { calls })
     }
 }
 
@@ -87,8 +108,10 @@ fn producer(options: &KafkaOptions) -> Result<BaseProducer<Reports>, InvalidOpti
 #[async_trait]
 impl DeadLetterTopic for KafkaDeadLetterTopic {
     async fn send(&self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
-        let (line, letters) = (Arc::clone(&self.line), letters.to_vec());
-        let sent = tokio::task::spawn_blocking(move || lock(&line).send(&letters));
+        let (done, sent) = oneshot::channel();
+        if self.calls.try_send(Call { letters: letters.to_vec(), done }).is_err() {
+            return Err(unavailable("letters of earlier calls are still being sent".to_owned()));
+        }
         sent.await.unwrap_or_else(|error| Err(DeadLetterTopicError::Unavailable(error.into())))
     }
 }

@@ -8,6 +8,8 @@
 //! * A line hands a client one record alone, and more only once that one is delivered: Kafka takes any sequence number as the
 //!   first of a producer, so that of several requests it could take the second and refuse the first.
 //! * A record is refused for ever only if it is certain that Kafka means it and not another of the same request.
+//! * A line's lock is held for as long as it takes to hand over [`HAND_OVER_RECORDS_MAX`] records: `publish`, which is called on
+//!   threads of the runtime, waits for it.
 //! * A batch takes room from the moment it is taken until its last report. The room is smaller than the client's queue.
 //! * While the bus is known to be away nothing is taken.
 
@@ -35,15 +37,19 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::client::{Complaint, Reachability, log};
 use crate::error::{Handling, handling, is_of_one_record};
-use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::statistics::{ClientStatistics, INTERVAL_MILLIS};
 use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, TRACE_PARENT, Topic, kafka_time};
+use crate::{lock, spawn};
 
 /// What a batch takes in memory beside the bytes of its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
 /// What a record takes in memory beside its bytes. What the client's copy of it takes is not counted.
 const RECORD_OVERHEAD_BYTES: usize = 64;
+/// Most records, and bytes of records, that a line hands over at a time: about 4 ms. A line that has 64 MB would need a quarter
+/// of a second.
+const HAND_OVER_RECORDS_MAX: usize = 5_000;
+const HAND_OVER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long the client is asked for reports at a time.
 const POLL: Duration = Duration::from_millis(20);
 /// Longest wait for the last reports of a client that is being replaced.
@@ -54,6 +60,8 @@ const REPLACE_LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often the topic is looked at while all is well, and while it is not.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_INTERVAL: Duration = Duration::from_millis(250);
+/// Longest wait for the threads to end, should there be no time left to drain.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for Kafka to say how the topic is.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -217,11 +225,6 @@ impl KafkaPublisher {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, InvalidOptions> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.map_err(|error| InvalidOptions(format!("cannot start a thread: {error}")))
-}
-
 impl Drop for KafkaPublisher {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
@@ -262,8 +265,12 @@ impl RecordPublisher for KafkaPublisher {
             return Err(PublishError::Closed);
         }
         let mut line = lock(&line);
+        // Behind others it is for the thread that hands those over: their records are no work for the caller.
+        let is_behind = line.is_behind();
         line.batches.push_back(batch);
-        line.hand_over();
+        if !is_behind {
+            line.hand_over();
+        }
         drop(line);
         let gone = || PublishError::Unavailable("the client of Kafka has ended".into());
         Ok(Receipt {
@@ -300,13 +307,16 @@ impl RecordPublisher for KafkaPublisher {
                 freed.await;
             }
         };
-        let _ = tokio::time::timeout(timeout, done).await;
+        let deadline = tokio::time::Instant::now() + timeout;
+        let _ = tokio::time::timeout_at(deadline, done).await;
         let left = shared.memory.records.load(Ordering::Acquire);
         if left == 0 {
             let threads = shared.end(&self.threads);
-            let _ =
-                tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()))
-                    .await;
+            let joined = tokio::task::spawn_blocking(move || {
+                threads.into_iter().map(JoinHandle::join).filter(Result::is_err).for_each(drop);
+            });
+            // One of them may wait for Kafka to say how the topic is. They end by themselves.
+            let _ = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now() + END_TIMEOUT), joined).await;
         }
         left
     }
@@ -392,11 +402,9 @@ impl Shared {
         }
     }
 
-    /// Lets all lines hand over what their client had no room for before.
-    fn hand_over(&self) {
-        for line in self.lines() {
-            lock(&line).hand_over();
-        }
+    /// Lets all lines hand over what they have not yet. Returns whether there is more that the client may have room for.
+    fn hand_over(&self) -> bool {
+        self.lines().into_iter().map(|line| lock(&line).hand_over()).fold(false, |more, line| more | line)
     }
 
     /// Whether Kafka takes records.
@@ -469,20 +477,42 @@ enum HandedOver {
     Busy(usize),
     /// The client has no room for this record.
     Full(usize),
+    /// This record is for the next time.
+    Enough(usize),
     /// The client takes nothing.
     Broken(KafkaError),
 }
 
+/// What a line may still hand over at a time.
+struct Share {
+    records: usize,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes a record, unless there is nothing left.
+    fn take(&mut self, bytes: usize) -> bool {
+        if self.records == 0 || self.bytes == 0 {
+            return false;
+        }
+        (self.records, self.bytes) = (self.records - 1, self.bytes.saturating_sub(bytes));
+        true
+    }
+}
+
 impl Line {
-    /// Gives the client what it does not have yet.
-    fn hand_over(&mut self) {
-        let Some(client) = self.client.clone() else { return };
+    /// Gives the client what it does not have yet, up to a bound. Returns whether there is more that it may have room for; the
+    /// thread that takes the reports goes on with that.
+    fn hand_over(&mut self) -> bool {
+        let Some(client) = self.client.clone() else { return false };
         let topic = Arc::clone(&self.topic);
+        let mut more = false;
+        let mut share = Share { records: HAND_OVER_RECORDS_MAX, bytes: HAND_OVER_BYTES_MAX };
         while self.alone.is_none() {
             self.let_go();
             let ((number, position), oldest, proven) = (self.next, self.first == self.next.0, self.proven);
             let Some(batch) = self.batch(number) else { break };
-            match batch.hand_over(&client, &topic, number, position, (oldest, proven)) {
+            match batch.hand_over(&client, &topic, number, position, (oldest, proven), &mut share) {
                 HandedOver::All => self.next = (number + 1, 0),
                 HandedOver::Alone(position) => {
                     self.alone = Some((number, position));
@@ -490,6 +520,11 @@ impl Line {
                 }
                 HandedOver::Full(position) | HandedOver::Busy(position) => {
                     self.next = (number, position);
+                    break;
+                }
+                HandedOver::Enough(position) => {
+                    self.next = (number, position);
+                    more = true;
                     break;
                 }
                 HandedOver::Broken(error) => {
@@ -500,6 +535,12 @@ impl Line {
             }
         }
         self.let_go();
+        more
+    }
+
+    /// Whether there are records that the client does not have.
+    fn is_behind(&self) -> bool {
+        self.next.0 < self.first + self.batches.len() as u64
     }
 
     fn hands_over_to(&self, client: Option<&Arc<Client>>) -> bool {
@@ -565,7 +606,8 @@ impl Batch {
         this
     }
 
-    /// Gives the client the records from `position` on that are not reported: all of them, or one that is to be alone.
+    /// Gives the client the records from `position` on that are not reported: all of them, as many as there is a share for, or
+    /// one that is to be alone.
     fn hand_over(
         &mut self,
         client: &Client,
@@ -573,6 +615,7 @@ impl Batch {
         number: u64,
         position: usize,
         (oldest, proven): (bool, bool),
+        share: &mut Share,
     ) -> HandedOver {
         let mut refused = Vec::new();
         let mut outcome = HandedOver::All;
@@ -585,6 +628,10 @@ impl Batch {
             let before = self.progress.get(..index).unwrap_or_default();
             if alone && !(oldest && before.iter().all(|before| *before == Progress::Reported)) {
                 outcome = HandedOver::Busy(index);
+                break;
+            }
+            if !share.take(record.key.len() + record.value.len()) {
+                outcome = HandedOver::Enough(index);
                 break;
             }
             let message = message(topic, self.batch.partition, &record, self.batch.trace_parent, opaque(number, index));
@@ -781,8 +828,9 @@ fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
     let mut waits = backoff();
     loop {
         shared.switch(Some(&client));
+        let mut more = true;
         let broken = loop {
-            client.poll(POLL);
+            client.poll(if more { Duration::ZERO } else { POLL });
             if shared.has_ended() {
                 return shared.switch(None);
             }
@@ -792,7 +840,7 @@ fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
             if let Some(reason) = lock(&client.context().broken).clone() {
                 break reason;
             }
-            shared.hand_over();
+            more = shared.hand_over();
         };
         shared.switch(None);
         tracing::warn!(reason = broken, "the Kafka client gives records back: they go to another one, in order");
@@ -859,6 +907,78 @@ fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A client that never reaches a broker, so that what it has stays with it.
+    fn client() -> Arc<Client> {
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1").set("queue.buffering.max.messages", "0");
+        let context = Deliveries {
+            shared: Weak::new(),
+            complaint: Complaint::default(),
+            message_bytes_max: 1_000_000,
+            broken: Mutex::default(),
+            decided: AtomicBool::new(true),
+        };
+        Arc::new(config.create_with_context(context).expect("a client"))
+    }
+
+    fn line(client: &Arc<Client>) -> Line {
+        Line {
+            topic: "logs".into(),
+            batches: VecDeque::new(),
+            first: 0,
+            next: (0, 0),
+            client: Some(Arc::clone(client)),
+            proven: true,
+            alone: None,
+        }
+    }
+
+    fn batch(records: usize, value_bytes: usize) -> Batch {
+        let time = domain::timestamp::Timestamp::MIN;
+        let mut all = domain::record::Records::default();
+        for _ in 0..records {
+            all.push(b"s", time, false, |buffer| buffer.resize(buffer.len() + value_bytes, b'x'))
+                .expect("small enough");
+        }
+        let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtLeastOnce, records: all, trace_parent: None };
+        let memory = Memory {
+            bytes: AtomicUsize::new(0),
+            bytes_max: usize::MAX,
+            records: AtomicUsize::new(records),
+            freed: Notify::new(),
+        };
+        Batch::new(batch.into(), Receipts { promised: None, settled: None }, memory.into(), 0)
+    }
+
+    #[test]
+    fn a_line_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
+        for (batches, records, value_bytes, times) in [
+            // The bound of records: within a batch, and over several.
+            (1, HAND_OVER_RECORDS_MAX * 5 / 2, 10, 3),
+            (5, HAND_OVER_RECORDS_MAX / 2, 10, 3),
+            // The bound of bytes.
+            (1, 100, HAND_OVER_BYTES_MAX / 40, 3),
+            (3, 10, 10, 1),
+        ] {
+            let client = client();
+            let mut line = line(&client);
+            line.batches.extend((0..batches).map(|_| batch(records, value_bytes)));
+            let mut handed_over = vec![];
+            let mut more = true;
+            while more {
+                let at = |(batch, record): (u64, usize)| usize::try_from(batch).expect("few") * records + record;
+                let before = at(line.next);
+                more = line.hand_over();
+                handed_over.push(at(line.next) - before);
+                assert_eq!(line.is_behind(), more);
+            }
+            assert!(handed_over.iter().all(|records| *records <= HAND_OVER_RECORDS_MAX), "{handed_over:?}");
+            let bytes_most = handed_over.iter().max().unwrap_or(&0) * (value_bytes + 1);
+            assert!(bytes_most < HAND_OVER_BYTES_MAX + value_bytes + 1, "{handed_over:?} of {value_bytes} bytes");
+            assert_eq!((handed_over.len(), handed_over.iter().sum()), (times, batches * records), "{handed_over:?}");
+        }
+    }
 
     #[test]
     fn a_delivery_knows_its_batch_and_record() {

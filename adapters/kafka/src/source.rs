@@ -6,7 +6,8 @@
 //! * A partition is given back only once its reader has stored or given up what it read.
 //! * Each partition has its own queue in the client, bounded in bytes, from which its reader takes at its own pace: a slow
 //!   reader stops the fetching of its partition and of no other. Pausing a partition would throw away what was fetched.
-//! * One thread serves the group: rebalances, heartbeats of being alive, commits. It reads no records.
+//! * One thread serves the group: rebalances, heartbeats of being alive, commits, seeks. It reads no records, and nothing else
+//!   waits for the client.
 //! * Offsets that are committed to the group only tell lag tools; nothing is read from them.
 
 use std::collections::BTreeMap;
@@ -16,27 +17,24 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use domain::lag::{Lag, LagTracker};
+use domain::lag::Lag;
 use domain::partition::Partition;
-use domain::ports::{AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, RecordSource, SourceError};
-use domain::record::{Chunk, RECORD_BYTES_MAX, Record};
-use domain::timestamp::Timestamp;
-use domain::trace_parent::TraceParent;
+use domain::ports::{AssignmentChange, BusState, RecordSource, SourceError};
+use domain::record::Chunk;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc as changes, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, mpsc as changes, oneshot};
 
 use crate::client::{Complaint, Reachability, log};
-use crate::error::is_out_of_range;
-use crate::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
-use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, TRACE_PARENT, Topic};
+use crate::reading::{Reading, bounds, number, offset, seek};
+use crate::topic::Topic;
+use crate::{lock, spawn};
 
 /// How long the group is served at a time.
 const POLL: Duration = Duration::from_millis(100);
@@ -62,44 +60,13 @@ pub struct KafkaSource {
 
 struct Shared {
     topic: String,
-    partitions: Mutex<BTreeMap<Partition, Arc<Reading>>>,
+    partitions: Mutex<BTreeMap<Partition, Arc<Reading<Member>>>>,
     /// The thread is to end.
     closing: AtomicBool,
     /// Why the group does not let us in. The client says so now and then only, and does not say when it is over: that shows in
     /// the next assignment.
     refused: Mutex<Option<String>>,
     reachability: Reachability,
-}
-
-/// A partition that is assigned.
-struct Reading {
-    partition: Partition,
-    consumer: Arc<BaseConsumer<Member>>,
-    /// `None` once the partition is given back: the client has one queue a partition, and letting go of it later would take
-    /// the wake-ups from the next reader.
-    queue: Mutex<Option<PartitionQueue<Member>>>,
-    /// Where to go before reading on.
-    seek: Mutex<Option<u64>>,
-    /// The client stopped fetching at a position that is not there: it takes no seek, and has to be given the partition anew.
-    stopped: AtomicBool,
-    progress: Mutex<Progress>,
-    wake: Arc<Notify>,
-    gone: AtomicBool,
-}
-
-/// How far a partition is read and stored.
-#[derive(Default)]
-struct Progress {
-    lag: LagTracker,
-    /// The next offset to read.
-    position: u64,
-    /// The oldest offset on the bus, as it was last heard.
-    first: u64,
-    /// There is nothing at the position.
-    out_of_range: bool,
-    /// The position that is stored, and the one that the group was told of.
-    stored: Option<u64>,
-    committed: Option<u64>,
 }
 
 /// Serves one member of the group.
@@ -139,12 +106,10 @@ impl KafkaSource {
         // The way in compares it.
         let topic = Topic::new(options, tokio::runtime::Handle::current()).uncompared();
         let (leave, left) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("kafka-group".to_owned());
-        let thread = thread.spawn(move || {
+        let thread = spawn("kafka-group", move || {
             serve(consumer, &topic);
             let _ = leave.send(());
-        });
-        let thread = thread.map_err(|error| InvalidOptions(format!("cannot start a thread: {error}")))?;
+        })?;
         Ok(Self { shared, changes: AsyncMutex::new(changes), left: Mutex::new(Some(left)), _thread: thread })
     }
 
@@ -170,13 +135,8 @@ impl RecordSource for KafkaSource {
     async fn chunk(&self, partition: Partition) -> Result<Chunk, SourceError> {
         let reading = self.shared.reading(partition).ok_or(SourceError::Closed)?;
         loop {
-            // Whoever is woken between looking and waiting has a permit.
-            let woken = reading.wake.notified();
-            if reading.gone.load(Ordering::Acquire) {
-                return Err(SourceError::Closed);
-            }
-            let chunk = reading.read(&self.shared.topic)?;
-            if let Some(chunk) = chunk {
+            let woken = reading.woken();
+            if let Some(chunk) = reading.read()? {
                 return Ok(chunk);
             }
             let _ = tokio::time::timeout(LOOK_INTERVAL, woken).await;
@@ -185,22 +145,18 @@ impl RecordSource for KafkaSource {
 
     fn seek(&self, partition: Partition, position: u64) {
         if let Some(reading) = self.shared.reading(partition) {
-            *lock(&reading.seek) = Some(position);
-            reading.wake.notify_one();
+            reading.seek(position);
         }
     }
 
     fn stored(&self, partition: Partition, position: u64) {
         if let Some(reading) = self.shared.reading(partition) {
-            let mut progress = lock(&reading.progress);
-            progress.lag.store(position);
-            progress.stored = progress.stored.max(Some(position));
+            reading.store(position);
         }
     }
 
     fn lags(&self) -> Vec<Lag> {
-        let partitions = lock(&self.shared.partitions);
-        partitions.iter().map(|(partition, reading)| lock(&reading.progress).lag.lag(*partition)).collect()
+        self.shared.readings().iter().map(|reading| reading.lag()).collect()
     }
 
     /// Leaves the group, which need not wait until this member is missed.
@@ -214,138 +170,17 @@ impl RecordSource for KafkaSource {
 }
 
 impl Shared {
-    fn reading(&self, partition: Partition) -> Option<Arc<Reading>> {
+    fn reading(&self, partition: Partition) -> Option<Arc<Reading<Member>>> {
         lock(&self.partitions).get(&partition).cloned()
+    }
+
+    fn readings(&self) -> Vec<Arc<Reading<Member>>> {
+        lock(&self.partitions).values().cloned().collect()
     }
 
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
-}
-
-impl Reading {
-    /// What there is to read now. Waits for nothing but a seek.
-    fn read(&self, topic: &str) -> Result<Option<Chunk>, SourceError> {
-        let queue = lock(&self.queue);
-        let Some(queue) = &*queue else { return Err(SourceError::Closed) };
-        if !self.go_where_told(topic)? {
-            return Ok(None);
-        }
-        let mut progress = lock(&self.progress);
-        let mut chunk = Chunk::default();
-        // What the queue shows is taken, so there must be room for the largest record before the next one is.
-        while !progress.out_of_range
-            && chunk.records.len() < CHUNK_RECORDS_MAX
-            && chunk.records.bytes() <= CHUNK_BYTES_MAX - RECORD_BYTES_MAX
-        {
-            match queue.poll(Duration::ZERO) {
-                None => break,
-                Some(Ok(message)) => take(&message, &mut chunk),
-                // What came before it is to be read first.
-                Some(Err(error)) if is_out_of_range(&error) => progress.out_of_range = true,
-                Some(Err(error)) => tracing::debug!(partition = self.partition, %error, "cannot fetch for the moment"),
-            }
-        }
-        let received = |record: Option<Record<'_>>| record.map(|record| record.timestamp);
-        let (first, last) = (received(chunk.records.iter().next()), received(chunk.records.iter().next_back()));
-        if let (Some(first), Some(last)) = (first, last) {
-            progress.lag.read(first, last, chunk.next);
-            progress.position = chunk.next;
-            return Ok(Some(chunk));
-        }
-        if progress.out_of_range {
-            return Err(SourceError::OutOfRange { position: progress.position, first: progress.first });
-        }
-        Ok(None)
-    }
-
-    /// Tells the reader that the partition is no longer there to be read.
-    fn end(&self) {
-        self.gone.store(true, Ordering::Release);
-        drop(lock(&self.queue).take());
-        self.wake.notify_one();
-    }
-
-    /// Returns whether there is nothing to wait for before reading.
-    fn go_where_told(&self, topic: &str) -> Result<bool, SourceError> {
-        let mut seek = lock(&self.seek);
-        let Some(position) = *seek else { return Ok(true) };
-        let sought = self.consumer.seek(topic, number(self.partition), offset(Some(position)), ANSWER_TIMEOUT);
-        let mut progress = lock(&self.progress);
-        if let Err(error) = sought {
-            if !progress.out_of_range {
-                return Err(SourceError::Unavailable(error.into()));
-            }
-            self.stopped.store(true, Ordering::Release);
-            return Ok(false);
-        }
-        *seek = None;
-        (progress.position, progress.out_of_range) = (position, false);
-        Ok(true)
-    }
-
-    /// Has the client fetch again, from where it was told to. For the thread that serves the group, between rebalances.
-    fn restart(&self, topic: &str) -> KafkaResult<()> {
-        let mut queue = lock(&self.queue);
-        let mut seek = lock(&self.seek);
-        let Some(position) = seek.filter(|_| queue.is_some()) else { return Ok(()) };
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, number(self.partition), offset(Some(position)))?;
-        // It is not there if an earlier try came this far.
-        if let Err(error) = self.consumer.incremental_unassign(&list) {
-            tracing::debug!(partition = self.partition, %error, "cannot give a partition back to take it again");
-        }
-        drop(queue.take());
-        *queue = split(&self.consumer, topic, self.partition, &self.wake);
-        self.consumer.incremental_assign(&list)?;
-        *seek = None;
-        let mut progress = lock(&self.progress);
-        (progress.position, progress.out_of_range) = (position, false);
-        self.wake.notify_one();
-        Ok(())
-    }
-}
-
-/// The queue of a partition, which is to be there before the partition is assigned; `None` only for a topic or partition that
-/// cannot be.
-fn split(
-    consumer: &Arc<BaseConsumer<Member>>,
-    topic: &str,
-    partition: Partition,
-    wake: &Arc<Notify>,
-) -> Option<PartitionQueue<Member>> {
-    let mut queue = consumer.split_partition_queue(topic, number(partition))?;
-    let nonempty = Arc::clone(wake);
-    queue.set_nonempty_callback(move || nonempty.notify_one());
-    Some(queue)
-}
-
-/// Adds a record of the bus to a chunk.
-fn take(message: &BorrowedMessage<'_>, chunk: &mut Chunk) {
-    let (mut client_id, mut trace) = (false, None);
-    for header in message.headers().iter().flat_map(|headers| headers.iter()) {
-        match header.key {
-            ID_ORIGIN => client_id |= header.value == Some(ID_ORIGIN_CLIENT),
-            TRACE_PARENT => trace = header.value.and_then(TraceParent::parse),
-            _ => {}
-        }
-    }
-    let micros = message.timestamp().to_millis().and_then(|millis| millis.checked_mul(1_000));
-    let record = Record {
-        key: message.key().unwrap_or_default(),
-        value: message.payload().unwrap_or_default(),
-        timestamp: micros.and_then(|micros| Timestamp::from_unix_micros(micros).ok()).unwrap_or(Timestamp::MIN),
-        client_id,
-    };
-    chunk.push(u64::try_from(message.offset()).unwrap_or(0), record, trace);
-}
-
-fn number(partition: Partition) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
-}
-
-fn offset(position: Option<u64>) -> Offset {
-    position.map_or(Offset::Beginning, |position| Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX)))
 }
 
 impl ClientContext for Member {
@@ -394,45 +229,27 @@ impl Member {
                 before.end();
             }
             let ends = consumer.fetch_watermarks(&self.shared.topic, number(*partition), ANSWER_TIMEOUT);
-            let wake = Arc::new(Notify::new());
-            let Some(queue) = split(&owner, &self.shared.topic, *partition, &wake) else { return };
-            let reading = Arc::new(Reading {
-                partition: *partition,
-                consumer: Arc::clone(&owner),
-                queue: Mutex::new(Some(queue)),
-                seek: Mutex::default(),
-                stopped: AtomicBool::new(false),
-                progress: Mutex::default(),
-                wake,
-                gone: AtomicBool::new(false),
-            });
+            let Some(reading) = Reading::begin(&owner, &self.shared.topic, *partition) else { return };
+            let reading = Arc::new(reading);
             lock(&self.shared.partitions).insert(*partition, Arc::clone(&reading));
-            begun.push((reading, ends.map_or((0, 0), bounds)));
+            begun.push((reading, ends.ok().map(bounds)));
         }
         let (tell, told) = mpsc::channel();
+        let starting = begun.clone();
         let start = move |positions: Vec<Option<u64>>| {
-            for ((reading, (first, end)), position) in begun.iter().zip(&positions) {
-                let position = position.unwrap_or(*first);
-                *lock(&reading.progress) = Progress {
-                    lag: LagTracker::new(position, (*end).max(position)),
-                    position,
-                    first: *first,
-                    ..Progress::default()
-                };
+            for ((reading, bounds), position) in starting.iter().zip(positions) {
+                reading.start(position, *bounds);
             }
-            let _ = tell.send(positions);
+            let _ = tell.send(());
         };
-        let positions = self
+        let started = self
             .changes
             .send(AssignmentChange::Assigned(partitions.to_vec(), Box::new(start)))
             .ok()
             .and_then(|()| self.wait_for(&told, None));
-        for (index, partition) in partitions.iter().enumerate() {
-            let at = match &positions {
-                Some(positions) => offset(positions.get(index).copied().flatten()),
-                // Nobody will read: this member is about to leave.
-                None => Offset::End,
-            };
+        for (partition, (reading, _)) in partitions.iter().zip(&begun) {
+            // Otherwise nobody will read: this member is about to leave.
+            let at = if started.is_some() { offset(reading.position()) } else { Offset::End };
             if let Err(error) = list.set_partition_offset(&self.shared.topic, number(*partition), at) {
                 tracing::error!(partition, %error, "cannot set the position");
             }
@@ -481,20 +298,13 @@ impl Member {
     }
 }
 
-/// First and next offset of a partition.
-fn bounds((first, end): (i64, i64)) -> (u64, u64) {
-    (u64::try_from(first).unwrap_or(0), u64::try_from(end).unwrap_or(0))
-}
-
 impl Shared {
     /// Tells the group what is stored, for lag tools.
     fn commit(&self, consumer: &BaseConsumer<Member>, mode: CommitMode) {
         let mut list = TopicPartitionList::new();
         for (partition, reading) in &*lock(&self.partitions) {
-            let mut progress = lock(&reading.progress);
-            if progress.stored != progress.committed {
-                progress.committed = progress.stored;
-                let added = list.add_partition_offset(&self.topic, number(*partition), offset(progress.stored));
+            if let Some(stored) = reading.take_uncommitted() {
+                let added = list.add_partition_offset(&self.topic, number(*partition), offset(stored));
                 debug_assert!(added.is_ok(), "an offset that was read is one that can be written");
             }
         }
@@ -506,31 +316,16 @@ impl Shared {
         }
     }
 
-    /// Gives partitions to the client anew that it stopped fetching.
-    fn restart(&self) {
-        let readings: Vec<Arc<Reading>> = lock(&self.partitions).values().cloned().collect();
-        for reading in readings {
-            if reading.stopped.swap(false, Ordering::AcqRel)
-                && let Err(error) = reading.restart(&self.topic)
-            {
-                // The reader asks again.
-                tracing::debug!(partition = reading.partition, %error, "cannot fetch again for the moment");
-            }
-        }
-    }
-
     /// Asks where each partition begins and ends now.
     fn look(&self, consumer: &BaseConsumer<Member>) -> KafkaResult<()> {
-        let readings: Vec<Arc<Reading>> = lock(&self.partitions).values().cloned().collect();
-        if readings.is_empty() {
+        let partitions: Vec<_> =
+            lock(&self.partitions).iter().map(|(partition, reading)| (*partition, Arc::clone(reading))).collect();
+        if partitions.is_empty() {
             consumer.fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT)?;
         }
-        for reading in readings {
-            let ends = consumer.fetch_watermarks(&self.topic, number(reading.partition), ANSWER_TIMEOUT)?;
-            let (first, end) = bounds(ends);
-            let mut progress = lock(&reading.progress);
-            progress.first = first;
-            progress.lag.extend(end);
+        for (partition, reading) in partitions {
+            let ends = consumer.fetch_watermarks(&self.topic, number(partition), ANSWER_TIMEOUT)?;
+            reading.extend(bounds(ends));
         }
         Ok(())
     }
@@ -555,7 +350,9 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
             }
             None => {}
         }
-        shared.restart();
+        if let Err(error) = seek(&shared.readings(), &consumer, &shared.topic, ANSWER_TIMEOUT) {
+            tracing::debug!(%error, "cannot seek for the moment");
+        }
         if !joined || looked.elapsed() >= ENDS_INTERVAL {
             let found = if joined {
                 shared.look(&consumer).map_err(|error| error.to_string())
@@ -592,9 +389,7 @@ impl Member {
         let offset = u64::try_from(message.offset()).ok();
         if let (Some(reading), Some(offset)) = (partition.and_then(|partition| self.shared.reading(partition)), offset)
         {
-            let mut seek = lock(&reading.seek);
-            *seek = Some(seek.map_or(offset, |position| position.min(offset)));
-            reading.wake.notify_one();
+            reading.seek_back(offset);
         }
     }
 }

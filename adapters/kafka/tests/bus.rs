@@ -5,14 +5,17 @@
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/servers.rs"]
+mod servers;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use adapter_kafka::{KafkaPublisher, KafkaSource};
-use cluster::{Cluster, MEMORY_BYTES_MAX, brokers, options, unique};
+use cluster::{Cluster, MEMORY_BYTES_MAX, options, unique};
 use contracts::bus::{Bus, BusSubject};
 use domain::timestamp::Timestamp;
+use servers::brokers;
 
 struct KafkaBuses {
     brokers: String,

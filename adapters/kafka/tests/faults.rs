@@ -1,5 +1,5 @@
-//! What the publisher and the source do when Kafka fails them, against the mock cluster of librdkafka, which fails as it is
-//! told, and for what it has no notion of against Apache Kafka itself (`TEST_KAFKA_BROKERS`, see `scripts/services`).
+//! What the publisher does when Kafka fails it, against the mock cluster of librdkafka, which fails as it is told, and for
+//! what it has no notion of against Apache Kafka itself (`TEST_KAFKA_BROKERS`, see `scripts/services`).
 //!
 //! The mock cluster checks no sequence numbers of idempotent producers: where a request of several under way fails, it takes
 //! the later ones. Tests of order have one request at a time there ([`ONE_REQUEST`]).
@@ -12,134 +12,39 @@
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/place.rs"]
+mod place;
+#[path = "support/servers.rs"]
+mod servers;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_kafka::{KafkaOptions, KafkaPublisher, KafkaSource};
-use cluster::{Cluster, brokers, options, unique};
+use adapter_kafka::{KafkaOptions, KafkaPublisher};
 use domain::delivery::{Durability, Guarantee};
-use domain::partition::Partition;
-use domain::ports::{AssignmentChange, BusState, PublishError, Receipt, RecordPublisher, RecordSource, SourceError};
-use domain::record::{RecordBatch, Records};
+use domain::ports::{BusState, PublishError, Receipt, RecordPublisher};
+use domain::record::RecordBatch;
 use domain::timestamp::Timestamp;
+use place::{
+    DEADLINE, Place, TIME_MICROS, admin, all_settled, at_kafka, batch, down, in_time, once, publish_tens, ten, tens,
+    until,
+};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaApiKey as Api;
 use rdkafka::types::RDKafkaRespErr::{self as Code, *};
+use servers::brokers;
 
-/// How long anything may take that must happen.
-const DEADLINE: Duration = Duration::from_secs(30);
-/// When a record was received.
-const TIME_MICROS: i64 = 1_750_000_000_000_000;
 /// Ten records a request, and as many requests as the client likes.
 const SMALL_REQUESTS: [(&str, &str); 2] = [("batch.num.messages", "10"), ("linger.ms", "20")];
 /// Ten records a request, and one request at a time.
 const ONE_REQUEST: [(&str, &str); 3] =
     [SMALL_REQUESTS[0], SMALL_REQUESTS[1], ("max.in.flight.requests.per.connection", "1")];
-
-/// The outcome of what must happen.
-async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(outcome) => outcome,
-        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
-    }
-}
-
-/// Waits until something holds.
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    in_time(what, async {
-        let mut looks = tokio::time::interval(Duration::from_millis(5));
-        while !holds() {
-            looks.tick().await;
-        }
-    })
-    .await;
-}
-
-/// A topic of a mock cluster.
-struct Place {
-    cluster: Cluster,
-    options: KafkaOptions,
-}
-
-impl Place {
-    fn new(partitions: u32, properties: &[(&str, &str)]) -> Self {
-        let (cluster, topic) = (Cluster::start(), unique("faults"));
-        let mut options = options(&cluster.brokers, &topic, NonZeroU32::new(partitions).expect("some"));
-        options.properties = owned(properties);
-        let count = i32::try_from(partitions).expect("few");
-        cluster.with(move |mock| mock.create_topic(&topic, count, 1)).expect("a topic");
-        Self { cluster, options }
-    }
-
-    async fn publisher(&self) -> Arc<KafkaPublisher> {
-        let publisher = KafkaPublisher::open(self.options.clone()).await.expect("the publisher opens");
-        until("the publisher is up", || publisher.state() == BusState::Up).await;
-        Arc::new(publisher)
-    }
-
-    fn fail(&self, api: Api, codes: impl IntoIterator<Item = Code>) {
-        let codes: Vec<Code> = codes.into_iter().collect();
-        self.cluster.with(move |mock| mock.request_errors(api, &codes));
-    }
-
-    fn fail_no_more(&self, api: Api) {
-        self.cluster.with(move |mock| mock.clear_request_errors(api));
-    }
-
-    fn topic_fails(&self, code: Code) {
-        let topic = self.options.topic.clone();
-        self.cluster.with(move |mock| mock.topic_error(&topic, code)).expect("the topic is there");
-    }
-
-    fn go_down(&self) {
-        self.cluster.with(|mock| mock.broker_down(-1)).expect("a broker");
-    }
-
-    fn come_up(&self) {
-        self.cluster.with(|mock| mock.broker_up(-1)).expect("a broker");
-    }
-
-    fn answer_after(&self, delay: Duration) {
-        self.cluster.with(move |mock| mock.broker_round_trip_time(-1, delay)).expect("a broker");
-    }
-}
-
-fn owned(properties: &[(&str, &str)]) -> BTreeMap<String, String> {
-    properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn batch(partition: Partition, values: impl IntoIterator<Item = impl AsRef<[u8]>>) -> RecordBatch {
-    let mut records = Records::default();
-    let time = Timestamp::from_unix_micros(TIME_MICROS).expect("in range");
-    for value in values {
-        records.push(b"shop", time, false, |buffer| buffer.extend_from_slice(value.as_ref())).expect("small enough");
-    }
-    RecordBatch { partition, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None }
-}
-
-/// The values of ten records.
-fn ten(number: usize) -> Vec<String> {
-    (number * 10..number * 10 + 10).map(|n| n.to_string()).collect()
-}
-
-/// Publishes batches of ten records to the partitions in turn.
-fn publish_tens(publisher: &KafkaPublisher, partitions: u32, numbers: std::ops::Range<usize>) -> Vec<Receipt> {
-    numbers
-        .map(|number| {
-            let partition = u32::try_from(number).expect("small") % partitions;
-            publisher.publish(batch(partition, ten(number)).into()).expect("the publisher takes the batch")
-        })
-        .collect()
-}
 
 /// Publishes like [`publish_tens`] until the publisher takes no more.
 fn publish_tens_while_up(publisher: &KafkaPublisher, partitions: u32, numbers: std::ops::Range<usize>) -> Vec<Receipt> {
@@ -153,25 +58,6 @@ fn publish_tens_while_up(publisher: &KafkaPublisher, partitions: u32, numbers: s
             }
         })
         .collect()
-}
-
-fn tens(partitions: usize, partition: usize, numbers: std::ops::Range<usize>) -> Vec<String> {
-    numbers.filter(|number| number % partitions == partition).flat_map(ten).collect()
-}
-
-async fn all_settled(receipts: Vec<Receipt>) {
-    for (number, receipt) in receipts.into_iter().enumerate() {
-        let settled = in_time(&format!("batch {number}"), receipt.settled).await;
-        settled.unwrap_or_else(|error| panic!("batch {number}: {error}"));
-    }
-}
-
-async fn down(publisher: &KafkaPublisher) -> String {
-    until("the publisher is down", || publisher.state() != BusState::Up).await;
-    match publisher.state() {
-        BusState::Down(reason) => reason,
-        BusState::Up => "up again".to_owned(),
-    }
 }
 
 /// All values of a partition, oldest first.
@@ -206,7 +92,14 @@ fn assert_delivered(options: &KafkaOptions, partition: usize, expected: &[String
     all.len() - seen.len()
 }
 
-// Publisher: what passes by itself.
+impl Place {
+    fn topic_fails(&self, code: Code) {
+        let topic = self.options.topic.clone();
+        self.cluster.with(move |mock| mock.topic_error(&topic, code)).expect("the topic is there");
+    }
+}
+
+// What passes by itself.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_that_pass_lose_and_reorder_nothing() {
@@ -229,7 +122,7 @@ async fn errors_that_pass_lose_and_reorder_nothing() {
     assert_eq!(publisher.drain(DEADLINE).await, 0);
 }
 
-// Publisher: what somebody has to mend.
+// What somebody has to mend.
 
 /// `codes` of Produce until they are cleared; `says` is part of the reason.
 async fn waits_until_it_is_mended(code: Code, says: &str) {
@@ -296,7 +189,7 @@ async fn a_publisher_whose_last_record_is_refused_after_trouble_is_up_again() {
     assert_delivered(&place.options, 0, &tens(1, 0, 1..3));
 }
 
-// Publisher: what Kafka will never take.
+// What Kafka will never take.
 
 /// Fails requests as told after one that went well; each has ten records unless a record is to be alone. Returns what is on
 /// the bus, with the batch that is expected to be refused.
@@ -331,7 +224,7 @@ async fn of_records_that_are_refused_together_only_those_are_that_are_refused_al
     assert_eq!(seen, expected);
 }
 
-// Publisher: clients that are of no more use.
+// Clients that are of no more use.
 
 const FATAL: [Code; 12] = [
     RD_KAFKA_RESP_ERR_NO_ERROR,
@@ -407,7 +300,7 @@ async fn concurrent_publishers_keep_their_order_while_clients_come_and_go() {
     }
 }
 
-// Publisher: a broker that is away, or far.
+// A broker that is away, or far.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_before_an_outage_is_delivered_after_it_and_nothing_else() {
@@ -438,16 +331,6 @@ async fn what_was_taken_before_an_outage_is_delivered_after_it_and_nothing_else(
     for partition in 0..2 {
         assert_delivered(&place.options, partition, &tens(2, partition, 0..41));
     }
-}
-
-async fn once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    std::future::poll_fn(|context| {
-        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -527,7 +410,7 @@ async fn what_is_taken_while_draining_begins_is_delivered_too() {
     }
 }
 
-// Publisher: a topic that is not as it should be.
+// A topic that is not as it should be.
 
 /// `code` of the topic's metadata in the middle of work; `says` is part of the reason.
 async fn says_what_is_wrong_with_the_topic(code: Code, says: &str) {
@@ -555,11 +438,7 @@ async fn a_topic_that_is_missing_and_cannot_be_made_is_named_until_it_is_there()
     says_what_is_wrong_with_the_topic(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "is missing and cannot be made").await;
 }
 
-// Publisher: what only Kafka itself does. A client has several requests under way there.
-
-fn admin(options: &KafkaOptions) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", &options.brokers).create().expect("a client")
-}
+// What only Kafka itself does. A client has several requests under way there.
 
 /// Gives a topic of Kafka itself a setting.
 async fn set(options: &KafkaOptions, name: &str, value: &str) {
@@ -578,14 +457,6 @@ async fn set(options: &KafkaOptions, name: &str, value: &str) {
         }
     })
     .await;
-}
-
-/// Two records a request: the client has no second request of a partition under way while there are five records or more
-/// in the first.
-fn at_kafka(brokers: &str) -> KafkaOptions {
-    let options = options(brokers, &unique("faults"), NonZeroU32::MIN);
-    let properties = owned(&[("batch.num.messages", "2"), ("linger.ms", "20")]);
-    KafkaOptions { compression: "none".to_owned(), properties, ..options }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -653,243 +524,4 @@ async fn a_time_that_kafka_refuses_costs_its_record_and_no_other_and_no_order() 
     let repeats = assert_delivered(&options, 0, &expected);
     eprintln!("repeats: {repeats}");
     assert_eq!(publisher.drain(DEADLINE).await, 0);
-}
-
-// Source.
-
-impl Place {
-    /// Publishes batches of ten records.
-    async fn deliver(&self, publisher: &KafkaPublisher, numbers: std::ops::Range<usize>) {
-        all_settled(publish_tens(publisher, self.options.partitions.get(), numbers)).await;
-    }
-}
-
-/// Takes over all partitions from the earliest record on.
-async fn begin(source: &KafkaSource, partitions: usize) {
-    let mut assigned = 0;
-    while assigned < partitions {
-        match in_time("assignment", source.assignment()).await.expect("partitions") {
-            AssignmentChange::Assigned(partitions, start) => {
-                assigned += partitions.len();
-                start(vec![None; partitions.len()]);
-            }
-            AssignmentChange::Revoked(partitions, done) => {
-                assigned -= partitions.len();
-                done();
-            }
-        }
-    }
-}
-
-/// The values of the next records of a partition.
-async fn read(source: &KafkaSource, partition: Partition, count: usize) -> Vec<String> {
-    let (mut values, began) = (Vec::new(), Instant::now());
-    while values.len() < count {
-        match in_time("chunk", source.chunk(partition)).await {
-            Ok(chunk) => {
-                let text =
-                    |(_, record): (u64, domain::record::Record<'_>)| String::from_utf8_lossy(record.value).into_owned();
-                values.extend(chunk.iter().map(text));
-            }
-            Err(SourceError::Unavailable(cause)) => assert!(began.elapsed() < DEADLINE, "{cause}"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    values
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_does_not_let_us_in_is_named_until_it_does() {
-    let place = Place::new(1, &[]);
-    let publisher = place.publisher().await;
-    place.deliver(&publisher, 0..1).await;
-    let denied = RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
-    place.fail(Api::FindCoordinator, std::iter::repeat_n(denied, 10_000));
-    let source = KafkaSource::open(&place.options).expect("the source opens");
-    let named = || matches!(source.state(), BusState::Down(reason) if reason.contains("Group authorization failed"));
-    until("the source says that it lacks a right", named).await;
-    place.fail_no_more(Api::FindCoordinator);
-    begin(&source, 1).await;
-    assert_eq!(read(&source, 0, 10).await, tens(1, 0, 0..1));
-    until("the source is up", || source.state() == BusState::Up).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn reading_goes_on_by_itself_whatever_happens_to_the_broker() {
-    let place = Place::new(1, &[]);
-    let source = KafkaSource::open(&place.options).expect("the source opens");
-    let publisher = place.publisher().await;
-    begin(&source, 1).await;
-    place.fail(
-        Api::Fetch,
-        [
-            RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
-            RD_KAFKA_RESP_ERR_NO_ERROR,
-            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-            RD_KAFKA_RESP_ERR__TRANSPORT,
-            RD_KAFKA_RESP_ERR_NO_ERROR,
-            RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
-            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
-            RD_KAFKA_RESP_ERR_UNKNOWN,
-        ],
-    );
-    place.deliver(&publisher, 0..20).await;
-    assert_eq!(read(&source, 0, 200).await, tens(1, 0, 0..20));
-    place.go_down();
-    until("the source is down", || source.state() != BusState::Up).await;
-    down(&publisher).await;
-    place.come_up();
-    until("the publisher is up again", || publisher.state() == BusState::Up).await;
-    place.deliver(&publisher, 20..40).await;
-    assert_eq!(read(&source, 0, 200).await, tens(1, 0, 20..40));
-    until("the source is up again", || source.state() == BusState::Up).await;
-
-    // It can be closed while the broker is away.
-    place.go_down();
-    in_time("closing", source.close()).await;
-    assert!(matches!(in_time("chunk", source.chunk(0)).await, Err(SourceError::Closed)));
-}
-
-/// A position that is not there, until another one is sought.
-async fn assert_out_of_range(source: &KafkaSource, position: u64, first: u64) {
-    source.seek(0, position);
-    for _ in 0..3 {
-        match in_time("chunk", source.chunk(0)).await {
-            Err(SourceError::OutOfRange { position: at, first: oldest }) => assert_eq!((at, oldest), (position, first)),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_position_that_is_not_there_is_said_until_another_one_is_sought() {
-    let place = Place::new(1, &[]);
-    let source = KafkaSource::open(&place.options).expect("the source opens");
-    let publisher = place.publisher().await;
-    place.deliver(&publisher, 0..2).await;
-    begin(&source, 1).await;
-    assert_eq!(read(&source, 0, 20).await, tens(1, 0, 0..2));
-    assert_out_of_range(&source, 1_000, 0).await;
-    source.seek(0, 5);
-    assert_eq!(read(&source, 0, 15).await, tens(1, 0, 0..2)[5..]);
-    place.deliver(&publisher, 2..3).await;
-    assert_eq!(read(&source, 0, 10).await, ten(2));
-    in_time("closing", source.close()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_that_kafka_no_longer_has_are_said_until_another_position_is_sought() {
-    let Some(brokers) = brokers() else { return };
-    let options = at_kafka(&brokers);
-    let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
-    until("the publisher is up", || publisher.state() == BusState::Up).await;
-    all_settled(publish_tens(&publisher, 1, 0..2)).await;
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&options.topic, 0, Offset::Offset(7)).expect("an offset");
-    admin(&options).delete_records(&before, &AdminOptions::new()).await.expect("deleted");
-    let source = KafkaSource::open(&options).expect("the source opens");
-    begin(&source, 1).await;
-    assert_eq!(read(&source, 0, 13).await, tens(1, 0, 0..2)[7..], "the earliest record that there is");
-    assert_out_of_range(&source, 3, 7).await;
-    source.seek(0, 10);
-    assert_eq!(read(&source, 0, 10).await, ten(1));
-    in_time("closing", source.close()).await;
-}
-
-/// What two members of a group share: where partitions are stored, and what was read.
-#[derive(Default)]
-struct Stored(Mutex<BTreeMap<Partition, (u64, Vec<String>)>>);
-
-impl Stored {
-    fn position(&self, partition: Partition) -> Option<u64> {
-        self.0.lock().expect("lock").get(&partition).map(|(position, _)| *position)
-    }
-
-    fn read(&self) -> usize {
-        self.0.lock().expect("lock").values().map(|(_, values)| values.len()).sum()
-    }
-}
-
-/// Reads a partition until it is no longer there to be read.
-async fn store(source: Arc<KafkaSource>, stored: Arc<Stored>, partition: Partition) {
-    loop {
-        match source.chunk(partition).await {
-            Ok(chunk) => {
-                let mut all = stored.0.lock().expect("lock");
-                let (position, values) = all.entry(partition).or_default();
-                assert!(chunk.offsets.first() >= Some(&*position), "read again");
-                *position = chunk.next;
-                values.extend(chunk.iter().map(|(_, record)| String::from_utf8_lossy(record.value).into_owned()));
-                source.stored(partition, chunk.next);
-            }
-            Err(SourceError::Closed) => return,
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-/// Lives as a member of the group until the source is closed; `has` is what it reads.
-async fn live(source: Arc<KafkaSource>, stored: Arc<Stored>, has: Arc<Mutex<BTreeSet<Partition>>>) {
-    let mut readers = BTreeMap::new();
-    while let Ok(change) = source.assignment().await {
-        match change {
-            AssignmentChange::Assigned(partitions, start) => {
-                start(partitions.iter().map(|partition| stored.position(*partition)).collect());
-                for partition in partitions {
-                    let reader = tokio::spawn(store(Arc::clone(&source), Arc::clone(&stored), partition));
-                    readers.insert(partition, reader);
-                    has.lock().expect("lock").insert(partition);
-                }
-            }
-            AssignmentChange::Revoked(partitions, done) => {
-                // Whatever a reader has read is stored at once.
-                done();
-                for partition in partitions {
-                    has.lock().expect("lock").remove(&partition);
-                    let reader = readers.remove(&partition).expect("it was assigned");
-                    in_time("the end of a reader", reader).await.expect("no panic");
-                }
-            }
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn partitions_go_to_another_member_and_come_back_with_each_record_once() {
-    // The mock cluster waits for the session timeout at each change of a group.
-    let place = Place::new(4, &[("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")]);
-    let publisher = place.publisher().await;
-    let stored = Arc::new(Stored::default());
-    let join = || {
-        let source = Arc::new(KafkaSource::open(&place.options).expect("the source opens"));
-        let has = Arc::new(Mutex::new(BTreeSet::new()));
-        let life = tokio::spawn(live(Arc::clone(&source), Arc::clone(&stored), Arc::clone(&has)));
-        (source, has, life)
-    };
-    let count = |has: &Mutex<BTreeSet<Partition>>| has.lock().expect("lock").len();
-    let (one, ones, life_of_one) = join();
-    until("the first has all", || count(&ones) == 4).await;
-    place.deliver(&publisher, 0..8).await;
-    until("all is read", || stored.read() == 80).await;
-    let (other, others, life_of_other) = join();
-    // Records come while partitions go from one to the other.
-    for number in 2..12 {
-        place.deliver(&publisher, number * 4..number * 4 + 4).await;
-    }
-    until("they share", || count(&ones) == 2 && count(&others) == 2).await;
-    place.deliver(&publisher, 48..56).await;
-    until("all is read", || stored.read() == 560).await;
-    in_time("leaving", other.close()).await;
-    until("the second has none", || count(&others) == 0).await;
-    place.deliver(&publisher, 56..64).await;
-    until("the first has all again", || count(&ones) == 4).await;
-    until("all is read", || stored.read() == 640).await;
-    in_time("leaving", one.close()).await;
-    for life in [life_of_one, life_of_other] {
-        life.abort();
-        let _ = in_time("the end of a member", life).await;
-    }
-    for (partition, (_, values)) in &*stored.0.lock().expect("lock") {
-        assert_eq!(*values, tens(4, *partition as usize, 0..64), "partition {partition}");
-    }
 }

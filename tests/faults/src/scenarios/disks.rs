@@ -236,7 +236,7 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     };
     let mut scene = super::scene(&ground, plan).await;
     let refused = scene.producers_directory().join("journal/0/refused");
-    let Some(_disk) = SmallDirectory::mount(&refused, MIB) else { return Report::skipped("no tmpfs can be mounted") };
+    let Some(disk) = SmallDirectory::mount(&refused, MIB) else { return Report::skipped("no tmpfs can be mounted") };
     let load = Load {
         batch_events: 10,
         batch_events_per_second: 100,
@@ -262,6 +262,8 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     for file in std::fs::read_dir(&refused).expect("it is there").flatten() {
         std::fs::remove_file(file.path()).expect("it can be removed");
     }
+    // There is more room than what waits needs.
+    disk.resize(64 * MIB);
     scene.fault_is_over();
     scene.until("what waited is kept", DEADLINE, async || unkept().await == 0.0).await;
     until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
@@ -295,6 +297,12 @@ impl SmallDirectory {
         let mounted =
             std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status();
         mounted.is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
+    }
+
+    fn resize(&self, bytes: u64) {
+        let option = format!("remount,size={bytes}");
+        let mounted = std::process::Command::new("mount").args(["-o", &option]).arg(&self.0).status();
+        assert!(mounted.is_ok_and(|status| status.success()), "mount -o {option}");
     }
 }
 

@@ -1,0 +1,520 @@
+//! One assigned partition: its queue in the client, where to go on, and how far it is read and stored.
+//!
+//! Constraints and invariants:
+//! * A reader never waits for the client. The client's main thread answers a seek, and it may be busy: the thread that serves
+//!   the group seeks, and the reader waits for a wake-up meanwhile.
+//! * From the call of [`Reading::seek`] until the client has moved nothing is read, and a chunk that was being read is
+//!   discarded. The client is moved only once no reader takes records: those of the new position would be discarded, too.
+//! * What the client fetched before a seek it discards itself (its queue compares versions), but not that the position before
+//!   was not there: until the first record after a seek that is only believed if the broker confirms it.
+//! * The client is never told to begin at the earliest record: should it be moved while it asks where that is, it goes there
+//!   half a second later all the same.
+//! * No lock is held while anything waits for the client. Order of locks: `queue`, then `progress`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::lag::{Lag, LagTracker};
+use domain::partition::Partition;
+use domain::ports::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, SourceError};
+use domain::record::{Chunk, RECORD_BYTES_MAX, Record};
+use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::error::is_out_of_range;
+use crate::lock;
+use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, TRACE_PARENT};
+
+/// How often the client may refuse a seek, because it has not begun to fetch yet, before it is taken to have stopped.
+const REFUSALS_MAX: u32 = 3;
+
+/// A partition that is assigned.
+pub struct Reading<C: ConsumerContext> {
+    partition: Partition,
+    /// `None` once the partition is given back: the client has one queue a partition, and letting go of it later would take
+    /// the wake-ups from the next reader. It also holds the client, which must not end on a thread of the runtime: that waits
+    /// until the group is left.
+    queue: Mutex<Option<PartitionQueue<C>>>,
+    progress: Mutex<Progress>,
+    wake: Arc<Notify>,
+    gone: AtomicBool,
+}
+
+/// How far a partition is read and stored.
+#[derive(Default)]
+struct Progress {
+    lag: LagTracker,
+    /// Where to go before reading on.
+    seek: Option<u64>,
+    /// How often the client has refused to go there.
+    refusals: u32,
+    /// The next offset to read.
+    position: u64,
+    /// The oldest offset on the bus, as it was last heard.
+    first: u64,
+    range: Range,
+    /// Reading begins at the earliest record, wherever that is.
+    earliest: bool,
+    /// The position that is stored, and the one that the group was told of.
+    stored: Option<u64>,
+    committed: Option<u64>,
+}
+
+/// Whether there is something at the position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Range {
+    /// For all that is known.
+    #[default]
+    In,
+    /// Nothing was read since a seek.
+    Sought,
+    /// The client says that there is nothing, and may mean the position before the seek.
+    Doubtful,
+    /// There is nothing.
+    Out,
+}
+
+impl<C: ConsumerContext + 'static> Reading<C> {
+    /// Takes over the queue of a partition, which has to be there before the partition is assigned. `None` only for a topic or
+    /// partition that cannot be.
+    pub fn begin(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: Partition) -> Option<Self> {
+        let wake = Arc::new(Notify::new());
+        let queue = split(consumer, topic, partition, &wake)?;
+        Some(Self {
+            partition,
+            queue: Mutex::new(Some(queue)),
+            progress: Mutex::default(),
+            wake,
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    /// Where reading begins, `None` for the earliest record, and the offsets between which the bus has records, if it said so.
+    pub fn start(&self, position: Option<u64>, bounds: Option<(u64, u64)>) {
+        let (first, end) = bounds.unwrap_or_default();
+        let (earliest, position) = (position.is_none(), position.unwrap_or(first));
+        let (lag, range) = (LagTracker::new(position, end.max(position)), Range::Sought);
+        *lock(&self.progress) = Progress { lag, position, first, range, earliest, ..Progress::default() };
+    }
+
+    /// The next offset to read.
+    pub fn position(&self) -> u64 {
+        lock(&self.progress).position
+    }
+
+    /// Done when there may be something to read. Call it before looking: a wake-up between the two is not lost.
+    pub fn woken(&self) -> Notified<'_> {
+        self.wake.notified()
+    }
+
+    /// What there is to read now. Waits for nothing.
+    ///
+    /// # Errors
+    /// As [`domain::ports::RecordSource::chunk`].
+    pub fn read(&self) -> Result<Option<Chunk>, SourceError> {
+        let queue = lock(&self.queue);
+        let Some(queue) = &*queue else {
+            let gone = self.gone.load(Ordering::Acquire);
+            return if gone { Err(SourceError::Closed) } else { Ok(None) };
+        };
+        let before = {
+            let progress = lock(&self.progress);
+            if progress.seek.is_some() || progress.range == Range::Doubtful {
+                return Ok(None);
+            }
+            progress.range
+        };
+        let (chunk, range) = self.poll(queue, before);
+        let mut progress = lock(&self.progress);
+        if progress.seek.is_some() {
+            return Ok(None);
+        }
+        progress.range = range;
+        progress.earliest &= range != Range::In;
+        let received = |record: Option<Record<'_>>| record.map(|record| record.timestamp);
+        let (first, last) = (received(chunk.records.iter().next()), received(chunk.records.iter().next_back()));
+        if let (Some(first), Some(last)) = (first, last) {
+            progress.lag.read(first, last, chunk.next);
+            progress.position = chunk.next;
+            return Ok(Some(chunk));
+        }
+        if range == Range::Out {
+            return Err(SourceError::OutOfRange { position: progress.position, first: progress.first });
+        }
+        Ok(None)
+    }
+
+    /// Takes what the queue has, as much as a chunk may have.
+    fn poll(&self, queue: &PartitionQueue<C>, mut range: Range) -> (Chunk, Range) {
+        let mut chunk = Chunk::default();
+        // What the queue shows is taken, so there must be room for the largest record before the next one is.
+        while matches!(range, Range::In | Range::Sought)
+            && chunk.records.len() < CHUNK_RECORDS_MAX
+            && chunk.records.bytes() <= CHUNK_BYTES_MAX - RECORD_BYTES_MAX
+        {
+            match queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    take(&message, &mut chunk);
+                    range = Range::In;
+                }
+                // What came before it is to be read first.
+                Some(Err(error)) if is_out_of_range(&error) => {
+                    range = if range == Range::Sought { Range::Doubtful } else { Range::Out };
+                }
+                Some(Err(error)) => tracing::debug!(partition = self.partition, %error, "cannot fetch for the moment"),
+            }
+        }
+        (chunk, range)
+    }
+
+    /// The next chunk begins at `position`, once the client has been moved there.
+    pub fn seek(&self, position: u64) {
+        let mut progress = lock(&self.progress);
+        (progress.seek, progress.earliest) = (Some(position), false);
+    }
+
+    /// The next chunk begins at `position` or before.
+    pub fn seek_back(&self, position: u64) {
+        let mut progress = lock(&self.progress);
+        progress.seek = Some(progress.seek.map_or(position, |seek| seek.min(position)));
+    }
+
+    /// Notes up to where records are stored.
+    pub fn store(&self, position: u64) {
+        let mut progress = lock(&self.progress);
+        progress.lag.store(position);
+        progress.stored = progress.stored.max(Some(position));
+    }
+
+    /// What is stored and was not asked for before.
+    pub fn take_uncommitted(&self) -> Option<u64> {
+        let mut progress = lock(&self.progress);
+        if progress.stored == progress.committed {
+            return None;
+        }
+        progress.committed = progress.stored;
+        progress.stored
+    }
+
+    /// Notes the offsets between which the bus has records.
+    pub fn extend(&self, (first, end): (u64, u64)) {
+        let mut progress = lock(&self.progress);
+        progress.first = first;
+        progress.lag.extend(end);
+    }
+
+    /// What is on the bus and not known as stored.
+    pub fn lag(&self) -> Lag {
+        lock(&self.progress).lag.lag(self.partition)
+    }
+
+    /// Tells the reader that the partition is no longer there to be read.
+    pub fn end(&self) {
+        self.gone.store(true, Ordering::Release);
+        drop(lock(&self.queue).take());
+        self.wake.notify_one();
+    }
+
+    /// Where the client is to go, if anywhere. Waits for a reader to end that has not seen so: from here on until
+    /// [`Reading::moved`] nobody takes records.
+    fn sought(&self) -> Option<u64> {
+        let seek = lock(&self.progress).seek;
+        if seek.is_some() {
+            drop(lock(&self.queue));
+        }
+        seek
+    }
+
+    /// The client fetches from `position` now.
+    fn moved(&self, position: u64) {
+        let mut progress = lock(&self.progress);
+        progress.refusals = 0;
+        // Unless it was told to go elsewhere meanwhile.
+        if progress.seek == Some(position) {
+            (progress.seek, progress.position, progress.range) = (None, position, Range::Sought);
+        }
+        drop(progress);
+        self.wake.notify_one();
+    }
+
+    /// The client has refused to go where it was told. Returns whether it is to be tried again.
+    fn refused(&self) -> bool {
+        let mut progress = lock(&self.progress);
+        progress.refusals += 1;
+        progress.refusals < REFUSALS_MAX
+    }
+
+    /// Finds out whether the position is not there, should the client have said so when it may have meant another.
+    fn confirm(&self, consumer: &BaseConsumer<C>, topic: &str, timeout: Duration) -> KafkaResult<()> {
+        if lock(&self.progress).range != Range::Doubtful {
+            return Ok(());
+        }
+        let (first, end) = bounds(consumer.fetch_watermarks(topic, number(self.partition), timeout)?);
+        let mut progress = lock(&self.progress);
+        progress.first = first;
+        let from = if progress.earliest { progress.position.max(first) } else { progress.position };
+        if (first..=end).contains(&from) {
+            // The client has stopped all the same.
+            progress.seek = progress.seek.or(Some(from));
+        } else {
+            progress.range = Range::Out;
+        }
+        drop(progress);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Gives the partition to the client anew. It takes no seek when it has stopped fetching, because its position was not
+    /// there.
+    fn restart(&self, consumer: &Arc<BaseConsumer<C>>, topic: &str, position: u64) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, number(self.partition), offset(position))?;
+        // It is not there if an earlier try came this far.
+        if let Err(error) = consumer.incremental_unassign(&list) {
+            tracing::debug!(partition = self.partition, %error, "cannot give a partition back to take it again");
+        }
+        {
+            let mut queue = lock(&self.queue);
+            drop(queue.take());
+            *queue = split(consumer, topic, self.partition, &self.wake);
+        }
+        consumer.incremental_assign(&list)
+    }
+}
+
+/// Moves the client to where readers were told to go on; what does not work is tried again with the next call. For the thread
+/// that serves the group, between rebalances: waits for the client.
+pub fn seek<C: ConsumerContext + 'static>(
+    readings: &[Arc<Reading<C>>],
+    consumer: &Arc<BaseConsumer<C>>,
+    topic: &str,
+    timeout: Duration,
+) -> KafkaResult<()> {
+    for reading in readings {
+        if let Err(error) = reading.confirm(consumer, topic, timeout) {
+            tracing::debug!(partition = reading.partition, %error, "cannot confirm that a position is not there");
+        }
+    }
+    let mut list = TopicPartitionList::new();
+    let mut sought = Vec::new();
+    for reading in readings {
+        if let Some(position) = reading.sought() {
+            list.add_partition_offset(topic, number(reading.partition), offset(position))?;
+            sought.push((reading, position));
+        }
+    }
+    if sought.is_empty() {
+        return Ok(());
+    }
+    let list = consumer.seek_partitions(list, timeout)?;
+    for (reading, position) in sought {
+        let found = list.find_partition(topic, number(reading.partition));
+        if let Some(Err(error)) = found.map(|found| found.error()) {
+            tracing::debug!(partition = reading.partition, %error, "the client refuses a seek");
+            if reading.refused() {
+                continue;
+            }
+            reading.restart(consumer, topic, position)?;
+        }
+        reading.moved(position);
+    }
+    Ok(())
+}
+
+/// The queue of a partition; `None` only for a topic or partition that cannot be.
+fn split<C: ConsumerContext + 'static>(
+    consumer: &Arc<BaseConsumer<C>>,
+    topic: &str,
+    partition: Partition,
+    wake: &Arc<Notify>,
+) -> Option<PartitionQueue<C>> {
+    let mut queue = consumer.split_partition_queue(topic, number(partition))?;
+    let nonempty = Arc::clone(wake);
+    queue.set_nonempty_callback(move || nonempty.notify_one());
+    Some(queue)
+}
+
+/// Adds a record of the bus to a chunk.
+fn take(message: &BorrowedMessage<'_>, chunk: &mut Chunk) {
+    let (mut client_id, mut trace) = (false, None);
+    for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+        match header.key {
+            ID_ORIGIN => client_id |= header.value == Some(ID_ORIGIN_CLIENT),
+            TRACE_PARENT => trace = header.value.and_then(TraceParent::parse),
+            _ => {}
+        }
+    }
+    let micros = message.timestamp().to_millis().and_then(|millis| millis.checked_mul(1_000));
+    let record = Record {
+        key: message.key().unwrap_or_default(),
+        value: message.payload().unwrap_or_default(),
+        timestamp: micros.and_then(|micros| Timestamp::from_unix_micros(micros).ok()).unwrap_or(Timestamp::MIN),
+        client_id,
+    };
+    chunk.push(u64::try_from(message.offset()).unwrap_or(0), record, trace);
+}
+
+/// First and next offset of a partition.
+pub fn bounds((first, end): (i64, i64)) -> (u64, u64) {
+    (u64::try_from(first).unwrap_or(0), u64::try_from(end).unwrap_or(0))
+}
+
+/// The number of a partition in the protocol.
+pub fn number(partition: Partition) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+/// A position in the protocol.
+pub fn offset(position: u64) -> Offset {
+    Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::DefaultConsumerContext;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+
+    use super::*;
+
+    const TOPIC: &str = "reading";
+    const RECORDS: u64 = 100;
+    /// How long anything may take that must happen.
+    const DEADLINE: Duration = Duration::from_secs(30);
+    /// Many times what the client takes to fetch from where it was moved to.
+    const A_WHILE: Duration = Duration::from_millis(500);
+
+    /// A partition of which all records have been read.
+    struct Subject {
+        reading: Arc<Reading<DefaultConsumerContext>>,
+        consumer: Arc<BaseConsumer>,
+    }
+
+    impl Subject {
+        fn read_to_the_end(cluster: &MockCluster<'_, DefaultProducerContext>) -> Self {
+            cluster.create_topic(TOPIC, 1, 1).expect("a topic");
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", cluster.bootstrap_servers());
+            let producer: BaseProducer = config.create().expect("a producer");
+            for _ in 0..RECORDS {
+                let record = BaseRecord::<[u8], [u8]>::to(TOPIC).partition(0).payload(b"x");
+                producer.send(record).map_err(|(error, _)| error).expect("taken");
+            }
+            producer.flush(DEADLINE).expect("delivered");
+            config.set("group.id", TOPIC).set("auto.offset.reset", "error");
+            let consumer: Arc<BaseConsumer> = Arc::new(config.create().expect("a consumer"));
+            let reading = Arc::new(Reading::begin(&consumer, TOPIC, 0).expect("a partition"));
+            reading.start(Some(0), Some((0, RECORDS)));
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(TOPIC, 0, offset(0)).expect("an offset");
+            consumer.incremental_assign(&list).expect("assigned");
+            let this = Self { reading, consumer };
+            assert_eq!(this.read_on(), 0);
+            this
+        }
+
+        /// Reads on to the end, and returns the first offset.
+        fn read_on(&self) -> u64 {
+            let (mut first, mut next, began) = (None, 0, Instant::now());
+            while next < RECORDS {
+                assert!(began.elapsed() < DEADLINE, "read up to {next}");
+                if let Some(chunk) = self.reading.read().expect("in range") {
+                    first = first.or(chunk.offsets.first().copied());
+                    next = chunk.next;
+                }
+                let _ = self.consumer.poll(Duration::from_millis(10));
+                self.round();
+            }
+            first.expect("a record")
+        }
+
+        /// One round of the thread that serves the group. Returns whether the client has moved.
+        fn round(&self) -> bool {
+            seek(&[Arc::clone(&self.reading)], &self.consumer, TOPIC, DEADLINE).expect("an answer");
+            lock(&self.reading.progress).seek.is_none()
+        }
+    }
+
+    // What a reader took between the client's seek and the end of its own work would be discarded with the rest, and lost.
+    #[test]
+    fn the_client_is_moved_only_while_no_reader_takes_records() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        let subject = Subject::read_to_the_end(&cluster);
+        // As a reader that has looked for a seek and takes what there is.
+        let queue = lock(&subject.reading.queue);
+        subject.reading.seek(0);
+        std::thread::scope(|scope| {
+            let moving = scope.spawn(|| subject.round());
+            let taken =
+                queue.as_ref().expect("a queue").poll(A_WHILE).map(|taken| taken.map(|message| message.offset()));
+            assert!(taken.is_none(), "{taken:?}");
+            drop(queue);
+            assert!(moving.join().expect("no panic"));
+        });
+        assert_eq!(subject.read_on(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_stopped_before_anybody_read_why_goes_where_it_is_told() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        let subject = Subject::read_to_the_end(&cluster);
+        let woken = async || tokio::time::timeout(DEADLINE, subject.reading.woken()).await.expect("woken");
+        subject.reading.seek(RECORDS + 1);
+        assert!(subject.round());
+        woken().await;
+        assert_eq!(subject.reading.read().expect("not known yet"), None);
+        // The client says that there is nothing, and stops.
+        woken().await;
+        subject.reading.seek(5);
+        let rounds = (1..=REFUSALS_MAX).map(|_| subject.round()).collect::<Vec<_>>();
+        assert_eq!(rounds, [false, false, true], "refused, until the client gets the partition anew");
+        assert_eq!(subject.read_on(), 5);
+    }
+
+    /// Has the client say that a position is not there.
+    fn in_doubt(cluster: &MockCluster<'_, DefaultProducerContext>) -> Subject {
+        let subject = Subject::read_to_the_end(cluster);
+        subject.reading.seek(RECORDS + 1);
+        assert!(subject.round());
+        let began = Instant::now();
+        while lock(&subject.reading.progress).range != Range::Doubtful {
+            assert!(began.elapsed() < DEADLINE, "the client says nothing");
+            assert_eq!(subject.reading.read().expect("not known yet"), None);
+        }
+        subject
+    }
+
+    #[test]
+    fn a_position_that_is_not_there_is_said_once_the_broker_has_confirmed_it() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        let subject = in_doubt(&cluster);
+        assert_eq!(subject.reading.read().expect("not confirmed"), None);
+        subject.round();
+        for _ in 0..2 {
+            let error = subject.reading.read().expect_err("confirmed");
+            assert!(matches!(error, SourceError::OutOfRange { position: 101, first: 0 }), "{error}");
+        }
+    }
+
+    #[test]
+    fn reading_goes_on_if_it_was_another_position_that_is_not_there() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        let subject = in_doubt(&cluster);
+        // As if it had been said of the position before the seek.
+        lock(&subject.reading.progress).position = 7;
+        assert!((0..REFUSALS_MAX).any(|_| subject.round()), "the client has not moved");
+        assert_eq!(subject.read_on(), 7);
+    }
+}
