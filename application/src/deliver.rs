@@ -397,6 +397,16 @@ impl Delivery {
         }
     }
 
+    /// A partition of which the journal has events and the bus does not know, and how many partitions the bus has: these events
+    /// wait until the partition is there.
+    #[must_use]
+    pub fn stranded(&self) -> Option<(Partition, u32)> {
+        let partitions = self.partition_count().get();
+        let lines = self.shared.lines_with_backlog();
+        let stranded = lines.iter().map(|line| line.partition).find(|partition| *partition >= partitions);
+        stranded.filter(|_| self.bus_state() == BusState::Up).map(|partition| (partition, partitions))
+    }
+
     /// Why records that the bus has rejected permanently cannot be kept, if they cannot, and how many bytes wait for that.
     #[must_use]
     pub fn unkept(&self) -> Option<(String, u64)> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::breaker::BreakerState;
-use domain::ports::{BusState, Feed, LogStore};
+use domain::ports::{BusState, Feed, Journal, LogStore};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -99,7 +99,14 @@ impl Health {
                     "{bytes} bytes with records that the bus has rejected permanently cannot be kept: {fault}"
                 ))
             };
-            components.extend(delivery.journal().map(|journal| ("journal", journal.trouble().or_else(unkept))));
+            let stranded = || {
+                let (partition, partitions) = delivery.stranded()?;
+                Some(format!(
+                    "the journal has events of partition {partition} and the topic has {partitions} partitions: add partitions"
+                ))
+            };
+            let wrong = |journal: &dyn Journal| journal.trouble().or_else(unkept).or_else(stranded);
+            components.extend(delivery.journal().map(|journal| ("journal", wrong(journal))));
         }
         if let Some((store, feed)) = &self.store {
             let wrong = match timeout(CHECK_TIMEOUT, store.position(feed)).await {

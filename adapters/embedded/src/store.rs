@@ -4,6 +4,7 @@
 //! * One writing connection; rows, dead letters and the position change in one transaction that is synced to
 //!   disk (`synchronous=FULL`) before it is reported.
 //! * Readers never wait for the writer (write-ahead log), and no query runs longer than its limit.
+//! * What is expired gives its disk space back.
 //! * SQLite folds case in ASCII only, so it merely narrows down a text search; the rule is the domain's.
 
 mod readers;
@@ -27,7 +28,7 @@ use domain::query::{
     TailQuery,
 };
 use domain::timestamp::Timestamp;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use readers::{Enough, Readers};
@@ -40,10 +41,14 @@ use writer::Writer;
 /// Events of one `INSERT`, largest first: every number of events is a sum of few of these, so few statements
 /// are ever prepared.
 const INSERT_EVENTS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
+/// Size from which on the write-ahead log is written back to the file and cut off.
+const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Connections that answer queries.
 const READERS: u32 = 4;
 /// Events, and dead letters, that one call of `expire` removes.
 const EXPIRE_EVENTS_MAX: i64 = 2_000;
+/// Pages of the file that one call of `expire` gives back at most: more than the events that it removes usually have.
+const EXPIRE_PAGES_MAX: u32 = 4_000;
 /// Events that one call of `tail` looks at.
 const TAIL_EVENTS_MAX: u64 = 2_000;
 
@@ -74,12 +79,14 @@ impl SqliteStore {
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
+            // Of a new file; an existing one keeps what it has.
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5));
         let writing = connect.clone().pragma("wal_autocheckpoint", "4000").pragma("cache_size", "-16384");
         Ok(Self {
-            writer: Writer::open(writing).await?,
+            writer: Writer::open(writing, path, WAL_BYTES_MAX).await?,
             readers: Readers::new(connect, READERS, options.query_timeout),
             dedup_window: options.dedup_window,
             inserts: INSERT_EVENTS.iter().map(|events| insert_statement(*events)).collect(),
@@ -307,6 +314,8 @@ impl LogStore for SqliteStore {
                     let delete = sqlx::query(statement).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
                     removed += delete.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
                 }
+                let give_back = format!("PRAGMA incremental_vacuum({EXPIRE_PAGES_MAX})");
+                sqlx::query(AssertSqlSafe(give_back)).execute(&mut *writer).await.map_err(store_error)?;
                 Ok(removed)
             })
             .await

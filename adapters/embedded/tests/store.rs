@@ -305,7 +305,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
 }
 
 #[tokio::test]
-async fn one_expiry_removes_a_bounded_number_of_events() {
+async fn one_expiry_removes_a_bounded_number_of_events_and_gives_their_disk_space_back() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, contracts::DEADLINE).await;
     append(&store, None, (0..5_000).map(event).collect()).await;
@@ -317,6 +317,9 @@ async fn one_expiry_removes_a_bounded_number_of_events() {
         }
     }
     assert_eq!(removed, [2_000, 2_000, 1_000]);
+    store.close().await;
+    let bytes = std::fs::metadata(file(&directory)).expect("the file").len();
+    assert!(bytes < 200_000, "{bytes} bytes without an event");
 }
 
 #[tokio::test]

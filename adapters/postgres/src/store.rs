@@ -43,6 +43,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time of an append, so that a connection whose other end says nothing any more holds up nobody for ever.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest that one statement of an append may take.
+const APPEND_STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time that a query takes beyond the server's own limit: to get a connection, and its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the server to say why it gives no connection.
@@ -155,14 +157,16 @@ impl PostgresStore {
             ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
         ];
         let limited = connect.clone().options(limits);
-        let pool = |connections_max| {
+        // So that a server which is slow says so, and the next try has less to do, before the append counts as lost.
+        let appending = limited.clone().options([("statement_timeout", millis(APPEND_STATEMENT_TIMEOUT))]);
+        let pool = |connections_max, connect: &PgConnectOptions| {
             let options = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT);
-            options.connect_lazy_with(limited.clone())
+            options.connect_lazy_with(connect.clone())
         };
         Ok(Self {
-            reads: pool(READ_CONNECTIONS_MAX),
-            appends: pool(APPEND_CONNECTIONS_MAX),
-            priority: pool(1),
+            reads: pool(READ_CONNECTIONS_MAX, &limited),
+            appends: pool(APPEND_CONNECTIONS_MAX, &appending),
+            priority: pool(1, &appending),
             schema: Schema::new(connect.clone(), schema),
             connect,
             writer_lock: writer_lock(schema),

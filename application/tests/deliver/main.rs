@@ -244,6 +244,7 @@ async fn a_partition_that_is_not_there_waits_and_does_not_count_against_the_bus(
     pass(Duration::from_secs(600)).await;
     assert_eq!(scene.delivery.breaker_state(), BreakerState::Closed);
     assert_eq!((scene.bus.published(3), orphan.kept(3)), (vec![], vec!["x".to_owned()]));
+    assert_eq!(scene.delivery.stranded(), Some((3, 3)), "health says so");
     assert_eq!(promise(scene.deliver(0, STRICT, &["y"])).await, Durability::Acknowledged);
 }
 

@@ -5,8 +5,12 @@
 //! * A connection is used again only if its last transaction was committed, or was refused for its content and rolled back. On
 //!   a full or failing disk, and when memory runs out, SQLite rolls back by itself. The driver does not notice: its own
 //!   `ROLLBACK` fails, and it refuses every later `BEGIN`. A write that its caller dropped leaves as little to rely on.
+//! * The write-ahead log is bounded. SQLite writes it back by itself only up to the oldest reader, and while reads overlap there
+//!   always is one. Beyond the bound the writer waits for readers that have begun, each of which ends within its time.
 //! * The old connection stays open until there is a new one. The last connection to be closed removes the write-ahead log and
 //!   its index, and on a full disk no reader could create them again.
+
+use std::path::{Path, PathBuf};
 
 use domain::ports::StoreError;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -18,6 +22,9 @@ use super::{closed, store_error};
 /// Writes, one transaction after the other.
 pub struct Writer {
     connect: SqliteConnectOptions,
+    /// The write-ahead log.
+    wal: PathBuf,
+    wal_bytes_max: u64,
     slot: Mutex<Slot>,
 }
 
@@ -26,14 +33,19 @@ struct Slot {
     connection: Option<SqliteConnection>,
     /// Whether the connection may be used again.
     usable: bool,
+    /// Size of the write-ahead log from which on it is cut off.
+    cut_at_bytes: u64,
 }
 
 impl Writer {
-    /// Opens the file, or creates it, and migrates its tables.
-    pub async fn open(connect: SqliteConnectOptions) -> Result<Self, StoreError> {
+    /// Opens the file at `path`, which `connect` names, or creates it, and migrates its tables.
+    pub async fn open(connect: SqliteConnectOptions, path: &Path, wal_bytes_max: u64) -> Result<Self, StoreError> {
         let mut connection = SqliteConnection::connect_with(&connect).await.map_err(store_error)?;
         sqlx::migrate!().run(&mut connection).await.map_err(|error| StoreError::Unavailable(error.into()))?;
-        Ok(Self { connect, slot: Mutex::new(Slot { connection: Some(connection), usable: true }) })
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let slot = Slot { connection: Some(connection), usable: true, cut_at_bytes: wal_bytes_max };
+        Ok(Self { connect, wal: wal.into(), wal_bytes_max, slot: Mutex::new(slot) })
     }
 
     /// Runs `work` in a transaction: commits if the work succeeds, rolls back otherwise. The future may be dropped at any time; the
@@ -47,7 +59,7 @@ impl Writer {
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut slot = self.slot.lock().await;
-        let Slot { connection, usable } = &mut *slot;
+        let Slot { connection, usable, cut_at_bytes } = &mut *slot;
         let connection = connection.as_mut().ok_or_else(closed)?;
         if !*usable {
             let new = SqliteConnection::connect_with(&self.connect).await.map_err(store_error)?;
@@ -56,8 +68,20 @@ impl Writer {
         // Stays so if this future is dropped below.
         *usable = false;
         let outcome = transact(connection, work).await;
+        if outcome.is_ok() && self.wal_bytes() > *cut_at_bytes {
+            // Waits for readers as long as the connection waits for locks.
+            if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await {
+                tracing::warn!(%error, "cannot write back the write-ahead log of the store");
+            }
+            // If a reader took too long, the next try is not made with the next write.
+            *cut_at_bytes = self.wal_bytes().saturating_add(self.wal_bytes_max);
+        }
         *usable = outcome.is_ok();
         outcome.unwrap_or_else(Err)
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(&self.wal).map_or(0, |metadata| metadata.len())
     }
 
     /// Waits for the write in progress and closes the connection.
@@ -115,8 +139,46 @@ mod tests {
     }
 
     async fn open(directory: &tempfile::TempDir) -> Writer {
-        let connect = SqliteConnectOptions::new().filename(directory.path().join("file")).create_if_missing(true);
-        Writer::open(connect).await.expect("the file opens")
+        let path = directory.path().join("file");
+        let connect = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        Writer::open(connect, &path, u64::MAX).await.expect("the file opens")
+    }
+
+    /// Each reader begins before the one before it ends, so SQLite alone would never cut the log off.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_write_ahead_log_is_bounded_while_reads_overlap() {
+        const WAL_BYTES_MAX: u64 = 1_000_000;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let connect = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .busy_timeout(contracts::DEADLINE)
+            .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+        let writer = Writer::open(connect.clone(), &path, WAL_BYTES_MAX).await.expect("the file opens");
+        let begin = async move || {
+            let mut reader = SqliteConnection::connect_with(&connect).await.expect("a reader");
+            reader.execute("BEGIN").await.expect("it begins");
+            reader.execute("SELECT count(*) FROM dead_letters").await.expect("it reads");
+            reader
+        };
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let mut reader = begin().await;
+        let reading = tokio::spawn(async move {
+            while !*stopped.borrow() {
+                let next = begin().await;
+                drop(std::mem::replace(&mut reader, next));
+            }
+        });
+        let mut largest = 0;
+        for round in 0..40 {
+            writer.write(async |writer| add(writer, round, 100_000).await).await.expect("written");
+            largest = largest.max(writer.wal_bytes());
+        }
+        stop.send_replace(true);
+        reading.await.expect("the readers end");
+        // 8 MB were written.
+        assert!(largest < 2 * WAL_BYTES_MAX, "{largest}");
     }
 
     /// A limit of SQLite itself gives the error of a full disk, SQLITE_FULL.
