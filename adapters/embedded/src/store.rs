@@ -28,7 +28,7 @@ use domain::query::{
     TailQuery,
 };
 use domain::timestamp::Timestamp;
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use readers::{Enough, Readers};
@@ -79,8 +79,6 @@ impl SqliteStore {
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            // Of a new file; an existing one keeps what it has.
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5));

@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 
 use domain::ports::StoreError;
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::Mutex;
 
@@ -40,7 +40,10 @@ struct Slot {
 impl Writer {
     /// Opens the file at `path`, which `connect` names, or creates it, and migrates its tables.
     pub async fn open(connect: SqliteConnectOptions, path: &Path, wal_bytes_max: u64) -> Result<Self, StoreError> {
-        let mut connection = SqliteConnection::connect_with(&connect).await.map_err(store_error)?;
+        // Only for a new file: on an existing one this would have no effect, and write to it.
+        let first =
+            if path.exists() { connect.clone() } else { connect.clone().auto_vacuum(SqliteAutoVacuum::Incremental) };
+        let mut connection = SqliteConnection::connect_with(&first).await.map_err(store_error)?;
         sqlx::migrate!().run(&mut connection).await.map_err(|error| StoreError::Unavailable(error.into()))?;
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
