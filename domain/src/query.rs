@@ -21,7 +21,7 @@ pub const SEQUENCE_MAX: u64 = 9_000_000_000_000_000;
 /// Bytes after which a page takes no more items, whatever its limit: events and dead letters can be large.
 pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The same for a page of a tail. Many tails run at once, and each may hold several pages for a slow reader.
-pub const TAIL_BYTES_MAX: usize = 1024 * 1024;
+pub const TAIL_BYTES_MAX: usize = 256 * 1024;
 
 /// Part of an answer: as much as its limits in items and bytes allow, but at least one item if there is any.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Most bytes of a row: a record has at most 1,000,000.
+const ROW_BYTES_MAX: usize = 1_000_000;
+/// Most bytes of everything else that the server sends to a store that is opened and asked once.
+const OTHER_BYTES_MAX: usize = 100_000;
 const TIME: &str = "2024-01-15T10:30:00Z";
 
 /// Counts what a server sends to its clients.
@@ -146,7 +150,9 @@ async fn a_page_of_large_rows_moves_little_more_than_its_limit() {
         let moved = counter.bytes.load(Ordering::Relaxed);
         eprintln!("{read}: {} items of {} bytes, {moved} bytes moved", sizes.len(), sizes.iter().sum::<usize>());
         assert!(sizes.iter().sum::<usize>() >= bytes_max, "{read}: {} items", sizes.len());
-        assert!(moved < 3 * bytes_max, "{read}: {moved} bytes moved for a page of {bytes_max}");
+        // The last row of the page may exceed it, and the next one tells that there is more.
+        let moved_max = bytes_max + 2 * ROW_BYTES_MAX + OTHER_BYTES_MAX;
+        assert!(moved < moved_max, "{read}: {moved} bytes moved for a page of {bytes_max}");
     }
     let (_, name) = place.rsplit_once('/').expect("a database");
     let mut connection = PgConnection::connect(&server).await.expect("the server answers");
