@@ -128,7 +128,7 @@ struct Journaling {
 struct Unkept {
     batches: u64,
     bytes: u64,
-    /// Why they cannot be kept, if a try has failed.
+    /// Why they cannot be kept, if the last try has failed.
     fault: Option<String>,
 }
 
@@ -769,8 +769,9 @@ impl Shared {
             };
             shared.report(permit, &outcome, &line, number, published.elapsed());
             let duration = published.elapsed();
-            if let Some((batch, refused)) = shared.settle(&line, number, outcome, duration) {
-                shared.keep_refused(&line, batch, &refused).await;
+            if let Some((batch, refused)) = shared.settle(&line, number, outcome, duration)
+                && shared.keep_refused(&line, batch, &refused).await
+            {
                 shared.settle_kept(&line, number, refused, duration);
             }
         });
@@ -844,20 +845,30 @@ impl Shared {
 
     /// Whether so much waits to be kept that the bus must not reject any more.
     fn is_blocked(&self, journaling: &Journaling) -> bool {
-        lock(&journaling.unkept).bytes > self.publisher.buffer().bytes_max / UNKEPT_SHARE_OF_MEMORY
+        let unkept = lock(&journaling.unkept);
+        unkept.fault.is_some() && unkept.bytes > self.publisher.buffer().bytes_max / UNKEPT_SHARE_OF_MEMORY
     }
 
     /// Keeps what the bus has rejected permanently of a batch that was accepted, however long it takes: it may not be dropped.
-    async fn keep_refused(&self, line: &PartitionLine, batch: Arc<RecordBatch>, refused: &[RefusedRecord]) {
-        let Some(journaling) = &self.journaling else { return };
+    /// Returns whether it is kept: it is not if the process ends first.
+    async fn keep_refused(&self, line: &PartitionLine, batch: Arc<RecordBatch>, refused: &[RefusedRecord]) -> bool {
+        let Some(journaling) = &self.journaling else { return true };
         let bytes = bytes_in_memory(&batch) as u64;
         {
             let mut unkept = lock(&journaling.unkept);
             unkept.batches += 1;
             unkept.bytes += bytes;
         }
+        let mut kept = true;
         for wait in Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT) {
-            let Err(error) = journaling.journal.keep_refused(Arc::clone(&batch), refused.to_vec()).await else { break };
+            let error = match journaling.journal.keep_refused(Arc::clone(&batch), refused.to_vec()).await {
+                Ok(()) => break,
+                Err(JournalError::Closed) => {
+                    kept = false;
+                    break;
+                }
+                Err(error) => error,
+            };
             let error = Chain(&error).to_string();
             let before = lock(&journaling.unkept).fault.replace(error.clone());
             if before.is_none() {
@@ -873,9 +884,10 @@ impl Shared {
         let mut unkept = lock(&journaling.unkept);
         unkept.batches -= 1;
         unkept.bytes -= bytes;
-        if unkept.batches == 0 && unkept.fault.take().is_some() {
-            tracing::info!("all records that the bus has rejected permanently are kept");
+        if kept && unkept.fault.take().is_some() {
+            tracing::info!(batches = unkept.batches, "records that the bus has rejected permanently can be kept again");
         }
+        kept
     }
 
     /// The end of a batch that the bus had; or, if it was accepted and the bus has rejected some of it permanently, these

@@ -41,7 +41,11 @@ pub async fn watch(bus: BusKind, disk: Arc<Disk>, directory: PathBuf, mut stop: 
     let mut watch = DiskWatch::default();
     loop {
         let asked = Arc::clone(&disk);
-        let Ok(space) = tokio::task::spawn_blocking(move || asked.refresh()).await else { return };
+        // A disk that hangs must not keep the process from stopping.
+        let space = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            space = tokio::task::spawn_blocking(move || asked.refresh()) => space.unwrap_or(DiskSpace::UNKNOWN),
+        };
         for notice in watch.observe(space) {
             log(bus, notice, space, &directory);
         }

@@ -40,6 +40,13 @@ impl DiskSpace {
         self.reserve_bytes() / 2
     }
 
+    /// Bytes to leave free by removing what is not needed any more: a quarter more than the reserve, so that what is removed
+    /// in large pieces does not let the disk waver around it.
+    #[must_use]
+    pub fn restored_bytes(self) -> u64 {
+        self.reserve_bytes() + self.reserve_bytes() / 4
+    }
+
     /// Bytes for ordinary events: what is free beyond the reserve.
     #[must_use]
     pub fn available_bytes(self) -> u64 {

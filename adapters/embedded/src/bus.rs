@@ -32,7 +32,7 @@ use domain::record::{Chunk, Record, RecordBatch};
 use tokio::sync::{Notify, oneshot};
 
 use crate::disk::Disk;
-use crate::partition_log::{LogBatch, PartitionLog, Refusal, SEGMENT_BYTES_MAX, Upkeep, lock};
+use crate::partition_log::{LogBatch, PartitionLog, Refusal, SEGMENT_BYTES_MAX, Upkeep, WAIT_BYTES_MAX, lock};
 use crate::segmented_log::{Entry, LogError, LogReader, PAYLOAD_BYTES_MAX, SegmentedLog};
 use crate::storage::{Directory, Storage};
 
@@ -114,7 +114,7 @@ struct Retention {
 /// How many bytes a log may have on its disk.
 #[derive(Default)]
 struct AllowedBytes {
-    /// Without touching the reserve.
+    /// Without coming near the reserve.
     ordinary: AtomicU64,
     /// Without touching what is kept for the store.
     priority: AtomicU64,
@@ -433,9 +433,11 @@ fn partition_directory(directory: &Path, partition: Partition) -> PathBuf {
 
 impl Upkeep for Arc<Retention> {
     fn survey(&mut self, log: &SegmentedLog) {
-        let (space, log_bytes) = (self.disk.refresh(), log.bytes());
-        self.allowed.ordinary.store(log_bytes.saturating_add(space.available_bytes()), Ordering::Release);
-        self.allowed.priority.store(log_bytes.saturating_add(space.usable_bytes()), Ordering::Release);
+        let space = self.disk.refresh();
+        // Fewer than there are if somebody else has taken of the reserve: then what the store has taken goes.
+        let leaving = |bytes: u64| log.bytes().saturating_add(space.free_bytes).saturating_sub(bytes);
+        self.allowed.ordinary.store(leaving(space.restored_bytes()), Ordering::Release);
+        self.allowed.priority.store(leaving(space.store_reserve_bytes()), Ordering::Release);
     }
 
     /// Removes what the store has taken and nobody needs any more.
@@ -459,7 +461,7 @@ impl Upkeep for Arc<Retention> {
     }
 
     fn wait_bytes_max(&self) -> u64 {
-        self.log_bytes_max / 4
+        WAIT_BYTES_MAX.min(self.log_bytes_max / 4)
     }
 }
 

@@ -66,6 +66,10 @@ fn space_of(directory: &Path) -> io::Result<DiskSpace> {
     let existing =
         absolute.ancestors().find(|ancestor| ancestor.is_dir()).map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let found = rustix::fs::statvfs(&existing)?;
+    if found.f_blocks == 0 || found.f_frsize == 0 {
+        // Some file systems in memory or in user space do not count.
+        return Ok(DiskSpace::UNKNOWN);
+    }
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     // What is left is what this process can have, which may be less than what root can; so `df` counts as well.
     let kept_for_root = bytes(found.f_bfree.saturating_sub(found.f_bavail));
@@ -92,5 +96,7 @@ mod tests {
     fn a_disk_that_does_not_tell_its_space_limits_nothing() {
         let silent = Disk::asking(|| Err(io::Error::other("no")));
         assert_eq!(silent.space(), DiskSpace::UNKNOWN);
+        // procfs has no blocks.
+        assert_eq!(Disk::of(Path::new("/proc/self")).space(), DiskSpace::UNKNOWN);
     }
 }

@@ -7,7 +7,7 @@
 //!   until the disk recovers. One that was not taken is refused.
 //! * Readers see a batch once it is synced, and not before.
 //! * What is wrong with the disk is known, and logged once when it begins and once when it is over: when there is room for the
-//!   largest batch that was refused, and the disk takes writes. A smaller batch that is written meanwhile is not the end.
+//!   largest batch that was refused, or for [`WAIT_BYTES_MAX`], and the disk takes writes. A smaller batch that is written meanwhile is not the end.
 //!   While it lasts the thread checks once a second.
 //! * The thread ends when the log is closed and what is queued is written or, should nobody be left who could be told, when a
 //!   sync fails.
@@ -27,8 +27,9 @@ use crate::segmented_log::{LogError, LogReader, SegmentedLog};
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long the thread waits for a batch before it looks after its log.
 const IDLE: Duration = Duration::from_secs(1);
-/// Most bytes that are written to see whether the disk takes writes again.
-const PROBE_BYTES_MAX: u64 = 1024 * 1024;
+/// Most bytes that a log which found no room waits for: a record of the largest size. A batch that needs more is refused and is
+/// no trouble, as long as there is room for so much.
+pub(crate) const WAIT_BYTES_MAX: u64 = 1024 * 1024;
 /// Most bytes of records that share one fdatasync.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Waits between two tries to sync.
@@ -255,7 +256,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         }
         let needed_bytes = self.needed_bytes.min(self.upkeep.wait_bytes_max());
         let has_room = self.upkeep.make_room(&mut self.log, needed_bytes).is_none();
-        if has_room && self.log.probe(needed_bytes.clamp(1, PROBE_BYTES_MAX)).is_ok() {
+        if has_room && self.log.probe(needed_bytes.clamp(1, WAIT_BYTES_MAX)).is_ok() {
             self.needed_bytes = 0;
             self.report_trouble(None);
         }
@@ -268,9 +269,12 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
             batch.refused(refusal);
             return None;
         }
-        if let Some(full) = self.upkeep.make_room(&mut self.log, bytes) {
-            self.needed_bytes = self.needed_bytes.max(bytes);
-            self.report_trouble(Some(full));
+        if self.upkeep.make_room(&mut self.log, bytes).is_some() {
+            let waited_for = bytes.min(self.upkeep.wait_bytes_max());
+            if let Some(full) = self.upkeep.make_room(&mut self.log, waited_for) {
+                self.needed_bytes = self.needed_bytes.max(waited_for);
+                self.report_trouble(Some(full));
+            }
             batch.refused(Refusal::Full);
             return None;
         }

@@ -5,6 +5,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use adapter_embedded::bus::{BusOptions, EmbeddedBus, OpenError, read_chunk, write_record};
@@ -12,8 +13,11 @@ use adapter_embedded::disk::Disk;
 use adapter_embedded::segmented_log::{PAYLOAD_BYTES_MAX, SegmentedLog};
 use adapter_embedded::storage::Directory;
 use contracts::bus::{Bus, BusSubject};
+use domain::admission::admits;
 use domain::delivery::Guarantee;
-use domain::ports::{CHUNK_BYTES_MAX, Clock, RecordPublisher, RecordSource};
+use domain::disk::DiskSpace;
+use domain::level::Level;
+use domain::ports::{BusState, CHUNK_BYTES_MAX, Clock, PublishError, RecordPublisher, RecordSource};
 use domain::record::{RECORD_BYTES_MAX, Record, RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use tempfile::TempDir;
@@ -124,6 +128,59 @@ async fn what_is_not_stored_fills_the_partition_that_has_it_also_after_opening_a
     drop(bus);
     let bus = open(directory.path(), &[0, 20]).expect("the bus opens");
     assert_eq!(bus.fill(1).used_bytes, 0);
+}
+
+/// Somebody else fills the disk, then frees it; nothing is published meanwhile.
+#[tokio::test]
+async fn a_disk_short_of_its_reserve_gets_back_what_the_store_has_taken_and_the_store_has_room() {
+    const MIB: u64 = 1 << 20;
+    let (directory, free_bytes) = (tempfile::tempdir().expect("a directory"), Arc::new(AtomicU64::new(900 * MIB)));
+    let told = Arc::clone(&free_bytes);
+    let space = move || Ok(DiskSpace { free_bytes: told.load(Ordering::SeqCst), total_bytes: 1_000 * MIB });
+    let options = BusOptions {
+        partitions: NonZeroU32::MIN,
+        memory_bytes_max: MEMORY_BYTES_MAX,
+        retention_bytes: 16 * MIB,
+        retention_age: Duration::from_secs(3_600),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(Stopped);
+    let bus = EmbeddedBus::open(directory.path(), &options, &Arc::new(Disk::asking(space)), &clock, |_| 0);
+    let bus = bus.expect("the bus opens");
+    let publish = async || {
+        let mut records = Records::default();
+        records.push(b"s", Stopped.now(), false, |value| value.resize(900_000, b'x')).expect("small enough");
+        let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None };
+        bus.publish(batch.into()).expect("taken").settled.await
+    };
+    for _ in 0..12 {
+        publish().await.expect("there is room");
+    }
+    let bytes = || {
+        let files = std::fs::read_dir(directory.path().join("logs-0")).expect("a directory").flatten();
+        files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum::<u64>()
+    };
+    // Segments of 4 MiB, of which the store has taken all but the last record.
+    bus.stored(0, 11);
+    assert!(bytes() > 10 * MIB);
+    free_bytes.store(40 * MIB, Ordering::SeqCst);
+    until("stored segments are removed", || bytes() < 5 * MIB).await;
+    assert!(!admits(Level::Warn, bus.fill(0)) && admits(Level::Error, bus.fill(0)), "{:?}", bus.fill(0));
+    assert!(matches!(publish().await, Err(PublishError::Full)), "what is left is for the store");
+    assert!(matches!(bus.state(), BusState::Down(reason) if reason.contains("disk")));
+
+    free_bytes.store(900 * MIB, Ordering::SeqCst);
+    until("it takes records again", || bus.state() == BusState::Up).await;
+    publish().await.expect("there is room again");
+    assert!(admits(Level::Trace, bus.fill(0)));
+    assert_eq!(bus.drain(contracts::DEADLINE).await, 0);
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < contracts::DEADLINE, "{what}: not in time");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]

@@ -5,10 +5,10 @@
 //!   the group seeks, and the reader waits for a wake-up meanwhile.
 //! * From the call of [`Reading::seek`] until the client has moved nothing is read, and a chunk that was being read is
 //!   discarded. The client is moved only once no reader takes records: those of the new position would be discarded, too.
-//! * What the client fetched before a seek it discards itself (its queue compares versions), but not that the position before
-//!   was not there: until the first record after a seek that is only believed if the broker confirms it.
-//! * The client is never told to begin at the earliest record: should it be moved while it asks where that is, it goes there
-//!   half a second later all the same.
+//! * The client discards what it fetched before a seek (its queue compares versions), but not an out-of-range error of the
+//!   position before it. Until the first record after a seek such an error counts only if the broker confirms it.
+//! * The client gets offsets only, never "the earliest record". It looks that up, and a seek meanwhile does not stop it: half a
+//!   second later it moves there all the same.
 //! * No lock is held while anything waits for the client. Order of locks: `queue`, then `progress`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -217,7 +217,7 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         lock(&self.progress).lag.lag(self.partition)
     }
 
-    /// Tells the reader that the partition is no longer there to be read.
+    /// Ends reading: the partition is revoked.
     pub fn end(&self) {
         self.gone.store(true, Ordering::Release);
         drop(lock(&self.queue).take());

@@ -311,7 +311,7 @@ async fn chunk_after_giving_up(source: &KafkaSource) -> Chunk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_seek_reading_goes_on_there_whoever_reads_and_gives_up_meanwhile() {
+async fn after_a_seek_reading_goes_on_there_though_a_chunk_is_in_work_or_given_up() {
     const RECORDS: usize = 20_000;
     /// So that there are two chunks after it, of the largest size.
     const POSITION_MAX: u64 = 5_000;

@@ -18,7 +18,7 @@ use super::reading::Reading;
 use super::released::Released;
 use super::room::{Lease, Room};
 use crate::frame::{Journaled, Refused};
-use crate::partition_log::{LogBatch, PartitionLog, Refusal, Upkeep, lock};
+use crate::partition_log::{LogBatch, PartitionLog, Refusal, Upkeep, WAIT_BYTES_MAX, lock};
 use crate::segmented_log::{FRAME_HEADER_BYTES, LogError, SegmentedLog};
 use crate::storage::Slot;
 
@@ -216,7 +216,7 @@ impl Upkeep for Release {
     }
 
     fn wait_bytes_max(&self) -> u64 {
-        u64::MAX
+        WAIT_BYTES_MAX
     }
 
     fn caught_up(&mut self, log: &mut SegmentedLog) {
@@ -292,6 +292,6 @@ impl Upkeep for KeepAll {
     }
 
     fn wait_bytes_max(&self) -> u64 {
-        self.bytes_max / 4
+        WAIT_BYTES_MAX.min(self.bytes_max / 4)
     }
 }

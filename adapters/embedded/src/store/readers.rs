@@ -15,6 +15,8 @@ use sqlx::{Connection, QueryBuilder, Sqlite};
 
 use super::store_error;
 
+/// Longest time that a read takes rows without letting other tasks run.
+const YIELD_INTERVAL: Duration = Duration::from_millis(1);
 /// Instructions of SQLite's virtual machine between two looks at the clock.
 const CLOCK_EVERY: i32 = 10_000;
 /// Rows that are read ahead; 4.5 MiB for each connection if they are events of the largest size.
@@ -71,7 +73,13 @@ impl Readers {
         drop(handle);
 
         let mut rows = select.build().fetch(&mut *reader);
+        let mut yielded_at = Instant::now();
         loop {
+            // Rows may come faster than they are taken, and the driver's channel never makes a reader wait then.
+            if yielded_at.elapsed() >= YIELD_INTERVAL {
+                tokio::task::yield_now().await;
+                yielded_at = Instant::now();
+            }
             let next = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await;
             match next.map(|row| row.and_then(|row| take(&row))) {
                 Some(Ok(Enough(false))) if Instant::now() >= deadline => return Err(StoreError::TooBroad),
@@ -108,6 +116,32 @@ mod tests {
         let mut reader = readers.acquire().await?;
         let count = format!("{} SELECT count(*) FROM n", numbers(100_000));
         sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut *reader).await.map_err(store_error)
+    }
+
+    /// On a runtime of one thread.
+    #[tokio::test]
+    async fn a_read_of_many_rows_lets_other_tasks_run() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let readers = one_connection(&directory);
+        let turns = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counted = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        // Slower than the rows come: folding a large message, for example.
+        let slow = |_: &SqliteRow| {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(200) {}
+            Ok(Enough(false))
+        };
+        readers.read(QueryBuilder::new(format!("{} SELECT i FROM n", numbers(1_000))), slow).await.expect("rows");
+        other.abort();
+        // 200 ms, with a pause in each millisecond.
+        let turns = turns.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(turns > 100, "{turns}");
     }
 
     #[tokio::test]
