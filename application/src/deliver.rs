@@ -903,7 +903,7 @@ impl Shared {
         let refused = match outcome {
             Ok(()) => Vec::new(),
             Err(PublishError::Refused(refused)) => {
-                // If it was not accepted, whoever waits is told. Under the same lock: otherwise the journal could accept it
+                // If it was not accepted, the waiting client is told. Under the same lock: otherwise the journal could accept it
                 // in between.
                 if self.journaling.is_some()
                     && let Some(held) = state.line.get_mut(number)
@@ -1182,7 +1182,7 @@ impl Shared {
     /// Queues for the journal all that is in memory only, as far as the journal takes it.
     fn journal_all(self: &Arc<Self>, journaling: &Journaling) {
         for line in self.own_lines() {
-            // What cannot be journaled now is tried again by whoever calls this again.
+            // What cannot be journaled now is tried again with the next call.
             let _ = self.journal_held(journaling, &line, &mut lock(&line.state), u64::MAX);
         }
     }

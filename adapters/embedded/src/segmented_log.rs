@@ -805,7 +805,7 @@ fn is_bad_sector(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EIO)
 }
 
-/// Reads page by page, with zeros, which are no frame, for pages that cannot be read: they cost what is in them and nothing
+/// Reads page by page. A page that cannot be read becomes zeros, which do not parse as a frame: it costs what is in it and nothing
 /// else.
 fn read_around(file: &dyn StorageFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;

@@ -60,7 +60,7 @@ impl AdoptedBacklog {
             }
         }
         match unreadable {
-            // The others are sent meanwhile; whoever takes the slot next tries this one again.
+            // The others are sent meanwhile. The next process that takes the slot tries this one again.
             Some(error) if partitions.is_empty() => Err(error),
             _ => Ok((!partitions.is_empty()).then(|| Self { partitions, remover: Arc::clone(remover) })),
         }
