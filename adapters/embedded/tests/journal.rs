@@ -175,20 +175,6 @@ async fn a_journal_that_cannot_be_read_hides_no_other() {
 }
 
 #[tokio::test]
-async fn a_partition_that_cannot_be_read_hides_no_other_of_its_journal() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let journal = open(directory.path(), PLENTY);
-    append(&journal, 0, 0..5).await;
-    append(&journal, 1, 0..5).await;
-    close(journal).await;
-    std::fs::create_dir_all(directory.path().join("journal/0/0/00000000000000000009.log")).expect("a directory");
-    let journal = open(directory.path(), PLENTY);
-    let backlog = journal.adopt().await.expect("one can be read").expect("it has entries");
-    assert_eq!(backlog.found().iter().map(|found| found.partition).collect::<Vec<_>>(), [1]);
-    close(journal).await;
-}
-
-#[tokio::test]
 async fn a_full_log_of_rejected_records_takes_more_once_somebody_has_removed_its_files() {
     let directory = tempfile::tempdir().expect("a directory");
     let options = JournalOptions { refused_bytes_max: 20_000, ..JournalOptions::new(PLENTY) };

@@ -135,8 +135,8 @@ struct Log {
     entries: BTreeMap<u64, (u64, Fate)>,
     next: u64,
     released: u64,
-    /// The first number that failed since the journal was last told to go on.
-    failed_from: Option<u64>,
+    /// A batch has failed since the journal was last told to go on.
+    failed: bool,
 }
 
 impl Log {
@@ -230,15 +230,13 @@ impl History {
         }
     }
 
-    /// Has the journal go on with a partition after a failure, once all that was queued is decided. Numbers that failed are used
-    /// again.
+    /// Has the journal go on with a partition after a failure, once all that was queued is decided.
     fn resume(&mut self) {
         for partition in 0..PARTITIONS {
             let is_open = self.open.iter().any(|(of, ..)| *of == partition);
             let log = self.own(partition);
-            if let Some(from) = log.failed_from.filter(|_| !is_open) {
-                log.failed_from = None;
-                log.next = from.max(log.released).min(log.next);
+            if log.failed && !is_open {
+                log.failed = false;
                 self.journal.resume(partition);
             }
         }
@@ -265,7 +263,7 @@ impl History {
                 }
                 // An earlier batch has failed, and its future says so in a moment.
                 let deadline = Instant::now() + DEADLINE;
-                while self.own(partition).failed_from.is_none() {
+                while !self.own(partition).failed {
                     assert!(Instant::now() < deadline, "refused without a reason: {error:?}, {fill:?}");
                     self.look();
                     tokio::task::yield_now().await;
@@ -291,8 +289,7 @@ impl History {
                 Some(Err(error)) => {
                     // Since the last look something may have gone wrong and be over.
                     assert!(!no_reason || !matches!(error, JournalError::Closed), "{error:?}");
-                    let log = self.own(partition);
-                    log.failed_from = Some(log.failed_from.map_or(first, |from| from.min(first)));
+                    self.own(partition).failed = true;
                     Fate::Unknown
                 }
                 None => {

@@ -48,22 +48,40 @@ impl AdoptedBacklog {
     /// # Errors
     /// The disk's.
     pub fn open(slot: &Arc<dyn Slot>, room: &Arc<Room>, remover: &Arc<Remover>) -> Result<Option<Self>, LogError> {
-        let (mut partitions, mut unreadable) = (Vec::new(), None);
+        let (mut partitions, mut strangers) = (Vec::new(), false);
         for partition in partitions_in(slot.as_ref())? {
-            match AdoptedPartition::open(slot, partition, room) {
-                Ok(found) => partitions.extend(found.map(Arc::new)),
-                Err(error) => {
-                    let (directory, error_text) = (slot.path(&partition.to_string()), error.described());
-                    tracing::error!(directory = %directory.display(), error = error_text, "a partition of a journal cannot be read");
-                    unreadable = Some(error);
-                }
+            let name = partition.to_string();
+            let (storage, path): (_, Arc<Path>) = (slot.storage(&name), slot.path(&name).into());
+            if !has_entries(storage.as_ref())? {
+                remove_remains(storage, &path)?;
+                continue;
             }
+            let (log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
+            tell_of_recovery(&path, &recovered);
+            let reading = Reading::new(partition, Arc::new(Mutex::new(log.reader())), Arc::clone(&path));
+            let Some((found, ages)) = reading.survey()? else {
+                strangers = true;
+                continue;
+            };
+            room.add(log.bytes());
+            partitions.push(Arc::new(AdoptedPartition {
+                found,
+                released: Released::new(&log, path),
+                log: Mutex::new(log),
+                reading,
+                ages: Mutex::new(ages),
+                room: Arc::clone(room),
+                remover_told: AtomicBool::new(false),
+                _slot: Arc::clone(slot),
+            }));
         }
-        match unreadable {
-            // The others are sent meanwhile. The next process that takes the slot tries this one again.
-            Some(error) if partitions.is_empty() => Err(error),
-            _ => Ok((!partitions.is_empty()).then(|| Self { partitions, remover: Arc::clone(remover) })),
+        if strangers && partitions.is_empty() {
+            // Of another version, perhaps: not ours to remove.
+            return Err(
+                io::Error::new(io::ErrorKind::InvalidData, "no entry is a record that this version knows").into()
+            );
         }
+        Ok((!partitions.is_empty()).then(|| Self { partitions, remover: Arc::clone(remover) }))
     }
 
     pub fn partitions(&self) -> &[Arc<AdoptedPartition>] {
@@ -99,35 +117,6 @@ impl Backlog for AdoptedBacklog {
 }
 
 impl AdoptedPartition {
-    /// What is in a partition of a slot; `None` if there are no entries.
-    fn open(slot: &Arc<dyn Slot>, partition: Partition, room: &Arc<Room>) -> Result<Option<Self>, LogError> {
-        let name = partition.to_string();
-        let (storage, path): (_, Arc<Path>) = (slot.storage(&name), slot.path(&name).into());
-        if !has_entries(storage.as_ref())? {
-            remove_remains(storage, &path)?;
-            return Ok(None);
-        }
-        let (log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
-        tell_of_recovery(&path, &recovered);
-        let reading = Reading::new(partition, Arc::new(Mutex::new(log.reader())), Arc::clone(&path));
-        let Some((found, ages)) = reading.survey()? else {
-            // Of another version, perhaps: not ours to remove.
-            let strangers = "no entry is a record that this version knows";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, strangers).into());
-        };
-        room.add(log.bytes());
-        Ok(Some(Self {
-            found,
-            released: Released::new(&log, path),
-            log: Mutex::new(log),
-            reading,
-            ages: Mutex::new(ages),
-            room: Arc::clone(room),
-            remover_told: AtomicBool::new(false),
-            _slot: Arc::clone(slot),
-        }))
-    }
-
     pub fn oldest(&self) -> Option<Timestamp> {
         lock(&self.ages).oldest(self.released.before())
     }

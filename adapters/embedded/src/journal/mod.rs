@@ -12,7 +12,7 @@
 //! * A slot of this process stays locked until the last thread that may write to it has ended.
 //! * What the bus refuses for ever is in `DATA_DIR/journal/<n>/refused`, bounded on its own. Nobody but people removes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
@@ -25,7 +25,6 @@ use domain::partition::Partition;
 use domain::ports::{Backlog, BacklogPartition, BoxFuture, Journal, JournalChunk, JournalError, RefusedRecord};
 use domain::record::RecordBatch;
 use domain::timestamp::Timestamp;
-use tokio::time::Instant;
 
 use self::adopted::{AdoptedBacklog, AdoptedPartition, Remover};
 use self::own::{KeepAll, KeepRefused, OwnPartition};
@@ -46,8 +45,6 @@ mod room;
 pub(crate) const JOURNAL: &str = "journal";
 /// The directory of refused records in a slot.
 pub(crate) const REFUSED: &str = "refused";
-/// How long a slot that cannot be read is left alone.
-const UNREADABLE_WAIT: Duration = Duration::from_secs(60);
 /// Slots that there can be: their numbers are below this.
 pub const SLOTS_MAX: u32 = 1_024;
 
@@ -100,8 +97,8 @@ struct Shared {
     refused: Mutex<Option<Arc<PartitionLog<KeepRefused>>>>,
     adopted: Mutex<Vec<Weak<AdoptedPartition>>>,
     remover: Arc<Remover>,
-    /// Slots of others that could not be read, when that was, and why.
-    unreadable: Mutex<BTreeMap<u32, (Instant, String)>>,
+    /// Slots of others that cannot be read, as far as that was said.
+    unreadable: Mutex<BTreeSet<u32>>,
 }
 
 #[derive(Default)]
@@ -238,15 +235,11 @@ impl Shared {
             return Err(JournalError::Closed);
         }
         let numbers = self.slots.numbers().map_err(|error| failed(error.into()))?;
-        lock(&self.unreadable).retain(|number, _| numbers.contains(number));
-        let is_due = |number: &u32| {
-            lock(&self.unreadable).get(number).is_none_or(|(tried_at, _)| tried_at.elapsed() >= UNREADABLE_WAIT)
-        };
-        let others = numbers.into_iter().filter(|number| *number < SLOTS_MAX && *number != self.number);
-        for number in others.filter(is_due) {
+        let mut unreadable = None;
+        for number in numbers.into_iter().filter(|number| *number < SLOTS_MAX && *number != self.number) {
             let opened = match self.slots.take(number) {
                 Ok(Some(slot)) => AdoptedBacklog::open(&slot, &self.room, &self.remover),
-                Ok(None) => Ok(None),
+                Ok(None) => continue,
                 Err(error) => Err(error.into()),
             };
             match opened {
@@ -261,16 +254,14 @@ impl Shared {
                     lock(&self.unreadable).remove(&number);
                 }
                 Err(error) => {
-                    let error = error.described();
-                    tracing::error!(journal = number, error, "a journal cannot be read, trying again in a minute");
-                    lock(&self.unreadable).insert(number, (Instant::now(), error));
+                    if lock(&self.unreadable).insert(number) {
+                        tracing::error!(journal = number, error = error.described(), "a journal cannot be read");
+                    }
+                    unreadable.get_or_insert(error);
                 }
             }
         }
-        match lock(&self.unreadable).first_key_value() {
-            None => Ok(None),
-            Some((number, (_, error))) => Err(JournalError::Unavailable(format!("journal {number}: {error}").into())),
-        }
+        unreadable.map_or(Ok(None), |error| Err(failed(error)))
     }
 }
 
