@@ -31,7 +31,7 @@ pub const FRAME_HEADER_BYTES: usize = 24;
 pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
 /// What the buffer of unsynced frames may keep between two groups.
 const IDLE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// What [`SegmentedLog::probe`] writes at least, and where to if there is no segment.
+/// Least number of bytes that [`SegmentedLog::probe`] writes, and the file it uses when the log has no segment.
 const PROBE_BYTES_MIN: usize = 64 * 1024;
 const PROBE_NAME: &str = "probe";
 /// How far a number may be ahead of the one before it in the same file: one that is further ahead passes for garbage.

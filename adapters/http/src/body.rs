@@ -71,7 +71,7 @@ impl ReadBody {
     }
 }
 
-/// Room that is taken; gives it back when it is dropped.
+/// Room that is taken. Dropping it frees the room.
 #[derive(Debug)]
 pub struct Lease {
     room: Arc<Room>,
@@ -231,7 +231,7 @@ impl Lease {
     /// Takes as much room as `bytes` need, and gives back what it has beyond that.
     ///
     /// # Errors
-    /// There is no room for so much more now.
+    /// The room that is left is smaller than this.
     pub fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
         match bytes.checked_sub(self.bytes) {
             Some(more) => self.grow(more),

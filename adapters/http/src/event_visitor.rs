@@ -26,7 +26,7 @@ pub enum Field {
     TraceId,
     /// `spanId`.
     SpanId,
-    /// `metadata`, the one that is no string.
+    /// `metadata`, the one that is not a string.
     Metadata,
 }
 

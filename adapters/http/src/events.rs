@@ -138,7 +138,7 @@ fn fits_scratch(json: &[u8]) -> bool {
     blocks.all(|block| block.windows(2).any(ends_string)) && opening_brackets(json) <= SCRATCH_BYTES_MAX
 }
 
-/// How many brackets and braces open, in strings too: there is no deeper nesting.
+/// How many brackets and braces open, in strings too: the nesting is at most this deep.
 fn opening_brackets(json: &[u8]) -> usize {
     // In pieces whose count fits into a byte, so that many bytes are compared at once.
     let opening = |piece: &[u8]| piece.iter().fold(0, |opening: u8, byte| opening + u8::from(byte | 0x20 == b'{'));
