@@ -4,7 +4,7 @@
 //! * Batches are written in the order in which they were queued, and whatever came during one fdatasync shares the next (group
 //!   commit).
 //! * A batch that the operating system has taken is never given up: if the disk fails it is kept in memory and written again
-//!   until the disk recovers. One that was not taken is refused.
+//!   until the disk recovers. One that was not taken is refused, once no recovery can find a part of it.
 //! * Readers see a batch once it is synced, and not before.
 //! * What is wrong with the disk is known, and logged once when it begins and once when it is over: when there is room for the
 //!   largest batch that was refused, or for [`WAIT_BYTES_MAX`], and the disk takes writes. A smaller batch that is written meanwhile is not the end.
@@ -32,9 +32,9 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) const WAIT_BYTES_MAX: u64 = 1024 * 1024;
 /// Most bytes of records that share one fdatasync.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Waits between two tries to sync.
-const SYNC_FIRST_WAIT: Duration = Duration::from_millis(100);
-const SYNC_LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Waits between two tries to sync, or to remove what a failed write has left.
+const RETRY_FIRST_WAIT: Duration = Duration::from_millis(100);
+const RETRY_LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a batch was not taken.
 #[derive(Clone, Debug)]
@@ -288,7 +288,9 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
                 self.needed_bytes = self.needed_bytes.max(bytes);
                 self.report_trouble(Some(described.clone()));
                 let full = matches!(&error, LogError::Io(io) if io.kind() == io::ErrorKind::StorageFull);
-                batch.refused(if full { Refusal::Full } else { Refusal::Failed(described) });
+                if self.retry_until_done(SegmentedLog::void_remains) {
+                    batch.refused(if full { Refusal::Full } else { Refusal::Failed(described) });
+                }
                 None
             }
         }
@@ -297,8 +299,18 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
     /// What the operating system has may have been promised, so there is no giving up, unless nobody is left who could be told.
     /// Returns whether all is synced.
     fn sync_until_done(&mut self) -> bool {
-        let mut waits = Backoff::new(SYNC_FIRST_WAIT, SYNC_LONGEST_WAIT);
-        while let Err(error) = self.log.sync() {
+        if !self.retry_until_done(SegmentedLog::sync) {
+            return false;
+        }
+        self.end_trouble();
+        self.state.readable.send_replace(self.log.next());
+        true
+    }
+
+    /// Tries until it succeeds. Returns false if nobody is left who could be told of the result.
+    fn retry_until_done(&mut self, attempt: fn(&mut SegmentedLog) -> Result<(), LogError>) -> bool {
+        let mut waits = Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT);
+        while let Err(error) = attempt(&mut self.log) {
             self.report_trouble(Some(error.described()));
             if self.state.abandoned.load(Ordering::Acquire) {
                 return false;
@@ -308,8 +320,6 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
             self.upkeep.survey(&self.log);
             self.upkeep.make_room(&mut self.log, 0);
         }
-        self.end_trouble();
-        self.state.readable.send_replace(self.log.next());
         true
     }
 

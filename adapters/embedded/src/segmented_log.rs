@@ -94,6 +94,8 @@ pub struct SegmentedLog {
     unsynced_from: u64,
     /// The last segment is full or poisoned: write to a new one.
     seal: bool,
+    /// Behind what was appended, the last segment may have frames of an append that failed.
+    remains: bool,
     /// A segment was removed, and the directory not synced since.
     removal_unsynced: bool,
     /// A file may be there that is none of `segments`: a new one that could not be begun.
@@ -249,11 +251,12 @@ impl SegmentedLog {
     /// only after the next [`SegmentedLog::sync`], which also makes them visible.
     ///
     /// # Errors
-    /// Nothing was appended.
+    /// Nothing was appended. A recovery may find it nevertheless until [`SegmentedLog::void_remains`] has succeeded.
     pub fn append<W: FnOnce(&mut Vec<u8>)>(
         &mut self,
         entries: impl IntoIterator<Item = (Timestamp, W)>,
     ) -> Result<u64, LogError> {
+        self.void_remains()?;
         if self.seal {
             self.sync()?;
         }
@@ -274,14 +277,33 @@ impl SegmentedLog {
         let Some(last) = self.segments.last_mut() else { return Ok(first) };
         let written = last.file.write_at(self.unsynced.get(from..).unwrap_or_default(), last.len + from as u64);
         if let Err(error) = written {
-            // Frames of a partial write must not be found by a recovery. If they cannot be cut off, they are
-            // made void by going on in a new segment.
-            self.seal |= last.file.truncate(last.len + from as u64).is_err();
+            self.remains = last.file.len().map_or(true, |len| len > last.len + from as u64);
             self.forget_from(from, first);
             return Err(error.into());
         }
         last.first_time = last.first_time.or(first_time);
         Ok(first)
+    }
+
+    /// Makes sure that no recovery finds what an append that failed has left: cuts it off or, if the file does not allow that,
+    /// goes on in a new segment, whose base makes it void.
+    ///
+    /// # Errors
+    /// A recovery may find it still.
+    pub fn void_remains(&mut self) -> Result<(), LogError> {
+        if !self.remains {
+            return Ok(());
+        }
+        if let Some(last) = self.segments.last() {
+            let end = last.len + self.unsynced.len() as u64;
+            // Not synced, the cut may be lost in a power cut, and the remains be there again.
+            if self.seal || last.file.truncate(end).is_err() || last.file.sync().is_err() {
+                self.seal = true;
+                self.begin_segment()?;
+            }
+        }
+        self.remains = false;
+        Ok(())
     }
 
     /// Gives the next entry at least this sequence. Numbers may be skipped, never used twice.
@@ -471,6 +493,7 @@ impl SegmentedLog {
         let first_time = Header::parse(&self.unsynced).map(|header| header.time);
         self.segments.push(Segment { base, first_time, file, len: 0 });
         self.seal = false;
+        self.remains = false;
         self.removal_unsynced = false;
         // The one before may have had another name.
         self.stray = stray_before;

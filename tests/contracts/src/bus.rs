@@ -133,9 +133,21 @@ async fn begin(bus: &Bus, positions: &[Option<u64>]) -> Vec<Partition> {
     assigned
 }
 
+/// A bus that takes records. One that cannot be reached when it is opened refuses batches until it has been looked for again.
+async fn open_up<S: BusSubject>(subject: &S, place: &S::Place, positions: &[u64]) -> Bus {
+    let bus = subject.open(place, positions).await;
+    let up = async {
+        while bus.publisher.state() != BusState::Up {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("bus that is up", up).await;
+    bus
+}
+
 async fn opened<S: BusSubject>(subject: &S, partitions: usize) -> (S::Place, Bus) {
     let place = subject.place().await;
-    let bus = subject.open(&place, &vec![0; partitions]).await;
+    let bus = open_up(subject, &place, &vec![0; partitions]).await;
     begin(&bus, &[]).await;
     (place, bus)
 }
@@ -180,7 +192,7 @@ async fn assert_nothing_more(bus: &Bus, partition: Partition) {
 pub async fn all_partitions_are_there_and_handed_out(subject: &impl BusSubject) {
     for partitions in [1, 3] {
         let place = subject.place().await;
-        let bus = subject.open(&place, &vec![0; partitions]).await;
+        let bus = open_up(subject, &place, &vec![0; partitions]).await;
         assert_eq!(bus.publisher.partition_count().get() as usize, partitions);
         let assigned = begin(&bus, &[]).await;
         assert_eq!(assigned, (0..bus.publisher.partition_count().get()).collect::<Vec<_>>());
@@ -548,7 +560,7 @@ pub async fn reading_begins_where_the_assignment_says(subject: &impl BusSubject)
     close(bus).await;
 
     let positions = [None, Some(offsets[1][4]), Some(offsets[2][9] + 1)];
-    let bus = subject.open(&place, &positions.map(|position| position.unwrap_or(0))).await;
+    let bus = open_up(subject, &place, &positions.map(|position| position.unwrap_or(0))).await;
     begin(&bus, &positions).await;
     let expected: Vec<String> = (0..10).map(|n| n.to_string()).collect();
     assert_eq!(read_values(&bus, 0, 10).await, expected, "from the earliest on");
@@ -622,7 +634,7 @@ pub async fn draining_delivers_what_was_taken_and_takes_no_more(subject: &impl B
     assert_eq!(bus.publisher.drain(DEADLINE).await, 0, "nothing is left for a second time");
     drop(bus);
 
-    let bus = subject.open(&place, &[0, 0]).await;
+    let bus = open_up(subject, &place, &[0, 0]).await;
     begin(&bus, &[]).await;
     for partition in 0..2 {
         let expected: Vec<String> = (0..100).map(|n| (n * 2 + partition).to_string()).collect();
@@ -637,7 +649,7 @@ pub async fn everything_is_there_after_opening_again(subject: &impl BusSubject) 
     let place = subject.place().await;
     let mut known: Vec<(u64, Vec<u8>)> = Vec::new();
     for round in 0..4 {
-        let bus = subject.open(&place, &[0]).await;
+        let bus = open_up(subject, &place, &[0]).await;
         assert_eq!(bus.publisher.partition_count(), NonZeroU32::MIN);
         begin(&bus, &[]).await;
         if !known.is_empty() {
@@ -662,7 +674,7 @@ pub async fn no_offset_is_given_twice(subject: &impl BusSubject) {
         if subject.numbers_from_positions() {
             stored += beyond;
         }
-        let bus = subject.open(&place, &[stored]).await;
+        let bus = open_up(subject, &place, &[stored]).await;
         begin(&bus, &[Some(stored)]).await;
         assert_eq!(lag_records(&bus, 0), 0, "everything before the position is stored");
         deliver(&bus, batch(0, ["one", "two"])).await;
