@@ -148,6 +148,7 @@ impl SegmentedLog {
             unsynced: Vec::new(),
             unsynced_from: next,
             seal: false,
+            remains: false,
             removal_unsynced: false,
             stray: false,
             view: Arc::new(Mutex::new(view)),
@@ -279,6 +280,8 @@ impl SegmentedLog {
         if let Err(error) = written {
             self.remains = last.file.len().map_or(true, |len| len > last.len + from as u64);
             self.forget_from(from, first);
+            // If that fails too, it is tried again.
+            let _ = self.void_remains();
             return Err(error.into());
         }
         last.first_time = last.first_time.or(first_time);
@@ -473,23 +476,25 @@ impl SegmentedLog {
         let lowest = self.segments.last().map_or(0, |last| last.base).max(self.unsynced_from);
         let base = if first - lowest > SKIP_MAX { first } else { lowest };
         let name = name_of(base);
-        let file = match self.storage.create(&name) {
+        let (file, is_new) = match self.storage.create(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // A segment of this base never had a visible entry: it is an earlier try, or an empty last segment.
-                self.storage.remove(&name)?;
-                // If no other takes its place, a power cut would bring it back.
-                self.removal_unsynced = true;
-                self.segments.pop_if(|last| last.base == base);
-                self.storage.create(&name)?
+                // A segment of this base never had a visible entry: it is an earlier attempt, or an empty last segment. Its
+                // file is written again and not removed: without it, remains in the segment before would be valid again.
+                let file = self.storage.open(&name)?;
+                file.truncate(0)?;
+                (file, false)
             }
-            created => created?,
+            created => (created?, true),
         };
         let made = file.write_at(&self.unsynced, 0).and_then(|()| self.storage.sync_directory());
         if let Err(error) = made {
-            let _ = self.storage.remove(&name);
-            self.removal_unsynced = true;
+            if is_new {
+                let _ = self.storage.remove(&name);
+                self.removal_unsynced = true;
+            }
             return Err(error.into());
         }
+        self.segments.pop_if(|last| last.base == base);
         let first_time = Header::parse(&self.unsynced).map(|header| header.time);
         self.segments.push(Segment { base, first_time, file, len: 0 });
         self.seal = false;

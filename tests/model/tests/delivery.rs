@@ -275,13 +275,17 @@ async fn history(seed: u64) -> (usize, usize) {
         }
         if life + 1 < LIVES {
             killed = life + 1;
-            // What was promised up to here was promised; whatever comes now, nobody hears.
+            // A promise counts even if it was given at the last moment. A refusal does not: a dying process has no disk that
+            // it could clean up, and its client gets no answer.
+            producer.note(life, &mut sent);
+            let refused = sent.refused.clone();
             if chance.below(2) == 0 {
                 disk.crash()
             } else {
                 disk.power_cut(seed)
             }
             producer.note(life, &mut sent);
+            sent.refused = refused;
             broker.lose_producer(&mut chance);
             drop(producer);
             pass(Duration::ZERO).await;
