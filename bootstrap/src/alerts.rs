@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter_http::{AlertObserver, AlertOutcome, Webhook, WebhookOptions};
+use adapter_webhook::{AlertObserver, AlertOutcome, Webhook, WebhookOptions};
 use adapter_telemetry::{LogAlerter, Prometheus};
 use anyhow::Context;
 use domain::alert::Alert;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use adapter_http::{UpstreamUrl, WebhookUrl};
+use adapter_http::UpstreamUrl;
+use adapter_webhook::WebhookUrl;
 use adapter_kafka::{GUARANTEED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
 use adapter_postgres::PostgresOptions;
 use adapter_telemetry::LogFormat;

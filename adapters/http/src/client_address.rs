@@ -19,6 +19,11 @@ pub fn peer_address(remote: &RemoteAddr) -> IpAddr {
     }
 }
 
+/// The client of a request that a gateway in this process passes on. It travels as a value beside the request, so no peer can
+/// claim it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForwardedClient(pub IpAddr);
+
 /// Networks whose hosts are believed when they name a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);

@@ -14,7 +14,7 @@ use serde_json::Value;
 const PARENTS: [(&str, &[&str]); 11] = [
     ("poem", &["adapter-http", "bench"]),
     ("poem-openapi", &["adapter-http"]),
-    ("hyper-rustls", &["adapter-http"]),
+    ("hyper-rustls", &["adapter-webhook"]),
     ("sqlx", &["adapter-embedded", "adapter-postgres", "bench", "faults"]),
     ("fred", &["adapter-redis"]),
     ("rdkafka", &["adapter-kafka", "bench", "faults"]),

@@ -1,0 +1,12 @@
+//! Bodies of requests and answers, within the memory that there is for them.
+
+pub(crate) mod budget;
+mod decompress;
+mod read;
+mod replayable;
+#[cfg(test)]
+mod tests;
+
+pub use budget::{BodyBudget, Lease};
+pub use read::{REQUEST_BYTES_MAX, ReadBody};
+pub use replayable::ReplayableBody;

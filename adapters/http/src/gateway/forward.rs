@@ -1,0 +1,262 @@
+//! Requests on their way to an instance, and answers on their way back.
+//!
+//! Bodies are streamed both ways, at the pace of the reader. Tried on another instance is only what provably never left this
+//! process, and what changes nothing.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use application::health::Health;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Body as HttpBody, Frame, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use poem::http::uri::{PathAndQuery, Scheme};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use poem::{Body, IntoResponse, Request, Response};
+use tokio::time::{Instant, timeout};
+
+use crate::body::ReplayableBody;
+use crate::client_address::{ForwardedClient, TrustedProxies, X_FORWARDED_FOR, peer_address};
+use crate::error::ApiError;
+use crate::gateway::balancing::Check;
+use crate::gateway::instances::{Instance, Upstreams};
+use crate::query::event_stream::EVENT_STREAM;
+use crate::server::LocalService;
+
+/// Longest time for a connection to an instance.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for the head of an answer: more than a producer waits for a promise, so that its own answer
+/// gets through.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// Longest wait for an instance to say that it is ready.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an idle connection is kept: less than a server keeps it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Most instances that a request is tried on.
+const TRIES_MAX: usize = 5;
+/// Most idle connections to one instance.
+const IDLE_CONNECTIONS_MAX: usize = 512;
+
+/// Most bytes of an answer that are read ahead of a slow client.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Headers that concern one connection only (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Sends requests on.
+pub struct Forwarder {
+    client: Client<HttpConnector, ReplayableBody>,
+    trusted_proxies: TrustedProxies,
+}
+
+impl Forwarder {
+    /// A forwarder that believes `trusted_proxies` when they name a client.
+    pub fn new(trusted_proxies: TrustedProxies) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .http1_max_buf_size(BUFFER_BYTES_MAX)
+            .build(connector);
+        Self { client, trusted_proxies }
+    }
+
+    /// Answers a request that comes to a service of this process. Its client travels as a value: a header could be forged by
+    /// any peer of the loopback interface.
+    pub async fn pass_on(&self, service: &dyn LocalService, mut request: Request) -> Response {
+        let client = self.trusted_proxies.client(peer_address(request.remote_addr()), request.headers());
+        request.extensions_mut().insert(ForwardedClient(client));
+        service.answer(request).await
+    }
+
+    /// Answers a request with what one of the instances answers.
+    pub async fn forward(&self, upstreams: &Upstreams, request: Request, health: &Health) -> Response {
+        let peer = peer_address(request.remote_addr());
+        let (parts, body) = request.into_parts();
+        let headers = self.forwarded_headers(parts.headers, peer);
+        let body = ReplayableBody::new(body.into());
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let (mut tried, mut unreachable) = (Vec::new(), true);
+        while tried.len() < TRIES_MAX
+            && let Some(instance) = upstreams.choose(&tried).await
+        {
+            tried.push(instance.address);
+            let Some(request) = upstream_request(&parts.method, &instance, &path, &headers, body.clone()) else {
+                continue;
+            };
+            let (under_way, began) = (instance.begin(), Instant::now());
+            match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
+                Ok(Ok(answer)) => {
+                    // A client that takes its time to send says nothing about the instance.
+                    let complete = body.last_read().map_or(began, |read| read.max(began));
+                    under_way.answered(complete.elapsed(), !answer.status().is_server_error());
+                    return answer_of(answer, health);
+                }
+                Ok(Err(_)) if body.is_broken() => return ApiError::broken_off().into_response(),
+                Ok(Err(error)) => {
+                    under_way.failed(error.is_connect());
+                    let address = instance.address;
+                    if parts.method.is_safe() || (error.is_connect() && !body.was_touched()) {
+                        tracing::debug!(%address, %error, "no answer from an instance, trying another");
+                        unreachable &= error.is_connect();
+                    } else {
+                        tracing::warn!(%address, %error, "an instance broke off");
+                        return ApiError::UpstreamFailed.into_response();
+                    }
+                }
+                Err(_) => {
+                    under_way.failed(false);
+                    tracing::warn!(address = %instance.address, "an instance does not answer");
+                    return ApiError::UpstreamTimeout.into_response();
+                }
+            }
+        }
+        if unreachable { ApiError::UpstreamUnreachable } else { ApiError::UpstreamFailed }.into_response()
+    }
+
+    /// What an instance gets to see: nothing that concerned the client's connection only, and a client address
+    /// that it can believe.
+    fn forwarded_headers(&self, mut headers: HeaderMap, peer: IpAddr) -> HeaderMap {
+        remove_hop_by_hop(&mut headers);
+        // The instance has a name of its own.
+        headers.remove(header::HOST);
+        if !self.trusted_proxies.trusts(peer) {
+            headers.remove(X_FORWARDED_FOR);
+        }
+        if let Ok(peer) = HeaderValue::from_str(&peer.to_canonical().to_string()) {
+            headers.append(X_FORWARDED_FOR, peer);
+        }
+        headers
+    }
+
+    /// Asks an instance whether it is ready.
+    pub async fn check(&self, instance: &Instance) -> Check {
+        let path = PathAndQuery::from_static("/actuator/health/readiness");
+        let body = ReplayableBody::new(Body::empty().into());
+        let Some(request) = upstream_request(&Method::GET, instance, &path, &HeaderMap::new(), body) else {
+            return Check::Failed;
+        };
+        match timeout(CHECK_TIMEOUT, self.client.request(request)).await {
+            Ok(Ok(answer)) if answer.status().is_success() => Check::Ready,
+            Ok(Ok(answer)) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Check::Unready,
+            Ok(Err(error)) if error.is_connect() => Check::Unreachable,
+            Ok(_) | Err(_) => Check::Failed,
+        }
+    }
+}
+
+fn upstream_request(
+    method: &Method,
+    instance: &Instance,
+    path: &PathAndQuery,
+    headers: &HeaderMap,
+    body: ReplayableBody,
+) -> Option<hyper::Request<ReplayableBody>> {
+    let authority = instance.authority.clone();
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path.clone()).build().ok()?;
+    let mut request = hyper::Request::builder().method(method.clone()).uri(uri).body(body).ok()?;
+    request.headers_mut().clone_from(headers);
+    if let Some(host) = &instance.host {
+        request.headers_mut().insert(header::HOST, host.clone());
+    }
+    Some(request)
+}
+
+fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    let body = body.map_err(io::Error::other).boxed();
+    // A stream without an end ends with this process; its reader resumes elsewhere.
+    let endless = parts.headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == EVENT_STREAM);
+    let body = if endless { BoxBody::new(Until { body, stop: Box::pin(health.draining()) }) } else { body };
+    let mut response = Response::builder().status(parts.status).body(Body::from(body));
+    *response.headers_mut() = parts.headers;
+    response
+}
+
+/// A body that ends early when it is told to.
+struct Until {
+    body: BoxBody<Bytes, io::Error>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl HttpBody for Until {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        // Done futures are not polled again: after the end they are not asked.
+        if self.stop.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_sees_a_client_that_it_can_believe_and_no_header_of_the_other_connection() {
+        let headers = |forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_FORWARDED_FOR, forwarded.parse().expect("a header"));
+            headers.insert(header::CONNECTION, "close, x-private".parse().expect("a header"));
+            headers.insert("x-private", "1".parse().expect("a header"));
+            headers.insert("x-kept", "1".parse().expect("a header"));
+            headers.insert(header::TRANSFER_ENCODING, "chunked".parse().expect("a header"));
+            headers
+        };
+        let forwarded = |trusted: &[&str]| {
+            let trusted: Vec<ipnet::IpNet> =
+                trusted.iter().map(|network| network.parse().expect("a network")).collect();
+            Forwarder::new(trusted.into()).forwarded_headers(headers("198.51.100.1"), "192.0.2.1".parse().expect("an address"))
+        };
+        let hops = |headers: &HeaderMap| {
+            headers.get_all(X_FORWARDED_FOR).iter().map(|v| v.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(hops(&forwarded(&[])), ["192.0.2.1"]);
+        assert_eq!(hops(&forwarded(&["192.0.2.0/24"])), ["198.51.100.1", "192.0.2.1"]);
+        let headers = forwarded(&[]);
+        assert!(headers.contains_key("x-kept"));
+        for gone in ["connection", "x-private", "transfer-encoding"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+    }
+}

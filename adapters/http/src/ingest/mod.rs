@@ -1,0 +1,14 @@
+//! Ingestion: events come in by a [`Protocol`], and every protocol goes the same way ([`accept`]).
+//!
+//! To add a protocol, implement [`Protocol`] in a folder beside [`native`] and name it in [`crate::routes`].
+
+pub mod accept;
+pub mod api;
+mod idempotency;
+pub mod native;
+mod protocol;
+mod rate_limit;
+#[cfg(test)]
+mod tests;
+
+pub use protocol::{DecodeError, Protocol, Success};

@@ -1,0 +1,14 @@
+//! Spillway's own protocol: events in JSON and JSON lines.
+
+mod diagnose;
+mod event_visitor;
+mod json;
+mod ndjson;
+mod reply;
+#[cfg(test)]
+mod tests;
+
+pub use json::{BatchArray, NESTING_MAX, SingleEvent, take_event, take_events};
+pub use ndjson::{BatchLines, take_lines};
+#[cfg(test)]
+pub(crate) use reply::{batch_accepted, event_accepted};

@@ -1,0 +1,217 @@
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+
+use application::deliver::Delivery;
+use domain::Uuid;
+use domain::admission::Fill;
+use domain::delivery::{DeliveryPolicy, Durability};
+use domain::partition::{Partitioner, PriorityLane};
+use domain::ports::{
+    Clock, MockIdSource, MockIdempotencyStore, MockRecordPublisher, MockTelemetry, Receipt, RecordPublisher,
+};
+use domain::timestamp::Timestamp;
+use poem::http::StatusCode;
+use serde_json::Value;
+
+use super::*;
+use crate::actuator::LogControl;
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range")
+    }
+}
+
+/// Limits nobody.
+struct Unlimited;
+
+#[async_trait::async_trait]
+impl RateLimiter for Unlimited {
+    async fn take(&self, _client: Client, _class: RequestClass) -> Option<RateDecision> {
+        None
+    }
+}
+
+/// A bus of which this many percent are used.
+fn bus(percent: u64) -> MockRecordPublisher {
+    let mut bus = MockRecordPublisher::new();
+    bus.expect_fill().return_const(Fill { used_bytes: percent << 20, bytes_max: 100 << 20 });
+    bus.expect_publish().returning(|_| {
+        let promised = std::future::ready(Ok(Durability::Buffered));
+        Ok(Receipt { promised: Box::pin(promised), settled: Box::pin(std::future::ready(Ok(()))) })
+    });
+    bus
+}
+
+/// A bus that is not to get anything.
+fn no_bus() -> MockRecordPublisher {
+    MockRecordPublisher::new()
+}
+
+fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl Endpoint<Output = Response> {
+    bus.expect_partition_count().return_const(NonZeroU32::MIN);
+    let bus: Arc<dyn RecordPublisher> = Arc::new(bus);
+    let mut ids = MockIdSource::new();
+    ids.expect_new_id().returning(|_| Uuid::from_u128(7));
+    let mut telemetry = MockTelemetry::new();
+    telemetry.expect_refused().return_const(());
+    telemetry.expect_sent().return_const(());
+    let telemetry: Arc<dyn Telemetry> = Arc::new(telemetry);
+    let health = Health::default();
+    let ingest = Ingest::new(
+        Arc::new(Delivery::new(bus, Arc::clone(&telemetry))),
+        Arc::new(FixedClock),
+        Arc::new(ids),
+        Arc::clone(&telemetry),
+        DeliveryPolicy::default(),
+        Partitioner::new(PriorityLane::Shared, NonZeroU32::MIN).expect("valid"),
+    );
+    let dependencies = ProducerDependencies {
+        ingest: Arc::new(ingest),
+        health: health.clone(),
+        limiter: Arc::new(Unlimited),
+        idempotency: Some(Arc::new(store)),
+        telemetry,
+        bodies: BodyBudget::new(1 << 20),
+        trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")].into(),
+        shortage: None,
+    };
+    let actuator = Actuator {
+        role: "producer",
+        started_at: FixedClock.now(),
+        health,
+        gateway: None,
+        log: LogControl::NONE,
+        metrics: Arc::new(String::new),
+        document: "{}".into(),
+    };
+    producer_endpoint(dependencies, actuator)
+}
+
+const EVENT: &str = r#"{"source":"s","level":"INFO","message":"m"}"#;
+const BAD: &str = r#"{"source":"s","level":"LOUD","message":"m"}"#;
+const TRACE: &str = r#"{"source":"s","level":"TRACE","message":"m"}"#;
+
+/// Requests with one event each, in every form: path, media type, body.
+fn forms(event: &str) -> [(&'static str, &'static str, String); 3] {
+    [
+        ("/api/logs", "application/json", event.to_owned()),
+        ("/api/logs/batch", "application/json", format!("[{event}]")),
+        ("/api/logs/batch", "application/x-ndjson", event.to_owned()),
+    ]
+}
+
+async fn send(
+    producer: &impl Endpoint<Output = Response>,
+    (path, media_type, body): &(&'static str, &'static str, String),
+    key: Option<&str>,
+) -> (StatusCode, Option<String>, Vec<u8>) {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri_str(path)
+        .header("content-type", *media_type)
+        .header("x-forwarded-for", "192.0.2.1");
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let response = producer.get_response(request.body(body.clone())).await;
+    let replayed = response.header(REPLAYED).map(str::to_owned);
+    (response.status(), replayed, response.into_body().into_vec().await.expect("a body"))
+}
+
+fn recalling(recollection: &Recollection) -> MockIdempotencyStore {
+    let mut store = MockIdempotencyStore::new();
+    let recollection = recollection.clone();
+    store.expect_begin().returning(move |_| recollection.clone());
+    store
+}
+
+#[tokio::test]
+async fn a_request_that_was_answered_gets_that_answer_and_nothing_is_taken_in() {
+    let producer = producer(recalling(&Recollection::Answered(b"as before".to_vec())), no_bus());
+    for request in forms(EVENT) {
+        let (status, replayed, body) = send(&producer, &request, Some("1")).await;
+        assert_eq!((status.as_u16(), replayed.as_deref(), body.as_slice()), (202, Some("true"), &b"as before"[..]));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_belongs_to_another_body_is_refused_and_nothing_is_taken_in() {
+    let producer = producer(recalling(&Recollection::OtherBody), no_bus());
+    for request in forms(EVENT) {
+        let (status, _, body) = send(&producer, &request, Some("1")).await;
+        let problem: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!((status.as_u16(), &problem["code"]), (422, &"idempotency_key_reused".into()));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_for_its_client_path_key_and_body() {
+    let mut store = MockIdempotencyStore::new();
+    let described = |request: &IdempotentRequest<'_>| {
+        (request.client.to_string(), request.class, request.key.to_owned(), request.fingerprint)
+    };
+    let (begun, finished) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let note = Arc::clone(&begun);
+    store.expect_begin().returning(move |request| {
+        note.lock().expect("lock").push(described(request));
+        Recollection::New
+    });
+    let note = Arc::clone(&finished);
+    store.expect_finish().returning(move |request, answer| {
+        note.lock().expect("lock").push((described(request), answer.to_vec()));
+    });
+    let producer = producer(store, bus(0));
+    let mut expected = Vec::new();
+    for (request, class) in
+        forms(EVENT).into_iter().zip([RequestClass::Single, RequestClass::Batch, RequestClass::Batch])
+    {
+        let (status, replayed, body) = send(&producer, &request, Some("order-42")).await;
+        assert_eq!((status.as_u16(), replayed), (202, None));
+        let fingerprint = DerivedIds::new(b"order-42", request.2.as_bytes()).expect("valid").fingerprint();
+        expected.push((("192.0.2.1".to_owned(), class, "order-42".to_owned(), fingerprint), body));
+    }
+    let finished = finished.lock().expect("lock");
+    assert_eq!(*finished, expected);
+    assert!(finished.iter().map(|(request, _)| request).eq(begun.lock().expect("lock").iter()));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_202_is_not_kept() {
+    for request in forms(BAD).into_iter().chain(forms("{")) {
+        let producer = producer(recalling(&Recollection::New), no_bus());
+        assert_eq!(send(&producer, &request, Some("1")).await.0.as_u16(), 400, "{request:?}");
+    }
+    let producer = producer(recalling(&Recollection::New), bus(75));
+    for request in forms(TRACE) {
+        assert_eq!(send(&producer, &request, Some("1")).await.0.as_u16(), 503, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_with_errors_is_kept_unless_one_of_them_is_to_be_tried_again() {
+    for (events, percent, kept) in [
+        (format!("{EVENT}\n{BAD}"), 75, true),
+        (format!("{EVENT}\n{TRACE}"), 75, false),
+        (format!("{EVENT}\n{TRACE}"), 0, true),
+    ] {
+        let mut store = recalling(&Recollection::New);
+        store.expect_finish().times(usize::from(kept)).return_const(());
+        let request = ("/api/logs/batch", "application/x-ndjson", events);
+        let (status, ..) = send(&producer(store, bus(percent)), &request, Some("1")).await;
+        assert_eq!(status.as_u16(), 202, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_valid_key_nothing_is_remembered() {
+    let producer = producer(MockIdempotencyStore::new(), bus(0));
+    for request in forms(EVENT) {
+        assert_eq!(send(&producer, &request, None).await.0.as_u16(), 202);
+        for key in ["", "a b", "\u{e9}", &"x".repeat(256)] {
+            assert_eq!(send(&producer, &request, Some(key)).await.0.as_u16(), 400, "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The query API: one file an operation.
+
+mod cursor;
+pub mod dead_letters;
+pub mod dependencies;
+pub mod event_stream;
+pub mod logs;
+mod params;
+pub mod stats;
+pub mod tail;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The one table of operations: method, path, role, and who answers.
+//!
+//! Router, rate limit, gateway and the answers 404 and 405 read it. A new ingestion path is one line here; the OpenAPI document
+//! is held to the table by a test.
+
+use domain::ports::RequestClass;
+use poem::http::Method;
+
+use crate::ingest::Protocol;
+use crate::ingest::native::{BatchArray, BatchLines, SingleEvent};
+
+/// The role that an operation belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteRole {
+    /// Takes events.
+    Producer,
+    /// Answers queries.
+    Consumer,
+    /// Every role answers it for itself: a gateway does not forward it.
+    Every,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy)]
+pub enum Operation {
+    /// Takes events of the first of these protocols that has the media type of the body.
+    Ingest(RequestClass, &'static [&'static dyn Protocol]),
+    /// A handler of poem-openapi.
+    Api,
+    /// A page beside the API: the OpenAPI document or Swagger UI.
+    Page,
+}
+
+/// One operation.
+#[derive(Clone)]
+pub struct Route {
+    /// The method; GET also stands for HEAD.
+    pub method: Method,
+    /// The path; a segment in braces is a parameter.
+    pub path: &'static str,
+    /// The role that it belongs to.
+    pub role: RouteRole,
+    /// Who answers it.
+    pub operation: Operation,
+}
+
+const fn route(method: Method, path: &'static str, role: RouteRole, operation: Operation) -> Route {
+    Route { method, path, role, operation }
+}
+
+/// All operations. A path without parameters comes before one with parameters that also matches.
+pub static ROUTES: &[Route] = {
+    use Operation::{Api, Ingest, Page};
+    use RouteRole::{Consumer, Every, Producer};
+    &[
+        route(Method::POST, "/api/logs", Producer, Ingest(RequestClass::Single, &[&SingleEvent])),
+        route(Method::POST, "/api/logs/batch", Producer, Ingest(RequestClass::Batch, &[&BatchArray, &BatchLines])),
+        route(Method::GET, "/api/logs/health", Producer, Api),
+        route(Method::GET, "/api/logs", Consumer, Api),
+        route(Method::GET, "/api/logs/stats", Consumer, Api),
+        route(Method::GET, "/api/logs/tail", Consumer, Api),
+        route(Method::GET, "/api/logs/{eventId}", Consumer, Api),
+        route(Method::GET, "/api/dlq", Consumer, Api),
+        route(Method::POST, "/api/dlq/redrive", Consumer, Api),
+        route(Method::GET, "/actuator/health", Every, Api),
+        route(Method::GET, "/actuator/health/liveness", Every, Api),
+        route(Method::GET, "/actuator/health/readiness", Every, Api),
+        route(Method::GET, "/actuator/info", Every, Api),
+        route(Method::GET, "/actuator/log", Every, Api),
+        route(Method::PUT, "/actuator/log", Every, Api),
+        route(Method::GET, "/actuator/metrics", Every, Api),
+        route(Method::GET, "/actuator/metrics/{name}", Every, Api),
+        route(Method::GET, "/actuator/prometheus", Every, Api),
+        route(Method::GET, "/openapi.json", Every, Page),
+        route(Method::GET, "/swagger-ui", Every, Page),
+    ]
+};
+
+/// What the table says about a request.
+pub enum Found {
+    /// This operation.
+    Route(&'static Route),
+    /// The path has other methods: these, as the header `Allow` lists them.
+    OtherMethods(String),
+    /// Nothing is at this path.
+    Nothing,
+}
+
+/// Looks a request up among the operations of some roles.
+pub fn find(method: &Method, path: &str, serves: impl Fn(RouteRole) -> bool) -> Found {
+    let mut allow: Vec<&str> = Vec::new();
+    let mut at: Option<&str> = None;
+    for route in ROUTES.iter().filter(|route| serves(route.role)) {
+        // The first path that matches is the path of the request: a later one has a parameter in the place of a name.
+        if !at.map_or_else(|| matches(route.path, path), |at| at == route.path) {
+            continue;
+        }
+        at = Some(route.path);
+        if route.method == *method || (route.method == Method::GET && *method == Method::HEAD) {
+            return Found::Route(route);
+        }
+        allow.push(route.method.as_str());
+    }
+    if allow.is_empty() {
+        return Found::Nothing;
+    }
+    allow.sort_unstable();
+    Found::OtherMethods(allow.join(", "))
+}
+
+/// Whether a path of the table stands for the path of a request. A slash at the end of either changes nothing.
+fn matches(pattern: &str, path: &str) -> bool {
+    if pattern == path {
+        return true;
+    }
+    let (mut pattern, mut path) = (segments(pattern), segments(path));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(pattern), Some(segment)) if pattern.starts_with('{') || pattern == segment => {}
+            _ => return false,
+        }
+    }
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_table_and_the_document_have_the_same_operations() {
+        let document: Value = serde_json::from_str(&crate::openapi_document()).expect("JSON");
+        let documented: BTreeSet<(String, String)> = document["paths"]
+            .as_object()
+            .expect("paths")
+            .iter()
+            .flat_map(|(path, operations)| {
+                let methods = operations.as_object().expect("operations").keys();
+                methods.map(|method| (method.to_ascii_uppercase(), path.clone()))
+            })
+            .collect();
+        let in_table: BTreeSet<(String, String)> = ROUTES
+            .iter()
+            .filter(|route| !matches!(route.operation, Operation::Page))
+            .map(|route| (route.method.to_string(), route.path.to_owned()))
+            .collect();
+        assert_eq!(in_table, documented);
+    }
+
+    #[test]
+    fn a_request_finds_its_operation_whatever_the_order_of_the_table() {
+        let found = |method: Method, path: &str| match find(&method, path, |_| true) {
+            Found::Route(route) => format!("{} {}", route.method, route.path),
+            Found::OtherMethods(allow) => format!("405 {allow}"),
+            Found::Nothing => "404".to_owned(),
+        };
+        for (method, path, expected) in [
+            (Method::POST, "/api/logs", "POST /api/logs"),
+            (Method::HEAD, "/api/logs/", "GET /api/logs"),
+            (Method::DELETE, "/api/logs", "405 GET, POST"),
+            (Method::GET, "/api/logs/stats", "GET /api/logs/stats"),
+            (Method::POST, "/api/logs/stats", "405 GET"),
+            (Method::GET, "/api/logs/018d", "GET /api/logs/{eventId}"),
+            (Method::GET, "/api/logs/018d/more", "404"),
+            (Method::GET, "/", "404"),
+        ] {
+            assert_eq!(found(method, path), expected, "{path}");
+        }
+        assert!(matches!(find(&Method::POST, "/api/logs", |role| role == RouteRole::Consumer), Found::OtherMethods(_)));
+    }
+}

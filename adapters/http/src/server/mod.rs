@@ -1,0 +1,169 @@
+//! Accepting connections.
+//!
+//! Our own loop over hyper, because poem's server has neither a time limit for request heads nor a limit on
+//! connections, spins when it runs out of file descriptors, and leaves Nagle's algorithm on.
+//!
+//! Each server has its [`Service`], which answers requests also for callers in this process.
+
+mod connection;
+mod request_id;
+mod service;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::combinators::BoxBody;
+use hyper::body::Body as HttpBody;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Body, Endpoint, Request, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::body::ReplayableBody;
+use crate::server::connection::WriteTimeoutStream;
+
+pub(crate) use service::trace_parent;
+pub use service::{Activity, Answered, LocalService, Observer, Service};
+
+/// Bounds of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Most connections at a time; further ones wait in the operating system's queue.
+    pub connections_max: usize,
+    /// Longest time for a request head to arrive, and for a kept connection to stay idle.
+    pub head_timeout: Duration,
+    /// Longest time that a client may take nothing of its answer.
+    pub write_timeout: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self { connections_max: 10_000, head_timeout: Duration::from_secs(10), write_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Most bytes of a request head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+/// How long to wait when the operating system cannot accept, such as without free file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that listens, not yet served.
+pub struct Server {
+    listener: TcpListener,
+    options: ServerOptions,
+    connections: Arc<Semaphore>,
+    activity: Arc<Activity>,
+}
+
+impl Server {
+    /// Listens at an address.
+    ///
+    /// # Errors
+    /// The operating system's, such as an address in use.
+    pub async fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let connections = Arc::new(Semaphore::new(options.connections_max));
+        let activity = Activity::new(Arc::clone(&connections), options.connections_max);
+        Ok(Self { listener, options, connections, activity: Arc::new(activity) })
+    }
+
+    /// The address that it got: the port, if the one asked for was 0.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Counts its requests.
+    #[must_use]
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    /// `endpoint` with the requests of this server counted. The observer gets to know each answer.
+    pub fn service<E: Endpoint<Output = Response>>(&self, endpoint: E, observer: Observer) -> Arc<Service<E>> {
+        Arc::new(Service::new(endpoint, observer, Arc::clone(&self.activity)))
+    }
+
+    /// Serves requests until `stop` says so; then accepts nothing more, and waits for requests in work. To bound that wait,
+    /// drop the future.
+    pub async fn run<E: Endpoint<Output = Response> + 'static>(
+        self,
+        service: Arc<Service<E>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let graceful = GracefulShutdown::new();
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.options.head_timeout)
+            .max_buf_size(HEAD_BYTES_MAX)
+            // Not `pipeline_flush`: with it the answer to a head that cannot be parsed is never flushed.
+            .max_headers(HEADERS_MAX);
+        let local = match self.address() {
+            Ok(address) => LocalAddr(address.into()),
+            Err(error) => {
+                tracing::error!(%error, "the listening socket is gone");
+                return;
+            }
+        };
+        loop {
+            let accepted = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = self.accept() => accepted,
+            };
+            let (stream, remote, permit) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (requests, local) = (Arc::clone(&service), local.clone());
+            let requests = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                let requests = Arc::clone(&requests);
+                let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), Scheme::HTTP));
+                let body = ReplayableBody::new(request.take_body().into());
+                request.set_body(Body::from(BoxBody::new(body.clone())));
+                async move {
+                    let response = requests.call(request).await;
+                    if !body.is_end_stream() {
+                        tokio::spawn(body.discard());
+                    }
+                    Ok::<_, Infallible>(hyper::Response::from(response))
+                }
+            });
+            let stream = TokioIo::new(WriteTimeoutStream::new(stream, self.options.write_timeout));
+            let connection = graceful.watch(builder.serve_connection(stream, requests));
+            tokio::spawn(async move {
+                // A client that goes away, or sends what is not HTTP, is no news.
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, %remote, "connection ended");
+                }
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        graceful.shutdown().await;
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.connections).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, remote) = self.listener.accept().await?;
+        // Answers are small, and clients wait for them.
+        stream.set_nodelay(true)?;
+        Ok((stream, remote, permit))
+    }
+}
