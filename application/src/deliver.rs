@@ -362,7 +362,7 @@ impl Delivery {
         self.shared.publisher.state()
     }
 
-    /// The state of the breaker. Without a journal there is no breaker: closed while the bus accepts records.
+    /// The state of the breaker. Without a journal, and so without a breaker: closed while the bus accepts records.
     #[must_use]
     pub fn breaker_state(&self) -> BreakerState {
         match &self.shared.journaling {

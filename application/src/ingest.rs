@@ -89,7 +89,7 @@ pub enum RefusalReason {
     /// The remaining capacity is reserved for more severe events.
     #[error("the remaining capacity is reserved for levels above {0}, this event was not kept: retry later")]
     LoadShed(Level),
-    /// The bus does not work and there is no journal to take the event.
+    /// The bus does not work and no journal can take the event.
     #[error("the bus is unavailable, this event was not kept: retry later")]
     BusUnavailable,
     /// The bus permanently rejects it.
@@ -206,7 +206,7 @@ pub enum Verdict {
     Invalid,
     /// Every event exceeds the record limit.
     TooLarge,
-    /// Nothing was accepted, and at least one event only because there was no capacity.
+    /// Nothing was accepted, and at least one event only due to lack of capacity.
     NoCapacity,
     /// No event is known to be accepted, and at least one may have been.
     Unknown,

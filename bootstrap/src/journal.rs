@@ -38,7 +38,7 @@ pub enum Command {
     },
 }
 
-/// Runs the command. Returns whether there is no damage.
+/// Runs the command. Returns whether everything is undamaged.
 ///
 /// # Errors
 /// Reading from disk or writing to standard output failed.

@@ -78,7 +78,7 @@ pub enum Place {
 /// Why an accepted event was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// Delivery to the bus failed and there is no journal, or the process ends.
+    /// Delivery to the bus failed without a journal, or the process ends.
     BusFailed,
     /// The journal could not be read back completely.
     JournalDamaged,

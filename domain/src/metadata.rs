@@ -45,7 +45,7 @@ pub enum MetadataError {
     #[error("metadata is nested more than {METADATA_DEPTH_MAX} deep")]
     Depth,
     /// Half of a surrogate pair.
-    #[error("a \\u escape is half of a surrogate pair, which is no character")]
+    #[error("a \\u escape is half of a surrogate pair, which is not a character")]
     LoneSurrogate,
     /// A number that no store can hold.
     #[error("a number in metadata has too many digits or an exponent beyond 400")]
