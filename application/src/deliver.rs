@@ -153,7 +153,7 @@ struct LineState {
     backlog_since: Option<Instant>,
     /// Records went to the journal that have not been released yet.
     to_release: bool,
-    /// When to retry the backlog.
+    /// When to retry the backlog, and the delays of further retries.
     retry_at: Option<Instant>,
     waits: Backoff,
 }
@@ -418,8 +418,8 @@ impl Delivery {
         unkept.fault.clone().map(|fault| (fault, unkept.bytes))
     }
 
-    /// Sends backlogs to the bus and adopts those of processes that have ended, until `stop`. Returns at once if there
-    /// is no journal.
+    /// Sends backlogs to the bus and adopts those of processes that have ended, until `stop`. Returns at once without a
+    /// journal.
     pub async fn replay(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let Some(journaling) = &self.shared.journaling else {
             let _ = stop.wait_for(|stop| *stop).await;

@@ -231,7 +231,7 @@ mod tests {
         let (seen, during) = (letters.clone(), Arc::new(Mutex::new(Vec::new())));
         let noted = Arc::clone(&during);
         run(letters.store(|| true), topic, 40, move || *noted.lock().expect("lock") = seen.uncopied()).await;
-        assert_eq!(*during.lock().expect("lock"), [1, 2], "still away after 20 s");
+        assert_eq!(*during.lock().expect("lock"), [1, 2], "still unavailable after 20 s");
         let times: Vec<u128> = sent.lock().expect("lock").iter().map(|(time, ..)| *time).collect();
         let waits: Vec<u128> = times.windows(2).map(|pair| (pair[1] - pair[0]) / 100 * 100).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);

@@ -305,7 +305,7 @@ impl Persist {
         let transient = |error: &StoreError| {
             let transient = is_transient(error);
             if transient {
-                tracing::warn!(error = %Chain(error), "the store does not take it, trying again");
+                tracing::warn!(error = %Chain(error), "the store failed, retrying");
             }
             transient && !*stopping.borrow()
         };

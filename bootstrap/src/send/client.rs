@@ -214,7 +214,7 @@ pub struct Durability {
     pub acknowledged: u64,
     /// They are in the producer's journal.
     pub journaled: u64,
-    /// They survive the end of the process, but not a power failure.
+    /// They survive the end of the process.
     pub buffered: u64,
 }
 
