@@ -1,4 +1,4 @@
-//! Where every accepted event is, as one moment shows it.
+//! The accounts of all accepted events, as a consistent snapshot.
 //!
 //! Invariant: each change moves events from one term to another under one lock, so that a snapshot taken at any time
 //! balances (contract, "Conservation").
@@ -11,12 +11,12 @@ use domain::ports::{PublishError, Telemetry};
 
 use crate::cause::Chain;
 
-/// How sending went since the start of the process.
+/// Send results since the start of the process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SendTotals {
     /// Events that the bus acknowledged.
     pub sent: u64,
-    /// Events that the bus did not take when they came.
+    /// Events that the bus did not take when they were published.
     pub failed: u64,
     /// Mean time from publishing a batch to its acknowledgement, in milliseconds.
     pub mean_duration_ms: f64,
@@ -67,7 +67,7 @@ impl Accounts {
     pub fn failed(&self, events: usize, error: &PublishError) {
         self.ledger().failed += events as u64;
         self.telemetry.send_failed(events);
-        // Under overload this comes with every request, and the metric tells: no news for the log.
+        // Under overload this happens with every request, and the metric counts it: too frequent for the log.
         tracing::debug!(events, error = %Chain(error), "the bus did not take a batch");
     }
 

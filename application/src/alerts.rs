@@ -1,6 +1,6 @@
-//! Alerts that follow from what use cases see, told as rarely as the rules of [`domain::alert`] say.
+//! Alerts raised by the use cases, at the frequency set by the rules of [`domain::alert`].
 //!
-//! Invariant: of one thing alerts are told in the order in which it was seen.
+//! Invariant: the alerts of one kind are sent in the order in which their causes were seen.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep};
 use crate::deliver::Delivery;
 use crate::health::Check;
 
-/// How often is looked whether there is something to tell.
+/// How often to check for alerts that are due.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Something that happens again and again, with what is known of its last occurrence.
+/// A recurring incident and the details of its last occurrence.
 pub struct RecurringAlert<T> {
     alerter: Arc<dyn Alerter>,
     alert: fn(Telling, &T) -> Alert,
@@ -33,14 +33,14 @@ struct Seen<T> {
 }
 
 impl<T> RecurringAlert<T> {
-    /// Nothing has happened so far. `alert` makes the alert.
+    /// No occurrence so far. `alert` creates the alert.
     #[must_use]
     pub fn new(alerter: Arc<dyn Alerter>, alert: fn(Telling, &T) -> Alert) -> Self {
         let seen = Mutex::new(Seen { recurrence: Recurrence::default(), last: None });
         Self { alerter, alert, began: Instant::now(), seen }
     }
 
-    /// It happened so often since it was asked the last time, the last time like this.
+    /// Records `occurrences` since the last call, and the details of the last one.
     pub fn occurred(&self, occurrences: u64, last: T) {
         let mut seen = self.seen();
         if occurrences > 0 {
@@ -50,7 +50,7 @@ impl<T> RecurringAlert<T> {
         self.tell(&seen, telling);
     }
 
-    /// Tells what becomes due, until `stop` says so: then what is left.
+    /// Sends alerts that become due, until `stop`; then sends the remaining ones.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         every(INTERVAL, stop, || {
             let mut seen = self.seen();
@@ -61,7 +61,7 @@ impl<T> RecurringAlert<T> {
         self.tell_rest();
     }
 
-    /// Tells what is left, for whoever is about to end.
+    /// Sends what has not been reported yet. Called before the process ends.
     fn tell_rest(&self) {
         let mut seen = self.seen();
         let telling = seen.recurrence.rest();
@@ -72,7 +72,7 @@ impl<T> RecurringAlert<T> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Under the lock, so that nobody overtakes; an alerter does not block.
+    /// Called under the lock, so that alerts stay in order; an alerter does not block.
     fn tell(&self, seen: &Seen<T>, telling: Option<Telling>) {
         if let (Some(telling), Some(last)) = (telling, &seen.last) {
             self.alerter.alert((self.alert)(telling, last));
@@ -80,7 +80,7 @@ impl<T> RecurringAlert<T> {
     }
 }
 
-/// Trouble with something, and the reason that was seen last.
+/// Trouble with a component, and the last reason seen.
 pub struct TroubleAlert {
     alerter: Arc<dyn Alerter>,
     alert: fn(AlertState, &str) -> Alert,
@@ -90,13 +90,13 @@ pub struct TroubleAlert {
 }
 
 impl TroubleAlert {
-    /// There is none so far. `alert` makes the alert.
+    /// No trouble so far. `alert` creates the alert.
     #[must_use]
     pub fn new(alerter: Arc<dyn Alerter>, alert: fn(AlertState, &str) -> Alert) -> Self {
         Self { alerter, alert, began: Instant::now(), trouble: Trouble::default(), reason: String::new() }
     }
 
-    /// There is trouble for this reason, or none. To be called every few seconds.
+    /// Records trouble with this reason, or none. Call it every few seconds.
     pub fn observe(&mut self, reason: Option<String>) {
         let seen = reason.is_some();
         self.reason = reason.unwrap_or_else(|| std::mem::take(&mut self.reason));
@@ -105,13 +105,13 @@ impl TroubleAlert {
         }
     }
 
-    /// Observes what `check` says, until `stop` says so.
+    /// Observes the result of `check`, until `stop`.
     pub async fn run(mut self, check: Check, stop: watch::Receiver<bool>) {
         every(INTERVAL, stop, || self.observe(check())).await;
     }
 }
 
-/// Does something again and again, until `stop` says so.
+/// Repeats an action until `stop`.
 async fn every(interval: Duration, mut stop: watch::Receiver<bool>, mut act: impl FnMut()) {
     loop {
         tokio::select! {
@@ -121,8 +121,8 @@ async fn every(interval: Duration, mut stop: watch::Receiver<bool>, mut act: imp
     }
 }
 
-/// What a producer tells of: its circuit breaker and its journal, or a bus that is its own journal; events that are refused for
-/// ever or lost; and accounts that do not add up.
+/// The alerts of a producer: its circuit breaker and journal, or a bus that is its own journal; events that were
+/// permanently rejected or lost; and accounts that do not balance.
 pub struct ProducerAlerts {
     delivery: Arc<Delivery>,
     alerter: Arc<dyn Alerter>,
@@ -130,22 +130,22 @@ pub struct ProducerAlerts {
     journal_filling: FillCondition,
     journal_unwritable: TroubleAlert,
     refused_log_unwritable: TroubleAlert,
-    /// Of a bus without a journal.
+    /// For a bus without a journal.
     bus_unusable: TroubleAlert,
     refused: RecurringAlert<(Partition, String)>,
     lost: RecurringAlert<(Partition, String)>,
     damaged: RecurringAlert<Partition>,
-    /// How many bytes were damaged, as far as was told.
+    /// Damaged bytes reported so far.
     damaged_told: u64,
-    /// How many were refused and lost, as far as was told.
+    /// Rejected and lost events reported so far.
     told: (u64, u64),
-    /// What was out of balance at the last look: a moment's imbalance is none.
+    /// Imbalances at the last check: a momentary imbalance is not reported.
     imbalances: [(Guarantee, i128); Guarantee::ALL.len()],
     conservation: Condition,
 }
 
 impl ProducerAlerts {
-    /// Tells `alerter` of this delivery.
+    /// Sends alerts about this delivery to `alerter`.
     #[must_use]
     pub fn new(delivery: Arc<Delivery>, alerter: Arc<dyn Alerter>) -> Self {
         let told_to = || Arc::clone(&alerter);
@@ -171,7 +171,7 @@ impl ProducerAlerts {
         }
     }
 
-    /// Looks every second, until `stop` says so: then once more, and tells what is left.
+    /// Checks every second until `stop`; then checks again and sends the remaining alerts.
     pub async fn run(mut self, stop: watch::Receiver<bool>) {
         every(INTERVAL, stop, || self.look()).await;
         self.look();
@@ -188,7 +188,7 @@ impl ProducerAlerts {
     fn look_at_bus(&mut self) {
         let (breaker, bus) = (self.delivery.breaker_state(), self.delivery.bus_state());
         let Some(journal) = self.delivery.journal() else {
-            // A bus that is closed has no trouble. Asked afterwards, so that it cannot have been closed in between.
+            // A closed bus has no trouble. Checked last, so that the bus cannot have been closed in between.
             if !self.delivery.is_closed() {
                 self.bus_unusable.observe(trouble(bus));
             }
@@ -200,7 +200,7 @@ impl ProducerAlerts {
             BreakerState::HalfOpen => self.breaker.holds(),
         };
         if let Some(state) = self.breaker.observe(open) {
-            let reason = trouble(bus).unwrap_or_else(|| "the bus does not report what it was given".to_owned());
+            let reason = trouble(bus).unwrap_or_else(|| "the bus does not report published records".to_owned());
             self.alerter.alert(Alert::breaker_open(state, &reason));
         }
         self.journal_unwritable.observe(journal.trouble());
@@ -239,10 +239,10 @@ fn trouble(bus: BusState) -> Option<String> {
     }
 }
 
-/// A dead letter, for whoever is to look.
+/// A dead letter, as reported in an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// Where it was read: topic...
+    /// Topic that it was read from...
     pub topic: String,
     /// ... partition...
     pub partition: Partition,
@@ -252,7 +252,7 @@ pub struct Letter {
     pub reason: String,
 }
 
-/// What a consumer tells of.
+/// The alerts of a consumer.
 pub struct ConsumerAlerts {
     alerter: Arc<dyn Alerter>,
     /// Dead letters that were stored.
@@ -260,7 +260,7 @@ pub struct ConsumerAlerts {
 }
 
 impl ConsumerAlerts {
-    /// Tells them to `alerter`.
+    /// Sends the alerts to `alerter`.
     #[must_use]
     pub fn new(alerter: Arc<dyn Alerter>) -> Self {
         let dead_letters = RecurringAlert::new(Arc::clone(&alerter), |telling, letter: &Letter| {
@@ -269,12 +269,12 @@ impl ConsumerAlerts {
         Self { alerter, dead_letters }
     }
 
-    /// Tells this, which happens once.
+    /// Sends an alert that occurs once.
     pub fn tell(&self, alert: Alert) {
         self.alerter.alert(alert);
     }
 
-    /// Tells what becomes due, until `stop` says so: then what is left.
+    /// Sends alerts that become due, until `stop`; then sends the remaining ones.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
         self.dead_letters.run(stop).await;
     }
@@ -286,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    /// What was told: when, in seconds, the state and one detail.
+    /// An alert that was sent: its time in seconds, its state and one detail.
     #[derive(Clone)]
     struct Told {
         began: Instant,
@@ -318,11 +318,11 @@ mod tests {
     }
 
     fn letter(offset: u64) -> Letter {
-        Letter { topic: "logs".to_owned(), partition: 1, offset, reason: "no event".to_owned() }
+        Letter { topic: "logs".to_owned(), partition: 1, offset, reason: "not an event".to_owned() }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dead_letters_are_told_at_once_then_each_minute_and_the_rest_at_the_end() {
+    async fn dead_letters_are_reported_at_once_then_each_minute_and_the_rest_at_the_end() {
         let told = Told::new();
         let alerts = Arc::new(ConsumerAlerts::new(told.alerter("offset")));
         let (stop, stopped) = watch::channel(false);
@@ -334,7 +334,7 @@ mod tests {
         alerts.dead_letters.occurred(1, letter(9));
         alerts.dead_letters.occurred(1, letter(10));
         stop.send(true).expect("it runs");
-        running.await.expect("it ended by itself");
+        running.await.expect("it ended normally");
         let (firing, resolved) = (AlertState::Firing, AlertState::Resolved);
         let text = ToString::to_string;
         assert_eq!(
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn trouble_is_told_with_its_reason_when_it_begins_and_when_it_is_over() {
+    async fn trouble_is_reported_with_its_reason_when_it_begins_and_when_it_ends() {
         let told = Told::new();
         let (reason, stop) = (Arc::new(Mutex::new(None)), watch::Sender::new(false));
         let asked = Arc::clone(&reason);
@@ -370,7 +370,7 @@ mod tests {
             sleep(Duration::from_secs(seconds)).await;
         }
         stop.send(true).expect("it runs");
-        running.await.expect("it ended by itself");
+        running.await.expect("it ended normally");
         let expected = [(AlertState::Firing, "no rights".to_owned()), (AlertState::Resolved, "no topic".to_owned())];
         assert_eq!(told.alerts().into_iter().map(|(_, state, reason)| (state, reason)).collect::<Vec<_>>(), expected);
     }

@@ -1,8 +1,8 @@
-//! How an event is written into a record and read back.
+//! Encoding of events into records, and decoding.
 //!
-//! The value is the event as compact JSON with `eventId`, `timestamp` and `receivedAt` (contract, "Kafka
-//! record"); the key is its source. Other consumers read these records, so members are only ever added. A
-//! reader takes nothing on trust: what breaks a rule of the event is no event.
+//! The value is the event as compact JSON with `eventId`, `timestamp` and `receivedAt` (contract, "Kafka record"); the
+//! key is its source. Other consumers read these records, so members are only ever added. The decoder trusts nothing:
+//! it rejects a value that breaks any rule of the event.
 
 use std::borrow::Cow;
 
@@ -12,24 +12,24 @@ use domain::timestamp::{InvalidTimestamp, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Bytes of a UUID as text (RFC 9562).
+/// Bytes of a UUID in text form (RFC 9562).
 const ID_TEXT_BYTES: usize = 36;
 
 /// Adds an event to a batch of records.
 ///
 /// # Errors
-/// Key and value are too large for a record; the batch is as before.
+/// Key and value are too large for a record; the batch is unchanged.
 pub fn encode(event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
     let client_id = event.id_origin == IdOrigin::Client;
     records.push(event.source.as_bytes(), event.received_at, client_id, |buffer| write_value(event, buffer))
 }
 
-/// Reads the event in a record.
+/// Decodes the event in a record.
 ///
 /// # Errors
-/// The value is no event. A record that this crate wrote never is.
+/// The value cannot be decoded. This never happens to a record written by [`encode`].
 pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
-    // Checking all of the UTF-8 at once is cheaper than string by string.
+    // Validating the UTF-8 once is cheaper than string by string.
     let fields: Fields<'a> = match std::str::from_utf8(record.value) {
         Ok(json) => serde_json::from_str(json)?,
         Err(_) => serde_json::from_slice(record.value)?,
@@ -47,22 +47,22 @@ pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
         metadata: fields.metadata.map(RawValue::get),
         unknown: Vec::new(),
     };
-    // The record names the event, so no id is ever made here.
+    // The record contains the event's id, so no id is ever generated here.
     let mut event = draft.validate(received_at, || (domain::Uuid::nil(), IdOrigin::Generated))?;
     event.id_origin = if record.client_id { IdOrigin::Client } else { IdOrigin::Generated };
     Ok(event)
 }
 
-/// Why a record is no event. Permanent: the bytes will not change.
+/// Why a record cannot be decoded. Permanent: the bytes will not change.
 #[derive(Debug, thiserror::Error)]
 pub enum Undecodable {
-    /// Not the JSON object that it should be.
+    /// The value is not the expected JSON object.
     #[error("the value is not the JSON of an event: {0}")]
     Json(#[from] serde_json::Error),
-    /// `receivedAt` is no time.
+    /// `receivedAt` is not a time.
     #[error("receivedAt is {0}")]
     ReceivedAt(#[from] InvalidTimestamp),
-    /// A rule of the event is broken.
+    /// The event breaks a rule.
     #[error("{0}")]
     Event(#[from] EventError),
 }
@@ -89,9 +89,9 @@ struct Fields<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// Appends the JSON of an event, as records carry it and as queries answer it.
+/// Appends the JSON of an event, as used in records and in query answers.
 pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
-    // By hand, since this is what an event costs most: ids and times need no escapes, nor do most texts.
+    // Written by hand, since encoding is the largest cost per event: ids and times need no escapes, nor do most texts.
     let mut id = [0; ID_TEXT_BYTES];
     write_plain("{\"eventId\":\"", event.event_id.hyphenated().encode_lower(&mut id), buffer);
     write_plain(",\"timestamp\":\"", event.timestamp.text().as_str(), buffer);
@@ -109,24 +109,24 @@ pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
         write_plain(",\"spanId\":\"", &to_hex(id), buffer);
     }
     if let Some(metadata) = &event.metadata {
-        // Checked, compact JSON: it goes in as it is.
+        // Already checked and compact: copied unchanged.
         buffer.extend_from_slice(b",\"metadata\":");
         buffer.extend_from_slice(metadata.as_json().as_bytes());
     }
     buffer.push(b'}');
 }
 
-/// Appends a name, with the quotation mark that opens the text, and a text that has nothing to escape.
+/// Appends a member name, the opening quotation mark, and a text without characters to escape.
 fn write_plain(name: &str, text: &str, buffer: &mut Vec<u8>) {
     buffer.extend_from_slice(name.as_bytes());
     buffer.extend_from_slice(text.as_bytes());
     buffer.push(b'"');
 }
 
-/// Appends a name and a text as JSON.
+/// Appends a member name and a text as JSON.
 fn write_text(name: &str, text: &str, buffer: &mut Vec<u8>) {
     buffer.extend_from_slice(name.as_bytes());
-    // Looks at every byte instead of stopping early, so that it is done many at a time.
+    // Reads every byte instead of stopping early, so that the loop can be vectorised.
     let escapes = text.bytes().fold(false, |escapes, byte| escapes | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
     if escapes && serde_json::to_writer(&mut *buffer, text).is_ok() {
         return;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn members_of_a_newer_schema_are_ignored_and_anything_else_is_no_event() {
+    fn members_of_a_newer_schema_are_ignored_and_anything_else_is_rejected() {
         let mut value = Vec::new();
         write_value(&event(), &mut value);
         let text = String::from_utf8(value).expect("UTF-8");
@@ -204,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_fills_more_than_a_record_is_refused() {
+    fn an_event_larger_than_a_record_is_refused() {
         let mut records = Records::default();
-        // Every quotation mark takes two bytes in JSON.
+        // Every quotation mark has two bytes in JSON.
         let text = "\"".repeat(RECORD_BYTES_MAX / 4);
         let large = LogEvent { message: text.as_str().into(), stack_trace: Some(text.as_str().into()), ..event() };
         assert_eq!(encode(&large, &mut records), Err(RecordTooLarge));
@@ -242,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_event_comes_back_as_it_went_in(event in any_event()) {
+        fn every_event_round_trips(event in any_event()) {
             let mut records = Records::default();
             encode(&event, &mut records).expect("small");
             prop_assert_eq!(decode(records.iter().next().expect("one record")).expect("an event"), event);

@@ -1,10 +1,10 @@
-//! Looking at dead letters, and sending them to the bus again.
+//! Listing dead letters and redriving them: sending them to the bus again.
 //!
 //! Constraints and invariants:
-//! * A letter is noted as redriven only after the bus has acknowledged it. After a crash in between it is redriven
-//!   again, which the store recognises as a repeat if it has become an event.
-//! * One letter is not redriven twice unless that is forced; one redrive at a time in a process.
-//! * A redrive is bounded in letters and time; what is left is for the next one.
+//! * A letter is marked as redriven only after the bus has acknowledged it. After a crash in between it is redriven
+//!   again; the store recognises the repeat if the letter has become an event.
+//! * A letter is redriven twice only with `force`; a process runs one redrive at a time.
+//! * A redrive is bounded in letters and time; the next one continues with the rest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::query::{QueryError, invalid};
 
-/// Most letters of a page, and of a redrive.
+/// Maximum letters per page and per redrive.
 pub const LETTERS_MAX: u32 = 1_000;
-/// Letters of a page, and of a redrive, unless the client says otherwise.
+/// Default letters per page and per redrive.
 pub const LETTERS_DEFAULT: u32 = 100;
-/// Fastest redrive.
+/// Maximum rate of a redrive.
 pub const REDRIVE_PER_SECOND_MAX: u32 = 1_000;
-/// Longest time of a redrive: well within what a gateway waits for an answer.
+/// Maximum duration of a redrive: well within a gateway's timeout.
 const REDRIVE_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Answers questions about dead letters.
+/// The use case for dead letters.
 pub struct DeadLetters {
     store: Arc<dyn LogStore>,
     publisher: Arc<dyn RecordPublisher>,
@@ -36,54 +36,54 @@ pub struct DeadLetters {
     redriving: Mutex<()>,
 }
 
-/// What to send again.
+/// A request to redrive letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redrive {
-    /// Which letters.
+    /// Selects the letters.
     pub filter: DeadLetterFilter,
-    /// Most letters, 1 to [`LETTERS_MAX`].
+    /// Maximum number of letters, 1 to [`LETTERS_MAX`].
     pub limit: u32,
-    /// Letters a second, 1 to [`REDRIVE_PER_SECOND_MAX`].
+    /// Letters per second, 1 to [`REDRIVE_PER_SECOND_MAX`].
     pub per_second: u32,
-    /// Only says what would be sent.
+    /// Only reports what would be sent.
     pub dry_run: bool,
-    /// Also sends letters that were sent again before.
+    /// Also sends letters that were already redriven.
     pub force: bool,
 }
 
-/// What a redrive came to.
+/// The result of a redrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Redriven {
-    /// Letters sent, or in a dry run: letters that would be.
+    /// Letters sent or, in a dry run, letters that would be sent.
     pub redriven: u64,
-    /// Letters that match but were sent again before.
+    /// Matching letters that were already redriven.
     pub skipped: u64,
-    /// Whether there are more letters to send, so that another redrive makes sense.
+    /// Whether there are more letters to send, so that another redrive is useful.
     pub more: bool,
 }
 
-/// Why a redrive ended early. What was sent before it stays sent, and is noted.
+/// Why a redrive ended early. Letters sent before that stay sent and are marked.
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
-    /// The request makes no sense.
+    /// The request is invalid.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// The bus does not take records now.
-    #[error("the bus does not take records")]
+    /// The bus does not accept records now.
+    #[error("the bus does not accept records")]
     Bus(#[from] PublishError),
-    /// The bus said neither yes nor no in time.
+    /// The bus did not answer in time.
     #[error("the bus does not answer")]
     Timeout,
 }
 
 impl DeadLetters {
-    /// A use case over `store`, sending to `publisher`.
+    /// A use case that reads from `store` and sends to `publisher`.
     #[must_use]
     pub fn new(store: Arc<dyn LogStore>, publisher: Arc<dyn RecordPublisher>, clock: Arc<dyn Clock>) -> Self {
         Self { store, publisher, clock, redriving: Mutex::new(()) }
     }
 
-    /// The letters after `after` that match, at most `limit` of them.
+    /// Matching letters after `after`, at most `limit` of them.
     ///
     /// # Errors
     /// The limit is not within 1..=[`LETTERS_MAX`]; or the store fails.
@@ -127,9 +127,9 @@ impl DeadLetters {
                 if !dry_run {
                     match self.send(&letter).await {
                         Ok(()) => {}
-                        // One that will never go must not keep the others.
+                        // A letter that the bus permanently rejects must not block the others.
                         Err(RedriveError::Bus(error @ PublishError::Refused(_))) => {
-                            tracing::warn!(letter = letter.id, %error, "the bus refuses a dead letter for ever: left out");
+                            tracing::warn!(letter = letter.id, %error, "the bus permanently rejects a dead letter, skipping it");
                             result.skipped += 1;
                             continue;
                         }
@@ -142,7 +142,7 @@ impl DeadLetters {
             if after.is_none() {
                 return Ok(result);
             }
-            // Letters that are skipped take time as well.
+            // Skipped letters take time as well.
             if began.elapsed() >= REDRIVE_TIME_MAX {
                 result.more = true;
                 return Ok(result);
@@ -152,7 +152,7 @@ impl DeadLetters {
 
     async fn send(&self, letter: &StoredDeadLetter) -> Result<(), RedriveError> {
         let mut records = Records::default();
-        // The record may come again, so if it has become an event its id is one to look out for.
+        // The record may be repeated, so if it has become an event its id must be deduplicated.
         let (key, value) = (letter.key.as_slice(), letter.value.as_slice());
         records.push_found(Record { key, value, timestamp: letter.at, client_id: true });
         let partition = letter.feed.partition.min(self.publisher.partition_count().get() - 1);
@@ -209,7 +209,7 @@ mod tests {
             offset: id,
             key: b"k".to_vec(),
             value: id.to_string().into_bytes(),
-            reason: "no event".to_owned(),
+            reason: "not an event".to_owned(),
             attempts: 0,
             at: Timestamp::MIN,
             redriven_at: redriven.then_some(Timestamp::MIN),
@@ -218,7 +218,7 @@ mod tests {
 
     type Sent = Arc<SyncMutex<Vec<(u32, Vec<u8>)>>>;
 
-    /// 2,500 letters, every fifth of them redriven before, over a bus that has room for `room` records.
+    /// 2,500 letters, every fifth of them already redriven, with a bus that has room for `room` records.
     fn dead_letters(room: usize) -> (DeadLetters, Sent, Arc<SyncMutex<Vec<u64>>>) {
         let mut store = MockLogStore::new();
         store.expect_dead_letters().returning(|query| {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn letters_are_sent_oldest_first_at_their_rate_and_noted_once_acknowledged() {
+    async fn letters_are_sent_oldest_first_at_the_given_rate_and_marked_once_acknowledged() {
         let (dead_letters, sent, marked) = dead_letters(usize::MAX);
         let began = Instant::now();
         let result = dead_letters.redrive(Redrive { limit: 8, ..redrive() }).await.expect("redriven");
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(*marked.lock().expect("lock"), [1, 2, 3, 4, 6, 7, 8, 9]);
         let sent = sent.lock().expect("lock");
         assert_eq!(sent.len(), 8);
-        assert_eq!(sent[4], (2, b"6".to_vec()), "the last partition there is, for one that there is not");
+        assert_eq!(sent[4], (2, b"6".to_vec()), "the last partition replaces one that does not exist");
     }
 
     #[tokio::test(start_paused = true)]
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_redrive_ends_in_time_and_a_full_bus_ends_it_with_what_was_sent_noted() {
+    async fn a_slow_redrive_ends_in_time_and_a_full_bus_ends_it_with_the_sent_letters_marked() {
         let (dead_letters, _, _) = dead_letters(usize::MAX);
         let slow = dead_letters.redrive(Redrive { per_second: 1, ..redrive() }).await.expect("redriven");
         assert_eq!((slow.redriven, slow.more), (20, true));
@@ -299,7 +299,7 @@ mod tests {
             let mut second = std::pin::pin!(tokio::time::advance(Duration::from_secs(1)));
             let _ = second.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
             let id = query.after.unwrap_or(0) + 1;
-            assert!(id < 100, "after {id} s it still reads");
+            assert!(id < 100, "still reading after {id} s");
             Ok(Page { items: vec![letter(id, true)], more: true })
         });
         let dead_letters =
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_makes_no_sense_is_refused() {
+    async fn invalid_requests_are_refused() {
         let (dead_letters, _, _) = dead_letters(usize::MAX);
         let page = dead_letters.page(DeadLetterFilter::default(), Some(2_495), 4).await.expect("a page");
         assert_eq!((page.items.len(), page.next()), (4, Some(2_499)));

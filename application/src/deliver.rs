@@ -1,21 +1,22 @@
-//! The delivery line: from a taken batch to the bus, through the journal while the bus is away.
+//! The delivery line: takes batches to the bus, through the journal while the bus is unavailable.
 //!
 //! Constraints and invariants (contract, "Delivery"):
-//! * Each partition has one line ([`domain::line`]), and everything about it happens under its lock: what is given to the bus,
-//!   what is queued for the journal, in which order. The lock is never held across an await.
-//! * From the moment that a batch is in its line a task sees it through; whoever listens for its promise may go away.
-//! * A batch that the bus does not take, and every batch while the circuit breaker is open or older ones wait on disk, goes
-//!   behind them into the journal. So does, oldest first, what the bus has not reported for `ack_wait` and somebody waits for,
-//!   and all of it once the breaker opens.
-//! * What the bus has taken is sent again only by the bus itself or, after the process has died, from the journal.
-//! * [`Delivery::replay`] alone gives a backlog to the bus: the partitions in turn, no more at a time than the bus reports early
-//!   ([`domain::replay_window`]), and only while less than half of the memory is used, so that partitions without a backlog find
-//!   room.
-//! * Every event that was accepted is in one term of the accounts, whatever happens.
-//! * What the bus rejects permanently after it was accepted stays in its line, in memory, until the journal has kept it. While
-//!   much of it waits for that the bus gets nothing more ([`Unkept`]), so it stays within a share of the memory beside what the
-//!   bus had.
-//! * Without a journal (the embedded bus is its own) what the bus does not take is refused.
+//! * Each partition has one line ([`domain::line`]). Its lock protects what is sent to the bus, what is queued for the
+//!   journal, and their order. The lock is never held across an await.
+//! * Once a batch is in its line a task completes it; the caller that waits for its promise may go away.
+//! * A batch that the bus does not take, and every batch while the circuit breaker is open or older batches wait on
+//!   disk, goes behind those into the journal. So do, oldest first, batches with a waiting caller that the bus has not
+//!   reported within `ack_wait`, and all batches once the breaker opens.
+//! * Records that the bus has taken are sent again only by the bus client itself or, after the process has died, from
+//!   the journal.
+//! * Only [`Delivery::replay`] sends a backlog to the bus: the partitions in turn, no more at a time than the bus
+//!   reports early ([`domain::replay_window`]), and only while less than half of the memory is in use, so that
+//!   partitions without a backlog find room.
+//! * Every accepted event is in exactly one term of the accounts, whatever happens.
+//! * Records that the bus permanently rejects after they were accepted stay in their line, in memory, until the journal
+//!   has kept them. While many of them wait, nothing more is sent to the bus ([`Unkept`]), so they use no more than a
+//!   fraction of the memory in addition to the records in flight.
+//! * Without a journal (the embedded bus is its own) records that the bus does not take are refused.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -44,43 +45,43 @@ use crate::accounts::Accounts;
 pub use crate::accounts::SendTotals;
 use crate::cause::Chain;
 
-/// Waits after the bus has not taken a backlog that it may have.
+/// First delay before retrying a backlog that the bus refused although the breaker permits calls.
 const RETRY_FIRST_WAIT: Duration = Duration::from_millis(100);
 const RETRY_LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How often is looked whether a bus that is away answers again.
+/// How often to check whether an unavailable bus answers again.
 const LOOK_AGAIN_INTERVAL: Duration = Duration::from_millis(500);
-/// How often journals without an owner are looked for.
+/// How often to look for journals without an owner.
 const ADOPT_INTERVAL: Duration = Duration::from_secs(5);
-/// How often a drain looks whether it is done.
+/// How often a drain checks whether it is done.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// What a batch takes in memory beside the bytes of its records, and each record beside its bytes.
+/// Memory overhead of a batch, and of each record, in addition to the bytes of the records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
 const RECORD_OVERHEAD_BYTES: usize = 64;
-/// What is on its way to the disk may take as much memory as this share of what is with the bus, beside that.
+/// Batches being written to disk may use this fraction of the memory for records in flight, in addition to it.
 const WRITING_SHARE_OF_MEMORY: u64 = 4;
-/// Rejected records that wait to be kept may take as much memory as this share of what is with the bus, beside that.
+/// Rejected records that wait to be kept may use this fraction of the memory for records in flight, in addition to it.
 const UNKEPT_SHARE_OF_MEMORY: u64 = 4;
-/// What of the time for a drain is kept for the journal, as a share.
+/// Fraction of the drain timeout that is reserved for the journal.
 const DRAIN_SHARE_OF_JOURNAL: u32 = 4;
 
-/// What can be promised for a batch.
+/// What is promised for a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {
-    /// How far its records are, but for those that are refused.
+    /// The durability of its records, except for the rejected ones.
     pub durability: Durability,
-    /// Those that the bus refuses for ever.
+    /// The records that the bus permanently rejects.
     pub refused: Vec<RefusedRecord>,
 }
 
-/// Where a promise arrives. It may be dropped; the delivery goes on.
+/// Receives the promise. The receiver may be dropped; the delivery continues.
 pub type Promised = oneshot::Receiver<Result<Promise, PublishError>>;
 
-/// Where all accepted events are, seen at one moment.
+/// The accounts of all accepted events at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// For each of [`Guarantee::ALL`].
     pub deliveries: [Deliveries; Guarantee::ALL.len()],
-    /// How long the oldest event that is in memory only has been so; zero if none is.
+    /// How long the oldest event that is only in memory has been there; zero if there is none.
     pub oldest_buffered: Duration,
 }
 
@@ -93,65 +94,66 @@ struct Shared {
     publisher: Arc<dyn RecordPublisher>,
     journaling: Option<Journaling>,
     accounts: Accounts,
-    /// By partition.
+    /// Lines by partition.
     lines: RwLock<Vec<Arc<PartitionLine>>>,
-    /// Lines of journals whose process is gone.
+    /// Lines of journals whose process has ended.
     adopted: Mutex<Vec<Arc<PartitionLine>>>,
     /// Lines with a backlog.
     backlogs: AtomicUsize,
-    /// The last accepted events that were lost or refused for ever: of which partition, and why.
+    /// Partition and reason of the accepted events that were last lost or permanently rejected.
     misfortune: Mutex<Option<(Partition, String)>>,
-    /// The last partition of an adopted journal that had damage, and the bytes of all of it.
+    /// The partition of the last damage found in an adopted journal, and the total of damaged bytes.
     damage: Mutex<(Partition, u64)>,
-    /// Told when there may be something to replay.
+    /// Notified when there may be a backlog to replay.
     replayable: Notify,
     closed: AtomicBool,
 }
 
-/// What there is beside a bus that may be away.
+/// The journal and breaker of a bus that may be unavailable.
 struct Journaling {
     journal: Arc<dyn Journal>,
     ack_wait: Duration,
     breaker: Mutex<CircuitBreaker>,
     started: Instant,
     window: Mutex<ReplayWindow>,
-    /// Bytes of batches that are on their way to the disk and not with the bus.
+    /// Bytes of batches that are being written to disk and are not with the bus.
     writing_bytes: Arc<AtomicU64>,
-    /// What waits to be kept.
+    /// Rejected records that wait to be kept.
     unkept: Mutex<Unkept>,
-    /// Journals without an owner could not be looked for, which is logged once and not with every look.
+    /// Set when looking for journals without an owner failed, so that the failure is logged once and not with every
+    /// attempt.
     adopting_failed: AtomicBool,
 }
 
-/// Batches with records that the bus has rejected permanently and that the journal has not kept yet.
+/// Batches with records that the bus permanently rejected and the journal has not kept yet.
 #[derive(Default)]
 struct Unkept {
     batches: u64,
     bytes: u64,
-    /// Why they cannot be kept, if the last try has failed.
+    /// Why they cannot be kept, if the last attempt failed.
     fault: Option<String>,
 }
 
 struct PartitionLine {
     partition: Partition,
-    /// What of it is on disk, if there is a journal.
+    /// Its records on disk, if there is a journal.
     backlog: Option<Arc<dyn Backlog>>,
     state: Mutex<LineState>,
 }
 
 struct LineState {
     line: Line<Held>,
-    /// Events on disk that are not settled.
+    /// Unsettled events on disk.
     journaled: GuaranteeCounts,
-    /// Behind the last number that is on disk.
+    /// The number after the last record on disk.
     journaled_to: u64,
-    /// The room of batches that are on their way to the disk and settled, by number.
+    /// Memory of settled batches that are still being written to disk, by number.
     settled_writes: BTreeMap<u64, Writing>,
-    /// Since when there is a backlog.
+    /// When the backlog began.
     backlog_since: Option<Instant>,
-    /// Something was given to the journal that was not yet said to be released.
+    /// Records went to the journal that have not been released yet.
     to_release: bool,
-    /// When the backlog may be tried again, and how long to wait the next time.
+    /// When to retry the backlog, and the delays of further retries.
     retry_at: Option<Instant>,
     waits: Backoff,
 }
@@ -161,10 +163,10 @@ struct Held {
     batch: Arc<RecordBatch>,
     guarantees: Arc<[Guarantee]>,
     since: Instant,
-    /// Where it counts as accepted; `None` while nobody was told so.
+    /// The term of the accounts that counts it; `None` until it is accepted.
     place: Option<Place>,
     promise: Option<oneshot::Sender<Result<Promise, PublishError>>>,
-    /// It was read from the journal, and counts in the window of the replay.
+    /// It was read from the journal and counts in the replay window.
     in_window: bool,
 }
 
@@ -177,14 +179,14 @@ impl Held {
         self.guarantees.len() as u64
     }
 
-    /// What it takes in memory.
+    /// Its memory usage.
     fn bytes(&self) -> usize {
         bytes_in_memory(&self.batch)
     }
 
     fn promise(&mut self, promise: Result<Promise, PublishError>) {
         if let Some(listener) = self.promise.take() {
-            // The receiver is gone if the client hung up; the delivery goes on all the same.
+            // The receiver is gone if the client disconnected; the delivery continues.
             let _ = listener.send(promise);
         }
     }
@@ -201,8 +203,9 @@ impl Delivery {
         Self::over(publisher, None, telemetry)
     }
 
-    /// Lines to a bus that may be away, with a journal for that time. A batch that the bus has not reported within
-    /// `ack_wait` counts as a failure of the bus, and is journaled if somebody waits for it. [`Delivery::replay`] has to run.
+    /// Lines to a bus that may be unavailable, with a journal for outages. A batch that the bus has not reported within
+    /// `ack_wait` counts as a failure of the bus, and is journaled if a caller waits for it. [`Delivery::replay`] must
+    /// be running.
     #[must_use]
     pub fn with_journal(
         publisher: Arc<dyn RecordPublisher>,
@@ -244,13 +247,14 @@ impl Delivery {
         }
     }
 
-    /// Partitions that there are now.
+    /// Current number of partitions.
     #[must_use]
     pub fn partition_count(&self) -> NonZeroU32 {
         self.shared.publisher.partition_count()
     }
 
-    /// Takes a batch, with the guarantee of each record, at once. The promise comes when the strictest of them is kept.
+    /// Takes a batch, with the guarantee of each record, without blocking. The promise resolves when the strictest
+    /// guarantee is met.
     ///
     /// # Errors
     /// Nothing of the batch was taken.
@@ -269,13 +273,13 @@ impl Delivery {
         Ok(promised)
     }
 
-    /// How sending went so far.
+    /// Send results so far.
     #[must_use]
     pub fn totals(&self) -> SendTotals {
         self.shared.accounts.totals()
     }
 
-    /// Where all accepted events are now.
+    /// The accounts of all accepted events now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let oldest = self.shared.own_lines().into_iter().filter_map(|line| {
@@ -288,13 +292,13 @@ impl Delivery {
         }
     }
 
-    /// Events of each guarantee that are in the accounts once too often (positive) or once too rarely (negative), by the
-    /// accounts themselves and by what the lines have: all zero, or there is an error in the delivery. A journal that is being
-    /// adopted may show for a moment.
+    /// For each guarantee, how many events are counted too often (positive) or are missing (negative), within the
+    /// accounts and compared with the lines: anything but zero is a defect in the delivery. A journal that is being
+    /// adopted may cause a momentary imbalance.
     #[must_use]
     pub fn imbalances(&self) -> [(Guarantee, i128); Guarantee::ALL.len()] {
         let lines: Vec<_> = self.shared.own_lines().into_iter().chain(lock(&self.shared.adopted).clone()).collect();
-        // Nothing moves while all of them are locked. Nobody else locks more than one.
+        // Nothing moves while all of them are locked. No other code locks more than one.
         let lines: Vec<_> = lines.iter().map(|line| lock(&line.state)).collect();
         let deliveries = self.shared.accounts.deliveries();
         let mut there = [0; Guarantee::ALL.len()];
@@ -315,32 +319,32 @@ impl Delivery {
         imbalances
     }
 
-    /// The last accepted events that were lost or that the bus refused for ever: of which partition, and why.
+    /// Partition and reason of the accepted events that were last lost or permanently rejected.
     #[must_use]
     pub fn last_misfortune(&self) -> Option<(Partition, String)> {
         lock(&self.shared.misfortune).clone()
     }
 
-    /// What could not be read of journals when they were taken over: the last partition of which, and how many bytes in all.
+    /// Damage found in adopted journals: the partition of the last one, and the total number of bytes.
     #[must_use]
     pub fn journal_damage(&self) -> (Partition, u64) {
         *lock(&self.shared.damage)
     }
 
-    /// How much is used of the memory for what is not settled yet.
+    /// How much of the memory for unsettled records is in use.
     #[must_use]
     pub fn buffer(&self) -> Fill {
         self.shared.buffer()
     }
 
-    /// How much is used of the room on disk, if there is a journal.
+    /// The journal, if there is one.
     #[must_use]
     pub fn journal(&self) -> Option<&dyn Journal> {
         self.shared.journaling.as_ref().map(|journaling| journaling.journal.as_ref())
     }
 
-    /// How much is used of all the room that a new event of this partition can have: that of memory and journal together, or
-    /// of the journal alone while the bus takes nothing, since memory is then of no use to it.
+    /// How much of the capacity for a new event of this partition is in use: memory and journal together, or the
+    /// journal alone while the bus accepts nothing, since memory alone is then of no use.
     #[must_use]
     pub fn fill(&self, partition: Partition) -> Fill {
         let Some(journaling) = &self.shared.journaling else { return self.shared.publisher.fill(partition) };
@@ -352,13 +356,13 @@ impl Delivery {
         if takes { self.shared.buffer().beside(journal) } else { journal }
     }
 
-    /// How the bus is.
+    /// The state of the bus.
     #[must_use]
     pub fn bus_state(&self) -> BusState {
         self.shared.publisher.state()
     }
 
-    /// What the breaker thinks of the bus. Without a journal there is none: closed while the bus takes records.
+    /// The state of the breaker. Without a journal, and so without a breaker: closed while the bus accepts records.
     #[must_use]
     pub fn breaker_state(&self) -> BreakerState {
         match &self.shared.journaling {
@@ -368,13 +372,13 @@ impl Delivery {
         }
     }
 
-    /// How often the breaker has changed to each of [`BreakerState::ALL`].
+    /// How often the breaker entered each of [`BreakerState::ALL`].
     #[must_use]
     pub fn breaker_entered(&self) -> [u64; BreakerState::ALL.len()] {
         self.shared.journaling.as_ref().map(|journaling| lock(&journaling.breaker).entered()).unwrap_or_default()
     }
 
-    /// Whether it takes nothing more, because the process ends.
+    /// Whether it is closed because the process ends.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::Acquire)
@@ -397,8 +401,8 @@ impl Delivery {
         }
     }
 
-    /// A partition of which the journal has events and the bus does not know, and how many partitions the bus has: these events
-    /// wait until the partition is there.
+    /// A partition with events in the journal that the topic does not have, and the number of partitions that the topic
+    /// has: the events wait until the partition exists.
     #[must_use]
     pub fn stranded(&self) -> Option<(Partition, u32)> {
         let partitions = self.partition_count().get();
@@ -407,15 +411,15 @@ impl Delivery {
         stranded.filter(|_| self.bus_state() == BusState::Up).map(|partition| (partition, partitions))
     }
 
-    /// Why records that the bus has rejected permanently cannot be kept, if they cannot, and how many bytes wait for that.
+    /// Why permanently rejected records cannot be kept, if so, and how many bytes are waiting.
     #[must_use]
     pub fn unkept(&self) -> Option<(String, u64)> {
         let unkept = lock(&self.shared.journaling.as_ref()?.unkept);
         unkept.fault.clone().map(|fault| (fault, unkept.bytes))
     }
 
-    /// Gives backlogs to the bus, and takes over those of processes that are gone, until `stop`. Without a journal there is
-    /// nothing to do.
+    /// Sends backlogs to the bus and adopts those of processes that have ended, until `stop`. Returns at once without a
+    /// journal.
     pub async fn replay(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let Some(journaling) = &self.shared.journaling else {
             let _ = stop.wait_for(|stop| *stop).await;
@@ -427,7 +431,7 @@ impl Delivery {
         let mut was_away = false;
         loop {
             let is_away = self.bus_state() != BusState::Up;
-            // A process that began in an outage has given the bus nothing whose report could come late.
+            // A process that started during an outage has nothing in flight whose report could come late.
             if std::mem::replace(&mut was_away, is_away) && !is_away {
                 self.shared.judge(journaling, |breaker, _| breaker.bus_answers());
             }
@@ -443,7 +447,7 @@ impl Delivery {
                     }
                     Some(_) | None => {}
                 }
-                // A disk that hangs must not keep the process from stopping.
+                // A hanging disk must not keep the process from stopping.
                 let replayed = tokio::select! {
                     biased;
                     _ = &mut stopped => return,
@@ -462,7 +466,7 @@ impl Delivery {
                     }
                 }
             }
-            // Once it is half-open, whoever has something to send makes the next call.
+            // Once the breaker is half-open, the next call is made when there is something to send.
             let half_open_at = lock(&journaling.breaker).half_open_at().map(|at| journaling.started + at);
             wake_at = half_open_at.filter(|at| *at > Instant::now()).map_or(wake_at, |at| wake_at.min(at));
             tokio::select! {
@@ -479,8 +483,8 @@ impl Delivery {
         }
     }
 
-    /// Takes no more batches, waits until the bus has what was taken, and journals the rest, all within `timeout`. Returns how
-    /// many accepted events are in memory only.
+    /// Takes no more batches, waits until the bus has acknowledged those taken, and journals the rest, all within
+    /// `timeout`. Returns the number of accepted events that are only in memory.
     pub async fn drain(&self, timeout: Duration) -> usize {
         let shared = &self.shared;
         shared.closed.store(true, Ordering::SeqCst);
@@ -492,14 +496,14 @@ impl Delivery {
         shared.until_safe_in_journal(journaling, deadline).await;
         let left = shared.unsafe_places().into_iter().filter(|(place, _)| place.is_some());
         let left: u64 = left.map(|(_, records)| records).sum();
-        // Whatever it still has is on disk, or counted just now.
+        // Everything still unacknowledged is on disk or was just counted.
         shared.publisher.drain(Duration::ZERO).await;
         usize::try_from(left).unwrap_or(usize::MAX)
     }
 }
 
 impl Journaling {
-    /// The time for the breaker.
+    /// The time in the breaker's terms.
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -509,13 +513,13 @@ impl Journaling {
     }
 }
 
-/// What became of a try to replay.
+/// The result of a replay attempt.
 enum Replayed {
-    /// The bus has taken some.
+    /// The bus took some records.
     Some,
-    /// Nothing to do, or no right to do it now.
+    /// There was nothing to do, or no permission to do it now.
     Nothing,
-    /// The bus or the disk did not do it: try again later.
+    /// The bus or the disk failed: retry later.
     Failed,
 }
 
@@ -524,7 +528,7 @@ impl Shared {
         self.lines.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The line of a partition, which is made if it is new.
+    /// The line of a partition, created on first use.
     fn line(&self, partition: Partition) -> Arc<PartitionLine> {
         let index = partition as usize;
         if let Some(line) = self.lines.read().unwrap_or_else(PoisonError::into_inner).get(index) {
@@ -542,10 +546,10 @@ impl Shared {
         }
     }
 
-    /// Gives a batch to the bus or, if that may not be or it is not taken, to the journal.
+    /// Sends a batch to the bus or, if that is not permitted or fails, to the journal.
     fn take(self: &Arc<Self>, line: &Arc<PartitionLine>, held: Held) -> Result<(), PublishError> {
         let mut state = lock(&line.state);
-        // Under the lock, so that a drain finds everything that was taken before.
+        // Under the lock, so that a drain sees everything taken before it.
         if self.closed.load(Ordering::SeqCst) {
             return Err(PublishError::Closed);
         }
@@ -572,7 +576,7 @@ impl Shared {
         }
     }
 
-    /// The right to give a new batch to the bus; the inner one is missing without a breaker.
+    /// Permission to send a new batch to the bus; the inner option is `None` without a breaker.
     fn permit_direct(&self, state: &LineState) -> Option<Option<Permit>> {
         let Some(journaling) = &self.journaling else { return Some(None) };
         if state.line.has_backlog() || self.is_blocked(journaling) {
@@ -580,12 +584,12 @@ impl Shared {
         }
         let mut breaker = lock(&journaling.breaker);
         let now = journaling.now();
-        // The few calls of a breaker that is half-open are for what waits on disk, if anything does.
+        // The few calls of a half-open breaker are reserved for the backlog, if there is one.
         let first = breaker.state(now) == BreakerState::Closed || self.backlogs.load(Ordering::Acquire) == 0;
         first.then(|| breaker.permit(now)).flatten().map(Some)
     }
 
-    /// A call did not come about: the bus is away, or had no room.
+    /// A call failed: the bus is unavailable or full.
     fn not_taken(&self, permit: Option<Permit>, error: &PublishError) {
         let (Some(journaling), Some(permit)) = (&self.journaling, permit) else { return };
         self.judge(journaling, |breaker, now| match error {
@@ -594,7 +598,7 @@ impl Shared {
         });
     }
 
-    /// Journals a batch that the bus does not have, behind all that are before it.
+    /// Journals a batch that the bus does not have, behind all batches before it.
     fn journal_new(
         self: &Arc<Self>,
         journaling: &Journaling,
@@ -618,17 +622,18 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether there is room for a batch on its way to the disk. A bus that has filled its memory is what the journal is for, so
-    /// this room is beside it. One batch always fits.
+    /// Whether there is memory for a batch that is being written to disk. The journal must work when the bus has filled
+    /// its memory, so this memory is separate. One batch always fits.
     fn may_write(&self, journaling: &Journaling, bytes: usize) -> bool {
         let writing = journaling.writing_bytes.load(Ordering::Acquire);
         writing == 0 || writing + bytes as u64 <= self.publisher.buffer().bytes_max / WRITING_SHARE_OF_MEMORY
     }
 
-    /// Queues for the journal what the bus has of a line up to and with batch `last`, oldest first.
+    /// Queues for the journal all batches of a line that are with the bus, up to and including batch `last`, oldest
+    /// first.
     ///
     /// # Errors
-    /// The journal does not take all of it.
+    /// The journal does not take all of them.
     fn journal_held(
         self: &Arc<Self>,
         journaling: &Journaling,
@@ -640,7 +645,7 @@ impl Shared {
             return Err(JournalError::Unavailable("an earlier write has failed".into()));
         }
         while let Some((number, held)) = state.line.next_to_journal(last) {
-            // What is settled meanwhile stays in memory until it is written.
+            // A batch settled in the meantime stays in memory until it is written.
             if !self.may_write(journaling, held.bytes()) {
                 return Err(JournalError::Full);
             }
@@ -656,7 +661,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Starts the task that waits until the journal is done with a batch.
+    /// Spawns the task that waits for the journal to finish a batch.
     fn see_written(
         self: &Arc<Self>,
         line: &Arc<PartitionLine>,
@@ -682,7 +687,7 @@ impl Shared {
         });
     }
 
-    /// The journal is done with a batch.
+    /// The journal finished a batch.
     fn written(&self, state: &mut LineState, number: u64, written: Result<(), JournalError>) {
         let LineState { line, journaled, to_release, .. } = state;
         *to_release = true;
@@ -709,7 +714,7 @@ impl Shared {
         }
     }
 
-    /// Has the journal take batches of a line again, if a write has failed and the line knows of all that were queued.
+    /// Resumes the journal of a line after a failed write, once all queued writes have been reported.
     fn resume_journal(&self, line: &PartitionLine, state: &mut LineState) {
         if let Some(journaling) = &self.journaling
             && state.line.resume_journal()
@@ -718,7 +723,7 @@ impl Shared {
         }
     }
 
-    /// Starts the task that owns a batch from the moment that the bus has it until its end.
+    /// Spawns the task that owns a batch from when the bus has it until it is settled.
     fn see_through(
         self: &Arc<Self>,
         line: &Arc<PartitionLine>,
@@ -728,9 +733,9 @@ impl Shared {
         permit: Option<Permit>,
     ) {
         let Receipt { mut promised, mut settled } = receipt;
-        // A stronger promise than this, or none, comes with the outcome.
+        // A stronger promise, or none, comes with the outcome.
         let is_buffered = |promise| matches!(promise, Ok(Durability::Buffered));
-        // What is not waited for is promised at once, and nobody has to be woken for it.
+        // A promise that is already available is taken at once, without waking a task.
         let mut promise_expected = match promised.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(promise) => {
                 if is_buffered(promise) {
@@ -777,7 +782,7 @@ impl Shared {
         });
     }
 
-    /// A batch is in the hands of the bus, and nobody waits for more.
+    /// The bus client has a batch, and no caller waits for more.
     fn buffered(&self, state: &mut LineState, number: u64) {
         if let Some(held) = state.line.get_mut(number)
             && held.place.is_none()
@@ -799,12 +804,12 @@ impl Shared {
         let mut state = lock(&line.state);
         let waited_for = state.line.get_mut(number).is_some_and(|held| held.promise.is_some());
         if waited_for || !closed {
-            // What cannot be journaled now is tried again with the next silence.
+            // Batches that cannot be journaled now are retried at the next timeout.
             let _ = self.journal_held(journaling, line, &mut state, number);
         }
     }
 
-    /// Tells the breaker of the outcome of a call, and the window of how long it took.
+    /// Reports the outcome of a call to the breaker, and its duration to the window.
     fn report(
         &self,
         permit: Option<Permit>,
@@ -821,14 +826,14 @@ impl Shared {
         }
         self.judge(journaling, |breaker, now| match outcome {
             Ok(()) => breaker.succeed(permit, now),
-            // A record's own fault says nothing about the bus; its neighbours do.
+            // The rejection of single records says nothing about the bus; the acceptance of the others does.
             Err(PublishError::Refused(refused)) if (refused.len() as u64) < records => breaker.succeed(permit, now),
             Err(PublishError::Refused(_)) => breaker.cancel(permit),
             Err(_) => breaker.fail(permit, now),
         });
     }
 
-    /// Shows the breaker a result. What follows from a change is up to [`Delivery::replay`].
+    /// Reports a result to the breaker. [`Delivery::replay`] acts on a change of state.
     fn judge(&self, journaling: &Journaling, result: impl FnOnce(&mut CircuitBreaker, Duration)) -> BreakerState {
         let now = journaling.now();
         let mut breaker = lock(&journaling.breaker);
@@ -837,20 +842,24 @@ impl Shared {
         let after = breaker.state(now);
         drop(breaker);
         if before != after {
-            tracing::info!(from = before.name(), to = after.name(), "the circuit breaker in front of the bus");
+            tracing::info!(
+                from = before.name(),
+                to = after.name(),
+                "the circuit breaker in front of the bus changed state"
+            );
             self.replayable.notify_one();
         }
         after
     }
 
-    /// Whether so much waits to be kept that the bus must not reject any more.
+    /// Whether so many rejected records wait to be kept that the bus must not reject any further ones.
     fn is_blocked(&self, journaling: &Journaling) -> bool {
         let unkept = lock(&journaling.unkept);
         unkept.fault.is_some() && unkept.bytes > self.publisher.buffer().bytes_max / UNKEPT_SHARE_OF_MEMORY
     }
 
-    /// Keeps what the bus has rejected permanently of a batch that was accepted, however long it takes: it may not be dropped.
-    /// Returns whether it is kept: it is not if the process ends first.
+    /// Keeps the permanently rejected records of an accepted batch, however long it takes: the future must not be
+    /// dropped. Returns whether they are kept: they are not if the process ends first.
     async fn keep_refused(&self, line: &PartitionLine, batch: Arc<RecordBatch>, refused: &[RefusedRecord]) -> bool {
         let Some(journaling) = &self.journaling else { return true };
         let bytes = bytes_in_memory(&batch) as u64;
@@ -873,11 +882,7 @@ impl Shared {
             let before = lock(&journaling.unkept).fault.replace(error.clone());
             if before.is_none() {
                 let partition = line.partition;
-                tracing::error!(
-                    partition,
-                    error,
-                    "cannot keep records that the bus has rejected permanently, trying again"
-                );
+                tracing::error!(partition, error, "cannot keep records that the bus permanently rejected, retrying");
             }
             tokio::time::sleep(wait).await;
         }
@@ -885,13 +890,13 @@ impl Shared {
         unkept.batches -= 1;
         unkept.bytes -= bytes;
         if kept && unkept.fault.take().is_some() {
-            tracing::info!(batches = unkept.batches, "records that the bus has rejected permanently can be kept again");
+            tracing::info!(batches = unkept.batches, "records that the bus permanently rejected can be kept again");
         }
         kept
     }
 
-    /// The end of a batch that the bus had; or, if it was accepted and the bus has rejected some of it permanently, these
-    /// records, which are to be kept before the end: [`Shared::settle_kept`].
+    /// Settles a batch that the bus had. If it was accepted and the bus permanently rejected some of its records,
+    /// returns these records: they must be kept before [`Shared::settle_kept`] settles the batch.
     fn settle(
         &self,
         line: &PartitionLine,
@@ -903,8 +908,8 @@ impl Shared {
         let refused = match outcome {
             Ok(()) => Vec::new(),
             Err(PublishError::Refused(refused)) => {
-                // If it was not accepted, the waiting client is told. Under the same lock: otherwise the journal could accept it
-                // in between.
+                // If it was not accepted, the waiting client gets the error. Under the same lock: otherwise the journal
+                // could accept it in between.
                 if self.journaling.is_some()
                     && let Some(held) = state.line.get_mut(number)
                     && held.place.is_some()
@@ -914,8 +919,9 @@ impl Shared {
                 refused
             }
             Err(error) if self.journaling.is_some() => {
-                // The bus ends with the process, and gives back what it has. Whatever is on disk waits for the next one.
-                tracing::debug!(error = %Chain(&error), "the bus gave a batch back");
+                // The bus ends with the process, and its undelivered batches fail. Those on disk wait for the next
+                // process.
+                tracing::debug!(error = %Chain(&error), "delivery of a batch failed");
                 return None;
             }
             Err(error) => {
@@ -934,12 +940,12 @@ impl Shared {
         None
     }
 
-    /// The end of a batch whose rejected records are kept.
+    /// Settles a batch whose rejected records have been kept.
     fn settle_kept(&self, line: &PartitionLine, number: u64, refused: Vec<RefusedRecord>, duration: Duration) {
         self.end(line, &mut lock(&line.state), number, refused, duration);
     }
 
-    /// The end of a batch all of which the bus has acknowledged, but for the records that it has rejected permanently.
+    /// Settles a batch that the bus acknowledged, except for its permanently rejected records.
     fn end(
         &self,
         line: &PartitionLine,
@@ -951,7 +957,7 @@ impl Shared {
         let is_written = state.line.is_queued(number);
         let Some(mut held) = state.line.settle(number) else { return };
         if let (true, Some(journaling)) = (is_written, &self.journaling) {
-            // The bus has given up its room, and the journal has not.
+            // The bus has freed its memory, the journal has not.
             state.settled_writes.insert(number, Writing::take(&journaling.writing_bytes, held.bytes()));
         }
         let of_refused = refused.iter().filter_map(|record| held.guarantees.get(record.position).copied());
@@ -976,7 +982,7 @@ impl Shared {
         }
         if let Some(first) = refused.first() {
             let (partition, records, reason) = (line.partition, refused.len(), &first.reason);
-            tracing::error!(partition, records, reason, "the bus has rejected records permanently");
+            tracing::error!(partition, records, reason, "the bus permanently rejected records");
             if held.place.is_some() {
                 *lock(&self.misfortune) = Some((partition, reason.clone()));
             }
@@ -992,7 +998,7 @@ impl Shared {
         }
     }
 
-    /// Tells the journal what it need not keep, and finds what it has lost.
+    /// Releases settled records of the journal, and detects lost ones.
     fn release(&self, line: &PartitionLine, state: &mut LineState) {
         self.note(state);
         let Some(backlog) = line.backlog.as_ref().filter(|_| state.to_release) else { return };
@@ -1011,7 +1017,7 @@ impl Shared {
         }
     }
 
-    /// Notes whether a line has a backlog.
+    /// Updates whether a line has a backlog.
     fn note(&self, state: &mut LineState) {
         match (state.line.has_backlog(), state.backlog_since) {
             (true, None) => {
@@ -1027,7 +1033,7 @@ impl Shared {
         }
     }
 
-    /// Lines with a backlog, the longest first.
+    /// Lines with a backlog, the longest-waiting first.
     fn lines_with_backlog(&self) -> Vec<Arc<PartitionLine>> {
         if self.backlogs.load(Ordering::Acquire) == 0 {
             return Vec::new();
@@ -1039,7 +1045,7 @@ impl Shared {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// Gives the bus the next of a backlog.
+    /// Sends the next part of a backlog to the bus.
     async fn replay_some(self: &Arc<Self>, journaling: &Journaling, line: &Arc<PartitionLine>) -> Replayed {
         let buffer = self.buffer();
         let records_max = lock(&journaling.window).next_batch();
@@ -1052,11 +1058,12 @@ impl Shared {
             (state.line.next_to_send(), state.retry_at.is_none())
         };
         if line.partition >= self.publisher.partition_count().get() {
-            // The topic was made anew with fewer partitions, or nobody could be asked yet: says nothing about the bus.
+            // The topic was recreated with fewer partitions, or its metadata is not known yet: says nothing about the
+            // bus.
             if first_try {
                 tracing::warn!(
                     partition = line.partition,
-                    "the journal has events of a partition that is not there, waiting"
+                    "the journal has events of a partition that does not exist, waiting for it"
                 );
             }
             return Replayed::Failed;
@@ -1069,7 +1076,7 @@ impl Shared {
                     Err(error) => {
                         if first_try {
                             let error = Chain(&error);
-                            tracing::error!(partition = line.partition, %error, "cannot read the journal, trying again");
+                            tracing::error!(partition = line.partition, %error, "cannot read the journal, retrying");
                         }
                         return Replayed::Failed;
                     }
@@ -1100,7 +1107,7 @@ impl Shared {
             }
             (Some(Next::InMemory(_)), _) => {
                 let mut state = lock(&line.state);
-                // All of them under one lock: so the line catches up however fast others come.
+                // All of them under one lock: so the line catches up however fast new batches come.
                 while let Some(Next::InMemory(number)) = state.line.next_to_send() {
                     let Some(batch) = state.line.get_mut(number).map(|held| Arc::clone(&held.batch)) else { break };
                     match self.publish_again(journaling, &batch) {
@@ -1121,7 +1128,7 @@ impl Shared {
         }
     }
 
-    /// Gives the bus a batch that waited.
+    /// Sends a batch that waited.
     fn publish_again(&self, journaling: &Journaling, batch: &Arc<RecordBatch>) -> Result<(Receipt, Permit), Replayed> {
         if self.is_blocked(journaling) {
             return Err(Replayed::Nothing);
@@ -1133,7 +1140,7 @@ impl Shared {
         })
     }
 
-    /// Takes over the journals of processes that are gone, and gives back those that are done.
+    /// Adopts the journals of processes that have ended, and releases those that are done.
     async fn adopt(&self, journaling: &Journaling) {
         let done = |line: &Arc<PartitionLine>| {
             let state = lock(&line.state);
@@ -1149,14 +1156,14 @@ impl Shared {
                 }
                 Err(error) => {
                     if !journaling.adopting_failed.swap(true, Ordering::Relaxed) {
-                        tracing::error!(error = %Chain(&error), "cannot look for journals of other processes, trying again");
+                        tracing::error!(error = %Chain(&error), "cannot look for journals of other processes, retrying");
                     }
                     return;
                 }
             };
             for found in backlog.found() {
                 let (partition, events) = (found.partition, found.records.iter().sum::<u64>());
-                tracing::info!(partition, events, "events of an earlier process are in its journal: they are sent now");
+                tracing::info!(partition, events, "sending events from the journal of an earlier process");
                 let line = Line::on_disk(found.first, found.next);
                 let line = PartitionLine::new(partition, line, Some(Arc::clone(&backlog)));
                 let mut state = lock(&line.state);
@@ -1179,15 +1186,15 @@ impl Shared {
         self.publisher.buffer().with(writing)
     }
 
-    /// Queues for the journal all that is in memory only, as far as the journal takes it.
+    /// Queues for the journal everything that is only in memory, as far as the journal takes it.
     fn journal_all(self: &Arc<Self>, journaling: &Journaling) {
         for line in self.own_lines() {
-            // What cannot be journaled now is tried again with the next call.
+            // Batches that cannot be journaled now are retried with the next call.
             let _ = self.journal_held(journaling, &line, &mut lock(&line.state), u64::MAX);
         }
     }
 
-    /// Where the batches are that are in memory only, and how many records they have.
+    /// For each batch that is only in memory, its place and number of records.
     fn unsafe_places(&self) -> Vec<(Option<Place>, u64)> {
         let lines = self.own_lines().into_iter().flat_map(|line| {
             let state = lock(&line.state);
@@ -1197,13 +1204,13 @@ impl Shared {
         lines.collect()
     }
 
-    /// Waits until no batch is in memory only.
+    /// Waits until no batch is only in memory.
     async fn until_safe(&self, deadline: Instant) {
         let mut look = interval(LOOK_INTERVAL);
         while !self.unsafe_places().is_empty() && timeout_at(deadline, look.tick()).await.is_ok() {}
     }
 
-    /// Journals what is in memory only, again and again: a write may fail, and a full journal may get room.
+    /// Journals everything that is only in memory, repeatedly: a write may fail, and a full journal may get space.
     async fn until_safe_in_journal(self: &Arc<Self>, journaling: &Journaling, deadline: Instant) {
         let mut look = interval(LOOK_INTERVAL);
         while !self.unsafe_places().is_empty() && timeout_at(deadline, look.tick()).await.is_ok() {
@@ -1228,7 +1235,7 @@ impl PartitionLine {
     }
 }
 
-/// What a batch takes in memory, about.
+/// Approximate memory usage of a batch.
 fn bytes_in_memory(batch: &RecordBatch) -> usize {
     batch.records.bytes() + batch.records.len() * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES
 }
@@ -1237,7 +1244,7 @@ fn retry_waits() -> Backoff {
     Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT)
 }
 
-/// Room for a batch on its way to the disk.
+/// Memory reserved for a batch that is being written to disk.
 struct Writing {
     bytes: Arc<AtomicU64>,
     of_batch: u64,

@@ -1,4 +1,4 @@
-//! Whether a process can do its work.
+//! Health and readiness of a process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::deliver::Delivery;
 
-/// Longest wait for a component to say how it is.
+/// Timeout of the health check of one component.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a process depends on, asked on demand.
+/// The dependencies of a process, checked on demand.
 #[derive(Clone, Default)]
 pub struct Health {
     delivery: Option<Arc<Delivery>>,
@@ -24,36 +24,36 @@ pub struct Health {
     draining: watch::Sender<bool>,
 }
 
-/// Says what is wrong with a component, if anything is, without asking anybody.
+/// Returns what is wrong with a component, if anything, without making requests.
 pub type Check = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// A component and how it is: `None` if well, otherwise what is wrong.
+/// The name of a component and what is wrong with it: `None` if it is healthy.
 pub type Component = (&'static str, Option<String>);
 
 impl Health {
-    /// The health of a process that delivers.
+    /// Adds a delivery.
     #[must_use]
     pub fn with_delivery(mut self, delivery: Arc<Delivery>) -> Self {
         self.delivery = Some(delivery);
         self
     }
 
-    /// The same health for the role that takes events. Other roles of the process work without it: queries are answered
-    /// while the disk is full.
+    /// Marks the producer role. Other roles of the process do not need to accept events: queries are answered while the
+    /// disk is full.
     #[must_use]
     pub fn of_producer(mut self) -> Self {
         self.takes_events = true;
         self
     }
 
-    /// The health of a process that stores; `feed` is any feed of its store.
+    /// Adds a store; `feed` is any feed of the store.
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn LogStore>, feed: Feed) -> Self {
         self.store = Some((store, feed));
         self
     }
 
-    /// The health of a process that also depends on something that readiness does not.
+    /// Adds a component that does not affect readiness.
     #[must_use]
     pub fn with_check(mut self, name: &'static str, check: Check) -> Self {
         self.checks.push((name, check));
@@ -65,17 +65,17 @@ impl Health {
         self.draining.send_replace(true);
     }
 
-    /// Done when the process begins to stop: for answers that would otherwise go on for ever.
+    /// Resolves when the process begins to stop: for answers that would otherwise never end.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
         let mut draining = self.draining.subscribe();
         async move {
-            // The sender is gone only with the process.
+            // The sender is dropped only with the process.
             let _ = draining.wait_for(|draining| *draining).await;
         }
     }
 
-    /// Whether new requests should be sent here: a producer that can accept at least an ERROR, a consumer even
-    /// while its store is down (its queries say so themselves).
+    /// Whether new requests should be sent here: a producer must accept at least an ERROR; a consumer is ready even
+    /// while its store is down (its queries report that themselves).
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let delivery = self.delivery.as_ref().filter(|_| self.takes_events);
@@ -83,7 +83,7 @@ impl Health {
         accepts && !*self.draining.borrow()
     }
 
-    /// Every component and how it is.
+    /// Every component and what is wrong with it.
     pub async fn components(&self) -> Vec<Component> {
         let mut components = Vec::new();
         if let Some(delivery) = &self.delivery {
@@ -95,9 +95,7 @@ impl Health {
             components.push(("bus", wrong));
             let unkept = || {
                 let (fault, bytes) = delivery.unkept()?;
-                Some(format!(
-                    "{bytes} bytes with records that the bus has rejected permanently cannot be kept: {fault}"
-                ))
+                Some(format!("{bytes} bytes of records that the bus permanently rejected cannot be kept: {fault}"))
             };
             let stranded = || {
                 let (partition, partitions) = delivery.stranded()?;
@@ -134,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_for_the_drain_is_told_when_it_begins_and_afterwards_at_once() {
+    async fn the_drain_signal_resolves_when_the_drain_begins_and_at_once_afterwards() {
         let health = Health::default();
         let draining = health.draining();
         assert!(timeout(CHECK_TIMEOUT, health.draining()).await.is_err());

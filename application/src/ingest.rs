@@ -1,8 +1,8 @@
-//! From drafts of a request to a kept promise.
+//! From the drafts of a request to the promise of its delivery.
 //!
-//! An [`Intake`] validates and encodes each event as it comes, into one batch a lane and partition, in request
-//! order. [`Ingest::deliver`] gives the batches to their delivery lines ([`crate::deliver`]) and waits for the strictest promise
-//! of each. A client that hangs up cancels neither the delivery nor its counts.
+//! An [`Intake`] validates and encodes each event as it is added, into one batch per lane and partition, in request
+//! order. [`Ingest::deliver`] passes the batches to their delivery lines ([`crate::deliver`]) and waits for the
+//! strictest promise of each. A client that disconnects cancels neither the delivery nor its counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +23,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::codec;
 use crate::deliver::{Delivery, Promise};
 
-/// Most events of a request.
+/// Maximum events per request.
 pub const REQUEST_EVENTS_MAX: usize = 10_000;
-/// Longest wait for a promise; afterwards the outcome is unknown.
+/// Maximum wait for a promise; after that the outcome is unknown.
 pub const PROMISE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Takes events into the delivery lines.
+/// The use case that takes events into the delivery lines.
 pub struct Ingest {
     delivery: Arc<Delivery>,
     clock: Arc<dyn Clock>,
@@ -44,16 +44,16 @@ pub struct Intake<'a> {
     received_at: Timestamp,
     derived_ids: Option<DerivedIds>,
     trace_parent: Option<TraceParent>,
-    /// The priority lane, then the other lane of each partition, as far as there are events for them.
+    /// The priority lane, then the other lane of each partition, up to the last one with events.
     lanes: Vec<Option<Lane>>,
     refusals: Vec<Refusal>,
     events: usize,
     last_id: Option<Uuid>,
 }
 
-/// What goes to one lane of one partition.
+/// The batch of one lane of one partition.
 struct Lane {
-    /// How full the bus was when the lane was begun.
+    /// How full the bus was when the lane was created.
     fill: Fill,
     records: Records,
     indexes: Vec<usize>,
@@ -65,7 +65,7 @@ struct Lane {
 pub struct Refusal {
     /// Position in the request, from 0.
     pub index: usize,
-    /// Why.
+    /// The reason.
     pub reason: RefusalReason,
 }
 
@@ -75,31 +75,31 @@ pub enum RefusalReason {
     /// It breaks a rule of the event.
     #[error(transparent)]
     Event(#[from] EventError),
-    /// It could not be read as an event at all.
+    /// It could not be parsed as an event.
     #[error("{detail}")]
     Malformed {
-        /// Stable code of the adapter that read it.
+        /// Stable code of the adapter that parsed it.
         code: &'static str,
         /// What is wrong.
         detail: String,
     },
-    /// There is no room for it now.
-    #[error("no capacity at the moment, nothing of this event was kept: send it again later")]
+    /// There is currently no capacity for it.
+    #[error("no capacity at the moment, this event was not kept: retry later")]
     NoCapacity,
-    /// What room is left is kept for more severe events.
-    #[error("what room is left is kept for levels above {0}, nothing of this event was kept: send it again later")]
+    /// The remaining capacity is reserved for more severe events.
+    #[error("the remaining capacity is reserved for levels above {0}, this event was not kept: retry later")]
     LoadShed(Level),
-    /// The bus does not work and nothing else could take the event.
-    #[error("the bus is unavailable, nothing of this event was kept: send it again later")]
+    /// The bus does not work and no journal can take the event.
+    #[error("the bus is unavailable, this event was not kept: retry later")]
     BusUnavailable,
-    /// The bus will never take it.
-    #[error("the bus refuses this event for ever: {0}")]
+    /// The bus permanently rejects it.
+    #[error("the bus permanently rejects this event: {0}")]
     RefusedByBus(String),
     /// This instance is stopping.
-    #[error("this instance is stopping, nothing of this event was kept: send it again")]
+    #[error("this instance is stopping, this event was not kept: retry")]
     Draining,
-    /// Nobody knows yet whether it was kept.
-    #[error("it is not known whether this event was kept: send it again with the same eventId")]
+    /// It is not known yet whether it was kept.
+    #[error("it is not known whether this event was kept: retry with the same eventId")]
     OutcomeUnknown,
 }
 
@@ -145,16 +145,16 @@ impl From<&PublishError> for RefusalReason {
 #[error("a request has at most {REQUEST_EVENTS_MAX} events")]
 pub struct TooManyEvents;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// When it was received.
     pub received_at: Timestamp,
-    /// Accepted events by what the answer can promise.
+    /// Accepted events by durability.
     pub accepted: Accepted,
     /// All other events, by index.
     pub refusals: Vec<Refusal>,
-    /// The id of the last event that was valid: of a request with a single event, its id.
+    /// The id of the last valid event; for a request with a single event, its id.
     pub event_id: Option<Uuid>,
 }
 
@@ -165,7 +165,7 @@ pub struct Accepted {
     pub acknowledged: usize,
     /// Fsynced in the journal.
     pub journaled: usize,
-    /// In memory, or in the hands of the operating system.
+    /// In memory or in the operating system's buffers.
     pub buffered: usize,
 }
 
@@ -197,23 +197,23 @@ impl Accepted {
     }
 }
 
-/// The answer that an outcome deserves as a whole.
+/// The overall result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// At least one event was accepted.
     Accepted,
-    /// No event was acceptable, for its own fault; an empty request too.
+    /// No event was valid, or the request was empty.
     Invalid,
-    /// Every event is over the record limit.
+    /// Every event exceeds the record limit.
     TooLarge,
-    /// Nothing was accepted, and at least one event only for want of capacity.
+    /// Nothing was accepted, and at least one event only due to lack of capacity.
     NoCapacity,
-    /// Nothing is known to be accepted, and for at least one event it may have been.
+    /// No event is known to be accepted, and at least one may have been.
     Unknown,
 }
 
 impl Outcome {
-    /// The contract's table of answers.
+    /// Implements the contract's table of answers.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let reasons = || self.refusals.iter().map(|refusal| &refusal.reason);
@@ -247,8 +247,8 @@ impl Ingest {
         Self { delivery, clock, ids, policy, partitioner, telemetry }
     }
 
-    /// Begins to take in a request that was just received. Events without an id of their own get one of
-    /// `derived_ids`, if there are any, or else a new one. The trace that the request belongs to travels with them.
+    /// Begins the intake of a request that was just received. Events without an id get one of `derived_ids`, if there
+    /// are any, otherwise a new one. The trace of the request is kept with them.
     #[must_use]
     pub fn intake(&self, derived_ids: Option<DerivedIds>, trace_parent: Option<TraceParent>) -> Intake<'_> {
         Intake {
@@ -263,13 +263,13 @@ impl Ingest {
         }
     }
 
-    /// The lines that the events go to.
+    /// The delivery lines that the events go to.
     #[must_use]
     pub fn delivery(&self) -> &Arc<Delivery> {
         &self.delivery
     }
 
-    /// Delivers batches, and says what can be promised within [`PROMISE_TIMEOUT`].
+    /// Delivers batches, and returns what was promised within [`PROMISE_TIMEOUT`].
     async fn deliver(
         &self,
         lanes: Vec<Option<Lane>>,
@@ -300,7 +300,7 @@ impl Ingest {
                     }));
                 }
                 Ok(Ok(Err(error))) => refuse_all(refusals, &indexes, &RefusalReason::from(&error)),
-                // Too late, or the runtime is being shut down under the delivery.
+                // Too late, or the runtime is shutting down.
                 Err(_) | Ok(Err(_)) => refuse_all(refusals, &indexes, &RefusalReason::OutcomeUnknown),
             }
         }
@@ -308,10 +308,10 @@ impl Ingest {
 }
 
 impl Intake<'_> {
-    /// Takes in the next event of the request.
+    /// Adds the next event of the request.
     ///
     /// # Errors
-    /// There are more than [`REQUEST_EVENTS_MAX`].
+    /// The request has more than [`REQUEST_EVENTS_MAX`] events.
     pub fn add(&mut self, draft: EventDraft<'_>) -> Result<(), TooManyEvents> {
         let index = self.next_index()?;
         if let Err(reason) = self.encode(index, draft) {
@@ -320,23 +320,23 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Counts the next event of the request as refused, because it could not be read.
+    /// Adds the next event of the request as refused, because it could not be parsed.
     ///
     /// # Errors
-    /// There are more than [`REQUEST_EVENTS_MAX`].
+    /// The request has more than [`REQUEST_EVENTS_MAX`] events.
     pub fn refuse(&mut self, reason: RefusalReason) -> Result<(), TooManyEvents> {
         let index = self.next_index()?;
         self.refusals.push(Refusal { index, reason });
         Ok(())
     }
 
-    /// How many events were refused so far.
+    /// Number of events refused so far.
     #[must_use]
     pub fn refused(&self) -> usize {
         self.refusals.len()
     }
 
-    /// Delivers what was taken in. May be dropped: what was published is delivered all the same.
+    /// Delivers the events added. The future may be dropped: published events are delivered nevertheless.
     pub async fn deliver(self) -> Outcome {
         let Self { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = self;
         let mut accepted = Accepted::default();
@@ -463,7 +463,7 @@ mod tests {
         Box::pin(std::future::pending())
     }
 
-    /// A bus that keeps every promise at once and remembers the batches.
+    /// A bus that keeps every promise at once and records the batches.
     fn publisher() -> (MockRecordPublisher, Arc<Mutex<Vec<Arc<RecordBatch>>>>) {
         let batches = Arc::new(Mutex::new(Vec::<Arc<RecordBatch>>::new()));
         let mut publisher = MockRecordPublisher::new();
@@ -483,7 +483,7 @@ mod tests {
         filled(0, answer)
     }
 
-    /// A bus that answers so, with this much of a million bytes in use.
+    /// A bus with this answer and with this much of a million bytes in use.
     fn filled(
         used_bytes: u64,
         answer: impl Fn() -> Result<Receipt, PublishError> + Send + 'static,
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn exactly_once_asks_for_an_id_from_the_client() {
+    async fn exactly_once_requires_an_id_from_the_client() {
         let (publisher, _) = publisher();
         let ingest = ingest(publisher, DeliveryPolicy::default().with(Level::Info, Guarantee::ExactlyOnce));
         let with_id =
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn as_the_bus_fills_levels_are_refused_by_event_and_what_the_request_itself_takes_counts() {
+    async fn as_the_bus_fills_levels_are_refused_per_event_including_the_space_of_the_request_itself() {
         let publisher =
             filled(860_000, || Ok(Receipt { promised: ready(Ok(Durability::Acknowledged)), settled: ready(Ok(())) }));
         let ingest = ingest(publisher, DeliveryPolicy::default());
@@ -648,7 +648,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_bus_refuses_later_was_never_accepted() {
+    async fn events_that_the_bus_refuses_later_were_never_accepted() {
         let refused = || ready(Err(PublishError::Full));
         let answer = move || Ok(Receipt { promised: refused(), settled: ready(Err(PublishError::Full)) });
         let ingest = ingest(answering(answer), DeliveryPolicy::default());
@@ -665,7 +665,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_bus_does_not_take_is_refused_as_retryable_and_counted_as_failed() {
+    async fn events_that_the_bus_does_not_take_are_refused_as_retryable_and_counted_as_failed() {
         for (answer, code) in [
             (PublishError::Full, "no_capacity"),
             (PublishError::Unavailable("no disk".into()), "bus_unavailable"),
@@ -684,7 +684,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_promise_that_does_not_come_within_thirty_seconds_leaves_the_outcome_unknown() {
+    async fn without_a_promise_within_thirty_seconds_the_outcome_is_unknown() {
         let ingest =
             ingest(answering(|| Ok(Receipt { promised: pending(), settled: pending() })), DeliveryPolicy::default());
         let began = Instant::now();
@@ -694,7 +694,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_hangs_up_cancels_neither_the_delivery_nor_its_count() {
+    async fn a_client_that_disconnects_cancels_neither_the_delivery_nor_its_count() {
         let (promise, promised) = oneshot::channel::<()>();
         let promised = Mutex::new(Some(promised));
         let publisher = answering(move || {
@@ -745,7 +745,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ten_thousand_events_are_the_most() {
+    async fn the_limit_is_ten_thousand_events() {
         let (publisher, _) = publisher();
         let ingest = ingest(publisher, DeliveryPolicy::default());
         let mut intake = ingest.intake(None, None);

@@ -2,8 +2,8 @@
 //!
 //! Constraints:
 //! * No adapter is named here; every use case is a concrete struct over `Arc<dyn Port>`.
-//! * Each use case decides something. What only forwards belongs to the adapter that wants it.
-//! * Per-event work is synchronous; whatever waits, waits for batches and with a bound.
+//! * Each use case makes decisions. Code that only forwards belongs to the adapter that needs it.
+//! * Per-event work is synchronous; all waiting is per batch and bounded.
 
 mod accounts;
 pub mod alerts;

@@ -1,8 +1,8 @@
-//! Dead letters, from the store to their topic (the pattern is known as transactional outbox).
+//! Copies dead letters from the store to their topic (a transactional outbox).
 //!
-//! The transaction that stores a letter is the only place where it comes to be, so what is to be copied is what the
-//! store says was not. Sent first and marked afterwards: whatever ends between the two, the letter is sent again. Of
-//! several outboxes over one store each may send a letter.
+//! Letters are created only by the transaction that stores them, so the letters to copy are those that the store has
+//! not marked as copied. They are sent first and marked afterwards: if the process ends in between, they are sent
+//! again. Several outboxes over one store may each send a letter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use tokio::time::sleep;
 
 use crate::cause::Chain;
 
-/// Letters that are sent at once; fewer if they are large, as a page is bounded in bytes too.
+/// Letters per send; fewer if they are large, as a page is also bounded in bytes.
 const LETTERS_MAX: u32 = 100;
-/// How long to rest when there is nothing to copy.
+/// How long to wait when there is nothing to copy.
 const INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -45,8 +45,8 @@ impl Outbox {
         Self { store, topic, clock }
     }
 
-    /// Copies what there is and what comes, until `stop` says so: then at once, and what was being sent is sent again
-    /// by whoever comes next.
+    /// Copies existing and new letters until `stop`; then ends at once, and letters being sent are sent again by the
+    /// next outbox.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
@@ -67,7 +67,7 @@ impl Outbox {
                 }
                 Err(error) => {
                     if trouble.is_none() {
-                        tracing::warn!(error = %Chain(&error), "could not copy dead letters to their topic, trying again");
+                        tracing::warn!(error = %Chain(&error), "cannot copy dead letters to their topic, retrying");
                     }
                     trouble.get_or_insert_with(waits).next().unwrap_or(LONGEST_WAIT)
                 }
@@ -76,7 +76,7 @@ impl Outbox {
         }
     }
 
-    /// Copies a page. Returns whether there is more.
+    /// Copies one page. Returns whether more letters follow.
     async fn copy(&self) -> Result<bool, CopyError> {
         let filter = DeadLetterFilter { copied: Some(false), ..DeadLetterFilter::default() };
         let page = self.store.dead_letters(&DeadLetterQuery { filter, after: None, limit: LETTERS_MAX }).await?;
@@ -89,9 +89,9 @@ impl Outbox {
                 self.store.mark_copied(&ids, self.clock.now()).await?;
                 Ok(page.more)
             }
-            // It would keep back all that come after it.
+            // Otherwise it would block all letters after it.
             Err(DeadLetterTopicError::Refused { id, cause }) => {
-                tracing::error!(id, cause = %Chain(cause.as_ref()), "a dead letter cannot be copied to its topic, it stays in the store alone");
+                tracing::error!(id, cause = %Chain(cause.as_ref()), "a dead letter cannot be copied to its topic and stays in the store only");
                 self.store.mark_copied(&[id], self.clock.now()).await?;
                 Ok(true)
             }
@@ -131,7 +131,7 @@ mod tests {
             offset: id,
             key: b"k".to_vec(),
             value: id.to_string().into_bytes(),
-            reason: "no event".to_owned(),
+            reason: "not an event".to_owned(),
             attempts: 0,
             at: Timestamp::MIN,
             redriven_at: None,
@@ -151,7 +151,7 @@ mod tests {
             self.0.lock().expect("lock").iter().filter(|(_, copied)| !**copied).map(|(id, _)| *id).collect()
         }
 
-        /// A store with these letters whose marks fail as long as `mark` says so.
+        /// A store with these letters; marking them fails while `mark` returns false.
         fn store(&self, mark: impl Fn() -> bool + Send + 'static) -> MockLogStore {
             let mut store = MockLogStore::new();
             let letters = self.clone();
@@ -174,10 +174,10 @@ mod tests {
         }
     }
 
-    /// When letters were sent, in milliseconds since the beginning, and which: the first and how many.
+    /// Each send: the time in milliseconds since the start, the first letter and the number of letters.
     type Sent = Arc<Mutex<Vec<(u128, u64, usize)>>>;
 
-    /// A topic that answers a send, by its number from 0, as `answer` says.
+    /// A topic that answers each send, numbered from 0, with `answer`.
     fn topic(
         answer: impl Fn(usize) -> Result<(), DeadLetterTopicError> + Send + 'static,
     ) -> (MockDeadLetterTopic, Sent) {
@@ -192,7 +192,7 @@ mod tests {
         (topic, sent)
     }
 
-    /// Lets an outbox run for `seconds`; `halfway` happens after half of them.
+    /// Runs an outbox for `seconds`; `halfway` is called after half of them.
     async fn run(store: MockLogStore, topic: MockDeadLetterTopic, seconds: u64, halfway: impl FnOnce()) {
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(Outbox::new(Arc::new(store), Arc::new(topic), Arc::new(Noon)).run(stopped));
@@ -200,7 +200,7 @@ mod tests {
         halfway();
         sleep(Duration::from_millis(seconds * 500)).await;
         stop.send(true).expect("still running");
-        running.await.expect("ended by itself");
+        running.await.expect("ended normally");
     }
 
     #[tokio::test(start_paused = true)]
@@ -215,13 +215,13 @@ mod tests {
             sent.iter().map(|(_, first, count)| (*first, *count)).collect::<Vec<_>>(),
             [(1, 100), (101, 100), (201, 50), (300, 1)]
         );
-        assert!(sent[2].0 < 100, "a full page is followed by the next at once: {sent:?}");
+        assert!(sent[2].0 < 100, "the next page follows a full one at once: {sent:?}");
         assert!((4_500..=5_500).contains(&sent[3].0), "within a second: {sent:?}");
         assert!(letters.uncopied().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_topic_that_is_away_is_asked_less_and_less_often_and_nothing_is_marked_before_it_took_it() {
+    async fn an_unavailable_topic_is_retried_with_backoff_and_nothing_is_marked_before_it_is_sent() {
         let letters = Letters::default();
         letters.add(1..=2);
         let away = |number| {
@@ -231,7 +231,7 @@ mod tests {
         let (seen, during) = (letters.clone(), Arc::new(Mutex::new(Vec::new())));
         let noted = Arc::clone(&during);
         run(letters.store(|| true), topic, 40, move || *noted.lock().expect("lock") = seen.uncopied()).await;
-        assert_eq!(*during.lock().expect("lock"), [1, 2], "still away after 20 s");
+        assert_eq!(*during.lock().expect("lock"), [1, 2], "still unavailable after 20 s");
         let times: Vec<u128> = sent.lock().expect("lock").iter().map(|(time, ..)| *time).collect();
         let waits: Vec<u128> = times.windows(2).map(|pair| (pair[1] - pair[0]) / 100 * 100).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn letters_that_were_sent_and_not_marked_are_sent_again() {
+    async fn letters_that_were_sent_but_not_marked_are_sent_again() {
         let letters = Letters::default();
         letters.add(1..=3);
         let (topic, sent) = topic(|_| Ok(()));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_letter_that_the_topic_refuses_keeps_nobody_back() {
+    async fn a_letter_that_the_topic_refuses_blocks_no_other_letter() {
         let letters = Letters::default();
         letters.add(1..=3);
         let refuses = |number| {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stop_ends_it_while_it_waits_for_the_topic() {
+    async fn a_stop_ends_the_outbox_while_it_waits_for_the_topic() {
         struct Silent;
         impl DeadLetterTopic for Silent {
             fn send<'a: 'c, 'b: 'c, 'c>(
@@ -285,7 +285,7 @@ mod tests {
         let running = tokio::spawn(outbox.run(stopped));
         sleep(Duration::from_secs(60)).await;
         stop.send(true).expect("still running");
-        running.await.expect("ended by itself");
+        running.await.expect("ended normally");
         assert_eq!(letters.uncopied(), [1]);
     }
 }

@@ -1,8 +1,8 @@
 //! From the bus into the store, exactly once.
 //!
-//! One task an assigned partition: it reads a chunk, decodes it, and appends events, dead letters and the new
-//! position in one transaction that is fenced by the old position. Positions live in the store alone; the bus
-//! is told afterwards. Only what can never be stored is a dead letter; everything else waits, however long it
+//! One task per assigned partition reads a chunk, decodes it, and appends events, dead letters and the new position in
+//! one transaction that is fenced by the old position. Positions are kept only in the store; the bus is informed
+//! afterwards. Only a record that can never be stored becomes a dead letter; everything else waits, however long it
 //! takes, and the lag grows.
 
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ pub struct Persist {
 /// Why a chunk was not stored.
 #[derive(Debug)]
 enum Halt {
-    /// The position in the store is another one: go on there.
+    /// The store has another position: continue there.
     Moved(Option<u64>),
     /// The process is stopping.
     Stopped,
@@ -64,14 +64,14 @@ impl Persist {
         Self { source, store, clock, telemetry, group, topic, alerts: None }
     }
 
-    /// The same use case, which tells of dead letters and of partitions that it cannot go on with.
+    /// The same use case, with alerts about dead letters and stopped partitions.
     #[must_use]
     pub fn with_alerts(self, alerts: Arc<ConsumerAlerts>) -> Self {
         Self { alerts: Some(alerts), ..self }
     }
 
-    /// Stores what comes until `stop` says so or the source is closed. A chunk in work is finished first if
-    /// the store allows; otherwise it is given up and read again by whoever comes next.
+    /// Stores records until `stop` or until the source is closed. A chunk in progress is finished first if the store
+    /// allows; otherwise it is abandoned and the next consumer reads it again.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let mut readers: HashMap<Partition, Reader> = HashMap::new();
         let mut ended = stop.clone();
@@ -94,7 +94,7 @@ impl Persist {
                 }
                 Err(error) => {
                     if !matches!(error, SourceError::Closed) {
-                        tracing::error!(error = %Chain(&error), "the source gives no more partitions");
+                        tracing::error!(error = %Chain(&error), "the source assigns no more partitions");
                     }
                     break;
                 }
@@ -145,11 +145,11 @@ impl Persist {
                 }
                 Err(SourceError::Closed) => return,
                 Err(error @ SourceError::OutOfRange { .. }) => {
-                    // Going on would pass over events in silence: a person has to decide.
+                    // Continuing would silently skip events: the operator has to decide.
                     tracing::error!(
                         partition,
                         error = %error,
-                        "the store is older than the bus remembers, reading of the partition stops: restore a newer store"
+                        "the position in the store is no longer on the bus, reading of the partition stops: restore a newer store"
                     );
                     if let Some(alerts) = &self.alerts {
                         alerts.tell(Alert::partition_stopped(
@@ -162,7 +162,7 @@ impl Persist {
                     return;
                 }
                 Err(error @ SourceError::Unavailable(_)) => {
-                    tracing::warn!(partition, error = %Chain(&error), "could not read, trying again");
+                    tracing::warn!(partition, error = %Chain(&error), "cannot read from the bus, retrying");
                     let wait = waits.next().unwrap_or(LONGEST_WAIT);
                     tokio::select! {
                         _ = ended.wait_for(|stop| *stop) => return,
@@ -183,7 +183,7 @@ impl Persist {
                         partition,
                         ?expected,
                         ?actual,
-                        "another consumer stored this partition, following it"
+                        "another consumer moved the position of this partition, continuing there"
                     );
                     expected = actual;
                     self.source.seek(partition, actual.unwrap_or(0));
@@ -193,8 +193,9 @@ impl Persist {
         }
     }
 
-    /// Stores a whole chunk, moving `expected` along. If the store refuses the content of an append, or has no time for so much at
-    /// once, its halves are tried on their own, down to the single event that is to blame: if it was refused, it is a dead letter.
+    /// Stores a whole chunk and advances `expected`. If the store refuses the content of an append, or an append times
+    /// out, its halves are tried separately, down to the single event at fault: if that was refused, it becomes a dead
+    /// letter.
     async fn store_chunk(
         &self,
         feed: &Feed,
@@ -203,8 +204,8 @@ impl Persist {
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
         let (events, dead_letters) = self.decode(feed, chunk);
-        // Ranges of events still to append, the next one last, each with the position behind it and how many appends
-        // that had it in them were refused.
+        // Ranges of events still to append, the next one last, each with the position after it and the number of
+        // refused appends that contained it.
         let mut ranges = vec![(0..events.len(), chunk.next, 0)];
         while let Some((range, next, refusals)) = ranges.pop() {
             let from = expected.unwrap_or(0);
@@ -220,7 +221,7 @@ impl Persist {
                     ranges.push((middle..range.end, next, refusals));
                     ranges.push((range.start..middle, split, refusals));
                 }
-                // Only several events can be too slow.
+                // Only an append of several events can be too slow.
                 Tried::TooSlow => ranges.push((range, next, refusals)),
                 Tried::Refused(cause) => {
                     let refused = part.first().map(|(offset, _)| *offset);
@@ -262,7 +263,7 @@ impl Persist {
         };
         let appended = match self.patiently(stop, transient, || self.store.append(&append)).await {
             Ok(appended) => appended,
-            // The answer to an earlier try was lost, but it had come to pass.
+            // The answer to an earlier attempt was lost, but the append had succeeded.
             Err(Some(StoreError::Conflict { actual: Some(actual) })) if actual == next => {
                 Appended { stored: events.len(), deduplicated: 0, dead_lettered: dead_letters.len() }
             }
@@ -273,7 +274,7 @@ impl Persist {
                 tracing::warn!(
                     partition,
                     events,
-                    "the store is too slow for so many events at once, trying half of them"
+                    "the store is too slow for this many events at once, trying half of them"
                 );
                 return Ok(Tried::TooSlow);
             }
@@ -289,8 +290,8 @@ impl Persist {
         Ok(Tried::Stored)
     }
 
-    /// Asks the store until it answers with something else than a `transient` error. `Err(None)` if the process stops first: a
-    /// try in work is given a last few seconds.
+    /// Retries a store operation until it returns something other than a `transient` error. `Err(None)` if the process
+    /// stops first: an attempt in progress gets a few more seconds.
     async fn patiently<'a, T, F>(
         &'a self,
         stop: &watch::Receiver<bool>,
@@ -304,7 +305,7 @@ impl Persist {
         let transient = |error: &StoreError| {
             let transient = is_transient(error);
             if transient {
-                tracing::warn!(error = %Chain(error), "the store does not take it, trying again");
+                tracing::warn!(error = %Chain(error), "the store failed, retrying");
             }
             transient && !*stopping.borrow()
         };
@@ -351,12 +352,12 @@ impl Persist {
     }
 }
 
-/// What became of an append.
+/// The result of an append.
 enum Tried {
     Stored,
     /// The store refuses the content, for this reason.
     Refused(String),
-    /// The store has no time for so many events at once.
+    /// The store is too slow for this many events at once.
     TooSlow,
 }
 
@@ -372,7 +373,7 @@ async fn stop_all(readers: Vec<Reader>) {
     }
     for reader in readers {
         if let Err(error) = reader.task.await {
-            tracing::error!(%error, "a partition's reader did not end by itself");
+            tracing::error!(%error, "the reader of a partition ended abnormally");
         }
     }
 }
@@ -394,7 +395,8 @@ mod tests {
         Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 2 }
     }
 
-    /// A chunk that begins at `first`, with one record a message; an empty message stands for no event at all.
+    /// A chunk that begins at `first`, with one record per message; an empty message stands for a record that cannot be
+    /// decoded.
     fn chunk(first: u64, messages: &[&str]) -> Chunk {
         let mut chunk = Chunk::default();
         for (offset, message) in (first..).zip(messages) {
@@ -424,15 +426,15 @@ mod tests {
         }
     }
 
-    /// What a store was made to do: offsets of events, offsets of dead letters, new position.
+    /// Appends made to a store: offsets of events, offsets of dead letters, new position.
     type Log = Arc<Mutex<Vec<(Vec<u64>, Vec<u64>, u64)>>>;
 
-    /// A store that keeps positions as it promises and refuses any append that has a poisonous message.
+    /// A store that keeps positions and refuses any append with a poison message.
     fn store(position: Option<u64>) -> (MockLogStore, Log) {
         failing_store(position, usize::MAX, false)
     }
 
-    /// The same, away at one append; `done` says whether only its answer is lost.
+    /// The same store, unavailable at one append; with `done`, only its answer is lost.
     fn failing_store(position: Option<u64>, away_at: usize, done: bool) -> (MockLogStore, Log) {
         let log = Log::default();
         let mut tries = 0;
@@ -486,14 +488,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_event_is_a_dead_letter_beside_its_stored_neighbours() {
+    async fn a_record_that_cannot_be_decoded_becomes_a_dead_letter_and_its_neighbours_are_stored() {
         let (store, log) = store(Some(10));
         store_chunk(store, Some(10), &chunk(10, &["a", "", "b"])).await.expect("stored");
         assert_eq!(*log.lock().expect("lock"), [(vec![10, 12], vec![11], 13)]);
     }
 
     #[tokio::test]
-    async fn an_event_that_the_store_refuses_is_found_by_halving_and_each_record_is_taken_once_and_in_order() {
+    async fn a_refused_event_is_found_by_halving_and_each_record_is_stored_once_and_in_order() {
         for poisoned in 0..9 {
             let mut messages = ["ok"; 9];
             messages[poisoned] = POISON;
@@ -522,7 +524,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_is_too_slow_for_a_chunk_gets_less_at_once_and_nothing_is_a_dead_letter() {
+    async fn a_slow_store_gets_smaller_appends_and_no_event_becomes_a_dead_letter() {
         let appends = Arc::<Mutex<Vec<usize>>>::default();
         let (mut store, seen) = (MockLogStore::new(), Arc::clone(&appends));
         store.expect_append().returning(move |append| {
@@ -537,7 +539,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_letter_says_how_many_refused_appends_it_was_part_of() {
+    async fn a_dead_letter_counts_the_refused_appends_that_contained_it() {
         let mut store = MockLogStore::new();
         let letters = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&letters);
@@ -556,7 +558,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_goes_away_at_any_step_of_the_halving_makes_no_good_event_a_dead_letter() {
+    async fn an_outage_at_any_step_of_the_halving_makes_no_valid_event_a_dead_letter() {
         for (away_at, done) in (0..24).flat_map(|at| [(at, false), (at, true)]) {
             let mut messages = ["ok"; 9];
             messages[6] = POISON;
@@ -566,20 +568,20 @@ mod tests {
             let log = log.lock().expect("lock");
             let stored: Vec<u64> = log.iter().flat_map(|(events, ..)| events.clone()).collect();
             let letters: Vec<u64> = log.iter().flat_map(|(_, letters, _)| letters.clone()).collect();
-            assert_eq!(stored, [100, 101, 103, 104, 105, 107, 108], "away at append {away_at}");
-            assert_eq!(letters, [102, 106], "away at append {away_at}");
+            assert_eq!(stored, [100, 101, 103, 104, 105, 107, 108], "unavailable at append {away_at}");
+            assert_eq!(letters, [102, 106], "unavailable at append {away_at}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_is_away_is_asked_until_it_is_back_and_a_lost_answer_does_not_store_twice() {
+    async fn an_unavailable_store_is_retried_and_a_lost_answer_does_not_store_twice() {
         let mut store = MockLogStore::new();
         let mut tries = 0;
         store.expect_append().times(4).returning(move |append| {
             tries += 1;
             match tries {
                 1..=3 => Err(StoreError::Unavailable("gone".into())),
-                // The third try was stored, only its answer was lost.
+                // The third attempt was stored, only its answer was lost.
                 _ => Err(StoreError::Conflict { actual: Some(append.next) }),
             }
         });
@@ -587,7 +589,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stop_ends_the_wait_for_a_store_that_is_away() {
+    async fn a_stop_ends_the_wait_for_an_unavailable_store() {
         let mut store = MockLogStore::new();
         store.expect_append().returning(|_| Err(StoreError::Unavailable("gone".into())));
         let (stop, stopped) = watch::channel(false);
@@ -629,12 +631,12 @@ mod tests {
         // Reads until its source is closed.
         persist.read_partition(2, Some(3), stopped.clone()).await;
         assert_eq!(*log.lock().expect("lock"), [(vec![3, 4], vec![], 5)]);
-        // Begins where the store says.
+        // Begins at the position of the store.
         persist.run(stopped).await;
     }
 
     #[tokio::test]
-    async fn when_another_consumer_has_moved_the_position_the_reader_goes_there() {
+    async fn when_another_consumer_has_moved_the_position_the_reader_follows() {
         let (store, log) = store(Some(7));
         let mut source = MockRecordSource::new();
         let mut chunks = 0;
@@ -659,7 +661,7 @@ mod tests {
         assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);
     }
 
-    /// A persist of this source and store that tells alerts, and what it told.
+    /// A use case over this source and store, and the alerts that it sends.
     fn alerted(source: MockRecordSource, store: MockLogStore) -> (Persist, Arc<Mutex<Vec<Alert>>>) {
         let told = Arc::<Mutex<Vec<Alert>>>::default();
         let (mut alerter, kept) = (MockAlerter::new(), Arc::clone(&told));
@@ -668,14 +670,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dead_letters_are_told_once_they_are_stored_with_their_number_and_the_last_of_them() {
+    async fn dead_letters_are_reported_once_stored_with_their_number_and_the_last_one() {
         let mut away = MockLogStore::new();
         away.expect_append().returning(|_| Err(StoreError::Unavailable("gone".into())));
         let (stop, stopped) = watch::channel(false);
         let (persist, told) = alerted(MockRecordSource::new(), away);
         stop.send(true).expect("the receiver lives");
         let stored = persist.store_chunk(&feed(), &mut Some(10), &chunk(10, &["a", "", "b"]), &stopped).await;
-        assert!(stored.is_err() && told.lock().expect("lock").is_empty(), "not stored, not told");
+        assert!(stored.is_err() && told.lock().expect("lock").is_empty(), "not stored, not reported");
 
         let (store, _) = store(Some(10));
         let (persist, told) = alerted(MockRecordSource::new(), store);
@@ -689,7 +691,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_that_cannot_be_gone_on_with_is_told() {
+    async fn a_stopped_partition_is_reported() {
         let mut source = MockRecordSource::new();
         let gone = || SourceError::OutOfRange { position: 3, first: 9 };
         source.expect_chunk().times(1).returning(move |_| Err(gone()));

@@ -1,4 +1,4 @@
-//! Reading events back.
+//! Queries for stored events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use domain::query::{
 };
 use domain::timestamp::Timestamp;
 
-/// Longest text to search for, in bytes.
+/// Maximum length of a search text, in bytes.
 pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
 
-/// Most buckets of an answer to [`Query::stats`].
+/// Maximum buckets of an answer to [`Query::stats`].
 pub const STATS_BUCKETS_MAX: u64 = 1_000;
-/// Time that statistics cover unless the client says otherwise.
+/// Default time range of statistics.
 const STATS_RANGE: Duration = Duration::from_secs(3_600);
-/// Intervals to choose from when the client leaves it to us; the last one is long enough for any range.
+/// Intervals to choose from when the client does not specify one; the last one is long enough for any range.
 const STATS_INTERVALS: [Duration; 9] = [
     Duration::from_secs(1),
     Duration::from_secs(10),
@@ -31,7 +31,7 @@ const STATS_INTERVALS: [Duration; 9] = [
     Duration::from_secs(30 * 24 * 3_600),
     Duration::from_secs(365 * 24 * 3_600),
 ];
-/// How many buckets an interval that we choose makes at most, if any can.
+/// Target for the number of buckets when the interval is chosen here.
 const STATS_BUCKETS_WANTED: u64 = 120;
 
 /// Answers queries from the store.
@@ -45,22 +45,22 @@ pub struct Query {
 pub struct Stats {
     /// What was counted.
     pub query: StatsQuery,
-    /// All buckets from the first to the last, empty ones too, each with the count of every level.
+    /// All buckets from the first to the last, including empty ones, each with the count of every level.
     pub buckets: Vec<(Timestamp, [u64; Level::ALL.len()])>,
 }
 
-/// Why there is no answer.
+/// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The question makes no sense.
+    /// The query is invalid.
     #[error("{parameter} {rule}")]
     Invalid {
-        /// The parameter at fault.
+        /// The invalid parameter.
         parameter: &'static str,
-        /// What it must be.
+        /// The rule that it must satisfy.
         rule: String,
     },
-    /// The store has none.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -72,11 +72,11 @@ impl Query {
         Self { store, clock }
     }
 
-    /// The events after `after` that match, at most `limit` of them.
+    /// Matching events after `after`, at most `limit` of them.
     ///
     /// # Errors
-    /// The limit is not within 1..=[`PAGE_EVENTS_MAX`], the time range runs backwards, the text is empty or
-    /// longer than [`SEARCH_TEXT_BYTES_MAX`]; or the store fails.
+    /// The limit is not within 1..=[`PAGE_EVENTS_MAX`], `from` is after `to`, the text is empty or longer than
+    /// [`SEARCH_TEXT_BYTES_MAX`]; or the store fails.
     pub async fn page(
         &self,
         filter: LogFilter,
@@ -92,11 +92,11 @@ impl Query {
         Ok(self.store.query(&LogQuery { filter, after, limit }).await?)
     }
 
-    /// Counts of the events from `from` to `to`, the hour before now unless given.
+    /// Counts of the events from `from` to `to`; by default, of the last hour.
     ///
     /// # Errors
-    /// The range is empty or runs backwards, the interval is shorter than a second or longer than all time, or makes more than
-    /// [`STATS_BUCKETS_MAX`] buckets; or the store fails.
+    /// The range is empty or reversed, the interval is shorter than a second or longer than 10,000 years, or there
+    /// would be more than [`STATS_BUCKETS_MAX`] buckets; or the store fails.
     pub async fn stats(
         &self,
         from: Option<Timestamp>,
@@ -149,7 +149,7 @@ fn interval_for(range: Duration) -> Duration {
     STATS_INTERVALS.iter().find(few).copied().unwrap_or(range / 100)
 }
 
-/// Refuses a filter that nothing can match, or that costs more than it should.
+/// Rejects a filter that cannot match anything or is too expensive.
 pub(crate) fn check_filter(filter: &LogFilter) -> Result<(), QueryError> {
     if let (Some(from), Some(to)) = (filter.from, filter.to)
         && from > to
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn statistics_cover_the_last_hour_unless_told_and_choose_an_interval_that_suits() {
+    async fn statistics_cover_the_last_hour_by_default_and_choose_a_suitable_interval() {
         let stats = stats(10_000, &[]);
         let hour = stats.stats(None, None, None).await.expect("counts");
         assert_eq!((hour.query.from, hour.query.to), (at(6_400), at(10_000)));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn statistics_that_make_no_sense_or_too_many_buckets_are_refused() {
+    async fn invalid_statistics_and_too_many_buckets_are_refused() {
         let stats = stats(10_000, &[]);
         let seconds = Duration::from_secs;
         for (from, to, interval, at_fault) in [
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn questions_that_make_no_sense_are_refused_by_parameter() {
+    async fn invalid_queries_are_refused_with_the_parameter_at_fault() {
         let at = |seconds| Some(at(seconds));
         let text = |text: &str| LogFilter { text: Some(text.to_owned()), ..LogFilter::default() };
         for (filter, limit, at_fault) in [

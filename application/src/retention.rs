@@ -1,4 +1,4 @@
-//! Removing events that are older than they need to be.
+//! Removes events older than the retention time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl Retention {
         Self { store, clock, age }
     }
 
-    /// Looks once a minute, until `stop` says so. A store that fails is asked again a minute later.
+    /// Runs once a minute, until `stop`. After a failure of the store it retries a minute later.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -46,7 +46,7 @@ impl Retention {
                 Ok(0) => return,
                 Ok(events) => tracing::info!(events, before = %oldest, "removed old events"),
                 Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "could not remove old events, trying again in a minute");
+                    tracing::warn!(error = %Chain(&error), "cannot remove old events, retrying in 1 min");
                     return;
                 }
             }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_older_than_the_age_go_until_none_is_left_and_a_failure_is_tried_again_a_minute_later() {
+    async fn events_older_than_the_age_are_removed_and_a_failure_is_retried_a_minute_later() {
         let mut store = MockLogStore::new();
         let mut order = Sequence::new();
         let oldest = Timestamp::from_unix_micros(3_000_000).expect("in range");

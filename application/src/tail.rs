@@ -1,10 +1,10 @@
-//! Following the store as events arrive.
+//! Follows the store as events arrive.
 //!
 //! Constraints and invariants:
-//! * A tail reads from the store, so it shows what every consumer stores, and the store is its only buffer: a reader
-//!   that is slow costs no memory.
-//! * What is shown comes in the order of being stored, each event once, with nothing left out in silence: a reader
-//!   that has fallen behind further than [`TAIL_BACKLOG_EVENTS_MAX`] is told what it missed.
+//! * A tail reads from the store, so it shows the events of all consumers, and the store is its only buffer: a slow
+//!   reader costs no memory.
+//! * Events come in the order in which they were stored, each once, and none is skipped silently: a reader that falls
+//!   behind further than [`TAIL_BACKLOG_EVENTS_MAX`] is told how many it missed.
 //! * At most [`TAILS_MAX`] tails at a time, and each ends when the process begins to stop.
 
 use std::sync::Arc;
@@ -19,16 +19,15 @@ use tokio::time::{Instant, sleep};
 use crate::cause::Chain;
 use crate::query::{QueryError, check_filter};
 
-/// Most tails at a time.
+/// Maximum number of concurrent tails.
 pub const TAILS_MAX: usize = 64;
 /// How many events a tail may be behind, matching or not, before it skips to half of that.
 pub const TAIL_BACKLOG_EVENTS_MAX: u64 = 100_000;
-/// Events that are read at once.
+/// Events read at once.
 const PAGE_EVENTS: u32 = 200;
 /// How often to look for new events.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Longest silence: afterwards the reader is told how far the tail has come, which also finds out whether it is
-/// still there.
+/// Maximum silence: after that the reader is told how far the tail has read, which also detects a closed connection.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -39,37 +38,37 @@ pub struct Tail {
     tails: Arc<Semaphore>,
 }
 
-/// Why there is no tail.
+/// Why a tail cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    /// The question makes no sense.
+    /// The filter is invalid.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// There are [`TAILS_MAX`] already.
+    /// [`TAILS_MAX`] tails are running already.
     #[error("there are {TAILS_MAX} tails already")]
     TooMany,
 }
 
-/// What a tail has to say.
+/// An item of a tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TailItem {
     /// An event was stored.
     Event {
-        /// Resumes after this event.
+        /// Sequence number to resume after.
         sequence: u64,
         /// The event.
         event: Box<StoredEvent>,
     },
-    /// The reader was too slow, or away too long.
+    /// The reader was too slow, or disconnected too long.
     Missed {
-        /// Events that were passed over, whether they match or not.
+        /// Number of skipped events, matching or not.
         events: u64,
-        /// Resumes after them.
+        /// Sequence number to resume after.
         sequence: u64,
     },
-    /// Nothing that matches, up to here.
+    /// No matching event up to here.
     Nothing {
-        /// Resumes here.
+        /// Sequence number to resume after.
         sequence: u64,
     },
 }
@@ -79,7 +78,7 @@ pub struct Follow {
     store: Arc<dyn LogStore>,
     query: TailQuery,
     stopping: BoxFuture<()>,
-    /// When the reader was last told anything; `None` before the first time.
+    /// When the last item was returned; `None` before the first one.
     told: Option<Instant>,
     _permit: OwnedSemaphorePermit,
 }
@@ -91,7 +90,7 @@ impl Tail {
         Self { store, tails: Arc::new(Semaphore::new(TAILS_MAX)) }
     }
 
-    /// Begins a tail after a sequence number, or else with what comes from now on. It ends when `stopping` is done.
+    /// Begins a tail after a sequence number, by default at the current end. The tail ends when `stopping` resolves.
     ///
     /// # Errors
     /// See [`TailError`].
@@ -104,8 +103,7 @@ impl Tail {
 }
 
 impl Follow {
-    /// Waits for something to say, which is never an empty list; `None` when the tail ends. A store that is away is
-    /// waited for.
+    /// Waits for items and returns a non-empty list; `None` when the tail ends. Waits while the store is unavailable.
     pub async fn next(&mut self) -> Option<Vec<TailItem>> {
         let Self { store, query, stopping, told, .. } = self;
         let items = tokio::select! {
@@ -117,8 +115,8 @@ impl Follow {
     }
 }
 
-/// Looks until there is something to say. Where `query` goes on changes only together with what is said, so that a
-/// reader that stops waiting misses nothing.
+/// Polls until there are items. The position of `query` moves only together with returned items, so that a caller that
+/// drops the future misses nothing.
 async fn look(store: &dyn LogStore, query: &mut TailQuery, told: &Option<Instant>) -> Vec<TailItem> {
     let began = told.unwrap_or_else(Instant::now);
     let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
@@ -145,10 +143,10 @@ async fn look(store: &dyn LogStore, query: &mut TailQuery, told: &Option<Instant
     }
 }
 
-/// Takes a page into account, and says what the reader should know of it.
+/// Advances the position past a page, and returns its items.
 fn say(query: &mut TailQuery, page: TailPage) -> Vec<TailItem> {
     let TailPage { events, scanned, end } = page;
-    // A number that the store has not given yet belongs to another store: everything from here on is new.
+    // A number beyond the store's end belongs to another store: everything from here on is new.
     let after = query.after.filter(|after| *after <= end);
     if let Some(after) = after
         && end - after > TAIL_BACKLOG_EVENTS_MAX
@@ -214,7 +212,7 @@ mod tests {
     fn sequences(items: &[TailItem]) -> Vec<u64> {
         let of = |item: &TailItem| match item {
             TailItem::Event { sequence, .. } => *sequence,
-            other => panic!("{other:?} is no event"),
+            other => panic!("{other:?} is not an event"),
         };
         items.iter().map(of).collect()
     }
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_tail_resumes_where_its_reader_was_and_tells_of_silence() {
+    async fn a_tail_resumes_where_its_reader_stopped_and_reports_silence() {
         let end = Arc::new(Mutex::new(1_000));
         let tail = Tail::new(store(&end, 600));
         let mut follow = tail.follow(LogFilter::default(), Some(3), forever()).expect("a tail");
@@ -260,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_tail_waits_for_a_store_that_is_away_and_ends_with_the_process() {
+    async fn a_tail_waits_for_an_unavailable_store_and_ends_with_the_process() {
         let mut store = MockLogStore::new();
         let mut tries = 0;
         store.expect_tail().returning(move |_| {
@@ -277,11 +275,11 @@ mod tests {
         while follow.next().await.is_some() {
             said += 1;
         }
-        assert_eq!(said, 4, "the first word and one every 15 seconds");
+        assert_eq!(said, 4, "the first item and one every 15 seconds");
     }
 
     #[test]
-    fn tails_are_bounded_and_give_their_place_back() {
+    fn tails_are_bounded_and_release_their_slot() {
         let tail = Tail::new(Arc::new(MockLogStore::new()));
         let follow = || tail.follow(LogFilter::default(), None, forever());
         let mut all: Vec<Follow> = (0..TAILS_MAX).map(|_| follow().expect("a tail")).collect();

@@ -1,4 +1,4 @@
-//! Alerts: to the log in any case, and to a webhook if one is set.
+//! Sends alerts to the log, and to a webhook if one is set.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::app::{Addresses, Role};
 use crate::settings::Settings;
 use crate::system::host_name;
 
-/// Tells alerts to everybody who is to be told.
+/// Sends alerts to all configured receivers.
 pub struct Alerts {
     log: LogAlerter,
     webhook: Option<Webhook>,
@@ -21,10 +21,10 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Tells from now on, in the name of a process of this role that listens there.
+    /// Starts sending, in the name of a process of this role that listens at these addresses.
     ///
     /// # Errors
-    /// The webhook has a URL of https, and nobody is trusted.
+    /// The webhook URL is https, and no trusted certificates are available.
     pub fn start(
         role: Role,
         settings: &Settings,
@@ -48,12 +48,12 @@ impl Alerts {
         Ok(Self { log: LogAlerter, webhook, prometheus: Arc::clone(prometheus) })
     }
 
-    /// Tells what waits, until `deadline` at the latest, and takes no more.
+    /// Sends queued alerts, until `deadline` at the latest, and accepts no more.
     pub async fn close(&self, deadline: Instant) {
         let Some(webhook) = &self.webhook else { return };
         let left = webhook.close(deadline.saturating_duration_since(Instant::now())).await;
         if left > 0 {
-            tracing::warn!(alerts = left, "the webhook could not be told of all alerts in time");
+            tracing::warn!(alerts = left, "not all alerts could be sent to the webhook in time");
         }
     }
 }
@@ -83,7 +83,7 @@ fn observer(prometheus: &Arc<Prometheus>) -> AlertObserver {
     })
 }
 
-/// Tells processes apart, also those of one machine.
+/// Identifies a process, also among several on one machine.
 fn instance(addresses: Addresses) -> String {
     let address = addresses.gateway.or(addresses.producer).or(addresses.consumer);
     let port = address.map(|address| format!(":{}", address.port())).unwrap_or_default();

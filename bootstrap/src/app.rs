@@ -36,29 +36,29 @@ use crate::metrics::Metrics;
 use crate::settings::{Settings, Size};
 use crate::system::{SystemClock, UuidV7};
 
-/// A stopping process stops accepting early if no request comes for this long: longer than between two looks of a gateway, so
-/// that none of its requests meets a connection that is just being closed.
+/// A stopping process stops accepting early if no request arrives for this long: longer than a gateway's health check
+/// interval, so that none of its requests meets a connection that is being closed.
 const QUIET: Duration = Duration::from_millis(700);
-/// Room, in bytes, for answers of a consumer until their clients have taken them.
+/// Bytes reserved for answers of a consumer until their clients have read them.
 const CONSUMER_BODY_BYTES_MAX: usize = 64 << 20;
-/// How often metrics are folded.
+/// How often metric samples are folded.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process does.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Everything.
+    /// All roles.
     All,
     /// The entry point.
     Gateway,
     /// The ingestion API.
     Producer,
-    /// Storing, and the query API.
+    /// Storing events, and the query API.
     Consumer,
 }
 
 impl Role {
-    /// The name of the command that runs it.
+    /// The name of the command that runs the role.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -69,14 +69,14 @@ impl Role {
         }
     }
 
-    /// Whether a process of this role does the work of `other`.
+    /// Whether a process of this role also has the role `other`.
     #[must_use]
     pub fn includes(self, other: Self) -> bool {
         self == Self::All || self == other
     }
 }
 
-/// Where an app listens.
+/// The addresses that an app listens at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// The gateway.
@@ -87,43 +87,44 @@ pub struct Addresses {
     pub consumer: Option<SocketAddr>,
 }
 
-/// A process that is wired and serves; [`App::run`] says until when, and how it ends.
+/// A process that is wired and serving; [`App::run`] runs it until it is stopped.
 pub struct App {
     addresses: Addresses,
     drain_timeout: Duration,
     health: Health,
     activities: Vec<Arc<Activity>>,
     alerts: Arc<Alerts>,
-    /// From the entry to the exit.
+    /// From the entry point to the exit.
     gateway: Option<Task>,
     servers: Vec<Task>,
-    /// The delivery lines, what replays them, and what tells of them.
+    /// The delivery lines, their replay task and their alert task.
     delivery: Option<(Arc<Delivery>, Task, Task)>,
     journal: Option<Arc<DiskJournal>>,
     publisher: Option<Arc<dyn RecordPublisher>>,
-    /// Stores, tidies up, and looks after the surroundings.
+    /// Storing, retention and monitoring tasks.
     background: Vec<Task>,
-    /// What the background work wants to have told.
+    /// Sends the alerts of the background tasks.
     consumer_alerts: Option<Task>,
     source: Option<Arc<dyn RecordSource>>,
     store: Option<Arc<dyn LogStore>>,
     prometheus: Arc<Prometheus>,
-    /// Told if a task ends by itself.
+    /// Notified if a task ends unexpectedly.
     ended: Arc<Notify>,
 }
 
-/// A task that should go on until it is stopped has ended by itself.
+/// A task that should run until it is stopped has ended unexpectedly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskEnded;
 
-/// Work that goes on until it is told to stop.
+/// A task that runs until it is stopped.
 struct Task {
     name: &'static str,
     stop: watch::Sender<bool>,
     handle: JoinHandle<()>,
 }
 
-/// Tells the process if a task ends though nobody has stopped it, such as by a panic: the process cannot do its work then.
+/// Notifies the process if a task ends without being stopped, for example by a panic: the process cannot work without
+/// it.
 struct EndGuard {
     name: &'static str,
     stopped: watch::Receiver<bool>,
@@ -132,9 +133,9 @@ struct EndGuard {
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        // A task whose owner is gone was stopped as well.
+        // A task whose owner was dropped was also stopped.
         if !*self.stopped.borrow() && self.stopped.has_changed().is_ok() {
-            tracing::error!(task = self.name, "a task has ended by itself: the process stops");
+            tracing::error!(task = self.name, "a task ended unexpectedly: the process stops");
             self.ended.notify_one();
         }
     }
@@ -156,7 +157,7 @@ impl Task {
         Self { name, stop, handle }
     }
 
-    /// Stops all of the work, by force after `deadline`.
+    /// Stops all tasks, and aborts them after `deadline`.
     async fn stop_all(tasks: impl IntoIterator<Item = Self>, deadline: Instant) {
         let tasks: Vec<Self> = tasks.into_iter().collect();
         for task in &tasks {
@@ -167,14 +168,14 @@ impl Task {
         }
     }
 
-    /// Stops the work, by force after `deadline`.
+    /// Stops the task, and aborts it after `deadline`.
     async fn stop(mut self, deadline: Instant) {
         let _ = self.stop.send(true);
         match timeout_at(deadline, &mut self.handle).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(task = self.name, %error, "a task did not end by itself"),
+            Ok(Err(error)) => tracing::error!(task = self.name, %error, "a task ended abnormally"),
             Err(_) => {
-                tracing::warn!(task = self.name, "still busy at the end of its part of the drain, breaking off");
+                tracing::warn!(task = self.name, "a task is still busy at the end of its drain phase, aborting it");
                 self.handle.abort();
             }
         }
@@ -276,12 +277,12 @@ impl App {
             disk: Some(disk).filter(|_| uses_disk),
             bodies: vec![("producer", bodies.clone()), ("consumer", answers.clone())],
             delivery: delivery.clone(),
-            // A consumer's only redrives letters.
+            // A consumer's client only redrives letters.
             kafka: client.filter(|_| delivery.is_some()),
             source: records.clone(),
         };
         let actuator = actuator(role, &health, metrics);
-        // What is behind a gateway is the gateway's affair alone, also where all roles are one process.
+        // Only the gateway reports the health of its upstreams, even if all roles run in one process.
         let health_of_gateway = match &gateway {
             Some((_, gateway)) => {
                 let asked = gateway.clone();
@@ -371,17 +372,17 @@ impl App {
         })
     }
 
-    /// Where it listens.
+    /// The addresses it listens at.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// Serves until `stop` is done, then drains. Returns the number of accepted events that could not be made
-    /// safe in time.
+    /// Serves until `stop` resolves, then drains. Returns the number of accepted events that could not be made durable
+    /// in time.
     ///
     /// # Errors
-    /// A task that should go on has ended by itself, and the process was drained for that reason.
+    /// A task ended unexpectedly, and the process was drained for that reason.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<usize, TaskEnded> {
         let (prometheus, health) = (Arc::clone(&self.prometheus), self.health.clone());
         let upkeep = tokio::spawn(async move {
@@ -403,12 +404,12 @@ impl App {
         if stopped { Ok(left) } else { Err(TaskEnded) }
     }
 
-    /// Unready at once; still accepts for a while; then, from the entry to the exit, everybody finishes what is
-    /// in work.
+    /// Unready at once, but accepts for a moment; then, from the entry point to the exit, every part finishes its work
+    /// in progress.
     async fn drain(self) -> usize {
         let deadlines = DrainDeadlines::new(Instant::now(), self.drain_timeout);
         let left_until = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        tracing::info!("stopping: not ready any more, still accepting for a moment");
+        tracing::info!("stopping: no longer ready, still accepting for a moment");
         self.health.begin_drain();
         let _ = timeout_at(deadlines.accept, quiet(&self.activities)).await;
 
@@ -421,14 +422,14 @@ impl App {
             if let Some(journal) = self.journal
                 && !journal.close(left_until(deadlines.journal)).await
             {
-                tracing::warn!("the journal could not be closed in order");
+                tracing::warn!("the journal could not be closed cleanly");
             }
             alerts.stop(deadlines.work).await;
         } else if let Some(publisher) = self.publisher {
             left = publisher.drain(left_until(deadlines.delivery)).await;
         }
         Task::stop_all(self.background, deadlines.work).await;
-        // After the work that tells it.
+        // After the tasks that raise these alerts.
         Task::stop_all(self.consumer_alerts, deadlines.work).await;
         let close = async {
             if let Some(source) = self.source {
@@ -443,7 +444,7 @@ impl App {
         }
         self.alerts.close(deadlines.close).await;
         if left > 0 {
-            tracing::error!(events = left, "accepted events could not be made safe in time");
+            tracing::error!(events = left, "accepted events could not be made durable in time");
         } else {
             tracing::info!("stopped");
         }
@@ -451,7 +452,7 @@ impl App {
     }
 }
 
-/// Waits until no request has been in work for [`QUIET`].
+/// Waits until there has been no request in progress for [`QUIET`].
 async fn quiet(activities: &[Arc<Activity>]) {
     let requests = || {
         let counts = activities.iter().map(|activity| activity.requests());
@@ -523,14 +524,15 @@ fn observer(role: &'static str, prometheus: &Arc<Prometheus>) -> Observer {
 
 async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
     if !address.ip().is_loopback() {
-        tracing::warn!(%address, "the {role} can be reached from other machines, and asks nobody who they are");
+        tracing::warn!(%address, "the {role} can be reached from other machines, and has no authentication");
     }
     let context =
         || format!("the {role} cannot listen at {address}; set SPILLWAY_{}__LISTEN", role.to_ascii_uppercase());
     Server::bind(address, ServerOptions::default()).await.with_context(context)
 }
 
-/// A gateway in front of the configured instances, or of those beside it, or where they would be on this machine.
+/// A gateway in front of the configured instances; by default of those in this process, otherwise of the default
+/// addresses on this machine.
 fn gateway(settings: &Settings, beside: Addresses) -> Gateway {
     let or_beside = |configured: &[UpstreamUrl], beside: SocketAddr| -> Vec<UpstreamUrl> {
         if configured.is_empty() { url_of(beside).into_iter().collect() } else { configured.to_vec() }
@@ -542,7 +544,7 @@ fn gateway(settings: &Settings, beside: Addresses) -> Gateway {
     )
 }
 
-/// How to reach, from this machine, what listens at `address`.
+/// The URL of a server that listens at `address`, as reached from this machine.
 fn url_of(address: SocketAddr) -> Option<UpstreamUrl> {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -552,7 +554,7 @@ fn url_of(address: SocketAddr) -> Option<UpstreamUrl> {
     format!("http://{}", SocketAddr::new(ip, address.port())).parse().ok()
 }
 
-/// A size as a number for memory.
+/// A size as a `usize`.
 #[must_use]
 pub fn bytes(size: Size) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)

@@ -1,7 +1,7 @@
-//! Opens what the settings name: bus, store, limiter.
+//! Opens the configured bus, store and limiter.
 //!
-//! Constraint: a server that is away is waited for by whoever uses it, and keeps no process from starting; what is said
-//! wrong about it is said at once.
+//! Constraint: an unavailable server does not prevent the start; its users wait for it. An invalid setting is reported
+//! at once.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -31,35 +31,36 @@ use crate::settings::{BusKind, LimiterKind, Settings, StoreKind};
 /// Topic and group of the embedded bus.
 const TOPIC: &str = "logs";
 const GROUP: &str = "log-processor";
-/// Longest time a query may take (contract, "Consumer API").
+/// Maximum duration of a query (contract, "Consumer API").
 const QUERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// A bus, as far as it is needed.
+/// The parts of a bus that a role needs.
 pub struct Bus {
-    /// The way in.
+    /// The producing side.
     pub publisher: Arc<dyn RecordPublisher>,
-    /// The way out.
+    /// The consuming side.
     pub source: Option<Source>,
-    /// What somebody has to mend before the bus takes records again, if anything; of a bus that can need mending.
+    /// What the operator must fix before the bus accepts records again, if anything; only for a bus that can fail this
+    /// way.
     pub trouble: Option<Check>,
-    /// What the client of Kafka counts by itself.
+    /// The statistics of the Kafka client.
     pub client: Option<ClientCounts>,
 }
 
-/// Says what the client of Kafka counted last, if it did yet.
+/// Returns the latest statistics of the Kafka client, if there are any yet.
 pub type ClientCounts = Arc<dyn Fn() -> Option<ClientStatistics> + Send + Sync>;
 
-/// The way out of a bus.
+/// The consuming side of a bus.
 pub struct Source {
     /// The records.
     pub records: Arc<dyn RecordSource>,
-    /// Whether it works, should that not be the same as for the way in.
+    /// Its health, if it differs from that of the producing side.
     pub check: Option<Check>,
-    /// Where dead letters are copied to, should the bus have other topics.
+    /// The topic that dead letters are copied to, if the bus has other topics.
     pub dead_letters: Option<Arc<dyn DeadLetterTopic>>,
 }
 
-/// The position of a partition belongs to this feed.
+/// The feed that the position of a partition belongs to.
 #[must_use]
 pub fn feed(settings: &Settings, partition: Partition) -> Feed {
     let (group, topic) = match settings.bus {
@@ -69,7 +70,7 @@ pub fn feed(settings: &Settings, partition: Partition) -> Feed {
     Feed { group: group.to_owned(), topic: topic.to_owned(), partition }
 }
 
-/// Which partitions are for ERROR and FATAL alone.
+/// Whether a partition is reserved for ERROR and FATAL.
 #[must_use]
 pub fn priority_lane(settings: &Settings) -> PriorityLane {
     match settings.bus {
@@ -78,10 +79,10 @@ pub fn priority_lane(settings: &Settings) -> PriorityLane {
     }
 }
 
-/// Opens the store; with it, where each day has a table, what says why that of the next day cannot be made.
+/// Opens the store; for a store with daily tables also returns a check for why the next day's table cannot be created.
 ///
 /// # Errors
-/// Its file cannot be opened, or its URL is none.
+/// Its file cannot be opened, or its URL is invalid.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore>, Option<Check>)> {
     let dedup_window = settings.store.dedup_window.0;
     match settings.store.kind {
@@ -112,10 +113,10 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore
     }
 }
 
-/// Opens the bus; its way out only for a consumer. `store` knows the positions of the embedded one.
+/// Opens the bus; its consuming side only for a consumer. `store` holds the positions of the embedded bus.
 ///
 /// # Errors
-/// Its directory cannot be opened, or Kafka's client refuses an option.
+/// Its directory cannot be opened, or the Kafka client rejects an option.
 pub async fn open_bus(
     settings: &Settings,
     disk: &Arc<Disk>,
@@ -131,7 +132,7 @@ pub async fn open_bus(
         }
         BusKind::Kafka => {
             let options = settings.kafka.options(bytes(settings.memory_bytes_max))?;
-            let refused = "Kafka's client refuses a setting; see kafka.properties and kafka.tls…";
+            let refused = "the Kafka client rejects a setting; see kafka.properties and kafka.tls…";
             let source = match store {
                 None => None,
                 Some(_) => {
@@ -156,7 +157,7 @@ pub async fn open_bus(
     }
 }
 
-/// The delivery lines, and the journal before a bus that may be away, to be closed after them.
+/// The delivery lines, and the journal in front of a bus that may be unavailable; it must be closed after the lines.
 pub type OpenedDelivery = (Delivery, Option<Arc<DiskJournal>>);
 
 /// Opens the delivery lines.
@@ -176,7 +177,7 @@ pub async fn open_delivery(
             let (data_dir, options) = (settings.data_dir.clone(), JournalOptions::new(settings.journal.bytes_max.0));
             let disk = Arc::clone(disk);
             let journal = tokio::task::spawn_blocking(move || DiskJournal::open(&data_dir, options, disk)).await?;
-            let journal = Arc::new(journal.context("cannot open the journal (SPILLWAY_DATA_DIR says where)")?);
+            let journal = Arc::new(journal.context("cannot open the journal (in SPILLWAY_DATA_DIR)")?);
             let delivery =
                 Delivery::with_journal(publisher, Arc::<DiskJournal>::clone(&journal), settings.ack_wait.0, telemetry);
             Ok((delivery, Some(journal)))
@@ -201,7 +202,7 @@ async fn open_embedded_bus(
     let directory = settings.data_dir.join("bus");
     let partitions = settings.embedded.partitions.max(EmbeddedBus::partitions_in(&directory));
     let mut positions = Vec::new();
-    // Partitions that exist are kept, however many are asked for.
+    // Existing partitions are kept, even if fewer are configured.
     for partition in 0..partitions {
         let position = match store {
             Some(store) => position(store.as_ref(), &feed(settings, partition)).await,
@@ -222,15 +223,15 @@ async fn open_embedded_bus(
             positions.get(partition as usize).copied().unwrap_or(0)
         })
     });
-    Ok(Arc::new(bus.await?.context("cannot open the bus (SPILLWAY_DATA_DIR says where)")?))
+    Ok(Arc::new(bus.await?.context("cannot open the bus (in SPILLWAY_DATA_DIR)")?))
 }
 
-/// The position in the store, however long it takes to tell.
+/// The position in the store; waits until the store answers.
 async fn position(store: &dyn LogStore, feed: &Feed) -> Option<u64> {
     for wait in Backoff::new(std::time::Duration::from_millis(100), std::time::Duration::from_secs(5)) {
         match store.position(feed).await {
             Ok(position) => return position,
-            Err(error) => tracing::warn!(%error, "the store does not say where to go on, trying again"),
+            Err(error) => tracing::warn!(%error, "cannot read the position from the store, retrying"),
         }
         tokio::time::sleep(wait).await;
     }
@@ -239,28 +240,28 @@ async fn position(store: &dyn LogStore, feed: &Feed) -> Option<u64> {
 
 fn make_data_dir(settings: &Settings) -> anyhow::Result<()> {
     let directory = &settings.data_dir;
-    // On disk before anything in it is promised.
+    // Synced to disk before anything in it is promised.
     Directory::open(directory)
         .map(drop)
-        .with_context(|| format!("cannot make the data directory {}", directory.display()))
+        .with_context(|| format!("cannot create the data directory {}", directory.display()))
 }
 
-/// What processes share beside the bus and the store.
+/// Components that processes share besides the bus and the store.
 pub struct Shared {
-    /// Shares out requests.
+    /// Limits the request rate.
     pub limiter: Arc<dyn RateLimiter>,
-    /// Remembers answers, should there be a place for it.
+    /// Remembers answers, if a shared server is configured.
     pub idempotency: Option<Arc<dyn IdempotencyStore>>,
-    /// Keeps answers to expensive queries for a moment, should there be a place for it.
+    /// Caches answers to expensive queries, if a shared server is configured.
     pub cache: Option<Arc<dyn QueryCache>>,
-    /// Whether the server works.
+    /// The health of the server.
     pub check: Option<Check>,
 }
 
-/// Opens what processes share.
+/// Opens the shared components.
 ///
 /// # Errors
-/// The URL of its server is none.
+/// The URL of the server is invalid.
 pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
     let limits = RateLimits {
         single_per_second: NonZeroU32::new(settings.rate_limit.single_per_second),

@@ -24,7 +24,7 @@ const EXIT_USAGE: u8 = 64;
                   Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else."
 )]
 struct Arguments {
-    /// Configuration file (TOML) [default: spillway.toml, if there is one]
+    /// Configuration file (TOML) [default: spillway.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -43,12 +43,12 @@ enum Command {
     Consumer,
     /// Send the lines of files or of standard input to a Spillway
     Send(send::Options),
-    /// Look at what producers keep on disk in the data directory, also beside a running one
+    /// Inspect the journals in the data directory, also next to a running producer
     #[command(subcommand)]
     Journal(journal::Command),
-    /// Print the effective configuration, as environment variables
+    /// Print the effective configuration as environment variables
     Config {
-        /// Print a configuration file instead, with each setting's meaning and default
+        /// Print a configuration file instead, with the meaning and default of each setting
         #[arg(long)]
         example: bool,
     },
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors.
+            // Help and version are not errors.
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             let _ = error.print();
             return code.into();
@@ -127,7 +127,7 @@ fn send_lines(options: send::Options) -> ExitCode {
     let sent =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let summary = runtime.block_on(async { send::run(options, stop_signal()?).await });
-            // A read of standard input may be under way, and cannot be called off.
+            // A read of standard input may be in progress and cannot be cancelled.
             runtime.shutdown_background();
             summary
         });
@@ -146,7 +146,7 @@ fn send_lines(options: send::Options) -> ExitCode {
 fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let left = runtime.block_on(async {
-        // From here on a signal is a wish to drain.
+        // From here on a signal requests a drain.
         let mut stop = Box::pin(stop_signal()?);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), role = role.name(), "starting");
         let app = tokio::select! {
@@ -161,13 +161,13 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
                 tracing::info!(%address, "{name} listens");
             }
         }
-        app.run(stop).await.map_err(|TaskEnded| anyhow::anyhow!("a task has ended by itself: see the log"))
+        app.run(stop).await.map_err(|TaskEnded| anyhow::anyhow!("a task ended unexpectedly: see the log"))
     })?;
     runtime.shutdown_background();
     Ok(left)
 }
 
-/// Done at SIGTERM or Ctrl-C.
+/// Resolves at SIGTERM or Ctrl-C.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -191,6 +191,6 @@ fn print(text: &str) {
 
 fn report(message: &str) {
     use std::io::Write;
-    // There is nobody left to tell if this fails.
+    // A failure to write to standard error cannot be reported.
     let _ = writeln!(std::io::stderr(), "spillway: {message}");
 }

@@ -1,4 +1,4 @@
-//! What the space of the disk under the data directory means, for health, answers and the log.
+//! Reports the space of the disk under the data directory, in health and in the log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use tokio::sync::watch;
 
 use crate::settings::BusKind;
 
-/// How often the space is looked at.
+/// How often the space is checked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is refused while the disk is short of space. With Kafka the disk matters only while Kafka takes nothing.
+/// What is refused while disk space is short. With Kafka the disk matters only during an outage of Kafka.
 fn consequence(bus: BusKind, state: DiskState) -> &'static str {
     match (bus, state) {
         (_, DiskState::Ample) => "events of all levels are accepted",
         (BusKind::Embedded, DiskState::Reserved) => "only ERROR and FATAL are accepted",
-        (BusKind::Embedded, DiskState::Full) => "no events are accepted, what is left is for the store",
-        (BusKind::Kafka, DiskState::Reserved) => "only ERROR and FATAL are journaled while Kafka is away",
-        (BusKind::Kafka, DiskState::Full) => "no events are journaled while Kafka is away",
+        (BusKind::Embedded, DiskState::Full) => "no events are accepted, the remaining space is for the store",
+        (BusKind::Kafka, DiskState::Reserved) => "only ERROR and FATAL are journaled while Kafka is unavailable",
+        (BusKind::Kafka, DiskState::Full) => "no events are journaled while Kafka is unavailable",
     }
 }
 
-/// Says that the disk is short of space while it is, and what that means.
+/// Reports that disk space is short, while it is, and the consequences.
 pub fn check(bus: BusKind, disk: Arc<Disk>) -> Check {
     Arc::new(move || {
         let space = disk.space();
@@ -36,12 +36,12 @@ pub fn check(bus: BusKind, disk: Arc<Disk>) -> Check {
     })
 }
 
-/// Logs that the disk is filling up, and each change of what is accepted, until `stop`.
+/// Logs when the disk is filling up, and each change of what is accepted, until `stop`.
 pub async fn watch(bus: BusKind, disk: Arc<Disk>, directory: PathBuf, mut stop: watch::Receiver<bool>) {
     let mut watch = DiskWatch::default();
     loop {
         let asked = Arc::clone(&disk);
-        // A disk that hangs must not keep the process from stopping.
+        // A hanging disk must not keep the process from stopping.
         let space = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
             space = tokio::task::spawn_blocking(move || asked.refresh()) => space.unwrap_or(DiskSpace::UNKNOWN),

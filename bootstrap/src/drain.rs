@@ -1,37 +1,37 @@
-//! How the time of a drain is shared out.
+//! How the drain timeout is divided into phases.
 //!
-//! Invariant: no phase can use up the time of the next one. A request that never ends is broken off while there is time to
-//! deliver what was accepted.
+//! Invariant: no phase can use up the time of the next one. A request that never ends is aborted while there is time to
+//! deliver the accepted events.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a stopping process goes on accepting, so that load balancers see that it is not ready.
+/// How long a stopping process continues to accept requests, so that load balancers notice that it is not ready.
 const ACCEPT_MAX: Duration = Duration::from_secs(5);
 
-/// When each phase of a drain is over at the latest, in the order of the phases.
+/// The deadline of each phase of a drain, in the order of the phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainDeadlines {
     /// Requests are still accepted.
     pub accept: Instant,
     /// The gateway finishes its requests.
     pub gateway: Instant,
-    /// Producer and consumer finish theirs.
+    /// Producer and consumer finish their requests.
     pub requests: Instant,
-    /// The bus takes what was accepted, or the journal does.
+    /// The bus or the journal takes the accepted events.
     pub delivery: Instant,
     /// The journal closes its files.
     pub journal: Instant,
     /// Background work ends.
     pub work: Instant,
-    /// Connections to servers are closed, and the last alerts sent.
+    /// Connections to servers are closed, and the last alerts are sent.
     pub close: Instant,
 }
 
 impl DrainDeadlines {
-    /// Shares out `total` from now on: at most half of it to accept requests, and of the rest a quarter to the gateway,
-    /// 15 % to the other requests, 30 % to the delivery, 7 % to the journal, 8 % to background work and 15 % to close.
+    /// Divides `total` from now on: at most half of it to accept requests, and of the rest a quarter to the gateway, 15
+    /// % to the other requests, 30 % to the delivery, 7 % to the journal, 8 % to background work and 15 % to close.
     #[must_use]
     pub fn new(now: Instant, total: Duration) -> Self {
         let accept = ACCEPT_MAX.min(total / 2);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_phase_has_time_of_its_own_and_all_of_them_the_whole() {
+    fn each_phase_has_its_own_time_and_together_they_have_all_of_it() {
         let now = Instant::now();
         for total in [Duration::from_secs(25), Duration::from_secs(2), Duration::from_millis(20)] {
             let DrainDeadlines { accept, gateway, requests, delivery, journal, work, close } =

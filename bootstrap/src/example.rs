@@ -1,9 +1,9 @@
-//! The example of a configuration file: every setting with its meaning and its default.
+//! The example configuration file: every setting with its meaning and its default.
 //!
 //! Constraints and invariants:
-//! * Meanings are the doc comments of `settings.rs`, as its source has them, and defaults are those of [`Settings`]: there is no
-//!   second place to keep true.
-//! * As it stands the file sets nothing, and without the `#` before its keys it sets every default.
+//! * Meanings are the doc comments in the source of `settings.rs`, and defaults are those of [`Settings`]: nothing is
+//!   maintained twice.
+//! * Unchanged, the file sets nothing; without the `#` before its keys it sets every default.
 
 use std::fmt::Write as _;
 
@@ -13,8 +13,9 @@ use crate::settings::Settings;
 
 const SOURCE: &str = include_str!("settings.rs");
 const HEAD: &str = "\
-# Every setting of Spillway, with its default. Copy this file to spillway.toml, or name it with --config, and take away the # before
-# what you change. Environment variables win over it: SPILLWAY_ and the key in capitals, with __ between section and key.
+# Every setting of Spillway, with its default. Copy this file to spillway.toml, or pass it with --config, and remove the # before
+# the settings that you change. Environment variables override the file: SPILLWAY_ and the key in capitals, with __ between
+# section and key.
 #
 # Printed by `spillway config --example`.
 ";
@@ -26,7 +27,7 @@ struct Field<'a> {
     kind: &'a str,
 }
 
-/// The structs that a source defines, with those of their fields that it says something of or gives a name to.
+/// The structs that a source defines, with those of their fields that have a doc comment or a serde name.
 fn structs(source: &str) -> Vec<(&str, Vec<Field<'_>>)> {
     let mut structs = Vec::new();
     let (mut open, mut meaning) = (None::<(&str, Vec<Field<'_>>)>, Vec::new());
@@ -53,7 +54,7 @@ fn is_field(line: &str) -> bool {
     line.starts_with(|first: char| first.is_ascii_lowercase())
 }
 
-/// The file.
+/// The content of the file.
 #[must_use]
 pub fn example() -> String {
     let structs = structs(SOURCE);
@@ -88,7 +89,7 @@ fn write_setting(text: &mut String, section: &str, field: &Field<'_>, defaults: 
     write_meaning(text, field);
     let name = field.name;
     let _ = match defaults.get(name) {
-        // Strings of JSON are strings of TOML.
+        // JSON strings are valid TOML strings.
         Some(value) if !value.is_object() => writeln!(text, "#{name} = {value}"),
         _ => writeln!(text, "#[{section}.{name}]"),
     };
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn it_sets_nothing_as_it_stands_and_every_default_once_its_keys_are_taken() {
+    fn unchanged_it_sets_nothing_and_with_its_keys_uncommented_every_default() {
         assert_eq!(loaded(&example()), Settings::default());
         let is_key = |rest: &str| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[');
         let taken = |line: &str| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line).to_owned();
@@ -127,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_says_what_it_means() {
-        // Names of levels mean what their section says.
+    fn every_setting_has_a_doc_comment() {
+        // Level names are explained by their section.
         for (name, fields) in structs(SOURCE).iter().filter(|(name, _)| *name != "DeliverySettings") {
             for field in fields.iter().filter(|_| name.ends_with("Settings")) {
                 assert!(!field.meaning.is_empty(), "{name}.{} has no doc comment", field.name);

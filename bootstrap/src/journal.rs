@@ -1,8 +1,8 @@
-//! `spillway journal`: looks at what producers keep on disk, for the people who operate them.
+//! `spillway journal`: inspects what producers keep on disk, for operators.
 //!
 //! Constraints:
 //! * Nothing is changed, and a running producer is not disturbed.
-//! * Standard output has what was asked for and nothing else: `export` can be piped into `spillway send`, or anything that
+//! * Standard output contains the requested data only: `export` can be piped into `spillway send`, or any program that
 //!   reads JSON lines.
 
 use std::fmt::{self, Write as _};
@@ -21,31 +21,32 @@ use crate::send::grouped;
 /// What to do with the journals of the data directory.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Command {
-    /// Say what is in each journal, and whether a process has it
+    /// Show the content of each journal, and whether a process uses it
     Status,
-    /// Read everything, and name what is damaged; exits with 1 if anything is
+    /// Read everything and list damaged places; exits with 1 if there are any
     Verify,
-    /// Print the events as JSON, one a line
+    /// Print the events as JSON, one per line
     ///
-    /// By journal, partition and order of acceptance. Events that the bus has acknowledged may be among them for as long as
-    /// others of the same file are not: the store recognises their eventId. What is damaged is left out; then the exit code
-    /// is 1.
+    /// By journal, partition and order of acceptance. The output may include events that the bus has acknowledged, as
+    /// long as others in the same file are not: the store recognises their eventId. Damaged entries are left out; the
+    /// exit code is then 1.
     Export {
-        /// Print what the bus refuses for ever, as {"reason", "partition", "event"}, instead of what waits for it
+        /// Print the events that the bus permanently rejected, as {"reason", "partition", "event"}, instead of those
+        /// that wait for it
         #[arg(long)]
         refused: bool,
     },
 }
 
-/// Does it. Returns whether nothing is damaged.
+/// Runs the command. Returns whether everything is undamaged.
 ///
 /// # Errors
-/// The disk's, or standard output's.
+/// Reading from disk or writing to standard output failed.
 pub fn run(command: Command, data_dir: &Path) -> anyhow::Result<bool> {
     if !data_dir.join("journal").is_dir() {
-        anyhow::bail!("there is no journal in {} (SPILLWAY_DATA_DIR says where)", data_dir.display());
+        anyhow::bail!("no journal in {} (set by SPILLWAY_DATA_DIR)", data_dir.display());
     }
-    let unreadable = || format!("cannot read the journals in {} (SPILLWAY_DATA_DIR says where)", data_dir.display());
+    let unreadable = || format!("cannot read the journals in {} (set by SPILLWAY_DATA_DIR)", data_dir.display());
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
         Command::Status => {
@@ -80,17 +81,17 @@ pub fn run(command: Command, data_dir: &Path) -> anyhow::Result<bool> {
             };
             written(out.flush())?;
             if damages > 0 {
-                // Not in the output, which has events only.
+                // Not to standard output, which contains events only.
                 let places =
                     if damages == 1 { "1 place is".to_owned() } else { format!("{} places are", grouped(damages)) };
-                anyhow::bail!("{places} damaged and left out: spillway journal verify names them");
+                anyhow::bail!("{places} damaged and left out: spillway journal verify lists them");
             }
             Ok(true)
         }
     }
 }
 
-/// Whoever reads may have seen enough.
+/// A closed pipe is not an error: the reader has seen enough.
 fn written(result: io::Result<()>) -> anyhow::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -98,7 +99,7 @@ fn written(result: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// The value is an event as JSON on one line, unless something else was put there: as text, then.
+/// Writes an event as JSON on one line; a value that is not JSON is written as text.
 fn write_event(out: &mut impl io::Write, value: &[u8]) -> io::Result<()> {
     let is_line = !value.contains(&b'\n') && serde_json::from_slice::<&RawValue>(value).is_ok();
     if is_line {
@@ -127,7 +128,7 @@ impl fmt::Display for Status<'_> {
             }
             if journal.refused > 0 {
                 let (events, bytes) = (counted(journal.refused), size(journal.refused_bytes));
-                writeln!(f, "  refused for ever: {events}, {bytes}")?;
+                writeln!(f, "  permanently rejected: {events}, {bytes}")?;
             }
         }
         Ok(())

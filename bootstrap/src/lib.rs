@@ -1,7 +1,7 @@
-//! Puts Spillway together: settings, wiring, run and drain.
+//! Assembles Spillway: settings, wiring, run and drain.
 //!
-//! Building an [`App`] and running it to its end are two steps, so that tests can use port 0 and their own
-//! directories. This is the only crate that knows every adapter, and the only one that uses `anyhow`.
+//! Building an [`App`] and running it to its end are two steps, so that tests can use port 0 and separate directories.
+//! This is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
 mod alerts;
 mod app;
@@ -16,8 +16,8 @@ mod send;
 pub mod settings;
 mod system;
 
-/// Requests and records are allocated on one thread and freed on another all the time, which is what the C library's allocator is
-/// worst at (docs/performance.md).
+/// Requests and records are constantly allocated on one thread and freed on another, the worst case of the C library's
+/// allocator (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! What is asked only when somebody looks at the metrics: states, as opposed to the counts that pile up.
+//! Collects the metrics that are read at scrape time: current states, as opposed to counters.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,31 +14,32 @@ use tokio::runtime::Handle;
 use crate::backends::ClientCounts;
 use crate::system::SystemClock;
 
-/// Everything that metrics are made from.
+/// The sources of all metrics.
 #[derive(Clone)]
 pub struct Metrics {
     /// Counts.
     pub prometheus: Arc<Prometheus>,
-    /// Held while states are taken over and rendered: two scrapes at once would show a mixture of two moments.
+    /// Held while states are collected and rendered: two concurrent scrapes would show a mixture of two moments.
     pub rendering: Arc<Mutex<()>>,
     /// The servers of this process by role.
     pub servers: Vec<(&'static str, Arc<Activity>)>,
-    /// Request bodies in work by role.
+    /// Request bodies in progress by role.
     pub bodies: Vec<(&'static str, BodyBudget)>,
-    /// A gateway's part.
+    /// The gateway, if this process has one.
     pub gateway: Option<Gateway>,
-    /// The disk of the data directory, if the process keeps something there.
+    /// The disk of the data directory, if the process stores anything there.
     pub disk: Option<Arc<Disk>>,
-    /// A producer's part.
+    /// The delivery of a producer.
     pub delivery: Option<Arc<Delivery>>,
-    /// What the client of Kafka counts for it.
+    /// Statistics of its Kafka client.
     pub kafka: Option<ClientCounts>,
-    /// A consumer's way out of the bus.
+    /// The record source of a consumer.
     pub source: Option<Arc<dyn RecordSource>>,
 }
 
 impl Metrics {
-    /// All metrics in Prometheus' text format. The accounts of a producer are from one moment. Needs a tokio runtime.
+    /// All metrics in the Prometheus text format. The accounts of a producer are one consistent snapshot. Needs a tokio
+    /// runtime.
     #[must_use]
     pub fn render(&self) -> String {
         let _rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
-//! What can be configured.
+//! The settings.
 //!
-//! Built-in defaults, then a file, then the environment; the later wins. Values keep the type that the setting
-//! has, whatever they look like. Unknown keys are refused: a misspelt limit must not silently be no limit.
+//! Built-in defaults, then a file, then the environment; later ones override earlier ones. Values keep the type of
+//! their setting, whatever they look like. Unknown keys are rejected: a misspelt limit must not be ignored silently.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -28,7 +28,7 @@ use serde_json::Value;
 
 use crate::app::Role;
 
-/// The file that is read when there is one and no other is named.
+/// The file that is read if it exists and no other file is given.
 pub const DEFAULT_FILE: &str = "spillway.toml";
 const PREFIX: &str = "SPILLWAY_";
 /// Each partition of the embedded bus costs a thread, a directory and its share of the disk.
@@ -38,25 +38,25 @@ const PARTITIONS_MAX: u32 = 256;
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where everything that is kept on disk lies.
+    /// Directory for everything that is kept on disk.
     pub data_dir: PathBuf,
     /// Which bus carries the records: `embedded` or `kafka`.
     #[serde(deserialize_with = "one_of")]
     pub bus: BusKind,
-    /// Which limiter shares out requests: `embedded`, each process for itself, or `redis`, all together.
+    /// Which limiter to use: `embedded`, separate in each process, or `redis`, shared by all processes.
     #[serde(deserialize_with = "one_of")]
     pub limiter: LimiterKind,
-    /// Most bytes of events in memory that are not acknowledged yet; beyond it the journal, or 503.
+    /// Maximum bytes of unacknowledged events in memory; beyond it events go to the journal or get 503.
     pub memory_bytes_max: Size,
-    /// Most bytes of request bodies in work; beyond it 503.
+    /// Maximum bytes of request bodies in progress; beyond it 503.
     pub body_bytes_max: Size,
-    /// After this time without a report the bus counts as failing, and what somebody waits for is journaled.
+    /// After this time without a report the bus counts as failing, and batches with a waiting client are journaled.
     pub ack_wait: Span,
-    /// Longest time that a stop may take.
+    /// Maximum duration of a shutdown.
     pub drain_timeout: Span,
-    /// What the process logs about itself: a level, or levels of modules, such as `info,adapter_http=debug`.
+    /// Level of the process's own log: a level, or levels of modules, such as `info,adapter_http=debug`.
     pub log: String,
-    /// How: `text` for people, `json` for programs.
+    /// Format of the process's own log: `text` for people, `json` for programs.
     #[serde(deserialize_with = "one_of")]
     pub log_format: LogFormatKind,
     /// The gateway.
@@ -69,7 +69,7 @@ pub struct Settings {
     pub rate_limit: RateLimitSettings,
     /// Guarantee of each level: `at-most-once`, `at-least-once` or `exactly-once`.
     pub delivery: DeliverySettings,
-    /// What a producer keeps on disk while Kafka is away.
+    /// The journal: what a producer keeps on disk while Kafka is unavailable.
     pub journal: JournalSettings,
     /// The embedded bus.
     pub embedded: EmbeddedSettings,
@@ -105,23 +105,23 @@ pub enum StoreKind {
     Postgres,
 }
 
-/// Which limiter shares out requests.
+/// Which limiter to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimiterKind {
-    /// Each process for itself.
+    /// Separate in each process.
     Embedded,
-    /// All processes together, through Redis.
+    /// Shared by all processes, through Redis.
     Redis,
 }
 
-/// A value that is one of a few words.
+/// A value that is one of several words.
 trait Word: Sized + Copy + 'static {
-    /// The words, with what they mean.
+    /// The words and their values.
     const ALL: &'static [(&'static str, Self)];
 }
 
-/// How a line of the process's own log is written.
+/// Format of the process's own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormatKind {
@@ -178,14 +178,14 @@ fn word<S: Serializer, T: Word + PartialEq>(value: &T, serializer: S) -> Result<
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySettings {
-    /// Address to listen at.
+    /// Address to listen on.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Base URLs of producers; empty for the one of this machine.
+    /// Base URLs of producers; empty for the default producer on this machine.
     pub producers: List<UpstreamUrl>,
-    /// Base URLs of consumers; empty for the one of this machine.
+    /// Base URLs of consumers; empty for the default consumer on this machine.
     pub consumers: List<UpstreamUrl>,
-    /// Networks of proxies that are believed when they name a client.
+    /// Networks of proxies that are trusted to name the client.
     pub trusted_proxies: List<IpNet>,
 }
 
@@ -193,10 +193,10 @@ pub struct GatewaySettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSettings {
-    /// Address to listen at.
+    /// Address to listen on.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Networks of proxies that are believed when they name a client.
+    /// Networks of proxies that are trusted to name the client.
     pub trusted_proxies: List<IpNet>,
 }
 
@@ -204,17 +204,17 @@ pub struct ServiceSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitSettings {
-    /// Single events a second; 0 is no limit.
+    /// Single events per second; 0 means unlimited.
     pub single_per_second: u32,
-    /// Batches a second; 0 is no limit.
+    /// Batches per second; 0 means unlimited.
     pub batch_per_second: u32,
 }
 
-/// What a producer keeps on disk while Kafka is away.
+/// The journal: what a producer keeps on disk while Kafka is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JournalSettings {
-    /// Most bytes of events, in `data_dir/journal`; at least 16MiB. Beyond it 503.
+    /// Maximum bytes of events in `data_dir/journal`; at least 16MiB. Beyond it 503.
     pub bytes_max: Size,
 }
 
@@ -240,11 +240,11 @@ pub struct DeliverySettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedSettings {
-    /// Partitions; can grow, and never shrink.
+    /// Number of partitions; can grow, but never shrink.
     pub partitions: u32,
-    /// Most bytes of the log on disk.
+    /// Maximum bytes of the log on disk.
     pub retention_bytes: Size,
-    /// How long records are kept in the log once they are stored.
+    /// How long the log keeps records after they are stored.
     pub retention_age: Span,
 }
 
@@ -257,7 +257,7 @@ pub struct StoreSettings {
     pub kind: StoreKind,
     /// How long events are kept.
     pub retention: Span,
-    /// How far apart two events with one id must have been received to be two events.
+    /// Two events with the same id are different events if their times of receipt are further apart than this.
     pub dedup_window: Span,
 }
 
@@ -265,37 +265,37 @@ pub struct StoreSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSettings {
-    /// Addresses of some brokers.
+    /// Bootstrap servers.
     pub brokers: List<String>,
-    /// Topic of the records; dead letters go to the one with `.dlq` behind it.
+    /// Topic of the records; dead letters go to the topic with the suffix `.dlq`.
     pub topic: String,
     /// Consumer group that fills the store.
     pub group: String,
-    /// Partitions of a topic that is made.
+    /// Number of partitions of a topic that is created.
     pub partitions: u32,
-    /// Replicas of each partition of a topic that is made.
+    /// Replication factor of a topic that is created.
     pub replication_factor: u16,
-    /// How long a topic that is made keeps its records.
+    /// Retention time of a topic that is created.
     pub retention: Span,
-    /// Codec of the batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
+    /// Compression of batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
-    /// Which partitions events outside of the priority lane may take: `shared`, all; `exclusive`, all but 0, which ERROR and FATAL
-    /// have for themselves.
+    /// Which partitions events outside of the priority lane may use: `shared`, all; `exclusive`, all but 0, which is
+    /// reserved for ERROR and FATAL.
     #[serde(deserialize_with = "one_of", serialize_with = "word")]
     pub priority_lane: PriorityLane,
     /// Whether connections are encrypted.
     pub tls: bool,
-    /// PEM file of the authorities that are trusted; empty for those of the system.
+    /// PEM file of the trusted certificate authorities; empty for those of the system.
     pub tls_ca: PathBuf,
-    /// PEM file of our own certificate, for brokers that ask for it.
+    /// PEM file of the client certificate, for brokers that require one.
     pub tls_certificate: PathBuf,
-    /// PEM file of its key.
+    /// PEM file of the client certificate's key.
     pub tls_key: PathBuf,
-    /// How to log in: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; empty for not at all.
+    /// SASL mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; empty for none.
     pub sasl_mechanism: String,
-    /// Name to log in with.
+    /// SASL user name.
     pub sasl_username: String,
-    /// Password to log in with.
+    /// SASL password.
     pub sasl_password: Secret,
     /// Other properties of librdkafka, with `_` for `.`.
     // The library drops a section without members.
@@ -313,7 +313,7 @@ fn masked<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S) -
 pub struct PostgresSettings {
     /// URL of the database: `postgres://user:password@host/database?sslmode=verify-full&sslrootcert=/ca.pem`.
     pub url: Url,
-    /// Schema of the tables; another consumer group has another one.
+    /// Schema of the tables; each consumer group needs its own.
     pub schema: String,
 }
 
@@ -329,9 +329,9 @@ pub struct RedisSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlertSettings {
-    /// Webhook that is told of alerts, which are in the log in any case; empty for none.
+    /// Webhook that receives alerts, in addition to the log; empty for none.
     pub webhook_url: Webhook,
-    /// Longest time of a try to tell it.
+    /// Timeout of one delivery attempt.
     pub timeout: Span,
 }
 
@@ -365,10 +365,10 @@ impl Default for KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// What the adapter needs to know, for a producer with so much memory.
+    /// The options of the Kafka adapter, for a producer with this much memory.
     ///
     /// # Errors
-    /// What cannot be used, by the name of its key.
+    /// An invalid setting, by the name of its key.
     pub fn options(&self, memory_bytes_max: usize) -> Result<KafkaOptions, InvalidSettings> {
         let refuse = |message: String| Err(InvalidSettings(message));
         if self.brokers.0.is_empty() {
@@ -385,7 +385,7 @@ impl KafkaSettings {
         }
         for (key, value) in [("topic", &self.topic), ("group", &self.group)] {
             let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            // The longest name of a topic is 249; that of the dead letters is four longer.
+            // The longest topic name is 249; the suffix of the dead letter topic has four characters.
             if value.is_empty() || value.len() > 245 || !value.chars().all(legal) {
                 return refuse(format!("kafka.{key} has 1 to 245 characters of a-z, A-Z, 0-9, '.', '_' and '-'"));
             }
@@ -408,7 +408,7 @@ impl KafkaSettings {
             let property = name.to_ascii_lowercase().replace('_', ".");
             if GUARANTEED_PROPERTIES.contains(&property.as_str()) {
                 return refuse(format!(
-                    "kafka.properties.{name}: {property} carries a guarantee or has a setting of its own, and cannot be set"
+                    "kafka.properties.{name}: {property} carries a guarantee or has a separate setting, and cannot be set"
                 ));
             }
             properties.insert(property, value.clone());
@@ -484,7 +484,8 @@ impl Default for Settings {
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| de::Error::custom(format!("{text:?} is no address such as 127.0.0.1:8080 or [::1]:8080")))
+    text.parse()
+        .map_err(|_| de::Error::custom(format!("{text:?} is not an address such as 127.0.0.1:8080 or [::1]:8080")))
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -532,7 +533,7 @@ impl Default for DeliverySettings {
 }
 
 impl DeliverySettings {
-    /// The policy that these settings describe.
+    /// The policy of these settings.
     #[must_use]
     pub fn policy(&self) -> DeliveryPolicy {
         let of = [
@@ -563,16 +564,16 @@ impl Default for StoreSettings {
     }
 }
 
-/// Why the configuration cannot be used: one message that names the key.
+/// Why the configuration is invalid: one message that names the key.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidSettings(String);
 
 impl Settings {
-    /// Reads the configuration: `file`, or [`DEFAULT_FILE`] if there is one, and the given environment.
+    /// Loads the configuration: `file`, or [`DEFAULT_FILE`] if it exists, and the given environment.
     ///
     /// # Errors
-    /// A file cannot be read, a key is unknown, or a value is not what the key wants.
+    /// A file cannot be read, a key is unknown, or a value is invalid for its key.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -598,7 +599,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Rules that bind several settings.
+    /// Rules across several settings.
     fn check(&self) -> Result<(), InvalidSettings> {
         let refuse = |message: &str| Err(InvalidSettings(message.to_owned()));
         if self.store.retention.0 < self.store.dedup_window.0 {
@@ -655,10 +656,10 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether a process of this role can share what it needs with the others.
+    /// Whether a process of this role can share its components with the others.
     ///
     /// # Errors
-    /// It cannot; the message says which setting would let it.
+    /// It cannot; the message names the setting to change.
     pub fn check_role(&self, role: Role) -> Result<(), InvalidSettings> {
         let of_its_own = matches!(role, Role::Producer | Role::Consumer);
         let embedded = [
@@ -673,14 +674,14 @@ impl Settings {
         let variables =
             missing.iter().map(|(key, server, _)| format!("SPILLWAY_{}={server}", key.to_ascii_uppercase()));
         Err(InvalidSettings(format!(
-            "{}: a {} of its own cannot use what is embedded in one process: set {}, or run `spillway all`",
+            "{}: a separate {} cannot use components that are embedded in one process: set {}, or run `spillway all`",
             keys.join(" and "),
             role.name(),
             variables.collect::<Vec<_>>().join(" and "),
         )))
     }
 
-    /// Every setting as the environment variable that would set it, secrets masked.
+    /// Every setting as an environment variable, with secrets masked.
     #[must_use]
     pub fn to_variables(&self) -> String {
         let mut lines = Vec::new();
@@ -695,8 +696,8 @@ impl Settings {
     }
 }
 
-/// `SPILLWAY_STORE` names the store and `SPILLWAY_STORE__RETENTION` belongs to it, so the first is a member of
-/// the section, too.
+/// `SPILLWAY_STORE` names the store and `SPILLWAY_STORE__RETENTION` is a member of its section, so the former is mapped
+/// to a member too.
 fn variables(environment: impl IntoIterator<Item = (String, String)>) -> HashMap<String, String> {
     let named = |name: String| if name == "SPILLWAY_STORE" { "SPILLWAY_STORE__KIND".to_owned() } else { name };
     environment
@@ -711,7 +712,7 @@ fn variable_of(path: &[String]) -> String {
     if name == "SPILLWAY_STORE__KIND" { "SPILLWAY_STORE".to_owned() } else { name }
 }
 
-/// `variables` are those of the environment; what none of them names is in the file.
+/// `variables` are those of the environment; a key that is not among them is in the file.
 fn refuse_unknown(sources: &Config, file: Option<&Path>, variables: &[String]) -> Result<(), InvalidSettings> {
     let given: Value = sources.clone().try_deserialize().map_err(|error| InvalidSettings(error.to_string()))?;
     let known = flatten(&serde_json::to_value(Settings::default()).unwrap_or_default());
@@ -754,7 +755,7 @@ fn refuse_unknown(sources: &Config, file: Option<&Path>, variables: &[String]) -
     Ok(())
 }
 
-/// The leaves of a tree of objects, with the path to each.
+/// The leaves of a tree of objects, with their paths.
 fn flatten(value: &Value) -> Vec<(Vec<String>, Value)> {
     let Value::Object(members) = value else { return vec![(Vec::new(), value.clone())] };
     let inner = |(name, value): (&String, &Value)| {
@@ -790,14 +791,14 @@ impl<'de> Deserialize<'de> for Size {
             Written::Text(text) => text
                 .parse::<ByteSize>()
                 .map(|size| Self(size.as_u64()))
-                .map_err(|_| de::Error::custom(format!("{text:?} is no number of bytes such as 64MB or 1GiB"))),
+                .map_err(|_| de::Error::custom(format!("{text:?} is not a number of bytes such as 64MB or 1GiB"))),
         }
     }
 }
 
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Exact, so that it can be read back.
+        // Exact, so that it can be parsed again.
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1_000_000, "MB"), (1, "")];
         let (unit, name) = units.into_iter().find(|(unit, _)| self.0.is_multiple_of(*unit)).unwrap_or((1, ""));
         serializer.collect_str(&format_args!("{}{name}", self.0 / unit))
@@ -811,9 +812,9 @@ pub struct Span(pub Duration);
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|error| de::Error::custom(format!("{text:?} is no duration such as 250ms, 25s or 30d: {error}")))
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            de::Error::custom(format!("{text:?} is not a duration such as 250ms, 25s or 30d: {error}"))
+        })
     }
 }
 
@@ -823,7 +824,7 @@ impl Serialize for Span {
     }
 }
 
-/// What must not be shown.
+/// A value that must not be shown.
 #[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
@@ -849,7 +850,7 @@ pub struct Url(pub String);
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is no URL may be anything.
+        // A value that is not a URL may contain anything.
         let Some((scheme, rest)) = self.0.split_once("://") else {
             return f.write_str(if self.0.is_empty() { "" } else { MASK });
         };
@@ -857,7 +858,7 @@ impl fmt::Debug for Url {
             return f.write_str(MASK);
         }
         let (place, parameters) = rest.split_once('?').map_or((rest, None), |(place, all)| (place, Some(all)));
-        // The last @, as a password that should have been percent-encoded may have others.
+        // The last @, as a password that is not percent-encoded may contain others.
         match place.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
             Some((Some((name, _)), host)) => write!(f, "{scheme}://{name}:{MASK}@{host}")?,
             _ => write!(f, "{scheme}://{place}")?,
@@ -871,7 +872,7 @@ impl fmt::Debug for Url {
     }
 }
 
-/// The URL of a webhook, if there is one, of which no more than the host is shown.
+/// The URL of a webhook, if there is one; only its host is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Webhook(pub Option<WebhookUrl>);
 
@@ -891,7 +892,7 @@ impl Serialize for Webhook {
     }
 }
 
-/// Whether what has this name must not be shown.
+/// Whether the value of a setting with this name must not be shown.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["password", "secret", "token", "pem"].iter().any(|word| name.contains(word))
@@ -1014,21 +1015,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_by_name_with_a_hint() {
+    fn invalid_settings_are_rejected_by_name_with_a_hint() {
         for (name, value, parts) in [
             ("SPILLWAY_MEMORY_BYTES", "1", &["memory_bytes", "did you mean memory_bytes_max?"][..]),
             ("SPILLWAY_LISTEN", "1", &["unknown key listen", "gateway.listen"]),
             ("SPILLWAY_PORT", "tcp://10.0.0.1:8080", &["Kubernetes", "enableServiceLinks"]),
             ("SPILLWAY_PORT_8080_TCP_ADDR", "10.0.0.1", &["Kubernetes"]),
             ("SPILLWAY_SERVICE_HOST", "10.0.0.1", &["Kubernetes"]),
-            ("SPILLWAY_GATEWAY__LISTEN", "8080", &["gateway.listen", "no address such as"]),
+            ("SPILLWAY_GATEWAY__LISTEN", "8080", &["gateway.listen", "not an address such as"]),
             ("SPILLWAY_GATEWAY__LISTEN", "127.0.0.1:8081", &["gateway.listen and producer.listen"]),
             ("SPILLWAY_PRODUCER_LISTEN", "127.0.0.1:1", &["did you mean producer.listen?"]),
             ("SPILLWAY_BODY_BYTES_MAX", "1", &["body_bytes_max", "16MiB"]),
-            ("SPILLWAY_MEMORY_BYTES_MAX", "lots", &["memory_bytes_max", "no number of bytes"]),
+            ("SPILLWAY_MEMORY_BYTES_MAX", "lots", &["memory_bytes_max", "not a number of bytes"]),
             ("SPILLWAY_DATA_DIR", "", &["data_dir"]),
             ("SPILLWAY_EMBEDDED__PARTITIONS", "257", &["embedded.partitions", "256"]),
-            ("SPILLWAY_DRAIN_TIMEOUT", "soon", &["drain_timeout", "no duration"]),
+            ("SPILLWAY_DRAIN_TIMEOUT", "soon", &["drain_timeout", "not a duration"]),
             ("SPILLWAY_DELIVERY__INFO", "maybe", &["at-most-once"]),
             ("SPILLWAY_JOURNAL__BYTES_MAX", "1MB", &["journal.bytes_max", "16MiB"]),
             ("SPILLWAY_ACK_WAIT", "1m", &["ack_wait", "30s"]),
@@ -1048,7 +1049,7 @@ mod tests {
         ] {
             let message = load(&[(name, value)]).expect_err(name);
             for part in parts {
-                assert!(message.contains(part), "{name}: {message:?} does not say {part:?}");
+                assert!(message.contains(part), "{name}: {message:?} does not contain {part:?}");
             }
         }
     }
@@ -1060,7 +1061,7 @@ mod tests {
     }
 
     #[test]
-    fn kafka_is_reached_as_the_settings_say() {
+    fn kafka_settings_become_client_options() {
         let settings = load_kafka(&[
             ("SPILLWAY_KAFKA__TLS", "true"),
             ("SPILLWAY_KAFKA__TLS_CA", "/ca.pem"),
@@ -1084,7 +1085,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kafka_could_not_be_reached_with_is_refused_by_name() {
+    fn invalid_kafka_settings_are_rejected_by_name() {
         for (name, value, parts) in [
             ("PROPERTIES__ACKS", "1", &["kafka.properties.acks", "carries a guarantee"][..]),
             ("PROPERTIES__ENABLE_IDEMPOTENCE", "false", &["enable.idempotence"]),
@@ -1106,7 +1107,7 @@ mod tests {
             let name = format!("SPILLWAY_KAFKA__{name}");
             let message = load_kafka(&[(&name, value)]).expect_err(&name);
             for part in parts {
-                assert!(message.contains(part), "{name}: {message:?} does not say {part:?}");
+                assert!(message.contains(part), "{name}: {message:?} does not contain {part:?}");
             }
         }
         let one = [("SPILLWAY_KAFKA__PARTITIONS", "1"), ("SPILLWAY_KAFKA__PRIORITY_LANE", "exclusive")];
@@ -1114,7 +1115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_of_its_own_needs_what_processes_can_share() {
+    fn a_separate_role_needs_components_that_processes_can_share() {
         let alone = Settings::default();
         for (role, parts) in
             [(Role::Producer, ["bus", "SPILLWAY_BUS=kafka"]), (Role::Consumer, ["bus", "spillway all"])]
@@ -1163,7 +1164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_has_wrong_is_said_of_the_file() {
+    fn errors_in_a_file_name_the_file() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("some.toml");
         for (text, parts) in [
@@ -1173,13 +1174,13 @@ mod tests {
             std::fs::write(&file, text).expect("written");
             let message = Settings::load(Some(&file), []).expect_err(text).to_string();
             for part in parts {
-                assert!(message.contains(part), "{message:?} does not say {part:?}");
+                assert!(message.contains(part), "{message:?} does not contain {part:?}");
             }
         }
     }
 
     #[test]
-    fn the_effective_configuration_can_be_read_back() {
+    fn the_effective_configuration_can_be_loaded_again() {
         let settings = Settings { data_dir: "/somewhere".into(), ..Settings::default() };
         let text = settings.to_variables();
         assert!(

@@ -1,4 +1,4 @@
-//! The clock, the identifiers and the name of the machine.
+//! The system clock, event identifiers and the host name.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,9 +11,9 @@ use uuid::{ContextV7, Timestamp as UuidTimestamp};
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is given")]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all other code receives")]
     fn now(&self) -> Timestamp {
-        // A clock before 1970 or after 9999 is wrong; the epoch is as good as any other answer.
+        // A clock before 1970 or after 9999 is wrong; the epoch is as good as any other value.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(0);
         Timestamp::from_unix_micros(micros).unwrap_or(Timestamp::MIN)
@@ -35,7 +35,7 @@ impl IdSource for UuidV7 {
     }
 }
 
-/// The name of the machine, as the operating system has it.
+/// The host name of the machine.
 #[must_use]
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_of_one_moment_ascend_and_carry_the_time() {
+    fn identifiers_of_the_same_moment_ascend_and_contain_the_time() {
         let (ids, now) = (UuidV7::default(), SystemClock.now());
         let made: Vec<Uuid> = (0..1_000).map(|_| ids.new_id(now)).collect();
         assert!(made.is_sorted_by(|one, next| one < next));

@@ -1,27 +1,27 @@
-//! Which levels are still taken in as room runs out.
+//! Which levels are accepted as capacity runs out.
 //!
-//! Invariant: a level that is refused at one fill is refused at every higher one, and no level is refused while a
-//! less severe one is taken. The last tenth of the room is for ERROR and FATAL (contract, "Delivery").
+//! Invariant: a level that is refused at one fill is refused at every higher fill, and no level is refused while a less
+//! severe one is accepted. The last tenth of the capacity is reserved for ERROR and FATAL (contract, "Delivery").
 
 use crate::level::Level;
 
-/// How much of a bounded resource is used.
+/// How much of a bounded resource is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
     /// Bytes in use.
     pub used_bytes: u64,
-    /// Most bytes that there can be.
+    /// Capacity in bytes.
     pub bytes_max: u64,
 }
 
 impl Fill {
-    /// The same resource after `bytes` more.
+    /// The same resource with `bytes` more in use.
     #[must_use]
     pub fn with(self, bytes: u64) -> Self {
         Self { used_bytes: self.used_bytes.saturating_add(bytes), ..self }
     }
 
-    /// This resource and another one together, where an event may be in either.
+    /// The sum of this resource and another one, when an event may be in either.
     #[must_use]
     pub fn beside(self, other: Self) -> Self {
         Self {
@@ -30,17 +30,17 @@ impl Fill {
         }
     }
 
-    /// The same resource on a disk that has `available_bytes` left for it: its limit may be out of reach.
+    /// The same resource, limited by the `available_bytes` left on its disk.
     #[must_use]
     pub fn within(self, available_bytes: u64) -> Self {
         Self { bytes_max: self.bytes_max.min(self.used_bytes.saturating_add(available_bytes)), ..self }
     }
 
-    /// The fuller of two resources that both have to hold the same events.
+    /// The fuller of two resources that must both hold the same events.
     #[must_use]
     pub fn tighter(self, other: Self) -> Self {
         let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
-        // No room at all is the fullest.
+        // A resource without capacity is the fullest.
         let other_is_fuller = self.bytes_max > 0
             && (other.bytes_max == 0
                 || product(self.used_bytes, other.bytes_max) < product(other.used_bytes, self.bytes_max));
@@ -48,8 +48,8 @@ impl Fill {
     }
 }
 
-/// Whether an event of this level is taken in at this fill. ERROR and FATAL always are: what has no room at all is
-/// refused by what has none.
+/// Whether an event of this level is accepted at this fill. ERROR and FATAL always are: a resource without any capacity
+/// refuses them itself.
 #[must_use]
 pub fn admits(level: Level, fill: Fill) -> bool {
     let percent_max = match level {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_go_one_after_the_other_as_room_runs_out() {
+    fn levels_are_refused_one_by_one_as_capacity_runs_out() {
         use Level::{Debug, Error, Fatal, Info, Trace, Warn};
         assert_eq!(admitted(700), [Trace, Debug, Info, Warn, Error, Fatal]);
         assert_eq!(admitted(701), [Info, Warn, Error, Fatal]);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_without_space_leaves_ordinary_levels_out_even_if_nothing_is_used() {
+    fn a_full_disk_refuses_ordinary_levels_even_if_nothing_is_used() {
         let log = Fill { used_bytes: 0, bytes_max: 1_000 };
         assert!(admits(Level::Trace, log.within(500)));
         assert!(!admits(Level::Warn, log.within(0)));
@@ -96,14 +96,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_level_is_refused_while_a_less_severe_one_is_taken(used_bytes: u64, bytes_max: u64) {
+        fn no_level_is_refused_while_a_less_severe_one_is_accepted(used_bytes: u64, bytes_max: u64) {
             let fill = Fill { used_bytes, bytes_max };
             let admitted = Level::ALL.map(|level| admits(level, fill));
             prop_assert!(admitted.is_sorted(), "{admitted:?}");
         }
 
         #[test]
-        fn the_tighter_of_two_admits_only_what_both_admit(a in 0_u64..2_000, b in 0_u64..2_000, max in 0_u64..2_000) {
+        fn the_tighter_of_two_resources_admits_only_what_both_admit(a in 0_u64..2_000, b in 0_u64..2_000, max in 0_u64..2_000) {
             let (a, b) = (Fill { used_bytes: a, bytes_max: 1_000 }, Fill { used_bytes: b, bytes_max: max });
             for level in Level::ALL {
                 prop_assert_eq!(admits(level, a.tighter(b)), admits(level, a) && admits(level, b));

@@ -1,11 +1,11 @@
-//! What somebody has to be told, and how often.
+//! Which alerts the operator gets, and how often.
 //!
 //! Constraints and invariants:
-//! * What holds for a while is told when it begins and once more when it is over; between two limits nothing changes, so that
-//!   what wavers around one limit is not told again and again.
-//! * What happens again and again is told at once and then at most once in [`REPEAT_INTERVAL`], with how often it happened;
-//!   no occurrence is left out of the counts.
-//! * An alert is bounded, whatever the texts are that it is made of.
+//! * A condition is reported when it begins and again when it ends. Between its two thresholds nothing changes, so a
+//!   value that fluctuates around one threshold is reported once.
+//! * A recurring incident is reported at once and then at most once per [`REPEAT_INTERVAL`], with the number of
+//!   occurrences; every occurrence is counted.
+//! * The size of an alert is bounded, whatever texts it contains.
 //! * Time is an argument, counted from any fixed point.
 
 use std::time::Duration;
@@ -14,20 +14,20 @@ use crate::admission::Fill;
 use crate::delivery::Guarantee;
 use crate::partition::Partition;
 
-/// What recurs is told no more often than this.
+/// Minimum interval between two reports of a recurring incident.
 pub const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
-/// What recurs is over when it has not happened for so long.
+/// A recurring incident is over after this time without an occurrence.
 pub const QUIET_INTERVAL: Duration = Duration::from_secs(600);
-/// Trouble has to be seen for so long: some of it mends itself.
+/// Trouble must persist this long before it is reported: some of it resolves by itself.
 pub const FIRM_INTERVAL: Duration = Duration::from_secs(3);
-/// Trouble that comes and goes is over when it has not been seen for so long.
+/// Intermittent trouble is over after this time without being seen.
 pub const CALM_INTERVAL: Duration = Duration::from_secs(60);
-/// Most bytes of one detail; more are cut off.
+/// Maximum bytes of one detail; the rest is cut off.
 pub const DETAIL_BYTES_MAX: usize = 1_000;
 
-/// A fill above this share, in percent, is told...
+/// A fill above this percentage is reported...
 const FILLING_PERCENT: u128 = 80;
-/// ... until it is below this one.
+/// ... until it falls below this one.
 const RELIEVED_PERCENT: u128 = 70;
 
 /// What an alert is about.
@@ -39,50 +39,51 @@ pub enum AlertKind {
     JournalFilling,
     /// The journal cannot be written.
     JournalUnwritable,
-    /// The bus refused accepted records for ever.
+    /// The bus permanently rejected accepted records.
     RecordsRefused,
     /// Records that the bus has rejected permanently cannot be kept on disk.
     RefusedLogUnwritable,
     /// A consumer found records that can never be stored.
     DeadLetters,
-    /// Accepted events are lost, though nobody ended the process.
+    /// Accepted events were lost although the process was not killed.
     EventsLost,
-    /// A journal that was taken over has bytes that are no entries.
+    /// A journal that was taken over contains bytes that are not entries.
     JournalDamaged,
-    /// Accepted events are missing from the accounts of a producer, or are in them twice.
+    /// Accepted events are missing from the accounts of a producer, or counted twice.
     ConservationBroken,
-    /// The bus takes no records until somebody mends its topic, its rights, its settings or, of the embedded one, its disk.
+    /// The bus accepts no records until the operator fixes its topic, permissions, settings or, for the embedded bus,
+    /// its disk.
     BusUnusable,
-    /// A consumer cannot go on with a partition until somebody decides how.
+    /// A consumer stopped a partition and needs a decision by the operator.
     PartitionStopped,
 }
 
-/// How much hurry there is.
+/// How urgent an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Nothing is lost or refused yet: look at it today.
     Warning,
-    /// Events are refused, set aside or in danger: look at it now.
+    /// Events are refused, set aside or at risk: look at it now.
     Critical,
 }
 
-/// Whether what an alert is about holds.
+/// Whether the condition of an alert holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertState {
-    /// It does.
+    /// It holds.
     Firing,
-    /// It does not any more.
+    /// It no longer holds.
     Resolved,
 }
 
-/// What somebody has to be told.
+/// An alert for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// What it is about.
+    /// What the alert is about.
     pub kind: AlertKind,
-    /// Whether that holds.
+    /// Whether the condition holds.
     pub state: AlertState,
-    /// What is known about it, by name.
+    /// Details by name.
     pub details: Vec<(&'static str, String)>,
 }
 
@@ -102,7 +103,7 @@ impl AlertKind {
         Self::PartitionStopped,
     ];
 
-    /// The name, which never changes.
+    /// The stable name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -120,7 +121,7 @@ impl AlertKind {
         }
     }
 
-    /// How much hurry there is.
+    /// How urgent it is.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
@@ -136,69 +137,69 @@ impl AlertKind {
         }
     }
 
-    /// One line for a person: what is, and what to do next.
+    /// One line for the operator: what is wrong, and what to do next.
     #[must_use]
     pub fn summary(self, state: AlertState) -> &'static str {
         use AlertState::{Firing, Resolved};
         match (self, state) {
             (Self::BreakerOpen, Firing) => {
-                "the bus does not take records and events go to the journal: see whether the brokers run and can be reached"
+                "the bus accepts no records and events go to the journal: check whether the brokers run and are reachable"
             }
             (Self::BreakerOpen, Resolved) => {
-                "the bus takes records again: nothing to do, the journal empties by itself"
+                "the bus accepts records again: nothing to do, the journal empties by itself"
             }
             (Self::JournalFilling, Firing) => {
-                "the journal is more than 80 % full and low levels are refused: bring the bus back, or raise JOURNAL__BYTES_MAX"
+                "the journal is more than 80 % full and low levels are refused: restore the bus, or raise JOURNAL__BYTES_MAX"
             }
             (Self::JournalFilling, Resolved) => "the journal is less than 70 % full again: nothing to do",
             (Self::JournalUnwritable, Firing) => {
-                "the journal cannot be written and an outage of the bus would refuse events: see the disk under DATA_DIR"
+                "the journal cannot be written, so an outage of the bus would refuse events: check the disk under DATA_DIR"
             }
             (Self::JournalUnwritable, Resolved) => "the journal can be written again: nothing to do",
             (Self::RecordsRefused, Firing) => {
-                "the bus refused accepted events for ever, they are kept under journal/<n>/refused: mend the reason, then send them again"
+                "the bus permanently rejected accepted events, kept under journal/<n>/refused: fix the cause, then resend them"
             }
             (Self::RecordsRefused, Resolved) => {
-                "the bus refused no event for ten minutes: what is under journal/<n>/refused still waits for a decision"
+                "the bus rejected no event for ten minutes: events under journal/<n>/refused still need a decision"
             }
             (Self::RefusedLogUnwritable, Firing) => {
-                "records that the bus rejected permanently cannot be kept and wait in memory: export and remove journal/<n>/refused, or free its disk"
+                "records that the bus permanently rejected cannot be kept and wait in memory: export and remove journal/<n>/refused, or free disk space"
             }
             (Self::RefusedLogUnwritable, Resolved) => {
-                "records that the bus rejected permanently are kept again: they wait for a decision"
+                "records that the bus permanently rejected are kept again: decide what to do with them"
             }
             (Self::DeadLetters, Firing) => {
-                "records on the bus are no events that can be stored: see GET /api/dlq for what and why, mend the cause, then redrive"
+                "records on the bus cannot be stored as events: see GET /api/dlq for records and reasons, fix the cause, then redrive"
             }
             (Self::DeadLetters, Resolved) => {
-                "no dead letter for ten minutes: what GET /api/dlq lists still waits for a decision"
+                "no dead letter for ten minutes: the letters in GET /api/dlq still need a decision"
             }
             (Self::EventsLost, Firing) => {
-                "accepted events are lost: see the reason, and have what was sent at that time sent again with the same ids"
+                "accepted events were lost: check the reason, and have the senders resend the events of that time with the same ids"
             }
-            (Self::EventsLost, Resolved) => "no event was lost for ten minutes: what was lost is not back",
+            (Self::EventsLost, Resolved) => "no event was lost for ten minutes: lost events are not recovered",
             (Self::JournalDamaged, Firing) => {
-                "a journal that was taken over has bytes that cannot be read: unless power was lost while they were written, events are lost"
+                "a journal that was taken over has bytes that cannot be read: unless they were being written during a power failure, events are lost"
             }
             (Self::JournalDamaged, Resolved) => "no journal was taken over with damage for ten minutes",
             (Self::ConservationBroken, Firing) => {
-                "the accounts of accepted events do not add up, which is a defect: keep log, metrics and journal, and report it"
+                "the accounts of accepted events do not balance, which is a defect: save log, metrics and journal, and report it"
             }
             (Self::ConservationBroken, Resolved) => {
-                "the accounts of accepted events add up again: report it nevertheless"
+                "the accounts of accepted events balance again: report it nevertheless"
             }
             (Self::BusUnusable, Firing) => {
-                "the bus takes no records until somebody mends its topic, rights, settings or disk: see the reason"
+                "the bus accepts no records: check the reason, then fix its topic, permissions, settings or disk"
             }
-            (Self::BusUnusable, Resolved) => "the bus takes records again: nothing to do",
+            (Self::BusUnusable, Resolved) => "the bus accepts records again: nothing to do",
             (Self::PartitionStopped, Firing) => {
-                "a partition is not stored any more, because its position is not on the bus: restore a newer store, or give the lost records up"
+                "a partition is no longer stored because its position is not on the bus: restore a newer store, or give up the lost records"
             }
             (Self::PartitionStopped, Resolved) => "the partition is stored again: nothing to do",
         }
     }
 
-    /// Where to read on, as a path in the repository.
+    /// Path of the runbook in the repository.
     #[must_use]
     pub fn runbook(self) -> String {
         format!("docs/runbooks/{}.md", self.name())
@@ -206,7 +207,7 @@ impl AlertKind {
 }
 
 impl Severity {
-    /// The name in messages.
+    /// The name used in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -217,7 +218,7 @@ impl Severity {
 }
 
 impl AlertState {
-    /// The name in messages.
+    /// The name used in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -226,7 +227,7 @@ impl AlertState {
         }
     }
 
-    /// Firing if it holds.
+    /// Firing if the condition holds.
     #[must_use]
     pub fn of(holds: bool) -> Self {
         if holds { Self::Firing } else { Self::Resolved }
@@ -234,13 +235,13 @@ impl AlertState {
 }
 
 impl Alert {
-    /// An alert with no detail but its runbook.
+    /// An alert whose only detail is its runbook.
     #[must_use]
     pub fn new(kind: AlertKind, state: AlertState) -> Self {
         Self { kind, state, details: vec![("runbook", kind.runbook())] }
     }
 
-    /// The same alert with a further detail, of which at most [`DETAIL_BYTES_MAX`] are kept.
+    /// The same alert with a further detail, truncated to [`DETAIL_BYTES_MAX`].
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         let mut value = value.to_string();
@@ -249,19 +250,19 @@ impl Alert {
         self
     }
 
-    /// One line for a person: what is, and what to do next.
+    /// One line for the operator: what is wrong, and what to do next.
     #[must_use]
     pub fn summary(&self) -> &'static str {
         self.kind.summary(self.state)
     }
 
-    /// The circuit breaker has opened for this reason, or has closed again.
+    /// The circuit breaker opened for this reason, or closed again.
     #[must_use]
     pub fn breaker_open(state: AlertState, reason: &str) -> Self {
         Self::new(AlertKind::BreakerOpen, state).with("reason", reason)
     }
 
-    /// The journal is this full.
+    /// The journal has this fill.
     #[must_use]
     pub fn journal_filling(state: AlertState, fill: Fill) -> Self {
         Self::new(AlertKind::JournalFilling, state)
@@ -270,25 +271,25 @@ impl Alert {
             .with("percent", percent(fill))
     }
 
-    /// The journal cannot be written for this reason, or could not until now.
+    /// The journal cannot be written for this reason, or can be written again.
     #[must_use]
     pub fn journal_unwritable(state: AlertState, reason: &str) -> Self {
         Self::new(AlertKind::JournalUnwritable, state).with("reason", reason)
     }
 
-    /// The bus refused records for ever; partition and reason are those of one of them.
+    /// The bus permanently rejected records; partition and reason are those of one of them.
     #[must_use]
     pub fn records_refused(telling: Telling, partition: Partition, reason: &str) -> Self {
         Self::recurring(AlertKind::RecordsRefused, telling).with("partition", partition).with("reason", reason)
     }
 
-    /// Records that the bus has rejected permanently cannot be kept for this reason, or could not until now.
+    /// Records that the bus permanently rejected cannot be kept for this reason, or can be kept again.
     #[must_use]
     pub fn refused_log_unwritable(state: AlertState, reason: &str) -> Self {
         Self::new(AlertKind::RefusedLogUnwritable, state).with("reason", reason)
     }
 
-    /// A consumer found dead letters; place and reason are those of one of them.
+    /// A consumer found dead letters; position and reason are those of one of them.
     #[must_use]
     pub fn dead_letters(telling: Telling, topic: &str, partition: Partition, offset: u64, reason: &str) -> Self {
         Self::recurring(AlertKind::DeadLetters, telling)
@@ -298,19 +299,20 @@ impl Alert {
             .with("reason", reason)
     }
 
-    /// Accepted events are lost; partition and reason are those of some of them.
+    /// Accepted events were lost; partition and reason are those of some of them.
     #[must_use]
     pub fn events_lost(telling: Telling, partition: Partition, reason: &str) -> Self {
         Self::recurring(AlertKind::EventsLost, telling).with("partition", partition).with("reason", reason)
     }
 
-    /// Bytes, which `telling` counts, of a journal that was taken over are no entries; the partition is that of some of them.
+    /// A journal that was taken over contains bytes that are not entries. `telling` counts the bytes; the partition is
+    /// that of some of them.
     #[must_use]
     pub fn journal_damaged(telling: Telling, partition: Partition) -> Self {
         Self::recurring(AlertKind::JournalDamaged, telling).with("partition", partition)
     }
 
-    /// How many events of each guarantee are in the accounts once too often (positive) or once too rarely (negative).
+    /// For each guarantee, how many events are counted too often (positive) or are missing (negative) in the accounts.
     #[must_use]
     pub fn conservation_broken(state: AlertState, imbalances: &[(Guarantee, i128)]) -> Self {
         let broken = imbalances.iter().filter(|(_, imbalance)| *imbalance != 0);
@@ -319,13 +321,13 @@ impl Alert {
         })
     }
 
-    /// Somebody has to mend the bus, or did.
+    /// The bus needs a fix by the operator, or got one.
     #[must_use]
     pub fn bus_unusable(state: AlertState, reason: &str) -> Self {
         Self::new(AlertKind::BusUnusable, state).with("reason", reason)
     }
 
-    /// A consumer goes no further in this partition.
+    /// A consumer stopped reading this partition.
     #[must_use]
     pub fn partition_stopped(state: AlertState, topic: &str, partition: Partition, reason: &str) -> Self {
         Self::new(AlertKind::PartitionStopped, state)
@@ -347,37 +349,37 @@ fn percent(fill: Fill) -> u128 {
     (u128::from(fill.used_bytes) * 100).checked_div(u128::from(fill.bytes_max)).unwrap_or(100)
 }
 
-/// Something that holds or does not, and is told when that changes. At first it does not.
+/// A condition that is reported when it changes. Initially it does not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
     holds: bool,
 }
 
 impl Condition {
-    /// What to tell now that it holds or does not, if anything.
+    /// Records whether the condition holds now. Returns what to report, if anything.
     pub fn observe(&mut self, holds: bool) -> Option<AlertState> {
         (std::mem::replace(&mut self.holds, holds) != holds).then(|| AlertState::of(holds))
     }
 
-    /// Whether it holds, as far as was told.
+    /// Whether the condition holds, as last reported.
     #[must_use]
     pub fn holds(self) -> bool {
         self.holds
     }
 }
 
-/// Trouble that comes and goes: told when it was seen each time for [`FIRM_INTERVAL`], and when it has not been seen for
-/// [`CALM_INTERVAL`].
+/// Intermittent trouble: reported once it has been seen in every observation for [`FIRM_INTERVAL`], and resolved once
+/// it has not been seen for [`CALM_INTERVAL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// Since when it has been seen each time.
+    /// Since when every observation has seen it.
     since: Option<Duration>,
-    /// When it was last seen, once it was told.
+    /// When it was last seen, once it was reported.
     last_seen: Option<Duration>,
 }
 
 impl Trouble {
-    /// What to tell now that it is seen or not, if anything. To be asked every few seconds.
+    /// Records whether the trouble is seen now. Returns what to report, if anything. Call it every few seconds.
     pub fn observe(&mut self, seen: bool, now: Duration) -> Option<AlertState> {
         let since = if seen { *self.since.get_or_insert(now) } else { now };
         self.since = self.since.filter(|_| seen);
@@ -399,51 +401,51 @@ impl Trouble {
     }
 }
 
-/// A fill that is told when it passes 80 %, and again when it is below 70 %.
+/// A fill that is reported when it exceeds 80 %, and resolved when it falls below 70 %.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FillCondition {
     filling: Condition,
 }
 
 impl FillCondition {
-    /// What to tell about this fill, if anything.
+    /// Records this fill. Returns what to report, if anything.
     pub fn observe(&mut self, fill: Fill) -> Option<AlertState> {
         let (used, max) = (u128::from(fill.used_bytes) * 100, u128::from(fill.bytes_max));
-        // Exactly at a limit nothing changes.
+        // A fill exactly at a threshold changes nothing.
         let holds = if self.filling.holds() { used >= max * RELIEVED_PERCENT } else { used > max * FILLING_PERCENT };
         self.filling.observe(holds)
     }
 }
 
-/// What to tell of something that recurs.
+/// What to report about a recurring incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
     /// It happened.
     Firing {
-        /// How often since it was told the last time.
+        /// Occurrences since the last report.
         new: u64,
-        /// How often since it began.
+        /// Occurrences since the incident began.
         total: u64,
     },
     /// It has not happened for [`QUIET_INTERVAL`].
     Resolved {
-        /// How often it had happened.
+        /// Total number of occurrences.
         total: u64,
     },
 }
 
 impl Telling {
-    /// Whether it still happens.
+    /// Whether the incident is still active.
     #[must_use]
     pub fn state(self) -> AlertState {
         AlertState::of(matches!(self, Self::Firing { .. }))
     }
 }
 
-/// Something that happens, and may happen again and again.
+/// An incident that may recur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recurrence {
-    /// Since when it happens; `None` while it does not.
+    /// Since when it has been active; `None` while it is not.
     since: Option<Since>,
 }
 
@@ -456,7 +458,7 @@ struct Since {
 }
 
 impl Recurrence {
-    /// It happened so often. Returns what to tell, if anything.
+    /// Records `occurrences` of the incident. Returns what to report, if anything.
     pub fn add(&mut self, occurrences: u64, now: Duration) -> Option<Telling> {
         if occurrences == 0 {
             return self.due(now);
@@ -475,7 +477,7 @@ impl Recurrence {
         }
     }
 
-    /// What to tell now though nothing happened, if anything. To be asked every few seconds.
+    /// What to report now without a new occurrence, if anything. Call it every few seconds.
     pub fn due(&mut self, now: Duration) -> Option<Telling> {
         let since = self.since.as_mut()?;
         if since.untold > 0 && now.saturating_sub(since.told_at) >= REPEAT_INTERVAL {
@@ -490,7 +492,7 @@ impl Recurrence {
         None
     }
 
-    /// What was not told yet, for whoever is about to end.
+    /// What has not been reported yet. Call it before the process ends.
     pub fn rest(&mut self) -> Option<Telling> {
         let since = self.since.as_mut().filter(|since| since.untold > 0)?;
         Some(Telling::Firing { new: std::mem::take(&mut since.untold), total: since.total })
@@ -507,7 +509,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_stable_and_each_alert_says_where_to_read_on() {
+    fn names_are_stable_and_each_alert_names_its_runbook() {
         let names = AlertKind::ALL.map(AlertKind::name);
         assert_eq!(
             names,
@@ -537,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn details_are_bounded_and_stay_text() {
+    fn details_are_truncated_to_valid_text() {
         let long = "ä".repeat(DETAIL_BYTES_MAX);
         let alert = Alert::breaker_open(AlertState::Firing, &format!("x{long}"));
         let (_, reason) = &alert.details[1];
@@ -545,14 +547,14 @@ mod tests {
     }
 
     #[test]
-    fn broken_accounts_are_told_by_guarantee() {
+    fn broken_accounts_are_reported_by_guarantee() {
         let imbalances = [(Guarantee::AtMostOnce, 0), (Guarantee::AtLeastOnce, 3), (Guarantee::ExactlyOnce, -1)];
         let alert = Alert::conservation_broken(AlertState::Firing, &imbalances);
         assert_eq!(alert.details[1..], [("at-least-once", "3".to_owned()), ("exactly-once", "-1".to_owned())]);
     }
 
     #[test]
-    fn a_fill_is_told_above_80_and_again_below_70_percent() {
+    fn a_fill_is_reported_above_80_and_resolved_below_70_percent() {
         let mut condition = FillCondition::default();
         let mut observe = |used_bytes| condition.observe(Fill { used_bytes, bytes_max: 1_000 });
         let told: Vec<_> = [800, 801, 799, 900, 700, 699, 0, 750, 800, 801].map(&mut observe).into();
@@ -563,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn what_recurs_is_told_at_once_then_each_minute_with_counts_and_is_over_after_ten_quiet_minutes() {
+    fn a_recurring_incident_is_reported_at_once_then_each_minute_and_resolved_after_ten_quiet_minutes() {
         let at = Duration::from_secs;
         let mut recurrence = Recurrence::default();
         assert_eq!(recurrence.due(at(5)), None);
@@ -583,7 +585,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_condition_is_told_when_it_changes_and_only_then(observed in vec(any::<bool>(), 0..100)) {
+        fn a_condition_is_reported_only_when_it_changes(observed in vec(any::<bool>(), 0..100)) {
             let mut condition = Condition::default();
             let mut before = false;
             for holds in observed {
@@ -594,7 +596,7 @@ mod tests {
         }
 
         #[test]
-        fn trouble_that_lasts_is_told_once_and_is_over_after_a_minute_without_it(steps in vec((prop_oneof![0_u64..4, 0_u64..90], any::<bool>()), 1..100)) {
+        fn lasting_trouble_is_reported_once_and_resolved_after_a_minute_without_it(steps in vec((prop_oneof![0_u64..4, 0_u64..90], any::<bool>()), 1..100)) {
             let mut trouble = Trouble::default();
             let (mut now, mut last_seen, mut told) = (Duration::ZERO, Duration::ZERO, AlertState::Resolved);
             let mut since = None;
@@ -602,27 +604,27 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 let was = told;
                 if let Some(state) = trouble.observe(seen, now) {
-                    prop_assert_ne!(state, told, "told twice");
+                    prop_assert_ne!(state, told, "reported twice");
                     told = state;
                 }
                 if seen {
                     let firm = now - *since.get_or_insert(now) >= FIRM_INTERVAL;
-                    prop_assert!(told == AlertState::Firing || !firm, "told in time");
-                    prop_assert!(was == AlertState::Firing || told == AlertState::Resolved || firm, "told too early");
+                    prop_assert!(told == AlertState::Firing || !firm, "reported in time");
+                    prop_assert!(was == AlertState::Firing || told == AlertState::Resolved || firm, "reported too early");
                     last_seen = now;
                     continue;
                 }
                 since = None;
                 if told == AlertState::Firing {
-                    prop_assert!(now - last_seen < CALM_INTERVAL, "over at last");
+                    prop_assert!(now - last_seen < CALM_INTERVAL, "resolved eventually");
                 } else if was == AlertState::Firing {
-                    prop_assert!(now - last_seen >= CALM_INTERVAL, "not over too early");
+                    prop_assert!(now - last_seen >= CALM_INTERVAL, "not resolved too early");
                 }
             }
         }
 
         #[test]
-        fn a_fill_is_raised_once_and_resolved_once_however_it_wavers(
+        fn a_fluctuating_fill_is_raised_once_and_resolved_once(
             fills in vec(0_u64..=110, 0..200),
             bytes_max in 1_u64..u64::MAX / 200,
         ) {
@@ -630,7 +632,7 @@ mod tests {
             let mut told = AlertState::Resolved;
             for percent in fills {
                 if let Some(state) = condition.observe(Fill { used_bytes: bytes_max * percent / 100, bytes_max }) {
-                    prop_assert_ne!(state, told, "told twice");
+                    prop_assert_ne!(state, told, "reported twice");
                     told = state;
                 }
                 let used = u128::from(bytes_max * percent / 100) * 100;
@@ -643,10 +645,11 @@ mod tests {
         }
 
         #[test]
-        fn what_recurs_is_told_rarely_and_completely(steps in vec((0_u64..200, 0_u64..4), 1..200)) {
+        fn a_recurring_incident_is_reported_rarely_and_completely(steps in vec((0_u64..200, 0_u64..4), 1..200)) {
             let mut recurrence = Recurrence::default();
             let mut now = Duration::ZERO;
-            // Of this time that it happens: what was added and told, when it was told and when it happened last.
+            // For the current incident: what was added and reported, when it was last reported and when it last
+            // occurred.
             let (mut added, mut told) = (0, 0);
             let (mut told_at, mut last_at) = (None::<Duration>, Duration::ZERO);
             for (seconds, occurrences) in steps {
@@ -672,8 +675,8 @@ mod tests {
                     }
                     None => {
                         let waits = told_at.is_some_and(|told_at| now - told_at < REPEAT_INTERVAL);
-                        prop_assert!(added == told || waits, "told at last");
-                        prop_assert!(told_at.is_none() || now - last_at < QUIET_INTERVAL || waits, "over at last");
+                        prop_assert!(added == told || waits, "reported eventually");
+                        prop_assert!(told_at.is_none() || now - last_at < QUIET_INTERVAL || waits, "resolved eventually");
                     }
                 }
             }

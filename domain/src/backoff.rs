@@ -1,9 +1,8 @@
-//! How long to wait before the next try.
+//! How long to wait before the next retry.
 
 use std::time::Duration;
 
-/// An endless sequence of waits that doubles from a first wait up to a longest one. Whoever retries decides
-/// when to stop taking from it.
+/// An infinite sequence of delays that doubles from a first delay up to a maximum. The caller decides when to stop.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,
@@ -11,7 +10,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits `first`, then twice as long each time, never longer than `longest`.
+    /// Starts with `first` and doubles each time, up to `longest`.
     #[must_use]
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first.min(longest), longest }
@@ -33,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest() {
+    fn delays_double_up_to_the_longest() {
         let waits: Vec<u128> = Backoff::new(Duration::from_millis(100), Duration::from_millis(1_000))
             .take(6)
             .map(|wait| wait.as_millis())

@@ -2,30 +2,32 @@
 //!
 //! Constraints and invariants (contract, "Delivery"):
 //! * Time is an argument, counted from any fixed point.
-//! * Closed: it looks at the last [`WINDOW`] results and opens once there are as many and half of them are failures.
-//! * Open: nothing is sent. It becomes half-open after [`OPEN_FOR`], or at once when a call that was made before succeeds or the
-//!   bus, which was known to be away, answers again.
-//! * Half-open: [`HALF_OPEN_CALLS`] calls may be made. Only their results count; once there are as many, it closes if most of
-//!   them are successes and opens if not.
-//! * A call may give several results: it is a failure each time that it has been silent for too long, and may succeed later.
+//! * Closed: the breaker looks at the last [`WINDOW`] results and opens once it has that many and half of them are
+//!   failures.
+//! * Open: nothing is sent. The breaker becomes half-open after [`OPEN_FOR`], or at once when an earlier call succeeds
+//!   or when the bus, known to be unavailable, answers again.
+//! * Half-open: [`HALF_OPEN_CALLS`] calls are permitted and only their results count. Once all are in, the breaker
+//!   closes if most of them are successes and opens otherwise.
+//! * A call may produce several results: a failure each time it has been silent for too long, and possibly a success
+//!   later.
 
 use std::time::Duration;
 
-/// How many results are looked at.
+/// Number of results in the window.
 pub const WINDOW: usize = 10;
-/// Longest time that it is open.
+/// Maximum time that the breaker stays open.
 pub const OPEN_FOR: Duration = Duration::from_secs(60);
-/// Calls while it is half-open.
+/// Calls permitted while half-open.
 pub const HALF_OPEN_CALLS: u32 = 3;
 
-/// What the breaker thinks of the bus.
+/// The breaker's view of the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BreakerState {
-    /// It works.
+    /// The bus works.
     Closed,
-    /// It is away.
+    /// The bus is unavailable.
     Open,
-    /// It may be back.
+    /// The bus may be available again.
     HalfOpen,
 }
 
@@ -33,7 +35,7 @@ impl BreakerState {
     /// All states.
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
-    /// The name in metrics and health.
+    /// The name used in metrics and health.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,18 +46,18 @@ impl BreakerState {
     }
 }
 
-/// The right to make one call, and to report its results.
+/// Permission to make one call and to report its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
-    /// In which phase it was given.
+    /// The phase in which it was granted.
     phase: u64,
 }
 
-/// A breaker; closed at first.
+/// A breaker, initially closed.
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker {
     state: State,
-    /// Counts changes of state.
+    /// Counts state changes.
     phase: u64,
     /// How often each of [`BreakerState::ALL`] was entered.
     entered: [u64; BreakerState::ALL.len()],
@@ -68,7 +70,7 @@ enum State {
     HalfOpen { calls_left: u32, successes: u32, failures: u32 },
 }
 
-/// The last results, newest in the lowest bit; a set bit is a failure.
+/// The latest results, newest in the lowest bit; a set bit is a failure.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     failures: u16,
@@ -93,7 +95,7 @@ impl Default for CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// How the bus is thought to be.
+    /// The current state.
     #[must_use]
     pub fn state(&self, now: Duration) -> BreakerState {
         match self.state {
@@ -103,13 +105,13 @@ impl CircuitBreaker {
         }
     }
 
-    /// How often it has changed to each of [`BreakerState::ALL`]: some states last for a moment only.
+    /// How often the breaker entered each of [`BreakerState::ALL`]: some states last only a moment.
     #[must_use]
     pub fn entered(&self) -> [u64; BreakerState::ALL.len()] {
         self.entered
     }
 
-    /// When it will be half-open by itself, if it is open.
+    /// When the breaker becomes half-open by itself, if it is open.
     #[must_use]
     pub fn half_open_at(&self) -> Option<Duration> {
         match self.state {
@@ -118,7 +120,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Whether [`CircuitBreaker::permit`] would give a permit.
+    /// Whether [`CircuitBreaker::permit`] would grant a permit.
     #[must_use]
     pub fn may_permit(&self, now: Duration) -> bool {
         match self.state {
@@ -128,7 +130,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Asks for a call.
+    /// Requests permission for a call.
     pub fn permit(&mut self, now: Duration) -> Option<Permit> {
         if matches!(self.state, State::Open { until } if now >= until) {
             self.half_open();
@@ -140,7 +142,7 @@ impl CircuitBreaker {
         permitted.then_some(Permit { phase: self.phase })
     }
 
-    /// Gives back a permit whose call was not made.
+    /// Returns a permit whose call was not made.
     pub fn cancel(&mut self, permit: Permit) {
         if let State::HalfOpen { calls_left, .. } = &mut self.state
             && permit.phase == self.phase
@@ -162,14 +164,14 @@ impl CircuitBreaker {
         }
     }
 
-    /// The bus was known to be away, and answers again.
+    /// The bus, known to be unavailable, answers again.
     pub fn bus_answers(&mut self) {
         if let State::Open { .. } = self.state {
             self.half_open();
         }
     }
 
-    /// A call was not taken, or has been silent for too long.
+    /// A call was rejected, or has been silent for too long.
     pub fn fail(&mut self, permit: Permit, now: Duration) {
         match &mut self.state {
             State::Closed(window) => {
@@ -186,7 +188,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Ends being half-open when there are results enough.
+    /// Leaves half-open once there are enough results.
     fn decide(&mut self, now: Duration) {
         let State::HalfOpen { successes, failures, .. } = self.state else { return };
         if successes + failures < HALF_OPEN_CALLS {
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_that_answers_again_is_tried_before_its_time_and_changes_nothing_else() {
+    fn a_bus_that_answers_again_is_tried_early_and_changes_nothing_else() {
         let mut breaker = CircuitBreaker::default();
         breaker.bus_answers();
         assert_eq!(breaker.state(at(0)), BreakerState::Closed);
@@ -245,12 +247,12 @@ mod tests {
         report(&mut breaker, &[true, true], at(1));
         breaker.bus_answers();
         report(&mut breaker, &[true], at(1));
-        assert_eq!(breaker.state(at(1)), BreakerState::Closed, "what it had counted stays");
+        assert_eq!(breaker.state(at(1)), BreakerState::Closed, "the counts stay");
     }
 
     fn report(breaker: &mut CircuitBreaker, successes: &[bool], now: Duration) {
         for success in successes {
-            let permit = breaker.permit(now).expect("a call may be made");
+            let permit = breaker.permit(now).expect("a call is permitted");
             if *success { breaker.succeed(permit, now) } else { breaker.fail(permit, now) }
         }
     }
@@ -264,14 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_at_half_of_ten_and_not_before_there_are_ten() {
+    fn it_opens_when_half_of_ten_results_are_failures_and_not_before_ten() {
         let mut breaker = CircuitBreaker::default();
         report(&mut breaker, &[false, false, false, false, true, true, true, true, true], START);
         assert_eq!(breaker.state(START), BreakerState::Closed);
         report(&mut breaker, &[true], START);
         assert_eq!(breaker.state(START), BreakerState::Closed, "four of ten");
         report(&mut breaker, &[false], START);
-        assert_eq!(breaker.state(START), BreakerState::Closed, "the oldest failure has left: four of ten again");
+        assert_eq!(breaker.state(START), BreakerState::Closed, "the oldest failure left the window: four of ten again");
         report(&mut breaker, &[true, true, true, false, false, false, false], START);
         assert_eq!(breaker.state(START), BreakerState::Open);
         let mut nine = CircuitBreaker::default();
@@ -300,7 +302,7 @@ mod tests {
         for _ in 0..HALF_OPEN_CALLS {
             assert!(breaker.permit(at(60)).is_some());
         }
-        assert_eq!(breaker.permit(at(600)), None, "three calls and no more");
+        assert_eq!(breaker.permit(at(600)), None, "only three calls");
     }
 
     #[test]
@@ -310,7 +312,7 @@ mod tests {
         assert_eq!(breaker.state(at(1)), BreakerState::Open);
         breaker.succeed(before, at(1));
         assert_eq!(breaker.state(at(1)), BreakerState::HalfOpen);
-        // What was sent before it opened says nothing about the three calls.
+        // The result of a call made before the breaker opened does not count towards the three calls.
         breaker.succeed(before, at(1));
         breaker.fail(before, at(1));
         report(&mut breaker, &[true, true], at(2));
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_not_made_may_be_made_later() {
+    fn a_cancelled_permit_can_be_granted_again() {
         let (mut breaker, before) = opened();
         let permits: Vec<_> = (0..HALF_OPEN_CALLS).filter_map(|_| breaker.permit(at(60))).collect();
         breaker.cancel(before);
@@ -349,10 +351,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is reported in whatever order, it is never closed without two successes after having been open, and it is
-        /// never open for longer than a minute.
+        /// Whatever is reported in whatever order, the breaker never closes after being open without two successes, and
+        /// never stays open for longer than a minute.
         #[test]
-        fn it_comes_back_and_only_for_a_reason(steps in prop::collection::vec((0_u8..5, 0_usize..8, 0_u64..30), 1..200)) {
+        fn it_closes_only_after_successes_and_is_never_open_for_long(steps in prop::collection::vec((0_u8..5, 0_usize..8, 0_u64..30), 1..200)) {
             let mut breaker = CircuitBreaker::default();
             let mut permits = Vec::new();
             let (mut now, mut opened_at, mut successes) = (START, None::<Duration>, 0);

@@ -4,22 +4,22 @@ use crate::ports::Feed;
 use crate::query::Page;
 use crate::timestamp::Timestamp;
 
-/// Which dead letters to return. All conditions must hold; an absent one holds for every letter.
+/// Selects dead letters. All conditions must hold; an absent condition matches every letter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterFilter {
-    /// This one only.
+    /// Only the letter with this id.
     pub id: Option<u64>,
-    /// Topic that it was read from.
+    /// Topic that the letter was read from.
     pub topic: Option<String>,
-    /// Partition that it was read from.
+    /// Partition that the letter was read from.
     pub partition: Option<u32>,
     /// Found at this time or later.
     pub from: Option<Timestamp>,
     /// Found before this time.
     pub to: Option<Timestamp>,
-    /// Whether it was sent to the bus again.
+    /// Whether the letter was redriven.
     pub redriven: Option<bool>,
-    /// Whether it was copied to the topic of dead letters.
+    /// Whether the letter was copied to the dead letter topic.
     pub copied: Option<bool>,
 }
 
@@ -30,7 +30,7 @@ pub struct DeadLetterQuery {
     pub filter: DeadLetterFilter,
     /// Only letters with a higher id.
     pub after: Option<u64>,
-    /// Most letters to return.
+    /// Maximum number of letters to return.
     pub limit: u32,
 }
 
@@ -39,7 +39,7 @@ pub struct DeadLetterQuery {
 pub struct StoredDeadLetter {
     /// Its number in the store, ascending in the order in which letters were found.
     pub id: u64,
-    /// Where the record was read, and by which group.
+    /// Feed that the record was read from.
     pub feed: Feed,
     /// Offset in the partition.
     pub offset: u64,
@@ -47,18 +47,18 @@ pub struct StoredDeadLetter {
     pub key: Vec<u8>,
     /// The original value.
     pub value: Vec<u8>,
-    /// Why it cannot be stored.
+    /// Why the record cannot be stored.
     pub reason: String,
-    /// How many appends with this record in them the store refused before it was given up; 0 if it is no event at all.
+    /// How many appends that contained this record the store refused; 0 if the record cannot be decoded.
     pub attempts: u32,
-    /// When that was found.
+    /// When this was found.
     pub at: Timestamp,
-    /// When it was last sent to the bus again, if it was.
+    /// When the letter was last redriven, if ever.
     pub redriven_at: Option<Timestamp>,
 }
 
 impl StoredDeadLetter {
-    /// Bytes of its content, which are what can be large.
+    /// Bytes of its content, the only part that can be large.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.key.len() + self.value.len() + self.reason.len()
@@ -66,7 +66,7 @@ impl StoredDeadLetter {
 }
 
 impl Page<StoredDeadLetter> {
-    /// The next page begins after this id; `None` after the last one.
+    /// Id after which the next page begins; `None` on the last page.
     #[must_use]
     pub fn next(&self) -> Option<u64> {
         self.items.last().filter(|_| self.more).map(|last| last.id)

@@ -1,15 +1,15 @@
-//! What is promised for an event, and what a 202 said about it.
+//! Delivery guarantees of an event, and the durability that a 202 reports.
 
 use crate::level::Level;
 
-/// How hard Spillway tries for an event (contract, "Delivery").
+/// The delivery guarantee of an event (contract, "Delivery").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Guarantee {
-    /// Accepted once the bus client has it; not waited for.
+    /// Accepted once the bus client has it; nothing is awaited.
     AtMostOnce,
     /// Accepted once it survives a crash of this process and of the machine.
     AtLeastOnce,
-    /// As at-least-once, and the client's own repeats count once: the client must name the event.
+    /// Like at-least-once, and repeats by the client are stored once: the client must send an event id.
     ExactlyOnce,
 }
 
@@ -43,10 +43,10 @@ pub fn count_guarantees(guarantees: &[Guarantee]) -> GuaranteeCounts {
     Guarantee::ALL.map(|of| guarantees.iter().filter(|guarantee| **guarantee == of).count() as u64)
 }
 
-/// Where an accepted event was when the 202 was given, weakest first.
+/// Where an accepted event was when the 202 was sent, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
-    /// In memory of the producer, or handed to the operating system: survives no power cut.
+    /// In the producer's memory or the operating system's buffers: does not survive a power failure.
     Buffered,
     /// Fsynced in the producer's journal.
     Journaled,
@@ -55,7 +55,7 @@ pub enum Durability {
 }
 
 impl Durability {
-    /// The name in answers.
+    /// The name used in answers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Durability {
 /// Where an accepted event is until the bus has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// In memory of the producer, or handed to the operating system.
+    /// In the producer's memory or the operating system's buffers.
     Buffered,
     /// Fsynced in the journal.
     Journaled,
@@ -78,9 +78,9 @@ pub enum Place {
 /// Why an accepted event was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// The bus gave it back and there is no journal, or the process ends.
+    /// Delivery to the bus failed without a journal, or the process ends.
     BusFailed,
-    /// The journal could not be read back whole.
+    /// The journal could not be read back completely.
     JournalDamaged,
 }
 
@@ -98,17 +98,17 @@ impl DropReason {
     }
 }
 
-/// What became of the events of one guarantee: each is in exactly one of the other terms, so that at every moment
-/// `accepted + recovered = acknowledged + dead_lettered + dropped + journaled + buffered` (contract, "Conservation").
+/// The accounts of one guarantee: each event is in exactly one of the other terms, so that at every moment `accepted +
+/// recovered = acknowledged + dead_lettered + dropped + journaled + buffered` (contract, "Conservation").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deliveries {
-    /// Answered 202, or would have been had the client waited.
+    /// Answered 202, or would have been if the client had waited.
     pub accepted: u64,
     /// Found in a journal of an earlier or another process.
     pub recovered: u64,
-    /// The bus has acknowledged them.
+    /// Acknowledged by the bus.
     pub acknowledged: u64,
-    /// The bus refuses them for ever: kept on disk for somebody to look at.
+    /// Permanently rejected by the bus: kept on disk for inspection.
     pub dead_lettered: u64,
     /// Lost, for each of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
@@ -131,25 +131,25 @@ impl Deliveries {
         self.journaled += events;
     }
 
-    /// These events, in memory before, are in the journal.
+    /// These events moved from memory to the journal.
     pub fn journal(&mut self, events: u64) {
         self.leave(events, Place::Buffered);
         self.journaled += events;
     }
 
-    /// The bus has these events.
+    /// The bus acknowledged these events.
     pub fn acknowledge(&mut self, events: u64, place: Place) {
         self.leave(events, place);
         self.acknowledged += events;
     }
 
-    /// The bus refuses these events for ever.
+    /// The bus permanently rejected these events.
     pub fn dead_letter(&mut self, events: u64, place: Place) {
         self.leave(events, place);
         self.dead_lettered += events;
     }
 
-    /// These events are lost.
+    /// These events were lost.
     pub fn drop(&mut self, events: u64, place: Place, reason: DropReason) {
         self.leave(events, place);
         for (dropped, of) in self.dropped.iter_mut().zip(DropReason::ALL) {
@@ -157,7 +157,7 @@ impl Deliveries {
         }
     }
 
-    /// Events that are in one term too many (positive) or in none (negative): 0, or there is an error in the accounts.
+    /// Events that are counted in too many terms (positive) or in none (negative): anything but 0 is a defect.
     #[must_use]
     pub fn imbalance(&self) -> i128 {
         let sum = |terms: &[u64]| terms.iter().map(|term| i128::from(*term)).sum::<i128>();
@@ -194,7 +194,7 @@ impl Default for DeliveryPolicy {
 }
 
 impl DeliveryPolicy {
-    /// The same policy, with another guarantee for `level`.
+    /// The same policy with another guarantee for `level`.
     #[must_use]
     pub fn with(mut self, level: Level, guarantee: Guarantee) -> Self {
         for (slot, of) in self.guarantees.iter_mut().zip(Level::ALL) {
@@ -208,7 +208,7 @@ impl DeliveryPolicy {
     /// The guarantee for `level`.
     #[must_use]
     pub fn guarantee(&self, level: Level) -> Guarantee {
-        // `number` counts through `Level::ALL`, so the lookup never misses.
+        // `number` indexes `Level::ALL`, so the lookup always succeeds.
         self.guarantees.get(usize::from(level.number())).copied().unwrap_or(Guarantee::AtLeastOnce)
     }
 }
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_those_of_the_contract() {
+    fn the_defaults_match_the_contract() {
         let policy = DeliveryPolicy::default();
         for level in [Level::Trace, Level::Debug, Level::Info, Level::Warn] {
             assert_eq!(policy.guarantee(level), Guarantee::AtMostOnce, "{level}");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_back_to_their_guarantee() {
+    fn names_map_back_to_their_guarantee() {
         for guarantee in Guarantee::ALL {
             assert_eq!(Guarantee::from_name(guarantee.name()), Some(guarantee));
         }

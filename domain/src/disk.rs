@@ -1,31 +1,30 @@
 //! How much of a disk Spillway may fill, and when to warn that it is filling up.
 //!
 //! Constraints and invariants:
-//! * Ordinary events leave [`DiskSpace::reserve_bytes`] free. ERROR and FATAL leave half of it free, so that the store can
-//!   always take what the log holds: records that are stored can be removed, and their disk space with them.
-//! * Only free bytes count, never the share of the disk that is used: a shared disk may be 85 % full and still have 500 GB
-//!   free.
+//! * Ordinary events leave [`DiskSpace::reserve_bytes`] free. ERROR and FATAL leave half of it free, so that the store
+//!   can always write what the log holds: stored records can then be removed to free their space.
+//! * Only free bytes count, never the percentage in use: a shared disk may be 85 % full and still have 500 GB free.
 
-/// Most bytes of the reserve.
+/// Maximum size of the reserve.
 const RESERVE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// The reserve of a small disk, as a share of its size.
+/// The reserve of a small disk, as a fraction of its size.
 const RESERVE_SHARE: u64 = 10;
-/// Percentages of a disk in use at which to warn.
+/// Percentages of disk usage at which to warn.
 const WARN_PERCENT: [u64; 2] = [80, 90];
-/// So far below a percentage the disk has to fall before the warning is given again.
+/// How far usage must fall below a percentage before its warning can be repeated.
 const REARM_PERCENT: u64 = 5;
 
-/// The space of the file system that holds a directory, as `df` shows it.
+/// The space of the file system that contains a directory, as `df` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Bytes that this process may still write.
+    /// Bytes that this process can still write.
     pub free_bytes: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub total_bytes: u64,
 }
 
 impl DiskSpace {
-    /// A disk whose space is unknown, and limits nothing.
+    /// A disk of unknown size, which limits nothing.
     pub const UNKNOWN: Self = Self { free_bytes: u64::MAX, total_bytes: u64::MAX };
 
     /// Bytes that ordinary events leave free: a tenth of a small disk, 256 MiB of a larger one.
@@ -34,32 +33,32 @@ impl DiskSpace {
         (self.total_bytes / RESERVE_SHARE).min(RESERVE_BYTES_MAX)
     }
 
-    /// Bytes that every event leaves free, ERROR and FATAL too: half of the reserve, for the store.
+    /// Bytes that every event leaves free, including ERROR and FATAL: half of the reserve, for the store.
     #[must_use]
     pub fn store_reserve_bytes(self) -> u64 {
         self.reserve_bytes() / 2
     }
 
-    /// Bytes to leave free by removing what is not needed any more: a quarter more than the reserve, so that what is removed
-    /// in large pieces does not let the disk waver around it.
+    /// Bytes to leave free by removing records that are no longer needed: a quarter more than the reserve, so that
+    /// removal in large pieces does not make the free space fluctuate around it.
     #[must_use]
     pub fn restored_bytes(self) -> u64 {
         self.reserve_bytes() + self.reserve_bytes() / 4
     }
 
-    /// Bytes for ordinary events: what is free beyond the reserve.
+    /// Bytes for ordinary events: the free space beyond the reserve.
     #[must_use]
     pub fn available_bytes(self) -> u64 {
         self.free_bytes.saturating_sub(self.reserve_bytes())
     }
 
-    /// Bytes for ERROR and FATAL: what is free beyond the store's half of the reserve.
+    /// Bytes for ERROR and FATAL: the free space beyond the store's half of the reserve.
     #[must_use]
     pub fn usable_bytes(self) -> u64 {
         self.free_bytes.saturating_sub(self.store_reserve_bytes())
     }
 
-    /// Bytes in use, by anybody.
+    /// Bytes in use, by any process.
     #[must_use]
     pub fn used_bytes(self) -> u64 {
         self.total_bytes.saturating_sub(self.free_bytes)
@@ -81,28 +80,28 @@ impl DiskSpace {
 /// What the free space of a disk means for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiskState {
-    /// There is space for every event.
+    /// Every event is accepted.
     Ample,
-    /// What is left is for ERROR and FATAL, and for the store.
+    /// The remaining space is for ERROR and FATAL, and for the store.
     Reserved,
-    /// What is left is for the store.
+    /// The remaining space is for the store.
     Full,
 }
 
 /// What to log about a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskNotice {
-    /// The disk has reached this percentage.
+    /// Disk usage reached this percentage.
     Filling(u64),
     /// The state has changed.
     State(DiskState),
 }
 
-/// Decides when to log something about a disk: each percentage of [`WARN_PERCENT`] once on the way up, and each change of
-/// the state once. A disk that wavers around a limit is not reported again and again.
+/// Decides when to log about a disk: each percentage of [`WARN_PERCENT`] once while usage rises, and each change of
+/// state once. A disk that fluctuates around a limit is reported once.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskWatch {
-    /// The highest percentage that was reported and not left since.
+    /// The highest percentage that was reported and has been exceeded since.
     warned_percent: u64,
     state: DiskState,
 }
@@ -114,7 +113,7 @@ impl Default for DiskWatch {
 }
 
 impl DiskWatch {
-    /// What to log, given the space that there is now.
+    /// What to log for the current space.
     pub fn observe(&mut self, space: DiskSpace) -> Vec<DiskNotice> {
         let mut notices = Vec::new();
         let percent = u64::try_from(u128::from(space.used_bytes()) * 100 / u128::from(space.total_bytes.max(1)));
@@ -126,7 +125,7 @@ impl DiskWatch {
         } else if percent + REARM_PERCENT <= self.warned_percent {
             self.warned_percent = reached;
         }
-        // A better state counts once there is an eighth of the reserve more than it needs.
+        // A better state counts only when the space exceeds its limit by an eighth of the reserve.
         let margin_bytes = space.reserve_bytes() / 8;
         let lasting = DiskSpace { free_bytes: space.free_bytes.saturating_sub(margin_bytes), ..space }.state();
         let state = space.state().max(self.state.min(lasting));
@@ -137,7 +136,7 @@ impl DiskWatch {
         notices
     }
 
-    /// The state that was reported last.
+    /// The state that was last reported.
     #[must_use]
     pub fn state(&self) -> DiskState {
         self.state
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_disk_keeps_a_tenth_and_a_twentieth() {
+    fn a_small_disk_reserves_a_tenth_and_a_twentieth() {
         let small = |free_mib: u64| space(free_mib * MIB, 200 * MIB);
         assert_eq!(small(60).available_bytes(), 40 * MIB);
         assert_eq!(small(60).usable_bytes(), 50 * MIB);
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_reported_once_however_the_disk_wavers() {
+    fn each_limit_is_reported_once_however_the_disk_fluctuates() {
         use DiskNotice::{Filling, State};
         let mut watch = DiskWatch::default();
         let mut observe = |used_permille: u64| watch.observe(space(1_000 - used_permille, 1_000));
@@ -199,7 +198,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_reported_is_never_better_than_it_is(free in prop::collection::vec(0_u64..1_000, 1..50)) {
+        fn the_reported_state_is_never_better_than_the_actual_one(free in prop::collection::vec(0_u64..1_000, 1..50)) {
             let mut watch = DiskWatch::default();
             for free_bytes in free {
                 let space = space(free_bytes, 1_000);
@@ -212,7 +211,7 @@ mod tests {
         }
 
         #[test]
-        fn the_store_keeps_its_half(free_bytes: u64, total_bytes: u64) {
+        fn the_store_keeps_half_of_the_reserve(free_bytes: u64, total_bytes: u64) {
             let space = space(free_bytes, total_bytes);
             prop_assert!(space.available_bytes() <= space.usable_bytes() && space.usable_bytes() <= free_bytes);
             prop_assert!(space.reserve_bytes() <= total_bytes / 10);

@@ -1,10 +1,10 @@
-//! One rule for "any case" in every store.
+//! One rule for case-insensitive search in every store.
 //!
-//! Databases fold case by their locale or only in ASCII. A search must give the same answer on every store,
-//! so the rule lives here and stores may only use their own functions to narrow down the candidates.
+//! Databases fold case by their locale or only in ASCII. A search must return the same result on every store, so the
+//! rule lives here; stores may use their own functions only to narrow down the candidates.
 
-/// Folds the case of a text: every character to lower, to upper and to lower case again, by the Unicode tables,
-/// without regard to locale or position in the word. So `STRASSE` and `STRAẞE` equal `straße`, and `ΣΑΣ` equals `σας`.
+/// Folds the case of a text: maps every character to lower, to upper and to lower case again, by the Unicode tables,
+/// independent of locale and position in the word. So `STRASSE` and `STRAẞE` equal `straße`, and `ΣΑΣ` equals `σας`.
 #[must_use]
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_that_differ_only_in_case_fold_to_one() {
+    fn letters_that_differ_only_in_case_fold_to_the_same_text() {
         for (one, other) in [
             ("STRASSE", "straße"),
             ("STRAẞE", "straße"),

@@ -1,18 +1,18 @@
 //! Ids of events whose request has an `Idempotency-Key`.
 //!
-//! Invariant: the same key, body and position always give the same id, in every process and version, so that the
-//! store recognises what a client sends again. A different body under the same key gives other ids.
+//! Invariant: the same key, body and position always produce the same id, in every process and version, so that the
+//! store recognises a repeated request. A different body under the same key produces other ids.
 
 use sha1_smol::Sha1;
 use uuid::{Builder, Uuid};
 
-/// Longest key, in bytes.
+/// Maximum length of the key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// Where the ids live. Never changes: it would make repeats look new.
+/// The namespace of the ids. It never changes: otherwise repeats would look new.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6d1f_4c0e_9a54_5b7e_8f3a_2b60_c7d1_e894);
 
-/// The key is empty, too long, or has characters other than visible ASCII.
+/// The key is empty, too long, or contains characters other than visible ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters")]
 pub struct InvalidIdempotencyKey;
@@ -24,8 +24,8 @@ pub struct DerivedIds {
 }
 
 impl DerivedIds {
-    /// The ids of the events in `body`, sent under `key`. They are UUIDs of version 8 (RFC 9562, section 5.8): a hash of
-    /// key and body, and the position at the end, so that events of one time keep the order of the request.
+    /// The ids of the events in `body`, sent under `key`. They are UUIDs of version 8 (RFC 9562, section 5.8): a hash
+    /// of key and body, with the position at the end, so that events with the same time keep the order of the request.
     ///
     /// # Errors
     /// The key is not 1 to [`IDEMPOTENCY_KEY_BYTES_MAX`] visible ASCII characters.
@@ -33,22 +33,22 @@ impl DerivedIds {
         if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !key.iter().all(u8::is_ascii_graphic) {
             return Err(InvalidIdempotencyKey);
         }
-        // A UUID of version 5. In parts, because `Uuid::new_v5` asks for a copy of the body behind the key.
+        // A UUID of version 5. Hashed in parts, because `Uuid::new_v5` would need a copy of key and body in one buffer.
         let mut hash = Sha1::new();
-        // The key has no zero byte, so nothing of the body can pass for a part of it.
+        // The key has no zero byte, so no part of the body can be mistaken for the key.
         [NAMESPACE.as_bytes(), key, &[0], body].into_iter().for_each(|part| hash.update(part));
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(hash.digest().bytes()).for_each(|(byte, of_hash)| *byte = of_hash);
         Ok(Self { request: Builder::from_sha1_bytes(bytes).into_uuid() })
     }
 
-    /// What tells this key and body from any other.
+    /// Identifies this key and body.
     #[must_use]
     pub fn fingerprint(&self) -> Uuid {
         self.request
     }
 
-    /// The id of the event at this position in the request, from 0 and below 65,536.
+    /// The id of the event at this position in the request, from 0 to 65,535.
     #[must_use]
     pub fn id(&self, index: usize) -> Uuid {
         let mut bytes = self.request.into_bytes();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_that_of_key_and_body_in_one_piece() {
+    fn hashing_in_parts_equals_hashing_in_one_piece() {
         for bytes in [0, 1, 54, 55, 56, 63, 64, 65, 1_000] {
             let body = "x".repeat(bytes);
             let whole = Uuid::new_v5(&NAMESPACE, format!("key\0{body}").as_bytes());
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_body_or_position_gives_another_id() {
+    fn another_key_body_or_position_produces_another_id() {
         let mut all = HashSet::new();
         for (key, body) in [("a", "bc"), ("ab", "c"), ("a", "b"), ("b", "b"), ("a", "")] {
             for index in [0, 1, 256, 9_999] {

@@ -7,30 +7,31 @@ use std::collections::VecDeque;
 use crate::partition::Partition;
 use crate::timestamp::Timestamp;
 
-/// Most chunks that are told apart while they are not stored; beyond it the newest ones count as one.
+/// Maximum number of unstored chunks that are tracked separately; beyond it the newest chunks are merged.
 const CHUNKS_MAX: usize = 64;
 
-/// What of a partition is on the bus and not known as stored.
+/// Records of a partition that are on the bus and not known to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// The partition.
     pub partition: Partition,
-    /// How many records.
+    /// Number of records.
     pub records: u64,
-    /// When the oldest of them was received, or a moment before; `None` if there is none, or if nothing was read yet.
+    /// A lower bound for the time of receipt of the oldest of them; `None` if there is none, or if none has been read
+    /// yet.
     pub oldest: Option<Timestamp>,
 }
 
-/// Follows one partition.
+/// Tracks one partition.
 #[derive(Clone, Debug, Default)]
 pub struct LagTracker {
     /// Everything before this offset is stored.
     stored: u64,
     /// Everything before this offset is on the bus, as far as is known.
     end: u64,
-    /// What was read and is not stored: where each chunk ends and when its first record was received.
+    /// Chunks that were read and are not stored: the end of each and the time of receipt of its first record.
     in_work: VecDeque<(u64, Timestamp)>,
-    /// When the last record that was read was received.
+    /// Time of receipt of the last record that was read.
     last: Option<Timestamp>,
 }
 
@@ -46,7 +47,7 @@ impl LagTracker {
         self.end = self.end.max(end);
     }
 
-    /// Records were read, received from `first` to `last`; reading goes on at `next`.
+    /// Records were read, received from `first` to `last`; reading continues at `next`.
     pub fn read(&mut self, first: Timestamp, last: Timestamp, next: u64) {
         self.extend(next);
         self.last = Some(last);
@@ -68,7 +69,7 @@ impl LagTracker {
         }
     }
 
-    /// How far the store is behind.
+    /// The current lag.
     #[must_use]
     pub fn lag(&self, partition: Partition) -> Lag {
         let records = self.end.saturating_sub(self.stored);
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lag_is_what_is_not_stored_and_as_old_as_its_first_record() {
+    fn the_lag_counts_unstored_records_and_is_as_old_as_the_first_of_them() {
         let mut tracker = LagTracker::new(5, 20);
         assert_eq!(seen(&tracker), (15, None));
         tracker.read(time(100), time(109), 15);
@@ -102,11 +103,11 @@ mod tests {
         tracker.store(20);
         assert_eq!(seen(&tracker), (0, None));
         tracker.extend(30);
-        assert_eq!(seen(&tracker), (10, Some(114)), "what was not read yet is newer than what was");
+        assert_eq!(seen(&tracker), (10, Some(114)), "unread records are newer than read ones");
     }
 
     #[test]
-    fn what_is_read_again_is_as_stored_and_as_old_as_it_was() {
+    fn reading_again_changes_neither_the_position_nor_the_age() {
         let mut tracker = LagTracker::new(0, 0);
         tracker.read(time(1), time(2), 10);
         tracker.read(time(3), time(4), 20);

@@ -15,11 +15,11 @@ pub enum Level {
     Warn,
     /// An operation failed.
     Error,
-    /// The process or the system cannot go on.
+    /// The process or the system cannot continue.
     Fatal,
 }
 
-/// The text names no level.
+/// The text is not the name of a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a level: use TRACE, DEBUG, INFO, WARN, ERROR or FATAL")]
 pub struct UnknownLevel;
@@ -41,8 +41,8 @@ impl Level {
         ("EMERGENCY", Self::Fatal),
     ];
 
-    /// Reads a level in any case, with the aliases of syslog and of common logging libraries:
-    /// WARNING is WARN; CRITICAL, ALERT and EMERGENCY are FATAL.
+    /// Parses a level in either case, with the aliases of syslog and of common logging libraries: WARNING is WARN;
+    /// CRITICAL, ALERT and EMERGENCY are FATAL.
     ///
     /// # Errors
     /// Any other text.
@@ -67,7 +67,7 @@ impl Level {
         }
     }
 
-    /// Whether events of this level travel in the priority lane (see [`crate::partition`]).
+    /// Whether events of this level use the priority lane (see [`crate::partition`]).
     #[must_use]
     pub fn is_priority(self) -> bool {
         match self {
@@ -76,7 +76,7 @@ impl Level {
         }
     }
 
-    /// 0 (TRACE) to 5 (FATAL): the number under which stores keep the level.
+    /// 0 (TRACE) to 5 (FATAL): the number that stores use for the level.
     #[must_use]
     pub fn number(self) -> u8 {
         self as u8
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_of_every_level_lead_back_to_it() {
+    fn names_and_numbers_map_back_to_their_level() {
         for level in Level::ALL {
             assert_eq!(Level::parse(level.name()), Ok(level));
             assert_eq!(Level::parse(&level.name().to_lowercase()), Ok(level));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_are_those_of_the_contract() {
+    fn aliases_match_the_contract() {
         for (alias, level) in
             [("warning", Level::Warn), ("Critical", Level::Fatal), ("ALERT", Level::Fatal), ("emergency", Level::Fatal)]
         {

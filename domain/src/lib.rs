@@ -1,13 +1,12 @@
 //! What a log event is and how it must be delivered.
 //!
 //! Constraints:
-//! * Nothing here opens a socket or a file, reads a clock, or draws a random number: time and new
-//!   identifiers are arguments.
-//! * Nothing here names Kafka, SQL, HTTP or a serialization library; formats belong to the crates that
-//!   speak them. The one format known here is JSON text in an event's metadata, because "can every store
-//!   hold it?" is a rule of the event.
-//! * Per-event work is synchronous and borrows from its input; only the [`ports`] are asynchronous, and
-//!   they take whole batches.
+//! * This crate opens no sockets or files, reads no clock and draws no random numbers: time and new identifiers are
+//!   arguments.
+//! * This crate names neither Kafka nor SQL, HTTP or a serialization library; formats belong to the adapters. The one
+//!   exception is the JSON text in an event's metadata, because "can every store hold it?" is a rule of the event.
+//! * Per-event work is synchronous and borrows from its input; only the [`ports`] are asynchronous, and they process
+//!   whole batches.
 
 pub mod admission;
 pub mod alert;

@@ -1,44 +1,46 @@
-//! The delivery line of one partition: its head in memory, with the bus; its tail on disk, in the journal.
+//! The delivery line of one partition: its head is in memory, sent to the bus; its tail is on disk, in the journal.
 //!
 //! Constraints and invariants (contract, "Delivery"):
-//! * Records are numbered as they are taken, and given to the bus in that order, each once.
-//! * What is journaled is a beginning of what is not settled: before a record goes to the journal, all that are before it in
+//! * Records are numbered as they are taken and sent to the bus in that order, each once.
+//! * The journal holds a prefix of the unsettled records: before a record goes to the journal, all records before it in
 //!   the line have gone there, unless the bus has settled them.
-//! * After a failed write nothing is queued for the journal until all queued writes have been reported. The journal refuses
-//!   whatever was queued behind the failed one ([`crate::ports::Journal::append`]), so what is on disk stays a beginning.
-//! * While records wait to be given to the bus, the backlog, newer ones go behind them into the journal, never past them.
-//! * A batch is in memory until it is settled, or until it is on disk and not given to the bus. So the memory of a backlog
-//!   is on disk alone, but for what is being written.
-//! * Everything before [`Line::released`] is settled; nothing from there on is given up.
+//! * After a failed write nothing is queued for the journal until all queued writes have been reported. The journal
+//!   refuses everything queued behind the failed write ([`crate::ports::Journal::append`]), so the records on disk
+//!   remain a prefix.
+//! * While records wait to be sent to the bus (the backlog), newer ones go behind them into the journal, never past
+//!   them.
+//! * A batch is in memory until it is settled, or until it is on disk and not sent to the bus. So a backlog uses memory
+//!   only for the batches that are being written.
+//! * Everything before [`Line::released`] is settled; nothing from there on is released.
 
 use std::collections::BTreeMap;
 
-/// The line; `B` is what belongs to a batch while it is in memory.
+/// The line; `B` is the content of a batch while it is in memory.
 #[derive(Debug)]
 pub struct Line<B> {
-    /// The number of the next record to be taken.
+    /// The number of the next record.
     next: u64,
-    /// Everything before it was given to the bus.
+    /// Everything before it was sent to the bus.
     sent: u64,
-    /// By the number of their first record.
+    /// Batches in memory, by the number of their first record.
     batches: BTreeMap<u64, Batch<B>>,
     /// Batches in memory before it were queued for the journal.
     queued: u64,
-    /// Writes that were queued for the journal and not reported yet.
+    /// Writes that were queued for the journal and have not been reported yet.
     writes: u64,
-    /// A write has failed, and queued ones are still to be reported.
+    /// A write failed, and queued ones have not all been reported.
     write_failed: bool,
 }
 
 #[derive(Debug)]
 struct Batch<B> {
-    /// Behind its last record.
+    /// The number after its last record.
     to: u64,
     disk: Disk,
     content: B,
 }
 
-/// How far a batch is on its way to the disk.
+/// The progress of a batch towards the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disk {
     No,
@@ -46,27 +48,27 @@ enum Disk {
     Synced,
 }
 
-/// What is to be given to the bus next.
+/// What to send to the bus next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// A batch in memory, by its number.
     InMemory(u64),
-    /// What the journal has from the first to before the second number.
+    /// The records in the journal from the first number up to, but excluding, the second.
     OnDisk(u64, u64),
 }
 
-/// What became of a batch when the journal was done with it.
+/// The state of a batch after the journal has reported it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Journaled<'a, B> {
     /// It is on disk, and the bus still has it.
     AlsoWithBus(&'a mut B),
     /// It is on disk only.
     OnDiskOnly(B),
-    /// The journal did not take it, but the bus has it.
+    /// The journal refused it, but the bus has it.
     OnlyWithBus,
-    /// The journal did not take it, and nobody else has: it is out of the line.
+    /// The journal refused it and the bus does not have it: it left the line.
     Nowhere(B),
-    /// It was settled meanwhile.
+    /// The bus has settled it in the meantime.
     Settled,
 }
 
@@ -78,33 +80,33 @@ impl<B> Default for Line<B> {
 }
 
 impl<B> Line<B> {
-    /// A line of records on disk, with these numbers.
+    /// A line whose records, with these numbers, are on disk.
     #[must_use]
     pub fn on_disk(first: u64, next: u64) -> Self {
         Self { next, sent: first, batches: BTreeMap::new(), queued: next, writes: 0, write_failed: false }
     }
 
-    /// The number of the next record to be taken.
+    /// The number of the next record.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// Whether records wait to be given to the bus, and newer ones have to wait behind them.
+    /// Whether records wait to be sent to the bus, so that newer ones must wait behind them.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
         self.sent < self.next
     }
 
-    /// Takes a batch that the bus has just taken; only without a backlog. Returns its number.
+    /// Adds a batch that was just sent to the bus; requires an empty backlog. Returns its number.
     pub fn take_sent(&mut self, records: u64, content: B) -> u64 {
-        debug_assert!(!self.has_backlog(), "it would overtake the backlog");
+        debug_assert!(!self.has_backlog(), "the batch would overtake the backlog");
         let from = self.take(records, Disk::No, content);
         self.sent = self.next;
         from
     }
 
-    /// Takes a batch that was just queued for the journal, under the number [`Line::next`]. Returns its number.
+    /// Adds a batch that was just queued for the journal, under the number [`Line::next`]. Returns its number.
     pub fn take_queued(&mut self, records: u64, content: B) -> u64 {
         self.writes += 1;
         self.take(records, Disk::Queued, content)
@@ -112,7 +114,7 @@ impl<B> Line<B> {
 
     fn take(&mut self, records: u64, disk: Disk, content: B) -> u64 {
         let from = self.next;
-        // An empty batch takes a number, too, so that each number names one batch.
+        // An empty batch uses a number too, so that each number identifies one batch.
         self.next += records.max(1);
         self.batches.insert(from, Batch { to: self.next, disk, content });
         from
@@ -128,13 +130,13 @@ impl<B> Line<B> {
         self.batches.values().map(|batch| &batch.content)
     }
 
-    /// Whether batches may be queued for the journal.
+    /// Whether batches can be queued for the journal.
     #[must_use]
     pub fn takes_writes(&self) -> bool {
         !self.write_failed
     }
 
-    /// The oldest batch up to and with `last` that has to be queued for the journal before any newer one is.
+    /// The oldest batch, up to and including `last`, that must be queued for the journal before any newer one.
     #[must_use]
     pub fn next_to_journal(&self, last: u64) -> Option<(u64, &B)> {
         let mut candidates = self.batches.range(self.queued.min(last)..=last);
@@ -150,13 +152,13 @@ impl<B> Line<B> {
         }
     }
 
-    /// Whether a batch is on its way to the disk.
+    /// Whether a batch is being written to disk.
     #[must_use]
     pub fn is_queued(&self, number: u64) -> bool {
         self.batches.get(&number).is_some_and(|batch| batch.disk == Disk::Queued)
     }
 
-    /// The journal has synced a batch, or not taken it. After a failure, [`Line::resume_journal`] has to be asked each time.
+    /// The journal synced a batch or refused it. After a failure, call [`Line::resume_journal`] each time.
     pub fn journaled(&mut self, number: u64, synced: bool) -> Journaled<'_, B> {
         self.writes = self.writes.saturating_sub(1);
         self.write_failed |= !synced;
@@ -182,8 +184,8 @@ impl<B> Line<B> {
         }
     }
 
-    /// Whether the journal is to be told to take writes again: one has failed, and all that were queued are reported. From
-    /// then on batches may be queued again.
+    /// Whether to tell the journal to accept writes again: one failed, and all queued writes have been reported. From
+    /// then on batches can be queued again.
     #[must_use]
     pub fn resume_journal(&mut self) -> bool {
         let resumes = self.write_failed && self.writes == 0;
@@ -191,7 +193,7 @@ impl<B> Line<B> {
         resumes
     }
 
-    /// What is to be given to the bus next, if anything is.
+    /// What to send to the bus next, if anything.
     #[must_use]
     pub fn next_to_send(&self) -> Option<Next> {
         if !self.has_backlog() {
@@ -204,7 +206,7 @@ impl<B> Line<B> {
         }
     }
 
-    /// The bus has taken the batch that [`Line::next_to_send`] named.
+    /// The bus took the batch that [`Line::next_to_send`] returned.
     pub fn sent_from_memory(&mut self, number: u64) {
         debug_assert_eq!(number, self.sent, "out of order");
         if let Some(batch) = self.batches.get(&number) {
@@ -212,24 +214,24 @@ impl<B> Line<B> {
         }
     }
 
-    /// The bus has taken what was read from the journal under the numbers from `number` on.
+    /// The bus took records read from the journal, starting at `number`.
     pub fn sent_from_disk(&mut self, number: u64, records: u64, content: B) {
         debug_assert!(self.sent <= number && number + records <= self.next, "out of order");
         self.batches.insert(number, Batch { to: number + records, disk: Disk::Synced, content });
         self.sent = number + records;
     }
 
-    /// There is nothing to be sent before this number.
+    /// Nothing is left to send before this number.
     pub fn skip_to(&mut self, number: u64) {
         self.sent = self.sent.max(number.min(self.next));
     }
 
-    /// The bus has settled a batch that it had.
+    /// The bus settled a batch that it had.
     pub fn settle(&mut self, number: u64) -> Option<B> {
         self.batches.remove(&number).map(|batch| batch.content)
     }
 
-    /// Everything before it is settled: the journal need not keep it.
+    /// Everything before this number is settled: the journal need not keep it.
     #[must_use]
     pub fn released(&self) -> u64 {
         self.batches.range(..self.sent).next().map_or(self.sent, |(number, _)| *number)
@@ -244,23 +246,23 @@ mod tests {
 
     use super::*;
 
-    /// What a disk has, and what the bus has seen, beside a line that is told so.
+    /// Model of the disk and the bus next to the line under test.
     #[derive(Default)]
     struct World {
         disk: BTreeSet<u64>,
-        /// Every number that the bus got, in order.
+        /// Every number that the bus received, in order.
         bus: Vec<u64>,
         unsettled: Vec<(u64, u64)>,
         settled: BTreeSet<u64>,
         writing: Vec<(u64, u64)>,
-        /// The disk refuses what is queued until it is told to go on.
+        /// The disk refuses writes until it is resumed.
         failed: bool,
-        /// Numbers that nobody was promised anything for.
+        /// Numbers that were refused before anything was promised for them.
         refused: BTreeSet<u64>,
     }
 
     impl World {
-        /// Queues for the journal what has to go there before anything newer.
+        /// Queues for the journal everything that must go there before anything newer.
         fn journal_held(&mut self, line: &mut Line<u64>, last: u64) {
             while line.takes_writes()
                 && let Some((number, records)) = line.next_to_journal(last)
@@ -295,18 +297,18 @@ mod tests {
                         }
                         for (number, _) in &world.unsettled {
                             let there = world.disk.contains(number) || world.writing.iter().any(|(of, _)| of == number);
-                            prop_assert!(there, "{number} is not on its way to the disk before a newer one");
+                            prop_assert!(there, "{number} is not written before a newer one");
                         }
                         world.writing.push((line.take_queued(records, records), records));
                     }
                     2 => world.journal_held(&mut line, world.unsettled.get(which).map_or(0, |(number, _)| *number)),
-                    // The disk writes in the order of the queue.
+                    // The disk writes in queue order.
                     3 | 4 if !world.writing.is_empty() => {
                         let (number, records) = world.writing.remove(0);
                         let synced = step == 3 && !world.failed;
                         world.failed |= !synced;
                         if synced {
-                            prop_assert!(world.disk.last().is_none_or(|last| *last < number), "{number} is written behind a later one");
+                            prop_assert!(world.disk.last().is_none_or(|last| *last < number), "{number} is written after a later one");
                             world.disk.extend(number..number + records);
                         }
                         let outcome = line.journaled(number, synced);
@@ -316,12 +318,12 @@ mod tests {
                         prop_assert_eq!(matches!(outcome, Journaled::AlsoWithBus(_) | Journaled::OnDiskOnly(_) | Journaled::Settled), synced
                             || world.settled.contains(&number));
                         if line.resume_journal() {
-                            prop_assert!(world.failed && world.writing.is_empty(), "told to go on too early");
+                            prop_assert!(world.failed && world.writing.is_empty(), "resumed too early");
                             world.failed = false;
                         }
                         prop_assert_eq!(line.takes_writes(), !world.failed);
                         let is_hole = |(number, _): &&(u64, u64)| !world.disk.contains(number) && world.disk.last() > Some(number);
-                        prop_assert_eq!(world.unsettled.iter().find(is_hole), None, "what is on disk is not a beginning");
+                        prop_assert_eq!(world.unsettled.iter().find(is_hole), None, "the records on disk are not a prefix");
                     }
                     5 if !world.unsettled.is_empty() => {
                         let (number, records) = world.unsettled.remove(which % world.unsettled.len());
@@ -335,7 +337,7 @@ mod tests {
                             world.send(number, records);
                         }
                         Some(Next::OnDisk(from, to)) => {
-                            // What is not there was refused.
+                            // Missing numbers were refused.
                             let first = world.disk.range(from..to).next().copied();
                             if let Some(first) = first {
                                 let run = (first..to).take_while(|number| world.disk.contains(number)).count() as u64;
@@ -353,8 +355,8 @@ mod tests {
                 prop_assert!(world.bus.is_sorted_by(|a, b| a < b), "sent twice or out of order: {:?}", world.bus);
                 let is_open = |number: &u64| !world.settled.contains(number) && !world.refused.contains(number);
                 let first_open = (5..line.next()).find(is_open).unwrap_or(line.next());
-                prop_assert!(line.released() <= first_open, "released what is not settled");
-                // Whatever was taken is settled, with the bus, on its way to the disk, on it, or was refused.
+                prop_assert!(line.released() <= first_open, "released an unsettled record");
+                // Every number taken is settled, on the bus, being written, on disk, or was refused.
                 for number in 5..line.next() {
                     let of = |batches: &[(u64, u64)]| batches.iter().any(|(from, records)| (*from..from + records).contains(&number));
                     let somewhere = world.settled.contains(&number) || world.disk.contains(&number)
@@ -362,7 +364,7 @@ mod tests {
                     prop_assert!(somewhere, "{number} is nowhere");
                 }
             }
-            // With a bus and a disk that work, all of it comes to an end.
+            // With a working bus and disk, everything is eventually settled.
             while !world.writing.is_empty() || line.has_backlog() || !world.unsettled.is_empty() {
                 for (number, records) in std::mem::take(&mut world.writing) {
                     if world.failed {

@@ -1,40 +1,41 @@
 //! The free-form part of an event: a JSON object that every store can hold.
 //!
-//! A JSON parser's "valid" is not enough: PostgreSQL's `jsonb` refuses U+0000, lone surrogates and numbers
-//! beyond `numeric`, and an event that was answered 202 must not turn out unstorable. So every byte is looked
-//! at once, here, and the result is compact text that needs no second look.
+//! Valid JSON is not enough: PostgreSQL's `jsonb` refuses U+0000, lone surrogates and numbers beyond `numeric`, and an
+//! event that was answered 202 must be storable. So every byte is checked once, here, and the result is compact text
+//! that needs no second check.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// Longest metadata, in bytes of compact JSON.
+/// Maximum size of metadata, in bytes of compact JSON.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
-/// Deepest nesting; the metadata object itself is level 1.
+/// Maximum nesting; the metadata object itself is level 1.
 pub const METADATA_DEPTH_MAX: u32 = 16;
-/// Most unknown members that are worth collecting: the shortest member takes five bytes (`"":1` and a comma), so this many
-/// are over [`METADATA_BYTES_MAX`], and [`Metadata::with_unknown`] looks at no further one.
+/// Maximum number of unknown members to collect: the shortest member has five bytes (`"":1` and a comma), so this many
+/// exceed [`METADATA_BYTES_MAX`], and [`Metadata::with_unknown`] reads no further member.
 pub const UNKNOWN_MEMBERS_MAX: usize = METADATA_BYTES_MAX / 5 + 1;
 
-/// Most bytes of output that are kept of a value. More is over [`METADATA_BYTES_MAX`], and no name of this length can be
-/// that of another member: a name within [`METADATA_BYTES_MAX`] takes at most six times as much, written in escapes.
+/// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
+/// cannot equal that of another member: a name within [`METADATA_BYTES_MAX`] has at most six times as many bytes when
+/// written in escapes.
 const KEPT_BYTES_MAX: usize = 6 * METADATA_BYTES_MAX + 2;
-/// Most bytes of a name that an error repeats.
+/// Maximum bytes of a name that an error repeats.
 const SHOWN_NAME_BYTES_MAX: usize = 64;
 
-/// Digits before and after the point that PostgreSQL's `numeric` holds.
+/// Maximum digits before and after the point in PostgreSQL's `numeric`.
 const INTEGER_DIGITS_MAX: i64 = 131_072;
 const FRACTION_DIGITS_MAX: i64 = 16_383;
-/// Stores write numbers out in full, so a short exponent could ask for a long text. Beyond this bound no
-/// floating-point number exists anyway.
+/// Stores write numbers out in full, so a short exponent could produce a long text. Floating-point numbers end below
+/// this bound anyway.
 const EXPONENT_MAX: i64 = 400;
 
-/// Why metadata cannot be kept.
+/// Why metadata is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// Not a JSON object.
     #[error("metadata must be a JSON object")]
     NotObject,
-    /// Not JSON at all.
+    /// Not valid JSON.
     #[error("metadata is not valid JSON")]
     Syntax,
     /// More than [`METADATA_BYTES_MAX`].
@@ -44,12 +45,12 @@ pub enum MetadataError {
     #[error("metadata is nested more than {METADATA_DEPTH_MAX} deep")]
     Depth,
     /// Half of a surrogate pair.
-    #[error("a \\u escape is half of a surrogate pair, which is no character")]
+    #[error("a \\u escape is half of a surrogate pair, which is not a character")]
     LoneSurrogate,
-    /// No store could hold the number.
+    /// A number that no store can hold.
     #[error("a number in metadata has too many digits or an exponent beyond 400")]
     Number,
-    /// An unknown field of the event has the name of a member of its metadata.
+    /// An unknown field of the event has the same name as a member of its metadata.
     #[error("the unknown field \"{0}\" is also a member of metadata")]
     Clash(String),
 }
@@ -58,14 +59,14 @@ pub enum MetadataError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata<'a>(Cow<'a, str>);
 
-/// A member of an event that the contract does not name: the text of its key and of its value, as JSON.
+/// A member of an event that the contract does not define: the JSON texts of its key and value.
 pub type UnknownMember<'a> = (&'a str, &'a str);
 
 impl<'a> Metadata<'a> {
     /// Checks the JSON text of a metadata object and makes it compact. U+0000 becomes U+FFFD.
     ///
     /// # Errors
-    /// One [`MetadataError`] a rule.
+    /// One [`MetadataError`] per rule.
     pub fn parse(json: &'a str) -> Result<Self, MetadataError> {
         if !json.trim_ascii_start().starts_with('{') {
             return Err(MetadataError::NotObject);
@@ -74,10 +75,10 @@ impl<'a> Metadata<'a> {
         Self::within_bounds(compact)
     }
 
-    /// Metadata to which the unknown members of the event have been added.
+    /// Merges the unknown members of the event into its metadata.
     ///
     /// # Errors
-    /// One [`MetadataError`] a rule; the limits apply to the sum.
+    /// One [`MetadataError`] per rule; the limits apply to the result.
     pub fn with_unknown(known: Option<Self>, unknown: &[UnknownMember<'_>]) -> Result<Option<Self>, MetadataError> {
         if unknown.is_empty() {
             return Ok(known);
@@ -99,7 +100,7 @@ impl<'a> Metadata<'a> {
             }
             let value = Scanner::new(value, 2).document()?;
             let comma = usize::from(joined.len() > 1);
-            // At once, and before anything is copied: a body has room for millions of members, and for long ones.
+            // Checked before anything is copied: a body can contain millions of members, or very long ones.
             if joined.len() + comma + key.len() + 1 + value.len() > METADATA_BYTES_MAX {
                 return Err(MetadataError::Size);
             }
@@ -114,7 +115,7 @@ impl<'a> Metadata<'a> {
         Self::within_bounds(Cow::Owned(joined)).map(Some)
     }
 
-    /// Takes text that [`Metadata::as_json`] gave, as read back from a record or a store.
+    /// Wraps text that [`Metadata::as_json`] returned, as read back from a record or a store.
     #[must_use]
     pub fn from_checked(json: Cow<'a, str>) -> Self {
         Self(json)
@@ -126,7 +127,7 @@ impl<'a> Metadata<'a> {
         &self.0
     }
 
-    /// The same, detached from the input.
+    /// The same metadata, independent of the input.
     #[must_use]
     pub fn into_owned(self) -> Metadata<'static> {
         Metadata(Cow::Owned(self.0.into_owned()))
@@ -140,7 +141,7 @@ impl<'a> Metadata<'a> {
     fn names(&self) -> Vec<&str> {
         let mut names = Vec::new();
         let mut scanner = Scanner::new(&self.0, 0);
-        // The text was checked when it was made, so the walk cannot fail; if it did, no name would be known.
+        // The text was checked when it was created, so the scan cannot fail; if it did, no name would be known.
         if scanner.object(Some(&mut names)).is_err() {
             names.clear();
         }
@@ -148,7 +149,7 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// A name as an error shows it.
+/// A name as shown in an error.
 fn shown(name: &str) -> String {
     if name.len() <= SHOWN_NAME_BYTES_MAX {
         return name.to_owned();
@@ -157,7 +158,7 @@ fn shown(name: &str) -> String {
     format!("{begin}…")
 }
 
-/// What a string says whose JSON text was checked: one name can be written in many ways.
+/// The value of a checked JSON string: the same name can be written in many ways.
 fn unescaped(string: &str) -> Cow<'_, str> {
     let bare = string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(string);
     if !bare.contains('\\') {
@@ -186,28 +187,27 @@ fn unescaped(string: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf16_lossy(&units))
 }
 
-/// Walks JSON text once. What has to change (white space, U+0000) is left out or replaced; as long as nothing
-/// has, the output is the input.
+/// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 struct Scanner<'a> {
     input: &'a str,
     at: usize,
     /// Output so far, once it differs from the input; at most [`KEPT_BYTES_MAX`].
     changed: String,
-    /// Whether there is more output than that.
+    /// Whether the output exceeded that limit.
     overflowed: bool,
-    /// Where the input begins that is not yet in `changed`.
+    /// Start of the input that is not yet in `changed`.
     kept_from: usize,
     depth: u32,
 }
 
 impl<'a> Scanner<'a> {
-    /// A walk over one value that will stand `depth` levels deep once it is in place.
+    /// A scan of one value that will be at nesting level `depth` in the result.
     fn new(input: &'a str, depth: u32) -> Self {
         // `object` and `array` count themselves on entry.
         Self { input, at: 0, changed: String::new(), overflowed: false, kept_from: 0, depth: depth.saturating_sub(1) }
     }
 
-    /// The value as compact text; of one that is longer than [`KEPT_BYTES_MAX`], the input, which is longer still.
+    /// The value as compact text; if that exceeds [`KEPT_BYTES_MAX`], the input, which is longer still.
     fn document(mut self) -> Result<Cow<'a, str>, MetadataError> {
         self.skip_space();
         self.value()?;
@@ -271,7 +271,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Steps over the opening bracket.
+    /// Skips the opening bracket.
     fn enter(&mut self) -> Result<(), MetadataError> {
         self.at += 1;
         self.depth += 1;
@@ -303,7 +303,7 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), MetadataError> {
         self.expect(b'"')?;
         loop {
-            // Most bytes stand for themselves.
+            // Most bytes are copied unchanged.
             let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
             self.at += rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count();
             match self.next()? {
@@ -383,7 +383,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Steps over at least one digit and says how many there were.
+    /// Skips one or more digits and returns their number.
     fn digits(&mut self) -> Result<i64, MetadataError> {
         let from = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn compact_text_is_borrowed_and_space_outside_of_strings_goes() {
+    fn compact_text_is_borrowed_and_white_space_outside_of_strings_is_removed() {
         let compact = r#"{"a":[1,-2.5e3,true,null],"b":{"c":"x y"}}"#;
         assert!(matches!(Metadata::parse(compact), Ok(Metadata(Cow::Borrowed(text))) if text == compact));
         assert_eq!(
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stores_refuse_is_refused_or_replaced() {
+    fn content_that_stores_refuse_is_refused_or_replaced() {
         assert_eq!(parse(r#"{"a\u0000":"\u0000b"}"#).as_deref(), Ok("{\"a\u{fffd}\":\"\u{fffd}b\"}"));
         assert_eq!(parse(r#"{"a":"\ud83d\ude00"}"#).as_deref(), Ok(r#"{"a":"\ud83d\ude00"}"#));
         for lone in [r#"{"a":"\ud83d"}"#, r#"{"a":"\ude00"}"#, r#"{"a":"\ud83d\u0041"}"#, r#"{"\ud83dx":1}"#] {
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_levels_and_64_kib_are_the_most() {
+    fn the_limits_are_sixteen_levels_and_64_kib() {
         let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
         assert!(parse(&nested(16)).is_ok());
         assert_eq!(parse(&nested(17)), Err(MetadataError::Depth));
@@ -538,7 +538,7 @@ mod tests {
             Metadata::with_unknown(known.clone(), &[("\"x\"", "1"), ("\"x\"", "2")]),
             Err(MetadataError::Clash("x".to_owned()))
         );
-        // A name is what it says, however it is written.
+        // Names are compared by value, not by spelling.
         let escaped = Metadata::parse(r#"{"\u0061\/\n\ud83d\ude00":1}"#).ok();
         for name in [r#""a/\u000a😀""#, r#""a\u002F\n\uD83D\uDE00""#] {
             let clash = Metadata::with_unknown(escaped.clone(), &[(name, "1")]);
@@ -547,12 +547,12 @@ mod tests {
         let twice = [(r#""\u0078""#, "1"), (r#""\\u0078""#, "2"), ("\"x\"", "3")];
         assert!(Metadata::with_unknown(None, &twice[..2]).is_ok());
         assert_eq!(Metadata::with_unknown(None, &twice), Err(MetadataError::Clash("x".to_owned())));
-        // "b" is a member of a member only.
+        // "b" is only a member of a nested object.
         assert!(Metadata::with_unknown(known, &[("\"b\"", "1")]).is_ok());
     }
 
     #[test]
-    fn a_long_name_in_another_writing_is_still_the_same_name() {
+    fn a_long_name_with_escapes_equals_the_same_name_without() {
         let name = "x".repeat(METADATA_BYTES_MAX - 8);
         let known = Metadata::parse(&format!("{{\"{name}\":1}}")).map(Metadata::into_owned).ok();
         let escaped = format!("\"{}\"", "\\u0078".repeat(name.len()));
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_is_not_kept_is_over_the_limit() {
+    fn output_that_is_not_kept_exceeds_the_limit() {
         let nul = "\\u0000".repeat(KEPT_BYTES_MAX);
         let space = " ".repeat(KEPT_BYTES_MAX + 1);
         let text = "x".repeat(KEPT_BYTES_MAX + 1);
@@ -576,28 +576,28 @@ mod tests {
             assert_eq!(Metadata::with_unknown(None, &[("\"a\"", &value)]), Err(MetadataError::Size));
         }
         assert_eq!(Metadata::with_unknown(None, &[(&format!("\"{nul}\""), "1")]), Err(MetadataError::Size));
-        // White space costs nothing.
+        // White space does not count.
         assert_eq!(parse(&format!("{{{space}\"a\":{space}1}}")).as_deref(), Ok("{\"a\":1}"));
-        // What follows is looked at all the same.
+        // The remaining text is still checked.
         assert_eq!(parse(&format!("{{\"a\":[{space}\"{text}\",\"\\ud800\"]}}")), Err(MetadataError::LoneSurrogate));
     }
 
     #[test]
-    fn depth_and_size_limits_hold_after_the_join() {
+    fn depth_and_size_limits_apply_to_the_merged_metadata() {
         let deep = format!("{}1{}", "[".repeat(15), "]".repeat(15));
         assert!(Metadata::with_unknown(None, &[("\"x\"", &deep)]).is_ok());
         let too_deep = format!("[{deep}]");
         assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &too_deep)]), Err(MetadataError::Depth));
         let half = format!("\"{}\"", "x".repeat(METADATA_BYTES_MAX / 2));
         assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &half), ("\"y\"", &half)]), Err(MetadataError::Size));
-        // What follows is not looked at any more.
+        // The remaining members are no longer checked.
         let and_more = [("\"x\"", half.as_str()), ("\"y\"", &half), ("\"x\"", "no JSON")];
         assert_eq!(Metadata::with_unknown(None, &and_more), Err(MetadataError::Size));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_kept_or_refused_and_a_second_look_changes_nothing(json in "\\{[ -~\\n\\t\u{0}é]{0,60}\\}") {
+        fn any_text_is_kept_or_refused_and_a_second_pass_changes_nothing(json in "\\{[ -~\\n\\t\u{0}é]{0,60}\\}") {
             if let Ok(metadata) = Metadata::parse(&json) {
                 let again = Metadata::parse(metadata.as_json());
                 prop_assert_eq!(again.map(Metadata::into_owned), Ok(metadata.into_owned()));

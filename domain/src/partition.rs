@@ -1,8 +1,8 @@
 //! Which partition an event goes to.
 //!
-//! Two lanes: ERROR and FATAL always take partition 0, so that one consumer sees them first; everything else
-//! is spread by its source, so that the events of one source stay in order. The hash is the one of Kafka's
-//! Java client (murmur2, seed 0x9747b28c), so that other producers that use the source as key agree with us.
+//! There are two lanes: ERROR and FATAL always go to partition 0, so that one consumer reads them first; all other
+//! events are spread by source, so that the events of one source stay in order. The hash is that of Kafka's Java client
+//! (murmur2, seed 0x9747b28c), so that other producers that use the source as key choose the same partition.
 
 use std::num::NonZeroU32;
 
@@ -14,23 +14,23 @@ pub type Partition = u32;
 /// The partition of the priority lane.
 pub const PRIORITY_PARTITION: Partition = 0;
 
-/// Which partitions events outside of the priority lane may take.
+/// Which partitions events outside of the priority lane may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PriorityLane {
-    /// All partitions, 0 included: as any Java client would choose.
+    /// All partitions, including 0: as any Java client would choose.
     #[default]
     Shared,
     /// All but partition 0. Needs at least two partitions.
     Exclusive,
 }
 
-/// The rule that chooses a partition.
+/// The partitioning rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Partitioner {
     lane: PriorityLane,
 }
 
-/// An exclusive priority lane needs a second partition for everything else.
+/// An exclusive priority lane needs a second partition for all other events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an exclusive priority lane needs at least 2 partitions")]
 pub struct TooFewPartitions;
@@ -61,14 +61,14 @@ impl Partitioner {
     }
 }
 
-/// MurmurHash2 with 32 bits as Kafka's Java client computes it (`Utils.murmur2`).
+/// 32-bit MurmurHash2 as computed by Kafka's Java client (`Utils.murmur2`).
 #[must_use]
 pub fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
 
-    // Java's array length is an int; longer keys cannot reach a Java client.
+    // Java's array length is an int; a Java client cannot have longer keys.
     #[expect(clippy::cast_possible_truncation, reason = "the algorithm mixes in the length modulo 2^32")]
     let mut hash = SEED ^ (data.len() as u32);
     let (words, rest) = data.as_chunks::<4>();
@@ -97,7 +97,7 @@ mod tests {
     const THREE: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 
     #[test]
-    fn murmur2_gives_what_the_java_client_gives() {
+    fn murmur2_matches_the_java_client() {
         for (key, hash) in [
             ("21", -973_932_308),
             ("foobar", -790_332_482),
@@ -119,14 +119,14 @@ mod tests {
     #[test]
     fn the_hash_is_made_positive_by_masking_and_not_by_negating() {
         let shared = Partitioner::new(PriorityLane::Shared, THREE).expect("valid");
-        // murmur2("foobar") is negative: -790332482 & 0x7fffffff = 1357151166, which 3 divides.
+        // murmur2("foobar") is negative: -790332482 & 0x7fffffff = 1357151166, which is divisible by 3.
         assert_eq!(shared.partition("foobar", Level::Info, THREE), 0);
         assert_eq!(shared.partition("abc", Level::Info, THREE), 479_470_107 % 3);
     }
 
     proptest! {
         #[test]
-        fn every_choice_is_a_partition_of_the_topic_and_keeps_to_its_lane(
+        fn every_choice_is_a_partition_of_the_topic_and_of_its_lane(
             source in ".{1,40}",
             partitions in 2_u32..200,
             level in prop::sample::select(Level::ALL.to_vec()),

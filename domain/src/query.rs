@@ -1,4 +1,4 @@
-//! What can be asked of the store.
+//! Queries to the store.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use crate::level::Level;
 use crate::partition::Partition;
 use crate::timestamp::Timestamp;
 
-/// Events a page has unless the client says otherwise.
+/// Default number of events per page.
 pub const PAGE_EVENTS_DEFAULT: u32 = 100;
-/// Most events of a page.
+/// Maximum number of events per page.
 pub const PAGE_EVENTS_MAX: u32 = 1_000;
 
-/// Largest number that a store gives to an event or a dead letter: a round one below 2^53, from where on numbers are not
-/// kept exactly by every reader of JSON (RFC 8259, section 6).
+/// Maximum sequence number of an event or a dead letter: a round number below 2^53, above which not every JSON reader
+/// keeps numbers exactly (RFC 8259, section 6).
 pub const SEQUENCE_MAX: u64 = 9_000_000_000_000_000;
-/// Bytes after which a page takes no more items, whatever its limit: events and dead letters can be large.
+/// A page takes no further items once it has this many bytes, whatever its limit: events and dead letters can be large.
 pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The same for a page of a tail. Many tails run at once, and each may hold several pages for a slow reader.
+/// The same limit for a page of a tail. Many tails run at once, and each may hold several pages for a slow reader.
 pub const TAIL_BYTES_MAX: usize = 256 * 1024;
 
 /// Part of an answer: as much as its limits in items and bytes allow, but at least one item if there is any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What there is.
+    /// The items.
     pub items: Vec<T>,
-    /// Whether something follows.
+    /// Whether more items follow.
     pub more: bool,
 }
 
@@ -38,11 +38,11 @@ impl<T> Default for Page<T> {
     }
 }
 
-/// A page that a store is filling. All stores end their pages by this rule: they read at most [`Self::items_wanted`] items, pass
-/// each to [`Self::take`], and read no further once that returns true.
+/// A page that a store is filling. All stores apply this rule: they read at most [`Self::items_wanted`] items, pass
+/// each to [`Self::take`], and stop once that returns true.
 #[derive(Clone, Debug)]
 pub struct PageFilling<T> {
-    /// What it has so far.
+    /// The page so far.
     pub page: Page<T>,
     items_max: u32,
     bytes_max: usize,
@@ -56,26 +56,26 @@ impl<T> PageFilling<T> {
         Self { page: Page::default(), items_max, bytes_max, bytes: 0 }
     }
 
-    /// How many items can be needed to fill the page and to find out whether there is more.
+    /// How many items may be needed to fill the page and to find out whether more follow.
     #[must_use]
     pub fn items_wanted(&self) -> i64 {
         i64::from(self.items_max) + 1
     }
 
-    /// After how many bytes the page takes no more.
+    /// The number of bytes after which the page takes no more items.
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         self.bytes_max
     }
 
-    /// Whether there is no room for another item.
+    /// Whether the page is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.page.items.len() >= self.items_max as usize || self.bytes >= self.bytes_max
     }
 
-    /// Takes the next item, unless the page is full: then there is more, and no further item is needed. Returns whether
-    /// that is so.
+    /// Adds the next item, unless the page is full: then more items follow, and no further item is needed. Returns
+    /// whether that is the case.
     pub fn take(&mut self, bytes: usize, item: T) -> bool {
         if self.is_full() {
             self.page.more = true;
@@ -88,32 +88,32 @@ impl<T> PageFilling<T> {
 }
 
 impl Page<StoredEvent> {
-    /// Where the next page begins; `None` after the last one.
+    /// Where the next page begins; `None` on the last page.
     #[must_use]
     pub fn next(&self) -> Option<PageKey> {
         self.items.last().filter(|_| self.more).map(|last| PageKey::from(&last.event))
     }
 }
 
-/// Which events to return. All conditions must hold; an absent one holds for every event.
+/// Selects events. All conditions must hold; an absent condition matches every event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFilter {
     /// Exact source.
     pub source: Option<String>,
-    /// One of these levels; empty for any.
+    /// One of these levels; empty means any.
     pub levels: Vec<Level>,
     /// Earliest timestamp, inclusive.
     pub from: Option<Timestamp>,
     /// Latest timestamp, exclusive.
     pub to: Option<Timestamp>,
-    /// Part of the message, in any case (see [`crate::folding`]).
+    /// Substring of the message, case-insensitive (see [`crate::folding`]).
     pub text: Option<String>,
     /// Exact trace id.
     pub trace_id: Option<[u8; 16]>,
 }
 
 impl LogFilter {
-    /// Whether the filter holds for an event: the rule that every store's own query language must agree with.
+    /// Whether an event matches: the reference for the query language of every store.
     #[must_use]
     pub fn matches(&self, event: &LogEvent<'_>) -> bool {
         self.source.as_ref().is_none_or(|source| *source == event.source)
@@ -125,8 +125,8 @@ impl LogFilter {
     }
 }
 
-/// Place of an event in the order of query results: newest `timestamp` first, then highest `event_id`, then,
-/// for an id that came again outside of the dedup window, newest `received_at`.
+/// Position of an event in the query order: newest `timestamp` first, then highest `event_id`, then, for an id repeated
+/// outside of the dedup window, newest `received_at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PageKey {
     /// The event's timestamp.
@@ -148,14 +148,14 @@ impl From<&LogEvent<'_>> for PageKey {
 pub struct LogQuery {
     /// Which events.
     pub filter: LogFilter,
-    /// Only events after this place in the order.
+    /// Only events after this position in the order.
     pub after: Option<PageKey>,
-    /// Most events to return.
+    /// Maximum number of events to return.
     pub limit: u32,
 }
 
-/// A request for counts per level and interval of time. The caller bounds the number of buckets: a store returns up to six counts
-/// for each that has events.
+/// A request for counts per level and time interval. The caller limits the number of buckets: a store returns up to six
+/// counts for each bucket with events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatsQuery {
     /// Earliest timestamp, inclusive.
@@ -167,8 +167,8 @@ pub struct StatsQuery {
 }
 
 impl StatsQuery {
-    /// The start of the bucket that `time` falls into: buckets begin at multiples of the interval since
-    /// 1970-01-01T00:00:00Z, or with the first time there is.
+    /// The start of the bucket that contains `time`: buckets begin at multiples of the interval since
+    /// 1970-01-01T00:00:00Z, or at the earliest time.
     #[must_use]
     pub fn bucket_of(&self, time: Timestamp) -> Timestamp {
         let interval = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX).max(1);
@@ -177,7 +177,7 @@ impl StatsQuery {
     }
 }
 
-/// How many events of one level fall into one bucket.
+/// Number of events of one level in one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LevelCount {
     /// Start of the bucket.
@@ -188,44 +188,44 @@ pub struct LevelCount {
     pub events: u64,
 }
 
-/// A request for what was stored after a sequence number. The store gives each event one, in an order in which
-/// nothing ever appears behind what was shown already.
+/// A request for events stored after a sequence number. The store assigns each event one; no event ever becomes visible
+/// behind an event that was already returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailQuery {
     /// Which events.
     pub filter: LogFilter,
-    /// Only events with a higher sequence number; `None` for none at all, to learn where the end is.
+    /// Only events with a higher sequence number; `None` returns no events, only the current end.
     pub after: Option<u64>,
-    /// Most events to return; fewer come if they are large (see [`TAIL_BYTES_MAX`]).
+    /// Maximum number of events to return; fewer if they are large (see [`TAIL_BYTES_MAX`]).
     pub limit: u32,
 }
 
-/// What was stored after a sequence number.
+/// Events stored after a sequence number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TailPage {
     /// Matching events with their sequence numbers, oldest first.
     pub events: Vec<(u64, StoredEvent)>,
-    /// Everything up to this sequence number was looked at: where to go on.
+    /// Everything up to this sequence number was scanned: where to continue.
     pub scanned: u64,
-    /// The highest sequence number there is to see.
+    /// The highest visible sequence number.
     pub end: u64,
 }
 
-/// An event in the store, with where it came from.
+/// An event in the store, with its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
     /// The event.
     pub event: LogEvent<'static>,
-    /// Topic that it was read from.
+    /// Topic that the event was read from.
     pub topic: String,
-    /// Partition that it was read from.
+    /// Partition that the event was read from.
     pub partition: Partition,
     /// Offset in the partition.
     pub offset: u64,
 }
 
 impl StoredEvent {
-    /// Bytes of its texts, which are what can be large.
+    /// Bytes of its texts, the only part that can be large.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let event = &self.event;
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_page_takes_items_until_it_is_full_and_then_says_that_there_is_more() {
-        // Sizes of items, limits in items and bytes, how many are taken, and whether there is more.
+        // Item sizes, limits in items and bytes, number of items taken, and whether more follow.
         for (sizes, items_max, bytes_max, taken, more) in [
             (vec![], 3, 10, 0, false),
             (vec![1, 1, 1], 3, 10, 3, false),

@@ -1,7 +1,7 @@
-//! A bounded map of what was used last.
+//! A bounded map of the most recently used entries.
 //!
-//! Invariant: no more than its bound, at constant cost. Entries are kept in two generations of half the bound each; when
-//! the younger is full it becomes the older, and the older is forgotten: those go that were not used for longest.
+//! Invariant: never more entries than its bound, at constant cost. Entries are kept in two generations of half the
+//! bound each; when the younger one is full it replaces the older one, which drops the least recently used entries.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,13 +15,13 @@ pub struct Recent<K, V> {
 }
 
 impl<K: Eq + Hash, V: Default> Recent<K, V> {
-    /// An empty map that keeps at most `entries_max` entries, and at least half as many that were used last.
+    /// An empty map that keeps at most `entries_max` entries, and at least the half of them used most recently.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), entries_max }
     }
 
-    /// The value of a key, or the default if it is not there, or not any more.
+    /// The value of a key, or the default if the key is missing or has been dropped.
     pub fn entry(&mut self, key: K) -> &mut V {
         if !self.young.contains_key(&key) && self.young.len() >= self.entries_max / 2 {
             self.old = std::mem::take(&mut self.young);
@@ -30,13 +30,13 @@ impl<K: Eq + Hash, V: Default> Recent<K, V> {
         self.young.entry(key).or_insert(old)
     }
 
-    /// How many there are.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    /// Whether there is none.
+    /// Whether the map is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -48,11 +48,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_used_for_longest_is_forgotten_first_and_the_bound_is_kept() {
+    fn the_least_recently_used_entries_are_dropped_first_and_the_bound_is_kept() {
         let mut recent: Recent<u32, u32> = Recent::new(1_000);
         for key in 0..10_000 {
             *recent.entry(key) += 1;
-            // Key 0 is used all the time, and never forgotten.
+            // Key 0 is used all the time and never dropped.
             *recent.entry(0) += 1;
             assert_eq!(*recent.entry(0), key + 2, "{key}");
             assert!(recent.len() <= 1_000);

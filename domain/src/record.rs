@@ -1,14 +1,13 @@
 //! Records: events as the bus sees them, opaque bytes under a key.
 //!
-//! A batch of records lies in one buffer with ranges into it, so that thousands of events cost two
-//! allocations.
+//! A batch of records is stored in one buffer with ranges into it, so that thousands of events cost two allocations.
 
 use crate::delivery::Guarantee;
 use crate::partition::Partition;
 use crate::timestamp::Timestamp;
 use crate::trace_parent::TraceParent;
 
-/// Most bytes of key and value together, on every bus (contract, "A log event").
+/// Maximum bytes of key and value together, on every bus (contract, "A log event").
 pub const RECORD_BYTES_MAX: usize = 1_000_000;
 
 /// One record, borrowed from its batch.
@@ -20,7 +19,7 @@ pub struct Record<'a> {
     pub value: &'a [u8],
     /// The time of receipt: Kafka's record timestamp.
     pub timestamp: Timestamp,
-    /// Whether the client chose the event's id, so that the event may come again.
+    /// Whether the client chose the event's id, so that the event may be repeated.
     pub client_id: bool,
 }
 
@@ -40,22 +39,22 @@ struct Entry {
     client_id: bool,
 }
 
-/// The record would be larger than [`RECORD_BYTES_MAX`].
+/// The record would exceed [`RECORD_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a record has at most {RECORD_BYTES_MAX} bytes of key and value")]
 pub struct RecordTooLarge;
 
 impl Records {
-    /// No records, with room for some.
+    /// No records, with capacity for some.
     #[must_use]
     pub fn with_capacity(records: usize, bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(records) }
     }
 
-    /// Adds a record whose value is what `write_value` appends to the buffer that it gets.
+    /// Adds a record whose value `write_value` appends to the buffer.
     ///
     /// # Errors
-    /// The record is too large; the batch is as before.
+    /// The record is too large; the batch is unchanged.
     pub fn push(
         &mut self,
         key: &[u8],
@@ -76,7 +75,7 @@ impl Records {
         Ok(())
     }
 
-    /// Adds a record that is on the bus already, whoever put it there: it may be larger than [`RECORD_BYTES_MAX`].
+    /// Adds a record that is already on the bus, from any producer: it may be larger than [`RECORD_BYTES_MAX`].
     pub fn push_found(&mut self, record: Record<'_>) {
         let key_from = self.bytes.len();
         self.bytes.extend_from_slice(record.key);
@@ -92,7 +91,7 @@ impl Records {
         self.entries.len()
     }
 
-    /// Whether there is no record.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -118,13 +117,13 @@ impl Records {
 /// Records of one request for one lane of one partition, in request order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordBatch {
-    /// Where they go.
+    /// The target partition.
     pub partition: Partition,
     /// The strictest guarantee among them: the answer waits for it.
     pub guarantee: Guarantee,
     /// The records.
     pub records: Records,
-    /// The trace that the request belongs to.
+    /// The trace of the request.
     pub trace_parent: Option<TraceParent>,
 }
 
@@ -135,15 +134,14 @@ pub struct Chunk {
     pub offsets: Vec<u64>,
     /// The records.
     pub records: Records,
-    /// The traces of the requests that they came with, if the bus keeps those: from each of these offsets on another one, or
-    /// none.
+    /// The traces of the requests that the records came with, if the bus keeps them: each applies from its offset on.
     pub traces: Vec<(u64, Option<TraceParent>)>,
-    /// Where to go on after this chunk.
+    /// Where to continue after this chunk.
     pub next: u64,
 }
 
 impl Chunk {
-    /// Adds a record that is on the bus, and the trace of the request that it came with.
+    /// Adds a record from the bus, with the trace of its request.
     pub fn push(&mut self, offset: u64, record: Record<'_>, trace: Option<TraceParent>) {
         if self.traces.last().and_then(|(_, last)| *last) != trace {
             self.traces.push((offset, trace));
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_as_they_were_pushed_and_one_too_large_leaves_no_trace() {
+    fn records_are_returned_unchanged_and_a_record_that_is_too_large_changes_nothing() {
         let time = Timestamp::MIN;
         let mut records = Records::default();
         let value = |byte: u8, len: usize| move |buffer: &mut Vec<u8>| buffer.extend(std::iter::repeat_n(byte, len));

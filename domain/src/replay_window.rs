@@ -1,18 +1,18 @@
-//! How much of a backlog may be with the bus at a time.
+//! How many backlog records may be in flight to the bus at a time.
 //!
-//! What is replayed waits behind what was replayed before, so giving the bus more than it takes makes it look as if it did not
-//! answer. The window grows while reports come early and shrinks when they come late, long before they count as failures.
+//! Replayed records queue behind earlier ones, so sending more than the bus can take makes it look unresponsive. The
+//! window grows while reports come early and shrinks when they come late, long before they count as failures.
 //!
 //! Invariants: never less than one batch ([`BATCH_RECORDS`]), never more than [`RECORDS_MAX`].
 
 use std::time::Duration;
 
-/// Most records of one call. Small, so that a bus that works reports it at once.
+/// Maximum records of one call. Small, so that a working bus reports it at once.
 pub const BATCH_RECORDS: u64 = 500;
-/// Most records that are with the bus.
+/// Maximum records in flight.
 pub const RECORDS_MAX: u64 = 50_000;
 
-/// The window: one batch at first.
+/// The window, initially one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayWindow {
     records: u64,
@@ -26,19 +26,20 @@ impl Default for ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// How many records may be given to the bus now, of one batch: 0 while the window is full.
+    /// How many records may be sent now, in one batch: 0 while the window is full.
     #[must_use]
     pub fn next_batch(&self) -> u64 {
         if self.with_bus < self.records { BATCH_RECORDS } else { 0 }
     }
 
-    /// So many records were given to the bus.
+    /// This many records were sent to the bus.
     pub fn give(&mut self, records: u64) {
         self.with_bus += records;
     }
 
-    /// So many records were reported after this time; silence of `ack_wait` would have been a failure. Doubles while reports
-    /// come within a quarter of that, halves when one takes more than half of it.
+    /// This many records were reported after this time; `ack_wait` without a report would have been a failure. The
+    /// window doubles while reports come within a quarter of `ack_wait` and halves when one takes longer than half of
+    /// it.
     pub fn report(&mut self, records: u64, after: Duration, ack_wait: Duration) {
         self.with_bus = self.with_bus.saturating_sub(records);
         if after <= ack_wait / 4 {
@@ -55,7 +56,7 @@ mod tests {
 
     const ACK_WAIT: Duration = Duration::from_secs(1);
 
-    /// Gives all that may be given, has it reported after this time, and returns how much that was.
+    /// Sends as much as allowed, reports it after this time, and returns how much that was.
     fn round(window: &mut ReplayWindow, after: Duration) -> u64 {
         let mut given = 0;
         while window.next_batch() > 0 {
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn it_doubles_with_a_fast_bus_up_to_its_limit_and_keeps_what_is_neither_fast_nor_slow() {
+    fn the_window_doubles_with_a_fast_bus_up_to_its_limit_and_otherwise_stays() {
         let mut window = ReplayWindow::default();
         let fast = Duration::from_millis(250);
         assert_eq!([(); 4].map(|()| round(&mut window, fast)), [500, 1_000, 2_000, 4_000]);
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_report_halves_it_and_a_batch_may_always_go() {
+    fn a_late_report_halves_the_window_and_one_batch_is_always_allowed() {
         let mut window = ReplayWindow::default();
         for _ in 0..5 {
             round(&mut window, Duration::ZERO);

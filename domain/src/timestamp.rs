@@ -1,4 +1,4 @@
-//! Points in time, to the microsecond.
+//! Points in time, with microsecond precision.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use time::{Date, Month, OffsetDateTime, Time};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// A point in time: microseconds since 1970-01-01T00:00:00Z, in the years 0000 to 9999 that RFC 3339 can
-/// write. Every store keeps exactly this.
+/// A point in time: microseconds since 1970-01-01T00:00:00Z, in the years 0000 to 9999 that RFC 3339 can represent.
+/// Every store keeps exactly this value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -33,11 +33,10 @@ impl Timestamp {
         if (Self::MIN..=Self::MAX).contains(&timestamp) { Ok(timestamp) } else { Err(InvalidTimestamp) }
     }
 
-    /// Reads RFC 3339 text of any offset. Digits beyond the microsecond are cut off.
+    /// Parses RFC 3339 text with any offset. Digits beyond the microsecond are cut off.
     ///
     /// # Errors
-    /// Anything else, a second 60 that was no leap second, or a year that leaves 0000-9999 when converted to
-    /// UTC.
+    /// Any other text, a second 60 that was not a leap second, or a year outside of 0000-9999 after conversion to UTC.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
         if let Some(timestamp) = Self::parse_utc(text.as_bytes()) {
             return Ok(timestamp);
@@ -47,8 +46,8 @@ impl Timestamp {
         Self::from_unix_micros(i64::try_from(micros).map_err(|_| InvalidTimestamp)?)
     }
 
-    /// Reads the form in which nearly all times come, `2024-01-15T10:30:00.123Z`, with up to nine digits behind the point or none;
-    /// `None` for whatever else may be a time.
+    /// Parses the most common form, `2024-01-15T10:30:00.123Z`, with up to nine fractional digits or none; `None` for
+    /// any other text, which may still be a time.
     fn parse_utc(text: &[u8]) -> Option<Self> {
         let (date, rest) = text.split_first_chunk::<10>()?;
         let (time, rest) = rest.split_first_chunk::<9>()?;
@@ -74,10 +73,10 @@ impl Timestamp {
         Some(Self(seconds * MICROS_PER_SECOND + i64::from(micros)))
     }
 
-    /// The time as text, made without an allocation.
+    /// The time as text, without an allocation.
     #[must_use]
     pub fn text(self) -> TimestampText {
-        // Within the years 0000 to 9999 there is always a date.
+        // Every value within the years 0000 to 9999 has a date.
         let time = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(MICROS_PER_SECOND)).ok();
         let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut text = TimestampText { bytes: [0; TimestampText::BYTES_MAX], len: 0 };
@@ -110,33 +109,33 @@ impl Timestamp {
         self.0
     }
 
-    /// The time that lies `duration` after this one, if there is one.
+    /// The time `duration` after this one, if it can be represented.
     #[must_use]
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
         let micros = self.0.checked_add(i64::try_from(duration.as_micros()).ok()?)?;
         Self::from_unix_micros(micros).ok()
     }
 
-    /// The time that lies `duration` before this one, or [`Timestamp::MIN`].
+    /// The time `duration` before this one, or [`Timestamp::MIN`].
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(micros).max(Self::MIN.0))
     }
 
-    /// How long this time is after `earlier`; zero if it is not.
+    /// The time elapsed since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
 }
 
-/// The number that up to nine digits are.
+/// The number written in up to nine digits.
 fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
 }
 
-/// The text of a [`Timestamp`]: RFC 3339 in UTC, with as many digits of the second as the value needs.
+/// The text of a [`Timestamp`]: RFC 3339 in UTC, with as many fractional digits as the value needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TimestampText {
     bytes: [u8; Self::BYTES_MAX],
@@ -150,7 +149,7 @@ impl TimestampText {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Digits and signs only.
+        // ASCII digits and punctuation only.
         self.bytes.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn years_that_rfc_3339_cannot_write_in_utc_are_refused() {
+    fn years_that_rfc_3339_cannot_represent_in_utc_are_refused() {
         assert_eq!(parse("0000-01-01T00:00:00Z").as_deref(), Ok("0000-01-01T00:00:00Z"));
         for text in
             ["0000-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z"]
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_rfc_3339_is_refused() {
+    fn text_other_than_rfc_3339_is_refused() {
         for text in [
             "",
             "now",
@@ -222,17 +221,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_back_is_the_same_time(micros in Timestamp::MIN.0..=Timestamp::MAX.0) {
+        fn text_round_trips(micros in Timestamp::MIN.0..=Timestamp::MAX.0) {
             let timestamp = Timestamp::from_unix_micros(micros).expect("in range");
             let text = timestamp.to_string();
             prop_assert_eq!(Timestamp::parse(&text), Ok(timestamp));
-            // As others read and write it.
+            // Compare with the `time` crate.
             let other = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).expect("in range");
             prop_assert_eq!(text, other.format(&Rfc3339).expect("a year that RFC 3339 knows"));
         }
 
         #[test]
-        fn the_short_way_reads_what_the_long_way_reads(
+        fn the_fast_path_agrees_with_the_full_parser(
             text in "(000[0-9]|[0-2][0-9]{3}|9999)-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,11})?Z"
         ) {
             if let Some(short) = Timestamp::parse_utc(text.as_bytes()) {

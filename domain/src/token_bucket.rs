@@ -1,8 +1,7 @@
 //! The rate limit of one client.
 //!
-//! A token bucket that holds one second's worth of tokens, kept as the generic cell rate algorithm: one
-//! number, the time at which the bucket will be full again. Time is an argument, counted from any fixed
-//! point.
+//! A token bucket that holds one second's worth of tokens, implemented as the generic cell rate algorithm: a single
+//! number, the time at which the bucket will be full again. Time is an argument, counted from any fixed point.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,27 +9,27 @@ use std::time::Duration;
 /// The burst: a client may use this much of its rate at once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Tokens of one client at one rate.
+/// The tokens of one client at one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenBucket {
     full_at: Duration,
 }
 
-/// What a bucket answered.
+/// The result of taking a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Whether there was a token.
+    /// Whether a token was available.
     pub allowed: bool,
     /// Whole tokens left.
     pub remaining: u32,
-    /// Until the next token, if there was none.
+    /// Time until the next token, if none was available.
     pub retry_after: Duration,
-    /// Until the bucket is full again.
+    /// Time until the bucket is full again.
     pub reset_after: Duration,
 }
 
 impl TokenBucket {
-    /// Takes one token from a bucket that gains `per_second` tokens a second and holds as many.
+    /// Takes one token from a bucket that refills at `per_second` tokens per second and holds that many.
     pub fn take(&mut self, per_second: NonZeroU32, now: Duration) -> Taken {
         let token = BURST / per_second.get();
         let missing = self.full_at.saturating_sub(now);
@@ -62,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_gives_one_seconds_worth_at_once_and_then_says_when_to_come_back() {
+    fn a_full_bucket_allows_one_seconds_worth_at_once_and_then_says_when_to_retry() {
         let mut bucket = TokenBucket::default();
         let per_second = NonZeroU32::new(10).expect("not zero");
         let now = Duration::from_secs(5);
@@ -81,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nine_tenths_of_the_rate_are_never_refused(per_second in 10_u32..5_000, seconds in 1_u32..20) {
+        fn a_client_at_nine_tenths_of_the_rate_is_never_refused(per_second in 10_u32..5_000, seconds in 1_u32..20) {
             let every = Duration::from_secs(10) / (per_second * 9);
             let tries = per_second * 9 / 10 * seconds;
             prop_assert_eq!(allowed(per_second, (0..tries).map(|n| every * n)), tries);

@@ -1,8 +1,8 @@
-//! The trace that a request belongs to.
+//! The trace of a request.
 
 use std::fmt;
 
-/// A `traceparent` of version 00 (W3C Trace Context, section 3.2), as it came.
+/// A `traceparent` of version 00 (W3C Trace Context, section 3.2), unchanged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent([u8; Self::BYTES]);
 
@@ -10,7 +10,7 @@ impl TraceParent {
     /// Length of the value, in bytes.
     pub const BYTES: usize = 55;
 
-    /// Reads the value of the header; `None` if it is none, in which case it is to be ignored.
+    /// Parses the value of the header; `None` if it is invalid, in which case the header is ignored.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let bytes: [u8; Self::BYTES] = value.try_into().ok()?;
@@ -48,7 +48,7 @@ mod tests {
     const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn only_what_the_standard_allows_is_carried_on() {
+    fn only_values_that_the_standard_allows_are_propagated() {
         assert_eq!(TraceParent::parse(VALID.as_bytes()).expect("valid").as_bytes(), VALID.as_bytes());
         for invalid in [
             String::new(),

@@ -1,28 +1,28 @@
-//! What a producer knows of a client's bucket between two questions to Redis. Time is an argument.
+//! What a producer knows of a client's bucket between two requests to Redis. Time is an argument.
 
 use std::time::Duration;
 
 use domain::ports::RateDecision;
 use tokio::time::Instant;
 
-/// How long tokens that were taken in advance are good for.
+/// How long a lease is valid.
 const LEASE_TIME: Duration = Duration::from_secs(1);
 
-/// Tokens to take at once: one of which the request needs now.
+/// Number of tokens to take at once, including the one that the request needs now.
 pub fn lease(per_second: u32) -> u32 {
     (per_second / 100).max(1)
 }
 
-/// What Redis answered.
+/// The answer of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// Tokens of the lease.
+    /// Tokens in the lease.
     pub granted: u32,
-    /// Tokens that are left in the bucket.
+    /// Tokens left in the bucket.
     pub left: u32,
-    /// Until the bucket is full again.
+    /// Time until the bucket is full again.
     pub full_after: Duration,
-    /// Until there is a token, if none was left.
+    /// Time until the next token, if none was left.
     pub retry_after: Duration,
 }
 
@@ -37,7 +37,7 @@ pub struct Leased {
 }
 
 impl Leased {
-    /// Decides without Redis, if that is possible: from the lease, or because Redis said when to come back.
+    /// Decides without Redis, if possible: from the lease, or because Redis has said when to retry.
     pub fn decide(&mut self, per_second: u32, now: Instant) -> Option<RateDecision> {
         if self.refused_until.is_some_and(|until| now < until) {
             return Some(self.decision(false, per_second, now));
@@ -49,10 +49,10 @@ impl Leased {
         None
     }
 
-    /// Takes over what Redis granted, and spends one token of it.
+    /// Adds the tokens that Redis granted, and spends one of them.
     pub fn renew(&mut self, per_second: u32, granted: Granted, now: Instant) -> RateDecision {
         let allowed = granted.granted > 0;
-        // Several requests may have asked at once, and each got something.
+        // Several requests may have asked concurrently, and each got tokens.
         let kept = if self.good_until.is_some_and(|until| now < until) { self.tokens } else { 0 };
         *self = Self {
             tokens: kept + granted.granted.saturating_sub(1),
@@ -81,14 +81,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_one_percent_of_the_limit_and_never_more_than_what_is_needed_now_below_a_hundred() {
+    fn a_lease_is_one_percent_of_the_limit_and_a_single_token_below_a_hundred() {
         for (per_second, tokens) in [(1, 1), (99, 1), (199, 1), (200, 2), (10_000_000, 100_000)] {
             assert_eq!(lease(per_second), tokens);
         }
     }
 
     #[test]
-    fn a_lease_is_spent_and_runs_out_with_time() {
+    fn a_lease_is_used_up_and_expires() {
         let now = Instant::now();
         let granted =
             Granted { granted: 3, left: 7, full_after: Duration::from_millis(300), retry_after: Duration::ZERO };
@@ -97,13 +97,13 @@ mod tests {
         let first = leased.renew(10, granted, now);
         assert_eq!((first.allowed, first.remaining, first.reset_after), (true, 9, Duration::from_millis(300)));
         assert_eq!(leased.decide(10, now).map(|decision| decision.remaining), Some(8));
-        assert_eq!(leased.decide(10, now + LEASE_TIME), None, "too old");
+        assert_eq!(leased.decide(10, now + LEASE_TIME), None, "expired");
         assert_eq!(leased.decide(10, now).map(|decision| decision.remaining), Some(7));
         assert_eq!(leased.decide(10, now), None, "spent");
     }
 
     #[test]
-    fn after_a_refusal_nobody_is_asked_until_the_time_that_was_told() {
+    fn after_a_refusal_redis_is_not_asked_before_the_retry_time() {
         let now = Instant::now();
         let wait = Duration::from_millis(80);
         let nothing = Granted { granted: 0, left: 0, full_after: Duration::from_secs(1), retry_after: wait };

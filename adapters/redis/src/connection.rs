@@ -1,10 +1,10 @@
-//! The connection that everything here shares: one socket, on which the calls of all tasks are pipelined.
+//! The shared connection: one socket, on which the calls of all tasks are pipelined.
 //!
 //! Constraints and invariants:
-//! * A call is tried once and takes at most as long as the connection was told; without a connection it fails at once.
-//! * After a silence nobody asks for a while, which also lets the library find that the connection is dead.
+//! * A call is tried once and takes at most the configured time; without a connection it fails at once.
+//! * After a silence no calls are made for some time, which also lets the library detect that the connection is dead.
 //! * At most [`WAITING_MAX`] calls wait at a time.
-//! * That Redis is away is said once, and once that it is back, however many calls notice it.
+//! * An outage of Redis is logged once, and its end once, however many calls notice it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,16 +22,16 @@ use tokio::time::Instant;
 
 use crate::outage::Outage;
 
-/// Longest wait for Redis that a request can afford.
+/// Maximum wait for Redis that a request can afford.
 pub const ROUND_TRIP_MAX: Duration = Duration::from_millis(50);
-/// Most calls that wait for Redis at a time.
+/// Maximum number of calls that wait for Redis at a time.
 const WAITING_MAX: usize = 10_000;
-const NO_CONNECTION: &str = "there is no connection to Redis";
-/// How many times the longest wait Redis may be silent before it is not asked for a while, and the connection is given up
-/// for a new one: a second, for [`ROUND_TRIP_MAX`].
+const NO_CONNECTION: &str = "not connected to Redis";
+/// How long Redis may be silent, as a multiple of the maximum wait, before calls are paused and the connection is
+/// replaced: one second, for [`ROUND_TRIP_MAX`].
 const SILENT_ROUND_TRIPS_MAX: u32 = 20;
 
-/// A connection to Redis, for everything that is shared through it. Clones are the same connection.
+/// A connection to Redis, shared by everything in this crate. Clones use the same connection.
 #[derive(Clone)]
 pub struct RedisConnection {
     redis: WithOptions<Redis>,
@@ -40,11 +40,11 @@ pub struct RedisConnection {
 }
 
 impl RedisConnection {
-    /// Connects to Redis, in the background and for as long as it takes, again and again. Whoever asks Redis something
-    /// waits at most `round_trip_max`; in a service that is [`ROUND_TRIP_MAX`]. To be called within a Tokio runtime.
+    /// Connects to Redis in the background, and retries without limit. A call waits at most `round_trip_max`; in a
+    /// service that is [`ROUND_TRIP_MAX`]. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// The URL is none.
+    /// The URL is invalid.
     pub fn connect(url: &str, round_trip_max: Duration) -> Result<Self, Cause> {
         let mut config = Config::from_url(url)?;
         config.fail_fast = false;
@@ -56,7 +56,7 @@ impl RedisConnection {
             max_command_attempts: 1,
             max_command_buffer_len: WAITING_MAX,
             tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
-            // The library looks for how long nothing was sent without an answer: it needs the pause of an outage.
+            // The library checks how long nothing was sent without an answer: it needs the pause of an outage.
             unresponsive: UnresponsiveConfig { max_timeout: Some(silence_max), interval: silence_max / 4 },
             ..ConnectionConfig::default()
         };
@@ -72,13 +72,13 @@ impl RedisConnection {
         })
     }
 
-    /// Waits until Redis answers, however long that takes.
+    /// Waits until Redis answers, without limit.
     pub async fn connected(&self) {
-        // Fails only for a client that was told to give up.
+        // Fails only for a client that has been configured to give up.
         let _ = self.redis.wait_for_connect().await;
     }
 
-    /// What is wrong while Redis is away, for health.
+    /// What is wrong with Redis, if anything, for health.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let outage = self.outage();
@@ -86,10 +86,10 @@ impl RedisConnection {
         if !self.redis.is_connected() {
             return Some(NO_CONNECTION.to_owned());
         }
-        error.map(|error| format!("Redis does not do what it is asked: {error}"))
+        error.map(|error| format!("calls to Redis fail: {error}"))
     }
 
-    /// Runs a script over one key.
+    /// Runs a script on one key.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -101,7 +101,7 @@ impl RedisConnection {
     ) -> Result<R, Cause> {
         let run = |redis: &'a WithOptions<Redis>| async move {
             match redis.evalsha(script.hash.as_str(), key, arguments.clone()).await {
-                // It did not run: Redis has been started anew, or never heard of it.
+                // The script did not run: Redis has restarted, or does not know it yet.
                 Err(error) if error.details().starts_with("NOSCRIPT") => redis.eval(script.text, key, arguments).await,
                 answer => answer,
             }
@@ -109,10 +109,10 @@ impl RedisConnection {
         self.call(run).await
     }
 
-    /// Asks Redis something, and notes whether it answers.
+    /// Makes a call, and records whether Redis answers.
     ///
     /// # Errors
-    /// Redis does not answer in time, or refuses. It may have done what it was asked.
+    /// Redis does not answer in time, or returns an error. The call may have been executed nevertheless.
     pub(crate) async fn call<'a, R, F: Future<Output = Result<R, Error>>>(
         &'a self,
         call: impl FnOnce(&'a WithOptions<Redis>) -> F,
@@ -140,7 +140,7 @@ impl RedisConnection {
         &'a self,
         call: impl FnOnce(&'a WithOptions<Redis>) -> F,
     ) -> Result<R, Cause> {
-        // The time-out of the library does not cover a full queue.
+        // The library's timeout does not cover a full queue.
         let answer = match tokio::time::timeout(self.round_trip_max, call(&self.redis)).await {
             Ok(Err(error)) if *error.kind() == ErrorKind::Timeout => Err(error.into()),
             Ok(answer) => return answer.map_err(Cause::from),
@@ -155,7 +155,7 @@ impl RedisConnection {
     }
 }
 
-/// A script, which Redis knows by its hash once it has run.
+/// A script; Redis knows it by its hash once it has run.
 pub(crate) struct Script {
     text: &'static str,
     hash: String,
@@ -168,7 +168,7 @@ impl Script {
     }
 }
 
-/// The part of a key that tells classes apart.
+/// The name of a class in a key.
 pub(crate) fn class_name(class: RequestClass) -> &'static str {
     match class {
         RequestClass::Single => "single",

@@ -1,7 +1,7 @@
-//! Answers that were given under an `Idempotency-Key`.
+//! Answers to requests with an `Idempotency-Key`.
 //!
-//! Invariant: the value of a key begins with the fingerprint of the body that came with it first. What follows is the
-//! answer, nothing as long as there is none.
+//! Invariant: the value of a key begins with the fingerprint of the body that first came with it. The answer follows,
+//! or nothing until there is one.
 
 use std::time::Duration;
 
@@ -11,28 +11,29 @@ use fred::types::Value;
 
 use crate::connection::{RedisConnection, Script, class_name};
 
-/// Longest time to live that is asked of Redis: a hundred years. It refuses what overflows when added to now.
+/// Maximum TTL that is requested of Redis: a hundred years. Redis rejects a TTL that overflows when added to the
+/// current time.
 const MILLIS_MAX: i64 = 100 * 365 * 24 * 3_600 * 1_000;
 
-/// Takes the key for a body. Arguments: fingerprint, milliseconds to keep it. Answers the value that was there already.
+/// Claims the key for a body. Arguments: fingerprint, TTL in milliseconds. Returns the previous value.
 const BEGIN: &str = "
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
 return redis.call('GET', KEYS[1])
 ";
 
-/// Adds the answer, if there is none and the key has no other body. Arguments: fingerprint, milliseconds to keep it,
-/// answer.
+/// Adds the answer, unless there is one already or the key has another body. Arguments: fingerprint, TTL in
+/// milliseconds, answer.
 const FINISH: &str = "
 local known = redis.call('GET', KEYS[1])
 if not known or known == ARGV[1] then redis.call('SET', KEYS[1], ARGV[1] .. ARGV[3], 'PX', ARGV[2]) end
 ";
 
-/// Answers that all producers of one Redis remember.
+/// An idempotency store shared by all producers of one Redis.
 pub struct RedisIdempotencyStore {
     connection: RedisConnection,
     begin: Script,
     finish: Script,
-    /// Milliseconds to remember a key.
+    /// How long a key is remembered, in milliseconds.
     window_millis: i64,
 }
 
@@ -46,7 +47,7 @@ impl RedisIdempotencyStore {
 
     fn key(request: &IdempotentRequest<'_>) -> String {
         let IdempotentRequest { client, class, key, .. } = request;
-        // An address has no slash, so that nothing of it can pass for a part of the key.
+        // An address has no slash, so no part of it can be mistaken for the key.
         format!("spillway:idempotency:{}:{client}/{key}", class_name(*class))
     }
 
@@ -74,7 +75,7 @@ impl IdempotencyStore for RedisIdempotencyStore {
         }
         let arguments =
             vec![Self::fingerprint(request), self.window_millis.into(), Value::Bytes(answer.to_vec().into())];
-        // The connection says that Redis is away; the answer is given all the same.
+        // The connection reports an outage of Redis; the client gets the answer nevertheless.
         let _ = self.connection.run::<()>(&self.finish, &Self::key(request), arguments).await;
     }
 }

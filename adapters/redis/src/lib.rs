@@ -1,9 +1,11 @@
-//! What processes share through Redis: rate limits, answers under an `Idempotency-Key`, and answers to expensive queries.
+//! State that processes share through Redis: rate limits, answers under an `Idempotency-Key`, and answers to expensive
+//! queries.
 //!
 //! Constraints and invariants:
-//! * Nothing depends on Redis: what it does not answer in time is decided without it, and no call fails.
-//! * A call waits for Redis at most [`ROUND_TRIP_MAX`] in a service, and is never tried again: the first try may have been counted.
-//! * Every key has a time to live, so that Redis may be bounded by `maxmemory` with a policy that evicts.
+//! * Nothing depends on Redis: without a timely answer a decision is made locally, and no call fails.
+//! * A call waits for Redis at most [`ROUND_TRIP_MAX`] in a service, and is never retried: the first attempt may have
+//!   been counted.
+//! * Every key has a TTL, so that `maxmemory` with an evicting policy can limit the memory of Redis.
 
 mod bucket;
 mod connection;

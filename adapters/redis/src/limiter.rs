@@ -1,9 +1,9 @@
-//! Rate limits that all producers share.
+//! Rate limits shared by all producers.
 //!
 //! Constraints and invariants:
-//! * The bucket of a client lives in Redis, by Redis's clock, so that it does not matter which producer is asked.
-//! * A producer takes tokens in leases of at most 1 % of the limit, and below 100 a second one by one: what it keeps in
-//!   advance is what the limit may be off by.
+//! * The bucket of a client is kept in Redis, by the clock of Redis, so that all producers decide alike.
+//! * A producer takes tokens in leases of at most 1 % of the limit, and one at a time below 100 per second: unused
+//!   tokens of leases are the error of the limit.
 //! * A request asks Redis once. Without Redis each producer applies the whole limit.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use crate::bucket::{self, Granted, Leased};
 use crate::connection::{RedisConnection, Script, class_name};
 
-/// One bucket as the generic cell rate algorithm: the key holds the time, in microseconds, at which it is full again.
-/// Arguments: tokens a second, tokens asked for. Answers: tokens granted, tokens left, microseconds until it is full, and
-/// until there is a token.
+/// One bucket as the generic cell rate algorithm: the key holds the time, in microseconds, at which the bucket is full
+/// again. Arguments: tokens per second, tokens requested. Returns tokens granted, tokens left, and the microseconds
+/// until the bucket is full and until the next token.
 const TAKE: &str = "
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
@@ -36,25 +36,25 @@ if left > granted then wait = 0 end
 return {granted, left - granted, math.ceil(missing), math.ceil(wait)}
 ";
 
-/// Limits that all producers of one Redis share.
+/// A limiter shared by all producers of one Redis.
 pub struct RedisLimiter {
     connection: RedisConnection,
     take: Script,
     limits: RateLimits,
     leases: Mutex<Recent<(Client, RequestClass), Leased>>,
-    /// Decides while Redis does not.
+    /// Decides during an outage of Redis.
     local: Arc<dyn RateLimiter>,
 }
 
 impl RedisLimiter {
-    /// Limits in the Redis of `connection`, and those of `local` while that is away.
+    /// Limits in the Redis of `connection`, and in `local` during an outage.
     #[must_use]
     pub fn new(connection: RedisConnection, limits: RateLimits, local: Arc<dyn RateLimiter>) -> Self {
         let leases = Mutex::new(Recent::new(CLIENTS_MAX));
         Self { connection, take: Script::new(TAKE), limits, leases, local }
     }
 
-    /// Asks Redis for tokens.
+    /// Requests tokens from Redis.
     async fn ask(&self, client: Client, class: RequestClass, per_second: u32, tokens: u32) -> Result<Granted, Cause> {
         let key = format!("spillway:limit:{}:{client}", class_name(class));
         let arguments = vec![i64::from(per_second).into(), i64::from(tokens).into()];

@@ -1,18 +1,18 @@
-//! Whether Redis answers, as far as its callers have seen. Time is an argument.
+//! Whether Redis answers, as observed by its callers. Time is an argument.
 //!
 //! Constraints and invariants:
-//! * An outage is one, however many calls fail in it and whatever else succeeds meanwhile: it is over when no call has
-//!   failed for [`CALM`] and one has succeeded.
-//! * A Redis that is silent costs its callers time for a while only; then most of them are not to ask.
+//! * Failures form one outage, however many calls fail and whatever else succeeds in the meantime: it ends when no call
+//!   has failed for [`CALM`] and one has succeeded.
+//! * A silent Redis delays callers for a limited time only; then most calls are skipped.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long nothing must have failed.
+/// How long no call must have failed before an outage can end.
 const CALM: Duration = Duration::from_secs(5);
 
-/// The outage that is going on, if there is one.
+/// The current outage, if there is one.
 #[derive(Debug)]
 pub struct Outage {
     silence_max: Duration,
@@ -22,12 +22,13 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// None so far. Once no call has been answered for `silence_max`, nobody is to ask for twice as long, again and again.
+    /// No outage so far. Once no call has been answered for `silence_max`, calls are paused for twice as long,
+    /// repeatedly.
     pub fn new(silence_max: Duration) -> Self {
         Self { silence_max, last: None, silent_since: None, paused_until: None }
     }
 
-    /// Whether it would be a waste of time to ask.
+    /// Whether calls are paused.
     pub fn is_paused(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }
@@ -40,18 +41,18 @@ impl Outage {
         }
     }
 
-    /// A call failed, or was not tried. Returns whether that is news.
+    /// A call failed or was skipped. Returns whether this begins an outage.
     pub fn failed(&mut self, error: &dyn std::error::Error, now: Instant) -> bool {
         self.last.replace((now, error.to_string())).is_none()
     }
 
-    /// A call succeeded. Returns whether that ends an outage.
+    /// A call succeeded. Returns whether this ends an outage.
     pub fn succeeded(&mut self, now: Instant) -> bool {
         (self.silent_since, self.paused_until) = (None, None);
         self.last.take_if(|(failed, _)| now.saturating_duration_since(*failed) >= CALM).is_some()
     }
 
-    /// What went wrong last, unless it was too long ago to tell how Redis is now.
+    /// The last error, unless it is too old to describe the current state of Redis.
     pub fn error(&self, now: Instant) -> Option<&str> {
         let recent = self.last.as_ref().filter(|(failed, _)| now.saturating_duration_since(*failed) < CALM);
         recent.map(|(_, error)| error.as_str())
@@ -65,23 +66,23 @@ mod tests {
     const SILENCE_MAX: Duration = Duration::from_secs(1);
 
     #[test]
-    fn an_outage_is_news_once_and_ends_when_nothing_has_failed_for_a_while() {
+    fn an_outage_is_reported_once_and_ends_when_nothing_has_failed_for_some_time() {
         let began = Instant::now();
         let error = |text: &str| std::io::Error::other(text.to_owned());
         let mut outage = Outage::new(SILENCE_MAX);
         assert!(!outage.succeeded(began));
         assert!(outage.failed(&error("first"), began));
         assert!(!outage.failed(&error("second"), began + CALM * 2));
-        assert!(!outage.succeeded(began + CALM * 2), "one of many kinds of calls succeeds");
+        assert!(!outage.succeeded(began + CALM * 2), "only one kind of call succeeds");
         assert_eq!(outage.error(began + CALM * 2), Some("second"));
-        assert_eq!(outage.error(began + CALM * 3), None, "nobody has asked since");
+        assert_eq!(outage.error(began + CALM * 3), None, "no calls since");
         assert!(outage.succeeded(began + CALM * 3));
         assert!(!outage.succeeded(began + CALM * 3));
         assert!(outage.failed(&error("third"), began + CALM * 3));
     }
 
     #[test]
-    fn nobody_asks_for_a_while_after_a_silence_that_no_answer_has_broken() {
+    fn calls_are_paused_after_a_silence_without_any_answer() {
         let began = Instant::now();
         let at = |millis| began + Duration::from_millis(millis);
         let mut outage = Outage::new(SILENCE_MAX);
@@ -91,7 +92,7 @@ mod tests {
         }
         outage.succeeded(at(999));
         outage.timed_out(at(1_000));
-        assert!(!outage.is_paused(at(1_000)), "an answer came between");
+        assert!(!outage.is_paused(at(1_000)), "an answer came in between");
         for again in [2_000, 4_000] {
             outage.timed_out(at(again));
             assert!(outage.is_paused(at(again + 1_999)) && !outage.is_paused(at(again + 2_000)), "{again}");

@@ -7,15 +7,15 @@ use fred::types::{Expiration, Value};
 
 use crate::connection::RedisConnection;
 
-/// Answers that all consumers of one Redis share.
+/// A cache shared by all consumers of one Redis.
 pub struct RedisQueryCache {
     connection: RedisConnection,
     store: String,
 }
 
 impl RedisQueryCache {
-    /// Caches answers in the Redis of `connection`. `store` names what they are answered from: consumers of another store
-    /// have other answers.
+    /// Caches answers in the Redis of `connection`. `store` identifies the store that they come from: consumers of
+    /// another store have other answers.
     #[must_use]
     pub fn new(connection: RedisConnection, store: &str) -> Self {
         Self { connection, store: store.to_owned() }
@@ -40,7 +40,7 @@ impl QueryCache for RedisQueryCache {
         let value = Value::Bytes(answer.to_vec().into());
         let put =
             self.connection.call(|redis| redis.set(self.key(query), value, Some(Expiration::PX(millis)), None, false));
-        // The connection says that Redis is away; the answer is given all the same.
+        // The connection reports an outage of Redis; the client gets the answer nevertheless.
         let _: Result<(), _> = put.await;
     }
 }

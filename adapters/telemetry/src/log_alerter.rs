@@ -1,13 +1,13 @@
-//! Alerts as lines of the process's own log, each under the target `alert`.
+//! Alerts as lines of the process's own log, with the target `alert`.
 //!
-//! Invariant: an alert is one line, whatever its texts have in them.
+//! Invariant: an alert is one line, whatever its texts contain.
 
 use std::fmt;
 
 use domain::alert::{Alert, AlertState, Severity};
 use domain::ports::Alerter;
 
-/// Tells alerts to the log: critical ones as errors; others, and that one is over, as warnings.
+/// Logs alerts: critical firing ones as errors, all others as warnings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogAlerter;
 
@@ -15,7 +15,7 @@ impl Alerter for LogAlerter {
     fn alert(&self, alert: Alert) {
         let (name, state) = (alert.kind.name(), alert.state.name());
         let (severity, details) = (alert.kind.severity(), Details(&alert.details));
-        // The level of a line is fixed where it is written.
+        // The level of a log statement is fixed at compile time.
         match (severity, alert.state) {
             (Severity::Critical, AlertState::Firing) => {
                 tracing::error!(target: "alert", name, state, severity = severity.name(), %details, "{}", alert.summary());
@@ -27,7 +27,7 @@ impl Alerter for LogAlerter {
     }
 }
 
-/// Details as `name="value"`, with what would end the line escaped.
+/// Details as `name="value"`, with line breaks escaped.
 struct Details<'a>(&'a [(&'static str, String)]);
 
 impl fmt::Display for Details<'_> {
@@ -74,10 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_is_one_line_with_all_that_is_known() {
+    fn an_alert_is_one_line_with_all_details() {
         let alert = Alert::journal_unwritable(AlertState::Firing, "no space\nleft \"here\"");
         let expected = concat!(
-            "ERROR alert: the journal cannot be written and an outage of the bus would refuse events: see the disk under ",
+            "ERROR alert: the journal cannot be written, so an outage of the bus would refuse events: check the disk under ",
             "DATA_DIR name=\"journal_unwritable\" state=\"firing\" severity=\"critical\" ",
             "details=runbook=\"docs/runbooks/journal_unwritable.md\" reason=\"no space\\nleft \\\"here\\\"\"\n",
         );
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_critical_and_holds_is_an_error() {
+    fn only_critical_firing_alerts_are_errors() {
         for (alert, level) in [
             (Alert::breaker_open(AlertState::Firing, "away"), " WARN alert: "),
             (Alert::breaker_open(AlertState::Resolved, "away"), " WARN alert: "),

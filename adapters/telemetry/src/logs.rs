@@ -1,4 +1,4 @@
-//! The process's own log, to standard error: one event a line.
+//! The process's own log, to standard error: one event per line.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,12 +8,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-/// The filter is none.
+/// The filter is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no log filter, such as \"info\" or \"info,adapter_http=debug\"")]
+#[error("{0:?} is not a log filter such as \"info\" or \"info,adapter_http=debug\"")]
 pub struct InvalidFilter(String);
 
-/// How a line of the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people: time, level, module, message, fields.
@@ -30,7 +30,7 @@ struct Filter {
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
-/// Starts logging what passes `filter`. Only the first call in a process has an effect.
+/// Starts logging everything that passes `filter`. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// The filter cannot be parsed.
@@ -41,27 +41,27 @@ pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), InvalidFilter> {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    // Fails only if something in this process logs already.
+    // Fails only if a logger is already installed.
     if tracing_subscriber::registry().with(parsed).with(lines).try_init().is_ok() {
         FILTER.get_or_init(|| Mutex::new(Filter { text: filter.to_owned(), handle }));
     }
     Ok(())
 }
 
-/// What passes now; empty if this process does not log.
+/// The current filter; empty if this process does not log.
 #[must_use]
 pub fn log_filter() -> String {
     current().map(|filter| filter.text.clone()).unwrap_or_default()
 }
 
-/// Lets something else pass from now on.
+/// Replaces the filter.
 ///
 /// # Errors
 /// The filter cannot be parsed.
 pub fn set_log_filter(filter: &str) -> Result<(), InvalidFilter> {
     let parsed = parse(filter)?;
     if let Some(mut current) = current() {
-        // Fails only if nobody logs any more.
+        // Fails only if the logger no longer exists.
         if current.handle.reload(parsed).is_ok() {
             filter.clone_into(&mut current.text);
         }
@@ -73,7 +73,8 @@ fn current() -> Option<MutexGuard<'static, Filter>> {
     FILTER.get().map(|filter| filter.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// A word alone is a level here. The library takes any other for the name of a module, and then logs nothing else.
+/// A word without a module is a level here. The library would take any other word for a module name, and then log
+/// nothing else.
 fn parse(filter: &str) -> Result<EnvFilter, InvalidFilter> {
     let understood = |directive: &str| directive.contains('=') || directive.trim().parse::<LevelFilter>().is_ok();
     let invalid = || InvalidFilter(filter.to_owned());
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_no_filter() {
+    fn a_word_that_is_not_a_level_is_not_a_filter() {
         for filter in ["info", "WARN", "off", "warn,bootstrap=info", "info,adapter_http=debug"] {
             assert!(parse(filter).is_ok(), "{filter}");
         }

@@ -1,8 +1,8 @@
 //! The name of every metric, in one place.
 //!
-//! Dashboards rely on these names: they are only ever added to. Those that begin with `kafka_producer_` are
-//! named by the source document and count the bus, whichever it is. Those that begin with `process_` are what every client
-//! library of Prometheus calls them.
+//! Dashboards rely on these names: they are never changed or removed. The names that begin with `kafka_producer_` come
+//! from the source document and count any bus. The names that begin with `process_` are those of all Prometheus client
+//! libraries.
 
 /// A metric that Spillway exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +11,11 @@ pub enum Metric {
     MessagesSent,
     /// Events that the bus did not take.
     MessagesFailed,
-    /// From publishing a batch to its acknowledgement.
+    /// Time from publishing a batch to its acknowledgement.
     SendDuration,
     /// State of the circuit breaker in front of the bus, by name and state.
     CircuitBreakerState,
-    /// How often the circuit breaker has changed to a state.
+    /// How often the circuit breaker entered a state.
     CircuitBreakerEntered,
     /// Memory left for events that are not acknowledged.
     BufferAvailable,
@@ -27,7 +27,7 @@ pub enum Metric {
     EventsAccepted,
     /// Events found in the journal of an earlier or another process, by guarantee.
     EventsRecovered,
-    /// Of journals when they were taken over.
+    /// Bytes of adopted journals that could not be read.
     JournalDamagedBytes,
     /// Accepted events that the bus acknowledged, by guarantee.
     EventsAcknowledged,
@@ -39,23 +39,23 @@ pub enum Metric {
     EventsBuffered,
     /// Bytes of the journal.
     JournalBytes,
-    /// Most bytes of the journal.
+    /// Maximum bytes of the journal.
     JournalBytesMax,
     /// Age of the oldest event in the journal.
     JournalOldestAge,
     /// Whether the journal can be written.
     JournalUp,
-    /// Bytes with rejected records that wait to be kept.
+    /// Bytes of batches with rejected records that wait to be kept.
     RefusedUnkept,
     /// Answers, by role and status, with their duration.
     RequestDuration,
     /// Open connections, by role.
     Connections,
-    /// Bytes of request bodies in work and of large answers on their way, by role.
+    /// Bytes of request bodies in progress and of large answers being sent, by role.
     BodyBytes,
     /// Instances behind a gateway, by role and state.
     Upstreams,
-    /// Whether what a process depends on is well, by component.
+    /// Whether a dependency of a process is healthy, by component.
     ComponentUp,
     /// Bytes left on the file system of the data directory.
     DataDirAvailable,
@@ -69,13 +69,13 @@ pub enum Metric {
     RecordsFetched,
     /// Events stored by a consumer.
     EventsStored,
-    /// From receipt to row, of the oldest event of each transaction.
+    /// Time from receipt to commit, of the oldest event of each transaction.
     EndToEnd,
     /// Repeats that a consumer's store dropped.
     EventsDeduplicated,
     /// Records that can never be stored.
     EventsDeadLettered,
-    /// Records that a consumer read and gave up.
+    /// Records that a consumer read and abandoned.
     RecordsGivenUp,
     /// Records that a consumer has read and not yet stored.
     RecordsInWork,
@@ -83,43 +83,43 @@ pub enum Metric {
     ConsumerLagRecords,
     /// Age of the oldest record that a consumer has not stored.
     ConsumerLagAge,
-    /// Alerts, by name and what became of them.
+    /// Alerts, by name and outcome.
     Alerts,
-    /// Alerts that were dropped because too many waited.
+    /// Alerts that were dropped because the queue was full.
     AlertsDropped,
-    /// Time that all threads of the process had a core.
+    /// CPU time of all threads of the process.
     ProcessCpu,
     /// Memory of the process that is not swapped out.
     ProcessResidentMemory,
     /// Open files and connections of the process.
     ProcessOpenFds,
-    /// Most open files and connections of the process.
+    /// Maximum open files and connections of the process.
     ProcessMaxFds,
     /// When the process was started.
     ProcessStart,
     /// Threads that run tasks.
     RuntimeWorkers,
-    /// Tasks that are not done.
+    /// Tasks that have not finished.
     RuntimeTasks,
     /// Tasks that wait for any thread.
     RuntimeQueueDepth,
-    /// Records in the queues of Kafka's client.
+    /// Records in the queues of the Kafka client.
     KafkaQueueMessages,
-    /// Bytes of the records in the queues of Kafka's client.
+    /// Bytes of the records in the queues of the Kafka client.
     KafkaQueueBytes,
     /// Time from a request to its answer, by broker and quantile.
     KafkaBrokerRtt,
     /// Records that wait to be sent, by broker.
     KafkaBrokerOutbuf,
-    /// Size of the batches that Kafka's client makes, by quantile.
+    /// Size of the batches of the Kafka client, by quantile.
     KafkaBatchBytes,
-    /// Events in the batches that Kafka's client makes, by quantile.
+    /// Events in the batches of the Kafka client, by quantile.
     KafkaBatchEvents,
     /// Version of this build, always 1.
     BuildInfo,
 }
 
-/// How a metric behaves.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Counter,
@@ -249,7 +249,7 @@ impl Metric {
         }
     }
 
-    /// What it means.
+    /// Its help text.
     #[must_use]
     pub fn help(self) -> &'static str {
         match self {
@@ -257,7 +257,7 @@ impl Metric {
             Self::MessagesFailed => "Events that the bus did not take",
             Self::SendDuration => "Time from publishing a batch to its acknowledgement",
             Self::CircuitBreakerState => "1 for the state that the circuit breaker in front of the bus is in, else 0",
-            Self::CircuitBreakerEntered => "How often the circuit breaker in front of the bus has changed to a state",
+            Self::CircuitBreakerEntered => "How often the circuit breaker in front of the bus entered a state",
             Self::BufferAvailable => "Memory left for events that are not acknowledged yet",
             Self::BufferTotal => "Memory for events that are not acknowledged yet",
             Self::OldestBufferedAge => "Age of the oldest accepted event that is in memory only",
@@ -268,23 +268,23 @@ impl Metric {
             Self::JournalDamagedBytes => "Bytes of journals of an earlier or another process that could not be read",
             Self::EventsJournaled => "Accepted or recovered events on disk that the bus has not acknowledged yet",
             Self::EventsBuffered => "Accepted events in memory only",
-            Self::JournalBytes => "Bytes of the journal on disk, adopted ones included",
-            Self::JournalBytesMax => "Most bytes of the journal on disk",
+            Self::JournalBytes => "Bytes of the journal on disk, including adopted ones",
+            Self::JournalBytesMax => "Maximum bytes of the journal on disk",
             Self::JournalOldestAge => "Time since the receipt of the oldest event in the journal",
             Self::JournalUp => "1 while the journal can be written, else 0",
             Self::RefusedUnkept => {
-                "Bytes in memory of batches with records that the bus has rejected permanently and that cannot be kept on disk"
+                "Bytes in memory of batches with records that the bus permanently rejected and that cannot be kept on disk"
             }
             Self::RequestDuration => "Time from the end of a request head to the beginning of the answer",
             Self::Connections => "Open connections",
-            Self::BodyBytes => "Bytes of request bodies in work and of large answers on their way",
-            Self::ComponentUp => "1 while a component of this process's health is well, else 0; looked at every 5 s",
+            Self::BodyBytes => "Bytes of request bodies in progress and of large answers being sent",
+            Self::ComponentUp => "1 while a component of this process is healthy, else 0; checked every 5 s",
             Self::DataDirAvailable => "Bytes left on the file system of DATA_DIR",
             Self::DataDirSize => "Bytes of the file system of DATA_DIR",
             Self::Upstreams => {
-                "Instances behind this gateway: available, unready (they ask for no requests), or ejected (they failed)"
+                "Instances behind this gateway: available, unready (not ready for requests), or ejected (after failures)"
             }
-            Self::RecordsGivenUp => "Records that this consumer read and left to whoever reads them next",
+            Self::RecordsGivenUp => "Records that this consumer read but did not store: they are read again",
             Self::RecordsInWork => "Records that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
@@ -292,27 +292,29 @@ impl Metric {
             Self::EventsStored => "Events stored by this consumer",
             Self::EndToEnd => "Time from receipt to commit, of the oldest event of each transaction",
             Self::EventsDeduplicated => "Events dropped by this consumer because they were stored before",
-            Self::EventsDeadLettered => "Events that can never be stored, or that the bus refuses for ever: kept aside",
+            Self::EventsDeadLettered => {
+                "Events that can never be stored, or that the bus permanently rejected: set aside"
+            }
             Self::ConsumerLagRecords => {
                 "Records on the bus that are not stored yet, of the partitions that this consumer reads"
             }
             Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
-            Self::Alerts => "Alerts by what became of them: logged only, delivered to the webhook, or failed to be",
-            Self::AlertsDropped => "Alerts that the webhook was not told because too many waited",
-            Self::ProcessCpu => "Time that all threads of this process had a core, in user and kernel mode",
+            Self::Alerts => "Alerts by outcome: only logged, delivered to the webhook, or failed",
+            Self::AlertsDropped => "Alerts that were not sent to the webhook because the queue was full",
+            Self::ProcessCpu => "CPU time of all threads of this process, in user and kernel mode",
             Self::ProcessResidentMemory => "Memory of this process that is not swapped out",
             Self::ProcessOpenFds => "Open file descriptors: files and connections",
-            Self::ProcessMaxFds => "Most open file descriptors",
-            Self::ProcessStart => "When this process was started, since 1970",
+            Self::ProcessMaxFds => "Maximum number of open file descriptors",
+            Self::ProcessStart => "Start time of this process, since the Unix epoch",
             Self::RuntimeWorkers => "Threads that run tasks",
-            Self::RuntimeTasks => "Tasks that are not done",
+            Self::RuntimeTasks => "Tasks that have not finished",
             Self::RuntimeQueueDepth => "Tasks that are ready to run and wait for any of the threads",
-            Self::KafkaQueueMessages => "Records that the client of Kafka has and that are not reported yet",
-            Self::KafkaQueueBytes => "Bytes of the records that the client of Kafka has and that are not reported yet",
+            Self::KafkaQueueMessages => "Records in the Kafka client that are not reported yet",
+            Self::KafkaQueueBytes => "Bytes of the records in the Kafka client that are not reported yet",
             Self::KafkaBrokerRtt => "Time from a request to a broker to its answer, in the last 15 seconds",
             Self::KafkaBrokerOutbuf => "Records in requests that wait to be written to a broker's connection",
-            Self::KafkaBatchBytes => "Size of the batches that the client of Kafka made in the last 15 seconds",
-            Self::KafkaBatchEvents => "Events in the batches that the client of Kafka made in the last 15 seconds",
+            Self::KafkaBatchBytes => "Size of the batches that the Kafka client built in the last 15 seconds",
+            Self::KafkaBatchEvents => "Events in the batches that the Kafka client built in the last 15 seconds",
             Self::BuildInfo => "Version of this build",
         }
     }

@@ -1,8 +1,8 @@
-//! What the operating system says about this process, under the names that every client library of Prometheus uses.
+//! Metrics of this process from the operating system, under the names of all Prometheus client libraries.
 //!
 //! Constraints and invariants:
-//! * Read at each scrape, from files that the kernel makes on the spot: nobody waits for a disk.
-//! * What cannot be read, as on systems without `/proc`, is left out; it is never said to be zero.
+//! * They are read at each scrape, from files that the kernel generates on the fly, without disk access.
+//! * A value that cannot be read, as on systems without `/proc`, is left out; it is never reported as zero.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::metric::{Kind, Metric};
 use crate::prometheus::as_float;
 
-/// What the kernel says when asked.
+/// The values from the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     cpu_seconds: Option<f64>,
@@ -22,9 +22,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// How this process is now.
+    /// The current values.
     pub fn read() -> Self {
-        /// Does not change, and the file that it follows from is long on large machines.
+        /// The value is constant, and its source file is long on large machines.
         static BOOT_SECONDS: OnceLock<Option<f64>> = OnceLock::new();
         let text = |path| fs::read_to_string(path).ok();
         let stat = text("/proc/self/stat");
@@ -42,7 +42,8 @@ impl Process {
         }
     }
 
-    /// Adds the metrics in Prometheus' text format. By hand, since a counter of the recorder has no fractions.
+    /// Appends the metrics in the Prometheus text format. Written by hand, since counters of the recorder have no
+    /// fractions.
     pub fn render(self, text: &mut String) {
         for (metric, value) in [
             (Metric::ProcessCpu, self.cpu_seconds),
@@ -54,39 +55,39 @@ impl Process {
             let Some(value) = value else { continue };
             let (name, help) = (metric.name(), metric.help());
             let kind = if metric.kind() == Kind::Counter { "counter" } else { "gauge" };
-            // Writing to a text does not fail.
+            // Writing to a string does not fail.
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n");
         }
     }
 }
 
-/// Of `/proc/self/stat`.
+/// Fields of `/proc/self/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
-    /// In user and kernel mode, all threads.
+    /// CPU time in user and kernel mode, of all threads.
     cpu_ticks: u64,
-    /// Since the machine was started.
+    /// Start time since boot.
     start_ticks: u64,
     resident_pages: u64,
 }
 
 impl Stat {
-    /// `proc_pid_stat(5)`. The name, the second field, may have spaces and parentheses of its own.
+    /// `proc_pid_stat(5)`. The name, the second field, may contain spaces and parentheses.
     fn parse(text: &str) -> Option<Self> {
         let (_, after_name) = text.rsplit_once(')')?;
         let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
-        // The first of them is the third of the file.
+        // The first of these fields is the third of the file.
         let field = |number: usize| fields.get(number.checked_sub(3)?)?.parse::<u64>().ok();
         Some(Self { cpu_ticks: field(14)? + field(15)?, start_ticks: field(22)?, resident_pages: field(24)? })
     }
 }
 
-/// When the machine was started, from `/proc/stat`, in seconds since 1970.
+/// Boot time of the machine, from `/proc/stat`, in seconds since 1970.
 fn boot_seconds(stat: &str) -> Option<f64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-/// The limit that holds, from `/proc/self/limits`; `None` if there is none.
+/// The soft limit, from `/proc/self/limits`; `None` if unlimited.
 fn max_fds(limits: &str) -> Option<f64> {
     let limits = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     limits.split_ascii_whitespace().next()?.parse().ok()
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_writes_is_understood() {
+    fn files_of_the_kernel_are_parsed() {
         let stat =
             "7 (a ) b) S 1 7 7 0 -1 4194560 900 0 1 0 250 50 0 0 20 0 9 0 12345 268435456 2560 18446744073709551615 1";
         let stat = Stat::parse(stat).expect("a line of the kernel");
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_left_out() {
         let mut text = String::new();
         Process { cpu_seconds: Some(1.25), ..Process::default() }.render(&mut text);
         let cpu = text.strip_prefix("# HELP process_cpu_seconds_total ").expect("its help");
@@ -124,14 +125,14 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_has_memory_and_files_and_has_begun_after_the_machine() {
+    fn this_process_has_memory_and_files_and_started_after_the_machine() {
         let before = Process::read();
         let file = fs::File::open("/proc/self/stat").expect("it is there");
         let process = Process::read();
         drop(file);
         assert!(process.resident_bytes > Some(100_000.0), "{process:?}");
         assert!(process.cpu_seconds >= before.cpu_seconds && process.cpu_seconds.is_some(), "{process:?}");
-        // Other tests open files, too, but not so many.
+        // Other tests open files too, but not that many.
         assert!(process.open_fds > Some(3.0) && process.open_fds < Some(10_000.0), "{process:?}");
         assert!(process.start_seconds > Some(1_600_000_000.0), "{process:?}");
         assert_eq!(process.start_seconds, before.start_seconds);

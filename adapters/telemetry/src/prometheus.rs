@@ -18,27 +18,27 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use crate::metric::{Kind, Metric};
 use crate::process::Process;
 
-/// From half a millisecond, a fast disk, to the half minute after which an outcome is unknown.
+/// From 0.5 ms, a fast disk, to 30 s, after which an outcome is unknown.
 const SEND_SECONDS: [f64; 14] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// From what a health check takes to the half minute after which an outcome is unknown.
+/// From the duration of a health check to 30 s, after which an outcome is unknown.
 const REQUEST_SECONDS: [f64; 14] =
     [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
-/// From what a transaction alone takes to an outage over a weekend.
+/// From the duration of a transaction to an outage over a weekend.
 const END_TO_END_SECONDS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0, 21_600.0, 259_200.0];
 
 /// Name of the circuit breaker in front of the bus.
 const BREAKER: &str = "kafka";
 
-/// What becomes of an alert that is not dropped.
+/// Outcomes of an alert that is not dropped.
 const ALERT_OUTCOMES: [&str; 3] = ["logged", "delivered", "failed"];
 
 const METADATA: Metadata<'static> = Metadata::new("spillway", Level::INFO, None);
 
-/// The metrics of one process. Not global: several may live side by side in tests.
+/// The metrics of one process. Not global: tests may use several instances.
 pub struct Prometheus {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
@@ -52,21 +52,21 @@ pub struct Prometheus {
     dead_lettered: Counter,
     given_up: Counter,
     in_work: Gauge,
-    /// Partitions whose lag was ever shown.
+    /// Partitions whose lag was ever reported.
     partitions: Mutex<BTreeSet<Partition>>,
-    /// Brokers that were ever shown, with the quantiles of their answers.
+    /// Brokers that were ever reported, with the quantiles of their answer times.
     brokers: Mutex<BTreeMap<String, Vec<f64>>>,
 }
 
-/// A distribution as Kafka's client tells it: shares of the whole, such as 0.99, and the value that so many do not exceed.
+/// A distribution from the Kafka client: quantiles, such as 0.99, and their values.
 pub type Quantiles = [(f64, f64)];
 
 impl Prometheus {
-    /// No counts yet.
+    /// Starts with zero counts.
     #[must_use]
     pub fn new() -> Self {
         let with_buckets = |builder: PrometheusBuilder, metric: Metric, seconds: &[f64]| {
-            // Refused only for an empty list of buckets.
+            // Fails only for an empty list of buckets.
             let set = builder.set_buckets_for_metric(Matcher::Full(metric.name().to_owned()), seconds);
             set.unwrap_or_else(|_| PrometheusBuilder::new())
         };
@@ -100,7 +100,7 @@ impl Prometheus {
             partitions: Mutex::default(),
             brokers: Mutex::default(),
         };
-        // Known label values exist from the start, so that rates do not miss the first event.
+        // Known label values exist from the start, so that rates include the first event.
         for class in [RequestClass::Single, RequestClass::Batch] {
             this.labeled_counter(Metric::RequestsRateLimited, "class", class_name(class)).absolute(0);
         }
@@ -113,7 +113,7 @@ impl Prometheus {
         this
     }
 
-    /// All metrics in Prometheus' text format, with those of the process as the operating system sees it now.
+    /// All metrics in the Prometheus text format, including the current process metrics.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = self.handle.render();
@@ -121,8 +121,8 @@ impl Prometheus {
         text
     }
 
-    /// Folds recent samples into their buckets. Call every few seconds, or the memory of a process that nobody
-    /// scrapes grows.
+    /// Folds recent samples into their buckets. Call it every few seconds; otherwise memory grows in a process that is
+    /// not scraped.
     pub fn run_upkeep(&self) {
         self.handle.run_upkeep();
     }
@@ -134,22 +134,22 @@ impl Prometheus {
         self.recorder.register_histogram(&key, &METADATA).record(duration.as_secs_f64());
     }
 
-    /// An alert with this name was only logged, as there is no webhook.
+    /// An alert with this name was only logged, without a webhook.
     pub fn alert_logged(&self, name: &'static str) {
         self.alerts(name, "logged").increment(1);
     }
 
-    /// The webhook took an alert.
+    /// The webhook accepted an alert.
     pub fn alert_delivered(&self, name: &'static str) {
         self.alerts(name, "delivered").increment(1);
     }
 
-    /// The webhook did not take an alert.
+    /// The webhook did not accept an alert.
     pub fn alert_failed(&self, name: &'static str) {
         self.alerts(name, "failed").increment(1);
     }
 
-    /// The webhook was not told an alert, as too many waited.
+    /// An alert was not sent to the webhook, as the queue was full.
     pub fn alert_dropped(&self) {
         self.alerts_dropped().increment(1);
     }
@@ -163,7 +163,7 @@ impl Prometheus {
         self.recorder.register_counter(&Key::from_name(Metric::AlertsDropped.name()), &METADATA)
     }
 
-    /// Takes over where the accepted events of a producer are, as one moment shows them.
+    /// Sets the accounts of a producer's accepted events, from one consistent snapshot.
     pub fn show_deliveries(&self, deliveries: &[Deliveries], oldest_buffered: Duration) {
         for (guarantee, of) in Guarantee::ALL.into_iter().zip(deliveries) {
             let counter = |metric| self.labeled_counter(metric, "guarantee", guarantee.name());
@@ -186,7 +186,7 @@ impl Prometheus {
         self.gauge(Metric::OldestBufferedAge).set(oldest_buffered.as_secs_f64());
     }
 
-    /// Takes over how the way into the bus is.
+    /// Sets the state of the producing side of the bus.
     pub fn show_bus(&self, now: BreakerState, entered: [u64; BreakerState::ALL.len()], buffer: Fill) {
         for (state, entered) in BreakerState::ALL.into_iter().zip(entered) {
             self.labeled_counter(Metric::CircuitBreakerEntered, "state", state.name()).absolute(entered);
@@ -199,7 +199,7 @@ impl Prometheus {
         self.gauge(Metric::BufferTotal).set(as_float(buffer.bytes_max));
     }
 
-    /// Takes over how the journal is.
+    /// Sets the state of the journal.
     pub fn show_journal(&self, fill: Fill, oldest_age: Duration, is_up: bool, damaged_bytes: u64) {
         self.gauge(Metric::JournalBytes).set(as_float(fill.used_bytes));
         self.gauge(Metric::JournalBytesMax).set(as_float(fill.bytes_max));
@@ -209,41 +209,41 @@ impl Prometheus {
         self.recorder.register_counter(&damaged, &METADATA).absolute(damaged_bytes);
     }
 
-    /// Takes over how many bytes wait to be kept of what the bus has rejected permanently.
+    /// Sets the bytes of permanently rejected records that wait to be kept.
     pub fn show_unkept(&self, bytes: u64) {
         self.gauge(Metric::RefusedUnkept).set(as_float(bytes));
     }
 
-    /// Takes over how many connections a server has.
+    /// Sets the number of connections of a server.
     pub fn show_connections(&self, role: &'static str, connections: usize) {
         self.labeled_gauge(Metric::Connections, "role", role.into()).set(as_float(connections as u64));
     }
 
-    /// Takes over how many bytes of request bodies are in work.
+    /// Sets the bytes of request bodies in progress.
     pub fn show_bodies(&self, role: &'static str, bytes: usize) {
         self.labeled_gauge(Metric::BodyBytes, "role", role.into()).set(as_float(bytes as u64));
     }
 
-    /// Takes over how many instances of a role are in a state, behind a gateway.
+    /// Sets the number of instances of a role in a state, behind a gateway.
     pub fn show_upstreams(&self, role: &'static str, state: &'static str, instances: usize) {
         let labels = vec![Label::from_static_parts("role", role), Label::from_static_parts("state", state)];
         let key = Key::from_parts(Metric::Upstreams.name(), labels);
         self.recorder.register_gauge(&key, &METADATA).set(as_float(instances as u64));
     }
 
-    /// Takes over whether something that the process depends on is well.
+    /// Sets whether a dependency of the process is healthy.
     pub fn show_component(&self, component: &'static str, is_up: bool) {
         self.labeled_gauge(Metric::ComponentUp, "component", component.into()).set(as_float(u64::from(is_up)));
     }
 
-    /// Takes over how much room the file system of the data directory has, and has left, in bytes.
+    /// Sets the size and the free bytes of the file system of the data directory.
     pub fn show_data_dir(&self, fill: Fill) {
         self.gauge(Metric::DataDirSize).set(as_float(fill.bytes_max));
         self.gauge(Metric::DataDirAvailable).set(as_float(fill.bytes_max.saturating_sub(fill.used_bytes)));
     }
 
-    /// Takes over how far a consumer's store is behind. A partition that it reads no more counts as zero: whoever reads it
-    /// now tells.
+    /// Sets the lag of a consumer's store. A partition that it no longer reads counts as zero: its current reader
+    /// reports it.
     pub fn show_lags(&self, lags: &[Lag], now: Timestamp) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.extend(lags.iter().map(|lag| lag.partition));
@@ -257,15 +257,15 @@ impl Prometheus {
         }
     }
 
-    /// Takes over how the threads that run all tasks are: how many there are, how many tasks are not done, and how many of
-    /// those wait for any thread.
+    /// Sets the state of the runtime: the number of worker threads, of unfinished tasks, and of those that wait for any
+    /// thread.
     pub fn show_runtime(&self, workers: usize, alive_tasks: usize, queue_depth: usize) {
         self.gauge(Metric::RuntimeWorkers).set(as_float(workers as u64));
         self.gauge(Metric::RuntimeTasks).set(as_float(alive_tasks as u64));
         self.gauge(Metric::RuntimeQueueDepth).set(as_float(queue_depth as u64));
     }
 
-    /// Takes over how much Kafka's client holds, and the batches that it makes.
+    /// Sets the queue and batch sizes of the Kafka client.
     pub fn show_kafka_client(&self, messages: u64, bytes: u64, batch_bytes: &Quantiles, batch_events: &Quantiles) {
         self.gauge(Metric::KafkaQueueMessages).set(as_float(messages));
         self.gauge(Metric::KafkaQueueBytes).set(as_float(bytes));
@@ -276,8 +276,8 @@ impl Prometheus {
         }
     }
 
-    /// Takes over how Kafka's client sees its brokers: name, seconds to an answer, records that wait to be sent. A broker
-    /// that is gone counts as zero.
+    /// Sets the broker statistics of the Kafka client: name, answer times in seconds, records waiting to be sent. A
+    /// broker that is gone counts as zero.
     pub fn show_kafka_brokers<'a>(&self, brokers: impl IntoIterator<Item = (&'a str, &'a Quantiles, u64)>) {
         let mut known = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = known.clone();
@@ -379,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_told_is_rendered_under_the_documented_names() {
+    fn all_values_are_rendered_under_the_documented_names() {
         let prometheus = Prometheus::new();
         prometheus.sent(3, Duration::from_millis(2));
         prometheus.send_failed(1);

@@ -1,4 +1,4 @@
-//! Writes of the journal fail, and what the bus has rejected permanently cannot be kept.
+//! Writes to the journal fail, and permanently rejected records cannot be kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use domain::ports::{PublishError, RefusedRecord};
 use crate::scene::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_the_disk_does_not_take_and_those_behind_it_were_never_accepted() {
+async fn a_batch_whose_write_fails_and_those_behind_it_were_never_accepted() {
     let scene = scene();
     scene.bus.lock().down = true;
     scene.disk.lock().slow = true;
@@ -35,16 +35,17 @@ async fn a_batch_that_the_disk_does_not_take_and_those_behind_it_were_never_acce
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_write_of_what_the_bus_has_is_made_good_and_blocks_nobody() {
+async fn a_failed_write_of_a_batch_that_the_bus_has_is_repeated_and_blocks_no_batch() {
     let scene = scene();
     scene.disk.lock().slow = true;
     let first = scene.deliver(0, STRICT, &["a"]);
     let second = scene.deliver(0, STRICT, &["b"]);
-    // Nobody reports them: they are queued for the journal, oldest first, and the first write fails.
+    // The bus reports neither: they are queued for the journal, oldest first, and the first write fails.
     until("both are queued", || scene.disk.lock().waiting.len() == 2).await;
     scene.disk.lock().failing = 1;
     scene.disk.write(1);
-    // Before the delivery knows, the journal takes nothing; afterwards what is behind the failed one fails as well.
+    // Until the delivery handles the failure the journal takes nothing; afterwards the writes behind the failed one
+    // fail as well.
     assert!(scene.delivery.deliver(crate::scene::batch(0, &["early"]), vec![STRICT]).is_ok(), "the bus takes it");
     scene.disk.write(1);
     scene.disk.lock().slow = false;
@@ -52,12 +53,12 @@ async fn a_failed_write_of_what_the_bus_has_is_made_good_and_blocks_nobody() {
     scene.bus.lock().down = true;
     until("open", || scene.delivery.breaker_state() == BreakerState::Open).await;
     assert_eq!(promise(scene.deliver(0, STRICT, &["c"])).await, Durability::Journaled);
-    assert_eq!(scene.disk.kept(0), ["a", "b", "early", "c"], "in order, without a hole");
+    assert_eq!(scene.disk.kept(0), ["a", "b", "early", "c"], "in order, without a gap");
     assert!(scene.delivery.accepts());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_tries_again_what_the_disk_did_not_take() {
+async fn a_drain_retries_failed_writes() {
     let scene = scene();
     promise(scene.deliver(0, LOOSE, &["a"])).await;
     promise(scene.deliver(0, LOOSE, &["b"])).await;
@@ -67,9 +68,9 @@ async fn a_drain_tries_again_what_the_disk_did_not_take() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_bus_rejects_while_it_is_being_journaled_is_kept_if_it_was_accepted() {
+async fn records_rejected_while_being_journaled_are_kept_if_they_were_accepted() {
     let refusal = || vec![RefusedRecord { position: 0, reason: "too bad".to_owned() }];
-    // The promise of the journal and the refusal of the bus come in both orders, and the one that comes first decides.
+    // The promise of the journal and the rejection by the bus come in either order; the first one decides.
     for journaled_first in [true, false] {
         let scene = scene();
         scene.disk.lock().slow = true;
@@ -101,7 +102,7 @@ async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_
     scene.disk.lock().keeps_no_refused = true;
     let large = "x".repeat(60_000);
     let mut published = 0;
-    // Everything is rejected once it was accepted.
+    // Everything is rejected after it was accepted.
     for _ in 0..40 {
         promise(scene.deliver(0, LOOSE, &[&large])).await;
         let unsettled = scene.bus.lock().unsettled.len();
@@ -113,16 +114,16 @@ async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_
     }
     let (fault, bytes) = scene.delivery.unkept().expect("they are not kept");
     assert!(bytes > MEMORY_BYTES_MAX / 4 && bytes < MEMORY_BYTES_MAX / 4 + 100_000, "{bytes}");
-    assert_eq!(published, 5, "the bus gets nothing more that it could reject");
-    assert_eq!(scene.disk.kept(0).len(), 40, "the journal takes the rest, behind what waits to be kept");
-    assert!(!scene.delivery.accepts(), "it asks for no more");
+    assert_eq!(published, 5, "nothing more is sent that the bus could reject");
+    assert_eq!(scene.disk.kept(0).len(), 40, "the journal takes the rest, behind the records that wait to be kept");
+    assert!(!scene.delivery.accepts(), "it accepts no more");
     let health = Health::default().with_delivery(Arc::clone(&scene.delivery));
     let wrong = health.components().await.into_iter().find(|(name, _)| *name == "journal").and_then(|(_, wrong)| wrong);
     assert!(wrong.is_some_and(|wrong| wrong.contains(&fault)), "health names it");
     pass(Duration::from_secs(5)).await;
     assert_eq!(seen(&told, "reason"), [(RefusedLogUnwritable, AlertState::Firing, fault)]);
 
-    // Somebody has made room.
+    // Disk space becomes available.
     (scene.disk.lock().keeps_no_refused, scene.bus.lock().quick) = (false, true);
     until("all is kept", || scene.account(LOOSE).dead_lettered == 5).await;
     until("and the rest is sent", || scene.account(LOOSE).acknowledged == 35).await;

@@ -1,4 +1,4 @@
-//! The delivery line over a bus and a journal in memory, which do what the test says.
+//! The delivery line over an in-memory bus and journal that the test controls.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "what a test needs in order to run may fail loudly")]
 
@@ -24,7 +24,7 @@ async fn on_a_healthy_bus_nothing_touches_the_disk() {
     let (loose, strict) = (scene.deliver(0, LOOSE, &["a", "b"]), scene.deliver(0, STRICT, &["c"]));
     assert_eq!(promise(loose).await, Durability::Buffered);
     assert_eq!(scene.account(LOOSE), Deliveries { accepted: 2, buffered: 2, ..Deliveries::default() });
-    assert_eq!(scene.account(STRICT), Deliveries::default(), "nobody was told anything");
+    assert_eq!(scene.account(STRICT), Deliveries::default(), "nothing was promised");
     scene.bus.settle(Ok(()));
     scene.bus.settle(Ok(()));
     assert_eq!(promise(strict).await, Durability::Acknowledged);
@@ -34,7 +34,7 @@ async fn on_a_healthy_bus_nothing_touches_the_disk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_bus_does_not_report_in_time_is_journaled_oldest_first_and_not_sent_again() {
+async fn batches_without_a_timely_report_are_journaled_oldest_first_and_not_sent_again() {
     let scene = scene();
     promise(scene.deliver(1, LOOSE, &["a"])).await;
     let began = Instant::now();
@@ -42,7 +42,7 @@ async fn what_the_bus_does_not_report_in_time_is_journaled_oldest_first_and_not_
     scene.deliver(1, LOOSE, &["c"]);
     assert_eq!(promise(strict).await, Durability::Journaled);
     assert_eq!(began.elapsed(), ACK_WAIT);
-    assert_eq!(scene.disk.kept(1), ["a", "b"], "all before it, and nothing after it");
+    assert_eq!(scene.disk.kept(1), ["a", "b"], "every batch before it, and none after it");
     assert_eq!(scene.account(LOOSE), Deliveries { accepted: 2, journaled: 1, buffered: 1, ..Deliveries::default() });
     for _ in 0..3 {
         scene.bus.settle(Ok(()));
@@ -63,7 +63,7 @@ async fn at_most_once_alone_is_not_journaled_while_the_breaker_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_breaker_opens_everything_is_journaled_and_what_comes_goes_behind() {
+async fn when_the_breaker_opens_everything_is_journaled_and_new_batches_go_behind() {
     let scene = scene();
     promise(scene.deliver(2, LOOSE, &["elsewhere"])).await;
     let lost = scene.open(1).await;
@@ -74,7 +74,7 @@ async fn when_the_breaker_opens_everything_is_journaled_and_what_comes_goes_behi
     }
     assert_eq!(scene.bus.published(0), [""; 0]);
     assert_eq!(scene.account(LOOSE), Deliveries { accepted: 12, journaled: 12, ..Deliveries::default() });
-    // A late report makes it half-open, three calls close it, and the rest follows in order.
+    // A late report makes the breaker half-open, three calls close it, and the rest follows in order.
     scene.bus.lock().quick = true;
     for _ in 0..11 {
         scene.bus.settle(Ok(()));
@@ -92,9 +92,9 @@ async fn a_bus_that_refuses_is_tried_again_from_the_journal_with_growing_waits()
     scene.bus.lock().down = true;
     let began = Instant::now();
     assert_eq!(promise(scene.deliver(0, STRICT, &["a"])).await, Durability::Journaled);
-    assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits for a bus that is known to be away");
+    assert_eq!(began.elapsed(), Duration::ZERO, "no caller waits for a bus that is known to be unavailable");
     assert_eq!(promise(scene.deliver(0, STRICT, &["b"])).await, Durability::Journaled);
-    // At 0, 100, 300, 700 ms and so on; still closed, since these are fewer than ten results.
+    // At 0, 100, 300, 700 ms and so on; still closed, since there are fewer than ten results.
     pass(Duration::from_millis(800)).await;
     scene.bus.lock().down = false;
     scene.bus.lock().quick = true;
@@ -109,7 +109,7 @@ async fn a_partition_without_a_backlog_goes_straight_to_the_bus() {
     scene.bus.lock().full = true;
     assert_eq!(promise(scene.deliver(1, LOOSE, &["a"])).await, Durability::Journaled, "no room in memory");
     scene.bus.lock().full = false;
-    // The backlog of partition 1 is read in a moment; partition 0 is not held up.
+    // The backlog of partition 1 is about to be read; partition 0 is not delayed.
     let strict = scene.deliver(0, STRICT, &["b"]);
     assert_eq!(scene.bus.published(0), ["b"]);
     scene.bus.settle(Ok(()));
@@ -118,7 +118,7 @@ async fn a_partition_without_a_backlog_goes_straight_to_the_bus() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_journal_full_and_the_bus_away_nothing_is_taken() {
+async fn with_a_full_journal_and_an_unavailable_bus_nothing_is_taken() {
     let scene = scene();
     scene.bus.lock().down = true;
     scene.disk.lock().full = true;
@@ -131,12 +131,12 @@ async fn with_the_journal_full_and_the_bus_away_nothing_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_bus_takes_nothing_room_is_that_of_the_journal_alone() {
+async fn while_the_bus_takes_nothing_only_the_journal_has_capacity() {
     let scene = scene();
     let fill = || scene.delivery.fill(0);
     assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 101_000_000 });
     scene.bus.lock().down = true;
-    assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 100_000_000 }, "it is known to be away");
+    assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 100_000_000 }, "the bus is known to be unavailable");
     scene.bus.lock().down = false;
     scene.open(1).await;
     assert_eq!(fill(), Fill { used_bytes: 0, bytes_max: 100_000_000 }, "the breaker is open");
@@ -145,7 +145,7 @@ async fn while_the_bus_takes_nothing_room_is_that_of_the_journal_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bus_that_answers_again_is_tried_at_once_though_it_was_given_nothing() {
+async fn a_bus_that_answers_again_is_tried_at_once_even_with_nothing_in_flight() {
     let scene = scene();
     scene.bus.lock().down = true;
     for partition in [0, 1, 2] {
@@ -162,7 +162,7 @@ async fn a_bus_that_answers_again_is_tried_at_once_though_it_was_given_nothing()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_catches_up_though_others_never_stop_coming() {
+async fn a_line_catches_up_while_new_batches_keep_coming() {
     let scene = scene();
     scene.bus.lock().down = true;
     promise(scene.deliver(0, STRICT, &["first"])).await;
@@ -173,7 +173,7 @@ async fn a_line_catches_up_though_others_never_stop_coming() {
     for n in 0..100 {
         pace.tick().await;
         let promised = scene.deliver(0, STRICT, &[format!("{n}")]);
-        // The disk is always one behind.
+        // The disk is always one write behind.
         let waiting = scene.disk.lock().waiting.len();
         scene.disk.write(waiting.saturating_sub(1));
         drop(promised);
@@ -185,10 +185,10 @@ async fn a_line_catches_up_though_others_never_stop_coming() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_bus_refuses_for_ever_leaves_the_line_and_its_neighbours_go_on() {
+async fn permanently_rejected_records_leave_the_line_and_their_neighbours_continue() {
     let scene = scene();
     let refusal = |position| RefusedRecord { position, reason: "too bad".to_owned() };
-    // Before anybody was promised anything: an error of that event, and nothing to keep.
+    // Before anything was promised: an error of that event, and nothing to keep.
     let strict = scene.deliver(0, STRICT, &["a", "bad", "c"]);
     scene.bus.settle(Err(PublishError::Refused(vec![refusal(1)])));
     let kept = timeout(DEADLINE, strict).await.expect("in time").expect("an answer").expect("a promise");
@@ -206,7 +206,7 @@ async fn what_the_bus_refuses_for_ever_leaves_the_line_and_its_neighbours_go_on(
 }
 
 #[tokio::test(start_paused = true)]
-async fn journals_of_the_dead_are_adopted_and_counted() {
+async fn journals_of_dead_processes_are_adopted_and_counted() {
     let scene = scene();
     let orphan = Arc::<Disk>::default();
     let entries = [("x".to_owned(), STRICT), ("y".to_owned(), LOOSE)];
@@ -216,11 +216,11 @@ async fn journals_of_the_dead_are_adopted_and_counted() {
     until("replayed", || orphan.kept(2).is_empty()).await;
     assert_eq!(scene.bus.published(2), ["x", "y"]);
     assert_eq!(scene.account(STRICT), Deliveries { recovered: 1, acknowledged: 1, ..Deliveries::default() });
-    until("given back", || Arc::strong_count(&orphan) == 1).await;
+    until("released", || Arc::strong_count(&orphan) == 1).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_process_left_damaged_is_told() {
+async fn damage_in_the_journal_of_a_dead_process_is_reported() {
     let scene = scene();
     let (told, _stop, _) = tell(&scene.delivery);
     let orphan = Arc::<Disk>::default();
@@ -235,7 +235,7 @@ async fn what_a_dead_process_left_damaged_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_is_not_there_waits_and_does_not_count_against_the_bus() {
+async fn events_of_a_missing_partition_wait_and_do_not_count_against_the_bus() {
     let scene = scene();
     let orphan = Arc::<Disk>::default();
     orphan.lock().entries.insert(3, (0..).zip([("x".to_owned(), STRICT)]).collect());
@@ -244,7 +244,7 @@ async fn a_partition_that_is_not_there_waits_and_does_not_count_against_the_bus(
     pass(Duration::from_secs(600)).await;
     assert_eq!(scene.delivery.breaker_state(), BreakerState::Closed);
     assert_eq!((scene.bus.published(3), orphan.kept(3)), (vec![], vec!["x".to_owned()]));
-    assert_eq!(scene.delivery.stranded(), Some((3, 3)), "health says so");
+    assert_eq!(scene.delivery.stranded(), Some((3, 3)), "health reports it");
     assert_eq!(promise(scene.deliver(0, STRICT, &["y"])).await, Durability::Acknowledged);
 }
 
@@ -262,7 +262,7 @@ async fn entries_that_cannot_be_read_back_are_counted_as_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_journals_what_the_bus_does_not_take_in_time() {
+async fn a_drain_journals_batches_that_the_bus_does_not_acknowledge_in_time() {
     let scene = scene();
     promise(scene.deliver(0, LOOSE, &["a"])).await;
     let began = Instant::now();
@@ -274,7 +274,7 @@ async fn a_drain_journals_what_the_bus_does_not_take_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_says_how_many_accepted_events_are_in_memory_only() {
+async fn a_drain_returns_how_many_accepted_events_are_only_in_memory() {
     let scene = scene();
     promise(scene.deliver(0, LOOSE, &["a", "b"])).await;
     scene.disk.lock().full = true;
@@ -282,7 +282,7 @@ async fn a_drain_says_how_many_accepted_events_are_in_memory_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_told_when_it_begins_and_when_it_is_over_and_so_is_a_journal_that_suffers() {
+async fn outages_of_bus_and_journal_are_reported_when_they_begin_and_end() {
     use AlertKind::{BreakerOpen, JournalFilling, JournalUnwritable};
     use AlertState::{Firing, Resolved};
     let scene = scene();
@@ -299,7 +299,8 @@ async fn an_outage_is_told_when_it_begins_and_when_it_is_over_and_so_is_a_journa
     scene.disk.lock().trouble = Some("no disk".to_owned());
     pass(Duration::from_secs(5)).await;
     (scene.disk.lock().full, scene.disk.lock().trouble) = (false, None);
-    // After a minute it is half-open, what waits is tried and not taken, and it is open for another one: that is one outage.
+    // After a minute the breaker is half-open, the backlog is tried and refused, and the breaker opens again: this is
+    // one outage.
     pass(Duration::from_secs(100)).await;
     (scene.bus.lock().down, scene.bus.lock().quick) = (false, true);
     for _ in 0..10 {
@@ -324,7 +325,7 @@ async fn an_outage_is_told_when_it_begins_and_when_it_is_over_and_so_is_a_journa
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bus_that_is_its_own_journal_is_told_while_it_takes_nothing_and_not_when_it_is_closed() {
+async fn an_unusable_embedded_bus_is_reported_while_it_takes_nothing_but_not_when_it_is_closed() {
     use AlertKind::BusUnusable;
     let (bus, telemetry) = (Arc::<Bus>::default(), MockTelemetry::new());
     let publisher = Arc::<Bus>::clone(&bus);
@@ -334,7 +335,7 @@ async fn a_bus_that_is_its_own_journal_is_told_while_it_takes_nothing_and_not_wh
     pass(Duration::from_secs(5)).await;
     bus.lock().down = false;
     pass(Duration::from_secs(90)).await;
-    let reason = || "it is away".to_owned();
+    let reason = || "unavailable".to_owned();
     let expected = [(BusUnusable, AlertState::Firing, reason()), (BusUnusable, AlertState::Resolved, reason())];
     assert_eq!(seen(&told, "reason"), expected);
     delivery.drain(Duration::ZERO).await;
@@ -344,7 +345,7 @@ async fn a_bus_that_is_its_own_journal_is_told_while_it_takes_nothing_and_not_wh
 }
 
 #[tokio::test(start_paused = true)]
-async fn accepted_events_that_are_refused_or_lost_are_told_with_counts_and_none_is_left_out_at_the_end() {
+async fn accepted_events_that_are_rejected_or_lost_are_reported_with_counts_and_completely_at_the_end() {
     use AlertKind::{EventsLost, RecordsRefused};
     use AlertState::Firing;
     let scene = scene();
@@ -355,7 +356,7 @@ async fn accepted_events_that_are_refused_or_lost_are_told_with_counts_and_none_
         scene.bus.settle(Err(PublishError::Refused((0..values.len()).map(refusal).collect())));
         pass(Duration::from_secs(5)).await;
     };
-    // One that nobody was promised is the client's to see.
+    // A rejected event without a promise is reported to the client only.
     let unpromised = scene.deliver(1, STRICT, &["bad"]);
     scene.bus.settle(Err(PublishError::Refused(vec![RefusedRecord { position: 0, reason: "bad".to_owned() }])));
     unpromised.await.expect("an answer").expect("a promise");
@@ -373,7 +374,7 @@ async fn accepted_events_that_are_refused_or_lost_are_told_with_counts_and_none_
     pass(Duration::from_secs(5)).await;
     assert_eq!(seen(&told, "partition")[1..], [(EventsLost, Firing, "0".to_owned())]);
     stop.send(true).expect("it runs");
-    telling.await.expect("it ended by itself");
+    telling.await.expect("it ended normally");
     let counts: Vec<_> =
         seen(&told, "new").into_iter().zip(seen(&told, "total")).map(|(n, t)| (n.0, n.2, t.2)).collect();
     let text = str::to_owned;

@@ -1,4 +1,4 @@
-//! A delivery over a bus and a journal in memory, which do what the test says.
+//! A delivery over an in-memory bus and journal that the test controls.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -29,7 +29,7 @@ pub const MEMORY_BYTES_MAX: u64 = 1_000_000;
 pub const ACK_WAIT: Duration = Duration::from_secs(1);
 pub const DEADLINE: Duration = Duration::from_secs(600);
 
-/// A bus that keeps what it gets until the test settles it.
+/// A bus that keeps batches until the test settles them.
 #[derive(Default)]
 pub struct Bus {
     state: Mutex<BusInside>,
@@ -67,7 +67,7 @@ impl Bus {
         oldest.values
     }
 
-    /// What was published to a partition.
+    /// Records published to a partition.
     pub fn published(&self, partition: Partition) -> Vec<String> {
         self.lock().log.iter().filter(|(of, _)| *of == partition).map(|(_, value)| value.clone()).collect()
     }
@@ -82,7 +82,7 @@ impl RecordPublisher for Bus {
     fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
         let mut inside = self.lock();
         if inside.down {
-            return Err(PublishError::Unavailable("it is away".into()));
+            return Err(PublishError::Unavailable("unavailable".into()));
         }
         if inside.full {
             return Err(PublishError::Full);
@@ -114,7 +114,7 @@ impl RecordPublisher for Bus {
     }
 
     fn state(&self) -> BusState {
-        if self.lock().down { BusState::Down("it is away".to_owned()) } else { BusState::Up }
+        if self.lock().down { BusState::Down("unavailable".to_owned()) } else { BusState::Up }
     }
 
     async fn drain(&self, _: Duration) -> usize {
@@ -137,12 +137,12 @@ pub struct DiskInside {
     pub refused: Vec<(String, String)>,
     pub full: bool,
     pub trouble: Option<String>,
-    /// Appends are not done before they are let go.
+    /// Appends complete only when the test calls [`Disk::write`].
     pub slow: bool,
     pub waiting: VecDeque<Waiting>,
-    /// So many writes fail.
+    /// This many writes fail.
     pub failing: usize,
-    /// Partitions that take nothing after a failed write.
+    /// Partitions that refuse appends after a failed write.
     pub failed: BTreeSet<Partition>,
     /// Refused records are not kept.
     pub keeps_no_refused: bool,
@@ -150,7 +150,7 @@ pub struct DiskInside {
     pub damaged_bytes: u64,
 }
 
-/// A batch that is queued.
+/// A queued batch.
 pub struct Waiting {
     partition: Partition,
     entries: BTreeMap<u64, Entry>,
@@ -158,7 +158,7 @@ pub struct Waiting {
 }
 
 impl Disk {
-    /// Writes the oldest batches that wait, or fails to.
+    /// Writes the oldest waiting batches, or fails to.
     pub fn write(&self, batches: usize) {
         for _ in 0..batches {
             let mut inside = self.lock();
@@ -178,7 +178,7 @@ impl Disk {
         self.state.lock().expect("no panic")
     }
 
-    /// What is in it and not released.
+    /// Entries that are not released.
     pub fn kept(&self, partition: Partition) -> Vec<String> {
         let inside = self.lock();
         let released = inside.released.get(&partition).copied().unwrap_or(0);
@@ -335,7 +335,7 @@ impl Scene {
         account
     }
 
-    /// Opens the breaker by batches that the bus does not report, and returns what they were.
+    /// Opens the breaker with batches that the bus does not report, and returns them.
     pub async fn open(&self, partition: Partition) -> Vec<String> {
         let lost: Vec<String> = (0..10).map(|n| format!("silent-{n}")).collect();
         for value in &lost {
@@ -353,9 +353,9 @@ pub async fn promise(promised: Promised) -> Durability {
     promise.durability
 }
 
-/// Lets this time of the paused clock pass, and everything happen that is due meanwhile.
+/// Advances the paused clock by this time and runs everything that becomes due.
 pub async fn pass(time: Duration) {
-    timeout(time, std::future::pending::<()>()).await.expect_err("it never ends by itself");
+    timeout(time, std::future::pending::<()>()).await.expect_err("pending never resolves");
 }
 
 pub async fn until(what: &str, so: impl Fn() -> bool) {
@@ -367,7 +367,7 @@ pub async fn until(what: &str, so: impl Fn() -> bool) {
     }
 }
 
-/// Tells what is to be told of a delivery, until the sender says stop.
+/// Sends the alerts of a delivery, until the sender says stop.
 pub fn tell(delivery: &Arc<Delivery>) -> (Arc<Mutex<Vec<Alert>>>, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
     let told = Arc::<Mutex<Vec<Alert>>>::default();
     let (mut alerter, kept) = (MockAlerter::new(), Arc::clone(&told));
@@ -377,7 +377,7 @@ pub fn tell(delivery: &Arc<Delivery>) -> (Arc<Mutex<Vec<Alert>>>, watch::Sender<
     (told, stop, tokio::spawn(alerts.run(stopped)))
 }
 
-/// Kind and state of each alert, and the detail of this name.
+/// Kind and state of each alert, with the detail of this name.
 pub fn seen(told: &Mutex<Vec<Alert>>, detail: &str) -> Vec<(AlertKind, AlertState, String)> {
     let of = |alert: &Alert| {
         let found = alert.details.iter().find(|(name, _)| *name == detail);

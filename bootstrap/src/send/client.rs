@@ -1,13 +1,13 @@
-//! Hands batches of events to Spillway, and again, until every event of them is settled.
+//! Sends batches of events to Spillway, repeatedly, until every event is settled.
 //!
-//! * An event is settled when the server accepted it, or refused it for good. Nothing else loses an event: after
-//!   an answer that is missing, late or makes no sense, it is sent again under its identifier, and counts once.
-//! * From the moment its request goes out until it is settled, an event is in doubt, unless an answer says that
-//!   nothing was kept. What is in doubt once stays so: no later refusal speaks for an earlier request.
-//! * One request at a time, and pauses between attempts that grow or that the server has named.
-//! * No event is refused for the sake of its neighbours: a batch that is refused as a whole is halved until the
-//!   event is alone that is meant.
-//! * Nothing here reads a clock: time passes in [`Waiting`].
+//! * An event is settled when the server has accepted it or refused it permanently. No event is lost otherwise: after a
+//!   missing, late or invalid answer it is sent again under the same identifier, and is stored once.
+//! * From when its request is sent until it is settled, an event is in doubt, unless an answer says that nothing was
+//!   kept. An event stays in doubt: a later refusal says nothing about an earlier request.
+//! * One request at a time; the pauses between attempts grow, or are set by the server.
+//! * No event is refused because of its neighbours: a batch that is refused as a whole is halved until the event at
+//!   fault is alone.
+//! * No clock is read here: time passes in [`Waiting`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -29,39 +29,39 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
-/// Longest time for a connection.
+/// Timeout for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest time for an answer: more than a gateway waits for a producer.
+/// Maximum timeout for an answer: longer than a gateway waits for a producer.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(40);
-/// Shortest time for an answer, however soon the client is to give up: less would leave every request in doubt.
+/// Minimum timeout for an answer, however soon the client gives up: with less every request would be in doubt.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
-/// Largest answer that is read: 10,000 errors of 800 bytes.
+/// Maximum bytes of an answer: 10,000 errors of 800 bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// First pause before another attempt; each further one is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// Longest pause that this side thinks of.
+/// Maximum pause that the client chooses.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Longest pause that the server can ask for.
+/// Maximum pause that the server can request.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
-/// So many refusals are kept with their place.
+/// Maximum number of refusals listed with their place.
 const FIRST_REFUSALS_MAX: usize = 5;
-/// So many codes are counted one by one; further ones count as `other`.
+/// Maximum number of codes counted separately; further ones count as `other`.
 const CODES_MAX: usize = 50;
-/// The code under which the server says that it does not know what became of an event.
+/// The server's code for an unknown outcome.
 const OUTCOME_UNKNOWN: &str = "outcome_unknown";
-/// So much of a text of the server is shown.
+/// Maximum characters of a server text that are shown.
 const DETAIL_CHARS_MAX: usize = 300;
 
-/// The base URL of a Spillway: `http://host:port`, and a path in front of its API if there is one.
+/// The base URL of a Spillway: `http://host:port`, with an optional path before its API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     base: String,
     batch: Uri,
 }
 
-/// The text is no base URL of a Spillway.
+/// The text is not a base URL of a Spillway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the base URL of a Spillway, such as http://127.0.0.1:8080 (there is no TLS yet)")]
+#[error("not the base URL of a Spillway, such as http://127.0.0.1:8080 (TLS is not supported yet)")]
 pub struct InvalidTarget;
 
 impl FromStr for Target {
@@ -81,7 +81,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Where an event stood.
+/// Where an event was read.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Name of the file.
@@ -96,38 +96,38 @@ impl fmt::Display for Place {
     }
 }
 
-/// An event on its way.
+/// An event to be sent.
 #[derive(Clone, Debug)]
 pub struct Pending {
     /// The event as one line of JSON.
     pub json: String,
-    /// Where it stood.
+    /// Where it was read.
     pub place: Place,
-    /// Whether a request with it went out of which nobody knows what became.
+    /// Whether the outcome of a request with it is unknown.
     pub in_doubt: bool,
 }
 
-/// What became of the events that are settled.
+/// The outcome of settled events.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Events that the server accepted.
     pub accepted: u64,
-    /// What it promised for them.
+    /// Accepted events by durability.
     pub durability: Durability,
-    /// Events that were refused for good, by the code of the reason.
+    /// Permanently refused events, by code.
     pub refused: BTreeMap<String, u64>,
-    /// The first of them: place, code and detail.
+    /// The first refusals: place, code and detail.
     pub first_refusals: Vec<String>,
-    /// Events that are in doubt after requests that are over.
+    /// Events in doubt after completed requests.
     pub(super) doubts: u64,
-    /// The request that is not over.
+    /// The request in progress.
     under_way: UnderWay,
 }
 
-/// A request until its answer is there, or is given up.
+/// A request until it is answered or abandoned.
 #[derive(Debug, Default)]
 struct UnderWay {
-    /// Its events that are in doubt for no other reason.
+    /// Its events that were not in doubt before.
     events: u64,
     /// Whether any part of it may have reached the server.
     sent: Arc<AtomicBool>,
@@ -141,14 +141,14 @@ impl Tally {
         self.doubts + under_way
     }
 
-    /// A request of `events` begins; what is returned must be set when any part of it is on its way.
+    /// Begins a request with `events`; set the returned flag once any part of it has been sent.
     fn begin(&mut self, events: &[Pending]) -> Arc<AtomicBool> {
         let certain = events.iter().filter(|event| !event.in_doubt).count() as u64;
         self.under_way = UnderWay { events: certain, sent: Arc::default() };
         Arc::clone(&self.under_way.sent)
     }
 
-    /// The request of `events` is over. Whether it was kept is `unknown`, if it was sent at all.
+    /// Ends the request with `events`. `unknown` says whether its outcome is unknown, provided that it was sent.
     fn end(&mut self, events: &mut [Pending], unknown: bool) {
         let request = std::mem::take(&mut self.under_way);
         if unknown && request.sent.load(Ordering::Relaxed) {
@@ -170,14 +170,14 @@ impl Tally {
         *self.refused.entry(if known { printable(code) } else { "other".to_owned() }).or_default() += 1;
     }
 
-    /// Events that were refused for good.
+    /// Permanently refused events.
     #[must_use]
     pub fn refused_total(&self) -> u64 {
         self.refused.values().sum()
     }
 
-    /// Settles the events that `errors` is about, and returns those that are to be sent again. Whoever is not
-    /// listed is accepted or not, as `others_accepted` says.
+    /// Settles the events listed in `errors`, and returns those to be sent again. All other events are accepted or not,
+    /// as `others_accepted` says.
     fn settle(&mut self, events: Vec<Pending>, errors: Vec<EventError>, others_accepted: bool) -> Vec<Pending> {
         let mut errors: HashMap<usize, EventError> = errors.into_iter().map(|error| (error.index, error)).collect();
         let mut again = Vec::new();
@@ -206,19 +206,19 @@ impl Tally {
     }
 }
 
-/// How many accepted events the server promised what for.
+/// Accepted events by the durability that the server promised.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Durability {
-    /// They survive a power cut.
+    /// They survive a power failure.
     pub acknowledged: u64,
-    /// They are in the journal of the producer.
+    /// They are in the producer's journal.
     pub journaled: u64,
     /// They survive the end of the process.
     pub buffered: u64,
 }
 
-/// Why events are not sent any more.
+/// Why sending stopped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Stopped(pub String);
@@ -226,19 +226,19 @@ pub struct Stopped(pub String);
 /// A pause before the next attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
-    /// As long as the server asks for; otherwise as long as the number of failed attempts suggests.
+    /// The pause that the server requests; otherwise it depends on the number of failed attempts.
     pub duration: Option<Duration>,
-    /// Why, for people.
+    /// The reason, for display.
     pub reason: String,
-    /// Whether there is no server at all.
+    /// Whether the server cannot be reached.
     pub away: bool,
 }
 
-/// How time passes: really, or not at all in tests.
+/// How time passes: really, or simulated in tests.
 pub trait Waiting {
-    /// Time since an arbitrary moment; never goes back.
+    /// Time since an arbitrary moment; monotonic.
     fn now(&self) -> Duration;
-    /// Waits for `duration`, and may tell people why.
+    /// Waits for `duration`, and may display the reason.
     fn wait(&mut self, duration: Duration, pause: &Pause) -> impl Future<Output = ()>;
 }
 
@@ -246,13 +246,13 @@ pub trait Waiting {
 pub struct Client {
     http: hyper_util::client::legacy::Client<HttpConnector, WatchedBody>,
     target: Target,
-    /// None is never.
+    /// `None` means never.
     give_up_after: Option<Duration>,
 }
 
 impl Client {
-    /// A client that stops when no event was settled for `give_up_after`, or never. An attempt under way is not cut
-    /// short, but takes no longer than that either.
+    /// A client that stops when no event has been settled for `give_up_after`; `None` means never. An attempt in
+    /// progress is not cut short, but has the same time limit.
     #[must_use]
     pub fn new(target: Target, give_up_after: Option<Duration>) -> Self {
         let mut connector = HttpConnector::new();
@@ -262,11 +262,11 @@ impl Client {
         Self { http, target, give_up_after }
     }
 
-    /// Settles every event in `tally`, however many requests that takes.
+    /// Settles every event in `tally`, with as many requests as necessary.
     ///
     /// # Errors
-    /// No event was settled for too long, or the server takes no events at this URL: what is not in `tally`, settled
-    /// or in doubt, was not sent.
+    /// No event was settled for too long, or the server does not accept events at this URL: events not counted in
+    /// `tally` as settled or in doubt were not sent.
     pub async fn deliver(
         &self,
         events: Vec<Pending>,
@@ -343,7 +343,7 @@ impl Client {
     }
 }
 
-/// A body that tells when it is taken, which is when there is a connection to write it to.
+/// A body that records when it is read, which happens once there is a connection to write it to.
 struct WatchedBody {
     body: Full<Bytes>,
     sent: Arc<AtomicBool>,
@@ -378,9 +378,9 @@ impl Durability {
     }
 }
 
-/// How long to go on without any event being settled, and how long to pause in between.
+/// How long to continue without any settled event, and how long to pause in between.
 struct Patience {
-    /// None is for ever.
+    /// `None` means without limit.
     give_up_after: Option<Duration>,
     /// When the last event was settled.
     since: Duration,
@@ -396,7 +396,7 @@ impl Patience {
         *self = Self::new(self.give_up_after, now);
     }
 
-    /// Waits, but not beyond the moment to give up: then one last attempt is made.
+    /// Pauses, but not beyond the time to give up: then one last attempt is made.
     async fn pause(&mut self, pause: Pause, waiting: &mut impl Waiting) -> Result<(), Stopped> {
         let mut duration = pause.duration.unwrap_or(self.backoff);
         if let Some(give_up_after) = self.give_up_after {
@@ -420,16 +420,16 @@ impl Pause {
     }
 }
 
-/// What an answer means for the events of the request.
+/// The meaning of an answer for the events of the request.
 #[derive(Debug, PartialEq)]
 enum Answer {
     /// Some events are settled.
     Settled { others_accepted: bool, durability: Durability, errors: Vec<EventError> },
-    /// None is accepted, and it is not said which one is to blame.
+    /// No event is accepted, and the one at fault is not named.
     Refused { code: String, detail: String },
-    /// None is settled; the same request may do later. Either nothing was kept, or that is `unknown`.
+    /// No event is settled; the same request may succeed later. Either nothing was kept, or the outcome is `unknown`.
     Later { pause: Pause, unknown: bool },
-    /// No request like this will ever do.
+    /// No such request will ever succeed.
     NotHere(String),
 }
 
@@ -451,7 +451,7 @@ struct Report {
     errors: Vec<EventError>,
 }
 
-/// The body of any other answer, as far as it is one of Spillway.
+/// The body of any other answer, if it comes from Spillway.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Problem {
@@ -460,31 +460,31 @@ struct Problem {
     errors: Vec<EventError>,
 }
 
-/// The meaning of an answer to a request of so many `events`.
+/// Interprets the answer to a request with this number of `events`.
 fn read_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8], events: usize) -> Answer {
     let later = |reason: String, unknown: bool| {
         let pause = Pause { duration: retry_after, reason, away: false };
         Answer::Later { pause, unknown }
     };
     if status == StatusCode::ACCEPTED {
-        // An answer that does not add up proves nothing about any event.
+        // An inconsistent answer proves nothing about any event.
         return match serde_json::from_slice::<Report>(body) {
             Ok(Report { accepted, durability, errors })
                 if are_about(&errors, events) && accepted.checked_add(errors.len()) == Some(events) =>
             {
                 Answer::Settled { others_accepted: true, durability, errors }
             }
-            _ => later("the server's answer makes no sense".to_owned(), true),
+            _ => later("the server's answer is invalid".to_owned(), true),
         };
     }
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
     let detail = if problem.detail.is_empty() { title.clone() } else { printable(&problem.detail) };
     match status.as_u16() {
-        // Nothing of such a request was kept: that is the meaning of both.
+        // Both mean that nothing of the request was kept.
         429 | 503 => later(detail, false),
         408 | 500.. => later(detail, true),
-        // These are about the URL or the client, and sending every event alone would not help.
+        // These concern the URL or the client; sending every event separately would not help.
         401 | 403 | 404 | 405 | 415 => Answer::NotHere(format!("the server takes no events here ({title}): {detail}")),
         400..500 if !problem.errors.is_empty() && are_about(&problem.errors, events) => {
             Answer::Settled { others_accepted: false, durability: Durability::default(), errors: problem.errors }
@@ -497,7 +497,7 @@ fn read_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8], e
     }
 }
 
-/// Whether each error belongs to an event of its own.
+/// Whether each error belongs to a different event.
 fn are_about(errors: &[EventError], events: usize) -> bool {
     let indices: std::collections::HashSet<usize> = errors.iter().map(|error| error.index).collect();
     indices.len() == errors.len() && indices.iter().all(|index| *index < events)
@@ -508,7 +508,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).clamp(BACKOFF_MIN, RETRY_AFTER_MAX))
 }
 
-/// The innermost cause, without the number of an error of the operating system.
+/// The innermost cause, without the operating system's error number.
 fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -520,7 +520,7 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// What a server says must neither flood nor steer a terminal.
+/// A text from the server must neither flood nor control a terminal.
 fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(DETAIL_CHARS_MAX).collect()
 }
@@ -530,7 +530,7 @@ mod tests {
     use super::*;
     use crate::send::scripted_server::{Reply, ScriptedServer};
 
-    /// Time passes only here; what was waited for is kept.
+    /// Simulated time; records all waits.
     #[derive(Default)]
     struct Recorded(Vec<(Duration, Pause)>);
 
@@ -589,7 +589,7 @@ mod tests {
         requests: Vec<String>,
     }
 
-    /// Delivers events `a`, `b`, … to a server that gives these replies, one a request.
+    /// Delivers events `a`, `b`, … to a server that sends these replies, one per request.
     async fn deliver(names: &str, replies: Vec<Reply>) -> Delivery {
         let server = ScriptedServer::start(replies).await;
         let client = Client::new(server.url().parse().unwrap(), Some(Duration::from_secs(60)));
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_rate_is_waited_for_as_long_as_the_server_says() {
+    async fn after_a_rate_limit_it_waits_as_long_as_the_server_says() {
         let too_fast = || problem(429, "").retry_after(7);
         let delivery = deliver("ab", vec![too_fast(), problem(503, "").retry_after(900), accepted(2, "")]).await;
         assert_eq!(delivery.result, Ok(()));
@@ -621,7 +621,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_that_names_its_events_leaves_the_others_to_be_sent_again() {
+    async fn after_a_problem_that_names_its_events_the_others_are_sent_again() {
         let delivery = deliver("abc", vec![problem(400, &error(1, false)), accepted(2, "")]).await;
         assert_eq!((delivery.tally.accepted, delivery.tally.refused_total()), (2, 1));
         assert_eq!(delivery.requests, ["abc", "ac"]);
@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_was_away_gets_the_same_events_when_it_is_back() {
+    async fn a_server_gets_the_same_events_after_an_outage() {
         let replies =
             vec![Reply::HangUp, Reply::HangUp, problem(502, ""), Reply::new(202, "{}".to_owned()), accepted(2, "")];
         let delivery = deliver("ab", replies).await;
@@ -663,7 +663,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_keeps_trying_outlasts_any_absence() {
+    async fn with_keep_trying_it_outlasts_any_outage() {
         let server = ScriptedServer::start([vec![Reply::HangUp; 20], vec![accepted(1, "")]].concat()).await;
         let client = Client::new(server.url().parse().unwrap(), None);
         let (mut tally, mut waited) = (Tally::default(), Recorded::default());
@@ -671,7 +671,7 @@ mod tests {
         assert!(waited.now() > Duration::from_secs(120) && tally.in_doubt() == 0);
     }
 
-    /// What is in doubt when events `a` and `b` are given up after these replies, and then a 404.
+    /// How many of the events `a` and `b` are in doubt after these replies and then a 404.
     async fn in_doubt_after(mut replies: Vec<Reply>) -> u64 {
         replies.push(Reply::new(404, String::new()));
         let delivery = deliver("ab", replies).await;
@@ -681,7 +681,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_are_in_doubt_only_after_a_request_that_nobody_knows_the_end_of() {
+    async fn events_are_in_doubt_only_after_a_request_with_an_unknown_outcome() {
         for status in [408, 500, 502, 504, 200] {
             assert_eq!(in_doubt_after(vec![problem(status, "")]).await, 2, "{status}");
         }
@@ -704,7 +704,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_awaited_no_longer_than_the_client_is_patient() {
+    async fn an_answer_is_awaited_no_longer_than_the_time_to_give_up() {
         let server = ScriptedServer::start(vec![Reply::Silence]).await;
         let client = Client::new(server.url().parse().unwrap(), Some(Duration::from_secs(7)));
         let (sent, start) = (Arc::default(), tokio::time::Instant::now());
@@ -719,7 +719,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn progress_starts_the_time_anew() {
+    async fn progress_restarts_the_time_to_give_up() {
         let slow = |reply| vec![problem(503, "").retry_after(50), reply];
         let replies = [slow(accepted(1, &error(1, true))), slow(accepted(1, ""))].concat();
         let delivery = deliver("ab", replies).await;
@@ -727,7 +727,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_no_spillway_is_left_at_once() {
+    async fn it_stops_at_once_at_a_server_other_than_spillway() {
         let delivery = deliver("ab", vec![Reply::new(404, "<html>".to_owned())]).await;
         let reason = "the server takes no events here (404 Not Found): 404 Not Found";
         assert_eq!(delivery.result, Err(Stopped(reason.to_owned())));
@@ -735,7 +735,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_do_not_add_up_settle_nothing() {
+    fn inconsistent_answers_settle_nothing() {
         for (accepted, errors) in
             [(3, ""), (1, ""), (1, &*error(2, true)), (0, &*[error(0, true), error(0, true)].join(","))]
         {

@@ -1,9 +1,9 @@
 //! Identifiers of events.
 //!
 //! * A line of a file has the same identifier whenever the file is sent, so that the store can drop repeats. Another
-//!   line, the same line with another text, and a copy of the file have others. A file that is emptied and written
-//!   anew is the same: a line without a time that stands where it stood before is taken for a repeat.
-//! * Identifiers of one file ascend with the number of the line: that is how the API orders events of one time.
+//!   line, the same line with another text, and a copy of the file have other identifiers. A file that is truncated and
+//!   rewritten remains the same file: a line without a time, at the same place as before, counts as a repeat.
+//! * Identifiers of one file ascend with the line number: the API orders events of the same time by identifier.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -11,13 +11,13 @@ use std::time::UNIX_EPOCH;
 
 use domain::Uuid;
 
-/// A file, whatever its name and content.
+/// A file, independent of its name and content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId(Uuid);
 
 impl FileId {
-    /// The identity of a regular file: its device, its inode and, if known, its birth, because inodes are used again.
-    /// Pipes and devices have none: what comes out of them will not come again.
+    /// The identity of a regular file: its device, its inode and, if known, its time of creation, because inodes are
+    /// reused. Pipes and devices have none: their content cannot be read again.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Option<Self> {
         let born = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -27,14 +27,14 @@ impl FileId {
     }
 }
 
-/// The identifier of an event that may still grow.
+/// The identifier of an event to which lines may be added.
 #[derive(Clone, Copy, Debug)]
 pub enum EventId {
-    /// One that nothing else has.
+    /// A unique identifier.
     Unique(Uuid),
-    /// One that is made of what the event is.
+    /// An identifier derived from the event.
     OfLine {
-        /// Where it stands.
+        /// The file that contains it.
         file: FileId,
         /// The number of its first line.
         number: u64,
@@ -50,26 +50,26 @@ impl EventId {
         Self::OfLine { file, number, hash: Uuid::new_v5(&file.0, text.as_bytes()) }
     }
 
-    /// Another line belongs to the event. An event that was sent before the line was written is another event:
-    /// sending it again must not lose the line.
+    /// Adds another line to the event. This changes the identifier: the version sent before the line was written is
+    /// another event, and sending it again must not lose the line.
     pub fn extend(&mut self, text: &str) {
         if let Self::OfLine { hash, .. } = self {
             *hash = Uuid::new_v5(hash, text.as_bytes());
         }
     }
 
-    /// The identifier. Of a line it has version 8 (RFC 9562, section 5.8): 48 bits of the file, 32 of the number,
-    /// 42 of the text.
+    /// The identifier. For a line it has version 8 (RFC 9562, section 5.8): 48 bits of the file, 32 of the number, 42
+    /// of the text.
     #[must_use]
     pub fn uuid(self) -> Uuid {
         let (file, number, hash) = match self {
             Self::Unique(id) => return id,
             Self::OfLine { file, number, hash } => (file, number, hash),
         };
-        // Lines beyond that are no longer in order, but still told apart by the hash.
+        // Higher line numbers are not in order, but the hash still distinguishes them.
         let number = u128::from(u32::try_from(number).unwrap_or(u32::MAX));
         let file = file.0.as_u128() >> 80 << 80;
-        // Version and variant take the bits that are left out: 76 to 79, and 62 and 63.
+        // Version and variant occupy the omitted bits: 76 to 79, and 62 and 63.
         let number = (number >> 20) << 64 | (number & 0xF_FFFF) << 42;
         let hash = hash.as_u128() & ((1 << 42) - 1);
         Uuid::new_v8((file | number | hash).to_be_bytes())
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_of_lines_are_of_version_8_and_ascend_with_the_line() {
+    fn identifiers_of_lines_have_version_8_and_ascend_with_the_line() {
         let numbers = [1, 2, 1_000, 0xF_FFFF, 0x10_0000, 0x7FFF_FFFF, 0xFFFF_FFFF];
         let ids = numbers.map(|number| id(number, "x"));
         assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn file_number_and_every_text_make_the_identifier() {
+    fn the_identifier_depends_on_file_number_and_every_text() {
         let other = FileId(Uuid::from_u128(1));
         let mut grown = EventId::of_line(FILE, 1, "x");
         grown.extend("y");
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_itself_under_another_name_and_a_copy_is_not() {
+    fn a_renamed_file_keeps_its_identity_and_a_copy_does_not() {
         let directory = tempfile::TempDir::new().unwrap();
         let [one, renamed, copy] = ["one", "renamed", "copy"].map(|name| directory.path().join(name));
         let of = |path| FileId::of(&std::fs::metadata(path).unwrap());

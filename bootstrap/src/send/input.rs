@@ -1,4 +1,4 @@
-//! What is read: files, pipes and standard input.
+//! The inputs: files, pipes and standard input.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,24 @@ use tokio::io::AsyncRead;
 use super::event_id::FileId;
 use super::lines::Lines;
 
-/// The name of the file that is standard input.
+/// The file name that means standard input.
 const STDIN: &str = "-";
 
 /// A file, or standard input.
 pub struct Input {
-    /// For people.
+    /// Name for display.
     pub name: Arc<str>,
     /// Source of its events.
     pub source: String,
-    /// None is standard input.
+    /// `None` means standard input.
     path: Option<PathBuf>,
 }
 
-/// An input whose turn has come.
+/// An opened input.
 pub struct Opened {
     /// Its lines.
     pub lines: Lines<Box<dyn AsyncRead + Unpin>>,
-    /// What its lines are known by when they come again; pipes have nothing.
+    /// The identity that makes its lines recognisable as repeats; pipes have none.
     pub file: Option<FileId>,
 }
 
@@ -62,10 +62,10 @@ impl Input {
         self.path.as_ref().and_then(|path| path.file_name()?.to_str()).unwrap_or(&self.name)
     }
 
-    /// Opens it.
+    /// Opens the input.
     ///
     /// # Errors
-    /// There is no such file, or it may not be read.
+    /// The file does not exist or cannot be read.
     pub async fn open(&self) -> io::Result<Opened> {
         let Some(path) = &self.path else {
             return Ok(Opened { lines: Lines::new(Box::new(tokio::io::stdin())), file: None });
@@ -76,14 +76,14 @@ impl Input {
     }
 }
 
-/// The bytes of all inputs, if all are files: pipes have no size.
+/// The total size of all inputs, if all are files: pipes have no size.
 pub async fn bytes_total(inputs: &[Input]) -> Option<u64> {
     let mut total = 0;
     for input in inputs {
         match tokio::fs::metadata(input.path.as_ref()?).await {
             Ok(metadata) if metadata.is_file() => total += metadata.len(),
             Ok(_) => return None,
-            // It will be reported when its turn has come.
+            // Reported when the input is opened.
             Err(_) => {}
         }
     }

@@ -1,9 +1,9 @@
-//! Lines that continue an event join it as its stack trace.
+//! Joins continuation lines to their event as its stack trace.
 //!
-//! * Only an event of plain text is continued, and only by plain text, of the same input.
-//! * Traces are told by their form: indented frames, the headings of Java and Python, and the names of exceptions.
-//!   An indented line that begins with a time is an event: some logs indent everything.
-//! * One event is held back, with no more than [`TEXT_BYTES_MAX`] of a trace.
+//! * Only a plain-text event is continued, and only by plain text of the same input.
+//! * Traces are recognised by their form: indented frames, the headings of Java and Python, and the names of
+//!   exceptions. An indented line that begins with a time is an event: some logs indent everything.
+//! * One event is held back, with at most [`TEXT_BYTES_MAX`] of a trace.
 
 use domain::event::TEXT_BYTES_MAX;
 use domain::level::Level;
@@ -14,9 +14,9 @@ use super::event_id::EventId;
 use super::levels::level_named;
 use super::line::{Event, LineParser, object_in};
 
-/// The heading of a trace of Python. Its frames are indented, and a line that is not indented ends it.
+/// The heading of a Python trace. Its frames are indented, and a line that is not indented ends it.
 const TRACEBACK: &str = "Traceback (most recent call last)";
-/// How a line begins that continues a trace without being indented.
+/// Beginnings of unindented lines that continue a trace.
 const HEADINGS: &[&str] = &[
     TRACEBACK,
     "Caused by:",
@@ -27,14 +27,14 @@ const HEADINGS: &[&str] = &[
 ];
 const EXCEPTION_ENDINGS: &[&str] = &["Exception", "Error", "Throwable"];
 
-/// An event that waits for lines that continue it.
+/// An event that waits for continuation lines.
 #[derive(Debug)]
 pub struct Held {
     event: Event,
     id: EventId,
     place: Place,
     stack_trace: String,
-    /// Whether the last line of a trace of Python is still to come.
+    /// Whether the last line of a Python trace is still to come.
     in_traceback: bool,
 }
 
@@ -45,7 +45,7 @@ impl Held {
         Self { event, id, place, stack_trace: String::new(), in_traceback: line.starts_with(TRACEBACK) }
     }
 
-    /// Takes `line` if it continues the event and there is room for it.
+    /// Adds `line` if it continues the event and there is room for it.
     pub fn join(&mut self, line: &str, parser: &LineParser, now: Timestamp) -> bool {
         let joins = self.stack_trace.len() + 1 + line.len() <= TEXT_BYTES_MAX
             && object_in(line).is_none()
@@ -74,8 +74,8 @@ impl Held {
         HEADINGS.iter().any(|heading| line.starts_with(heading)) || self.is_thrown(line)
     }
 
-    /// Whether `line` names an exception that belongs to the event. What the exception says may look like a level
-    /// or a time, but is none of the line.
+    /// Whether `line` names an exception that belongs to the event. The text of the exception may look like a level or
+    /// a time, but is neither.
     fn is_thrown(&self, line: &str) -> bool {
         let name = line.split_once(':').map_or(line, |(name, _)| name).trim_end();
         let is_name = name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '_' | '$'));
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// Which lines of a log start an event: the numbers of the lines.
+    /// The numbers of the lines that start an event.
     fn events(log: &str) -> Vec<usize> {
         let parser = LineParser::new(Level::Info, UtcOffset::UTC).unwrap();
         let (mut held, mut events): (Option<Held>, _) = (None, Vec::new());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_joined_is_the_stack_trace_line_by_line() {
+    fn joined_lines_become_the_stack_trace() {
         let parser = LineParser::new(Level::Info, UtcOffset::UTC).unwrap();
         let mut held = hold(&parser, "ERROR x");
         assert!(held.join("\tat a", &parser, Timestamp::MIN) && held.join("Caused by: b", &parser, Timestamp::MIN));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_has_a_bound() {
+    fn the_length_of_a_trace_is_limited() {
         let parser = LineParser::new(Level::Info, UtcOffset::UTC).unwrap();
         let mut held = hold(&parser, "x");
         let half = format!(" {}", "y".repeat(TEXT_BYTES_MAX / 2 - 2));

@@ -1,9 +1,9 @@
 //! Finds the level in a line.
 //!
-//! * A word in capitals is a level wherever a logger would put one. In any other case it is one only where nothing
-//!   else stands: in brackets, behind `level=`, at the very start before a colon, and directly behind the time.
-//!   Running text has no level: `an error is no warning`.
-//! * The first one counts.
+//! * A word in capitals is a level wherever a logger would write one. In lower or mixed case it is one only where
+//!   nothing but a level is written: in brackets, after `level=`, at the very start before a colon, and directly after
+//!   the time. Running text has no level: `an error, not a warning`.
+//! * The first level counts.
 
 use domain::level::Level;
 use regex::Regex;
@@ -21,7 +21,7 @@ impl Levels {
     /// Compiles the patterns.
     ///
     /// # Errors
-    /// Never in practice: they are constants.
+    /// Never in practice: the patterns are constants.
     pub fn new() -> Result<Self, regex::Error> {
         // klog and glog: I0115 10:30:00, I20240115 10:30:00
         let glog = r"^([IWEF])(?:[0-9]{4}|[0-9]{8}) +[0-9]{2}:[0-9]{2}:[0-9]{2}[. ]";
@@ -29,11 +29,11 @@ impl Levels {
         let start = r"^(?:([A-Za-z]{3,}):|([VDIWEFA])/[0-9A-Za-z_.$-]{2,} *(?:\( *[0-9]+\))?:)";
         let behind_time = r"^(?:[ \t|\]\[(:-]|\x1b\[[0-9;]*m)+([A-Za-z]{3,})(?:$|[ \t\[\])>|:,;\x1b])";
         let anywhere = [
-            // logfmt, and JSON behind something else: level=warn, "level":"warn"
+            // logfmt, and JSON after other text: level=warn, "level":"warn"
             r#"(?:^|[^0-9A-Za-z_])(?:(?i-u:level|lvl|severity|loglevel|levelname)=|"(?i-u:level|severity)" ?: ?)"?([A-Za-z]+)"#,
             // nginx, Apache: [error], [core:error]
             r"\[ *(?:[0-9A-Za-z_]*:)?([A-Za-z]{2,}) *\]",
-            // A letter alone: [E], but not Option[E]
+            // A single letter: [E], but not Option[E]
             r"(?-u:\b{start-half})\[([EWIDF])\]",
             // log4j, logback, Python: ERROR, but not /ERROR, ERRORS or error
             r#"(?:^|[ \t\[(<|:"'=-]|\x1b\[[0-9;]*m)([A-Z]{3,11})(?:$|[ \t\[\])>|:,;"'/\x1b-])"#,
@@ -59,13 +59,13 @@ impl Levels {
     }
 }
 
-/// The word that a pattern found and where it begins, if it is a level.
+/// The word that a pattern found and its position, if it is a level.
 fn first(found: &regex::Captures<'_>) -> Option<(usize, Level)> {
     let word = found.iter().skip(1).flatten().next()?;
     Some((word.start(), level_named(word.as_str())?))
 }
 
-/// The level of this name or letter, in any case.
+/// The level of this name or letter, in either case.
 #[must_use]
 pub fn level_named(word: &str) -> Option<Level> {
     Level::parse(word).ok().or_else(|| match word.to_ascii_uppercase().as_str() {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_of_levels_are_those_of_common_loggers_in_any_case() {
+    fn level_names_are_those_of_common_loggers_in_any_case() {
         for (names, level) in [
             ("trace verbose", Level::Trace),
             ("debug", Level::Debug),

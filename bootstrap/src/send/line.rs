@@ -1,11 +1,11 @@
-//! A line of a log becomes an event of the API.
+//! Converts a line of a log to an event of the API.
 //!
-//! * Every line becomes an event, or part of one: what is not understood stays in the text, or in the metadata under
-//!   the name that it had. Nothing here fails, and nothing here reads a clock or makes an identifier.
-//! * Only the first [`BEGINNING_CHARS`] characters are searched for a level and a time: further on, such words
-//!   are what the line is about and not what it is.
-//! * An event never breaks a rule of the API by its form (a level that is none, a source that is a number); only
-//!   the limits on sizes are left to the server, which can say better what they are.
+//! * Every line becomes an event, or part of one: what cannot be parsed stays in the text, or in the metadata under its
+//!   original name. Nothing here fails, reads a clock or generates an identifier.
+//! * Only the first [`BEGINNING_CHARS`] characters are searched for a level and a time: further on, these words are
+//!   part of the message.
+//! * The form of an event never breaks a rule of the API (an unknown level, a number as source); only size limits are
+//!   left to the server, which can report them better.
 
 use domain::Uuid;
 use domain::level::Level;
@@ -20,24 +20,24 @@ use super::times::{FoundTime, Times, time_of_epoch};
 /// How much of a line is searched for a level and a time.
 const BEGINNING_CHARS: usize = 160;
 
-/// An event that was read.
+/// A parsed event.
 #[derive(Debug)]
 pub struct Event {
-    /// Its members, as the API takes them.
+    /// Its members, as the API accepts them.
     members: Map<String, Value>,
     /// Its level.
     pub level: Level,
-    /// Whether the level stood in the line, and is not the default.
+    /// Whether the line contains the level; otherwise it is the default.
     pub level_found: bool,
-    /// Whether the time stood in the line: otherwise the server takes the time of receipt.
+    /// Whether the line contains the time; otherwise the server uses the time of receipt.
     pub time_found: bool,
-    /// Whether the line is text, and not JSON.
+    /// Whether the line is plain text, not JSON.
     pub is_text: bool,
 }
 
 impl Event {
-    /// The event as one line of JSON, with this identifier unless it brings one, and with this stack trace unless
-    /// that is empty.
+    /// The event as one line of JSON, with this identifier unless the line contains one, and with this stack trace
+    /// unless that is empty.
     #[must_use]
     pub fn into_json(mut self, event_id: Uuid, stack_trace: String) -> String {
         self.members.entry("eventId").or_insert_with(|| event_id.to_string().into());
@@ -57,7 +57,7 @@ pub struct LineParser {
 }
 
 impl LineParser {
-    /// A parser that gives `default_level` to lines without a level and `offset` to times without one.
+    /// A parser that uses `default_level` for lines without a level and `offset` for times without one.
     ///
     /// # Errors
     /// Never in practice: the patterns are constants.
@@ -65,8 +65,8 @@ impl LineParser {
         Ok(Self { default_level, levels: Levels::new()?, times: Times::new(offset)? })
     }
 
-    /// The event that `line`, without its line end, stands for. It comes from `source` unless it names one; times
-    /// without a year are put next to `now`.
+    /// The event in `line`, which has no line end. Its source is `source` unless the line names one; times without a
+    /// year are placed close to `now`.
     #[must_use]
     pub fn event(&self, line: &str, source: &str, now: Timestamp) -> Event {
         let object = object_in(line);
@@ -91,7 +91,7 @@ impl LineParser {
         Event { members, level, level_found, time_found, is_text }
     }
 
-    /// The level and the time that stand in `text`.
+    /// The level and the time in `text`.
     #[must_use]
     pub fn level_and_time(&self, text: &str, now: Timestamp) -> (Option<Level>, Option<FoundTime>) {
         let text = beginning(text);
@@ -112,7 +112,7 @@ impl LineParser {
         let source = take(&mut members, members::SOURCE, members::source_of);
         let message = take(&mut members, members::MESSAGE, members::message_of);
         let event_id = take(&mut members, &["eventId"], |value| Uuid::try_parse(value.as_str()?).ok());
-        // What a container runtime has wrapped is a line of its own.
+        // A line wrapped by a container runtime is parsed like any other line.
         let (inner_level, inner_time) = self.level_and_time(message.as_deref().unwrap_or_default(), now);
         Fields {
             level: level.or(inner_level),
@@ -124,7 +124,7 @@ impl LineParser {
         }
     }
 
-    /// The time of a member: a number counts from the Unix epoch, text may have any format that a line may have.
+    /// The time in a member: a number counts from the Unix epoch, text may have any format that a line may have.
     fn time_of(&self, value: &Value, now: Timestamp) -> Option<Timestamp> {
         match value {
             Value::Number(number) => time_of_epoch(&number.to_string()),
@@ -137,18 +137,18 @@ impl LineParser {
     }
 }
 
-/// What a line says.
+/// The content of a line.
 struct Fields {
     level: Option<Level>,
     timestamp: Option<Timestamp>,
     source: Option<String>,
     event_id: Option<Uuid>,
     message: String,
-    /// Fields of the contract that are optional, ready to be sent.
+    /// Optional fields of the contract, ready to be sent.
     others: Map<String, Value>,
 }
 
-/// The JSON object that `line` is.
+/// The JSON object in `line`.
 pub fn object_in(line: &str) -> Option<Map<String, Value>> {
     line.trim_start().starts_with('{').then(|| serde_json::from_str(line).ok()).flatten()
 }
@@ -163,7 +163,7 @@ mod tests {
 
     const DEFAULT: Level = Level::Debug;
 
-    /// Lines, and the level and time that they must yield (`-` for none), as of 2024-06-01 and UTC+1.
+    /// Lines with their expected level and time (`-` for none), as of 2024-06-01 and UTC+1.
     const LINES: &[(&str, &str, &str)] = &[
         // log4j, logback, slf4j, java.util.logging
         ("2015-10-18 18:01:47,978 INFO [main] a.b.Master: Created", "INFO", "2015-10-18T17:01:47.978Z"),
@@ -226,7 +226,7 @@ mod tests {
         ("17053146001 too many digits", "-", "-"),
         // syslog
         ("Jan  2 15:04:05 host sshd[7]: accepted", "-", "2024-01-02T14:04:05Z"),
-        ("Jan  2 15:04:05 host app: NOTICE: not 2024-03-01 10:00:00 any more", "INFO", "2024-01-02T14:04:05Z"),
+        ("Jan  2 15:04:05 host app: NOTICE: no longer 2024-03-01 10:00:00", "INFO", "2024-01-02T14:04:05Z"),
         ("<34>Oct 11 22:14:15 host su: failed", "FATAL", "2023-10-11T21:14:15Z"),
         ("<165>1 2003-10-11T22:14:15.003Z host app - ID47 - x", "INFO", "2003-10-11T22:14:15.003Z"),
         ("<3>the unit failed", "ERROR", "-"),
@@ -235,18 +235,18 @@ mod tests {
         ("Feb 29 10:30:00 host app: in a leap year", "-", "2024-02-29T09:30:00Z"),
         ("web_1  | 2024-01-15 10:30:00 +0200 EMERG x", "FATAL", "2024-01-15T08:30:00Z"),
         // Neither level nor time
-        ("an error is no warning, and info is no level", "-", "-"),
+        ("an error differs from a warning, and info is only a word", "-", "-"),
         ("An Error: lower case, and ERRORS, WARN_MAX=3, /INFO, INFO.txt", "-", "-"),
-        ("Errors: none, Option[E] is a type, and I/O: is no tag", "-", "-"),
+        ("Errors: none, Option[E] is a type, and I/O: is not a tag", "-", "-"),
         ("I/O: nor here", "-", "-"),
-        ("2024-01-15 10:30:00 errors are no error, nor is error.txt", "-", "2024-01-15T09:30:00Z"),
+        ("2024-01-15 10:30:00 errors are not an error, nor is error.txt", "-", "2024-01-15T09:30:00Z"),
         ("2024-01-15 10:30:00 error.txt", "-", "2024-01-15T09:30:00Z"),
         ("2024-01-15 10:30:00 host error: x", "-", "2024-01-15T09:30:00Z"),
-        ("2024-02-30 10:30:00 there is no such day", "-", "-"),
-        ("2024-01-15 24:00:00 nor such an hour", "-", "-"),
-        ("Feb 30 10:30:00 nor this", "-", "-"),
+        ("2024-02-30 10:30:00 invalid day", "-", "-"),
+        ("2024-01-15 24:00:00 invalid hour", "-", "-"),
+        ("Feb 30 10:30:00 invalid day", "-", "-"),
         ("version 12024-01-15 10:30:00 or 2024-01-15 10:30:001", "-", "-"),
-        ("<192>there is no such priority", "-", "-"),
+        ("<192>invalid priority", "-", "-"),
         ("X0115 10:30:00.123456 no glog", "-", "-"),
         ("took 1705314600.123 somewhere in the line", "-", "-"),
         ("{not JSON [warn]", "WARN", "-"),
@@ -261,7 +261,7 @@ mod tests {
         (r#"{"log":"E0115 10:30:00.5 1 a.go:1] x\n","stream":"stderr"}"#, "ERROR", "2024-01-15T09:30:00.5Z"),
         (r#"{"level":70,"ts":"1705314600123456789"}"#, "-", "2024-01-15T10:30:00.123456Z"),
         (r#"{"levelname":"INFO","time":1705314600123456,"took":3}"#, "INFO", "2024-01-15T10:30:00.123456Z"),
-        (r#"{"time":12.5,"event":"a duration is no time"}"#, "-", "-"),
+        (r#"{"time":12.5,"event":"a duration, not a time"}"#, "-", "-"),
         (r#"{"message":"half a pair \ud800","level":"ERROR"}"#, "ERROR", "-"),
     ];
 
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn any_damage_to_a_line_still_leaves_an_event() {
+    fn a_damaged_line_still_becomes_an_event() {
         let parser = parser();
         for (line, ..) in LINES {
             for position in 0..line.len() {
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_member_and_what_does_not_fit_stays() {
+    fn the_rest_of_a_member_and_unsuitable_values_stay_in_the_metadata() {
         let json =
             parsed(r#"{"msg":"a","service":{"name":"b","version":1},"stack":7,"trace_id":"12","exc_info":true}"#);
         let left = serde_json::json!({ "service": { "version": 1 }, "stack": 7, "trace_id": "12", "exc_info": true });
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_stays_in_the_metadata_under_its_name() {
+    fn unknown_members_stay_in_the_metadata_under_their_name() {
         let line = r#"{"level":"loud","message":7,"timestamp":"soon","source":"","eventId":1,"traceId":"x","spanId":[],"stackTrace":{},"metadata":"m"}"#;
         let expected = serde_json::json!({
             "source": "here", "level": "DEBUG", "message": line,

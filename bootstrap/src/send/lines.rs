@@ -1,19 +1,19 @@
 //! Reads the lines of a log.
 //!
-//! * However long a line is, no more than [`LINE_BYTES_MAX`] of it are kept.
-//! * A read that is given up half-way loses nothing: the next one goes on where it ended.
-//! * What begins like a compressed file or UTF-16, with a NUL in its first [`PROBE_BYTES`], is not read: its lines
-//!   would be rubbish. A byte order mark of UTF-8 belongs to no line.
+//! * At most [`LINE_BYTES_MAX`] bytes of a line are kept, however long it is.
+//! * A cancelled read loses nothing: the next one continues where it ended.
+//! * An input that looks like a compressed file or UTF-16, with a NUL in its first [`PROBE_BYTES`], is not read: its
+//!   lines would be garbage. A UTF-8 byte order mark is not part of a line.
 
 use std::io;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Longest line that is kept.
+/// Maximum length of a line that is kept.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// So much is read at once; more than [`PROBE_BYTES`], so that a file is judged before its first line is kept.
+/// Bytes read at once; more than [`PROBE_BYTES`], so that a file is checked before its first line is kept.
 const READ_BYTES: usize = 64 * 1024;
-/// So much of the beginning of an input must be free of NULs.
+/// Bytes at the beginning of an input that must not contain NUL.
 const PROBE_BYTES: u64 = 8 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -47,10 +47,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { reader, text: Vec::new(), too_long: false, number: 0, bytes: 0, bytes_before: 0 }
     }
 
-    /// The next line, or none at the end. May be dropped at any time.
+    /// The next line, or `None` at the end. The future may be dropped at any time.
     ///
     /// # Errors
-    /// The input cannot be read any further; it is no text if the kind is [`io::ErrorKind::InvalidData`].
+    /// The input cannot be read further; it is not text if the kind is [`io::ErrorKind::InvalidData`].
     pub async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let available = self.reader.fill_buf().await?;
@@ -125,12 +125,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_byte_order_mark_belongs_to_no_line() {
+    async fn a_byte_order_mark_is_not_part_of_a_line() {
         assert_eq!(read(b"\xEF\xBB\xBFa\n\xEF\xBB\xBFb").await, [(Some(1), 5), (Some(4), 4)]);
     }
 
     #[tokio::test]
-    async fn an_input_with_a_nul_in_its_beginning_is_no_text() {
+    async fn an_input_with_a_nul_in_its_beginning_is_not_text() {
         for beginning in ["", "a\n", &"x\n".repeat(4095), &"x".repeat(8191)] {
             let input = [beginning.as_bytes(), b"\0"].concat();
             let error = Lines::new(&input[..]).next().await.unwrap_err();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_nul_that_comes_late_through_a_pipe_is_noticed_too() {
+    async fn a_late_nul_in_a_pipe_is_detected_too() {
         let (mut writer, reader) = tokio::io::duplex(64);
         let mut lines = Lines::new(reader);
         writer.write_all(b"a\n").await.unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_that_is_given_up_half_way_loses_nothing() {
+    async fn a_cancelled_read_loses_nothing() {
         let (mut writer, reader) = tokio::io::duplex(64);
         let mut lines = Lines::new(reader);
         writer.write_all(b"half ").await.unwrap();

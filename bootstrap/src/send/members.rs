@@ -1,15 +1,15 @@
-//! The members of a JSON object that mean the same as a field of the contract.
+//! Maps the members of a JSON object to fields of the contract.
 //!
-//! * The contract's own name comes first; any case will do. A name with dots is a member of that name, or a member
-//!   of a member.
-//! * What is taken is gone; what is not understood stays where it is, and ends in the metadata.
+//! * The contract's own name comes first, in any case. A name with dots is a member of that name, or a member of a
+//!   member.
+//! * Members that are used are removed; the others stay in place and become metadata.
 
 use domain::level::Level;
 use serde_json::{Map, Value};
 
 use super::levels::level_named;
 
-/// Longest name of a source that the API takes.
+/// Maximum length of a source in the API.
 const SOURCE_BYTES_MAX: usize = 255;
 
 /// Members that carry a level.
@@ -26,7 +26,7 @@ const STACK_TRACE: &[&str] =
 const TRACE_ID: &[&str] = &["traceId", "trace_id", "trace.id"];
 const SPAN_ID: &[&str] = &["spanId", "span_id", "span.id"];
 
-/// Takes the first of `names` that is there and is understood.
+/// Removes and returns the first of `names` that is present and valid.
 pub fn take<T>(
     members: &mut Map<String, Value>,
     names: &[&str],
@@ -55,8 +55,8 @@ fn find<'a>(members: &'a Map<String, Value>, name: &str) -> Option<(&'a String, 
     members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))
 }
 
-/// The optional fields of the contract. Members that belong to none of them join the metadata here and not on
-/// the server, which would have to refuse a `level` that is no level or a name that is there already.
+/// The optional fields of the contract. All other members join the metadata here rather than on the server, which would
+/// have to refuse an invalid `level` or a duplicate name.
 pub fn other_fields(mut members: Map<String, Value>) -> Map<String, Value> {
     let mut fields = Map::new();
     let identifier = |digits| move |value: &Value| hexadecimal(value, digits);
@@ -84,7 +84,7 @@ fn hexadecimal(value: &Value, digits: usize) -> Option<Value> {
     (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| value.clone())
 }
 
-/// The level of a member: a name, or a number as bunyan and pino write it (10 is TRACE, 60 is FATAL).
+/// The level in a member: a name, or a number as used by bunyan and pino (10 is TRACE, 60 is FATAL).
 pub fn level_of(value: &Value) -> Option<Level> {
     match value {
         Value::String(text) => level_named(text.trim()),
@@ -96,18 +96,18 @@ pub fn level_of(value: &Value) -> Option<Level> {
     }
 }
 
-/// The source of a member.
+/// The source in a member.
 pub fn source_of(value: &Value) -> Option<String> {
     value.as_str().filter(|name| is_source(name)).map(str::to_owned)
 }
 
-/// The text of a member. Container runtimes keep the line end.
+/// The text in a member. Container runtimes keep the line end.
 pub fn message_of(value: &Value) -> Option<String> {
     let text = value.as_str()?.trim_end_matches(['\r', '\n']);
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Whether the API takes `name` as a source.
+/// Whether the API accepts `name` as a source.
 #[must_use]
 pub fn is_source(name: &str) -> bool {
     (1..=SOURCE_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)

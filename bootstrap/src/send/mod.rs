@@ -1,13 +1,12 @@
-//! `spillway send`: ships the lines of files or of standard input to the API of a Spillway.
+//! `spillway send`: sends the lines of files or of standard input to the API of a Spillway.
 //!
-//! * Every line that is not blank is one event, or part of the stack trace of the one before it. Every event is
-//!   accounted for: accepted, refused with a reason, in doubt, or not sent.
-//! * A file that is sent again counts once: its lines have the same identifiers, and the store drops repeats within
-//!   its dedup window, which is a day by default. A copy of a file is another file. What comes from standard input
-//!   or a pipe is always new; within one run it counts once too.
-//! * Memory is bounded by one batch, one event that is held back and one line, however long the input is. Reading
-//!   waits for sending.
-//! * What comes slowly is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others.
+//! * Every non-blank line is one event, or part of the stack trace of the previous event. Every event is accounted for:
+//!   accepted, refused with a reason, in doubt, or not sent.
+//! * A file that is sent again is stored once: its lines have the same identifiers, and the store drops repeats within
+//!   its dedup window, one day by default. A copy of a file is another file. Events from standard input or a pipe are
+//!   always new; within one run they are stored once too.
+//! * Memory is bounded by one batch, one held event and one line, however long the input is. Reading waits for sending.
+//! * Slow input is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others.
 
 mod client;
 mod event_id;
@@ -44,18 +43,18 @@ use self::progress::Progress;
 pub use self::summary::{Summary, grouped};
 use crate::system::{SystemClock, UuidV7};
 
-/// Largest body of a request, unless a single event is larger.
+/// Maximum size of a request body, unless a single event is larger.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// How long an event waits for others to join its batch, or for lines to continue it.
+/// How long an event waits for others to join its batch, or for continuation lines.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// Sends everything and says what became of it. Ends early when `stop` is done, without waiting for an answer.
+/// Sends everything and returns the outcome. Ends early when `stop` resolves, without waiting for an answer.
 ///
-/// A read of standard input cannot be called off: the caller must not wait for the blocking threads of its
-/// runtime (`Runtime::shutdown_background`).
+/// A read of standard input cannot be cancelled: the caller must not wait for the blocking threads of its runtime
+/// (`Runtime::shutdown_background`).
 ///
 /// # Errors
-/// Never in practice: what goes wrong with files and servers is in the summary.
+/// Never in practice: errors of files and servers are in the summary.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Result<Summary> {
     let inputs = Input::all(&options.files, options.source.as_ref());
     let mut sender = Sender::new(&options, input::bytes_total(&inputs).await)?;
@@ -75,11 +74,11 @@ struct Sender {
     client: Client,
     /// Whether lines can continue an event.
     joins: bool,
-    /// The last event, which is in no batch yet: the next line may continue it.
+    /// The last event, not in a batch yet: the next line may continue it.
     held: Option<Held>,
     batch: Vec<Pending>,
     batch_bytes: usize,
-    /// When batch and held event are sent even if the batch is not full; none while there is neither.
+    /// When batch and held event are sent even if the batch is not full; `None` if both are empty.
     due: Option<Instant>,
     bytes_read: u64,
     summary: Summary,
@@ -158,7 +157,7 @@ impl Sender {
         self.begin(&text, &input.source, file, place).await
     }
 
-    /// Makes an event of a line. It is held back if other lines can continue it.
+    /// Creates an event from a line. It is held back if other lines can continue it.
     async fn begin(&mut self, text: &str, source: &str, file: Option<FileId>, place: Place) -> Result<(), Stopped> {
         let now = SystemClock.now();
         let event = self.parser.event(text, source, now);
@@ -177,7 +176,7 @@ impl Sender {
     async fn release(&mut self) -> Result<(), Stopped> {
         let Some(held) = self.held.take() else { return Ok(()) };
         let event = held.into_pending();
-        // A line end belongs to each event.
+        // Each event includes a line end.
         let bytes = event.json.len() + 1;
         if self.batch_bytes + bytes > BATCH_BYTES_MAX {
             self.flush().await?;
@@ -231,7 +230,7 @@ fn reason_unreadable(input: &Input, error: &io::Error) -> String {
 /// What comes next from an input.
 enum Next {
     Line(Line),
-    /// Nothing came in time.
+    /// Nothing arrived in time.
     Due,
     End,
     Failed(io::Error),
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_and_not_answered_is_not_sent() {
+    async fn events_that_were_read_but_never_sent_count_as_not_sent() {
         let directory = TempDir::new().unwrap();
         let path = file(&directory, "a.log", "one\ntwo\nthree\n");
         let arguments = ["--give-up-after", "0", "--batch", "2", &path];
@@ -356,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_connection_was_made_for_is_not_sent() {
+    async fn events_without_a_connection_count_as_not_sent() {
         let directory = TempDir::new().unwrap();
         let path = file(&directory, "a.log", "one\ntwo\n");
         let options = options(&["--to", "http://127.0.0.1:1", "--give-up-after", "0", &path]).unwrap();
@@ -365,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interruption_leaves_the_request_under_way_in_doubt_and_the_rest_not_sent() {
+    async fn an_interruption_leaves_the_request_in_progress_in_doubt_and_the_rest_not_sent() {
         let directory = TempDir::new().unwrap();
         let path = file(&directory, "a.log", "one\ntwo\nthree\nfour\n");
         let server = ScriptedServer::start(vec![accepted(1), Reply::Silence]).await;
@@ -394,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_trace_that_has_grown_since_is_another_event() {
+    async fn a_trace_that_has_grown_is_another_event() {
         let directory = TempDir::new().unwrap();
         let path = file(&directory, "a.log", "one\nERROR two\n\tat three\n");
         let (_, first) = send(vec![accepted(2)], &[&path]).await;
@@ -405,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stack_traces_join_their_event_but_not_across_files_or_behind_json() {
+    async fn stack_traces_join_their_event_but_not_across_files_or_after_json() {
         let directory = TempDir::new().unwrap();
         let one = file(&directory, "a.log", "ERROR x\n\tat a\n\nCaused by: b\n\tat c\n{\"msg\":\"j\"}\n\tat d\n");
         let other = file(&directory, "b.log", "\tat e\n");
@@ -427,7 +426,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_no_text_is_refused_as_a_whole() {
+    async fn a_file_that_is_not_text_is_refused_as_a_whole() {
         let directory = TempDir::new().unwrap();
         let path = file(&directory, "a.gz", b"one\ntwo\n\0");
         let (summary, requests) = send(vec![], &[&path]).await;
@@ -451,7 +450,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_without_a_level_are_named() {
+    async fn lines_without_a_level_are_listed() {
         let directory = TempDir::new().unwrap();
         let path = file(&directory, "a.log", "ERROR a\nb\nINFO c\nd\ne\nf\n");
         let (summary, _) = send(vec![accepted(6)], &[&path]).await;
@@ -488,7 +487,10 @@ mod tests {
             sender.take(&input, None, line("text")).await.unwrap();
             assert_eq!((sender.held.is_some(), sender.batch.len()), (true, batch));
         }
-        assert_ne!(sender.batch[1].json, sender.batch[2].json, "what is no file has new identifiers each time");
+        assert_ne!(
+            sender.batch[1].json, sender.batch[2].json,
+            "an input other than a file has new identifiers each time"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What `spillway send` is told.
+//! Options of `spillway send`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::client::Target;
 use super::members::is_source;
 use super::times::parse_offset;
 
-/// What `--help` says behind the options.
+/// The text after the options in `--help`.
 const AFTER_HELP: &str = "\
 Lines: one event each, without empty ones. A line has at most 1 MiB, a message or a stack trace 256 KiB. Input that
 is compressed, binary or UTF-16 is refused. A batch that is not full is sent after one second.
@@ -20,7 +20,7 @@ Stack traces: indented lines, `Caused by:`, `Traceback` and names of exceptions 
 stackTrace.
 
 Levels: ERROR as a word, [error], [core:error], [E], level=error, `error: …` and `W/Tag: …` at the very start, `error`
-directly behind the time, syslog's <34>, klog's E0115. Known are TRACE, DEBUG, INFO, WARN, ERROR, FATAL, verbose,
+directly after the time, syslog's <34>, klog's E0115. Known are TRACE, DEBUG, INFO, WARN, ERROR, FATAL, verbose,
 information, notice, warning, err, severe, crit, critical, alert, emerg, emergency, panic and dpanic.
 
 Times: 2024-01-15T10:30:00.123Z, 2024-01-15 10:30:00,123 +0200, 2024/01/15 10:30:00, 15.01.2024 10:30:00,
@@ -35,10 +35,10 @@ JSON lines: the other members become metadata, and a.b is also b within a.
   stackTrace   stackTrace stack_trace exc_info exception @x error.stack_trace err.stack stack
   others       eventId, traceId trace_id trace.id, spanId span_id span.id
 
-Sending a file again: an event is known by its file, the number of its line and its text. The store drops what comes
-again within its dedup window (1 day by default): a file that is sent twice is stored once, and of one that has grown
-only what is new. A copy is another file; a file that was emptied and written anew is the same. What comes from
-standard input or a pipe is always new.";
+Sending a file again: an event is identified by its file, its line number and its text. The store drops repeats
+within its dedup window (1 day by default): a file that is sent twice is stored once, and of a file that has grown
+only the new lines. A copy is another file; a file that was truncated and rewritten is the same. Events from
+standard input or a pipe are always new.";
 
 /// Options of `spillway send`.
 #[derive(Args, Clone, Debug)]
@@ -47,34 +47,34 @@ pub struct Options {
     /// Files to send; `-` is standard input, which is also the default
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Base URL of the Spillway that takes them
+    /// Base URL of the Spillway to send to
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub to: Target,
-    /// Source of events that name none [default: name of the file without its last extension, or `stdin`]
+    /// Source of events without one [default: name of the file without its last extension, or `stdin`]
     #[arg(long, value_name = "NAME", value_parser = parse_source)]
     pub source: Option<String>,
-    /// Level of lines in which none is found
+    /// Level of lines without one
     #[arg(long, default_value = "INFO", value_parser = Level::parse)]
     pub level: Level,
-    /// Zone of times that do not say one: with +02:00, times such as 10:30:00 are two hours ahead of UTC
+    /// Zone of times without one: with +02:00, times such as 10:30:00 are two hours ahead of UTC
     #[arg(long, default_value = "UTC", value_parser = parse_offset, allow_hyphen_values = true)]
     pub offset: UtcOffset,
-    /// Every line is an event, also those of stack traces
+    /// Make every line an event, including those of stack traces
     #[arg(long)]
     pub no_join: bool,
-    /// Most events in one request: 1 to 10000
+    /// Maximum events in one request: 1 to 10000
     #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub batch: u16,
     /// How long to try without any progress; up to 40, also how long to wait for one answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     give_up_after: u32,
-    /// Try for ever while the server is away or busy: tail -F app.log | spillway send --keep-trying
+    /// Never give up while the server is unavailable or busy: tail -F app.log | spillway send --keep-trying
     #[arg(long, conflicts_with = "give_up_after")]
     keep_trying: bool,
 }
 
 impl Options {
-    /// How long to try without any progress; none is for ever.
+    /// How long to try without any progress; `None` means without limit.
     #[must_use]
     pub fn give_up_after(&self) -> Option<Duration> {
         (!self.keep_trying).then(|| Duration::from_secs(self.give_up_after.into()))
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_keeps_trying_does_not_give_up() {
+    fn with_keep_trying_it_does_not_give_up() {
         assert_eq!(options(&[]).unwrap().give_up_after(), Some(Duration::from_secs(60)));
         assert_eq!(options(&["--keep-trying"]).unwrap().give_up_after(), None);
         assert!(options(&["--keep-trying", "--give-up-after", "5"]).is_err());

@@ -1,8 +1,8 @@
-//! What a terminal shows while events are sent.
+//! The progress shown on a terminal while events are sent.
 //!
-//! * Everything goes to standard error. If that is no terminal, only two things are said: that a server is away,
-//!   once, and which file cannot be read.
-//! * Pauses of the client are slept here, so that they can be shown.
+//! * All output goes to standard error. If that is not a terminal, only two things are reported: that a server is
+//!   unavailable, once, and which file cannot be read.
+//! * Pauses of the client happen here, so that they can be shown.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::client::{Pause, Waiting};
 use super::summary::{grouped, rate};
 
-/// How often a terminal is drawn anew while nothing happens.
+/// How often the terminal is redrawn while nothing happens.
 const TICK: Duration = Duration::from_millis(200);
 
 /// The progress of one run.
 pub struct Progress {
     bar: ProgressBar,
     started: Instant,
-    /// Whether it was said that the server is away.
+    /// Whether the unavailable server was reported.
     away_reported: bool,
 }
 
 impl Progress {
-    /// A bar over so many bytes, or a spinner if nobody knows how many there are.
+    /// A bar over this many bytes, or a spinner if the number is unknown.
     #[must_use]
     pub fn new(bytes_total: Option<u64>) -> Self {
         let (template, plain) = match bytes_total {
@@ -50,22 +50,22 @@ impl Progress {
         self.bar.set_prefix(name.to_owned());
     }
 
-    /// So many events are settled, and so many bytes read.
+    /// This many events were settled, and this many bytes read.
     pub fn advance(&mut self, events: u64, bytes: u64) {
         self.away_reported = false;
         self.bar.set_position(bytes);
         self.bar.set_message(format!("{} events, {}", grouped(events), rate(events, self.elapsed())));
     }
 
-    /// Says something that stays on the terminal.
+    /// Prints a message that stays on the terminal.
     pub fn report(&self, message: &str) {
-        // There is nobody left to tell if this fails.
+        // A failure to write to standard error cannot be reported.
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stderr(), "spillway: {message}");
         });
     }
 
-    /// Leaves no trace on the terminal.
+    /// Removes the bar from the terminal.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -78,7 +78,7 @@ impl Waiting for Progress {
 
     async fn wait(&mut self, duration: Duration, pause: &Pause) {
         let message = if pause.away {
-            format!("{}; trying again", pause.reason)
+            format!("{}; retrying", pause.reason)
         } else {
             format!("waiting {} s: {}", duration.as_secs_f64(), pause.reason)
         };

@@ -1,4 +1,4 @@
-//! A server over a real socket that gives the replies it was told to give, one a request, and keeps the bodies.
+//! A server on a real socket that sends scripted replies, one per request, and records the bodies.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,14 +8,14 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// How a request is met.
+/// How a request is handled.
 #[derive(Clone)]
 pub enum Reply {
     /// An answer: status, `Retry-After` in seconds, body.
     Answer(u16, Option<u64>, String),
-    /// The connection ends without one.
+    /// The connection is closed without an answer.
     HangUp,
-    /// The connection stays open without one.
+    /// The connection stays open without an answer.
     Silence,
 }
 
@@ -42,7 +42,7 @@ pub struct ScriptedServer {
 }
 
 impl ScriptedServer {
-    /// Starts a server that hangs up when it has no replies left.
+    /// Starts a server that closes the connection when it has no replies left.
     pub async fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, requests) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
@@ -58,7 +58,7 @@ impl ScriptedServer {
         Self { address, requests, received }
     }
 
-    /// Waits until a request has come since the last call.
+    /// Waits until a request has arrived since the last call.
     pub async fn received(&self) {
         self.received.notified().await;
     }
@@ -74,7 +74,7 @@ impl ScriptedServer {
     }
 }
 
-/// Serves one connection until either side ends it.
+/// Serves one connection until either side closes it.
 async fn serve(
     stream: TcpStream,
     replies: Arc<Mutex<VecDeque<Reply>>>,

@@ -1,4 +1,4 @@
-//! What became of everything that was read, for people.
+//! The summary of a run, for display.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use domain::level::Level;
 use super::client::{Place, Tally};
 use super::line::Event;
 
-/// So many places are named of lines without a level.
+/// Maximum number of lines without a level that are listed.
 const PLACES_MAX: usize = 3;
 
 /// The end of a run. Every event that was read is accepted, refused, in doubt or not sent.
@@ -17,38 +17,38 @@ const PLACES_MAX: usize = 3;
 pub struct Summary {
     /// Events that were read.
     pub events: u64,
-    /// Further lines, which joined the event before them.
+    /// Further lines, joined to the event before them.
     pub joined: u64,
-    /// Lines of which some bytes were no UTF-8.
+    /// Lines with bytes that are not UTF-8.
     pub not_utf8: u64,
-    /// What became of those that the server answered.
+    /// The outcome of the events that were sent.
     pub tally: Tally,
     /// Events by level.
     pub levels: BTreeMap<Level, u64>,
-    /// Events whose level stood in the line.
+    /// Events whose line contained the level.
     pub levels_found: u64,
-    /// The first places where it did not.
+    /// The first lines that did not.
     pub levels_missed: Vec<Place>,
-    /// Events whose time stood in the line.
+    /// Events whose line contained the time.
     pub times_found: u64,
-    /// Inputs that there are.
+    /// Number of inputs.
     pub inputs: usize,
-    /// Inputs whose turn came before the end.
+    /// Inputs that were begun.
     pub inputs_begun: usize,
-    /// Those of them that could not be read, or not to their end.
+    /// Begun inputs that could not be read, or not completely.
     pub unreadable: usize,
-    /// Whether standard input is the only one.
+    /// Whether standard input is the only input.
     pub stdin_alone: bool,
-    /// Whether all of them are files, whose events count once when they are sent again.
+    /// Whether all inputs are files, whose events are stored once even if they are sent again.
     pub repeatable: bool,
-    /// How long it took.
+    /// Duration of the run.
     pub elapsed: Duration,
     /// Why the input was not read to its end.
     pub stopped: Option<String>,
 }
 
 impl Summary {
-    /// Counts an event at `place` by what was found in its line.
+    /// Counts an event at `place` by what its line contained.
     pub fn count(&mut self, event: &Event, place: &Place) {
         self.events += 1;
         *self.levels.entry(event.level).or_default() += 1;
@@ -59,7 +59,7 @@ impl Summary {
         }
     }
 
-    /// Events that were never on their way.
+    /// Events that were never sent.
     #[must_use]
     pub fn not_sent(&self) -> u64 {
         let sent = self.tally.accepted + self.tally.refused_total() + self.tally.in_doubt();
@@ -89,7 +89,7 @@ impl fmt::Display for Summary {
             self.write_details(f)?;
         }
         match &self.stopped {
-            Some(reason) => writeln!(f, "  stopped:   {reason}; what follows was not read"),
+            Some(reason) => writeln!(f, "  stopped:   {reason}; the rest was not read"),
             None => Ok(()),
         }
     }
@@ -121,10 +121,10 @@ impl Summary {
     fn write_doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let advice = match (self.tally.in_doubt(), self.repeatable) {
             (0, _) => return Ok(()),
-            (_, true) => "send the same file again, what was stored counts once",
+            (_, true) => "send the same file again, stored events are not duplicated",
             (_, false) => "they may have been stored",
         };
-        writeln!(f, "  in doubt:  their request was sent, but nobody knows what became of it: {advice}")
+        writeln!(f, "  in doubt:  their request was sent, but its outcome is unknown: {advice}")
     }
 
     fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,7 +153,7 @@ impl Summary {
     }
 }
 
-/// A number of things.
+/// A number with its noun, in singular or plural.
 fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_says_what_became_of_every_event() {
+    fn a_summary_reports_the_outcome_of_every_event() {
         let mut summary = Summary {
             events: 6_001,
             joined: 123,
@@ -210,23 +210,23 @@ mod tests {
 6,001 events from 2 of 3 files in 0.9 s (6,667 events/s): 5,800 accepted, 1 refused, 150 in doubt, 50 not sent
   lines:     6,124 (123 joined to the event before as its stack trace)
   text:      2 lines were not UTF-8 (replaced by U+FFFD)
-  in doubt:  their request was sent, but nobody knows what became of it: send the same file again, what was stored counts once
+  in doubt:  their request was sent, but its outcome is unknown: send the same file again, stored events are not duplicated
   promised:  52 acknowledged, 0 journaled, 5,748 buffered
   levels:    INFO 5,921  ERROR 80  (5,993 found in the line, 8 by default, such as app.log:3, app.log:7, app.log:9)
   times:     5,990 found in the line, 11 of receipt
   refused:   1 message_length
     app.log:17 message_length: too long
-  stopped:   interrupted; what follows was not read
+  stopped:   interrupted; the rest was not read
 ";
         summary.tally.doubts = 150;
         assert_eq!(summary.to_string(), expected);
         assert!(!summary.is_complete());
         summary.repeatable = false;
-        assert!(summary.to_string().contains("what became of it: they may have been stored\n"));
+        assert!(summary.to_string().contains("its outcome is unknown: they may have been stored\n"));
     }
 
     #[test]
-    fn what_there_is_nothing_to_say_about_is_left_out() {
+    fn empty_parts_are_left_out() {
         let mut summary = Summary { inputs: 1, inputs_begun: 1, ..Summary::default() };
         assert_eq!(summary.to_string(), "0 events from 1 file in 0.0 s: 0 accepted, 0 refused, 0 not sent\n");
         summary.stdin_alone = true;

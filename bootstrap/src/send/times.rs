@@ -1,6 +1,6 @@
 //! Finds the time in a line.
 //!
-//! * Nothing here reads a clock: the present is an argument.
+//! * No clock is read here: the current time is an argument.
 
 use domain::timestamp::Timestamp;
 use regex::{Captures, Regex};
@@ -8,7 +8,8 @@ use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// What may stand before a level or a time: nothing, no part of a word, number or path, or a change of colour.
+/// What may precede a level or a time: the start of the text, any character that is not part of a word, number or path,
+/// or a colour code.
 const BEFORE: &str = r"(?:^|[^0-9A-Za-z_.:/-]|\x1b\[[0-9;]*m)";
 const AFTER: &str = r"(?:$|[^0-9A-Za-z_])";
 const CLOCK: &str = r"(?<hour>[0-9]{2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2})(?:[.,](?<fraction>[0-9]{1,9}))?";
@@ -17,12 +18,12 @@ const ZONE: &str = r"(?: ?(?<zone>[Zz]|UTC|GMT|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9]
 /// The formats of times.
 #[derive(Debug)]
 pub struct Times {
-    /// Of times that do not say one.
+    /// For times without an offset.
     offset: UtcOffset,
     formats: Vec<Regex>,
 }
 
-/// A time and where it stands.
+/// A time and its position.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundTime {
     /// The time.
@@ -34,7 +35,7 @@ pub struct FoundTime {
 }
 
 impl Times {
-    /// Compiles the formats; times that say no offset from UTC have `offset`.
+    /// Compiles the formats; times without an offset from UTC have `offset`.
     ///
     /// # Errors
     /// Never in practice: the patterns are constants.
@@ -67,7 +68,7 @@ impl Times {
         Ok(Self { offset, formats })
     }
 
-    /// The first possible time in `text`, whatever its format.
+    /// The first valid time in `text`, in any format.
     #[must_use]
     pub fn find(&self, text: &str, now: Timestamp) -> Option<FoundTime> {
         let first_of = |format: &Regex| {
@@ -79,7 +80,7 @@ impl Times {
         self.formats.iter().filter_map(first_of).min_by_key(|found| found.start)
     }
 
-    /// The time that a pattern found, unless there is no such day, hour or minute.
+    /// The time that a pattern found, unless its day, hour or minute is invalid.
     fn time(&self, found: &Captures<'_>, now: Timestamp) -> Option<Timestamp> {
         let text = |name| found.name(name).map(|part| part.as_str());
         let number = |name| text(name)?.parse::<u8>().ok();
@@ -102,10 +103,10 @@ impl Times {
     }
 }
 
-/// Reads an offset from UTC: `+02:00`, `-0500`, `Z`, `UTC` or `GMT`.
+/// Parses an offset from UTC: `+02:00`, `-0500`, `Z`, `UTC` or `GMT`.
 ///
 /// # Errors
-/// Any other text, and offsets that no place on earth has.
+/// Any other text, and offsets that are not in use anywhere.
 pub fn parse_offset(text: &str) -> Result<UtcOffset, InvalidOffset> {
     if ["Z", "UTC", "GMT"].iter().any(|name| text.eq_ignore_ascii_case(name)) {
         return Ok(UtcOffset::UTC);
@@ -127,7 +128,7 @@ pub fn parse_offset(text: &str) -> Result<UtcOffset, InvalidOffset> {
     UtcOffset::from_hms(part(hours)?, part(minutes)?, 0).map_err(|_| InvalidOffset)
 }
 
-/// The text is no offset from UTC.
+/// The text is not an offset from UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an offset from UTC, such as +02:00 or -05:00")]
 pub struct InvalidOffset;
@@ -139,8 +140,8 @@ fn month_named(text: &str) -> Option<Month> {
     Month::try_from(u8::try_from(number).ok()?).ok()
 }
 
-/// The latest year in which the time is no more than a day ahead of `now`: clocks and offsets differ, but nobody
-/// logs the future.
+/// The latest year in which the time is no more than a day ahead of `now`: clocks and offsets differ, but logs do not
+/// contain future times.
 fn latest_until_tomorrow(in_year: impl Fn(i32) -> Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let seconds = now.unix_micros().div_euclid(1_000_000);
     let year = time::OffsetDateTime::from_unix_timestamp(seconds).ok()?.year();
@@ -148,8 +149,8 @@ fn latest_until_tomorrow(in_year: impl Fn(i32) -> Option<Timestamp>, now: Timest
     years.into_iter().filter_map(in_year).find(|time| time.unix_micros() - now.unix_micros() <= DAY_MICROS)
 }
 
-/// A time since the Unix epoch in seconds, milliseconds, microseconds or nanoseconds: its size tells which.
-/// Numbers below 100,000,000 are no time (seconds of 1973) but a duration or a count.
+/// A time since the Unix epoch in seconds, milliseconds, microseconds or nanoseconds, distinguished by its size. A
+/// number below 100,000,000 (seconds of 1973) is a duration or a count, not a time.
 pub fn time_of_epoch(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let whole: i64 = whole.parse().ok()?;
@@ -167,7 +168,7 @@ pub fn time_of_epoch(text: &str) -> Option<Timestamp> {
     Timestamp::from_unix_micros(micros).ok()
 }
 
-/// Microseconds of the digits behind a decimal point.
+/// Microseconds from the digits after a decimal point.
 fn micros_of(fraction: &str) -> u32 {
     let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
     digits.fold(0, |number, digit| number * 10 + u32::from(digit.saturating_sub(b'0')))
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_read_in_all_their_spellings() {
+    fn offsets_are_parsed_in_all_spellings() {
         for (text, seconds) in [("+02:00", 7_200), ("-0530", -19_800), ("Z", 0), ("utc", 0), ("-00:30", -1_800)] {
             assert_eq!(parse_offset(text).map(UtcOffset::whole_seconds), Ok(seconds), "{text}");
         }

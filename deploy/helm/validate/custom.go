@@ -5,7 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ScaledObject has the fields of KEDA's (keda.sh/v1alpha1) that the chart uses.
+// ScaledObject has the fields of KEDA's type (keda.sh/v1alpha1) that the chart uses.
 type ScaledObject struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -27,13 +27,13 @@ type ScaledObject struct {
 	} `json:"spec"`
 }
 
-// Parameters of KEDA's scalers that the chart uses, by type: those that must be there, and whether they must.
+// Parameters of KEDA's scalers that the chart uses, by type, and whether each is required.
 var triggerParameters = map[string]map[string]bool{
 	"cpu":        {"value": true},
 	"prometheus": {"serverAddress": true, "query": true, "threshold": true, "ignoreNullValues": false},
 }
 
-// ServiceMonitor has the fields of the Prometheus Operator's (monitoring.coreos.com/v1) that the chart uses.
+// ServiceMonitor has the fields of the Prometheus Operator's type (monitoring.coreos.com/v1) that the chart uses.
 type ServiceMonitor struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`

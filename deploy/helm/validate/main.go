@@ -1,12 +1,12 @@
-// Command validate reads rendered manifests from standard input and says what is wrong with them; exit status 1 if anything is.
+// Command validate reads rendered manifests from standard input and reports errors in them; exit status 1 if there are any.
 //
 // Constraints and invariants:
-//   - Each document is decoded into the type that the API server decodes it into, strictly: an unknown, misspelt or repeated
-//     field is an error. A kind that is not listed in decode is an error, too.
-//   - KEDA's and Prometheus Operator's kinds are decoded into small types of our own (custom.go), which know the fields that the
-//     chart uses: their modules bring in hundreds of others.
-//   - What types cannot say is in rules.go: names that refer to each other, and what every pod of ours must have.
-//   - Nothing is asked of a cluster, and nothing of the network.
+//   - Each document is decoded strictly into the type that the API server uses: an unknown, misspelt or repeated
+//     field is an error. A kind that is not listed in decode is an error too.
+//   - Kinds of KEDA and Prometheus Operator are decoded into small types in custom.go that have only the fields which the
+//     chart uses: their modules would add hundreds of dependencies.
+//   - Rules beyond types are in rules.go: references between names, and requirements for every pod.
+//   - No cluster and no network is used.
 package main
 
 import (
@@ -37,11 +37,11 @@ type Object interface {
 }
 
 func main() {
-	into := flag.String("write", "", "directory to write into: ROLE.env, the variables of each role's process, one a line, and queries.rules, what KEDA asks Prometheus")
+	into := flag.String("write", "", "directory to write into: ROLE.env, the variables of each role's process, one per line, and queries.rules, KEDA's queries to Prometheus")
 	flag.Parse()
 	objects, problems := decodeAll(os.Stdin)
 	if len(objects) == 0 && len(problems) == 0 {
-		problems = append(problems, "there is no document")
+		problems = append(problems, "no documents")
 	}
 	problems = append(problems, checkAll(objects)...)
 	if *into != "" {
@@ -85,7 +85,7 @@ func decodeAll(input io.Reader) (objects []Object, problems []string) {
 	}
 }
 
-// decode returns nil for a document with nothing but comments.
+// decode returns nil for a document that contains only comments.
 func decode(document []byte) (Object, error) {
 	json, err := yaml.YAMLToJSONStrict(document)
 	if err != nil {
@@ -116,7 +116,7 @@ func decode(document []byte) (Object, error) {
 	kind := named.APIVersion + " " + named.Kind
 	object, known := kinds[kind]
 	if !known {
-		return nil, fmt.Errorf("%s %s: not a kind that this check knows", kind, named.Metadata.Name)
+		return nil, fmt.Errorf("%s %s: unknown kind", kind, named.Metadata.Name)
 	}
 	strict, err := kjson.UnmarshalStrict(json, object)
 	if err != nil {
@@ -131,8 +131,8 @@ func decode(document []byte) (Object, error) {
 	return object, nil
 }
 
-// writeEnvironments writes the variables that each role's process would have, with something that fits in place of secrets, so
-// that the program itself can say whether it knows them.
+// writeEnvironments writes the variables of each role's process, with valid placeholders for secrets, so that the
+// program can check its settings.
 func writeEnvironments(directory string, objects []Object) (problems []string) {
 	standIns := map[string]string{
 		"postgres-url":      "postgres://user:password@host/database",
@@ -159,7 +159,8 @@ func writeEnvironments(directory string, objects []Object) (problems []string) {
 	return problems
 }
 
-// writeQueries writes what KEDA asks Prometheus as rules, each by the role that it scales, so that they can be tested.
+// writeQueries writes KEDA's queries to Prometheus as rules, named after the role that they scale, so that they can be
+// tested.
 func writeQueries(directory string, objects []Object) (problems []string) {
 	type rule struct {
 		Record string `json:"record"`

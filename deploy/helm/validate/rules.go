@@ -17,14 +17,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Workload is what runs pods.
+// Workload is an object that runs pods.
 type Workload struct {
 	kind     string
 	name     string
 	replicas *int32
 	selector *metav1.LabelSelector
 	template corev1.PodTemplateSpec
-	// Volumes that each pod gets of its own.
+	// Volume claims of each pod.
 	claims      []corev1.PersistentVolumeClaim
 	serviceName string
 }
@@ -40,7 +40,7 @@ func (workload Workload) container() corev1.Container {
 	return workload.template.Spec.Containers[0]
 }
 
-// hasPort says whether the pods listen at a port, by name or number.
+// hasPort returns whether the pods listen on a port, given by name or number.
 func (workload Workload) hasPort(port intstr.IntOrString) bool {
 	for _, known := range workload.container().Ports {
 		if port == intstr.FromString(known.Name) || port == intstr.FromInt32(known.ContainerPort) {
@@ -64,8 +64,8 @@ func workloads(objects []Object) (found []Workload) {
 	return found
 }
 
-// selected returns the workloads whose pods a selector selects. An empty one selects none here, though it selects all of a
-// namespace: nothing in the chart means that.
+// selected returns the workloads whose pods a selector selects. An empty selector selects none here, unlike in
+// Kubernetes, where it selects the whole namespace: nothing in the chart means that.
 func selected(all []Workload, selector *metav1.LabelSelector) (found []Workload) {
 	matches, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil || matches.Empty() {
@@ -89,7 +89,7 @@ func checkAll(objects []Object) (problems []string) {
 	scaledBy := map[string]string{}
 	for _, object := range objects {
 		if id := fmt.Sprintf("%T %s", object, object.GetName()); seen[id] {
-			complain(fmt.Sprintf("%T", object), object.GetName(), "is there twice")
+			complain(fmt.Sprintf("%T", object), object.GetName(), "is defined twice")
 		} else {
 			seen[id] = true
 		}
@@ -97,7 +97,7 @@ func checkAll(objects []Object) (problems []string) {
 			services[service.Name] = service
 		}
 	}
-	// exactlyOne says which workload's pods are selected.
+	// exactlyOne returns the workload whose pods are selected.
 	exactlyOne := func(kind, name string, selector *metav1.LabelSelector) (Workload, bool) {
 		found := selected(all, selector)
 		if len(found) != 1 {
@@ -123,7 +123,7 @@ func checkAll(objects []Object) (problems []string) {
 			scaledBy[workload.name] = kind + " " + name
 			return
 		}
-		complain(kind, name, "there is no %s %s to scale", target.Kind, target.Name)
+		complain(kind, name, "the target %s %s does not exist", target.Kind, target.Name)
 	}
 	for _, workload := range all {
 		for _, problem := range checkWorkload(workload, services) {
@@ -163,7 +163,7 @@ func checkAll(objects []Object) (problems []string) {
 					}
 				}
 				if found && workload.role() != "gateway" && len(rule.From) == 0 {
-					complain("NetworkPolicy", object.Name, "lets everybody in")
+					complain("NetworkPolicy", object.Name, "allows all peers")
 				}
 			}
 		case *autoscalingv2.HorizontalPodAutoscaler:
@@ -211,7 +211,7 @@ func checkTriggers(object *ScaledObject) (problems []string) {
 	for _, trigger := range object.Spec.Triggers {
 		parameters, known := triggerParameters[trigger.Type]
 		if !known {
-			problems = append(problems, fmt.Sprintf("a trigger %q is none that this check knows", trigger.Type))
+			problems = append(problems, fmt.Sprintf("unknown trigger %q", trigger.Type))
 		}
 		for parameter, needed := range parameters {
 			if needed && trigger.Metadata[parameter] == "" {
@@ -235,7 +235,7 @@ func checkTriggers(object *ScaledObject) (problems []string) {
 
 var upstream = regexp.MustCompile(`^http://([a-z0-9-]+):([0-9]+)$`)
 
-// checkWorkload says what the pods lack that every pod of ours has, and which names lead nowhere.
+// checkWorkload reports requirements that the pods do not meet, and names that do not resolve.
 func checkWorkload(workload Workload, services map[string]*corev1.Service) (problems []string) {
 	complain := func(format string, arguments ...any) {
 		problems = append(problems, fmt.Sprintf(format, arguments...))
@@ -248,17 +248,17 @@ func checkWorkload(workload Workload, services map[string]*corev1.Service) (prob
 		complain("%d containers", len(pod.Containers))
 	}
 	if pod.EnableServiceLinks == nil || *pod.EnableServiceLinks {
-		complain("enableServiceLinks must be false: Spillway refuses the variables of a Service of its name")
+		complain("enableServiceLinks must be false: Spillway rejects the variables of a Service with its name")
 	}
 	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
-		complain("automountServiceAccountToken must be false: nothing asks the API server")
+		complain("automountServiceAccountToken must be false: no pod uses the API server")
 	}
 	problems = append(problems, checkSecurity(pod.SecurityContext, container.SecurityContext)...)
 	for name, probe := range map[string]*corev1.Probe{"startup": container.StartupProbe, "liveness": container.LivenessProbe, "readiness": container.ReadinessProbe} {
 		if probe == nil || probe.HTTPGet == nil {
 			complain("no %s probe", name)
 		} else if !workload.hasPort(probe.HTTPGet.Port) {
-			complain("the %s probe asks at port %s, which there is not", name, probe.HTTPGet.Port.String())
+			complain("the %s probe asks at port %s, which does not exist", name, probe.HTTPGet.Port.String())
 		} else if path := probe.HTTPGet.Path; path != "/actuator/health/liveness" && path != "/actuator/health/readiness" {
 			complain("the %s probe asks for %s", name, path)
 		}
@@ -283,7 +283,7 @@ func checkWorkload(workload Workload, services map[string]*corev1.Service) (prob
 	for _, mount := range container.VolumeMounts {
 		mounts[mount.MountPath] = !mount.ReadOnly
 		if !mountable[mount.Name] {
-			complain("there is no volume %s to mount", mount.Name)
+			complain("the volume %s does not exist", mount.Name)
 		}
 	}
 
@@ -301,7 +301,7 @@ func checkWorkload(workload Workload, services map[string]*corev1.Service) (prob
 	listen := variables["SPILLWAY_"+strings.ToUpper(role)+"__LISTEN"]
 	port, err := strconv.ParseInt(listen[strings.LastIndex(listen, ":")+1:], 10, 32)
 	if err != nil || !workload.hasPort(intstr.FromInt32(int32(port))) {
-		complain("listens at %q, which is none of its ports", listen)
+		complain("listens on %q, which is not one of its ports", listen)
 	}
 	drain, err := time.ParseDuration(variables["SPILLWAY_DRAIN_TIMEOUT"])
 	var wait time.Duration
@@ -322,7 +322,7 @@ func checkWorkload(workload Workload, services map[string]*corev1.Service) (prob
 	}
 	if workload.kind == "StatefulSet" {
 		if service := services[workload.serviceName]; service == nil || service.Spec.ClusterIP != corev1.ClusterIPNone {
-			complain("there is no headless Service %s", workload.serviceName)
+			complain("the headless Service %s does not exist", workload.serviceName)
 		}
 	}
 	for _, name := range []string{"SPILLWAY_GATEWAY__PRODUCERS", "SPILLWAY_GATEWAY__CONSUMERS"} {
@@ -354,7 +354,7 @@ func checkSecurity(pod *corev1.PodSecurityContext, container *corev1.SecurityCon
 		problems = append(problems, "must have the seccomp profile RuntimeDefault")
 	}
 	if container == nil || !is(container.ReadOnlyRootFilesystem, true) || !is(container.AllowPrivilegeEscalation, false) {
-		problems = append(problems, "must have a read-only root file system and no way to more privileges")
+		problems = append(problems, "must have a read-only root file system and no privilege escalation")
 	}
 	if container == nil || container.Capabilities == nil || len(container.Capabilities.Drop) != 1 || container.Capabilities.Drop[0] != "ALL" || len(container.Capabilities.Add) > 0 {
 		problems = append(problems, "must drop all capabilities")

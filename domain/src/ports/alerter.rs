@@ -1,9 +1,9 @@
 use crate::alert::Alert;
 
-/// Tells somebody. Never fails and never blocks: what waits to be told is bounded, and what cannot be told is counted. How
-/// often to tell is decided before, by the rules of [`crate::alert`].
+/// Sends alerts to the operator. Never fails and never blocks: the queue of alerts is bounded, and alerts that cannot
+/// be sent are counted. The rules of [`crate::alert`] decide beforehand how often to send.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Alerter: Send + Sync {
-    /// Tells this, after what was told before.
+    /// Sends this alert, after all earlier ones.
     fn alert(&self, alert: Alert);
 }

@@ -2,16 +2,16 @@ use uuid::Uuid;
 
 use crate::timestamp::Timestamp;
 
-/// Tells the time of day.
+/// Returns the time of day.
 pub trait Clock: Send + Sync {
     /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// Makes identifiers for events that came without one.
+/// Generates identifiers for events that came without one.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait IdSource: Send + Sync {
-    /// An identifier that no other call, process or machine returns. Version 7, so that identifiers made one
-    /// after the other are close in an index.
+    /// An identifier that no other call, process or machine returns. Version 7, so that identifiers generated one after
+    /// another are close together in an index.
     fn new_id(&self, now: Timestamp) -> Uuid;
 }

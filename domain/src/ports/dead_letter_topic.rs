@@ -3,14 +3,14 @@ use async_trait::async_trait;
 use super::Cause;
 use crate::dead_letter::StoredDeadLetter;
 
-/// Why letters were not all sent. Any of the others may have been: to send all of them again is in order.
+/// Why some letters were not sent. Any of the others may have been sent; it is safe to send all of them again.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterTopicError {
-    /// The topic does not take letters now: try again later.
+    /// The topic does not accept letters now: retry later.
     #[error("the topic of dead letters is unavailable")]
     Unavailable(#[source] Cause),
-    /// The topic will never take this letter, such as one that is larger than it allows. Trying again does not help;
-    /// without it, the others may pass.
+    /// The topic never accepts this letter, for example because it is too large. Retrying does not help; the others may
+    /// succeed without it.
     #[error("the topic of dead letters refuses letter {id}")]
     Refused {
         /// The letter's id.
@@ -21,18 +21,18 @@ pub enum DeadLetterTopicError {
     },
 }
 
-/// A topic that dead letters are copied to, for whoever watches the bus rather than the store.
+/// A topic that dead letters are copied to, for operators who watch the bus rather than the store.
 ///
-/// Each letter becomes one record with the original key and value, byte for byte; an empty key may be no key. Headers
-/// give, as text: `reason`, `topic`, `partition` and `offset` where it was read, and `attempts`.
+/// Each letter becomes one record with the original key and value, byte for byte; an empty key may become a null key.
+/// Headers contain, as text: `reason`, the `topic`, `partition` and `offset` that it was read from, and `attempts`.
 ///
-/// Promises: at least once. A letter may come more than once, and in any order: topic, partition and offset recognise
-/// it.
+/// Promises: at-least-once delivery. Letters may be repeated and may arrive in any order; topic, partition and offset
+/// identify a letter.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait DeadLetterTopic: Send + Sync {
-    /// Sends letters, and returns once every one of them would survive a crash of a broker. Ends within a bounded time.
-    /// May be dropped while it waits: then any of them may have been sent.
+    /// Sends letters, and returns once all of them would survive a crash of a broker. Ends within a bounded time. The
+    /// future may be dropped: then any of them may have been sent.
     ///
     /// # Errors
     /// See [`DeadLetterTopicError`].

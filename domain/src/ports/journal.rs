@@ -9,13 +9,13 @@ use crate::partition::Partition;
 use crate::record::RecordBatch;
 use crate::timestamp::Timestamp;
 
-/// Why the journal did not do it.
+/// Why a journal operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// No room. Nothing was kept; try again later.
+    /// No space. Nothing was kept; retry later.
     #[error("the journal has no room")]
     Full,
-    /// The disk does not work. Nothing was kept, as far as is known; try again later.
+    /// The disk does not work. Nothing was kept, as far as is known; retry later.
     #[error("the journal is unavailable")]
     Unavailable(#[source] Cause),
     /// The journal is being closed. Nothing was kept.
@@ -23,25 +23,25 @@ pub enum JournalError {
     Closed,
 }
 
-/// What a backlog has of one partition.
+/// The entries of one partition in a backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BacklogPartition {
-    /// Which.
+    /// The partition.
     pub partition: Partition,
     /// Number of its first entry.
     pub first: u64,
-    /// Behind the number of its last entry.
+    /// The number after its last entry.
     pub next: u64,
     /// Entries by guarantee.
     pub records: GuaranteeCounts,
-    /// When its oldest entry was received.
+    /// Time of receipt of its oldest entry.
     pub oldest: Option<Timestamp>,
-    /// Bytes in front of whole entries that are none. Either they were being written when the power went, so that nobody was
-    /// promised anything for them, or they are damaged; nobody can tell.
+    /// Bytes before intact entries that cannot be read as entries. Either they were being written during a power
+    /// failure, so nothing was promised for them, or they are damaged; the two cases cannot be told apart.
     pub damaged_bytes: u64,
 }
 
-/// Entries of a journal with consecutive numbers, of one trace.
+/// Journal entries with consecutive numbers and the same trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournaledBatch {
     /// Number of the first record; the others follow without a gap.
@@ -57,46 +57,47 @@ pub struct JournaledBatch {
 pub struct JournalChunk {
     /// The entries. Numbers that were never appended, and damaged entries, are missing between batches.
     pub batches: Vec<JournaledBatch>,
-    /// Where to go on.
+    /// Where to continue.
     pub next: u64,
 }
 
-/// Entries on disk that wait for the bus, to be read in order and released in order.
+/// Entries on disk that wait for the bus, to be read and released in order.
 ///
-/// Promises: what was appended is read back as it was, in ascending numbers, until it is released, also after a crash of the
-/// process or of the machine. After such a crash entries that were released may be there again: released is a hint to give
-/// back room, by whole files. A damaged entry is skipped, said in the log, and costs no other entry.
+/// Promises: entries are read back unchanged, in ascending numbers, until they are released, even after a crash of the
+/// process or of the machine. After a crash, released entries may reappear: a release is a hint to free space, in units
+/// of whole files. A damaged entry is skipped and logged, and affects no other entry.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait Backlog: Send + Sync {
-    /// What was there when the backlog was opened, of each partition that had entries, lowest partition first.
+    /// What was found when the backlog was opened, for each partition with entries, lowest partition first.
     fn found(&self) -> Vec<BacklogPartition>;
 
-    /// Entries of a partition with numbers in `from..to` that are fsynced, from `from` on: at least one if there is one, at
-    /// most [`CHUNK_BYTES_MAX`](super::CHUNK_BYTES_MAX) and [`CHUNK_RECORDS_MAX`](super::CHUNK_RECORDS_MAX). `next` is `to`
-    /// once nothing is left before it.
+    /// Entries of a partition with numbers in `from..to` that are fsynced, starting at `from`: at least one if there is
+    /// one, at most [`CHUNK_BYTES_MAX`](super::CHUNK_BYTES_MAX) and [`CHUNK_RECORDS_MAX`](super::CHUNK_RECORDS_MAX).
+    /// `next` is `to` once nothing is left before it.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk failed.
     async fn read(&self, partition: Partition, from: u64, to: u64) -> Result<JournalChunk, JournalError>;
 
-    /// Entries of a partition with numbers before `before` are not needed any more.
+    /// Entries of a partition with numbers before `before` are no longer needed.
     fn release(&self, partition: Partition, before: u64);
 }
 
-/// The producer's own journal: a bounded log on local disk for what the bus has not acknowledged.
+/// The producer's own journal: a bounded log on local disk for records that the bus has not acknowledged.
 ///
-/// Promises, beside those of [`Backlog`]: entries of a partition are kept in the order in which `append` took them. Everything
-/// on disk, adopted backlogs included and refused records not, stays within a configured number of bytes. The directory belongs
-/// to this process until it ends.
+/// Promises, in addition to those of [`Backlog`]: entries of a partition keep the order of the `append` calls.
+/// Everything on disk, including adopted backlogs but excluding refused records, stays within a configured number of
+/// bytes. The directory belongs to this process until it ends.
 #[async_trait]
 pub trait Journal: Backlog {
-    /// Takes a batch, at once and without waiting for the disk; its records get the numbers from `first` on, which only ascend
-    /// from call to call of a partition. `guarantees` has one for each record. The future is done when all of it is fsynced, or it is
-    /// certain that nothing of it was kept; it is pending for as long as a failing disk leaves that open, and may be dropped.
+    /// Takes a batch, at once and without waiting for the disk; its records get the numbers from `first` on, which must
+    /// ascend from call to call of a partition. `guarantees` has one entry per record. The future resolves when the
+    /// whole batch is fsynced, or when it is certain that nothing of it was kept; it stays pending while a failing disk
+    /// leaves that open, and may be dropped.
     ///
-    /// Once a batch that was taken has failed, the partition takes no further one, and those that were taken after it fail as
-    /// well, until [`Journal::resume`]: so what is on disk is always a beginning of what was taken.
+    /// Once a batch has failed, the partition takes no further batch, and the batches taken after it fail as well,
+    /// until [`Journal::resume`]: so the records on disk are always a prefix of the records taken.
     ///
     /// # Errors
     /// Nothing was kept.
@@ -107,32 +108,32 @@ pub trait Journal: Backlog {
         guarantees: Arc<[Guarantee]>,
     ) -> Result<BoxFuture<Result<(), JournalError>>, JournalError>;
 
-    /// Takes batches of a partition again after one has failed. All futures of the partition are done. Numbers of batches that
-    /// failed may be used again.
+    /// Takes batches of a partition again after a failure. Call it when all futures of the partition have resolved.
+    /// Numbers of failed batches may be reused.
     fn resume(&self, partition: Partition);
 
-    /// Keeps records of a batch that the bus refuses for ever, with the reasons, fsynced, for somebody to look at.
+    /// Keeps records that the bus permanently rejected, with the reasons, fsynced, for inspection by the operator.
     ///
     /// # Errors
-    /// They are not kept; try again later.
+    /// They are not kept; retry later.
     async fn keep_refused(&self, batch: Arc<RecordBatch>, refused: Vec<RefusedRecord>) -> Result<(), JournalError>;
 
-    /// Takes over the backlog of a process that is gone, if there is one with entries.
+    /// Takes over the backlog of a process that has ended, if there is one with entries.
     ///
     /// # Errors
-    /// The disk's; try again later.
+    /// The disk failed; retry later.
     async fn adopt(&self) -> Result<Option<Arc<dyn Backlog>>, JournalError>;
 
-    /// How much is used of the room on disk for ordinary events, adopted backlogs included. The limit is lower than the
-    /// configured one on a disk that has not so much free beyond its reserve ([`crate::disk`]).
+    /// How much of the disk space for ordinary events is in use, including adopted backlogs. The limit is lower than
+    /// the configured one if the disk has less free space beyond its reserve ([`crate::disk`]).
     fn fill(&self) -> Fill;
 
-    /// Whether a batch of so many bytes with an ERROR or a FATAL would find room now.
+    /// Whether a batch of this many bytes that contains an ERROR or a FATAL would fit now.
     fn has_room(&self, bytes: u64) -> bool;
 
-    /// When the oldest entry that is not released was received, adopted backlogs included.
+    /// Time of receipt of the oldest entry that is not released, including adopted backlogs.
     fn oldest(&self) -> Option<Timestamp>;
 
-    /// What is wrong with the disk, if anything is.
+    /// What is wrong with the disk, if anything.
     fn trouble(&self) -> Option<String>;
 }

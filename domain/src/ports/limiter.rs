@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-/// Most clients whose buckets are kept.
+/// Maximum number of clients whose buckets are kept.
 pub const CLIENTS_MAX: usize = 100_000;
 
-/// Whom a rate limit counts for: an IPv4 address or an IPv6 /64.
+/// The client that a rate limit applies to: an IPv4 address or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Client(IpAddr);
 
@@ -24,23 +24,23 @@ impl From<IpAddr> for Client {
     }
 }
 
-/// The address; of a network, its first one.
+/// The address; for a network, its first address.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// Which of a client's two buckets to take from.
+/// Which of a client's two buckets to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestClass {
-    /// One event a request.
+    /// One event per request.
     Single,
-    /// Many events a request.
+    /// Many events per request.
     Batch,
 }
 
-/// Requests a second for each class; `None` is no limit.
+/// Requests per second for each class; `None` means unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
     /// For [`RequestClass::Single`].
@@ -60,29 +60,29 @@ impl RateLimits {
     }
 }
 
-/// What the limiter decided, with what the client should know.
+/// The decision of the limiter, with the values that the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateDecision {
-    /// Whether the request may go on.
+    /// Whether the request may proceed.
     pub allowed: bool,
-    /// Requests a second.
+    /// Requests per second.
     pub limit: u32,
     /// Requests left now.
     pub remaining: u32,
-    /// Until all of the burst is available again.
+    /// Time until the full burst is available again.
     pub reset_after: Duration,
-    /// Until the next request may be allowed; zero if this one was.
+    /// Time until the next request may be allowed; zero if this one was.
     pub retry_after: Duration,
 }
 
-/// Shares out requests among clients.
+/// Limits the request rate of each client.
 ///
-/// A client at 90 % of its limit is never refused; one at five times its limit over ten seconds gets ten times
-/// the limit and one burst, within 5 %. Never fails: without its server a limiter decides locally. Keeps at
-/// most [`CLIENTS_MAX`] clients.
+/// A client at 90 % of its limit is never refused; one at five times its limit over ten seconds gets ten times the
+/// limit and one burst, within 5 %. Never fails: without its server a limiter decides locally. Keeps at most
+/// [`CLIENTS_MAX`] clients.
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
-    /// Takes one request of `class` from the bucket of `client`; `None` if the class has no limit.
+    /// Takes one request of `class` from the bucket of `client`; `None` if the class is unlimited.
     async fn take(&self, client: Client, class: RequestClass) -> Option<RateDecision>;
 }
 

@@ -1,7 +1,7 @@
-//! What the application needs from the outside, as promises.
+//! The ports of the application: what it needs from the outside, as promises.
 //!
-//! Each port is sized to one consistent unit of work, its documentation is its contract, and its error kinds
-//! say what to do next. Every implementation passes the suite of the port in `tests/contracts`.
+//! Each port covers one consistent unit of work, its documentation is its contract, and its error variants say what to
+//! do next. Every implementation passes the port's suite in `tests/contracts`.
 
 mod alerter;
 mod clock;
@@ -30,5 +30,5 @@ pub use telemetry::*;
 /// The cause of a port's error, for the log; never shown to clients.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A future that owns all it needs.
+/// A future that owns everything it needs.
 pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'static>>;

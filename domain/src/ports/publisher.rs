@@ -13,26 +13,26 @@ use crate::record::RecordBatch;
 /// Why a batch was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// No room, in memory or on disk. Nothing of the batch was taken; try again later.
+    /// No space, in memory or on disk. Nothing of the batch was taken; retry later.
     #[error("the bus has no room")]
     Full,
-    /// The bus does not work. Nothing of the batch was taken; try again later.
+    /// The bus does not work. Nothing of the batch was taken; retry later.
     #[error("the bus is unavailable")]
     Unavailable(#[source] Cause),
-    /// The bus will never take these records of the batch; it has acknowledged the others.
-    #[error("the bus refuses {} of the records for ever: {}", .0.len(), first_reason(.0))]
+    /// The bus permanently rejects these records of the batch; it acknowledged the others.
+    #[error("the bus permanently rejects {} of the records: {}", .0.len(), first_reason(.0))]
     Refused(Vec<RefusedRecord>),
     /// The bus is being closed. Nothing of the batch was taken; try another instance.
     #[error("the bus is closed")]
     Closed,
 }
 
-/// A record that the bus will never take.
+/// A record that the bus permanently rejects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRecord {
     /// Its position in its batch, from 0.
     pub position: usize,
-    /// Why, in the words of the bus.
+    /// The reason, as reported by the bus.
     pub reason: String,
 }
 
@@ -40,34 +40,34 @@ fn first_reason(refused: &[RefusedRecord]) -> &str {
     refused.first().map(|record| record.reason.as_str()).unwrap_or_default()
 }
 
-/// What becomes of a published batch. Both futures may be dropped: the delivery goes on.
+/// The progress of a published batch. Both futures may be dropped: the delivery continues.
 pub struct Receipt {
-    /// Done when the strictest guarantee of the batch is met, with how far the batch had come; or when it is
-    /// certain that nothing of it was taken. Pending for as long as neither is known.
+    /// Resolves when the strictest guarantee of the batch is met, with the durability reached; or when it is certain
+    /// that nothing of it was taken. Pending while neither is known.
     pub promised: BoxFuture<Result<Durability, PublishError>>,
-    /// Done when the bus has decided about every record of the batch.
+    /// Resolves when the bus has decided about every record of the batch.
     pub settled: BoxFuture<Result<(), PublishError>>,
 }
 
-/// How the bus is, for health and readiness.
+/// The state of the bus, for health and readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusState {
-    /// Takes records.
+    /// Accepts records.
     Up,
-    /// Takes no records at the moment, and why.
+    /// Accepts no records at the moment, for this reason.
     Down(String),
 }
 
-/// The way into the bus.
+/// The producing side of the bus.
 ///
-/// Promises: batches of one partition are kept in the order in which `publish` took them. A batch is taken
-/// whole or not at all. Records of a batch that was promised [`Durability::Acknowledged`] survive a crash of
-/// the process and of the machine; records promised [`Durability::Buffered`] survive as long as the process
-/// does. Everything taken and not yet acknowledged stays within a configured number of bytes.
+/// Promises: batches of one partition keep the order of the `publish` calls. A batch is taken completely or not at all.
+/// Records of a batch that was promised [`Durability::Acknowledged`] survive a crash of the process and of the machine;
+/// records promised [`Durability::Buffered`] survive as long as the process does. Everything taken and not yet
+/// acknowledged stays within a configured number of bytes.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait RecordPublisher: Send + Sync {
-    /// Partitions that there are now. May grow, never shrinks.
+    /// Current number of partitions. May grow, never shrinks.
     fn partition_count(&self) -> NonZeroU32;
 
     /// Takes a batch, at once and without waiting for the bus.
@@ -76,17 +76,17 @@ pub trait RecordPublisher: Send + Sync {
     /// Nothing of the batch was taken.
     fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError>;
 
-    /// How much is used of the memory for what is not acknowledged yet.
+    /// How much of the memory for unacknowledged records is in use.
     fn buffer(&self) -> Fill;
 
-    /// How much is used of the room for what is not acknowledged or not stored yet, as far as it concerns this
-    /// partition: of several bounds, the one that is nearest.
+    /// How much of the space for records that are not acknowledged or not stored yet is in use, for this partition: of
+    /// several limits, the nearest one.
     fn fill(&self, partition: Partition) -> Fill;
 
-    /// Whether the bus takes records now.
+    /// Whether the bus accepts records now.
     fn state(&self) -> BusState;
 
-    /// Takes no more batches and waits, up to `timeout`, until all taken ones are acknowledged. Returns how
-    /// many records are not.
+    /// Takes no more batches and waits, up to `timeout`, until all taken ones are acknowledged. Returns the number of
+    /// unacknowledged records.
     async fn drain(&self, timeout: Duration) -> usize;
 }

@@ -8,27 +8,27 @@ use crate::partition::Partition;
 use crate::query::{LevelCount, LogQuery, Page, StatsQuery, StoredEvent, TailPage, TailQuery};
 use crate::timestamp::Timestamp;
 
-/// Why the store did not do it.
+/// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store does not answer or cannot write: try again later.
+    /// The store does not answer or cannot write: retry later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Cause),
-    /// Another consumer moved the position. Read it again before going on.
+    /// Another consumer moved the position. Read it again before continuing.
     #[error("the position is {actual:?} and not where this append begins")]
     Conflict {
         /// The position in the store.
         actual: Option<u64>,
     },
-    /// The store refuses the content. Trying again does not help; with fewer events, the others may pass.
+    /// The store refuses the content. Retrying does not help; a smaller batch may succeed.
     #[error("the store refuses the content")]
     Rejected(#[source] Cause),
-    /// The query takes longer than allowed: ask for less.
+    /// The query takes longer than allowed: narrow it.
     #[error("the query takes too long")]
     TooBroad,
 }
 
-/// A partition as one consumer group reads it: what a position belongs to.
+/// A partition as read by one consumer group: the owner of a position.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Feed {
     /// Consumer group.
@@ -50,44 +50,43 @@ pub struct DeadLetter<'a> {
     pub value: &'a [u8],
     /// Why it cannot be stored.
     pub reason: String,
-    /// How many appends with this record in them the store refused before it was given up; 0 if it is no event at all.
+    /// How many appends that contained this record the store refused; 0 if the record cannot be decoded.
     pub attempts: u32,
-    /// When that was found.
+    /// When this was found.
     pub at: Timestamp,
 }
 
-/// What one transaction does to the store.
+/// The changes of one transaction.
 #[derive(Clone, Debug)]
 pub struct Append<'a> {
-    /// Where the records were read.
+    /// Feed that the records were read from.
     pub feed: &'a Feed,
-    /// The position as this consumer knows it: the append only happens if the store agrees.
+    /// The position as this consumer knows it: the append happens only if the store has the same one.
     pub expected: Option<u64>,
-    /// The new position: the offset to go on at.
+    /// The new position: the offset to continue at.
     pub next: u64,
     /// Events with their offsets.
     pub events: &'a [(u64, LogEvent<'a>)],
-    /// Records that are no events.
+    /// Records that cannot be stored as events.
     pub dead_letters: &'a [DeadLetter<'a>],
 }
 
-/// What an append came to.
+/// The result of an append.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// Events that are new.
+    /// New events.
     pub stored: usize,
-    /// Events that were there already.
+    /// Events that the store already had.
     pub deduplicated: usize,
     /// Dead letters.
     pub dead_lettered: usize,
 }
 
-/// Where events are kept and found.
+/// Stores and finds events.
 ///
-/// Promises: events, dead letters and the position of an [`Append`] are stored together or not at all, and
-/// durably before it returns. Of several events with one id whose times of receipt lie within the dedup
-/// window, the first that was appended is kept, whichever way the others come. The store is the only place
-/// where positions live.
+/// Promises: events, dead letters and the position of an [`Append`] are stored together or not at all, and durably
+/// before it returns. Of several events with the same id received within the dedup window, the first one appended is
+/// kept, in whatever way the others arrive. Positions are kept only in the store.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait LogStore: Send + Sync {
@@ -100,62 +99,63 @@ pub trait LogStore: Send + Sync {
     /// Stores events and dead letters and moves the position.
     ///
     /// # Errors
-    /// Nothing was stored and the position is where it was. After [`StoreError::Unavailable`] it may all have
-    /// been stored (the answer was lost): [`LogStore::position`] tells.
+    /// Nothing was stored and the position is unchanged. After [`StoreError::Unavailable`] everything may have been
+    /// stored (the answer was lost): check [`LogStore::position`].
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError>;
 
-    /// Events that match, in the order of [`crate::query::PageKey`], newest first.
+    /// Matching events in the order of [`crate::query::PageKey`], newest first.
     ///
     /// # Errors
     /// [`StoreError::TooBroad`] after five seconds.
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError>;
 
-    /// The event with this id; the one received last, should there be several.
+    /// The event with this id; if there are several, the one received last.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Counts events by bucket and level, in that order; without those that are zero.
+    /// Counts events by bucket and level, in that order; zero counts are left out.
     ///
     /// # Errors
     /// [`StoreError::TooBroad`] after five seconds.
     async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError>;
 
-    /// What was stored after a sequence number, in the order of being stored. Looks at a bounded number of events a
-    /// call: go on at `scanned` until it has reached `end`. An event that comes to be seen later has a higher number
-    /// than any `end` before, whatever was removed meanwhile.
+    /// Events stored after a sequence number, in the order in which they were stored. Scans a bounded number of events
+    /// per call: continue at `scanned` until it reaches `end`. An event that becomes visible later has a higher number
+    /// than any earlier `end`, whatever was removed in the meantime.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError>;
 
-    /// Dead letters that match, in the order in which they were found.
+    /// Matching dead letters, in the order in which they were found.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError>;
 
-    /// Notes that these dead letters were sent to the bus again.
+    /// Marks these dead letters as redriven.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; nothing was noted.
+    /// [`StoreError::Unavailable`]; nothing was marked.
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError>;
 
-    /// Notes that these dead letters need not be copied to their topic any more. A later note does not change the time
-    /// of an earlier one.
+    /// Marks these dead letters: they no longer need to be copied to their topic. A later call does not change the time
+    /// of an earlier mark.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; nothing was noted.
+    /// [`StoreError::Unavailable`]; nothing was marked.
     async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError>;
 
-    /// Removes events received, and dead letters found, before `oldest`, a bounded number a call; letters that were not
-    /// copied, too. Returns how many it removed; fewer than before, or none, when nothing is left to do.
+    /// Removes events received, and dead letters found, before `oldest`, a bounded number per call; including letters
+    /// that were not copied. Returns how many it removed; fewer than in the previous call, or zero, when nothing is
+    /// left.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError>;
 
-    /// Waits for what is in work and gives back what the store holds; afterwards it is unavailable.
+    /// Waits for operations in progress and releases the store's resources; afterwards it is unavailable.
     async fn close(&self);
 }

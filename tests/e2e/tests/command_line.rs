@@ -119,7 +119,7 @@ async fn what_a_producer_left_on_disk_is_told_checked_and_printed() {
     let status = "journal 0: not in use, 136 B\n  \
         partition 2: 3 events, 136 B, numbers 5 to 7, oldest received at 2024-01-15T10:30:00Z \
         (1 at-most-once, 2 at-least-once)\n  \
-        refused for ever: 1 event, 63 B\n";
+        permanently rejected: 1 event, 63 B\n";
     assert_eq!(journal(&["status"]), said(status));
     assert_eq!(journal(&["verify"]), said("2 files, 4 entries, 199 B\nnothing is damaged\n"));
     let events = "{\"message\":\"one\"}\n{\"message\":\"two\"}\n\"no event\\n\"\n";

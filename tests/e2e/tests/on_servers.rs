@@ -260,7 +260,7 @@ async fn poison_is_set_aside_and_nothing_else_is() {
         let before = progress().await;
         if step == 2 {
             own.apply("kill", "postgres").await;
-            wait_until("the store is missed", async || consumer.has_said("the store does not")).await;
+            wait_until("the store is missed", async || consumer.has_said("the store failed")).await;
             own.apply("start", "postgres").await;
         }
         wait_until("it goes on", async || progress().await > before || progress().await == whole).await;

@@ -1,4 +1,4 @@
-//! What happens while Redis is away, and when it comes back.
+//! Behaviour during an outage of Redis, and after it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -27,7 +27,7 @@ fn client() -> Client {
     IpAddr::from([192, 0, 2, 1]).into()
 }
 
-/// Counts what is left to it.
+/// Counts the decisions left to the local limiter.
 #[derive(Default)]
 struct Counting(AtomicU32);
 
@@ -48,7 +48,7 @@ async fn everything_is_decided_without_redis(connection: &RedisConnection) {
     }
     assert_eq!(local.0.load(Ordering::Relaxed), CALLS);
     assert!(limiter.take(client(), RequestClass::Batch).await.is_none());
-    assert_eq!(local.0.load(Ordering::Relaxed), CALLS, "a class without a limit asks nobody");
+    assert_eq!(local.0.load(Ordering::Relaxed), CALLS, "an unlimited class uses no limiter");
 
     let store = RedisIdempotencyStore::new(connection.clone(), Duration::from_secs(3_600));
     let cache = RedisQueryCache::new(connection.clone(), "store");
@@ -62,25 +62,25 @@ async fn everything_is_decided_without_redis(connection: &RedisConnection) {
     }
 }
 
-/// As above, and without waiting for anything.
+/// As above, and without waiting.
 async fn everything_is_decided_at_once(connection: &RedisConnection) {
     tokio::select! {
         biased;
         () = everything_is_decided_without_redis(connection) => {}
-        () = std::future::ready(()) => panic!("something waits for Redis"),
+        () = std::future::ready(()) => panic!("a call waits for Redis"),
     }
-    assert_eq!(connection.trouble().as_deref(), Some("there is no connection to Redis"));
+    assert_eq!(connection.trouble().as_deref(), Some("not connected to Redis"));
 }
 
 #[tokio::test]
-async fn where_nobody_listens() {
-    // Nobody listens at port 1.
+async fn without_a_listener() {
+    // Nothing listens on port 1.
     let connection = RedisConnection::connect("redis://127.0.0.1:1", ROUND_TRIP_MAX).expect("a URL");
     everything_is_decided_at_once(&connection).await;
 }
 
 #[tokio::test]
-async fn where_nobody_answers() {
+async fn with_a_silent_listener() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = silent.local_addr().expect("an address");
     let connection = RedisConnection::connect(&format!("redis://{address}"), ROUND_TRIP_MAX).expect("a URL");
@@ -88,7 +88,7 @@ async fn where_nobody_answers() {
     everything_is_decided_at_once(&connection).await;
 }
 
-/// Passes connections on to Redis, or keeps them open without a word.
+/// Forwards connections to Redis, or keeps them open silently.
 async fn network(redis: String) -> (SocketAddr, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -97,7 +97,7 @@ async fn network(redis: String) -> (SocketAddr, watch::Sender<bool>) {
         while let Ok((mut near, _)) = listener.accept().await {
             let (redis, mut passes) = (redis.clone(), passes.clone());
             tokio::spawn(async move {
-                passes.wait_for(|passes| *passes).await.expect("the test goes on");
+                passes.wait_for(|passes| *passes).await.expect("the test continues");
                 let mut far = TcpStream::connect(redis).await.expect("Redis is there");
                 let silent = async { passes.wait_for(|passes| !passes).await.map(drop) };
                 tokio::select! {
@@ -113,7 +113,7 @@ async fn network(redis: String) -> (SocketAddr, watch::Sender<bool>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_falls_silent_calls_wait_a_little_then_not_at_all_and_everything_comes_back() {
+async fn when_redis_falls_silent_calls_wait_briefly_then_not_at_all_and_everything_recovers() {
     let Some(database) = Database::find(4) else { return };
     database.fresh().await;
     let (server, number) = database.url.trim_start_matches("redis://").split_once('/').expect("a database");
@@ -135,16 +135,16 @@ async fn when_redis_falls_silent_calls_wait_a_little_then_not_at_all_and_everyth
         assert_eq!(cache.get("query").await, None);
         shorter = shorter.min(began.elapsed());
     }
-    // A busy machine may take its time, though not for both.
+    // A busy machine may be slow, but not at both times.
     assert!(shorter < ROUND_TRIP_MAX * 4, "{shorter:?}");
     let trouble = connection.trouble().expect("Redis is away");
-    assert!(trouble.starts_with("Redis does not do what it is asked"), "{trouble}");
+    assert!(trouble.starts_with("calls to Redis fail"), "{trouble}");
     let given_up = async {
-        while connection.trouble().as_deref() != Some("there is no connection to Redis") {
+        while connection.trouble().as_deref() != Some("not connected to Redis") {
             assert_eq!(cache.get("query").await, None);
         }
     };
-    in_time("the connection is given up", given_up).await;
+    in_time("the connection is dropped", given_up).await;
     everything_is_decided_at_once(&connection).await;
 
     passing.send_replace(true);
@@ -152,7 +152,7 @@ async fn when_redis_falls_silent_calls_wait_a_little_then_not_at_all_and_everyth
 }
 
 #[tokio::test]
-async fn while_redis_answers_nothing_is_wrong() {
+async fn while_redis_answers_health_reports_no_error() {
     let Some(database) = Database::find(3) else { return };
     let connection = database.fresh().await;
     assert_eq!(connection.trouble(), None);
@@ -160,7 +160,7 @@ async fn while_redis_answers_nothing_is_wrong() {
     assert_eq!(connection.trouble(), None);
 }
 
-/// The outcome of what must happen.
+/// The result of a future that must complete.
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(contracts::DEADLINE, future).await.unwrap_or_else(|_| panic!("{what}: not in time"))
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval_at};
 
 use crate::Database;
 
-/// Nothing may be left to it while Redis is there.
+/// Must not be called while Redis is available.
 struct Never;
 
 #[async_trait]
@@ -21,13 +21,13 @@ impl RateLimiter for Never {
     }
 }
 
-/// Waits up to this long follow a pace, on which a delay is made up for: timers are exact to a millisecond only. Longer
-/// ones last at least what they say.
+/// Waits up to this long are paced, so that a delay is compensated: timers have a precision of one millisecond only.
+/// Longer waits last at least the given time.
 const PACED_MAX: Duration = Duration::from_millis(20);
 
 struct RedisLimiters {
     database: Database,
-    /// Until when the last wait was to last.
+    /// When the last wait should have ended.
     due: Mutex<Instant>,
 }
 
@@ -39,7 +39,7 @@ impl LimiterSubject for RedisLimiters {
     async fn advance(&self, by: Duration) {
         let now = Instant::now();
         let due = {
-            let mut due = self.due.lock().expect("nobody panicked with it");
+            let mut due = self.due.lock().expect("not poisoned");
             let delayed = now.checked_sub(PACED_MAX).filter(|_| by <= PACED_MAX).unwrap_or(now);
             *due = (*due).max(delayed) + by;
             *due

@@ -1,4 +1,4 @@
-//! What is in Redis keeps the promises of its ports, and nothing depends on Redis. Needs a server: `TEST_REDIS_URL`
+//! The Redis adapters keep the promises of their ports, and nothing depends on Redis. Needs a server: `TEST_REDIS_URL`
 //! (`scripts/services`).
 
 #![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
@@ -13,13 +13,13 @@ mod idempotency;
 mod limiter;
 mod query_cache;
 
-/// A database of the server, so that tests which run at once do not disturb each other.
+/// A database of the server, so that concurrent tests do not disturb each other.
 struct Database {
     url: String,
 }
 
 impl Database {
-    /// The database with this number; `None`, and a word about it, if there is no server.
+    /// The database with this number; `None`, with a message, without a server.
     fn find(number: u8) -> Option<Self> {
         let Ok(url) = std::env::var("TEST_REDIS_URL") else {
             assert!(std::env::var("CI").is_err(), "TEST_REDIS_URL is missing: scripts/services starts a server");
@@ -37,7 +37,7 @@ impl Database {
         redis.eval::<(), _, _, _>("redis.call('FLUSHDB')", none(), none()).await.expect("it is emptied");
         redis.quit().await.expect("it ends");
         running.await.expect("it ended").expect("it ended");
-        // These tests are not about time-outs, and must not depend on how busy the machine is.
+        // These tests are not about timeouts, and must not depend on the load of the machine.
         let connection = RedisConnection::connect(&self.url, contracts::DEADLINE).expect("a URL");
         connection.connected().await;
         connection

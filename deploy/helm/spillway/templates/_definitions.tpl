@@ -32,7 +32,7 @@ An environment variable from the Secret of a role. Takes (dict "root" $ "role" "
 - name: SPILLWAY_{{ .name }}
   valueFrom:
     secretKeyRef:
-      name: {{ required "secret must name an existing Secret; values.yaml says what it has" ((index .root.Values .role).secret | default .root.Values.secret) }}
+      name: {{ required "secret must name an existing Secret; values.yaml lists its entries" ((index .root.Values .role).secret | default .root.Values.secret) }}
       key: {{ .key }}
 {{- end -}}
 
@@ -53,10 +53,10 @@ Takes (dict "root" $ "role" "producer").
 {{- $_ := set $own "GATEWAY__TRUSTED_PROXIES" (join "," .) -}}
 {{- end -}}
 {{- else -}}
-{{- $networks := required "trustedProxies must name the networks of the gateway's pods, such as [10.244.0.0/16]: otherwise producers take all clients for one, or believe nobody" (join "," $values.trustedProxies) -}}
+{{- $networks := required "trustedProxies must name the networks of the gateway's pods, such as [10.244.0.0/16]: otherwise producers treat all clients as one, or trust no proxy" (join "," $values.trustedProxies) -}}
 {{- $_ := set $own (printf "%s__TRUSTED_PROXIES" (upper .role)) $networks -}}
 {{- $_ := set $own "BUS" "kafka" -}}
-{{- $_ := set $own "KAFKA__BROKERS" (required "kafka.brokers must name some brokers, such as kafka-0.kafka:9092,kafka-1.kafka:9092" $values.kafka.brokers) -}}
+{{- $_ := set $own "KAFKA__BROKERS" (required "kafka.brokers must name brokers, such as kafka-0.kafka:9092,kafka-1.kafka:9092" $values.kafka.brokers) -}}
 {{- $_ := set $own "KAFKA__PARTITIONS" (toString (int $values.kafka.partitions)) -}}
 {{- $_ := set $own "KAFKA__REPLICATION_FACTOR" (toString (int $values.kafka.replicationFactor)) -}}
 {{- $_ := set $own "KAFKA__RETENTION" $values.kafka.retention -}}
@@ -127,10 +127,10 @@ metadata:
     prometheus.io/path: /actuator/prometheus
   {{- end }}
 spec:
-  # Kubernetes would set SPILLWAY_… variables for Services of such a name, which Spillway refuses as unknown keys.
+  # Otherwise Kubernetes sets SPILLWAY_… variables for Services with this name, which Spillway rejects as unknown keys.
   enableServiceLinks: false
   automountServiceAccountToken: false
-  # Longer than wait and drain together: what is killed before its end may leave events in memory.
+  # Longer than wait and drain together: a process that is killed earlier may lose events in memory.
   terminationGracePeriodSeconds: {{ add $values.preStopSeconds $values.drainTimeoutSeconds 10 }}
   {{- with $values.imagePullSecrets }}
   imagePullSecrets:
@@ -154,7 +154,7 @@ spec:
       ports:
         - name: http
           containerPort: {{ include "spillway.port" .role }}
-      # Serves within seconds, whether Kafka and PostgreSQL answer or not.
+      # The process serves within seconds, whether or not Kafka and PostgreSQL answer.
       startupProbe:
         httpGet: {path: /actuator/health/liveness, port: http}
         periodSeconds: 1
@@ -199,7 +199,7 @@ spec:
         defaultMode: 0440
     {{- end }}
   {{- end }}
-  # One machine should not take all of a role with it.
+  # The failure of one machine should not take down all pods of a role.
   topologySpreadConstraints:
     {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
     - maxSkew: 1

@@ -132,7 +132,7 @@ pub async fn small_disk(ground: Arc<Ground>) -> Report {
         ("filling up", said("is filling up")),
         ("disk state", said("the disk is") + said("the disk has space again")),
         ("log state", said("the log takes no records") + said("the log takes records again")),
-        ("store", said("the store does not take it")),
+        ("store", said("the store failed, retrying")),
     ];
     report.note(format!("lines of the log: {lines:?}"));
     let bounded = lines.iter().all(|(what, lines)| *lines <= if *what == "store" { 40 } else { 12 });
