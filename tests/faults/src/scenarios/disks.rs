@@ -131,7 +131,7 @@ pub async fn small_disk(ground: Arc<Ground>) -> Report {
     let lines = [
         ("filling up", said("is filling up")),
         ("disk state", said("the disk is") + said("the disk has space again")),
-        ("log state", said("the log takes no records") + said("the log takes records again")),
+        ("log state", said("the log does not accept records") + said("the log accepts records again")),
         ("store", said("the store does not take it")),
     ];
     report.note(format!("lines of the log: {lines:?}"));
