@@ -102,7 +102,7 @@ pub struct RefusedEntry<'a> {
 /// Status of the journals of a data directory, lowest number first.
 ///
 /// # Errors
-/// The disk's.
+/// I/O errors.
 pub fn status(data_dir: &Path) -> io::Result<Vec<JournalStatus>> {
     let mut all = Vec::new();
     for (number, path) in journals(data_dir)? {
@@ -148,7 +148,7 @@ fn partition_status(journal: &Path, partition: Partition) -> io::Result<Partitio
 /// Reads everything in the journals of a data directory and finds damage.
 ///
 /// # Errors
-/// The disk's.
+/// I/O errors.
 pub fn verify(data_dir: &Path) -> io::Result<Verification> {
     let mut verification = Verification::default();
     for (_, path) in journals(data_dir)? {

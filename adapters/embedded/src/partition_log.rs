@@ -114,7 +114,7 @@ impl<B: LogBatch> PartitionLog<B> {
     /// Starts the thread. `name` also identifies the log in messages.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// The thread cannot be started.
     pub fn start(name: String, log: SegmentedLog, upkeep: impl Upkeep) -> io::Result<Self> {
         let (queue, tasks) = mpsc::channel();
         let state = Arc::new(State {

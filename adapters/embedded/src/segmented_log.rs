@@ -157,7 +157,7 @@ impl SegmentedLog {
     /// Opens the log in `storage`, or begins one. The next entry gets a sequence of at least `next_at_least`.
     ///
     /// # Errors
-    /// The storage's.
+    /// Storage errors.
     pub fn open(
         storage: Arc<dyn Storage>,
         segment_bytes_max: u64,
@@ -437,7 +437,7 @@ impl SegmentedLog {
     /// Forgets segments whose files were removed from outside, so that nothing more is written to them.
     ///
     /// # Errors
-    /// The storage's.
+    /// Storage errors.
     pub fn forget_removed(&mut self) -> Result<(), LogError> {
         let bases = bases_in(self.storage.as_ref())?;
         let last = self.segments.last().map(|last| last.base);
@@ -853,7 +853,7 @@ fn read_around(file: &dyn StorageFile, buffer: &mut [u8], at: u64) -> io::Result
 /// Whether `storage` has a log with an entry. Changes nothing.
 ///
 /// # Errors
-/// The storage's.
+/// Storage errors.
 pub fn has_entries(storage: &dyn Storage) -> io::Result<bool> {
     for base in bases_in(storage)? {
         let file = storage.open(&name_of(base))?;

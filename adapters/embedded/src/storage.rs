@@ -20,25 +20,25 @@ pub trait Storage: Send + Sync {
     /// Opens a file for reading and writing.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// Names of all files, unordered.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// Makes file creations and removals survive a power cut.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn sync_directory(&self) -> io::Result<()>;
 }
 
@@ -47,13 +47,13 @@ pub trait StorageFile: Send + Sync {
     /// Length in bytes.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn len(&self) -> io::Result<u64>;
 
     /// Whether it is empty.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn is_empty(&self) -> io::Result<bool> {
         self.len().map(|len| len == 0)
     }
@@ -67,20 +67,20 @@ pub trait StorageFile: Send + Sync {
     /// Reads up to `buffer.len()` bytes at an offset, fewer only at the end of the file.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Makes all writes survive a power cut. After an error it is unknown which of them do, and a later success says
     /// nothing about them (the operating system may have dropped the dirty pages).
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn sync(&self) -> io::Result<()>;
 
     /// Truncates the file.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
@@ -89,14 +89,14 @@ pub trait Slots: Send + Sync {
     /// Numbers of the existing slots, ascending.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn numbers(&self) -> io::Result<Vec<u32>>;
 
     /// Takes a slot, creating it if necessary. `None` if a process holds it, this one included. The slot is free again
     /// once the last clone is dropped or the process ends, however it ends.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn take(&self, number: u32) -> io::Result<Option<Arc<dyn Slot>>>;
 }
 
@@ -105,7 +105,7 @@ pub trait Slot: Send + Sync {
     /// Names of the directories in it, unordered.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn names(&self) -> io::Result<Vec<String>>;
 
     /// A directory in it, created together with its first file.
@@ -128,7 +128,7 @@ impl Directory {
     /// Opens a directory; creates it and its parents if necessary.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     pub fn open(path: &Path) -> io::Result<Self> {
         let missing = path.ancestors().take_while(|ancestor| !ancestor.is_dir()).count();
         std::fs::create_dir_all(path)?;

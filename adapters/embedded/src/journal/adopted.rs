@@ -46,7 +46,7 @@ impl AdoptedBacklog {
     /// The entries of a slot that this process has taken; `None` if it has none.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub fn open(slot: &Arc<dyn Slot>, room: &Arc<Room>, remover: &Arc<Remover>) -> Result<Option<Self>, LogError> {
         let (mut partitions, mut strangers) = (Vec::new(), false);
         for partition in partitions_in(slot.as_ref())? {
@@ -143,7 +143,7 @@ pub(super) struct Remover {
 
 impl Remover {
     /// # Errors
-    /// There can be no more threads.
+    /// The thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let (queue, partitions) = mpsc::channel();
         let thread = std::thread::Builder::new().name("journal-remover".to_owned());

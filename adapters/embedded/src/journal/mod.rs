@@ -123,7 +123,7 @@ impl DiskJournal {
     /// Like [`DiskJournal::open`], over the given slots; `None` if none of them is free.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub fn over(slots: Arc<dyn Slots>, options: JournalOptions, disk: Arc<Disk>) -> io::Result<Option<Self>> {
         for number in 0..SLOTS_MAX {
             let Some(slot) = slots.take(number)? else { continue };

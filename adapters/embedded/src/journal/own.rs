@@ -51,7 +51,7 @@ impl OwnPartition {
     /// Begins the log of a partition that has no files in the slot.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// The thread cannot be started.
     pub fn begin(
         slot: &Arc<dyn Slot>,
         partition: Partition,

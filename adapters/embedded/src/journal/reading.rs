@@ -33,7 +33,7 @@ impl Reading {
     /// Entries with numbers in `from..to`. All of them must be readable by now, or never become so.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub async fn chunk(&self, from: u64, to: u64) -> Result<JournalChunk, JournalError> {
         let reading = self.clone();
         let read = tokio::task::spawn_blocking(move || reading.chunk_blocking(from, to)).await;
@@ -69,7 +69,7 @@ impl Reading {
     /// Scans all entries.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub fn survey(&self) -> Result<Option<(BacklogPartition, Ages)>, LogError> {
         let mut reader = lock(&self.reader);
         let mut found: Option<(BacklogPartition, Ages)> = None;
