@@ -458,8 +458,9 @@ impl Upkeep for Arc<Retention> {
                 "the log is full: the store does not keep up, or EMBEDDED__RETENTION_BYTES is too small".to_owned(),
             );
         }
-        (log.bytes() > room(self.allowed.priority.load(Ordering::Acquire)))
-            .then(|| "the disk under DATA_DIR is full: the remaining space is for the store; free some space".to_owned())
+        (log.bytes() > room(self.allowed.priority.load(Ordering::Acquire))).then(|| {
+            "the disk under DATA_DIR is full: the remaining space is for the store; free some space".to_owned()
+        })
     }
 
     fn wait_bytes_max(&self) -> u64 {
