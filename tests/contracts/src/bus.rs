@@ -56,27 +56,27 @@ macro_rules! checks {
     ($run:ident, $subject:expr) => {
         $run!(
             $subject,
-            all_partitions_are_there_and_handed_out,
-            a_record_comes_back_exactly,
-            each_guarantee_gets_the_durability_that_it_needs,
-            a_batch_is_delivered_though_nobody_waits_for_it,
+            all_partitions_exist_and_are_assigned,
+            a_record_is_returned_exactly,
+            each_guarantee_gets_the_required_durability,
+            a_batch_is_delivered_though_its_receipt_is_dropped,
             batches_keep_their_order_and_come_once,
             records_of_concurrent_publishers_keep_their_order_and_come_once,
             an_empty_batch_is_acknowledged_and_leaves_nothing,
-            a_partition_that_does_not_exist_takes_nothing,
+            a_partition_that_does_not_exist_accepts_nothing,
             a_batch_beyond_the_memory_is_refused_and_leaves_nothing,
-            a_chunk_keeps_within_its_bounds,
-            a_chunk_waits_for_a_record_and_may_be_given_up,
-            a_chunk_that_is_given_up_while_it_reads_loses_nothing,
+            a_chunk_stays_within_its_limits,
+            a_chunk_waits_for_a_record_and_may_be_dropped,
+            a_chunk_that_is_dropped_while_it_reads_loses_nothing,
             one_partition_does_not_wait_for_another,
             seeking_goes_back_and_forward,
-            seeking_wins_over_a_chunk_in_work,
+            seeking_wins_over_a_chunk_in_progress,
             reading_begins_where_the_assignment_says,
-            the_lag_is_what_is_not_stored,
-            what_is_acknowledged_and_stored_takes_no_room,
-            draining_delivers_what_was_taken_and_takes_no_more,
-            everything_is_there_after_opening_again,
-            no_offset_is_given_twice,
+            the_lag_counts_unstored_records,
+            acknowledged_and_stored_records_take_no_room,
+            draining_delivers_accepted_batches_and_accepts_no_more,
+            everything_exists_after_reopening,
+            no_offset_is_assigned_twice,
         )
     };
 }
@@ -189,7 +189,7 @@ async fn assert_nothing_more(bus: &Bus, partition: Partition) {
 }
 
 /// [`RecordPublisher::partition_count`] and [`RecordSource::assignment`] agree.
-pub async fn all_partitions_are_there_and_handed_out(subject: &impl BusSubject) {
+pub async fn all_partitions_exist_and_are_assigned(subject: &impl BusSubject) {
     for partitions in [1, 3] {
         let place = subject.place().await;
         let bus = open_up(subject, &place, &vec![0; partitions]).await;
@@ -212,7 +212,7 @@ pub async fn all_partitions_are_there_and_handed_out(subject: &impl BusSubject) 
 }
 
 /// Key, value, timestamp and the client id flag, for any bytes up to the largest record.
-pub async fn a_record_comes_back_exactly(subject: &impl BusSubject) {
+pub async fn a_record_is_returned_exactly(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     let mut seed = Seed::new(1);
     let all_bytes: Vec<u8> = (0..=u8::MAX).collect();
@@ -247,7 +247,7 @@ pub async fn a_record_comes_back_exactly(subject: &impl BusSubject) {
 }
 
 /// At-most-once may be promised with any durability, the other guarantees only with the acknowledgement.
-pub async fn each_guarantee_gets_the_durability_that_it_needs(subject: &impl BusSubject) {
+pub async fn each_guarantee_gets_the_required_durability(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     for guarantee in Guarantee::ALL {
         let needed = if guarantee == Guarantee::AtMostOnce { Durability::Buffered } else { Durability::Acknowledged };
@@ -263,7 +263,7 @@ pub async fn each_guarantee_gets_the_durability_that_it_needs(subject: &impl Bus
 }
 
 /// A [`Receipt`] only reports the outcome.
-pub async fn a_batch_is_delivered_though_nobody_waits_for_it(subject: &impl BusSubject) {
+pub async fn a_batch_is_delivered_though_its_receipt_is_dropped(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     for (n, guarantee) in Guarantee::ALL.iter().cycle().take(30).enumerate() {
         let receipt = publish(&bus, RecordBatch { guarantee: *guarantee, ..batch(0, [n.to_string()]) });
@@ -368,7 +368,7 @@ pub async fn an_empty_batch_is_acknowledged_and_leaves_nothing(subject: &impl Bu
 }
 
 /// Immediately or through the receipt, but never as if it had been accepted.
-pub async fn a_partition_that_does_not_exist_takes_nothing(subject: &impl BusSubject) {
+pub async fn a_partition_that_does_not_exist_accepts_nothing(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     for partition in [2, 3, i32::MAX.unsigned_abs()] {
         if let Ok(receipt) = bus.publisher.publish(Arc::new(batch(partition, ["lost"]))) {
@@ -406,7 +406,7 @@ pub async fn a_batch_beyond_the_memory_is_refused_and_leaves_nothing(subject: &i
 }
 
 /// [`CHUNK_RECORDS_MAX`] and [`CHUNK_BYTES_MAX`], with small records, large ones and a mixture.
-pub async fn a_chunk_keeps_within_its_bounds(subject: &impl BusSubject) {
+pub async fn a_chunk_stays_within_its_limits(subject: &impl BusSubject) {
     let mut seed = Seed::new(3);
     let sizes: [Vec<usize>; 3] = [
         vec![1; CHUNK_RECORDS_MAX * 2 + 1],
@@ -439,7 +439,7 @@ pub async fn a_chunk_keeps_within_its_bounds(subject: &impl BusSubject) {
 }
 
 /// The future of [`RecordSource::chunk`] may be dropped while there is nothing to read.
-pub async fn a_chunk_waits_for_a_record_and_may_be_given_up(subject: &impl BusSubject) {
+pub async fn a_chunk_waits_for_a_record_and_may_be_dropped(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     for n in 0..10 {
         for _ in 0..n {
@@ -463,7 +463,7 @@ pub async fn a_chunk_waits_for_a_record_and_may_be_given_up(subject: &impl BusSu
 }
 
 /// The future of [`RecordSource::chunk`] may be dropped between any two polls.
-pub async fn a_chunk_that_is_given_up_while_it_reads_loses_nothing(subject: &impl BusSubject) {
+pub async fn a_chunk_that_is_dropped_while_it_reads_loses_nothing(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
     let mut seen = Vec::new();
@@ -528,7 +528,7 @@ pub async fn seeking_goes_back_and_forward(subject: &impl BusSubject) {
 }
 
 /// A chunk begun before a seek may still arrive, but reading continues where the seek said.
-pub async fn seeking_wins_over_a_chunk_in_work(subject: &impl BusSubject) {
+pub async fn seeking_wins_over_a_chunk_in_progress(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     deliver(&bus, batch(0, ["0", "1", "2"])).await;
     let all = read(&bus, 0, 3).await;
@@ -575,7 +575,7 @@ fn lag_records(bus: &Bus, partition: Partition) -> u64 {
 }
 
 /// [`RecordSource::lags`] decrease by [`RecordSource::stored`] and by nothing else.
-pub async fn the_lag_is_what_is_not_stored(subject: &impl BusSubject) {
+pub async fn the_lag_counts_unstored_records(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     deliver(&bus, batch(0, (0..10).map(|n| n.to_string()))).await;
     deliver(&bus, batch(1, ["other"])).await;
@@ -599,7 +599,7 @@ pub async fn the_lag_is_what_is_not_stored(subject: &impl BusSubject) {
 }
 
 /// [`RecordPublisher::buffer`] and [`RecordPublisher::fill`]: only records on their way take room.
-pub async fn what_is_acknowledged_and_stored_takes_no_room(subject: &impl BusSubject) {
+pub async fn acknowledged_and_stored_records_take_no_room(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     assert_eq!(bus.publisher.buffer(), Fill { used_bytes: 0, bytes_max: subject.memory_bytes_max() as u64 });
     let receipts: Vec<_> = (0..50).map(|_| publish(&bus, batch(0, [vec![b'x'; 100_000]]))).collect();
@@ -619,7 +619,7 @@ pub async fn what_is_acknowledged_and_stored_takes_no_room(subject: &impl BusSub
 }
 
 /// [`RecordPublisher::drain`]: accepted batches are delivered, and all others fail with [`PublishError::Closed`].
-pub async fn draining_delivers_what_was_taken_and_takes_no_more(subject: &impl BusSubject) {
+pub async fn draining_delivers_accepted_batches_and_accepts_no_more(subject: &impl BusSubject) {
     let (place, bus) = opened(subject, 2).await;
     let mut receipts = Vec::new();
     for n in 0..200_u32 {
@@ -645,7 +645,7 @@ pub async fn draining_delivers_what_was_taken_and_takes_no_more(subject: &impl B
 }
 
 /// Records, offsets and timestamps are the same after any number of openings, even if they were reported as stored.
-pub async fn everything_is_there_after_opening_again(subject: &impl BusSubject) {
+pub async fn everything_exists_after_reopening(subject: &impl BusSubject) {
     let place = subject.place().await;
     let mut known: Vec<(u64, Vec<u8>)> = Vec::new();
     for round in 0..4 {
@@ -665,7 +665,7 @@ pub async fn everything_is_there_after_opening_again(subject: &impl BusSubject) 
 }
 
 /// Neither by a reopened bus nor, where the bus numbers records itself, by one that lost records that the store has seen.
-pub async fn no_offset_is_given_twice(subject: &impl BusSubject) {
+pub async fn no_offset_is_assigned_twice(subject: &impl BusSubject) {
     let place = subject.place().await;
     let mut seen = Vec::new();
     let mut stored = 0;

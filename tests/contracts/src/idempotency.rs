@@ -28,9 +28,9 @@ pub async fn all(subject: &impl IdempotencySubject) {
         of_different_bodies_at_once_one_gets_the_key,
         clients_and_classes_do_not_share_their_keys,
         an_answer_that_is_too_large_is_not_kept_and_the_body_is,
-        an_answer_to_what_was_not_begun_is_kept,
-        everything_is_forgotten_after_the_window,
-        the_window_begins_anew_with_the_answer,
+        an_answer_to_an_unknown_request_is_kept,
+        entries_expire_after_the_window,
+        the_window_restarts_with_the_answer,
     );
 }
 
@@ -158,7 +158,7 @@ pub async fn an_answer_that_is_too_large_is_not_kept_and_the_body_is(subject: &i
 }
 
 /// The store may have been unavailable, or may have expired the entry, between request and answer.
-pub async fn an_answer_to_what_was_not_begun_is_kept(subject: &impl IdempotencySubject) {
+pub async fn an_answer_to_an_unknown_request_is_kept(subject: &impl IdempotencySubject) {
     let store = subject.fresh(LONG).await;
     store.finish(&request(1), b"{}").await;
     assert_eq!(store.begin(&request(1)).await, answered(b"{}"));
@@ -184,7 +184,7 @@ async fn forgotten(store: &dyn IdempotencyStore, earliest: Instant, latest: Inst
 }
 
 /// The body alone, and the answer with it. Lookups do not extend the lifetime.
-pub async fn everything_is_forgotten_after_the_window(subject: &impl IdempotencySubject) {
+pub async fn entries_expire_after_the_window(subject: &impl IdempotencySubject) {
     let window = Duration::from_millis(300);
     for answer in [None, Some(b"{}")] {
         let store = subject.fresh(window).await;
@@ -199,7 +199,7 @@ pub async fn everything_is_forgotten_after_the_window(subject: &impl Idempotency
 }
 
 /// So that the answer to a second attempt does not expire with the first attempt.
-pub async fn the_window_begins_anew_with_the_answer(subject: &impl IdempotencySubject) {
+pub async fn the_window_restarts_with_the_answer(subject: &impl IdempotencySubject) {
     let window = Duration::from_millis(300);
     let store = subject.fresh(window).await;
     store.begin(&request(1)).await;

@@ -51,29 +51,29 @@ pub trait JournalSubject: Sync {
 pub async fn all(subject: &impl JournalSubject) {
     run!(
         subject,
-        a_record_comes_back_exactly,
+        a_record_is_returned_exactly,
         what_is_read_together_has_consecutive_numbers_and_one_trace,
         batches_keep_their_order_and_come_once,
         batches_of_concurrent_callers_keep_the_order_of_their_numbers,
-        numbers_may_be_skipped_and_never_go_back,
-        reading_begins_and_ends_where_it_is_told,
-        reading_does_not_step_over_what_is_on_its_way_to_the_disk,
-        a_chunk_keeps_within_its_bounds,
-        an_append_that_nobody_waits_for_is_kept,
+        numbers_may_be_skipped_but_never_go_back,
+        reading_begins_and_ends_at_the_given_numbers,
+        reading_does_not_skip_entries_on_their_way_to_the_disk,
+        a_chunk_stays_within_its_limits,
+        an_append_whose_future_is_dropped_is_kept,
         an_empty_batch_is_kept_and_leaves_nothing,
         partitions_do_not_see_each_other,
-        what_is_not_released_stays,
-        what_is_released_takes_no_room_and_is_not_found_again,
-        what_is_released_before_it_is_on_disk_is_released,
+        unreleased_entries_stay,
+        released_entries_take_no_room_and_are_not_found_again,
+        entries_released_before_they_are_on_disk_are_released,
         the_oldest_entry_is_known,
         a_batch_without_room_is_refused_and_leaves_nothing,
-        a_closed_journal_takes_nothing,
-        a_new_process_begins_anew_and_adopts_what_was_left,
-        a_backlog_is_of_one_process_at_a_time,
-        the_journal_of_a_living_process_is_not_adopted,
+        a_closed_journal_accepts_nothing,
+        a_new_process_starts_empty_and_adopts_the_backlog,
+        a_backlog_belongs_to_one_process_at_a_time,
+        the_journal_of_a_live_process_is_not_adopted,
         an_adopted_backlog_takes_room_until_it_is_released,
-        half_an_adopted_backlog_is_found_again,
-        refused_records_are_kept_and_are_no_backlog,
+        a_half_released_backlog_is_found_again,
+        refused_records_are_kept_and_do_not_count_as_backlog,
     );
 }
 
@@ -224,7 +224,7 @@ async fn adopt_in_time(journal: &dyn Journal) -> Arc<dyn Backlog> {
 }
 
 /// Key, value, time, the client id flag, guarantee and trace, for any bytes up to the largest record.
-pub async fn a_record_comes_back_exactly(subject: &impl JournalSubject) {
+pub async fn a_record_is_returned_exactly(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let mut seed = Seed::new(1);
@@ -354,7 +354,7 @@ pub async fn batches_of_concurrent_callers_keep_the_order_of_their_numbers(subje
 }
 
 /// Skipped numbers have no entry; used numbers cannot be used again.
-pub async fn numbers_may_be_skipped_and_never_go_back(subject: &impl JournalSubject) {
+pub async fn numbers_may_be_skipped_but_never_go_back(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let firsts = [0, 5, 8, 1_000, 1 << 32, 1 << 40, u64::MAX / 2];
@@ -380,7 +380,7 @@ pub async fn numbers_may_be_skipped_and_never_go_back(subject: &impl JournalSubj
 }
 
 /// From any number to any number, in any order.
-pub async fn reading_begins_and_ends_where_it_is_told(subject: &impl JournalSubject) {
+pub async fn reading_begins_and_ends_at_the_given_numbers(subject: &impl JournalSubject) {
     const ENTRIES: u64 = 2_000;
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -405,7 +405,7 @@ pub async fn reading_begins_and_ends_where_it_is_told(subject: &impl JournalSubj
 }
 
 /// A reader gets all entries, in order, while others write.
-pub async fn reading_does_not_step_over_what_is_on_its_way_to_the_disk(subject: &impl JournalSubject) {
+pub async fn reading_does_not_skip_entries_on_their_way_to_the_disk(subject: &impl JournalSubject) {
     const BATCHES: u64 = 300;
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -444,7 +444,7 @@ pub async fn reading_does_not_step_over_what_is_on_its_way_to_the_disk(subject: 
 }
 
 /// A chunk stays within its limits in bytes and in records, but has at least one record.
-pub async fn a_chunk_keeps_within_its_bounds(subject: &impl JournalSubject) {
+pub async fn a_chunk_stays_within_its_limits(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let small = entries(0, CHUNK_RECORDS_MAX as u64 + 10, 1);
@@ -466,7 +466,7 @@ pub async fn a_chunk_keeps_within_its_bounds(subject: &impl JournalSubject) {
 }
 
 /// The future only reports the outcome.
-pub async fn an_append_that_nobody_waits_for_is_kept(subject: &impl JournalSubject) {
+pub async fn an_append_whose_future_is_dropped_is_kept(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     for n in 0..50 {
@@ -513,7 +513,7 @@ pub async fn partitions_do_not_see_each_other(subject: &impl JournalSubject) {
 }
 
 /// Step by step; nothing from the released number on is removed.
-pub async fn what_is_not_released_stays(subject: &impl JournalSubject) {
+pub async fn unreleased_entries_stay(subject: &impl JournalSubject) {
     const ENTRIES: u64 = 600;
     let place = subject.place().await;
     // Small, so that it has many files.
@@ -538,7 +538,7 @@ pub async fn what_is_not_released_stays(subject: &impl JournalSubject) {
 }
 
 /// However often it was filled.
-pub async fn what_is_released_takes_no_room_and_is_not_found_again(subject: &impl JournalSubject) {
+pub async fn released_entries_take_no_room_and_are_not_found_again(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let mut next = 0;
@@ -565,7 +565,7 @@ pub async fn what_is_released_takes_no_room_and_is_not_found_again(subject: &imp
 }
 
 /// The bus was faster than the disk.
-pub async fn what_is_released_before_it_is_on_disk_is_released(subject: &impl JournalSubject) {
+pub async fn entries_released_before_they_are_on_disk_are_released(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     for n in 0..100 {
@@ -656,7 +656,7 @@ pub async fn a_batch_without_room_is_refused_and_leaves_nothing(subject: &impl J
 }
 
 /// Everything accepted before is on disk.
-pub async fn a_closed_journal_takes_nothing(subject: &impl JournalSubject) {
+pub async fn a_closed_journal_accepts_nothing(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let written = queue(&*journal, 0, &entries(0, 3, 10)).expect("taken");
@@ -673,7 +673,7 @@ pub async fn a_closed_journal_takes_nothing(subject: &impl JournalSubject) {
 }
 
 /// Numbers start over; the backlog keeps its own.
-pub async fn a_new_process_begins_anew_and_adopts_what_was_left(subject: &impl JournalSubject) {
+pub async fn a_new_process_starts_empty_and_adopts_the_backlog(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let left = [entries(7, 30, 100), entries(0, 5, 100)];
@@ -705,7 +705,7 @@ pub async fn a_new_process_begins_anew_and_adopts_what_was_left(subject: &impl J
 }
 
 /// It belongs to its owner until it is released.
-pub async fn a_backlog_is_of_one_process_at_a_time(subject: &impl JournalSubject) {
+pub async fn a_backlog_belongs_to_one_process_at_a_time(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let left = subject.open(&place, PLENTY).await;
     append(&*left, 0, &entries(0, 10, 100)).await;
@@ -728,7 +728,7 @@ pub async fn a_backlog_is_of_one_process_at_a_time(subject: &impl JournalSubject
 }
 
 /// Not even by processes that started later.
-pub async fn the_journal_of_a_living_process_is_not_adopted(subject: &impl JournalSubject) {
+pub async fn the_journal_of_a_live_process_is_not_adopted(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let one = subject.open(&place, PLENTY).await;
     append(&*one, 0, &entries(0, 10, 100)).await;
@@ -767,7 +767,7 @@ pub async fn an_adopted_backlog_takes_room_until_it_is_released(subject: &impl J
 }
 
 /// Its released entries may return; the others must.
-pub async fn half_an_adopted_backlog_is_found_again(subject: &impl JournalSubject) {
+pub async fn a_half_released_backlog_is_found_again(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, 8 * 1024 * 1024).await;
     let all = entries(0, 400, 10_000);
@@ -794,7 +794,7 @@ pub async fn half_an_adopted_backlog_is_found_again(subject: &impl JournalSubjec
 }
 
 /// In order, with their reasons, across all processes.
-pub async fn refused_records_are_kept_and_are_no_backlog(subject: &impl JournalSubject) {
+pub async fn refused_records_are_kept_and_do_not_count_as_backlog(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let mut expected = Vec::new();
     for process in 0..3_u32 {

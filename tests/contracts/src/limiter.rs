@@ -25,8 +25,8 @@ pub async fn all(subject: &impl LimiterSubject) {
         a_client_at_nine_tenths_of_its_limit_is_never_refused,
         a_client_at_five_times_its_limit_gets_the_limit_and_one_burst,
         a_client_that_paused_gets_one_burst_and_no_more,
-        a_decision_says_what_is_left_and_when_there_is_more,
-        a_refused_client_that_waits_as_told_is_allowed,
+        a_decision_reports_the_remaining_tokens_and_when_there_are_more,
+        a_refused_client_that_waits_for_retry_after_is_allowed,
         clients_and_classes_do_not_share_their_limits,
         an_ipv6_network_shares_one_limit,
         a_class_without_a_limit_is_not_limited,
@@ -89,7 +89,7 @@ pub async fn a_client_that_paused_gets_one_burst_and_no_more(subject: &impl Limi
 }
 
 /// The fields of [`RateDecision`] agree with each other and with what happens next.
-pub async fn a_decision_says_what_is_left_and_when_there_is_more(subject: &impl LimiterSubject) {
+pub async fn a_decision_reports_the_remaining_tokens_and_when_there_are_more(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(20, 5)).await;
     for (class, per_second) in CLASSES.into_iter().zip([20, 5]) {
         let mut before: Option<RateDecision> = None;
@@ -121,7 +121,7 @@ pub async fn a_decision_says_what_is_left_and_when_there_is_more(subject: &impl 
 }
 
 /// Waiting for [`RateDecision::retry_after`] suffices, and waiting less does not.
-pub async fn a_refused_client_that_waits_as_told_is_allowed(subject: &impl LimiterSubject) {
+pub async fn a_refused_client_that_waits_for_retry_after_is_allowed(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(4, 1)).await;
     for (class, rounds) in CLASSES.into_iter().zip([12, 3]) {
         let mut refused = 0;

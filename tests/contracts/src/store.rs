@@ -54,39 +54,39 @@ pub trait StoreSubject: Sync {
 pub async fn all(subject: &impl StoreSubject) {
     run!(
         subject,
-        there_is_no_position_before_the_first_append_and_then_it_is_where_the_last_one_ended,
+        the_position_is_absent_before_the_first_append_and_then_where_the_last_one_ended,
         an_append_without_events_moves_the_position,
         events_and_dead_letters_and_the_position_are_stored_together,
         an_append_that_expects_another_position_is_a_conflict_and_changes_nothing,
         of_two_appends_from_one_position_exactly_one_wins,
         a_position_belongs_to_one_group_one_topic_and_one_partition,
         repeats_within_the_window_count_once_wherever_they_come_from,
-        how_the_records_are_cut_into_appends_does_not_change_what_is_kept,
+        splitting_records_into_appends_does_not_change_what_is_kept,
         an_append_may_have_any_number_of_events,
-        every_field_comes_back_exactly,
+        every_field_is_returned_exactly,
         each_filter_alone_selects_what_its_rule_says,
-        a_search_for_text_finds_it_in_any_case_and_takes_no_character_for_a_wildcard,
+        a_search_for_text_finds_it_in_any_case_and_treats_no_character_as_a_wildcard,
         filters_together_select_what_their_rules_say_together,
         an_earliest_timestamp_is_included_and_a_latest_is_not,
-        a_query_gives_at_most_its_limit,
+        a_query_returns_at_most_its_limit,
         pages_follow_each_other_without_a_gap_or_a_repeat,
         pages_stay_whole_while_events_arrive,
         an_event_is_found_by_its_id_and_an_unknown_id_is_not,
         of_several_events_with_one_id_the_one_received_last_is_found,
-        expiry_removes_what_was_received_before_and_nothing_else,
+        expiry_removes_only_events_received_before,
         expiry_reaches_old_events_that_arrived_behind_newer_ones,
-        a_dead_letter_may_come_again,
-        dead_letters_come_back_as_they_were_in_the_order_in_which_they_were_found,
-        a_redriven_dead_letter_says_when,
-        a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are,
+        a_dead_letter_may_be_repeated,
+        dead_letters_are_returned_unchanged_in_the_order_in_which_they_were_found,
+        a_redriven_dead_letter_has_the_time,
+        a_copied_dead_letter_is_not_copied_again_and_the_others_are,
         expiry_removes_dead_letters_that_were_found_before,
         counts_are_those_of_the_bucket_and_level,
-        a_tail_shows_every_event_once_in_the_order_of_being_stored,
-        a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked,
-        a_sequence_number_is_never_given_twice,
+        a_tail_shows_every_event_once_in_the_order_of_storage,
+        a_tail_follows_its_filter_and_reports_how_far_it_read,
+        a_sequence_number_is_never_assigned_twice,
         pages_of_large_events_are_bounded_and_complete,
         pages_of_large_dead_letters_are_bounded_and_complete,
-        everything_is_there_after_opening_again,
+        everything_exists_after_reopening,
     );
 }
 
@@ -218,7 +218,7 @@ async fn assert_answers(store: &dyn LogStore, events: &[StoredEvent], ask: &LogQ
 }
 
 /// [`LogStore::position`]: `None` before the first append, then the last `next`.
-pub async fn there_is_no_position_before_the_first_append_and_then_it_is_where_the_last_one_ended(
+pub async fn the_position_is_absent_before_the_first_append_and_then_where_the_last_one_ended(
     subject: &impl StoreSubject,
 ) {
     let place = subject.place().await;
@@ -412,7 +412,7 @@ pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subjec
 
 /// An event is a repeat of one that was kept, not of one that was itself a repeat. So the same records yield the same
 /// events, whether they arrive one by one or all at once.
-pub async fn how_the_records_are_cut_into_appends_does_not_change_what_is_kept(subject: &impl StoreSubject) {
+pub async fn splitting_records_into_appends_does_not_change_what_is_kept(subject: &impl StoreSubject) {
     let window = subject.dedup_window();
     let mut seed = Seed::new(5);
     let ids: Vec<Uuid> = (0..20).map(|_| seed.id()).collect();
@@ -481,7 +481,7 @@ pub async fn an_append_may_have_any_number_of_events(subject: &impl StoreSubject
 }
 
 /// A store keeps every field exactly, to the last bit, and where the event came from.
-pub async fn every_field_comes_back_exactly(subject: &impl StoreSubject) {
+pub async fn every_field_is_returned_exactly(subject: &impl StoreSubject) {
     let json = |text: &'static str| Some(Metadata::from_checked(Cow::Borrowed(text)));
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -739,7 +739,7 @@ pub async fn an_earliest_timestamp_is_included_and_a_latest_is_not(subject: &imp
 }
 
 /// [`LogQuery::limit`], with conditions that a store can and cannot evaluate itself.
-pub async fn a_query_gives_at_most_its_limit(subject: &impl StoreSubject) {
+pub async fn a_query_returns_at_most_its_limit(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let events = varied(&*store).await;
@@ -879,7 +879,7 @@ async fn expire_all(store: &dyn LogStore, oldest: Timestamp) -> u64 {
 }
 
 /// The receipt time decides, and an event received exactly at the limit stays.
-pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &impl StoreSubject) {
+pub async fn expiry_removes_only_events_received_before(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(16);
@@ -930,7 +930,7 @@ pub async fn expiry_reaches_old_events_that_arrived_behind_newer_ones(subject: &
 }
 
 /// A consumer that takes over may append the same dead letter again, and each feed has its own.
-pub async fn a_dead_letter_may_come_again(subject: &impl StoreSubject) {
+pub async fn a_dead_letter_may_be_repeated(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let feeds = [
@@ -985,7 +985,7 @@ async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
 }
 
 /// Letters are returned byte for byte, by filter and page by page.
-pub async fn dead_letters_come_back_as_they_were_in_the_order_in_which_they_were_found(subject: &impl StoreSubject) {
+pub async fn dead_letters_are_returned_unchanged_in_the_order_in_which_they_were_found(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let expected = twelve_letters(store.as_ref()).await;
@@ -1013,7 +1013,7 @@ pub async fn dead_letters_come_back_as_they_were_in_the_order_in_which_they_were
 }
 
 /// Only the marked letters are redriven.
-pub async fn a_redriven_dead_letter_says_when(subject: &impl StoreSubject) {
+pub async fn a_redriven_dead_letter_has_the_time(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     twelve_letters(store.as_ref()).await;
@@ -1030,7 +1030,7 @@ pub async fn a_redriven_dead_letter_says_when(subject: &impl StoreSubject) {
 }
 
 /// Letters that were not marked remain to be copied, across reopening, whatever else is done with a letter.
-pub async fn a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are(subject: &impl StoreSubject) {
+pub async fn a_copied_dead_letter_is_not_copied_again_and_the_others_are(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let uncopied = || all_letters(DeadLetterFilter { copied: Some(false), ..DeadLetterFilter::default() });
@@ -1139,7 +1139,7 @@ async fn tail_all(store: &dyn LogStore, mut after: u64, filter: &LogFilter, limi
 }
 
 /// From the start, from the end and from anywhere, in pages of any size.
-pub async fn a_tail_shows_every_event_once_in_the_order_of_being_stored(subject: &impl StoreSubject) {
+pub async fn a_tail_shows_every_event_once_in_the_order_of_storage(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let nothing = tail(store.as_ref(), None, &LogFilter::default(), 10).await;
@@ -1162,7 +1162,7 @@ pub async fn a_tail_shows_every_event_once_in_the_order_of_being_stored(subject:
 }
 
 /// A tail without matches still reaches the end.
-pub async fn a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked(subject: &impl StoreSubject) {
+pub async fn a_tail_follows_its_filter_and_reports_how_far_it_read(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
@@ -1177,7 +1177,7 @@ pub async fn a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked(s
 }
 
 /// Not after the newest events have expired, and not after reopening.
-pub async fn a_sequence_number_is_never_given_twice(subject: &impl StoreSubject) {
+pub async fn a_sequence_number_is_never_assigned_twice(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut consumer = Consumer::of(store.as_ref(), feed(0));
@@ -1314,7 +1314,7 @@ pub async fn pages_of_large_dead_letters_are_bounded_and_complete(subject: &impl
 }
 
 /// Everything reported by an append survives, and appends continue at the same position.
-pub async fn everything_is_there_after_opening_again(subject: &impl StoreSubject) {
+pub async fn everything_exists_after_reopening(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let mut events = Vec::new();
     let mut seed = Seed::new(18);

@@ -523,7 +523,7 @@ async fn answers(http: &Http, case: &Case) -> Answers {
 }
 
 #[tokio::test]
-async fn bad_input_gets_a_clear_answer_and_nobody_else_feels_it() {
+async fn bad_input_gets_a_clear_answer_and_affects_no_other_client() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     let ingestion = [heads(), media(), single_events(), batches()].into_iter().flatten().collect();

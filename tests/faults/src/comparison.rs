@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_nobody_sent_are_strangers() {
+    fn rows_that_were_never_sent_are_strangers() {
         let account = account(vec![request(0, 4, accepted(4, 0, 0))]);
         let mut rows = rows(0..5);
         rows[1].source_hash = source_hash("b2");

@@ -124,7 +124,7 @@ fn is_open<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_any_power_cut_and_comes_once() {
+async fn acknowledged_records_survive_any_power_cut_and_arrive_once() {
     for seed in 0..200 {
         let mut chance = Chance::new(seed);
         let disks = [SimulatedDisk::new(), SimulatedDisk::new()];
@@ -166,7 +166,7 @@ async fn what_was_acknowledged_survives_any_power_cut_and_comes_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_buffered_survives_the_process_and_comes_once() {
+async fn buffered_records_survive_the_process_and_arrive_once() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
     disk.hold_syncs();
@@ -226,7 +226,7 @@ async fn a_full_disk_refuses_whole_batches_until_it_has_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_promised_while_syncs_fail_and_all_of_it_afterwards() {
+async fn nothing_is_promised_while_syncs_fail_and_everything_afterwards() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
     assign(&bus).await;
@@ -259,7 +259,7 @@ async fn nothing_is_promised_while_syncs_fail_and_all_of_it_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_bounded_and_given_back() {
+async fn memory_is_bounded_and_returned() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &BusOptions { memory_bytes_max: 100_000, ..options() });
     assign(&bus).await;
@@ -303,7 +303,7 @@ async fn read_some(bus: &EmbeddedBus, count: u64) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retention_removes_what_is_stored_and_refuses_rather_than_remove_more() {
+async fn retention_removes_only_stored_records_and_otherwise_refuses() {
     const RETENTION_BYTES: u64 = 64 * 1024;
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &BusOptions { retention_bytes: RETENTION_BYTES, ..options() });
@@ -344,7 +344,7 @@ async fn retention_removes_what_is_stored_and_refuses_rather_than_remove_more() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_does_not_step_over_what_is_not_synced_when_old_segments_are_removed() {
+async fn a_reader_does_not_skip_unsynced_records_when_old_segments_are_removed() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &BusOptions { retention_bytes: 64 * 1024, ..options() });
     assign(&bus).await;
@@ -373,7 +373,7 @@ async fn a_reader_does_not_step_over_what_is_not_synced_when_old_segments_are_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drained_bus_has_everything_on_disk_and_takes_no_more() {
+async fn a_drained_bus_has_everything_on_disk_and_accepts_no_more() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
     let receipts: Vec<Receipt> =
@@ -391,7 +391,7 @@ async fn a_drained_bus_has_everything_on_disk_and_takes_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_tells_how_many_records_a_failing_disk_did_not_take() {
+async fn a_drain_returns_how_many_records_a_failing_disk_did_not_accept() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
     // Without a segment nothing would be accepted at all.

@@ -337,7 +337,7 @@ fn check(seed: u64, sent: &Sent, broker: &Broker, killed: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_promised_arrives_in_order_whatever_becomes_of_bus_disk_and_producer() {
+async fn promised_events_arrive_in_order_whatever_happens_to_bus_disk_and_producer() {
     let seeds: u64 = std::env::var("TEST_DELIVERY_SEEDS").map_or(40, |seeds| seeds.parse().expect("a number"));
     let (mut safe, mut taken) = (0, 0);
     for seed in 0..seeds {

@@ -533,7 +533,7 @@ fn numbered(range: std::ops::Range<u64>) -> Vec<(u64, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_killed_while_it_removes_leaves_whole_entries_or_none() {
+async fn a_process_killed_during_removal_leaves_whole_entries_or_none() {
     const ENTRIES: u64 = 60;
     let mut complete = 0;
     for changes in 0.. {
@@ -572,7 +572,7 @@ async fn a_process_that_is_killed_while_it_removes_leaves_whole_entries_or_none(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_process_was_killed_in_the_first_write_of_is_no_entry_and_its_slot_is_free() {
+async fn a_first_write_interrupted_by_a_kill_leaves_no_entry_and_a_free_slot() {
     for changes in 0..3 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
@@ -610,7 +610,7 @@ async fn nothing_is_promised_or_read_before_its_fsync() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_sync_is_tried_until_it_works_and_promises_nothing_meanwhile() {
+async fn a_failing_sync_is_retried_until_it_works_and_promises_nothing_meanwhile() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
@@ -632,7 +632,7 @@ async fn a_failing_sync_is_tried_until_it_works_and_promises_nothing_meanwhile()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_without_room_refuses_and_is_trouble_until_it_has_some() {
+async fn a_full_disk_refuses_and_is_trouble_until_it_has_room() {
     let disk = SimulatedDisk::new();
     let journal = open(&disk);
     for (first, files) in [(0, false), (6, true)] {
@@ -661,7 +661,7 @@ async fn a_disk_without_room_refuses_and_is_trouble_until_it_has_some() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_fails_keeps_out_what_is_behind_it_until_the_caller_knows() {
+async fn a_failed_write_blocks_later_ones_until_the_caller_knows() {
     let disk = SimulatedDisk::new();
     let journal = open(&disk);
     append(&journal, 0, 0..3).await;
@@ -711,7 +711,7 @@ async fn files_that_could_not_be_removed_are_removed_later_and_their_entries_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_entry_costs_no_other() {
+async fn a_damaged_entry_does_not_affect_others() {
     let disk = SimulatedDisk::new();
     let journal = open(&disk);
     append(&journal, 0, 0..60).await;
@@ -735,7 +735,7 @@ async fn a_damaged_entry_costs_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_whose_newest_file_has_no_entry_is_got_rid_of() {
+async fn a_backlog_whose_newest_file_has_no_entry_can_be_released() {
     for changes in 0..7 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
@@ -759,7 +759,7 @@ async fn a_backlog_whose_newest_file_has_no_entry_is_got_rid_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_process_has_removed_is_not_back_among_the_entries_of_another() {
+async fn files_removed_by_a_killed_process_do_not_reappear_in_another_log() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
@@ -781,7 +781,7 @@ async fn what_a_killed_process_has_removed_is_not_back_among_the_entries_of_anot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_records_survive_any_power_cut_and_stay_within_their_bound() {
+async fn refused_records_survive_any_power_cut_and_stay_within_their_limit() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);

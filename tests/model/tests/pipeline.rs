@@ -44,7 +44,7 @@ const PARTITIONS: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 const LIVES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_power_cuts_and_a_store_put_back_to_any_earlier_commit() {
+async fn acknowledged_events_survive_power_cuts_and_a_store_reset_to_any_earlier_commit() {
     let seeds: u64 = std::env::var("TEST_POWER_CUTS").map_or(12, |seeds| seeds.parse().expect("a number"));
     let (mut acknowledged, mut buffered, mut buffered_lost) = (0, 0, 0);
     for seed in 0..seeds {

@@ -662,7 +662,7 @@ fn remains_of_a_failed_append_that_cannot_be_cut_off_are_void() {
 }
 
 #[test]
-fn what_a_failed_sync_left_in_the_page_cache_is_taken_to_the_disk_before_it_is_shown() {
+fn data_left_in_the_page_cache_by_a_failed_sync_is_written_before_it_is_shown() {
     for seed in 0..20 {
         let mut history = History::begin();
         history.append(vec![(10, 1)], false);
@@ -679,7 +679,7 @@ fn what_a_failed_sync_left_in_the_page_cache_is_taken_to_the_disk_before_it_is_s
 }
 
 #[test]
-fn a_segment_made_by_a_process_that_was_killed_before_it_synced_the_directory_stays() {
+fn a_segment_created_before_a_kill_without_a_directory_sync_stays() {
     for seed in 0..20 {
         let mut history = History::begin();
         // Created, written (nothing), and killed during the sync of the directory.
@@ -694,7 +694,7 @@ fn a_segment_made_by_a_process_that_was_killed_before_it_synced_the_directory_st
 }
 
 #[test]
-fn a_segment_that_has_to_be_begun_again_is_once_the_disk_takes_changes() {
+fn a_segment_is_replaced_once_the_disk_accepts_changes() {
     let mut history = History::begin();
     history.append(vec![(10, 1)], false);
     history.sync();
@@ -713,7 +713,7 @@ fn a_segment_that_has_to_be_begun_again_is_once_the_disk_takes_changes() {
 const FAR: u64 = 5_000_000_000;
 
 #[test]
-fn what_a_full_disk_cut_off_is_void_in_front_of_numbers_that_are_skipped() {
+fn frames_cut_off_by_a_full_disk_are_void_before_skipped_numbers() {
     for seed in 0..40 {
         for skipped in [1, FAR] {
             let mut history = History::begin();
@@ -734,7 +734,7 @@ fn what_a_full_disk_cut_off_is_void_in_front_of_numbers_that_are_skipped() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_begun_hides_nothing_that_is_written_later() {
+fn a_segment_that_cannot_be_begun_hides_no_later_entries() {
     for failing in 1..6 {
         let mut history = History::begin();
         history.append(vec![(10, 1)], false);
@@ -755,7 +755,7 @@ fn a_segment_that_cannot_be_begun_hides_nothing_that_is_written_later() {
 }
 
 #[test]
-fn what_could_not_be_begun_again_is_void_behind_skipped_numbers() {
+fn a_failed_segment_is_void_after_skipped_numbers() {
     for seed in 0..40 {
         for failing in 1..6 {
             let mut history = History::begin();
@@ -779,7 +779,7 @@ fn what_could_not_be_begun_again_is_void_behind_skipped_numbers() {
 }
 
 #[test]
-fn a_file_that_could_not_be_begun_does_not_outlive_a_clearing() {
+fn a_file_that_could_not_be_begun_does_not_survive_clearing() {
     for failing in 1..8 {
         let mut history = History::begin();
         history.append(vec![(10, 1)], true);
@@ -809,7 +809,7 @@ fn numbers_may_jump_far_ahead() {
 }
 
 #[test]
-fn a_file_that_is_no_segment_changes_nothing() {
+fn a_file_that_is_not_a_segment_changes_nothing() {
     let mut history = History::begin();
     history.append(vec![(10, 1)], false);
     history.sync();
