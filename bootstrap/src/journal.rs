@@ -127,7 +127,7 @@ impl fmt::Display for Status<'_> {
             }
             if journal.refused > 0 {
                 let (events, bytes) = (counted(journal.refused), size(journal.refused_bytes));
-                writeln!(f, "  refused for ever: {events}, {bytes}")?;
+                writeln!(f, "  permanently refused: {events}, {bytes}")?;
             }
         }
         Ok(())
