@@ -424,7 +424,7 @@ impl RecordSource for EmbeddedBus {
         lags.collect()
     }
 
-    /// There are no other members, so nothing to do.
+    /// Without other members there is nothing to do.
     async fn close(&self) {}
 }
 

@@ -4,7 +4,7 @@
 //! * A line keeps its batches in the order in which `publish` accepted them, until each of their records is reported. All
 //!   decisions about what is handed to the client, what is reported and what comes next are made under the line's lock.
 //! * A failed delivery stops its line at once, and the whole client is replaced: it is purged, its last reports are
-//!   taken, and a new client gets all unreported records, in the old order. There is no other recovery path.
+//!   taken, and a new client gets all unreported records, in the old order. This is the only recovery path.
 //! * A line hands a new client one record alone, and more only once that one is delivered: Kafka accepts any sequence
 //!   number as the first of a producer, so of several requests it could accept the second and reject the first.
 //! * A record is refused permanently only if it is certain that Kafka means it and not another of the same request.
@@ -747,8 +747,8 @@ impl Deliveries {
     /// Requests the replacement of this client. The first reason is kept.
     fn break_off(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
         lock(&self.broken).get_or_insert_with(|| reason.to_owned());
-        let mend = code.is_some_and(|code| handling(code) == Handling::Wait);
-        if let (true, Some(shared)) = (mend, self.shared.upgrade()) {
+        let needs_operator = code.is_some_and(|code| handling(code) == Handling::Wait);
+        if let (true, Some(shared)) = (needs_operator, self.shared.upgrade()) {
             shared.note_trouble(Some(format!("topic {}: {reason}", shared.name)));
             if matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)) {
                 shared.topic.compare_again();

@@ -66,7 +66,7 @@ async fn letters_are_sent_in_order_and_dropped_calls_do_not_pile_up() {
     let (three, four) = ([letter(3)], [letter(4)]);
     let (mut in_work, mut next) = (letters.send(&three), letters.send(&four));
     let began = Instant::now();
-    // One call is in progress and one waits: there is no room for another.
+    // One call is in progress and one waits: the queue has no room for another.
     let refused = loop {
         assert!(began.elapsed() < DEADLINE, "all calls are accepted");
         for call in [&mut in_work, &mut next] {

@@ -452,7 +452,7 @@ async fn dropped_calls_leave_one_connection_that_migrates() {
     let store = PostgresStore::new(&options(&place, "public")).expect("valid");
     let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     for _ in 0..30 {
-        assert!(drop_after(0, store.position(&feed)).await.is_none(), "there are no tables yet");
+        assert!(drop_after(0, store.position(&feed)).await.is_none(), "the tables do not exist yet");
         tokio::task::yield_now().await;
     }
     until_count(&mut beside, "pg_locks WHERE NOT granted", |count| count > 0).await;

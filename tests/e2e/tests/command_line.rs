@@ -138,6 +138,6 @@ async fn a_journal_left_on_disk_is_reported_verified_and_exported() {
     let (code, out, error) = journal(&["export"]);
     assert_eq!((code, out.lines().count()), (Some(1), 2));
     assert!(error.contains("1 place is damaged"), "{error}");
-    assert_eq!(journal(&["mend"]).0, Some(64));
+    assert_eq!(journal(&["fix"]).0, Some(64));
     assert_eq!(journal(&[]).0, Some(64));
 }

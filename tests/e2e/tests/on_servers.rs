@@ -369,10 +369,10 @@ async fn a_broker_with_tls_and_scram_works_and_errors_are_clear() {
         assert_eq!(told.len(), 1, "one message: {told:?}");
         assert_eq!(producer.terminate().await, Some(0));
     }
-    let mended = borrowed(&with("SCRAM-SHA-512", &ca, &password));
-    let mended: Vec<(&str, &str)> = mended.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let _producer = Process::start(BINARY, "producer", directory.path(), &mended).await;
-    let _consumer = Process::start(BINARY, "consumer", directory.path(), &mended).await;
+    let fixed = borrowed(&with("SCRAM-SHA-512", &ca, &password));
+    let fixed: Vec<(&str, &str)> = fixed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let _producer = Process::start(BINARY, "producer", directory.path(), &fixed).await;
+    let _consumer = Process::start(BINARY, "consumer", directory.path(), &fixed).await;
     until_rows(&servers, 6).await;
 }
 

@@ -142,7 +142,7 @@ fn records() -> Records {
     let ingest = ingest_to(Arc::<Taken>::clone(&taken));
     let intake = take_events(body.as_bytes(), || ingest.intake(None, None)).expect("events");
     let delivered = std::pin::pin!(intake.deliver());
-    // The publisher accepts them at once and then reports that it is full, so there is no wait.
+    // The publisher accepts them at once and then reports that it is full, so nothing waits.
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(std::future::Future::poll(delivered, &mut context).is_ready());
     let records = taken.0.lock().expect("no panic").take().expect("they were published");

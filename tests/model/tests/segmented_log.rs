@@ -313,7 +313,7 @@ impl History {
         assert!(probed.is_ok() || !room, "there is room: {probed:?}");
         if self.unharmed {
             // Otherwise it may use the room of remains.
-            assert_eq!(probed.is_ok(), room, "there is no room");
+            assert_eq!(probed.is_ok(), room, "the disk is full");
             assert_eq!(files(&self.disk), before, "a probe leaves no trace");
         }
         self.check();

@@ -26,7 +26,7 @@ struct Filler(std::path::PathBuf);
 impl Filler {
     /// Fills the free space, except for this many bytes.
     fn leaving(directory: &Path, free_bytes: u64) -> Self {
-        let path = directory.join("somebody-elses");
+        let path = directory.join("filler");
         let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(directory).output();
         let output = String::from_utf8(output.expect("df runs").stdout).expect("text");
         let free: u64 = output.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a number");
