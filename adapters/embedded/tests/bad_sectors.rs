@@ -1,6 +1,6 @@
 //! A log on a disk with unreadable sectors.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::io;
 use std::path::Path;

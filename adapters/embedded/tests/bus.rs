@@ -1,6 +1,6 @@
 //! The embedded bus satisfies the contracts of its ports.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::num::NonZeroU32;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The journal on disk satisfies the contract of its port.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Slots for Taken {
 }
 
 #[tokio::test]
-async fn what_is_damaged_when_a_journal_is_adopted_is_counted() {
+async fn damage_found_when_adopting_a_journal_is_counted() {
     let directory = tempfile::tempdir().expect("a directory");
     let journal = open(directory.path(), PLENTY);
     append(&journal, 0, 10..20).await;

@@ -1,6 +1,6 @@
 //! The SQLite store satisfies the contract of its port, and further guarantees.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

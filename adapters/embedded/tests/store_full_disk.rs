@@ -1,7 +1,7 @@
 //! The SQLite store during and after a full disk. A file size limit simulates the full disk; the limit applies to the
 //! whole process, so this file has no other test.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::path::{Path, PathBuf};
 

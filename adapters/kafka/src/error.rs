@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_wrong_with_a_record_itself_is_final() {
+    fn only_errors_of_a_record_itself_are_final() {
         use RDKafkaErrorCode as Code;
         for (code, expected) in [
             // Of the record.

@@ -1,7 +1,7 @@
 //! Kafka satisfies the contract of the bus: Apache Kafka (`TEST_KAFKA_BROKERS`, see `scripts/services`), and the mock
 //! cluster of librdkafka.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 #[path = "support/cluster.rs"]
 mod cluster;

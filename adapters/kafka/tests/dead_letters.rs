@@ -1,6 +1,6 @@
 //! The dead letter topic, on the mock cluster of librdkafka.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 #[path = "support/cluster.rs"]
 mod cluster;

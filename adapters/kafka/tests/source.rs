@@ -4,7 +4,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, and an index that is out of range is a failure like any other"
+    reason = "tests fail by panicking, and an out-of-range index is such a failure"
 )]
 
 #[path = "support/cluster.rs"]

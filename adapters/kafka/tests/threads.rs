@@ -1,7 +1,7 @@
 //! Clients are dropped on the threads of this crate. The only test of its process, because it counts threads.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 #[path = "support/cluster.rs"]
 mod cluster;

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_named_by_its_date_and_known_by_its_name() {
+    fn a_table_is_named_after_its_day_and_identifies_it() {
         for (time, table) in [
             ("2024-01-15T23:59:59.999999Z", "events_20240115"),
             ("1969-12-31T00:00:00Z", "events_19691231"),

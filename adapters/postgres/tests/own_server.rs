@@ -1,7 +1,7 @@
 //! The store with a server that stops, a network that fails, a full disk, and TLS. Each test starts its own server, so it
 //! needs the programs of PostgreSQL (`initdb`, `pg_ctl`).
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

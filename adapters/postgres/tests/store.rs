@@ -1,6 +1,6 @@
 //! The PostgreSQL store satisfies the contract of its port. Needs a server: `TEST_POSTGRES_URL` (`scripts/services`).
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -219,7 +219,7 @@ async fn an_existing_schema_needs_no_create_privilege_and_reserved_words_are_val
         format!("CREATE ROLE {role} LOGIN"),
         format!("CREATE SCHEMA \"user\" AUTHORIZATION {role}"),
     ] {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut owner).await.expect("the server does it");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut owner).await.expect("the statement succeeds");
     }
     let theirs = place.replace("spillway@", &format!("{role}@"));
     append(open(&theirs, "user").await.as_ref(), 0, 1).await;
@@ -371,7 +371,7 @@ async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END'",
         "CREATE TRIGGER slow BEFORE UPDATE ON dead_letters FOR EACH ROW EXECUTE FUNCTION slow()",
     ] {
-        sqlx::query(statement).execute(&mut beside).await.expect("the server does it");
+        sqlx::query(statement).execute(&mut beside).await.expect("the statement succeeds");
     }
     let all = LogQuery { filter: LogFilter::default(), after: None, limit: 10 };
     let range = StatsQuery { from: Timestamp::MIN, to: Timestamp::MAX, interval: Duration::from_secs(1 << 40) };

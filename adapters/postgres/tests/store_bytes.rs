@@ -1,6 +1,6 @@
 //! Network traffic per page. Needs a server: `TEST_POSTGRES_URL` (`scripts/services`).
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ async fn large_database(server: &str) -> String {
                    SELECT 'g', 'logs', 0, n, '', convert_to(repeat('v', 999000), 'UTF8'), '', 0, now() \
                    FROM generate_series(1, 300) AS n";
     for statement in [events.as_str(), letters] {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut beside).await.expect("the server does it");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut beside).await.expect("the statement succeeds");
     }
     place
 }

@@ -7,7 +7,7 @@
 //!   are counted where they arrive.
 //! * A run with an answer other than 202, or with a lost event, is not a measurement: it fails.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a measurement that cannot be made fails loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "failed measurements panic")]
 
 pub mod events;
 pub mod ground;

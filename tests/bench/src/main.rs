@@ -1,6 +1,6 @@
 //! `bench`: measures scenarios and writes the pages. See `scripts/bench`.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 use std::io;
 use std::path::Path;

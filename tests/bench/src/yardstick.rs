@@ -4,8 +4,8 @@
 //! address. `yardstick produce BROKERS TOPIC SECONDS` sends records of the same size as Spillway's through librdkafka,
 //! with the same settings, as fast as possible, and prints `records seconds cpu_seconds`.
 
-#![expect(clippy::expect_used, reason = "a measurement that cannot be made fails loudly")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the driver")]
+#![expect(clippy::expect_used, reason = "failed measurements panic")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "called by the benchmark driver")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;

@@ -52,7 +52,7 @@ pub async fn all(subject: &impl JournalSubject) {
     run!(
         subject,
         a_record_is_returned_exactly,
-        what_is_read_together_has_consecutive_numbers_and_one_trace,
+        batches_read_have_consecutive_numbers_and_one_trace,
         batches_keep_their_order_and_come_once,
         batches_of_concurrent_callers_keep_the_order_of_their_numbers,
         numbers_may_be_skipped_but_never_go_back,
@@ -263,7 +263,7 @@ pub async fn a_record_is_returned_exactly(subject: &impl JournalSubject) {
 }
 
 /// However the entries were batched when appended.
-pub async fn what_is_read_together_has_consecutive_numbers_and_one_trace(subject: &impl JournalSubject) {
+pub async fn batches_read_have_consecutive_numbers_and_one_trace(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let mut seed = Seed::new(2);

@@ -25,7 +25,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "checks fail by panicking, and an index that is out of range is a failure like any other"
+    reason = "checks fail by panicking, and an out-of-range index is such a failure"
 )]
 
 use std::task::Poll;

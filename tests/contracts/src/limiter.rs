@@ -141,7 +141,7 @@ pub async fn a_refused_client_that_waits_for_retry_after_is_allowed(subject: &im
             );
             subject.advance(early.retry_after).await;
             let retried = take(&*limiter, client("192.0.2.1"), class).await;
-            assert!(retried.allowed, "waited as told by {early:?}, then {retried:?}");
+            assert!(retried.allowed, "waited for the retry_after of {early:?}, then {retried:?}");
         }
     }
 }

@@ -298,7 +298,7 @@ pub async fn an_append_that_expects_another_position_is_a_conflict_and_changes_n
         let append =
             Append { feed: &feed(0), expected: wrong, next: 21, events: &events, dead_letters: &[dead_letter(20)] };
         match in_time("append", store.append(&append)).await {
-            Err(StoreError::Conflict { actual: told }) => assert_eq!(told, actual, "the conflict tells the position"),
+            Err(StoreError::Conflict { actual: told }) => assert_eq!(told, actual, "the conflict reports the position"),
             other => panic!("an append at {wrong:?} instead of {actual:?} returns {other:?}"),
         }
         assert_eq!(position(&*store, &feed(0)).await, actual, "a conflict moves nothing");
@@ -327,7 +327,7 @@ pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl St
         let (winner, loser) = match outcomes {
             (Ok(_), Err(StoreError::Conflict { actual })) if actual == Some(one) => (one, other),
             (Err(StoreError::Conflict { actual }), Ok(_)) if actual == Some(other) => (other, one),
-            outcomes => panic!("two appends from {expected:?} come to {outcomes:?}"),
+            outcomes => panic!("two appends from {expected:?} return {outcomes:?}"),
         };
         expected = Some(winner);
         assert_eq!(position(&*store, &feed).await, expected);

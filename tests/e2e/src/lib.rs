@@ -4,7 +4,7 @@
 //! * Every wait has a deadline and waits for a condition, never for a fixed time.
 //! * Ports are free ones, directories temporary; tests share nothing.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test stops where it fails")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -207,7 +207,7 @@ async fn dead_letters_are_reported_to_log_and_webhook_also_during_a_stop() {
     let runbook = details["runbook"].as_str().expect("a runbook");
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(runbook).exists(), "{runbook}");
     assert!(Timestamp::parse(told["at"].as_str().expect("text")).is_ok());
-    wait_until("the log says so", || async { program.has_said(r#"alert: records on the bus"#) }).await;
+    wait_until("the log has the alert", || async { program.has_said(r#"alert: records on the bus"#) }).await;
     let delivered = async || {
         let text = program.gateway.get("/actuator/prometheus").await.body;
         let line = "spillway_alerts_total{name=\"dead_letters\",outcome=\"delivered\"} ";

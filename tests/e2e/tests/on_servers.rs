@@ -98,7 +98,7 @@ fn event(n: usize) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_event_is_a_row_once_whatever_is_killed_and_restarted() {
+async fn each_event_has_one_row_whatever_is_killed_and_restarted() {
     const PHASE_EVENTS_MAX: usize = 25_000;
     const BATCH_EVENTS: usize = 500;
     let events: usize = std::env::var("TEST_EVENTS").map_or(24_000, |events| events.parse().expect("a number"));

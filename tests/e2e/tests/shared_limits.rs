@@ -30,7 +30,7 @@ async fn two_producers_share_one_limit_also_after_a_redis_outage() {
     let limiter = async |state: &str| {
         for producer in &producers {
             let is = async || producer.get("/actuator/health").await.json()["components"]["limiter"]["status"] == state;
-            wait_until("the limiter is told", is).await;
+            wait_until("the log reports the limiter", is).await;
         }
     };
     let event = json!({"source": "s", "level": "INFO", "message": "m"}).to_string();

@@ -98,7 +98,7 @@ impl Ground {
             self.apply("resume", server).await;
         }
         let reset = self.store().execute("ALTER ROLE spillway RESET default_tablespace").await;
-        reset.expect("PostgreSQL does it");
+        reset.expect("the statement succeeds");
     }
 }
 

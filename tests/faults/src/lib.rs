@@ -11,7 +11,7 @@
 //! * Every wait is for a condition and has a deadline; a scenario that fails does not affect others.
 //! * Promises are checked by counting.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test stops where it fails")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "tests fail by panicking")]
 
 pub mod account;
 pub mod amounts;

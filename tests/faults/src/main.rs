@@ -1,6 +1,6 @@
 //! `faults`: runs scenarios and prints their table. See `scripts/faults`.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 use std::process::ExitCode;
 use std::sync::Arc;

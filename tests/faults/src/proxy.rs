@@ -374,7 +374,7 @@ mod tests {
         assert_eq!(received(&mut server, 5).await, b"there");
         server.write_all(b"back").await.expect("sent");
         let mut byte = [0];
-        assert!(timeout(NOTHING, client.read(&mut byte)).await.is_err(), "nothing comes back");
+        assert!(timeout(NOTHING, client.read(&mut byte)).await.is_err(), "no data arrives");
         // New connections are accepted, and stall as well.
         let mut other = connected(&proxy).await;
         let (mut of_other, _) = listener.accept().await.expect("a connection");

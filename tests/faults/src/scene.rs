@@ -443,7 +443,7 @@ impl Scene {
         };
         report.note(answers_line(&account));
         self.hold_to_promises(&mut report, &account, buffered_loss_max).await;
-        report.expect(settled.under_way < 0.5, format!("everything arrives ({} still under way)", settled.under_way));
+        report.expect(settled.under_way < 0.5, format!("everything arrives ({} still in flight)", settled.under_way));
         report.timeline = timeline(&account, &self.watch, began);
         report.account = account;
         report

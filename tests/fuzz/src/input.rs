@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repetition_repeats_what_is_before_it_up_to_the_limit() {
+    fn a_repetition_repeats_preceding_bytes_up_to_the_limit() {
         assert_eq!(*expanded(b"plain", 10), *b"plain");
         assert_eq!(*expanded(b"-ab\xf8\x19.", 100), *b"-abababab.");
         assert_eq!(*expanded(b"a\xf8\x38b\xf8", 100), *b"aaaaaaaab");

@@ -14,7 +14,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a target fails by panicking, and an index that is out of range is a failure like any other"
+    reason = "a target fails by panicking, and an out-of-range index is such a failure"
 )]
 
 pub mod decompression;

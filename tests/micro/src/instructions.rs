@@ -1,6 +1,6 @@
 //! `instructions NAME` runs a step a few times to warm up, and once to be counted. `instructions` lists the steps.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a script")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "called by a script")]
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@
 //! `scripts/instructions` counts instructions, which do not depend on the load of the machine, and guards against
 //! regressions.
 
-#![expect(clippy::expect_used, reason = "a measurement that cannot be made fails loudly")]
+#![expect(clippy::expect_used, reason = "failed measurements panic")]
 
 use std::fmt::Write as _;
 use std::io;

@@ -353,7 +353,7 @@ impl History {
             Some((last, _)) if expected.len() == most => last + 1,
             _ => self.end.max(position),
         };
-        assert_eq!(next, expected_next, "where to go on");
+        assert_eq!(next, expected_next, "where to continue");
         if self.damaged.range(position..next).next().is_some() {
             assert!(damaged_bytes > 0, "a read over damage reports it");
         }

@@ -71,7 +71,7 @@ pub async fn poison(ground: Arc<Ground>) -> Report {
     let running = scene.load(Load::default());
     scene.until_stored(500).await;
     let constraint = "ALTER TABLE OWN.events ADD CONSTRAINT no_poison CHECK (message NOT LIKE 'poison%')";
-    scene.store.execute(constraint).await.expect("PostgreSQL does it");
+    scene.store.execute(constraint).await.expect("the statement succeeds");
     let now: String =
         scene.store.text(r#"SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"#).await;
     let event = |kill: u64, message: &str| {
@@ -110,7 +110,7 @@ pub async fn poison(ground: Arc<Ground>) -> Report {
     let places = "SELECT count(DISTINCT (topic, partition, \"offset\")) FROM OWN.dead_letters";
     let places = scene.store.number(places).await.unwrap_or(0).unsigned_abs();
     let unlock = "ALTER TABLE OWN.events DROP CONSTRAINT no_poison";
-    scene.store.execute(unlock).await.expect("PostgreSQL does it");
+    scene.store.execute(unlock).await.expect("the statement succeeds");
     let redrive = json!({"ratePerSecond": 1_000}).to_string();
     let redriven = scene.http(Role::Consumer, 0).post("/api/dlq/redrive", redrive).await;
     let back = async || {

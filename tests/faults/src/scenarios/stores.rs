@@ -62,7 +62,7 @@ pub async fn postgres_restored(ground: Arc<Ground>) -> Report {
     scene.until_stored(scene.stored().await + 10_000).await;
     let exit = scene.terminate(Role::Consumer, 0).await.0;
     let dropped = scene.stored().await;
-    scene.store.execute("DROP SCHEMA OWN CASCADE").await.expect("PostgreSQL does it");
+    scene.store.execute("DROP SCHEMA OWN CASCADE").await.expect("the statement succeeds");
     run("pg_restore", &["--dbname", url, "--exit-on-error", &backup]).await;
     let restored = scene.stored().await;
     scene.start(Role::Consumer, 0).await;
@@ -150,7 +150,7 @@ pub async fn postgres_disk_full(ground: Arc<Ground>) -> Report {
     let Some(disk) = Directory::for_postgres(DISK_BYTES) else {
         return Report::skipped("no tmpfs can be mounted");
     };
-    let execute = async |statement: String| ground.store().execute(&statement).await.expect("PostgreSQL does it");
+    let execute = async |statement: String| ground.store().execute(&statement).await.expect("the statement succeeds");
     execute(format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().join("tables").display())).await;
     execute("ALTER ROLE spillway SET default_tablespace = small".to_owned()).await;
     let mut scene = scene(&ground, Plan::default()).await;
