@@ -4,7 +4,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, and an out-of-range index is such a failure"
+    reason = "tests fail by panicking, and an out-of-range index is also a failure"
 )]
 
 #[path = "support/cluster.rs"]

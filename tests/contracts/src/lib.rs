@@ -25,7 +25,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "checks fail by panicking, and an out-of-range index is such a failure"
+    reason = "checks fail by panicking, and an out-of-range index is also a failure"
 )]
 
 use std::task::Poll;

@@ -194,7 +194,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Opens a tail, and waits for its first event.
+    /// Opens a tail, and waits for the head of the response.
     pub async fn open(http: &Http, query: &str, last_event_id: Option<&str>) -> Self {
         let mut request = hyper::Request::builder().uri(format!("{}/api/logs/tail{query}", http.base));
         if let Some(id) = last_event_id {

@@ -14,7 +14,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a target fails by panicking, and an out-of-range index is such a failure"
+    reason = "a target fails by panicking, and an out-of-range index is also a failure"
 )]
 
 pub mod decompression;

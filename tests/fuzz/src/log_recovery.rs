@@ -28,7 +28,7 @@ const LONG_BYTES_MAX: usize = 300_000;
 const LONG_ENTRIES_MAX: usize = 2;
 /// The maximum position of a store, and so the maximum number in a segment's name.
 const POSITION_MAX: u64 = i64::MAX as u64;
-/// Maximum number of entries from this target, so that later appends stay far below [`POSITION_MAX`].
+/// Largest sequence number that this target generates, so that later appends stay far below [`POSITION_MAX`].
 const SEQUENCE_MAX: u64 = POSITION_MAX / 2;
 
 type Files = BTreeMap<String, Vec<u8>>;

@@ -233,7 +233,7 @@ pub(super) struct KeepRefused {
 }
 
 impl KeepRefused {
-    /// The batch to write, and the outcome that the caller waits for.
+    /// Returns the batch to write, and the receiver of its outcome.
     pub fn new(
         batch: Arc<RecordBatch>,
         refused: Vec<RefusedRecord>,
