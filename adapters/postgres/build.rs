@@ -1,4 +1,4 @@
-//! The compiler does not see by itself that a migration was added.
+//! Rebuilds when a migration is added, which the compiler does not detect by itself.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

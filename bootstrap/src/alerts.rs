@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use adapter_webhook::{AlertObserver, AlertOutcome, Webhook, WebhookOptions};
 use adapter_telemetry::{LogAlerter, Prometheus};
+use adapter_webhook::{AlertObserver, AlertOutcome, Webhook, WebhookOptions};
 use anyhow::Context;
 use domain::alert::Alert;
 use domain::ports::{Alerter, Clock};

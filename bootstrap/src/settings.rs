@@ -12,10 +12,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use adapter_http::UpstreamUrl;
-use adapter_webhook::WebhookUrl;
 use adapter_kafka::{GUARANTEED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
 use adapter_postgres::PostgresOptions;
 use adapter_telemetry::LogFormat;
+use adapter_webhook::WebhookUrl;
 use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use domain::delivery::{DeliveryPolicy, Guarantee};

@@ -1,4 +1,4 @@
-"""Uses the API through the generated Python client, as a program of a user would.
+"""Uses the API through the generated Python client, as a user's program would.
 
 Usage: client.py BASE_URL, with the generated package `spillway_client` on the path.
 """
@@ -31,20 +31,20 @@ from spillway_client.models import (
 T = TypeVar("T")
 
 WAIT_SECONDS_MAX = 15.0
-# An hour of its own, so that the counts of the statistics are exact whatever else is stored.
+# A separate hour, so that the counts of the statistics are exact whatever else is stored.
 HOUR = datetime(2001, 2, 3, 4, tzinfo=UTC)
 SOURCE = f"python-{uuid4()}"
 TRACE_ID = uuid4().hex
 
 
 def expect(kind: type[T], answer: object) -> T:
-    """The answer, if it has the type that the document promises."""
+    """Returns the answer if it has the type that the document specifies."""
     assert isinstance(answer, kind), f"expected {kind.__name__}, got {answer}"
     return answer
 
 
 def eventually(probe: Callable[[], T | None]) -> T:
-    """What the probe finds: an event is stored a moment after its 202."""
+    """Polls until the probe finds something: an event is stored shortly after its 202."""
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while (found := probe()) is None:
         assert time.monotonic() < deadline, "nothing found in time"
@@ -121,7 +121,7 @@ def check_query(client: Client, error_id: UUID) -> int:
         if not following.next_cursor:
             break
         following = page(limit=2, cursor=following.next_cursor)
-    assert paged == [event.event_id for event in events], "pages lose and repeat nothing"
+    assert paged == [event.event_id for event in events], "pages neither lose nor repeat events"
 
     refused = expect(Problem, get_logs.sync(client=client, limit=0))
     assert (refused.status, refused.code) == (400, "invalid_parameter"), refused
@@ -143,9 +143,9 @@ def check_stats(client: Client) -> int:
 
 @contextmanager
 def tail(client: Client, **conditions: Any) -> Iterator[Iterator[tuple[int, UUID]]]:
-    """An open tail: the id and the event of each Server-Sent Event that brings one.
+    """An open tail: the id and the event of each Server-Sent Event that has one.
 
-    The generated functions read a body to its end, and a tail has none; so only their request is used.
+    The generated functions read a body to its end, and a tail never ends; so only their request is used.
     """
     request = tail_logs._get_kwargs(source=SOURCE, **conditions)
     with client.get_httpx_client().stream(**request) as response:
@@ -158,7 +158,7 @@ def events_of(response: httpx.Response) -> Iterator[tuple[int, UUID]]:
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     position, data = 0, ""
     for line in response.iter_lines():
-        assert time.monotonic() < deadline, "the tail brought no event in time"
+        assert time.monotonic() < deadline, "the tail sent no event in time"
         field, _, value = line.partition(":")
         if field == "id":
             position = int(value)
@@ -181,7 +181,7 @@ def check_tail(client: Client) -> int:
         assert seen == first, "an open tail delivers what is posted"
     second = post(client, event)
     with tail(client, level=["FATAL"], last_event_id=position) as events:
-        assert next(events)[1] == second, "a resumed tail begins after the last event that was seen"
+        assert next(events)[1] == second, "a resumed tail begins after the last event seen"
         third = post(client, event)
         assert next(events)[1] == third, "and delivers each event once"
     return len({first, second, third})

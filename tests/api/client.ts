@@ -1,4 +1,4 @@
-// Uses the API through types that are generated from its document, as a program of a user would.
+// Uses the API through types generated from its document, as a user's program would.
 // Usage: node client.js BASE_URL
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -13,7 +13,7 @@ type TailConditions = NonNullable<paths["/api/logs/tail"]["get"]["parameters"]["
 
 const WAIT_MS_MAX = 15_000;
 const MINUTE_MS = 60_000;
-// An hour of its own, so that the counts of the statistics are exact whatever else is stored.
+// A separate hour, so that the counts of the statistics are exact whatever else is stored.
 const HOUR = Date.UTC(2001, 1, 3, 5);
 const source = `typescript-${randomUUID()}`;
 const traceId = randomUUID().replaceAll("-", "");
@@ -26,7 +26,7 @@ function minute(n: number): string {
   return new Date(HOUR + n * MINUTE_MS).toISOString();
 }
 
-// What the probe finds: an event is stored a moment after its 202.
+// Polls until the probe finds something: an event is stored shortly after its 202.
 async function eventually<T>(probe: () => Promise<T | undefined>): Promise<T> {
   const deadline = Date.now() + WAIT_MS_MAX;
   for (;;) {
@@ -125,7 +125,7 @@ async function checkQuery(errorId: string): Promise<number> {
     paged.push(...following.events);
     cursor = following.nextCursor;
   } while (cursor);
-  assert.deepEqual(paged, events, "pages lose and repeat nothing");
+  assert.deepEqual(paged, events, "pages neither lose nor repeat events");
 
   const refused = await client.GET("/api/logs", { params: { query: { limit: 0 } } });
   assert.deepEqual([refused.response.status, refused.error?.code], [400, "invalid_parameter"]);
@@ -150,7 +150,7 @@ interface Tailed {
   eventId: string;
 }
 
-// Opens a tail, lets `use` read from it and leaves it.
+// Opens a tail, lets `use` read from it, and closes it.
 async function withTail<T>(
   conditions: TailConditions,
   lastEventId: number | undefined,
@@ -219,7 +219,7 @@ async function checkTail(): Promise<number> {
   });
   const second = await post(event);
   const third = await withTail({ level }, position, async (next) => {
-    assert.equal((await next()).eventId, second, "a resumed tail begins after the last event that was seen");
+    assert.equal((await next()).eventId, second, "a resumed tail begins after the last event seen");
     const eventId = await post(event);
     assert.equal((await next()).eventId, eventId, "and delivers each event once");
     return eventId;

@@ -1,6 +1,6 @@
-"""Everything that the schemathesis run is not allowed to complain about, each with its reason.
+"""All failures that the schemathesis run ignores, each with its reason.
 
-Nothing else in this directory switches a check, an operation or a case off.
+Nothing else in this directory disables a check, an operation or a case.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,12 @@ from schemathesis import Case, HookContext, Response
 from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
-# A request that matches the schema may still be refused (check positive_data_acceptance) for a rule that JSON Schema
-# cannot express. Such a rule is named by its `code`; those of parameters share one, and are named by their `detail`.
+# A request that matches the schema may still be refused (check positive_data_acceptance) by a rule that JSON Schema
+# cannot express. Such rules are identified by their `code`; rules for parameters share one, and are identified by
+# their `detail`.
 EVENT_RULES = {
     "metadata_clash": "no unknown field may have the name of a member of `metadata`: a rule between two objects",
-    "source_length": "255 bytes; maxLength counts characters",
+    "source_length": "255 bytes, while maxLength counts characters",
 }
 PARAMETER_RULES = {
     "from must not be after to": "a rule between two parameters",
@@ -26,7 +27,7 @@ PARAMETER_RULES = {
 
 
 def rules_broken(response: Response) -> Iterator[str]:
-    """What a problem document says is wrong, one item for each event or parameter."""
+    """The errors in a problem document, one for each event or parameter."""
     problem = response.json()
     if problem["code"] == "no_valid_event":
         yield from (failure["code"] for failure in problem["errors"])
@@ -39,10 +40,10 @@ def rules_broken(response: Response) -> Iterator[str]:
 @schemathesis.hook
 def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
     """Keeps a failure unless it is excluded here."""
-    # A bad event never fails its neighbours: the batch is accepted and the event is refused in `errors`.
+    # A bad event never affects its neighbours: the batch is accepted and the event is listed in `errors`.
     if isinstance(failure, AcceptedNegativeData) and case.operation.label == "POST /api/logs/batch":
         return response.status_code != 202 or not response.json()["errors"]
-    # Excluded only if every rule that was broken is one of the above.
+    # Excluded only if every violated rule is listed above.
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
         return True
     broken = set(rules_broken(response))

@@ -1,4 +1,4 @@
-"""What schemathesis needs to know about this API beyond its document."""
+"""Extensions that tell schemathesis about this API beyond its document."""
 
 import atexit
 import json
@@ -20,8 +20,8 @@ cases: Counter[str] = Counter()
 
 @schemathesis.hook
 def before_load_schema(context: HookContext, raw_schema: dict[str, Any]) -> None:
-    # The document describes the body of a tail as text, which is what client generators need. Schemathesis reads a
-    # schema of text/event-stream as that of one Server-Sent Event, and checks its data against `contentSchema`.
+    # The document describes the body of a tail as text, which client generators need. Schemathesis takes the schema
+    # of text/event-stream as that of one Server-Sent Event, and checks its data against `contentSchema`.
     tail = raw_schema["paths"]["/api/logs/tail"]["get"]["responses"]["200"]["content"]["text/event-stream"]
     tail["schema"] = {
         "type": "object",
@@ -40,7 +40,7 @@ def before_load_schema(context: HookContext, raw_schema: dict[str, Any]) -> None
 
 @st.composite
 def json_lines(draw: st.DrawFn) -> bytes:
-    """A batch as JSON lines with at least one good event, since a batch without any is refused as a whole."""
+    """A batch as JSON lines with at least one valid event, because a batch without any is refused as a whole."""
     event = st.fixed_dictionaries(
         {
             "source": st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=20),
@@ -66,7 +66,7 @@ def after_call(context: HookContext, case: Case, response: Response) -> None:
 
 
 def await_stored(accepted: Response) -> None:
-    """Every accepted event must be found. Storing is asynchronous, so the look-up that follows may not come earlier."""
+    """Waits until an accepted event is found. Storing is asynchronous, so later look-ups must wait for it."""
     url = f"{accepted.request.url}/{accepted.json()['eventId']}"
     deadline = time.monotonic() + STORED_SECONDS_MAX
     while (status := requests.get(url, timeout=STORED_SECONDS_MAX).status_code) != 200:

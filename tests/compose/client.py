@@ -1,8 +1,8 @@
-"""A client of scripts/compose-test, in a container of its own. It needs nothing but Python's standard library.
+"""A client of scripts/compose-test, in a separate container. It needs only Python's standard library.
 
-  client.py load   sends numbered events in batches until SIGTERM. Each batch is sent until it is answered 202, as the table
-                   "What a client should do" of README.md says, and with the same ids. Prints what was answered.
-  client.py limit  sends single events faster than is allowed, for a time. Prints how many were accepted.
+  client.py load   sends numbered events in batches until SIGTERM. Each batch is sent until it is answered with 202, as the table
+                   "What a client should do" of README.md says, with the same ids. Prints the answers.
+  client.py limit  sends single events faster than allowed, for a time. Prints how many were accepted.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import urllib.parse
 
 # Longer than the gateway waits for a producer.
 ANSWER_TIMEOUT_SECONDS = 40
-# Nothing that the test does takes a service away for so long.
+# The test never stops a service for this long.
 BATCH_SECONDS_MAX = 180
 
 
 class Connection:
-    """Posts over one connection, and opens a new one when that breaks."""
+    """Posts over one connection, and reconnects when it breaks."""
 
     def __init__(self, to):
         self.to = urllib.parse.urlsplit(to)
@@ -46,7 +46,7 @@ class Connection:
 
 
 def event_id(client, number):
-    """Tells clients and numbers apart; in the form of a UUIDv7."""
+    """An id unique to client and number, in the form of a UUIDv7."""
     return f"{client:08x}-0000-7000-8000-{number:012x}"
 
 
@@ -75,7 +75,7 @@ def load(options):
 
 
 def deliver(connection, events, counts):
-    """Sends events until each is accepted, or refused for good."""
+    """Sends events until each is accepted or permanently refused."""
     deadline = time.monotonic() + BATCH_SECONDS_MAX
     while events:
         if time.monotonic() > deadline:
@@ -134,7 +134,7 @@ def main():
     parser.add_argument("--client", type=int, default=0, help="number of this client, part of its events' ids")
     parser.add_argument("--levels", type=lambda text: text.split(","), default=["INFO", "ERROR"])
     parser.add_argument("--batch", type=int, default=100, help="events in a batch")
-    parser.add_argument("--per-second", type=float, default=5, help="requests a second")
+    parser.add_argument("--per-second", type=float, default=5, help="requests per second")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--threads", type=int, default=8)
     options = parser.parse_args()

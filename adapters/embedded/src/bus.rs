@@ -1,14 +1,15 @@
-//! A partitioned bus in this process: one log with its writing thread a partition (`partition_log.rs`).
+//! A partitioned bus in this process: each partition is one log with its writer thread (`partition_log.rs`).
 //!
 //! Constraints and invariants:
-//! * A batch is promised `buffered` once the operating system has it, `acknowledged` once it is fdatasynced.
+//! * A batch is promised `buffered` once the operating system has it, and `acknowledged` once it is fdatasynced.
 //! * Records become readable only after their fdatasync.
-//! * Once the operating system has a batch the bus never gives it up.
-//! * Everything published and not yet acknowledged stays within `memory_bytes_max`, everything on disk within
-//!   `retention_bytes`, shared equally by the partitions, and within what the disk has beyond its reserve
-//!   ([`domain::disk`]); beyond any of them, new batches are refused.
-//! * Retention removes only what the store has taken: that which is old, or in the way of a limit or of the reserve.
-//! * One process owns the directory: a second one is refused when it opens the bus.
+//! * Once the operating system has a batch, the bus never gives it up.
+//! * Unacknowledged batches stay within `memory_bytes_max`. Data on disk stays within `retention_bytes`, divided equally
+//!   between the partitions, and within the free space above the disk's reserve ([`domain::disk`]). Beyond any of these
+//!   limits, new batches are refused.
+//! * Retention removes only records that the store has taken: old ones, and those in the way of a limit or of the
+//!   reserve.
+//! * One process owns the directory: a second one fails to open the bus.
 
 use std::fs::File;
 use std::io;
@@ -36,31 +37,31 @@ use crate::partition_log::{LogBatch, PartitionLog, Refusal, SEGMENT_BYTES_MAX, U
 use crate::segmented_log::{Entry, LogError, LogReader, PAYLOAD_BYTES_MAX, SegmentedLog};
 use crate::storage::{Directory, Storage};
 
-/// What a batch takes in memory beside the bytes of its records.
+/// Memory per batch beside the bytes of its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
-/// What a record takes in memory beside its bytes.
+/// Memory per record beside its bytes.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
-/// How the bus is set up.
+/// Settings of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusOptions {
-    /// Partitions to have; existing ones are never given up.
+    /// Number of partitions; existing ones are never removed.
     pub partitions: NonZeroU32,
-    /// Most bytes of batches that are not acknowledged yet.
+    /// Maximum bytes of unacknowledged batches.
     pub memory_bytes_max: usize,
-    /// Most bytes on disk, of all partitions together.
+    /// Maximum bytes on disk, for all partitions together.
     pub retention_bytes: u64,
-    /// How long records are kept that the store has taken.
+    /// How long records are kept after the store has taken them.
     pub retention_age: Duration,
 }
 
 /// Why the bus cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has the directory.
+    /// Another process holds the directory.
     #[error("{} is in use by another process", .0.display())]
     Locked(PathBuf),
-    /// The disk failed.
+    /// An I/O error.
     #[error("cannot open the log in {}", .0.display())]
     Io(PathBuf, #[source] LogError),
 }
@@ -72,23 +73,23 @@ pub struct EmbeddedBus {
     memory: Arc<Memory>,
     closed: AtomicBool,
     assigned: AtomicBool,
-    /// Locked for as long as the bus lives.
+    /// Held for the lifetime of the bus.
     _lock: Option<File>,
 }
 
-/// Room for batches that are not acknowledged yet.
+/// Room for unacknowledged batches.
 struct Memory {
     bytes: AtomicUsize,
     bytes_max: usize,
     records: AtomicUsize,
-    /// Told whenever a batch is done with.
+    /// Notified whenever a batch is finished.
     freed: Notify,
 }
 
 struct PartitionState {
     partition: Partition,
     log: PartitionLog<Publication>,
-    /// Where the consumer reads on.
+    /// Next position of the consumer.
     position: AtomicU64,
     retention: Arc<Retention>,
     lag: Mutex<LagTracker>,
@@ -99,24 +100,24 @@ struct Retention {
     clock: Arc<dyn Clock>,
     /// Everything before this offset is in the store.
     stored: AtomicU64,
-    /// How long records are kept that the store has taken.
+    /// How long records are kept after the store has taken them.
     age: Duration,
     log_bytes_max: u64,
     disk: Arc<Disk>,
-    /// What the disk allows, as the writer last saw it.
+    /// Bytes that the disk allows, as last determined by the writer.
     allowed: AllowedBytes,
-    /// Bytes on disk that cannot be removed yet, as the writer last saw it.
+    /// Bytes on disk that cannot be removed yet, as last determined by the writer.
     backlog_bytes: AtomicU64,
-    /// Bytes on disk that could be removed, as the writer last saw it.
+    /// Bytes on disk that can be removed, as last determined by the writer.
     removable_bytes: AtomicU64,
 }
 
 /// How many bytes a log may have on its disk.
 #[derive(Default)]
 struct AllowedBytes {
-    /// Without coming near the reserve.
+    /// Without entering the reserve.
     ordinary: AtomicU64,
-    /// Without touching what is kept for the store.
+    /// Without using the part kept for the store.
     priority: AtomicU64,
 }
 
@@ -131,8 +132,8 @@ struct Publication {
 }
 
 impl EmbeddedBus {
-    /// Opens the bus in a directory. `positions` are those of the store: an offset that it has seen is never
-    /// given to another record, even if the log that had it is gone.
+    /// Opens the bus in a directory. `positions` are those of the store: an offset that the store has seen is never
+    /// assigned to another record, even if the log that used it no longer exists.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -170,14 +171,14 @@ impl EmbeddedBus {
         Ok(bus)
     }
 
-    /// How many partitions a directory has.
+    /// Number of partitions in a directory.
     #[must_use]
     pub fn partitions_in(directory: &Path) -> u32 {
         let existing = (0..).take_while(|partition| partition_directory(directory, *partition).is_dir());
         u32::try_from(existing.count()).unwrap_or(u32::MAX)
     }
 
-    /// Opens the bus over one storage a partition.
+    /// Opens the bus over one storage per partition.
     ///
     /// # Errors
     /// A log cannot be read.
@@ -253,7 +254,7 @@ impl RecordPublisher for EmbeddedBus {
             return Err(PublishError::Closed);
         }
         let Some(state) = self.partition(batch.partition) else {
-            return Err(PublishError::Unavailable(format!("there is no partition {}", batch.partition).into()));
+            return Err(PublishError::Unavailable(format!("partition {} does not exist", batch.partition).into()));
         };
         let records = batch.records.len();
         let bytes = batch.records.bytes() + records * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES;
@@ -274,7 +275,7 @@ impl RecordPublisher for EmbeddedBus {
             bytes,
             batch,
         };
-        // A publication that is not taken gives back its room when it is dropped.
+        // A rejected publication returns its room when it is dropped.
         state.log.push(publication).map_err(|_| PublishError::Closed)?;
         let gone = || PublishError::Unavailable("the writer of the log has ended".into());
         Ok(Receipt {
@@ -293,7 +294,7 @@ impl RecordPublisher for EmbeddedBus {
         let backlog = self.partition(partition).map(|state| {
             let retention = &state.retention;
             let space = retention.disk.space();
-            // What the store has taken makes room as soon as it is needed.
+            // Records that the store has taken are removed as soon as their room is needed.
             let removable_bytes = self.partitions.iter().map(removable).sum::<u64>();
             let free_bytes = space.free_bytes.saturating_add(removable_bytes);
             Fill { used_bytes: retention.backlog_bytes.load(Ordering::Acquire), bytes_max: retention.log_bytes_max }
@@ -345,7 +346,7 @@ impl RecordPublisher for EmbeddedBus {
 impl RecordSource for EmbeddedBus {
     async fn assignment(&self) -> Result<AssignmentChange, SourceError> {
         if self.assigned.swap(true, Ordering::AcqRel) {
-            // One consumer, all partitions, for ever.
+            // A single consumer has all partitions permanently.
             return std::future::pending().await;
         }
         let states: Vec<Arc<PartitionState>> = self.partitions.clone();
@@ -389,7 +390,7 @@ impl RecordSource for EmbeddedBus {
                     "skipped damage in the log"
                 );
             }
-            // Only now, so that a caller that stops waiting loses nothing; and not over a seek that came meanwhile.
+            // Only now, so that a caller that stops waiting loses nothing, and without overwriting a concurrent seek.
             let moved =
                 state.position.compare_exchange(position, chunk.next, Ordering::AcqRel, Ordering::Acquire).is_ok();
             let received = |record: Option<Record<'_>>| record.map(|record| record.timestamp);
@@ -423,7 +424,7 @@ impl RecordSource for EmbeddedBus {
         lags.collect()
     }
 
-    /// Nobody else is there: nothing to do.
+    /// Without other members there is nothing to do.
     async fn close(&self) {}
 }
 
@@ -434,13 +435,14 @@ fn partition_directory(directory: &Path, partition: Partition) -> PathBuf {
 impl Upkeep for Arc<Retention> {
     fn survey(&mut self, log: &SegmentedLog) {
         let space = self.disk.refresh();
-        // Fewer than there are if somebody else has taken of the reserve: then what the store has taken goes.
+        // Fewer than exist if another process uses part of the reserve: then records that the store has taken are
+        // removed.
         let leaving = |bytes: u64| log.bytes().saturating_add(space.free_bytes).saturating_sub(bytes);
         self.allowed.ordinary.store(leaving(space.restored_bytes()), Ordering::Release);
         self.allowed.priority.store(leaving(space.store_reserve_bytes()), Ordering::Release);
     }
 
-    /// Removes what the store has taken and nobody needs any more.
+    /// Removes records that the store has taken and that are no longer needed.
     fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<String> {
         let room = |max: u64| max.saturating_sub(bytes);
         let wanted = room(self.log_bytes_max.min(self.allowed.ordinary.load(Ordering::Acquire)));
@@ -456,8 +458,9 @@ impl Upkeep for Arc<Retention> {
                 "the log is full: the store does not keep up, or EMBEDDED__RETENTION_BYTES is too small".to_owned(),
             );
         }
-        (log.bytes() > room(self.allowed.priority.load(Ordering::Acquire)))
-            .then(|| "the disk under DATA_DIR is full: what is left is for the store; free some space".to_owned())
+        (log.bytes() > room(self.allowed.priority.load(Ordering::Acquire))).then(|| {
+            "the disk under DATA_DIR is full: the remaining space is for the store; free some space".to_owned()
+        })
     }
 
     fn wait_bytes_max(&self) -> u64 {
@@ -501,7 +504,7 @@ impl LogBatch for Publication {
 }
 
 impl Publication {
-    /// Tells whoever still listens, the first time.
+    /// Reports the first promise, if the caller still listens.
     fn promise(&mut self, promise: Result<Durability, PublishError>) {
         if let Some(promised) = self.promised.take() {
             let _ = promised.send(promise);
@@ -517,10 +520,10 @@ impl Drop for Publication {
     }
 }
 
-/// Appends a record as the payload of an entry in the log: flags, length of the key, key, value.
+/// Appends a record to the log as an entry's payload: flags, length of the key, key, value.
 pub fn write_record(record: &Record<'_>, buffer: &mut Vec<u8>) {
     buffer.push(u8::from(record.client_id));
-    // A key is a source, of at most 255 bytes; a longer one could not be told from the value.
+    // A key is a source, of at most 255 bytes; the end of a longer one could not be distinguished from the value.
     buffer.extend_from_slice(&u32::try_from(record.key.len()).unwrap_or(u32::MAX).to_le_bytes());
     buffer.extend_from_slice(record.key);
     buffer.extend_from_slice(record.value);
@@ -533,18 +536,18 @@ fn read_record<'a>(entry: &Entry<'a>) -> Option<Record<'a>> {
     Some(Record { key, value, timestamp: entry.time, client_id: flags & 1 == 1 })
 }
 
-/// Reads the records from `position` on, as many as a chunk has, and says how many bytes it skipped because they are damaged.
+/// Reads the records from `position` on, as many as a chunk holds, and returns how many damaged bytes it skipped.
 ///
 /// # Errors
 /// Those of [`LogReader::read`].
 pub fn read_chunk(reader: &mut LogReader, position: u64) -> Result<(Chunk, u64), LogError> {
     let mut chunk = Chunk::default();
     let read = reader.read(position, |entry| {
-        // An entry with a right checksum that is no record, or a larger one than a record may be, was not written by this
-        // bus: it is passed on for what it is, so that it becomes a dead letter and is not lost without a word.
+        // This bus did not write an entry that has a valid checksum but is not a record, or exceeds the record size. It
+        // is passed on unchanged, so that it becomes a dead letter instead of being lost silently.
         let odd = Record { key: &[], value: entry.payload, timestamp: entry.time, client_id: false };
         chunk.push(entry.sequence, read_record(&entry).unwrap_or(odd), None);
-        // What is shown has been taken, so there must be room for the largest entry before the next one is.
+        // An entry that was shown is consumed, so there must be room for the largest entry before the next one is shown.
         chunk.records.len() < CHUNK_RECORDS_MAX && chunk.records.bytes() <= CHUNK_BYTES_MAX - PAYLOAD_BYTES_MAX
     })?;
     chunk.next = read.next;

@@ -1,9 +1,9 @@
-//! The space of the file system that holds a directory.
+//! Free space of the file system that holds a directory.
 //!
 //! Constraints and invariants:
-//! * Only threads that may block ask the kernel ([`Disk::refresh`]): those that write, before each group of batches, and one
-//!   that looks every second. Everybody else gets what was found last ([`Disk::space`]).
-//! * A file system that does not tell its space limits nothing.
+//! * Only threads that may block ask the kernel ([`Disk::refresh`]): writers before each group of batches, and one thread
+//!   once a second. All other callers get the last result ([`Disk::space`]).
+//! * A file system that does not report its space imposes no limit.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::disk::DiskSpace;
 
-/// Asks for the space.
+/// Queries the space.
 type Ask = Box<dyn Fn() -> io::Result<DiskSpace> + Send + Sync>;
 
-/// A disk, and the space that it had when it was last asked.
+/// A disk, and its space when it was last queried.
 pub struct Disk {
     ask: Ask,
     free_bytes: AtomicU64,
@@ -22,14 +22,14 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// The disk of a directory, which need not be there yet. Asks it.
+    /// The disk of a directory, which need not exist yet. Queries it.
     #[must_use]
     pub fn of(directory: &Path) -> Self {
         let directory = directory.to_owned();
         Self::asking(move || space_of(&directory))
     }
 
-    /// A disk that tells its space like this. Asks it.
+    /// A disk whose space `ask` reports. Queries it.
     #[must_use]
     pub fn asking(ask: impl Fn() -> io::Result<DiskSpace> + Send + Sync + 'static) -> Self {
         let disk = Self { ask: Box::new(ask), free_bytes: AtomicU64::new(0), total_bytes: AtomicU64::new(0) };
@@ -37,13 +37,13 @@ impl Disk {
         disk
     }
 
-    /// A disk that limits nothing.
+    /// A disk without a limit.
     #[must_use]
     pub fn unlimited() -> Self {
         Self::asking(|| Ok(DiskSpace::UNKNOWN))
     }
 
-    /// The space that was found last.
+    /// The space found by the last query.
     pub fn space(&self) -> DiskSpace {
         DiskSpace {
             free_bytes: self.free_bytes.load(Ordering::Acquire),
@@ -51,7 +51,7 @@ impl Disk {
         }
     }
 
-    /// The space now. May block.
+    /// The current space. May block.
     pub fn refresh(&self) -> DiskSpace {
         let space = (self.ask)().unwrap_or(DiskSpace::UNKNOWN);
         self.free_bytes.store(space.free_bytes, Ordering::Release);
@@ -60,18 +60,18 @@ impl Disk {
     }
 }
 
-/// The space of the file system that has a directory, or will have it once it is made.
+/// The space of the file system that holds a directory, or will hold it once it is created.
 fn space_of(directory: &Path) -> io::Result<DiskSpace> {
     let absolute = std::path::absolute(directory)?;
     let existing =
         absolute.ancestors().find(|ancestor| ancestor.is_dir()).map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let found = rustix::fs::statvfs(&existing)?;
     if found.f_blocks == 0 || found.f_frsize == 0 {
-        // Some file systems in memory or in user space do not count.
+        // Some in-memory and user-space file systems do not count blocks.
         return Ok(DiskSpace::UNKNOWN);
     }
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    // What is left is what this process can have, which may be less than what root can; so `df` counts as well.
+    // Only the space that this process can use, which may be less than root's; `df` counts the same way.
     let kept_for_root = bytes(found.f_bfree.saturating_sub(found.f_bavail));
     Ok(DiskSpace {
         free_bytes: bytes(found.f_bavail),

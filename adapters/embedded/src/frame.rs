@@ -1,13 +1,13 @@
-//! What is in a frame of a journal: one record.
+//! Content of a journal frame: one record.
 //!
 //! ```text
 //! record:   flags u8 | length of the key u16 | key | trace parent, 55 bytes, if the flags say so | value
 //! refused:  partition u32 | length of the reason u16 | reason | record
 //! ```
 //!
-//! Little-endian. Flags: 1 = the client chose the id; 2 = there is a trace parent; the bits above = the guarantee, 0 to 2. What
-//! has another flag, or lengths that do not fit, is none of this format. The record's number and its time of receipt are those
-//! of the frame.
+//! Little-endian. Flags: 1 = the client chose the id; 2 = there is a trace parent; the bits above = the guarantee, 0 to
+//! 2. A payload with other flags, or with lengths that do not fit, does not have this format. The record's number and
+//! receipt time are those of the frame.
 
 use domain::delivery::Guarantee;
 use domain::partition::Partition;
@@ -18,7 +18,7 @@ use domain::trace_parent::TraceParent;
 const CLIENT_ID: u8 = 1;
 const TRACE_PARENT: u8 = 1 << 1;
 const GUARANTEE_SHIFT: u8 = 2;
-/// Most bytes of a reason that are kept.
+/// Maximum bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 4_096;
 
 /// A record in a journal.
@@ -44,14 +44,14 @@ impl<'a> Journaled<'a> {
         let client_id = if self.record.client_id { CLIENT_ID } else { 0 };
         let traced = if self.trace_parent.is_some() { TRACE_PARENT } else { 0 };
         buffer.push(client_id | traced | (self.guarantee as u8) << GUARANTEE_SHIFT);
-        // A key is a source, of at most 255 bytes; a longer one could not be told from the value.
+        // A key is a source, of at most 255 bytes; the end of a longer one could not be distinguished from the value.
         buffer.extend_from_slice(&u16::try_from(self.record.key.len()).unwrap_or(u16::MAX).to_le_bytes());
         buffer.extend_from_slice(self.record.key);
         buffer.extend_from_slice(self.trace_parent.as_ref().map_or(&[], |trace_parent| trace_parent.as_bytes()));
         buffer.extend_from_slice(self.record.value);
     }
 
-    /// `None` if the payload is none of this format.
+    /// `None` if the payload does not have this format.
     pub fn read(payload: &'a [u8], timestamp: Timestamp) -> Option<Self> {
         let (flags, rest) = payload.split_first()?;
         let guarantee = *Guarantee::ALL.get(usize::from(flags >> GUARANTEE_SHIFT))?;
@@ -68,7 +68,7 @@ impl<'a> Journaled<'a> {
     }
 }
 
-/// A record that the bus refuses for ever.
+/// A record that the bus refuses permanently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused<'a> {
     pub reason: &'a str,
@@ -82,7 +82,7 @@ impl<'a> Refused<'a> {
         2 + self.reason().len() + 4 + self.journaled.payload_bytes()
     }
 
-    /// The beginning of the reason that is kept.
+    /// The part of the reason that is kept.
     fn reason(&self) -> &'a str {
         self.reason.get(..self.reason.floor_char_boundary(REASON_BYTES_MAX)).unwrap_or_default()
     }
@@ -95,7 +95,7 @@ impl<'a> Refused<'a> {
         self.journaled.write(buffer);
     }
 
-    /// `None` if the payload is none of this format.
+    /// `None` if the payload does not have this format.
     pub fn read(payload: &'a [u8], timestamp: Timestamp) -> Option<Self> {
         let (partition, rest) = payload.split_first_chunk::<4>()?;
         let (reason_len, rest) = rest.split_first_chunk::<2>()?;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_this_format_is_no_record() {
+    fn a_payload_in_another_format_is_not_a_record() {
         let record = Record { key: b"key", value: b"", timestamp: Timestamp::MIN, client_id: false };
         let mut payload = Vec::new();
         let trace_parent = TraceParent::parse(TRACE);
@@ -175,7 +175,7 @@ mod tests {
         if let Some(trace) = wrong.get_mut(6) {
             *trace = b'9';
         }
-        assert_eq!(Journaled::read(&wrong, Timestamp::MIN), None, "a trace parent that is none");
+        assert_eq!(Journaled::read(&wrong, Timestamp::MIN), None, "an invalid trace parent");
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Looks at the journals of a data directory from outside, for people.
+//! Reads the journals of a data directory from outside the process that owns them, for operators.
 //!
 //! Constraints and invariants:
-//! * Nothing is changed, and nobody is disturbed: files are opened for reading, and a lock is asked for only to see whether
-//!   somebody has it.
-//! * A journal may be in use meanwhile. What its process removes is left out; the end of its newest file may be in the middle
-//!   of a write, which is no damage.
-//! * Bounded memory, whatever the size of the journals.
+//! * Read-only and non-intrusive: files are opened for reading, and a lock is tried only to find out whether a process
+//!   holds it.
+//! * A journal may be in use meanwhile. Files that its process removes are left out; the newest file may end in the
+//!   middle of a write, which is not damage.
+//! * Memory is bounded, whatever the size of the journals.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -22,34 +22,35 @@ use crate::journal::{JOURNAL, REFUSED, SLOTS_MAX};
 use crate::segmented_log::{Damage, Entry, Flaw, Seen, name_of, walk};
 use crate::storage::{LOCK, Storage, StorageFile, directories_in, if_there, number_of};
 
-/// Most places of damage that are told one by one.
+/// Maximum number of damaged places that are reported individually.
 pub const DAMAGES_MAX: usize = 100;
 
 /// One journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalStatus {
-    /// Its number, the name of its directory.
+    /// Its number, which is the name of its directory.
     pub number: u32,
-    /// Whether a process has it.
+    /// Whether a process holds it.
     pub in_use: bool,
-    /// Bytes of the files of all partitions.
+    /// Size of the files of all partitions.
     pub bytes: u64,
-    /// What there is of each partition that has files, lowest first.
+    /// Each partition that has files, lowest first.
     pub partitions: Vec<PartitionStatus>,
-    /// Records that the bus refuses for ever.
+    /// Records that the bus refuses permanently.
     pub refused: u64,
-    /// Bytes of their files.
+    /// Size of their files.
     pub refused_bytes: u64,
 }
 
 /// A partition of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionStatus {
-    /// Which.
+    /// Number of the partition.
     pub partition: Partition,
-    /// Bytes of its files.
+    /// Size of its files.
     pub bytes: u64,
-    /// Entries by guarantee. Some may be released, and be there only because others of the same file are not.
+    /// Entries by guarantee. Some may be released already and still on disk because other entries of the same file are
+    /// not.
     pub records: GuaranteeCounts,
     /// The first and the last number, if there is an entry.
     pub numbers: Option<(u64, u64)>,
@@ -57,16 +58,16 @@ pub struct PartitionStatus {
     pub oldest: Option<Timestamp>,
 }
 
-/// What a check of all journals came to.
+/// Result of checking all journals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
-    /// Files that were read.
+    /// Files read.
     pub files: u64,
     /// Whole frames in them.
     pub entries: u64,
-    /// Bytes of the files.
+    /// Size of the files.
     pub bytes: u64,
-    /// Places that are damaged.
+    /// Damaged places.
     pub damages: u64,
     /// The first [`DAMAGES_MAX`] of them.
     pub first_damages: Vec<DamagedPlace>,
@@ -77,31 +78,31 @@ pub struct Verification {
 pub struct DamagedPlace {
     /// The file.
     pub file: PathBuf,
-    /// Where in the file, in bytes.
+    /// Offset in the file, in bytes.
     pub offset: u64,
     /// Bytes up to the next whole entry.
     pub bytes: u64,
-    /// The number that should be there, or a larger one.
+    /// Number expected there, or a larger one.
     pub number: u64,
-    /// What is wrong.
+    /// What is wrong there.
     pub reason: &'static str,
 }
 
-/// A record that the bus refuses for ever.
+/// A record that the bus refuses permanently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedEntry<'a> {
-    /// Why, in the words of the bus.
+    /// Reason that the bus gave.
     pub reason: &'a str,
-    /// Where it should have gone.
+    /// Its target partition.
     pub partition: Partition,
     /// The record.
     pub record: Record<'a>,
 }
 
-/// What there is in the journals of a data directory, lowest number first.
+/// Status of the journals of a data directory, lowest number first.
 ///
 /// # Errors
-/// The disk's.
+/// I/O errors.
 pub fn status(data_dir: &Path) -> io::Result<Vec<JournalStatus>> {
     let mut all = Vec::new();
     for (number, path) in journals(data_dir)? {
@@ -144,14 +145,14 @@ fn partition_status(journal: &Path, partition: Partition) -> io::Result<Partitio
     Ok(status)
 }
 
-/// Reads everything in the journals of a data directory, and finds what is damaged.
+/// Reads everything in the journals of a data directory and finds damage.
 ///
 /// # Errors
-/// The disk's.
+/// I/O errors.
 pub fn verify(data_dir: &Path) -> io::Result<Verification> {
     let mut verification = Verification::default();
     for (_, path) in journals(data_dir)? {
-        // Before anything is read: a process that begins now may be writing when we come to the end.
+        // Determined before anything is read: a process that starts now may be writing when the reader reaches the end.
         for partition in partitions(&path)? {
             let is_record = |entry: &Entry<'_>| Journaled::read(entry.payload, entry.time).is_some();
             verify_log(&path, &partition.to_string(), is_record, &mut verification)?;
@@ -182,7 +183,7 @@ fn verify_log(
             Seen::File(base) => {
                 verification.files += 1;
                 if let Some((number, _)) = strangers.take() {
-                    let reason = "an entry is none of this version, though its checksum is right";
+                    let reason = "the checksum is right, but this version does not know the format of the entry";
                     let file = path.join(name_of(base));
                     verification.damaged(DamagedPlace { file, offset: 0, bytes: 0, number, reason });
                 }
@@ -213,11 +214,11 @@ impl Verification {
 impl DamagedPlace {
     fn new(directory: &Path, damage: &Damage) -> Self {
         let reason = match (damage.flaw, damage.at_end) {
-            (Flaw::Length, true) => "the length does not fit: the last write was not finished, or damage",
-            (Flaw::Length, false) => "the length does not fit",
-            (Flaw::Checksum, _) => "the checksum is not that of the content",
+            (Flaw::Length, true) => "the length is invalid: unfinished last write, or damage",
+            (Flaw::Length, false) => "the length is invalid",
+            (Flaw::Checksum, _) => "the checksum does not match the content",
             (Flaw::Sequence, _) => "the number is out of sequence",
-            (Flaw::Time, _) => "the time is none",
+            (Flaw::Time, _) => "the time is invalid",
         };
         Self {
             file: directory.join(name_of(damage.base)),
@@ -229,11 +230,11 @@ impl DamagedPlace {
     }
 }
 
-/// Shows all records in the journals of a data directory to `see`, by journal, partition and number. Returns the number of
-/// damaged places, which are left out.
+/// Passes all records in the journals of a data directory to `see`, by journal, partition and number. Skips damaged
+/// places and returns how many there are.
 ///
 /// # Errors
-/// The disk's, or that of `see`.
+/// I/O errors, and errors of `see`.
 pub fn entries(data_dir: &Path, mut see: impl FnMut(Partition, Record<'_>) -> io::Result<()>) -> io::Result<u64> {
     let mut damages = 0;
     for (_, path) in journals(data_dir)? {
@@ -248,11 +249,11 @@ pub fn entries(data_dir: &Path, mut see: impl FnMut(Partition, Record<'_>) -> io
     Ok(damages)
 }
 
-/// Shows all records that the bus refuses for ever to `see`, by journal and in order. Returns the number of damaged places,
-/// which are left out.
+/// Passes all records that the bus refuses permanently to `see`, by journal and in order. Skips damaged places and
+/// returns how many there are.
 ///
 /// # Errors
-/// The disk's, or that of `see`.
+/// I/O errors, and errors of `see`.
 pub fn refused(data_dir: &Path, mut see: impl FnMut(RefusedEntry<'_>) -> io::Result<()>) -> io::Result<u64> {
     let mut damages = 0;
     for (_, path) in journals(data_dir)? {
@@ -265,7 +266,8 @@ pub fn refused(data_dir: &Path, mut see: impl FnMut(RefusedEntry<'_>) -> io::Res
     Ok(damages)
 }
 
-/// Shows the entries of a log to `see`, which says whether it knows them. Returns the number of damaged places.
+/// Passes the entries of a log to `see`, which returns whether it knows their format. Returns the number of damaged
+/// places.
 fn records_of(log: &Path, journal: &Path, mut see: impl FnMut(Entry<'_>) -> io::Result<bool>) -> io::Result<u64> {
     let (mut damages, mut torn) = (0, false);
     walk(&ReadOnly(log.to_owned()), &mut |seen| {
@@ -298,13 +300,13 @@ fn numbers_in(path: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Whether a process has the journal.
+/// Whether a process holds the journal.
 fn is_in_use(journal: &Path) -> io::Result<bool> {
     let file = match File::open(journal.join(LOCK)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
-    // Shared, so that two who look do not take each other for a process that has it.
+    // Shared, so that two concurrent inspections do not take each other for the owning process.
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
@@ -312,7 +314,7 @@ fn is_in_use(journal: &Path) -> io::Result<bool> {
     }
 }
 
-/// A directory that is only read.
+/// A directory opened read-only.
 struct ReadOnly(PathBuf);
 
 impl Storage for ReadOnly {

@@ -1,4 +1,4 @@
-//! Rate limits of one process.
+//! Rate limits within one process.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use domain::recent::Recent;
 use domain::token_bucket::TokenBucket;
 use tokio::time::Instant;
 
-/// Token buckets in memory, of those clients that came last.
+/// Token buckets in memory, for the most recently seen clients.
 pub struct LocalLimiter {
     limits: RateLimits,
     began: Instant,

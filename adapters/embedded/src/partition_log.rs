@@ -1,16 +1,17 @@
-//! A segmented log with the one thread that writes it.
+//! A segmented log and the single thread that writes it.
 //!
 //! Constraints and invariants:
-//! * Batches are written in the order in which they were queued, and whatever came during one fdatasync shares the next (group
-//!   commit).
-//! * A batch that the operating system has taken is never given up: if the disk fails it is kept in memory and written again
-//!   until the disk recovers. One that was not taken is refused, once no recovery can find a part of it.
-//! * Readers see a batch once it is synced, and not before.
-//! * What is wrong with the disk is known, and logged once when it begins and once when it is over: when there is room for the
-//!   largest batch that was refused, or for [`WAIT_BYTES_MAX`], and the disk takes writes. A smaller batch that is written meanwhile is not the end.
-//!   While it lasts the thread checks once a second.
-//! * The thread ends when the log is closed and what is queued is written or, should nobody be left who could be told, when a
-//!   sync fails.
+//! * Batches are written in the order in which they were queued. All batches that arrive during one fdatasync share the
+//!   next (group commit).
+//! * A batch that the operating system has accepted is never given up: if the disk fails, it is kept in memory and
+//!   written again until the disk recovers. A batch that was not accepted is refused once recovery can no longer find any
+//!   part of it.
+//! * Readers see a batch only once it is synced.
+//! * Disk trouble is reported, and logged once when it begins and once when it ends. It ends when there is room for the
+//!   largest refused batch, or for [`WAIT_BYTES_MAX`], and the disk accepts writes; a smaller batch that is written
+//!   meanwhile does not end it. During trouble the thread checks once a second.
+//! * The thread ends when the log is closed and all queued batches are written, or at the first failed sync if no caller
+//!   is left to be told.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,64 +26,64 @@ use crate::segmented_log::{LogError, LogReader, SegmentedLog};
 
 /// Size at which a segment is full.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// How long the thread waits for a batch before it looks after its log.
+/// How long the thread waits for a batch before it maintains its log.
 const IDLE: Duration = Duration::from_secs(1);
-/// Most bytes that a log which found no room waits for: a record of the largest size. A batch that needs more is refused and is
-/// no trouble, as long as there is room for so much.
+/// The most room that a full log waits for, in bytes: a record of the maximum size. A larger batch is refused without
+/// reporting trouble, as long as there is this much room.
 pub(crate) const WAIT_BYTES_MAX: u64 = 1024 * 1024;
-/// Most bytes of records that share one fdatasync.
+/// Maximum bytes of records that share one fdatasync.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Waits between two tries to sync, or to remove what a failed write has left.
+/// First wait before another try to sync, or to remove the remains of a failed write.
 const RETRY_FIRST_WAIT: Duration = Duration::from_millis(100);
 const RETRY_LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Why a batch was not taken.
+/// Why a batch was not accepted.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
     /// No room.
     Full,
-    /// The disk failed.
+    /// An I/O error.
     Failed(String),
 }
 
-/// The log takes no more batches.
+/// The log accepts no more batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-/// What is written as a whole, and who is told of it.
+/// A unit that is written as a whole, and is told the outcome.
 pub(crate) trait LogBatch: Send + 'static {
-    /// Bytes that it takes on disk, about.
+    /// Approximate size on disk, in bytes.
     fn bytes(&self) -> usize;
-    /// Why it must not be written, whatever room there is.
+    /// Why it must not be written, however much room there is.
     fn precluded(&self) -> Option<Refusal> {
         None
     }
     /// Hands it to the operating system.
     fn append(&self, log: &mut SegmentedLog) -> Result<u64, LogError>;
-    /// The operating system has it.
+    /// The operating system has accepted it.
     fn written(&mut self) {}
     /// It survives a power cut.
     fn synced(self);
-    /// Nothing of it was taken.
+    /// Nothing of it was accepted.
     fn refused(self, refusal: Refusal);
 }
 
-/// Looks after the room of a log, on the thread that writes it.
+/// Manages the room of a log, on the thread that writes it.
 pub(crate) trait Upkeep: Send + 'static {
-    /// Looks how much room there is. Called before each group of batches, and once a second.
+    /// Updates the available room. Called before each group of batches, and once a second.
     fn survey(&mut self, _log: &SegmentedLog) {}
-    /// Removes what is not needed any more. Returns what keeps `bytes` more from having room, if anything does.
+    /// Removes entries that are no longer needed. Returns the reason if there is still no room for `bytes` more.
     fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<String>;
-    /// Most bytes that it makes sense to wait for after a batch found no room.
+    /// The most room, in bytes, that is worth waiting for after a batch found none.
     fn wait_bytes_max(&self) -> u64;
-    /// Nothing is queued, and all that was is synced.
+    /// The queue is empty, and every accepted batch is synced.
     fn caught_up(&mut self, _log: &mut SegmentedLog) {}
 }
 
-/// What the thread is to do.
+/// A task for the thread.
 enum Task<B> {
     Write(B),
-    /// See whether something may be removed.
+    /// Check whether entries can be removed.
     CatchUp,
 }
 
@@ -95,13 +96,13 @@ pub(crate) struct PartitionLog<B> {
 }
 
 struct State {
-    /// In messages, and of the thread.
+    /// Name in messages, and of the thread.
     name: String,
-    /// What is wrong with the disk, if anything is.
+    /// Current trouble with the disk.
     trouble: Mutex<Option<String>>,
     /// Everything before this sequence is readable.
     readable: watch::Sender<u64>,
-    /// Nobody is left who could be told of anything.
+    /// No caller is left to be told of any result.
     abandoned: AtomicBool,
 }
 
@@ -110,10 +111,10 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<B: LogBatch> PartitionLog<B> {
-    /// Starts the thread. The name is the log's in messages, too.
+    /// Starts the thread. `name` also identifies the log in messages.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// The thread cannot be started.
     pub fn start(name: String, log: SegmentedLog, upkeep: impl Upkeep) -> io::Result<Self> {
         let (queue, tasks) = mpsc::channel();
         let state = Arc::new(State {
@@ -133,9 +134,9 @@ impl<B: LogBatch> PartitionLog<B> {
         self.send(Task::Write(batch))
     }
 
-    /// Has the thread see, soon, whether something may be removed.
+    /// Has the thread check soon whether entries can be removed.
     pub fn wake(&self) {
-        // A closed log is left as it is.
+        // A closed log stays as it is.
         let _ = self.send(Task::CatchUp);
     }
 
@@ -143,12 +144,12 @@ impl<B: LogBatch> PartitionLog<B> {
         lock(&self.queue).as_ref().ok_or(Closed)?.send(task).map_err(|_| Closed)
     }
 
-    /// What is wrong with the disk, or with the thread, if anything is.
+    /// Current trouble with the disk or the thread.
     pub fn trouble(&self) -> Option<String> {
         let ended = || lock(&self.writer).as_ref().is_some_and(JoinHandle::is_finished) && lock(&self.queue).is_some();
         lock(&self.state.trouble)
             .clone()
-            .or_else(|| ended().then(|| "its writer has ended: restart the process".to_owned()))
+            .or_else(|| ended().then(|| "the writer thread has ended; restart the process".to_owned()))
     }
 
     /// Everything before this sequence is readable.
@@ -156,17 +157,17 @@ impl<B: LogBatch> PartitionLog<B> {
         self.state.readable.subscribe()
     }
 
-    /// A reading end, shared by all who ask.
+    /// A reader shared by all callers.
     pub fn reader(&self) -> Arc<Mutex<LogReader>> {
         Arc::clone(&self.reader)
     }
 
-    /// Takes no more batches; the thread ends once it has written what is queued.
+    /// Stops accepting batches; the thread ends once it has written the queued ones.
     pub fn close(&self) {
         lock(&self.queue).take();
     }
 
-    /// Gives up what a failing disk does not take, and ends the thread.
+    /// Gives up whatever a failing disk does not accept, and ends the thread.
     pub fn abandon(&self) {
         self.state.abandoned.store(true, Ordering::Release);
         self.close();
@@ -175,14 +176,14 @@ impl<B: LogBatch> PartitionLog<B> {
         }
     }
 
-    /// The thread, for whoever waits for its end.
+    /// The thread, for the caller that joins it.
     pub fn take_writer(&self) -> Option<JoinHandle<()>> {
         lock(&self.writer).take()
     }
 }
 
 impl<B> Drop for PartitionLog<B> {
-    /// Ends the thread: once it has written what is queued or, on a disk that fails, at once.
+    /// Ends the thread: after it has written the queued batches or, on a failing disk, at once.
     fn drop(&mut self) {
         self.state.abandoned.store(true, Ordering::Release);
         self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).take();
@@ -197,13 +198,13 @@ struct Writer<B, U> {
     log: SegmentedLog,
     tasks: mpsc::Receiver<Task<B>>,
     upkeep: U,
-    /// Of the largest batch that was refused since the trouble began.
+    /// Size of the largest batch refused since the trouble began.
     needed_bytes: u64,
     state: Arc<State>,
 }
 
 impl<B: LogBatch, U: Upkeep> Writer<B, U> {
-    /// Writes until the log is closed and nothing is queued.
+    /// Writes until the log is closed and the queue is empty.
     fn run(mut self) {
         loop {
             let mut waiting = match self.tasks.recv_timeout(IDLE) {
@@ -223,7 +224,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         }
     }
 
-    /// Writes and syncs what is queued, up to a bound. `None` if it was given up.
+    /// Writes and syncs queued batches, up to a limit. `None` if they were given up.
     fn write_group(&mut self, mut waiting: Option<Task<B>>) -> Option<Vec<B>> {
         let mut group_bytes = 0;
         let mut group = Vec::new();
@@ -240,8 +241,8 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         (group.is_empty() || self.sync_until_done()).then_some(group)
     }
 
-    /// What there is to do without a batch: remove what is not needed, and see whether trouble has passed, since nobody sends
-    /// batches to a log that says it is in trouble.
+    /// Work without a batch: removes entries that are no longer needed, and checks whether trouble has ended, because a
+    /// log in trouble is sent no batches.
     fn look_after(&mut self) {
         self.upkeep.survey(&self.log);
         self.upkeep.make_room(&mut self.log, 0);
@@ -296,8 +297,8 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         }
     }
 
-    /// What the operating system has may have been promised, so there is no giving up, unless nobody is left who could be told.
-    /// Returns whether all is synced.
+    /// Batches that the operating system has accepted may have been promised, so this gives up only if no caller is left
+    /// to be told. Returns whether everything is synced.
     fn sync_until_done(&mut self) -> bool {
         if !self.retry_until_done(SegmentedLog::sync) {
             return false;
@@ -307,7 +308,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         true
     }
 
-    /// Tries until it succeeds. Returns false if nobody is left who could be told of the result.
+    /// Retries until it succeeds. Returns false if no caller is left to be told the result.
     fn retry_until_done(&mut self, attempt: fn(&mut SegmentedLog) -> Result<(), LogError>) -> bool {
         let mut waits = Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT);
         while let Err(error) = attempt(&mut self.log) {
@@ -316,20 +317,20 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
                 return false;
             }
             std::thread::park_timeout(waits.next().unwrap_or_default());
-            // What can be removed may be what keeps the disk from taking more.
+            // Removable entries may be what keeps the disk from accepting more.
             self.upkeep.survey(&self.log);
             self.upkeep.make_room(&mut self.log, 0);
         }
         true
     }
 
-    /// Tells whoever asks, and the log of the process when trouble begins or ends.
+    /// Publishes trouble to callers, and logs when it begins or ends.
     fn report_trouble(&self, trouble: Option<String>) {
         let log = &self.state.name;
         let mut current = lock(&self.state.trouble);
         match (current.as_ref(), &trouble) {
-            (None, Some(trouble)) => tracing::error!(log, trouble, "the log takes no records"),
-            (Some(_), None) => tracing::info!(log, "the log takes records again"),
+            (None, Some(trouble)) => tracing::error!(log, trouble, "the log does not accept records"),
+            (Some(_), None) => tracing::info!(log, "the log accepts records again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
         *current = trouble;

@@ -1,22 +1,22 @@
 //! An append-only log on disk.
 //!
 //! Constraints and invariants:
-//! * Entries are numbered by a sequence that only ascends; numbers may be skipped, never used twice.
-//! * A frame is `length u32 | CRC-32C u32 | sequence u64 | time i64 | payload`, little-endian; the checksum
-//!   covers everything but itself. A frame never spans two files.
-//! * A segment is a file named by a sequence no larger than its first; only the last one grows. A segment is
-//!   synced before the next is begun.
+//! * Entries are numbered by an ascending sequence; numbers may be skipped, but are never used twice.
+//! * A frame is `length u32 | CRC-32C u32 | sequence u64 | time i64 | payload`, little-endian; the checksum covers
+//!   everything but itself. A frame never spans two files.
+//! * A segment is a file named by a sequence no larger than its first; only the last one grows. A segment is synced
+//!   before the next one begins.
 //! * An entry is visible to readers only once a sync after its write has succeeded.
-//! * After a failed sync the segment is never written or synced again: what was not synced goes into a new
-//!   segment. Frames that remain in the old one from the new one's first sequence on are void.
-//! * Recovery takes what it finds to the disk before it builds on it: what an earlier process left may be in the
-//!   page cache only, and after a failed sync passes for written.
-//! * Recovery looks at the last segment: what follows its last whole frame is torn and cut off. A broken frame
-//!   with whole frames behind it is damage, not a torn tail: it is skipped and reported, and costs nobody else.
-//! * Removal is by whole segments, oldest first, each on disk before the next: should one come back after a power cut, so
-//!   does what makes its remains void.
+//! * After a failed sync the segment is never written or synced again: unsynced entries go into a new segment. Frames
+//!   left in the old segment are void from the new segment's first sequence on.
+//! * Recovery writes what it finds to disk before it builds on it: an earlier process may have left data that is only in
+//!   the page cache and, after a failed sync, passes for written.
+//! * Recovery checks the last segment: everything after its last whole frame is torn and cut off. A broken frame followed
+//!   by whole frames is damage, not a torn tail: it is skipped and reported, without loss of other entries.
+//! * Whole segments are removed, oldest first, and each removal is on disk before the next: if a segment comes back after
+//!   a power cut, so does the one that makes its remains void.
 //!
-//! One [`SegmentedLog`] writes; any number of [`LogReader`]s read what is visible.
+//! One [`SegmentedLog`] writes; any number of [`LogReader`]s read the visible entries.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,41 +27,41 @@ use crate::storage::{Storage, StorageFile};
 
 /// Bytes of a frame before its payload.
 pub const FRAME_HEADER_BYTES: usize = 24;
-/// Most bytes of a payload: a record and its envelope. Anything longer on disk is damage.
+/// Maximum bytes of a payload: a record and its envelope. Anything longer on disk is damage.
 pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
-/// What the buffer of unsynced frames may keep between two groups.
+/// Capacity that the buffer of unsynced frames may keep between two groups.
 const IDLE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// Least number of bytes that [`SegmentedLog::probe`] writes, and the file it uses when the log has no segment.
+/// Minimum number of bytes that [`SegmentedLog::probe`] writes, and the file it uses when the log has no segment.
 const PROBE_BYTES_MIN: usize = 64 * 1024;
 const PROBE_NAME: &str = "probe";
-/// How far a number may be ahead of the one before it in the same file: one that is further ahead passes for garbage.
+/// Maximum distance between consecutive sequences in the same file: a sequence further ahead is treated as garbage.
 const SKIP_MAX: u64 = u32::MAX as u64;
-/// How much a reader reads at once, and keeps until it has come to the end.
+/// Size of a read, and of the block that a reader keeps until it reaches the end.
 const READ_BYTES: usize = 128 * 1024;
-/// How much is given up as unreadable at once: a page, which is what the operating system reads of a file at least.
+/// Bytes skipped at once as unreadable: a page, the smallest unit in which the operating system reads a file.
 const PAGE_BYTES: usize = 4096;
 
-/// Why the log could not do it.
+/// Why the log operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The storage failed; nothing changed.
     #[error("the log cannot be written or read")]
     Io(#[from] io::Error),
-    /// The payload has more than [`PAYLOAD_BYTES_MAX`] bytes.
-    #[error("an entry has at most {PAYLOAD_BYTES_MAX} bytes")]
+    /// The payload exceeds [`PAYLOAD_BYTES_MAX`] bytes.
+    #[error("an entry must not exceed {PAYLOAD_BYTES_MAX} bytes")]
     TooLarge,
-    /// The entry was removed, or never was.
+    /// The entry was removed, or never existed.
     #[error("sequence {position} is before the first, {first}")]
     OutOfRange {
-        /// What was asked for.
+        /// The requested sequence.
         position: u64,
-        /// What there is.
+        /// The first existing sequence.
         first: u64,
     },
 }
 
 impl LogError {
-    /// The error with its cause, on one line.
+    /// The error with its cause, in one line.
     #[must_use]
     pub fn described(&self) -> String {
         match self {
@@ -76,7 +76,7 @@ impl LogError {
 pub struct Entry<'a> {
     /// Its number.
     pub sequence: u64,
-    /// The time that its writer gave it.
+    /// Time set by its writer.
     pub time: Timestamp,
     /// Its content.
     pub payload: &'a [u8],
@@ -88,26 +88,26 @@ pub struct SegmentedLog {
     segment_bytes_max: u64,
     segments: Vec<Segment>,
     next: u64,
-    /// Whole frames that were written to the last segment, behind its visible ones, and not yet synced.
+    /// Whole frames written to the last segment after its visible ones, and not yet synced.
     unsynced: Vec<u8>,
-    /// Behind the last synced frame; no frame in `unsynced` has a smaller sequence.
+    /// Next sequence after the last synced frame; every frame in `unsynced` has at least this sequence.
     unsynced_from: u64,
-    /// The last segment is full or poisoned: write to a new one.
+    /// The last segment is full or poisoned: continue in a new one.
     seal: bool,
-    /// Behind what was appended, the last segment may have frames of an append that failed.
+    /// The last segment may contain frames of a failed append after the appended ones.
     remains: bool,
-    /// A segment was removed, and the directory not synced since.
+    /// A segment was removed, and the directory has not been synced since.
     removal_unsynced: bool,
-    /// A file may be there that is none of `segments`: a new one that could not be begun.
+    /// A file may exist that is not in `segments`: a new segment that could not be begun.
     stray: bool,
     view: Arc<Mutex<View>>,
 }
 
-/// What readers may see.
+/// The part that readers may see.
 #[derive(Default)]
 struct View {
     segments: Vec<Segment>,
-    /// Behind the last visible entry.
+    /// Next sequence after the last visible entry.
     next: u64,
 }
 
@@ -118,21 +118,21 @@ struct Segment {
     /// Time of its first entry, if it has one.
     first_time: Option<Timestamp>,
     file: Arc<dyn StorageFile>,
-    /// Bytes that are synced.
+    /// Synced bytes.
     len: u64,
 }
 
 /// What recovery found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Bytes cut off behind the last whole frame.
+    /// Bytes cut off after the last whole frame.
     pub torn_bytes: u64,
-    /// Bytes skipped between whole frames of the last segment: damage.
+    /// Damaged bytes skipped between whole frames of the last segment.
     pub damaged_bytes: u64,
 }
 
 impl SegmentedLog {
-    /// Begins a log in a `storage` that has none. Touches nothing until something is appended.
+    /// Begins a log in an empty `storage`. Touches nothing until an entry is appended.
     #[must_use]
     pub fn begin(storage: Arc<dyn Storage>, segment_bytes_max: u64) -> Self {
         Self::over(storage, segment_bytes_max, Vec::new(), 0)
@@ -158,14 +158,14 @@ impl SegmentedLog {
     /// Opens the log in `storage`, or begins one. The next entry gets a sequence of at least `next_at_least`.
     ///
     /// # Errors
-    /// The storage's.
+    /// Storage errors.
     pub fn open(
         storage: Arc<dyn Storage>,
         segment_bytes_max: u64,
         next_at_least: u64,
     ) -> Result<(Self, Recovered), LogError> {
-        // A process before this one may have been killed between a change to the directory and its sync. What is
-        // built upon now must not come or go later.
+        // An earlier process may have been killed between a change to the directory and its sync. Files that the log
+        // builds on must not appear or disappear later.
         storage.sync_directory()?;
         let has_probe = storage.list()?.iter().any(|name| name == PROBE_NAME);
         if has_probe {
@@ -226,7 +226,7 @@ impl SegmentedLog {
     }
 
     /// Bytes on disk that [`SegmentedLog::release`] could not remove, given the same `before`: those of segments with an
-    /// entry that is not before it.
+    /// entry at or after it.
     #[must_use]
     pub fn bytes_needed(&self, before: u64) -> u64 {
         let ends = self.segments.iter().skip(1).map(|following| following.base).chain([self.next]);
@@ -241,18 +241,18 @@ impl SegmentedLog {
         followed.filter(|(_, following)| following.base <= before).map(|(segment, _)| segment.len).sum()
     }
 
-    /// A reading end.
+    /// A reader.
     #[must_use]
     pub fn reader(&self) -> LogReader {
         LogReader { view: Arc::clone(&self.view), place: None }
     }
 
-    /// Hands entries to the operating system, all or none, and returns the sequence of the first. Each comes
-    /// with its time and with what appends its payload to a buffer. They survive the process at once; a power cut
+    /// Hands entries to the operating system, all or none, and returns the sequence of the first. Each comes with its
+    /// time and a function that appends its payload to a buffer. Entries survive the process at once, but a power cut
     /// only after the next [`SegmentedLog::sync`], which also makes them visible.
     ///
     /// # Errors
-    /// Nothing was appended. A recovery may find it nevertheless until [`SegmentedLog::void_remains`] has succeeded.
+    /// Nothing was appended. Recovery may still find the entries until [`SegmentedLog::void_remains`] has succeeded.
     pub fn append<W: FnOnce(&mut Vec<u8>)>(
         &mut self,
         entries: impl IntoIterator<Item = (Timestamp, W)>,
@@ -288,18 +288,18 @@ impl SegmentedLog {
         Ok(first)
     }
 
-    /// Makes sure that no recovery finds what an append that failed has left: cuts it off or, if the file does not allow that,
-    /// goes on in a new segment, whose base makes it void.
+    /// Makes sure that recovery finds no remains of a failed append: cuts them off or, if the file does not allow that,
+    /// continues in a new segment, whose base makes them void.
     ///
     /// # Errors
-    /// A recovery may find it still.
+    /// Recovery may still find them.
     pub fn void_remains(&mut self) -> Result<(), LogError> {
         if !self.remains {
             return Ok(());
         }
         if let Some(last) = self.segments.last() {
             let end = last.len + self.unsynced.len() as u64;
-            // Not synced, the cut may be lost in a power cut, and the remains be there again.
+            // An unsynced cut may be lost in a power cut, and the remains return.
             if self.seal || last.file.truncate(end).is_err() || last.file.sync().is_err() {
                 self.seal = true;
                 self.begin_segment()?;
@@ -309,10 +309,10 @@ impl SegmentedLog {
         Ok(())
     }
 
-    /// Gives the next entry at least this sequence. Numbers may be skipped, never used twice.
+    /// Gives the next entry at least this sequence. Numbers may be skipped, but are never used twice.
     ///
     /// # Errors
-    /// What was appended before cannot be synced.
+    /// Earlier appends cannot be synced.
     pub fn skip_to(&mut self, sequence: u64) -> Result<(), LogError> {
         if sequence <= self.next {
             return Ok(());
@@ -321,7 +321,7 @@ impl SegmentedLog {
             self.sync()?;
             self.seal = true;
             if !self.segments.is_empty() {
-                // What may remain in the last segment is void from here on, not only from the sequence on.
+                // Remains in the last segment are void from here on, not only from `sequence` on.
                 self.begin_segment()?;
                 self.seal = true;
             }
@@ -330,15 +330,15 @@ impl SegmentedLog {
         Ok(())
     }
 
-    /// Whether the storage would take an append of so many bytes now. Leaves no trace.
+    /// Checks whether the storage would accept an append of this many bytes now. Leaves no trace.
     ///
     /// # Errors
-    /// It would not.
+    /// The storage would not accept it.
     pub fn probe(&self, bytes: u64) -> Result<(), LogError> {
         let zeros = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX).max(PROBE_BYTES_MIN)];
         let Some(last) = self.segments.last() else {
             let file = match self.storage.create(PROBE_NAME) {
-                // It could not be removed.
+                // An earlier probe file could not be removed.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.storage.open(PROBE_NAME)?,
                 created => created?,
             };
@@ -352,10 +352,10 @@ impl SegmentedLog {
         Ok(written?)
     }
 
-    /// Makes everything appended survive a power cut, and visible.
+    /// Makes all appended entries visible, and makes them survive a power cut.
     ///
     /// # Errors
-    /// Nothing more than before is visible. Calling it again tries again, on a new segment.
+    /// No further entries are visible. Another call tries again, on a new segment.
     pub fn sync(&mut self) -> Result<(), LogError> {
         if self.unsynced.is_empty() {
             return Ok(());
@@ -365,8 +365,8 @@ impl SegmentedLog {
         }
         let Some(last) = self.segments.last_mut() else { return Ok(()) };
         if let Err(error) = last.file.sync() {
-            // Whether the frames behind `len` are on disk is unknown, so nobody may rely on them or on this
-            // file any more. Removing them is a courtesy to the next recovery.
+            // It is unknown whether the frames after `len` are on disk, so nothing may rely on them or on this file any
+            // longer. Removing them only helps the next recovery.
             let _ = last.file.truncate(last.len);
             self.seal = true;
             self.begin_segment()?;
@@ -387,7 +387,7 @@ impl SegmentedLog {
         Ok(())
     }
 
-    /// The least `before` with which [`SegmentedLog::release`] or [`SegmentedLog::clear`] would remove something.
+    /// The lowest `before` with which [`SegmentedLog::release`] or [`SegmentedLog::clear`] would remove something.
     #[must_use]
     pub fn removable_at(&self) -> Option<u64> {
         match self.segments.as_slice() {
@@ -397,12 +397,12 @@ impl SegmentedLog {
         }
     }
 
-    /// Removes whole segments all of whose entries are before `before`, for as long as `unwanted` says so of
-    /// the oldest: it gets the bytes on disk and a time that no entry of that segment is after. The newest segment stays, so
-    /// the sequence is never forgotten.
+    /// Removes whole segments whose entries are all below `before`, while `unwanted` returns true for the oldest: it
+    /// receives the bytes on disk and an upper bound of the times in that segment. The newest segment stays, so that the
+    /// sequence is never forgotten.
     ///
     /// # Errors
-    /// The storage's; removal stops there.
+    /// Storage errors; removal stops there.
     pub fn release(&mut self, before: u64, mut unwanted: impl FnMut(u64, Timestamp) -> bool) -> Result<(), LogError> {
         self.sync_removal()?;
         while let [_, following, ..] = self.segments.as_slice()
@@ -414,11 +414,11 @@ impl SegmentedLog {
         Ok(())
     }
 
-    /// Removes all segments, the newest as well, if all of their entries are synced. From then on only this object knows the
-    /// sequence.
+    /// Removes all segments, including the newest, if all of their entries are synced. From then on only this object
+    /// knows the sequence.
     ///
     /// # Errors
-    /// The storage's; removal stops there.
+    /// Storage errors; removal stops there.
     pub fn clear(&mut self) -> Result<(), LogError> {
         self.sync_removal()?;
         if !self.unsynced.is_empty() {
@@ -437,10 +437,10 @@ impl SegmentedLog {
         self.sync_removal()
     }
 
-    /// Leaves out segments whose files somebody else has removed, so that nothing more is written to them.
+    /// Forgets segments whose files were removed from outside, so that nothing more is written to them.
     ///
     /// # Errors
-    /// The storage's.
+    /// Storage errors.
     pub fn forget_removed(&mut self) -> Result<(), LogError> {
         let bases = bases_in(self.storage.as_ref())?;
         let last = self.segments.last().map(|last| last.base);
@@ -455,7 +455,7 @@ impl SegmentedLog {
         self.storage.remove(&name_of(oldest.base))?;
         self.segments.remove(0);
         self.removal_unsynced = true;
-        // Readers hold the files open, and so their room, for as long as they see them.
+        // Readers keep the files open, and so occupy their room, for as long as they see them.
         self.show();
         self.sync_removal()
     }
@@ -468,10 +468,10 @@ impl SegmentedLog {
         Ok(())
     }
 
-    /// Begins a new segment that takes over what is not synced yet.
+    /// Begins a new segment that takes over the unsynced entries.
     fn begin_segment(&mut self) -> Result<(), LogError> {
         let stray_before = std::mem::replace(&mut self.stray, true);
-        // As low as can be, since remains in the segment before are void from here on.
+        // As low as possible, because remains in the previous segment are void from here on.
         let first = Header::parse(&self.unsynced).map_or(self.next, |header| header.sequence);
         let lowest = self.segments.last().map_or(0, |last| last.base).max(self.unsynced_from);
         let base = if first - lowest > SKIP_MAX { first } else { lowest };
@@ -500,7 +500,7 @@ impl SegmentedLog {
         self.seal = false;
         self.remains = false;
         self.removal_unsynced = false;
-        // The one before may have had another name.
+        // The previous attempt may have used another name.
         self.stray = stray_before;
         Ok(())
     }
@@ -517,19 +517,19 @@ impl SegmentedLog {
     fn show(&self) {
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         view.segments.clone_from(&self.segments);
-        // Not `next`: a reader must not step over what is not synced yet.
+        // Not `next`: a reader must not skip entries that are not synced yet.
         view.next = self.unsynced_from;
     }
 }
 
-/// Takes what can be read of a file to the disk. A sync alone does not: if one has failed in a process before
-/// this one, the operating system may still show what the disk does not have, and no longer try to write it.
+/// Rewrites the readable part of a file to disk. A sync alone is not enough: if one failed in an earlier process, the
+/// operating system may still show data that the disk does not have, and no longer try to write it.
 fn write_again(file: &dyn StorageFile, len: u64) -> io::Result<()> {
     let mut block = vec![0; READ_BYTES];
     let (mut at, mut step) = (0, READ_BYTES);
     while at < len {
         let read = match file.read_at(block.get_mut(..step).unwrap_or_default(), at) {
-            // What cannot be read stays as it is.
+            // Unreadable parts stay as they are.
             Err(error) if is_bad_sector(&error) => {
                 at += if step == PAGE_BYTES { PAGE_BYTES as u64 } else { 0 };
                 step = PAGE_BYTES;
@@ -546,26 +546,26 @@ fn write_again(file: &dyn StorageFile, len: u64) -> io::Result<()> {
     file.sync()
 }
 
-/// A reading end. Reads visible entries only, and remembers where it was.
+/// Reads visible entries only, and remembers its position.
 pub struct LogReader {
     view: Arc<Mutex<View>>,
-    /// Where the last read ended, so that the next one need not search, nor read again what was read with it.
+    /// Where the last read ended, so that the next one neither searches nor rereads the buffered block.
     place: Option<Scan>,
 }
 
-/// What a read came to.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Where to go on.
+    /// Where to continue.
     pub next: u64,
-    /// Bytes that were skipped because they are damaged.
+    /// Damaged bytes that were skipped.
     pub damaged_bytes: u64,
-    /// The first of them: the segment that has it, by its base, and where in it.
+    /// The first of them: the base of the segment, and the offset in it.
     pub first_damage: Option<(u64, u64)>,
 }
 
 impl Read {
-    /// Counts what is between two whole frames.
+    /// Counts the bytes between two whole frames.
     fn skip(&mut self, base: u64, from: u64, to: u64) {
         if from < to {
             self.damaged_bytes += to - from;
@@ -575,14 +575,14 @@ impl Read {
 }
 
 impl LogReader {
-    /// The first sequence that can be read, and the one behind the last.
+    /// The first readable sequence, and the one after the last.
     #[must_use]
     pub fn range(&self) -> (u64, u64) {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         (view.segments.first().map_or(view.next, |first| first.base), view.next)
     }
 
-    /// Shows entries from `position` on to `take`, in order, until it returns false or there are no more.
+    /// Passes entries from `position` on to `take`, in order, until it returns false or the entries end.
     ///
     /// # Errors
     /// `position` is before the first entry, or the storage fails.
@@ -590,7 +590,7 @@ impl LogReader {
         self.read_until(position, u64::MAX, take)
     }
 
-    /// As [`LogReader::read`], entries before `until` only.
+    /// Like [`LogReader::read`], but only entries below `until`.
     ///
     /// # Errors
     /// `position` is before the first entry, or the storage fails.
@@ -606,7 +606,7 @@ impl LogReader {
         };
         let end = visible_end.min(until);
         let mut read = Read { next: position, damaged_bytes: 0, first_damage: None };
-        // A file that was removed takes room for as long as it is open.
+        // A removed file occupies disk space for as long as it is open.
         self.place.take_if(|place| !segments.iter().any(|segment| Arc::ptr_eq(&segment.file, &place.file)));
         if position >= end {
             return Ok(read);
@@ -629,13 +629,13 @@ impl LogReader {
             while let Some(frame) = scan.next_frame()? {
                 if frame.header.sequence >= until.min(to) {
                     if until < to {
-                        // Where it was, so that damage in front of this frame is told to the next read as well.
+                        // Stay where it was, so that the next read also reports damage before this frame.
                         scan.skip_to(whole, end);
                         self.place = Some(scan);
                         read.next = end;
                         return Ok(read);
                     }
-                    // Void: the following segment has what is true from here on.
+                    // Void: the following segment is authoritative from here on.
                     read.skip(segment.base, whole, frame.from);
                     whole = segment.len;
                     break;
@@ -657,14 +657,14 @@ impl LogReader {
             }
             read.skip(segment.base, whole, segment.len);
             if to >= end {
-                // Whoever waits for more needs no memory meanwhile.
+                // A reader that waits for more entries needs no memory meanwhile.
                 scan.block = Vec::new();
                 scan.skip_to(segment.len, end);
                 self.place = Some(scan);
                 break;
             }
         }
-        // Numbers that were skipped at the end are behind us as well.
+        // Numbers skipped at the end are also behind the reader.
         read.next = end;
         Ok(read)
     }
@@ -695,7 +695,7 @@ impl Header {
     }
 }
 
-/// Appends a frame; false, and nothing appended, if its payload is too long.
+/// Appends a frame. Returns false, and appends nothing, if its payload is too long.
 fn write_frame(buffer: &mut Vec<u8>, sequence: u64, time: Timestamp, write_payload: impl FnOnce(&mut Vec<u8>)) -> bool {
     let from = buffer.len();
     buffer.extend_from_slice(&[0; 8]);
@@ -727,13 +727,13 @@ fn checksum(frame: &[u8]) -> u32 {
     crc32c::crc32c_append(length, frame.get(8..).unwrap_or_default())
 }
 
-/// A walk over the whole frames of a file.
+/// A scan over the whole frames of a file.
 struct Scan {
     file: Arc<dyn StorageFile>,
     len: u64,
-    /// Where the next frame should be.
+    /// Expected offset of the next frame.
     offset: u64,
-    /// No smaller sequence can follow.
+    /// No smaller sequence may follow.
     sequence: u64,
     block: Vec<u8>,
     block_at: u64,
@@ -756,7 +756,7 @@ impl Scan {
         self.sequence = sequence;
     }
 
-    /// The next whole frame; steps over damage. `None` when no whole frame is left.
+    /// Returns the next whole frame, skipping damage. `None` when no whole frame is left.
     fn next_frame(&mut self) -> io::Result<Option<Frame>> {
         let mut at = self.offset;
         while at + FRAME_HEADER_BYTES as u64 <= self.len {
@@ -777,14 +777,15 @@ impl Scan {
         let head = self.bytes(at, FRAME_HEADER_BYTES)?;
         let Some(header) = Header::parse(head) else { return Ok(None) };
         let frame_len = FRAME_HEADER_BYTES + header.payload_len;
-        // A checksum of garbage matches once in four billion; a plausible sequence makes it once in never.
+        // The checksum of garbage matches once in four billion cases; requiring a plausible sequence excludes those as
+        // well.
         if header.sequence < sequence || header.sequence - sequence > SKIP_MAX || at + frame_len as u64 > len {
             return Ok(None);
         }
         Ok((checksum(self.bytes(at, frame_len)?) == header.checksum).then_some(header))
     }
 
-    /// What is wrong with what should be a frame.
+    /// What is wrong with the bytes at a place where a frame should be.
     fn flaw_at(&mut self, at: u64, sequence: u64) -> io::Result<Flaw> {
         let rest = self.len - at;
         let head = self.bytes(at, FRAME_HEADER_BYTES)?;
@@ -804,7 +805,7 @@ impl Scan {
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
-        // Still in the block: `next_frame` just checked it there.
+        // Still in the block: `next_frame` has just checked it there.
         let from = usize::try_from(frame.from - self.block_at).unwrap_or(usize::MAX).saturating_add(FRAME_HEADER_BYTES);
         self.block.get(from..from.saturating_add(frame.header.payload_len)).unwrap_or_default()
     }
@@ -827,14 +828,13 @@ impl Scan {
     }
 }
 
-/// Whether a part of the file cannot be read, though the disk answers.
+/// Whether part of the file cannot be read although the disk responds.
 fn is_bad_sector(error: &io::Error) -> bool {
     const EIO: i32 = 5;
     error.raw_os_error() == Some(EIO)
 }
 
-/// Reads page by page. A page that cannot be read becomes zeros, which do not parse as a frame: it costs what is in it and nothing
-/// else.
+/// Reads page by page. An unreadable page becomes zeros, which do not parse as a frame: only its content is lost.
 fn read_around(file: &dyn StorageFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -855,10 +855,10 @@ fn read_around(file: &dyn StorageFile, buffer: &mut [u8], at: u64) -> io::Result
     Ok(filled)
 }
 
-/// Whether there is a log in `storage` that has an entry. Changes nothing.
+/// Whether `storage` has a log with an entry. Changes nothing.
 ///
 /// # Errors
-/// The storage's.
+/// Storage errors.
 pub fn has_entries(storage: &dyn Storage) -> io::Result<bool> {
     for base in bases_in(storage)? {
         let file = storage.open(&name_of(base))?;
@@ -870,52 +870,52 @@ pub fn has_entries(storage: &dyn Storage) -> io::Result<bool> {
     Ok(false)
 }
 
-/// What a walk comes across.
+/// What a walk finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen<'a> {
     /// An entry.
     Entry(Entry<'a>),
     /// A file that was walked to its end.
     File(u64),
-    /// Bytes that are no entry.
+    /// Bytes that are not an entry.
     Damage(Damage),
 }
 
-/// Bytes between whole frames, or behind the last one.
+/// Bytes between whole frames, or after the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The base of the segment.
+    /// Base of the segment.
     pub base: u64,
-    /// Where they begin.
+    /// Offset at which they begin.
     pub offset: u64,
-    /// How many there are.
+    /// Their number.
     pub bytes: u64,
     /// No smaller sequence should be there.
     pub sequence: u64,
     /// What is wrong with the first of them.
     pub flaw: Flaw,
-    /// Nothing is behind them in the log: a write that was not finished looks like this.
+    /// Nothing follows them in the log: an unfinished write looks like this.
     pub at_end: bool,
 }
 
 /// What is wrong with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// It would be longer than a frame can be, or than the rest of the file.
+    /// Longer than a frame can be, or than the rest of the file.
     Length,
-    /// The checksum is that of something else.
+    /// The checksum does not match.
     Checksum,
-    /// The checksum is right, and the sequence goes back or is too far ahead.
+    /// The checksum matches, but the sequence goes back or is too far ahead.
     Sequence,
-    /// Checksum and sequence are right, and the time is none.
+    /// Checksum and sequence are right, but the time is invalid.
     Time,
 }
 
-/// Shows all of a log to `see`, in order, as it is on disk. Changes nothing, and the log may be in use: what is removed
-/// meanwhile is left out. Returns the bytes of all files.
+/// Passes a whole log to `see`, in order, as it is on disk. Changes nothing. The log may be in use: files removed
+/// meanwhile are left out. Returns the bytes of all files.
 ///
 /// # Errors
-/// The storage's, or that of `see`.
+/// Storage errors, and errors of `see`.
 pub fn walk(storage: &dyn Storage, see: &mut dyn FnMut(Seen<'_>) -> io::Result<()>) -> io::Result<u64> {
     let bases = bases_in(storage)?;
     let mut bytes = 0;
@@ -944,7 +944,7 @@ pub fn walk(storage: &dyn Storage, see: &mut dyn FnMut(Seen<'_>) -> io::Result<(
             }
             let Some(frame) = frame else { break };
             if following.is_some_and(|following| frame.header.sequence >= following) {
-                // Void: the following segment has what is true from here on.
+                // Void: the following segment is authoritative from here on.
                 break;
             }
             whole = frame.to;
@@ -968,11 +968,11 @@ pub(crate) fn name_of(base: u64) -> String {
     format!("{base:020}.log")
 }
 
-/// The base of a segment's name. A number that no position of a store reaches is none: all that came behind it could never
-/// be stored.
+/// The base in a segment's name. A number that a store's position cannot reach is invalid: no later entry could ever be
+/// stored.
 fn base_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
     let base = digits.parse().ok().filter(|base| i64::try_from(*base).is_ok())?;
-    // `parse` also takes a sign.
+    // `parse` also accepts a sign.
     (name_of(base) == name).then_some(base)
 }

@@ -1,7 +1,7 @@
-//! The few file operations that segmented logs need: files in a directory, and directories that processes take.
+//! The few file operations that segmented logs need: files in a directory, and directories that processes lock.
 //!
-//! Traits, so that tests can inject what disks do: no space, torn writes, failing syncs, power cuts that drop
-//! every write that was not synced.
+//! These are traits, so that tests can inject disk failures: no space, torn writes, failing syncs, power cuts that drop
+//! every unsynced write.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -11,34 +11,34 @@ use std::sync::Arc;
 
 /// A directory of flat files.
 pub trait Storage: Send + Sync {
-    /// Makes an empty file. It survives a power cut after the next [`Storage::sync_directory`].
+    /// Creates an empty file. It survives a power cut after the next [`Storage::sync_directory`].
     ///
     /// # Errors
-    /// It exists, or the operating system's.
+    /// The file exists, or another I/O error.
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
 
     /// Opens a file for reading and writing.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Names of all files, in no order.
+    /// Names of all files, unordered.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Makes creations and removals survive a power cut.
+    /// Makes file creations and removals survive a power cut.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn sync_directory(&self) -> io::Result<()>;
 }
 
@@ -47,13 +47,13 @@ pub trait StorageFile: Send + Sync {
     /// Length in bytes.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether it has no bytes.
+    /// Whether it is empty.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn is_empty(&self) -> io::Result<bool> {
         self.len().map(|len| len == 0)
     }
@@ -61,83 +61,83 @@ pub trait StorageFile: Send + Sync {
     /// Writes all bytes at an offset; the file grows as needed. After an error any part may have been written.
     ///
     /// # Errors
-    /// The operating system's, such as no space.
+    /// I/O errors, such as a full disk.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Reads up to `buffer.len()` bytes at an offset, fewer only at the end of the file.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Makes all writes survive a power cut. After an error nobody knows which of them do, and a later success
-    /// says nothing about them (the operating system may have dropped the dirty pages).
+    /// Makes all writes survive a power cut. After an error it is unknown which of them do, and a later success says
+    /// nothing about them (the operating system may have dropped the dirty pages).
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn sync(&self) -> io::Result<()>;
 
-    /// Cuts the file off.
+    /// Truncates the file.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
-/// Numbered slots, each of which one process has at a time.
+/// Numbered slots, each held by one process at a time.
 pub trait Slots: Send + Sync {
-    /// Numbers of the slots that there are, ascending.
+    /// Numbers of the existing slots, ascending.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn numbers(&self) -> io::Result<Vec<u32>>;
 
-    /// Takes a slot, and makes it if need be. `None` if somebody has it, this process included. It is free again once the
-    /// last clone is dropped, or the process ends, however it ends.
+    /// Takes a slot, creating it if necessary. `None` if a process holds it, this one included. The slot is free again
+    /// once the last clone is dropped or the process ends, however it ends.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn take(&self, number: u32) -> io::Result<Option<Arc<dyn Slot>>>;
 }
 
-/// A slot that this process has.
+/// A slot that this process holds.
 pub trait Slot: Send + Sync {
-    /// Names of the directories in it, in no order.
+    /// Names of the directories in it, unordered.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// A directory in it, which is made once a file is.
+    /// A directory in it, created together with its first file.
     fn storage(&self, name: &str) -> Arc<dyn Storage>;
 
-    /// Where a directory in it is, for people.
+    /// Path of a directory in it, for messages.
     fn path(&self, name: &str) -> PathBuf;
 }
 
-/// The file that is locked in a directory that one process has.
+/// Name of the file that is locked in a directory that one process holds.
 pub(crate) const LOCK: &str = "LOCK";
 
-/// A directory of the operating system.
+/// A directory of the file system.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
 }
 
 impl Directory {
-    /// Opens a directory, or makes it and its parents.
+    /// Opens a directory; creates it and its parents if necessary.
     ///
     /// # Errors
-    /// The operating system's.
+    /// I/O errors.
     pub fn open(path: &Path) -> io::Result<Self> {
         let missing = path.ancestors().take_while(|ancestor| !ancestor.is_dir()).count();
         std::fs::create_dir_all(path)?;
-        // That of an existing one as well: its maker may have been killed before it came to that.
+        // Also syncs the parent of an existing directory: its creator may have been killed before the sync.
         for made in path.ancestors().take(missing.max(1)) {
             let Some(parent) = made.parent() else { break };
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             match File::open(parent).and_then(|parent| parent.sync_all()) {
-                // Somebody else made it for this process.
+                // Another process created it for this one.
                 Err(error) if missing == 0 && error.kind() == io::ErrorKind::PermissionDenied => {}
                 synced => synced?,
             }
@@ -145,11 +145,11 @@ impl Directory {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Locks the directory for this process, by a file named `LOCK`, until the returned handle is dropped or
-    /// the process ends, however it ends.
+    /// Locks the directory for this process, through a file named `LOCK`, until the returned handle is dropped or the
+    /// process ends, however it ends.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if another process has it; otherwise the operating system's.
+    /// [`io::ErrorKind::WouldBlock`] if another process holds it; otherwise I/O errors.
     pub fn lock(&self) -> io::Result<File> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join(LOCK))?;
         match file.try_lock() {
@@ -184,7 +184,7 @@ impl Storage for Directory {
     }
 }
 
-/// A directory that is made once a file in it is.
+/// A directory that is created together with its first file.
 #[derive(Clone, Debug)]
 struct LazyDirectory(Directory);
 
@@ -213,7 +213,7 @@ impl Storage for LazyDirectory {
     }
 }
 
-/// Nothing, if there is no such directory.
+/// The default value if the file or directory does not exist.
 pub(crate) fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
@@ -221,14 +221,14 @@ pub(crate) fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Slots that are directories of a directory, each with its lock.
+/// Slots as subdirectories of a directory, each with its lock.
 #[derive(Clone, Debug)]
 pub struct SlotDirectories {
     path: PathBuf,
 }
 
 impl SlotDirectories {
-    /// Those of a directory, which is made when the first slot is.
+    /// The slots in a directory, which is created with the first slot.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
@@ -272,7 +272,7 @@ impl Slot for SlotDirectory {
     }
 }
 
-/// A number as it is written in the name of a directory.
+/// Parses a number as written in a directory name.
 pub(crate) fn number_of(name: &str) -> Option<u32> {
     name.parse().ok().filter(|number: &u32| number.to_string() == name)
 }

@@ -1,11 +1,11 @@
 //! Events in a SQLite file.
 //!
 //! Constraints and invariants:
-//! * One writing connection; rows, dead letters and the position change in one transaction that is synced to
-//!   disk (`synchronous=FULL`) before it is reported.
+//! * One connection writes; rows, dead letters and the position change in one transaction that is synced to disk
+//!   (`synchronous=FULL`) before success is reported.
 //! * Readers never wait for the writer (write-ahead log), and no query runs longer than its limit.
-//! * What is expired gives its disk space back.
-//! * SQLite folds case in ASCII only, so it merely narrows down a text search; the rule is the domain's.
+//! * Expired events and dead letters return their disk space.
+//! * SQLite folds case in ASCII only, so it merely narrows down a text search; the domain decides what matches.
 
 mod readers;
 mod rows;
@@ -38,26 +38,26 @@ use rows::{
 };
 use writer::Writer;
 
-/// Events of one `INSERT`, largest first: every number of events is a sum of few of these, so few statements
-/// are ever prepared.
+/// Events per `INSERT`, largest first: every number of events is a sum of few of these, so few statements are ever
+/// prepared.
 const INSERT_EVENTS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
-/// Size from which on the write-ahead log is written back to the file and cut off.
+/// Size above which the write-ahead log is written back to the file and truncated.
 const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Connections that answer queries.
 const READERS: u32 = 4;
-/// Events, and dead letters, that one call of `expire` removes.
+/// Maximum number of events, and of dead letters, that one call of `expire` removes.
 const EXPIRE_EVENTS_MAX: i64 = 2_000;
-/// Pages of the file that one call of `expire` gives back at most: more than the events that it removes usually have.
+/// Maximum number of file pages that one call of `expire` returns: more than the events that it removes usually occupy.
 const EXPIRE_PAGES_MAX: u32 = 4_000;
-/// Events that one call of `tail` looks at.
+/// Maximum number of events that one call of `tail` examines.
 const TAIL_EVENTS_MAX: u64 = 2_000;
 
-/// How the store is set up.
+/// Settings of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// How far apart two events with one id must have been received to be two events.
+    /// Minimum distance between the receipt times of two events with the same id for both to be kept.
     pub dedup_window: Duration,
-    /// Longest time a query may take.
+    /// Maximum duration of a query.
     pub query_timeout: Duration,
 }
 
@@ -71,10 +71,10 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store in a file, or makes it.
+    /// Opens the store in a file; creates it if necessary.
     ///
     /// # Errors
-    /// The file cannot be opened or brought up to date.
+    /// The file cannot be opened or migrated.
     pub async fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let connect = SqliteConnectOptions::new()
             .filename(path)
@@ -127,7 +127,7 @@ impl SqliteStore {
         Ok(stored)
     }
 
-    /// Notes a time in each of these dead letters, all or none.
+    /// Sets a time on each of these dead letters, all or none.
     async fn mark(&self, update: &'static str, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
         self.writer
             .write(async |writer| {
@@ -213,7 +213,7 @@ impl LogStore for SqliteStore {
             Ok(event.map_or(Enough(false), |event| Enough(page.take(event.bytes(), event))))
         };
         match self.readers.read(select, take).await {
-            // There was time for everything but to find out whether there is more.
+            // Time was up only for finding out whether there are more.
             Err(StoreError::TooBroad) if page.is_full() => page.page.more = true,
             result => result?,
         }
@@ -222,7 +222,7 @@ impl LogStore for SqliteStore {
 
     async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
         let interval = i64::try_from(query.interval.as_micros()).unwrap_or(i64::MAX).max(1);
-        // The first bucket may begin before all time.
+        // The first bucket may begin before the minimum timestamp.
         let first = query.from.unix_micros().div_euclid(interval).saturating_mul(interval);
         let select = stats_statement(first, interval, query);
         let mut counts = Vec::new();
@@ -261,7 +261,7 @@ impl LogStore for SqliteStore {
             let event = Some(stored_event(row, 1)?).filter(|event| has_text(event, text.as_deref()));
             Ok(event.map_or(Enough(false), |event| Enough(page.take(event.bytes(), (sequence, event)))))
         };
-        // The range of ids is what makes it fast, whatever the filter.
+        // The range of ids makes it fast, whatever the filter.
         let mut select = QueryBuilder::new(format!("SELECT id, {COLUMNS} FROM events NOT INDEXED WHERE id > "));
         select.push_bind(after.cast_signed()).push(" AND id <= ").push_bind(until.cast_signed());
         push_filter(&mut select, &query.filter, text.as_deref());
@@ -320,15 +320,15 @@ impl LogStore for SqliteStore {
     }
 }
 
-/// Cuts events, in order, into parts none of which has an id twice: an `INSERT` compares with what is in the table
-/// and not with its own rows, and whether an event repeats another depends on whether that one was kept. Almost
-/// always there is one part.
+/// Splits events, in order, into parts without repeated ids: an `INSERT` compares with the rows in the table and not with
+/// its own, and whether an event repeats another depends on whether that one was kept. Almost always there is one part.
 fn without_repeats<'a, 'b>(events: &'a [(u64, LogEvent<'b>)]) -> Vec<Vec<&'a (u64, LogEvent<'b>)>> {
     let mut parts: Vec<Vec<_>> = Vec::new();
     let mut seen: HashMap<Uuid, Vec<Timestamp>> = HashMap::with_capacity(events.len());
     for event in events {
         let times = seen.entry(event.1.event_id).or_default();
-        // Received at the very time of an earlier one it fares no better: it would meet that one or what that one met.
+        // An event received at exactly the time of an earlier one is a repeat as well: of that event, or of the one that
+        // it repeated.
         if times.contains(&event.1.received_at) {
             continue;
         }
@@ -356,7 +356,7 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
 }
 
-/// What to do about an error of SQLite, by its primary result code (sqlite.org/rescode.html).
+/// How to handle a SQLite error, by its primary result code (sqlite.org/rescode.html).
 fn store_error(error: sqlx::Error) -> StoreError {
     const INTERRUPT: i32 = 9;
     const TOO_BIG: i32 = 18;

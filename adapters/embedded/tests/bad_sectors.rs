@@ -1,6 +1,6 @@
-//! A log whose disk cannot read some of it.
+//! A log on a disk with unreadable sectors.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::io;
 use std::path::Path;
@@ -14,10 +14,10 @@ use domain::timestamp::Timestamp;
 const EIO: i32 = 5;
 const PAGE_BYTES: u64 = 4096;
 
-/// A directory of files, in each of which one page cannot be read.
+/// A directory of files, each with one unreadable page.
 struct BadSectors {
     directory: Directory,
-    /// Which page; `u64::MAX` for none.
+    /// Number of the page; `u64::MAX` for none.
     bad_page: Arc<AtomicU64>,
 }
 
@@ -86,7 +86,7 @@ fn storage(path: &Path, bad_page: &Arc<AtomicU64>) -> Arc<dyn Storage> {
 }
 
 #[test]
-fn a_page_that_cannot_be_read_costs_the_entries_in_it_and_no_others() {
+fn an_unreadable_page_costs_only_its_own_entries() {
     let (directory, bad_page) = (tempfile::tempdir().expect("a directory"), Arc::new(AtomicU64::new(u64::MAX)));
     let (mut log, _) = SegmentedLog::open(storage(directory.path(), &bad_page), 1 << 20, 0).expect("it opens");
     // 200 entries of 524 bytes on disk: 26 pages.
@@ -109,7 +109,7 @@ fn a_page_that_cannot_be_read_costs_the_entries_in_it_and_no_others() {
         assert!(read.damaged_bytes >= PAGE_BYTES.min(200 * 524 - page * PAGE_BYTES), "page {page}: {read:?}");
     }
     drop(log);
-    // The next process opens it all the same.
+    // The next process can still open the log.
     bad_page.store(7, Ordering::SeqCst);
     let opened = SegmentedLog::open(storage(directory.path(), &bad_page), 1 << 20, 0);
     let (log, _) = opened.expect("it opens");

@@ -1,6 +1,6 @@
-//! The embedded bus keeps the promises of its ports.
+//! The embedded bus satisfies the contracts of its ports.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -93,7 +93,7 @@ async fn a_directory_has_one_bus_at_a_time() {
 }
 
 #[tokio::test]
-async fn partitions_are_added_and_never_given_up() {
+async fn partitions_are_added_and_never_removed() {
     let directory = tempfile::tempdir().expect("a directory");
     for (asked, there) in [(2, 2), (3, 3), (1, 3)] {
         let bus = open(directory.path(), &vec![0; asked]).expect("the bus opens");
@@ -103,7 +103,7 @@ async fn partitions_are_added_and_never_given_up() {
 }
 
 #[tokio::test]
-async fn what_is_not_stored_fills_the_partition_that_has_it_also_after_opening_again() {
+async fn unstored_records_fill_their_partition_also_after_reopening() {
     let directory = tempfile::tempdir().expect("a directory");
     let bus = open(directory.path(), &[0, 0]).expect("the bus opens");
     for _ in 0..20 {
@@ -112,13 +112,13 @@ async fn what_is_not_stored_fills_the_partition_that_has_it_also_after_opening_a
         let batch = RecordBatch { partition: 1, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None };
         bus.publish(batch.into()).expect("taken").settled.await.expect("acknowledged");
     }
-    // Memory is free a moment after the acknowledgement.
+    // Memory is freed shortly after the acknowledgement.
     while bus.buffer().used_bytes > 0 {
         tokio::task::yield_now().await;
     }
     let share = 128 * 1024 * 1024;
     let filled = bus.fill(1);
-    // As it was before the last write, at most.
+    // At most as full as before the last write.
     assert!(filled.bytes_max == share && filled.used_bytes >= 19 * 900_000, "{filled:?}");
     assert_eq!(bus.fill(0).used_bytes, 0);
     assert_eq!(bus.drain(contracts::DEADLINE).await, 0);
@@ -130,9 +130,9 @@ async fn what_is_not_stored_fills_the_partition_that_has_it_also_after_opening_a
     assert_eq!(bus.fill(1).used_bytes, 0);
 }
 
-/// Somebody else fills the disk, then frees it; nothing is published meanwhile.
+/// Another process fills the disk, then frees it; nothing is published meanwhile.
 #[tokio::test]
-async fn a_disk_short_of_its_reserve_gets_back_what_the_store_has_taken_and_the_store_has_room() {
+async fn a_disk_below_its_reserve_loses_stored_records_and_keeps_room_for_the_store() {
     const MIB: u64 = 1 << 20;
     let (directory, free_bytes) = (tempfile::tempdir().expect("a directory"), Arc::new(AtomicU64::new(900 * MIB)));
     let told = Arc::clone(&free_bytes);
@@ -159,17 +159,17 @@ async fn a_disk_short_of_its_reserve_gets_back_what_the_store_has_taken_and_the_
         let files = std::fs::read_dir(directory.path().join("logs-0")).expect("a directory").flatten();
         files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum::<u64>()
     };
-    // Segments of 4 MiB, of which the store has taken all but the last record.
+    // Segments of 4 MiB; the store has taken all but the last record.
     bus.stored(0, 11);
     assert!(bytes() > 10 * MIB);
     free_bytes.store(40 * MIB, Ordering::SeqCst);
     until("stored segments are removed", || bytes() < 5 * MIB).await;
     assert!(!admits(Level::Warn, bus.fill(0)) && admits(Level::Error, bus.fill(0)), "{:?}", bus.fill(0));
-    assert!(matches!(publish().await, Err(PublishError::Full)), "what is left is for the store");
+    assert!(matches!(publish().await, Err(PublishError::Full)), "the remaining space is for the store");
     assert!(matches!(bus.state(), BusState::Down(reason) if reason.contains("disk")));
 
     free_bytes.store(900 * MIB, Ordering::SeqCst);
-    until("it takes records again", || bus.state() == BusState::Up).await;
+    until("it accepts records again", || bus.state() == BusState::Up).await;
     publish().await.expect("there is room again");
     assert!(admits(Level::Trace, bus.fill(0)));
     assert_eq!(bus.drain(contracts::DEADLINE).await, 0);
@@ -184,7 +184,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn entries_that_this_bus_did_not_write_are_passed_on_and_none_is_left_out() {
+fn entries_that_this_bus_did_not_write_are_all_passed_on() {
     let directory = tempfile::tempdir().expect("a directory");
     let storage = Arc::new(Directory::open(directory.path()).expect("a directory"));
     let (mut log, _) = SegmentedLog::open(storage, u64::MAX, 0).expect("the log opens");

@@ -1,6 +1,6 @@
-//! The journal on disk keeps the promises of its port.
+//! The journal on disk satisfies the contract of its port.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ async fn close(journal: DiskJournal) {
 const PLENTY: u64 = 64 * 1024 * 1024;
 
 #[tokio::test]
-async fn a_process_has_the_first_slot_that_nobody_has_and_that_has_no_entries() {
+async fn a_process_takes_the_first_slot_that_is_unlocked_and_has_no_entries() {
     let directory = tempfile::tempdir().expect("a directory");
     let journals: Vec<DiskJournal> = (0..3).map(|_| open(directory.path(), PLENTY)).collect();
     assert_eq!(journals.iter().map(DiskJournal::slot).collect::<Vec<_>>(), [0, 1, 2]);
@@ -106,7 +106,7 @@ async fn a_process_has_the_first_slot_that_nobody_has_and_that_has_no_entries() 
     zero.keep_refused(refused, vec![reason]).await.expect("the journal keeps them");
     close(one).await;
     close(zero).await;
-    // Refused records are no entries.
+    // Refused records are not entries.
     let zero = open(directory.path(), PLENTY);
     let three = open(directory.path(), PLENTY);
     assert_eq!((zero.slot(), three.slot()), (0, 3));
@@ -114,7 +114,7 @@ async fn a_process_has_the_first_slot_that_nobody_has_and_that_has_no_entries() 
     assert_eq!(open(directory.path(), PLENTY).slot(), 2);
 }
 
-/// Slots that others have.
+/// Slots held by other processes.
 struct Taken;
 
 impl Slots for Taken {
@@ -129,7 +129,7 @@ impl Slots for Taken {
 }
 
 #[tokio::test]
-async fn what_is_damaged_when_a_journal_is_adopted_is_counted() {
+async fn damage_found_when_adopting_a_journal_is_counted() {
     let directory = tempfile::tempdir().expect("a directory");
     let journal = open(directory.path(), PLENTY);
     append(&journal, 0, 10..20).await;
@@ -149,7 +149,7 @@ async fn what_is_damaged_when_a_journal_is_adopted_is_counted() {
 }
 
 #[test]
-fn there_is_an_end_to_the_slots() {
+fn the_number_of_slots_is_limited() {
     assert!(
         DiskJournal::over(Arc::new(Taken), JournalOptions::new(PLENTY), Arc::new(Disk::unlimited()))
             .expect("the disk works")
@@ -175,7 +175,7 @@ async fn a_journal_that_cannot_be_read_hides_no_other() {
 }
 
 #[tokio::test]
-async fn a_full_log_of_rejected_records_takes_more_once_somebody_has_removed_its_files() {
+async fn a_full_log_of_rejected_records_accepts_more_once_its_files_are_removed() {
     let directory = tempfile::tempdir().expect("a directory");
     let options = JournalOptions { refused_bytes_max: 20_000, ..JournalOptions::new(PLENTY) };
     let journal = DiskJournal::open(directory.path(), options, Arc::new(Disk::unlimited())).expect("the journal opens");
@@ -197,7 +197,7 @@ async fn a_full_log_of_rejected_records_takes_more_once_somebody_has_removed_its
         std::fs::remove_file(file.path()).expect("it can be removed");
     }
     keep(100).await.expect("there is room again");
-    // Not in a file that nobody can see any more.
+    // Not in an unlinked file.
     let seen = DiskJournals::refused_in(directory.path());
     assert_eq!(seen.iter().map(|kept| kept.value[0]).collect::<Vec<_>>(), [100]);
     close(journal).await;
@@ -225,7 +225,7 @@ async fn the_bytes_on_disk_stay_those_that_other_versions_read() {
     assert_eq!(file, frame.concat(), "{file:02x?}");
 }
 
-/// A data directory with two journals: one that is not in use, and one that is.
+/// A data directory with two journals: one that is in use, and one that is not.
 async fn journals(directory: &Path) -> DiskJournal {
     let left = open(directory, PLENTY);
     append(&left, 0, 10..14).await;
@@ -241,7 +241,7 @@ async fn journals(directory: &Path) -> DiskJournal {
     living
 }
 
-/// The file of a partition that is in a journal.
+/// The file of a partition in a journal.
 fn file(directory: &Path, journal: u32, partition: &str) -> PathBuf {
     directory.join(format!("journal/{journal}/{partition}/00000000000000000000.log"))
 }
@@ -256,7 +256,7 @@ fn values(directory: &Path) -> (Vec<String>, u64) {
 }
 
 #[tokio::test]
-async fn what_is_in_journals_is_seen_beside_those_who_have_them() {
+async fn journals_are_inspected_while_in_use() {
     let directory = tempfile::tempdir().expect("a directory");
     assert_eq!(inspection::status(directory.path()).expect("the disk works"), []);
     let living = journals(directory.path()).await;
@@ -286,7 +286,7 @@ async fn what_is_in_journals_is_seen_beside_those_who_have_them() {
     .expect("the disk works");
     assert_eq!(refused, [r#"too "large" 1 {"message":"8"}"#, r#"too old 1 {"message":"7"}"#]);
 
-    // Nobody was disturbed: the one can be written, the other be adopted.
+    // The journals were not disturbed: the live one can be written, the other adopted.
     append(&living, 1, 7..8).await;
     assert!(living.adopt().await.expect("the disk works").is_some());
     close(living).await;
@@ -294,7 +294,7 @@ async fn what_is_in_journals_is_seen_beside_those_who_have_them() {
 
 #[tokio::test]
 async fn damage_is_found_and_its_place_is_named() {
-    /// Bytes of a frame of [`batch`], of a number of two digits.
+    /// Bytes of a frame of [`batch`] for a two-digit number.
     const FRAME_BYTES: usize = 24 + 3 + 4 + 16;
     let directory = tempfile::tempdir().expect("a directory");
     let living = journals(directory.path()).await;
@@ -313,8 +313,8 @@ async fn damage_is_found_and_its_place_is_named() {
     let after = |bytes: Vec<u8>| {
         std::fs::write(&path, &bytes).expect("it can be written");
         let found = inspection::verify(directory.path()).expect("the disk works");
-        assert_eq!(std::fs::read(&path).expect("a file"), bytes, "it is only looked at");
-        assert_eq!(values(directory.path()).1, found.damages, "what is exported tells of damage, too");
+        assert_eq!(std::fs::read(&path).expect("a file"), bytes, "inspection changes nothing");
+        assert_eq!(values(directory.path()).1, found.damages, "the export also reports damage");
         std::fs::write(&path, &before).expect("it can be written");
         found
             .first_damages
@@ -326,24 +326,24 @@ async fn damage_is_found_and_its_place_is_named() {
             })
             .collect::<Vec<_>>()
     };
-    let (frame, checksum) = (FRAME_BYTES as u64, "the checksum is not that of the content");
+    let (frame, checksum) = (FRAME_BYTES as u64, "the checksum does not match the content");
     // Content, in the first and in the third frame.
     assert_eq!(after(flipped(30)), [(0, frame, 0, checksum)]);
     assert_eq!(after(flipped(2 * FRAME_BYTES + 40)), [(2 * frame, frame, 12, checksum)]);
     // A length that is too large.
     let too_long = flipped(3 * FRAME_BYTES + 3);
-    assert_eq!(after(too_long), [(3 * frame, frame, 13, "the length does not fit")]);
-    // Frames that are whole, in the wrong order, or there twice.
+    assert_eq!(after(too_long), [(3 * frame, frame, 13, "the length is invalid")]);
+    // Whole frames in the wrong order, or duplicated.
     let swapped = [frames[0], frames[2], frames[1], frames[3], frames[4], frames[5]].concat();
     assert_eq!(after(swapped), [(2 * frame, frame, 13, "the number is out of sequence")]);
     let twice = [frames[0], frames[0], frames[1], frames[2], frames[3], frames[4], frames[5]].concat();
     assert_eq!(after(twice), [(frame, frame, 11, "the number is out of sequence")]);
-    // The beginning of a frame, which is all that a process wrote before it died.
+    // The beginning of a frame: the process died while writing it.
     let torn = before[..5 * FRAME_BYTES + 30].to_vec();
-    let reason = "the length does not fit: the last write was not finished, or damage";
+    let reason = "the length is invalid: unfinished last write, or damage";
     assert_eq!(after(torn), [(5 * frame, 30, 21, reason)]);
 
-    // The end of what somebody writes is another matter; what is before it is not.
+    // The end of a journal in use may be an unfinished write; anything before it is damage.
     let path = file(directory.path(), 1, "1");
     let before = std::fs::read(&path).expect("a file");
     std::fs::write(&path, &before[..before.len() - 5]).expect("it can be written");
@@ -356,7 +356,7 @@ async fn damage_is_found_and_its_place_is_named() {
     assert_eq!((found.damages, found.first_damages[0].file.clone()), (1, path.clone()));
     std::fs::write(&path, &before).expect("it can be written");
 
-    // So are refused records.
+    // The same holds for refused records.
     let path = file(directory.path(), 1, "refused");
     let mut damaged = std::fs::read(&path).expect("a file");
     damaged[30] ^= 1;

@@ -1,4 +1,4 @@
-//! The local limiter keeps the promises of its port.
+//! The local limiter satisfies the contract of its port.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The SQLite store keeps the promises of its port, and a few of its own.
+//! The SQLite store satisfies the contract of its port, and further guarantees.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,12 +85,12 @@ async fn append(store: &SqliteStore, expected: Option<u64>, events: Vec<LogEvent
     let events: Vec<_> = (from..).zip(events).collect();
     let next = from + events.len() as u64;
     let append = Append { feed: &feed(), expected, next, events: &events, dead_letters: &[] };
-    store.append(&append).await.expect("the append is in order");
+    store.append(&append).await.expect("the append succeeds");
     Some(next)
 }
 
-/// More rows than a statement may look at before it looks at the clock; the first differs from all others in
-/// everything, and comes last in every order.
+/// More rows than a statement may examine before it checks the clock; the first differs from all others in everything,
+/// and comes last in every order.
 async fn many_events(store: &SqliteStore, message: &'static str) {
     let rare = LogEvent {
         source: "rare".into(),
@@ -103,7 +103,7 @@ async fn many_events(store: &SqliteStore, message: &'static str) {
     append(store, None, std::iter::once(rare).chain(others).collect()).await;
 }
 
-/// The file, opened beside the store.
+/// A separate connection to the file.
 async fn beside(directory: &TempDir) -> SqliteConnection {
     SqliteConnectOptions::new().filename(file(directory)).connect().await.expect("the file opens")
 }
@@ -116,8 +116,8 @@ async fn count(connection: &mut SqliteConnection, table: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn a_query_that_takes_too_long_is_stopped_and_hinders_no_other() {
-    // SQLite itself dismisses the first, the rule of the domain the second.
+async fn a_query_that_takes_too_long_is_stopped_and_does_not_block_others() {
+    // SQLite itself rejects the rows of the first message, the domain those of the second.
     for message in ["order placed", "commande passée"] {
         let directory = tempfile::tempdir().expect("a directory");
         let store = open(&directory, Duration::ZERO).await;
@@ -131,15 +131,15 @@ async fn a_query_that_takes_too_long_is_stopped_and_hinders_no_other() {
                 other => panic!("{message}: {other:?}"),
             }
             let newest = LogQuery { filter: LogFilter::default(), after: None, limit: 1 };
-            let found = store.query(&newest).await.expect("quick enough");
+            let found = store.query(&newest).await.expect("within the time limit");
             assert_eq!(found.items.first().map(|found| found.offset), Some(19_999));
-            assert!(store.find(Uuid::from_u128(7)).await.expect("quick enough").is_some());
-            assert_eq!(store.position(&feed()).await.expect("quick enough"), Some(20_000));
+            assert!(store.find(Uuid::from_u128(7)).await.expect("within the time limit").is_some());
+            assert_eq!(store.position(&feed()).await.expect("within the time limit"), Some(20_000));
         }
     }
 }
 
-/// With no time at all, only a query that goes straight to its event has an answer.
+/// With a time limit of zero, only a query that goes straight to its event has an answer.
 #[tokio::test]
 async fn each_filter_goes_straight_to_its_events() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -189,15 +189,15 @@ async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     let mut beside = beside(&directory).await;
     let feed = feed();
     let append = |expected, next, dead_letters| Append { feed: &feed, expected, next, events: &[], dead_letters };
-    store.append(&append(None, 3, &one)).await.expect("the append is in order");
+    store.append(&append(None, 3, &one)).await.expect("the append succeeds");
     assert_eq!(count(&mut beside, "dead_letters").await, 2);
     let again = [letter(2), letter(3)];
-    store.append(&append(Some(3), 4, &again)).await.expect("a repeat is no error");
+    store.append(&append(Some(3), 4, &again)).await.expect("a repeat is accepted");
     assert_eq!(count(&mut beside, "dead_letters").await, 3);
     let fenced = [letter(4)];
     store.append(&append(Some(3), 5, &fenced)).await.expect_err("another position");
     assert_eq!(count(&mut beside, "dead_letters").await, 3);
-    // Other feeds have their own.
+    // Other feeds have their own dead letters.
     let others = [
         Feed { group: "audit".to_owned(), ..feed.clone() },
         Feed { topic: "logs2".to_owned(), ..feed.clone() },
@@ -205,7 +205,7 @@ async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     ];
     for other in &others {
         let append = Append { feed: other, expected: None, next: 3, events: &[], dead_letters: &one };
-        store.append(&append).await.expect("the append is in order");
+        store.append(&append).await.expect("the append succeeds");
     }
     assert_eq!(count(&mut beside, "dead_letters").await, 9);
     let kept: (Vec<u8>, Vec<u8>, String) =
@@ -225,7 +225,7 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
     beside
         .execute("CREATE TRIGGER refuse BEFORE UPDATE ON positions BEGIN SELECT RAISE(ABORT, 'refused'); END")
         .await
-        .expect("the trigger is made");
+        .expect("the trigger is created");
 
     let events = [(1, event(1)), (2, event(2))];
     let letters = [DeadLetter { offset: 3, key: b"", value: b"", reason: String::new(), attempts: 0, at: time(EPOCH) }];
@@ -237,8 +237,8 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
     assert_eq!(store.position(&feed()).await.expect("the store answers"), position);
     assert_eq!((count(&mut beside, "events").await, count(&mut beside, "dead_letters").await), (1, 0));
 
-    beside.execute("DROP TRIGGER refuse").await.expect("the trigger goes");
-    let appended = store.append(&refused).await.expect("the same append is in order now");
+    beside.execute("DROP TRIGGER refuse").await.expect("the trigger is dropped");
+    let appended = store.append(&refused).await.expect("the same append now succeeds");
     assert_eq!((appended.stored, appended.dead_lettered), (2, 1));
 }
 
@@ -253,7 +253,7 @@ async fn an_append_that_sqlite_rolls_back_does_not_block_later_ones() {
         beside
             .execute("CREATE TRIGGER refuse BEFORE UPDATE ON positions BEGIN SELECT RAISE(ROLLBACK, 'refused'); END")
             .await
-            .expect("the trigger is made");
+            .expect("the trigger is created");
         let from = position.unwrap_or(0);
         let events = [(from, event(n))];
         let refused = Append { feed: &feed(), expected: position, next: from + 1, events: &events, dead_letters: &[] };
@@ -261,7 +261,7 @@ async fn an_append_that_sqlite_rolls_back_does_not_block_later_ones() {
             let outcome = store.append(&refused).await;
             assert!(matches!(outcome, Err(StoreError::Rejected(_))), "{outcome:?}");
         }
-        beside.execute("DROP TRIGGER refuse").await.expect("the trigger goes");
+        beside.execute("DROP TRIGGER refuse").await.expect("the trigger is dropped");
         position = append(&store, position, vec![event(n)]).await;
         assert_eq!(count(&mut beside, "events").await, i64::from(n) + 1);
     }
@@ -287,7 +287,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
         let next = from + 4;
         let mine = Append { feed: &feed(), expected: position, next, events: &events, dead_letters: &letters };
         let outcome = drop_after(waits, store.append(&mine)).await;
-        // Waits for what is left of the dropped one, whether that was committed or not.
+        // Waits until the dropped append has finished, whether it was committed or not.
         let actual = match store.append(&mine).await {
             Ok(_) | Err(StoreError::Conflict { .. }) => store.position(&feed()).await.expect("the store answers"),
             outcome => panic!("after {waits} waits: {outcome:?}"),
@@ -298,14 +298,14 @@ async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
         let appends = i64::try_from(waits + 1).expect("few");
         assert_eq!(rows, (3 * appends, appends), "after {waits} waits");
         if let Some(outcome) = outcome {
-            outcome.expect("it came to its end");
+            outcome.expect("the append succeeds");
             return;
         }
     }
 }
 
 #[tokio::test]
-async fn one_expiry_removes_a_bounded_number_of_events_and_gives_their_disk_space_back() {
+async fn one_expiry_removes_a_bounded_number_of_events_and_returns_their_disk_space() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, contracts::DEADLINE).await;
     append(&store, None, (0..5_000).map(event).collect()).await;
@@ -323,7 +323,7 @@ async fn one_expiry_removes_a_bounded_number_of_events_and_gives_their_disk_spac
 }
 
 #[tokio::test]
-async fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_it_has() {
+async fn a_store_of_the_first_version_is_migrated_with_all_its_data() {
     let directory = tempfile::tempdir().expect("a directory");
     let migrations = sqlx::migrate!("./migrations");
     let first = migrations.iter().take(1).cloned().collect::<Vec<_>>();

@@ -1,7 +1,7 @@
-//! What the SQLite store does while its disk is full, and afterwards. A limit on the size of files takes the place of the disk's
-//! end; it is one of the whole process, so there is no other test in this file.
+//! The SQLite store during and after a full disk. A file size limit simulates the full disk; the limit applies to the
+//! whole process, so this file has no other test.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::path::{Path, PathBuf};
 
@@ -20,14 +20,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 const EPOCH: i64 = 1_705_314_600_000_000;
 const SECOND: i64 = 1_000_000;
-/// When the first event is received, later than any dead letter is found.
+/// Receipt time of the first event, later than any dead letter.
 const EVENTS_AT: i64 = EPOCH + 60 * SECOND;
-/// Events that are there from the beginning, more than SQLite sorts in memory.
+/// Events stored at the beginning, more than SQLite sorts in memory.
 const EVENTS_BEFORE: u64 = 150_000;
-/// What the kernel sends to a process that writes beyond the limit.
+/// Signal that the kernel sends to a process that writes beyond the limit.
 const SIGXFSZ: i32 = 25;
 
-/// As long as this lives, no file can grow beyond a size.
+/// While this lives, no file can grow beyond a size.
 struct FullDisk(Rlimit);
 
 impl FullDisk {
@@ -82,12 +82,12 @@ async fn append(store: &SqliteStore, from: u64, events: usize, bytes: usize) -> 
     let next = from + events.len() as u64;
     let append = Append { feed: &feed(), expected: Some(from), next, events: &events, dead_letters: &[] };
     store.append(&append).await.map(|appended| {
-        assert_eq!(appended.stored, events.len(), "none is there already");
+        assert_eq!(appended.stored, events.len(), "none is a repeat");
         next
     })
 }
 
-/// Asks everything that can be asked. Returns the dead letters: id, and whether it was redriven.
+/// Runs every kind of query. Returns the dead letters: id, and whether it was redriven.
 async fn assert_answers(store: &SqliteStore, next: u64) -> Vec<(u64, bool)> {
     assert_eq!(store.position(&feed()).await.expect("a position"), Some(next));
     let page = store.query(&LogQuery { filter: LogFilter::default(), after: None, limit: 2 }).await.expect("a page");
@@ -111,7 +111,7 @@ fn assert_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
 }
 
-/// A store with [`EVENTS_BEFORE`] events and letters 1 to 9, found a second apart.
+/// A store with [`EVENTS_BEFORE`] events and letters 1 to 9, recorded a second apart.
 async fn prepared(file: &Path, beside: &mut SqliteConnection, store: &SqliteStore) {
     let letter = |n: u64| DeadLetter {
         offset: n,
@@ -131,8 +131,8 @@ async fn prepared(file: &Path, beside: &mut SqliteConnection, store: &SqliteStor
          FROM n"
     );
     beside.execute(sqlx::AssertSqlSafe(fill)).await.expect("there is room");
-    beside.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.expect("nobody else writes");
-    assert_eq!(wal_bytes(file), 0, "what comes next makes the log grow");
+    beside.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.expect("the database is not locked");
+    assert_eq!(wal_bytes(file), 0, "the next write makes the log grow");
 }
 
 fn wal_bytes(file: &Path) -> u64 {
@@ -140,7 +140,7 @@ fn wal_bytes(file: &Path) -> u64 {
     std::fs::metadata(wal).expect("the log is there").len()
 }
 
-/// Nobody but the writer has the file open when the disk is full: it must not take away what the first reader needs.
+/// Only the writer has the file open when the disk is full: it must not remove what the first reader needs.
 async fn assert_first_read_works_on_a_full_disk(file: &Path) {
     let store = open(file).await;
     let append = async |expected, next| {
@@ -170,13 +170,13 @@ async fn after_a_full_disk_the_same_store_writes_again_without_loss_or_duplicate
 
     let mut next = EVENTS_BEFORE;
     let mut letters = assert_answers(&store, next).await;
-    // Room in bytes; events that do not fit, and their bytes. The last do not fit into the memory of SQLite either, which finds out
-    // before the transaction ends.
+    // Room in bytes; events that do not fit, and their bytes. The last ones do not fit into SQLite's memory either, so it
+    // fails before the transaction ends.
     for (room, events, bytes) in [(0, 1, 10), (0, 20, 50_000), (70_000, 20, 50_000), (70_000, 120, 200_000)] {
         let full = FullDisk::new(wal_bytes(&file) + room);
         for _ in 0..3 {
             assert_unavailable(append(&store, next, events, bytes).await);
-            assert_eq!(assert_answers(&store, next).await, letters, "reads go on, and nothing was done");
+            assert_eq!(assert_answers(&store, next).await, letters, "reads work, and nothing changed");
         }
         let (oldest, _) = letters.remove(0);
         let expire_one = time(EPOCH + SECOND * i64::try_from(oldest).expect("small") + 1);
@@ -199,7 +199,7 @@ async fn after_a_full_disk_the_same_store_writes_again_without_loss_or_duplicate
 
     store.close().await;
     let store = open(&file).await;
-    assert_eq!(assert_answers(&store, next).await, letters, "it was on the disk");
+    assert_eq!(assert_answers(&store, next).await, letters, "it is on disk");
     let kept = "SELECT count(*), count(DISTINCT \"offset\"), max(\"offset\") + 1 FROM events";
     let kept = beside.fetch_one(kept).await.expect("an answer");
     let kept = [0, 1, 2].map(|column| kept.get::<i64, _>(column).unsigned_abs());

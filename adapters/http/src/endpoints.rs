@@ -44,8 +44,7 @@ pub fn consumer_endpoint(
     actuator: Actuator,
 ) -> impl Endpoint<Output = Response> + 'static {
     let api = (LogsApi, StatsApi, TailApi, DeadLettersApi, ActuatorApi);
-    let handlers =
-        service_endpoint(api, Arc::clone(&actuator.document)).data(Arc::new(dependencies)).data(actuator);
+    let handlers = service_endpoint(api, Arc::clone(&actuator.document)).data(Arc::new(dependencies)).data(actuator);
     handlers.around(|handlers, request| async move {
         Ok(match operation(&request, RouteRole::Consumer) {
             Ok(_) => handlers.get_response(request).await,

@@ -1,4 +1,4 @@
-//! What a client of librdkafka tells about itself.
+//! State and errors reported by a librdkafka client.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::lock;
 
-/// How often the log is told that something else is wrong.
+/// Minimum interval between log messages about changed trouble.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a client complained about, to explain why it does not work.
+/// The last error reported by a client, to explain why it does not work.
 ///
-/// A wrong password or certificate brings other complaints along, and the same thing is said at greater and lesser length:
-/// the one that explains most is kept until the client works again.
+/// A wrong password or certificate causes further errors, and the same error appears in longer and shorter forms: the one
+/// that explains most is kept until the client works again.
 #[derive(Debug, Default)]
 pub struct Complaint {
     best: Mutex<Option<Explanation>>,
@@ -23,17 +23,17 @@ pub struct Complaint {
 
 #[derive(Debug)]
 struct Explanation {
-    /// Whether it says why we are not let in.
+    /// Whether it says why the client is denied access.
     decisive: bool,
     code: Option<RDKafkaErrorCode>,
     text: String,
 }
 
 impl Complaint {
-    /// Notes an error of the client.
+    /// Records an error of the client.
     pub fn note(&self, error: &KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the Kafka client complains");
-        // That all brokers are down is what remains to be said when each was complained about.
+        tracing::debug!(%error, reason, "the Kafka client reports an error");
+        // "All brokers are down" only follows an error for each broker, and explains less.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
@@ -51,12 +51,12 @@ impl Complaint {
         }
     }
 
-    /// What is wrong, for a person.
+    /// What is wrong, for the operator.
     pub fn explain(&self, otherwise: &str) -> String {
         self.best().as_ref().map_or(otherwise, |best| &best.text).to_owned()
     }
 
-    /// Nothing is wrong any more.
+    /// The client works again.
     pub fn clear(&self) {
         self.best().take();
     }
@@ -66,13 +66,13 @@ impl Complaint {
     }
 }
 
-/// Without the times that make the same complaint look new each time.
+/// The message without durations that make the same error look new each time.
 fn plain(reason: &str) -> String {
     let end = [" (after ", " (in state "].iter().filter_map(|mark| reason.find(mark)).min().unwrap_or(reason.len());
     reason.get(..end).unwrap_or(reason).to_owned()
 }
 
-/// Whether Kafka can be reached, as it was found last.
+/// Whether Kafka can be reached, as last determined.
 #[derive(Debug)]
 pub struct Reachability {
     found: Mutex<Found>,
@@ -81,32 +81,32 @@ pub struct Reachability {
 #[derive(Debug)]
 struct Found {
     state: BusState,
-    /// When the log was last told of trouble.
+    /// When trouble was last logged.
     told: Option<Instant>,
 }
 
 impl Reachability {
-    /// Not looked at yet.
+    /// Not checked yet.
     pub fn unknown() -> Self {
         let state = BusState::Down("Kafka has not answered yet".to_owned());
         Self { found: Mutex::new(Found { state, told: None }) }
     }
 
-    /// How it was found last.
+    /// The last known state.
     pub fn state(&self) -> BusState {
         self.found().state.clone()
     }
 
-    /// Notes how it is found now, and tells the log when that changes.
+    /// Records the current state, and logs changes.
     pub fn find(&self, state: BusState) {
         let mut found = self.found();
         match &state {
-            BusState::Up if found.state != BusState::Up => tracing::info!("Kafka answers"),
+            BusState::Up if found.state != BusState::Up => tracing::info!("Kafka responds"),
             BusState::Down(reason) if found.state != state => {
-                // Brokers that fail in turn would fill the log.
+                // Brokers that fail in turn would flood the log.
                 let lately = found.told.is_some_and(|told| told.elapsed() < TELL_INTERVAL);
                 if found.state == BusState::Up || !lately {
-                    tracing::warn!(reason, "Kafka cannot be reached, trying again");
+                    tracing::warn!(reason, "cannot reach Kafka; retrying");
                     found.told = Some(Instant::now());
                 }
             }
@@ -120,9 +120,9 @@ impl Reachability {
     }
 }
 
-/// A line of the client's own log.
+/// Logs a line of the client's own log.
 pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
-    // Its errors come as errors, too; whoever looks for more sets the level of this crate.
+    // Errors are reported separately; for more detail, operators raise the log level of this crate.
     tracing::debug!(?level, facility, line, "librdkafka");
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_complaint_that_explains_most_is_kept_and_the_same_one_looks_the_same() {
+    fn the_error_that_explains_most_is_kept_and_repeats_compare_equal() {
         let complaint = Complaint::default();
         assert_eq!(complaint.explain("no answer"), "no answer");
         let error = KafkaError::Global(RDKafkaErrorCode::Authentication);

@@ -1,11 +1,11 @@
-//! Copies of dead letters in a topic of their own.
+//! Copies of dead letters in a separate topic.
 //!
 //! Constraints and invariants:
-//! * A call ends within a bounded time, and nothing of it is under way in the next one.
-//! * A letter is refused only if Kafka refused it alone.
-//! * A thread of its own waits for the client, and ends it: that joins the client's threads, one of which may wait for a name
-//!   server.
-//! * After whatever failure the client is replaced.
+//! * A call ends within a bounded time, and none of its letters is still in flight in the next call.
+//! * A letter is refused only if Kafka rejected it alone.
+//! * A dedicated thread waits for the client and drops it: dropping joins the client's threads, one of which may wait for
+//!   a name server.
+//! * After any failure the client is replaced.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,41 +28,41 @@ use crate::options::{InvalidOptions, KafkaOptions};
 use crate::topic::Topic;
 use crate::{lock, spawn};
 
-/// What a topic's name ends with to be that of its dead letters.
+/// Suffix of the name of a dead letter topic.
 const SUFFIX: &str = ".dlq";
-/// Longest time to send some letters.
+/// Maximum time to send the letters of a call.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for Kafka to say how the topic is.
+/// Maximum wait for the topic's metadata.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest reason in a header, in bytes: a record of the largest size has to fit with its headers.
+/// Maximum reason in a header, in bytes: a record of the maximum size has to fit with its headers.
 const REASON_BYTES_MAX: usize = 4_096;
-/// Most calls that wait while one is in work.
+/// Maximum number of calls that wait while one is in progress.
 const CALLS_MAX: usize = 1;
-/// How long reports are waited for at a time.
+/// Duration of one poll for delivery reports.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The topic of dead letters.
+/// The dead letter topic.
 pub struct KafkaDeadLetterTopic {
     calls: mpsc::SyncSender<Call>,
 }
 
-/// Letters to send, and where to say what became of them.
+/// Letters to send, and where to report the outcome.
 struct Call {
     letters: Vec<StoredDeadLetter>,
     done: oneshot::Sender<Result<(), DeadLetterTopicError>>,
 }
 
-/// What one sender at a time has.
+/// State of the one active sender.
 struct Line {
     topic: Topic,
     name: String,
     producer: BaseProducer<Reports>,
     options: KafkaOptions,
-    /// The topic was seen since the producer was made.
+    /// The topic was found since the producer was created.
     seen: bool,
 }
 
-/// What became of the letters of one call, by their ids.
+/// Outcome of the letters of one call, by their ids.
 #[derive(Default)]
 struct Reports {
     failed: Mutex<BTreeMap<usize, KafkaError>>,
@@ -71,11 +71,11 @@ struct Reports {
 }
 
 impl KafkaDeadLetterTopic {
-    /// The topic of the dead letters of the topic of `options`: its name with `.dlq` behind it, of one partition. It is made
-    /// when the first letter is sent. Needs a tokio runtime.
+    /// The dead letter topic for the topic of `options`: its name with the suffix `.dlq`, with one partition. It is
+    /// created when the first letter is sent. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The client refuses the options; the message says which.
+    /// The client rejects the options; the message names the option.
     pub fn open(options: &KafkaOptions) -> Result<Self, InvalidOptions> {
         let name = format!("{}{SUFFIX}", options.topic);
         let options = KafkaOptions { topic: name.clone(), partitions: std::num::NonZeroU32::MIN, ..options.clone() };
@@ -123,7 +123,7 @@ fn unavailable(reason: String) -> DeadLetterTopicError {
 impl Line {
     fn send(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
         match self.send_together(letters) {
-            // Perhaps because of another one of the same request: alone it is certain which one is meant.
+            // The cause may be another letter of the same request; only sending each alone is conclusive.
             Err(DeadLetterTopicError::Refused { .. }) if letters.len() > 1 => {
                 letters.iter().try_for_each(|letter| self.send_together(std::slice::from_ref(letter)))
             }
@@ -145,7 +145,7 @@ impl Line {
         lock(&self.producer.context().failed).clear();
         let began = Instant::now();
         for (index, letter) in letters.iter().enumerate() {
-            // The queue has room again when some are sent.
+            // The queue has room again once some are sent.
             while let Err((error, _)) = self.producer.send(record(&self.name, letter, index)) {
                 let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
                 if !full || began.elapsed() > SEND_TIMEOUT {
@@ -163,13 +163,13 @@ impl Line {
             let otherwise = format!("no answer within {SEND_TIMEOUT:?}");
             return Err(unavailable(self.producer.context().complaint.explain(&otherwise)));
         }
-        // What is wrong with a letter itself, before what would pass.
+        // Errors of a letter itself take precedence over transient ones.
         let failed = std::mem::take(&mut *lock(&self.producer.context().failed));
         let worst = failed.into_iter().min_by_key(|(index, error)| (!is_refusal(error), *index));
         worst.map_or(Ok(()), |(index, error)| Err(self.failure(letters, index, error)))
     }
 
-    /// Takes nothing of these letters into the next call.
+    /// Ensures that none of these letters carries over into the next call.
     fn give_up(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight());
         self.producer.context().broken.store(true, Ordering::Release);
@@ -183,7 +183,7 @@ impl Line {
     }
 }
 
-/// Whether Kafka will not take this, were it alone.
+/// Whether Kafka would reject this letter even if it were sent alone.
 fn is_refusal(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     code == Some(RDKafkaErrorCode::MessageSizeTooLarge) || code.is_some_and(|code| handling(code) == Handling::Refuse)

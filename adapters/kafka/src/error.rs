@@ -1,28 +1,28 @@
-//! What to do about an error of Kafka, by its code (Kafka protocol guide, "Error codes"; negative ones are the client's own).
+//! How to handle a Kafka error, by its code (Kafka protocol guide, "Error codes"; negative codes are the client's own).
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// What becomes of a record that the client gave back.
+/// What happens to a record whose delivery failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
-    /// It passes by itself: send it again.
+    /// A transient error: retry.
     Retry,
-    /// Somebody has to mend something first: say so, and send it again until it works.
+    /// An operator has to fix the cause: report it, and retry until delivery succeeds.
     Wait,
-    /// The record itself is at fault, for ever: let it go.
+    /// The record itself can never be accepted: give it up.
     Refuse,
 }
 
-/// What to do with a record whose delivery failed with this code.
+/// How to handle a record whose delivery failed with this code.
 ///
-/// What is not listed passes by itself: to send a record once more than needed costs a repeat that the store drops, to
-/// give one up costs the record.
+/// Unlisted codes count as transient: an unnecessary retry costs a repeat that the store drops, while giving up costs the
+/// record.
 pub fn handling(code: RDKafkaErrorCode) -> Handling {
     use RDKafkaErrorCode as Code;
     match code {
         Code::InvalidRecord | Code::InvalidTimestamp => Handling::Refuse,
-        // Said of a batch. The client itself refuses a record that is larger than the topic allows, so the topic has come to
-        // allow less since: the next client makes smaller batches.
+        // Reported for a batch. The client itself rejects records above the topic's limit, so the limit was lowered
+        // since: the next client builds smaller batches.
         Code::MessageSizeTooLarge
         | Code::TopicAuthorizationFailed
         | Code::ClusterAuthorizationFailed
@@ -45,14 +45,14 @@ pub fn handling(code: RDKafkaErrorCode) -> Handling {
     }
 }
 
-/// Whether this is said of the record itself and not perhaps of another one of the same request. The client says it of all
-/// records of a request if Kafka names exactly one, and of none but those that are meant, with
-/// [`RDKafkaErrorCode::InvalidRecord`], if Kafka names several.
+/// Whether the error means this record and not possibly another one of the same request. The client reports it for all
+/// records of a request if Kafka names exactly one; if Kafka names several, it reports
+/// [`RDKafkaErrorCode::InvalidRecord`] for those only.
 pub fn is_of_one_record(code: RDKafkaErrorCode) -> bool {
     code == RDKafkaErrorCode::InvalidRecord
 }
 
-/// Whether reading a partition failed because its position is not there.
+/// Whether reading a partition failed because its position is out of range.
 pub fn is_out_of_range(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_wrong_with_a_record_itself_is_final() {
+    fn only_errors_of_a_record_itself_are_final() {
         use RDKafkaErrorCode as Code;
         for (code, expected) in [
             // Of the record.
@@ -73,7 +73,7 @@ mod tests {
             (Code::InvalidTimestamp, Handling::Refuse),
             // Of another record of the same batch.
             (Code::InvalidDifferentRecord, Handling::Retry),
-            // A broker that goes, comes, or is overtaken.
+            // A broker stops, starts, or loses leadership.
             (Code::BrokerTransportFailure, Handling::Retry),
             (Code::AllBrokersDown, Handling::Retry),
             (Code::BrokerDestroy, Handling::Retry),
@@ -86,18 +86,18 @@ mod tests {
             (Code::KafkaStorageError, Handling::Retry),
             (Code::InvalidMessage, Handling::Retry),
             (Code::ThrottlingQuotaExceeded, Handling::Retry),
-            // What the client does with its queue.
+            // Client queue operations.
             (Code::PurgeQueue, Handling::Retry),
             (Code::PurgeInflight, Handling::Retry),
             (Code::MessageTimedOut, Handling::Retry),
             (Code::Fatal, Handling::Retry),
             (Code::GaplessGuarantee, Handling::Retry),
-            // The idempotent producer has lost the thread: a new client begins a new one.
+            // The idempotent producer's sequence is broken: a new client starts a new one.
             (Code::OutOfOrderSequenceNumber, Handling::Retry),
             (Code::UnknownProducerId, Handling::Retry),
             (Code::InvalidProducerEpoch, Handling::Retry),
             (Code::ProducerFenced, Handling::Retry),
-            // Rights, topics and settings.
+            // Authorization, topics and settings.
             (Code::MessageSizeTooLarge, Handling::Wait),
             (Code::TopicAuthorizationFailed, Handling::Wait),
             (Code::ClusterAuthorizationFailed, Handling::Wait),

@@ -1,14 +1,14 @@
 //! The bus on Apache Kafka: publisher, source, topics.
 //!
 //! Constraints and invariants:
-//! * Nothing expires inside the client: a record leaves it by a delivery report, a purge or the end of the client, and in
-//!   the last two cases it is sent again, in the old order.
-//! * Nothing of a batch is given up but what Kafka will never take. What is wrong with a broker, a right or a topic is waited
-//!   for.
-//! * Positions are the store's. The group's committed offsets only serve tools.
-//! * No thread of the runtime waits for the client, and none ends one: threads of this crate do. Only where a client is first
-//!   opened it is made on the thread of the caller, to show a wrong option at once.
-//! * No callback of the client waits for anything but the rebalance callback, which waits for the store.
+//! * Nothing expires inside the client: a record leaves it through a delivery report, a purge or the end of the client.
+//!   After the last two it is sent again, in the old order.
+//! * Of a batch, only records that Kafka will never accept are given up. Trouble with a broker, an authorization or a
+//!   topic is waited out.
+//! * The store owns the positions. The group's committed offsets only serve tools.
+//! * No runtime thread waits for the client or drops one: threads of this crate do. Only the first client is created on
+//!   the caller's thread, so that an invalid option shows at once.
+//! * No client callback blocks, except the rebalance callback, which waits for the store.
 //! * All conversion of error codes is in [`error`].
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,12 +30,12 @@ pub use publisher::KafkaPublisher;
 pub use source::KafkaSource;
 pub use statistics::{BrokerStatistics, ClientStatistics, Distribution};
 
-/// Locks what no panic can leave half done.
+/// Locks state that a panic cannot leave inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a thread, for what waits for the client: no thread of the runtime does.
+/// Starts a thread for work that waits for the client, which no runtime thread does.
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, InvalidOptions> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
     thread.map_err(|error| InvalidOptions(format!("cannot start a thread: {error}")))

@@ -1,4 +1,4 @@
-//! How to reach Kafka, and what is wanted of it.
+//! How to connect to Kafka, and the options of clients and topic.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
-/// Properties of librdkafka that carry what Spillway promises, or that it sets from settings of its own.
+/// Properties of librdkafka that Spillway's guarantees depend on, or that it sets from its own settings.
 pub const GUARANTEED_PROPERTIES: [&str; 32] = [
     "acks",
     "allow.auto.create.topics",
@@ -44,31 +44,31 @@ pub const GUARANTEED_PROPERTIES: [&str; 32] = [
     "transactional.id",
 ];
 
-/// Largest request and batch, in bytes: a record of the largest size with its headers fits (contract, "A log event").
+/// Maximum request and batch, in bytes: a record of the maximum size fits with its headers (contract, "A log event").
 pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
 
-/// How to reach Kafka, and what is wanted of it.
+/// How to connect to Kafka, and the options of clients and topic.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
-    /// Addresses of some brokers, `host:port` with commas between.
+    /// Addresses of some brokers, `host:port`, separated by commas.
     pub brokers: String,
     /// The topic.
     pub topic: String,
-    /// Partitions of a topic that is made.
+    /// Partitions of a topic that Spillway creates.
     pub partitions: NonZeroU32,
-    /// Replicas of each partition of a topic that is made.
+    /// Replicas of each partition of a topic that Spillway creates.
     pub replication_factor: u16,
-    /// How long a topic that is made keeps its records.
+    /// How long a topic that Spillway creates keeps its records.
     pub retention: Duration,
     /// Codec of the batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
     /// Consumer group.
     pub group: String,
-    /// Most bytes of batches that are not acknowledged yet.
+    /// Maximum bytes of unacknowledged batches.
     pub memory_bytes_max: usize,
-    /// How connections are encrypted; `None` for not at all.
+    /// Encryption of connections; `None` for none.
     pub tls: Option<Tls>,
-    /// Who we are; `None` for nobody.
+    /// Credentials; `None` to connect without authentication.
     pub sasl: Option<Sasl>,
     /// Other properties of librdkafka, none of [`GUARANTEED_PROPERTIES`].
     pub properties: BTreeMap<String, String>,
@@ -77,16 +77,16 @@ pub struct KafkaOptions {
 /// Certificates; all files are PEM.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// Authorities that are trusted; `None` for those of the system.
+    /// Trusted certificate authorities; `None` for those of the system.
     pub ca: Option<PathBuf>,
-    /// Our own certificate and its key, for brokers that ask for it.
+    /// The client's certificate and key, for brokers that require them.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// How the password is shown to the broker.
+/// How the password is presented to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaslMechanism {
-    /// As it is.
+    /// In plain text.
     Plain,
     /// By RFC 7677.
     ScramSha256,
@@ -109,10 +109,10 @@ impl SaslMechanism {
     }
 }
 
-/// Who we are.
+/// Credentials.
 #[derive(Clone)]
 pub struct Sasl {
-    /// How the password is shown.
+    /// How the password is presented.
     pub mechanism: SaslMechanism,
     /// Name.
     pub username: String,
@@ -129,16 +129,16 @@ impl std::fmt::Debug for Sasl {
     }
 }
 
-/// Options that no client can be made from.
+/// Options from which no client can be created.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidOptions(pub String);
 
 impl KafkaOptions {
-    /// Whether librdkafka knows all properties and takes their values. Opens no file.
+    /// Checks whether librdkafka knows all properties and accepts their values. Opens no file.
     ///
     /// # Errors
-    /// It does not; the message says which.
+    /// It does not; the message names the property.
     pub fn check(&self) -> Result<(), InvalidOptions> {
         for config in [self.producer(), self.consumer()] {
             config.create_native_config().map_err(|error| match error {
@@ -149,12 +149,12 @@ impl KafkaOptions {
         Ok(())
     }
 
-    /// What all clients have in common.
+    /// Options common to all clients.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("client.id", "spillway")
-            // An outage ends when it ends, and not up to ten seconds later.
+            // Reconnect as soon as an outage ends, not up to ten seconds later.
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("socket.timeout.ms", "10000")
@@ -174,7 +174,7 @@ impl KafkaOptions {
             },
         );
         if let Some(tls) = &self.tls {
-            // `probe`: wherever systems keep their authorities. Left to itself, OpenSSL looks where it was told to when it was built.
+            // `probe`: the usual locations of system authorities. By default OpenSSL uses the location compiled into it.
             let ca = tls.ca.as_ref().map_or("probe".into(), |ca| ca.to_string_lossy());
             config.set("ssl.ca.location", ca);
             if let Some((certificate, key)) = &tls.identity {
@@ -189,14 +189,14 @@ impl KafkaOptions {
         config
     }
 
-    /// A client that writes.
+    /// Options of a producer.
     pub(crate) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
-        // Every record costs our budget more than it costs the queue, so the queue is never full.
+        // Every record takes more of the memory budget than of the queue, so the queue is never full.
         let kbytes = self.memory_bytes_max / 1_024 + 1;
         config
             .set("enable.idempotence", "true")
-            // A record that is given back takes all behind it along, so that order holds.
+            // A failed record fails all records after it, which preserves order.
             .set("enable.gapless.guarantee", "true")
             .set("acks", "all")
             .set("message.timeout.ms", "0")
@@ -207,11 +207,11 @@ impl KafkaOptions {
         config
     }
 
-    /// A client that reads for a group.
+    /// Options of a group's consumer.
     pub(crate) fn consumer(&self) -> ClientConfig {
         let mut config = self.client();
         for (name, value) in [
-            // Until a consumer that was killed is missed.
+            // Time until the group notices a killed consumer.
             ("session.timeout.ms", "10000"),
             ("heartbeat.interval.ms", "2000"),
             ("fetch.queue.backoff.ms", "20"),
@@ -225,9 +225,9 @@ impl KafkaOptions {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            // A position that is gone is for a person to decide about.
+            // The operator has to decide what to do about a position that no longer exists.
             .set("auto.offset.reset", "error")
-            // Of each partition.
+            // Per partition.
             .set("queued.max.messages.kbytes", "8192");
         config
     }

@@ -1,17 +1,17 @@
-//! The way into the bus: one idempotent producer, and a line of batches a partition.
+//! The writing end of the bus: one idempotent producer, and one line of batches per partition.
 //!
 //! Constraints and invariants:
-//! * A line has its batches in the order in which `publish` took them, from there until every record of theirs is reported.
-//!   What is handed to the client, how much of it is reported, and what comes next is decided under the line's lock.
-//! * A record that the client gives back stops its line at once, and the client as a whole is replaced: it is purged, its last
-//!   reports are taken, and a new one is handed everything that is not reported, in the old order. There is no other way back.
-//! * A line hands a client one record alone, and more only once that one is delivered: Kafka takes any sequence number as the
-//!   first of a producer, so that of several requests it could take the second and refuse the first.
-//! * A record is refused for ever only if it is certain that Kafka means it and not another of the same request.
-//! * A line's lock is held for as long as it takes to hand over [`HAND_OVER_RECORDS_MAX`] records: `publish`, which is called on
-//!   threads of the runtime, waits for it.
-//! * A batch takes room from the moment it is taken until its last report. The room is smaller than the client's queue.
-//! * While the bus is known to be away nothing is taken.
+//! * A line keeps its batches in the order in which `publish` accepted them, until each of their records is reported. All
+//!   decisions about what is handed to the client, what is reported and what comes next are made under the line's lock.
+//! * A failed delivery stops its line at once, and the whole client is replaced: it is purged, its last reports are
+//!   taken, and a new client gets all unreported records, in the old order. This is the only recovery path.
+//! * A line hands a new client one record alone, and more only once that one is delivered: Kafka accepts any sequence
+//!   number as the first of a producer, so of several requests it could accept the second and reject the first.
+//! * A record is refused permanently only if it is certain that Kafka means it and not another of the same request.
+//! * A line's lock is held for the time it takes to hand over [`HAND_OVER_RECORDS_MAX`] records: `publish`, called on
+//!   runtime threads, waits for it.
+//! * A batch occupies room from acceptance until its last report. The room is smaller than the client's queue.
+//! * While the bus is known to be down, no batches are accepted.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -42,32 +42,32 @@ use crate::statistics::{ClientStatistics, INTERVAL_MILLIS};
 use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, TRACE_PARENT, Topic, kafka_time};
 use crate::{lock, spawn};
 
-/// What a batch takes in memory beside the bytes of its records.
+/// Memory per batch beside the bytes of its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
-/// What a record takes in memory beside its bytes. What the client's copy of it takes is not counted.
+/// Memory per record beside its bytes. The client's copy is not counted.
 const RECORD_OVERHEAD_BYTES: usize = 64;
-/// Most records, and bytes of records, that a line hands over at a time: about 4 ms. A line that has 64 MB would need a quarter
-/// of a second.
+/// Maximum number of records, and of bytes of records, that a line hands over at once: about 4 ms. A line with 64 MB
+/// would need a quarter of a second.
 const HAND_OVER_RECORDS_MAX: usize = 5_000;
 const HAND_OVER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long the client is asked for reports at a time.
+/// Duration of one poll for delivery reports.
 const POLL: Duration = Duration::from_millis(20);
-/// Longest wait for the last reports of a client that is being replaced.
+/// Maximum wait for the last reports of a client that is being replaced.
 const LAST_REPORTS: Duration = Duration::from_secs(10);
-/// Waits between two clients.
+/// First wait before another client is created.
 const REPLACE_FIRST_WAIT: Duration = Duration::from_millis(100);
 const REPLACE_LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How often the topic is looked at while all is well, and while it is not.
+/// How often the topic is queried while it is healthy, and while it is not.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_INTERVAL: Duration = Duration::from_millis(250);
-/// Longest wait for the threads to end, should there be no time left to drain.
+/// Maximum wait for the threads to end if no time is left to drain.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest wait for Kafka to say how the topic is.
+/// Maximum wait for the topic's metadata.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bits of a delivery's number that say which record of its batch it is.
+/// Bits of a delivery number that identify the record in its batch.
 const RECORD_BITS: u32 = 20;
-/// Most records of a batch.
+/// Maximum number of records in a batch.
 const BATCH_RECORDS_MAX: usize = 1 << RECORD_BITS;
 const _: () = assert!(usize::BITS == 64, "a delivery's number has 44 bits for its batch");
 
@@ -85,30 +85,30 @@ struct Shared {
     partitions: AtomicU32,
     memory: Arc<Memory>,
     reachability: Reachability,
-    /// Whether Kafka has ever said how many partitions there are.
+    /// Whether Kafka has ever reported the number of partitions.
     counted: AtomicBool,
-    /// What somebody has to mend before records that were given back can be delivered.
+    /// What an operator has to fix before failed records can be delivered.
     trouble: Mutex<Option<String>>,
-    /// What the client counted last.
+    /// The latest statistics of the client.
     statistics: Mutex<Option<ClientStatistics>>,
-    /// No more batches are taken.
+    /// No more batches are accepted.
     closed: AtomicBool,
-    /// The threads are to end.
+    /// Tells the threads to end.
     ended: AtomicBool,
-    /// What lines hand over to, if there is something.
+    /// The client that lines hand records to, if there is one.
     client: Mutex<Option<Arc<Client>>>,
-    /// The thread that looks after the topic.
+    /// The thread that monitors the topic.
     looking: OnceLock<Thread>,
 }
 
 type Client = BaseProducer<Deliveries>;
 
-/// Room for batches that are not acknowledged yet.
+/// Room for unacknowledged batches.
 struct Memory {
     bytes: AtomicUsize,
     bytes_max: usize,
     records: AtomicUsize,
-    /// Told whenever a batch is done with.
+    /// Notified whenever a batch is finished.
     freed: Notify,
 }
 
@@ -120,19 +120,19 @@ struct Line {
     first: u64,
     /// The next record to hand over: number of its batch and position in it.
     next: (u64, usize),
-    /// Takes the records; `None` while it is being replaced.
+    /// Receives the records; `None` while it is being replaced.
     client: Option<Arc<Client>>,
-    /// The client has delivered a record: more than one may be under way.
+    /// The client has delivered a record, so more than one may be in flight.
     proven: bool,
-    /// The record that is under way alone; the others wait for its report.
+    /// The only record in flight; the others wait for its report.
     alone: Option<(u64, usize)>,
 }
 
 struct Batch {
     batch: Arc<RecordBatch>,
-    /// How the records are.
+    /// State of each record.
     progress: Vec<Progress>,
-    /// How many are not reported for good.
+    /// Number of records without a final report.
     left: usize,
     refused: Vec<RefusedRecord>,
     receipts: Receipts,
@@ -140,41 +140,41 @@ struct Batch {
     bytes: usize,
 }
 
-/// How far a record is.
+/// State of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Not reported for good.
+    /// No final report yet.
     Open,
-    /// Not reported for good, and refused with others: it is sent alone to see which one is meant.
+    /// No final report yet, and refused together with others: sent alone to find out which one is meant.
     Suspect,
-    /// Reported for good.
+    /// A final report has arrived.
     Reported,
 }
 
-/// Whom to tell of a batch.
+/// The channels to report the outcome of a batch to.
 struct Receipts {
     promised: Option<oneshot::Sender<Result<Durability, PublishError>>>,
     settled: Option<oneshot::Sender<Result<(), PublishError>>>,
 }
 
-/// Takes the reports of one client.
+/// Receives the delivery reports of one client.
 struct Deliveries {
     shared: Weak<Shared>,
     complaint: Complaint,
-    /// Largest batch that it makes, in bytes.
+    /// Maximum batch that it builds, in bytes.
     message_bytes_max: usize,
-    /// Why the client is to be replaced.
+    /// Why the client has to be replaced.
     broken: Mutex<Option<String>>,
-    /// Kafka has decided about a record.
+    /// Kafka has accepted or rejected a record.
     decided: AtomicBool,
 }
 
 impl KafkaPublisher {
-    /// A publisher for the topic of `options`, which is made if it is missing. Waits a moment for Kafka and then begins
-    /// without it. Needs a tokio runtime.
+    /// Opens a publisher for the topic of `options`, which is created if it is missing. Waits briefly for Kafka, then
+    /// starts without it. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The client refuses the options; the message says which.
+    /// The client rejects the options; the message names the option.
     pub async fn open(options: KafkaOptions) -> Result<Self, InvalidOptions> {
         let memory = Memory {
             bytes: AtomicUsize::new(0),
@@ -198,7 +198,7 @@ impl KafkaPublisher {
             looking: OnceLock::new(),
             options,
         });
-        // A wrong option shows now, and not in the thread.
+        // An invalid option fails here, not in the thread.
         let client = shared.new_client()?;
         let (looked, first_look) = oneshot::channel();
         let (sending, looking) = (Arc::clone(&shared), Arc::clone(&shared));
@@ -207,18 +207,18 @@ impl KafkaPublisher {
             spawn("kafka-look", move || look_after(&looking, looked))?,
         ]);
         let publisher = Self { shared, threads };
-        // Comes to an end, whether Kafka answers or not.
+        // Completes whether or not Kafka responds.
         let _ = first_look.await;
         Ok(publisher)
     }
 
-    /// What somebody has to mend before Kafka takes what it gave back, if anything: rights, topic or settings.
+    /// What an operator has to fix before Kafka accepts failed records, if anything: authorization, topic or settings.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         lock(&self.shared.trouble).clone()
     }
 
-    /// What the client counted by itself, up to 15 s ago; `None` until it first told.
+    /// The client's statistics, up to 15 s old; `None` until it first emits them.
     #[must_use]
     pub fn statistics(&self) -> Option<ClientStatistics> {
         lock(&self.shared.statistics).clone()
@@ -228,7 +228,7 @@ impl KafkaPublisher {
 impl Drop for KafkaPublisher {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
-        // They end by themselves, in a moment.
+        // The threads end by themselves shortly.
         drop(self.shared.end(&self.threads));
     }
 }
@@ -245,7 +245,7 @@ impl RecordPublisher for KafkaPublisher {
             return Err(PublishError::Closed);
         }
         if batch.partition >= self.partition_count().get() {
-            return Err(PublishError::Unavailable(format!("there is no partition {}", batch.partition).into()));
+            return Err(PublishError::Unavailable(format!("partition {} does not exist", batch.partition).into()));
         }
         if let BusState::Down(reason) = shared.bus_state() {
             return Err(PublishError::Unavailable(reason.into()));
@@ -260,19 +260,19 @@ impl RecordPublisher for KafkaPublisher {
         let receipts = Receipts { promised: Some(promise), settled: Some(settle) };
         let line = shared.line(batch.partition);
         let batch = Batch::new(batch, receipts, Arc::clone(&shared.memory), bytes);
-        // Either this sees that the publisher is being closed, or whoever closes it sees the batch.
+        // Either this sees that the publisher is closing, or the closing task sees the batch.
         if shared.closed.load(Ordering::SeqCst) {
             return Err(PublishError::Closed);
         }
         let mut line = lock(&line);
-        // Behind others it is for the thread that hands those over: their records are no work for the caller.
+        // Behind other batches, the thread that hands those over continues with it: the caller does not do their work.
         let is_behind = line.is_behind();
         line.batches.push_back(batch);
         if !is_behind {
             line.hand_over();
         }
         drop(line);
-        let gone = || PublishError::Unavailable("the client of Kafka has ended".into());
+        let gone = || PublishError::Unavailable("the Kafka client has ended".into());
         Ok(Receipt {
             promised: Box::pin(async move { promised.await.unwrap_or_else(|_| Err(gone())) }),
             settled: Box::pin(async move { settled.await.unwrap_or_else(|_| Err(gone())) }),
@@ -315,7 +315,7 @@ impl RecordPublisher for KafkaPublisher {
             let joined = tokio::task::spawn_blocking(move || {
                 threads.into_iter().map(JoinHandle::join).filter(Result::is_err).for_each(drop);
             });
-            // One of them may wait for Kafka to say how the topic is. They end by themselves.
+            // A thread may wait for the topic's metadata. The threads end by themselves.
             let _ = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now() + END_TIMEOUT), joined).await;
         }
         left
@@ -353,7 +353,7 @@ impl Shared {
         config.create_with_context(context).map(Arc::new).map_err(|error| InvalidOptions(error.to_string()))
     }
 
-    /// The line of a partition, which is made if it is new.
+    /// The line of a partition; creates it if it is new.
     fn line(&self, partition: Partition) -> Arc<Mutex<Line>> {
         let index = partition as usize;
         if let Some(line) = self.lines.read().unwrap_or_else(PoisonError::into_inner).get(index) {
@@ -364,7 +364,7 @@ impl Shared {
             if let Some(line) = lines.get(index) {
                 return Arc::clone(line);
             }
-            // Under the lock of the lines, so that whoever replaces the client sees every line.
+            // Under the lock of the lines, so that the thread that replaces the client sees every line.
             let client = lock(&self.client).clone();
             let line = Line {
                 topic: Arc::clone(&self.name),
@@ -383,17 +383,17 @@ impl Shared {
         self.lines.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets all lines hand over to a client, or to none.
+    /// Switches all lines to a client, or to none.
     fn switch(&self, client: Option<&Arc<Client>>) {
         *lock(&self.client) = client.cloned();
-        // A line that comes later has the client from the start.
+        // A line created later has the client from the start.
         for line in self.lines() {
             let mut line = lock(&line);
-            // A line that was made a moment ago has the client already, and may have handed over.
+            // A line created just now already has the client, and may have handed over.
             if !line.hands_over_to(client) {
                 line.client = client.cloned();
                 line.next = (line.first, 0);
-                // What the one before had alone may still be reported.
+                // The previous client's lone record may still be reported.
                 if client.is_some() {
                     (line.proven, line.alone) = (false, None);
                 }
@@ -402,18 +402,19 @@ impl Shared {
         }
     }
 
-    /// Lets all lines hand over what they have not yet. Returns whether there is more that the client may have room for.
+    /// Makes all lines hand over their remaining records. Returns whether there are more for which the client may have
+    /// room.
     fn hand_over(&self) -> bool {
         self.lines().into_iter().map(|line| lock(&line).hand_over()).fold(false, |more, line| more | line)
     }
 
-    /// Whether Kafka takes records.
+    /// Whether Kafka accepts records.
     fn bus_state(&self) -> BusState {
         let trouble = lock(&self.trouble).clone();
         trouble.map_or_else(|| self.reachability.state(), BusState::Down)
     }
 
-    /// Has the topic looked at now.
+    /// Triggers an immediate query of the topic.
     fn look_now(&self) {
         if let Some(looking) = self.looking.get() {
             looking.unpark();
@@ -434,8 +435,7 @@ impl Shared {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Takes over how many partitions there are: what was assumed before the first answer gives way to it, afterwards they
-    /// only grow.
+    /// Updates the number of partitions: the first answer replaces the assumed number, later ones can only increase it.
     fn count(&self, partitions: u32) {
         let known = self.partitions.load(Ordering::Acquire);
         let first = !self.counted.swap(true, Ordering::AcqRel);
@@ -453,44 +453,44 @@ impl Shared {
         }
     }
 
-    /// Notes what is to be mended, and tells the log when that changes.
+    /// Records trouble that an operator has to fix, and logs changes.
     fn note_trouble(&self, trouble: Option<String>) {
         let mut current = lock(&self.trouble);
         match &trouble {
             Some(reason) if current.is_none() => {
-                tracing::error!(reason, "Kafka gives records back: they are sent again until it takes them");
+                tracing::error!(reason, "delivery to Kafka failed; retrying until Kafka accepts the records");
             }
-            None if current.is_some() => tracing::info!("Kafka takes again what it gave back"),
+            None if current.is_some() => tracing::info!("Kafka accepts records again"),
             Some(_) | None => {}
         }
         *current = trouble;
     }
 }
 
-/// What a try to hand over a batch came to.
+/// Result of an attempt to hand over a batch.
 enum HandedOver {
-    /// The client has all of it.
+    /// The client has the whole batch.
     All,
-    /// The client has this record, which is to be alone.
+    /// The client has this record, which has to be alone.
     Alone(usize),
-    /// This record is to be alone, and others are under way.
+    /// This record has to be alone, and others are in flight.
     Busy(usize),
     /// The client has no room for this record.
     Full(usize),
-    /// This record is for the next time.
+    /// This record is left for the next round.
     Enough(usize),
-    /// The client takes nothing.
+    /// The client accepts nothing.
     Broken(KafkaError),
 }
 
-/// What a line may still hand over at a time.
+/// What a line may still hand over in this round.
 struct Share {
     records: usize,
     bytes: usize,
 }
 
 impl Share {
-    /// Takes a record, unless there is nothing left.
+    /// Takes a record's share, unless the share is used up.
     fn take(&mut self, bytes: usize) -> bool {
         if self.records == 0 || self.bytes == 0 {
             return false;
@@ -501,8 +501,8 @@ impl Share {
 }
 
 impl Line {
-    /// Gives the client what it does not have yet, up to a bound. Returns whether there is more that it may have room for; the
-    /// thread that takes the reports goes on with that.
+    /// Hands the client its next records, up to a limit. Returns whether there are more for which it may have room; the
+    /// thread that receives the reports continues with those.
     fn hand_over(&mut self) -> bool {
         let Some(client) = self.client.clone() else { return false };
         let topic = Arc::clone(&self.topic);
@@ -556,7 +556,7 @@ impl Line {
         self.batches.get_mut(index)
     }
 
-    /// Takes a report that will not change.
+    /// Handles a final report.
     fn report(&mut self, number: u64, position: usize, refused: Option<String>) {
         if let Some(batch) = self.batch(number) {
             batch.report(position, refused);
@@ -568,7 +568,7 @@ impl Line {
         self.let_go();
     }
 
-    /// Notes that a record was refused, perhaps because of another one.
+    /// Marks a record as refused, possibly because of another one.
     fn suspect(&mut self, number: u64, position: usize) {
         let record = self.batch(number).and_then(|batch| batch.progress.get_mut(position));
         if let Some(record) = record.filter(|record| **record == Progress::Open) {
@@ -576,7 +576,7 @@ impl Line {
         }
     }
 
-    /// Lets the oldest batches go that are reported whole.
+    /// Releases the oldest batches whose records are all reported.
     fn let_go(&mut self) {
         while self.first < self.next.0 && self.batches.front().is_some_and(|batch| batch.left == 0) {
             self.batches.pop_front();
@@ -606,8 +606,8 @@ impl Batch {
         this
     }
 
-    /// Gives the client the records from `position` on that are not reported: all of them, as many as there is a share for, or
-    /// one that is to be alone.
+    /// Hands the client the unreported records from `position` on: all of them, as many as the share allows, or one that
+    /// has to be alone.
     fn hand_over(
         &mut self,
         client: &Client,
@@ -666,7 +666,7 @@ impl Batch {
         *record = Progress::Reported;
         self.left -= 1;
         if let Some(reason) = refused {
-            tracing::error!(partition = self.batch.partition, reason, "Kafka refuses a record for ever");
+            tracing::error!(partition = self.batch.partition, reason, "Kafka rejected a record permanently");
             self.refused.push(RefusedRecord { position, reason });
         }
         if self.left == 0 {
@@ -676,7 +676,7 @@ impl Batch {
 }
 
 impl Receipts {
-    /// Tells whoever still listens, the first time.
+    /// Reports the first promise, if the caller still listens.
     fn promise(&mut self, promise: Result<Durability, PublishError>) {
         if let Some(promised) = self.promised.take() {
             let _ = promised.send(promise);
@@ -700,7 +700,7 @@ impl Drop for Batch {
     }
 }
 
-/// A record as Kafka gets it (contract, "Kafka record").
+/// A record in Kafka's format (contract, "Kafka record").
 fn message<'a>(
     topic: &'a str,
     partition: Partition,
@@ -726,9 +726,9 @@ fn message<'a>(
     message.headers(headers)
 }
 
-/// Number of a delivery: of its batch, and the position of its record.
+/// Delivery number: the number of the batch, and the position of the record.
 fn opaque(number: u64, position: usize) -> usize {
-    // Both fit: see `BATCH_RECORDS_MAX`; and a million batches a second take half a year to fill 44 bits.
+    // Both fit: see `BATCH_RECORDS_MAX`; a million batches per second take half a year to fill 44 bits.
     usize::try_from(number).unwrap_or(usize::MAX) << RECORD_BITS | position
 }
 
@@ -737,18 +737,18 @@ fn delivery_of(opaque: usize) -> (u64, usize) {
 }
 
 impl Deliveries {
-    /// Kafka has decided about a record.
+    /// Kafka has accepted or rejected a record.
     fn note_progress(&self, shared: &Shared) {
         if !self.decided.swap(true, Ordering::AcqRel) {
             shared.note_trouble(None);
         }
     }
 
-    /// Asks for another client in place of this one. The first reason stays.
+    /// Requests the replacement of this client. The first reason is kept.
     fn break_off(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
         lock(&self.broken).get_or_insert_with(|| reason.to_owned());
-        let mend = code.is_some_and(|code| handling(code) == Handling::Wait);
-        if let (true, Some(shared)) = (mend, self.shared.upgrade()) {
+        let needs_operator = code.is_some_and(|code| handling(code) == Handling::Wait);
+        if let (true, Some(shared)) = (needs_operator, self.shared.upgrade()) {
             shared.note_trouble(Some(format!("topic {}: {reason}", shared.name)));
             if matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)) {
                 shared.topic.compare_again();
@@ -813,7 +813,7 @@ impl ProducerContext for Deliveries {
                     line.suspect(number, position);
                 }
                 self.break_off(code, &error.to_string());
-                // Unless another client has taken over already.
+                // Unless another client has already taken over.
                 if current {
                     line.client = None;
                 }
@@ -822,7 +822,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Takes reports, and replaces the client when it breaks off.
+/// Receives reports, and replaces the client when it fails.
 fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
     let backoff = || Backoff::new(REPLACE_FIRST_WAIT, REPLACE_LONGEST_WAIT);
     let mut waits = backoff();
@@ -843,7 +843,10 @@ fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
             more = shared.hand_over();
         };
         shared.switch(None);
-        tracing::warn!(reason = broken, "the Kafka client gives records back: they go to another one, in order");
+        tracing::warn!(
+            reason = broken,
+            "delivery failed; replacing the Kafka client and resending the records in order"
+        );
         client.purge(PurgeConfig::default().queue().inflight());
         let began = Instant::now();
         while client.in_flight_count() > 0 && began.elapsed() < LAST_REPORTS {
@@ -860,13 +863,13 @@ fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
             }
             match shared.new_client() {
                 Ok(client) => break client,
-                Err(error) => tracing::error!(%error, "cannot make another Kafka client, trying again"),
+                Err(error) => tracing::error!(%error, "cannot create another Kafka client; retrying"),
             }
         };
     }
 }
 
-/// Looks at the topic: whether it is there, how many partitions it has, and whether Kafka answers at all.
+/// Monitors the topic: whether it exists, its number of partitions, and whether Kafka responds at all.
 fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
     let _ = shared.looking.set(std::thread::current());
     let mut looked = Some(looked);
@@ -883,9 +886,10 @@ fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
                 client.context().complaint.clear();
                 shared.count(partitions);
                 if client.context().message_bytes_max < shared.topic.message_bytes_max() {
-                    client.context().break_off(None, "the topic takes larger records than before");
+                    client.context().break_off(None, "the topic accepts larger records than before");
                 }
-                // What was given back is gone, refused for ever: nothing is left to show that Kafka takes it again.
+                // The failed records are gone, refused permanently: no record is left to show that Kafka accepts them
+                // again.
                 if shared.memory.records.load(Ordering::Acquire) == 0 {
                     shared.note_trouble(None);
                 }
@@ -908,7 +912,7 @@ fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
 mod tests {
     use super::*;
 
-    /// A client that never reaches a broker, so that what it has stays with it.
+    /// A client that never reaches a broker, so that it keeps its records.
     fn client() -> Arc<Client> {
         let mut config = rdkafka::ClientConfig::new();
         config.set("bootstrap.servers", "127.0.0.1:1").set("queue.buffering.max.messages", "0");
@@ -954,10 +958,10 @@ mod tests {
     #[test]
     fn a_line_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
         for (batches, records, value_bytes, times) in [
-            // The bound of records: within a batch, and over several.
+            // The limit on records: within a batch, and over several.
             (1, HAND_OVER_RECORDS_MAX * 5 / 2, 10, 3),
             (5, HAND_OVER_RECORDS_MAX / 2, 10, 3),
-            // The bound of bytes.
+            // The limit on bytes.
             (1, 100, HAND_OVER_BYTES_MAX / 40, 3),
             (3, 10, 10, 1),
         ] {

@@ -1,15 +1,16 @@
-//! One assigned partition: its queue in the client, where to go on, and how far it is read and stored.
+//! One assigned partition: its queue in the client, where to continue, and how far it is read and stored.
 //!
 //! Constraints and invariants:
-//! * A reader never waits for the client. The client's main thread answers a seek, and it may be busy: the thread that serves
-//!   the group seeks, and the reader waits for a wake-up meanwhile.
-//! * From the call of [`Reading::seek`] until the client has moved nothing is read, and a chunk that was being read is
-//!   discarded. The client is moved only once no reader takes records: those of the new position would be discarded, too.
-//! * The client discards what it fetched before a seek (its queue compares versions), but not an out-of-range error of the
-//!   position before it. Until the first record after a seek such an error counts only if the broker confirms it.
-//! * The client gets offsets only, never "the earliest record". It looks that up, and a seek meanwhile does not stop it: half a
-//!   second later it moves there all the same.
-//! * No lock is held while anything waits for the client. Order of locks: `queue`, then `progress`.
+//! * A reader never waits for the client. The client's main thread answers a seek and may be busy, so the thread that
+//!   serves the group seeks while the reader waits for a wake-up.
+//! * From the call of [`Reading::seek`] until the client has moved, nothing is read, and a chunk in progress is
+//!   discarded. The client is moved only while no reader takes records: records of the new position would be discarded as
+//!   well.
+//! * The client discards what it fetched before a seek (its queue compares versions), but not an out-of-range error of
+//!   the earlier position. Until the first record after a seek, such errors count only if the broker confirms them.
+//! * The client gets explicit offsets, never "the earliest record". It would look that up, and a seek meanwhile does not
+//!   cancel the lookup: half a second later the client moves to the earliest record anyway.
+//! * No lock is held while anything waits for the client. Lock order: `queue`, then `progress`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,15 +34,15 @@ use crate::error::is_out_of_range;
 use crate::lock;
 use crate::topic::{ID_ORIGIN, ID_ORIGIN_CLIENT, TRACE_PARENT};
 
-/// How often the client may refuse a seek, because it has not begun to fetch yet, before it is taken to have stopped.
+/// How often the client may refuse a seek, because it has not started fetching yet, before it is considered stopped.
 const REFUSALS_MAX: u32 = 3;
 
-/// A partition that is assigned.
+/// An assigned partition.
 pub struct Reading<C: ConsumerContext> {
     partition: Partition,
-    /// `None` once the partition is given back: the client has one queue a partition, and letting go of it later would take
-    /// the wake-ups from the next reader. It also holds the client, which must not end on a thread of the runtime: that waits
-    /// until the group is left.
+    /// `None` once the partition is revoked. The client has one queue per partition, and releasing it later would take
+    /// the wake-ups from the next reader. The queue also holds the client, which must not be dropped on a runtime thread:
+    /// that blocks until the group is left.
     queue: Mutex<Option<PartitionQueue<C>>>,
     progress: Mutex<Progress>,
     wake: Arc<Notify>,
@@ -52,39 +53,39 @@ pub struct Reading<C: ConsumerContext> {
 #[derive(Default)]
 struct Progress {
     lag: LagTracker,
-    /// Where to go before reading on.
+    /// Where to seek before reading continues.
     seek: Option<u64>,
-    /// How often the client has refused to go there.
+    /// How often the client has refused to seek there.
     refusals: u32,
     /// The next offset to read.
     position: u64,
-    /// The oldest offset on the bus, as it was last heard.
+    /// The oldest offset on the bus, as last reported.
     first: u64,
     range: Range,
     /// Reading begins at the earliest record, wherever that is.
     earliest: bool,
-    /// The position that is stored, and the one that the group was told of.
+    /// The stored position, and the one committed to the group.
     stored: Option<u64>,
     committed: Option<u64>,
 }
 
-/// Whether there is something at the position.
+/// Whether the current position exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Range {
-    /// For all that is known.
+    /// As far as known.
     #[default]
     In,
     /// Nothing was read since a seek.
     Sought,
-    /// The client says that there is nothing, and may mean the position before the seek.
+    /// The client reports out of range, but may mean the position before the seek.
     Doubtful,
-    /// There is nothing.
+    /// The position is out of range.
     Out,
 }
 
 impl<C: ConsumerContext + 'static> Reading<C> {
-    /// Takes over the queue of a partition, which has to be there before the partition is assigned. `None` only for a topic or
-    /// partition that cannot be.
+    /// Takes over the queue of a partition, which must exist before the partition is assigned. `None` only for an invalid
+    /// topic or partition.
     pub fn begin(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: Partition) -> Option<Self> {
         let wake = Arc::new(Notify::new());
         let queue = split(consumer, topic, partition, &wake)?;
@@ -97,7 +98,7 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         })
     }
 
-    /// Where reading begins, `None` for the earliest record, and the offsets between which the bus has records, if it said so.
+    /// Sets where reading begins (`None` for the earliest record) and the offset range on the bus, if known.
     pub fn start(&self, position: Option<u64>, bounds: Option<(u64, u64)>) {
         let (first, end) = bounds.unwrap_or_default();
         let (earliest, position) = (position.is_none(), position.unwrap_or(first));
@@ -110,12 +111,12 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         lock(&self.progress).position
     }
 
-    /// Done when there may be something to read. Call it before looking: a wake-up between the two is not lost.
+    /// Completes when there may be something to read. Call it before reading: a wake-up between the two is not lost.
     pub fn woken(&self) -> Notified<'_> {
         self.wake.notified()
     }
 
-    /// What there is to read now. Waits for nothing.
+    /// Returns what can be read now. Does not wait.
     ///
     /// # Errors
     /// As [`domain::ports::RecordSource::chunk`].
@@ -152,10 +153,11 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         Ok(None)
     }
 
-    /// Takes what the queue has, as much as a chunk may have.
+    /// Takes records from the queue, up to the limit of a chunk.
     fn poll(&self, queue: &PartitionQueue<C>, mut range: Range) -> (Chunk, Range) {
         let mut chunk = Chunk::default();
-        // What the queue shows is taken, so there must be room for the largest record before the next one is.
+        // A record shown by the queue is consumed, so there must be room for the largest record before the next one is
+        // taken.
         while matches!(range, Range::In | Range::Sought)
             && chunk.records.len() < CHUNK_RECORDS_MAX
             && chunk.records.bytes() <= CHUNK_BYTES_MAX - RECORD_BYTES_MAX
@@ -166,36 +168,36 @@ impl<C: ConsumerContext + 'static> Reading<C> {
                     take(&message, &mut chunk);
                     range = Range::In;
                 }
-                // What came before it is to be read first.
+                // Records before it are returned first.
                 Some(Err(error)) if is_out_of_range(&error) => {
                     range = if range == Range::Sought { Range::Doubtful } else { Range::Out };
                 }
-                Some(Err(error)) => tracing::debug!(partition = self.partition, %error, "cannot fetch for the moment"),
+                Some(Err(error)) => tracing::debug!(partition = self.partition, %error, "cannot fetch at the moment"),
             }
         }
         (chunk, range)
     }
 
-    /// The next chunk begins at `position`, once the client has been moved there.
+    /// Makes the next chunk begin at `position`, once the client has been moved there.
     pub fn seek(&self, position: u64) {
         let mut progress = lock(&self.progress);
         (progress.seek, progress.earliest) = (Some(position), false);
     }
 
-    /// The next chunk begins at `position` or before.
+    /// Makes the next chunk begin at `position` or before.
     pub fn seek_back(&self, position: u64) {
         let mut progress = lock(&self.progress);
         progress.seek = Some(progress.seek.map_or(position, |seek| seek.min(position)));
     }
 
-    /// Notes up to where records are stored.
+    /// Records the position up to which records are stored.
     pub fn store(&self, position: u64) {
         let mut progress = lock(&self.progress);
         progress.lag.store(position);
         progress.stored = progress.stored.max(Some(position));
     }
 
-    /// What is stored and was not asked for before.
+    /// Returns the stored position unless it was already returned.
     pub fn take_uncommitted(&self) -> Option<u64> {
         let mut progress = lock(&self.progress);
         if progress.stored == progress.committed {
@@ -205,27 +207,27 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         progress.stored
     }
 
-    /// Notes the offsets between which the bus has records.
+    /// Updates the range of offsets on the bus.
     pub fn extend(&self, (first, end): (u64, u64)) {
         let mut progress = lock(&self.progress);
         progress.first = first;
         progress.lag.extend(end);
     }
 
-    /// What is on the bus and not known as stored.
+    /// Records on the bus that are not known to be stored.
     pub fn lag(&self) -> Lag {
         lock(&self.progress).lag.lag(self.partition)
     }
 
-    /// Ends reading: the partition is revoked.
+    /// Ends reading, because the partition is revoked.
     pub fn end(&self) {
         self.gone.store(true, Ordering::Release);
         drop(lock(&self.queue).take());
         self.wake.notify_one();
     }
 
-    /// Where the client is to go, if anywhere. Waits for a reader to end that has not seen so: from here on until
-    /// [`Reading::moved`] nobody takes records.
+    /// Returns where the client has to seek, if anywhere. Waits for a reader that has not seen the seek: from here until
+    /// [`Reading::moved`], no reader takes records.
     fn sought(&self) -> Option<u64> {
         let seek = lock(&self.progress).seek;
         if seek.is_some() {
@@ -234,11 +236,11 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         seek
     }
 
-    /// The client fetches from `position` now.
+    /// The client now fetches from `position`.
     fn moved(&self, position: u64) {
         let mut progress = lock(&self.progress);
         progress.refusals = 0;
-        // Unless it was told to go elsewhere meanwhile.
+        // Unless another seek was requested meanwhile.
         if progress.seek == Some(position) {
             (progress.seek, progress.position, progress.range) = (None, position, Range::Sought);
         }
@@ -246,14 +248,14 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         self.wake.notify_one();
     }
 
-    /// The client has refused to go where it was told. Returns whether it is to be tried again.
+    /// The client has refused a seek. Returns whether to retry it.
     fn refused(&self) -> bool {
         let mut progress = lock(&self.progress);
         progress.refusals += 1;
         progress.refusals < REFUSALS_MAX
     }
 
-    /// Finds out whether the position is not there, should the client have said so when it may have meant another.
+    /// Checks with the broker whether the position is out of range, if the client's report may mean another position.
     fn confirm(&self, consumer: &BaseConsumer<C>, topic: &str, timeout: Duration) -> KafkaResult<()> {
         if lock(&self.progress).range != Range::Doubtful {
             return Ok(());
@@ -263,7 +265,7 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         progress.first = first;
         let from = if progress.earliest { progress.position.max(first) } else { progress.position };
         if (first..=end).contains(&from) {
-            // The client has stopped all the same.
+            // The client has stopped fetching even though the position exists.
             progress.seek = progress.seek.or(Some(from));
         } else {
             progress.range = Range::Out;
@@ -273,14 +275,14 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         Ok(())
     }
 
-    /// Gives the partition to the client anew. It takes no seek when it has stopped fetching, because its position was not
-    /// there.
+    /// Reassigns the partition to the client. A client that has stopped fetching, because its position was out of range,
+    /// accepts no seek.
     fn restart(&self, consumer: &Arc<BaseConsumer<C>>, topic: &str, position: u64) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, number(self.partition), offset(position))?;
-        // It is not there if an earlier try came this far.
+        // It is not assigned if an earlier attempt came this far.
         if let Err(error) = consumer.incremental_unassign(&list) {
-            tracing::debug!(partition = self.partition, %error, "cannot give a partition back to take it again");
+            tracing::debug!(partition = self.partition, %error, "cannot unassign a partition before reassigning it");
         }
         {
             let mut queue = lock(&self.queue);
@@ -291,7 +293,7 @@ impl<C: ConsumerContext + 'static> Reading<C> {
     }
 }
 
-/// Moves the client to where readers were told to go on; what does not work is tried again with the next call. For the thread
+/// Moves the client to where readers were told to continue; failed seeks are retried with the next call. For the thread
 /// that serves the group, between rebalances: waits for the client.
 pub fn seek<C: ConsumerContext + 'static>(
     readings: &[Arc<Reading<C>>],
@@ -301,7 +303,7 @@ pub fn seek<C: ConsumerContext + 'static>(
 ) -> KafkaResult<()> {
     for reading in readings {
         if let Err(error) = reading.confirm(consumer, topic, timeout) {
-            tracing::debug!(partition = reading.partition, %error, "cannot confirm that a position is not there");
+            tracing::debug!(partition = reading.partition, %error, "cannot confirm that a position is out of range");
         }
     }
     let mut list = TopicPartitionList::new();
@@ -330,7 +332,7 @@ pub fn seek<C: ConsumerContext + 'static>(
     Ok(())
 }
 
-/// The queue of a partition; `None` only for a topic or partition that cannot be.
+/// The queue of a partition; `None` only for an invalid topic or partition.
 fn split<C: ConsumerContext + 'static>(
     consumer: &Arc<BaseConsumer<C>>,
     topic: &str,
@@ -343,7 +345,7 @@ fn split<C: ConsumerContext + 'static>(
     Some(queue)
 }
 
-/// Adds a record of the bus to a chunk.
+/// Adds a record from the bus to a chunk.
 fn take(message: &BorrowedMessage<'_>, chunk: &mut Chunk) {
     let (mut client_id, mut trace) = (false, None);
     for header in message.headers().iter().flat_map(|headers| headers.iter()) {
@@ -368,7 +370,7 @@ pub fn bounds((first, end): (i64, i64)) -> (u64, u64) {
     (u64::try_from(first).unwrap_or(0), u64::try_from(end).unwrap_or(0))
 }
 
-/// The number of a partition in the protocol.
+/// A partition number in the protocol.
 pub fn number(partition: Partition) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
@@ -391,12 +393,12 @@ mod tests {
 
     const TOPIC: &str = "reading";
     const RECORDS: u64 = 100;
-    /// How long anything may take that must happen.
+    /// Deadline for events that must happen.
     const DEADLINE: Duration = Duration::from_secs(30);
-    /// Many times what the client takes to fetch from where it was moved to.
+    /// Many times longer than the client takes to fetch from a new position.
     const A_WHILE: Duration = Duration::from_millis(500);
 
-    /// A partition of which all records have been read.
+    /// A partition whose records have all been read.
     struct Subject {
         reading: Arc<Reading<DefaultConsumerContext>>,
         consumer: Arc<BaseConsumer>,
@@ -425,7 +427,7 @@ mod tests {
             this
         }
 
-        /// Reads on to the end, and returns the first offset.
+        /// Reads to the end, and returns the first offset.
         fn read_on(&self) -> u64 {
             let (mut first, mut next, began) = (None, 0, Instant::now());
             while next < RECORDS {
@@ -447,12 +449,12 @@ mod tests {
         }
     }
 
-    // What a reader took between the client's seek and the end of its own work would be discarded with the rest, and lost.
+    // Records taken between the client's seek and the end of the reader's work would be discarded, and lost.
     #[test]
     fn the_client_is_moved_only_while_no_reader_takes_records() {
         let cluster = MockCluster::new(1).expect("a cluster");
         let subject = Subject::read_to_the_end(&cluster);
-        // As a reader that has looked for a seek and takes what there is.
+        // Like a reader that has checked for a seek and now takes records.
         let queue = lock(&subject.reading.queue);
         subject.reading.seek(0);
         std::thread::scope(|scope| {
@@ -467,37 +469,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_has_stopped_before_anybody_read_why_goes_where_it_is_told() {
+    async fn a_client_that_has_stopped_before_its_error_was_read_still_seeks() {
         let cluster = MockCluster::new(1).expect("a cluster");
         let subject = Subject::read_to_the_end(&cluster);
         let woken = async || tokio::time::timeout(DEADLINE, subject.reading.woken()).await.expect("woken");
         subject.reading.seek(RECORDS + 1);
         assert!(subject.round());
         woken().await;
-        assert_eq!(subject.reading.read().expect("not known yet"), None);
-        // The client says that there is nothing, and stops.
+        assert_eq!(subject.reading.read().expect("not reported yet"), None);
+        // The client reports out of range and stops.
         woken().await;
         subject.reading.seek(5);
         let rounds = (1..=REFUSALS_MAX).map(|_| subject.round()).collect::<Vec<_>>();
-        assert_eq!(rounds, [false, false, true], "refused, until the client gets the partition anew");
+        assert_eq!(rounds, [false, false, true], "refused until the partition is reassigned");
         assert_eq!(subject.read_on(), 5);
     }
 
-    /// Has the client say that a position is not there.
+    /// Makes the client report a position as out of range.
     fn in_doubt(cluster: &MockCluster<'_, DefaultProducerContext>) -> Subject {
         let subject = Subject::read_to_the_end(cluster);
         subject.reading.seek(RECORDS + 1);
         assert!(subject.round());
         let began = Instant::now();
         while lock(&subject.reading.progress).range != Range::Doubtful {
-            assert!(began.elapsed() < DEADLINE, "the client says nothing");
-            assert_eq!(subject.reading.read().expect("not known yet"), None);
+            assert!(began.elapsed() < DEADLINE, "the client does not report an error");
+            assert_eq!(subject.reading.read().expect("not reported yet"), None);
         }
         subject
     }
 
     #[test]
-    fn a_position_that_is_not_there_is_said_once_the_broker_has_confirmed_it() {
+    fn an_out_of_range_position_is_reported_once_the_broker_has_confirmed_it() {
         let cluster = MockCluster::new(1).expect("a cluster");
         let subject = in_doubt(&cluster);
         assert_eq!(subject.reading.read().expect("not confirmed"), None);
@@ -509,10 +511,10 @@ mod tests {
     }
 
     #[test]
-    fn reading_goes_on_if_it_was_another_position_that_is_not_there() {
+    fn reading_continues_if_another_position_was_out_of_range() {
         let cluster = MockCluster::new(1).expect("a cluster");
         let subject = in_doubt(&cluster);
-        // As if it had been said of the position before the seek.
+        // As if the report had meant the position before the seek.
         lock(&subject.reading.progress).position = 7;
         assert!((0..REFUSALS_MAX).any(|_| subject.round()), "the client has not moved");
         assert_eq!(subject.read_on(), 7);

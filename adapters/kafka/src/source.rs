@@ -1,14 +1,14 @@
-//! The way out of the bus: one member of a consumer group, with a queue of its own for each partition.
+//! The reading end of the bus: one member of a consumer group, with a separate queue for each partition.
 //!
 //! Constraints and invariants:
-//! * Positions come from the store, in the rebalance callback, before a partition is read. The callback waits for the store
-//!   as long as it takes; should the group lose patience meanwhile, the next rebalance begins anew.
-//! * A partition is given back only once its reader has stored or given up what it read.
-//! * Each partition has its own queue in the client, bounded in bytes, from which its reader takes at its own pace: a slow
-//!   reader stops the fetching of its partition and of no other. Pausing a partition would throw away what was fetched.
-//! * One thread serves the group: rebalances, heartbeats of being alive, commits, seeks. It reads no records, and nothing else
+//! * Positions come from the store, in the rebalance callback, before a partition is read. The callback waits for the
+//!   store for as long as it takes; if the member is evicted meanwhile, the next rebalance starts over.
+//! * A partition is revoked only after its reader has stored or discarded what it read.
+//! * Each partition has its own queue in the client, bounded in bytes, from which its reader takes records at its own
+//!   pace: a slow reader stops the fetching of its partition only. Pausing a partition would discard fetched records.
+//! * One thread serves the group: rebalances, poll heartbeats, commits, seeks. It reads no records, and nothing else
 //!   waits for the client.
-//! * Offsets that are committed to the group only tell lag tools; nothing is read from them.
+//! * Offsets committed to the group are for lag tools only; they are never read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,18 +36,18 @@ use crate::reading::{Reading, bounds, number, offset, seek};
 use crate::topic::Topic;
 use crate::{lock, spawn};
 
-/// How long the group is served at a time.
+/// Duration of one poll of the group.
 const POLL: Duration = Duration::from_millis(100);
-/// How often positions are committed to the group, and the ends of partitions asked for.
+/// How often positions are committed to the group, and the end offsets of partitions are queried.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const ENDS_INTERVAL: Duration = Duration::from_secs(2);
-/// Longest wait for an answer of Kafka that others wait for.
+/// Maximum wait for a Kafka response that blocks other work.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a reader looks for records that nobody told it of.
+/// How often a reader polls without a wake-up.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Longest wait for a reader to come to an end of its partition.
+/// Maximum wait for a reader to finish its partition.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the group to let this member go.
+/// Maximum wait for leaving the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The source.
@@ -61,10 +61,10 @@ pub struct KafkaSource {
 struct Shared {
     topic: String,
     partitions: Mutex<BTreeMap<Partition, Arc<Reading<Member>>>>,
-    /// The thread is to end.
+    /// Tells the thread to end.
     closing: AtomicBool,
-    /// Why the group does not let us in. The client says so now and then only, and does not say when it is over: that shows in
-    /// the next assignment.
+    /// Why the group rejects this member. The client reports it only occasionally and does not report its end: the next
+    /// assignment shows that.
     refused: Mutex<Option<String>>,
     reachability: Reachability,
 }
@@ -78,11 +78,11 @@ struct Member {
 }
 
 impl KafkaSource {
-    /// Joins the group of `options`, in the background and for as long as it takes. Makes the topic if it is missing. Needs a
-    /// tokio runtime.
+    /// Joins the group of `options`, in the background and for as long as it takes. Creates the topic if it is missing.
+    /// Needs a tokio runtime.
     ///
     /// # Errors
-    /// The client refuses the options; the message says which.
+    /// The client rejects the options; the message names the option.
     pub fn open(options: &KafkaOptions) -> Result<Self, InvalidOptions> {
         let shared = Arc::new(Shared {
             topic: options.topic.clone(),
@@ -101,9 +101,9 @@ impl KafkaSource {
         let invalid = |error: KafkaError| InvalidOptions(error.to_string());
         let consumer: Arc<BaseConsumer<Member>> =
             Arc::new(options.consumer().create_with_context(member).map_err(invalid)?);
-        // Was not set before.
+        // Cannot be set yet.
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
-        // The way in compares it.
+        // The publisher compares it.
         let topic = Topic::new(options, tokio::runtime::Handle::current()).uncompared();
         let (leave, left) = oneshot::channel();
         let thread = spawn("kafka-group", move || {
@@ -113,7 +113,7 @@ impl KafkaSource {
         Ok(Self { shared, changes: AsyncMutex::new(changes), left: Mutex::new(Some(left)), _thread: thread })
     }
 
-    /// Whether Kafka answers.
+    /// Whether Kafka responds.
     #[must_use]
     pub fn state(&self) -> BusState {
         self.shared.reachability.state()
@@ -159,7 +159,7 @@ impl RecordSource for KafkaSource {
         self.shared.readings().iter().map(|reading| reading.lag()).collect()
     }
 
-    /// Leaves the group, which need not wait until this member is missed.
+    /// Leaves the group, so that it need not wait for the session timeout.
     async fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
         let left = lock(&self.left).take();
@@ -195,7 +195,7 @@ impl ClientContext for Member {
 
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, change: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        // An empty list has no elements to look at.
+        // An empty list must not be iterated.
         let partitions: Vec<Partition> = if list.count() == 0 {
             Vec::new()
         } else {
@@ -212,18 +212,18 @@ impl ConsumerContext for Member {
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
         if let Err(error) = done {
-            tracing::error!(%error, "cannot follow the group");
+            tracing::error!(%error, "the rebalance failed");
         }
     }
 }
 
 impl Member {
-    /// Asks the store for positions, and sets them in the list.
+    /// Queries the store for positions, and sets them in the list.
     fn begin(&self, consumer: &BaseConsumer<Self>, partitions: &[Partition], list: &mut TopicPartitionList) {
         let Some(owner) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let mut begun = Vec::new();
         for partition in partitions {
-            // Of an assignment whose end was not told.
+            // From an assignment whose revocation was not reported.
             let before = lock(&self.shared.partitions).remove(partition);
             if let Some(before) = before {
                 before.end();
@@ -248,7 +248,7 @@ impl Member {
             .ok()
             .and_then(|()| self.wait_for(&told, None));
         for (partition, (reading, _)) in partitions.iter().zip(&begun) {
-            // Otherwise nobody will read: this member is about to leave.
+            // Otherwise there will be no reader: this member is about to leave.
             let at = if started.is_some() { offset(reading.position()) } else { Offset::End };
             if let Err(error) = list.set_partition_offset(&self.shared.topic, number(*partition), at) {
                 tracing::error!(partition, %error, "cannot set the position");
@@ -256,7 +256,7 @@ impl Member {
         }
     }
 
-    /// Waits until the readers have come to an end, and tells the group how far they have come.
+    /// Waits until the readers have finished, and commits their positions to the group.
     fn end(&self, consumer: &BaseConsumer<Self>, partitions: Vec<Partition>) {
         let (tell, told) = mpsc::channel();
         let done = Box::new(move || {
@@ -268,7 +268,7 @@ impl Member {
             .ok()
             .and_then(|()| self.wait_for(&told, Some(GIVE_BACK_TIMEOUT)));
         if waited.is_none() && !self.shared.is_closing() {
-            tracing::warn!(?partitions, "gave partitions back without knowing that their readers have ended");
+            tracing::warn!(?partitions, "revoked partitions before their readers were known to have ended");
         }
         if !consumer.assignment_lost() {
             self.shared.commit(consumer, CommitMode::Sync);
@@ -281,7 +281,7 @@ impl Member {
         }
     }
 
-    /// Waits for an answer; `None` if it will not come, or not in time, or if this member is to leave.
+    /// Waits for an answer; `None` if it cannot arrive, is late, or this member has to leave.
     fn wait_for<T>(&self, answer: &mpsc::Receiver<T>, timeout: Option<Duration>) -> Option<T> {
         let began = Instant::now();
         loop {
@@ -299,24 +299,24 @@ impl Member {
 }
 
 impl Shared {
-    /// Tells the group what is stored, for lag tools.
+    /// Commits stored positions to the group, for lag tools.
     fn commit(&self, consumer: &BaseConsumer<Member>, mode: CommitMode) {
         let mut list = TopicPartitionList::new();
         for (partition, reading) in &*lock(&self.partitions) {
             if let Some(stored) = reading.take_uncommitted() {
                 let added = list.add_partition_offset(&self.topic, number(*partition), offset(stored));
-                debug_assert!(added.is_ok(), "an offset that was read is one that can be written");
+                debug_assert!(added.is_ok(), "an offset that was read can be committed");
             }
         }
         if list.count() == 0 {
             return;
         }
         if let Err(error) = consumer.commit(&list, mode) {
-            tracing::debug!(%error, "the group was not told what is stored");
+            tracing::debug!(%error, "cannot commit stored positions to the group");
         }
     }
 
-    /// Asks where each partition begins and ends now.
+    /// Queries the current first and end offset of each partition.
     fn look(&self, consumer: &BaseConsumer<Member>) -> KafkaResult<()> {
         let partitions: Vec<_> =
             lock(&self.partitions).iter().map(|(partition, reading)| (*partition, Arc::clone(reading))).collect();
@@ -340,10 +340,10 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
     let (mut looked, mut committed) = (Instant::now(), Instant::now());
     while !shared.is_closing() {
         match consumer.poll(POLL) {
-            // Taken from a queue that nobody reads: its reader has to go back for it.
+            // It came from the main queue, which has no reader: the partition's reader has to seek back to it.
             Some(Ok(message)) => member.give_back(&message),
             Some(Err(error)) => {
-                tracing::debug!(%error, "the Kafka client complains");
+                tracing::debug!(%error, "the Kafka client reports an error");
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
                     *lock(&shared.refused) = Some(error.to_string());
                 }
@@ -351,7 +351,7 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
             None => {}
         }
         if let Err(error) = seek(&shared.readings(), &consumer, &shared.topic, ANSWER_TIMEOUT) {
-            tracing::debug!(%error, "cannot seek for the moment");
+            tracing::debug!(%error, "cannot seek at the moment");
         }
         if !joined || looked.elapsed() >= ENDS_INTERVAL {
             let found = if joined {

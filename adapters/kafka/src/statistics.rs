@@ -1,48 +1,47 @@
-//! What the client of a publisher counts by itself: its queues, its batches, and how its brokers answer.
+//! Statistics of a publisher's client: queues, batches, and broker latency.
 //!
 //! Constraints and invariants:
-//! * The client hands out its counts every [`INTERVAL_MILLIS`], and none in between: keeping them costs it something for each
-//!   record.
-//! * Quantiles are over the last such interval: zero if there was nothing in it.
-//! * Only brokers that Kafka named are told: addresses that were merely configured are the same brokers once more.
+//! * The client emits statistics every [`INTERVAL_MILLIS`], not on demand: collecting them costs some work per record.
+//! * Quantiles cover the last interval: zero if it had no samples.
+//! * Only brokers named by Kafka are included: configured addresses are duplicates of them.
 
 use std::time::Duration;
 
 use rdkafka::Statistics;
 use rdkafka::statistics::{Broker, Window};
 
-/// How often the client hands out its counts.
+/// How often the client emits statistics.
 pub const INTERVAL_MILLIS: &str = "15000";
 
 /// The client's queues, its batches and its brokers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientStatistics {
-    /// Records that are not reported yet, and their bytes.
+    /// Records without a delivery report yet, and their bytes.
     pub queued: (u64, u64),
-    /// Bytes of a batch.
+    /// Size of a batch, in bytes.
     pub batch_bytes: Distribution,
-    /// Records of a batch.
+    /// Records per batch.
     pub batch_records: Distribution,
-    /// All brokers that the client knows, by name.
+    /// All brokers known to the client, by name.
     pub brokers: Vec<BrokerStatistics>,
 }
 
-/// How a broker answers.
+/// Latency and queue of a broker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerStatistics {
-    /// Host, port and number, such as `kafka:9092/1`.
+    /// Host, port and node id, such as `kafka:9092/1`.
     pub name: String,
-    /// From a request to its answer, in seconds.
+    /// From a request to its response, in seconds.
     pub rtt_seconds: Distribution,
     /// Records in requests that wait to be written to the connection.
     pub outbuf_records: u64,
 }
 
-/// Shares of the whole, such as 0.99, and the value that so many do not exceed.
+/// Quantiles: a share of the samples, such as 0.99, and the value that this share does not exceed.
 pub type Distribution = [(f64, f64); 2];
 
 impl ClientStatistics {
-    /// What is of interest in what the client counted, of the batches those of one topic.
+    /// Extracts the relevant statistics; batches are those of one topic.
     pub(crate) fn new(statistics: &Statistics, topic: &str) -> Self {
         let of_topic = statistics.topics.get(topic);
         let mut brokers: Vec<_> =
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_clients_counts_the_topics_batches_and_the_named_brokers_are_told() {
+    fn statistics_cover_the_topics_batches_and_the_named_brokers() {
         let window = |p50, p99| Window { p50, p99, ..Window::default() };
         let broker = |name: &str, nodeid, rtt| Broker {
             name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! The topic: that it is there, that it is what it should be, and how its records look.
+//! The topic: its existence, its expected settings, and the format of its records.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,33 +14,33 @@ use tokio::runtime::Handle;
 
 use crate::options::{KafkaOptions, MESSAGE_BYTES_MAX};
 
-/// Header of a record whose event may come again, because the client chose or derived its id.
+/// Header of a record whose event may be repeated, because the client chose or derived its id.
 pub const ID_ORIGIN: &str = "id-origin";
 /// Its value.
 pub const ID_ORIGIN_CLIENT: &[u8] = b"client";
 /// Header of a record whose request belongs to a trace (W3C Trace Context, section 3.2).
 pub const TRACE_PARENT: &str = "traceparent";
 
-/// Longest wait for a change to the cluster.
+/// Maximum wait for a change to the cluster.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for the settings of the topic, which only matter when they are wrong.
+/// Maximum wait for the topic's settings, which matter only if they are wrong.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a topic that was just made is asked for.
+/// How often a newly created topic is queried.
 const MADE_INTERVAL: Duration = Duration::from_millis(50);
-/// Without it, Kafka 4 refuses records whose time is more than an hour ahead of the broker's.
+/// Without this setting, Kafka 4 rejects records whose time is more than an hour ahead of the broker's.
 const TIMESTAMP_AFTER_MAX: &str = "message.timestamp.after.max.ms";
 
-/// A record's time as Kafka has it: milliseconds, and never one that stands for "now" or for "none".
+/// A record's time in Kafka: milliseconds, and never a value that means "now" or "none".
 pub fn kafka_time(time: Timestamp) -> i64 {
     time.unix_micros().div_euclid(1_000).max(1)
 }
 
-/// What librdkafka is told of a topic's `max.message.bytes`: it takes no less than 1,000.
+/// The `max.message.bytes` of a topic as passed to librdkafka, whose minimum is 1,000.
 fn allowed(bytes: usize) -> usize {
     bytes.clamp(1_000, MESSAGE_BYTES_MAX)
 }
 
-/// The topic as it should be.
+/// The expected topic.
 pub struct Topic {
     config: ClientConfig,
     name: String,
@@ -53,7 +53,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// The topic of `options`. Nothing is asked yet.
+    /// The topic of `options`. Does not query it yet.
     pub fn new(options: &KafkaOptions, runtime: Handle) -> Self {
         Self {
             config: options.client(),
@@ -67,21 +67,21 @@ impl Topic {
         }
     }
 
-    /// Largest batch, in bytes, that the topic takes and Spillway makes.
+    /// Maximum batch, in bytes, that the topic accepts and Spillway builds.
     pub fn message_bytes_max(&self) -> usize {
         self.message_bytes_max.load(Ordering::Acquire)
     }
 
-    /// The same topic, for whoever leaves it to others to say where it differs.
+    /// The same topic, for components that leave reporting differences to others.
     pub fn uncompared(self) -> Self {
         Self { compared: AtomicBool::new(true), ..self }
     }
 
-    /// Asks for the topic, makes it if it is missing, and says in the log where it differs from what it should be, the first
-    /// time it is there. Returns how many partitions it has. Not for the threads of a runtime.
+    /// Queries the topic, creates it if it is missing, and logs differences from the expected settings when it is first
+    /// found. Returns its number of partitions. Must not be called on runtime threads.
     ///
     /// # Errors
-    /// What is wrong, for a person.
+    /// What is wrong, for the operator.
     pub fn look(&self, metadata: impl Fn() -> KafkaResult<Metadata>) -> Result<u32, String> {
         let began = Instant::now();
         loop {
@@ -100,20 +100,20 @@ impl Topic {
                 Some((Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) | None, _)) | None => {
                     self.runtime.block_on(self.make())?;
                 }
-                // On its way.
+                // Being created.
                 Some((Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE), _)) => {}
                 Some((Some(error), _)) => {
                     return Err(format!("topic {}: {}", self.name, RDKafkaErrorCode::from(error)));
                 }
             }
             if began.elapsed() > ADMIN_TIMEOUT {
-                return Err(format!("topic {} was made and does not show", self.name));
+                return Err(format!("topic {} was created but is not visible", self.name));
             }
             std::thread::park_timeout(MADE_INTERVAL);
         }
     }
 
-    /// Has the next look compare the topic with what it should be once more.
+    /// Makes the next query compare the topic with its expected settings again.
     pub fn compare_again(&self) {
         self.compared.store(false, Ordering::Release);
     }
@@ -123,12 +123,12 @@ impl Topic {
     }
 
     async fn make(&self) -> Result<(), String> {
-        let failed = |error: String| format!("topic {} is missing and cannot be made: {error}", self.name);
+        let failed = |error: String| format!("topic {} is missing and cannot be created: {error}", self.name);
         let admin = self.admin().map_err(|error| failed(error.to_string()))?;
         let retention_ms = self.retention.as_millis().to_string();
         let (bytes, any_time) = (MESSAGE_BYTES_MAX.to_string(), i64::MAX.to_string());
         let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT)).request_timeout(Some(ADMIN_TIMEOUT));
-        // Brokers before 3.6 do not know the limit of times, and have none.
+        // Brokers before 3.6 do not know the timestamp limit, and do not enforce one.
         for limits_time in [true, false] {
             let replication = TopicReplication::Fixed(self.replication_factor);
             let mut topic = NewTopic::new(&self.name, self.partitions, replication)
@@ -141,20 +141,20 @@ impl Topic {
             match results.into_iter().next() {
                 Some(Ok(_)) => {
                     let (partitions, replicas) = (self.partitions, self.replication_factor);
-                    tracing::info!(topic = self.name, partitions, replicas, "made the topic");
+                    tracing::info!(topic = self.name, partitions, replicas, "created the topic");
                     return Ok(());
                 }
-                // Somebody else was quicker.
+                // Another process created it first.
                 Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return Ok(()),
                 Some(Err((_, RDKafkaErrorCode::InvalidConfig))) if limits_time => {}
                 Some(Err((_, error))) => return Err(failed(error.to_string())),
                 None => return Err(failed("no answer".to_owned())),
             }
         }
-        Err(failed("the broker refuses its settings".to_owned()))
+        Err(failed("the broker rejects its settings".to_owned()))
     }
 
-    /// Says where the topic is not what it should be.
+    /// Logs where the topic differs from its expected settings.
     async fn compare(&self, partitions: usize, replicas: usize) {
         let topic = self.name.as_str();
         if partitions != usize::try_from(self.partitions).unwrap_or(0) {
@@ -162,7 +162,7 @@ impl Topic {
                 topic,
                 partitions,
                 configured = self.partitions,
-                "the topic has another number of partitions"
+                "the topic has a different number of partitions"
             );
         }
         if replicas != usize::try_from(self.replication_factor).unwrap_or(0) {
@@ -170,20 +170,20 @@ impl Topic {
                 topic,
                 replicas,
                 configured = self.replication_factor,
-                "the topic has another replication factor"
+                "the topic has a different replication factor"
             );
         }
         if replicas < 2 {
             tracing::warn!(
                 topic,
                 replicas,
-                "with less than 2 replicas the loss of one broker's disk loses acknowledged records"
+                "with fewer than 2 replicas, losing one broker's disk loses acknowledged records"
             );
         }
         let settings = match self.settings().await {
             Ok(settings) => settings,
             Err(error) => {
-                tracing::warn!(topic, %error, "cannot see the settings of the topic");
+                tracing::warn!(topic, %error, "cannot read the settings of the topic");
                 return;
             }
         };
@@ -191,7 +191,7 @@ impl Topic {
         if replicas >= 2 && number("min.insync.replicas").is_some_and(|replicas| replicas < 2) {
             tracing::warn!(
                 topic,
-                "with min.insync.replicas below 2 a record can be acknowledged that only one broker has"
+                "with min.insync.replicas below 2, a record can be acknowledged while only one broker has it"
             );
         }
         if let Some(retention) = number("retention.ms")
@@ -201,7 +201,7 @@ impl Topic {
                 topic,
                 retention_ms = retention,
                 configured_ms = self.retention.as_millis(),
-                "the topic has another retention"
+                "the topic has a different retention"
             );
         }
         if let Some(after) = number(TIMESTAMP_AFTER_MAX)
@@ -210,7 +210,7 @@ impl Topic {
             tracing::warn!(
                 topic,
                 limit_ms = after,
-                "the topic refuses records whose time is further ahead of the broker's"
+                "the topic rejects records whose time is further ahead of the broker's"
             );
         }
         if let Some(bytes) = number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
@@ -219,21 +219,21 @@ impl Topic {
                     topic,
                     bytes,
                     needed = MESSAGE_BYTES_MAX,
-                    "the topic refuses large records: set max.message.bytes"
+                    "the topic rejects large records: set max.message.bytes"
                 );
             }
             self.message_bytes_max.store(allowed(bytes), Ordering::Release);
         }
     }
 
-    /// Whether a topic that refuses large records takes them by now.
+    /// Checks whether a topic that rejected large records accepts them now.
     async fn look_at_limit(&self) {
-        // That the settings cannot be seen was said when they were compared.
+        // The comparison has already logged that the settings cannot be read.
         let Ok(settings) = self.settings().await else { return };
         let value = settings.get("max.message.bytes").and_then(|entry| entry.value.as_deref()?.parse::<usize>().ok());
         let Some(bytes) = value.map(allowed) else { return };
         if bytes != self.message_bytes_max.swap(bytes, Ordering::AcqRel) {
-            tracing::info!(topic = self.name, bytes, "the topic takes records of another size");
+            tracing::info!(topic = self.name, bytes, "the topic's record size limit has changed");
         }
     }
 

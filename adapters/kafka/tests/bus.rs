@@ -1,7 +1,7 @@
-//! Kafka keeps the promises of the bus: Apache Kafka itself (`TEST_KAFKA_BROKERS`, see `scripts/services`), and the mock
+//! Kafka satisfies the contract of the bus: Apache Kafka (`TEST_KAFKA_BROKERS`, see `scripts/services`), and the mock
 //! cluster of librdkafka.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 #[path = "support/cluster.rs"]
 mod cluster;
@@ -19,7 +19,7 @@ use servers::brokers;
 
 struct KafkaBuses {
     brokers: String,
-    /// Makes topics where clients cannot do so.
+    /// Creates topics where clients cannot.
     mock: Option<Cluster>,
 }
 
@@ -35,7 +35,7 @@ impl BusSubject for KafkaBuses {
         let partitions = u32::try_from(positions.len()).ok().and_then(NonZeroU32::new).expect("there are partitions");
         if let Some(mock) = &self.mock {
             let (topic, partitions) = (place.clone(), i32::try_from(partitions.get()).expect("few partitions"));
-            // It may be there already.
+            // It may exist already.
             let _ = mock.with(move |mock| mock.create_topic(&topic, partitions, 1));
         }
         let options = options(&self.brokers, place, partitions);

@@ -1,6 +1,6 @@
-//! The topic of dead letters, on the mock cluster of librdkafka.
+//! The dead letter topic, on the mock cluster of librdkafka.
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 #[path = "support/cluster.rs"]
 mod cluster;
@@ -18,7 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-/// How long anything may take that must happen.
+/// Deadline for events that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn letter(id: u64) -> StoredDeadLetter {
@@ -53,9 +53,9 @@ fn values(brokers: &str, topic: &str, count: usize) -> Vec<String> {
     values
 }
 
-// A runtime of one thread: what waits for Kafka must be elsewhere.
+// A single-threaded runtime: waiting for Kafka must happen elsewhere.
 #[tokio::test]
-async fn letters_are_sent_in_order_and_calls_that_were_given_up_do_not_pile_up() {
+async fn letters_are_sent_in_order_and_dropped_calls_do_not_pile_up() {
     let (cluster, topic) = (Cluster::start(), unique("letters"));
     let name = format!("{topic}.dlq");
     cluster.with(move |mock| mock.create_topic(&name, 1, 1)).expect("a topic");
@@ -66,11 +66,11 @@ async fn letters_are_sent_in_order_and_calls_that_were_given_up_do_not_pile_up()
     let (three, four) = ([letter(3)], [letter(4)]);
     let (mut in_work, mut next) = (letters.send(&three), letters.send(&four));
     let began = Instant::now();
-    // One is in work, one waits: there is room for no other.
+    // One call is in progress and one waits: the queue has no room for another.
     let refused = loop {
-        assert!(began.elapsed() < DEADLINE, "all calls are taken");
+        assert!(began.elapsed() < DEADLINE, "all calls are accepted");
         for call in [&mut in_work, &mut next] {
-            assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err(), "there is no broker");
+            assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err(), "the broker is down");
         }
         let further = [letter(5)];
         match tokio::time::timeout(Duration::from_millis(1), letters.send(&further)).await {
@@ -81,7 +81,7 @@ async fn letters_are_sent_in_order_and_calls_that_were_given_up_do_not_pile_up()
     assert!(matches!(refused, Err(DeadLetterTopicError::Unavailable(_))), "{refused:?}");
     drop(next);
     cluster.with(|mock| mock.broker_up(-1)).expect("a broker");
-    // The one in work ends either way, and what is sent now comes behind it.
+    // The call in progress ends either way, and later letters follow it.
     let first = tokio::time::timeout(DEADLINE * 2, in_work).await.expect("in time");
     let mut sent = Err(DeadLetterTopicError::Unavailable("not tried".into()));
     let mut tries = tokio::time::interval(Duration::from_millis(5));

@@ -1,13 +1,13 @@
-//! What the publisher does when Kafka fails it, against the mock cluster of librdkafka, which fails as it is told, and for
-//! what it has no notion of against Apache Kafka itself (`TEST_KAFKA_BROKERS`, see `scripts/services`).
+//! The publisher during Kafka failures, on the mock cluster of librdkafka, which fails on request, or, for failures that
+//! it cannot simulate, on Apache Kafka (`TEST_KAFKA_BROKERS`, see `scripts/services`).
 //!
-//! The mock cluster checks no sequence numbers of idempotent producers: where a request of several under way fails, it takes
-//! the later ones. Tests of order have one request at a time there ([`ONE_REQUEST`]).
+//! The mock cluster does not check sequence numbers of idempotent producers: if one of several requests in flight fails,
+//! it accepts the later ones. Tests of order use one request at a time there ([`ONE_REQUEST`]).
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, and an index that is out of range is a failure like any other"
+    reason = "tests fail by panicking, and an out-of-range index is also a failure"
 )]
 
 #[path = "support/cluster.rs"]
@@ -40,13 +40,13 @@ use rdkafka::types::RDKafkaApiKey as Api;
 use rdkafka::types::RDKafkaRespErr::{self as Code, *};
 use servers::brokers;
 
-/// Ten records a request, and as many requests as the client likes.
+/// Ten records per request, without a limit on requests in flight.
 const SMALL_REQUESTS: [(&str, &str); 2] = [("batch.num.messages", "10"), ("linger.ms", "20")];
-/// Ten records a request, and one request at a time.
+/// Ten records per request, and one request in flight.
 const ONE_REQUEST: [(&str, &str); 3] =
     [SMALL_REQUESTS[0], SMALL_REQUESTS[1], ("max.in.flight.requests.per.connection", "1")];
 
-/// Publishes like [`publish_tens`] until the publisher takes no more.
+/// Publishes like [`publish_tens`] until the publisher accepts no more.
 fn publish_tens_while_up(publisher: &KafkaPublisher, partitions: u32, numbers: std::ops::Range<usize>) -> Vec<Receipt> {
     numbers
         .map_while(|number| {
@@ -81,7 +81,8 @@ fn on_the_bus(options: &KafkaOptions, partition: i32) -> Vec<String> {
     }
 }
 
-/// Checks that a partition has exactly the values, in the order of their first occurrences. Returns how many are repeats.
+/// Asserts that a partition has exactly these values, in the order of their first occurrences. Returns the number of
+/// repeats.
 fn assert_delivered(options: &KafkaOptions, partition: usize, expected: &[String]) -> usize {
     let all = on_the_bus(options, i32::try_from(partition).expect("small"));
     let mut known = BTreeSet::new();
@@ -95,14 +96,14 @@ fn assert_delivered(options: &KafkaOptions, partition: usize, expected: &[String
 impl Place {
     fn topic_fails(&self, code: Code) {
         let topic = self.options.topic.clone();
-        self.cluster.with(move |mock| mock.topic_error(&topic, code)).expect("the topic is there");
+        self.cluster.with(move |mock| mock.topic_error(&topic, code)).expect("the topic exists");
     }
 }
 
-// What passes by itself.
+// Transient errors.
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_that_pass_lose_and_reorder_nothing() {
+async fn transient_errors_lose_and_reorder_nothing() {
     let place = Place::new(3, &ONE_REQUEST);
     let publisher = place.publisher().await;
     let passing = [
@@ -122,10 +123,10 @@ async fn errors_that_pass_lose_and_reorder_nothing() {
     assert_eq!(publisher.drain(DEADLINE).await, 0);
 }
 
-// What somebody has to mend.
+// Errors that an operator has to fix.
 
-/// `codes` of Produce until they are cleared; `says` is part of the reason.
-async fn waits_until_it_is_mended(code: Code, says: &str) {
+/// Produce fails with `codes` until they are cleared; the reason must contain `says`.
+async fn waits_until_it_is_fixed(code: Code, says: &str) {
     let place = Place::new(2, &ONE_REQUEST);
     let publisher = place.publisher().await;
     all_settled(publish_tens(&publisher, 2, 0..10)).await;
@@ -152,24 +153,24 @@ async fn waits_until_it_is_mended(code: Code, says: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_right_that_is_missing_is_named_and_waited_for() {
-    waits_until_it_is_mended(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "Topic authorization failed").await;
+async fn a_missing_authorization_is_reported_and_waited_for() {
+    waits_until_it_is_fixed(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "Topic authorization failed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_takes_only_smaller_batches_is_named_and_waited_for() {
-    waits_until_it_is_mended(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "Message size too large").await;
+async fn a_topic_that_accepts_only_smaller_batches_is_reported_and_waited_for() {
+    waits_until_it_is_fixed(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "Message size too large").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_producer_that_gets_no_id_says_why_and_waits() {
+async fn a_producer_without_an_id_reports_why_and_waits() {
     let place = Place::new(1, &ONE_REQUEST);
     let forbidden = RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     place.fail(Api::InitProducerId, std::iter::repeat_n(forbidden, 10_000));
     let publisher = KafkaPublisher::open(place.options.clone()).await.expect("the publisher opens");
     let named =
         || matches!(publisher.state(), BusState::Down(reason) if reason.to_lowercase().contains("authorization"));
-    until("the publisher says that it lacks a right", named).await;
+    until("the publisher reports the missing authorization", named).await;
     place.fail_no_more(Api::InitProducerId);
     until("the publisher is up", || publisher.state() == BusState::Up).await;
     all_settled(publish_tens(&publisher, 1, 0..10)).await;
@@ -189,10 +190,10 @@ async fn a_publisher_whose_last_record_is_refused_after_trouble_is_up_again() {
     assert_delivered(&place.options, 0, &tens(1, 0, 1..3));
 }
 
-// What Kafka will never take.
+// Records that Kafka will never accept.
 
-/// Fails requests as told after one that went well; each has ten records unless a record is to be alone. Returns what is on
-/// the bus, with the batch that is expected to be refused.
+/// Makes requests fail with `codes` after one that succeeds; each has ten records unless a record has to be alone.
+/// Returns what is on the bus; batch `refused` is expected to be refused.
 async fn refused_by(codes: &[Code], refused: usize) -> Vec<String> {
     let place = Place::new(1, &ONE_REQUEST);
     let publisher = place.publisher().await;
@@ -204,27 +205,27 @@ async fn refused_by(codes: &[Code], refused: usize) -> Vec<String> {
     assert!(matches!(promised, Err(PublishError::Refused(_))), "{promised:?}");
     assert!(matches!(settled, Err(PublishError::Refused(_))), "{settled:?}");
     all_settled(receipts).await;
-    assert_eq!(publisher.state(), BusState::Up, "one record is no reason to stop");
+    assert_eq!(publisher.state(), BusState::Up, "one refused record must not stop the publisher");
     assert_eq!(publisher.drain(DEADLINE).await, 0);
     on_the_bus(&place.options, 0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_record_is_said_of_its_batch_and_of_no_other() {
+async fn a_refused_record_is_reported_for_its_batch_only() {
     let ok = RD_KAFKA_RESP_ERR_NO_ERROR;
     let seen = refused_by(&[ok, ok, RD_KAFKA_RESP_ERR_INVALID_RECORD], 3).await;
     assert_eq!(seen, [tens(1, 0, 0..3), tens(1, 0, 4..10)].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_records_that_are_refused_together_only_those_are_that_are_refused_alone() {
+async fn of_records_refused_together_only_those_refused_alone_are_given_up() {
     let (ok, refused) = (RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP);
     let seen = refused_by(&[ok, ok, refused, ok, ok, ok, refused, ok, refused], 3).await;
     let expected: Vec<String> = tens(1, 0, 0..10).into_iter().filter(|value| value != "33" && value != "35").collect();
     assert_eq!(seen, expected);
 }
 
-// Clients that are of no more use.
+// Unusable clients.
 
 const FATAL: [Code; 12] = [
     RD_KAFKA_RESP_ERR_NO_ERROR,
@@ -242,7 +243,7 @@ const FATAL: [Code; 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_done_for_gives_way_to_another_that_goes_on_in_order() {
+async fn an_unusable_client_is_replaced_and_order_is_kept() {
     let place = Place::new(2, &ONE_REQUEST);
     let publisher = place.publisher().await;
     place.fail(Api::Produce, FATAL);
@@ -256,7 +257,7 @@ async fn a_client_that_is_done_for_gives_way_to_another_that_goes_on_in_order() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_publishers_keep_their_order_while_clients_come_and_go() {
+async fn concurrent_publishers_keep_their_order_while_clients_are_replaced() {
     const PUBLISHERS: usize = 4;
     const BATCHES: usize = 60;
     let place = Place::new(2, &ONE_REQUEST);
@@ -271,7 +272,7 @@ async fn concurrent_publishers_keep_their_order_while_clients_come_and_go() {
                     let partition = u32::try_from(number % 2).expect("small");
                     let receipt =
                         publisher.publish(batch(partition, values).into()).expect("the publisher takes the batch");
-                    // Now and then it waits, so that publishing goes on while clients are replaced.
+                    // Occasionally it waits, so that publishing continues while clients are replaced.
                     if number % 5 == 0 {
                         in_time("the batch", receipt.settled).await.expect("the batch is delivered");
                     }
@@ -300,15 +301,15 @@ async fn concurrent_publishers_keep_their_order_while_clients_come_and_go() {
     }
 }
 
-// A broker that is away, or far.
+// A broker that is down, or distant.
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_taken_before_an_outage_is_delivered_after_it_and_nothing_else() {
+async fn exactly_what_was_accepted_before_an_outage_is_delivered_after_it() {
     let place = Place::new(2, &ONE_REQUEST);
     let publisher = place.publisher().await;
     all_settled(publish_tens(&publisher, 2, 0..4)).await;
     place.go_down();
-    // Before anybody has noticed.
+    // Before the outage is noticed.
     let mut receipts = publish_tens(&publisher, 2, 4..40);
     let buffered = RecordBatch { guarantee: Guarantee::AtMostOnce, ..batch(0, ten(40)) };
     let buffered = publisher.publish(buffered.into()).expect("the publisher takes the batch");
@@ -320,7 +321,7 @@ async fn what_was_taken_before_an_outage_is_delivered_after_it_and_nothing_else(
     let late = publisher.publish(batch(0, ["late"]).into());
     assert!(matches!(late, Err(PublishError::Unavailable(_))), "{:?}", late.err());
     for receipt in &mut receipts {
-        assert!(once(&mut receipt.promised).await.is_none(), "nothing is promised that is not acknowledged");
+        assert!(once(&mut receipt.promised).await.is_none(), "no promise before the acknowledgement");
     }
     assert!(publisher.buffer().used_bytes > 0);
     place.come_up();
@@ -334,7 +335,7 @@ async fn what_was_taken_before_an_outage_is_delivered_after_it_and_nothing_else(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_batches_are_under_way_at_once_and_drain_says_how_many_records_are_left() {
+async fn many_batches_are_in_flight_at_once_and_drain_returns_the_number_of_records_left() {
     const ROUND_TRIP: Duration = Duration::from_millis(300);
     let place = Place::new(2, &[]);
     let publisher = place.publisher().await;
@@ -344,7 +345,7 @@ async fn many_batches_are_under_way_at_once_and_drain_says_how_many_records_are_
     all_settled(publish_tens(&publisher, 2, 2..42)).await;
     let took = began.elapsed();
     eprintln!("40 batches took {took:?}");
-    assert!(took < ROUND_TRIP * 10, "40 batches, one after the other, take {:?}; they took {took:?}", ROUND_TRIP * 40);
+    assert!(took < ROUND_TRIP * 10, "40 batches took {took:?}; one after another they take {:?}", ROUND_TRIP * 40);
     let receipts = publish_tens(&publisher, 2, 42..52);
     assert_eq!(publisher.drain(Duration::from_millis(1)).await, 100, "records are left");
     assert_eq!(publisher.drain(DEADLINE).await, 0);
@@ -355,7 +356,7 @@ async fn many_batches_are_under_way_at_once_and_drain_says_how_many_records_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_client_counts_by_itself_is_told() {
+async fn statistics_of_the_client_are_published() {
     let place = Place::new(1, &[SMALL_REQUESTS[0], SMALL_REQUESTS[1], ("statistics.interval.ms", "200")]);
     let publisher = place.publisher().await;
     all_settled(publish_tens(&publisher, 1, 0..3)).await;
@@ -376,7 +377,7 @@ async fn what_the_client_counts_by_itself_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_taken_while_draining_begins_is_delivered_too() {
+async fn batches_accepted_while_draining_begins_are_delivered_too() {
     const PUBLISHERS: usize = 8;
     let place = Place::new(1, &[]);
     let mut publishers = Vec::new();
@@ -410,9 +411,9 @@ async fn what_is_taken_while_draining_begins_is_delivered_too() {
     }
 }
 
-// A topic that is not as it should be.
+// A topic with trouble.
 
-/// `code` of the topic's metadata in the middle of work; `says` is part of the reason.
+/// The topic's metadata fails with `code` during operation; the reason must contain `says`.
 async fn says_what_is_wrong_with_the_topic(code: Code, says: &str) {
     let place = Place::new(1, &[("topic.metadata.propagation.max.ms", "100")]);
     let publisher = place.publisher().await;
@@ -429,18 +430,19 @@ async fn says_what_is_wrong_with_the_topic(code: Code, says: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_must_not_be_seen_is_named_until_it_may_be() {
+async fn a_topic_without_authorization_is_reported_until_it_is_granted() {
     says_what_is_wrong_with_the_topic(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "opic authorization failed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_missing_and_cannot_be_made_is_named_until_it_is_there() {
-    says_what_is_wrong_with_the_topic(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "is missing and cannot be made").await;
+async fn a_topic_that_is_missing_and_cannot_be_created_is_reported_until_it_exists() {
+    says_what_is_wrong_with_the_topic(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "is missing and cannot be created")
+        .await;
 }
 
-// What only Kafka itself does. A client has several requests under way there.
+// Behaviour of Apache Kafka only. The client has several requests in flight there.
 
-/// Gives a topic of Kafka itself a setting.
+/// Changes a setting of a topic of Apache Kafka.
 async fn set(options: &KafkaOptions, name: &str, value: &str) {
     let admin = admin(options);
     let topic = ResourceSpecifier::Topic(&options.topic);
@@ -460,13 +462,13 @@ async fn set(options: &KafkaOptions, name: &str, value: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order() {
+async fn a_topic_whose_limit_is_lowered_gets_smaller_batches_in_the_old_order() {
     let Some(brokers) = brokers() else { return };
     let options = at_kafka(&brokers);
     let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
     until("the publisher is up", || publisher.state() == BusState::Up).await;
     set(&options, "max.message.bytes", "5000").await;
-    // Of two requests that are under way at once Kafka refuses the first and could take the second.
+    // Of two requests in flight at once, Kafka rejects the first and could accept the second.
     let values = |number: usize| {
         let width = if number.is_multiple_of(2) { 3_000 } else { 10 };
         [format!("{:0>width$}", number * 2), format!("{:0>width$}", number * 2 + 1)]
@@ -477,7 +479,7 @@ async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order()
     let expected: Vec<String> = (0..20).flat_map(values).collect();
     let repeats = assert_delivered(&options, 0, &expected);
     eprintln!("repeats: {repeats}");
-    // Too large for the topic, as long as that is so.
+    // Too large for the topic until its limit is raised.
     let large = async || in_time("the report", publisher.publish(batch(0, ["x".repeat(9_000)]).into())?.settled).await;
     let until_large = async |what: &str, so: fn(&Result<(), PublishError>) -> bool| {
         let mut look = tokio::time::interval(Duration::from_millis(50));
@@ -489,15 +491,15 @@ async fn a_topic_that_comes_to_take_less_gets_smaller_batches_in_the_old_order()
     };
     until_large("refused", |outcome| matches!(outcome, Err(PublishError::Refused(_)))).await;
     set(&options, "max.message.bytes", "1048576").await;
-    until_large("taken as soon as the topic takes it", Result::is_ok).await;
+    until_large("accepted as soon as the topic accepts it", Result::is_ok).await;
     assert_eq!(publisher.drain(DEADLINE).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_time_that_kafka_refuses_costs_its_record_and_no_other_and_no_order() {
+async fn a_time_that_kafka_rejects_loses_only_its_record_and_keeps_the_order() {
     let Some(brokers) = brokers() else { return };
     let options = at_kafka(&brokers);
-    // A setting that comes later may hold only after it is shown.
+    // A setting changed later may take effect only after it is shown.
     let topic =
         NewTopic::new(&options.topic, 1, TopicReplication::Fixed(1)).set("message.timestamp.after.max.ms", "3600000");
     let made = admin(&options).create_topics([&topic], &AdminOptions::new()).await.expect("an answer");

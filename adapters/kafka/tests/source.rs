@@ -1,10 +1,10 @@
-//! What the source does when Kafka fails it, against the mock cluster of librdkafka, and for what that has no notion of
-//! against Apache Kafka itself (`TEST_KAFKA_BROKERS`, see `scripts/services`).
+//! The source during Kafka failures, on the mock cluster of librdkafka or, for failures that it cannot simulate, on
+//! Apache Kafka (`TEST_KAFKA_BROKERS`, see `scripts/services`).
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, and an index that is out of range is a failure like any other"
+    reason = "tests fail by panicking, and an out-of-range index is also a failure"
 )]
 
 #[path = "support/cluster.rs"]
@@ -39,7 +39,7 @@ impl Place {
     }
 }
 
-/// Takes over all partitions from the earliest record on.
+/// Assigns all partitions from the earliest record on.
 async fn begin(source: &KafkaSource, partitions: usize) {
     let mut assigned = 0;
     while assigned < partitions {
@@ -75,7 +75,7 @@ async fn read(source: &KafkaSource, partition: Partition, count: usize) -> Vec<S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_does_not_let_us_in_is_named_until_it_does() {
+async fn an_authorization_failure_of_the_group_is_reported_until_it_ends() {
     let place = Place::new(1, &[]);
     let publisher = place.publisher().await;
     place.deliver(&publisher, 0..1).await;
@@ -83,7 +83,7 @@ async fn a_group_that_does_not_let_us_in_is_named_until_it_does() {
     place.fail(Api::FindCoordinator, std::iter::repeat_n(denied, 10_000));
     let source = KafkaSource::open(&place.options).expect("the source opens");
     let named = || matches!(source.state(), BusState::Down(reason) if reason.contains("Group authorization failed"));
-    until("the source says that it lacks a right", named).await;
+    until("the source reports the missing authorization", named).await;
     place.fail_no_more(Api::FindCoordinator);
     begin(&source, 1).await;
     assert_eq!(read(&source, 0, 10).await, tens(1, 0, 0..1));
@@ -91,7 +91,7 @@ async fn a_group_that_does_not_let_us_in_is_named_until_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reading_goes_on_by_itself_whatever_happens_to_the_broker() {
+async fn reading_continues_by_itself_whatever_happens_to_the_broker() {
     let place = Place::new(1, &[]);
     let source = KafkaSource::open(&place.options).expect("the source opens");
     let publisher = place.publisher().await;
@@ -120,13 +120,13 @@ async fn reading_goes_on_by_itself_whatever_happens_to_the_broker() {
     assert_eq!(read(&source, 0, 200).await, tens(1, 0, 20..40));
     until("the source is up again", || source.state() == BusState::Up).await;
 
-    // It can be closed while the broker is away.
+    // It can be closed while the broker is down.
     place.go_down();
     in_time("closing", source.close()).await;
     assert!(matches!(in_time("chunk", source.chunk(0)).await, Err(SourceError::Closed)));
 }
 
-/// A position that is not there, until another one is sought.
+/// Asserts that a position is out of range until a seek to another one.
 async fn assert_out_of_range(source: &KafkaSource, position: u64, first: u64) {
     source.seek(0, position);
     for _ in 0..3 {
@@ -138,7 +138,7 @@ async fn assert_out_of_range(source: &KafkaSource, position: u64, first: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_position_that_is_not_there_is_said_until_another_one_is_sought() {
+async fn an_out_of_range_position_is_reported_until_a_seek_to_another_one() {
     let place = Place::new(1, &[]);
     let source = KafkaSource::open(&place.options).expect("the source opens");
     let publisher = place.publisher().await;
@@ -154,7 +154,7 @@ async fn a_position_that_is_not_there_is_said_until_another_one_is_sought() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_kafka_no_longer_has_are_said_until_another_position_is_sought() {
+async fn deleted_records_are_reported_until_a_seek_to_another_position() {
     let Some(brokers) = brokers() else { return };
     let options = at_kafka(&brokers);
     let publisher = KafkaPublisher::open(options.clone()).await.expect("the publisher opens");
@@ -165,15 +165,15 @@ async fn records_that_kafka_no_longer_has_are_said_until_another_position_is_sou
     admin(&options).delete_records(&before, &AdminOptions::new()).await.expect("deleted");
     let source = KafkaSource::open(&options).expect("the source opens");
     begin(&source, 1).await;
-    assert_eq!(read(&source, 0, 13).await, tens(1, 0, 0..2)[7..], "the earliest record that there is");
+    assert_eq!(read(&source, 0, 13).await, tens(1, 0, 0..2)[7..], "the earliest existing record");
     assert_out_of_range(&source, 3, 7).await;
     source.seek(0, 10);
     assert_eq!(read(&source, 0, 10).await, ten(1));
     in_time("closing", source.close()).await;
 }
 
-/// Notes when the main thread of librdkafka wakes a reader, and may hold it there. That thread answers seeks, and wakes readers
-/// when it moves a partition and when a position is not there; records come from the threads of the brokers.
+/// Detects when the main thread of librdkafka wakes a reader, and may hold it there. That thread answers seeks, and wakes
+/// readers when it moves a partition and when a position is out of range; records come from the broker threads.
 #[derive(Default)]
 struct MainThread {
     state: Mutex<MainThreadState>,
@@ -182,11 +182,11 @@ struct MainThread {
 
 #[derive(Default)]
 struct MainThreadState {
-    /// Any thread has woken the reader since it last looked.
+    /// Any thread has woken the reader since it last read.
     woken: bool,
     /// The main thread has.
     seen: bool,
-    /// The main thread is to be held there.
+    /// Whether to hold the main thread there.
     hold: bool,
 }
 
@@ -215,8 +215,8 @@ impl MainThread {
         self.changed.notify_all();
     }
 
-    /// Has a reader look whenever it is woken, until the main thread has woken it. The reader looks no more then: the main
-    /// thread may have the partition's queue locked.
+    /// Lets a reader read whenever it is woken, until the main thread has woken it. The reader then stops: the main
+    /// thread may hold the lock of the partition's queue.
     async fn wake_reader(self: &Arc<Self>, source: &KafkaSource) {
         let mut chunk = Box::pin(source.chunk(0));
         let waker = Waker::from(Arc::clone(self));
@@ -225,7 +225,7 @@ impl MainThread {
             self.state.lock().expect("lock").woken = false;
             let chunk = chunk.as_mut().poll(&mut Context::from_waker(&waker));
             assert!(chunk.is_pending(), "there is nothing to read: {chunk:?}");
-            // Not a wait for the runtime: its clock would wake the reader, and nothing else does that the test is about.
+            // Not a wait on the runtime: its clock would wake the reader, which only the client must do here.
             let state = self.state.lock().expect("lock");
             let (state, _) = self.changed.wait_timeout_while(state, DEADLINE, |state| !state.woken).expect("lock");
             if state.seen {
@@ -236,7 +236,7 @@ impl MainThread {
     }
 }
 
-/// Readies a source that has read twenty records and was told to go on where there is none.
+/// Prepares a source that has read twenty records and was told to continue at a position out of range.
 async fn beyond_the_end() -> (Place, KafkaSource) {
     let place = Place::new(1, &[]);
     let publisher = place.publisher().await;
@@ -248,13 +248,13 @@ async fn beyond_the_end() -> (Place, KafkaSource) {
     (place, source)
 }
 
-// A runtime of one thread: whatever waits on it, all wait.
+// A single-threaded runtime: a call that blocks it blocks all others.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn nobody_waits_for_a_client_that_does_not_answer_a_seek() {
+async fn no_call_waits_for_a_client_that_does_not_answer_a_seek() {
     /// Longer than the source waits for an answer.
     const SILENCE: Duration = Duration::from_millis(2_500);
-    /// Less than that by far, and time enough for a busy machine.
+    /// Far less than that, but enough for a busy machine.
     const AT_ONCE: Duration = Duration::from_millis(500);
     let (_place, source) = beyond_the_end().await;
     let client = MainThread::held();
@@ -283,7 +283,7 @@ async fn nobody_waits_for_a_client_that_does_not_answer_a_seek() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_seek_is_done_though_the_position_before_is_not_there() {
+async fn a_seek_works_though_the_position_before_is_out_of_range() {
     let (_place, source) = beyond_the_end().await;
     Arc::new(MainThread::default()).wake_reader(&source).await;
     source.seek(0, 5);
@@ -291,13 +291,13 @@ async fn a_seek_is_done_though_the_position_before_is_not_there() {
     in_time("closing", source.close()).await;
 }
 
-/// Knuth's generator of 64 bits.
+/// Knuth's 64-bit generator.
 fn next_random(random: &mut u64) -> u64 {
     *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *random >> 33
 }
 
-/// The next chunk, given up once where it happens to wait. Checks that it has no gaps.
+/// The next chunk, read after one dropped call if that call waits. Checks that it has no gaps.
 async fn chunk_after_giving_up(source: &KafkaSource) -> Chunk {
     let given_up = once(&mut source.chunk(0)).await;
     let chunk = match given_up {
@@ -311,9 +311,9 @@ async fn chunk_after_giving_up(source: &KafkaSource) -> Chunk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_seek_reading_goes_on_there_though_a_chunk_is_in_work_or_given_up() {
+async fn after_a_seek_reading_continues_there_though_a_chunk_is_in_progress_or_dropped() {
     const RECORDS: usize = 20_000;
-    /// So that there are two chunks after it, of the largest size.
+    /// Leaves two chunks of the maximum size after it.
     const POSITION_MAX: u64 = 5_000;
     const SEEKS: u64 = 20;
     let place = Place::new(1, &[]);
@@ -333,11 +333,11 @@ async fn after_a_seek_reading_goes_on_there_though_a_chunk_is_in_work_or_given_u
         }
         let position = next_random(&mut random) % POSITION_MAX;
         source.seek(0, position);
-        let chunk = in_time("the chunk in work", in_work).await.expect("no panic");
+        let chunk = in_time("the chunk in progress", in_work).await.expect("no panic");
         if chunk.offsets.first() == Some(&position) {
             next = chunk.next;
         } else {
-            // It was begun before the seek and may still come.
+            // It was begun before the seek and may still arrive.
             assert_eq!(chunk.offsets.first(), Some(&next), "during seek {seek} to {position}");
             next = position;
         }
@@ -350,12 +350,12 @@ async fn after_a_seek_reading_goes_on_there_though_a_chunk_is_in_work_or_given_u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seek_just_after_the_assignment_is_not_forgotten() {
-    /// Longer than it takes librdkafka to ask once more for the earliest record, once it has begun to.
+    /// Longer than librdkafka takes to repeat a lookup of the earliest record.
     const A_WHILE: Duration = Duration::from_secs(1);
     let place = Place::new(1, &[]);
     let publisher = place.publisher().await;
     place.deliver(&publisher, 0..2).await;
-    // The seek comes before any answer.
+    // The seek comes before any response.
     place.answer_after(Duration::from_millis(50));
     let source = KafkaSource::open(&place.options).expect("the source opens");
     begin(&source, 1).await;
@@ -372,7 +372,7 @@ async fn a_seek_just_after_the_assignment_is_not_forgotten() {
     in_time("closing", source.close()).await;
 }
 
-/// What two members of a group share: where partitions are stored, and what was read.
+/// State shared by two members of a group: stored positions, and the values read.
 #[derive(Default)]
 struct Stored(Mutex<BTreeMap<Partition, (u64, Vec<String>)>>);
 
@@ -386,7 +386,7 @@ impl Stored {
     }
 }
 
-/// Reads a partition until it is no longer there to be read.
+/// Reads a partition until it is revoked.
 async fn store(source: Arc<KafkaSource>, stored: Arc<Stored>, partition: Partition) {
     loop {
         match source.chunk(partition).await {
@@ -404,7 +404,7 @@ async fn store(source: Arc<KafkaSource>, stored: Arc<Stored>, partition: Partiti
     }
 }
 
-/// Lives as a member of the group until the source is closed; `has` is what it reads.
+/// Acts as a member of the group until the source is closed; `has` holds the partitions it reads.
 async fn live(source: Arc<KafkaSource>, stored: Arc<Stored>, has: Arc<Mutex<BTreeSet<Partition>>>) {
     let mut readers = BTreeMap::new();
     while let Ok(change) = source.assignment().await {
@@ -418,7 +418,7 @@ async fn live(source: Arc<KafkaSource>, stored: Arc<Stored>, has: Arc<Mutex<BTre
                 }
             }
             AssignmentChange::Revoked(partitions, done) => {
-                // Whatever a reader has read is stored at once.
+                // Everything that a reader has read is stored at once.
                 done();
                 for partition in partitions {
                     has.lock().expect("lock").remove(&partition);
@@ -431,8 +431,8 @@ async fn live(source: Arc<KafkaSource>, stored: Arc<Stored>, has: Arc<Mutex<BTre
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_go_to_another_member_and_come_back_with_each_record_once() {
-    // The mock cluster waits for the session timeout at each change of a group.
+async fn partitions_move_to_another_member_and_back_with_each_record_once() {
+    // The mock cluster waits for the session timeout at each group change.
     let place = Place::new(4, &[("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")]);
     let publisher = place.publisher().await;
     let stored = Arc::new(Stored::default());
@@ -448,7 +448,7 @@ async fn partitions_go_to_another_member_and_come_back_with_each_record_once() {
     place.deliver(&publisher, 0..8).await;
     until("all is read", || stored.read() == 80).await;
     let (other, others, life_of_other) = join();
-    // Records come while partitions go from one to the other.
+    // Records arrive while partitions move from one member to the other.
     for number in 2..12 {
         place.deliver(&publisher, number * 4..number * 4 + 4).await;
     }

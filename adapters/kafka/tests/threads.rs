@@ -1,7 +1,7 @@
-//! Where clients end: on the threads of this crate. Alone in its process, whose threads it counts.
+//! Clients are dropped on the threads of this crate. The only test of its process, because it counts threads.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 #[path = "support/cluster.rs"]
 mod cluster;
@@ -13,18 +13,18 @@ use adapter_kafka::KafkaSource;
 use cluster::{Cluster, options, unique};
 use domain::ports::{AssignmentChange, RecordSource, SourceError};
 
-/// How long anything may take that must happen.
+/// Deadline for events that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Clients of librdkafka in this process: each has one such thread.
+/// Clients of librdkafka in this process: each has one thread with this name.
 fn clients() -> usize {
     let threads = std::fs::read_dir("/proc/self/task").expect("threads");
     let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
     names.filter(|name| name.trim_end() == "rdk:main").count()
 }
 
-// The end of a client waits until the group is left and all its threads have ended. A reader that still holds a partition when
-// the source closes must not be the one who waits.
+// Dropping a client blocks until the group is left and all its threads have ended. A reader that still holds a partition
+// when the source closes must not be the one that blocks.
 #[tokio::test]
 async fn a_closed_source_has_no_client_though_a_reader_has_not_noticed() {
     let (cluster, topic) = (Cluster::start(), unique("threads"));

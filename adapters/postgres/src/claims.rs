@@ -1,7 +1,7 @@
-//! Which events with an id of the client are new.
+//! Finds out which events with a client-chosen id are new.
 //!
-//! Each id has a row that all consumers and days meet at: to look is to lock it, in the order of the ids, so that two
-//! transactions with the same ids wait for each other and never for ever.
+//! Each id has a row shared by all consumers and days. Reading the row locks it, in the order of the ids, so that
+//! transactions with the same ids wait for each other without deadlocks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::time::PgTime;
 
-/// The positions in `events` of those that repeat an event that was kept, received within `window` of it.
+/// Positions in `events` of the repeats: events received within `window` of a stored event with the same id.
 pub async fn repeats(
     connection: &mut PgConnection,
     events: &[(u64, LogEvent<'_>)],
@@ -42,7 +42,7 @@ pub async fn repeats(
         }
     }
     for (id, times) in kept {
-        // What was claimed for the first time is noted already, unless the same id came twice and far apart.
+        // An id claimed for the first time is already recorded, unless the same id occurred twice, far apart.
         let noted = before.get(&id).map_or(1, Vec::len);
         if times.len() > noted {
             note(connection, id, &times).await?;
@@ -51,8 +51,7 @@ pub async fn repeats(
     Ok(repeats)
 }
 
-/// Locks the rows of ids, making those that are missing. Returns the times that were kept before under those that were
-/// there.
+/// Locks the rows of ids, inserting missing ones. Returns, for existing ids, the receipt times stored before.
 async fn claim(
     connection: &mut PgConnection,
     firsts: &BTreeMap<Uuid, Timestamp>,

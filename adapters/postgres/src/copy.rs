@@ -12,7 +12,7 @@ pub const COLUMNS: &str = "event_id, client_id, source, level, message, \"timest
 const COLUMN_COUNT: i16 = 14;
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// Rows that are being written.
+/// Rows being written.
 #[derive(Debug)]
 pub struct Rows {
     bytes: Vec<u8>,
@@ -27,7 +27,7 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Writes an event.
+    /// Appends an event.
     pub fn push(&mut self, feed: &Feed, offset: u64, event: &LogEvent<'_>) {
         self.count += 1;
         self.bytes.extend_from_slice(&COLUMN_COUNT.to_be_bytes());
@@ -47,12 +47,12 @@ impl Rows {
         self.field(&offset.cast_signed().to_be_bytes());
     }
 
-    /// How many there are.
+    /// Number of rows.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// All of it, with the trailer.
+    /// All rows, with the trailer.
     pub fn finish(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
         self.bytes

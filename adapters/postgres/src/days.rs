@@ -1,8 +1,9 @@
 //! One table for each UTC day of receipt.
 //!
-//! Invariant: a table is attached only with exactly the bounds of its day, so that it does not matter who made it.
+//! Invariant: a table is attached only with exactly the bounds of its day, so that it does not matter which process
+//! created it.
 //!
-//! A table is made beside its parent and attached afterwards, which hinders neither readers nor writers; `CREATE TABLE …
+//! A table is created detached and attached afterwards, which blocks neither readers nor writers; `CREATE TABLE …
 //! PARTITION OF` would lock all of them out.
 
 use std::collections::BTreeSet;
@@ -21,12 +22,12 @@ const DAY_MICROS: i64 = 86_400_000_000;
 pub struct Day(i64);
 
 impl Day {
-    /// The day of a time.
+    /// The day of a timestamp.
     pub fn of(time: Timestamp) -> Self {
         Self(time.unix_micros().div_euclid(DAY_MICROS))
     }
 
-    /// The name of its table, such as `events_20240115`.
+    /// Name of its table, such as `events_20240115`.
     pub fn table(self) -> String {
         let start = Timestamp::from_unix_micros(self.0 * DAY_MICROS).unwrap_or(Timestamp::MIN).to_string();
         let date: String = start.chars().filter(char::is_ascii_digit).take(8).collect();
@@ -40,7 +41,7 @@ impl Day {
         Timestamp::parse(&format!("{year}-{month}-{day}T00:00:00Z")).ok().map(Self::of)
     }
 
-    /// Whether all of it lies before a time.
+    /// Whether all of it is before a time.
     pub fn is_before(self, time: Timestamp) -> bool {
         (self.0 + 1) * DAY_MICROS <= time.unix_micros()
     }
@@ -54,33 +55,33 @@ impl Day {
     }
 }
 
-/// The days whose tables are known to be there.
+/// The days whose tables are known to exist.
 #[derive(Debug, Default)]
 pub struct Days {
     known: Mutex<BTreeSet<Day>>,
-    /// Why the table of the next day could not be made, if it could not.
+    /// Why the next day's table could not be created, if so.
     trouble: Mutex<Option<String>>,
 }
 
 impl Days {
-    /// Makes sure that there is a table for each day, and for the one after.
+    /// Makes sure that each day has a table, and the day after the last one.
     pub async fn ensure(&self, connection: &mut PgConnection, days: &BTreeSet<Day>) -> Result<(), sqlx::Error> {
         let missing: Vec<Day> = days.difference(&self.known()).copied().collect();
         for day in missing {
             make(connection, day).await?;
             self.known().insert(day);
         }
-        // Ahead of time: at midnight nobody has to wait for it.
+        // In advance, so that no append has to wait for it at midnight.
         if let Some(next) = days.last().map(|latest| latest.next()).filter(|next| !self.known().contains(next)) {
             match make(connection, next).await {
                 Ok(()) => {
                     self.known().insert(next);
                     *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }
-                // There is time until it is needed.
+                // It is not needed yet.
                 Err(error) => {
-                    tracing::debug!(table = next.table(), %error, "cannot make the table of the next day yet");
-                    let trouble = format!("{} cannot be made: {error}", next.table());
+                    tracing::debug!(table = next.table(), %error, "cannot create the table of the next day yet");
+                    let trouble = format!("{} cannot be created: {error}", next.table());
                     *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
                 }
             }
@@ -88,12 +89,12 @@ impl Days {
         Ok(())
     }
 
-    /// Why the table of the next day could not be made, if it could not: from midnight on nothing can be stored.
+    /// Why the next day's table could not be created, if so: without it, nothing can be stored from midnight (UTC) on.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The table may be gone: look again before writing to it.
+    /// The table may have been dropped: check again before writing to it.
     pub fn forget_all(&self) {
         self.known().clear();
     }
@@ -103,7 +104,7 @@ impl Days {
     }
 }
 
-/// A table that is being detached shows its rows to nobody any more.
+/// The rows of a table that is being detached are no longer visible through the parent.
 async fn is_attached(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM pg_inherits \
@@ -123,7 +124,7 @@ async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error
     let mut transaction = connection.begin().await?;
     let statements = [
         format!("CREATE TABLE {table} (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"),
-        // The check spares the server a look at every row when the table is attached.
+        // With this check constraint, the server need not scan the table when it is attached.
         format!(
             "ALTER TABLE {table} ADD CONSTRAINT day CHECK (received_at >= to_timestamp({from}) AND received_at < to_timestamp({to}))"
         ),
@@ -135,14 +136,14 @@ async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error
         if let Err(error) = transaction.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await {
             transaction.rollback().await?;
             let is_there = sqlstate(&error).is_some_and(|code| ALREADY_THERE.contains(&code.as_str()));
-            // Or it is a day that is being removed: to be made again once it is gone.
+            // Otherwise the day is being removed: it can be created again once it is gone.
             return if is_there && is_attached(connection, &table).await? { Ok(()) } else { Err(error) };
         }
     }
     transaction.commit().await
 }
 
-/// How long to wait for a lock before giving way to whoever has it.
+/// Maximum wait for a lock before giving way to its holder.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_named_by_its_date_and_known_by_its_name() {
+    fn a_table_is_named_after_its_day_and_identifies_it() {
         for (time, table) in [
             ("2024-01-15T23:59:59.999999Z", "events_20240115"),
             ("1969-12-31T00:00:00Z", "events_19691231"),

@@ -1,11 +1,10 @@
-//! What to do about an error of PostgreSQL, by its SQLSTATE (PostgreSQL manual, appendix A).
+//! How to handle a PostgreSQL error, by its SQLSTATE (PostgreSQL manual, appendix A).
 
 use domain::ports::{Cause, StoreError};
 
-/// A record of this id and time of receipt is there already.
+/// A record with this id and receipt time exists already.
 pub const UNIQUE_VIOLATION: &str = "23505";
-/// Table, schema, its type or key in the catalog is there already, or a table was attached meanwhile: somebody else was
-/// quicker.
+/// The table, schema, type or catalog key exists already, or a table was attached meanwhile: another process was faster.
 pub const ALREADY_THERE: [&str; 5] = ["42710", "42P06", "42P07", "42P17", UNIQUE_VIOLATION];
 /// The statement ran longer than `statement_timeout`.
 const QUERY_CANCELED: &str = "57014";
@@ -15,8 +14,8 @@ pub fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(Into::into)
 }
 
-/// Classes 22 (data exception) and 23 (integrity constraint violation) are the fault of the content, for ever. All else
-/// may pass: a lost connection, a deadlock, a full disk, a server that is starting or that somebody is stopping.
+/// Classes 22 (data exception) and 23 (integrity constraint violation) are permanent errors of the content. All others
+/// may be transient: a lost connection, a deadlock, a full disk, a server that is starting or stopping.
 pub fn store_error(error: sqlx::Error) -> StoreError {
     match sqlstate(&error).as_deref() {
         Some(QUERY_CANCELED) => StoreError::TooBroad,
@@ -25,7 +24,7 @@ pub fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// What the server says, and its SQLSTATE. The library adds the line of the server's source, and says all of it twice.
+/// The server's message and its SQLSTATE. sqlx adds the source line of the server, and prints everything twice.
 #[derive(Debug, thiserror::Error)]
 #[error("PostgreSQL: {message} (SQLSTATE {code})")]
 struct Refusal {
@@ -50,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    /// An error of the server with a SQLSTATE.
+    /// A server error with a SQLSTATE.
     #[derive(Debug)]
     struct Failure(&'static str);
 
@@ -93,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_again() {
+    fn transient_errors_are_retried() {
         for code in [
             "08006", // connection_failure
             "25006", // read_only_sql_transaction: a standby
             "25P03", // idle_in_transaction_session_timeout
             "40001", // serialization_failure
             "40P01", // deadlock_detected
-            "42501", // insufficient_privilege: a person can give it
+            "42501", // insufficient_privilege: an operator can grant it
             "42P01", // undefined_table: a day that was removed meanwhile
             "53100", // disk_full
             "53200", // out_of_memory
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_is_to_blame_for_nothing_but_its_own_errors() {
+    fn only_errors_of_the_content_reject_it() {
         for code in [
             "22001", // string_data_right_truncation
             "22021", // character_not_in_repertoire

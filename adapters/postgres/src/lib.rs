@@ -1,12 +1,12 @@
 //! The store in PostgreSQL.
 //!
 //! Constraints and invariants:
-//! * Rows, dead letters and the position change in one transaction, fenced by the old position: whoever moves the
-//!   position first wins, also over a consumer that has only paused.
-//! * What is new goes straight into the table of its day: a few events by one `INSERT`, many by binary `COPY`. Only a large chunk
-//!   that has a record that is there already takes a slower way.
-//! * Nothing waits for a lock without a limit, and every call has one of time, whatever becomes of server and network.
-//! * All of a store lies in one schema. No statement names a schema: the search path of every connection is this one.
+//! * Rows, dead letters and the position change in one transaction, fenced by the old position: the consumer that moves
+//!   the position first wins, even over one that was only paused.
+//! * New events go straight into the table of their day: few by one `INSERT`, many by binary `COPY`. Only a large chunk
+//!   that contains an already stored record takes a slower path.
+//! * Every wait for a lock and every call has a time limit, whatever happens to server and network.
+//! * A store lies entirely in one schema. No statement names a schema: it is the search path of every connection.
 //! * All conversion of errors is in [`error`].
 
 mod claims;

@@ -1,7 +1,7 @@
 //! Events and dead letters as rows of PostgreSQL, and the statements that read them.
 //!
-//! Constraint: the server ends an answer where the page ends. A client cannot stop an answer that has begun: before it can use
-//! the connection again it has to receive the rest.
+//! Constraint: the server ends a result where the page ends. A client cannot cancel a result in transit: it has to
+//! receive the rest before it can use the connection again.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,7 +20,8 @@ use crate::copy::COLUMNS;
 use crate::error::store_error;
 use crate::time::PgTime;
 
-/// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be read.
+/// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be
+/// read.
 const EVENT_BYTES: &str = "octet_length(source) + octet_length(message) + coalesce(octet_length(stack_trace), 0) \
                            + coalesce(octet_length(metadata::text), 0)";
 /// What [`StoredDeadLetter::bytes`] counts.
@@ -28,8 +29,8 @@ const LETTER_BYTES: &str = "octet_length(key) + octet_length(value) + octet_leng
 /// The order of [`PageKey`], newest first.
 const NEWEST_FIRST: &str = "\"timestamp\" DESC, event_id DESC, received_at DESC";
 
-/// Begins a statement that selects the rows of a page, and the one after it if there is one; see [`end_page`]. Rows are measured
-/// only after the limit in rows has been applied.
+/// Begins a statement that selects the rows of a page, and the next one if it exists; see [`end_page`]. Rows are measured
+/// only after the row limit has been applied.
 fn begin_page(columns: &str, bytes: &str, order: &str) -> QueryBuilder<Postgres> {
     QueryBuilder::new(format!(
         "SELECT * FROM (SELECT *, sum(bytes) OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) \
@@ -37,15 +38,15 @@ fn begin_page(columns: &str, bytes: &str, order: &str) -> QueryBuilder<Postgres>
     ))
 }
 
-/// Ends it. A row is selected if the page has room for the row before it: if all rows before that one have fewer bytes than the
-/// page may have.
+/// Ends it. A row is selected if the page has room for the row before it, that is, if all rows before that one together
+/// are smaller than the page's limit in bytes.
 fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFilling<T>) {
     select.push(format!(" ORDER BY {order} LIMIT ")).push_bind(page.items_wanted());
     select.push(") AS found) AS measured) AS page WHERE coalesce(bytes_before, 0) < ");
     select.push_bind(i64::try_from(page.bytes_max()).unwrap_or(i64::MAX)).push(format!(" ORDER BY {order}"));
 }
 
-/// Events in the order of pages. The condition of a text, given folded, only narrows down: see [`has_text`].
+/// Events in page order. The condition for a text, which must be folded, only narrows down: see [`has_text`].
 pub fn events_statement<T>(
     filter: &LogFilter,
     after: Option<PageKey>,
@@ -79,7 +80,7 @@ pub fn tail_statement<T>(
     select
 }
 
-/// Dead letters that match, with an id above `after`, in the order of their ids.
+/// Matching dead letters with an id above `after`, in the order of their ids.
 pub fn dead_letters_statement<T>(
     filter: &DeadLetterFilter,
     after: Option<u64>,
@@ -135,12 +136,13 @@ pub fn row_bytes(row: &PgRow) -> Result<usize, sqlx::Error> {
     usize::try_from(row.try_get::<i32, _>("bytes")?).map_err(decode_error)
 }
 
-/// Whether the message has a folded text.
+/// Whether the message contains a folded text.
 pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
     text.is_none_or(|text| fold(&event.event.message).contains(text))
 }
 
-/// Adds the conditions of a filter. That of its text, given folded, only narrows down: see [`has_text`].
+/// Adds the conditions of a filter. The condition for its text, which must be folded, only narrows down: see
+/// [`has_text`].
 fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &LogFilter, text: Option<&str>) {
     if let Some(source) = &filter.source {
         select.push(" AND source = ").push_bind(source.clone());
@@ -159,7 +161,7 @@ fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &LogFilter, text: Op
         select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
     }
     if let Some(text) = text {
-        // Only a message with other than ASCII characters may need more than folding in ASCII.
+        // ASCII folding is insufficient only for messages with non-ASCII characters.
         select.push(" AND (octet_length(message) <> char_length(message)");
         if text.is_ascii() {
             select.push(" OR strpos(lower(message COLLATE \"C\"), ").push_bind(text.to_owned()).push(") > 0");
@@ -172,7 +174,7 @@ fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::
     sqlx::Error::Decode(Box::new(error))
 }
 
-/// The level of a number.
+/// The level with a number.
 pub fn level(number: i16) -> Result<Level, sqlx::Error> {
     Level::from_number(number.into()).ok_or(domain::level::UnknownLevel).map_err(decode_error)
 }

@@ -2,8 +2,8 @@
 //!
 //! Constraints and invariants:
 //! * A process runs one migration at a time, on one connection, however many calls wait for it.
-//! * Everything but the migration itself is limited to seconds. A migration may take longer than any call, so it goes on when
-//!   no call waits for it any more.
+//! * Everything but the migration itself is limited to seconds. A migration may take longer than any call, so it
+//!   continues when no call waits for it any longer.
 
 use std::time::Duration;
 
@@ -17,11 +17,12 @@ use tokio::time::timeout;
 
 use crate::error::{ALREADY_THERE, sqlstate, store_error};
 
-/// Longest wait for a connection.
+/// Maximum wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest time of everything before the migration.
+/// Maximum duration of everything before the migration.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time of a migration, including the wait for another process that runs one. After it the connection counts as dead.
+/// Maximum duration of a migration, including the wait for another process that runs one. After that, the connection
+/// counts as dead.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// The schema of a store.
@@ -33,12 +34,13 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// A schema in the database of these options, whose search path it is.
+    /// A schema in the database of these options. It becomes the search path.
     pub fn new(connect: PgConnectOptions, name: &str) -> Self {
         Self { connect, name: name.to_owned(), up_to_date: OnceCell::new(), update: Mutex::default() }
     }
 
-    /// Migrates the database unless that was done before. If the future is dropped, the next call waits for the same migration.
+    /// Migrates the database unless this was done before. If the future is dropped, the next call waits for the same
+    /// migration.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         if self.up_to_date.initialized() {
             return Ok(());
@@ -47,7 +49,7 @@ impl Schema {
         if self.up_to_date.initialized() {
             return Ok(());
         }
-        // The result of an update that no call waited for may be old.
+        // The result of a migration that no call waited for may be outdated.
         update.take_if(|update| update.is_finished());
         let running = update.get_or_insert_with(|| {
             let (connect, name) = (self.connect.clone(), self.name.clone());
@@ -56,13 +58,13 @@ impl Schema {
         let result = running.await;
         *update = None;
         result.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into())))?;
-        // Cannot be set already: the lock is held.
+        // Cannot be set yet: the lock is held.
         let _ = self.up_to_date.set(());
         Ok(())
     }
 }
 
-/// Connects once and says why that fails. A pool only says that it waited.
+/// Connects once and returns why that fails. A pool only reports that it waited.
 pub async fn probe(connect: &PgConnectOptions, time_max: Duration) -> Result<(), StoreError> {
     open(connect, time_max).await?.close().await.map_err(store_error)
 }
@@ -77,7 +79,7 @@ async fn within<T>(time_max: Duration, otherwise: &str, work: impl Future<Output
     timeout(time_max, work).await.map_err(late)
 }
 
-/// Creates the schema and its tables, or what is missing of them. Many processes may do so at once: the others wait.
+/// Creates the schema and its tables, or the missing ones. Many processes may do so at once: the others wait.
 async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<(), StoreError> {
     let mut connection = open(connect, CONNECT_TIMEOUT).await?;
     let look = async {
@@ -86,7 +88,7 @@ async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<()
     };
     if !within(LOOK_TIMEOUT, "no answer", look).await?.map_err(store_error)? {
         let migrator = sqlx::migrate!();
-        // What `run` does; its bounds are too narrow for a spawned task.
+        // What `run` does; the trait bounds of `run` do not fit a spawned task.
         let migration = migrator.run_direct(None, &mut connection, false);
         let migrated = within(MIGRATION_TIMEOUT, "the database is not migrated", migration).await?;
         migrated.map_err(|error| StoreError::Unavailable(error.into()))?;
@@ -94,7 +96,7 @@ async fn bring_up_to_date(connect: &PgConnectOptions, schema: &str) -> Result<()
     connection.close().await.map_err(store_error)
 }
 
-/// Creates the schema only if it is missing: to try needs a privilege that the owner of the schema may not have.
+/// Creates the schema only if it is missing: attempting it needs a privilege that the owner of the schema may not have.
 async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     let is_there: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
         .bind(format!("\"{schema}\""))
@@ -110,7 +112,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<()
     }
 }
 
-/// Whether exactly the migrations of this version were applied. If not, or if that is unknown, sqlx checks under its lock.
+/// Whether exactly the migrations of this version were applied. If not, or if unknown, sqlx checks under its lock.
 async fn is_up_to_date(connection: &mut PgConnection) -> bool {
     let migrator = sqlx::migrate!();
     let Ok(None) = connection.dirty_version(&migrator.table_name).await else { return false };

@@ -33,63 +33,63 @@ use crate::rows::{
 use crate::schema::{Schema, probe};
 use crate::time::PgTime;
 
-/// Connections of a process for queries and all else that is no append.
+/// Connections per process for queries and everything else except appends.
 const READ_CONNECTIONS_MAX: u32 = 6;
-/// Connections of a process for appends, beside that of the priority partition.
+/// Connections per process for appends, beside that of the priority partition.
 const APPEND_CONNECTIONS_MAX: u32 = 6;
-/// Longest wait for one of them.
+/// Maximum wait for a connection from a pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest time that a transaction may be left alone: whoever hangs must not keep others out.
+/// Maximum idle time in a transaction: a stalled client must not block others.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time of an append, so that a connection whose other end says nothing any more holds up nobody for ever.
+/// Maximum duration of an append, so that a connection whose peer no longer responds does not block permanently.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest that one statement of an append may take.
+/// Maximum duration of one statement of an append.
 const APPEND_STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest time that a query takes beyond the server's own limit: to get a connection, and its answer.
+/// Maximum duration of a query beyond the server's own limit, to get a connection and the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for the server to say why it gives no connection.
+/// Maximum wait for the server to report why it accepts no connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest time of one removal of what is old, which counts the rows of a day.
+/// Maximum duration of one expiry, which counts the rows of a day.
 const EXPIRE_TIMEOUT: Duration = Duration::from_secs(600);
-/// Rows that are looked at at once for a text; fewer if they are large.
+/// Rows examined at once for a text; fewer if they are large.
 const CANDIDATES: u32 = 1_000;
-/// Events that one call of `tail` looks at.
+/// Maximum number of events that one call of `tail` examines.
 const TAIL_EVENTS_MAX: u64 = 2_000;
-/// Dead letters that one call of `expire` removes, and ids that it removes at once.
+/// Maximum number of dead letters that one call of `expire` removes, and of ids that it removes at once.
 const EXPIRE_ROWS_MAX: i64 = 2_000;
-/// Fewer events than this go in by `INSERT`, which has its answer sooner; more by `COPY`, which takes more a second.
+/// Fewer events than this are written by `INSERT`, which has lower latency; more by `COPY`, which has higher throughput.
 const COPY_EVENTS_MIN: usize = 1_000;
-/// Bits of a writer's advisory lock that say where its events begin. Those above are the schema's.
+/// Bits of a writer's advisory lock that encode where its events begin. The bits above identify the schema.
 const WRITER_LOCK_BITS: u32 = 48;
-/// Longest name that PostgreSQL keeps whole, in bytes.
+/// Maximum name, in bytes, that PostgreSQL does not truncate.
 const SCHEMA_BYTES_MAX: usize = 63;
 
-/// How the store is set up.
+/// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Where the database is: `postgres://user:password@host:port/database`.
+    /// URL of the database: `postgres://user:password@host:port/database`.
     ///
-    /// Of the parameters of libpq it takes among others `sslmode` (`prefer`; `require` encrypts, `verify-full` also
-    /// makes sure who answers), `sslrootcert`, `sslcert` and `sslkey`.
+    /// Of libpq's parameters, it supports among others `sslmode` (`prefer`; `require` encrypts, `verify-full` also
+    /// verifies the server's identity), `sslrootcert`, `sslcert` and `sslkey`.
     pub url: String,
-    /// The schema that has all the tables, made if it is not there. Stores in different schemas know nothing of each
-    /// other. See [`InvalidSchema`] for what is a name.
+    /// The schema that contains all the tables, created if it is missing. Stores in different schemas are independent.
+    /// See [`InvalidSchema`] for valid names.
     pub schema: String,
-    /// How far apart two events with one id must have been received to be two events.
+    /// Minimum distance between the receipt times of two events with the same id for both to be kept.
     pub dedup_window: Duration,
-    /// Longest time a query may take.
+    /// Maximum duration of a query.
     pub query_timeout: Duration,
 }
 
-/// A name that no schema may have.
+/// An invalid name for a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidSchema;
 
 impl std::fmt::Display for InvalidSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(
-            "a schema's name has 1 to 63 of a-z, 0-9 and _, does not begin with a digit, and not with pg_, which PostgreSQL \
-             keeps for itself",
+            "a schema's name has 1 to 63 of a-z, 0-9 and _, and begins neither with a digit nor with pg_, which PostgreSQL \
+             reserves",
         )
     }
 }
@@ -97,10 +97,10 @@ impl std::fmt::Display for InvalidSchema {
 impl std::error::Error for InvalidSchema {}
 
 impl PostgresOptions {
-    /// Whether a schema may have this name.
+    /// Checks whether a schema may have this name.
     ///
     /// # Errors
-    /// It may not.
+    /// The name is invalid.
     pub fn check_schema(name: &str) -> Result<(), InvalidSchema> {
         let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let valid = (1..=SCHEMA_BYTES_MAX).contains(&name.len())
@@ -113,14 +113,14 @@ impl PostgresOptions {
 
 /// The store.
 pub struct PostgresStore {
-    /// Whatever queries do, appends have connections of their own.
+    /// Appends have separate connections, so that queries cannot delay them.
     reads: PgPool,
     appends: PgPool,
-    /// For the appends of the priority partition, which wait for nobody else's.
+    /// For appends of the priority partition, which never wait for other partitions.
     priority: PgPool,
     connect: PgConnectOptions,
     schema: Schema,
-    /// What the advisory locks of this schema's writers have above [`WRITER_LOCK_BITS`].
+    /// The bits of this schema's advisory locks above [`WRITER_LOCK_BITS`].
     writer_lock: i64,
     days: Days,
     dedup_window: Duration,
@@ -129,17 +129,17 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Why the table of the next day could not be made, if it could not: from midnight (UTC) on nothing can be stored.
+    /// Why the next day's table could not be created, if so: without it, nothing can be stored from midnight (UTC) on.
     #[must_use]
     pub fn next_day_trouble(&self) -> Option<String> {
         self.days.trouble()
     }
 
-    /// A store that connects, and brings the database up to date, when it is used for the first time: a server that is away
-    /// is like one that goes away later. Needs a tokio runtime.
+    /// Creates a store that connects and migrates the database on first use: an unreachable server at startup is handled
+    /// like one that becomes unreachable later. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The URL is none, or the schema cannot have its name.
+    /// The URL or the schema's name is invalid.
     pub fn new(options: &PostgresOptions) -> Result<Self, Cause> {
         let schema = options.schema.as_str();
         PostgresOptions::check_schema(schema)?;
@@ -147,7 +147,7 @@ impl PostgresStore {
         let connect = PgConnectOptions::from_str(&options.url)?.application_name("spillway").options([
             ("search_path", schema.to_owned()),
             ("timezone", "UTC".to_owned()),
-            // The server finds out within 30 s that nobody is there any more, and gives up what they had locked.
+            // The server detects within 30 s that the client is gone, and releases its locks.
             ("tcp_keepalives_idle", "10".to_owned()),
             ("tcp_keepalives_interval", "5".to_owned()),
             ("tcp_keepalives_count", "4".to_owned()),
@@ -157,7 +157,7 @@ impl PostgresStore {
             ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
         ];
         let limited = connect.clone().options(limits);
-        // So that a server which is slow says so, and the next try has less to do, before the append counts as lost.
+        // So that a slow server reports a timeout, and the retry has less to do, before the append counts as lost.
         let appending = limited.clone().options([("statement_timeout", millis(APPEND_STATEMENT_TIMEOUT))]);
         let pool = |connections_max, connect: &PgConnectOptions| {
             let options = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT);
@@ -177,17 +177,17 @@ impl PostgresStore {
         })
     }
 
-    /// The same store, which writes so many events of a day and more by `COPY`, and fewer by `INSERT`. There is a good value
-    /// already; this is for whoever wants to see either way.
+    /// The same store with another threshold: this many events of a day or more are written by `COPY`, fewer by `INSERT`.
+    /// The default is a good value; this is for tests and benchmarks of either path.
     #[must_use]
     pub fn copying_from(self, events: usize) -> Self {
         Self { copy_events_min: events, ..self }
     }
 
-    /// Connects and brings the database up to date, if that was not done yet.
+    /// Connects and migrates the database, if that has not been done yet.
     ///
     /// # Errors
-    /// The server cannot be reached, or the database cannot be brought up to date.
+    /// The server cannot be reached, or the database cannot be migrated.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         self.schema.prepare().await
     }
@@ -229,13 +229,13 @@ impl PostgresStore {
         Ok(stored)
     }
 
-    /// Longest time of what only reads, and of small changes.
+    /// Maximum duration of reads, and of small changes.
     fn read_timeout(&self) -> Duration {
         self.query_timeout + ANSWER_TIMEOUT
     }
 
-    /// Does work on a connection, within a time. A connection whose work does not come to its end, because the time is
-    /// over or nobody waits any more, may be in any state or lead nowhere: it is closed.
+    /// Runs work on a connection, within a time limit. If the work does not finish, because of the limit or because its
+    /// caller is gone, the connection may be in any state or dead: it is closed.
     async fn lend<T>(
         &self,
         pool: &PgPool,
@@ -257,7 +257,7 @@ impl PostgresStore {
         in_time.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {time_max:?}").into())))
     }
 
-    /// Why there is no connection: the pool only says that it waited.
+    /// Why no connection is available: the pool only reports that it waited.
     async fn why_none(&self, error: sqlx::Error) -> StoreError {
         if !matches!(error, sqlx::Error::PoolTimedOut) {
             return store_error(error);
@@ -266,7 +266,7 @@ impl PostgresStore {
         probe(&self.connect, PROBE_TIMEOUT).await.err().unwrap_or_else(in_use)
     }
 
-    /// A transaction whose statements end with the time for queries.
+    /// A transaction whose statements are limited by the query timeout.
     async fn timed<'c>(&self, connection: &'c mut PgConnection) -> Result<sqlx::Transaction<'c, Postgres>, StoreError> {
         let mut transaction = connection.begin().await.map_err(store_error)?;
         limit(&mut transaction, self.query_timeout).await?;
@@ -274,7 +274,7 @@ impl PostgresStore {
     }
 }
 
-/// A connection of the pool in use.
+/// A connection of the pool that is in use.
 struct Loan {
     connection: PoolConnection<Postgres>,
     ended: bool,
@@ -288,23 +288,23 @@ impl Drop for Loan {
     }
 }
 
-/// Advisory locks belong to a database, so those of each schema's writers have a mark. Should two schemas have the
-/// same, the tails of each wait for the writers of both.
+/// Advisory locks belong to a database, so the locks of each schema's writers have a mark. If two schemas have the same
+/// mark, the tails of each wait for the writers of both.
 fn writer_lock(schema: &str) -> i64 {
-    // Neither zero nor negative, where the locks of others usually are.
+    // Neither zero nor negative, where locks of other applications usually are.
     (0x4000 | i64::from(murmur2(schema.as_bytes()) & 0x3fff)) << WRITER_LOCK_BITS
 }
 
 /// Limits the statements of a transaction from here on.
 async fn limit(connection: &mut PgConnection, timeout: Duration) -> Result<(), StoreError> {
-    // Zero would be no limit.
+    // Zero would mean no limit.
     let set = format!("SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
     sqlx::query(AssertSqlSafe(set)).execute(connection).await.map(drop).map_err(store_error)
 }
 
-/// The way of a few events: one statement that leaves out what is there already, and one answer. The end of a `COPY` is a
-/// message of its own, which the connection, as sqlx makes it, keeps back until the server has acknowledged the data before it
-/// (Nagle's algorithm): some 40 ms.
+/// The path for few events: one statement that skips existing rows, and one answer. The end of a `COPY` is a separate
+/// message, which the connection, as sqlx configures it, holds back until the server has acknowledged the data before it
+/// (Nagle's algorithm): about 40 ms.
 async fn insert(
     connection: &mut PgConnection,
     table: &str,
@@ -347,9 +347,9 @@ async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Re
     copy.finish().await.map(drop)
 }
 
-/// The slower way: by a table on the side, leaving out what is there already, in the same chunk too.
+/// The slower path: through a temporary table, skipping existing rows and repeats in the same chunk.
 async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<u64, sqlx::Error> {
-    // Dropped with the transaction, as the connection returns to the pool.
+    // Dropped with the transaction, because the connection returns to the pool.
     sqlx::query("CREATE TEMPORARY TABLE IF NOT EXISTS incoming (LIKE events INCLUDING DEFAULTS) ON COMMIT DROP")
         .execute(&mut *connection)
         .await?;
@@ -362,7 +362,7 @@ async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> R
     Ok(sqlx::query(AssertSqlSafe(insert)).execute(connection).await?.rows_affected())
 }
 
-/// Moves the position, or says where it is. Locks it until the end of the transaction.
+/// Advances the position, or returns the current one. Locks it until the end of the transaction.
 async fn advance(connection: &mut PgConnection, append: &Append<'_>) -> Result<(), StoreError> {
     let feed = append.feed;
     let statement = match append.expected {
@@ -400,18 +400,18 @@ async fn position(connection: &mut PgConnection, feed: &Feed) -> Result<Option<u
     Ok(next.map(i64::cast_unsigned))
 }
 
-/// How far the numbers of events have come.
+/// How far the sequence numbers of events have advanced.
 struct End {
-    /// Highest number that was drawn.
+    /// Highest number drawn.
     drawn: u64,
-    /// Highest number up to which everything can be seen that ever will be.
+    /// Highest number up to which no further events will become visible.
     visible: u64,
 }
 
-/// Up to where a tail may look. Numbers are drawn before their events can be seen, so it stays behind every writer that
-/// has begun: each takes a lock that says where its events begin before it draws a number, and has it until they are seen.
+/// How far a tail may read. Numbers are drawn before their events are visible, so it stays behind every active writer:
+/// each takes a lock that encodes where its events begin before it draws a number, and holds it until they are visible.
 async fn end(connection: &mut PgConnection, writer_lock: i64) -> Result<End, sqlx::Error> {
-    // The order matters: a writer that takes its lock after the first statement draws numbers beyond what it gave.
+    // The order matters: a writer that takes its lock after the first statement draws numbers above the one returned.
     let drawn: i64 = sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence")
         .fetch_one(&mut *connection)
         .await?;
@@ -429,7 +429,7 @@ async fn end(connection: &mut PgConnection, writer_lock: i64) -> Result<End, sql
     Ok(End { drawn: drawn.cast_unsigned(), visible: visible.cast_unsigned() })
 }
 
-/// The work of [`LogStore`], each on one connection.
+/// The operations of [`LogStore`], each on one connection.
 impl PostgresStore {
     async fn append_on(&self, connection: &mut PgConnection, append: &Append<'_>) -> Result<Appended, StoreError> {
         let days: BTreeSet<Day> = append.events.iter().map(|(_, event)| Day::of(event.received_at)).collect();
@@ -452,7 +452,7 @@ impl PostgresStore {
             .map(|(_, event)| event)
             .collect();
         let stored = self.write(&mut transaction, append.feed, &new).await.map_err(|error| {
-            // Perhaps the table of a day is gone.
+            // The table of a day may have been dropped.
             self.days.forget_all();
             store_error(error)
         })?;
@@ -504,7 +504,7 @@ impl PostgresStore {
                 Ok(())
             };
             match each_row(&mut transaction, select, take).await {
-                // There was time for everything but to find out whether there is more.
+                // Time was up only for finding out whether there are more.
                 Err(StoreError::TooBroad) if page.is_full() => page.page.more = true,
                 read => read?,
             }
@@ -554,14 +554,15 @@ impl PostgresStore {
         let mut transaction = self.timed(connection).await?;
         let End { drawn, visible: end } = end(&mut transaction, self.writer_lock).await.map_err(store_error)?;
         let Some(after) = query.after.filter(|after| *after < end) else {
-            // A writer that has just begun can be behind what was shown already: nothing new is no way back.
+            // A writer that has just begun can be behind events already shown: without new events, the position must not
+            // move back.
             let end = query.after.filter(|after| *after <= drawn).unwrap_or(end).max(end);
             return Ok(TailPage { events: Vec::new(), scanned: end, end });
         };
         let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
         let text = query.filter.text.as_deref().map(fold);
         let mut page = PageFilling::new(query.limit, TAIL_BYTES_MAX);
-        // With a text not every row counts, so the last one that was looked at tells how far it came.
+        // With a text not every row counts, so the last row examined marks the progress.
         let mut looked_at = PageFilling::new(query.limit, TAIL_BYTES_MAX);
         let mut scanned = after;
         let select = tail_statement(&query.filter, after..until, text.as_deref(), &looked_at);
@@ -598,7 +599,7 @@ impl PostgresStore {
         Ok(page.page)
     }
 
-    /// Notes a time in dead letters.
+    /// Sets a time on dead letters.
     async fn mark(&self, update: &'static str, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
         let ids: Vec<i64> = ids.iter().copied().map(u64::cast_signed).collect();
         let update = sqlx::query(update).bind(ids).bind(PgTime(at));
@@ -683,8 +684,8 @@ async fn delete_rows(
     delete.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
 }
 
-/// Drops the table of the oldest day that is over, if there is one, and those of empty days before it. Detached first, without keeping anybody out;
-/// whatever an earlier call left half done is done to its end.
+/// Drops the oldest expired day's table, if there is one, and the tables of empty days before it. Detaches tables first,
+/// without blocking readers or writers; completes what an earlier call left unfinished.
 async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
     let tables: Vec<(String, Option<bool>)> = sqlx::query_as(
         "SELECT relname::text, inhdetachpending FROM pg_class \

@@ -9,12 +9,12 @@ use sqlx::{Decode, Encode, Postgres, Type};
 /// 2000-01-01T00:00:00Z, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
-/// A timestamp on its way to or from the server.
+/// A timestamp sent to or received from the server.
 #[derive(Clone, Copy, Debug)]
 pub struct PgTime(pub Timestamp);
 
 impl PgTime {
-    /// As the binary format has it.
+    /// In the binary format.
     pub fn to_wire(self) -> [u8; 8] {
         (self.0.unix_micros() - POSTGRES_EPOCH).to_be_bytes()
     }
@@ -42,7 +42,7 @@ impl Encode<'_, Postgres> for PgTime {
 impl<'r> Decode<'r, Postgres> for PgTime {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?);
-        let unix = micros.checked_add(POSTGRES_EPOCH).ok_or("a time beyond all limits")?;
+        let unix = micros.checked_add(POSTGRES_EPOCH).ok_or("time out of range")?;
         Ok(Self(Timestamp::from_unix_micros(unix)?))
     }
 }

@@ -1,7 +1,7 @@
-//! What the store does about a server that stops, a network that fails, a full disk, and that it speaks TLS. Each test
-//! has a server of its own, so it needs the programs of PostgreSQL (`initdb`, `pg_ctl`).
+//! The store with a server that stops, a network that fails, a full disk, and TLS. Each test starts its own server, so it
+//! needs the programs of PostgreSQL (`initdb`, `pg_ctl`).
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Events of one append.
 const CHUNK: u64 = 50;
 
-/// A server that nobody else uses.
+/// A server for one test only.
 struct Server {
     programs: PathBuf,
     directory: TempDir,
@@ -36,7 +36,7 @@ struct Server {
 }
 
 impl Server {
-    /// A server with these settings, not started yet; `None` if its programs are not there.
+    /// A server with these settings, not started yet; `None` if its programs are missing.
     fn new(parent: &Path, settings: &str) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(std::env::var("CI").is_err(), "the programs of PostgreSQL are missing");
@@ -63,7 +63,7 @@ impl Server {
         Some(server)
     }
 
-    /// A server that runs.
+    /// A running server.
     fn started(settings: &str) -> Option<Self> {
         let server = Self::new(&std::env::temp_dir(), settings)?;
         server.start();
@@ -99,7 +99,7 @@ impl Server {
         command.args(arguments).current_dir(self.directory.path());
         let log = self.directory.path().join("programs.log");
         let file = std::fs::File::create(&log).expect("a log");
-        // Of a file, as the server keeps what it inherits open.
+        // Output goes to a file, because the server keeps inherited descriptors open.
         command.stdout(file.try_clone().expect("a log")).stderr(file);
         let status = command.status().expect("it runs");
         assert!(status.success(), "{program:?} {arguments:?}: {}", std::fs::read_to_string(log).unwrap_or_default());
@@ -110,7 +110,7 @@ impl Server {
         self.run("pg_ctl", &["-D", &self.data(), "-w", "-t", "60", "-l", log.to_str().expect("UTF-8"), "start"]);
     }
 
-    /// As a crash: nothing is finished, nothing is written down.
+    /// Like a crash: nothing is finished or flushed.
     fn crash(&self) {
         self.run("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]);
     }
@@ -140,7 +140,7 @@ fn is_root() -> bool {
     id.trim_ascii() == b"0"
 }
 
-/// The directory of the programs of the newest PostgreSQL.
+/// Directory of the programs of the newest PostgreSQL.
 fn programs() -> Option<PathBuf> {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut candidates: Vec<PathBuf> = installed.map(|version| version.path().join("bin")).collect();
@@ -190,7 +190,7 @@ async fn append(store: &dyn LogStore, partition: u32, expected: Option<u64>, mes
     store.append(&append).await.map(|_| from + CHUNK)
 }
 
-/// Asks for the position until the store answers, within a minute.
+/// Queries the position until the store answers, for up to a minute.
 async fn position(store: &dyn LogStore, partition: u32) -> Option<u64> {
     let asking = async {
         loop {
@@ -204,7 +204,7 @@ async fn position(store: &dyn LogStore, partition: u32) -> Option<u64> {
     timeout(Duration::from_secs(60), asking).await.expect("the store is back")
 }
 
-/// Events of a partition, and whether each offset up to their number is there.
+/// Number of events of a partition, and whether each offset up to that number exists.
 async fn kept(beside: &mut PgConnection, partition: u32) -> (u64, bool) {
     let row =
         sqlx::query("SELECT count(*), count(DISTINCT \"offset\"), max(\"offset\") FROM events WHERE partition = $1")
@@ -232,7 +232,7 @@ fn writer(store: Arc<PostgresStore>, partition: u32, further: Arc<Notify>, stop:
             let next = expected.unwrap_or(0) + CHUNK;
             match append(store.as_ref(), partition, expected, "m").await {
                 Ok(next) => expected = Some(next),
-                // An earlier try was stored after all, later than the store was asked.
+                // An earlier attempt was stored after all, after the position was queried.
                 Err(StoreError::Conflict { actual }) if actual == Some(next) => expected = actual,
                 Err(StoreError::Unavailable(_)) => {
                     failed.fetch_add(1, Ordering::Relaxed);
@@ -247,14 +247,14 @@ fn writer(store: Arc<PostgresStore>, partition: u32, further: Arc<Notify>, stop:
                 Err(error) => panic!("{error:?}"),
             }
             noted.store(expected.unwrap_or(0), Ordering::Relaxed);
-            // Kept for whoever comes to wait.
+            // Kept for the next waiter.
             further.notify_one();
         }
     });
     Writer { stored, failures, task }
 }
 
-/// Waits until a condition holds, for a minute at most. It is looked at whenever a writer has come further.
+/// Waits until a condition holds, for at most a minute. Checks it whenever a writer has advanced.
 async fn until(what: &str, further: &Notify, condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
@@ -265,7 +265,7 @@ async fn until(what: &str, further: &Notify, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_crashes_amid_appends_has_each_whole_or_not_at_all_and_is_used_again_once_it_is_back() {
+async fn a_server_crash_leaves_each_append_complete_or_absent_and_writers_continue_once_it_is_back() {
     let Some(server) = Server::started("") else { return };
     let store = Arc::new(open(&server.url("127.0.0.1")).await.expect("the store opens"));
     let stop = Arc::new(AtomicBool::new(false));
@@ -276,18 +276,24 @@ async fn a_server_that_crashes_amid_appends_has_each_whole_or_not_at_all_and_is_
         let before: Vec<u64> = writers.iter().map(|writer| writer.stored.load(Ordering::Relaxed)).collect();
         let failures: Vec<u64> = writers.iter().map(|writer| writer.failures.load(Ordering::Relaxed)).collect();
         let progress = |writer: &Writer, before: u64| writer.stored.load(Ordering::Relaxed) > before + 3 * CHUNK;
-        until("all write", &further, || writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before)))
-            .await;
+        until("all writers advance", &further, || {
+            writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before))
+        })
+        .await;
         server.crash();
         let failed = |writer: &Writer, before: u64| writer.failures.load(Ordering::Relaxed) > before;
-        until("all notice", &further, || writers.iter().zip(&failures).all(|(writer, before)| failed(writer, *before)))
-            .await;
+        until("all writers fail", &further, || {
+            writers.iter().zip(&failures).all(|(writer, before)| failed(writer, *before))
+        })
+        .await;
         server.start();
         let back = Instant::now();
         let before: Vec<u64> = writers.iter().map(|writer| writer.stored.load(Ordering::Relaxed)).collect();
-        until("all go on", &further, || writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before)))
-            .await;
-        eprintln!("all writers go on {:?} after the server is back", back.elapsed());
+        until("all writers continue", &further, || {
+            writers.iter().zip(&before).all(|(writer, before)| progress(writer, *before))
+        })
+        .await;
+        eprintln!("all writers continue {:?} after the server is back", back.elapsed());
         assert!(back.elapsed() < Duration::from_secs(20));
     }
     stop.store(true, Ordering::Relaxed);
@@ -295,32 +301,32 @@ async fn a_server_that_crashes_amid_appends_has_each_whole_or_not_at_all_and_is_
     for (partition, writer) in (0..).zip(writers) {
         writer.task.await.expect("the writer ends by itself");
         let position = position(store.as_ref(), partition).await.expect("something was stored");
-        assert_eq!(kept(&mut beside, partition).await, (position, true), "the position tells what is there");
+        assert_eq!(kept(&mut beside, partition).await, (position, true), "the position matches the stored events");
     }
 }
 
-/// What goes wrong once a client has sent some text.
+/// A failure once a client has sent some text.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     at: &'static str,
-    /// Whether the server still gets the text.
+    /// Whether the server still receives the text.
     delivered: bool,
-    /// Whether the connection breaks; otherwise nothing comes and goes any more, and nobody is told.
+    /// Whether the connection breaks; otherwise it stays open without any further traffic, and neither side is notified.
     cut: bool,
 }
 
-/// A network between the store and its server that fails as it is told.
+/// A network between the store and its server that fails on request.
 struct Network {
     address: SocketAddr,
     fault: Arc<Mutex<Option<Fault>>>,
-    /// Something has gone wrong.
+    /// The failure has happened.
     happened: Arc<Notify>,
-    /// Bumped to end the connections that go nowhere.
+    /// Incremented to end the stalled connections.
     healed: watch::Sender<u32>,
 }
 
 impl Network {
-    /// Runs on a thread of its own, whatever a test does to its time.
+    /// Runs on a dedicated thread, whatever a test does to its clock.
     fn before(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
@@ -382,7 +388,7 @@ async fn carry(
                 }
                 if let Some(fault) = hit {
                     if fault.delivered {
-                        // So that the server has done it by the time that the test goes on.
+                        // So that the server has finished by the time the test continues.
                         let _ = server.read(&mut from_server).await?;
                     }
                     let before = *heals.borrow();
@@ -405,7 +411,7 @@ async fn carry(
 }
 
 #[tokio::test]
-async fn when_the_answer_to_a_commit_does_not_come_the_position_tells() {
+async fn when_the_answer_to_a_commit_is_lost_the_position_shows_the_outcome() {
     let Some(server) = Server::started("") else { return };
     let network = Network::before(&server);
     let store = Arc::new(open(&network.url()).await.expect("the store opens"));
@@ -419,7 +425,7 @@ async fn when_the_answer_to_a_commit_does_not_come_the_position_tells() {
         };
         network.happened.notified().await;
         if !cut {
-            // What is left to wait for does not come.
+            // What the store still waits for does not arrive.
             tokio::time::pause();
         }
         let outcome = timeout(Duration::from_secs(60), appending).await.expect("it ends by itself").expect("no panic");
@@ -430,7 +436,7 @@ async fn when_the_answer_to_a_commit_does_not_come_the_position_tells() {
         if !cut {
             assert!(
                 began.elapsed() >= Duration::from_secs(29),
-                "only time could tell, not {outcome:?} after {:?}",
+                "only the timeout can end the append, but: {outcome:?} after {:?}",
                 began.elapsed()
             );
         }
@@ -438,7 +444,7 @@ async fn when_the_answer_to_a_commit_does_not_come_the_position_tells() {
         let actual = position(store.as_ref(), 0).await;
         let next = expected.map(|from| from + CHUNK);
         assert_eq!(actual, if delivered { next } else { expected }, "delivered: {delivered}, cut: {cut}");
-        expected = Some(append(store.as_ref(), 0, actual, "m").await.expect("the store goes on"));
+        expected = Some(append(store.as_ref(), 0, actual, "m").await.expect("the store continues"));
     }
     let mut beside = server.beside().await;
     assert_eq!(kept(&mut beside, 0).await, (expected.expect("something"), true));
@@ -449,7 +455,7 @@ fn everything() -> LogQuery {
 }
 
 #[tokio::test]
-async fn a_query_whose_answer_does_not_come_ends_and_neither_it_nor_one_that_was_given_up_keeps_its_connection() {
+async fn a_query_without_an_answer_ends_and_releases_its_connection_and_so_does_a_dropped_one() {
     let Some(server) = Server::started("") else { return };
     let network = Network::before(&server);
     let store = Arc::new(open(&network.url()).await.expect("the store opens"));
@@ -478,7 +484,7 @@ async fn a_query_whose_answer_does_not_come_ends_and_neither_it_nor_one_that_was
     assert_eq!(page.expect("a page").items.len(), 10);
 }
 
-/// Makes an authority and a certificate of `localhost` by it.
+/// Creates a certificate authority and a certificate for `localhost` issued by it.
 fn certificates(directory: &Path) {
     std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
         .expect("a file");
@@ -497,7 +503,7 @@ fn certificates(directory: &Path) {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_tls_gets_it_and_one_that_is_somebody_else_is_refused() {
+async fn tls_is_used_if_required_and_a_server_with_the_wrong_identity_is_refused() {
     let Some(server) = Server::new(&std::env::temp_dir(), "") else { return };
     let directory = server.directory.path();
     certificates(directory);
@@ -548,10 +554,9 @@ async fn a_server_that_wants_tls_gets_it_and_one_that_is_somebody_else_is_refuse
     }
 }
 
-/// Needs a small file system of its own: `TEST_SMALL_DISK` is a directory on one, of 150 to 500 MB, that anybody may
-/// write to.
+/// Needs a small separate file system: `TEST_SMALL_DISK` is a world-writable directory on one, of 150 to 500 MB.
 #[tokio::test]
-async fn a_full_disk_is_waited_for_and_nothing_is_half_there() {
+async fn a_full_disk_is_waited_for_and_nothing_is_stored_partially() {
     let Ok(disk) = std::env::var("TEST_SMALL_DISK") else { return };
     let Some(server) = Server::new(Path::new(&disk), "max_wal_size = 32MB\nmin_wal_size = 32MB\n") else { return };
     server.start();
@@ -584,7 +589,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_half_there() {
             }
         }
     };
-    let next = timeout(Duration::from_secs(60), going_on).await.expect("it goes on");
-    eprintln!("goes on {:?} after there is room", freed.elapsed());
+    let next = timeout(Duration::from_secs(60), going_on).await.expect("the store continues");
+    eprintln!("continues {:?} after space was freed", freed.elapsed());
     assert_eq!(kept(&mut server.beside().await, 0).await, (next, true));
 }

@@ -1,6 +1,6 @@
-//! The PostgreSQL store keeps the promises of its port. Needs a server: `TEST_POSTGRES_URL` (`scripts/services`).
+//! The PostgreSQL store satisfies the contract of its port. Needs a server: `TEST_POSTGRES_URL` (`scripts/services`).
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +22,7 @@ const DEDUP_WINDOW: Duration = Duration::from_secs(3_600);
 
 struct PostgresStores {
     server: String,
-    /// Fewer events go in by `INSERT`.
+    /// Fewer events are written by `INSERT`.
     copy_events_min: usize,
 }
 
@@ -70,13 +70,13 @@ async fn open(place: &str, schema: &str) -> Arc<dyn LogStore> {
     Arc::new(opened(&options(place, schema)).await.expect("the store opens"))
 }
 
-/// A store that has met its server.
+/// A store that has connected to its server.
 async fn opened(options: &PostgresOptions) -> Result<PostgresStore, StoreError> {
     let store = PostgresStore::new(options).map_err(StoreError::Rejected)?;
     store.prepare().await.map(|()| store)
 }
 
-/// The server of the environment, if there is one.
+/// The server named by the environment.
 fn server() -> Option<PostgresStores> {
     let server = std::env::var("TEST_POSTGRES_URL").ok();
     assert!(server.is_some() || std::env::var("CI").is_err(), "TEST_POSTGRES_URL is missing: scripts/services");
@@ -120,7 +120,7 @@ fn event(n: u128) -> LogEvent<'static> {
 async fn append(store: &dyn LogStore, partition: u32, n: u128) {
     let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
     let append = Append { feed: &feed, expected: None, next: 1, events: &[(0, event(n))], dead_letters: &[] };
-    store.append(&append).await.expect("the append is in order");
+    store.append(&append).await.expect("the append succeeds");
 }
 
 async fn tail(store: &dyn LogStore, after: Option<u64>) -> (Vec<u64>, u64, u64) {
@@ -128,7 +128,7 @@ async fn tail(store: &dyn LogStore, after: Option<u64>) -> (Vec<u64>, u64, u64) 
     (page.events.iter().map(|(sequence, _)| *sequence).collect(), page.scanned, page.end)
 }
 
-/// A writer of a schema that has looked where it begins, drawn a number, and not committed.
+/// A writer of a schema that has determined where it begins and drawn a number, but not committed.
 async fn begun_writer(place: &str, schema: &str) -> PgConnection {
     let mut writer = PgConnection::connect(place).await.expect("the server answers");
     let mark = 0x4000 | (murmur2(schema.as_bytes()) & 0x3fff);
@@ -153,15 +153,15 @@ async fn a_tail_stays_behind_a_writer_that_has_begun_and_never_goes_back() {
     append(store.as_ref(), 1, 2).await;
     assert_eq!(tail(store.as_ref(), Some(0)).await, (vec![1], 1, 1), "number 3 may be seen only after number 2");
     assert_eq!(tail(store.as_ref(), Some(1)).await, (vec![], 1, 1));
-    assert_eq!(tail(store.as_ref(), Some(3)).await, (vec![], 3, 3), "what was seen stays seen");
-    assert_eq!(tail(store.as_ref(), Some(4)).await, (vec![], 1, 1), "a number that nobody has drawn");
+    assert_eq!(tail(store.as_ref(), Some(3)).await, (vec![], 3, 3), "the tail does not go back");
+    assert_eq!(tail(store.as_ref(), Some(4)).await, (vec![], 1, 1), "a number that was never drawn");
     sqlx::query("COMMIT").execute(&mut writer).await.expect("it ends");
     assert_eq!(tail(store.as_ref(), Some(1)).await, (vec![3], 3, 3));
 }
 
 /// The marks of the schemas must differ, so they are part of the test.
 #[tokio::test]
-async fn two_schemas_of_one_database_know_nothing_of_each_other() {
+async fn two_schemas_of_one_database_are_independent() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let (one, two) = (open(&place, "one").await, open(&place, "two").await);
@@ -170,7 +170,7 @@ async fn two_schemas_of_one_database_know_nothing_of_each_other() {
     assert_eq!(two.position(&feed).await.expect("the store answers"), None);
     assert_eq!(two.find(Uuid::from_u128(1)).await.expect("the store answers"), None);
     assert_eq!(tail(two.as_ref(), Some(0)).await, (vec![], 0, 0));
-    // The same event on the same day is new to the other one.
+    // The same event on the same day is new in the other schema.
     append(two.as_ref(), 0, 1).await;
     append(two.as_ref(), 1, 2).await;
 
@@ -201,7 +201,7 @@ async fn a_fresh_database_may_be_opened_by_many_at_once() {
             })
             .collect();
         for opening in openings {
-            opening.await.expect("it opens, and makes the day");
+            opening.await.expect("it opens and creates the day's table");
         }
         let store = open(&place, "fresh").await;
         assert_eq!(tail(store.as_ref(), Some(0)).await.0.len(), 6);
@@ -209,7 +209,7 @@ async fn a_fresh_database_may_be_opened_by_many_at_once() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_there_needs_no_privilege_to_make_one_and_reserved_words_are_names() {
+async fn an_existing_schema_needs_no_create_privilege_and_reserved_words_are_valid_names() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let mut owner = PgConnection::connect(&place).await.expect("the server answers");
@@ -219,16 +219,16 @@ async fn a_schema_that_is_there_needs_no_privilege_to_make_one_and_reserved_word
         format!("CREATE ROLE {role} LOGIN"),
         format!("CREATE SCHEMA \"user\" AUTHORIZATION {role}"),
     ] {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut owner).await.expect("the server does it");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut owner).await.expect("the statement succeeds");
     }
     let theirs = place.replace("spillway@", &format!("{role}@"));
     append(open(&theirs, "user").await.as_ref(), 0, 1).await;
-    let refused = opened(&options(&theirs, "other")).await.err().expect("it may not make one");
+    let refused = opened(&options(&theirs, "other")).await.err().expect("it lacks the privilege");
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
 }
 
 #[tokio::test]
-async fn what_is_no_name_of_a_schema_is_refused_before_anything_is_asked() {
+async fn an_invalid_schema_name_is_refused_before_connecting() {
     for name in ["", "Logs", "1a", "a-b", "a\"; DROP SCHEMA public", "pg_logs", "ä", &"a".repeat(64)] {
         let refused = opened(&options("postgres://127.0.0.1:1/none", name)).await.err();
         match refused {
@@ -242,7 +242,7 @@ async fn what_is_no_name_of_a_schema_is_refused_before_anything_is_asked() {
 }
 
 #[tokio::test]
-async fn a_day_that_was_removed_half_way_takes_no_events_and_is_removed_to_its_end() {
+async fn a_partially_removed_day_accepts_no_events_and_its_removal_is_completed() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let store = open(&place, "public").await;
@@ -251,14 +251,14 @@ async fn a_day_that_was_removed_half_way_takes_no_events_and_is_removed_to_its_e
     let refused = async |partition: u32| {
         let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
         let events = [(0, event(partition.into()))];
-        // One that does not know the day yet.
+        // A store that does not know the day yet.
         let store = open(&place, "public").await;
         let append = Append { feed: &feed, expected: None, next: 1, events: &events, dead_letters: &[] };
         let outcome = store.append(&append).await;
         assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     };
 
-    // A reader that does not end keeps the day from being detached.
+    // An unfinished reader keeps the day from being detached.
     for statement in ["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM events"] {
         sqlx::query(statement).execute(&mut beside).await.expect("it begins");
     }
@@ -269,7 +269,7 @@ async fn a_day_that_was_removed_half_way_takes_no_events_and_is_removed_to_its_e
     assert_eq!(store.expire(Timestamp::MAX).await.expect("it is removed"), 1);
     append(store.as_ref(), 3, 3).await;
 
-    // Detached, and not dropped.
+    // Detached, but not dropped.
     let detach = "ALTER TABLE events DETACH PARTITION events_20240115";
     sqlx::query(detach).execute(&mut beside).await.expect("it is detached");
     refused(4).await;
@@ -280,14 +280,14 @@ async fn a_day_that_was_removed_half_way_takes_no_events_and_is_removed_to_its_e
 }
 
 #[tokio::test]
-async fn a_table_of_the_next_day_that_cannot_be_made_is_told_while_events_are_stored() {
+async fn a_failure_to_create_the_next_day_is_reported_while_events_are_stored() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let store = opened(&options(&place, "public")).await.expect("the store opens");
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
-    sqlx::query("CREATE TABLE events_20240116 (n int)").execute(&mut beside).await.expect("it is made");
+    sqlx::query("CREATE TABLE events_20240116 (n int)").execute(&mut beside).await.expect("it is created");
     append(&store, 0, 1).await;
-    let trouble = store.next_day_trouble().expect("it is told");
+    let trouble = store.next_day_trouble().expect("it is reported");
     assert!(trouble.contains("events_20240116"), "{trouble}");
     sqlx::query("DROP TABLE events_20240116").execute(&mut beside).await.expect("it is gone");
     append(&store, 1, 2).await;
@@ -296,13 +296,13 @@ async fn a_table_of_the_next_day_that_cannot_be_made_is_told_while_events_are_st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_priority_partition_waits_for_no_other() {
+async fn the_priority_partition_does_not_wait_for_others() {
     const OTHERS: u32 = 12;
     let Some(server) = server() else { return };
     let place = server.place().await;
     let store = server.open(&place).await;
     append(store.as_ref(), OTHERS + 1, 1).await;
-    // Somebody else is about to move the positions of all the others.
+    // Another consumer is about to move the positions of all other partitions.
     let mut rival = PgConnection::connect(&place).await.expect("the server answers");
     let claim = format!("INSERT INTO positions SELECT 'g', 'logs', n, 9 FROM generate_series(1, {OTHERS}) n");
     for statement in ["BEGIN".to_owned(), claim] {
@@ -340,7 +340,7 @@ async fn count(beside: &mut PgConnection, what: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(beside).await.expect("the server answers")
 }
 
-/// Asks until a count is what it should be.
+/// Repeats a count until it meets the condition.
 async fn until_count(beside: &mut PgConnection, what: &str, expected: impl Fn(i64) -> bool) {
     let waiting = async { while !expected(count(beside, what).await) {} };
     tokio::time::timeout(contracts::DEADLINE, waiting).await.expect(what);
@@ -354,10 +354,10 @@ async fn append_letters(store: &dyn LogStore) {
     let letter = |offset| DeadLetter { offset, key: b"", value: b"", reason: String::new(), attempts: 0, at };
     let letters: Vec<_> = (0..LETTERS).map(letter).collect();
     let append = Append { feed: &feed, expected: None, next: LETTERS, events: &[], dead_letters: &letters };
-    store.append(&append).await.expect("the append is in order");
+    store.append(&append).await.expect("the append succeeds");
 }
 
-/// A read limits the time of its statements; what uses its connection next has other limits.
+/// A read limits the time of its statements; the next user of its connection has other limits.
 #[tokio::test]
 async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
     let Some(server) = server() else { return };
@@ -371,7 +371,7 @@ async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END'",
         "CREATE TRIGGER slow BEFORE UPDATE ON dead_letters FOR EACH ROW EXECUTE FUNCTION slow()",
     ] {
-        sqlx::query(statement).execute(&mut beside).await.expect("the server does it");
+        sqlx::query(statement).execute(&mut beside).await.expect("the statement succeeds");
     }
     let all = LogQuery { filter: LogFilter::default(), after: None, limit: 10 };
     let range = StatsQuery { from: Timestamp::MIN, to: Timestamp::MAX, interval: Duration::from_secs(1 << 40) };
@@ -385,7 +385,7 @@ async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
             drop_after(waits, store.tail(&tail)).await.map(drop),
             drop_after(waits, store.dead_letters(&letters)).await.map(drop),
         ];
-        // As many at once as there are connections.
+        // As many in parallel as there are connections.
         let ids: Vec<[u64; 1]> = (1..=LETTERS).map(|id| [id]).collect();
         let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|n| store.mark_redriven(&ids[n], Timestamp::MAX));
         let (a, b, c, d, e, f) = tokio::join!(a, b, c, d, e, f);
@@ -408,7 +408,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_leaves_nothing_on_its_conn
         let place = server.place().await;
         let store = server.open(&place).await;
         let mut beside = PgConnection::connect(&place).await.expect("the server answers");
-        // Another consumer has stored the same records: the way is the longest there is.
+        // Another consumer has stored the same records: this takes the longest path.
         let feed = |partition| Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
         let (feed, other) = (feed(1), feed(2));
         for waits in 0.. {
@@ -416,7 +416,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_leaves_nothing_on_its_conn
             let events: Vec<_> = (from..from + 3).map(|offset| (offset, event(offset.into()))).collect();
             let expected = Some(from).filter(|from| *from > 0);
             let append = |feed, events| Append { feed, expected, next: from + 3, events, dead_letters: &[] };
-            store.append(&append(&other, &events[..1])).await.expect("the append is in order");
+            store.append(&append(&other, &events[..1])).await.expect("the append succeeds");
             let mine = append(&feed, &events);
             let dropped = drop_after(waits, store.append(&mine)).await;
             let again = store.append(&mine).await;
@@ -428,7 +428,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_leaves_nothing_on_its_conn
             assert!(stored, "after {waits} waits: {again:?}");
             assert_eq!(count(&mut beside, "events").await, i64::try_from(from).expect("small") + 3);
             if let Some(outcome) = dropped {
-                outcome.expect("it came to its end");
+                outcome.expect("the append succeeds");
                 break;
             }
         }
@@ -439,7 +439,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_leaves_nothing_on_its_conn
     }
 }
 
-/// However many calls wait for the tables to be changed, one connection does.
+/// However many calls wait for the migration, one connection runs it.
 #[tokio::test]
 async fn dropped_calls_leave_one_connection_that_migrates() {
     let Some(server) = server() else { return };
@@ -452,7 +452,7 @@ async fn dropped_calls_leave_one_connection_that_migrates() {
     let store = PostgresStore::new(&options(&place, "public")).expect("valid");
     let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     for _ in 0..30 {
-        assert!(drop_after(0, store.position(&feed)).await.is_none(), "there are no tables yet");
+        assert!(drop_after(0, store.position(&feed)).await.is_none(), "the tables do not exist yet");
         tokio::task::yield_now().await;
     }
     until_count(&mut beside, "pg_locks WHERE NOT granted", |count| count > 0).await;
@@ -472,6 +472,6 @@ async fn one_expiry_removes_all_expired_ids() {
                LATERAL (SELECT timestamptz '2024-01-01' + n * interval '1 second') AS time (at)";
     sqlx::query(ids).execute(&mut beside).await.expect("they are there");
     let oldest = Timestamp::parse("2024-01-01T01:21:40Z").expect("a time");
-    assert_eq!(store.expire(oldest).await.expect("the store answers"), 0, "ids are no events");
+    assert_eq!(store.expire(oldest).await.expect("the store answers"), 0, "ids are not counted as events");
     assert_eq!(count(&mut beside, "event_ids").await, 101);
 }

@@ -1,6 +1,6 @@
-//! How much comes over the network for a page. Needs a server: `TEST_POSTGRES_URL` (`scripts/services`).
+//! Network traffic per page. Needs a server: `TEST_POSTGRES_URL` (`scripts/services`).
 
-#![expect(clippy::expect_used, reason = "what a test needs in order to run may fail loudly")]
+#![expect(clippy::expect_used, reason = "test setup may panic")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Most bytes of a row: a record has at most 1,000,000.
+/// Maximum bytes of a row: a record has at most 1,000,000.
 const ROW_BYTES_MAX: usize = 1_000_000;
-/// Most bytes of everything else that the server sends to a store that is opened and asked once.
+/// Maximum bytes of everything else that the server sends to a store that is opened and queried once.
 const OTHER_BYTES_MAX: usize = 100_000;
 const TIME: &str = "2024-01-15T10:30:00Z";
 
-/// Counts what a server sends to its clients.
+/// Counts the bytes that a server sends to its clients.
 struct Counter {
     address: SocketAddr,
     bytes: Arc<AtomicUsize>,
@@ -69,7 +69,7 @@ async fn open(url: &str) -> PostgresStore {
     store
 }
 
-/// A database with 1,000 of the largest events there are, and 300 of the largest dead letters.
+/// A database with 1,000 events and 300 dead letters of the maximum size.
 async fn large_database(server: &str) -> String {
     let mut connection = PgConnection::connect(server).await.expect("the server answers");
     let name = format!("bytes_{}", std::process::id());
@@ -94,7 +94,7 @@ async fn large_database(server: &str) -> String {
     };
     let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     let append = Append { feed: &feed, expected: None, next: 1, events: &[(0, first)], dead_letters: &[] };
-    store.append(&append).await.expect("the day is made");
+    store.append(&append).await.expect("the day's table is created");
     store.close().await;
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
     let events = format!(
@@ -107,7 +107,7 @@ async fn large_database(server: &str) -> String {
                    SELECT 'g', 'logs', 0, n, '', convert_to(repeat('v', 999000), 'UTF8'), '', 0, now() \
                    FROM generate_series(1, 300) AS n";
     for statement in [events.as_str(), letters] {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut beside).await.expect("the server does it");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut beside).await.expect("the statement succeeds");
     }
     place
 }
@@ -145,12 +145,12 @@ async fn a_page_of_large_rows_moves_little_more_than_its_limit() {
                 store.query(&query).await.expect("a page").items.iter().map(StoredEvent::bytes).collect()
             }
         };
-        // What nobody wants any more comes as well.
+        // Data that is no longer needed arrives as well.
         store.close().await;
         let moved = counter.bytes.load(Ordering::Relaxed);
         eprintln!("{read}: {} items of {} bytes, {moved} bytes moved", sizes.len(), sizes.iter().sum::<usize>());
         assert!(sizes.iter().sum::<usize>() >= bytes_max, "{read}: {} items", sizes.len());
-        // The last row of the page may exceed it, and the next one tells that there is more.
+        // The last row of the page may exceed it, and the next one shows that there are more.
         let moved_max = bytes_max + 2 * ROW_BYTES_MAX + OTHER_BYTES_MAX;
         assert!(moved < moved_max, "{read}: {moved} bytes moved for a page of {bytes_max}");
     }

@@ -180,9 +180,7 @@ async fn an_alert_is_told_again_until_the_webhook_takes_it() {
         let Seen { head, body } = receiver.next().await;
         let head = head.to_ascii_lowercase();
         assert!(head.starts_with("post /hook?a=b http/1.1\r\n"), "{head}");
-        for header in
-            ["content-type: application/json", "authorization: basic bwu6c2vjcmv0", "user-agent: spillway/"]
-        {
+        for header in ["content-type: application/json", "authorization: basic bwu6c2vjcmv0", "user-agent: spillway/"] {
             assert!(head.contains(header), "{head}");
         }
         assert!(head.contains(&format!("host: {}\r\n", receiver.address)), "{head}");
@@ -322,9 +320,7 @@ async fn what_waits_at_the_end_is_told_and_nothing_more_is_taken() {
     let release = async { permit.notify_one() };
     assert_eq!(tokio::join!(close, release).0, 0);
     assert_eq!(receiver.counts(2).await, ["2", "3"]);
-    for expected in
-        [AlertOutcome::Delivered, AlertOutcome::Delivered, AlertOutcome::Delivered, AlertOutcome::Dropped]
-    {
+    for expected in [AlertOutcome::Delivered, AlertOutcome::Delivered, AlertOutcome::Delivered, AlertOutcome::Dropped] {
         assert_eq!(outcome(&mut outcomes).await, expected);
     }
 }

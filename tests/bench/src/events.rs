@@ -1,8 +1,8 @@
-//! What is sent: events of a chosen size, as a service would log them, the same in every run.
+//! Generated events of a chosen size, as a service would log them, the same in every run.
 
 use std::fmt::Write;
 
-/// Bytes of an event unless a scenario says otherwise: the size of the source document's.
+/// Bytes of an event unless a scenario says otherwise: the size in the source document.
 pub const EVENT_BYTES: usize = 225;
 /// Events of a batch unless a scenario says otherwise.
 pub const BATCH_EVENTS: usize = 100;
@@ -43,13 +43,13 @@ pub struct Events {
 }
 
 impl Events {
-    /// Events of `bytes` bytes of this level, at this time.
+    /// Events of `bytes` bytes with this level and time.
     #[must_use]
     pub fn new(seed: u64, bytes: usize, level: &'static str, timestamp: &str) -> Self {
         Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, bytes, level, timestamp: timestamp.to_owned() }
     }
 
-    /// Xorshift: any numbers will do, as long as they are the same each time.
+    /// Xorshift: any numbers suffice if they are reproducible.
     fn number(&mut self) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -90,13 +90,13 @@ impl Events {
         batch
     }
 
-    /// A batch of one source, one event a line.
+    /// A batch of one source, one event per line.
     pub fn lines(&mut self, source: &str, events: usize) -> String {
         (0..events).map(|_| self.event(source) + "\n").collect()
     }
 }
 
-/// Names of sources that lie evenly in the partitions of a topic.
+/// Names of sources that are evenly distributed over the partitions of a topic.
 #[must_use]
 pub fn sources(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("checkout-{n:03}")).collect()

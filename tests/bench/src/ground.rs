@@ -1,4 +1,4 @@
-//! Where measurements take place: real servers, the roles as processes, and the yardsticks.
+//! Environment of the measurements: real servers, the roles as processes, and the yardsticks.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,12 +17,13 @@ use crate::processes::{cpu_time, with_command};
 
 /// Partitions of a topic unless a scenario says otherwise.
 pub const PARTITIONS: &str = "6";
-/// Limits that are on and not reached.
+/// Limits that are enabled but not reached.
 const LIMIT: &str = "10000000";
-/// Kafka's own choice for its servers; `scripts/services` starts tests with a compiler that starts faster and ends slower.
+/// Kafka's default for servers; for tests, `scripts/services` selects a compiler that starts faster but is slower in the
+/// end.
 const JAVA_OPTIONS: &str = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35";
 
-/// Servers, programs and amounts.
+/// Servers, programs and duration.
 pub struct Ground {
     servers: OwnServers,
     spillway: PathBuf,
@@ -31,7 +32,7 @@ pub struct Ground {
     pub duration: Duration,
 }
 
-/// A topic, group and schema of their own, and the roles that work on them.
+/// A separate topic, group and schema, and the roles that use them.
 pub struct Installation<'g> {
     ground: &'g Ground,
     names: Servers,
@@ -42,18 +43,18 @@ pub struct Installation<'g> {
 /// A yardstick that serves.
 pub struct Constant {
     child: Child,
-    /// Where.
+    /// Its address.
     pub url: String,
 }
 
-/// CPU time of some processes, from a moment on.
+/// CPU time of processes since its creation.
 pub struct Cpu {
     pids: Vec<u32>,
     before: Duration,
 }
 
 impl Ground {
-    /// Starts the servers. The programs lie beside this one.
+    /// Starts the servers. The programs are in the same directory as this one.
     pub async fn prepare(duration: Duration) -> Self {
         let variables = [("SERVICES_WITHOUT_DOCKER", "1"), ("SERVICES_JAVA_OPTIONS", JAVA_OPTIONS)];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -64,7 +65,7 @@ impl Ground {
         Self { servers, spillway: beside("spillway"), yardstick: beside("yardstick"), duration }
     }
 
-    /// A topic, group and schema of their own; `variables` are the settings of all roles.
+    /// A separate topic, group and schema; `variables` are the settings of all roles.
     #[must_use]
     pub fn installation(&self, variables: &[(&str, &str)]) -> Installation<'_> {
         let names = Servers::at(self.brokers(), self.postgres_url(), self.servers.address("TEST_REDIS_URL"));
@@ -96,7 +97,7 @@ impl Ground {
         self.spillway.to_str().expect("a path in UTF-8")
     }
 
-    /// Does something to a server: `stop`, `kill`, `start`, `pause` or `resume`.
+    /// Applies an action to a server: `stop`, `kill`, `start`, `pause` or `resume`.
     pub async fn apply(&self, action: &str, server: &str) {
         self.servers.apply(action, server).await;
     }
@@ -108,11 +109,11 @@ impl Ground {
             command.arg("constant").stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the yardstick starts");
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().expect("its output"));
-        output.read_line(&mut line).await.expect("it says where it listens");
+        output.read_line(&mut line).await.expect("it prints its address");
         Constant { child, url: format!("http://{}", line.trim()) }
     }
 
-    /// Gives librdkafka as much as it takes for a topic; returns records, seconds and seconds of CPU.
+    /// Sends records through librdkafka at full speed; returns records, seconds and CPU seconds.
     pub async fn produce(&self, topic: &str) -> [f64; 3] {
         let seconds = self.duration.as_secs().to_string();
         let mut command = Command::new(&self.yardstick);
@@ -141,7 +142,7 @@ impl Installation<'_> {
         Process::start(self.ground.spillway(), role, &directory, &self.names.variables(&variables)).await
     }
 
-    /// Makes the topic with these settings, before a producer does.
+    /// Creates the topic with these settings, before a producer does.
     pub async fn make_topic(&self, settings: &[(&str, &str)]) {
         let partitions = PARTITIONS.parse().expect("a number");
         let topic = NewTopic::new(self.topic(), partitions, TopicReplication::Fixed(1));
@@ -167,7 +168,7 @@ impl Installation<'_> {
         self.names.schema()
     }
 
-    /// Removes topic and schema: what they hold takes room.
+    /// Removes topic and schema to free their disk space.
     pub async fn remove(self) {
         let letters = format!("{}.dlq", self.names.name);
         let _ = self.admin().delete_topics(&[self.topic(), &letters], &AdminOptions::new()).await;
@@ -199,7 +200,7 @@ impl Cpu {
         Self::of(vec![process.pid()])
     }
 
-    /// Microseconds for each of `events`, since it was made.
+    /// Microseconds per event since its creation.
     #[must_use]
     pub fn micros_each(&self, events: f64) -> f64 {
         let now: Duration = self.pids.iter().map(|pid| cpu_time(*pid)).sum();
@@ -212,7 +213,7 @@ pub async fn connect(url: &str) -> sqlx::PgConnection {
     <sqlx::PgConnection as sqlx::Connection>::connect(url).await.expect("PostgreSQL answers")
 }
 
-/// Events that a producer has had acknowledged.
+/// Acknowledged events of a producer.
 pub async fn acknowledged(producer: &Http) -> f64 {
     metric(producer, "spillway_events_acknowledged_total").await
 }

@@ -1,13 +1,13 @@
-//! Measures Spillway beside its yardsticks, on real servers, in one run.
+//! Measures Spillway and its yardsticks on real servers, in one run.
 //!
 //! Constraints and invariants:
-//! * Every figure stands beside one of a yardstick that was measured in alternation with it, on the same servers; or is CPU time
-//!   an event, from the operating system's accounts. Times on a shared machine alone are not worth comparing.
-//! * Nothing is switched off for a figure: rate limits are on, with limits that are not reached, metrics are kept, and the
-//!   events of a rate are counted where they arrive.
-//! * A run in which an answer was not a 202, or an event did not arrive, is no measurement: it fails.
+//! * Every figure is either next to that of a yardstick, measured in alternation on the same servers, or CPU time per
+//!   event, from the operating system's accounting. Absolute times on a shared machine are not comparable.
+//! * Nothing is disabled for a figure: rate limits are on but not reached, metrics are recorded, and the events of a rate
+//!   are counted where they arrive.
+//! * A run with an answer other than 202, or with a lost event, is not a measurement: it fails.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a measurement that cannot be made fails loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "failed measurements panic")]
 
 pub mod events;
 pub mod ground;

@@ -1,6 +1,6 @@
 //! `bench`: measures scenarios and writes the pages. See `scripts/bench`.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use bench::ground::Ground;
 use bench::report::{self, Rounds};
 use bench::scenarios::{DRILL_PAGE, PAGE, SOAK_PAGE, Scenario, all};
 
-/// Where the pictures are, beside the pages.
+/// Directory of the plots, beside the pages.
 const PICTURES: &str = "docs/benchmarks";
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(unknown) = names.iter().find(|name| scenarios.iter().all(|scenario| scenario.name != **name)) {
-        eprintln!("bench: there is no scenario '{unknown}': bench --list");
+        eprintln!("bench: unknown scenario '{unknown}': see bench --list");
         return ExitCode::from(64);
     }
     if names.is_empty() {

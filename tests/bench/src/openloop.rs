@@ -1,5 +1,5 @@
-//! Requests at the times of a schedule, whatever becomes of the ones before (open loop): a stall counts for all that should
-//! have been sent during it, and not for one.
+//! Requests at scheduled times, independent of earlier answers (open loop): a stall affects all requests due during it,
+//! not only one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use e2e::Http;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Most requests under way: so many connections are opened, and what comes then waits, which counts.
+/// Maximum requests in flight: this many connections are opened, and further requests wait, which counts.
 const UNDER_WAY_MAX: usize = 256;
-/// How exact the schedule is.
+/// Resolution of the schedule.
 const TICK: Duration = Duration::from_millis(1);
 
 /// What to send.
@@ -21,9 +21,9 @@ pub struct Schedule {
     pub path: &'static str,
     /// Bodies, in turn.
     pub bodies: Arc<[Bytes]>,
-    /// How many a second.
+    /// Requests per second.
     pub per_second: f64,
-    /// How long.
+    /// Duration.
     pub duration: Duration,
 }
 
@@ -48,14 +48,14 @@ impl Latencies {
         self.0[index.min(last)].as_secs_f64() * 1e3
     }
 
-    /// How many.
+    /// Number of times.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
 }
 
-/// Keeps a schedule; the times count from when each request should have been sent. Fails if an answer was no 202.
+/// Follows a schedule; times count from when each request should have been sent. Fails if an answer was not 202.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of requests")]
 pub async fn run(http: &Http, schedule: Schedule) -> Latencies {
     let (done, mut times) = mpsc::unbounded_channel();

@@ -1,25 +1,25 @@
-//! Curves, drawn by gnuplot as SVG.
+//! Plots, drawn by gnuplot as SVG.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What a picture shows.
+/// Content of a plot.
 pub struct Curves<'a> {
-    /// What it is about.
+    /// Title.
     pub title: &'a str,
-    /// What goes to the right.
+    /// Label of the x axis.
     pub across: &'a str,
-    /// What goes up.
+    /// Label of the y axis.
     pub up: &'a str,
-    /// Whether what goes to the right is spread by its logarithm.
+    /// Whether the x axis is logarithmic.
     pub logarithmic: bool,
     /// Names and points.
     pub series: Vec<(&'a str, Vec<(f64, f64)>)>,
 }
 
-/// Draws into a file.
+/// Draws a plot into a file.
 pub fn draw(file: &Path, curves: &Curves<'_>) {
     let mut script = String::new();
     let points = curves.series.iter().map(|(_, points)| points);

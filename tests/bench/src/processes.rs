@@ -1,22 +1,22 @@
-//! What processes cost, by the operating system's accounts (proc(5)).
+//! Resource usage of processes, from the operating system's accounting (proc(5)).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Ticks of a second in /proc/PID/stat: USER_HZ, which is 100 on every Linux that matters.
+/// Ticks per second in /proc/PID/stat: USER_HZ, which is 100 on every relevant Linux.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// CPU time that a process has used so far, in user and kernel mode.
+/// CPU time used by a process so far, in user and kernel mode.
 #[must_use]
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // The name, in brackets, may have spaces.
+    // The name, in parentheses, may contain spaces.
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_ascii_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<u64>().expect("a number");
     Duration::from_millis((ticks(11) + ticks(12)) * 1_000 / TICKS_PER_SECOND)
 }
 
-/// Memory that a process has in RAM now, in bytes.
+/// Resident memory of a process, in bytes.
 #[must_use]
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
@@ -24,7 +24,7 @@ pub fn resident_bytes(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
 }
 
-/// The processes whose command line has this text.
+/// The processes whose command line contains this text.
 #[must_use]
 pub fn with_command(text: &str) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -35,13 +35,13 @@ pub fn with_command(text: &str) -> Vec<u32> {
     pids.filter(has).collect()
 }
 
-/// A process that has a share of one core only (cgroups(7), version 1 or 2). The group is removed when it is dropped.
+/// Limits a process to a share of one core (cgroups(7), version 1 or 2). The group is removed on drop.
 pub struct CpuQuota {
     group: PathBuf,
 }
 
 impl CpuQuota {
-    /// Gives a process this share of one core.
+    /// Limits a process to this share of one core.
     #[must_use]
     pub fn of(pid: u32, share: f64) -> Self {
         const PERIOD_MICROS: f64 = 50_000.0;
@@ -65,7 +65,7 @@ impl CpuQuota {
 
 impl Drop for CpuQuota {
     fn drop(&mut self) {
-        // Refused while the process is still there; an empty group costs nothing.
+        // Fails while the process still exists; an empty group costs nothing.
         let _ = std::fs::remove_dir(&self.group);
     }
 }

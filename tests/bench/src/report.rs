@@ -1,4 +1,4 @@
-//! What was measured, over several rounds, as tables.
+//! Results of several rounds, as tables.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::plot::{self, Curves};
 use crate::scenarios::Picture;
 
-/// What is aimed at: what it is, the aim, and where it was measured (scenario, row, figure).
+/// Targets: description, target, and where it is measured (scenario, row, figure).
 const TARGETS: [(&str, &str, &str, &str, &str); 18] = [
     ("batches, acknowledged", "≥ 500,000 events/s", "batch", "acknowledged", "events/s"),
     ("in relation to librdkafka alone", "≥ 0.6", "batch", "acknowledged", "of librdkafka"),
@@ -29,7 +29,7 @@ const TARGETS: [(&str, &str, &str, &str, &str); 18] = [
     ("librdkafka alone", "-", "batch", "librdkafka alone", "events/s"),
 ];
 
-/// The table of targets and what was measured.
+/// The table of targets and measurements.
 #[must_use]
 pub fn targets<'r>(find: impl Fn(&str) -> Option<&'r Rounds>) -> String {
     let mut text = String::from("## Targets\n\n| | target | measured |\n|---|---:|---:|\n");
@@ -41,20 +41,20 @@ pub fn targets<'r>(find: impl Fn(&str) -> Option<&'r Rounds>) -> String {
     text
 }
 
-/// What day and time it is, in UTC.
+/// Current date and time, in UTC.
 #[must_use]
 pub fn now() -> String {
     said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"])
 }
 
-/// The first line that a program says, for people.
+/// The first line of a program's output.
 fn said_by(program: &str, arguments: &[&str]) -> String {
     let output = std::process::Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().unwrap_or("unknown").trim().trim_end_matches(" compiled with:").to_owned()
 }
 
-/// The beginning of a page: where, when and by what it was made.
+/// The beginning of a page: where, when and with which versions it was made.
 #[must_use]
 pub fn heading(title: &str, began: &str, command: &str) -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -83,33 +83,33 @@ pub fn heading(title: &str, began: &str, command: &str) -> String {
     text
 }
 
-/// How the figures of [`crate::scenarios::PAGE`] come about.
+/// How the figures of [`crate::scenarios::PAGE`] are measured.
 #[must_use]
 pub fn method(rounds: u64, seconds: u64) -> String {
     format!(
-        "Each figure is the median of {rounds} rounds (fewer where a round is expensive) of {seconds} s, with the least and the largest in \
+        "Each figure is the median of {rounds} rounds (fewer where a round is expensive) of {seconds} s, with the smallest and the largest in \
          brackets. Yardsticks are measured in alternation, on the same servers. All of it, load generator, Spillway, Kafka and \
-         PostgreSQL, shares one machine: the figures say what an event costs, and how Spillway compares, more than what a server of your \
-         own can do. Events have 225 bytes unless said otherwise. All guarantees, limits and metrics are on.\n"
+         PostgreSQL, shares one machine: the figures say what an event costs, and how Spillway compares, more than what a dedicated \
+         server can do. Events have 225 bytes unless said otherwise. All guarantees, limits and metrics are on.\n"
     )
 }
 
-/// One thing that was measured in one round.
+/// One measured variant in one round.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What it is; the same in each round.
+    /// Its name; the same in each round.
     pub label: String,
-    /// Names and values, in the order of the columns.
+    /// Names and values, in column order.
     pub figures: Vec<(&'static str, f64)>,
 }
 
 impl Row {
-    /// A row without figures yet.
+    /// A row without figures.
     pub fn new(label: impl Into<String>) -> Self {
         Self { label: label.into(), figures: Vec::new() }
     }
 
-    /// With one more figure.
+    /// Adds a figure.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: f64) -> Self {
         self.figures.push((name, value));
@@ -134,16 +134,16 @@ pub struct Rounds {
 /// The values of a figure over all rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The one in the middle.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The smallest.
     pub least: f64,
     /// The largest.
     pub largest: f64,
 }
 
 impl Rounds {
-    /// Adds what a round measured.
+    /// Adds the results of a round.
     pub fn add(&mut self, rows: Vec<Row>) {
         for row in rows {
             if !self.labels.contains(&row.label) {
@@ -167,7 +167,7 @@ impl Rounds {
         Some(Spread { median: *values.get((values.len() - 1) / 2)?, least, largest })
     }
 
-    /// Draws figures over the numbers that the rows are named after.
+    /// Plots figures against the numbers in the row names.
     pub fn draw(&self, file: &Path, title: &str, picture: &Picture) {
         let numbered = |label: &String| {
             let number = label.split(':').next().unwrap_or_default();
@@ -184,7 +184,7 @@ impl Rounds {
         plot::draw(file, &Curves { title, across, up, logarithmic, series });
     }
 
-    /// The table in Markdown: medians, and what they lie between.
+    /// The table in Markdown: medians and ranges.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = String::from("| |");
@@ -216,7 +216,7 @@ impl std::fmt::Display for Spread {
     }
 }
 
-/// Three digits that mean something, and thousands apart.
+/// Three significant digits, with thousands separators.
 #[must_use]
 pub fn number(value: f64) -> String {
     let decimals = match value.abs() {
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_has_medians_and_what_they_lie_between() {
+    fn a_table_has_medians_and_ranges() {
         let mut rounds = Rounds::default();
         for rate in [1_234_567.0, 1_000_000.0, 2_000_000.0] {
             rounds.add(vec![

@@ -1,6 +1,6 @@
 //! What is measured, one round at a time.
 //!
-//! Each round measures Spillway and its yardsticks in alternation, so that what the machine does meanwhile meets all of them.
+//! Each round measures Spillway and its yardsticks in alternation, so that other load on the machine affects all of them.
 
 mod consuming;
 mod end_to_end;
@@ -20,41 +20,41 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::ground::Ground;
 use crate::report::Row;
 
-/// Longest wait for something that has to happen.
+/// Maximum wait for events that must happen.
 const DEADLINE: Duration = Duration::from_secs(600);
-/// How often it is looked at: a look is an answer with all metrics, whose cost must not show in what is measured.
+/// Polling interval: each poll is an answer with all metrics, whose cost must not distort the measurement.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The events of one round.
+/// The future of one round.
 pub type Round<'g> = Pin<Box<dyn Future<Output = Vec<Row>> + 'g>>;
 
-/// Something that is measured.
+/// A measurement.
 pub struct Scenario {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it is about.
+    /// Its heading.
     pub title: &'static str,
-    /// How it is measured, for those who read the figures.
+    /// How it is measured, for readers of the figures.
     pub method: &'static str,
-    /// Rounds are expensive: fewer are made, if this is less.
+    /// Maximum number of rounds, for expensive ones.
     pub rounds_max: usize,
-    /// The page that it is part of; written once all scenarios of it were run.
+    /// The page that it is part of, which is written once all its scenarios were run.
     pub page: &'static str,
-    /// What of it is drawn.
+    /// Its plot.
     pub picture: Option<Picture>,
     /// Measures one round.
     pub run: for<'g> fn(&'g Ground) -> Round<'g>,
 }
 
-/// Figures over the numbers that the rows are named after.
+/// Figures plotted against the numbers in the row names.
 pub struct Picture {
-    /// What those numbers are.
+    /// Label of those numbers.
     pub across: &'static str,
-    /// What the figures are.
+    /// Label of the figures.
     pub up: &'static str,
     /// The figures.
     pub figures: &'static [&'static str],
-    /// Whether each number is a multiple of the one before.
+    /// Whether each number is a multiple of the previous one.
     pub logarithmic: bool,
 }
 
@@ -65,11 +65,11 @@ impl Scenario {
     }
 }
 
-/// The page of what is measured each time, from the root of the repository.
+/// The page of the regular measurements, from the root of the repository.
 pub const PAGE: &str = "docs/benchmarks.md";
-/// The page of what takes long.
+/// The page of the soak test.
 pub const SOAK_PAGE: &str = "docs/soak.md";
-/// The page of the drill.
+/// The page of the lag drill.
 pub const DRILL_PAGE: &str = "docs/lag-drill.md";
 
 macro_rules! scenario {
@@ -95,7 +95,7 @@ pub fn all() -> Vec<Scenario> {
             "Batches of 100 events",
             9,
             ingesting::batch,
-            "64 connections of wrk, one source a batch. *of librdkafka*: events a second in relation to a bare producer of the same \
+            "64 connections of wrk, one source a batch. *of librdkafka*: events per second relative to a bare producer of the same \
              records on the same broker. A figure counts only what Kafka has acknowledged."
         ),
         scenario!(
@@ -103,7 +103,7 @@ pub fn all() -> Vec<Scenario> {
             "Single events",
             9,
             ingesting::single,
-            "256 connections of wrk. *of the constant*: requests a second in relation to the same HTTP server answering a constant. \
+            "256 connections of wrk. *of the constant*: requests per second relative to the same HTTP server answering a constant. \
              The latencies at half of that rate are from an open loop, counted from when each request should have been sent."
         ),
         scenario!(
@@ -118,26 +118,26 @@ pub fn all() -> Vec<Scenario> {
             "Formats and codings",
             1,
             ingesting::formats,
-            "Batches of 100 events; the client has encoded them before."
+            "Batches of 100 events; encoded in advance by the client."
         ),
-        scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over so many connections.")
+        scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over this many connections.")
             .drawn("events/s", &["events/s"], "connections"),
         scenario!(
             "sizes",
-            "Sizes of an event",
+            "Event sizes",
             1,
             ingesting::sizes,
-            "Batches of 100 events, over as many connections as have 20 MB under way, at most 64."
+            "Batches of 100 events, over as many connections as keep 20 MB in flight, at most 64."
         )
             .drawn("events/s", &["events/s"], "bytes of an event"),
         scenario!(
             "batches",
-            "Events a batch",
+            "Events per batch",
             1,
             ingesting::batches,
-            "Over as many connections as have 20 MB under way, at most 64."
+            "Over as many connections as keep 20 MB in flight, at most 64."
         )
-            .drawn("events/s", &["events/s"], "events a batch"),
+            .drawn("events/s", &["events/s"], "events per batch"),
         scenario!(
             "partitions",
             "Partitions",
@@ -151,23 +151,23 @@ pub fn all() -> Vec<Scenario> {
             "The journal",
             3,
             journaling::journal,
-            "Kafka is stopped: every 202 says `journaled`, after an fsync. Then it is started, and the journal is sent while nothing new comes. \
-             *of live*: in relation to live ingestion on a Kafka that was started just before, as it was for the replay."
+            "Kafka is stopped: every 202 says `journaled`, after an fsync. Then it is started, and the journal is sent without new events arriving. \
+             *of live*: relative to live ingestion on a Kafka that was just started, as for the replay."
         ),
         scenario!(
             "consumer",
             "From Kafka to PostgreSQL",
             3,
             consuming::consumer,
-            "One consumer stores a topic that is full before it starts, each event once, with all indexes. *of \\\\copy*: rows a second in \
-             relation to `psql \\\\copy` of the same rows into an empty table with the same columns, key and indexes."
+            "One consumer stores a topic that was filled before, each event once, with all indexes. *of \\\\copy*: rows per second \
+             relative to `psql \\\\copy` of the same rows into an empty table with the same columns, key and indexes."
         ),
         scenario!(
             "end-to-end",
             "From POST to row",
             3,
             end_to_end::end_to_end,
-            "Batches of 100 events at a steady rate (open loop); besides, up to fifty times a second, one event whose row is then looked for \
+            "Batches of 100 events at a steady rate (open loop); in addition, up to fifty times per second, one event whose row is polled for \
              in PostgreSQL every millisecond."
         )
             .drawn("ms", &["row p50 ms", "row p99 ms", "202 p99 ms"], "events/s"),
@@ -176,9 +176,9 @@ pub fn all() -> Vec<Scenario> {
             "A peer: rsyslog",
             1,
             peer::peer,
-            "rsyslog takes lines of the same size over TCP and gives them to Kafka (omkafka, with the same settings of librdkafka). \
-             Its sender is told nothing: a line that rsyslog has in memory is gone if it dies. A figure counts what Kafka has. \
-             Spillway's, beside it, is of batches over HTTP, acknowledged."
+            "rsyslog takes lines of the same size over TCP and sends them to Kafka (omkafka, with the same settings of librdkafka). \
+             Its sender gets no acknowledgement: lines in rsyslog's memory are lost if it dies. A figure counts the records in Kafka. \
+             Spillway's figure is for acknowledged batches over HTTP."
         ),
         scenario!(
             "start",
@@ -192,7 +192,7 @@ pub fn all() -> Vec<Scenario> {
             "Newest 100 of one source among 10 million rows",
             1,
             consuming::query,
-            "`GET /api/logs?source=…&limit=100` of the consumer, 1,000 sources, another one each time; on PostgreSQL."
+            "`GET /api/logs?source=…&limit=100` of the consumer, 1,000 sources, a different one each time; on PostgreSQL."
         ),
         Scenario {
             page: SOAK_PAGE,
@@ -202,8 +202,8 @@ pub fn all() -> Vec<Scenario> {
                 1,
                 soak::soak,
                 "Batches of 100 events at a steady rate (open loop) through gateway, producer, Kafka and consumer into PostgreSQL. Kafka \
-                 keeps 1 GiB a partition, and stored rows are removed each minute, so that the disk lasts. A row is a minute; memory is \
-                 what the processes have resident at its end."
+                 keeps 1 GiB per partition, and stored rows are removed each minute, to limit disk usage. A row is a minute; memory is \
+                 the resident memory of the processes at its end."
             )
             .drawn("MB resident", &["gateway's RSS MB", "producer's RSS MB", "consumer's RSS MB"], "minutes")
         },
@@ -214,7 +214,7 @@ pub fn all() -> Vec<Scenario> {
                 "Consumers fall behind and catch up",
                 1,
                 lag::lag,
-                "20,000 events/s arrive all the time, in 6 partitions. Each consumer has 2.5 % of one core (a quota of the kernel's control \
+                "20,000 events/s arrive constantly, in 6 partitions. Each consumer is limited to 2.5 % of one core (a quota of the kernel's control \
                  groups, 1.25 ms in each 50 ms), which is too little for that: one alone falls behind. At 3 million records and a minute \
                  behind two more are started, a minute later another three."
             )
@@ -223,7 +223,7 @@ pub fn all() -> Vec<Scenario> {
     ]
 }
 
-/// Waits until `condition` holds, without using the machine meanwhile.
+/// Waits until `condition` holds, without loading the machine meanwhile.
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     let mut look = interval(LOOK_INTERVAL);

@@ -1,11 +1,11 @@
-//! wrk, which sends as fast as it gets answers (closed loop).
+//! wrk, which sends a request as soon as the previous one is answered (closed loop).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::process::Command;
 
-/// What wrk does, beside HTTP itself: takes the bodies in turn, and prints its figures in a form that can be read.
+/// A script for wrk: cycles through the bodies, and prints the figures in a machine-readable form.
 const SCRIPT: &str = r#"
 local requests, n = {}, 0
 function init(arguments)
@@ -29,7 +29,7 @@ function done(summary, latency, _)
 end
 "#;
 
-/// Bodies in files, and what they are.
+/// Bodies in files, with their type.
 pub struct Bodies {
     directory: tempfile::TempDir,
     files: Vec<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// These bodies, of this type and coding (empty for none).
+    /// Bodies with this content type and coding (empty for none).
     #[must_use]
     pub fn new(bodies: &[impl AsRef<[u8]>], content_type: &'static str, coding: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -61,30 +61,30 @@ impl Bodies {
     }
 }
 
-/// What came of it.
+/// Result of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
     /// Answers with 2xx.
     pub requests: u64,
-    /// How long it took.
+    /// Duration.
     pub duration: Duration,
-    /// Half of the answers came within this time.
+    /// Half of the answers arrived within this time.
     pub p50: Duration,
-    /// 99 of 100 did.
+    /// 99 % arrived within this time.
     pub p99: Duration,
-    /// 999 of 1,000 did.
+    /// 99.9 % arrived within this time.
     pub p999: Duration,
 }
 
 impl Figures {
-    /// Answers a second.
+    /// Answers per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.requests as f64 / self.duration.as_secs_f64()
     }
 }
 
-/// Sends bodies over so many connections for so long. Fails if an answer was none of 2xx.
+/// Sends bodies over this many connections for this long. Fails if an answer was not 2xx.
 pub async fn run(url: &str, bodies: &Bodies, connections: usize, duration: Duration) -> Figures {
     let mut command = Command::new("wrk");
     command
@@ -102,7 +102,7 @@ pub async fn run(url: &str, bodies: &Bodies, connections: usize, duration: Durat
         .split(' ')
         .map(|number| number.parse().expect("a number"))
         .collect();
-    assert_eq!(numbers[5], 0, "answers that were none of 2xx, or none at all: {text}");
+    assert_eq!(numbers[5], 0, "answers other than 2xx, or missing answers: {text}");
     let time = |index: usize| Duration::from_micros(numbers[index]);
     Figures { requests: numbers[0], duration: time(1), p50: time(2), p99: time(3), p999: time(4) }
 }

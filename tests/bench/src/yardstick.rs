@@ -1,11 +1,11 @@
-//! What Spillway is compared with: programs that do the least that could be done.
+//! The yardsticks: minimal programs that Spillway is compared with.
 //!
-//! `yardstick constant` is Spillway's own HTTP server, which reads each body and answers a constant. It prints its address.
-//! `yardstick produce BROKERS TOPIC SECONDS` gives records of the same size as Spillway's to librdkafka, with the same settings,
-//! as fast as it takes them, and prints `records seconds cpu_seconds`.
+//! `yardstick constant` is Spillway's own HTTP server, which reads each body and answers a constant. It prints its
+//! address. `yardstick produce BROKERS TOPIC SECONDS` sends records of the same size as Spillway's through librdkafka,
+//! with the same settings, as fast as possible, and prints `records seconds cpu_seconds`.
 
-#![expect(clippy::expect_used, reason = "a measurement that cannot be made fails loudly")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the driver")]
+#![expect(clippy::expect_used, reason = "failed measurements panic")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "called by the benchmark driver")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -57,7 +57,7 @@ fn constant() {
     });
 }
 
-/// Counts what the broker has acknowledged.
+/// Counts records acknowledged by the broker.
 struct Acknowledged(Arc<AtomicU64>);
 
 impl ClientContext for Acknowledged {}
@@ -66,7 +66,7 @@ impl ProducerContext for Acknowledged {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        result.as_ref().expect("the broker takes it");
+        result.as_ref().expect("the broker accepts it");
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -92,7 +92,7 @@ fn produce(brokers: &str, topic: &str, seconds: u64) {
         .cycle()
         .take(10_000)
         .map(|source| {
-            // What Spillway adds to an event.
+            // The bytes that Spillway adds to an event.
             let rest = events.event(&source);
             let id = r#"{"eventId":"01a20f37-31cf-76dd-a6da-0300122616c3","receivedAt":"2026-01-01T00:00:00.000000Z","#;
             (source, format!("{id}{}", rest.trim_start_matches('{')))
@@ -116,7 +116,7 @@ fn produce(brokers: &str, topic: &str, seconds: u64) {
             }
         }
     }
-    producer.flush(Duration::from_secs(60)).expect("the broker takes the rest");
+    producer.flush(Duration::from_secs(60)).expect("the broker accepts the rest");
     let took = began.elapsed();
     let cpu = cpu_time(std::process::id()) - cpu;
     println!("{} {} {}", acknowledged.load(Ordering::Relaxed), took.as_secs_f64(), cpu.as_secs_f64());

@@ -1,4 +1,4 @@
-//! What a bus promises: a [`RecordPublisher`] and a [`RecordSource`] with the same records.
+//! Contract of a bus: a [`RecordPublisher`] and a [`RecordSource`] with the same records.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -19,33 +19,33 @@ use crate::{DEADLINE, in_time, once, run, run_at_once};
 
 /// Both ends of a bus.
 pub struct Bus {
-    /// The way in.
+    /// The writing end.
     pub publisher: Arc<dyn RecordPublisher>,
-    /// The way out, for one consumer group that is alone in reading.
+    /// The reading end, for a consumer group with a single member.
     pub source: Arc<dyn RecordSource>,
 }
 
-/// An implementation of the bus, as the suite uses it.
+/// An implementation of the bus under test.
 pub trait BusSubject: Sync {
-    /// Where a bus keeps its content, such as a directory or a topic; dropped when a check is done with it.
+    /// Where a bus stores its content, such as a directory or a topic; dropped at the end of a check.
     type Place;
 
-    /// A place with nothing in it.
+    /// An empty place.
     fn place(&self) -> impl Future<Output = Self::Place>;
 
     /// Opens the bus in `place` with as many partitions as there are `positions`, for the first time or again.
-    /// `positions` are those of the store, where the bus may want to know them; both ends of an earlier opening
-    /// are drained and dropped.
+    /// `positions` are those of the store, for buses that need them; both ends of an earlier opening are drained and
+    /// dropped.
     fn open(&self, place: &Self::Place, positions: &[u64]) -> impl Future<Output = Bus>;
 
-    /// Bytes of batches that the publisher keeps at most while they are not acknowledged; at least 32 MiB.
+    /// Maximum bytes of unacknowledged batches that the publisher keeps; at least 32 MiB.
     fn memory_bytes_max(&self) -> usize;
 
-    /// Whether the bus numbers records itself and is told of the store's positions, so that it gives no offset
-    /// again that the store has seen, even if it lost the records.
+    /// Whether the bus numbers records itself and is told the store's positions, so that it never reuses an offset that
+    /// the store has seen, even if it lost the records.
     fn numbers_from_positions(&self) -> bool;
 
-    /// What the bus keeps of a timestamp, should it be less than all of it.
+    /// The timestamp as the bus keeps it, if it loses precision.
     fn kept_time(&self, given: Timestamp) -> Timestamp {
         given
     }
@@ -56,37 +56,37 @@ macro_rules! checks {
     ($run:ident, $subject:expr) => {
         $run!(
             $subject,
-            all_partitions_are_there_and_handed_out,
-            a_record_comes_back_exactly,
-            each_guarantee_gets_the_durability_that_it_needs,
-            a_batch_is_delivered_though_nobody_waits_for_it,
+            all_partitions_exist_and_are_assigned,
+            a_record_is_returned_exactly,
+            each_guarantee_gets_the_required_durability,
+            a_batch_is_delivered_though_its_receipt_is_dropped,
             batches_keep_their_order_and_come_once,
             records_of_concurrent_publishers_keep_their_order_and_come_once,
             an_empty_batch_is_acknowledged_and_leaves_nothing,
-            a_partition_that_does_not_exist_takes_nothing,
+            a_partition_that_does_not_exist_accepts_nothing,
             a_batch_beyond_the_memory_is_refused_and_leaves_nothing,
-            a_chunk_keeps_within_its_bounds,
-            a_chunk_waits_for_a_record_and_may_be_given_up,
-            a_chunk_that_is_given_up_while_it_reads_loses_nothing,
+            a_chunk_stays_within_its_limits,
+            a_chunk_waits_for_a_record_and_may_be_dropped,
+            a_chunk_that_is_dropped_while_it_reads_loses_nothing,
             one_partition_does_not_wait_for_another,
             seeking_goes_back_and_forward,
-            seeking_wins_over_a_chunk_in_work,
+            seeking_wins_over_a_chunk_in_progress,
             reading_begins_where_the_assignment_says,
-            the_lag_is_what_is_not_stored,
-            what_is_acknowledged_and_stored_takes_no_room,
-            draining_delivers_what_was_taken_and_takes_no_more,
-            everything_is_there_after_opening_again,
-            no_offset_is_given_twice,
+            the_lag_counts_unstored_records,
+            acknowledged_and_stored_records_take_no_room,
+            draining_delivers_accepted_batches_and_accepts_no_more,
+            everything_exists_after_reopening,
+            no_offset_is_assigned_twice,
         )
     };
 }
 
-/// The whole suite.
+/// Runs the whole suite.
 pub async fn all(subject: &impl BusSubject) {
     checks!(run, subject);
 }
 
-/// The whole suite, all checks at once.
+/// Runs the whole suite, all checks in parallel.
 pub fn all_at_once(subject: &impl BusSubject) {
     checks!(run_at_once, subject);
 }
@@ -114,7 +114,7 @@ async fn deliver(bus: &Bus, batch: RecordBatch) {
     in_time("acknowledgement", publish(bus, batch).settled).await.expect("the bus acknowledges the batch");
 }
 
-/// Takes over all partitions at the positions given; partitions beyond them at the earliest record.
+/// Assigns all partitions at the given positions; partitions without one at the earliest record.
 async fn begin(bus: &Bus, positions: &[Option<u64>]) -> Vec<Partition> {
     let mut assigned = Vec::new();
     while assigned.len() < bus.publisher.partition_count().get() as usize {
@@ -133,7 +133,7 @@ async fn begin(bus: &Bus, positions: &[Option<u64>]) -> Vec<Partition> {
     assigned
 }
 
-/// A bus that takes records. One that cannot be reached when it is opened refuses batches until it has been looked for again.
+/// A bus that accepts records. A bus that is unreachable when opened refuses batches until its next successful check.
 async fn open_up<S: BusSubject>(subject: &S, place: &S::Place, positions: &[u64]) -> Bus {
     let bus = subject.open(place, positions).await;
     let up = async {
@@ -165,13 +165,13 @@ async fn chunk(bus: &Bus, partition: Partition) -> Chunk {
     chunk
 }
 
-/// The values of the next `count` records and more, should the bus have more.
+/// The values of at least the next `count` records, if the bus has that many.
 async fn read(bus: &Bus, partition: Partition, count: usize) -> Vec<(u64, Vec<u8>)> {
     let mut read: Vec<(u64, Vec<u8>)> = Vec::new();
     while read.len() < count {
         let chunk = chunk(bus, partition).await;
         let first = chunk.offsets.first();
-        assert!(first > read.last().map(|(offset, _)| offset), "a chunk goes on behind the one before");
+        assert!(first > read.last().map(|(offset, _)| offset), "a chunk continues after the previous one");
         read.extend(chunk.iter().map(|(offset, record)| (offset, record.value.to_vec())));
     }
     read
@@ -182,14 +182,14 @@ async fn read_values(bus: &Bus, partition: Partition, count: usize) -> Vec<Strin
     read.into_iter().map(|(_, value)| String::from_utf8(value).expect("text was published")).collect()
 }
 
-/// Checks that a reader at the end gets nothing but what is published now.
+/// Asserts that a reader at the end gets only what is published now.
 async fn assert_nothing_more(bus: &Bus, partition: Partition) {
     deliver(bus, batch(partition, ["the end"])).await;
     assert_eq!(read_values(bus, partition, 1).await, ["the end"], "nothing else was on the bus");
 }
 
 /// [`RecordPublisher::partition_count`] and [`RecordSource::assignment`] agree.
-pub async fn all_partitions_are_there_and_handed_out(subject: &impl BusSubject) {
+pub async fn all_partitions_exist_and_are_assigned(subject: &impl BusSubject) {
     for partitions in [1, 3] {
         let place = subject.place().await;
         let bus = open_up(subject, &place, &vec![0; partitions]).await;
@@ -211,8 +211,8 @@ pub async fn all_partitions_are_there_and_handed_out(subject: &impl BusSubject) 
     }
 }
 
-/// Key, value, timestamp and the flag of the client's id, for any bytes up to the largest record.
-pub async fn a_record_comes_back_exactly(subject: &impl BusSubject) {
+/// Key, value, timestamp and the client id flag, for any bytes up to the largest record.
+pub async fn a_record_is_returned_exactly(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     let mut seed = Seed::new(1);
     let all_bytes: Vec<u8> = (0..=u8::MAX).collect();
@@ -246,8 +246,8 @@ pub async fn a_record_comes_back_exactly(subject: &impl BusSubject) {
     close(bus).await;
 }
 
-/// At-most-once may be promised with anything, the other guarantees only with the acknowledgement.
-pub async fn each_guarantee_gets_the_durability_that_it_needs(subject: &impl BusSubject) {
+/// At-most-once may be promised with any durability, the other guarantees only with the acknowledgement.
+pub async fn each_guarantee_gets_the_required_durability(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     for guarantee in Guarantee::ALL {
         let needed = if guarantee == Guarantee::AtMostOnce { Durability::Buffered } else { Durability::Acknowledged };
@@ -262,12 +262,12 @@ pub async fn each_guarantee_gets_the_durability_that_it_needs(subject: &impl Bus
     close(bus).await;
 }
 
-/// A [`Receipt`] is for those who want to know.
-pub async fn a_batch_is_delivered_though_nobody_waits_for_it(subject: &impl BusSubject) {
+/// A [`Receipt`] only reports the outcome.
+pub async fn a_batch_is_delivered_though_its_receipt_is_dropped(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     for (n, guarantee) in Guarantee::ALL.iter().cycle().take(30).enumerate() {
         let receipt = publish(&bus, RecordBatch { guarantee: *guarantee, ..batch(0, [n.to_string()]) });
-        // Neither, one or the other.
+        // Awaits neither, one or the other.
         match n % 4 {
             0 => drop(receipt),
             1 => drop(receipt.promised),
@@ -283,7 +283,7 @@ pub async fn a_batch_is_delivered_though_nobody_waits_for_it(subject: &impl BusS
     close(bus).await;
 }
 
-/// Whatever the size of batches and the moment of reading.
+/// Whatever the batch sizes and the time of reading.
 pub async fn batches_keep_their_order_and_come_once(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     let mut seed = Seed::new(2);
@@ -312,7 +312,7 @@ pub async fn batches_keep_their_order_and_come_once(subject: &impl BusSubject) {
     close(bus).await;
 }
 
-/// Each publisher's batches keep their order; batches of others may come between them.
+/// Each publisher's batches keep their order; batches of others may be interleaved.
 pub async fn records_of_concurrent_publishers_keep_their_order_and_come_once(subject: &impl BusSubject) {
     const PUBLISHERS: usize = 8;
     const BATCHES: usize = 60;
@@ -336,7 +336,7 @@ pub async fn records_of_concurrent_publishers_keep_their_order_and_come_once(sub
             })
         })
         .collect();
-    // Reading goes on while records come.
+    // Reading continues while records arrive.
     for partition in 0..2 {
         let mut next: HashMap<String, usize> = HashMap::new();
         for value in read_values(&bus, partition, PUBLISHERS * BATCHES * RECORDS).await {
@@ -356,7 +356,7 @@ pub async fn records_of_concurrent_publishers_keep_their_order_and_come_once(sub
     close(bus).await;
 }
 
-/// Nothing is something that can be delivered.
+/// An empty batch counts as delivered.
 pub async fn an_empty_batch_is_acknowledged_and_leaves_nothing(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     deliver(&bus, batch(0, [""; 0])).await;
@@ -367,14 +367,14 @@ pub async fn an_empty_batch_is_acknowledged_and_leaves_nothing(subject: &impl Bu
     close(bus).await;
 }
 
-/// At once or through the receipt, but never as if it had been taken.
-pub async fn a_partition_that_does_not_exist_takes_nothing(subject: &impl BusSubject) {
+/// Immediately or through the receipt, but never as if it had been accepted.
+pub async fn a_partition_that_does_not_exist_accepts_nothing(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     for partition in [2, 3, i32::MAX.unsigned_abs()] {
         if let Ok(receipt) = bus.publisher.publish(Arc::new(batch(partition, ["lost"]))) {
             let promised = in_time("promise", receipt.promised).await;
             assert!(promised.is_err(), "partition {partition} of 2 promised {promised:?}");
-            in_time("settlement", receipt.settled).await.expect_err("nothing was taken");
+            in_time("settlement", receipt.settled).await.expect_err("nothing was accepted");
         }
     }
     for partition in 0..2 {
@@ -383,17 +383,17 @@ pub async fn a_partition_that_does_not_exist_takes_nothing(subject: &impl BusSub
     close(bus).await;
 }
 
-/// [`PublishError::Full`]: whole batches only, and the next one that fits is taken.
+/// [`PublishError::Full`]: whole batches only, and the next one that fits is accepted.
 pub async fn a_batch_beyond_the_memory_is_refused_and_leaves_nothing(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     let value = vec![b'x'; RECORD_BYTES_MAX - 4];
     let too_large = subject.memory_bytes_max() / RECORD_BYTES_MAX + 1;
     match bus.publisher.publish(Arc::new(batch(0, std::iter::repeat_n(&value, too_large)))) {
         Err(PublishError::Full) => {}
-        Err(error) => panic!("a batch beyond the memory is answered by {error:?}"),
-        Ok(_) => panic!("a batch beyond the memory is taken"),
+        Err(error) => panic!("a batch beyond the memory limit fails with {error:?}"),
+        Ok(_) => panic!("a batch beyond the memory limit is accepted"),
     }
-    // More than the memory in one go: what was acknowledged makes room.
+    // More than the memory limit in total: acknowledged batches free their memory.
     let mut taken = 0;
     for _ in 0..too_large {
         let receipt = publish(&bus, batch(0, [&value]));
@@ -406,7 +406,7 @@ pub async fn a_batch_beyond_the_memory_is_refused_and_leaves_nothing(subject: &i
 }
 
 /// [`CHUNK_RECORDS_MAX`] and [`CHUNK_BYTES_MAX`], with small records, large ones and a mixture.
-pub async fn a_chunk_keeps_within_its_bounds(subject: &impl BusSubject) {
+pub async fn a_chunk_stays_within_its_limits(subject: &impl BusSubject) {
     let mut seed = Seed::new(3);
     let sizes: [Vec<usize>; 3] = [
         vec![1; CHUNK_RECORDS_MAX * 2 + 1],
@@ -415,7 +415,7 @@ pub async fn a_chunk_keeps_within_its_bounds(subject: &impl BusSubject) {
     ];
     for sizes in sizes {
         let (_place, bus) = opened(subject, 1).await;
-        // Batches below the memory limit, but with more than a chunk may have.
+        // Batches below the memory limit, but larger than a chunk may be.
         for part in sizes.chunks(CHUNK_RECORDS_MAX + 500) {
             for part in part.chunks(if part.len() > 1_000 { part.len() } else { 20 }) {
                 deliver(&bus, batch(0, part.iter().map(|size| vec![b'x'; *size]))).await;
@@ -438,8 +438,8 @@ pub async fn a_chunk_keeps_within_its_bounds(subject: &impl BusSubject) {
     }
 }
 
-/// [`RecordSource::chunk`] may be dropped while there is nothing to read.
-pub async fn a_chunk_waits_for_a_record_and_may_be_given_up(subject: &impl BusSubject) {
+/// The future of [`RecordSource::chunk`] may be dropped while there is nothing to read.
+pub async fn a_chunk_waits_for_a_record_and_may_be_dropped(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     for n in 0..10 {
         for _ in 0..n {
@@ -453,7 +453,7 @@ pub async fn a_chunk_waits_for_a_record_and_may_be_given_up(subject: &impl BusSu
         if n % 2 == 0 {
             let chunk = in_time("chunk", waiting).await.expect("the bus has a record");
             let values: Vec<&[u8]> = chunk.records.iter().map(|record| record.value).collect();
-            assert_eq!(values, [value.as_bytes()], "what was published wakes the one that waits");
+            assert_eq!(values, [value.as_bytes()], "publishing wakes the waiting reader");
         } else {
             drop(waiting);
             assert_eq!(read_values(&bus, 0, 1).await, [value]);
@@ -462,8 +462,8 @@ pub async fn a_chunk_waits_for_a_record_and_may_be_given_up(subject: &impl BusSu
     close(bus).await;
 }
 
-/// [`RecordSource::chunk`] may be dropped between any two polls.
-pub async fn a_chunk_that_is_given_up_while_it_reads_loses_nothing(subject: &impl BusSubject) {
+/// The future of [`RecordSource::chunk`] may be dropped between any two polls.
+pub async fn a_chunk_that_is_dropped_while_it_reads_loses_nothing(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
     let mut seen = Vec::new();
@@ -472,7 +472,7 @@ pub async fn a_chunk_that_is_given_up_while_it_reads_loses_nothing(subject: &imp
         for polls in 1..4 {
             let mut reading = bus.source.chunk(0);
             for _ in 0..polls {
-                // It may have been quick enough to come to an end: then it was not given up.
+                // It may complete in one poll: then it was not dropped.
                 if let std::task::Poll::Ready(chunk) = once(&mut reading).await {
                     let chunk = chunk.expect("the bus has records");
                     let values = chunk.records.iter().map(|record| String::from_utf8_lossy(record.value).into_owned());
@@ -488,7 +488,7 @@ pub async fn a_chunk_that_is_given_up_while_it_reads_loses_nothing(subject: &imp
     close(bus).await;
 }
 
-/// The reader of a partition without records holds nobody up.
+/// The reader of a partition without records does not block others.
 pub async fn one_partition_does_not_wait_for_another(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 3).await;
     let mut waiting = bus.source.chunk(0);
@@ -518,17 +518,17 @@ pub async fn seeking_goes_back_and_forward(subject: &impl BusSubject) {
         bus.source.seek(0, all[from].0);
         assert_eq!(read(&bus, 0, 100 - from).await, all[from..], "from record {from} on");
     }
-    // Another partition is where it was.
+    // Another partition keeps its position.
     assert_eq!(read(&bus, 1, 100).await.len(), 100);
-    // To the end: only what comes now.
+    // To the end: only new records.
     bus.source.seek(0, all[0].0);
     bus.source.seek(0, all[99].0 + 1);
     assert_nothing_more(&bus, 0).await;
     close(bus).await;
 }
 
-/// A chunk that was begun before a seek may still come, but reading goes on where the seek said.
-pub async fn seeking_wins_over_a_chunk_in_work(subject: &impl BusSubject) {
+/// A chunk begun before a seek may still arrive, but reading continues where the seek said.
+pub async fn seeking_wins_over_a_chunk_in_progress(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 1).await;
     deliver(&bus, batch(0, ["0", "1", "2"])).await;
     let all = read(&bus, 0, 3).await;
@@ -574,32 +574,32 @@ fn lag_records(bus: &Bus, partition: Partition) -> u64 {
     lags.iter().find(|lag| lag.partition == partition).expect("the partition is assigned").records
 }
 
-/// [`RecordSource::lags`] go down by [`RecordSource::stored`] and by nothing else.
-pub async fn the_lag_is_what_is_not_stored(subject: &impl BusSubject) {
+/// [`RecordSource::lags`] decrease by [`RecordSource::stored`] and by nothing else.
+pub async fn the_lag_counts_unstored_records(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     deliver(&bus, batch(0, (0..10).map(|n| n.to_string()))).await;
     deliver(&bus, batch(1, ["other"])).await;
     let all = read(&bus, 0, 10).await;
     read(&bus, 1, 1).await;
-    assert_eq!(lag_records(&bus, 0), 10, "what was read is not stored yet");
+    assert_eq!(lag_records(&bus, 0), 10, "reading does not store");
     bus.source.stored(0, all[0].0);
     assert_eq!(lag_records(&bus, 0), 10, "the record at the position is not stored yet");
     bus.source.stored(0, all[4].0);
     assert_eq!(lag_records(&bus, 0), 6);
     bus.source.seek(0, all[0].0);
     read(&bus, 0, 10).await;
-    assert_eq!(lag_records(&bus, 0), 6, "what was read again is as stored as it was");
+    assert_eq!(lag_records(&bus, 0), 6, "reading again does not change what is stored");
     bus.source.stored(0, all[9].0 + 1);
     assert_eq!(lag_records(&bus, 0), 0);
-    assert_eq!(lag_records(&bus, 1), 1, "another partition has its own");
+    assert_eq!(lag_records(&bus, 1), 1, "another partition has its own lag");
     deliver(&bus, batch(0, ["new"])).await;
     read(&bus, 0, 1).await;
     assert_eq!(lag_records(&bus, 0), 1);
     close(bus).await;
 }
 
-/// [`RecordPublisher::buffer`] and [`RecordPublisher::fill`]: room is for what is on its way.
-pub async fn what_is_acknowledged_and_stored_takes_no_room(subject: &impl BusSubject) {
+/// [`RecordPublisher::buffer`] and [`RecordPublisher::fill`]: only records on their way take room.
+pub async fn acknowledged_and_stored_records_take_no_room(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
     assert_eq!(bus.publisher.buffer(), Fill { used_bytes: 0, bytes_max: subject.memory_bytes_max() as u64 });
     let receipts: Vec<_> = (0..50).map(|_| publish(&bus, batch(0, [vec![b'x'; 100_000]]))).collect();
@@ -618,8 +618,8 @@ pub async fn what_is_acknowledged_and_stored_takes_no_room(subject: &impl BusSub
     close(bus).await;
 }
 
-/// [`RecordPublisher::drain`]: what was taken is delivered, and [`PublishError::Closed`] is the answer to the rest.
-pub async fn draining_delivers_what_was_taken_and_takes_no_more(subject: &impl BusSubject) {
+/// [`RecordPublisher::drain`]: accepted batches are delivered, and all others fail with [`PublishError::Closed`].
+pub async fn draining_delivers_accepted_batches_and_accepts_no_more(subject: &impl BusSubject) {
     let (place, bus) = opened(subject, 2).await;
     let mut receipts = Vec::new();
     for n in 0..200_u32 {
@@ -630,8 +630,8 @@ pub async fn draining_delivers_what_was_taken_and_takes_no_more(subject: &impl B
         in_time("acknowledgement after the drain", receipt.settled).await.expect("the bus acknowledges the batch");
     }
     assert!(matches!(bus.publisher.publish(Arc::new(batch(0, ["late"]))), Err(PublishError::Closed)));
-    assert!(matches!(bus.publisher.state(), BusState::Down(_)), "a closed bus takes no records");
-    assert_eq!(bus.publisher.drain(DEADLINE).await, 0, "nothing is left for a second time");
+    assert!(matches!(bus.publisher.state(), BusState::Down(_)), "a closed bus accepts no records");
+    assert_eq!(bus.publisher.drain(DEADLINE).await, 0, "a second drain finds nothing");
     drop(bus);
 
     let bus = open_up(subject, &place, &[0, 0]).await;
@@ -644,8 +644,8 @@ pub async fn draining_delivers_what_was_taken_and_takes_no_more(subject: &impl B
     close(bus).await;
 }
 
-/// Records, offsets and timestamps are the same after any number of openings, whoever was told that they are stored.
-pub async fn everything_is_there_after_opening_again(subject: &impl BusSubject) {
+/// Records, offsets and timestamps are the same after any number of openings, even if they were reported as stored.
+pub async fn everything_exists_after_reopening(subject: &impl BusSubject) {
     let place = subject.place().await;
     let mut known: Vec<(u64, Vec<u8>)> = Vec::new();
     for round in 0..4 {
@@ -664,9 +664,8 @@ pub async fn everything_is_there_after_opening_again(subject: &impl BusSubject) 
     }
 }
 
-/// Neither by a bus that was opened again nor, where the bus numbers records itself, by one that lost records that
-/// the store has seen.
-pub async fn no_offset_is_given_twice(subject: &impl BusSubject) {
+/// Neither by a reopened bus nor, where the bus numbers records itself, by one that lost records that the store has seen.
+pub async fn no_offset_is_assigned_twice(subject: &impl BusSubject) {
     let place = subject.place().await;
     let mut seen = Vec::new();
     let mut stored = 0;
@@ -680,7 +679,7 @@ pub async fn no_offset_is_given_twice(subject: &impl BusSubject) {
         deliver(&bus, batch(0, ["one", "two"])).await;
         let read = read(&bus, 0, 2).await;
         assert_eq!(read.iter().map(|(_, value)| &value[..]).collect::<Vec<_>>(), [b"one", b"two"]);
-        assert!(read[0].0 >= stored, "offset {} was the store's already: it is at {stored}", read[0].0);
+        assert!(read[0].0 >= stored, "offset {} was already used: the store is at {stored}", read[0].0);
         seen.extend(read.into_iter().map(|(offset, _)| offset));
         stored = seen.last().map_or(0, |last| last + 1);
         close(bus).await;

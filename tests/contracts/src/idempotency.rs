@@ -1,4 +1,4 @@
-//! What an [`IdempotencyStore`] promises.
+//! Contract of [`IdempotencyStore`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use crate::{in_time, run};
 
-/// An implementation of the store, as the suite uses it.
+/// An implementation of the store under test.
 pub trait IdempotencySubject: Sync {
-    /// A store that remembers nothing yet, and whatever it comes to know for `window`.
+    /// An empty store that remembers entries for `window`.
     fn fresh(&self, window: Duration) -> impl Future<Output = Arc<dyn IdempotencyStore>>;
 }
 
-/// The whole suite.
+/// Runs the whole suite.
 pub async fn all(subject: &impl IdempotencySubject) {
     run!(
         subject,
@@ -28,16 +28,16 @@ pub async fn all(subject: &impl IdempotencySubject) {
         of_different_bodies_at_once_one_gets_the_key,
         clients_and_classes_do_not_share_their_keys,
         an_answer_that_is_too_large_is_not_kept_and_the_body_is,
-        an_answer_to_what_was_not_begun_is_kept,
-        everything_is_forgotten_after_the_window,
-        the_window_begins_anew_with_the_answer,
+        an_answer_to_an_unknown_request_is_kept,
+        entries_expire_after_the_window,
+        the_window_restarts_with_the_answer,
     );
 }
 
 /// Longer than any check takes.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// A request under the key "1" of one client, whose body is told apart by this number.
+/// A request with the key "1" of one client, whose body is identified by this number.
 fn request(body: u128) -> IdempotentRequest<'static> {
     IdempotentRequest {
         client: client("192.0.2.1"),
@@ -55,24 +55,24 @@ fn answered(answer: &[u8]) -> Recollection {
     Recollection::Answered(answer.to_vec())
 }
 
-/// A first attempt that failed leaves nothing that would stop the second.
+/// A failed first attempt leaves nothing that would block the second.
 pub async fn a_request_is_new_until_it_is_answered_and_then_has_that_answer(subject: &impl IdempotencySubject) {
     let store = subject.fresh(LONG).await;
     for _ in 0..3 {
         assert_eq!(store.begin(&request(1)).await, Recollection::New);
     }
     store.finish(&request(1), b"").await;
-    assert_eq!(store.begin(&request(1)).await, Recollection::New, "an empty answer is none");
+    assert_eq!(store.begin(&request(1)).await, Recollection::New, "there is still no answer");
     store.finish(&request(1), b"{}").await;
     for _ in 0..3 {
         assert_eq!(store.begin(&request(1)).await, answered(b"{}"));
     }
 }
 
-/// What looks like a number, or like no text at all, comes back as it is.
+/// Bytes that look like a number, or not like text at all, are returned unchanged.
 pub async fn an_answer_may_have_any_bytes(subject: &impl IdempotencySubject) {
     let every: Vec<u8> = (0..=u8::MAX).collect();
-    // So may a fingerprint.
+    // The same holds for fingerprints.
     let bodies = [0, u128::MAX, u128::from_le_bytes(*b"123456789012345\0"), 0x0d0a << 100];
     for answer in [b"1".as_slice(), b"-0.5", b"\r\n", b"\0", every.as_slice()] {
         for body in bodies {
@@ -84,7 +84,7 @@ pub async fn an_answer_may_have_any_bytes(subject: &impl IdempotencySubject) {
     }
 }
 
-/// Whether it has been answered or not, and whatever comes later.
+/// Whether or not it has been answered, and whatever comes later.
 pub async fn a_key_belongs_to_the_body_that_came_first(subject: &impl IdempotencySubject) {
     let store = subject.fresh(LONG).await;
     assert_eq!(store.begin(&request(1)).await, Recollection::New);
@@ -98,7 +98,7 @@ pub async fn a_key_belongs_to_the_body_that_came_first(subject: &impl Idempotenc
     assert_eq!(store.begin(&request(1)).await, answered(b"one"));
 }
 
-/// Two that were in work at once may have two answers; whoever asks later gets one of them, always the same.
+/// Two concurrent attempts may have two answers; later requests always get the same one of them.
 pub async fn the_first_answer_is_kept(subject: &impl IdempotencySubject) {
     let store = subject.fresh(LONG).await;
     store.begin(&request(1)).await;
@@ -107,7 +107,7 @@ pub async fn the_first_answer_is_kept(subject: &impl IdempotencySubject) {
     assert_eq!(store.begin(&request(1)).await, answered(b"first"));
 }
 
-/// Nobody comes between the question and the claim.
+/// Lookup and claim are atomic.
 pub async fn of_different_bodies_at_once_one_gets_the_key(subject: &impl IdempotencySubject) {
     let store = subject.fresh(LONG).await;
     let mut requests = JoinSet::new();
@@ -115,13 +115,13 @@ pub async fn of_different_bodies_at_once_one_gets_the_key(subject: &impl Idempot
         let store = Arc::clone(&store);
         requests.spawn(async move { store.begin(&request(body)).await });
     }
-    let recollections = in_time("all are told", requests.join_all()).await;
+    let recollections = in_time("all requests complete", requests.join_all()).await;
     let new = recollections.iter().filter(|recollection| **recollection == Recollection::New).count();
     let other = recollections.iter().filter(|recollection| **recollection == Recollection::OtherBody).count();
     assert_eq!((new, other), (1, 63));
 }
 
-/// A key says something only about requests of one client to one place.
+/// A key applies only to requests of one client to one class.
 pub async fn clients_and_classes_do_not_share_their_keys(subject: &impl IdempotencySubject) {
     let store = subject.fresh(LONG).await;
     let mut requests = Vec::new();
@@ -157,18 +157,18 @@ pub async fn an_answer_that_is_too_large_is_not_kept_and_the_body_is(subject: &i
     assert!(store.begin(&request(1)).await == answered(&largest), "an answer at the limit is kept");
 }
 
-/// The store may have been away, or may have forgotten, between question and answer.
-pub async fn an_answer_to_what_was_not_begun_is_kept(subject: &impl IdempotencySubject) {
+/// The store may have been unavailable, or may have expired the entry, between request and answer.
+pub async fn an_answer_to_an_unknown_request_is_kept(subject: &impl IdempotencySubject) {
     let store = subject.fresh(LONG).await;
     store.finish(&request(1), b"{}").await;
     assert_eq!(store.begin(&request(1)).await, answered(b"{}"));
     assert_eq!(store.begin(&request(2)).await, Recollection::OtherBody);
 }
 
-/// What clocks may differ by.
+/// Tolerance for clock differences.
 const CLOCK_ERROR: Duration = Duration::from_millis(20);
 
-/// Asks until a key is free for another body. Panics if it is free before `earliest` or taken after `latest`.
+/// Waits until a key is free for another body. Panics if it is free before `earliest` or still taken after `latest`.
 async fn forgotten(store: &dyn IdempotencyStore, earliest: Instant, latest: Instant) {
     let forgotten = async {
         loop {
@@ -183,8 +183,8 @@ async fn forgotten(store: &dyn IdempotencyStore, earliest: Instant, latest: Inst
     in_time("it is forgotten", forgotten).await;
 }
 
-/// The body alone, and the answer with it. Asking does not make it last longer.
-pub async fn everything_is_forgotten_after_the_window(subject: &impl IdempotencySubject) {
+/// The body alone, and the answer with it. Lookups do not extend the lifetime.
+pub async fn entries_expire_after_the_window(subject: &impl IdempotencySubject) {
     let window = Duration::from_millis(300);
     for answer in [None, Some(b"{}")] {
         let store = subject.fresh(window).await;
@@ -198,8 +198,8 @@ pub async fn everything_is_forgotten_after_the_window(subject: &impl Idempotency
     }
 }
 
-/// So that an answer to a second attempt is not forgotten with the first.
-pub async fn the_window_begins_anew_with_the_answer(subject: &impl IdempotencySubject) {
+/// So that the answer to a second attempt does not expire with the first attempt.
+pub async fn the_window_restarts_with_the_answer(subject: &impl IdempotencySubject) {
     let window = Duration::from_millis(300);
     let store = subject.fresh(window).await;
     store.begin(&request(1)).await;

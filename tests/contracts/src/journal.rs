@@ -1,4 +1,4 @@
-//! What a [`Journal`] promises, and the [`Backlog`]s that it adopts.
+//! Contract of [`Journal`] and of the [`Backlog`]s that it adopts.
 
 use std::sync::Arc;
 
@@ -16,64 +16,64 @@ use domain::trace_parent::TraceParent;
 use crate::variety::{EPOCH, Seed, time};
 use crate::{in_time, run};
 
-/// A record that is kept because the bus refuses it for ever.
+/// A record kept because the bus refuses it permanently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptRefused {
     /// Why it was refused.
     pub reason: String,
-    /// Where it should have gone.
+    /// Its target partition.
     pub partition: Partition,
     /// Its value.
     pub value: Vec<u8>,
 }
 
-/// An implementation of the journal, as the suite uses it.
+/// An implementation of the journal under test.
 pub trait JournalSubject: Sync {
-    /// Where the journals of several processes are; dropped when a check is done with it.
+    /// Where the journals of several processes are stored; dropped at the end of a check.
     type Place;
     /// The journal.
     type Journal: Journal + 'static;
 
-    /// A place with nothing in it.
+    /// An empty place.
     fn place(&self) -> impl Future<Output = Self::Place>;
 
-    /// A journal in `place`, as a new process would open it: others may be open.
+    /// Opens a journal in `place`, as a new process would: others may be open.
     fn open(&self, place: &Self::Place, bytes_max: u64) -> impl Future<Output = Arc<Self::Journal>>;
 
-    /// Ends a journal in order, as a process does that ends.
+    /// Closes a journal cleanly, as a process does on exit.
     fn close(&self, journal: Arc<Self::Journal>) -> impl Future<Output = ()>;
 
-    /// What [`Journal::keep_refused`] has kept in `place`, in order, as somebody sees it who looks.
+    /// Records that [`Journal::keep_refused`] has kept in `place`, in order, as seen from outside.
     fn refused(&self, place: &Self::Place) -> impl Future<Output = Vec<KeptRefused>>;
 }
 
-/// The whole suite.
+/// Runs the whole suite.
 pub async fn all(subject: &impl JournalSubject) {
     run!(
         subject,
-        a_record_comes_back_exactly,
-        what_is_read_together_has_consecutive_numbers_and_one_trace,
+        a_record_is_returned_exactly,
+        batches_read_have_consecutive_numbers_and_one_trace,
         batches_keep_their_order_and_come_once,
         batches_of_concurrent_callers_keep_the_order_of_their_numbers,
-        numbers_may_be_skipped_and_never_go_back,
-        reading_begins_and_ends_where_it_is_told,
-        reading_does_not_step_over_what_is_on_its_way_to_the_disk,
-        a_chunk_keeps_within_its_bounds,
-        an_append_that_nobody_waits_for_is_kept,
+        numbers_may_be_skipped_but_never_go_back,
+        reading_begins_and_ends_at_the_given_numbers,
+        reading_does_not_skip_entries_on_their_way_to_the_disk,
+        a_chunk_stays_within_its_limits,
+        an_append_whose_future_is_dropped_is_kept,
         an_empty_batch_is_kept_and_leaves_nothing,
         partitions_do_not_see_each_other,
-        what_is_not_released_stays,
-        what_is_released_takes_no_room_and_is_not_found_again,
-        what_is_released_before_it_is_on_disk_is_released,
+        unreleased_entries_stay,
+        released_entries_take_no_room_and_are_not_found_again,
+        entries_released_before_they_are_on_disk_are_released,
         the_oldest_entry_is_known,
         a_batch_without_room_is_refused_and_leaves_nothing,
-        a_closed_journal_takes_nothing,
-        a_new_process_begins_anew_and_adopts_what_was_left,
-        a_backlog_is_of_one_process_at_a_time,
-        the_journal_of_a_living_process_is_not_adopted,
+        a_closed_journal_accepts_nothing,
+        a_new_process_starts_empty_and_adopts_the_backlog,
+        a_backlog_belongs_to_one_process_at_a_time,
+        the_journal_of_a_live_process_is_not_adopted,
         an_adopted_backlog_takes_room_until_it_is_released,
-        half_an_adopted_backlog_is_found_again,
-        refused_records_are_kept_and_are_no_backlog,
+        a_half_released_backlog_is_found_again,
+        refused_records_are_kept_and_do_not_count_as_backlog,
     );
 }
 
@@ -83,7 +83,7 @@ const TRACES: [&[u8]; 2] = [
     b"00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-00",
 ];
 
-/// An entry, with all that belongs to it.
+/// An entry with all its attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     number: u64,
@@ -95,7 +95,7 @@ struct Entry {
     trace_parent: Option<TraceParent>,
 }
 
-/// Entries whose values are their number and more bytes.
+/// Entries whose values are their number and further bytes.
 fn entries(first: u64, count: u64, len: usize) -> Vec<Entry> {
     let entry = |number: u64| {
         let mut value = format!("{number} ").into_bytes();
@@ -113,7 +113,7 @@ fn entries(first: u64, count: u64, len: usize) -> Vec<Entry> {
     (first..first + count).map(entry).collect()
 }
 
-/// A batch of entries, which have one trace.
+/// A batch of entries, which share one trace.
 fn batch(partition: Partition, entries: &[Entry]) -> (Arc<RecordBatch>, Arc<[Guarantee]>) {
     let mut records = Records::default();
     for entry in entries {
@@ -126,7 +126,7 @@ fn batch(partition: Partition, entries: &[Entry]) -> (Arc<RecordBatch>, Arc<[Gua
     (Arc::new(RecordBatch { partition, guarantee, records, trace_parent }), guarantees)
 }
 
-/// A future of an append.
+/// The future of an append.
 type Written = BoxFuture<Result<(), JournalError>>;
 
 fn queue(journal: &dyn Journal, partition: Partition, entries: &[Entry]) -> Result<Written, JournalError> {
@@ -139,7 +139,7 @@ async fn append(journal: &dyn Journal, partition: Partition, entries: &[Entry]) 
     in_time("fsync", written).await.expect("the journal keeps the batch");
 }
 
-/// One chunk, checked against what the port says of chunks.
+/// One chunk, checked against the contract for chunks.
 async fn chunk(backlog: &dyn Backlog, partition: Partition, from: u64, to: u64) -> (Vec<Entry>, u64) {
     let chunk = in_time("chunk", backlog.read(partition, from, to)).await.expect("the disk works");
     let mut entries: Vec<Entry> = Vec::new();
@@ -147,8 +147,12 @@ async fn chunk(backlog: &dyn Backlog, partition: Partition, from: u64, to: u64) 
     for JournaledBatch { first, batch, guarantees } in chunk.batches {
         assert!(!batch.records.is_empty(), "a batch has a record");
         assert_eq!(batch.partition, partition);
-        assert_eq!(batch.records.len(), guarantees.len(), "each record has a guarantee");
-        assert_eq!(Some(batch.guarantee), guarantees.iter().max().copied(), "a batch has its strictest guarantee");
+        assert_eq!(batch.records.len(), guarantees.len(), "each record must have a guarantee");
+        assert_eq!(
+            Some(batch.guarantee),
+            guarantees.iter().max().copied(),
+            "a batch must have its strictest guarantee"
+        );
         bytes += batch.records.bytes();
         for ((number, record), guarantee) in (first..).zip(batch.records.iter()).zip(guarantees) {
             entries.push(Entry {
@@ -164,13 +168,13 @@ async fn chunk(backlog: &dyn Backlog, partition: Partition, from: u64, to: u64) 
     }
     assert!(bytes <= CHUNK_BYTES_MAX && entries.len() <= CHUNK_RECORDS_MAX, "{bytes} bytes, {}", entries.len());
     assert!(entries.is_sorted_by(|one, other| one.number < other.number), "numbers ascend");
-    assert!(entries.iter().all(|entry| (from..to).contains(&entry.number)), "nothing but what was asked for");
+    assert!(entries.iter().all(|entry| (from..to).contains(&entry.number)), "only the requested entries");
     assert!(entries.last().is_none_or(|last| last.number < chunk.next), "`next` is behind the chunk");
     assert!(chunk.next <= to, "`next` is not behind `to`");
     (entries, chunk.next)
 }
 
-/// All entries in a range, none of which is on its way to the disk.
+/// All entries in a range without pending writes.
 async fn read(backlog: &dyn Backlog, partition: Partition, from: u64, to: u64) -> Vec<Entry> {
     let (mut all, mut next) = (Vec::new(), from);
     while next < to {
@@ -182,17 +186,17 @@ async fn read(backlog: &dyn Backlog, partition: Partition, from: u64, to: u64) -
     all
 }
 
-/// As `assert_eq`, without a screenful of bytes.
+/// Like `assert_eq`, without printing all bytes.
 fn assert_same(seen: &[Entry], expected: &[Entry]) {
     if seen != expected {
         let numbers = |entries: &[Entry]| entries.iter().map(|entry| entry.number).collect::<Vec<_>>();
         assert_eq!(numbers(seen), numbers(expected), "the wrong entries");
         let wrong = seen.iter().zip(expected).find(|(seen, expected)| seen != expected);
-        panic!("an entry is not as it was: {:?}", wrong.map(|(seen, expected)| (seen.number, expected.number)));
+        panic!("an entry has changed: {:?}", wrong.map(|(seen, expected)| (seen.number, expected.number)));
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let held = async {
         while !holds() {
@@ -206,7 +210,7 @@ async fn adopt(journal: &dyn Journal) -> Option<Arc<dyn Backlog>> {
     in_time("adoption", journal.adopt()).await.expect("the disk works")
 }
 
-/// Waits until there is something to adopt: a process that has just released a backlog may take a moment.
+/// Waits for a backlog to adopt: a process that has just released one may take a moment.
 async fn adopt_in_time(journal: &dyn Journal) -> Arc<dyn Backlog> {
     let adopted = async {
         loop {
@@ -219,8 +223,8 @@ async fn adopt_in_time(journal: &dyn Journal) -> Arc<dyn Backlog> {
     in_time("something to adopt", adopted).await
 }
 
-/// Key, value, time, the flag of the client's id, guarantee and trace, for any bytes up to the largest record.
-pub async fn a_record_comes_back_exactly(subject: &impl JournalSubject) {
+/// Key, value, time, the client id flag, guarantee and trace, for any bytes up to the largest record.
+pub async fn a_record_is_returned_exactly(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let mut seed = Seed::new(1);
@@ -258,8 +262,8 @@ pub async fn a_record_comes_back_exactly(subject: &impl JournalSubject) {
     subject.close(journal).await;
 }
 
-/// Whatever the batches were that were appended.
-pub async fn what_is_read_together_has_consecutive_numbers_and_one_trace(subject: &impl JournalSubject) {
+/// However the entries were batched when appended.
+pub async fn batches_read_have_consecutive_numbers_and_one_trace(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let mut seed = Seed::new(2);
@@ -273,12 +277,12 @@ pub async fn what_is_read_together_has_consecutive_numbers_and_one_trace(subject
         append(&*journal, 0, &entries).await;
         expected.extend(entries);
     }
-    // `chunk` gives the numbers and the trace of a batch to its records.
+    // `chunk` assigns the numbers and the trace of a batch to its records.
     assert_same(&read(&*journal, 0, 0, next).await, &expected);
     subject.close(journal).await;
 }
 
-/// Whatever the size of batches and the moment of reading.
+/// Whatever the batch sizes and the time of reading.
 pub async fn batches_keep_their_order_and_come_once(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -315,7 +319,7 @@ pub async fn batches_keep_their_order_and_come_once(subject: &impl JournalSubjec
     subject.close(journal).await;
 }
 
-/// Callers of one partition take turns, as those do that share the line of a partition.
+/// Callers of one partition take turns, like those that share the line of a partition.
 pub async fn batches_of_concurrent_callers_keep_the_order_of_their_numbers(subject: &impl JournalSubject) {
     const CALLERS: u64 = 8;
     const BATCHES: u64 = 50;
@@ -329,7 +333,7 @@ pub async fn batches_of_concurrent_callers_keep_the_order_of_their_numbers(subje
                 for n in 0..BATCHES {
                     let partition = usize::try_from((caller + n) % 3).unwrap_or(0);
                     let written = {
-                        let mut next = next[partition].lock().expect("nobody panics");
+                        let mut next = next[partition].lock().expect("not poisoned");
                         let entries = entries(*next, 1 + n % 4, 50);
                         *next += entries.len() as u64;
                         queue(&*journal, u32::try_from(partition).unwrap_or(0), &entries)
@@ -343,14 +347,14 @@ pub async fn batches_of_concurrent_callers_keep_the_order_of_their_numbers(subje
         in_time("a caller", caller).await.expect("no caller panics");
     }
     for partition in 0..3 {
-        let count = *next[partition as usize].lock().expect("nobody panics");
+        let count = *next[partition as usize].lock().expect("not poisoned");
         assert_same(&read(&*journal, partition, 0, count).await, &entries(0, count, 50));
     }
     subject.close(journal).await;
 }
 
-/// Skipped numbers are of nobody; numbers that were used are used up.
-pub async fn numbers_may_be_skipped_and_never_go_back(subject: &impl JournalSubject) {
+/// Skipped numbers have no entry; used numbers cannot be used again.
+pub async fn numbers_may_be_skipped_but_never_go_back(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let firsts = [0, 5, 8, 1_000, 1 << 32, 1 << 40, u64::MAX / 2];
@@ -375,8 +379,8 @@ pub async fn numbers_may_be_skipped_and_never_go_back(subject: &impl JournalSubj
     subject.close(journal).await;
 }
 
-/// From any number to any number, back and forth.
-pub async fn reading_begins_and_ends_where_it_is_told(subject: &impl JournalSubject) {
+/// From any number to any number, in any order.
+pub async fn reading_begins_and_ends_at_the_given_numbers(subject: &impl JournalSubject) {
     const ENTRIES: u64 = 2_000;
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -391,7 +395,7 @@ pub async fn reading_begins_and_ends_where_it_is_told(subject: &impl JournalSubj
         let to = from + seed.below(ENTRIES as usize + 1 - from);
         assert_same(&read(&*journal, 0, from as u64, to as u64).await, &all[from..to]);
     }
-    // One after the other, in steps.
+    // Sequentially, in steps.
     for from in (0..ENTRIES).step_by(13) {
         let to = (from + 13).min(ENTRIES);
         let range = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
@@ -400,8 +404,8 @@ pub async fn reading_begins_and_ends_where_it_is_told(subject: &impl JournalSubj
     subject.close(journal).await;
 }
 
-/// Whoever reads while others write gets all there is, in order.
-pub async fn reading_does_not_step_over_what_is_on_its_way_to_the_disk(subject: &impl JournalSubject) {
+/// A reader gets all entries, in order, while others write.
+pub async fn reading_does_not_skip_entries_on_their_way_to_the_disk(subject: &impl JournalSubject) {
     const BATCHES: u64 = 300;
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -422,10 +426,10 @@ pub async fn reading_does_not_step_over_what_is_on_its_way_to_the_disk(subject: 
     let reader = async {
         while (seen.len() as u64) < 3 * BATCHES {
             let from = seen.len() as u64;
-            // Somebody who asks for what nobody has appended yet is told that it is not there: ask for what is.
+            // Reading numbers that were never appended skips them, so read only existing ones.
             let (some, next) = chunk(&*journal, 0, from, from + 3).await;
             if some.is_empty() && next == from + 3 {
-                // Not appended at all so far.
+                // Not appended yet.
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -434,13 +438,13 @@ pub async fn reading_does_not_step_over_what_is_on_its_way_to_the_disk(subject: 
         }
     };
     in_time("all entries", reader).await;
-    in_time("the writer", writer).await.expect("it does not panic");
+    in_time("the writer", writer).await.expect("no panic");
     assert_same(&seen, &entries(0, 3 * BATCHES, 100));
     subject.close(journal).await;
 }
 
-/// Neither in bytes nor in records, but at least one.
-pub async fn a_chunk_keeps_within_its_bounds(subject: &impl JournalSubject) {
+/// A chunk stays within its limits in bytes and in records, but has at least one record.
+pub async fn a_chunk_stays_within_its_limits(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let small = entries(0, CHUNK_RECORDS_MAX as u64 + 10, 1);
@@ -451,7 +455,7 @@ pub async fn a_chunk_keeps_within_its_bounds(subject: &impl JournalSubject) {
     for batch in large.chunks(3) {
         append(&*journal, 1, batch).await;
     }
-    // `chunk` checks the bounds.
+    // `chunk` checks the limits.
     assert_same(&read(&*journal, 0, 0, small.len() as u64).await, &small);
     assert_same(&read(&*journal, 1, 0, 12).await, &large);
     let (first, next) = chunk(&*journal, 0, 0, small.len() as u64).await;
@@ -461,8 +465,8 @@ pub async fn a_chunk_keeps_within_its_bounds(subject: &impl JournalSubject) {
     subject.close(journal).await;
 }
 
-/// The future is for those who want to know.
-pub async fn an_append_that_nobody_waits_for_is_kept(subject: &impl JournalSubject) {
+/// The future only reports the outcome.
+pub async fn an_append_whose_future_is_dropped_is_kept(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     for n in 0..50 {
@@ -475,7 +479,7 @@ pub async fn an_append_that_nobody_waits_for_is_kept(subject: &impl JournalSubje
     subject.close(journal).await;
 }
 
-/// Also in a partition that has nothing.
+/// Also in a partition without entries.
 pub async fn an_empty_batch_is_kept_and_leaves_nothing(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -483,12 +487,12 @@ pub async fn an_empty_batch_is_kept_and_leaves_nothing(subject: &impl JournalSub
     append(&*journal, 0, &entries(0, 2, 10)).await;
     append(&*journal, 0, &[]).await;
     assert_same(&read(&*journal, 0, 0, 2).await, &entries(0, 2, 10));
-    assert_eq!(chunk(&*journal, 7, 3, 9).await, (vec![], 9), "a partition that nobody knows has nothing");
+    assert_eq!(chunk(&*journal, 7, 3, 9).await, (vec![], 9), "an unknown partition has no entries");
     journal.release(7, 9);
     subject.close(journal).await;
 }
 
-/// Each has its own numbers.
+/// Each partition has its own numbers.
 pub async fn partitions_do_not_see_each_other(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -508,8 +512,8 @@ pub async fn partitions_do_not_see_each_other(subject: &impl JournalSubject) {
     subject.close(journal).await;
 }
 
-/// Step by step, nothing from the released number on is touched.
-pub async fn what_is_not_released_stays(subject: &impl JournalSubject) {
+/// Step by step; nothing from the released number on is removed.
+pub async fn unreleased_entries_stay(subject: &impl JournalSubject) {
     const ENTRIES: u64 = 600;
     let place = subject.place().await;
     // Small, so that it has many files.
@@ -522,7 +526,7 @@ pub async fn what_is_not_released_stays(subject: &impl JournalSubject) {
     let mut before = full;
     for released in (0..ENTRIES).step_by(37) {
         journal.release(0, released);
-        // One that comes late means nothing.
+        // A late release has no effect.
         journal.release(0, released / 2);
         let rest = usize::try_from(released).unwrap_or(0)..;
         assert_same(&read(&*journal, 0, released, ENTRIES).await, &all[rest]);
@@ -534,7 +538,7 @@ pub async fn what_is_not_released_stays(subject: &impl JournalSubject) {
 }
 
 /// However often it was filled.
-pub async fn what_is_released_takes_no_room_and_is_not_found_again(subject: &impl JournalSubject) {
+pub async fn released_entries_take_no_room_and_are_not_found_again(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let mut next = 0;
@@ -547,7 +551,7 @@ pub async fn what_is_released_takes_no_room_and_is_not_found_again(subject: &imp
         next += 10 * (1 + round % 3);
         assert!(journal.fill().used_bytes > 0 && journal.oldest().is_some());
         for partition in 0..3 {
-            // Also beyond what is there.
+            // Also beyond the last entry.
             journal.release(partition, next + round % 2);
         }
         assert_eq!(journal.oldest(), None);
@@ -556,12 +560,12 @@ pub async fn what_is_released_takes_no_room_and_is_not_found_again(subject: &imp
     }
     subject.close(journal).await;
     let journal = subject.open(&place, PLENTY).await;
-    assert!(adopt(&*journal).await.is_none(), "what was released is found again");
+    assert!(adopt(&*journal).await.is_none(), "released entries are found again");
     subject.close(journal).await;
 }
 
 /// The bus was faster than the disk.
-pub async fn what_is_released_before_it_is_on_disk_is_released(subject: &impl JournalSubject) {
+pub async fn entries_released_before_they_are_on_disk_are_released(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     for n in 0..100 {
@@ -575,11 +579,11 @@ pub async fn what_is_released_before_it_is_on_disk_is_released(subject: &impl Jo
     assert_eq!(journal.oldest(), None);
     subject.close(journal).await;
     let journal = subject.open(&place, PLENTY).await;
-    assert!(adopt(&*journal).await.is_none(), "what was released is found again");
+    assert!(adopt(&*journal).await.is_none(), "released entries are found again");
     subject.close(journal).await;
 }
 
-/// Of all partitions, and of adopted backlogs.
+/// Across all partitions and adopted backlogs.
 pub async fn the_oldest_entry_is_known(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -597,7 +601,7 @@ pub async fn the_oldest_entry_is_known(subject: &impl JournalSubject) {
 
     let journal = subject.open(&place, PLENTY).await;
     append(&*journal, 0, &entries(20, 1, 10)).await;
-    assert_eq!(journal.oldest(), at(20), "what nobody has adopted is not ours");
+    assert_eq!(journal.oldest(), at(20), "an unadopted backlog does not count");
     let backlog = adopt(&*journal).await.expect("there is something to adopt");
     assert!(journal.oldest() <= at(8), "adopted entries are older");
     backlog.release(0, 9);
@@ -606,7 +610,7 @@ pub async fn the_oldest_entry_is_known(subject: &impl JournalSubject) {
     subject.close(journal).await;
 }
 
-/// Room is what is on disk, on its way there, and adopted.
+/// On-disk, pending and adopted entries take room.
 pub async fn a_batch_without_room_is_refused_and_leaves_nothing(subject: &impl JournalSubject) {
     const BYTES_MAX: u64 = 1024 * 1024;
     let place = subject.place().await;
@@ -616,7 +620,7 @@ pub async fn a_batch_without_room_is_refused_and_leaves_nothing(subject: &impl J
         let from = next;
         let refused = loop {
             let batch = entries(next, 5, 4_000);
-            // At most this is on disk if all of it is taken.
+            // The size on disk if everything is accepted.
             match queue(&*journal, u32::try_from(next % 2).unwrap_or(0), &batch) {
                 Ok(written) => drop(written),
                 Err(error) => break error,
@@ -627,7 +631,7 @@ pub async fn a_batch_without_room_is_refused_and_leaves_nothing(subject: &impl J
         };
         assert!(matches!(refused, JournalError::Full), "{refused:?}");
         assert!((next - from) * 4_000 > BYTES_MAX * 3 / 4, "only {} entries", next - from);
-        // The number of a refused batch is not used up. What was refused is not there.
+        // The number of a refused batch stays free. Refused entries do not exist.
         for partition in 0..2 {
             let batches = (from..next).step_by(5).filter(|first| first % 2 == u64::from(partition));
             let expected: Vec<Entry> = batches.flat_map(|first| entries(first, 5, 4_000)).collect();
@@ -647,18 +651,18 @@ pub async fn a_batch_without_room_is_refused_and_leaves_nothing(subject: &impl J
     let too_much = entries(next, 2, 900_000);
     assert!(matches!(queue(&*journal, 0, &too_much), Err(JournalError::Full)), "more than the journal can ever have");
     assert_eq!(journal.fill().used_bytes, 0);
-    assert_eq!(journal.trouble(), None, "a journal without room is no broken one");
+    assert_eq!(journal.trouble(), None, "a full journal is not broken");
     subject.close(journal).await;
 }
 
-/// What was taken before is on disk.
-pub async fn a_closed_journal_takes_nothing(subject: &impl JournalSubject) {
+/// Everything accepted before is on disk.
+pub async fn a_closed_journal_accepts_nothing(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let written = queue(&*journal, 0, &entries(0, 3, 10)).expect("taken");
     let closed = Arc::clone(&journal);
     subject.close(journal).await;
-    in_time("fsync", written).await.expect("the journal keeps what it took");
+    in_time("fsync", written).await.expect("the journal keeps accepted batches");
     for partition in [0, 1] {
         assert!(matches!(queue(&*closed, partition, &entries(3, 1, 10)), Err(JournalError::Closed)));
     }
@@ -668,8 +672,8 @@ pub async fn a_closed_journal_takes_nothing(subject: &impl JournalSubject) {
     assert!(matches!(in_time("an answer", closed.adopt()).await, Err(JournalError::Closed)));
 }
 
-/// Numbers begin anew; what was left has its own.
-pub async fn a_new_process_begins_anew_and_adopts_what_was_left(subject: &impl JournalSubject) {
+/// Numbers start over; the backlog keeps its own.
+pub async fn a_new_process_starts_empty_and_adopts_the_backlog(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     let left = [entries(7, 30, 100), entries(0, 5, 100)];
@@ -679,7 +683,7 @@ pub async fn a_new_process_begins_anew_and_adopts_what_was_left(subject: &impl J
     subject.close(journal).await;
 
     let journal = subject.open(&place, PLENTY).await;
-    assert_eq!(journal.found(), [], "nothing is in an own journal from before");
+    assert_eq!(journal.found(), [], "the process's own journal starts empty");
     assert_eq!(journal.fill().used_bytes, 0);
     append(&*journal, 0, &entries(0, 2, 7)).await;
     assert_same(&read(&*journal, 0, 0, 100).await, &entries(0, 2, 7));
@@ -700,8 +704,8 @@ pub async fn a_new_process_begins_anew_and_adopts_what_was_left(subject: &impl J
     subject.close(journal).await;
 }
 
-/// Whoever has it, until it is given back.
-pub async fn a_backlog_is_of_one_process_at_a_time(subject: &impl JournalSubject) {
+/// It belongs to its owner until it is released.
+pub async fn a_backlog_belongs_to_one_process_at_a_time(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let left = subject.open(&place, PLENTY).await;
     append(&*left, 0, &entries(0, 10, 100)).await;
@@ -709,7 +713,7 @@ pub async fn a_backlog_is_of_one_process_at_a_time(subject: &impl JournalSubject
 
     let (one, other) = (subject.open(&place, PLENTY).await, subject.open(&place, PLENTY).await);
     let backlog = adopt(&*one).await.expect("there is something to adopt");
-    assert!(adopt(&*other).await.is_none() && adopt(&*one).await.is_none(), "it was adopted twice");
+    assert!(adopt(&*other).await.is_none() && adopt(&*one).await.is_none(), "adopted twice");
     assert!(one.fill().used_bytes > 0);
     drop(backlog);
     assert_eq!(one.fill().used_bytes, 0);
@@ -718,20 +722,20 @@ pub async fn a_backlog_is_of_one_process_at_a_time(subject: &impl JournalSubject
     backlog.release(0, 10);
     until("room", || other.fill().used_bytes == 0).await;
     drop(backlog);
-    assert!(adopt(&*one).await.is_none() && adopt(&*other).await.is_none(), "what was released is found again");
+    assert!(adopt(&*one).await.is_none() && adopt(&*other).await.is_none(), "released entries are found again");
     subject.close(one).await;
     subject.close(other).await;
 }
 
-/// Not even by those who began later.
-pub async fn the_journal_of_a_living_process_is_not_adopted(subject: &impl JournalSubject) {
+/// Not even by processes that started later.
+pub async fn the_journal_of_a_live_process_is_not_adopted(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let one = subject.open(&place, PLENTY).await;
     append(&*one, 0, &entries(0, 10, 100)).await;
     let other = subject.open(&place, PLENTY).await;
     append(&*other, 0, &entries(0, 5, 50)).await;
     for journal in [&one, &other] {
-        assert!(adopt(&**journal).await.is_none(), "a living process is robbed");
+        assert!(adopt(&**journal).await.is_none(), "the journal of a live process was adopted");
     }
     assert_same(&read(&*one, 0, 0, 10).await, &entries(0, 10, 100));
     assert_same(&read(&*other, 0, 0, 5).await, &entries(0, 5, 50));
@@ -741,7 +745,7 @@ pub async fn the_journal_of_a_living_process_is_not_adopted(subject: &impl Journ
     subject.close(one).await;
 }
 
-/// More than a process would take of its own, too.
+/// Even if it exceeds the limit for the process's own entries.
 pub async fn an_adopted_backlog_takes_room_until_it_is_released(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
@@ -762,8 +766,8 @@ pub async fn an_adopted_backlog_takes_room_until_it_is_released(subject: &impl J
     subject.close(journal).await;
 }
 
-/// What was released of it may come again; what was not does.
-pub async fn half_an_adopted_backlog_is_found_again(subject: &impl JournalSubject) {
+/// Its released entries may return; the others must.
+pub async fn a_half_released_backlog_is_found_again(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let journal = subject.open(&place, 8 * 1024 * 1024).await;
     let all = entries(0, 400, 10_000);
@@ -789,8 +793,8 @@ pub async fn half_an_adopted_backlog_is_found_again(subject: &impl JournalSubjec
     subject.close(journal).await;
 }
 
-/// In order, with their reasons, over all processes.
-pub async fn refused_records_are_kept_and_are_no_backlog(subject: &impl JournalSubject) {
+/// In order, with their reasons, across all processes.
+pub async fn refused_records_are_kept_and_do_not_count_as_backlog(subject: &impl JournalSubject) {
     let place = subject.place().await;
     let mut expected = Vec::new();
     for process in 0..3_u32 {
@@ -803,7 +807,7 @@ pub async fn refused_records_are_kept_and_are_no_backlog(subject: &impl JournalS
                 .into();
             let kept = journal.keep_refused(batch, refused.clone());
             in_time("fsync", kept).await.expect("the journal keeps them");
-            // There is no record 77.
+            // The reason for position 77, which does not exist, is ignored.
             for refused in &refused[..2] {
                 let value = entries[refused.position].value.clone();
                 expected.push(KeptRefused { reason: refused.reason.clone(), partition, value });

@@ -1,12 +1,13 @@
-//! The promises of the ports, as suites that every implementation runs.
+//! The contracts of the ports, as suites that every implementation runs.
 //!
-//! A port's documentation says what it promises; the suite of the port says it again as checks. An adapter that
-//! passes may take the place of any other. To run a suite, an adapter's integration test
+//! A port's documentation states its contract; the suite of the port repeats it as checks. Adapters that pass are
+//! interchangeable. To run a suite, an adapter's integration test
 //!
 //! 1. implements the suite's subject trait ([`store::StoreSubject`], [`bus::BusSubject`], [`limiter::LimiterSubject`],
-//!    [`idempotency::IdempotencySubject`], [`journal::JournalSubject`] or [`query_cache::QueryCacheSubject`]): how to make a fresh instance, how to open the same one again, and the few
-//!    properties in which implementations may differ;
-//! 2. calls the suite's `all` from one test, or each check from a test of its own:
+//!    [`idempotency::IdempotencySubject`], [`journal::JournalSubject`] or [`query_cache::QueryCacheSubject`]): how to
+//!    create
+//!    a fresh instance, how to reopen it, and the few properties in which implementations may differ;
+//! 2. calls the suite's `all` from one test, or each check from a separate test:
 //!
 //! ```text
 //! #[tokio::test(flavor = "multi_thread")]
@@ -15,16 +16,16 @@
 //! }
 //! ```
 //!
-//! Each check is a function whose name is the promise. Checks panic; the message begins with what went wrong, and
-//! the name of the check that was running is printed beside it. Every check asks for a fresh instance, so their
-//! order does not matter. Time passes only for promises about time: what must happen gets a generous deadline
-//! ([`DEADLINE`]) and what must not happen is asked of a state in which it would have happened. All variety comes
-//! from fixed seeds.
+//! Each check is a function named after the promise that it checks. Checks panic; the message begins with what went
+//! wrong, and the name of the running check is printed beside it. Every check requests a fresh instance, so their order
+//! does not matter. Time passes only for promises about time: events that must happen get a generous deadline
+//! ([`DEADLINE`]), and events that must not happen are checked in a state in which they would have happened. All variety
+//! comes from fixed seeds.
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "checks fail by panicking, and an index that is out of range is a failure like any other"
+    reason = "checks fail by panicking, and an out-of-range index is also a failure"
 )]
 
 use std::task::Poll;
@@ -39,10 +40,10 @@ pub mod limiter;
 pub mod query_cache;
 pub mod store;
 
-/// How long anything may take that must happen.
+/// Deadline for events that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Says which check was running when a panic passes by.
+/// Prints the name of the running check on a panic.
 struct Running(&'static str);
 
 impl Drop for Running {
@@ -53,7 +54,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs checks one after the other over one subject.
+/// Runs checks sequentially on one subject.
 macro_rules! run {
     ($subject:expr, $($check:ident),+ $(,)?) => {
         $({
@@ -65,8 +66,7 @@ macro_rules! run {
 }
 use run;
 
-/// Runs checks at once over one subject, each on a thread with a runtime of its own: for implementations that wait much and
-/// work little.
+/// Runs checks in parallel on one subject, each on a thread with its own runtime: for implementations that mostly wait.
 macro_rules! run_at_once {
     ($subject:expr, $($check:ident),+ $(,)?) => {
         std::thread::scope(|scope| {
@@ -77,13 +77,13 @@ macro_rules! run_at_once {
                 drop(running);
             })),+];
             let broken = checks.map(|check| check.join().is_err()).into_iter().filter(|broken| *broken).count();
-            assert_eq!(broken, 0, "so many promises are broken");
+            assert_eq!(broken, 0, "promises are broken");
         })
     };
 }
 use run_at_once;
 
-/// The outcome of what must happen.
+/// The output of a future that must complete in time.
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(outcome) => outcome,

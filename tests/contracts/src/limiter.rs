@@ -1,4 +1,4 @@
-//! What a [`RateLimiter`] promises.
+//! Contract of [`RateLimiter`].
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -9,24 +9,24 @@ use domain::ports::{Client, RateDecision, RateLimiter, RateLimits, RequestClass}
 
 use crate::run;
 
-/// An implementation of the limiter, as the suite uses it.
+/// An implementation of the limiter under test.
 pub trait LimiterSubject: Sync {
-    /// A limiter that has seen nobody.
+    /// A limiter that has not seen any client.
     fn fresh(&self, limits: RateLimits) -> impl Future<Output = Arc<dyn RateLimiter>>;
 
-    /// Lets time pass for the limiters: by moving a clock, or by waiting where there is none to move.
+    /// Lets time pass for the limiters: by advancing a clock, or by waiting if it cannot be advanced.
     fn advance(&self, by: Duration) -> impl Future<Output = ()>;
 }
 
-/// The whole suite.
+/// Runs the whole suite.
 pub async fn all(subject: &impl LimiterSubject) {
     run!(
         subject,
         a_client_at_nine_tenths_of_its_limit_is_never_refused,
         a_client_at_five_times_its_limit_gets_the_limit_and_one_burst,
         a_client_that_paused_gets_one_burst_and_no_more,
-        a_decision_says_what_is_left_and_when_there_is_more,
-        a_refused_client_that_waits_as_told_is_allowed,
+        a_decision_reports_the_remaining_tokens_and_when_there_are_more,
+        a_refused_client_that_waits_for_retry_after_is_allowed,
         clients_and_classes_do_not_share_their_limits,
         an_ipv6_network_shares_one_limit,
         a_class_without_a_limit_is_not_limited,
@@ -47,7 +47,7 @@ async fn take(limiter: &dyn RateLimiter, client: Client, class: RequestClass) ->
 
 const CLASSES: [RequestClass; 2] = [RequestClass::Single, RequestClass::Batch];
 
-/// Ninety percent of the limit, evenly, for half a minute.
+/// Ninety percent of the limit, evenly spread, for half a minute.
 pub async fn a_client_at_nine_tenths_of_its_limit_is_never_refused(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(100, 10)).await;
     for (class, per_second) in CLASSES.into_iter().zip([100, 10]) {
@@ -60,7 +60,7 @@ pub async fn a_client_at_nine_tenths_of_its_limit_is_never_refused(subject: &imp
     }
 }
 
-/// Ten seconds at five times the limit: ten times the limit and one burst pass, within 5 %.
+/// Ten seconds at five times the limit: ten times the limit plus one burst is allowed, within 5 %.
 pub async fn a_client_at_five_times_its_limit_gets_the_limit_and_one_burst(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(100, 30)).await;
     for (class, per_second) in CLASSES.into_iter().zip([100, 30]) {
@@ -75,7 +75,7 @@ pub async fn a_client_at_five_times_its_limit_gets_the_limit_and_one_burst(subje
     }
 }
 
-/// Time without requests fills the bucket up to one second's worth.
+/// An idle period fills the bucket up to one second's worth of requests.
 pub async fn a_client_that_paused_gets_one_burst_and_no_more(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(40, 1)).await;
     for pause in [0, 1, 5] {
@@ -89,7 +89,7 @@ pub async fn a_client_that_paused_gets_one_burst_and_no_more(subject: &impl Limi
 }
 
 /// The fields of [`RateDecision`] agree with each other and with what happens next.
-pub async fn a_decision_says_what_is_left_and_when_there_is_more(subject: &impl LimiterSubject) {
+pub async fn a_decision_reports_the_remaining_tokens_and_when_there_are_more(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(20, 5)).await;
     for (class, per_second) in CLASSES.into_iter().zip([20, 5]) {
         let mut before: Option<RateDecision> = None;
@@ -105,7 +105,7 @@ pub async fn a_decision_says_what_is_left_and_when_there_is_more(subject: &impl 
                 assert!(before.is_none_or(|before| before.remaining == decision.remaining + 1), "{case}");
             } else {
                 assert_eq!(decision.remaining, 0, "{case}");
-                // What is missing is at most one request.
+                // At most one request is missing.
                 assert!(decision.retry_after <= Duration::from_secs(1) / per_second, "{case}");
                 refused += 1;
             }
@@ -120,8 +120,8 @@ pub async fn a_decision_says_what_is_left_and_when_there_is_more(subject: &impl 
     }
 }
 
-/// [`RateDecision::retry_after`] is enough, and less is not.
-pub async fn a_refused_client_that_waits_as_told_is_allowed(subject: &impl LimiterSubject) {
+/// Waiting for [`RateDecision::retry_after`] suffices, and waiting less does not.
+pub async fn a_refused_client_that_waits_for_retry_after_is_allowed(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(4, 1)).await;
     for (class, rounds) in CLASSES.into_iter().zip([12, 3]) {
         let mut refused = 0;
@@ -134,19 +134,19 @@ pub async fn a_refused_client_that_waits_as_told_is_allowed(subject: &impl Limit
             subject.advance(decision.retry_after / 2).await;
             let early = take(&*limiter, client("192.0.2.1"), class).await;
             assert!(!early.allowed, "too early: {decision:?}, then {early:?}");
-            // A refusal costs nothing: the time to wait did not begin anew.
+            // A refusal costs nothing: the wait did not start over.
             assert!(
                 early.retry_after <= decision.retry_after / 2 + Duration::from_micros(1),
                 "{decision:?}, then {early:?}"
             );
             subject.advance(early.retry_after).await;
             let retried = take(&*limiter, client("192.0.2.1"), class).await;
-            assert!(retried.allowed, "waited as told by {early:?}, then {retried:?}");
+            assert!(retried.allowed, "waited for the retry_after of {early:?}, then {retried:?}");
         }
     }
 }
 
-/// Whatever one client does in one class, all others have what they had.
+/// Whatever one client does in one class, all others keep their limits.
 pub async fn clients_and_classes_do_not_share_their_limits(subject: &impl LimiterSubject) {
     let limiter = subject.fresh(limits(3, 2)).await;
     let clients = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"].map(client);
@@ -172,7 +172,7 @@ pub async fn an_ipv6_network_shares_one_limit(subject: &impl LimiterSubject) {
     assert!(take(&*limiter, client("2001:db8:1:3::1"), RequestClass::Single).await.allowed);
 }
 
-/// `None`, and only for the class that has no limit.
+/// `None`, but only for the class without a limit.
 pub async fn a_class_without_a_limit_is_not_limited(subject: &impl LimiterSubject) {
     for (single, batch) in [(0, 1), (1, 0), (0, 0)] {
         let limiter = subject.fresh(limits(single, batch)).await;

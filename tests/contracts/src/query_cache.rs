@@ -1,4 +1,4 @@
-//! What a [`QueryCache`] promises.
+//! Contract of [`QueryCache`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use crate::{in_time, run};
 
-/// An implementation of the cache, as the suite uses it.
+/// An implementation of the cache under test.
 pub trait QueryCacheSubject: Sync {
-    /// A cache that is empty.
+    /// An empty cache.
     fn fresh(&self) -> impl Future<Output = Arc<dyn QueryCache>>;
 }
 
-/// The whole suite.
+/// Runs the whole suite.
 pub async fn all(subject: &impl QueryCacheSubject) {
     run!(
         subject,
@@ -25,7 +25,7 @@ pub async fn all(subject: &impl QueryCacheSubject) {
     );
 }
 
-/// Whatever the texts of queries and the bytes of answers are.
+/// For any query texts and answer bytes.
 pub async fn an_answer_is_shown_for_its_own_query_only(subject: &impl QueryCacheSubject) {
     let every: Vec<u8> = (0..=u8::MAX).collect();
     let long = "x".repeat(64 * 1024);
@@ -50,7 +50,7 @@ pub async fn an_answer_is_shown_for_its_own_query_only(subject: &impl QueryCache
     }
 }
 
-/// Of two who had to find out, the second knows better.
+/// Of two answers computed in parallel, the later one is more recent.
 pub async fn the_latest_answer_is_shown(subject: &impl QueryCacheSubject) {
     let cache = subject.fresh().await;
     cache.put("query", b"first").await;
@@ -68,9 +68,9 @@ pub async fn an_answer_that_is_too_large_is_not_cached(subject: &impl QueryCache
     }
 }
 
-/// The limit is [`CACHED_ANSWER_AGE_MAX`], however often it is shown.
+/// The limit is [`CACHED_ANSWER_AGE_MAX`], however often it is returned.
 pub async fn an_answer_is_not_shown_when_it_is_old(subject: &impl QueryCacheSubject) {
-    /// What clocks may differ by.
+    /// Tolerance for clock differences.
     const CLOCK_ERROR: Duration = Duration::from_millis(20);
 
     let cache = subject.fresh().await;

@@ -1,4 +1,4 @@
-//! What a [`LogStore`] promises.
+//! Contract of [`LogStore`].
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,75 +23,75 @@ use domain::timestamp::Timestamp;
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
 use crate::{in_time, run};
 
-/// An implementation of the store, as the suite uses it. Queries must be given enough time to answer.
+/// An implementation of the store under test. Queries must have enough time to answer.
 pub trait StoreSubject: Sync {
-    /// Where a store keeps its content, such as a directory or a database; dropped when a check is done with it.
+    /// Where a store keeps its content, such as a directory or a database; dropped at the end of a check.
     type Place;
 
-    /// A place with nothing in it.
+    /// An empty place.
     fn place(&self) -> impl Future<Output = Self::Place>;
 
     /// Opens the store in `place`, for the first time or again.
     fn open(&self, place: &Self::Place) -> impl Future<Output = Arc<dyn LogStore>>;
 
-    /// The dedup window that the stores are opened with; at least a second.
+    /// The dedup window with which the stores are opened; at least a second.
     fn dedup_window(&self) -> Duration;
 
-    /// The unit of time in which the store forgets: of what was received before the oldest time, so much may stay. Zero for
-    /// a store that removes single events.
+    /// Granularity of expiry: events received less than this before the oldest time may stay. Zero for a store that
+    /// removes single events.
     fn expiry_unit(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Whether `kept` may come back for the metadata `given`. A store that keeps no text but values may bring
-    /// members into another order or write numbers in another way; any other keeps the text.
+    /// Whether `kept` is an acceptable form of the metadata `given`. A store that keeps values instead of text may
+    /// reorder members or write numbers differently; any other keeps the text.
     fn same_metadata(&self, given: &str, kept: &str) -> bool {
         given == kept
     }
 }
 
-/// The whole suite.
+/// Runs the whole suite.
 pub async fn all(subject: &impl StoreSubject) {
     run!(
         subject,
-        there_is_no_position_before_the_first_append_and_then_it_is_where_the_last_one_ended,
+        the_position_is_absent_before_the_first_append_and_then_where_the_last_one_ended,
         an_append_without_events_moves_the_position,
         events_and_dead_letters_and_the_position_are_stored_together,
         an_append_that_expects_another_position_is_a_conflict_and_changes_nothing,
         of_two_appends_from_one_position_exactly_one_wins,
         a_position_belongs_to_one_group_one_topic_and_one_partition,
         repeats_within_the_window_count_once_wherever_they_come_from,
-        how_the_records_are_cut_into_appends_does_not_change_what_is_kept,
+        splitting_records_into_appends_does_not_change_what_is_kept,
         an_append_may_have_any_number_of_events,
-        every_field_comes_back_exactly,
+        every_field_is_returned_exactly,
         each_filter_alone_selects_what_its_rule_says,
-        a_search_for_text_finds_it_in_any_case_and_takes_no_character_for_a_wildcard,
+        a_search_for_text_finds_it_in_any_case_and_treats_no_character_as_a_wildcard,
         filters_together_select_what_their_rules_say_together,
         an_earliest_timestamp_is_included_and_a_latest_is_not,
-        a_query_gives_at_most_its_limit,
+        a_query_returns_at_most_its_limit,
         pages_follow_each_other_without_a_gap_or_a_repeat,
         pages_stay_whole_while_events_arrive,
         an_event_is_found_by_its_id_and_an_unknown_id_is_not,
         of_several_events_with_one_id_the_one_received_last_is_found,
-        expiry_removes_what_was_received_before_and_nothing_else,
+        expiry_removes_only_events_received_before,
         expiry_reaches_old_events_that_arrived_behind_newer_ones,
-        a_dead_letter_may_come_again,
-        dead_letters_come_back_as_they_were_in_the_order_in_which_they_were_found,
-        a_redriven_dead_letter_says_when,
-        a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are,
+        a_dead_letter_may_be_repeated,
+        dead_letters_are_returned_unchanged_in_the_order_in_which_they_were_found,
+        a_redriven_dead_letter_has_the_time,
+        a_copied_dead_letter_is_not_copied_again_and_the_others_are,
         expiry_removes_dead_letters_that_were_found_before,
         counts_are_those_of_the_bucket_and_level,
-        a_tail_shows_every_event_once_in_the_order_of_being_stored,
-        a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked,
-        a_sequence_number_is_never_given_twice,
+        a_tail_shows_every_event_once_in_the_order_of_storage,
+        a_tail_follows_its_filter_and_reports_how_far_it_read,
+        a_sequence_number_is_never_assigned_twice,
         pages_of_large_events_are_bounded_and_complete,
         pages_of_large_dead_letters_are_bounded_and_complete,
-        everything_is_there_after_opening_again,
+        everything_exists_after_reopening,
     );
 }
 
-/// Polls a future until it has been pending more than `waits` times and drops it then. Returns its output if it completes first.
-/// For what must hold wherever a caller drops a call.
+/// Polls a future until it has been pending more than `waits` times, then drops it. Returns its output if it completes
+/// first. For properties that must hold wherever a caller drops a call.
 pub async fn drop_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = waits;
@@ -121,7 +121,7 @@ struct Consumer<'a> {
     store: &'a dyn LogStore,
     feed: Feed,
     position: Option<u64>,
-    /// Everything that was appended, as it should come back.
+    /// Everything that was appended, as it should be returned.
     appended: Vec<StoredEvent>,
 }
 
@@ -137,7 +137,7 @@ impl<'a> Consumer<'a> {
         let append = Append { feed: &self.feed, expected: self.position, next, events: &events, dead_letters: &[] };
         let appended = in_time("append", self.store.append(&append)).await.expect("the append is in order");
         assert_eq!(appended.stored + appended.deduplicated, events.len(), "each event is stored or deduplicated");
-        assert_eq!(appended.dead_lettered, 0, "there was no dead letter");
+        assert_eq!(appended.dead_lettered, 0, "no dead letters were appended");
         self.position = Some(next);
         self.appended.extend(events.into_iter().map(|(offset, event)| StoredEvent {
             event,
@@ -168,7 +168,7 @@ async fn query(store: &dyn LogStore, query: &LogQuery) -> Vec<StoredEvent> {
 async fn page(store: &dyn LogStore, query: &LogQuery) -> Page<StoredEvent> {
     match in_time("query", store.query(query)).await {
         Ok(page) => page,
-        Err(error) => panic!("{query:?} is answered by {error:?}"),
+        Err(error) => panic!("{query:?} fails with {error:?}"),
     }
 }
 
@@ -202,7 +202,7 @@ fn without_metadata(events: Vec<StoredEvent>) -> Vec<StoredEvent> {
     events.into_iter().map(strip).collect()
 }
 
-/// Compares without regard to metadata, which has a check of its own.
+/// Compares without metadata, which has a separate check.
 async fn assert_answers(store: &dyn LogStore, events: &[StoredEvent], ask: &LogQuery) {
     let found = without_metadata(query(store, ask).await);
     let expected = without_metadata(answer(events, ask));
@@ -217,8 +217,8 @@ async fn assert_answers(store: &dyn LogStore, events: &[StoredEvent], ask: &LogQ
     }
 }
 
-/// [`LogStore::position`]: `None` before the first append, afterwards the last `next`.
-pub async fn there_is_no_position_before_the_first_append_and_then_it_is_where_the_last_one_ended(
+/// [`LogStore::position`]: `None` before the first append, then the last `next`.
+pub async fn the_position_is_absent_before_the_first_append_and_then_where_the_last_one_ended(
     subject: &impl StoreSubject,
 ) {
     let place = subject.place().await;
@@ -233,12 +233,12 @@ pub async fn there_is_no_position_before_the_first_append_and_then_it_is_where_t
     }
 }
 
-/// An append whose records were all something else still counts them as read, however large their offsets are.
+/// An append without a single event still counts its records as read, however large their offsets are.
 pub async fn an_append_without_events_moves_the_position(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut expected = None;
-    // Among them numbers that a floating-point number or 32 bits could not keep.
+    // Including numbers that a floating-point number or 32 bits could not hold.
     for next in [0, 7, u64::from(u32::MAX) + 1, (1 << 53) + 1, i64::MAX.unsigned_abs()] {
         let append = Append { feed: &feed(0), expected, next, events: &[], dead_letters: &[] };
         let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
@@ -259,7 +259,7 @@ fn dead_letter(offset: u64) -> DeadLetter<'static> {
     }
 }
 
-/// One append, one unit of work; the report counts what it did.
+/// One append is one unit of work; the result counts what it did.
 pub async fn events_and_dead_letters_and_the_position_are_stored_together(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -281,7 +281,7 @@ pub async fn events_and_dead_letters_and_the_position_are_stored_together(subjec
     assert_eq!(offsets, [(1, 3), (1, 5)]);
 }
 
-/// [`Append::expected`] fences off everyone but the consumer that knows the position.
+/// [`Append::expected`] fences off every consumer that does not know the position.
 pub async fn an_append_that_expects_another_position_is_a_conflict_and_changes_nothing(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -298,8 +298,8 @@ pub async fn an_append_that_expects_another_position_is_a_conflict_and_changes_n
         let append =
             Append { feed: &feed(0), expected: wrong, next: 21, events: &events, dead_letters: &[dead_letter(20)] };
         match in_time("append", store.append(&append)).await {
-            Err(StoreError::Conflict { actual: told }) => assert_eq!(told, actual, "the conflict tells the position"),
-            other => panic!("an append at {wrong:?} instead of {actual:?} is answered by {other:?}"),
+            Err(StoreError::Conflict { actual: told }) => assert_eq!(told, actual, "the conflict reports the position"),
+            other => panic!("an append at {wrong:?} instead of {actual:?} returns {other:?}"),
         }
         assert_eq!(position(&*store, &feed(0)).await, actual, "a conflict moves nothing");
         assert_eq!(find(&*store, id).await, None, "a conflict stores nothing");
@@ -307,7 +307,7 @@ pub async fn an_append_that_expects_another_position_is_a_conflict_and_changes_n
     assert_answers(&*store, &consumer.appended, &everything()).await;
 }
 
-/// Two consumers, each with its own way into the store, that both believe to own a feed do not both store its
+/// Two consumers, each with its own connection to the store, that both believe they own a feed do not both store its
 /// records.
 pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl StoreSubject) {
     let place = subject.place().await;
@@ -327,7 +327,7 @@ pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl St
         let (winner, loser) = match outcomes {
             (Ok(_), Err(StoreError::Conflict { actual })) if actual == Some(one) => (one, other),
             (Err(StoreError::Conflict { actual }), Ok(_)) if actual == Some(other) => (other, one),
-            outcomes => panic!("two appends from {expected:?} come to {outcomes:?}"),
+            outcomes => panic!("two appends from {expected:?} return {outcomes:?}"),
         };
         expected = Some(winner);
         assert_eq!(position(&*store, &feed).await, expected);
@@ -336,7 +336,7 @@ pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl St
     }
 }
 
-/// Feeds that differ in anything have nothing to do with each other.
+/// Feeds that differ in any part are independent.
 pub async fn a_position_belongs_to_one_group_one_topic_and_one_partition(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -356,9 +356,9 @@ pub async fn a_position_belongs_to_one_group_one_topic_and_one_partition(subject
     }
 }
 
-/// Of events with one id, received within the dedup window of each other, the first that was appended is kept:
-/// whether the repeat comes in the same append, in a later one, or from another partition, topic or group, and
-/// whether it was received before or after. Events further apart are two events.
+/// Of events with one id, received within the dedup window of each other, the first one appended is kept: whether the
+/// repeat is in the same append, in a later one, or from another partition, topic or group, and whether it was received
+/// before or after. Events further apart are distinct.
 pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subject: &impl StoreSubject) {
     #[derive(Clone, Copy, Debug)]
     enum Way {
@@ -410,9 +410,9 @@ pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subjec
     }
 }
 
-/// An event is a repeat of one that was kept, not of one that was itself a repeat. So the same records give the
-/// same events, whether they come one by one or all at once.
-pub async fn how_the_records_are_cut_into_appends_does_not_change_what_is_kept(subject: &impl StoreSubject) {
+/// An event is a repeat of one that was kept, not of one that was itself a repeat. So the same records yield the same
+/// events, whether they arrive one by one or all at once.
+pub async fn splitting_records_into_appends_does_not_change_what_is_kept(subject: &impl StoreSubject) {
     let window = subject.dedup_window();
     let mut seed = Seed::new(5);
     let ids: Vec<Uuid> = (0..20).map(|_| seed.id()).collect();
@@ -446,7 +446,7 @@ pub async fn how_the_records_are_cut_into_appends_does_not_change_what_is_kept(s
     }
 }
 
-/// However a store cuts its statements, no event is lost or stored twice.
+/// However a store splits its statements, no event is lost or stored twice.
 pub async fn an_append_may_have_any_number_of_events(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -456,7 +456,7 @@ pub async fn an_append_may_have_any_number_of_events(subject: &impl StoreSubject
     let mut stored = consumer.append([known.clone()]).await.stored;
     for count in [1, 2, 3, 64, 127, 255, 256, 257, 500, 777, 1023] {
         let from = consumer.appended.len();
-        // A repeat in the middle, so that what is new is no run of consecutive events.
+        // A repeat in the middle, so that the new events are not consecutive.
         let mut events = varied_events(&mut seed, count);
         events.insert(count / 2, known.clone());
         let appended = consumer.append(events).await;
@@ -480,8 +480,8 @@ pub async fn an_append_may_have_any_number_of_events(subject: &impl StoreSubject
     assert_eq!(listed, stored);
 }
 
-/// A store keeps what it was given: every field, to the last bit, and where the event came from.
-pub async fn every_field_comes_back_exactly(subject: &impl StoreSubject) {
+/// A store keeps every field exactly, to the last bit, and where the event came from.
+pub async fn every_field_is_returned_exactly(subject: &impl StoreSubject) {
     let json = |text: &'static str| Some(Metadata::from_checked(Cow::Borrowed(text)));
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -519,13 +519,13 @@ pub async fn every_field_comes_back_exactly(subject: &impl StoreSubject) {
     ];
     events.extend(Level::ALL.map(|level| LogEvent { level, ..plain() }));
     events.extend(PIECES.map(|piece| LogEvent { message: piece.into(), ..plain() }));
-    // The largest numbers that Kafka has.
+    // The largest numbers that Kafka supports.
     let feed = Feed { group: "g".to_owned(), topic: "it's.a-topic_%".to_owned(), partition: i32::MAX.unsigned_abs() };
     let from = i64::MAX.unsigned_abs() - events.len() as u64;
     let events: Vec<_> = (from..).zip(events).collect();
     let append =
         Append { feed: &feed, expected: None, next: i64::MAX.unsigned_abs(), events: &events, dead_letters: &[] };
-    let appended = in_time("append", store.append(&append)).await.expect("the store takes every event that exists");
+    let appended = in_time("append", store.append(&append)).await.expect("the store accepts every valid event");
     assert_eq!(appended.stored, events.len());
 
     let listed = query(&*store, &everything()).await;
@@ -591,8 +591,8 @@ pub async fn each_filter_alone_selects_what_its_rule_says(subject: &impl StoreSu
     }
 }
 
-/// The rule is [`domain::folding`], whatever the store's own idea of case is, and no character is special.
-pub async fn a_search_for_text_finds_it_in_any_case_and_takes_no_character_for_a_wildcard(subject: &impl StoreSubject) {
+/// The rule is [`domain::folding`], whatever the store's own case rules are, and no character is special.
+pub async fn a_search_for_text_finds_it_in_any_case_and_treats_no_character_as_a_wildcard(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut events = varied(&*store).await;
@@ -664,7 +664,7 @@ pub async fn a_search_for_text_finds_it_in_any_case_and_takes_no_character_for_a
             assert_answers(&*store, &events, &only(with_text(text))).await;
         }
     }
-    // The store agreed with the rule; these are what the rule is for.
+    // The store agreed with the rule; these are the cases that motivate it.
     for (text, expected) in
         [("strasse", "straße"), ("straße", "STRASSE"), ("σας", "ΣΑΣ"), ("KELVIN", "\u{212a}elvin"), ("File", "ﬁle")]
     {
@@ -697,7 +697,7 @@ fn some_filter(seed: &mut Seed, events: &[StoredEvent]) -> LogFilter {
     }
 }
 
-/// All conditions hold at once, also with a page and a limit.
+/// All conditions apply together, also with a page key and a limit.
 pub async fn filters_together_select_what_their_rules_say_together(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -738,8 +738,8 @@ pub async fn an_earliest_timestamp_is_included_and_a_latest_is_not(subject: &imp
     }
 }
 
-/// [`LogQuery::limit`], with conditions that a store can and cannot check by itself.
-pub async fn a_query_gives_at_most_its_limit(subject: &impl StoreSubject) {
+/// [`LogQuery::limit`], with conditions that a store can and cannot evaluate itself.
+pub async fn a_query_returns_at_most_its_limit(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let events = varied(&*store).await;
@@ -750,8 +750,8 @@ pub async fn a_query_gives_at_most_its_limit(subject: &impl StoreSubject) {
     }
 }
 
-/// Three timestamps for all events, some ids twice (received further apart than the window), so that every part
-/// of [`PageKey`] decides somewhere.
+/// Three timestamps for all events, some ids twice (received further apart than the window), so that every part of
+/// [`PageKey`] matters somewhere.
 fn crowded(seed: &mut Seed, window: Duration, count: usize) -> Vec<LogEvent<'static>> {
     (0..count)
         .flat_map(|_| {
@@ -765,7 +765,7 @@ fn crowded(seed: &mut Seed, window: Duration, count: usize) -> Vec<LogEvent<'sta
         .collect()
 }
 
-/// Pages are put together by the key of the last event, also among events of one timestamp and of one id.
+/// Pages are continued by the key of the last event, also among events with one timestamp and one id.
 pub async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -783,8 +783,8 @@ pub async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: &impl St
                 let page = page(&*store, &ask).await;
                 ask.after = page.items.last().map(key);
                 seen.extend(page.items.iter().map(|stored| (key(stored), stored.offset)));
-                assert!(seen.len() <= all.len(), "pages of {limit} have more events than there are: {filter:?}");
-                assert_eq!(page.more, seen.len() < all.len(), "a page knows whether there is more");
+                assert!(seen.len() <= all.len(), "pages of {limit} have too many events: {filter:?}");
+                assert_eq!(page.more, seen.len() < all.len(), "a page knows whether there are more");
                 if !page.more {
                     break;
                 }
@@ -795,7 +795,7 @@ pub async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: &impl St
     }
 }
 
-/// Whoever pages through a store that is being written sees each event that was there at the beginning once.
+/// Paging through a store during writes returns each event that existed at the beginning exactly once.
 pub async fn pages_stay_whole_while_events_arrive(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -810,14 +810,14 @@ pub async fn pages_stay_whole_while_events_arrive(subject: &impl StoreSubject) {
         assert_eq!(
             page.iter().map(key).collect::<Vec<_>>(),
             answer(&consumer.appended, &ask).iter().map(key).collect::<Vec<_>>(),
-            "a page shows what is there now"
+            "a page shows the current events"
         );
         let Some(last) = page.last() else { break };
         ask.after = Some(key(last));
         seen.extend(page.iter().map(key));
-        assert!(seen.len() <= consumer.appended.len(), "more events than there are");
+        assert!(seen.len() <= consumer.appended.len(), "too many events");
         if consumer.appended.len() < 600 {
-            // On either side of the place in the order, and newer than all.
+            // Before and after the current position in the order, and newer than all others.
             let newest = event(seed.id(), time(EPOCH + 60_000_000));
             consumer.append(crowded(&mut seed, subject.dedup_window(), 5).into_iter().chain([newest])).await;
         }
@@ -846,7 +846,7 @@ pub async fn an_event_is_found_by_its_id_and_an_unknown_id_is_not(subject: &impl
     }
 }
 
-/// An id that came again outside of the window names the newer event, whichever was appended first.
+/// An id repeated outside of the window refers to the newer event, whichever was appended first.
 pub async fn of_several_events_with_one_id_the_one_received_last_is_found(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -866,7 +866,7 @@ pub async fn of_several_events_with_one_id_the_one_received_last_is_found(subjec
     }
 }
 
-/// Calls until nothing is left to do.
+/// Calls until nothing is left to expire.
 async fn expire_all(store: &dyn LogStore, oldest: Timestamp) -> u64 {
     let mut removed = 0;
     for _ in 0..10_000 {
@@ -875,15 +875,15 @@ async fn expire_all(store: &dyn LogStore, oldest: Timestamp) -> u64 {
             some => removed += some,
         }
     }
-    panic!("expiry has removed {removed} events and goes on");
+    panic!("expiry has removed {removed} events and does not end");
 }
 
-/// The time of receipt decides, and an event received exactly then stays.
-pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &impl StoreSubject) {
+/// The receipt time decides, and an event received exactly at the limit stays.
+pub async fn expiry_removes_only_events_received_before(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(16);
-    // A step is what makes a difference to the store, and the oldest time is where one begins.
+    // Times differ by the store's granularity, and the oldest time is a multiple of it.
     let step = i64::try_from(subject.expiry_unit().max(MICROSECOND).as_micros()).expect("a short unit");
     let start = EPOCH.div_euclid(step) * step;
     let oldest = time(start);
@@ -892,7 +892,7 @@ pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &
     let events: Vec<_> = (0..600)
         .map(|n| {
             let received_at = time(start + (n % 6 - 3) * step);
-            // What the client says about time is no reason to remove anything.
+            // The client's timestamp must not cause removal.
             let timestamp = time(EPOCH - 300 + n);
             LogEvent { received_at, timestamp, ..event(seed.id(), received_at) }
         })
@@ -901,7 +901,7 @@ pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &
     let left: Vec<_> = consumer.appended.iter().filter(|stored| stored.event.received_at >= oldest).cloned().collect();
     assert_eq!(left.len(), 300);
 
-    assert_eq!(expire_all(&*store, time(start - 3 * step)).await, 0, "nothing is that old");
+    assert_eq!(expire_all(&*store, time(start - 3 * step)).await, 0, "no event is that old");
     assert_eq!(expire_all(&*store, oldest).await, 300);
     assert_answers(&*store, &left, &everything()).await;
     assert_eq!(expire_all(&*store, oldest).await, 0);
@@ -914,8 +914,8 @@ pub async fn expiry_removes_what_was_received_before_and_nothing_else(subject: &
     assert_eq!(query(&*store, &everything()).await, []);
 }
 
-/// "None left to do" is the truth, also when a partition lagged, or when a clock was wrong and what it stamped
-/// will not be old for years.
+/// A result of 0 is reliable, even if a partition lagged, or if a clock was wrong and its events will not be old for
+/// years.
 pub async fn expiry_reaches_old_events_that_arrived_behind_newer_ones(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -929,8 +929,8 @@ pub async fn expiry_reaches_old_events_that_arrived_behind_newer_ones(subject: &
     assert_eq!(expire_all(&*store, time(EPOCH)).await, 5);
 }
 
-/// A consumer that follows another one may bring the same dead letter again, and each feed has its own.
-pub async fn a_dead_letter_may_come_again(subject: &impl StoreSubject) {
+/// A consumer that takes over may append the same dead letter again, and each feed has its own.
+pub async fn a_dead_letter_may_be_repeated(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let feeds = [
@@ -946,7 +946,7 @@ pub async fn a_dead_letter_may_come_again(subject: &impl StoreSubject) {
         assert_eq!(appended, Appended { dead_lettered: 2, ..Appended::default() });
     }
     let again = Append { feed: &feed(0), expected: Some(1), next: 2, events: &[], dead_letters: &[dead_letter(0)] };
-    in_time("append", store.append(&again)).await.expect("a repeated dead letter is no error");
+    in_time("append", store.append(&again)).await.expect("a repeated dead letter is accepted");
     assert_eq!(position(&*store, &feed(0)).await, Some(2));
 }
 
@@ -958,7 +958,7 @@ fn all_letters(filter: DeadLetterFilter) -> DeadLetterQuery {
     DeadLetterQuery { filter, after: None, limit: 100 }
 }
 
-/// Stores letters at offsets 0 to 5 of partition 0 and then of partition 1, found a second apart.
+/// Stores letters at offsets 0 to 5 of partition 0 and then of partition 1, a second apart.
 async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
     let mut expected = Vec::new();
     for (feed, partition) in [(feed(0), 0), (feed(1), 1)] {
@@ -984,8 +984,8 @@ async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
     expected
 }
 
-/// Letters come back byte for byte, by filter and page by page.
-pub async fn dead_letters_come_back_as_they_were_in_the_order_in_which_they_were_found(subject: &impl StoreSubject) {
+/// Letters are returned byte for byte, by filter and page by page.
+pub async fn dead_letters_are_returned_unchanged_in_the_order_in_which_they_were_found(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let expected = twelve_letters(store.as_ref()).await;
@@ -1012,8 +1012,8 @@ pub async fn dead_letters_come_back_as_they_were_in_the_order_in_which_they_were
     assert_eq!(letters(store.as_ref(), &page).await, found[4..6]);
 }
 
-/// Only the letters that were marked are.
-pub async fn a_redriven_dead_letter_says_when(subject: &impl StoreSubject) {
+/// Only the marked letters are redriven.
+pub async fn a_redriven_dead_letter_has_the_time(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     twelve_letters(store.as_ref()).await;
@@ -1029,8 +1029,8 @@ pub async fn a_redriven_dead_letter_says_when(subject: &impl StoreSubject) {
     assert_eq!(letters(store.as_ref(), &all_letters(others)).await.len(), 10);
 }
 
-/// What is still to be copied is what was not marked, across an opening, whatever else is done with a letter.
-pub async fn a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are(subject: &impl StoreSubject) {
+/// Letters that were not marked remain to be copied, across reopening, whatever else is done with a letter.
+pub async fn a_copied_dead_letter_is_not_copied_again_and_the_others_are(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let uncopied = || all_letters(DeadLetterFilter { copied: Some(false), ..DeadLetterFilter::default() });
@@ -1043,8 +1043,8 @@ pub async fn a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are(s
 
     let at = later(time(EPOCH), Duration::from_secs(60));
     in_time("mark", store.mark_copied(&[found[0].id, found[5].id], at)).await.expect("the store answers");
-    in_time("mark", store.mark_copied(&[found[5].id], at)).await.expect("a letter that was copied twice is no error");
-    in_time("mark", store.mark_copied(&[], at)).await.expect("nothing to mark is no error");
+    in_time("mark", store.mark_copied(&[found[5].id], at)).await.expect("marking a letter twice is accepted");
+    in_time("mark", store.mark_copied(&[], at)).await.expect("an empty list is accepted");
     in_time("mark", store.mark_redriven(&[found[1].id], at)).await.expect("the store answers");
     found[1].redriven_at = Some(at);
     assert_eq!(letters(store.as_ref(), &copied()).await, [found[0].clone(), found[5].clone()]);
@@ -1052,13 +1052,13 @@ pub async fn a_copied_dead_letter_is_not_to_be_copied_again_and_the_others_are(s
     let store = subject.open(&place).await;
     let rest = [&found[1..5], &found[6..]].concat();
     assert_eq!(letters(store.as_ref(), &uncopied()).await, rest);
-    // A letter that comes again is the one that was copied.
+    // A repeated letter counts as copied.
     let again = Append { feed: &feed(0), expected: Some(6), next: 7, events: &[], dead_letters: &[dead_letter(0)] };
     in_time("append", store.append(&again)).await.expect("the append is in order");
     assert_eq!(letters(store.as_ref(), &uncopied()).await, rest);
 }
 
-/// Letters are bounded in age as events are.
+/// Letters expire by age like events.
 pub async fn expiry_removes_dead_letters_that_were_found_before(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -1071,12 +1071,12 @@ pub async fn expiry_removes_dead_letters_that_were_found_before(subject: &impl S
     );
 }
 
-/// Events with ids of their own, a microsecond apart.
+/// Events with distinct ids, a microsecond apart.
 fn numbered(n: u32) -> LogEvent<'static> {
     event(Uuid::from_u128(n.into()), time(EPOCH + i64::from(n)))
 }
 
-/// Counting agrees with looking, for events before and after 1970 and for every kind of range.
+/// Counts agree with query results, for events before and after 1970 and for every kind of range.
 pub async fn counts_are_those_of_the_bucket_and_level(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -1122,7 +1122,7 @@ async fn tail(store: &dyn LogStore, after: Option<u64>, filter: &LogFilter, limi
     in_time("tail", store.tail(&query)).await.expect("the store answers")
 }
 
-/// Reads on until the end.
+/// Reads to the end.
 async fn tail_all(store: &dyn LogStore, mut after: u64, filter: &LogFilter, limit: u32) -> Vec<(u64, StoredEvent)> {
     let mut all = Vec::new();
     loop {
@@ -1133,20 +1133,20 @@ async fn tail_all(store: &dyn LogStore, mut after: u64, filter: &LogFilter, limi
         if page.scanned == page.end {
             return all;
         }
-        assert!(page.scanned > after, "a tail gets on");
+        assert!(page.scanned > after, "a tail makes progress");
         after = page.scanned;
     }
 }
 
 /// From the start, from the end and from anywhere, in pages of any size.
-pub async fn a_tail_shows_every_event_once_in_the_order_of_being_stored(subject: &impl StoreSubject) {
+pub async fn a_tail_shows_every_event_once_in_the_order_of_storage(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let nothing = tail(store.as_ref(), None, &LogFilter::default(), 10).await;
     assert_eq!((nothing.events.len(), nothing.scanned), (0, nothing.end));
     let start = nothing.end;
     let mut consumer = Consumer::of(store.as_ref(), feed(0));
-    // Newer and older events by turns: the order is that of arrival.
+    // Newer and older events alternate: the order is that of arrival.
     for part in 0..5_u32 {
         consumer.append((0..7).map(|n| numbered(100 * (part % 2) + 7 * part + n))).await;
     }
@@ -1161,8 +1161,8 @@ pub async fn a_tail_shows_every_event_once_in_the_order_of_being_stored(subject:
     assert_eq!(new.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), consumer.appended[35..]);
 }
 
-/// A tail that nothing matches comes to the end all the same.
-pub async fn a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked(subject: &impl StoreSubject) {
+/// A tail without matches still reaches the end.
+pub async fn a_tail_follows_its_filter_and_reports_how_far_it_read(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
@@ -1176,8 +1176,8 @@ pub async fn a_tail_follows_what_its_filter_selects_and_says_how_far_it_looked(s
     }
 }
 
-/// Not after the newest events have expired, and not after opening again.
-pub async fn a_sequence_number_is_never_given_twice(subject: &impl StoreSubject) {
+/// Not after the newest events have expired, and not after reopening.
+pub async fn a_sequence_number_is_never_assigned_twice(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut consumer = Consumer::of(store.as_ref(), feed(0));
@@ -1195,7 +1195,7 @@ pub async fn a_sequence_number_is_never_given_twice(subject: &impl StoreSubject)
     assert!(new[0].0 > end);
 }
 
-/// Whether a page of items of these sizes ends where it should.
+/// Asserts that a page of items of these sizes ends where it should.
 fn assert_page_ends(sizes: &[usize], limit: u32, bytes_max: usize, more: bool) {
     let limit = limit as usize;
     let bytes: usize = sizes.iter().sum();
@@ -1205,11 +1205,11 @@ fn assert_page_ends(sizes: &[usize], limit: u32, bytes_max: usize, more: bool) {
     assert!(!more || bytes >= bytes_max || sizes.len() == limit, "{} items of {bytes} bytes are too few", sizes.len());
 }
 
-/// Some 30 MB of events whose parts are large by turns, and small ones among them; every seventh has a text of its own.
+/// About 30 MB of events with alternating large parts, and small ones among them; every seventh has a distinct text.
 fn large_events(seed: &mut Seed) -> Vec<LogEvent<'static>> {
     (0..200)
         .map(|n| {
-            // With other characters than those of ASCII, which a store may have to look at itself.
+            // With non-ASCII characters, which a store may have to compare itself.
             let text = if n % 7 == 0 { "Ünique" } else { "ünlike" };
             let (mut message, mut stack_trace, mut metadata) = (text.to_owned(), None, None);
             match seed.below(10) {
@@ -1232,8 +1232,8 @@ fn sizes<'a>(events: impl IntoIterator<Item = &'a StoredEvent>) -> Vec<usize> {
     events.into_iter().map(StoredEvent::bytes).collect()
 }
 
-/// [`PAGE_BYTES_MAX`] and [`TAIL_BYTES_MAX`]: whatever is read, no more of it comes at once than memory should hold, each page goes
-/// on where the one before ended, and each has as much as it may.
+/// [`PAGE_BYTES_MAX`] and [`TAIL_BYTES_MAX`]: a page never exceeds what memory should hold, each page continues where the
+/// previous one ended, and each is as full as allowed.
 pub async fn pages_of_large_events_are_bounded_and_complete(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -1262,20 +1262,20 @@ pub async fn pages_of_large_events_are_bounded_and_complete(subject: &impl Store
             }
         }
         let all = LogQuery { limit: u32::MAX, ..only(filter.clone()) };
-        // Too large to be printed.
+        // Too large to print.
         assert!(without_metadata(found) == without_metadata(answer(stored, &all)), "{limit} {filter:?}");
 
         let (mut after, mut found) = (start, Vec::new());
         loop {
             let page = tail(store.as_ref(), Some(after), &filter, limit).await;
-            // With a text, what was looked at in vain counts as well.
+            // With a text, rows examined without a match count as well.
             let more = page.scanned < page.end && filter.text.is_none();
             assert_page_ends(&sizes(page.events.iter().map(|(_, event)| event)), limit, TAIL_BYTES_MAX, more);
             found.extend(page.events.into_iter().map(|(_, event)| event));
             if page.scanned == page.end {
                 break;
             }
-            assert!(page.scanned > after, "a tail gets on");
+            assert!(page.scanned > after, "a tail makes progress");
             after = page.scanned;
         }
         let expected = stored.iter().filter(|stored| filter.matches(&stored.event)).cloned().collect();
@@ -1313,8 +1313,8 @@ pub async fn pages_of_large_dead_letters_are_bounded_and_complete(subject: &impl
     }
 }
 
-/// Everything that an append reported survives, and goes on where it was.
-pub async fn everything_is_there_after_opening_again(subject: &impl StoreSubject) {
+/// Everything reported by an append survives, and appends continue at the same position.
+pub async fn everything_exists_after_reopening(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let mut events = Vec::new();
     let mut seed = Seed::new(18);
@@ -1326,7 +1326,7 @@ pub async fn everything_is_there_after_opening_again(subject: &impl StoreSubject
         let mut consumer = Consumer { position: expected, ..Consumer::of(&*store, feed(0)) };
         let repeats: Vec<_> = events.iter().map(|stored: &StoredEvent| stored.event.clone()).collect();
         let count = repeats.len();
-        assert_eq!(consumer.append(repeats).await.deduplicated, count, "what was stored is still known");
+        assert_eq!(consumer.append(repeats).await.deduplicated, count, "stored events are still known");
         consumer.appended.clear();
         assert_eq!(consumer.append(varied_events(&mut seed, 100)).await.stored, 100);
         events.append(&mut consumer.appended);

@@ -8,7 +8,7 @@ use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::timestamp::Timestamp;
 
-/// 2024-01-15T10:30:00Z, in microseconds: where made-up time begins.
+/// 2024-01-15T10:30:00Z, in microseconds: the start of generated times.
 pub(crate) const EPOCH: i64 = 1_705_314_600_000_000;
 
 /// A xorshift generator.
@@ -16,7 +16,7 @@ pub(crate) struct Seed(u64);
 
 impl Seed {
     pub(crate) fn new(seed: u64) -> Self {
-        // Zero would stay zero.
+        // Zero would remain zero.
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -32,7 +32,7 @@ impl Seed {
         usize::try_from(self.number() >> 11).unwrap_or(0) % bound
     }
 
-    /// True once in `of` times.
+    /// True with a probability of one in `of`.
     pub(crate) fn one_in(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
@@ -67,11 +67,11 @@ pub(crate) fn event(id: Uuid, at: Timestamp) -> LogEvent<'static> {
     }
 }
 
-/// Sources that a careless comparison confuses.
+/// Sources that a careless comparison would confuse.
 pub(crate) const SOURCES: [&str; 8] = ["shop", "Shop", "shop ", "shöp", "sh%p", "sh_p", "it's", "back\\slash"];
 
-/// Pieces that messages are made of: pairs that differ only in case, some only by the rules of Unicode, and
-/// characters that mean something to a query language.
+/// Parts of messages: pairs that differ only in case, some only under Unicode rules, and characters with a meaning in
+/// query languages.
 pub(crate) const PIECES: [&str; 40] = [
     "order",
     "ORDER",
@@ -115,7 +115,7 @@ pub(crate) const PIECES: [&str; 40] = [
     "line\nbreak\ttab",
 ];
 
-/// Trace ids, two of which differ in their last bit only.
+/// Trace ids, two of which differ only in their last bit.
 pub(crate) const TRACES: [[u8; 16]; 4] = [
     [0; 16],
     [0xff; 16],

@@ -1,10 +1,10 @@
-//! What the end-to-end tests share: a client, and the program as a process.
+//! Shared code of the end-to-end tests: a client, and the program as a process.
 //!
 //! Constraints:
-//! * Every wait has a deadline and waits for a condition, never for time to pass.
-//! * Ports are free ones, directories temporary; nothing is shared between tests.
+//! * Every wait has a deadline and waits for a condition, never for a fixed time.
+//! * Ports are free ones, directories temporary; tests share nothing.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test stops where it fails")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -27,7 +27,7 @@ use tokio::process::{Child, Command};
 pub mod servers;
 pub mod webhook;
 
-/// Longest wait for any condition.
+/// Maximum wait for any condition.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An HTTP client for one base URL, with pooled connections.
@@ -48,12 +48,12 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// There was no connection: nothing was sent.
+    /// The connection failed: nothing was sent.
     NotSent,
-    /// It broke off, or took too long: the request may have had its effect.
+    /// The connection broke, or the answer took too long: the request may have taken effect.
     Unknown,
 }
 
@@ -75,7 +75,7 @@ impl Http {
     /// A client for `address`.
     #[must_use]
     pub fn to(address: SocketAddr) -> Self {
-        // Given up before the server does: a request on a connection that is being closed would have no answer.
+        // Shorter than the server's timeout: a request on a connection that the server is closing would have no answer.
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(5))
@@ -83,7 +83,7 @@ impl Http {
         Self { client, base: format!("http://{address}") }
     }
 
-    /// Where it connects to.
+    /// The address that it connects to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.base.trim_start_matches("http://").parse().expect("an address")
@@ -95,7 +95,7 @@ impl Http {
         &self.base
     }
 
-    /// Sends a request; `None` if there was no whole answer.
+    /// Sends a request; `None` without a complete answer.
     pub async fn try_send(
         &self,
         method: &str,
@@ -106,7 +106,7 @@ impl Http {
         self.attempt(method, path, headers, body).await.ok()
     }
 
-    /// Sends a request; the error tells whether it may have arrived.
+    /// Sends a request; the error says whether it may have arrived.
     pub async fn attempt(
         &self,
         method: &str,
@@ -146,7 +146,7 @@ impl Http {
         self.send("POST", path, &[("content-type", "application/json")], json).await
     }
 
-    /// Gets all pages of a query, each event once, in order; `query` is its query string without limit and cursor.
+    /// Gets all pages of a query, each event once, in order; `query` is the query string without limit and cursor.
     pub async fn all_events(&self, query: &str, limit: u32) -> Vec<Value> {
         let mut events = Vec::new();
         let mut cursor = String::new();
@@ -165,14 +165,14 @@ impl Http {
     }
 }
 
-/// Sends bytes as they are, part by part, over a connection of their own, and returns everything that comes back until
-/// the other side closes. `None` if it does not.
+/// Sends raw bytes, part by part, over a separate connection, and returns everything received until the server closes it.
+/// `None` if it does not.
 pub async fn exchange(address: SocketAddr, parts: impl IntoIterator<Item = Bytes>) -> Option<Vec<u8>> {
     let mut connection = TcpStream::connect(address).await.expect("a connection");
     let (mut incoming, mut outgoing) = connection.split();
     let send = async {
         for part in parts {
-            // Whoever has answered need not listen any more.
+            // A server that has answered may close the connection.
             if outgoing.write_all(&part).await.is_err() {
                 break;
             }
@@ -182,7 +182,7 @@ pub async fn exchange(address: SocketAddr, parts: impl IntoIterator<Item = Bytes
     let mut answer = Vec::new();
     tokio::select! {
         () = send => None,
-        // A reset after the answer is as good as an end.
+        // A reset after the answer counts as its end.
         read = tokio::time::timeout(DEADLINE, incoming.read_to_end(&mut answer)) => read.is_ok().then_some(answer),
     }
 }
@@ -194,7 +194,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Opens a tail, and waits until it has begun.
+    /// Opens a tail, and waits for the head of the response.
     pub async fn open(http: &Http, query: &str, last_event_id: Option<&str>) -> Self {
         let mut request = hyper::Request::builder().uri(format!("{}/api/logs/tail{query}", http.base));
         if let Some(id) = last_event_id {
@@ -218,7 +218,7 @@ impl Tail {
         }
     }
 
-    /// The next block that begins with an id: the id, and the JSON if it has any; `None` at the end.
+    /// The next block that begins with an id: the id, and its JSON if it has any; `None` at the end.
     pub async fn next(&mut self) -> Option<(String, Option<Value>)> {
         loop {
             let Some(id) = self.line().await?.strip_prefix("id: ").map(str::to_owned) else { continue };
@@ -258,7 +258,7 @@ pub async fn metric(http: &Http, name: &str) -> f64 {
     series(http, name).await.into_iter().sum()
 }
 
-/// Waits, after a start, until everything that was on the bus is in the store. Nothing new must be coming.
+/// Waits, after a start, until everything on the bus is in the store. No events may be sent meanwhile.
 pub async fn wait_until_stored(consumer: &Http) {
     let stored = || async {
         let lags = series(consumer, "kafka_consumer_lag_records").await;
@@ -267,14 +267,14 @@ pub async fn wait_until_stored(consumer: &Http) {
     wait_until("everything is stored", stored).await;
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 #[must_use]
 pub fn dead_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address")
 }
 
-/// The program as a process, killed when dropped.
+/// The program as a process, killed on drop.
 pub struct Process {
     child: Child,
     listeners: HashMap<&'static str, Http>,
@@ -282,7 +282,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `spillway COMMAND` and waits until it is ready. What it logs goes to standard error as well.
+    /// Starts `spillway COMMAND` and waits until it is ready. Its log is also printed to standard error.
     pub async fn start(binary: &str, command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
         let mut process = Self::listening(binary, command, data_dir, variables).await;
         let began = Instant::now();
@@ -312,7 +312,7 @@ impl Process {
         process
     }
 
-    /// Starts `spillway COMMAND`, whatever becomes of it.
+    /// Starts `spillway COMMAND` without waiting.
     #[must_use]
     pub fn spawn(binary: &str, command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string();
@@ -323,7 +323,7 @@ impl Process {
             .env("SPILLWAY_GATEWAY__LISTEN", &any_port)
             .env("SPILLWAY_PRODUCER__LISTEN", &any_port)
             .env("SPILLWAY_CONSUMER__LISTEN", &any_port)
-            // Where it listens is in its log.
+            // Its log contains the address.
             .env("SPILLWAY_LOG", "warn,bootstrap=info")
             .env("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "0")
             .env("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", "0")
@@ -352,13 +352,13 @@ impl Process {
         self.listeners[role].clone()
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("lock").clone()
     }
 
-    /// Whether it has logged this.
+    /// Whether it has logged this text.
     #[must_use]
     pub fn has_said(&self, text: &str) -> bool {
         self.log.lock().expect("lock").iter().any(|line| line.contains(text))
@@ -378,7 +378,7 @@ impl Process {
         self.child.try_wait().expect("its state").is_none()
     }
 
-    /// Most memory that it has used so far, in bytes (`VmHWM` of proc(5)).
+    /// Peak memory so far, in bytes (`VmHWM` of proc(5)).
     #[must_use]
     pub fn peak_memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
@@ -386,13 +386,13 @@ impl Process {
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
     }
 
-    /// Its number.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// Kills it as `kill -9` does.
+    /// Kills it like `kill -9`.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it can be killed");
     }
@@ -404,7 +404,7 @@ impl Process {
         assert!(sent.success(), "kill {arguments:?}");
     }
 
-    /// Asks it to stop as `kill` does, and returns its exit code.
+    /// Asks it to stop, like `kill`, and returns its exit code.
     pub async fn terminate(mut self) -> Option<i32> {
         self.signal("TERM").await;
         tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it stops in time").expect("its exit").code()

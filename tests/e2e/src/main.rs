@@ -1,4 +1,4 @@
-//! `spillway`, as tests start it.
+//! `spillway`, as started by tests.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Kafka, PostgreSQL and Redis for the tests that need them: those of the environment (`scripts/services`), or, for tests
-//! that stop them, some of their own.
+//! Kafka, PostgreSQL and Redis for the tests that need them: those of the environment (`scripts/services`) or, for tests
+//! that stop them, separate ones.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// Where a test finds its servers, and what it has there for itself: a topic, a group, a schema.
+/// Servers for a test, and its own topic, group and schema.
 pub struct Servers {
-    /// Variables of the environment for the program.
+    /// Environment variables for the program.
     variables: Vec<(String, String)>,
     /// Addresses of Kafka's brokers.
     pub brokers: String,
@@ -21,7 +21,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// The servers of the environment; `None`, said so, if there are none and that is allowed.
+    /// The servers of the environment; prints a message and returns `None` if they are missing and that is allowed.
     #[must_use]
     pub fn of_environment() -> Option<Self> {
         let variable = |name: &str| {
@@ -37,7 +37,7 @@ impl Servers {
         Some(Self::at(brokers, postgres, redis))
     }
 
-    /// Servers at these addresses, with names of their own.
+    /// Servers at these addresses, with unique names.
     #[must_use]
     pub fn at(brokers: String, postgres: String, redis: String) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -57,7 +57,7 @@ impl Servers {
         Self { variables, brokers, postgres, name }
     }
 
-    /// Variables for the program, and others that win.
+    /// Variables for the program, overridden by `others`.
     #[must_use]
     pub fn variables<'a>(&'a self, others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let own = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -71,7 +71,7 @@ impl Servers {
     }
 }
 
-/// Servers that a test may stop and start. They end when this is dropped.
+/// Servers that a test may stop and start. They end on drop.
 pub struct OwnServers {
     directory: TempDir,
     /// For `scripts/services`.
@@ -80,12 +80,12 @@ pub struct OwnServers {
 }
 
 impl OwnServers {
-    /// Starts these servers; `None`, said so, if they cannot be had and that is allowed.
+    /// Starts these servers; prints a message and returns `None` if they are unavailable and that is allowed.
     pub async fn start(names: &[&str]) -> Option<Self> {
         Self::start_with(names, Vec::new()).await
     }
 
-    /// As [`OwnServers::start`], with variables for `scripts/services`.
+    /// Like [`OwnServers::start`], with variables for `scripts/services`.
     pub async fn start_with(names: &[&str], variables: Vec<(String, String)>) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let mut servers = Self { directory, variables, addresses: HashMap::new() };
@@ -102,13 +102,13 @@ impl OwnServers {
         Some(servers)
     }
 
-    /// The address that `scripts/services env` gives under this name.
+    /// The address that `scripts/services env` prints under this name.
     #[must_use]
     pub fn address(&self, name: &str) -> String {
         self.addresses[name].clone()
     }
 
-    /// Does something to a server: `stop`, `kill`, `start`, `pause` or `resume`.
+    /// Applies an action to a server: `stop`, `kill`, `start`, `pause` or `resume`.
     pub async fn apply(&self, action: &str, server: &str) {
         assert!(self.run(&[action, server]).await.0, "cannot {action} {server}");
     }
@@ -121,7 +121,7 @@ impl OwnServers {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        // What was downloaded for the servers of the environment is used here, too.
+        // Downloads for the servers of the environment are reused here.
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
         let mut command = Command::new(root.join("scripts/services"));
         command.args(arguments).env("SERVICES_DIR", self.directory.path().join("services"));

@@ -1,4 +1,4 @@
-//! A webhook of a test: it keeps each request until the test answers it.
+//! A webhook for a test: it holds each request until the test answers it.
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -24,7 +24,7 @@ pub struct Request {
 }
 
 impl Webhook {
-    /// Listens from now on.
+    /// Starts listening.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/hook", listener.local_addr().expect("its address"));
@@ -46,7 +46,7 @@ impl Webhook {
 impl Request {
     /// Answers with this status.
     pub fn answer(self, status: u16) {
-        // Whoever asked may have given up.
+        // The client may have given up.
         let _ = self.answer.send(status);
     }
 }

@@ -1,4 +1,4 @@
-//! Holds the crates to the hexagon: who may know whom, as ARCHITECTURE.md says.
+//! Checks the dependencies between crates, as described in ARCHITECTURE.md.
 
 #![cfg(test)]
 
@@ -9,8 +9,8 @@ use std::process::Command;
 use domain::alert::AlertKind;
 use serde_json::Value;
 
-/// Each technology has its adapter; nobody else may know it, save the fault harness and the benchmarks, which ask the servers
-/// beside the program and are what it is compared with.
+/// Each technology has its adapter, and no other crate may depend on it, except the fault harness and the benchmarks,
+/// which query the servers directly and measure yardsticks.
 const PARENTS: [(&str, &[&str]); 11] = [
     ("poem", &["adapter-http", "bench"]),
     ("poem-openapi", &["adapter-http"]),
@@ -25,10 +25,10 @@ const PARENTS: [(&str, &[&str]); 11] = [
     ("anyhow", &["bootstrap"]),
 ];
 
-/// All that the domain may know: nothing here does input or output.
+/// Allowed dependencies of the domain: none of them performs I/O.
 const DOMAIN_MAY_KNOW: [&str; 6] = ["async-trait", "mockall", "sha1_smol", "thiserror", "time", "uuid"];
 
-/// What must not be said in the domain's code.
+/// Strings that must not occur in the domain's code.
 const UNSAID_IN_DOMAIN: [&str; 10] = [
     "SystemTime::now",
     "Instant::now",
@@ -46,7 +46,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The dependencies of each package of the workspace; those of its tests alone do not count.
+/// The dependencies of each workspace package, without dev-dependencies.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -78,7 +78,7 @@ fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn each_technology_is_known_to_its_adapter_alone() {
+fn each_technology_is_used_by_its_adapter_only() {
     let dependencies = dependencies();
     for (technology, allowed) in PARENTS {
         let parents: Vec<&str> = dependencies
@@ -91,7 +91,7 @@ fn each_technology_is_known_to_its_adapter_alone() {
 }
 
 #[test]
-fn the_domain_touches_nothing_outside() {
+fn the_domain_performs_no_io() {
     for known in &dependencies()["domain"] {
         assert!(DOMAIN_MAY_KNOW.contains(&known.as_str()), "domain depends on {known}");
     }
@@ -110,7 +110,7 @@ fn the_application_knows_no_adapter_and_adapters_do_not_know_each_other() {
             continue;
         }
         for other in known {
-            // The HTTP adapter drives the use cases; the others are driven through ports.
+            // The HTTP adapter calls the use cases; the others are called through ports.
             let driver = name == "adapter-http" && other == "application";
             let allowed = driver || !(other.starts_with("adapter-") || other == "application" || other == "bootstrap");
             assert!(allowed, "{name} depends on {other}");
@@ -119,7 +119,7 @@ fn the_application_knows_no_adapter_and_adapters_do_not_know_each_other() {
 }
 
 #[test]
-fn metrics_are_named_in_one_place_and_told_through_the_port() {
+fn metrics_are_named_in_one_place_and_recorded_through_the_port() {
     for directory in ["application", "adapters", "bootstrap"] {
         for (path, text) in sources(&root().join(directory)) {
             for raw in ["counter!(", "gauge!(", "histogram!("] {
@@ -130,7 +130,7 @@ fn metrics_are_named_in_one_place_and_told_through_the_port() {
 }
 
 #[test]
-fn each_alert_has_a_runbook_and_a_place_in_their_list() {
+fn each_alert_has_a_runbook_and_an_entry_in_the_list() {
     let list = std::fs::read_to_string(root().join("docs/runbooks/README.md")).expect("the list");
     for kind in AlertKind::ALL {
         let text = std::fs::read_to_string(root().join(kind.runbook()))

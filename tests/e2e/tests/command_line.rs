@@ -1,4 +1,4 @@
-//! The program as people and scripts call it.
+//! The command line, as used by operators and scripts.
 
 #![cfg(test)]
 
@@ -69,7 +69,7 @@ fn the_effective_configuration_is_printed_as_variables() {
 }
 
 #[test]
-fn help_and_version_are_no_errors_and_an_address_in_use_exits_with_1() {
+fn help_and_version_succeed_and_an_address_in_use_exits_with_1() {
     for argument in ["--help", "--version"] {
         let output = spillway(&[argument], &[]);
         assert!(output.status.success() && !output.stdout.is_empty());
@@ -81,7 +81,7 @@ fn help_and_version_are_no_errors_and_an_address_in_use_exits_with_1() {
     assert!(text(&output.stderr).contains(&address) && text(&output.stderr).contains("SPILLWAY_GATEWAY__LISTEN"));
 }
 
-/// A data directory with what a producer leaves that ends while the bus is away.
+/// Leaves a data directory as of a producer that ends while the bus is down.
 async fn leave_a_journal(data_dir: &Path) {
     let journal = DiskJournal::open(data_dir, JournalOptions::new(1 << 20), Arc::new(Disk::unlimited()))
         .expect("the journal opens");
@@ -100,7 +100,7 @@ async fn leave_a_journal(data_dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_producer_left_on_disk_is_told_checked_and_printed() {
+async fn a_journal_left_on_disk_is_reported_verified_and_exported() {
     let directory = tempfile::tempdir().expect("a directory");
     let data_dir = directory.path().to_str().expect("text");
     let journal = |arguments: &[&str]| {
@@ -109,7 +109,7 @@ async fn what_a_producer_left_on_disk_is_told_checked_and_printed() {
         (output.status.code(), out, error)
     };
     let said = |out: &str| (Some(0), out.to_owned(), String::new());
-    // More likely another directory is meant than that all is well.
+    // An empty result more likely means the wrong directory than an empty journal.
     for command in ["status", "verify", "export"] {
         let (code, out, error) = journal(&[command]);
         assert!(code == Some(1) && out.is_empty() && error.contains(data_dir), "{command}: {code:?} {out} {error}");
@@ -138,6 +138,6 @@ async fn what_a_producer_left_on_disk_is_told_checked_and_printed() {
     let (code, out, error) = journal(&["export"]);
     assert_eq!((code, out.lines().count()), (Some(1), 2));
     assert!(error.contains("1 place is damaged"), "{error}");
-    assert_eq!(journal(&["mend"]).0, Some(64));
+    assert_eq!(journal(&["fix"]).0, Some(64));
     assert_eq!(journal(&[]).0, Some(64));
 }

@@ -1,4 +1,4 @@
-//! The gateway as a role of its own, built and run in this process on port 0.
+//! The gateway as a separate role, built and run in this process on port 0.
 
 #![cfg(test)]
 
@@ -32,7 +32,7 @@ async fn gateway(
 }
 
 #[tokio::test]
-async fn instances_that_cannot_be_reached_cost_no_request() {
+async fn unreachable_instances_fail_no_request() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     let dead = format!("http://{}", dead_address());
@@ -45,11 +45,11 @@ async fn instances_that_cannot_be_reached_cost_no_request() {
     assert_eq!(gateway.get("/actuator/health").await.status, 200);
     drop(stop);
     assert_eq!(running.await.expect("it ends by itself"), Ok(0));
-    assert!(gateway.try_send("GET", "/actuator/health", &[], "").await.is_none(), "nobody listens any more");
+    assert!(gateway.try_send("GET", "/actuator/health", &[], "").await.is_none(), "the listener is closed");
 }
 
-/// An instance that says that it is ready, but reads the head of each other request, and the beginning of its body, and closes
-/// without an answer. What it read is in the channel.
+/// An instance that reports ready, but reads only the head and the beginning of the body of each other request, and
+/// closes the connection without an answer. The channel has what it read.
 async fn breaking_instance() -> (String, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -74,7 +74,7 @@ async fn breaking_instance() -> (String, mpsc::UnboundedReceiver<String>) {
 }
 
 #[tokio::test]
-async fn an_instance_that_breaks_off_costs_a_question_nothing_and_leaves_an_event_in_doubt() {
+async fn a_query_is_retried_after_a_broken_connection_and_an_event_is_not() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     let (breaking, mut requests) = breaking_instance().await;
@@ -85,7 +85,7 @@ async fn an_instance_that_breaks_off_costs_a_question_nothing_and_leaves_an_even
         assert_eq!(gateway.get("/api/logs?limit=1").await.status, 200);
         asked = asked.or(requests.try_recv().ok());
     }
-    assert!(asked.expect("it was asked").starts_with("GET /api/logs?limit=1 HTTP/1.1\r\n"));
+    assert!(asked.expect("the instance received it").starts_with("GET /api/logs?limit=1 HTTP/1.1\r\n"));
     while requests.try_recv().is_ok() {}
 
     let headers = [
@@ -98,7 +98,7 @@ async fn an_instance_that_breaks_off_costs_a_question_nothing_and_leaves_an_even
     ];
     let answer = gateway.send("POST", "/api/logs", &headers, EVENT).await;
     assert_eq!((answer.status, &answer.json()["code"]), (502, &"upstream_failed".into()));
-    let request = requests.recv().await.expect("it was sent");
+    let request = requests.recv().await.expect("the instance received it");
     for line in [
         "POST /api/logs HTTP/1.1",
         "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
@@ -139,7 +139,7 @@ async fn health_shows_each_instance() {
 }
 
 #[tokio::test]
-async fn the_log_is_changed_by_the_machine_itself_alone() {
+async fn the_log_filter_can_only_be_changed_over_loopback() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     let filter = async || program.producer.get("/actuator/log").await.json()["filter"].clone();
@@ -159,7 +159,7 @@ async fn the_log_is_changed_by_the_machine_itself_alone() {
 }
 
 #[tokio::test]
-async fn without_any_instance_nothing_is_sent_and_the_answer_says_when_to_come_back() {
+async fn without_instances_the_answer_says_when_to_retry() {
     let dead = format!("http://{}", dead_address());
     let (gateway, _stop, _running) = gateway(&[&dead], &[&dead]).await;
     for answer in [gateway.post("/api/logs", EVENT).await, gateway.get("/api/logs").await] {

@@ -1,7 +1,7 @@
-//! Clients that take their time, or go away, beside clients that want to work.
+//! Slow and vanishing clients next to well-behaved ones.
 //!
-//! `TEST_LATENCY_RATIO_MAX=2` asserts how much slower the good clients may be served meanwhile (99th percentile, against
-//! the quiet time before); without it the figure is only printed, since it depends on what else the machine does.
+//! `TEST_LATENCY_RATIO_MAX=2` limits how much slower the good clients may be served meanwhile (99th percentile, relative
+//! to the quiet period before); without it the ratio is only printed, because it depends on the load of the machine.
 
 #![cfg(test)]
 
@@ -17,23 +17,23 @@ use tokio::time::interval_at;
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 const EVENT: &str = r#"{"source":"good","level":"INFO","message":"m"}"#;
 const GOOD_CLIENTS: usize = 50;
-/// Requests of each good client, quiet and beset, ...
+/// Requests of each good client, with and without hostile clients, ...
 const REQUESTS: usize = 120;
-/// ... one each time this has passed: well within its rate limit.
+/// ... one per interval: well within its rate limit.
 const PACE: Duration = Duration::from_millis(50);
 const HALF_OPEN: usize = 1_000;
 const SLOW_HEADS: usize = 100;
 const SLOW_BODIES: usize = 100;
 const HANG_UPS: usize = 200;
 
-/// The latencies of requests of all good clients, from when each was due, in ascending order.
+/// Latencies of all good clients' requests, from when each was due, in ascending order.
 async fn good_clients(http: &Http) -> Vec<Duration> {
     let start = tokio::time::Instant::now();
     let clients = (0..GOOD_CLIENTS).map(|client| {
         let http = http.clone();
         tokio::spawn(async move {
             let mut latencies = Vec::with_capacity(REQUESTS);
-            // Not all at once.
+            // Staggered.
             let mut pace = interval_at(start + PACE * u32::try_from(client).expect("few") / 50, PACE);
             for _ in 0..REQUESTS {
                 let began = pace.tick().await;
@@ -61,7 +61,7 @@ async fn connection(http: &Http, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// Sends on, a byte at a time, until the server or the test has had enough.
+/// Sends one byte at a time, until the server closes or the test ends.
 async fn drip(mut stream: TcpStream, enough: Arc<AtomicBool>) {
     let mut pace = interval_at(tokio::time::Instant::now(), PACE);
     while !enough.load(Ordering::Acquire) {
@@ -73,7 +73,7 @@ async fn drip(mut stream: TcpStream, enough: Arc<AtomicBool>) {
     hold(stream).await;
 }
 
-/// Waits for the server to close, and returns what it said.
+/// Waits for the server to close, and returns its answer.
 async fn hold(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -81,7 +81,7 @@ async fn hold(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_and_vanishing_clients_cost_the_others_little_and_leave_nothing_behind() {
+async fn slow_and_vanishing_clients_barely_affect_others_and_leave_nothing_behind() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     let http = &program.producer;
@@ -105,7 +105,7 @@ async fn slow_and_vanishing_clients_cost_the_others_little_and_leave_nothing_beh
     }
     let hang_up = async {
         for _ in 0..HANG_UPS {
-            // Half of a body, and then nobody there.
+            // Half of a body, then the client disconnects.
             drop(connection(http, format!("{head}{}", " ".repeat(50_000)).as_bytes()).await);
         }
     };
@@ -122,13 +122,13 @@ async fn slow_and_vanishing_clients_cost_the_others_little_and_leave_nothing_beh
         percentile(&quiet, 50),
         percentile(&beset, 50),
     );
-    assert!(open >= (HALF_OPEN + SLOW_BODIES) as f64, "they were really there: {open}");
-    assert!(in_work >= (SLOW_BODIES * 10_000) as f64, "they were really in work: {in_work}");
+    assert!(open >= (HALF_OPEN + SLOW_BODIES) as f64, "the slow clients were connected: {open}");
+    assert!(in_work >= (SLOW_BODIES * 10_000) as f64, "their bodies were being read: {in_work}");
     if let Ok(max) = std::env::var("TEST_LATENCY_RATIO_MAX") {
         assert!(ratio <= max.parse().expect("a number"), "{ratio}");
     }
 
-    // Whoever does not finish is sent away: heads after 10 s, bodies after 30 s with an answer.
+    // Slow clients are disconnected: during heads after 10 s, during bodies after 30 s with an answer.
     for stream in slow_bodies {
         let answer = hold(stream).await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -169,11 +169,11 @@ async fn a_client_that_hangs_up_cancels_nothing() {
         drop(connection(&program.gateway, request.as_bytes()).await);
         drop(connection(&program.producer, request.as_bytes()).await);
     }
-    // Every delivery that began comes to its end, and so does the account of it.
+    // Every delivery that began completes, and so does its accounting.
     let settled = || async {
         let of = |name| metric(&program.consumer, name);
         let accepted = of("spillway_events_accepted_total").await;
-        // One that each server is ready to take, that of this question, and two by which the gateway looks at its instances.
+        // One that each server is ready to accept, that of this query, and two for the gateway's health checks.
         of("spillway_http_connections").await < 6.5
             && of("spillway_http_body_bytes").await < 0.5
             && (accepted - of("spillway_events_acknowledged_total").await).abs() < 0.5
@@ -186,6 +186,6 @@ async fn a_client_that_hangs_up_cancels_nothing() {
     assert!(answer.contains(r#""accepted":100"#), "{answer}");
     wait_until("every delivery has ended", settled).await;
     let accepted = metric(&program.consumer, "spillway_events_accepted_total").await;
-    assert!(accepted % 100.0 < 0.5, "a request is taken whole or not at all");
+    assert!(accepted % 100.0 < 0.5, "a request is accepted completely or not at all");
     assert_eq!(program.terminate().await, Some(0));
 }

@@ -1,6 +1,6 @@
-//! What a client can send by mistake or in bad faith, and what it gets for it.
+//! Erroneous and malicious input, and the answers to it.
 //!
-//! Every input goes to the producer and to the gateway as the bytes that stand here. `-- --nocapture` prints the table.
+//! Every input is sent byte for byte to the producer and to the gateway. `-- --nocapture` prints the table.
 
 #![cfg(test)]
 
@@ -15,7 +15,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 const EVENT: &str = r#"{"source":"neighbour","level":"INFO","message":"m"}"#;
 const MEBIBYTE: usize = 1 << 20;
 
-/// What comes back for an input: the status of each answer, and the code of the last; nothing if the connection is closed
+/// The answers to an input: the status of each answer, and the code of the last; empty if the connection is closed
 /// without an answer.
 #[derive(Debug, PartialEq, Eq)]
 struct Answers {
@@ -24,7 +24,7 @@ struct Answers {
     accepted: u64,
 }
 
-/// An input with the statuses and the code that it should get.
+/// An input with the expected statuses and code.
 struct Case {
     name: &'static str,
     parts: Vec<Bytes>,
@@ -67,7 +67,7 @@ fn get(path: &str) -> Vec<u8> {
     request("GET", path, &[], b"")
 }
 
-/// A valid event but for these members.
+/// A valid event except for these members.
 fn with(members: &str) -> String {
     EVENT.replacen('{', &format!("{{{members},"), 1)
 }
@@ -97,7 +97,7 @@ fn truncated(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A body that is as long as one may be: `unit` as often as it fits between the ends.
+/// A body of the maximum length: `unit` as often as it fits between the ends.
 fn full(begin: &str, unit: &str, end: &str) -> String {
     let units = (16 * MEBIBYTE - begin.len() - end.len()) / unit.len();
     [begin, &unit.repeat(units), end].concat()
@@ -125,7 +125,7 @@ fn heads() -> Vec<Case> {
     };
     let many_headers: String = (0..65).map(|n| format!("X-{n}: 1\n")).collect();
     vec![
-        case("bytes that are no HTTP", &b"\x00\x01\x02\xff\r\n\r\n"[..], &[400], ""),
+        case("bytes that are not HTTP", &b"\x00\x01\x02\xff\r\n\r\n"[..], &[400], ""),
         case("the beginning of TLS", &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], &[400], ""),
         case("the preface of HTTP/2", &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[], ""),
         case("HTTP/0.9", &b"GET /api/logs\r\n\r\n"[..], &[400], ""),
@@ -136,7 +136,7 @@ fn heads() -> Vec<Case> {
         case("a space before the colon", head(&format!("{post}X-Space : a\n\n")), &[400], ""),
         case("U+0000 in a header", head(&format!("{post}X-Nul: a\0b\n\n")), &[400], ""),
         case("a negative Content-Length", with_length("Content-Length: -1\n"), &[400], ""),
-        case("a Content-Length that is no number", with_length("Content-Length: 1e2\n"), &[400], ""),
+        case("a Content-Length that is not a number", with_length("Content-Length: 1e2\n"), &[400], ""),
         case("two different lengths", with_length("Content-Length: 5\nContent-Length: 6\n"), &[400], ""),
         case(
             "Content-Length beside Transfer-Encoding",
@@ -144,7 +144,7 @@ fn heads() -> Vec<Case> {
             &[202],
             "",
         ),
-        case("a transfer coding that is unknown", with_length("Transfer-Encoding: gzip\n"), &[400], ""),
+        case("an unknown transfer coding", with_length("Transfer-Encoding: gzip\n"), &[400], ""),
         case("a chunked body", chunked(&chunk), &[202], ""),
         case(
             "a chunked body with a trailer",
@@ -152,7 +152,7 @@ fn heads() -> Vec<Case> {
             &[202],
             "",
         ),
-        case("a chunk size that is no number", chunked("zz\n{}\n0\n\n"), &[400], "undecodable"),
+        case("a chunk size that is not a number", chunked("zz\n{}\n0\n\n"), &[400], "undecodable"),
         case("a chunk size beyond 64 bits", chunked("fffffffffffffffff\n{}\n0\n\n"), &[400], "undecodable"),
         case(
             "a chunk extension of 20 KB",
@@ -175,17 +175,17 @@ fn heads() -> Vec<Case> {
             &[405],
             "method_not_allowed",
         ),
-        case("a method that is unknown", request("BREW", "/api/logs", &[], b""), &[405], "method_not_allowed"),
+        case("an unknown method", request("BREW", "/api/logs", &[], b""), &[405], "method_not_allowed"),
         case("DELETE", request("DELETE", "/api/logs", &[], b""), &[405], "method_not_allowed"),
         case("GET of a batch", get("/api/logs/batch"), &[405], "method_not_allowed"),
-        case("a path that climbs", get("/api/../../etc/passwd"), &[404], "not_found"),
+        case("a path with ..", get("/api/../../etc/passwd"), &[404], "not_found"),
         case(
             "another host in the request line",
             request("POST", "http://elsewhere/api/logs", &[JSON], EVENT.as_bytes()),
             &[202],
             "",
         ),
-        case("a path that is unknown", get("/api/log"), &[404], "not_found"),
+        case("an unknown path", get("/api/log"), &[404], "not_found"),
     ]
 }
 
@@ -205,7 +205,7 @@ fn media() -> Vec<Case> {
         case("JSON lines for a single event", typed("application/x-ndjson"), &[415], "unsupported_media_type"),
         case("a Content-Type with a charset", typed("application/json; charset=utf-8"), &[202], ""),
         case("a Content-Type in capitals", typed("APPLICATION/JSON"), &[202], ""),
-        case("a coding that is unknown", coded("br", &array), &[415], "unsupported_media_type"),
+        case("an unknown coding", coded("br", &array), &[415], "unsupported_media_type"),
         case("a coding twice", coded("gzip, gzip", gzip(&gzip(&array))), &[415], "unsupported_media_type"),
         case(
             "a coding in two headers",
@@ -216,19 +216,19 @@ fn media() -> Vec<Case> {
         case("gzip", coded("gzip", gzip(&array)), &[202], ""),
         case("zstd", coded("zstd", zstd(&array)), &[202], ""),
         case("deflate", coded("deflate", zlib(&array)), &[202], ""),
-        case("gzip that is none", coded("gzip", &array), &[400], "undecodable"),
-        case("zstd that is none", coded("zstd", &array), &[400], "undecodable"),
-        case("deflate that is none", coded("deflate", &array), &[400], "undecodable"),
-        case("gzip that ends early", coded("gzip", truncated(gzip(&array))), &[400], "undecodable"),
-        case("zstd that ends early", coded("zstd", truncated(zstd(&array))), &[400], "undecodable"),
-        case("deflate that ends early", coded("deflate", truncated(zlib(&array))), &[400], "undecodable"),
+        case("invalid gzip", coded("gzip", &array), &[400], "undecodable"),
+        case("invalid zstd", coded("zstd", &array), &[400], "undecodable"),
+        case("invalid deflate", coded("deflate", &array), &[400], "undecodable"),
+        case("truncated gzip", coded("gzip", truncated(gzip(&array))), &[400], "undecodable"),
+        case("truncated zstd", coded("zstd", truncated(zstd(&array))), &[400], "undecodable"),
+        case("truncated deflate", coded("deflate", truncated(zlib(&array))), &[400], "undecodable"),
         case(
-            "gzip with something behind it",
+            "gzip with trailing bytes",
             coded("gzip", [gzip(&array), b"more".to_vec()].concat()),
             &[400],
             "undecodable",
         ),
-        case("gzip of nothing", coded("gzip", b""), &[400], "undecodable"),
+        case("an empty body as gzip", coded("gzip", b""), &[400], "undecodable"),
         case("64 MiB in 64 KB of gzip", coded("gzip", gzip(&bomb)), &[413], "too_large"),
         case("64 MiB in 64 KB of deflate", coded("deflate", zlib(&bomb)), &[413], "too_large"),
         case("64 MiB in a few KB of zstd", coded("zstd", zstd(&bomb)), &[413], "too_large"),
@@ -250,14 +250,14 @@ fn single_events() -> Vec<Case> {
         case("an empty body", single(""), &[400], "undecodable"),
         case("white space", single(" \n\t"), &[400], "undecodable"),
         case("half an event", single(&EVENT[..20]), &[400], "undecodable"),
-        case("something behind the event", single(format!("{EVENT}}}")), &[400], "undecodable"),
+        case("trailing bytes after the event", single(format!("{EVENT}}}")), &[400], "undecodable"),
         case("null", single("null"), &[400], "event_not_object"),
         case("a number", single("7"), &[400], "event_not_object"),
         case("an array for a single event", single(format!("[{EVENT}]")), &[400], "event_not_object"),
         case("an empty object", single("{}"), &[400], "source_required"),
         case("NaN", single(with(r#""n":NaN"#)), &[400], "undecodable"),
         case("-Infinity", single(with(r#""n":-Infinity"#)), &[400], "undecodable"),
-        case("a comma too many", single(EVENT.replace('}', ",}")), &[400], "undecodable"),
+        case("a trailing comma", single(EVENT.replace('}', ",}")), &[400], "undecodable"),
         case("a comment", single(format!("/* */{EVENT}")), &[400], "undecodable"),
         case("single quotation marks", single(EVENT.replace('"', "'")), &[400], "undecodable"),
         case("a byte order mark", single(format!("\u{feff}{EVENT}")), &[400], "undecodable"),
@@ -280,9 +280,9 @@ fn single_events() -> Vec<Case> {
             "undecodable",
         ),
         case("U+0000 in a message", instead("message", r#""a\u0000b""#), &[202], ""),
-        case("half a surrogate pair in a message", instead("message", r#""\ud83d""#), &[400], "invalid_text"),
-        case("half a surrogate pair in metadata", text("metadata", r#"{"a":"\udc00"}"#), &[400], "lone_surrogate"),
-        case("half a surrogate pair in a name", text("\\ud800", "1"), &[400], "lone_surrogate"),
+        case("a lone surrogate in a message", instead("message", r#""\ud83d""#), &[400], "invalid_text"),
+        case("a lone surrogate in metadata", text("metadata", r#"{"a":"\udc00"}"#), &[400], "lone_surrogate"),
+        case("a lone surrogate in a name", text("\\ud800", "1"), &[400], "lone_surrogate"),
         case("a name twice", single(with(r#""source":"again""#)), &[400], "duplicate_field"),
         case("a name twice, once escaped", single(with(r#""sourc\u0065":"again""#)), &[400], "duplicate_field"),
         case("an unknown name twice", single(with(r#""x":1,"x":2"#)), &[400], "metadata_clash"),
@@ -301,7 +301,7 @@ fn single_events() -> Vec<Case> {
             "metadata_clash",
         ),
         case(
-            "16 MiB of members behind a bad one",
+            "16 MiB of members after a bad one",
             single(full("{\"level\":1,", "\"a\":1,", "\"b\":1}")),
             &[400],
             "field_type",
@@ -315,7 +315,7 @@ fn single_events() -> Vec<Case> {
         case("an empty source", instead("source", "\"\""), &[400], "source_length"),
         case("a source of 256 bytes", instead("source", &format!("\"{}\"", long(256))), &[400], "source_length"),
         case("a line break in a source", instead("source", r#""a\nb""#), &[400], "source_control_character"),
-        case("a level that is unknown", instead("level", "\"LOUD\""), &[400], "level_unknown"),
+        case("an unknown level", instead("level", "\"LOUD\""), &[400], "level_unknown"),
         case("an empty message", instead("message", "\"\""), &[400], "message_length"),
         case(
             "a message of 256 KiB and a byte",
@@ -338,7 +338,7 @@ fn single_events() -> Vec<Case> {
         case("a record over 1,000,000 bytes", single(over_the_record_limit()), &[413], "record_too_large"),
         case("a time as a number", text("timestamp", "1705314600"), &[400], "field_type"),
         case("a time without an offset", text("timestamp", "\"2024-01-15T10:30:00\""), &[400], "timestamp_invalid"),
-        case("a day that there is not", text("timestamp", "\"2024-02-30T00:00:00Z\""), &[400], "timestamp_invalid"),
+        case("a day that does not exist", text("timestamp", "\"2024-02-30T00:00:00Z\""), &[400], "timestamp_invalid"),
         case("a negative year", text("timestamp", "\"-0001-01-01T00:00:00Z\""), &[400], "timestamp_invalid"),
         case("the year 10000", text("timestamp", "\"10000-01-01T00:00:00Z\""), &[400], "timestamp_invalid"),
         case(
@@ -350,14 +350,14 @@ fn single_events() -> Vec<Case> {
         case("the end of year 9999", text("timestamp", "\"9999-12-31T23:59:59.999999999Z\""), &[202], ""),
         case("a leap second", text("timestamp", "\"2016-12-31T23:59:60Z\""), &[202], ""),
         case(
-            "a leap second that there was not",
+            "a leap second that did not exist",
             text("timestamp", "\"2024-01-15T12:00:60Z\""),
             &[400],
             "timestamp_invalid",
         ),
         case("a number beyond numeric", text("n", "1e200000"), &[400], "metadata_number"),
         case("an integer of 70,000 digits", text("n", &"9".repeat(70_000)), &[400], "metadata_size"),
-        case("an id that is no UUID", text("eventId", "\"42\""), &[400], "event_id_invalid"),
+        case("an id that is not a UUID", text("eventId", "\"42\""), &[400], "event_id_invalid"),
         case(
             "a trace id of 31 digits",
             text("traceId", "\"4bf92f3577b34da6a3ce929d0e0e473\""),
@@ -383,7 +383,7 @@ fn single_events() -> Vec<Case> {
             "invalid_parameter",
         ),
         case(
-            "an Idempotency-Key that is no ASCII",
+            "an Idempotency-Key that is not ASCII",
             request("POST", "/api/logs", &[JSON, "Idempotency-Key: é"], EVENT.as_bytes()),
             &[400],
             "invalid_parameter",
@@ -410,7 +410,7 @@ fn batches() -> Vec<Case> {
     vec![
         case("an empty array", batch("[]"), &[400], "no_valid_event"),
         case("an object for a batch", batch(EVENT), &[400], "undecodable"),
-        case("an array that ends early", batch(format!("[{EVENT},{EVENT}")), &[400], "undecodable"),
+        case("a truncated array", batch(format!("[{EVENT},{EVENT}")), &[400], "undecodable"),
         case(
             "an array that breaks after 1,000 good events",
             batch(format!("{},", array(1_000).trim_end_matches(']'))),
@@ -418,8 +418,13 @@ fn batches() -> Vec<Case> {
             "undecodable",
         ),
         case("10,001 events", batch(array(10_001)), &[413], "too_large"),
-        case("10,001 events, and no end of the array", batch(array(10_001).replace(']', ",")), &[413], "too_large"),
-        case("10,000 events, and no end of the array", batch(array(10_000).replace(']', ",")), &[400], "undecodable"),
+        case("10,001 events without the end of the array", batch(array(10_001).replace(']', ",")), &[413], "too_large"),
+        case(
+            "10,000 events without the end of the array",
+            batch(array(10_000).replace(']', ",")),
+            &[400],
+            "undecodable",
+        ),
         case("16 MiB of numbers", batch(full("[", "0,", "0]")), &[413], "too_large"),
         case("16 MiB of text for a batch", batch(full("\"", "x", "\"")), &[400], "undecodable"),
         case("16 MiB of brackets", batch(full("", "[", "")), &[400], "undecodable"),
@@ -455,49 +460,49 @@ fn batches() -> Vec<Case> {
     ]
 }
 
-/// Questions go to the consumer and to the gateway.
+/// Queries are sent to the consumer and to the gateway.
 fn questions() -> Vec<Case> {
     let invalid = |name, path: &str| case(name, get(path), &[400], "invalid_parameter");
     let redrive = |body: &str| request("POST", "/api/dlq/redrive", &[JSON], body.as_bytes());
     vec![
-        invalid("a parameter that is unknown", "/api/logs?sauce=x"),
+        invalid("an unknown parameter", "/api/logs?sauce=x"),
         invalid("a parameter twice", "/api/logs?source=a&source=b"),
         invalid("limit 0", "/api/logs?limit=0"),
         invalid("limit 1001", "/api/logs?limit=1001"),
-        invalid("a limit that is no number", "/api/logs?limit=ten"),
-        invalid("a cursor that is none", "/api/logs?cursor=AAAA"),
-        invalid("a time that is none", "/api/logs?from=yesterday"),
-        invalid("a range that runs backwards", "/api/logs?from=2024-01-02T00:00:00Z&to=2024-01-01T00:00:00Z"),
+        invalid("a limit that is not a number", "/api/logs?limit=ten"),
+        invalid("an invalid cursor", "/api/logs?cursor=AAAA"),
+        invalid("an invalid time", "/api/logs?from=yesterday"),
+        invalid("a range whose end is before its start", "/api/logs?from=2024-01-02T00:00:00Z&to=2024-01-01T00:00:00Z"),
         invalid("an empty search", "/api/logs?q="),
         invalid("a search of 1,025 bytes", &format!("/api/logs?q={}", "x".repeat(1_025))),
-        invalid("a level that is unknown in a question", "/api/logs?level=INFO&level=LOUD"),
-        invalid("a trace id that is short", "/api/logs?traceId=abc"),
-        invalid("an event id that is none", "/api/logs/42"),
-        case("an event id that nobody has", get("/api/logs/00000000-0000-0000-0000-000000000000"), &[404], "not_found"),
+        invalid("an unknown level in a query", "/api/logs?level=INFO&level=LOUD"),
+        invalid("a trace id that is too short", "/api/logs?traceId=abc"),
+        invalid("an invalid event id", "/api/logs/42"),
+        case("an unknown event id", get("/api/logs/00000000-0000-0000-0000-000000000000"), &[404], "not_found"),
         case("SQL in a search", get("/api/logs?q=%27%3BDROP%20TABLE%20events%3B--&limit=1"), &[200], ""),
-        case("a search that is no UTF-8", get("/api/logs?q=%FF%FE"), &[200], ""),
-        invalid("an interval of nothing", "/api/logs/stats?interval=0s"),
+        case("a search that is not UTF-8", get("/api/logs?q=%FF%FE"), &[200], ""),
+        invalid("an interval of zero", "/api/logs/stats?interval=0s"),
         invalid("more than 1,000 buckets", "/api/logs/stats?interval=1s&from=2024-01-01T00:00:00Z"),
-        invalid("a tail of a level that is unknown", "/api/logs/tail?level=LOUD"),
+        invalid("a tail of an unknown level", "/api/logs/tail?level=LOUD"),
         case(
-            "a tail after an id that is none",
+            "a tail after an invalid id",
             request("GET", "/api/logs/tail", &["Last-Event-ID: x"], b""),
             &[400],
             "invalid_parameter",
         ),
-        invalid("dead letters of a partition that is none", "/api/dlq?partition=-1"),
+        invalid("dead letters of an invalid partition", "/api/dlq?partition=-1"),
         case("a redrive of 100 KB", redrive(&format!(r#"{{"topic":"{}"}}"#, "x".repeat(100_000))), &[413], "too_large"),
         case("a redrive without a body", redrive(""), &[400], "undecodable"),
-        case("a redrive with a member that is unknown", redrive(r#"{"dryrun":true}"#), &[400], "undecodable"),
+        case("a redrive with an unknown member", redrive(r#"{"dryrun":true}"#), &[400], "undecodable"),
         case("a redrive with a member twice", redrive(r#"{"dryRun":true,"dryRun":false}"#), &[400], "undecodable"),
-        case("a redrive of a topic that is no text", redrive(r#"{"topic":5}"#), &[400], "undecodable"),
-        case("a redrive since a time that is none", redrive(r#"{"from":"now"}"#), &[400], "undecodable"),
-        case("a redrive at no rate", redrive(r#"{"ratePerSecond":0}"#), &[400], "invalid_parameter"),
+        case("a redrive of a topic that is not text", redrive(r#"{"topic":5}"#), &[400], "undecodable"),
+        case("a redrive since an invalid time", redrive(r#"{"from":"now"}"#), &[400], "undecodable"),
+        case("a redrive at a rate of zero", redrive(r#"{"ratePerSecond":0}"#), &[400], "invalid_parameter"),
         case("a redrive as text", request("POST", "/api/dlq/redrive", &[], b"{}"), &[415], "unsupported_media_type"),
     ]
 }
 
-/// Reads the answers to one connection.
+/// Reads the answers on one connection.
 fn read(bytes: &[u8]) -> Answers {
     let text = String::from_utf8_lossy(bytes);
     let mut statuses = Vec::new();
@@ -523,7 +528,7 @@ async fn answers(http: &Http, case: &Case) -> Answers {
 }
 
 #[tokio::test]
-async fn bad_input_gets_a_clear_answer_and_nobody_else_feels_it() {
+async fn bad_input_gets_a_clear_answer_and_affects_no_other_client() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     let ingestion = [heads(), media(), single_events(), batches()].into_iter().flatten().collect();
@@ -549,7 +554,7 @@ async fn bad_input_gets_a_clear_answer_and_nobody_else_feels_it() {
 
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let expected = accepted as f64;
-    wait_until("what was accepted is stored", || async {
+    wait_until("all accepted events are stored", || async {
         metric(&program.consumer, "spillway_events_stored_total").await >= expected
     })
     .await;
@@ -561,7 +566,7 @@ async fn bad_input_gets_a_clear_answer_and_nobody_else_feels_it() {
         peak / 1_000_000
     );
     assert!((stored - expected).abs() < 0.5, "{stored} stored of {accepted} accepted");
-    assert!(bodies < 0.5, "all room for bodies is free again");
+    assert!(bodies < 0.5, "bodies still occupy room");
     assert!(peak < 300_000_000, "{peak} bytes");
     assert_eq!(program.terminate().await, Some(0));
 }

@@ -1,4 +1,4 @@
-//! What the API answers beyond the plain calls of the README, over real sockets and mostly through the gateway.
+//! API answers beyond the plain calls of the README, over real sockets and mostly through the gateway.
 
 #![cfg(test)]
 
@@ -52,7 +52,7 @@ async fn the_same_body_under_the_same_idempotency_key_is_stored_once() {
 }
 
 #[tokio::test]
-async fn a_tail_shows_what_is_stored_resumes_where_it_was_and_ends_with_the_process() {
+async fn a_tail_shows_stored_events_resumes_and_ends_with_the_process() {
     let (program, _directory) = program(&[]).await;
     let gateway = &program.gateway;
     assert_eq!(gateway.post("/api/logs", event("before", "ERROR")).await.status, 202);
@@ -60,7 +60,7 @@ async fn a_tail_shows_what_is_stored_resumes_where_it_was_and_ends_with_the_proc
 
     let mut all = Tail::open(gateway, "", None).await;
     let mut some = Tail::open(&program.consumer, "?level=ERROR&q=KEPT", None).await;
-    // The first word of a tail says that it has begun.
+    // The first message of a tail confirms that it has begun.
     let (_, (id, nothing)) = tokio::join!(some.next(), async { all.next().await.expect("a beginning") });
     assert_eq!((id.as_str(), nothing), ("1", None));
     for (message, level) in [("dropped", "ERROR"), ("kept", "INFO"), ("kept", "ERROR")] {
@@ -78,7 +78,7 @@ async fn a_tail_shows_what_is_stored_resumes_where_it_was_and_ends_with_the_proc
     assert_eq!((first.0.as_str(), &first.1["level"]), ("3", &"INFO".into()));
     assert_eq!((second.0.as_str(), &second.1["level"]), ("4", &"ERROR".into()));
 
-    // Open tails do not hold up a stop.
+    // Open tails do not delay a stop.
     let began = std::time::Instant::now();
     assert_eq!(program.terminate().await, Some(0));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -88,7 +88,7 @@ async fn a_tail_shows_what_is_stored_resumes_where_it_was_and_ends_with_the_proc
 }
 
 #[tokio::test]
-async fn counts_are_those_of_what_was_sent() {
+async fn counts_match_the_events_sent() {
     let (program, _directory) = program(&[]).await;
     let gateway = &program.gateway;
     let at = |time: &str, level: &str| json!({"source": "s", "level": level, "message": "m", "timestamp": time});
@@ -120,7 +120,7 @@ impl Clock for Noon {
     }
 }
 
-/// Puts records on the bus of a data directory whose program does not run.
+/// Publishes records on the bus of a data directory whose program is not running.
 async fn publish(data_dir: &Path, values: &[&[u8]]) {
     let options = BusOptions {
         partitions: NonZeroU32::new(3).expect("not zero"),
@@ -141,11 +141,11 @@ async fn publish(data_dir: &Path, values: &[&[u8]]) {
 }
 
 #[tokio::test]
-async fn what_can_never_be_stored_is_shown_and_can_be_sent_again() {
+async fn dead_letters_are_shown_and_can_be_redriven() {
     let directory = tempfile::tempdir().expect("a directory");
     let good = br#"{"eventId":"0190163d-8694-739b-aea5-966c26f8ad91","timestamp":"2024-01-15T10:30:00Z","receivedAt":"2024-01-15T10:30:00Z","source":"s","level":"INFO","message":"m"}"#;
     publish(directory.path(), &[b"poison", good, b"\xff\xfe"]).await;
-    // Nothing of it is too old to be kept.
+    // No event is too old to be kept.
     let program = Program::start(BINARY, directory.path(), &[("SPILLWAY_STORE__RETENTION", "36500d")]).await;
     let gateway = &program.gateway;
     let letters = async |query: &str| {
@@ -176,18 +176,21 @@ async fn what_can_never_be_stored_is_shown_and_can_be_sent_again() {
     assert_eq!(redrive(json!({"dryRun": true})).await, (2, 0));
     assert_eq!(letters("?redriven=true").await.len(), 0);
     assert_eq!(redrive(json!({"id": found[0]["id"]})).await, (1, 0));
-    wait_until("it is back, as it still cannot be stored", || async { letters("").await.len() == 3 }).await;
+    wait_until("it is a dead letter again, because it still cannot be stored", || async {
+        letters("").await.len() == 3
+    })
+    .await;
     assert_eq!(letters("?redriven=true").await.len(), 1);
     assert_eq!(redrive(json!({"id": found[0]["id"]})).await, (0, 1));
     assert_eq!(redrive(json!({"id": found[0]["id"], "force": true})).await, (1, 0));
-    wait_until("it is back again", || async { letters("?redriven=false").await.len() == 3 }).await;
+    wait_until("it is a dead letter again", || async { letters("?redriven=false").await.len() == 3 }).await;
     let copies = letters("").await.iter().filter(|letter| letter["value"] == "poison").count();
     assert_eq!(copies, 3);
     assert_eq!(program.terminate().await, Some(0));
 }
 
 #[tokio::test]
-async fn dead_letters_are_told_to_the_log_and_to_the_webhook_also_when_the_process_is_to_stop() {
+async fn dead_letters_are_reported_to_log_and_webhook_also_during_a_stop() {
     let directory = tempfile::tempdir().expect("a directory");
     publish(directory.path(), &[b"poison", b"\xff\xfe"]).await;
     let mut webhook = Webhook::start().await;
@@ -204,7 +207,7 @@ async fn dead_letters_are_told_to_the_log_and_to_the_webhook_also_when_the_proce
     let runbook = details["runbook"].as_str().expect("a runbook");
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(runbook).exists(), "{runbook}");
     assert!(Timestamp::parse(told["at"].as_str().expect("text")).is_ok());
-    wait_until("the log says so", || async { program.has_said(r#"alert: records on the bus"#) }).await;
+    wait_until("the log has the alert", || async { program.has_said(r#"alert: records on the bus"#) }).await;
     let delivered = async || {
         let text = program.gateway.get("/actuator/prometheus").await.body;
         let line = "spillway_alerts_total{name=\"dead_letters\",outcome=\"delivered\"} ";
@@ -216,7 +219,7 @@ async fn dead_letters_are_told_to_the_log_and_to_the_webhook_also_when_the_proce
     webhook.next().await.answer(200);
     wait_until("it is counted", || async { delivered().await == "1" }).await;
 
-    // They come back at once: too soon to be told again, but for the stop.
+    // They fail again at once: too soon for another notification, except for the stop.
     assert_eq!(program.gateway.post("/api/dlq/redrive", "{}").await.json()["redriven"], 2);
     let found = async || metric(&program.consumer, "spillway_events_dead_lettered_total").await > 3.5;
     wait_until("they are back", found).await;
@@ -230,7 +233,7 @@ async fn dead_letters_are_told_to_the_log_and_to_the_webhook_also_when_the_proce
 }
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_and_every_wrong_method_names_the_right_ones() {
+async fn every_answer_has_a_request_id_and_a_405_names_the_allowed_methods() {
     let (program, _directory) = program(&[]).await;
     let gateway = &program.gateway;
     let given =
@@ -262,7 +265,7 @@ async fn every_answer_has_a_request_id_and_every_wrong_method_names_the_right_on
 }
 
 #[tokio::test]
-async fn every_metric_of_the_contract_is_there_from_the_start_under_both_of_its_names() {
+async fn every_metric_of_the_contract_exists_from_the_start_under_both_names() {
     let (program, _directory) = program(&[]).await;
     let text = String::from_utf8(program.gateway.get("/actuator/prometheus").await.body.to_vec()).expect("text");
     for series in [
@@ -300,7 +303,7 @@ async fn every_metric_of_the_contract_is_there_from_the_start_under_both_of_its_
     assert_eq!((&info["build"]["name"], &info["role"]), (&"spillway".into(), &"all".into()));
 }
 
-/// Statuses of so many single events, each with another forged address in front of the client's own.
+/// Statuses of this many single events, each with another forged address before the client's own.
 async fn forged(http: &Http, requests: usize) -> Vec<u16> {
     let mut statuses = Vec::new();
     for n in 0..requests {
@@ -320,6 +323,6 @@ async fn a_forged_address_changes_nothing_at_the_gateway() {
     assert!(statuses.iter().filter(|status| **status == 429).count() > 40, "{statuses:?}");
     let refused = program.gateway.post("/api/logs", event("m", "INFO")).await;
     assert_eq!((refused.status, refused.header("retry-after"), refused.header("ratelimit-limit")), (429, "1", "1"));
-    // The producer believes its gateway, and so anybody on loopback.
+    // The producer trusts its gateway, and so any client on loopback.
     assert!(forged(&program.producer, 50).await.iter().all(|status| *status == 202));
 }

@@ -1,4 +1,4 @@
-//! `kill -9` under load, again and again: every 202 is found after the restart, none twice.
+//! `kill -9` under load, repeatedly: every event answered with 202 is found after the restart, none twice.
 //!
 //! `TEST_KILL_ROUNDS` sets the number of rounds.
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 const CLIENTS: usize = 8;
 const BATCH_EVENTS: usize = 3;
-/// Least number of 202s in a round.
+/// Minimum number of 202s in a round.
 const ROUND_ANSWERS: usize = 1_000;
 
 #[tokio::test]
@@ -65,8 +65,8 @@ async fn every_202_is_found_after_kill_9_and_none_twice() {
     assert_eq!((lost, twice, strangers), (0, 0, 0));
 }
 
-/// Posts batches of both guarantees until the program is gone. Returns the messages that were answered with
-/// 202, and those of the request whose answer did not come.
+/// Posts batches of both guarantees until the program is gone. Returns the messages answered with 202, and those of the
+/// request without an answer.
 async fn post_until_stopped(
     http: Http,
     round: u64,
@@ -91,7 +91,7 @@ async fn post_until_stopped(
                 count.fetch_add(1, Ordering::AcqRel);
                 accepted.extend(messages);
             }
-            // The gateway lives in the same process, so 502 and 503 come only while it dies.
+            // The gateway runs in the same process, so 502 and 503 occur only while it dies.
             Some(answer) => assert!(matches!(answer.status, 502 | 503), "{} {:?}", answer.status, answer.body),
             None => {}
         }

@@ -1,7 +1,7 @@
-//! Lines of real log formats in over HTTP and out of queries: same count, same text, every filter, every page.
+//! Lines of real log formats, sent over HTTP and queried: same count, same text, every filter, every page.
 //!
-//! The lines are made here in the formats of Hadoop, OpenStack and ZooKeeper. `TEST_LOG_DIR` names a
-//! directory whose `*.log` files are taken as well.
+//! The lines are generated in the formats of Hadoop, OpenStack and ZooKeeper. `TEST_LOG_DIR` names a directory whose
+//! `*.log` files are sent as well.
 
 #![cfg(test)]
 
@@ -14,9 +14,9 @@ use model::Chance;
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
-/// Levels as the store has them.
+/// Levels in the store.
 const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-/// Levels as lines have them, and as the store does.
+/// Levels in lines, and their counterparts in the store.
 const WORDS: [(&str, &str); 8] = [
     ("TRACE", "TRACE"),
     ("DEBUG", "DEBUG"),
@@ -28,19 +28,19 @@ const WORDS: [(&str, &str); 8] = [
     ("CRITICAL", "FATAL"),
 ];
 
-/// What a line says about itself.
+/// A parsed line.
 #[derive(Clone, Debug)]
 struct Line {
     text: String,
     source: String,
-    /// Its own word for its level.
+    /// Its level as written.
     word: &'static str,
     level: &'static str,
     time: Option<String>,
 }
 
 #[tokio::test]
-async fn lines_come_back_as_they_went_in_by_every_filter_and_page() {
+async fn lines_are_returned_unchanged_by_every_filter_and_page() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     check(&program.gateway, &program.consumer).await;
@@ -93,7 +93,7 @@ async fn check(gateway: &Http, consumer: &Http) {
     let keys = all.iter().map(|event| (instant(&event["timestamp"]), event["eventId"].as_str()));
     assert!(keys.is_sorted_by(|newer, older| newer > older), "newest first");
     assert_eq!(multiset(&all), expected(&lines, |_| true));
-    // Without a time of its own a line has that of its receipt.
+    // A line without a time has its receipt time.
     for (time, line) in
         all.iter().filter_map(|event| Some((event, lines.iter().find(|line| event["message"] == line.text)?)))
     {
@@ -171,8 +171,8 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// Finds level, time and component of a line: the component stands behind the level, or, as ZooKeeper writes
-/// it, at the end of the brackets behind it.
+/// Extracts level, time and component of a line: the component follows the level or, in ZooKeeper's format, is at the end
+/// of the brackets after it.
 fn read_line(text: &str) -> Line {
     let words: Vec<&str> = text.split_whitespace().collect();
     let named = |word: &&str| WORDS.into_iter().find(|(name, _)| name == word);
@@ -215,7 +215,7 @@ fn made_lines() -> Vec<String> {
             _ => format!("2015-07-29 17:{minute:02}:44,{millis:03} - {level}  [QuorumPeer[myid=1]/0:0:0:0:0:0:0:0:2181:Election{}@774] - {message}", n % 4),
         });
     }
-    // The very same line again is another event.
+    // An identical line is another event.
     lines.extend_from_within(2..12);
     lines
 }

@@ -1,6 +1,6 @@
-//! Producer, consumer and gateway as processes of their own, on real servers: Kafka, PostgreSQL and Redis.
+//! Producer, consumer and gateway as separate processes, on real servers: Kafka, PostgreSQL and Redis.
 //!
-//! `TEST_EVENTS` sets how many events the test of exactly-once sends.
+//! `TEST_EVENTS` sets how many events the exactly-once test sends.
 
 #![cfg(test)]
 
@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
-/// Until the group misses a consumer that was killed: the least that a broker allows.
+/// Time until the group notices a killed consumer: the minimum that a broker allows.
 const QUICKLY_MISSED: (&str, &str) = ("SPILLWAY_KAFKA__PROPERTIES__SESSION_TIMEOUT_MS", "6000");
 
-/// Asks PostgreSQL for a number, for as long as it does not answer.
+/// Queries PostgreSQL for a number, retrying until it answers.
 async fn number(servers: &Servers, query: &str) -> i64 {
     let query = query.replace("SCHEMA", &servers.schema());
     let began = Instant::now();
@@ -35,7 +35,7 @@ async fn number(servers: &Servers, query: &str) -> i64 {
         };
         match answer.await {
             Ok(number) => return number,
-            // No table yet.
+            // The table does not exist yet.
             Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01")) => {
                 return 0;
             }
@@ -52,10 +52,10 @@ async fn rows(servers: &Servers) -> i64 {
 async fn execute(servers: &Servers, statement: &str) {
     let mut connection = PgConnection::connect(&servers.postgres).await.expect("PostgreSQL answers");
     let statement = statement.replace("SCHEMA", &servers.schema());
-    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("PostgreSQL does it");
+    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("the statement succeeds");
 }
 
-/// Posts events until all are accepted, those that were not again.
+/// Posts events until all are accepted, repeating those that were not.
 async fn post(producer: &Http, mut events: Vec<Value>) {
     while !events.is_empty() {
         let answer = producer.post("/api/logs/batch", Value::from(events.clone()).to_string()).await;
@@ -72,7 +72,7 @@ async fn post(producer: &Http, mut events: Vec<Value>) {
     }
 }
 
-/// Waits until so many rows are there, as long as they keep coming.
+/// Waits until this many rows exist, as long as rows keep arriving.
 async fn until_rows(servers: &Servers, expected: i64) {
     let (mut last, mut changed) = (-1, Instant::now());
     while last < expected {
@@ -80,7 +80,7 @@ async fn until_rows(servers: &Servers, expected: i64) {
         if now != last {
             (last, changed) = (now, Instant::now());
         }
-        assert!(changed.elapsed() < DEADLINE, "{last} rows of {expected}, and no more for {DEADLINE:?}");
+        assert!(changed.elapsed() < DEADLINE, "{last} rows of {expected}, and none in the last {DEADLINE:?}");
     }
 }
 
@@ -98,7 +98,7 @@ fn event(n: usize) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_event_is_a_row_once_whatever_is_killed_and_restarted() {
+async fn each_event_has_one_row_whatever_is_killed_and_restarted() {
     const PHASE_EVENTS_MAX: usize = 25_000;
     const BATCH_EVENTS: usize = 500;
     let events: usize = std::env::var("TEST_EVENTS").map_or(24_000, |events| events.parse().expect("a number"));
@@ -128,7 +128,7 @@ async fn each_event_is_a_row_once_whatever_is_killed_and_restarted() {
                 })
             })
             .collect();
-        // In the middle of what was posted before.
+        // In the middle of the events posted before.
         let soon = (from as i64 - (to - from) as i64 / 2).max(0);
         until_rows(&servers, soon).await;
         consumer.kill().await;
@@ -154,7 +154,7 @@ async fn each_event_is_a_row_once_whatever_is_killed_and_restarted() {
     until_rows(&servers, events as i64).await;
     let distinct = number(&servers, "SELECT count(DISTINCT message) FROM SCHEMA.events").await;
 
-    // The same ids once more.
+    // The same ids again.
     let again: Vec<usize> = (0..events).filter(|n| n.is_multiple_of(2)).collect();
     for batch in again.chunks(5_000) {
         post(&producer.http("producer"), batch.iter().copied().map(event).collect()).await;
@@ -172,13 +172,13 @@ async fn each_event_is_a_row_once_whatever_is_killed_and_restarted() {
     assert_eq!((total, distinct), (events as i64, events as i64));
 }
 
-/// Sends records of another producer, one after the other, to one partition.
+/// Sends records as another producer, sequentially, to one partition.
 fn produce(servers: &Servers, partition: i32, values: &[&[u8]]) {
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", &servers.brokers).set("acks", "all").create().expect("a producer");
     for value in values {
         let record = BaseRecord::<[u8], [u8]>::to(&servers.name).partition(partition).key(b"other").payload(*value);
-        producer.send(record).map_err(|(error, _)| error).expect("it is taken");
+        producer.send(record).map_err(|(error, _)| error).expect("it is queued");
     }
     producer.flush(DEADLINE).expect("they are sent");
 }
@@ -200,7 +200,7 @@ fn read_topic(
     let (mut records, began) = (Vec::new(), Instant::now());
     while !enough(&records) {
         assert!(began.elapsed() < DEADLINE, "{} records in {topic}", records.len());
-        // A topic that is not there yet is an error that passes.
+        // A topic that does not exist yet is a transient error.
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else { continue };
         let headers = message.headers().expect("headers");
         let text = |value: Option<&[u8]>| String::from_utf8(value.expect("a value").to_vec()).expect("text");
@@ -218,17 +218,17 @@ async fn poison_is_set_aside_and_nothing_else_is() {
     let redis = std::env::var("TEST_REDIS_URL").expect("it was there");
     let servers = Servers::at(environment.brokers, own.address("TEST_POSTGRES_URL"), redis);
     let directory = tempfile::tempdir().expect("a directory");
-    // Nothing of it is too old to be kept.
+    // No event is too old to be kept.
     let variables = servers.variables(&[QUICKLY_MISSED, ("SPILLWAY_STORE__RETENTION", "36500d")]);
     let start = |role: &'static str| Process::start(BINARY, role, directory.path(), &variables);
     let producer = start("producer").await;
-    // It makes the tables.
+    // It creates the tables.
     let consumer = start("consumer").await;
     let tables =
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'SCHEMA' AND table_name = 'events'";
-    wait_until("the tables are made", async || number(&servers, tables).await == 1).await;
+    wait_until("the tables exist", async || number(&servers, tables).await == 1).await;
     consumer.kill().await;
-    // What the store refuses for its content, until that is mended.
+    // Events whose content the store rejects, until the constraint is dropped.
     execute(&servers, "ALTER TABLE SCHEMA.events ADD CONSTRAINT no_poison CHECK (message NOT LIKE 'poison%')").await;
 
     let now = "2026-01-01T00:00:00Z";
@@ -250,7 +250,7 @@ async fn poison_is_set_aside_and_nothing_else_is() {
             _ => {}
         }
     }
-    // Killed as it goes on, again and again, and the store is away in the middle of it.
+    // Repeatedly killed while it makes progress, and the store goes down in the middle.
     let progress =
         || async { rows(&servers).await + number(&servers, "SELECT count(*) FROM SCHEMA.dead_letters").await };
     let whole = GOOD as i64 + 7;
@@ -263,12 +263,12 @@ async fn poison_is_set_aside_and_nothing_else_is() {
             wait_until("the store is missed", async || consumer.has_said("the store failed")).await;
             own.apply("start", "postgres").await;
         }
-        wait_until("it goes on", async || progress().await > before || progress().await == whole).await;
+        wait_until("the consumer continues", async || progress().await > before || progress().await == whole).await;
         consumer.kill().await;
         kills += 1;
     }
     let consumer = start("consumer").await;
-    wait_until("all is taken", async || progress().await == whole).await;
+    wait_until("all records are consumed", async || progress().await == whole).await;
     let letters = consumer.http("consumer").get("/api/dlq?limit=100").await.json();
     let letters = letters["deadLetters"].as_array().expect("letters");
     let good = number(&servers, "SELECT count(*) FROM SCHEMA.events WHERE message LIKE 'event %'").await;
@@ -293,17 +293,18 @@ async fn poison_is_set_aside_and_nothing_else_is() {
         assert!(!headers["reason"].is_empty() && headers.contains_key("attempts"), "{headers:?}");
     }
 
-    // Once the cause is mended they are events like all others.
+    // Once the cause is fixed, they are events like all others.
     execute(&servers, "ALTER TABLE SCHEMA.events DROP CONSTRAINT no_poison").await;
     let redriven = consumer.http("consumer").post("/api/dlq/redrive", json!({"ratePerSecond": 100}).to_string()).await;
     assert_eq!((redriven.status, &redriven.json()["redriven"]), (200, &7.into()), "{:?}", redriven.body);
     until_rows(&servers, GOOD as i64 + 3).await;
-    wait_until("those that are no events are back", async || progress().await == whole + 3 + 4).await;
+    wait_until("records that cannot be decoded are dead letters again", async || progress().await == whole + 3 + 4)
+        .await;
     assert_eq!(rows(&servers).await, GOOD as i64 + 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_with_tls_and_scram_works_and_says_clearly_what_is_wrong() {
+async fn a_broker_with_tls_and_scram_works_and_errors_are_clear() {
     let Some(servers) = Servers::of_environment() else { return };
     let variable = |name: &str| std::env::var(format!("TEST_KAFKA_TLS_{name}")).ok();
     let (Some(brokers), Some(ca), Some(wrong_ca)) = (variable("BROKERS"), variable("CA"), variable("WRONG_CA")) else {
@@ -355,28 +356,28 @@ async fn a_broker_with_tls_and_scram_works_and_says_clearly_what_is_wrong() {
             let health = http.get("/actuator/health").await.json();
             health["components"]["bus"]["detail"].as_str().is_some_and(|detail| detail.contains(expected))
         };
-        wait_until("health says what is wrong", says).await;
-        // Nobody is refused for it: the event waits on disk until somebody mends the settings.
+        wait_until("health names the error", says).await;
+        // Events are still accepted: they wait on disk until the settings are fixed.
         let kept = json!({"source": "s", "level": "ERROR", "message": what});
         let answer = http.post("/api/logs", kept.to_string()).await;
         assert_eq!((answer.status, &answer.json()["durability"]), (202, &"journaled".into()), "{:?}", answer.body);
         assert_eq!(http.get("/actuator/health/readiness").await.status, 200);
-        wait_until("the log says what is wrong", async || producer.has_said(expected)).await;
+        wait_until("the log names the error", async || producer.has_said(expected)).await;
         let told: Vec<String> =
             producer.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
         println!("{what}: {told:?}");
         assert_eq!(told.len(), 1, "one message: {told:?}");
         assert_eq!(producer.terminate().await, Some(0));
     }
-    let mended = borrowed(&with("SCRAM-SHA-512", &ca, &password));
-    let mended: Vec<(&str, &str)> = mended.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let _producer = Process::start(BINARY, "producer", directory.path(), &mended).await;
-    let _consumer = Process::start(BINARY, "consumer", directory.path(), &mended).await;
+    let fixed = borrowed(&with("SCRAM-SHA-512", &ca, &password));
+    let fixed: Vec<(&str, &str)> = fixed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let _producer = Process::start(BINARY, "producer", directory.path(), &fixed).await;
+    let _consumer = Process::start(BINARY, "consumer", directory.path(), &fixed).await;
     until_rows(&servers, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn partitions_may_be_added_while_events_come_and_are_stored() {
+async fn partitions_may_be_added_while_events_are_sent_and_stored() {
     let Some(servers) = Servers::of_environment() else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let variables = servers.variables(&[]);
@@ -393,7 +394,7 @@ async fn partitions_may_be_added_while_events_come_and_are_stored() {
         ClientConfig::new().set("bootstrap.servers", &servers.brokers).create().expect("a client");
     let added = admin.create_partitions(&[NewPartitions::new(&servers.name, 6)], &AdminOptions::new()).await;
     added.expect("an answer")[0].as_ref().expect("partitions are added");
-    // Until something is stored from each of the new ones.
+    // Until the store has rows from each of the new partitions.
     let began = Instant::now();
     let mut all = before;
     while number(&servers, "SELECT count(DISTINCT partition) FROM SCHEMA.events").await < 6 {
@@ -408,7 +409,7 @@ async fn partitions_may_be_added_while_events_come_and_are_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_consumers_show_the_same() {
+async fn three_consumers_return_the_same() {
     const EVENTS: usize = 600;
     let Some(servers) = Servers::of_environment() else { return };
     let directory = tempfile::tempdir().expect("a directory");
@@ -429,7 +430,7 @@ async fn three_consumers_show_the_same() {
         let reads = async || !e2e::series(&consumer, "kafka_consumer_lag_records").await.is_empty();
         wait_until("each has a partition", reads).await;
     }
-    // One after the other, so one at each consumer.
+    // Sequentially, so that each consumer gets one.
     let mut tails = Vec::new();
     for _ in 0..3 {
         tails.push(Tail::open(&http, "", None).await);
@@ -451,7 +452,7 @@ async fn three_consumers_show_the_same() {
     }
     println!("consumers=3 events={EVENTS} from_each={:?}", pages.iter().map(Vec::len).collect::<Vec<_>>());
     assert_eq!(pages[0].len(), EVENTS);
-    assert!(pages.iter().all(|page| *page == pages[0]), "the same from each");
+    assert!(pages.iter().all(|page| *page == pages[0]), "the same pages from each");
     for consumer in &consumers {
         let stored = e2e::metric(&consumer.http("consumer"), "spillway_events_stored_total").await;
         assert!(stored > 0.0, "each has stored some");
@@ -469,7 +470,7 @@ async fn a_request_is_answered_the_same_by_every_producer_and_its_trace_travels_
     for _ in 0..2 {
         producers.push(Process::start(BINARY, "producer", directory.path(), &variables).await);
     }
-    // Two groups, each with a schema of its own.
+    // Two groups, each with a separate schema.
     let other_schema = format!("{}_other", servers.schema());
     let other_variables = servers.variables(&[
         log,
@@ -495,8 +496,8 @@ async fn a_request_is_answered_the_same_by_every_producer_and_its_trace_travels_
 
     for reader in [&consumer, &other] {
         let found = async || reader.http("consumer").all_events("", 10).await;
-        wait_until("it is stored", async || found().await.len() == 1).await;
-        wait_until("the log names its trace", async || reader.has_said(TRACE)).await;
+        wait_until("the event is stored", async || found().await.len() == 1).await;
+        wait_until("the log contains its trace", async || reader.has_said(TRACE)).await;
     }
     assert!(producers[0].has_said(TRACE) && producers[0].has_said(first.header("x-request-id")));
     let records = read_topic(&servers, &servers.name, |records| records.len() == 1);

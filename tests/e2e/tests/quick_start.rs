@@ -1,4 +1,4 @@
-//! What the README shows, and what the API answers beside it.
+//! The calls shown in the README, and further answers of the API.
 
 #![cfg(test)]
 
@@ -58,8 +58,10 @@ async fn the_calls_of_the_readme_answer_as_documented() {
     assert_eq!(errors.len(), 1);
     assert_eq!((&errors[0]["stackTrace"], &errors[0]["partition"]), (&"Exception: error".into(), &0.into()));
 
-    wait_until("all is counted", || async { metric(&program.consumer, "spillway_events_stored_total").await >= 3.0 })
-        .await;
+    wait_until("all events are counted", || async {
+        metric(&program.consumer, "spillway_events_stored_total").await >= 3.0
+    })
+    .await;
     assert!((metric(&program.producer, "kafka_producer_messages_sent_total").await - 3.0).abs() < 0.1);
 }
 
@@ -102,7 +104,7 @@ async fn a_bad_event_has_its_own_error_and_its_neighbours_are_stored() {
 }
 
 #[tokio::test]
-async fn everything_that_is_refused_says_so_as_a_problem_with_a_stable_code() {
+async fn every_refusal_is_a_problem_with_a_stable_code() {
     let (program, _directory) = program(&[]).await;
     let json = [("content-type", "application/json")];
     let ten_thousand_and_one =
@@ -152,7 +154,7 @@ async fn everything_that_is_refused_says_so_as_a_problem_with_a_stable_code() {
     }
     assert_eq!(program.gateway.send("DELETE", "/api/logs", &[], "").await.header("allow"), "GET, POST");
     assert_eq!(program.producer.get("/api/logs").await.header("allow"), "POST");
-    // A charset belongs to the media type.
+    // A charset is part of the media type.
     let charset = [("content-type", "application/json; charset=utf-8")];
     let event = r#"{"source":"s","level":"INFO","message":"m"}"#;
     assert_eq!(program.gateway.send("POST", "/api/logs", &charset, event).await.status, 202);
@@ -178,7 +180,7 @@ async fn every_role_serves_the_document_swagger_ui_health_and_metrics() {
 }
 
 #[tokio::test]
-async fn the_rate_limit_counts_for_the_client_and_not_for_the_gateway_and_a_forged_header_changes_nothing() {
+async fn the_rate_limit_applies_to_the_client_and_ignores_forged_headers() {
     let (program, _directory) =
         program(&[("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "2"), ("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", "1")])
             .await;
@@ -197,13 +199,13 @@ async fn the_rate_limit_counts_for_the_client_and_not_for_the_gateway_and_a_forg
     let refused = refused.expect("the limit holds although the client pretends to be many");
     assert_eq!((refused.header("ratelimit-remaining"), refused.header("retry-after")), ("0", "1"));
     assert_eq!(refused.json()["code"], "rate_limited");
-    // The producer believes what comes from its own machine, so these are other clients.
+    // The producer trusts headers from its own machine, so these are other clients.
     let other = program.producer.send("POST", "/api/logs", &[json, ("x-forwarded-for", "203.0.113.7")], event).await;
     assert_eq!((other.status, other.header("ratelimit-remaining")), (202, "1"));
 }
 
 #[tokio::test]
-async fn a_stop_is_clean_and_what_was_accepted_is_there_after_the_next_start() {
+async fn a_stop_is_clean_and_accepted_events_exist_after_the_next_start() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
     for n in 0..20 {

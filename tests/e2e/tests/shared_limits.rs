@@ -1,5 +1,5 @@
-//! Rate limits that producers share through Redis. In a file of its own, so that nothing else runs meanwhile: who counts
-//! requests a second needs a machine that keeps up.
+//! Rate limits that producers share through Redis. In a separate file, so that nothing runs in parallel: counting
+//! requests per second needs a machine that keeps up.
 
 #![cfg(test)]
 
@@ -14,7 +14,7 @@ use serde_json::json;
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_producers_share_one_limit_also_after_redis_was_away() {
+async fn two_producers_share_one_limit_also_after_a_redis_outage() {
     const LIMIT: u32 = 40;
     let Some(environment) = Servers::of_environment() else { return };
     let Some(own) = OwnServers::start(&["redis"]).await else { return };
@@ -30,7 +30,7 @@ async fn two_producers_share_one_limit_also_after_redis_was_away() {
     let limiter = async |state: &str| {
         for producer in &producers {
             let is = async || producer.get("/actuator/health").await.json()["components"]["limiter"]["status"] == state;
-            wait_until("the limiter is told", is).await;
+            wait_until("the log reports the limiter", is).await;
         }
     };
     let event = json!({"source": "s", "level": "INFO", "message": "m"}).to_string();
@@ -84,7 +84,7 @@ async fn two_producers_share_one_limit_also_after_redis_was_away() {
         let log = producer.log();
         let told = log.iter().filter(|line| line.contains("Redis")).map(|line| line.contains("does not answer"));
         let told: Vec<_> = told.collect();
-        // A machine that stalls makes it more than one outage, but of each both ends are said, and once.
+        // A stalling machine causes more than one outage, but the log has the start and the end of each, once.
         assert!(!told.is_empty() && told.iter().enumerate().all(|(n, away)| *away == n.is_multiple_of(2)), "{log:?}");
     }
 }

@@ -1,21 +1,21 @@
-//! What was sent and what was answered: enough to tell, later, what became of each event.
+//! Requests and answers: enough to determine later what happened to each event.
 //!
 //! Constraints and invariants:
-//! * Each event has a number of its own, which is in its message: `event NUMBER …`.
-//! * A client sends one request after the other, each after the answer to the one before, and numbers ascend.
-//! * A request has events of one lane only, so that what its answer promises can be told by guarantee.
-//! * What is kept is a few bytes an event: millions of them fit into memory.
+//! * Each event has a unique number, which is in its message: `event NUMBER …`.
+//! * A client sends its requests sequentially, each after the previous answer, with ascending numbers.
+//! * A request has events of one lane only, so that the promises of its answer can be assigned to a guarantee.
+//! * Only a few bytes per event are kept: millions of them fit into memory.
 
 use std::time::Duration;
 
 use domain::level::Level;
 
-/// Most clients.
+/// Maximum number of clients.
 pub const CLIENTS_MAX: u64 = 1_024;
-/// Sources of one client.
+/// Number of sources per client.
 pub const SOURCES: u32 = 4;
 
-/// The levels that share a place in the order.
+/// Levels that share an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// ERROR and FATAL: at-least-once.
@@ -37,10 +37,10 @@ impl Lane {
         }
     }
 
-    /// The level of the event that is `sequence` in its client's row.
+    /// The level of the event at position `sequence` in its client's order.
     #[must_use]
     pub fn level(self, sequence: u32) -> Level {
-        // Otherwise each source would have a level of its own.
+        // Otherwise each source would have only one level.
         let round = sequence / SOURCES;
         match (self, round % 4) {
             (Self::Priority, 0 | 2) => Level::Error,
@@ -59,17 +59,17 @@ pub fn number(client: u16, sequence: u32) -> u64 {
     u64::from(sequence) * CLIENTS_MAX + u64::from(client)
 }
 
-/// Whose event has this number, and which it is in that client's row.
+/// The client of the event with this number, and its position in that client's order.
 #[must_use]
 pub fn place(number: u64) -> (u16, u32) {
     let client = u16::try_from(number % CLIENTS_MAX).unwrap_or(u16::MAX);
     (client, u32::try_from(number / CLIENTS_MAX).unwrap_or(u32::MAX))
 }
 
-/// What a request came to.
+/// Outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 202: so many events of each durability; the others by their position in the request.
+    /// 202: number of events by durability; the others by their position in the request.
     Accepted {
         /// On the bus.
         acknowledged: u32,
@@ -77,14 +77,14 @@ pub enum Outcome {
         journaled: u32,
         /// In memory.
         buffered: u32,
-        /// Nothing was kept of these.
+        /// Positions of events that were not kept.
         refused: Vec<u32>,
-        /// Nobody knows what became of these.
+        /// Positions of events whose outcome is unknown.
         unknown: Vec<u32>,
     },
-    /// Nothing was kept.
+    /// No event was kept.
     Refused,
-    /// Nobody knows what became of it.
+    /// The outcome is unknown.
     Unknown,
 }
 
@@ -93,17 +93,17 @@ pub enum Outcome {
 pub struct Request {
     /// Its first event; the others follow.
     pub first: u32,
-    /// How many events it has.
+    /// Number of events.
     pub events: u32,
-    /// Their lane.
+    /// Lane of the events.
     pub lane: Lane,
-    /// How many producers had been replaced when it was sent and when it was answered.
+    /// Number of producers replaced when it was sent and when it was answered.
     pub lives: (u16, u16),
-    /// When it was sent, from the beginning of the load.
+    /// When it was sent, since the start of the load.
     pub sent: Duration,
-    /// Until its answer.
+    /// Time until its answer.
     pub took: Duration,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
@@ -118,14 +118,14 @@ pub struct ClientAccount {
     pub requests: Vec<Request>,
 }
 
-/// What happened in one second.
+/// Counts of one second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Second {
     /// Events acknowledged, journaled, buffered.
     pub accepted: [u64; 3],
     /// Events refused, by level, least severe first.
     pub refused: [u64; Level::ALL.len()],
-    /// Answers by status; those that did not come are under 0.
+    /// Answers by status; missing answers count under 0.
     pub answers: Vec<(u16, u64)>,
 }
 
@@ -144,7 +144,7 @@ impl Second {
         self.answers.iter().filter(|(known, _)| *known == status).map(|(_, count)| count).sum()
     }
 
-    /// Requests that were answered, or given up.
+    /// Requests that were answered or abandoned.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.answers.iter().map(|(_, count)| count).sum()
@@ -157,14 +157,14 @@ impl Second {
     }
 }
 
-/// Everything that was sent in one scenario.
+/// Everything sent in one scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     /// The clients.
     pub clients: Vec<ClientAccount>,
-    /// One entry a second, from the beginning of the load; a request counts when it is answered.
+    /// One entry per second, since the start of the load; a request counts when it is answered.
     pub seconds: Vec<Second>,
-    /// Refusals for want of capacity that did not say when to come again.
+    /// Answers 429 and 503 without `Retry-After`.
     pub without_retry_after: u64,
 }
 
@@ -180,7 +180,7 @@ impl Account {
         self.seconds.iter().map(|second| second.answers_with(status)).sum()
     }
 
-    /// Requests that were answered, or given up.
+    /// Requests that were answered or abandoned.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.seconds.iter().map(Second::calls).sum()
@@ -192,7 +192,7 @@ impl Account {
         self.seconds.iter().map(Second::accepted).sum()
     }
 
-    /// When the first request that was sent at or after `from` was answered with an acknowledged event.
+    /// When the first request sent at or after `from` was answered with an acknowledged event.
     #[must_use]
     pub fn acknowledged_after(&self, from: Duration) -> Option<Duration> {
         let later = self.requests().filter(|request| request.sent >= from);
@@ -209,7 +209,7 @@ impl Account {
     }
 }
 
-/// The value below which this share of the values is; zero if there are none.
+/// The quantile of the values for this share; zero if there are none.
 #[must_use]
 pub fn quantile(mut values: Vec<Duration>, share: f64) -> Duration {
     values.sort_unstable();

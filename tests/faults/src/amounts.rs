@@ -1,31 +1,31 @@
-//! How much of everything: the harness takes more than the ordinary tests.
+//! Scale of the scenarios: the harness uses larger numbers than the ordinary tests.
 
 use std::time::Duration;
 
-/// How much of everything.
+/// Scale of the scenarios.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Amounts {
-    /// How often something is killed.
+    /// Number of kills.
     pub kills: u64,
-    /// How long something is away.
+    /// Duration of an outage.
     pub outage: Duration,
-    /// Length of the long outage.
+    /// Duration of the long outage.
     pub long_outage: Duration,
-    /// Events a second meanwhile.
+    /// Events per second during the long outage.
     pub long_rate: u32,
-    /// `JOURNAL__BYTES_MAX` of its producer.
+    /// `JOURNAL__BYTES_MAX` of the producer in the long outage.
     pub long_journal: String,
-    /// INFO events that ERRORs are posted behind.
+    /// INFO events ahead of which ERRORs are posted.
     pub backlog: u64,
 }
 
 impl Amounts {
-    /// What the variables `FAULTS_…` say; `scripts/faults` describes them.
+    /// Values of the variables `FAULTS_…`, which `scripts/faults` describes.
     #[must_use]
     pub fn of_environment() -> Self {
         let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
         let number = |name: &str, default: &str| {
-            variable(name, default).parse::<u32>().unwrap_or_else(|error| panic!("{name} is no number: {error}"))
+            variable(name, default).parse::<u32>().unwrap_or_else(|error| panic!("{name} is not a number: {error}"))
         };
         let seconds = |name: &str, default: &str| Duration::from_secs(number(name, default).into());
         Self {

@@ -1,13 +1,12 @@
-//! What was accepted against what is stored.
+//! Compares accepted with stored events.
 //!
 //! Constraints and invariants:
-//! * Pure: it looks at an [`Account`] and at rows, and asks nobody.
-//! * An event counts once, by its last answer: what was refused and then accepted is accepted.
-//! * Of a batch whose events were promised different things, those that are missing are taken for the less durable ones, as
-//!   far as there were so many; only what is missing beyond them breaks a promise.
-//! * The order is that of the first copies of one source and lane within a partition, by offset. Whatever had no order to
-//!   be kept is left out: events whose outcome was in doubt or that were refused alone and sent again, and those that
-//!   different producers had.
+//! * Pure: it uses an [`Account`] and rows, without I/O.
+//! * An event counts once, by its last answer: refused and then accepted counts as accepted.
+//! * In a batch with different promises, missing events are attributed to the less durable ones first; only those in
+//!   excess of these break a promise.
+//! * Order is that of the first copies of one source and lane within a partition, by offset. Events without a defined
+//!   order are left out: those in doubt, those refused alone and sent again, and those of different producers.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::account::{Account, ClientAccount, Lane, Outcome, SOURCES, place};
 pub struct Row {
     /// The number in its message.
     pub number: u64,
-    /// [`source_hash`] of its source: there are millions of rows.
+    /// [`source_hash`] of its source, because there are millions of rows.
     pub source_hash: u32,
     /// [`domain::level::Level::number`].
     pub level: u8,
@@ -30,25 +29,25 @@ pub struct Row {
     pub offset: u64,
 }
 
-/// What tells sources apart.
+/// Hash that distinguishes sources.
 #[must_use]
 pub fn source_hash(source: &str) -> u32 {
     murmur2(source.as_bytes())
 }
 
-/// Whose order is compared.
+/// Which events keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ordering {
-    /// One producer at a time has all events: they keep their order.
+    /// One producer at a time has all events: all keep their order.
     OneProducer,
-    /// Several producers have them: only what was acknowledged before the next was sent keeps its order.
+    /// Several producers have them: an event keeps its order only after events acknowledged before it was sent.
     SeveralProducers,
 }
 
 /// Counts of one lane, in events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Numbers that were sent.
+    /// Numbers sent.
     pub sent: u64,
     /// Of these, acknowledged.
     pub acknowledged: u64,
@@ -56,48 +55,48 @@ pub struct Counts {
     pub journaled: u64,
     /// Buffered.
     pub buffered: u64,
-    /// Nothing was kept of them, it was said.
+    /// Reported as not kept.
     pub refused: u64,
-    /// Nobody said what became of them.
+    /// Outcome unknown.
     pub in_doubt: u64,
-    /// Numbers that are stored.
+    /// Numbers stored.
     pub stored: u64,
-    /// Acknowledged or journaled, and not stored.
+    /// Acknowledged or journaled, but not stored.
     pub lost_promised: u64,
-    /// Buffered, and not stored.
+    /// Buffered, but not stored.
     pub lost_buffered: u64,
     /// Rows beyond the first of a number.
     pub duplicated: u64,
-    /// First copies behind a later one of the same source.
+    /// First copies after a later one of the same source.
     pub reordered: u64,
     /// First copies whose order was compared.
     pub compared: u64,
-    /// Stored although it was said that nothing was kept.
+    /// Stored although reported as not kept.
     pub refused_but_stored: u64,
 }
 
 impl Counts {
-    /// Events that were accepted.
+    /// Accepted events.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.acknowledged + self.journaled + self.buffered
     }
 
-    /// Accepted and not stored.
+    /// Accepted but not stored.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost_promised + self.lost_buffered
     }
 }
 
-/// What came out.
+/// Result of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// For each of [`Lane::ALL`].
     pub lanes: [Counts; 2],
-    /// Rows that nobody sent, or with another source or level than was sent.
+    /// Rows that were never sent, or whose source or level differs from what was sent.
     pub strangers: u64,
-    /// When the requests were answered of which buffered events are lost, from the beginning of the load.
+    /// Answer times of requests with lost buffered events, since the start of the load.
     pub lost_buffered_answered: Vec<Duration>,
 }
 
@@ -124,7 +123,7 @@ impl Comparison {
     }
 }
 
-/// What is known of an event.
+/// What is known about an event.
 #[derive(Clone, Copy, Default)]
 struct Event {
     flags: u8,
@@ -151,7 +150,7 @@ impl Event {
     }
 }
 
-/// Compares. The rows are put into the order of the topic.
+/// Compares. Sorts the rows into the order of the topic.
 #[must_use]
 pub fn compare(account: &Account, rows: &mut [Row], ordering: Ordering) -> Comparison {
     let mut comparison = Comparison::default();
@@ -178,7 +177,7 @@ pub fn compare(account: &Account, rows: &mut [Row], ordering: Ordering) -> Compa
     comparison
 }
 
-/// What the answers said of each event of a client.
+/// What the answers say about each event of a client.
 fn events_of(client: &ClientAccount) -> Vec<Event> {
     let length = client.requests.iter().map(|request| request.first + request.events).max().unwrap_or(0);
     let mut events = vec![Event::default(); length as usize];
@@ -188,7 +187,7 @@ fn events_of(client: &ClientAccount) -> Vec<Event> {
             let was = event.flags;
             event.life = request.lives.0;
             event.flags |= SENT | if request.lane == Lane::Priority { PRIORITY } else { 0 };
-            // A first copy may come late, or in the life of another producer.
+            // A first copy may arrive late, or during the life of another producer.
             if was & DOUBT != 0 || request.lives.0 != request.lives.1 {
                 event.flags |= UNORDERED;
             }
@@ -215,7 +214,7 @@ fn events_of(client: &ClientAccount) -> Vec<Event> {
     events
 }
 
-/// Marks what is stored; counts rows that are too many, and those out of order.
+/// Marks stored events; counts extra rows, and rows out of order.
 fn look_at_rows(
     account: &Account,
     rows: &[Row],
@@ -223,7 +222,7 @@ fn look_at_rows(
     events: &mut [Vec<Event>],
     comparison: &mut Comparison,
 ) {
-    /// The last event that was seen of a source and lane in the life of a producer.
+    /// The last event seen of a source and lane, by producer.
     type Last = std::collections::HashMap<(u16, u32, usize, u16), u32>;
     let sources: std::collections::HashMap<(u16, u32), u32> = account
         .clients
@@ -263,7 +262,7 @@ fn look_at_rows(
     }
 }
 
-/// Counts what was accepted, and what of it is missing.
+/// Counts accepted events, and those of them that are missing.
 fn count_lost(client: &ClientAccount, events: &[Event], comparison: &mut Comparison) {
     for request in &client.requests {
         let Outcome::Accepted { acknowledged, journaled, buffered, .. } = &request.outcome else { continue };
@@ -333,11 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_lost_by_what_was_promised() {
+    fn missing_events_are_lost_according_to_their_promise() {
         let account = account(vec![
             request(0, 4, accepted(0, 4, 0)),
             request(4, 4, accepted(0, 0, 4)),
-            // Two of them at most were buffered.
+            // At most two of them were buffered.
             request(8, 4, accepted(1, 1, 2)),
             request(12, 4, Outcome::Refused),
             request(16, 4, Outcome::Unknown),
@@ -360,14 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_again_counts_by_its_last_answer() {
+    fn events_sent_again_count_by_their_last_answer() {
         let requests = vec![
             request(0, 4, Outcome::Refused),
             request(0, 4, Outcome::Unknown),
             request(0, 4, accepted(4, 0, 0)),
             request(4, 4, accepted(4, 0, 0)),
         ];
-        // The first four come late; nobody knows which try they are of.
+        // The first four arrive late; the attempt that they belong to is unknown.
         let counts = rest(&account(requests), rows([4, 5, 6, 7, 0, 1, 2, 3]));
         assert_eq!((counts.sent, counts.acknowledged, counts.in_doubt), (8, 8, 0));
         assert_eq!((counts.lost(), counts.reordered, counts.compared), (0, 0, 4));
@@ -382,7 +381,7 @@ mod tests {
     #[test]
     fn order_is_that_of_one_source_in_one_partition() {
         let account = account(vec![request(0, 12, accepted(12, 0, 0))]);
-        // Other sources may pass; of source a, 4 is behind 8.
+        // Other sources may overtake; of source a, 4 is after 8.
         let counts = rest(&account, rows([3, 2, 1, 0, 8, 4, 5, 6, 7, 9, 10, 11]));
         assert_eq!(counts.reordered, 1);
         let mut elsewhere = rows(0..12);
@@ -400,19 +399,19 @@ mod tests {
         let mut rows: Vec<Row> = both(4).enumerate().map(|(at, n)| row(lane_of(n), n, at as u64)).collect();
         let comparison = compare(&account_of_lanes, &mut rows, Ordering::OneProducer);
         assert_eq!((comparison.strangers, comparison.total().reordered), (0, 0));
-        // One after the other in one lane, by two producers.
+        // Sequentially in one lane, by two producers.
         requests[0].lane = Lane::Rest;
         assert_eq!(rest(&account(requests.clone()), self::rows(both(4))).reordered, 4);
         requests[1].lives = (1, 1);
         assert_eq!(rest(&account(requests.clone()), self::rows(both(4))).reordered, 0);
-        // Which of them had it is not known.
+        // It is unknown which of them had it.
         requests[0].lives = (0, 1);
         requests[1].lives = (0, 0);
         assert_eq!(rest(&account(requests), self::rows(both(4))).compared, 4);
     }
 
     #[test]
-    fn several_producers_keep_the_order_of_what_was_acknowledged() {
+    fn several_producers_keep_the_order_of_acknowledged_events() {
         let compared = |outcome: Outcome| {
             let account = account(vec![request(0, 4, outcome.clone()), request(4, 4, outcome)]);
             let counts = compare(&account, &mut rows([4, 5, 6, 7, 0, 1, 2, 3]), Ordering::SeveralProducers).lanes[1];
@@ -424,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_nobody_sent_are_strangers() {
+    fn rows_that_were_never_sent_are_strangers() {
         let account = account(vec![request(0, 4, accepted(4, 0, 0))]);
         let mut rows = rows(0..5);
         rows[1].source_hash = source_hash("b2");

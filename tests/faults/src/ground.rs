@@ -1,9 +1,10 @@
-//! What scenarios take place on: servers that are broken and mended, each behind a proxy, and the program under test.
+//! Test environment of the scenarios: servers that are broken and restored, each behind a proxy, and the program under
+//! test.
 //!
 //! Constraints and invariants:
-//! * The servers belong to the harness: no other test is harmed by what is done to them.
-//! * The program reaches PostgreSQL, Redis and, from producers, Kafka through the proxies and in no other way.
-//! * Scenarios run one after the other, and each finds everything mended.
+//! * The servers belong to the harness: breaking them does not affect other tests.
+//! * The program reaches PostgreSQL, Redis and, from producers, Kafka only through the proxies.
+//! * Scenarios run sequentially, and each starts with everything restored.
 
 use std::net::SocketAddr;
 
@@ -22,21 +23,21 @@ pub struct Ground {
     pub kafka: Proxy,
     /// Between consumers and PostgreSQL.
     pub postgres: Proxy,
-    /// Between everybody and Redis.
+    /// Between all processes and Redis.
     pub redis: Proxy,
     /// The program.
     pub binary: String,
-    /// How much of everything.
+    /// Scale of the scenarios.
     pub amounts: Amounts,
 }
 
 impl Ground {
-    /// Starts servers and proxies; `None`, said so, if they cannot be had and that is allowed.
+    /// Starts servers and proxies; prints a message and returns `None` if they are unavailable and that is allowed.
     pub async fn prepare(binary: &str, amounts: Amounts) -> Option<Self> {
         let listen = async || Proxy::listen().await.expect("a port");
         let (kafka, postgres, redis) = (listen().await, listen().await, listen().await);
         let variables = vec![
-            // What is in a container has none of the listeners that are asked for here.
+            // Servers in containers do not have the listeners required here.
             ("SERVICES_WITHOUT_DOCKER".to_owned(), "1".to_owned()),
             ("SERVICES_KAFKA_PROXY".to_owned(), kafka.address().to_string()),
         ];
@@ -47,7 +48,7 @@ impl Ground {
         Some(Self { servers, kafka, postgres, redis, binary: binary.to_owned(), amounts })
     }
 
-    /// Names of its own for a scenario: topic, group, schema; consumers reach Kafka directly.
+    /// Distinct names for a scenario: topic, group, schema; consumers reach Kafka directly.
     #[must_use]
     pub fn names(&self) -> Servers {
         let through = |url: &str, proxy: &Proxy| url.replace(&address(url).to_string(), &proxy.address().to_string());
@@ -76,18 +77,18 @@ impl Ground {
         address(&self.servers.address("TEST_REDIS_URL"))
     }
 
-    /// PostgreSQL as such.
+    /// Direct access to PostgreSQL.
     #[must_use]
     pub fn store(&self) -> Store {
         Store { url: self.postgres_url(), schema: "public".to_owned() }
     }
 
-    /// Does something to a server: `stop`, `kill`, `start`, `pause` or `resume`.
+    /// Applies an action to a server: `stop`, `kill`, `start`, `pause` or `resume`.
     pub async fn apply(&self, action: &str, server: &str) {
         self.servers.apply(action, server).await;
     }
 
-    /// Everything works again.
+    /// Restores all servers and proxies.
     pub async fn mend(&self) {
         for proxy in [&self.kafka, &self.postgres, &self.redis] {
             proxy.set(Mode::Pass);
@@ -97,7 +98,7 @@ impl Ground {
             self.apply("resume", server).await;
         }
         let reset = self.store().execute("ALTER ROLE spillway RESET default_tablespace").await;
-        reset.expect("PostgreSQL does it");
+        reset.expect("the statement succeeds");
     }
 }
 

@@ -1,17 +1,17 @@
-//! The fault harness: breaks what Spillway needs while events flow, and counts events in and rows out.
+//! The fault harness: breaks Spillway's dependencies while events flow, and compares events sent with rows stored.
 //!
-//! Clients ([`load`]) send numbered events through a gateway and write down what they were told ([`account`]). A scenario
-//! ([`scenarios`]) breaks something meanwhile: a process of the [`scene`], a server of the [`ground`], or the network
-//! between ([`proxy`]). At the end the [`store`]'s rows are compared with what was promised ([`comparison`]), and the
-//! producers' own accounts must add up ([`measurements`], [`watch`]). [`report`] has the table.
+//! Clients ([`load`]) send numbered events through a gateway and record the answers ([`account`]). Meanwhile a scenario
+//! ([`scenarios`]) breaks something: a process of the [`scene`], a server of the [`ground`], or the network between them
+//! ([`proxy`]). At the end the [`store`]'s rows are compared with the promises ([`comparison`]), and the producers' own
+//! accounts must balance ([`measurements`], [`watch`]). [`report`] has the table.
 //!
 //! `scripts/faults` runs the scenarios; a few short ones are among the ordinary tests.
 //!
 //! Constraints:
-//! * Every wait is for a condition and has a deadline; a scenario that goes wrong fails alone.
-//! * Counting, not looking: a promise holds if numbers say so.
+//! * Every wait is for a condition and has a deadline; a scenario that fails does not affect others.
+//! * Promises are checked by counting.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test stops where it fails")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, reason = "tests fail by panicking")]
 
 pub mod account;
 pub mod amounts;

@@ -1,10 +1,10 @@
-//! Clients that send numbered events and write down what each was told.
+//! Clients that send numbered events and record the answers.
 //!
 //! Constraints and invariants:
-//! * A client has one request under way; it falls behind its pace rather than open another, and makes up for two seconds
-//!   of that at most.
-//! * The sources of a client are its own, so that the order of each can be checked.
-//! * An event is sent again only where that can do no harm to the counts: nothing was kept of it, or it has an `eventId`.
+//! * A client has one request in flight; it falls behind its pace rather than open another, and catches up on at most two
+//!   seconds.
+//! * Each client has distinct sources, so that the order of each source can be checked.
+//! * An event is sent again only if that cannot distort the counts: it was not kept, or it has an `eventId`.
 
 use std::fmt::Write;
 use std::num::NonZeroU32;
@@ -23,36 +23,36 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::account::{Account, ClientAccount, Lane, Outcome, Request, SOURCES, Second, number};
 
-/// How far a client may fall behind its pace and still make up for it.
+/// How far a client may fall behind its pace and still catch up.
 const BEHIND_MAX: Duration = Duration::from_secs(2);
-/// Longest wait before a refused request is sent again, whatever `Retry-After` says.
+/// Maximum wait before a refused request is sent again, whatever `Retry-After` says.
 const RESEND_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What is sent.
+/// Description of a load.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Clients that send batches.
     pub batch_clients: u16,
-    /// Events of a batch.
+    /// Events per batch.
     pub batch_events: u32,
-    /// Events a second of all batches together.
+    /// Events per second of all batches together.
     pub batch_events_per_second: u32,
-    /// Clients that send events one by one.
+    /// Clients that send single events.
     pub single_clients: u16,
-    /// Single events a second, of all clients together.
+    /// Single events per second, of all clients together.
     pub singles_per_second: u32,
-    /// Bytes of a message.
+    /// Size of a message, in bytes.
     pub message_bytes: usize,
-    /// Of so many requests one has events of the priority lane; 0: none has.
+    /// One of this many requests has events of the priority lane; 0 for none.
     pub priority_every: u32,
-    /// What was refused is sent again, under the same number.
+    /// Whether refused events are sent again, under the same number.
     pub resend: bool,
-    /// All sources have their events outside of partition 0, as long as there are so many partitions.
+    /// Keeps the events of all sources outside of partition 0, given this number of partitions.
     pub outside_partition_0_of: Option<u32>,
 }
 
 impl Default for Load {
-    /// A few thousand events a second of all levels, from four clients with batches and four without.
+    /// A few thousand events per second of all levels, from four clients with batches and four without.
     fn default() -> Self {
         Self {
             batch_clients: 4,
@@ -68,7 +68,7 @@ impl Default for Load {
     }
 }
 
-/// A load that is being sent.
+/// A running load.
 pub struct Running {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
@@ -81,15 +81,15 @@ struct Shared {
     seconds: Mutex<Vec<Second>>,
     /// Accepted events.
     accepted: AtomicU64,
-    /// When, in milliseconds since the beginning, the last request was sent that came to be acknowledged.
+    /// Send time, in milliseconds since the start, of the last request that was acknowledged.
     acknowledged_ms: AtomicU64,
     without_retry_after: AtomicU64,
-    /// How many producers were replaced.
+    /// Number of producers replaced.
     lives: Arc<AtomicU16>,
 }
 
 impl Load {
-    /// Begins to send to these gateways. `lives` counts the producers that were replaced.
+    /// Starts sending to these gateways. `lives` counts the producers that were replaced.
     #[must_use]
     pub fn begin(self, gateways: Vec<Http>, lives: Arc<AtomicU16>) -> Running {
         let shared = Arc::new(Shared {
@@ -114,7 +114,7 @@ impl Load {
                 sources: self.sources(client),
                 events,
                 is_batch,
-                // Every other one names its events.
+                // Every other client sends event ids.
                 with_ids: client.is_multiple_of(2),
                 period: Duration::from_secs(u64::from(clients)) / per_second.max(1),
                 load: self.clone(),
@@ -140,13 +140,13 @@ impl Load {
 }
 
 impl Running {
-    /// Time since the beginning.
+    /// Time since the start.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.shared.began.elapsed()
     }
 
-    /// When it began.
+    /// When it started.
     #[must_use]
     pub fn began(&self) -> Instant {
         self.shared.began
@@ -158,19 +158,19 @@ impl Running {
         self.shared.accepted.load(Ordering::Acquire)
     }
 
-    /// What happened so far, second by second.
+    /// Counts so far, second by second.
     #[must_use]
     pub fn seconds(&self) -> Vec<Second> {
         self.shared.seconds().clone()
     }
 
-    /// Whether a request that was sent at or after `from` came to be acknowledged.
+    /// Whether a request sent at or after `from` has been acknowledged.
     #[must_use]
     pub fn has_acknowledged_since(&self, from: Duration) -> bool {
         Duration::from_millis(self.shared.acknowledged_ms.load(Ordering::Acquire)) >= from
     }
 
-    /// Stops, after the answers to what is under way.
+    /// Stops, after the answers to requests in flight.
     pub async fn stop(self) -> Account {
         self.stop.send_replace(true);
         let mut clients = Vec::new();
@@ -233,7 +233,7 @@ struct Client {
 impl Client {
     async fn run(mut self) -> ClientAccount {
         let mut account = ClientAccount { client: self.number, sources: self.sources.clone(), requests: Vec::new() };
-        // They do not all send at the same moment.
+        // Staggered, so that clients do not all send at the same moment.
         let mut next = Instant::now() + self.period.mul_f64(f64::from(self.number % 16) / 16.0);
         let (mut first, mut turn) = (0, u32::from(self.number));
         loop {
@@ -287,8 +287,7 @@ impl Client {
         (request, retry_after)
     }
 
-    /// Asks the gateways in turn; the next one if there is no connection to one, as a client does for whom a name has
-    /// several addresses.
+    /// Tries the gateways in turn, moving on if it cannot connect, like a client whose server name has several addresses.
     async fn post(&self, path: &str, body: String) -> Result<Answer, NoAnswer> {
         let (gateways, body) = (&self.shared.gateways, Bytes::from(body));
         let begin = usize::from(self.number) % gateways.len().max(1);
@@ -324,13 +323,13 @@ impl Client {
     }
 }
 
-/// The `eventId` of an event, where it has one.
+/// The `eventId` of an event, if it has one.
 #[must_use]
 pub fn event_id(number: u64) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-/// What an answer means for the events of its request.
+/// The outcome of a request's events according to its answer.
 fn outcome(answer: &Answer, is_batch: bool) -> Outcome {
     match answer.status {
         202 if is_batch => {
@@ -376,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_tells_what_became_of_each_event() {
+    fn an_answer_determines_the_outcome_of_each_event() {
         let body = r#"{"accepted":5,"failed":3,"durability":{"acknowledged":1,"journaled":2,"buffered":2},"errors":[
             {"index":3,"code":"load_shed"},{"index":4,"code":"outcome_unknown"},{"index":7,"code":"no_capacity"}]}"#;
         let expected =
@@ -395,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_stay_outside_of_partition_0_if_they_are_to() {
+    fn sources_stay_outside_of_partition_0_if_requested() {
         let load = Load { outside_partition_0_of: Some(3), ..Load::default() };
         let three = NonZeroU32::new(3).expect("not 0");
         let rule = Partitioner::new(PriorityLane::Shared, three).expect("enough");

@@ -1,6 +1,6 @@
 //! `faults`: runs scenarios and prints their table. See `scripts/faults`.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use faults::report::{COLUMNS, table};
 use faults::scenarios::{Scenario, all, named};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The program, beside this one.
+/// Name of the program, in the same directory as this one.
 const PROGRAM: &str = "spillway-in-faults";
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let mut scenarios = Vec::new();
     for name in &names {
         let Some(scenario) = named(name) else {
-            eprintln!("faults: there is no scenario '{name}': faults --list");
+            eprintln!("faults: unknown scenario '{name}': see faults --list");
             return ExitCode::from(64);
         };
         scenarios.push(scenario);
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
-        // Whatever happens, servers and processes end with it.
+        // Servers and processes end with it in any case.
         Ok(runtime) => runtime.block_on(async {
             tokio::select! {
                 code = run(scenarios, timelines) => code,
@@ -65,7 +65,7 @@ async fn asked_to_stop() {
 async fn run(scenarios: Vec<Scenario>, timelines: bool) -> ExitCode {
     let program = std::env::current_exe().map(|harness| harness.with_file_name(PROGRAM)).unwrap_or_default();
     let Some(ground) = Ground::prepare(&program.to_string_lossy(), Amounts::of_environment()).await else {
-        eprintln!("faults: there are no servers");
+        eprintln!("faults: the servers cannot be started");
         return ExitCode::FAILURE;
     };
     let ground = Arc::new(ground);

@@ -1,4 +1,4 @@
-//! What producers say of themselves at `/actuator/prometheus`: where their events are, and how the breaker is.
+//! Metrics of producers at `/actuator/prometheus`: where their events are, and the state of the breaker.
 //!
 //! Invariant: a metric that a producer does not export counts as 0.
 
@@ -7,10 +7,10 @@ use std::time::Duration;
 use e2e::Http;
 use tokio::time::timeout;
 
-/// Longest wait for an answer: a process may be held, or gone.
+/// Maximum wait for an answer: a process may be stopped, or dead.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// One answer.
+/// One scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Measurements {
     /// Name, labels and value of each series.
@@ -20,7 +20,7 @@ pub struct Measurements {
 type Labels = Vec<(String, String)>;
 
 impl Measurements {
-    /// Asks; `None` if there is no answer.
+    /// Scrapes a process; `None` if it does not answer.
     pub async fn of(http: &Http) -> Option<Self> {
         let answer = timeout(PATIENCE, http.try_send("GET", "/actuator/prometheus", &[], "")).await.ok()??;
         (answer.status == 200).then(|| Self::parse(&String::from_utf8_lossy(&answer.body)))
@@ -41,7 +41,7 @@ impl Measurements {
         Self { series: series.collect() }
     }
 
-    /// Sum of the series of a metric that have these labels.
+    /// Sum of a metric's series that have these labels.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |of: &[(String, String)], (key, value): &(&str, &str)| of.iter().any(|(k, v)| k == key && v == value);
@@ -50,7 +50,7 @@ impl Measurements {
         matching.map(|(.., value)| value).sum::<f64>() + 0.0
     }
 
-    /// The values that a label has in a metric.
+    /// The values of a label in a metric.
     fn values(&self, name: &str, label: &str) -> Vec<String> {
         let series = self.series.iter().filter(|(series, ..)| series == name);
         series
@@ -59,7 +59,7 @@ impl Measurements {
             .collect()
     }
 
-    /// State of the circuit breaker in front of the bus; empty if none is told.
+    /// State of the circuit breaker in front of the bus; empty if it is not exported.
     #[must_use]
     pub fn breaker(&self) -> String {
         const NAME: &str = "resilience4j_circuitbreaker_state";
@@ -67,7 +67,7 @@ impl Measurements {
         states.into_iter().find(|state| self.sum(NAME, &[("state", state)]) > 0.5).unwrap_or_default()
     }
 
-    /// Whether each accepted event is in exactly one place; else what is wrong, for a guarantee each.
+    /// Checks that each accepted event is in exactly one place; returns the discrepancies, one per guarantee.
     #[must_use]
     pub fn unaccounted(&self) -> Vec<String> {
         let guarantees = self.values("spillway_events_accepted_total", "guarantee");

@@ -1,10 +1,10 @@
-//! A TCP proxy that can become a bad network at any moment.
+//! A TCP proxy that can simulate a bad network at any moment.
 //!
 //! Constraints and invariants:
-//! * What it holds is bounded: a chunk that is being moved, and those that wait for their time, each direction of each
-//!   connection. Whoever sends more is not read any more, as by a network that is slow.
-//! * Bytes keep their order, and none is made up or left out: a connection is whole, or it is reset.
-//! * A mode holds from the moment in which it is set, for connections that are there and for those to come.
+//! * Buffering is bounded: one chunk being moved, plus the delayed chunks, per direction and connection. Senders of more
+//!   data experience backpressure, as on a slow network.
+//! * Bytes keep their order, and none is added or dropped: a connection is complete, or it is reset.
+//! * A mode takes effect immediately, for existing and new connections.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,31 +17,31 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Most bytes that are moved at once.
+/// Maximum bytes moved at once.
 const CHUNK_BYTES: usize = 16 * 1_024;
-/// Most chunks of a direction that wait for their time.
+/// Maximum number of delayed chunks per direction.
 const CHUNKS_MAX: usize = 64;
-/// A throttled direction moves what it may in this time, and then again.
+/// Interval in which a throttled direction moves its share.
 const THROTTLE_STEP: Duration = Duration::from_millis(20);
-/// Longest wait for a port that was given up to be had again.
+/// Maximum wait until a released port can be bound again.
 const REBIND_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How the network is.
+/// State of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything goes through.
+    /// Everything passes.
     Pass,
-    /// Connections stay, and new ones are taken, but no byte moves.
+    /// Connections stay open, and new ones are accepted, but no byte moves.
     Stall,
     /// Connections are reset, and new ones refused, whichever direction it is set for.
     Cut,
-    /// Everything goes through, so much later.
+    /// Everything passes with this delay.
     Delay(Duration),
-    /// At most so many bytes a second, each connection.
+    /// Maximum bytes per second, per connection.
     Throttle(u32),
 }
 
-/// Where bytes go.
+/// Direction of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server.
@@ -54,7 +54,7 @@ pub enum Direction {
 struct Modes {
     to_server: Mode,
     to_client: Mode,
-    /// How often it was cut: who comes late must not miss it.
+    /// Number of cuts: a task that starts late must not miss one.
     cuts: u64,
 }
 
@@ -80,10 +80,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy that listens already, at a port of its own; connections wait until it is told its target.
+    /// A proxy that already listens, at its own port; connections wait until its target is set.
     ///
     /// # Errors
-    /// If there is no port for it.
+    /// No port is available.
     pub async fn listen() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()?)).await?;
         let address = listener.local_addr()?;
@@ -93,13 +93,13 @@ impl Proxy {
         Ok(Self { address, modes, target, accepting })
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sets the server for connections to come.
+    /// Sets the server for new connections.
     pub fn forward_to(&self, target: SocketAddr) {
         self.target.send_replace(Some(target));
     }
@@ -131,16 +131,15 @@ impl Drop for Proxy {
     }
 }
 
-/// A port that is free, below those that the kernel gives to outgoing connections: one of those could take it while
-/// nobody listens there.
+/// A free port below the kernel's range for outgoing connections: one of those could take the port while it is not bound.
 ///
 /// # Errors
-/// If there is none.
+/// No port is free.
 pub fn free_port() -> io::Result<u16> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static TRIED: AtomicU16 = AtomicU16::new(0);
-    // Processes that look at the same time begin in different places.
+    // Processes that search at the same time begin at different ports.
     let begin = (u64::from(std::process::id()) * 7_919 % u64::from(COUNT)) as u16;
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..COUNT {
@@ -160,11 +159,11 @@ async fn accept(
     target: watch::Receiver<Option<SocketAddr>>,
 ) {
     let mut listener = Some(listener);
-    // Those that are aborted when this is dropped.
+    // Connections that are aborted when this is dropped.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         if modes.borrow_and_update().is_cut() {
-            // Only a port at which nobody listens refuses.
+            // Only an unbound port refuses connections.
             listener = None;
             if modes.changed().await.is_err() {
                 return;
@@ -229,9 +228,9 @@ async fn serve(mut client: TcpStream, mut target: watch::Receiver<Option<SocketA
     }
 }
 
-/// Lets the end of this socket be a reset.
+/// Makes closing this socket send a reset.
 fn reset(stream: &TcpStream) {
-    // Of a socket that is not there any more nothing is left to be reset.
+    // A socket that is already closed needs no reset.
     let _ = stream.set_zero_linger();
 }
 
@@ -249,7 +248,7 @@ async fn direct(
             until_moving(&mut reading, direction).await?;
             let mode = reading.borrow().of(direction);
             let mut chunk = vec![0; chunk_bytes(mode)];
-            // A mode that is set while nothing comes holds for what comes then.
+            // A mode set while no data arrives applies to the next data.
             let read = tokio::select! {
                 read = from.read(&mut chunk) => read?,
                 changed = reading.changed() => { changed.map_err(|_| ended())?; continue }
@@ -270,7 +269,7 @@ async fn direct(
             let mode = writing.borrow_and_update().of(direction);
             if let Mode::Throttle(bytes) = mode {
                 let taken = Duration::from_secs_f64(chunk.len() as f64 / f64::from(bytes.max(1)));
-                // Whoever sets another mode does not wait.
+                // A mode change takes effect without waiting.
                 let _ = timeout(taken, writing.changed()).await;
             }
         }
@@ -279,7 +278,7 @@ async fn direct(
     tokio::try_join!(read, write).map(|_| ())
 }
 
-/// Waits while bytes are not to move.
+/// Waits while bytes must not move.
 async fn until_moving(modes: &mut watch::Receiver<Modes>, direction: Direction) -> io::Result<()> {
     let moving = |modes: &Modes| !matches!(modes.of(direction), Mode::Stall | Mode::Cut);
     modes.wait_for(moving).await.map(|_| ()).map_err(|_| ended())
@@ -299,11 +298,11 @@ fn chunk_bytes(mode: Mode) -> usize {
 mod tests {
     use super::*;
 
-    /// Within this time what is held would have come.
+    /// Held data would have arrived within this time.
     const NOTHING: Duration = Duration::from_millis(200);
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// A server that sends back what it gets.
+    /// An echo server.
     async fn echo() -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -329,7 +328,7 @@ mod tests {
     }
 
     async fn exchange(connection: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
-        connection.write_all(bytes).await.expect("it is sent");
+        connection.write_all(bytes).await.expect("the bytes are sent");
         received(connection, bytes.len()).await
     }
 
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_passes_is_whole_and_so_is_its_end() {
+    async fn data_and_its_end_pass_completely() {
         let proxy = in_front_of(echo().await).await;
         let mut connection = connected(&proxy).await;
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
@@ -359,7 +358,7 @@ mod tests {
     async fn connections_wait_for_a_target() {
         let proxy = Proxy::listen().await.expect("a proxy");
         let mut connection = connected(&proxy).await;
-        connection.write_all(b"early").await.expect("it is taken");
+        connection.write_all(b"early").await.expect("the bytes are sent");
         proxy.forward_to(echo().await);
         assert_eq!(received(&mut connection, 5).await, b"early");
     }
@@ -375,8 +374,8 @@ mod tests {
         assert_eq!(received(&mut server, 5).await, b"there");
         server.write_all(b"back").await.expect("sent");
         let mut byte = [0];
-        assert!(timeout(NOTHING, client.read(&mut byte)).await.is_err(), "nothing comes back");
-        // New connections are taken, and hang as well.
+        assert!(timeout(NOTHING, client.read(&mut byte)).await.is_err(), "no data arrives");
+        // New connections are accepted, and stall as well.
         let mut other = connected(&proxy).await;
         let (mut of_other, _) = listener.accept().await.expect("a connection");
         of_other.write_all(b"hello").await.expect("sent");
@@ -387,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_stalled_proxy_holds_is_bounded() {
+    async fn a_stalled_proxy_has_bounded_buffers() {
         const FAR_TOO_MUCH: usize = 64 << 20;
         let proxy = in_front_of(echo().await).await;
         let mut connection = connected(&proxy).await;
@@ -396,22 +395,22 @@ mod tests {
         let (chunk, mut taken) = (vec![0; 64 * 1_024], 0);
         while taken < FAR_TOO_MUCH {
             match timeout(NOTHING, connection.write(&chunk)).await {
-                Ok(written) => taken += written.expect("it is taken"),
+                Ok(written) => taken += written.expect("the bytes are sent"),
                 Err(_) => return,
             }
         }
-        panic!("it takes whatever comes");
+        panic!("it accepts unlimited data");
     }
 
     #[tokio::test]
-    async fn what_is_cut_is_reset_and_refused_until_it_passes_again() {
+    async fn a_cut_resets_and_refuses_connections_until_it_ends() {
         let proxy = in_front_of(echo().await).await;
         let mut connection = connected(&proxy).await;
         assert_eq!(exchange(&mut connection, b"before").await, b"before");
         proxy.set_direction(Direction::ToServer, Mode::Cut);
         let broken = timeout(DEADLINE, connection.read(&mut [0])).await.expect("in time");
-        assert_eq!(broken.expect_err("no end in order").kind(), io::ErrorKind::ConnectionReset);
-        // The listener is given up at about the same time.
+        assert_eq!(broken.expect_err("not a clean end").kind(), io::ErrorKind::ConnectionReset);
+        // The listener is closed at about the same time.
         let refused = async {
             while TcpStream::connect(proxy.address()).await.is_ok() {
                 tokio::task::yield_now().await;
@@ -427,12 +426,12 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        let mut connection = timeout(DEADLINE, connect).await.expect("connections are taken");
+        let mut connection = timeout(DEADLINE, connect).await.expect("connections are accepted");
         assert_eq!(exchange(&mut connection, b"after").await, b"after");
     }
 
     #[tokio::test]
-    async fn a_delay_comes_on_top_and_holds_nothing_up() {
+    async fn a_delay_adds_latency_without_limiting_throughput() {
         const LATENCY: Duration = Duration::from_millis(100);
         let proxy = in_front_of(echo().await).await;
         let mut connection = connected(&proxy).await;
@@ -441,7 +440,7 @@ mod tests {
         let began = Instant::now();
         exchange(&mut connection, b"there and back").await;
         assert!(began.elapsed() >= LATENCY * 2);
-        // A hundred, one behind the other: were each held up by the one before, it would take 20 s.
+        // One hundred in a row: if each were delayed by the previous one, it would take 20 s.
         let began = Instant::now();
         for n in 0..100_u8 {
             connection.write_all(&[n]).await.expect("sent");
@@ -466,7 +465,7 @@ mod tests {
         let mut come = Vec::new();
         let all = async |connection: &mut TcpStream, come: &mut Vec<u8>| {
             while come.len() < 6 {
-                connection.read_buf(come).await.expect("it goes on");
+                connection.read_buf(come).await.expect("the stream continues");
             }
         };
         assert!(timeout(NOTHING, all(&mut connection, &mut come)).await.is_err());

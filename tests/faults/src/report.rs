@@ -1,4 +1,4 @@
-//! What came of a scenario, and how it is shown.
+//! The result of a scenario, and how it is printed.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use crate::account::{Account, Lane, Second};
 use crate::comparison::{Comparison, Counts};
 use crate::watch::Watch;
 
-/// What came of a scenario.
+/// Result of a scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Counts of events.
     pub comparison: Comparison,
-    /// Calls of clients.
+    /// Calls made by clients.
     pub calls: u64,
     /// Of these, answered with 202.
     pub calls_accepted: u64,
     /// Of these, answered with 503.
     pub calls_503: u64,
-    /// From the end of the fault to the first acknowledged event that was sent after it.
+    /// From the end of the fault to the first acknowledged event sent after it.
     pub until_acknowledged: Option<Duration>,
-    /// From the end of the fault until everything accepted was stored.
+    /// From the end of the fault until all accepted events were stored.
     pub until_stored: Option<Duration>,
-    /// Promises that were broken.
+    /// Broken promises.
     pub broken: Vec<String>,
-    /// What else is worth knowing, line by line.
+    /// Further results, line by line.
     pub notes: Vec<String>,
-    /// What was sent and answered.
+    /// Requests and answers.
     pub account: Account,
-    /// What happened, second by second.
+    /// Events second by second.
     pub timeline: Vec<String>,
-    /// The scenario could not be run, and why.
+    /// Why the scenario could not be run, if so.
     pub skipped: Option<String>,
 }
 
-/// Heads of the table's columns.
+/// Column heads of the table.
 pub const COLUMNS: [&str; 11] = [
     "fault",
     "sent",
@@ -55,20 +55,20 @@ impl Report {
         Self { skipped: Some(why.into()), ..Self::default() }
     }
 
-    /// A scenario that went wrong before it had counts.
+    /// A scenario that failed before it had counts.
     #[must_use]
     pub fn failed(why: impl Into<String>) -> Self {
         Self { broken: vec![why.into()], ..Self::default() }
     }
 
-    /// Writes down a promise that does not hold.
+    /// Records a promise, if it does not hold.
     pub fn expect(&mut self, holds: bool, promise: impl Into<String>) {
         if !holds {
             self.broken.push(promise.into());
         }
     }
 
-    /// Writes down what is worth knowing.
+    /// Records a further result.
     pub fn note(&mut self, line: impl Into<String>) {
         self.notes.push(line.into());
     }
@@ -110,7 +110,7 @@ impl Report {
         ]
     }
 
-    /// One line a guarantee, then notes and broken promises.
+    /// One line per guarantee, then notes and broken promises.
     #[must_use]
     pub fn details(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -145,7 +145,7 @@ fn counts_line(counts: &Counts) -> String {
     )
 }
 
-/// A table of rows of cells under these heads, columns aligned.
+/// A table with these heads and rows, columns aligned.
 #[must_use]
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -162,7 +162,7 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     line(&mut heads.iter().copied()) + &rule + &rows.collect::<String>()
 }
 
-/// One line a second: what was accepted and refused, and how the first producer was at its end.
+/// One line per second: events accepted and refused, and the state of the first producer at its end.
 #[must_use]
 pub fn timeline(account: &Account, watch: &Watch, load_began: tokio::time::Instant) -> Vec<String> {
     const HEADS: [&str; 10] = [

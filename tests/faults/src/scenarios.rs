@@ -1,6 +1,6 @@
-//! All scenarios, a row of the table each.
+//! All scenarios, one per row of the table.
 //!
-//! To add one: a function over a [`Scene`] in one of the modules below, and an entry in [`all`].
+//! To add one, write a function over a [`Scene`] in one of the modules below, and add an entry to [`all`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ mod gateways;
 mod processes;
 mod stores;
 
-/// What a scenario comes to.
+/// The future of a scenario.
 type Outcome = Pin<Box<dyn Future<Output = Report> + Send>>;
 
 /// One row of the table.
@@ -29,24 +29,24 @@ pub struct Scenario {
     pub name: &'static str,
     /// What is broken, for the table.
     pub fault: &'static str,
-    /// It fails if it takes longer.
+    /// Maximum duration; a scenario that exceeds it fails.
     pub deadline: Duration,
     run: fn(Arc<Ground>) -> Outcome,
 }
 
 impl Scenario {
-    /// Runs it, mends the servers afterwards, and makes a failure of whatever stops it.
+    /// Runs it, restores the servers afterwards, and turns panics and timeouts into failures.
     pub async fn run(&self, ground: &Arc<Ground>) -> Report {
-        // A task of its own: a panic ends the scenario, and nothing else.
+        // A separate task: a panic ends only this scenario.
         let mut task = tokio::spawn((self.run)(Arc::clone(ground)));
         let report = match tokio::time::timeout(self.deadline, &mut task).await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => Report::failed(panic_message(error)),
             Err(_) => {
                 task.abort();
-                // Its processes end before the servers are mended.
+                // Its processes end before the servers are restored.
                 let _ = task.await;
-                Report::failed(format!("it is over within {:?}", self.deadline))
+                Report::failed(format!("the scenario ends within {:?}", self.deadline))
             }
         };
         ground.mend().await;
@@ -55,12 +55,12 @@ impl Scenario {
 }
 
 fn panic_message(error: tokio::task::JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else { return "it was broken off".to_owned() };
+    let Ok(panic) = error.try_into_panic() else { return "it was cancelled".to_owned() };
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("it goes on: {}", text.unwrap_or("it panicked"))
+    format!("it runs to its end: {}", text.unwrap_or("it panicked"))
 }
 
-/// Sets a scene that needs no small disk.
+/// Sets up a scene that needs no small disk.
 async fn scene(ground: &Arc<Ground>, plan: Plan) -> Scene {
     Scene::set(ground, plan).await.expect("a scene")
 }
@@ -79,15 +79,15 @@ pub fn all() -> Vec<Scenario> {
         };
     }
     vec![
-        scenario!("producer-kill", "producer kill -9 under load, again and again", 4, processes::producer_killed),
-        scenario!("consumer-kill", "consumer kill -9, again and again", 4, consumers::killed_again_and_again),
+        scenario!("producer-kill", "producer kill -9 under load, repeatedly", 4, processes::producer_killed),
+        scenario!("consumer-kill", "consumer kill -9, repeatedly", 4, consumers::killed_again_and_again),
         scenario!("broker-stopped", "broker stopped, then started", 5, delivery::broker_stopped),
         scenario!("broker-kill", "broker kill -9 mid-write, three times", 6, delivery::broker_killed),
-        scenario!("network-stall", "network hangs until all room is taken", 6, delivery::network_stalled),
-        scenario!("network-cut", "network cut until all room is taken", 6, delivery::network_cut),
-        scenario!("network-blips", "network hangs for 3 s, three times", 5, delivery::network_blips),
+        scenario!("network-stall", "network stalls until memory and journal are full", 6, delivery::network_stalled),
+        scenario!("network-cut", "network cut until memory and journal are full", 6, delivery::network_cut),
+        scenario!("network-blips", "network stalls for 3 s, three times", 5, delivery::network_blips),
         scenario!("network-slow", "network with 200 ms latency, then 100 kB/s", 5, delivery::network_slow),
-        scenario!("long-outage", "long outage at a high rate, traffic goes on", 30, delivery::long_outage),
+        scenario!("long-outage", "long outage at a high rate, under traffic", 30, delivery::long_outage),
         scenario!("scale-down", "producers 3 -> 1 in an outage, journals adopted", 5, delivery::scaled_down),
         scenario!(
             "producer-kill-outage",
@@ -97,22 +97,22 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario!("partitions", "partitions 3 -> 6 while running", 4, events::partitions_added),
         scenario!("partitions-journal", "partitions 3 -> 6, backlog in the journal", 5, delivery::partitions_added),
-        scenario!("journal-disk-full", "disk of the journal full in an outage", 6, delivery::journal_disk_full),
-        scenario!("journal-writes", "writes of the journal fail, 3 times in an outage", 6, disks::journal_writes_fail),
+        scenario!("journal-disk-full", "journal disk full in an outage", 6, delivery::journal_disk_full),
+        scenario!("journal-writes", "journal writes fail, 3 times in an outage", 6, disks::journal_writes_fail),
         scenario!("refused-log-full", "log of rejected records full, exported, removed", 8, disks::refused_log_full),
         scenario!("small-disk", "one process: disk full, nearly full, freed", 6, disks::small_disk),
         scenario!("postgres-down", "PostgreSQL stopped, then started", 4, stores::postgres_down),
-        scenario!("postgres-kill", "PostgreSQL kill -9, again and again", 5, stores::postgres_killed),
-        scenario!("postgres-terminate", "PostgreSQL ends transactions, 40 times", 4, stores::postgres_terminated),
-        scenario!("postgres-network", "network to PostgreSQL hangs, cut, slow", 5, stores::postgres_network),
+        scenario!("postgres-kill", "PostgreSQL kill -9, repeatedly", 5, stores::postgres_killed),
+        scenario!("postgres-terminate", "PostgreSQL terminates transactions, 40 times", 4, stores::postgres_terminated),
+        scenario!("postgres-network", "network to PostgreSQL stalled, cut, slow", 5, stores::postgres_network),
         scenario!("postgres-disk-full", "disk of PostgreSQL full", 4, stores::postgres_disk_full),
         scenario!("postgres-restore", "tables dropped, restored from a backup", 4, stores::postgres_restored),
-        scenario!("redis", "Redis silent, killed, back empty, flushed", 4, stores::redis_away),
+        scenario!("redis", "Redis stalled, killed, restarted empty, flushed", 4, stores::redis_away),
         scenario!("same-ids", "same ids again: batch, later, partition, midnight", 4, events::the_same_ids),
-        scenario!("rebalance-storm", "consumers come and go, zombies", 5, consumers::rebalance_storm),
+        scenario!("rebalance-storm", "consumers join and leave, zombies", 5, consumers::rebalance_storm),
         scenario!("poison", "poison and oversized records, consumer kill -9", 6, consumers::poison),
         scenario!("sigterm", "SIGTERM of each process under load", 4, processes::sigterm),
-        scenario!("sigterm-slow", "SIGTERM with a request that never ends, Kafka away", 4, processes::sigterm_slow),
+        scenario!("sigterm-slow", "SIGTERM with a request that never ends, Kafka down", 4, processes::sigterm_slow),
         scenario!("rolling-restart", "rolling restart of every process under load", 5, processes::rolling_restart),
         scenario!("upstreams", "of three producers one killed, another slow", 4, gateways::one_killed_one_slow),
         scenario!("priority", "backlog outside of partition 0, ERRORs posted", 8, delivery::priority_before_backlog),
@@ -125,7 +125,7 @@ pub fn named(name: &str) -> Option<Scenario> {
     all().into_iter().find(|scenario| scenario.name == name)
 }
 
-/// At least so many percent of the clients' calls are answered with 202.
+/// At least this percentage of the clients' calls is answered with 202.
 fn expect_calls_accepted(report: &mut Report, percent: f64) {
     let (accepted, calls) = (report.calls_accepted, report.calls);
     let holds = report.calls_accepted_percent() >= percent;

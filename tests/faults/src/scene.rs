@@ -1,7 +1,7 @@
-//! Producers, consumers and gateways as processes, a load on them, and the count at the end.
+//! Producers, consumers and gateways as processes, a load on them, and the final count.
 //!
 //! Constraints and invariants:
-//! * Each process keeps its address when it is started again.
+//! * Each process keeps its address across restarts.
 //! * All producers share a directory, as on one machine.
 //! * Every wait is for a condition and has a deadline.
 
@@ -30,9 +30,9 @@ use crate::store::Store;
 use crate::topic::Topic;
 use crate::watch::Watch;
 
-/// Longest wait for anything that is to happen.
+/// Maximum wait for events that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(90);
-/// What is not stored after so long without any other row is lost.
+/// Events are lost if they are not stored after this long without any new row.
 const STILL: Duration = Duration::from_secs(20);
 
 /// A role of the program.
@@ -56,22 +56,22 @@ impl Role {
     }
 }
 
-/// What a scene consists of.
+/// Composition of a scene.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many gateways; clients go to the next if there is no connection to one.
+    /// Number of gateways; clients try the next one if they cannot connect to one.
     pub gateways: usize,
-    /// How many producers.
+    /// Number of producers.
     pub producers: usize,
-    /// How many consumers.
+    /// Number of consumers.
     pub consumers: usize,
     /// Settings of producers, such as `("MEMORY_BYTES_MAX", "8MB")`.
     pub producer_settings: Vec<(&'static str, String)>,
     /// Settings of consumers.
     pub consumer_settings: Vec<(&'static str, String)>,
-    /// The producers' directory is on a file system of its own, of so many bytes.
+    /// Size of a separate file system for the producers' directory, if any.
     pub disk_bytes: Option<u64>,
-    /// Gateways reach this producer through a proxy.
+    /// Index of the producer that gateways reach through a proxy.
     pub proxied_producer: Option<usize>,
 }
 
@@ -89,14 +89,14 @@ impl Default for Plan {
     }
 }
 
-/// A directory, perhaps on a small file system in memory.
+/// A directory, possibly on a small in-memory file system.
 pub struct Directory {
     directory: TempDir,
     mounted: bool,
 }
 
 impl Directory {
-    /// One; on a file system of so many bytes, if that is asked for. `None` if none can be mounted.
+    /// Creates one, on a file system of the given size if requested. `None` if it cannot be mounted.
     #[must_use]
     pub fn new(disk_bytes: Option<u64>) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
@@ -113,12 +113,12 @@ impl Directory {
         let directory = Self::new(Some(disk_bytes))?;
         let tables = directory.path().join("tables");
         std::fs::create_dir(&tables).expect("a directory");
-        // Whoever can mount is root, as whom PostgreSQL does not run.
+        // Mounting requires root, and PostgreSQL does not run as root.
         let given = Command::new("chown").arg("postgres").arg(&tables).status();
         given.is_ok_and(|status| status.success()).then_some(directory)
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.directory.path()
@@ -127,7 +127,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Lazily: processes that were killed a moment ago may still be there.
+        // Lazily: processes killed just now may still exist.
         if self.mounted && !Command::new("umount").arg("-l").arg(self.path()).status().is_ok_and(|done| done.success())
         {
             eprintln!("cannot unmount {}", self.path().display());
@@ -140,31 +140,31 @@ struct Slot {
     process: Option<Process>,
 }
 
-/// Processes, and what they have of their own on the servers.
+/// Processes, and their data on the servers.
 pub struct Scene {
-    /// Where it takes place.
+    /// Servers and proxies.
     pub ground: Arc<Ground>,
     /// The store.
     pub store: Store,
-    /// Looks at the producers.
+    /// Monitors the producers.
     pub watch: Watch,
-    /// Between the gateways and the producer that is reached through it.
+    /// Between the gateways and the producer that they reach through it.
     pub proxy: Option<Proxy>,
     // Ends before the directories are removed.
     slots: BTreeMap<(Role, usize), Slot>,
     plan: Plan,
     servers: Servers,
-    /// How many producers were replaced.
+    /// Number of producers replaced so far.
     lives: Arc<AtomicU16>,
     fault_over: Option<Instant>,
-    /// What was waited for in vain.
+    /// Conditions that were not met in time.
     broken: Mutex<Vec<String>>,
     producers_directory: Directory,
     directory: TempDir,
 }
 
 impl Scene {
-    /// Starts everything of a plan; `None` if there is no small disk for it.
+    /// Starts all processes of a plan; `None` if its small disk cannot be mounted.
     pub async fn set(ground: &Arc<Ground>, plan: Plan) -> Option<Self> {
         let producers_directory = Directory::new(plan.disk_bytes)?;
         let servers = ground.names();
@@ -225,7 +225,7 @@ impl Scene {
         Http::to(self.slots[&(role, index)].address)
     }
 
-    /// A process that runs.
+    /// A running process.
     #[must_use]
     pub fn process(&self, role: Role, index: usize) -> &Process {
         self.slots[&(role, index)].process.as_ref().expect("it runs")
@@ -256,7 +256,7 @@ impl Scene {
         };
         let mut settings = vec![
             (format!("{}__LISTEN", role.name().to_uppercase()), self.slots[&(role, index)].address.to_string()),
-            // Until the group misses a consumer that was killed: the least that a broker allows.
+            // Time until the group notices a killed consumer: the minimum that a broker allows.
             ("KAFKA__PROPERTIES__SESSION_TIMEOUT_MS".to_owned(), "6000".to_owned()),
         ];
         let own = |settings: &[(&'static str, String)]| {
@@ -299,15 +299,15 @@ impl Scene {
         self.has_ended(role);
     }
 
-    /// A producer's life is over: from now on another one has the events. Not sooner, since a producer that was asked to stop goes
-    /// on accepting for a while.
+    /// A producer has ended: from now on another one has the events. Not earlier, because a producer that was asked to
+    /// stop still accepts events briefly.
     fn has_ended(&self, role: Role) {
         if role == Role::Producer {
             self.lives.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// Asks a process to stop; its exit code, and how long it took.
+    /// Asks a process to stop; returns its exit code and how long it took.
     pub async fn terminate(&mut self, role: Role, index: usize) -> (Option<i32>, Duration) {
         let (process, began) = (self.take(role, index), Instant::now());
         let exit = (process.terminate().await, began.elapsed());
@@ -315,19 +315,19 @@ impl Scene {
         exit
     }
 
-    /// Holds a process (`STOP`), or lets it go on (`CONT`).
+    /// Suspends a process (`STOP`), or resumes it (`CONT`).
     pub async fn signal(&self, role: Role, index: usize, signal: &str) {
         self.process(role, index).signal(signal).await;
     }
 
-    /// Begins to send through the gateways.
+    /// Starts sending through the gateways.
     #[must_use]
     pub fn load(&self, load: Load) -> Running {
         let gateways = self.addresses(Role::Gateway).into_iter().map(Http::to).collect();
         load.begin(gateways, Arc::clone(&self.lives))
     }
 
-    /// Remembers that from now on nothing is broken any more.
+    /// Records the end of the fault.
     pub fn fault_is_over(&mut self) {
         self.fault_over = Some(Instant::now());
     }
@@ -337,8 +337,8 @@ impl Scene {
         self.store.count().await.unwrap_or(0)
     }
 
-    /// Waits until a condition holds. If it does not in time, that is a broken promise, and the scenario goes on: what it
-    /// counts in the end is worth knowing all the more.
+    /// Waits until a condition holds. A timeout counts as a broken promise, and the scenario continues, because its final
+    /// counts are then all the more interesting.
     pub async fn until<F: Future<Output = bool>>(&self, what: &str, deadline: Duration, condition: impl Fn() -> F) {
         if !holds_within(deadline, condition).await {
             let waited = format!("waited {deadline:?} until {what}");
@@ -347,19 +347,19 @@ impl Scene {
         }
     }
 
-    /// Waits until so many rows are stored.
+    /// Waits until this many rows are stored.
     pub async fn until_stored(&self, rows: u64) {
         self.until("enough is stored", DEADLINE, async || self.stored().await >= rows).await;
     }
 
-    /// Waits until a request that is sent from now on is acknowledged.
+    /// Waits until a request sent from now on is acknowledged.
     pub async fn until_acknowledged(&self, running: &Running, deadline: Duration) {
         let from = running.now();
         self.until("an event is acknowledged", deadline, async || running.has_acknowledged_since(from)).await;
     }
 
-    /// Posts at most so many ERRORs, one after the other, while consumers have more than `lag_min` records before them, and
-    /// returns how long each took to its row.
+    /// Posts up to `count_max` ERRORs, one after another, while the consumers' lag exceeds `lag_min` records. Returns how
+    /// long each took until its row was stored.
     pub async fn probe(&self, count_max: usize, lag_min: f64) -> Vec<Duration> {
         let mut connection = PgConnection::connect(&self.store.url).await.expect("PostgreSQL answers");
         let (gateway, mut waits) = (self.http(Role::Gateway, 0), Vec::new());
@@ -374,7 +374,7 @@ impl Scene {
         waits
     }
 
-    /// Records that consumers have before them.
+    /// The consumers' lag, in records.
     pub async fn lag(&self) -> f64 {
         let mut sum = 0.0;
         for ((role, _), slot) in &self.slots {
@@ -386,7 +386,7 @@ impl Scene {
         sum
     }
 
-    /// What each producer says; those that do not answer are left out.
+    /// Metrics of each producer that answers.
     pub async fn measurements(&self) -> Vec<Measurements> {
         let mut answers = Vec::new();
         for ((role, _), slot) in &self.slots {
@@ -397,7 +397,7 @@ impl Scene {
         answers
     }
 
-    /// Events that producers hold, and records that consumers have before them.
+    /// Events that producers hold, plus the consumers' lag.
     async fn under_way(&self) -> f64 {
         let mut sum = 0.0;
         for ((role, _), slot) in &self.slots {
@@ -411,15 +411,15 @@ impl Scene {
         sum
     }
 
-    /// Stops the load, waits until everything has arrived or nothing more does, and counts. Holds the promises that every
-    /// scenario has; at most `buffered_loss_max` buffered events may be lost.
+    /// Stops the load, waits until everything has arrived or nothing more does, and counts. Checks the promises common to
+    /// all scenarios; at most `buffered_loss_max` buffered events may be lost.
     pub async fn settle(&mut self, running: Running, buffered_loss_max: u64) -> Report {
         let began = running.began();
         self.fault_over.get_or_insert_with(Instant::now);
         self.settle_sent(running.stop().await, began, buffered_loss_max).await
     }
 
-    /// As [`Scene::settle`], for a load that was stopped before.
+    /// Like [`Scene::settle`], for a load that was already stopped.
     pub async fn settle_sent(&mut self, account: Account, began: Instant, buffered_loss_max: u64) -> Report {
         let fault_over = self.fault_over.unwrap_or_else(Instant::now);
         let settled = self.until_settled(&account).await;
@@ -443,7 +443,7 @@ impl Scene {
         };
         report.note(answers_line(&account));
         self.hold_to_promises(&mut report, &account, buffered_loss_max).await;
-        report.expect(settled.under_way < 0.5, format!("everything arrives ({} still under way)", settled.under_way));
+        report.expect(settled.under_way < 0.5, format!("everything arrives ({} still in flight)", settled.under_way));
         report.timeline = timeline(&account, &self.watch, began);
         report.account = account;
         report
@@ -457,7 +457,7 @@ impl Scene {
         loop {
             ticks.tick().await;
             settled.under_way = self.under_way().await;
-            // Counting takes long where there is much, so only when it may be all.
+            // Counting takes long if there are many rows, so only when they may be complete.
             let stored = if settled.under_way < 0.5 { self.stored().await } else { 0 };
             if stored >= accepted {
                 settled.all_stored = Some(Instant::now());
@@ -487,8 +487,8 @@ impl Scene {
             ),
             nothing("rows are duplicated", total.duplicated),
             nothing("rows are out of order", total.reordered),
-            nothing("events are stored of which nothing was kept", total.refused_but_stored),
-            nothing("rows are not as they were sent", strangers),
+            nothing("refused events are stored", total.refused_but_stored),
+            nothing("rows differ from what was sent", strangers),
             nothing("answers 500", errors),
             nothing("429 or 503 without Retry-After", account.without_retry_after),
         ] {
@@ -501,7 +501,7 @@ impl Scene {
         }
     }
 
-    /// Ends all processes, and removes what they had on the servers.
+    /// Ends all processes, and removes their data from the servers.
     pub async fn strike(self) {
         let topic = self.topic();
         let Self { slots, store, .. } = self;
@@ -510,14 +510,14 @@ impl Scene {
                 process.kill().await;
             }
         }
-        // Only room is at stake.
+        // Failure only leaves data behind.
         let _ = store.execute("DROP SCHEMA IF EXISTS OWN CASCADE").await;
         topic.remove().await;
     }
 }
 
 struct Settled {
-    /// When as many rows were stored as events were accepted.
+    /// When the number of stored rows reached the number of accepted events.
     all_stored: Option<Instant>,
     under_way: f64,
 }
@@ -541,7 +541,7 @@ fn ticks() -> tokio::time::Interval {
     ticks
 }
 
-/// Waits until a condition holds; whether it came to hold in time.
+/// Waits until a condition holds. Returns whether it did in time.
 pub async fn holds_within<F: Future<Output = bool>>(deadline: Duration, condition: impl Fn() -> F) -> bool {
     let (began, mut ticks) = (Instant::now(), ticks());
     loop {
@@ -555,7 +555,7 @@ pub async fn holds_within<F: Future<Output = bool>>(deadline: Duration, conditio
     }
 }
 
-/// Lets the load go on for a time.
+/// Lets the load continue for a time.
 pub async fn go_on(running: &Running, time: Duration) {
     let until_then = running.now() + time;
     holds_within(time + DEADLINE, async || running.now() >= until_then).await;

@@ -1,4 +1,4 @@
-//! `spillway`, as the harness starts it.
+//! `spillway`, as started by the harness.
 
 use std::process::ExitCode;
 

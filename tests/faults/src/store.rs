@@ -1,6 +1,6 @@
-//! The rows of a store in PostgreSQL, asked beside the program.
+//! The rows of a store, read directly from PostgreSQL.
 //!
-//! Constraint: a question is an error while the server is away; whoever waits asks again.
+//! Constraint: a query fails while the server is down; the caller retries.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::comparison::{Row, source_hash};
 pub struct Store {
     /// URL of the database.
     pub url: String,
-    /// The schema; `OWN` stands for it in statements.
+    /// The schema; statements refer to it as `OWN`.
     pub schema: String,
 }
 
 impl Store {
-    /// A number; 0 while there are no tables yet.
+    /// A number; 0 while the tables do not exist yet.
     ///
     /// # Errors
-    /// If the server does not answer.
+    /// The server does not answer.
     pub async fn number(&self, query: &str) -> Result<i64, sqlx::Error> {
         let mut connection = PgConnection::connect(&self.url).await?;
         let answer = sqlx::query_scalar(AssertSqlSafe(self.with_schema(query))).fetch_one(&mut connection).await;
@@ -34,14 +34,14 @@ impl Store {
         }
     }
 
-    /// A text that there is.
+    /// A text that must exist.
     pub async fn text(&self, query: &str) -> String {
         let mut connection = PgConnection::connect(&self.url).await.expect("PostgreSQL answers");
         let query = AssertSqlSafe(self.with_schema(query));
         sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("a text")
     }
 
-    /// Waits until there is a row of this event; over a connection that is kept.
+    /// Waits until this event has a row; uses the given connection.
     pub async fn until_there(&self, connection: &mut PgConnection, id: &str, deadline: Duration) {
         let query = self.with_schema("SELECT count(*) FROM OWN.events WHERE event_id = $1::uuid");
         let (began, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_millis(2)));
@@ -55,7 +55,7 @@ impl Store {
         }
     }
 
-    /// How many rows have a numbered event; `None` if the server does not answer.
+    /// Number of rows with numbered events; `None` if the server does not answer.
     pub async fn count(&self) -> Option<u64> {
         let count = self.number("SELECT count(*) FROM OWN.events WHERE message LIKE 'event %'").await.ok()?;
         u64::try_from(count).ok()
@@ -64,7 +64,7 @@ impl Store {
     /// Runs a statement.
     ///
     /// # Errors
-    /// If the server does not answer, or refuses it.
+    /// The server does not answer, or rejects the statement.
     pub async fn execute(&self, statement: &str) -> Result<u64, sqlx::Error> {
         let mut connection = PgConnection::connect(&self.url).await?;
         let done = sqlx::query(AssertSqlSafe(self.with_schema(statement))).execute(&mut connection).await;
@@ -72,10 +72,10 @@ impl Store {
         done.map(|done| done.rows_affected())
     }
 
-    /// All rows with a numbered event.
+    /// All rows with numbered events.
     ///
     /// # Errors
-    /// If the server does not answer to the end.
+    /// The server fails before the result is complete.
     pub async fn rows(&self) -> Result<Vec<Row>, sqlx::Error> {
         const QUERY: &str = r#"SELECT split_part(message, ' ', 2)::bigint AS number, source, level, partition, "offset"
             FROM OWN.events WHERE message LIKE 'event %'"#;
@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-/// No consumer has made the tables yet.
+/// No consumer has created the tables yet.
 fn is_missing_table(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
 }

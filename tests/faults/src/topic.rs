@@ -1,4 +1,4 @@
-//! What is done to a topic beside the program: partitions, and records of another producer.
+//! Changes to a topic made outside the program: partitions, settings, and records of another producer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-/// Longest wait for the broker.
+/// Maximum wait for the broker.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A topic on brokers that are reached directly.
@@ -23,11 +23,11 @@ pub struct Topic {
 /// A record of another producer.
 #[derive(Clone, Debug)]
 pub struct ForeignRecord {
-    /// Where it goes.
+    /// Its partition.
     pub partition: i32,
     /// Its value.
     pub value: Vec<u8>,
-    /// The id in it was given by a client.
+    /// Whether a client gave the id in it.
     pub client_id: bool,
 }
 
@@ -38,7 +38,7 @@ impl Topic {
         client
     }
 
-    /// Lets it have so many partitions.
+    /// Sets the number of partitions.
     pub async fn set_partitions(&self, partitions: usize) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
@@ -46,7 +46,7 @@ impl Topic {
         answer.expect("an answer")[0].as_ref().expect("partitions are added");
     }
 
-    /// Changes a setting of it.
+    /// Changes a setting of the topic.
     pub async fn set(&self, name: &str, value: &str) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
         let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
@@ -54,15 +54,15 @@ impl Topic {
         answer.expect("an answer")[0].as_ref().expect("the setting is changed");
     }
 
-    /// Removes it, and that of its dead letters.
+    /// Deletes the topic, and its dead letter topic.
     pub async fn remove(&self) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
         let letters = format!("{}.dlq", self.name);
-        // Only room is at stake.
+        // Failure only leaves data behind.
         let _ = admin.delete_topics(&[&self.name, &letters], &AdminOptions::new()).await;
     }
 
-    /// Sends records, and returns when they are acknowledged.
+    /// Sends records, and waits until they are acknowledged.
     pub async fn produce(&self, records: Vec<ForeignRecord>) {
         let (client, name) = (self.client(), self.name.clone());
         let send = move || {
@@ -76,7 +76,7 @@ impl Topic {
                     let header = Header { key: "id-origin", value: Some("client") };
                     message.headers = Some(OwnedHeaders::new().insert(header));
                 }
-                producer.send(message).map_err(|(error, _)| error).expect("it is taken");
+                producer.send(message).map_err(|(error, _)| error).expect("it is queued");
             }
             producer.flush(PATIENCE).expect("they are sent");
         };

@@ -1,6 +1,6 @@
-//! Looks at the producers twenty times a second while a scenario goes on.
+//! Samples the producers twenty times a second during a scenario.
 //!
-//! Constraint: a producer that does not answer is skipped, so that one that is held or gone stops nothing.
+//! Constraint: a producer that does not answer is skipped, so that a suspended or dead one does not block the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,16 +14,16 @@ use crate::measurements::Measurements;
 
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// What a producer said at a moment.
+/// A sample of a producer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Since the watch began.
+    /// Time since the watch began.
     pub at: Duration,
-    /// Which producer.
+    /// Index of the producer.
     pub producer: usize,
     /// State of its circuit breaker.
     pub breaker: String,
-    /// How often the breaker was half-open: it may have been so between two looks.
+    /// How often the breaker was half-open: it may have been so between two samples.
     pub half_opened: f64,
     /// Events in memory only.
     pub buffered: f64,
@@ -33,11 +33,11 @@ pub struct Reading {
     pub journal_bytes: f64,
     /// 1 while its journal can be written.
     pub journal_up: f64,
-    /// Bytes of memory that unacknowledged events take.
+    /// Bytes of memory used by unacknowledged events.
     pub memory_bytes: f64,
 }
 
-/// Looks until it is dropped.
+/// Samples until it is dropped.
 pub struct Watch {
     began: Instant,
     seen: Arc<Mutex<Seen>>,
@@ -47,12 +47,12 @@ pub struct Watch {
 #[derive(Default)]
 struct Seen {
     readings: Vec<Reading>,
-    /// By producer and guarantee, the first of each, with when.
+    /// The first discrepancy by producer and guarantee, with its time.
     unaccounted: BTreeMap<String, String>,
 }
 
 impl Watch {
-    /// Begins to look at these producers.
+    /// Starts sampling these producers.
     #[must_use]
     pub fn begin(producers: Vec<Http>) -> Self {
         let (began, seen) = (Instant::now(), Arc::<Mutex<Seen>>::default());
@@ -77,25 +77,26 @@ impl Watch {
         self.began
     }
 
-    /// All readings so far.
+    /// All samples so far.
     #[must_use]
     pub fn readings(&self) -> Vec<Reading> {
         lock(&self.seen).readings.clone()
     }
 
-    /// The last reading of a producer.
+    /// The last sample of a producer.
     #[must_use]
     pub fn last(&self, producer: usize) -> Option<Reading> {
         lock(&self.seen).readings.iter().rev().find(|reading| reading.producer == producer).cloned()
     }
 
-    /// Where a producer's events did not add up.
+    /// Discrepancies in the producers' event counts.
     #[must_use]
     pub fn unaccounted(&self) -> Vec<String> {
         lock(&self.seen).unaccounted.values().cloned().collect()
     }
 
-    /// Each change of a producer's circuit breaker, with when it was seen; what was between two looks is told with the later.
+    /// Each change of a producer's circuit breaker, with the time it was seen; changes between two samples are reported
+    /// with the later.
     #[must_use]
     pub fn breaker_changes(&self, producer: usize) -> Vec<(Duration, String)> {
         let mut changes: Vec<(Duration, String)> = Vec::new();

@@ -1,4 +1,4 @@
-//! A few short scenarios of the fault harness: that they hold, and that the harness works. `scripts/faults` runs all.
+//! A few short scenarios of the fault harness: they pass, and the harness works. `scripts/faults` runs all.
 
 #![cfg(test)]
 

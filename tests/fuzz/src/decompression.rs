@@ -1,11 +1,11 @@
-//! Compressed bodies, read within bounds.
+//! Compressed bodies, read within limits.
 //!
-//! The input: a byte that chooses coding, room and whether what follows is the body or the content of one that is compressed
-//! here; a byte for the pieces that the body comes in; then the rest, the content with repetitions as [`expanded`] knows
-//! them. What must hold:
-//! * What is read is never more than a body may have, never more than there is room for, and all room is given back.
-//! * A body that is what its coding says is read as it was written, unless it is too large.
-//! * A body of which an end is missing, or that has something behind its end, is never taken for the whole.
+//! The input: a byte that selects the coding, the room, and whether the rest is the body or content to be compressed
+//! here; a byte for the sizes of the pieces in which the body arrives; then the rest, the content with repetitions as in
+//! [`expanded`]. Invariants:
+//! * A body never exceeds the body limit or the available room, and all room is returned.
+//! * A valid body is decoded exactly, unless it is too large.
+//! * A truncated body, or one with trailing bytes, is never accepted as complete.
 
 use std::io::{self, Read};
 use std::pin::Pin;
@@ -24,15 +24,15 @@ use crate::input::{Script, expanded};
 
 /// The contract's limit of a body, before and after decompression.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Longest content that is compressed here: more than the small room, so that most inputs are fast.
+/// Maximum content that is compressed here: more than the small room, so that most inputs are fast.
 const CONTENT_BYTES_MAX: usize = 1_500_000;
 const SMALL_ROOM_BYTES: usize = 1_000_000;
 const LARGE_ROOM_BYTES: usize = 40_000_000;
-/// What decoding may reserve beyond what it has decoded.
+/// Bytes that decoding may reserve beyond the decoded ones.
 const SLACK_BYTES: usize = 200_000;
 
 const CODINGS: [&str; 8] = ["gzip", "deflate", "zstd", "deflate", "identity", "x-gzip", "br", ""];
-/// Of them, the second `deflate`: without the header and the checksum of zlib, as some clients send it.
+/// The second `deflate` of them: without zlib's header and checksum, as some clients send it.
 const BARE_DEFLATE: usize = 3;
 
 /// The target.
@@ -45,7 +45,7 @@ pub fn run(input: &[u8]) {
     if flags & 16 == 0 {
         let body = script.rest();
         let whole = read(coding, room, 0, body);
-        assert!(read(coding, room, pieces, body) == whole, "a body is another when it comes in pieces");
+        assert!(read(coding, room, pieces, body) == whole, "a body differs when it arrives in pieces");
         return;
     }
     let damage = script.byte();
@@ -59,16 +59,16 @@ pub fn run(input: &[u8]) {
                 assert!(whole.is_some(), "a body that fits is read");
             }
             if let Some(read) = whole {
-                assert!(read == *content, "a body is read as it was written");
+                assert!(read == *content, "a body is decoded exactly");
             }
         }
         1 => {
             let cut = &body[..body.len().saturating_sub(1 + extent)];
             let read = read(coding, room, pieces, cut);
-            // Nothing at all is the empty text; and plain text has no end that could be missing.
+            // An empty body is the empty text, and plain text cannot be truncated.
             assert!(
                 read.is_none_or(|read| read.is_empty() && cut.is_empty() || coding == 4),
-                "a part is taken for the whole"
+                "a truncated body is accepted"
             );
         }
         _ => {
@@ -77,7 +77,7 @@ pub fn run(input: &[u8]) {
             let read = read(coding, room, pieces, &longer);
             assert!(
                 suffix.is_empty() || read.is_none_or(|read| read.len() > content.len()),
-                "what is behind the end of a body is left out"
+                "trailing bytes are ignored"
             );
         }
     }
@@ -92,11 +92,11 @@ fn read(coding: usize, room: usize, pieces: u8, body: &[u8]) -> Option<Bytes> {
     let reading = budget.read(&headers, BoxBody::new(in_pieces).into());
     let kept = block_on(reading).ok().map(|read| {
         assert!(read.bytes.len() <= BODY_BYTES_MAX, "a body is larger than it may be");
-        assert!(read.bytes.len() <= budget.used_bytes(), "a body has more bytes than it took room");
-        assert!(budget.used_bytes() <= room, "bodies have more room than there is");
+        assert!(read.bytes.len() <= budget.used_bytes(), "a body exceeds the room that it reserved");
+        assert!(budget.used_bytes() <= room, "bodies exceed the available room");
         read.bytes.clone()
     });
-    assert_eq!(budget.used_bytes(), 0, "room is not given back");
+    assert_eq!(budget.used_bytes(), 0, "room is not returned");
     kept
 }
 
@@ -122,7 +122,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.with(|runtime| runtime.block_on(future))
 }
 
-/// A body that comes in pieces of so many bytes, or in one, and does not say how long it is.
+/// A body that arrives in pieces of this size, or at once, without a Content-Length.
 struct Pieces {
     rest: Bytes,
     bytes: usize,

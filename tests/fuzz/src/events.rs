@@ -1,11 +1,11 @@
-//! Bodies of events, from their bytes to records.
+//! Request bodies with events, from their bytes to records.
 //!
-//! The input is a body, with repetitions as [`expanded`] knows them. It is taken as a single event, as a JSON array and as
-//! lines. What must hold:
-//! * An event is accepted, with the same record, or refused, with the same code, whichever way it comes and whatever comes
-//!   with it. Nothing is missing from a batch that is taken, and of one that is not nothing is taken.
-//! * What is accepted says what the client said: every member is in the event, under the contract's rules.
-//! * What is accepted decodes to an event that encodes to the same bytes, and every store can hold it.
+//! The input is a body, with repetitions as in [`expanded`]. It is parsed as a single event, as a JSON array and as JSON
+//! lines. Invariants:
+//! * An event is accepted, with the same record, or refused, with the same code, in every format and in any company. An
+//!   accepted batch is complete, and a refused one leaves nothing.
+//! * An accepted event has every member that the client sent, under the contract's rules.
+//! * An accepted event decodes to one that encodes to the same bytes, and every store can hold it.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,12 +33,12 @@ use serde_json::value::RawValue;
 use crate::input::expanded;
 use crate::json::Json;
 
-/// Longest body: enough for each limit of an event.
+/// Maximum body: enough for each limit of an event.
 const BODY_BYTES_MAX: usize = 1_500_000;
-/// Of larger batches the events are counted and not compared, so that no input takes seconds.
+/// In larger batches the events are counted but not compared, so that no input takes seconds.
 const COMPARED_EVENTS_MAX: usize = 100;
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
-/// The id of each event that has none of its own.
+/// The id of each event sent without one.
 const ID: Uuid = Uuid::from_u128(7);
 
 /// The target.
@@ -51,7 +51,7 @@ pub fn run(input: &[u8]) {
     lines(&ingest, &bus, &body);
 }
 
-/// The records that events of a body become, each way that it can be taken.
+/// The records that the events of a body become, in each format.
 #[must_use]
 pub fn accepted(input: &[u8]) -> Records {
     let body = expanded(input, BODY_BYTES_MAX);
@@ -68,7 +68,7 @@ pub fn accepted(input: &[u8]) -> Records {
     all
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
 struct Taken {
     /// By index.
@@ -77,9 +77,9 @@ struct Taken {
     batches: Vec<RecordBatch>,
 }
 
-/// What becomes of an event.
+/// The outcome of an event.
 enum Fate {
-    /// The slot of its lane, and the batch that it makes alone.
+    /// The index of its lane, and the batch that it makes alone.
     Accepted(usize, RecordBatch),
     Refused(&'static str),
 }
@@ -87,7 +87,7 @@ enum Fate {
 fn single(ingest: &Ingest, bus: &Bus, body: &[u8]) {
     let mut intake = ingest.intake(None, None);
     let taken_in = take_event(body, &mut intake).is_ok();
-    assert_eq!(taken_in, is_readable(body), "a body is taken if it is JSON that is not nested too deep");
+    assert_eq!(taken_in, is_readable(body), "a body is read if it is JSON that is not nested too deep");
     let taken = taken(intake, bus);
     if taken_in {
         check(body, &fate(taken));
@@ -100,7 +100,11 @@ fn array(ingest: &Ingest, bus: &Bus, body: &[u8]) {
     let taken_in = take_events(body, || ingest.intake(None, None));
     let elements = serde_json::from_slice::<Vec<&RawValue>>(body).ok();
     let elements = elements.filter(|all| all.len() <= REQUEST_EVENTS_MAX && is_readable(body));
-    assert_eq!(taken_in.is_ok(), elements.is_some(), "a body is taken if it is a JSON array of not too many elements");
+    assert_eq!(
+        taken_in.is_ok(),
+        elements.is_some(),
+        "a body is read if it is a JSON array within the limit of elements"
+    );
     if let (Ok(intake), Some(elements)) = (taken_in, elements) {
         let taken = taken(intake, bus);
         let alone = |element: &&RawValue| alone(ingest, bus, element.get().as_bytes());
@@ -113,7 +117,11 @@ fn lines(ingest: &Ingest, bus: &Bus, body: &[u8]) {
     let taken_in = take_lines(body, &mut intake);
     let lines: Vec<&[u8]> =
         body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
-    assert_eq!(taken_in.is_ok(), lines.len() <= REQUEST_EVENTS_MAX, "a body is taken if it has not too many lines");
+    assert_eq!(
+        taken_in.is_ok(),
+        lines.len() <= REQUEST_EVENTS_MAX,
+        "a body is read if it is within the limit of lines"
+    );
     if taken_in.is_ok() {
         let taken = taken(intake, bus);
         let alone = |line: &&[u8]| {
@@ -131,7 +139,7 @@ fn is_readable(json: &[u8]) -> bool {
     let (mut depth, mut deepest, mut rest) = (0_usize, 0, json.iter());
     while let Some(byte) = rest.next() {
         match byte {
-            // A string: up to the quotation mark that has no backslash before it.
+            // A string: up to the quotation mark without a backslash before it.
             b'"' => while rest.next().is_some_and(|byte| *byte != b'"' && (*byte != b'\\' || rest.next().is_some())) {},
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth -= 1,
@@ -142,7 +150,7 @@ fn is_readable(json: &[u8]) -> bool {
     deepest <= NESTING_MAX
 }
 
-/// What becomes of an element that is JSON when it is the only one.
+/// The outcome of a JSON element that is sent alone.
 fn alone(ingest: &Ingest, bus: &Bus, element: &[u8]) -> Fate {
     let mut intake = ingest.intake(None, None);
     assert!(take_event(element, &mut intake).is_ok(), "an element that is JSON is JSON alone");
@@ -151,9 +159,9 @@ fn alone(ingest: &Ingest, bus: &Bus, element: &[u8]) -> Fate {
     fate
 }
 
-/// Holds a batch to what becomes of its elements one by one.
+/// Compares a batch with the outcomes of its elements sent alone.
 fn compare<T>(taken: &Taken, elements: &[T], alone: impl Fn(&T) -> Fate, what: &str) {
-    assert_eq!(taken.accepted + taken.refusals.len(), elements.len(), "{what} has one fate");
+    assert_eq!(taken.accepted + taken.refusals.len(), elements.len(), "{what} has one outcome");
     let records: usize = taken.batches.iter().map(|batch| batch.records.len()).sum();
     assert_eq!(taken.accepted, records, "{what} has one record");
     if elements.len() > COMPARED_EVENTS_MAX {
@@ -180,14 +188,14 @@ fn push_all(records: &mut Records, more: &Records) {
         let pushed = records.push(record.key, record.timestamp, record.client_id, |buffer| {
             buffer.extend_from_slice(record.value);
         });
-        assert!(pushed.is_ok(), "a record that was taken once is not too large");
+        assert!(pushed.is_ok(), "a record that was accepted once is not too large");
     }
 }
 
-/// The fate of the one event of a request.
+/// The outcome of the only event of a request.
 fn fate(taken: Taken) -> Fate {
     let Taken { mut refusals, accepted, mut batches } = taken;
-    assert_eq!(accepted + refusals.len(), 1, "a single event has one fate");
+    assert_eq!(accepted + refusals.len(), 1, "a single event has one outcome");
     assert_eq!(accepted, batches.len(), "a single event that is accepted makes one batch");
     if let Some((index, code)) = refusals.pop() {
         assert_eq!(index, 0);
@@ -199,10 +207,10 @@ fn fate(taken: Taken) -> Fate {
     Fate::Accepted(slot, batch)
 }
 
-/// Holds what became of an element that is JSON to what it says.
+/// Checks the outcome of a JSON element against its content.
 fn check(element: &[u8], fate: &Fate) {
     match fate {
-        Fate::Refused(code) => assert_ne!(*code, "metadata_invalid", "what is JSON as a whole is JSON in its parts"),
+        Fate::Refused(code) => assert_ne!(*code, "metadata_invalid", "parts of valid JSON are valid JSON"),
         Fate::Accepted(_, batch) => {
             let record = batch.records.iter().next().expect("one record");
             let event = codec::decode(record).expect("an accepted event decodes");
@@ -217,7 +225,7 @@ fn check(element: &[u8], fate: &Fate) {
     }
 }
 
-/// An event goes back into the record that it came from.
+/// An event encodes to the record that it came from.
 fn check_encoding(event: &LogEvent<'_>, record: Record<'_>) {
     assert!(record.key.len() + record.value.len() <= RECORD_BYTES_MAX);
     let mut again = Records::default();
@@ -242,7 +250,7 @@ pub(crate) fn check_storable(event: &LogEvent<'_>) {
     metadata.each(&mut |text| assert!(!text.contains('\0')), &mut |number| assert!(is_numeric(number), "{number}"));
 }
 
-/// Whether PostgreSQL's `numeric` holds a number of JSON: up to 131,072 digits before and 16,383 behind the point.
+/// Whether PostgreSQL's `numeric` can hold a JSON number: up to 131,072 digits before and 16,383 after the decimal point.
 fn is_numeric(number: &str) -> bool {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (integer, fraction) = mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa, ""));
@@ -254,7 +262,7 @@ fn is_numeric(number: &str) -> bool {
 /// Every member of the element is in the event.
 fn check_says(event: &LogEvent<'_>, element: &str) {
     let Ok(Json::Object(members)) = Json::read(element).map(Json::without_nul) else {
-        panic!("an event that has halves of surrogate pairs, or is no object, is accepted");
+        panic!("an event that has lone surrogates, or is not an object, is accepted");
     };
     let mut metadata = None;
     let mut unknown = Vec::new();
@@ -313,7 +321,7 @@ fn ingest(bus: &Arc<Bus>) -> Ingest {
     Ingest::new(Arc::new(delivery), Arc::new(Outside), Arc::new(Outside), Arc::new(Outside), policy, partitioner)
 }
 
-/// Delivers a request and says what became of it.
+/// Delivers a request and returns the outcome.
 fn taken(intake: Intake<'_>, bus: &Bus) -> Taken {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime =
@@ -324,14 +332,14 @@ fn taken(intake: Intake<'_>, bus: &Bus) -> Taken {
     Taken { refusals: refusals.collect(), accepted: outcome.accepted.total(), batches: bus.taken() }
 }
 
-/// A bus that keeps what it gets.
+/// A bus that keeps its batches.
 #[derive(Default)]
 struct Bus {
     batches: Mutex<Vec<RecordBatch>>,
 }
 
 impl Bus {
-    /// What came since the last time.
+    /// Batches since the last call.
     fn taken(&self) -> Vec<RecordBatch> {
         std::mem::take(&mut self.batches.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -366,7 +374,7 @@ impl RecordPublisher for Bus {
     }
 }
 
-/// Time that stands still, ids that are all the same, and counts that nobody reads.
+/// A stopped clock, identical ids, and discarded metrics.
 struct Outside;
 
 impl Clock for Outside {

@@ -1,12 +1,12 @@
-//! Reading what an input means.
+//! Interprets inputs.
 
 use std::borrow::Cow;
 
-/// Begins a repetition in text that [`expanded`] writes out. No UTF-8 has this byte.
+/// Begins a repetition in text that [`expanded`] writes out. This byte does not occur in UTF-8.
 const REPEAT: u8 = 0xf8;
 
-/// Writes repetitions out, so that a few bytes reach limits of a megabyte. [`REPEAT`] and a byte `n` stand for more of the
-/// `1 + n % 8` bytes before them: `m = n / 8` times more, or `2^(m - 11)` times in all if that is above 23, so that most
+/// Writes repetitions out, so that a few bytes reach limits of a megabyte. [`REPEAT`] followed by a byte `n` repeats the
+/// `1 + n % 8` bytes before it: `m = n / 8` more times or, if `m` is above 23, `2^(m - 11)` times in all, so that most
 /// inputs are short and fast. Ends at `bytes_max`.
 pub fn expanded(input: &[u8], bytes_max: usize) -> Cow<'_, [u8]> {
     if !input.contains(&REPEAT) && input.len() <= bytes_max {
@@ -31,7 +31,7 @@ pub fn expanded(input: &[u8], bytes_max: usize) -> Cow<'_, [u8]> {
     Cow::Owned(output)
 }
 
-/// Numbers and bytes from an input, from its front. Behind its end everything is zero or empty.
+/// Numbers and bytes from an input, from its front. After its end everything is zero or empty.
 pub struct Script<'a> {
     rest: &'a [u8],
 }
@@ -66,7 +66,7 @@ impl<'a> Script<'a> {
         u64::from_le_bytes(bytes)
     }
 
-    /// A number below `bound`; zero if that is zero.
+    /// A number below `bound`; zero if `bound` is zero.
     pub fn below(&mut self, bound: usize) -> usize {
         usize::from(self.two_bytes()) % bound.max(1)
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repetition_repeats_what_is_before_it_up_to_the_limit() {
+    fn a_repetition_repeats_preceding_bytes_up_to_the_limit() {
         assert_eq!(*expanded(b"plain", 10), *b"plain");
         assert_eq!(*expanded(b"-ab\xf8\x19.", 100), *b"-abababab.");
         assert_eq!(*expanded(b"a\xf8\x38b\xf8", 100), *b"aaaaaaaab");

@@ -1,11 +1,11 @@
-//! JSON taken apart slowly and surely, to compare with what the fast parsers made of it.
+//! A slow but simple JSON reader, to compare with the results of the fast parsers.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A value, with names in their order and numbers as they are written.
+/// A value, with names in their order and numbers as written.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Json {
     Object(Vec<(String, Json)>),
@@ -16,10 +16,10 @@ pub enum Json {
 }
 
 impl Json {
-    /// Reads a value that nests no deeper than a stack can hold.
+    /// Reads a value whose nesting fits on the stack.
     ///
     /// # Errors
-    /// It is no JSON, or has half of a surrogate pair somewhere.
+    /// It is not JSON, or contains a lone surrogate.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         let text = text.trim_ascii();
         match text.as_bytes().first() {
@@ -40,7 +40,7 @@ impl Json {
         }
     }
 
-    /// The same value with U+FFFD for U+0000.
+    /// The same value with U+FFFD in place of U+0000.
     pub fn without_nul(self) -> Self {
         let replaced = |text: String| text.replace('\0', "\u{fffd}");
         match self {
@@ -53,7 +53,7 @@ impl Json {
         }
     }
 
-    /// How deep objects and arrays are nested; 0 for a plain value.
+    /// Nesting depth of objects and arrays; 0 for a plain value.
     pub fn depth(&self) -> usize {
         let within = match self {
             Self::Object(members) => members.iter().map(|(_, value)| value.depth()).max(),
@@ -63,7 +63,7 @@ impl Json {
         1 + within.unwrap_or(0)
     }
 
-    /// Shows every text, names too, and every number.
+    /// Visits every text, including names, and every number.
     pub fn each(&self, text: &mut impl FnMut(&str), number: &mut impl FnMut(&str)) {
         match self {
             Self::Object(members) => {
@@ -83,7 +83,7 @@ impl Json {
     }
 }
 
-/// The members of an object in their order, repeats too.
+/// The members of an object in order, including repeats.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {

@@ -1,19 +1,20 @@
-//! What must hold for any bytes, one target a boundary over which bytes come that Spillway did not write itself.
+//! Invariants for arbitrary bytes, with one target for each boundary at which Spillway receives bytes that it did not
+//! write.
 //!
 //! Constraints and invariants:
-//! * A target is a function of its bytes alone: no clock, no randomness, no files, no threads. What it finds once it finds
-//!   always.
-//! * A target panics when what must hold does not, and only then. What to expect it works out by simpler means than the code
+//! * A target is a function of its bytes alone: no clock, no randomness, no files, no threads. Every finding is
+//!   reproducible.
+//! * A target panics if and only if an invariant is violated. It computes the expectation by simpler means than the code
 //!   under test.
-//! * Work is bounded for any input, so that a run that takes seconds is a finding too.
+//! * Work is bounded for any input, so that a run that takes seconds is also a finding.
 //!
-//! `scripts/fuzz` runs the targets under libFuzzer, which mutates the inputs in `corpus/<target>` and keeps those that reach
-//! code that no other has reached. `cargo test` gives every committed input to the same functions.
+//! `scripts/fuzz` runs the targets under libFuzzer, which mutates the inputs in `corpus/<target>` and keeps those that
+//! reach new code. `cargo test` runs every committed input through the same functions.
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a target fails by panicking, and an index that is out of range is a failure like any other"
+    reason = "a target fails by panicking, and an out-of-range index is also a failure"
 )]
 
 pub mod decompression;
@@ -23,10 +24,10 @@ mod json;
 pub mod log_recovery;
 pub mod record_decoding;
 
-/// What a target does with an input.
+/// A target's function, called with an input.
 pub type Target = fn(&[u8]);
 
-/// Every target under its name, which is also that of its directory in `corpus`.
+/// Every target with its name, which is also the name of its directory in `corpus`.
 pub const TARGETS: [(&str, Target); 4] = [
     ("events", events::run),
     ("decompression", decompression::run),

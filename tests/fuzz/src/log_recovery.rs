@@ -1,12 +1,14 @@
-//! Opening a segmented log over files in any state.
+//! Opens a segmented log on files in any state.
 //!
-//! The input is a script: entries that a log writes, edits of the files that it leaves, and how the log is opened and used
-//! then. An edit can also make a file of any bytes, and frames that are whole and have no place in a log. What must hold:
-//! * The log opens, and shows the entries that a plain reading of its format finds, no more and no less; it cuts off and
-//!   reports what is no entry.
-//! * Where files are only damaged, every entry outside of the damage is there.
-//! * Read in pieces, the entries are the same as read at once.
-//! * The log goes on from there: what is appended has new numbers, and after a crash or a power cut everything is there.
+//! The input is a script: entries that a log writes, edits of the resulting files, and how the log is then opened and
+//! used. An edit can also create a file with arbitrary bytes, and whole frames that do not belong into the log.
+//! Invariants:
+//! * The log opens, and shows exactly the entries that a plain reading of its format finds; it cuts off and reports all
+//!   other bytes.
+//! * If files are only damaged, every entry outside of the damage is found.
+//! * Reading in pieces yields the same entries as reading at once.
+//! * The log continues from there: appended entries have new numbers, and after a crash or a power cut everything is
+//!   found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +22,13 @@ use crate::input::Script;
 
 const ENTRIES_MAX: usize = 24;
 const EDITS_MAX: usize = 12;
-/// Longest payloads: most are short, and a few together longer than what the log reads at once.
+/// Maximum length of a short payload: most are short, and a few together exceed what the log reads at once.
 const SHORT_BYTES_MAX: usize = 600;
 const LONG_BYTES_MAX: usize = 300_000;
 const LONG_ENTRIES_MAX: usize = 2;
-/// No position of a store is larger, and so no name of a segment.
+/// The maximum position of a store, and so the maximum number in a segment's name.
 const POSITION_MAX: u64 = i64::MAX as u64;
-/// Where numbers of this target end, so that what is appended then stays far below [`POSITION_MAX`].
+/// Largest sequence number that this target generates, so that later appends stay far below [`POSITION_MAX`].
 const SEQUENCE_MAX: u64 = POSITION_MAX / 2;
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -67,14 +69,14 @@ pub fn run(input: &[u8]) {
     let mut log = log;
     for round in 0..2 {
         append(&mut log, &mut expected, &mut script);
-        assert_eq!(all(log.reader()), expected, "what is appended stands behind what was found");
+        assert_eq!(all(log.reader()), expected, "appended entries follow the found ones");
         if options & 4 != 0 {
             let before = expected.get(script.below(expected.len())).map_or(0, |entry| entry.sequence);
             log.release(before, |_, _| true).expect("the disk works");
             let first = log.reader().range().0;
-            assert!(first <= before || expected.is_empty(), "what is not to be released is released");
+            assert!(first <= before || expected.is_empty(), "an entry after `before` is released");
             expected.retain(|entry| entry.sequence >= first);
-            assert_eq!(all(log.reader()), expected, "what is released are the oldest entries");
+            assert_eq!(all(log.reader()), expected, "only the oldest entries are released");
         }
         drop(log);
         if options & 8 == 0 {
@@ -86,7 +88,7 @@ pub fn run(input: &[u8]) {
         let names = disk.names();
         let files = names.into_iter().map(|name| (name.clone(), disk.content(&name))).collect();
         let (again, found) = open(&disk, &files, segment_bytes_max, next_at_least);
-        assert_eq!(found, expected, "what was found or appended is there when the log is opened again");
+        assert_eq!(found, expected, "all entries exist after reopening");
         log = again;
     }
 }
@@ -123,7 +125,7 @@ fn write(script: &mut Script<'_>, entries: usize, segment_bytes_max: u64) -> Fil
     disk.names().into_iter().map(|name| (name.clone(), disk.content(&name))).collect()
 }
 
-/// Changes a file. True if nothing but bytes in their places, and the end of the file, were changed.
+/// Edits a file. Returns true if only bytes in place, or the end of the file, were changed.
 fn edit(files: &mut Files, script: &mut Script<'_>) -> bool {
     let kind = script.byte() % 16;
     if kind >= 13 {
@@ -133,7 +135,7 @@ fn edit(files: &mut Files, script: &mut Script<'_>) -> bool {
     let Some((name, content)) = files.iter_mut().nth(which) else { return true };
     let base = base_of(name).unwrap_or(0);
     let at = match script.below(content.len() + 1) {
-        // In a long file most places are out of reach of two bytes.
+        // Two bytes cannot address most offsets of a long file.
         at if content.len() > usize::from(u16::MAX) => at * 16 % content.len(),
         at => at,
     };
@@ -174,7 +176,7 @@ fn edit(files: &mut Files, script: &mut Script<'_>) -> bool {
     kind <= 6
 }
 
-/// Removes a file, or makes one of any bytes.
+/// Removes a file, or creates one with arbitrary bytes.
 fn edit_names(files: &mut Files, script: &mut Script<'_>, kind: u8) -> bool {
     if kind == 13 {
         let which = script.below(files.len());
@@ -203,10 +205,10 @@ fn put(disk: &SimulatedDisk, files: &Files) {
     storage.sync_directory().expect("the disk works");
 }
 
-/// Opens a log and holds it to what its files say.
+/// Opens a log and checks it against its files.
 fn open(disk: &SimulatedDisk, files: &Files, segment_bytes_max: u64, next_at_least: u64) -> (SegmentedLog, Vec<Found>) {
     let (log, recovered) =
-        SegmentedLog::open(disk.storage(), segment_bytes_max, next_at_least).expect("a log opens whatever is there");
+        SegmentedLog::open(disk.storage(), segment_bytes_max, next_at_least).expect("a log opens on any files");
     let segments: Vec<(u64, &Vec<u8>)> =
         files.iter().filter_map(|(name, content)| Some((base_of(name)?, content))).collect();
     let mut expected = Vec::new();
@@ -224,14 +226,14 @@ fn open(disk: &SimulatedDisk, files: &Files, segment_bytes_max: u64, next_at_lea
         }
         expected.extend(frames);
     }
-    assert_eq!(recovered, expected_recovered, "what is reported is what is there");
-    assert_eq!(log.bytes(), expected_bytes, "what is counted is what is there");
-    assert_eq!(log.next(), next.max(next_at_least), "the next number is behind all that are taken");
-    assert_eq!(all(log.reader()), expected, "what is shown is what is there");
+    assert_eq!(recovered, expected_recovered, "the report matches the files");
+    assert_eq!(log.bytes(), expected_bytes, "the size matches the files");
+    assert_eq!(log.next(), next.max(next_at_least), "the next number is after all used ones");
+    assert_eq!(all(log.reader()), expected, "the entries match the files");
     (log, expected)
 }
 
-/// The whole frames of a file, where the last one ends, and how many bytes between them belong to none.
+/// The whole frames of a file, the end of the last one, and the number of bytes between them that belong to no frame.
 fn plain_reading(content: &[u8], base: u64) -> (Vec<Found>, usize, u64) {
     let (mut at, mut whole, mut damaged_bytes, mut frames) = (0, 0, 0, Vec::<Found>::new());
     while at < content.len() {
@@ -249,7 +251,7 @@ fn plain_reading(content: &[u8], base: u64) -> (Vec<Found>, usize, u64) {
     (frames, whole, damaged_bytes)
 }
 
-/// The frame that bytes begin with, and its length.
+/// The frame at the beginning of these bytes, and its length.
 fn frame_at(bytes: &[u8]) -> Option<(Found, usize)> {
     let number = |from: usize| Some(u64::from_le_bytes(bytes.get(from..from + 8)?.try_into().ok()?));
     let payload_len = usize::try_from(number(0)? & 0xffff_ffff).ok()?;
@@ -268,7 +270,7 @@ fn frame(sequence: u64, time: u64, payload: &[u8]) -> Vec<u8> {
     [&len[..], &crc32c::crc32c(&checked).to_le_bytes(), &checked[4..]].concat()
 }
 
-/// Every entry whose bytes are all in their place is found, unless there are now frames that no log wrote.
+/// Every entry whose bytes are all in place is found, unless the files now have frames that were not written by a log.
 fn check_undamaged(written: &Files, damaged: &Files, found: &[Found]) {
     let mut undamaged = Vec::new();
     let mut all = BTreeSet::new();
@@ -285,11 +287,11 @@ fn check_undamaged(written: &Files, damaged: &Files, found: &[Found]) {
         }
     }
     if found.iter().all(|entry| all.contains(entry)) {
-        assert!(undamaged.iter().all(|entry| found.contains(entry)), "damage costs an entry that it has not touched");
+        assert!(undamaged.iter().all(|entry| found.contains(entry)), "an undamaged entry is lost");
     }
 }
 
-/// Reads everything there is.
+/// Reads all entries.
 fn all(mut reader: LogReader) -> Vec<Found> {
     let (first, end) = reader.range();
     let mut entries = Vec::new();
@@ -297,11 +299,11 @@ fn all(mut reader: LogReader) -> Vec<Found> {
         entries.push(Found { sequence: entry.sequence, time: entry.time, payload: entry.payload.to_vec() });
         true
     });
-    assert_eq!(read.expect("the disk works").next, end, "all is read up to the end");
+    assert_eq!(read.expect("the disk works").next, end, "reading reaches the end");
     entries
 }
 
-/// Reads from places in the log, and on from there entry by entry.
+/// Reads from various positions in the log, and on from there entry by entry.
 fn check_pieces(mut reader: LogReader, entries: &[Found], seed: u64) {
     let (first, end) = reader.range();
     if let Some(before) = first.checked_sub(1).filter(|_| first < end) {
@@ -324,21 +326,21 @@ fn check_pieces(mut reader: LogReader, entries: &[Found], seed: u64) {
                 seen <= seed % 3
             });
             let next = read.expect("the disk works").next;
-            assert!(is_next, "a piece is what stands there");
-            assert!(next > position, "reading goes on");
+            assert!(is_next, "a piece has the expected entry");
+            assert!(next > position, "reading makes progress");
             position = next;
         }
         assert!(rest.next().is_none(), "no entry is missing between pieces");
     }
 }
 
-/// Appends a few entries that are synced.
+/// Appends a few synced entries.
 fn append(log: &mut SegmentedLog, expected: &mut Vec<Found>, script: &mut Script<'_>) {
     for _ in 0..=usize::from(script.byte() % 3) {
         let payload = script.take(16).to_vec();
         let time = time(i64::from(script.byte()));
         let sequence = log.next();
-        assert!(expected.last().is_none_or(|last| last.sequence < sequence), "a number is given twice");
+        assert!(expected.last().is_none_or(|last| last.sequence < sequence), "a number is assigned twice");
         let first = log.append([(time, |buffer: &mut Vec<u8>| buffer.extend_from_slice(&payload))]);
         assert_eq!(first.expect("the disk works"), sequence);
         expected.push(Found { sequence, time, payload });
@@ -357,7 +359,7 @@ fn name_of(base: u64) -> String {
     format!("{base:020}.log")
 }
 
-/// The number of a segment's name: 20 digits, and one that a store's position can reach.
+/// The number in a segment's name: 20 digits, and within the range of a store's position.
 fn base_of(name: &str) -> Option<u64> {
     let digits =
         name.strip_suffix(".log").filter(|digits| digits.len() == 20 && digits.bytes().all(|d| d.is_ascii_digit()))?;

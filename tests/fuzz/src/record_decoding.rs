@@ -1,10 +1,10 @@
 //! Bytes from a bus, read as records and events.
 //!
-//! The input, with repetitions as [`expanded`] knows them, is the payload of an entry of the embedded bus's log, and again the
-//! value of a record as it may stand on any bus. What must hold:
-//! * Every entry of the log is a record, and so at least a dead letter; its neighbours are what they were.
-//! * A record that is written to the log is the same when it is read.
-//! * What decodes is an event within all rules, and encodes to a record that decodes to the same event.
+//! The input, with repetitions as in [`expanded`], is used as the payload of an entry in the embedded bus's log, and as
+//! the value of a record on any bus. Invariants:
+//! * Every entry of the log becomes a record, and so at least a dead letter; its neighbours are unchanged.
+//! * A record written to the log is read back unchanged.
+//! * A decoded event satisfies all rules, and encodes to a record that decodes to the same event.
 
 use adapter_embedded::bus::{read_chunk, write_record};
 use adapter_embedded::segmented_log::{PAYLOAD_BYTES_MAX, SegmentedLog};
@@ -18,7 +18,7 @@ use model::SimulatedDisk;
 use crate::events::check_storable;
 use crate::input::expanded;
 
-/// By how much an event may grow when it is encoded again: its key is its source, and an id may have come without hyphens.
+/// How much an event may grow when it is encoded again: its key is its source, and its id may have had no hyphens.
 const GROWTH_BYTES_MAX: usize = SOURCE_BYTES_MAX + 4;
 
 /// The target.
@@ -28,30 +28,30 @@ pub fn run(input: &[u8]) {
     value(Record { key: b"key", value: &bytes, timestamp: time(), client_id: bytes.len() % 2 == 1 });
 }
 
-/// An entry of the log, between two that are in order.
+/// An entry of the log, between two valid ones.
 fn entry(payload: &[u8]) {
     let neighbour = Record { key: b"neighbour", value: b"{}", timestamp: time(), client_id: true };
     let mut good = Vec::new();
     write_record(&neighbour, &mut good);
     let chunk = chunk(&[&good, payload, &good]);
-    assert_eq!(chunk.len(), 3, "an entry is passed over");
+    assert_eq!(chunk.len(), 3, "an entry is skipped");
     assert!(chunk.len() <= CHUNK_RECORDS_MAX && chunk.bytes() <= CHUNK_BYTES_MAX);
     let records: Vec<Record<'_>> = chunk.iter().collect();
     assert_eq!((records[0], records[2]), (neighbour, neighbour), "an entry changes its neighbour");
     let record = records[1];
-    assert!(record.value.is_empty() || payload.ends_with(record.value), "a value is not what the entry ends with");
-    assert!(payload.len() <= 5 + record.key.len() + record.value.len(), "a part of an entry is left out");
+    assert!(record.value.is_empty() || payload.ends_with(record.value), "a value is not the end of the entry");
+    assert!(payload.len() <= 5 + record.key.len() + record.value.len(), "part of an entry is missing");
     value(record);
 
     let mut written = Vec::new();
     write_record(&record, &mut written);
     if written.len() <= PAYLOAD_BYTES_MAX {
         let again = self::chunk(&[&written]);
-        assert_eq!(again.iter().next(), Some(record), "a record is not what it was when it was written");
+        assert_eq!(again.iter().next(), Some(record), "a record has changed");
     }
 }
 
-/// The records that payloads are, through a log on a disk.
+/// The records read from payloads, through a log on a disk.
 fn chunk(payloads: &[&[u8]]) -> Records {
     let disk = SimulatedDisk::new();
     let (mut log, _) = SegmentedLog::open(disk.storage(), u64::MAX, 0).expect("the disk works");
@@ -63,21 +63,24 @@ fn chunk(payloads: &[&[u8]]) -> Records {
     chunk.records
 }
 
-/// A record of any bus.
+/// A record on any bus.
 fn value(record: Record<'_>) {
     let Ok(event) = codec::decode(record) else { return };
     check_storable(&event);
     let mut records = Records::default();
     if codec::encode(&event, &mut records).is_err() {
-        assert!(record.value.len() + GROWTH_BYTES_MAX > RECORD_BYTES_MAX, "an event from a record fits into none");
+        assert!(
+            record.value.len() + GROWTH_BYTES_MAX > RECORD_BYTES_MAX,
+            "an event from a record does not fit into a record"
+        );
         return;
     }
     let again = records.iter().next().expect("one record");
     assert!(again.value.len() <= record.value.len() + GROWTH_BYTES_MAX);
     assert_eq!(again.key, event.source.as_bytes());
     assert_eq!(again.client_id, record.client_id);
-    let decoded: LogEvent<'_> = codec::decode(again).expect("what was encoded decodes");
-    assert_eq!(decoded, event, "an event is another after it was encoded and decoded");
+    let decoded: LogEvent<'_> = codec::decode(again).expect("an encoded event decodes");
+    assert_eq!(decoded, event, "an event has changed by encoding and decoding");
 }
 
 fn time() -> Timestamp {

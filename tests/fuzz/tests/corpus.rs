@@ -1,10 +1,10 @@
-//! Every committed input, and so every past finding, through its target.
+//! Runs every committed input, and so every past finding, through its target.
 
 #![cfg(test)]
 
 use std::path::{Path, PathBuf};
 
-/// Says which input was in work when a panic passes by.
+/// Prints the current input on a panic.
 struct InWork<'a>(&'a Path);
 
 impl Drop for InWork<'_> {

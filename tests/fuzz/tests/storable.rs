@@ -1,4 +1,4 @@
-//! What is accepted of the committed inputs, in real stores: no event that was answered 202 may turn out unstorable.
+//! Stores the events accepted from the committed inputs in real stores: an event answered with 202 must be storable.
 //! `TEST_FUZZ_INPUTS` names a directory with more inputs of the target `events`; `TEST_POSTGRES_URL` a server.
 
 #![cfg(test)]
@@ -17,7 +17,7 @@ const DEDUP_WINDOW: Duration = Duration::from_secs(3_600);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 const APPEND_EVENTS: usize = 500;
 
-/// The events, each with an id of its own.
+/// The events, with distinct ids.
 fn events() -> Vec<LogEvent<'static>> {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/events");
     let more = std::env::var_os("TEST_FUZZ_INPUTS").map(Into::into);
@@ -26,7 +26,7 @@ fn events() -> Vec<LogEvent<'static>> {
         for entry in std::fs::read_dir(&directory).expect("inputs") {
             let input = std::fs::read(entry.expect("an entry").path()).expect("an input");
             for record in fuzz::events::accepted(&input).iter() {
-                let event = codec::decode(record).expect("what is accepted decodes").into_owned();
+                let event = codec::decode(record).expect("an accepted event decodes").into_owned();
                 events.push(LogEvent { event_id: Uuid::from_u128(events.len() as u128), ..event });
             }
         }
@@ -42,7 +42,7 @@ async fn check(store: &dyn LogStore, events: Vec<LogEvent<'static>>) {
     for events in events.chunks(APPEND_EVENTS) {
         let next = expected.unwrap_or(0) + events.len() as u64;
         let append = Append { feed: &feed, expected, next, events, dead_letters: &[] };
-        assert_eq!(store.append(&append).await.expect("the store takes them").stored, events.len());
+        assert_eq!(store.append(&append).await.expect("the store accepts them").stored, events.len());
         expected = Some(next);
     }
     for (offset, event) in events {
@@ -57,7 +57,7 @@ fn block_on(future: impl Future<Output = ()>) {
 }
 
 #[test]
-fn the_embedded_store_takes_what_is_accepted() {
+fn the_embedded_store_stores_accepted_events() {
     let events = events();
     let directory = tempfile::tempdir().expect("a directory");
     let options = StoreOptions { dedup_window: DEDUP_WINDOW, query_timeout: QUERY_TIMEOUT };
@@ -68,7 +68,7 @@ fn the_embedded_store_takes_what_is_accepted() {
 }
 
 #[test]
-fn postgresql_takes_what_is_accepted() {
+fn postgresql_stores_accepted_events() {
     let Ok(url) = std::env::var("TEST_POSTGRES_URL") else {
         assert!(std::env::var("CI").is_err(), "TEST_POSTGRES_URL is missing: scripts/services");
         eprintln!("skipped: TEST_POSTGRES_URL is missing; scripts/services starts a server");

@@ -1,6 +1,6 @@
-//! Times of the steps; those of a hundred events each.
+//! Times of the steps, each for one hundred events.
 
-#![expect(missing_docs, reason = "the macros make functions that are called by nobody else")]
+#![expect(missing_docs, reason = "the macros generate undocumented functions")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 

@@ -1,6 +1,6 @@
-//! `instructions NAME` does a step a few times to warm up, and once more to be counted. `instructions` names the steps.
+//! `instructions NAME` runs a step a few times to warm up, and once to be counted. `instructions` lists the steps.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a script")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "called by a script")]
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let Some(mut step) = micro::steps().into_iter().find(|step| step.name == name) else {
-        eprintln!("instructions: there is no step '{name}'");
+        eprintln!("instructions: unknown step '{name}'");
         return ExitCode::from(64);
     };
     for _ in 0..3 {

@@ -1,10 +1,10 @@
-//! What an event costs at each step of its way through a process.
+//! The cost of an event at each step of its way through a process.
 //!
-//! Each [`Step`] does what the product does, by the product's own code, for [`EVENTS`] events of 225 bytes. `cargo bench -p micro`
-//! measures their times; `scripts/instructions` counts instructions, which do not depend on what else the machine does, and
-//! guards them.
+//! Each [`Step`] runs the product's own code on [`EVENTS`] events of 225 bytes. `cargo bench -p micro` measures times;
+//! `scripts/instructions` counts instructions, which do not depend on the load of the machine, and guards against
+//! regressions.
 
-#![expect(clippy::expect_used, reason = "a measurement that cannot be made fails loudly")]
+#![expect(clippy::expect_used, reason = "failed measurements panic")]
 
 use std::fmt::Write as _;
 use std::io;
@@ -32,24 +32,24 @@ use domain::ports::{
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
 
-/// Events of a step.
+/// Events per step.
 pub const EVENTS: usize = 100;
 
-/// A step, ready to be done any number of times.
+/// A step that can be run any number of times.
 pub struct Step {
     /// Its name.
     pub name: &'static str,
-    /// Does it once.
+    /// Runs it once.
     pub run: Box<dyn FnMut()>,
 }
 
-/// Does a step. Instructions are counted inside of this function, by its name.
+/// Runs a step. Instructions are counted inside this function, by its name.
 #[inline(never)]
 pub fn counted(run: &mut dyn FnMut()) {
     run();
 }
 
-/// All steps, in the order of the way.
+/// All steps, in processing order.
 #[must_use]
 pub fn steps() -> Vec<Step> {
     let body = body();
@@ -142,7 +142,7 @@ fn records() -> Records {
     let ingest = ingest_to(Arc::<Taken>::clone(&taken));
     let intake = take_events(body.as_bytes(), || ingest.intake(None, None)).expect("events");
     let delivered = std::pin::pin!(intake.deliver());
-    // The publisher takes them at once and answers that it is full, so nothing is waited for.
+    // The publisher accepts them at once and then reports that it is full, so nothing waits.
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(std::future::Future::poll(delivered, &mut context).is_ready());
     let records = taken.0.lock().expect("no panic").take().expect("they were published");
@@ -170,7 +170,7 @@ fn ingest_to(publisher: Arc<Taken>) -> Ingest {
     )
 }
 
-/// Keeps what it gets.
+/// Keeps the last batch.
 #[derive(Default)]
 struct Taken(Mutex<Option<Records>>);
 
@@ -236,7 +236,7 @@ impl Telemetry for Silent {
     fn given_up(&self, _: usize) {}
 }
 
-/// Files that keep nothing.
+/// Files that store nothing.
 struct Nowhere;
 
 impl Storage for Nowhere {

@@ -1,15 +1,15 @@
-//! A disk in memory that does what disks do at the worst moment.
+//! An in-memory disk that fails like real disks, at the worst moment.
 //!
 //! Constraints and invariants:
-//! * Deterministic: what a power cut leaves depends on its seed and on the history, on nothing else.
-//! * As harsh as the [`Storage`] port allows, which is harsher than any one file system: a write that was not
-//!   synced may be lost, torn or a hole whatever became of the writes around it, and a name that was made or
-//!   removed since the last [`Storage::sync_directory`] may or may not be there.
-//! * A power cut never harms what was synced, beyond applying later writes to it in part.
-//! * A failed sync forgets what was dirty, as Linux does: it stays readable, a later sync succeeds, and a power
-//!   cut then shows that it never reached the disk.
-//! * Handles belong to a process. When that process is killed they fail for ever, so that a thread that outlives
-//!   the "process" of its test cannot write to the disk of the next one.
+//! * Deterministic: the state after a power cut depends only on its seed and on the history.
+//! * As harsh as the [`Storage`] port allows, which is harsher than any one file system: an unsynced write may be lost,
+//!   torn or a hole, independently of the writes around it, and a name created or removed since the last
+//!   [`Storage::sync_directory`] may or may not exist.
+//! * A power cut never harms synced data, beyond applying later writes to it in part.
+//! * A failed sync forgets dirty data, as on Linux: it stays readable, a later sync succeeds, and a power cut then shows
+//!   that it never reached the disk.
+//! * Handles belong to a process. When that process is killed they fail permanently, so that a thread that outlives the
+//!   "process" of its test cannot write to the disk of the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use adapter_embedded::storage::{Slot, Slots, Storage, StorageFile};
 
-/// A disk that survives the processes that use it. Clones are the same disk.
+/// A disk that survives the processes that use it. Clones share the disk.
 #[derive(Clone)]
 pub struct SimulatedDisk {
     shared: Arc<Shared>,
@@ -26,14 +26,14 @@ pub struct SimulatedDisk {
 
 struct Shared {
     state: Mutex<State>,
-    /// Told when held syncs may go on.
+    /// Notified when held syncs may continue.
     syncs_go: Condvar,
 }
 
 struct State {
     /// The process that may use the disk; handles of earlier ones fail.
     process: u64,
-    /// How many more changes the process makes before it is killed in the middle of one.
+    /// Number of further changes before the process is killed in the middle of one.
     changes_to_live: Option<u64>,
     killed: bool,
     /// Names as the process sees them.
@@ -41,33 +41,33 @@ struct State {
     /// Names that survive a power cut.
     durable_names: Names,
     capacity: u64,
-    /// Writes that there was no room for.
+    /// Writes that failed because the disk was full.
     full_writes: u64,
     failing_syncs: u64,
     failing_file_syncs: u64,
     failed_syncs: u64,
     failing_changes: u64,
     syncs_held: bool,
-    /// How many syncs go on although they are held.
+    /// Number of syncs that may continue while others are held.
     syncs_let_go: u64,
     syncs_waiting: usize,
-    /// Slots that were ever made, and those of them that the process has.
+    /// All slots ever created, and those that the process holds.
     slots: BTreeSet<u32>,
     taken_slots: BTreeSet<u32>,
-    /// Directories in slots that were ever made. They stay.
+    /// All directories ever created in slots. They stay.
     directories: BTreeSet<(u32, String)>,
 }
 
 type Names = BTreeMap<String, Arc<Mutex<Content>>>;
 
-/// The content of a file, whatever its name, or without one.
+/// The content of a file, whatever its name, or without a name.
 #[derive(Default)]
 struct Content {
     /// What processes read: the page cache.
     cached: Vec<u8>,
-    /// What the disk has.
+    /// What is on the disk.
     durable: Vec<u8>,
-    /// What happened to `cached` since the last successful sync, in order.
+    /// Changes to `cached` since the last successful sync, in order.
     changes: Vec<Change>,
 }
 
@@ -75,7 +75,7 @@ enum Change {
     Write {
         offset: usize,
         bytes: Vec<u8>,
-        /// Dropped by a failed sync: no later sync takes it to the disk.
+        /// Dropped by a failed sync: no later sync writes it to the disk.
         forgotten: bool,
     },
     Truncate(usize),
@@ -117,13 +117,13 @@ impl SimulatedDisk {
         lock(&self.shared.state)
     }
 
-    /// The disk as the current process has it; of no use after the next crash or power cut.
+    /// The disk as used by the current process; unusable after the next crash or power cut.
     #[must_use]
     pub fn storage(&self) -> Arc<dyn Storage> {
         Arc::new(self.mount(String::new()))
     }
 
-    /// Slots on the disk, as the current process has them. Files of slot 3 are named `3/directory/file`.
+    /// The disk's slots as used by the current process. Files of slot 3 are named `3/directory/file`.
     #[must_use]
     pub fn slots(&self) -> Arc<dyn Slots> {
         Arc::new(self.mount(String::new()))
@@ -133,7 +133,7 @@ impl SimulatedDisk {
         Mount { disk: self.clone(), process: self.state().process, directory }
     }
 
-    /// Kills the process. What it wrote stays, synced or not.
+    /// Kills the process. Its writes stay, synced or not.
     pub fn crash(&self) {
         let mut state = self.state();
         state.process += 1;
@@ -144,8 +144,8 @@ impl SimulatedDisk {
         self.shared.syncs_go.notify_all();
     }
 
-    /// Kills the process and the machine. Each write that was not synced is dropped, kept, kept in part or
-    /// replaced by zeros, each truncation and each change to a name kept or not, as `seed` has it.
+    /// Kills the process and the machine. Each unsynced write is dropped, kept, kept in part or replaced by zeros, and
+    /// each truncation and name change is kept or not, depending on `seed`.
     pub fn power_cut(&self, seed: u64) {
         self.crash();
         let mut state = self.state();
@@ -158,7 +158,7 @@ impl SimulatedDisk {
             let (seen, durable) = (seen.get(name), durable.get(name));
             let content = match (seen, durable) {
                 (Some(new), Some(old)) if Arc::ptr_eq(new, old) => Some(new),
-                // Removed and made again: three states of the directory, of which any may be on the disk.
+                // Removed and recreated: the directory has three states, any of which may be on the disk.
                 (Some(new), Some(old)) => match chance.below(3) {
                     0 => None,
                     1 => Some(old),
@@ -175,8 +175,8 @@ impl SimulatedDisk {
         state.durable_names = names;
     }
 
-    /// Lets the process make `changes` more changes to files and directory, kills it in the middle of the
-    /// following one, and fails all that it tries then. Over with the next crash or power cut.
+    /// Lets the process make `changes` more changes to files and directory, kills it in the middle of the next one, and
+    /// fails everything it tries afterwards. Ends with the next crash or power cut.
     pub fn kill_after(&self, changes: u64) {
         self.state().changes_to_live = Some(changes);
     }
@@ -187,7 +187,7 @@ impl SimulatedDisk {
         self.state().killed
     }
 
-    /// Bytes that all files together may have. Files that have more stay as they are.
+    /// Limits the bytes of all files together. If they exceed the limit already, they stay as they are.
     pub fn set_capacity(&self, bytes: u64) {
         self.state().capacity = bytes;
     }
@@ -205,7 +205,7 @@ impl SimulatedDisk {
         state.capacity.saturating_sub(state.used())
     }
 
-    /// How many writes failed for want of room.
+    /// Number of writes that failed because the disk was full.
     #[must_use]
     pub fn full_writes(&self) -> u64 {
         self.state().full_writes
@@ -216,7 +216,7 @@ impl SimulatedDisk {
         self.state().failing_syncs = syncs;
     }
 
-    /// Makes the next `syncs` syncs of files fail, whatever those of the directory do. Replaces an earlier number.
+    /// Makes the next `syncs` syncs of files fail, independently of directory syncs. Replaces an earlier number.
     pub fn fail_file_syncs(&self, syncs: u64) {
         self.state().failing_file_syncs = syncs;
     }
@@ -227,43 +227,43 @@ impl SimulatedDisk {
         self.state().failed_syncs
     }
 
-    /// Whether syncs are still to fail.
+    /// Whether further syncs will fail.
     #[must_use]
     pub fn fails_syncs(&self) -> bool {
         let state = self.state();
         state.failing_syncs > 0 || state.failing_file_syncs > 0
     }
 
-    /// Makes the next `changes` changes, of files or names, fail; writes are made in part. Syncs are not meant.
+    /// Makes the next `changes` changes, of files or names, fail; writes are applied in part. Syncs are not affected.
     /// Replaces an earlier number.
     pub fn fail_changes(&self, changes: u64) {
         self.state().failing_changes = changes;
     }
 
-    /// Whether changes are still to fail.
+    /// Whether further changes will fail.
     #[must_use]
     pub fn fails_changes(&self) -> bool {
         self.state().failing_changes > 0
     }
 
-    /// Makes syncs of files take until [`SimulatedDisk::let_syncs_go`] or the end of the process.
+    /// Blocks syncs of files until [`SimulatedDisk::let_syncs_go`] or the end of the process.
     pub fn hold_syncs(&self) {
         self.state().syncs_held = true;
     }
 
-    /// Lets the next sync go on, and holds those behind it.
+    /// Lets the next sync continue, and holds the later ones.
     pub fn let_one_sync_go(&self) {
         self.state().syncs_let_go += 1;
         self.shared.syncs_go.notify_all();
     }
 
-    /// Lets held syncs, and later ones, take no time.
+    /// Releases held syncs, and stops holding new ones.
     pub fn let_syncs_go(&self) {
         self.state().syncs_held = false;
         self.shared.syncs_go.notify_all();
     }
 
-    /// How many syncs are held.
+    /// Number of held syncs.
     #[must_use]
     pub fn syncs_waiting(&self) -> usize {
         self.state().syncs_waiting
@@ -275,13 +275,13 @@ impl SimulatedDisk {
         self.state().names.keys().cloned().collect()
     }
 
-    /// What processes read from a file; empty if there is none.
+    /// What processes read from a file; empty if it does not exist.
     #[must_use]
     pub fn content(&self, name: &str) -> Vec<u8> {
         self.state().names.get(name).map(|content| lock(content).cached.clone()).unwrap_or_default()
     }
 
-    /// Turns bits of a byte over, as a failing disk does.
+    /// Flips bits of a byte, as a failing disk does.
     pub fn flip(&self, name: &str, offset: usize, bits: u8) {
         if let Some(content) = self.state().names.get(name) {
             let mut content = lock(content);
@@ -304,7 +304,7 @@ impl State {
         if self.killed || self.process != process { Err(io::Error::other("the process was killed")) } else { Ok(()) }
     }
 
-    /// Counts a change, or a sync, down to the one during which the process is killed.
+    /// Counts a change or a sync down to the one during which the process is killed.
     fn live_on(&mut self, process: u64) -> io::Result<()> {
         self.alive(process)?;
         match self.changes_to_live.as_mut() {
@@ -315,11 +315,11 @@ impl State {
         self.alive(process)
     }
 
-    /// Begins a change; after an error it happens in part, or not at all.
+    /// Begins a change; after an error it is applied in part, or not at all.
     fn change(&mut self, process: u64) -> io::Result<()> {
         self.live_on(process)?;
         if count_down(&mut self.failing_changes) {
-            return Err(io::Error::other("the disk takes no changes"));
+            return Err(io::Error::other("the disk rejects changes"));
         }
         Ok(())
     }
@@ -388,7 +388,7 @@ impl Content {
                         put(&mut self.durable, offset, &bytes);
                     }
                     _ => {
-                        // Blocks that were allocated and never written. Those that had content keep it.
+                        // Allocated blocks that were never written. Blocks with content keep it.
                         let from = offset.max(synced_len);
                         let zeros = (offset + bytes.len()).saturating_sub(from);
                         put(&mut self.durable, from, &vec![0; zeros]);
@@ -427,12 +427,12 @@ fn size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The disk, or a directory of it, of one process.
+/// The disk, or a directory of it, as used by one process.
 #[derive(Clone)]
 struct Mount {
     disk: SimulatedDisk,
     process: u64,
-    /// What names on the disk begin with.
+    /// Prefix of the names on the disk.
     directory: String,
 }
 
@@ -514,7 +514,7 @@ impl Slots for Mount {
     }
 }
 
-/// A slot that a process has.
+/// A slot that a process holds.
 struct TakenSlot {
     directory: Mount,
     number: u32,
@@ -567,7 +567,7 @@ impl StorageFile for OpenFile {
         let free = size(state.capacity.saturating_sub(state.used()));
         let offset = size(offset);
         let mut content = lock(&self.content);
-        // Only what makes the file longer takes room.
+        // Only growth of the file takes room.
         let room = content.cached.len().saturating_sub(offset).saturating_add(free);
         let goal = if changed.is_err() { bytes.len() / 2 } else { bytes.len() };
         content.write(offset, bytes.get(..room.min(goal)).unwrap_or_default());
@@ -615,11 +615,11 @@ impl StorageFile for OpenFile {
     }
 }
 
-/// Pseudo-random numbers (SplitMix64): the same ones for a seed on every machine and in every version.
+/// Pseudo-random numbers (SplitMix64): the same sequence for a seed on every machine and in every version.
 pub struct Chance(u64);
 
 impl Chance {
-    /// Numbers of a seed.
+    /// Numbers from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -634,7 +634,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`; zero if that is zero.
+    /// A number below `bound`; zero if `bound` is zero.
     pub fn below(&mut self, bound: usize) -> usize {
         let number = self.number() % (bound.max(1) as u64);
         usize::try_from(number).unwrap_or_default()

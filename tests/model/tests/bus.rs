@@ -1,9 +1,9 @@
-//! The embedded bus on disks that fail.
+//! The embedded bus on failing disks.
 //!
 //! Constraints:
-//! * What was promised is what is checked: a test only expects records whose promise it has seen resolve.
-//! * Nothing is timed: a test waits for a condition, up to a deadline that is only there to fail. What must not
-//!   happen is looked for at a moment at which the bus demonstrably waits for the disk.
+//! * Only observed promises are checked: a test expects only records whose promise it has seen resolve.
+//! * Nothing is timed: a test waits for a condition, with a deadline that only serves to fail. Events that must not
+//!   happen are checked at a moment at which the bus demonstrably waits for the disk.
 
 #![cfg(test)]
 
@@ -22,7 +22,7 @@ use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
 
-/// Long enough for a slow machine; only a failing test takes it.
+/// Long enough for a slow machine; only a failing test reaches it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Noon;
@@ -48,7 +48,7 @@ fn open(disks: &[&SimulatedDisk], options: &BusOptions) -> EmbeddedBus {
     EmbeddedBus::over(storages, options, &Arc::new(Disk::unlimited()), &clock, |_| 0).unwrap()
 }
 
-/// Records whose values nobody else has: a number and `len` bytes.
+/// Records with unique values: a number and `len` bytes.
 fn batch(partition: Partition, guarantee: Guarantee, numbers: std::ops::Range<u64>, len: usize) -> Arc<RecordBatch> {
     let mut records = Records::default();
     for number in numbers {
@@ -66,7 +66,7 @@ fn batch(partition: Partition, guarantee: Guarantee, numbers: std::ops::Range<u6
 fn number(value: &[u8]) -> u64 {
     let (number, rest) = value.split_first_chunk().unwrap();
     let number = u64::from_le_bytes(*number);
-    assert_eq!(rest, Chance::new(number).bytes(rest.len()), "record {number} is not as it was");
+    assert_eq!(rest, Chance::new(number).bytes(rest.len()), "record {number} has changed");
     number
 }
 
@@ -74,7 +74,7 @@ async fn promised(receipt: Receipt) -> Result<Durability, PublishError> {
     tokio::time::timeout(DEADLINE, receipt.promised).await.expect("a promise in time")
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {
@@ -90,10 +90,10 @@ async fn assign(bus: &EmbeddedBus) {
     start(vec![None; partitions.len()]);
 }
 
-/// What a test publishes last, to know where to stop reading.
+/// Number of the last record published by a test, which marks where to stop reading.
 const LAST: u64 = u64::MAX;
 
-/// Numbers of the records that are readable and were not read yet, with how often each is there.
+/// Numbers of the readable records that were not read yet, with their counts.
 async fn read_to_end(bus: &EmbeddedBus, partition: Partition) -> BTreeMap<u64, usize> {
     let mut last = Arc::unwrap_or_clone(batch(partition, Guarantee::AtLeastOnce, 0..0, 0));
     last.records.push(b"source", Noon.now(), false, |buffer| buffer.extend_from_slice(&LAST.to_le_bytes())).unwrap();
@@ -107,7 +107,7 @@ async fn read_to_end(bus: &EmbeddedBus, partition: Partition) -> BTreeMap<u64, u
     seen
 }
 
-/// Numbers of the next records, and the position behind them.
+/// Numbers of the next records, and the position after them.
 async fn read_chunk(bus: &EmbeddedBus, partition: Partition) -> (Vec<u64>, u64) {
     let chunk = tokio::time::timeout(DEADLINE, bus.chunk(partition)).await.expect("a chunk in time").unwrap();
     (chunk.iter().map(|(_, record)| number(record.value)).collect(), chunk.next)
@@ -124,7 +124,7 @@ fn is_open<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_any_power_cut_and_comes_once() {
+async fn acknowledged_records_survive_any_power_cut_and_arrive_once() {
     for seed in 0..200 {
         let mut chance = Chance::new(seed);
         let disks = [SimulatedDisk::new(), SimulatedDisk::new()];
@@ -138,7 +138,7 @@ async fn what_was_acknowledged_survives_any_power_cut_and_comes_once() {
             assert!(matches!(promised(bus.publish(batch).unwrap()).await, Ok(Durability::Acknowledged)));
             (published[which], acknowledged[which]) = (to, to);
         }
-        // One batch is written and its sync under way, another waits behind it.
+        // One batch is written and being synced, another waits behind it.
         disks[0].hold_syncs();
         for _ in 0..2 {
             let (from, to) = (published[0], published[0] + 3);
@@ -166,7 +166,7 @@ async fn what_was_acknowledged_survives_any_power_cut_and_comes_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_buffered_survives_the_process_and_comes_once() {
+async fn buffered_records_survive_the_process_and_arrive_once() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
     disk.hold_syncs();
@@ -176,7 +176,7 @@ async fn what_was_buffered_survives_the_process_and_comes_once() {
     ));
     until("a sync", || disk.syncs_waiting() == 1).await;
     let mut strict = bus.publish(batch(0, Guarantee::AtLeastOnce, 5..6, 700)).unwrap();
-    assert!(is_open(&mut strict.promised), "nothing is on the disk");
+    assert!(is_open(&mut strict.promised), "nothing is synced");
     disk.crash();
     drop(bus);
 
@@ -193,7 +193,7 @@ async fn what_was_buffered_survives_the_process_and_comes_once() {
         *seen.entry(number).or_default() += 1;
     }
     assert_eq!(seen.remove(&LAST), Some(1));
-    assert_eq!(seen, once(0..5), "what was read once stays");
+    assert_eq!(seen, once(0..5), "records read once stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,7 +211,7 @@ async fn a_full_disk_refuses_whole_batches_until_it_has_room() {
     }
     let full_writes = disk.full_writes();
     until("a probe of the disk", || disk.full_writes() > full_writes || bus.state() == BusState::Up).await;
-    assert!(matches!(bus.state(), BusState::Down(_)), "up, and the disk is full");
+    assert!(matches!(bus.state(), BusState::Down(_)), "up although the disk is full");
     disk.set_capacity(u64::MAX);
     until("the bus is up", || bus.state() == BusState::Up).await;
     assert!(promised(bus.publish(batch(0, Guarantee::AtLeastOnce, 3..6, 1_000)).unwrap()).await.is_ok());
@@ -226,7 +226,7 @@ async fn a_full_disk_refuses_whole_batches_until_it_has_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_promised_while_syncs_fail_and_all_of_it_afterwards() {
+async fn nothing_is_promised_while_syncs_fail_and_everything_afterwards() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
     assign(&bus).await;
@@ -235,13 +235,13 @@ async fn nothing_is_promised_while_syncs_fail_and_all_of_it_afterwards() {
     let mut first = bus.publish(batch(0, Guarantee::AtLeastOnce, 2..5, 1_000)).unwrap();
     until("the bus is down", || matches!(bus.state(), BusState::Down(_))).await;
     let mut second = bus.publish(batch(0, Guarantee::ExactlyOnce, 5..7, 1_000)).unwrap();
-    // The first try makes two: of the segment, and of the one that takes over from it.
+    // The first attempt makes two syncs: of the segment, and of its replacement.
     until("another try", || disk.failed_syncs() > 2).await;
-    assert!(is_open(&mut first.promised) && is_open(&mut first.settled), "promised, and not on the disk");
-    assert!(is_open(&mut second.promised), "promised, and not on the disk");
-    assert_eq!(bus.lags()[0].records, 2, "counted as readable, and not on the disk");
+    assert!(is_open(&mut first.promised) && is_open(&mut first.settled), "promised but not on disk");
+    assert!(is_open(&mut second.promised), "promised but not on disk");
+    assert_eq!(bus.lags()[0].records, 2, "counted as readable but not on disk");
     assert_eq!(read_chunk(&bus, 0).await.0, [0, 1]);
-    assert!(is_open(&mut bus.chunk(0)), "readable, and not on the disk");
+    assert!(is_open(&mut bus.chunk(0)), "readable but not on disk");
 
     disk.fail_file_syncs(0);
     assert!(matches!(promised(first).await, Ok(Durability::Acknowledged)));
@@ -259,7 +259,7 @@ async fn nothing_is_promised_while_syncs_fail_and_all_of_it_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_bounded_and_given_back() {
+async fn memory_is_bounded_and_returned() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &BusOptions { memory_bytes_max: 100_000, ..options() });
     assign(&bus).await;
@@ -280,7 +280,7 @@ async fn memory_is_bounded_and_given_back() {
     for receipt in receipts {
         assert!(matches!(promised(receipt).await, Ok(Durability::Acknowledged)));
     }
-    // The room of all of them has come back, not of some.
+    // The room of all of them was returned, not only of some.
     let mut receipts = Vec::new();
     disk.hold_syncs();
     until("room", || {
@@ -303,7 +303,7 @@ async fn read_some(bus: &EmbeddedBus, count: u64) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retention_removes_what_is_stored_and_refuses_rather_than_remove_more() {
+async fn retention_removes_only_stored_records_and_otherwise_refuses() {
     const RETENTION_BYTES: u64 = 64 * 1024;
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &BusOptions { retention_bytes: RETENTION_BYTES, ..options() });
@@ -340,11 +340,11 @@ async fn retention_removes_what_is_stored_and_refuses_rather_than_remove_more() 
         more += 1;
     }
     bus.seek(0, stored);
-    assert_eq!(read_some(&bus, more - stored).await, (stored..more).collect::<Vec<_>>(), "what is not stored stays");
+    assert_eq!(read_some(&bus, more - stored).await, (stored..more).collect::<Vec<_>>(), "unstored records stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_does_not_step_over_what_is_not_synced_when_old_segments_are_removed() {
+async fn a_reader_does_not_skip_unsynced_records_when_old_segments_are_removed() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &BusOptions { retention_bytes: 64 * 1024, ..options() });
     assign(&bus).await;
@@ -356,7 +356,7 @@ async fn a_reader_does_not_step_over_what_is_not_synced_when_old_segments_are_re
     // The store has the first segment.
     bus.stored(0, 2);
     bus.seek(0, 2);
-    // Two batches share a sync, and the second of them makes room for itself.
+    // Two batches share a sync, and the second one removes a segment to make room.
     disk.hold_syncs();
     let first = publish(3);
     until("a sync", || disk.syncs_waiting() == 1).await;
@@ -373,7 +373,7 @@ async fn a_reader_does_not_step_over_what_is_not_synced_when_old_segments_are_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drained_bus_has_everything_on_disk_and_takes_no_more() {
+async fn a_drained_bus_has_everything_on_disk_and_accepts_no_more() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
     let receipts: Vec<Receipt> =
@@ -391,10 +391,10 @@ async fn a_drained_bus_has_everything_on_disk_and_takes_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_tells_how_many_records_a_failing_disk_did_not_take() {
+async fn a_drain_returns_how_many_records_a_failing_disk_did_not_accept() {
     let disk = SimulatedDisk::new();
     let bus = open(&[&disk], &options());
-    // Without a segment nothing would be taken at all.
+    // Without a segment nothing would be accepted at all.
     assert!(promised(bus.publish(batch(0, Guarantee::AtLeastOnce, 7..8, 500)).unwrap()).await.is_ok());
     assert_eq!(bus.drain(DEADLINE).await, 0);
     let bus = open(&[&disk], &options());
@@ -403,7 +403,7 @@ async fn a_drain_tells_how_many_records_a_failing_disk_did_not_take() {
     drop(bus.publish(batch(0, Guarantee::AtLeastOnce, 4..7, 500)).unwrap());
     assert_eq!(bus.drain(Duration::ZERO).await, 7);
     assert!(matches!(bus.publish(batch(0, Guarantee::AtLeastOnce, 7..8, 500)), Err(PublishError::Closed)));
-    // Closed or not, what was taken is not given up.
+    // Closed or not, accepted batches are not given up.
     disk.fail_syncs(0);
     assert_eq!(bus.drain(DEADLINE).await, 0);
 }

@@ -1,14 +1,16 @@
-//! The delivery line over the journal on disk and a bus that comes and goes, against a model that is a few maps.
+//! The delivery line over the journal on disk and an unreliable bus, compared with a simple model.
 //!
-//! A producer takes events while its bus acknowledges some, is away, or takes some without ever saying so, and while syncs and
-//! writes of its disk fail, until the producer is killed or loses its power, in the middle of anything. The next one adopts the journal. At the end, with a bus that works:
-//! * Every event that was promised `journaled` or `acknowledged` is on the bus, and so is every other one that was promised
-//!   anything by a producer that was not killed.
-//! * The accepted events of one producer and partition are there in the order in which they were taken, each once unless its
-//!   producer was killed, and nothing is there that nobody sent or that was refused.
+//! A producer accepts events while its bus acknowledges some, is down, or accepts some without ever acknowledging them,
+//! and while syncs and writes of its disk fail, until the producer is killed or loses power, in the middle of anything.
+//! The next one adopts the journal. At the end, with a working bus:
+//! * Every event promised `journaled` or `acknowledged` is on the bus, and so is every other promised event of a producer
+//!   that was not killed.
+//! * The accepted events of one producer and partition are in the order in which they were accepted, each once unless its
+//!   producer was killed, and no event is there that was never sent or was refused.
 //! * The accounts balance at every step.
 //!
-//! The journal has threads of its own, so the same seed is not the same history to the last detail; what is checked holds for all.
+//! The journal has its own threads, so a seed does not determine every detail of a history; the checks hold for all of
+//! them.
 
 #![cfg(test)]
 
@@ -30,7 +32,7 @@ use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
 use tokio::sync::{oneshot, watch};
 
-/// Long enough for a slow machine; only a failing test takes it.
+/// Long enough for a slow machine; only a failing test reaches it.
 const DEADLINE: Duration = Duration::from_secs(60);
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 const OPTIONS: JournalOptions =
@@ -46,13 +48,13 @@ struct Broker {
 
 #[derive(Default)]
 struct Inside {
-    /// The producer that lives: what an earlier one still sends does not arrive.
+    /// The current producer: sends of earlier ones no longer arrive.
     life: usize,
     away: bool,
     full: bool,
     /// Ids by partition, in order.
     log: BTreeMap<Partition, Vec<u64>>,
-    /// What it has and has not decided about.
+    /// Batches received but neither accepted nor refused.
     pending: BTreeMap<Partition, VecDeque<Pending>>,
 }
 
@@ -66,7 +68,7 @@ impl Broker {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the oldest batches of a partition for good, and says so.
+    /// Accepts the oldest batches of a partition, and acknowledges them.
     fn acknowledge(&self, partition: Partition, batches: usize) {
         let mut inside = self.lock();
         for _ in 0..batches {
@@ -76,7 +78,7 @@ impl Broker {
         }
     }
 
-    /// The producer is gone: of what it had sent, a beginning arrived.
+    /// The producer has died: of the batches it had sent, a prefix arrived.
     fn lose_producer(&self, chance: &mut Chance) {
         let mut inside = self.lock();
         inside.life += 1;
@@ -94,7 +96,7 @@ fn ids(batch: &RecordBatch) -> Vec<u64> {
     batch.records.iter().map(|record| id(record.value)).collect()
 }
 
-/// The way of one producer to the bus.
+/// One producer's connection to the bus.
 struct Client {
     broker: Arc<Broker>,
     life: usize,
@@ -112,7 +114,7 @@ impl RecordPublisher for Client {
             return Err(PublishError::Closed);
         }
         if inside.away {
-            return Err(PublishError::Unavailable("it is away".into()));
+            return Err(PublishError::Unavailable("it is down".into()));
         }
         if inside.full {
             return Err(PublishError::Full);
@@ -137,7 +139,7 @@ impl RecordPublisher for Client {
     }
 
     fn state(&self) -> BusState {
-        if self.broker.lock().away { BusState::Down("it is away".to_owned()) } else { BusState::Up }
+        if self.broker.lock().away { BusState::Down("it is down".to_owned()) } else { BusState::Up }
     }
 
     async fn drain(&self, _: Duration) -> usize {
@@ -157,14 +159,14 @@ impl Telemetry for Silent {
     fn given_up(&self, _: usize) {}
 }
 
-/// What was said of events.
+/// The outcomes of events.
 #[derive(Default)]
 struct Sent {
-    /// Which producer took it, and for which partition.
+    /// The producer that accepted each event, and its partition.
     taken_by: BTreeMap<u64, (usize, Partition)>,
-    /// On disk, as was promised.
+    /// Promised as on disk.
     safe: BTreeSet<u64>,
-    /// In memory, as was promised, by producer.
+    /// Promised as in memory, by producer.
     buffered: BTreeMap<u64, usize>,
     /// Not accepted.
     refused: BTreeSet<u64>,
@@ -208,7 +210,7 @@ impl Producer {
         }
     }
 
-    /// Notes what was promised so far.
+    /// Records the promises so far.
     fn note(&mut self, life: usize, sent: &mut Sent) {
         self.promises.retain_mut(|(ids, promised)| match promised.try_recv() {
             Ok(Ok(promise)) => {
@@ -319,27 +321,27 @@ fn check(seed: u64, sent: &Sent, broker: &Broker, killed: usize) {
     let mut last: BTreeMap<(usize, Partition), u64> = BTreeMap::new();
     for (partition, ids) in &inside.log {
         for id in ids {
-            let of = sent.taken_by.get(id).unwrap_or_else(|| panic!("seed {seed}: nobody sent {id}"));
+            let of = sent.taken_by.get(id).unwrap_or_else(|| panic!("seed {seed}: {id} was never sent"));
             assert_eq!(of.1, *partition, "seed {seed}: {id} is in another partition");
-            assert!(!sent.refused.contains(id), "seed {seed}: {id} was refused and comes nevertheless");
+            assert!(!sent.refused.contains(id), "seed {seed}: {id} was refused but arrived");
             let times = seen.entry(*id).or_default();
             *times += 1;
             if *times == 1 {
                 let before = last.insert(*of, *id);
                 assert!(before.is_none_or(|before| before < *id), "seed {seed}: {id} after {before:?}");
             } else {
-                assert!(of.0 < killed, "seed {seed}: {id} comes again though its producer was never killed");
+                assert!(of.0 < killed, "seed {seed}: {id} is repeated although its producer was never killed");
             }
         }
     }
     let lost: Vec<_> = sent.safe.iter().filter(|id| !seen.contains_key(id)).collect();
-    assert!(lost.is_empty(), "seed {seed}: promised and gone: {lost:?}");
+    assert!(lost.is_empty(), "seed {seed}: promised but lost: {lost:?}");
     let lost = sent.buffered.iter().filter(|(id, life)| **life >= killed && !seen.contains_key(id));
-    assert_eq!(lost.count(), 0, "seed {seed}: buffered by a producer that was not killed, and gone");
+    assert_eq!(lost.count(), 0, "seed {seed}: buffered by a producer that was not killed, but lost");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_promised_arrives_in_order_whatever_becomes_of_bus_disk_and_producer() {
+async fn promised_events_arrive_in_order_whatever_happens_to_bus_disk_and_producer() {
     let seeds: u64 = std::env::var("TEST_DELIVERY_SEEDS").map_or(40, |seeds| seeds.parse().expect("a number"));
     let (mut safe, mut taken) = (0, 0);
     for seed in 0..seeds {

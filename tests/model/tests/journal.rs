@@ -1,14 +1,14 @@
-//! The journal on a disk that fails, against a model that is a few maps.
+//! The journal on a failing disk, compared with a simple model.
 //!
-//! What must hold, whatever happens to the process and to the disk:
-//! * What was promised and not released is there, exactly as it was appended and in order: in the journal of the process that
-//!   appended it or, once that one is gone, in a backlog that another one adopts.
-//! * Nothing is there that was not appended under its number. What was refused is not read by the process that saw it refused.
-//! * A backlog is that of one process, and says what it has.
-//! * The journal says no without a reason never: each error has a fault that this test injected.
+//! Invariants, whatever happens to the process and to the disk:
+//! * Promised entries that were not released exist, exactly as appended and in order: in the journal of the process that
+//!   appended them or, once that process has ended, in a backlog that another one adopts.
+//! * Every existing entry was appended under its number. The process that saw an entry refused does not read it.
+//! * A backlog belongs to one process, and reports its entries correctly.
+//! * The journal never fails without a reason: each error has a fault that this test injected.
 //!
-//! The journal has threads of its own, so the same seed is not the same history to the last detail. What is checked holds for
-//! all of them; a test waits for a condition, up to a deadline that is only there to fail.
+//! The journal has its own threads, so a seed does not determine every detail of a history. The checks hold for all of
+//! them; a test waits for a condition, with a deadline that only serves to fail.
 
 #![cfg(test)]
 
@@ -26,14 +26,14 @@ use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 use model::{Chance, SimulatedDisk};
 
-/// Long enough for a slow machine; only a failing test takes it.
+/// Long enough for a slow machine; only a failing test reaches it.
 const DEADLINE: Duration = Duration::from_secs(60);
 const TRACE: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const PARTITIONS: u32 = 2;
 const OPTIONS: JournalOptions =
     JournalOptions { bytes_max: 1024 * 1024, segment_bytes_max: 4 * 1024, refused_bytes_max: 64 * 1024 };
 
-/// What is appended under an id that nothing else has.
+/// The value appended under an id, unique to that id.
 fn value(id: u64) -> Vec<u8> {
     let mut chance = Chance::new(id);
     let mut value = id.to_le_bytes().to_vec();
@@ -64,7 +64,7 @@ fn batch(partition: Partition, ids: std::ops::Range<u64>) -> (Arc<RecordBatch>, 
 
 type Written = BoxFuture<Result<(), JournalError>>;
 
-/// The outcome of a future, if it has one.
+/// The output of a future, if it has completed.
 fn outcome<T>(future: &mut BoxFuture<T>) -> Option<T> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match future.as_mut().poll(&mut context) {
@@ -77,7 +77,7 @@ async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {
@@ -90,7 +90,7 @@ fn open(disk: &SimulatedDisk) -> DiskJournal {
     DiskJournal::over(disk.slots(), OPTIONS, Arc::new(Disk::unlimited())).unwrap().expect("a slot is free")
 }
 
-/// An entry as it is read: its number and its id. Its content is checked.
+/// Entries as read: number and id. Checks their content.
 async fn read(
     backlog: &dyn Backlog,
     partition: Partition,
@@ -110,7 +110,7 @@ async fn read(
             }
         }
         if chunk.next <= from {
-            // The rest is on its way.
+            // The rest is not on disk yet.
             break;
         }
         from = chunk.next;
@@ -119,13 +119,13 @@ async fn read(
     Ok(entries)
 }
 
-/// What is known of an entry.
+/// What is known about an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// Queued, and nothing was said yet.
+    /// Queued, without an outcome so far.
     Open,
     Promised,
-    /// It is certain that nothing was kept, or the process died before anything was said.
+    /// Certainly not kept, or the process died before the outcome was known.
     Unknown,
 }
 
@@ -135,18 +135,18 @@ struct Log {
     entries: BTreeMap<u64, (u64, Fate)>,
     next: u64,
     released: u64,
-    /// A batch has failed since the journal was last told to go on.
+    /// A batch has failed since the journal last resumed.
     failed: bool,
 }
 
 impl Log {
-    /// Checks what was read against what may be there and, if it is all, what must be there.
+    /// Checks the entries read against those that may exist and, if `is_all`, those that must exist.
     fn check(&self, seen: &[(u64, u64)], may_be: impl Fn(Fate) -> bool, is_all: bool) {
         for (number, id) in seen {
             let entry = self.entries.get(number);
-            assert_eq!(entry.map(|(id, _)| id), Some(id), "number {number} is not what was appended under it");
+            assert_eq!(entry.map(|(id, _)| id), Some(id), "entry {number} differs from what was appended");
             let (_, fate) = entry.unwrap();
-            assert!(may_be(*fate), "entry {number} is {fate:?} and is there");
+            assert!(may_be(*fate), "entry {number} is {fate:?} but exists");
         }
         if !is_all {
             return;
@@ -154,11 +154,11 @@ impl Log {
         let seen: BTreeSet<u64> = seen.iter().map(|(number, _)| *number).collect();
         let promised = self.entries.range(self.released..).filter(|(_, (_, fate))| *fate == Fate::Promised);
         let lost: Vec<u64> = promised.map(|(number, _)| *number).filter(|number| !seen.contains(number)).collect();
-        assert!(lost.is_empty(), "entries were promised and are gone: {lost:?}");
+        assert!(lost.is_empty(), "promised entries are lost: {lost:?}");
     }
 }
 
-/// All that was appended by a process, and who has it now.
+/// Everything appended by a process, and its current owner.
 #[derive(Default)]
 struct Incarnation {
     logs: BTreeMap<Partition, Log>,
@@ -170,10 +170,10 @@ struct History {
     journal: DiskJournal,
     /// The last one is that of `journal`.
     incarnations: Vec<Incarnation>,
-    /// Which incarnation, partition and number an id has.
+    /// Incarnation, partition and number of each id.
     ids: Vec<(usize, Partition, u64)>,
     open: Vec<(Partition, u64, u64, Written)>,
-    /// Adopted, with the incarnation.
+    /// Adopted backlogs, with their incarnation.
     adopted: Vec<(usize, Arc<dyn Backlog>)>,
 }
 
@@ -191,7 +191,7 @@ impl History {
         }
     }
 
-    /// Whether nothing that this test did to the disk makes it fail.
+    /// Whether no injected fault makes the disk fail.
     fn disk_works(&self) -> bool {
         !self.disk.fails_syncs() && !self.disk.fails_changes() && !self.disk.is_killed() && self.disk.free() > 1 << 20
     }
@@ -230,7 +230,7 @@ impl History {
         }
     }
 
-    /// Has the journal go on with a partition after a failure, once all that was queued is decided.
+    /// Makes the journal resume a partition after a failure, once every queued batch has an outcome.
     fn resume(&mut self) {
         for partition in 0..PARTITIONS {
             let is_open = self.open.iter().any(|(of, ..)| *of == partition);
@@ -261,7 +261,7 @@ impl History {
                 if matches!(error, JournalError::Full) && fill.used_bytes > OPTIONS.bytes_max / 2 {
                     return;
                 }
-                // An earlier batch has failed, and its future says so in a moment.
+                // An earlier batch has failed, and its future will report that shortly.
                 let deadline = Instant::now() + DEADLINE;
                 while !self.own(partition).failed {
                     assert!(Instant::now() < deadline, "refused without a reason: {error:?}, {fill:?}");
@@ -280,14 +280,14 @@ impl History {
         self.open.push((partition, first, records, written));
     }
 
-    /// Looks what has become of open appends.
+    /// Updates the outcomes of open appends.
     fn look(&mut self) {
         let no_reason = self.disk_works();
         for (partition, first, records, mut written) in std::mem::take(&mut self.open) {
             let fate = match outcome(&mut written) {
                 Some(Ok(())) => Fate::Promised,
                 Some(Err(error)) => {
-                    // Since the last look something may have gone wrong and be over.
+                    // A fault may have come and gone since the last check.
                     assert!(!no_reason || !matches!(error, JournalError::Closed), "{error:?}");
                     self.own(partition).failed = true;
                     Fate::Unknown
@@ -304,7 +304,7 @@ impl History {
         }
     }
 
-    /// Waits until all that is open is decided, if the disk lets it.
+    /// Waits until every open append has an outcome, if the disk allows it.
     async fn settle(&mut self) {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -350,29 +350,29 @@ impl History {
         self.journal.release(partition, before);
     }
 
-    /// The incarnation that a backlog is of, with what was read of it.
+    /// Determines the incarnation of a backlog from its entries.
     async fn identify(&mut self, backlog: &dyn Backlog) -> Option<usize> {
         let mut incarnation = None;
         let found = backlog.found();
-        assert!(!found.is_empty(), "a backlog has entries");
+        assert!(!found.is_empty(), "a backlog must have entries");
         assert!(found.is_sorted_by(|one, other| one.partition < other.partition));
         for of in &found {
             let Ok(seen) = read(backlog, of.partition, 0, u64::MAX).await else {
                 assert!(self.disk.is_killed(), "the disk can be read");
                 return None;
             };
-            // Damage there is after a power cut, of what was being written.
+            // After a power cut there is damage in whatever was being written.
             assert_eq!(
                 BacklogPartition { damaged_bytes: 0, ..*of },
                 described(of.partition, &seen),
-                "what the backlog says of itself"
+                "the backlog's own report"
             );
             let (_, first) = seen[0];
             let (owner, ..) = self.ids[usize::try_from(first).unwrap()];
             assert_eq!(*incarnation.get_or_insert(owner), owner, "a backlog of two processes");
             self.incarnations[owner].logs[&of.partition].check(&seen, |_| true, true);
         }
-        // A partition that is not there at all has nothing that was promised.
+        // A missing partition must not have promised entries.
         for (partition, log) in &self.incarnations[incarnation?].logs {
             if found.iter().all(|of| of.partition != *partition) {
                 log.check(&[], |_| true, true);
@@ -386,7 +386,7 @@ impl History {
         match in_time("adoption", self.journal.adopt()).await {
             Ok(Some(backlog)) => {
                 let Some(incarnation) = self.identify(&*backlog).await else { return };
-                assert_ne!(incarnation, self.incarnations.len() - 1, "the living process is robbed");
+                assert_ne!(incarnation, self.incarnations.len() - 1, "the journal of the live process was adopted");
                 let twice = self.adopted.iter().any(|(other, _)| *other == incarnation);
                 assert!(!twice, "a backlog is adopted twice");
                 self.adopted.push((incarnation, backlog));
@@ -424,7 +424,7 @@ impl History {
         }
     }
 
-    /// The process is killed; perhaps the power is cut as well.
+    /// Kills the process, possibly with a power cut.
     fn restart(&mut self) {
         self.look();
         for (partition, first, records, _) in std::mem::take(&mut self.open) {
@@ -461,7 +461,7 @@ impl History {
                 incarnation.logs.values().for_each(|log| log.check(&[], |_| true, true));
             }
         }
-        // Whatever happened, it can be got rid of, and leaves nothing.
+        // Whatever happened, the backlogs can be released, and leave nothing.
         for backlog in &backlogs {
             for of in backlog.found() {
                 backlog.release(of.partition, of.next);
@@ -472,13 +472,13 @@ impl History {
         assert!(self.journal.close(DEADLINE).await);
         self.disk.power_cut(self.chance.number());
         let journal = open(&self.disk);
-        assert!(in_time("adoption", journal.adopt()).await.unwrap().is_none(), "what was released is found again");
-        assert_eq!(journal.slot(), 0, "no slot has anything");
+        assert!(in_time("adoption", journal.adopt()).await.unwrap().is_none(), "released entries are found again");
+        assert_eq!(journal.slot(), 0, "all slots are empty");
         assert_eq!(self.disk.names(), Vec::<String>::new(), "no file is left");
     }
 }
 
-/// What a backlog should say of entries.
+/// The expected report of a backlog with these entries.
 fn described(partition: Partition, seen: &[(u64, u64)]) -> BacklogPartition {
     let mut records = GuaranteeCounts::default();
     for (_, id) in seen {
@@ -533,7 +533,7 @@ fn numbered(range: std::ops::Range<u64>) -> Vec<(u64, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_killed_while_it_removes_leaves_whole_entries_or_none() {
+async fn a_process_killed_during_removal_leaves_whole_entries_or_none() {
     const ENTRIES: u64 = 60;
     let mut complete = 0;
     for changes in 0.. {
@@ -558,7 +558,7 @@ async fn a_process_that_is_killed_while_it_removes_leaves_whole_entries_or_none(
             assert_eq!(backlog.is_some(), !files.is_empty(), "{files:?}");
             if let Some(backlog) = backlog {
                 let seen = read(&*backlog, 0, 0, ENTRIES).await.unwrap();
-                assert_eq!(seen, numbered(seen[0].0..ENTRIES), "not the end of what was there");
+                assert_eq!(seen, numbered(seen[0].0..ENTRIES), "not a suffix of the entries");
                 backlog.release(0, ENTRIES);
                 until("room", || journal.fill().used_bytes == 0).await;
             }
@@ -572,7 +572,7 @@ async fn a_process_that_is_killed_while_it_removes_leaves_whole_entries_or_none(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_process_was_killed_in_the_first_write_of_is_no_entry_and_its_slot_is_free() {
+async fn a_first_write_interrupted_by_a_kill_leaves_no_entry_and_a_free_slot() {
     for changes in 0..3 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
@@ -600,9 +600,9 @@ async fn nothing_is_promised_or_read_before_its_fsync() {
     until("a sync", || disk.syncs_waiting() == 1).await;
     assert!(outcome(&mut written).is_none(), "promised before it is on disk");
     let chunk = in_time("a chunk", journal.read(0, 0, 6)).await.unwrap();
-    assert_eq!(chunk.next, 3, "what is on its way is stepped over");
+    assert_eq!(chunk.next, 3, "reading skips a pending batch");
     let chunk = in_time("a chunk", journal.read(0, 3, 6)).await.unwrap();
-    assert_eq!((chunk.batches, chunk.next), (vec![], 3), "what is on its way is read");
+    assert_eq!((chunk.batches, chunk.next), (vec![], 3), "a pending batch is read");
     assert!(journal.fill().used_bytes > 0);
     disk.let_syncs_go();
     in_time("fsync", written).await.unwrap();
@@ -610,7 +610,7 @@ async fn nothing_is_promised_or_read_before_its_fsync() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_sync_is_tried_until_it_works_and_promises_nothing_meanwhile() {
+async fn a_failing_sync_is_retried_until_it_works_and_promises_nothing_meanwhile() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
@@ -632,7 +632,7 @@ async fn a_failing_sync_is_tried_until_it_works_and_promises_nothing_meanwhile()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_without_room_refuses_and_is_trouble_until_it_has_some() {
+async fn a_full_disk_refuses_and_is_trouble_until_it_has_room() {
     let disk = SimulatedDisk::new();
     let journal = open(&disk);
     for (first, files) in [(0, false), (6, true)] {
@@ -645,8 +645,8 @@ async fn a_disk_without_room_refuses_and_is_trouble_until_it_has_some() {
         let (batch, guarantees) = batch(0, first + 3..first + 6);
         let written = in_time("an answer", journal.append(first + 3, batch, guarantees).unwrap()).await;
         assert!(matches!(written, Err(JournalError::Full)), "{written:?}");
-        assert_eq!(journal.fill(), before, "what was refused takes room");
-        // Asked for a while, without a batch to try it with.
+        assert_eq!(journal.fill(), before, "a refused batch takes room");
+        // Checked for a second, without a batch that would probe the disk.
         let asked = Instant::now();
         until("a second", || {
             assert!(journal.trouble().is_some(), "the disk is full");
@@ -661,11 +661,11 @@ async fn a_disk_without_room_refuses_and_is_trouble_until_it_has_some() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_fails_keeps_out_what_is_behind_it_until_the_caller_knows() {
+async fn a_failed_write_blocks_later_ones_until_the_caller_knows() {
     let disk = SimulatedDisk::new();
     let journal = open(&disk);
     append(&journal, 0, 0..3).await;
-    // The write and the truncation behind it.
+    // The write and the subsequent truncation.
     disk.fail_changes(2);
     let (failing, guarantees) = batch(0, 3..6);
     let written = in_time("an answer", journal.append(3, failing, guarantees).unwrap()).await;
@@ -699,7 +699,7 @@ async fn files_that_could_not_be_removed_are_removed_later_and_their_entries_not
     disk.fail_changes(u64::MAX);
     journal.release(0, 60);
     backlog.release(0, 60);
-    // The journal is not the only one that holds on to what is being removed.
+    // Other journals also keep files that are being removed.
     let failing = disk.names();
     drop(backlog);
     assert!(in_time("adoption", journal.adopt()).await.unwrap().is_none(), "released entries are adopted again");
@@ -711,7 +711,7 @@ async fn files_that_could_not_be_removed_are_removed_later_and_their_entries_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_entry_costs_no_other() {
+async fn a_damaged_entry_does_not_affect_others() {
     let disk = SimulatedDisk::new();
     let journal = open(&disk);
     append(&journal, 0, 0..60).await;
@@ -729,19 +729,19 @@ async fn a_damaged_entry_costs_no_other() {
     assert!(damaged_bytes > 24 * (names.len() as u64 - 1), "{damaged_bytes}");
     assert_eq!(backlog.found(), [BacklogPartition { damaged_bytes, ..described(0, &seen) }]);
     assert!(seen.iter().all(|(number, id)| number == id));
-    // Whatever becomes of the damaged ones, the backlog can be got rid of.
+    // Whatever happens to the damaged entries, the backlog can be released.
     backlog.release(0, backlog.found()[0].next);
     until("room", || journal.fill().used_bytes == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_whose_newest_file_has_no_entry_is_got_rid_of() {
+async fn a_backlog_whose_newest_file_has_no_entry_can_be_released() {
     for changes in 0..7 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
         append(&journal, 0, 0..21).await;
         let files = disk.names().len();
-        // So far ahead that it takes a new file, which the process begins when it dies.
+        // So far ahead that it needs a new file, which the process begins when it dies.
         disk.kill_after(changes);
         let (batch, guarantees) = batch(0, 21..24);
         drop(journal.append(1 << 40, batch, guarantees).unwrap());
@@ -759,12 +759,12 @@ async fn a_backlog_whose_newest_file_has_no_entry_is_got_rid_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_process_has_removed_is_not_back_among_the_entries_of_another() {
+async fn files_removed_by_a_killed_process_do_not_reappear_in_another_log() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
         append(&journal, 0, 0..3).await;
-        // The removal, and no sync of the directory.
+        // The removal, without a sync of the directory.
         disk.kill_after(1);
         journal.release(0, 3);
         until("its death", || disk.is_killed()).await;
@@ -781,7 +781,7 @@ async fn what_a_killed_process_has_removed_is_not_back_among_the_entries_of_anot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_records_survive_any_power_cut_and_stay_within_their_bound() {
+async fn refused_records_survive_any_power_cut_and_stay_within_their_limit() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new();
         let journal = open(&disk);
@@ -802,7 +802,7 @@ async fn refused_records_survive_any_power_cut_and_stay_within_their_bound() {
         disk.power_cut(seed);
         let after: Vec<(String, Vec<u8>)> =
             disk.names().into_iter().map(|name| (name.clone(), disk.content(&name))).collect();
-        assert_eq!(before, after, "what was kept is on disk");
+        assert_eq!(before, after, "kept records are on disk");
         let journal = open(&disk);
         assert_eq!(journal.slot(), 0, "refused records do not occupy a slot");
         assert!(in_time("adoption", journal.adopt()).await.unwrap().is_none());

@@ -1,9 +1,9 @@
-//! The pipeline from ingest to store on a machine that loses its power.
+//! The pipeline from ingestion to the store on a machine that loses power.
 //!
-//! In each life of the machine clients post events until the power goes, in the middle of any change to the log.
-//! Then the log loses writes that were not synced, and the store is put back to any earlier commit, as a disk
-//! that lies about its cache would. After the last life, everything that was ever acknowledged is in the store,
-//! nothing is there twice, and nothing that nobody sent.
+//! In each life of the machine, clients post events until the power fails, in the middle of any change to the log. Then
+//! the log loses unsynced writes, and the store is reset to an earlier commit, as a disk that lies about its cache would
+//! do. After the last life, everything that was ever acknowledged is in the store, no event is there twice, and none that
+//! was never sent.
 //!
 //! `TEST_POWER_CUTS` sets the number of seeds.
 
@@ -44,7 +44,7 @@ const PARTITIONS: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 const LIVES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_power_cuts_and_a_store_put_back_to_any_earlier_commit() {
+async fn acknowledged_events_survive_power_cuts_and_a_store_reset_to_any_earlier_commit() {
     let seeds: u64 = std::env::var("TEST_POWER_CUTS").map_or(12, |seeds| seeds.parse().expect("a number"));
     let (mut acknowledged, mut buffered, mut buffered_lost) = (0, 0, 0);
     for seed in 0..seeds {
@@ -84,10 +84,11 @@ async fn one_machine(seed: u64) -> Sums {
                 tokio::spawn(async move { clients.post(&ingest, life, client, seed).await })
             })
             .collect();
-        until(&format!("the power goes, seed {seed} life {life}"), || disks.iter().any(SimulatedDisk::is_killed)).await;
+        until(&format!("the power fails, seed {seed} life {life}"), || disks.iter().any(SimulatedDisk::is_killed))
+            .await;
         posts.iter().for_each(tokio::task::JoinHandle::abort);
         for post in posts {
-            // Whether it was aborted or had ended: after this it has no more answers.
+            // Aborted or ended: from here on it receives no more answers.
             let _ = post.await;
         }
         machine.lose_power().await;
@@ -108,7 +109,7 @@ async fn one_machine(seed: u64) -> Sums {
 
     let answers = clients.answers.lock().expect("lock");
     let lost: Vec<&String> = answers.acknowledged.iter().filter(|message| !found.contains_key(*message)).collect();
-    assert!(lost.is_empty(), "seed {seed}: acknowledged and lost: {lost:?}");
+    assert!(lost.is_empty(), "seed {seed}: acknowledged but lost: {lost:?}");
     let twice: Vec<_> = found.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "seed {seed}: stored twice: {twice:?}");
     let strangers: Vec<&String> = found.keys().filter(|message| !answers.sent.contains(*message)).collect();
@@ -168,7 +169,7 @@ impl Machine {
         Self { ingest: Arc::new(ingest), source, store, stop, persist }
     }
 
-    /// Ends what would be gone, so that the next life has the files for itself.
+    /// Ends tasks that would die with the machine, so that the next life has exclusive use of the files.
     async fn lose_power(self) {
         let _ = self.stop.send(true);
         self.persist.await.expect("persist ends by itself");
@@ -193,7 +194,7 @@ fn feed(partition: Partition) -> Feed {
     Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition }
 }
 
-/// What clients sent and were told.
+/// What clients sent and the answers they got.
 #[derive(Clone, Default)]
 struct Clients {
     answers: Arc<Mutex<Answers>>,
@@ -207,7 +208,7 @@ struct Answers {
 }
 
 impl Clients {
-    /// Posts requests of one guarantee each, so that every answer speaks of all its events.
+    /// Posts requests with one guarantee each, so that every answer applies to all its events.
     async fn post(&self, ingest: &Ingest, life: usize, client: usize, seed: u64) {
         let mut chance = Chance::new(seed);
         for request in 0.. {
@@ -227,7 +228,7 @@ impl Clients {
             }
             let outcome = intake.deliver().await;
             if outcome.accepted.total() < messages.len() {
-                // The power is going.
+                // The power is failing.
                 return;
             }
             let mut answers = self.answers.lock().expect("lock");
@@ -240,7 +241,7 @@ impl Clients {
     }
 }
 
-/// Copies of the store's files, one a commit.
+/// Copies of the store's files, one per commit.
 #[derive(Clone)]
 struct Snapshots {
     directory: PathBuf,
@@ -263,7 +264,7 @@ impl Snapshots {
         }
     }
 
-    /// Makes the store what it was at a commit. Later ones never happened.
+    /// Resets the store to a commit. Later ones never happened.
     fn put_back(&mut self, number: usize) {
         let _ = std::fs::remove_file(self.directory.join("store.db-shm"));
         for (from, to) in self.files(&format!("snapshot-{number}.db")).iter().zip(self.files("store.db")) {
@@ -281,7 +282,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A store that remembers every commit.
+/// A store that records every commit.
 struct Remembering {
     store: Arc<SqliteStore>,
     snapshots: Snapshots,
@@ -298,7 +299,7 @@ impl LogStore for Remembering {
     }
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
-        // One commit after the other, so that each can be copied.
+        // Commits are serialized, so that each can be copied.
         static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let _one = ONE.lock().await;
         let appended = self.store.append(append).await?;
@@ -372,7 +373,7 @@ impl Telemetry for Silent {
     fn given_up(&self, _records: usize) {}
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {

@@ -1,13 +1,13 @@
-//! Random histories of a segmented log on a disk that fails, against a model that is a few maps.
+//! Random histories of a segmented log on a failing disk, compared with a simple model.
 //!
-//! What must hold, whatever happens to the process and to the disk:
-//! * What was visible stays, exactly as it was written and in order, until it is released. Only what the test
-//!   itself damages may be missing; then damage is reported, and the neighbours are still there.
-//! * What was not visible may turn up after a restart, but only as it was appended. A killed process loses
-//!   nothing that the operating system took, and nothing from the middle; a power cut may.
-//! * What a failed append left behind is never read by the process that saw it fail.
-//! * No number of an entry that can be read, or that damage stands for, is given to another entry.
-//! * The log says no without a reason never: each error has a fault that this test injected.
+//! Invariants, whatever happens to the process and to the disk:
+//! * Visible entries stay, exactly as written and in order, until they are released. Only entries that the test itself
+//!   damages may be missing; then damage is reported, and their neighbours still exist.
+//! * Invisible entries may appear after a restart, but only as they were appended. A killed process loses nothing that
+//!   the operating system accepted, and nothing from the middle; a power cut may.
+//! * The process that saw an append fail never reads its remains.
+//! * The number of an entry that can be read, or that damage stands for, is never assigned to another entry.
+//! * The log never fails without a reason: each error has a fault that this test injected.
 
 #![cfg(test)]
 
@@ -23,7 +23,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 const SEGMENT_BYTES_MAX: u64 = 4 * 1024;
-/// What a probe of the log writes, and so what it needs.
+/// Bytes that a probe of the log writes, and so needs.
 const PROBE_BYTES: u64 = 64 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,41 +34,41 @@ struct Content {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Entries by length and seed.
+    /// Appends entries, given by length and seed.
     Append(Vec<(usize, u64)>),
-    /// As `Append`, with one more entry that no log takes.
+    /// Like `Append`, with one more entry that is too large for any log.
     AppendTooLarge(Vec<(usize, u64)>),
     Sync,
     Probe,
-    /// From any position in the log, up to a number of entries.
+    /// Reads from any position in the log, up to a number of entries.
     Read(prop::sample::Index, usize),
-    /// On from where this operation read last.
+    /// Continues where this operation read last.
     ReadOn(usize),
-    /// As many numbers.
+    /// Skips this many numbers.
     Skip(u64),
     Clear,
-    /// What is before any position in the log, for as long as the log has more bytes than this.
+    /// Releases entries before any position in the log, while the log has more bytes than this.
     Release(prop::sample::Index, u64),
-    /// The disk has this much room left.
+    /// Leaves this much room on the disk.
     FillDisk(u64),
     FreeDisk,
     FailSyncs(u64),
     FailFileSyncs(u64),
     FailChanges(u64),
-    /// The process dies during this one of its changes to the disk.
+    /// Kills the process during this one of its changes to the disk.
     KillAfter(u64),
-    /// A bit of a visible entry.
+    /// Flips a bit of a visible entry.
     Damage(prop::sample::Index, prop::sample::Index, u32),
     Restart(Restart),
 }
 
 #[derive(Clone, Debug)]
 struct Restart {
-    /// The seed of the power cut, unless only the process was killed.
+    /// Seed of the power cut; `None` if only the process was killed.
     power_cut: Option<u64>,
-    /// How far what the caller asks for is ahead of the log.
+    /// How far the requested next number is ahead of the log.
     ahead: u64,
-    /// The process that opens the log dies during this one of its changes to the disk.
+    /// Kills the process that opens the log during this one of its changes to the disk.
     kill_after: Option<u64>,
 }
 
@@ -105,32 +105,32 @@ fn content((len, seed): (usize, u64)) -> Content {
     Content { time: Timestamp::from_unix_micros(micros).unwrap(), payload: Arc::new(chance.bytes(len)) }
 }
 
-/// The log of one process and all that is known about it.
+/// The log of one process and everything known about it.
 struct History {
     disk: SimulatedDisk,
     log: SegmentedLog,
-    /// Stays, and remembers where it was.
+    /// Persistent, and remembers its position.
     reader: LogReader,
     consumed: u64,
-    /// No entry before this can be read.
+    /// No earlier entry can be read.
     first: u64,
     /// No entry from here on can be read.
     end: u64,
-    /// What must be read.
+    /// Entries that must be readable.
     visible: BTreeMap<u64, Content>,
-    /// What was visible until this test damaged it.
+    /// Entries that were visible until this test damaged them.
     damaged: BTreeSet<u64>,
-    /// What was released, and may come back if the disk forgets the removal.
+    /// Released entries, which may return if the disk loses the removal.
     released: BTreeMap<u64, Content>,
-    /// What was appended and is not visible yet.
+    /// Appended entries that are not visible yet.
     unsynced: Vec<(u64, Content)>,
-    /// What an append wrote while it failed or the process died.
+    /// Entries of an append that failed, or during which the process died.
     attempted: Vec<(u64, Content)>,
-    /// Those of them that the process had no way to cut off.
+    /// Those of them that the process could not cut off.
     left_behind: Vec<Vec<(u64, Content)>>,
-    /// What earlier processes left behind, as far as no visible entry has its number.
+    /// Entries left behind by earlier processes, unless a visible entry has their number.
     void: Vec<(u64, Content)>,
-    /// The operating system has all that is unsynced: no sync has failed.
+    /// The operating system has all unsynced entries: no sync has failed.
     handed_over: bool,
     /// Nothing has happened that leaves remains in the files.
     unharmed: bool,
@@ -194,7 +194,7 @@ impl History {
         }
     }
 
-    /// A position from somewhat before the first to somewhat behind the last entry.
+    /// A position from slightly before the first to slightly after the last entry.
     fn position(&self, index: prop::sample::Index) -> u64 {
         let numbers: Vec<u64> =
             self.visible.keys().copied().chain([self.first.saturating_sub(3), self.end + 3]).collect();
@@ -202,7 +202,7 @@ impl History {
         near + index.index(2) as u64
     }
 
-    /// Whether nothing that this test did to the disk makes it fail.
+    /// Whether no injected fault makes the disk fail.
     fn disk_works(&self) -> bool {
         !self.disk.fails_syncs() && !self.disk.fails_changes() && !self.disk.is_killed()
     }
@@ -220,20 +220,20 @@ impl History {
         let appended = self.log.append(payloads.chain(huge).map(|(time, len, bytes)| {
             (time, move |buffer: &mut Vec<u8>| buffer.extend(bytes.iter().cycle().take(len)))
         }));
-        // A full segment is left, and a poisoned one is made good, by a sync.
+        // A full or poisoned segment is replaced after a sync.
         self.settle_visible();
         self.unharmed &= disk_works;
         match appended {
             Ok(first) => {
-                assert!(!too_large, "an entry was taken that is too large");
-                assert_eq!(first, next, "entries are numbered on");
+                assert!(!too_large, "an entry that is too large was accepted");
+                assert_eq!(first, next, "entries are numbered consecutively");
                 assert_eq!(self.log.next(), next + numbered.len() as u64);
                 self.unsynced.extend(numbered);
             }
             Err(error) => {
-                assert_eq!(self.log.next(), next, "a failed append gives no numbers away");
+                assert_eq!(self.log.next(), next, "a failed append uses no numbers");
                 if matches!(error, LogError::TooLarge) {
-                    assert!(too_large, "an entry was refused that is not too large");
+                    assert!(too_large, "an entry of valid size was refused");
                 } else {
                     assert!(
                         !disk_works || self.disk.is_killed() || full,
@@ -259,34 +259,34 @@ impl History {
         match synced {
             Ok(()) => {
                 self.settle_visible();
-                assert!(self.unsynced.is_empty(), "a sync shows all that was appended");
+                assert!(self.unsynced.is_empty(), "a sync makes all entries visible");
             }
             Err(error) => {
                 assert!(!disk_works || self.disk.is_killed() || full, "the sync failed without a reason: {error:?}");
                 self.handed_over &= !trouble;
-                assert_eq!(self.log.reader().range(), (self.first, self.end), "a failed sync shows nothing");
+                assert_eq!(self.log.reader().range(), (self.first, self.end), "a failed sync makes nothing visible");
                 self.check();
             }
         }
     }
 
-    /// Takes over into the model that the log has synced, if it has.
+    /// Updates the model if the log has synced.
     fn settle_visible(&mut self) {
         let (first, end) = self.log.reader().range();
         if self.visible.is_empty() && self.damaged.is_empty() {
-            // A first segment may begin where numbers were skipped to.
+            // The first segment may begin at a number that was skipped to.
             assert!(first >= self.first, "{first} is before {}", self.first);
             self.first = first;
         }
         assert_eq!(first, self.first, "nothing was released");
         if end != self.end {
             let all = self.unsynced.last().map(|(sequence, _)| sequence + 1);
-            // With what was skipped behind it.
+            // Including numbers skipped after it.
             let together = all.is_some_and(|all| (all..=self.log.next()).contains(&end));
-            assert!(together, "all that was appended becomes visible together: {end} instead of {all:?}");
+            assert!(together, "all appended entries become visible together: {end} instead of {all:?}");
             self.end = end;
             self.visible.extend(self.unsynced.drain(..));
-            // Remains are cut off for good, or void for good.
+            // Remains are permanently cut off or void.
             self.attempted.clear();
             self.left_behind.clear();
             self.void.clear();
@@ -296,7 +296,7 @@ impl History {
 
     fn probe(&mut self) {
         if !self.unsynced.is_empty() {
-            // Nobody needs to ask: a sync tells.
+            // A probe is unnecessary: a sync shows it.
             return;
         }
         let files =
@@ -312,14 +312,14 @@ impl History {
         }
         assert!(probed.is_ok() || !room, "there is room: {probed:?}");
         if self.unharmed {
-            // Otherwise it may take the room of remains.
-            assert_eq!(probed.is_ok(), room, "there is no room");
+            // Otherwise it may use the room of remains.
+            assert_eq!(probed.is_ok(), room, "the disk is full");
             assert_eq!(files(&self.disk), before, "a probe leaves no trace");
         }
         self.check();
     }
 
-    /// Reads as a consumer that goes back and forth.
+    /// Reads like a consumer that goes back and forth.
     fn read(&mut self, position: u64, most: usize) -> Option<u64> {
         let mut reader = std::mem::replace(&mut self.reader, self.log.reader());
         let next = self.read_with(&mut reader, position, most);
@@ -327,7 +327,7 @@ impl History {
         next
     }
 
-    /// Reads at most `most` entries from `position` on; returns where to go on.
+    /// Reads at most `most` entries from `position` on; returns where to continue.
     fn read_with(&self, reader: &mut LogReader, position: u64, most: usize) -> Option<u64> {
         if self.disk.is_killed() {
             return None;
@@ -341,7 +341,7 @@ impl History {
             let expected = (position, self.first);
             assert!(
                 matches!(read, Err(LogError::OutOfRange { position, first }) if (position, first) == expected),
-                "what is gone is out of range: {read:?}"
+                "a released position is out of range: {read:?}"
             );
             return None;
         }
@@ -353,12 +353,12 @@ impl History {
             Some((last, _)) if expected.len() == most => last + 1,
             _ => self.end.max(position),
         };
-        assert_eq!(next, expected_next, "where to go on");
+        assert_eq!(next, expected_next, "where to continue");
         if self.damaged.range(position..next).next().is_some() {
             assert!(damaged_bytes > 0, "a read over damage reports it");
         }
         if self.unharmed {
-            assert_eq!(damaged_bytes, 0, "damage was reported where there is none");
+            assert_eq!(damaged_bytes, 0, "damage was reported without damage");
         }
         Some(next)
     }
@@ -369,19 +369,19 @@ impl History {
         self.read_with(&mut self.log.reader(), self.first, usize::MAX);
     }
 
-    /// Skips numbers. They are of nobody from then on.
+    /// Skips numbers. They will never have an entry.
     fn skip(&mut self, numbers: u64) {
         let (disk_works, syncs_fail) = (self.disk_works(), self.disk.fails_syncs());
         let full = self.disk.free() < frame_bytes(&self.unsynced);
         let next = self.log.next();
         let skipped = self.log.skip_to(next + numbers);
-        // A jump is made in a new segment, behind a sync.
+        // A jump is made in a new segment, after a sync.
         self.settle_visible();
         self.unharmed &= disk_works;
         match skipped {
             Ok(()) => assert_eq!(self.log.next(), next + numbers),
             Err(error) => {
-                assert!(!disk_works || self.disk.is_killed() || full, "no skip without a reason: {error:?}");
+                assert!(!disk_works || self.disk.is_killed() || full, "the skip failed without a reason: {error:?}");
                 assert_eq!(self.log.next(), next, "a failed skip skips nothing");
                 self.handed_over &= !syncs_fail && !self.disk.fails_changes();
             }
@@ -394,11 +394,11 @@ impl History {
         let (next, disk_works) = (self.log.next(), self.disk_works());
         let all_synced = self.unsynced.is_empty();
         let cleared = self.log.clear();
-        assert_eq!(self.log.next(), next, "a removal takes no numbers back");
+        assert_eq!(self.log.next(), next, "a removal must not lower the next number");
         self.settle_removed(if all_synced { self.end } else { self.first });
         match cleared {
             Err(error) => {
-                assert!(!disk_works || self.disk.is_killed(), "not cleared without a reason: {error:?}");
+                assert!(!disk_works || self.disk.is_killed(), "clearing failed without a reason: {error:?}");
             }
             Ok(()) if all_synced => {
                 assert_eq!(self.disk.names(), Vec::<String>::new(), "nothing is left");
@@ -414,11 +414,11 @@ impl History {
         self.check();
     }
 
-    /// Takes over into the model what a removal of entries before `before` has removed. Whether it has removed any.
+    /// Updates the model after a removal of entries before `before`. Returns whether it removed any.
     fn settle_removed(&mut self, before: u64) -> bool {
         let (first, end) = self.log.reader().range();
-        assert_eq!(end, self.end, "a removal shows nothing");
-        assert!(first == self.first || (self.first < first && first <= before), "{first} was to stay from {before} on");
+        assert_eq!(end, self.end, "a removal must not make entries visible");
+        assert!(first == self.first || (self.first < first && first <= before), "{first} must stay from {before} on");
         let kept = self.visible.split_off(&first);
         self.released.append(&mut std::mem::replace(&mut self.visible, kept));
         self.damaged = self.damaged.split_off(&first);
@@ -432,7 +432,7 @@ impl History {
         let next = self.log.next();
         let removable_at = self.log.removable_at();
         let released = self.log.release(before, |bytes, _| bytes > bytes_wanted);
-        assert_eq!(self.log.next(), next, "a release takes no numbers back");
+        assert_eq!(self.log.next(), next, "a release must not lower the next number");
         let advanced = self.settle_removed(before);
         assert!(!advanced || removable_at <= Some(before), "removed before it was removable, at {removable_at:?}");
         let (first, end) = (self.first, self.end);
@@ -445,10 +445,10 @@ impl History {
             let bases = bases(&self.disk);
             let lowest = bases.first().copied().unwrap_or(first);
             let only_begun = self.visible.is_empty() && lowest >= first;
-            assert!(lowest == first || only_begun, "what is released is off the disk: {lowest} is, before {first}");
-            // One that begins at the end may be what a failed try to begin a segment left.
+            assert!(lowest == first || only_begun, "released entries must be off the disk: {lowest} is before {first}");
+            // A segment that begins at the end may be left from a failed attempt to begin one.
             let more = bases.get(1).is_some_and(|following| *following <= before && *following < end);
-            assert!(!more || self.log.bytes() <= bytes_wanted, "not all was removed that could be");
+            assert!(!more || self.log.bytes() <= bytes_wanted, "not everything removable was removed");
         }
     }
 
@@ -460,7 +460,7 @@ impl History {
         let content = self.visible.remove(&sequence).unwrap();
         let base = bases(&self.disk).into_iter().rfind(|base| *base <= sequence).unwrap();
         let name = format!("{base:020}.log");
-        // A frame is its length and checksum, and then this.
+        // A frame is its length and checksum, followed by this.
         let mut tail = sequence.to_le_bytes().to_vec();
         tail.extend_from_slice(&content.time.unix_micros().to_le_bytes());
         tail.extend_from_slice(&content.payload);
@@ -469,7 +469,7 @@ impl History {
         self.disk.flip(&name, at - 8 + byte.index(tail.len() + 8), 1 << bit);
         self.damaged.insert(sequence);
         self.unharmed = false;
-        // One that has the entry in memory may still show it as it was.
+        // A reader that has the entry in memory may still return the undamaged one.
         self.reader = self.log.reader();
         self.check();
     }
@@ -504,11 +504,11 @@ impl History {
         self.recover(recovered, restart.power_cut.is_some(), interrupted, next_at_least);
     }
 
-    /// Compares what a restart left with what it may have left, and goes on with that.
+    /// Compares the state after a restart with the allowed states, and continues with it.
     fn recover(&mut self, recovered: Recovered, power_cut: bool, interrupted: bool, next_at_least: u64) {
         let (first, end) = self.log.reader().range();
         assert_eq!(end, self.log.next());
-        assert!(end >= next_at_least, "the next number is {end}, and was to be at least {next_at_least}");
+        assert!(end >= next_at_least, "the next number is {end}, but must be at least {next_at_least}");
         let mut found = BTreeMap::new();
         let mut last = None;
         let read = self.log.reader().read(first, |entry| {
@@ -525,16 +525,16 @@ impl History {
         let mut new = found.split_off(&self.end);
         for (sequence, content) in &found {
             let expected = self.visible.get(sequence).or_else(|| self.released.get(sequence));
-            assert!(expected == Some(content), "entry {sequence} was not visible like this");
+            assert!(expected == Some(content), "entry {sequence} has changed");
         }
         for sequence in self.visible.keys() {
-            assert!(found.contains_key(sequence), "entry {sequence} was visible and is lost");
+            assert!(found.contains_key(sequence), "visible entry {sequence} is lost");
         }
         for (sequence, content) in &new {
             let mut appended = self.unsynced.iter().chain(&self.attempted).chain(&self.void);
             assert!(
                 appended.any(|candidate| candidate.0 == *sequence && candidate.1 == *content),
-                "entry {sequence} was never appended like this"
+                "entry {sequence} was never appended with this content"
             );
         }
         if !power_cut {
@@ -546,7 +546,7 @@ impl History {
             let behind = |attempt: &Vec<(u64, Content)>| [self.unsynced.as_slice(), attempt].concat();
             let mut expected: Vec<Vec<(u64, Content)>> = self.left_behind.iter().map(behind).collect();
             if !self.handed_over {
-                // The segment that was to make remains void may not have come to be.
+                // The segment meant to make remains void may not have been created.
                 expected.extend(self.left_behind.iter().cloned());
             }
             let void = !self.handed_over && !self.void.is_empty();
@@ -556,8 +556,8 @@ impl History {
         }
 
         self.damaged.retain(|sequence| *sequence >= first);
-        // Damage behind the last whole entry looks like a torn write, whose numbers are free. A process that dies
-        // right after it has cut that off tells nobody.
+        // Damage after the last whole entry looks like a torn write, whose numbers are free. A process that dies right
+        // after cutting it off cannot report it.
         let before_last = |sequence: &u64| Some(*sequence) < last;
         if interrupted {
             self.damaged.retain(before_last);
@@ -567,17 +567,17 @@ impl History {
             assert!(reported > 0, "damage is not reported");
         }
         if self.unharmed {
-            assert_eq!((recovered, read.damaged_bytes), (Recovered::default(), 0), "there is no damage to report");
+            assert_eq!((recovered, read.damaged_bytes), (Recovered::default(), 0), "damage is reported without damage");
         }
         if recovered.torn_bytes > 0 {
             self.damaged.retain(before_last);
         }
         if let Some(sequence) = self.damaged.last() {
-            assert!(*sequence < end, "the number of the damaged entry {sequence} would be used again");
+            assert!(*sequence < end, "the number of damaged entry {sequence} would be reused");
         }
 
-        // What is left behind in a segment is void because of the one that follows. Until that one has a visible
-        // entry it may be lost again, and the remains be found.
+        // Remains in a segment are void because of the following segment. Until that one has a visible entry, it may be
+        // lost again, and the remains found.
         self.void.extend(self.unsynced.drain(..).chain(self.attempted.drain(..)));
         self.void.retain(|(sequence, _)| *sequence >= end);
         found.append(&mut new);
@@ -591,7 +591,7 @@ impl History {
         self.check();
     }
 
-    /// Lets the disk recover and checks that the log does too.
+    /// Lets the disk recover and checks that the log recovers, too.
     fn end(mut self) {
         self.disk.set_capacity(u64::MAX);
         self.disk.fail_syncs(0);
@@ -609,7 +609,7 @@ fn frame_bytes<'a>(entries: impl IntoIterator<Item = &'a (u64, Content)>) -> u64
     entries.into_iter().map(|(_, content)| (FRAME_HEADER_BYTES + content.payload.len()) as u64).sum()
 }
 
-/// As `assert_eq`, without a screenful of bytes.
+/// Like `assert_eq`, without printing all bytes.
 fn assert_same(seen: &[(u64, Content)], expected: &[(u64, Content)]) {
     if seen != expected {
         let numbers = |entries: &[(u64, Content)]| entries.iter().map(|(number, _)| *number).collect::<Vec<_>>();
@@ -619,7 +619,7 @@ fn assert_same(seen: &[(u64, Content)], expected: &[(u64, Content)]) {
     }
 }
 
-/// Names of the segments on the disk as numbers, ascending.
+/// Base numbers of the segments on the disk, ascending.
 fn bases(disk: &SimulatedDisk) -> Vec<u64> {
     disk.names().iter().map(|name| name.strip_suffix(".log").unwrap().parse().unwrap()).collect()
 }
@@ -649,7 +649,7 @@ fn remains_of_a_failed_append_that_cannot_be_cut_off_are_void() {
         let mut history = History::begin();
         history.append(vec![(10, 1)], false);
         history.sync();
-        // A write of half of the frames, and the truncation behind it.
+        // A write of half of the frames, and the subsequent truncation.
         history.disk.fail_changes(2);
         history.append(vec![(100, 2), (100, 3), (100, 4), (100, 5)], false);
         history.append(vec![(0, 6)], false);
@@ -662,27 +662,27 @@ fn remains_of_a_failed_append_that_cannot_be_cut_off_are_void() {
 }
 
 #[test]
-fn what_a_failed_sync_left_in_the_page_cache_is_taken_to_the_disk_before_it_is_shown() {
+fn data_left_in_the_page_cache_by_a_failed_sync_is_written_before_it_is_shown() {
     for seed in 0..20 {
         let mut history = History::begin();
         history.append(vec![(10, 1)], false);
         history.sync();
         history.append(vec![(20, 2), (30, 3)], false);
-        // That of the segment, and that of the one that takes over from it.
+        // The sync of the segment, and that of its replacement.
         history.disk.fail_file_syncs(2);
         history.sync();
         history.restart(&KILL);
-        assert_eq!(history.visible.len(), 3, "the operating system had all of it");
+        assert_eq!(history.visible.len(), 3, "the operating system had all entries");
         history.restart(&Restart { power_cut: Some(seed), ..KILL });
         history.end();
     }
 }
 
 #[test]
-fn a_segment_made_by_a_process_that_was_killed_before_it_synced_the_directory_stays() {
+fn a_segment_created_before_a_kill_without_a_directory_sync_stays() {
     for seed in 0..20 {
         let mut history = History::begin();
-        // Made, written (nothing), and killed in the sync of the directory.
+        // Created, written (nothing), and killed during the sync of the directory.
         history.disk.kill_after(2);
         history.apply(Operation::Append(vec![(10, 1)]));
         history.append(vec![(20, 2)], false);
@@ -694,12 +694,12 @@ fn a_segment_made_by_a_process_that_was_killed_before_it_synced_the_directory_st
 }
 
 #[test]
-fn a_segment_that_has_to_be_begun_again_is_once_the_disk_takes_changes() {
+fn a_segment_is_replaced_once_the_disk_accepts_changes() {
     let mut history = History::begin();
     history.append(vec![(10, 1)], false);
     history.sync();
     history.append(vec![(20, 2)], false);
-    // The segment that takes over from the first cannot be synced either, and then not be replaced.
+    // The replacement of the first segment cannot be synced either, and then not be replaced.
     history.disk.fail_file_syncs(2);
     history.sync();
     history.disk.fail_changes(1);
@@ -713,13 +713,13 @@ fn a_segment_that_has_to_be_begun_again_is_once_the_disk_takes_changes() {
 const FAR: u64 = 5_000_000_000;
 
 #[test]
-fn what_a_full_disk_cut_off_is_void_in_front_of_numbers_that_are_skipped() {
+fn frames_cut_off_by_a_full_disk_are_void_before_skipped_numbers() {
     for seed in 0..40 {
         for skipped in [1, FAR] {
             let mut history = History::begin();
             history.append(vec![(10, 1)], false);
             history.sync();
-            // A write of one whole frame and a part of the next, and a truncation that is not synced.
+            // A write of one whole frame and part of the next, and an unsynced truncation.
             history.apply(Operation::FillDisk(100));
             history.append(vec![(0, 2), (500, 3)], false);
             history.apply(Operation::FreeDisk);
@@ -734,12 +734,12 @@ fn what_a_full_disk_cut_off_is_void_in_front_of_numbers_that_are_skipped() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_begun_hides_nothing_that_is_written_later() {
+fn a_segment_that_cannot_be_begun_hides_no_later_entries() {
     for failing in 1..6 {
         let mut history = History::begin();
         history.append(vec![(10, 1)], false);
         history.restart(&Restart { ahead: 2, ..KILL });
-        // Begins a segment and has nothing for it.
+        // Begins a segment without an entry for it.
         history.append(vec![(10, 2)], true);
         history.disk.fail_changes(failing);
         history.skip(FAR);
@@ -755,7 +755,7 @@ fn a_segment_that_cannot_be_begun_hides_nothing_that_is_written_later() {
 }
 
 #[test]
-fn what_could_not_be_begun_again_is_void_behind_skipped_numbers() {
+fn a_failed_segment_is_void_after_skipped_numbers() {
     for seed in 0..40 {
         for failing in 1..6 {
             let mut history = History::begin();
@@ -779,7 +779,7 @@ fn what_could_not_be_begun_again_is_void_behind_skipped_numbers() {
 }
 
 #[test]
-fn a_file_that_could_not_be_begun_does_not_outlive_a_clearing() {
+fn a_file_that_could_not_be_begun_does_not_survive_clearing() {
     for failing in 1..8 {
         let mut history = History::begin();
         history.append(vec![(10, 1)], true);
@@ -809,7 +809,7 @@ fn numbers_may_jump_far_ahead() {
 }
 
 #[test]
-fn a_file_that_is_no_segment_changes_nothing() {
+fn a_file_that_is_not_a_segment_changes_nothing() {
     let mut history = History::begin();
     history.append(vec![(10, 1)], false);
     history.sync();

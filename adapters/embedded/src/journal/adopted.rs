@@ -1,4 +1,4 @@
-//! The journal of a process that is gone.
+//! The journal of a process that no longer runs.
 
 use std::io;
 use std::path::Path;
@@ -21,10 +21,10 @@ use crate::partition_log::lock;
 use crate::segmented_log::{LogError, SegmentedLog, has_entries};
 use crate::storage::Slot;
 
-/// How long the remover waits before it tries again what has failed.
+/// Wait before the remover retries a failed removal.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// Its entries. The slot is this process's until this is dropped and its remover is done with it.
+/// Its entries. This process holds the slot until this is dropped and its remover has finished with it.
 pub(super) struct AdoptedBacklog {
     partitions: Vec<Arc<AdoptedPartition>>,
     remover: Arc<Remover>,
@@ -37,16 +37,16 @@ pub(super) struct AdoptedPartition {
     released: Released,
     ages: Mutex<Ages>,
     room: Arc<Room>,
-    /// The remover will look after it.
+    /// The remover has been told to look after it.
     remover_told: AtomicBool,
     _slot: Arc<dyn Slot>,
 }
 
 impl AdoptedBacklog {
-    /// What is in a slot that was taken; `None` if there are no entries.
+    /// The entries of a slot that this process has taken; `None` if it has none.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub fn open(slot: &Arc<dyn Slot>, room: &Arc<Room>, remover: &Arc<Remover>) -> Result<Option<Self>, LogError> {
         let (mut partitions, mut strangers) = (Vec::new(), false);
         for partition in partitions_in(slot.as_ref())? {
@@ -76,7 +76,7 @@ impl AdoptedBacklog {
             }));
         }
         if strangers && partitions.is_empty() {
-            // Of another version, perhaps: not ours to remove.
+            // Possibly written by another version, so it must not be removed.
             return Err(
                 io::Error::new(io::ErrorKind::InvalidData, "no entry is a record that this version knows").into()
             );
@@ -108,7 +108,7 @@ impl Backlog for AdoptedBacklog {
 
     fn release(&self, partition: Partition, before: u64) {
         let Some(partition) = self.partition(partition) else { return };
-        // Behind the last entry the log may have begun another file.
+        // The log may have begun another file after the last entry.
         let before = if before < partition.found.next { before } else { u64::MAX };
         if partition.released.release(before) && !partition.remover_told.swap(true, Ordering::SeqCst) {
             self.remover.tell(partition);
@@ -121,7 +121,7 @@ impl AdoptedPartition {
         lock(&self.ages).oldest(self.released.before())
     }
 
-    /// Removes what is released; whether that worked.
+    /// Removes released entries. Returns whether that worked.
     fn remove(&self) -> bool {
         self.remover_told.store(false, Ordering::SeqCst);
         self.released.remove(&mut lock(&self.log), &self.room, true)
@@ -135,7 +135,7 @@ impl Drop for AdoptedPartition {
     }
 }
 
-/// The thread that removes what is released of adopted journals.
+/// The thread that removes released entries of adopted journals.
 pub(super) struct Remover {
     queue: Mutex<Option<mpsc::Sender<Arc<AdoptedPartition>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -143,7 +143,7 @@ pub(super) struct Remover {
 
 impl Remover {
     /// # Errors
-    /// There can be no more threads.
+    /// The thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let (queue, partitions) = mpsc::channel();
         let thread = std::thread::Builder::new().name("journal-remover".to_owned());
@@ -157,19 +157,19 @@ impl Remover {
         }
     }
 
-    /// The thread ends once it has tried all that it was told. What is released from now on stays.
+    /// The thread ends once it has tried every removal it was told of. Entries released from now on stay on disk.
     pub fn close(&self) {
         lock(&self.queue).take();
     }
 
-    /// The thread, for whoever waits for its end.
+    /// The thread, for the caller that joins it.
     pub fn take_thread(&self) -> Option<JoinHandle<()>> {
         lock(&self.thread).take()
     }
 }
 
 fn remove_released(partitions: &mpsc::Receiver<Arc<AdoptedPartition>>) {
-    // Those that failed stay in the hands of this process: what is released of them must not be adopted again.
+    // This process keeps the slots whose removal failed: their released entries must not be adopted again.
     let mut failed: Vec<Arc<AdoptedPartition>> = Vec::new();
     loop {
         let told = if failed.is_empty() {

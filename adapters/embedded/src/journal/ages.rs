@@ -1,9 +1,9 @@
-//! When the entries of a log were received, oldest first, in little memory.
+//! Receipt times of a log's entries, oldest first, in little memory.
 //!
 //! Constraints and invariants:
-//! * At most [`MARKS_MAX`] marks, whatever the number of entries: a log with many entries is remembered in coarser steps.
-//! * The oldest time that is told is never later than that of the oldest entry that is not released, and is exactly that
-//!   while the log has few batches.
+//! * At most [`MARKS_MAX`] marks, whatever the number of entries: the more entries, the coarser the marks.
+//! * The reported oldest time is never later than that of the oldest unreleased entry, and is exact while the log has few
+//!   batches.
 
 use std::collections::VecDeque;
 
@@ -11,17 +11,17 @@ use domain::timestamp::Timestamp;
 
 const MARKS_MAX: usize = 1_024;
 
-/// Times of a log's entries.
+/// Receipt times of a log's entries.
 pub(super) struct Ages {
     marks: VecDeque<Mark>,
-    /// Additions to a mark before another one is begun, and those to the last.
+    /// Additions to a mark before the next one begins, and additions to the last mark.
     additions_max: u64,
     additions: u64,
-    /// Behind the last entry.
+    /// Next number after the last entry.
     next: u64,
 }
 
-/// The entries from a number to that of the next mark.
+/// The entries from a number up to that of the next mark.
 #[derive(Clone, Copy)]
 struct Mark {
     first: u64,
@@ -41,7 +41,7 @@ impl Default for Ages {
 }
 
 impl Ages {
-    /// Entries with the numbers from `first` to before `next`, the oldest of which was received at `oldest`, were added.
+    /// Adds the entries numbered `first..next`, the oldest of which was received at `oldest`.
     pub fn add(&mut self, first: u64, next: u64, oldest: Timestamp) {
         let mark = Mark { first, oldest };
         self.next = next;
@@ -61,7 +61,7 @@ impl Ages {
         self.additions = 1;
     }
 
-    /// The oldest time of entries with numbers from `released` on.
+    /// The oldest receipt time of the entries numbered from `released` on.
     pub fn oldest(&mut self, released: u64) -> Option<Timestamp> {
         while self.marks.get(1).map_or(self.next, |second| second.first) <= released {
             self.marks.pop_front();
@@ -91,7 +91,7 @@ mod tests {
         ages.add(20, 22, at(20));
         assert_eq!(ages.oldest(0), Some(at(10)));
         assert_eq!(ages.oldest(8), Some(at(10)));
-        // Number 9 is of nobody: the batch before it is the one that could have it.
+        // Number 9 was skipped: the time of the batch before it applies.
         assert_eq!(ages.oldest(20), Some(at(20)));
         assert_eq!(ages.oldest(21), Some(at(20)));
         assert_eq!(ages.oldest(22), None);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_many_is_never_told_too_late_and_takes_little_memory() {
+    fn the_oldest_of_many_is_never_too_late_and_takes_little_memory() {
         const BATCHES: u64 = 20_000;
         let mut ages = Ages::default();
         for number in 0..BATCHES {

@@ -1,16 +1,18 @@
-//! The producer's journal on disk: what waits for the bus, one [`PartitionLog`] a partition.
+//! The producer's journal on disk: records that wait for the bus, with one [`PartitionLog`] per partition.
 //!
 //! Constraints and invariants:
-//! * A process has a slot, `DATA_DIR/journal/<n>`, by a lock: the first that nobody has and that has no entries. What is found
-//!   in a slot is always of a process that is gone, and is adopted from there: numbers and order of the living begin anew.
-//! * A frame is one record and its sequence is the record's number (`frame.rs`), so that a damaged one costs one record. A
-//!   batch is journaled once all its frames are fdatasynced.
-//! * Room is counted in bytes on disk, for all partitions and adopted backlogs together: taken when a batch is queued, given
-//!   back when the batch is refused or its file is removed.
-//! * Files are removed whole, oldest first, and never by the caller's thread. Once all that was appended to a partition is
-//!   released, no file is left of it, so that the next process finds nothing.
-//! * A slot of this process stays locked until the last thread that may write to it has ended.
-//! * What the bus refuses for ever is in `DATA_DIR/journal/<n>/refused`, bounded on its own. Nobody but people removes it.
+//! * A process locks a slot, `DATA_DIR/journal/<n>`: the first one that is unlocked and has no entries. Entries found in
+//!   a slot always come from a process that no longer runs and are adopted in place; live processes start their own
+//!   numbers and order.
+//! * A frame holds one record, and its sequence is the record's number (`frame.rs`), so that a damaged frame costs one
+//!   record. A batch is journaled once all its frames are fdatasynced.
+//! * Room is counted in bytes on disk, for all partitions and adopted backlogs together. It is taken when a batch is
+//!   queued and returned when the batch is refused or its file is removed.
+//! * Files are removed whole, oldest first, and never on the caller's thread. Once everything appended to a partition is
+//!   released, all its files are removed, so that the next process finds nothing.
+//! * The slot of this process stays locked until the last thread that may write to it has ended.
+//! * Records that the bus refuses permanently are in `DATA_DIR/journal/<n>/refused`, with a separate size limit. Only
+//!   operators remove them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -45,22 +47,22 @@ mod room;
 pub(crate) const JOURNAL: &str = "journal";
 /// The directory of refused records in a slot.
 pub(crate) const REFUSED: &str = "refused";
-/// Slots that there can be: their numbers are below this.
+/// Maximum number of slots: slot numbers are below this.
 pub const SLOTS_MAX: u32 = 1_024;
 
-/// How the journal is set up.
+/// Settings of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalOptions {
-    /// Most bytes on disk, of all partitions and adopted backlogs together. Refused records do not count.
+    /// Maximum bytes on disk, for all partitions and adopted backlogs together. Refused records do not count.
     pub bytes_max: u64,
-    /// Size at which a file is full, in bytes. What is released gives back its room by whole files.
+    /// Size at which a file is full, in bytes. Released room is returned by whole files.
     pub segment_bytes_max: u64,
-    /// Most bytes of refused records.
+    /// Maximum bytes of refused records.
     pub refused_bytes_max: u64,
 }
 
 impl JournalOptions {
-    /// The usual sizes of files for so many bytes.
+    /// The usual file sizes for a journal of this many bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         Self {
@@ -74,10 +76,10 @@ impl JournalOptions {
 /// Why the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// All slots are in use, or have entries.
+    /// All slots are in use or have entries.
     #[error("{} has {SLOTS_MAX} journals, all in use or with entries", .0.display())]
     NoSlot(PathBuf),
-    /// The disk failed.
+    /// An I/O error.
     #[error("cannot open a journal in {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
 }
@@ -97,7 +99,7 @@ struct Shared {
     refused: Mutex<Option<Arc<PartitionLog<KeepRefused>>>>,
     adopted: Mutex<Vec<Weak<AdoptedPartition>>>,
     remover: Arc<Remover>,
-    /// Slots of others that cannot be read, as far as that was said.
+    /// Slots of other processes that cannot be read and were already logged.
     unreadable: Mutex<BTreeSet<u32>>,
 }
 
@@ -118,10 +120,10 @@ impl DiskJournal {
         opened.map_err(|error| OpenError::Io(root.clone(), error))?.ok_or(OpenError::NoSlot(root))
     }
 
-    /// As [`DiskJournal::open`], over any slots; `None` if none of them is free.
+    /// Like [`DiskJournal::open`], over the given slots; `None` if none of them is free.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub fn over(slots: Arc<dyn Slots>, options: JournalOptions, disk: Arc<Disk>) -> io::Result<Option<Self>> {
         for number in 0..SLOTS_MAX {
             let Some(slot) = slots.take(number)? else { continue };
@@ -130,7 +132,7 @@ impl DiskJournal {
                 Ok(false) => continue,
                 Err(error) => {
                     let error = error.described();
-                    tracing::error!(journal = number, error, "a journal cannot be read, taking the next one");
+                    tracing::error!(journal = number, error, "cannot read a journal; trying the next one");
                     continue;
                 }
             }
@@ -151,14 +153,14 @@ impl DiskJournal {
         Ok(None)
     }
 
-    /// The number of this process's slot.
+    /// Number of this process's slot.
     #[must_use]
     pub fn slot(&self) -> u32 {
         self.shared.number
     }
 
-    /// Takes nothing more, and waits until what was taken is on disk or refused, and what was released is removed. Returns
-    /// whether all of that came about within `timeout`; what is left then is given up.
+    /// Stops accepting batches and waits until every accepted batch is on disk or refused and released entries are
+    /// removed. Returns whether this finished within `timeout`; the rest is abandoned.
     pub async fn close(&self, timeout: Duration) -> bool {
         let partitions: Vec<_> = {
             let mut logs = lock(&self.shared.logs);
@@ -196,7 +198,7 @@ impl Shared {
         lock(&self.logs).partitions.get(&partition).cloned()
     }
 
-    /// The log of a partition, which is begun if it is new.
+    /// The log of a partition; begins it if it is new.
     fn partition_or_new(&self, partition: Partition) -> Result<Arc<OwnPartition>, JournalError> {
         let mut logs = lock(&self.logs);
         if logs.closed {
@@ -244,7 +246,7 @@ impl Shared {
             };
             match opened {
                 Ok(Some(backlog)) => {
-                    tracing::info!(journal = number, "adopted the journal of a process that is gone");
+                    tracing::info!(journal = number, "adopted the journal of a process that no longer runs");
                     let mut adopted = lock(&self.adopted);
                     adopted.retain(|partition| partition.strong_count() > 0);
                     adopted.extend(backlog.partitions().iter().map(Arc::downgrade));
@@ -255,7 +257,7 @@ impl Shared {
                 }
                 Err(error) => {
                     if lock(&self.unreadable).insert(number) {
-                        tracing::error!(journal = number, error = error.described(), "a journal cannot be read");
+                        tracing::error!(journal = number, error = error.described(), "cannot read a journal");
                     }
                     unreadable.get_or_insert(error);
                 }
@@ -267,7 +269,7 @@ impl Shared {
 
 #[async_trait]
 impl Backlog for DiskJournal {
-    /// Nothing: what was there is adopted.
+    /// Empty: existing entries are adopted.
     fn found(&self) -> Vec<BacklogPartition> {
         Vec::new()
     }
@@ -349,7 +351,7 @@ impl Journal for DiskJournal {
     }
 }
 
-/// Makes sure that no file of a partition is in a slot; false if one has entries.
+/// Makes sure that a slot contains no partition files; returns false if a partition has entries.
 fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {
     let partitions = partitions_in(slot)?;
     for partition in &partitions {
@@ -364,9 +366,10 @@ fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {
     Ok(true)
 }
 
-/// Removes the files of a log that has no entries: what a process left that was killed while it wrote or removed.
+/// Removes the files of a log without entries: a process was killed while it wrote or removed them.
 fn remove_remains(storage: Arc<dyn Storage>, path: &Path) -> Result<(), LogError> {
-    // Also of those that are gone: unless that is on disk, they are back after a power cut, among the files of another.
+    // Also syncs removals that have already happened: unless they are on disk, a power cut brings the files back, among
+    // those of another log.
     storage.sync_directory()?;
     if storage.list()?.is_empty() {
         return Ok(());
@@ -375,12 +378,12 @@ fn remove_remains(storage: Arc<dyn Storage>, path: &Path) -> Result<(), LogError
     tell_of_recovery(path, &recovered);
     if log.bytes() > 0 {
         let (directory, bytes) = (path.display(), log.bytes());
-        tracing::error!(%directory, bytes, "no entry of a journal is whole: events are lost");
+        tracing::error!(%directory, bytes, "a journal has no intact entry: events are lost");
     }
     log.clear()
 }
 
-/// Partitions that a slot may have entries of, ascending.
+/// Partitions that may have entries in a slot, ascending.
 pub(crate) fn partitions_in(slot: &dyn Slot) -> io::Result<Vec<Partition>> {
     let mut partitions: Vec<Partition> = slot.names()?.iter().filter_map(|name| number_of(name)).collect();
     partitions.sort_unstable();

@@ -1,4 +1,4 @@
-//! A partition of the journal of this process, and what the bus rejects permanently.
+//! A partition of this process's journal, and the records that the bus refuses permanently.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -33,25 +33,25 @@ struct State {
     numbers: Mutex<Numbers>,
     released: Released,
     ages: Mutex<Ages>,
-    /// The thread was woken for what is released, and has not looked yet.
+    /// The thread was woken for released entries and has not looked yet.
     woken: AtomicBool,
 }
 
 #[derive(Default)]
 struct Numbers {
-    /// Behind the last number that was ever queued.
+    /// Next number after the last one ever queued.
     next: u64,
-    /// First numbers of the batches that are not yet readable, nor refused.
+    /// First numbers of the batches that are neither readable nor refused yet.
     queued: BTreeSet<u64>,
-    /// Why a batch was not written, until the caller knows: nothing behind it may be written meanwhile.
+    /// Why a batch was not written. Set until the caller knows; nothing after that batch may be written meanwhile.
     failed: Option<Refusal>,
 }
 
 impl OwnPartition {
-    /// Begins the log of a partition of which there is nothing in the slot.
+    /// Begins the log of a partition that has no files in the slot.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// The thread cannot be started.
     pub fn begin(
         slot: &Arc<dyn Slot>,
         partition: Partition,
@@ -88,7 +88,7 @@ impl OwnPartition {
         let (done, outcome) = oneshot::channel();
         let append = Append { first, batch, guarantees, bytes, room, state: Arc::clone(&self.state), done };
 
-        // Held until it is queued: the order of numbers is the order of calls.
+        // Held until the batch is queued, so that the order of numbers is the order of calls.
         let mut numbers = lock(&self.state.numbers);
         if let Some(refusal) = &numbers.failed {
             return Err(refusal.clone().into());
@@ -109,7 +109,7 @@ impl OwnPartition {
 
     /// See [`domain::ports::Backlog::read`].
     pub async fn read(&self, from: u64, to: u64) -> Result<JournalChunk, JournalError> {
-        // Everything before the first batch that is queued now is readable, or will never be.
+        // Everything before the first batch queued now is readable, or never will be.
         let queued_from = lock(&self.state.numbers).queued.first().copied().unwrap_or(u64::MAX);
         if queued_from <= from {
             return Ok(JournalChunk { batches: Vec::new(), next: from.min(to) });
@@ -134,7 +134,7 @@ pub(super) struct Append {
     first: u64,
     batch: Arc<RecordBatch>,
     guarantees: Arc<[Guarantee]>,
-    /// On disk.
+    /// Size on disk.
     bytes: usize,
     room: Lease,
     state: Arc<State>,
@@ -179,7 +179,7 @@ impl LogBatch for Append {
         drop(self.room);
         let mut numbers = lock(&self.state.numbers);
         numbers.queued.remove(&self.first);
-        // None of them is on disk: the numbers from here on can be used again.
+        // None of them is on disk, so the numbers from here on can be used again.
         numbers.next = numbers.next.min(self.first);
         numbers.failed.get_or_insert_with(|| refusal.clone());
         drop(numbers);
@@ -196,11 +196,11 @@ impl From<Refusal> for JournalError {
     }
 }
 
-/// Removes what is released.
+/// Removes released entries.
 struct Release {
     state: Arc<State>,
     room: Arc<Room>,
-    /// Stays this process's for as long as its thread may write.
+    /// Keeps the slot locked while the thread may write.
     _slot: Arc<dyn Slot>,
 }
 
@@ -210,7 +210,7 @@ impl Upkeep for Release {
     }
 
     fn make_room(&mut self, log: &mut SegmentedLog, _: u64) -> Option<String> {
-        // Room was found when the batch was queued.
+        // Room was reserved when the batch was queued.
         self.state.released.remove(log, &self.room, false);
         None
     }
@@ -225,7 +225,7 @@ impl Upkeep for Release {
     }
 }
 
-/// Records that the bus refuses for ever, on their way to the disk.
+/// Records that the bus refuses permanently, on their way to the disk.
 pub(super) struct KeepRefused {
     batch: Arc<RecordBatch>,
     refused: Vec<RefusedRecord>,
@@ -233,7 +233,7 @@ pub(super) struct KeepRefused {
 }
 
 impl KeepRefused {
-    /// The batch, and what it becomes.
+    /// Returns the batch to write, and the receiver of its outcome.
     pub fn new(
         batch: Arc<RecordBatch>,
         refused: Vec<RefusedRecord>,
@@ -275,7 +275,7 @@ impl LogBatch for KeepRefused {
     }
 }
 
-/// Keeps refused records within their bound; nobody but people removes them.
+/// Keeps refused records within their limit; only operators remove them.
 pub(super) struct KeepAll {
     pub bytes_max: u64,
     pub _slot: Arc<dyn Slot>,
@@ -283,12 +283,12 @@ pub(super) struct KeepAll {
 
 impl Upkeep for KeepAll {
     fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<String> {
-        // People remove files while the process runs.
+        // Operators remove files while the process runs.
         if let Err(error) = log.forget_removed() {
             return Some(error.described());
         }
         let full = log.bytes().saturating_add(bytes) > self.bytes_max;
-        full.then(|| "the log of refused records is full: export them, and remove its files".to_owned())
+        full.then(|| "the log of refused records is full: export them and remove its files".to_owned())
     }
 
     fn wait_bytes_max(&self) -> u64 {

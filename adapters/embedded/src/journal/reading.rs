@@ -1,4 +1,4 @@
-//! From the frames of a log to batches.
+//! Decodes the frames of a log into batches.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,14 +14,14 @@ use crate::frame::Journaled;
 use crate::partition_log::lock;
 use crate::segmented_log::{FRAME_HEADER_BYTES, LogError, LogReader, Read, name_of};
 
-/// A log to read from, and how to speak of it.
+/// A log to read from, and how messages refer to it.
 #[derive(Clone)]
 pub(super) struct Reading {
     pub partition: Partition,
     pub reader: Arc<Mutex<LogReader>>,
     /// The directory of its files.
     pub path: Arc<Path>,
-    /// The last damaged place that was told: file and offset.
+    /// The last damaged place that was reported: file and offset.
     told: Arc<Mutex<Option<(u64, u64)>>>,
 }
 
@@ -30,10 +30,10 @@ impl Reading {
         Self { partition, reader, path, told: Arc::default() }
     }
 
-    /// Entries with numbers in `from..to`, all of which are readable or will never be.
+    /// Entries with numbers in `from..to`. All of them must be readable by now, or never become so.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub async fn chunk(&self, from: u64, to: u64) -> Result<JournalChunk, JournalError> {
         let reading = self.clone();
         let read = tokio::task::spawn_blocking(move || reading.chunk_blocking(from, to)).await;
@@ -44,7 +44,7 @@ impl Reading {
         let mut reader = lock(&self.reader);
         let mut position = from;
         loop {
-            // What is released may be removed at any time.
+            // Released entries may be removed at any time.
             position = position.max(reader.range().0);
             let mut chunk = Chunk::new(self.partition);
             let read = reader.read_until(position, to, |entry| {
@@ -66,10 +66,10 @@ impl Reading {
         }
     }
 
-    /// Walks over all entries.
+    /// Scans all entries.
     ///
     /// # Errors
-    /// The disk's.
+    /// I/O errors.
     pub fn survey(&self) -> Result<Option<(BacklogPartition, Ages)>, LogError> {
         let mut reader = lock(&self.reader);
         let mut found: Option<(BacklogPartition, Ages)> = None;
@@ -118,11 +118,11 @@ impl Reading {
 
     fn tell_of_stranger(&self, number: u64) {
         let directory = self.path.display();
-        tracing::error!(%directory, number, "an entry of the journal is no record: it is skipped");
+        tracing::error!(%directory, number, "skipped a journal entry that is not a record");
     }
 }
 
-/// What is read at once.
+/// Result of one read.
 struct Chunk {
     partition: Partition,
     batches: Vec<JournaledBatch>,
@@ -135,12 +135,12 @@ impl Chunk {
         Self { partition, batches: Vec::new(), records: 0, bytes: 0 }
     }
 
-    /// What is shown has been taken, so there must be room for the largest record before the next one is.
+    /// An entry that was shown is consumed, so there must be room for the largest record before the next one is shown.
     fn has_room(&self) -> bool {
         self.records < CHUNK_RECORDS_MAX && self.bytes <= CHUNK_BYTES_MAX - RECORD_BYTES_MAX
     }
 
-    /// Adds an entry to the last batch, or to a new one.
+    /// Appends an entry to the last batch, or starts a new one.
     fn push(&mut self, number: u64, journaled: &Journaled<'_>) {
         self.records += 1;
         self.bytes += journaled.record.key.len() + journaled.record.value.len();

@@ -1,4 +1,4 @@
-//! What of a log is not needed any more.
+//! The part of a log that is no longer needed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::room::Room;
 use crate::segmented_log::SegmentedLog;
 
-/// How far a log is released. Cheap to move; the log's thread removes files.
+/// How far a log is released. Releasing is cheap; the log's thread removes the files.
 pub(super) struct Released {
     before: AtomicU64,
-    /// The least that would have to be released for a file to be removed, as the log's thread last saw it.
+    /// The lowest release that lets a file be removed, as last determined by the log's thread.
     removable_at: AtomicU64,
-    /// Files could not be removed, and that was said.
+    /// Files could not be removed, and this was logged.
     failing: AtomicBool,
     /// The directory of the log.
     path: Arc<Path>,
@@ -28,16 +28,16 @@ impl Released {
         self.before.load(Ordering::SeqCst)
     }
 
-    /// Entries with numbers before `before` are not needed. Whether there may be a file to remove.
+    /// Releases the entries with numbers below `before`. Returns whether a file may be removable.
     pub fn release(&self, before: u64) -> bool {
         let earlier = self.before.fetch_max(before, Ordering::SeqCst);
         earlier < before && self.removable_at.load(Ordering::SeqCst) <= before
     }
 
-    /// Removes whole files before the release or, with `all`, everything once everything is released. For the log's thread,
-    /// whenever the log has changed. Whether it worked: otherwise it is to be called again.
+    /// Removes whole released files or, with `all`, every file once all entries are released. The log's thread calls it
+    /// whenever the log has changed. Returns whether it worked; if not, the caller calls it again.
     pub fn remove(&self, log: &mut SegmentedLog, room: &Room, all: bool) -> bool {
-        // In this order, so that a release is either seen here, or sees what it makes removable.
+        // In this order, so that a concurrent release is either seen here or sees that a file has become removable.
         self.show(log);
         let before = self.before();
         let bytes = log.bytes();

@@ -1,4 +1,4 @@
-//! Room on disk that several logs share: within a limit, and within what the disk has beyond its reserve.
+//! Disk room shared by several logs: within a limit, and within the free space above the disk's reserve.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ impl Room {
         Self { used_bytes: AtomicU64::new(0), bytes_max, disk }
     }
 
-    /// Room for what is about to be written, if there is some.
+    /// Reserves room for a pending write, if there is enough.
     pub fn lease(self: &Arc<Self>, bytes: u64) -> Option<Lease> {
         let usable_bytes = self.disk.space().usable_bytes();
         let taken = self.used_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
@@ -28,17 +28,17 @@ impl Room {
         taken.is_ok().then(|| Lease { room: Arc::clone(self), bytes })
     }
 
-    /// Looks how much space the disk has.
+    /// Updates the free space of the disk.
     pub fn survey(&self) {
         self.disk.refresh();
     }
 
-    /// Counts what is on disk already, whether or not there is room for it.
+    /// Counts bytes that are already on disk, whether or not there is room for them.
     pub fn add(&self, bytes: u64) {
         self.used_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// So many bytes are gone.
+    /// Returns the room of removed bytes.
     pub fn give_back(&self, bytes: u64) {
         self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
@@ -48,21 +48,21 @@ impl Room {
         fill.within(self.disk.space().available_bytes())
     }
 
-    /// Whether a lease of so many bytes would be given.
+    /// Whether a lease of this many bytes would be granted.
     pub fn has(&self, bytes: u64) -> bool {
         let used_bytes = self.used_bytes.load(Ordering::Acquire);
         used_bytes.saturating_add(bytes) <= self.bytes_max && bytes <= self.disk.space().usable_bytes()
     }
 }
 
-/// Room for a batch; given back when dropped.
+/// Room for a batch; returned on drop.
 pub(super) struct Lease {
     room: Arc<Room>,
     bytes: u64,
 }
 
 impl Lease {
-    /// The bytes are on disk: whoever removes them gives back their room.
+    /// The bytes are on disk: the code that removes them returns their room.
     pub fn keep(mut self) {
         self.bytes = 0;
     }

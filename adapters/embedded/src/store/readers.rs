@@ -1,9 +1,10 @@
 //! The connections that answer queries.
 //!
 //! Constraints and invariants:
-//! * No statement of [`Readers::read`] runs longer than the time for queries, or on after its caller is gone.
-//! * What a call sets on a connection is removed before the connection returns to the pool, however the call ended.
-//! * Few rows are read ahead of their consumer: each may be large.
+//! * No statement of [`Readers::read`] exceeds the query timeout, or outlives its caller.
+//! * Everything that a call sets on a connection is removed before the connection returns to the pool, however the call
+//!   ended.
+//! * Few rows are read ahead of their consumer, because each may be large.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,14 +16,14 @@ use sqlx::{Connection, QueryBuilder, Sqlite};
 
 use super::store_error;
 
-/// Longest time that a read takes rows without letting other tasks run.
+/// How long a read takes rows before it lets other tasks run.
 const YIELD_INTERVAL: Duration = Duration::from_millis(1);
-/// Instructions of SQLite's virtual machine between two looks at the clock.
+/// Instructions of SQLite's virtual machine between two checks of the clock.
 const CLOCK_EVERY: i32 = 10_000;
-/// Rows that are read ahead; 4.5 MiB for each connection if they are events of the largest size.
+/// Rows read ahead; 4.5 MiB per connection for events of the maximum size.
 const ROWS_AHEAD: usize = 8;
 
-/// Reads, by several connections at once.
+/// Reads, with several connections in parallel.
 pub struct Readers {
     pool: SqlitePool,
     query_timeout: Duration,
@@ -32,14 +33,14 @@ pub struct Readers {
 pub struct Enough(pub bool);
 
 impl Readers {
-    /// Opens connections when they are needed, at most `connections_max`.
+    /// Opens connections on demand, at most `connections_max`.
     pub fn new(connect: SqliteConnectOptions, connections_max: u32, query_timeout: Duration) -> Self {
         let pool = SqlitePoolOptions::new()
             .max_connections(connections_max)
             .min_connections(0)
             .acquire_timeout(query_timeout.max(Duration::from_secs(1)))
-            // Runs also after a call that was dropped. Its statement may still run, or not have begun: the ping waits until the
-            // handler has ended it. To remove the handler first would leave the statement without a limit.
+            // Also runs after a dropped call. Its statement may still run, or not have begun: the ping waits until the
+            // handler has ended it. Removing the handler first would leave the statement without a limit.
             .after_release(|connection, _| {
                 Box::pin(async move {
                     connection.ping().await?;
@@ -56,7 +57,7 @@ impl Readers {
         self.pool.acquire().await.map_err(store_error)
     }
 
-    /// Reads what a statement selects, until `take` has enough or the time for queries is over.
+    /// Reads what a statement selects, until `take` has enough or the query timeout expires.
     pub async fn read(
         &self,
         mut select: QueryBuilder<Sqlite>,
@@ -64,8 +65,8 @@ impl Readers {
     ) -> Result<(), StoreError> {
         let mut reader = self.acquire().await?;
         let deadline = Instant::now() + self.query_timeout;
-        // Stops the statement itself when time is up or when this future is dropped or has enough. It would go on using the
-        // disk and the connection otherwise.
+        // Stops the statement itself when time is up, or when this future is dropped or has enough. Otherwise it would go
+        // on using the disk and the connection.
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
         let mut handle = reader.lock_handle().await.map_err(store_error)?;
@@ -75,7 +76,7 @@ impl Readers {
         let mut rows = select.build().fetch(&mut *reader);
         let mut yielded_at = Instant::now();
         loop {
-            // Rows may come faster than they are taken, and the driver's channel never makes a reader wait then.
+            // Rows may arrive faster than they are consumed, and then the driver's channel never makes a reader wait.
             if yielded_at.elapsed() >= YIELD_INTERVAL {
                 tokio::task::yield_now().await;
                 yielded_at = Instant::now();
@@ -90,7 +91,7 @@ impl Readers {
         }
     }
 
-    /// Waits for what is being read and closes all connections.
+    /// Waits for active reads and closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -131,7 +132,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        // Slower than the rows come: folding a large message, for example.
+        // Slower than the rows arrive, as when folding a large message.
         let slow = |_: &SqliteRow| {
             let began = Instant::now();
             while began.elapsed() < Duration::from_micros(200) {}
@@ -156,9 +157,9 @@ mod tests {
             };
             let select = QueryBuilder::new(format!("{} SELECT i FROM n", numbers(30)));
             let read = drop_after(waits, readers.read(select, count)).await;
-            assert_eq!(long_statement(&readers).await.expect("nobody interrupts it"), 100_000, "after {waits} waits");
+            assert_eq!(long_statement(&readers).await.expect("not interrupted"), 100_000, "after {waits} waits");
             if let Some(read) = read {
-                read.expect("it is read to its end");
+                read.expect("the read succeeds");
                 assert_eq!(rows, 30);
                 return;
             }
@@ -173,23 +174,23 @@ mod tests {
             let take = |_: &SqliteRow| if fails { Err(sqlx::Error::RowNotFound) } else { Ok(Enough(enough)) };
             let select = QueryBuilder::new(format!("{} SELECT i FROM n", numbers(1_000_000)));
             assert_eq!(readers.read(select, take).await.is_err(), fails);
-            assert_eq!(long_statement(&readers).await.expect("nobody interrupts it"), 100_000);
+            assert_eq!(long_statement(&readers).await.expect("not interrupted"), 100_000);
         }
     }
 
-    /// The statement would otherwise keep the only connection busy.
+    /// Otherwise the statement would keep the only connection busy.
     #[tokio::test]
     async fn the_statement_of_a_dropped_read_ends() {
         let directory = tempfile::tempdir().expect("a directory");
         let readers = one_connection(&directory);
-        // Several times, as the outcome of a race with the thread of the connection differs.
+        // Several times, because the outcome of a race with the connection's thread differs.
         for waits in (0..6).cycle().take(30) {
             let numbers = numbers(u64::from(u32::MAX));
             let read =
                 readers.read(QueryBuilder::new(format!("{numbers} SELECT count(*) FROM n")), |_| Ok(Enough(true)));
             let read = tokio::time::timeout(Duration::from_millis(10), read);
             let read = drop_after(waits, read).await;
-            assert!(!matches!(read, Some(Ok(_))), "nobody counts that far: {read:?}");
+            assert!(!matches!(read, Some(Ok(_))), "the statement cannot have finished: {read:?}");
             assert_eq!(long_statement(&readers).await.expect("the connection is free again"), 100_000);
         }
     }

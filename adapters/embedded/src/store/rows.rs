@@ -18,7 +18,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 pub const COLUMNS: &str = "event_id, client_id, source, level, message, timestamp, received_at, stack_trace, trace_id, \
                        span_id, metadata, topic, partition, \"offset\"";
 
-/// Inserts a number of events, except repeats of stored ones.
+/// Inserts this many events, except repeats of stored ones.
 pub fn insert_statement(events: usize) -> String {
     let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let rows = vec![row; events].join(", ");
@@ -29,7 +29,7 @@ pub fn insert_statement(events: usize) -> String {
     )
 }
 
-/// Events in the order of pages, at most `rows_max`; with a text (folded), all that may match.
+/// Events in page order, at most `rows_max`; with a (folded) text, all candidates.
 pub fn select_statement(query: &LogQuery, text: Option<&str>, rows_max: i64) -> QueryBuilder<Sqlite> {
     let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
     push_filter(&mut select, &query.filter, text);
@@ -45,7 +45,7 @@ pub fn select_statement(query: &LogQuery, text: Option<&str>, rows_max: i64) -> 
     select
 }
 
-/// Dead letters that match, with an id above `after`, in the order of their ids.
+/// Matching dead letters with an id above `after`, in the order of their ids.
 pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, rows_max: i64) -> QueryBuilder<Sqlite> {
     let mut select = QueryBuilder::new(
         "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, \
@@ -81,9 +81,9 @@ pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, row
     select
 }
 
-/// Counts events by bucket and level; bucket `n` begins at `first + n * interval`. Steps from one bucket with events to the next
-/// and counts a range of an index for each level. `GROUP BY` would sort all events, from some ten thousand on in a temporary
-/// file, for which a full disk has no room.
+/// Counts events by bucket and level; bucket `n` begins at `first + n * interval`. Steps from one non-empty bucket to the
+/// next and counts an index range for each level. `GROUP BY` would sort all events, beyond about ten thousand in a
+/// temporary file, for which a full disk has no room.
 pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBuilder<Sqlite> {
     let (from, to) = (query.from.unix_micros(), query.to.unix_micros());
     let levels = Level::ALL.map(|level| format!("({})", level.number())).join(", ");
@@ -104,7 +104,8 @@ pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBu
     select
 }
 
-/// Adds the conditions of a filter. That of its text, given folded, only narrows down: see [`has_text`].
+/// Adds the conditions of a filter. The condition for its text, which must be folded, only narrows down: see
+/// [`has_text`].
 pub fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &LogFilter, text: Option<&str>) {
     if let Some(source) = &filter.source {
         select.push(" AND source = ").push_bind(source.clone());
@@ -127,7 +128,7 @@ pub fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &LogFilter, text: 
         select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
     }
     if let Some(text) = text {
-        // Only a message with other than ASCII characters may need more than SQLite's ASCII folding.
+        // SQLite's ASCII folding is insufficient only for messages with non-ASCII characters.
         select.push(" AND (octet_length(message) <> length(message)");
         if text.is_ascii() {
             select.push(" OR instr(lower(message), ").push_bind(text.to_owned()).push(") > 0");
@@ -136,12 +137,12 @@ pub fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &LogFilter, text: 
     }
 }
 
-/// Whether the message has a folded text.
+/// Whether the message contains a folded text.
 pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
     text.is_none_or(|text| fold(&event.event.message).contains(text))
 }
 
-/// An error of a value that a row cannot have.
+/// The error for a value that a row cannot have.
 pub fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
 }

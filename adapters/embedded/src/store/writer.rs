@@ -1,14 +1,16 @@
-//! The one connection that writes.
+//! The single connection that writes.
 //!
 //! Constraints and invariants:
-//! * Everything is written through [`Writer::write`], in one transaction, as a whole or not at all.
-//! * A connection is used again only if its last transaction was committed, or was refused for its content and rolled back. On
-//!   a full or failing disk, and when memory runs out, SQLite rolls back by itself. The driver does not notice: its own
-//!   `ROLLBACK` fails, and it refuses every later `BEGIN`. A write that its caller dropped leaves as little to rely on.
-//! * The write-ahead log is bounded. SQLite writes it back by itself only up to the oldest reader, and while reads overlap there
-//!   always is one. Beyond the bound the writer waits for readers that have begun, each of which ends within its time.
-//! * The old connection stays open until there is a new one. The last connection to be closed removes the write-ahead log and
-//!   its index, and on a full disk no reader could create them again.
+//! * Everything is written through [`Writer::write`], in one transaction, completely or not at all.
+//! * A connection is used again only if its last transaction was committed, or was rolled back because its content was
+//!   refused. On a full or failing disk, and when memory runs out, SQLite rolls back by itself. The driver does not
+//!   notice: its own `ROLLBACK` fails, and it refuses every later `BEGIN`. A write that its caller dropped leaves the
+//!   connection equally unreliable.
+//! * The write-ahead log is bounded. SQLite writes it back by itself only up to the oldest reader, and while reads
+//!   overlap there always is one. Beyond the limit the writer waits for the active readers, each of which ends within its
+//!   time limit.
+//! * The old connection stays open until the new one is. Closing the last connection removes the write-ahead log and its
+//!   index, and on a full disk no reader could create them again.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +21,7 @@ use tokio::sync::Mutex;
 
 use super::{closed, store_error};
 
-/// Writes, one transaction after the other.
+/// Writes, one transaction after another.
 pub struct Writer {
     connect: SqliteConnectOptions,
     /// The write-ahead log.
@@ -33,7 +35,7 @@ struct Slot {
     connection: Option<SqliteConnection>,
     /// Whether the connection may be used again.
     usable: bool,
-    /// Size of the write-ahead log from which on it is cut off.
+    /// Size above which the write-ahead log is truncated.
     cut_at_bytes: u64,
 }
 
@@ -51,12 +53,12 @@ impl Writer {
         Ok(Self { connect, wal: wal.into(), wal_bytes_max, slot: Mutex::new(slot) })
     }
 
-    /// Runs `work` in a transaction: commits if the work succeeds, rolls back otherwise. The future may be dropped at any time; the
-    /// write then happened as a whole or not at all.
+    /// Runs `work` in a transaction: commits if it succeeds, rolls back otherwise. The future may be dropped at any time;
+    /// the write then happened completely or not at all.
     ///
     /// # Errors
-    /// The error of the work, or [`StoreError::Unavailable`] if there is no connection or the transaction fails; nothing was
-    /// written.
+    /// The error of `work`, or [`StoreError::Unavailable`] if the connection cannot be opened or the transaction fails;
+    /// nothing was written.
     pub async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
@@ -68,15 +70,15 @@ impl Writer {
             let new = SqliteConnection::connect_with(&self.connect).await.map_err(store_error)?;
             close(std::mem::replace(connection, new)).await;
         }
-        // Stays so if this future is dropped below.
+        // Remains false if this future is dropped below.
         *usable = false;
         let outcome = transact(connection, work).await;
         if outcome.is_ok() && self.wal_bytes() > *cut_at_bytes {
-            // Waits for readers as long as the connection waits for locks.
+            // Waits for readers for as long as the connection waits for locks.
             if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await {
                 tracing::warn!(%error, "cannot write back the write-ahead log of the store");
             }
-            // If a reader took too long, the next try is not made with the next write.
+            // If a reader took too long, do not retry on the very next write.
             *cut_at_bytes = self.wal_bytes().saturating_add(self.wal_bytes_max);
         }
         *usable = outcome.is_ok();
@@ -95,8 +97,8 @@ impl Writer {
     }
 }
 
-/// Runs work in a transaction. The outer error means that the connection must not be used again: anything but a commit, or a
-/// refused content that was rolled back.
+/// Runs work in a transaction. The outer error means that the connection must not be used again: the transaction neither
+/// committed nor was refused for its content and rolled back.
 async fn transact<T>(
     connection: &mut SqliteConnection,
     work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
@@ -147,7 +149,7 @@ mod tests {
         Writer::open(connect, &path, u64::MAX).await.expect("the file opens")
     }
 
-    /// Each reader begins before the one before it ends, so SQLite alone would never cut the log off.
+    /// Each reader begins before the previous one ends, so SQLite alone would never truncate the log.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_write_ahead_log_is_bounded_while_reads_overlap() {
         const WAL_BYTES_MAX: u64 = 1_000_000;
@@ -184,7 +186,7 @@ mod tests {
         assert!(largest < 2 * WAL_BYTES_MAX, "{largest}");
     }
 
-    /// A limit of SQLite itself gives the error of a full disk, SQLITE_FULL.
+    /// Reaching SQLite's own size limit gives the error of a full disk, SQLITE_FULL.
     #[tokio::test]
     async fn a_write_without_room_leaves_nothing_and_the_next_one_succeeds() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -223,10 +225,10 @@ mod tests {
     async fn cache_size(writer: &Writer) -> i64 {
         let size = sqlx::query_scalar("PRAGMA cache_size");
         let size = writer.write(async |writer| size.fetch_one(writer).await.map_err(store_error)).await;
-        size.expect("it is told")
+        size.expect("the pragma has a value")
     }
 
-    /// What is set on a connection tells whether it is still the same.
+    /// A setting of the connection shows whether it is still the same one.
     async fn mark(writer: &Writer) {
         let set = async |writer: &mut SqliteConnection| {
             writer.execute("PRAGMA cache_size = 77").await.map(drop).map_err(store_error)
@@ -263,11 +265,11 @@ mod tests {
         for waits in 0.. {
             mark(&writer).await;
             let dropped = drop_after(waits, writer.write(async |writer| add(writer, waits as u64, 0).await)).await;
-            let after = count(&writer).await.expect("nobody else writes");
+            let after = count(&writer).await.expect("the database is not locked");
             assert!(after == rows || after == rows + 2, "after {waits} waits: {after} rows after {rows}");
             rows = after;
             if let Some(outcome) = dropped {
-                outcome.expect("it came to its end");
+                outcome.expect("the write succeeds");
                 return;
             }
             assert_ne!(cache_size(&writer).await, 77, "after {waits} waits");
@@ -285,6 +287,6 @@ mod tests {
             assert!(matches!(count(&writer).await, Err(StoreError::Unavailable(_))));
             writer.close().await;
         }
-        assert!(!directory.path().join("file-wal").exists(), "the last connection takes the log with it");
+        assert!(!directory.path().join("file-wal").exists(), "the last connection removes the log");
     }
 }

@@ -13,11 +13,11 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
-use crate::client_address::{X_FORWARDED_FOR, peer_address};
-use crate::gateway::instances::InstanceState;
 use crate::actuator::metrics::{metric_names, metric_report};
-use crate::openapi::payload::{Answer, Documented};
+use crate::client_address::{X_FORWARDED_FOR, peer_address};
 use crate::error::ApiError;
+use crate::gateway::instances::InstanceState;
+use crate::openapi::payload::{Answer, Documented};
 use crate::openapi::schemas::{
     BuildInfo, ComponentHealth, HealthReport, Info, LogFilter, MetricNames, MetricReport, Tag, date_time,
 };

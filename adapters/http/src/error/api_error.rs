@@ -216,9 +216,7 @@ impl ApiError {
             }
             Self::QueryTooBroad => "the query takes too long: ask for less time, one source or fewer levels",
             Self::StoreUnavailable => "the store does not answer: retry after 1 s",
-            Self::NoRoomForAnswer => {
-                "slow clients hold too many answers: retry after 1 s, or with a smaller limit"
-            }
+            Self::NoRoomForAnswer => "slow clients hold too many answers: retry after 1 s, or with a smaller limit",
             Self::TooManyTails => "this instance has as many tails as it may have: retry after 1 s",
             Self::RedriveInterrupted => {
                 "the bus takes no records now; letters sent before are noted as redriven: send the request again after \

@@ -246,7 +246,8 @@ mod tests {
         let forwarded = |trusted: &[&str]| {
             let trusted: Vec<ipnet::IpNet> =
                 trusted.iter().map(|network| network.parse().expect("a network")).collect();
-            Forwarder::new(trusted.into()).forwarded_headers(headers("198.51.100.1"), "192.0.2.1".parse().expect("an address"))
+            Forwarder::new(trusted.into())
+                .forwarded_headers(headers("198.51.100.1"), "192.0.2.1".parse().expect("an address"))
         };
         let hops = |headers: &HeaderMap| {
             headers.get_all(X_FORWARDED_FOR).iter().map(|v| v.to_str().expect("text").to_owned()).collect::<Vec<_>>()

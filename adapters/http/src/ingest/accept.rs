@@ -134,7 +134,8 @@ fn protocol_of<'p>(headers: &HeaderMap, protocols: &[&'p dyn Protocol]) -> Resul
     };
     protocols.iter().copied().find(|protocol| knows(*protocol)).ok_or_else(|| {
         let known: Vec<_> = protocols.iter().flat_map(|protocol| protocol.media_types()).copied().collect();
-        let given = given.map_or_else(|| "there is no Content-Type".to_owned(), |given| format!("{given:?} is not supported"));
+        let given =
+            given.map_or_else(|| "there is no Content-Type".to_owned(), |given| format!("{given:?} is not supported"));
         ApiError::UnsupportedMediaType { detail: format!("{given}: send Content-Type: {}", known.join(" or ")) }
     })
 }
@@ -170,7 +171,8 @@ fn judge(
             Err(ApiError::RecordTooLarge { detail: format!("{reason}; nothing was accepted") })
         }
         (Verdict::NoCapacity, _) => {
-            let retryable = outcome.refusals.into_iter().map(|refusal| refusal.reason).find(RefusalReason::is_retryable);
+            let retryable =
+                outcome.refusals.into_iter().map(|refusal| refusal.reason).find(RefusalReason::is_retryable);
             let reason = retryable.unwrap_or(RefusalReason::NoCapacity);
             let is_draining = reason == RefusalReason::Draining;
             let shortage = shortage.filter(|_| !is_draining).and_then(|shortage| shortage());

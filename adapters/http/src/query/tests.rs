@@ -65,11 +65,7 @@ async fn only_what_takes_long_is_cached() {
     for (duration, times) in [(CACHED_FROM, 0), (CACHED_FROM + Duration::from_millis(1), 1)] {
         let mut cache = MockQueryCache::new();
         cache.expect_get().return_const(None);
-        cache
-            .expect_put()
-            .withf(|query, answer| (query, answer) == ("query", b"answer"))
-            .times(times)
-            .return_const(());
+        cache.expect_put().withf(|query, answer| (query, answer) == ("query", b"answer")).times(times).return_const(());
         let dependencies = dependencies(MockLogStore::new(), cache);
         let answer = dependencies.cached("query", async {
             tokio::time::advance(duration).await;

@@ -130,4 +130,3 @@ impl<E: Endpoint<Output = Response>> Service<E> {
 pub(crate) fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
     headers.get(TRACE_PARENT).and_then(|value| TraceParent::parse(value.as_bytes()))
 }
-

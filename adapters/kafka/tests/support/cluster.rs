@@ -1,5 +1,5 @@
-//! A mock cluster of librdkafka on a thread of its own, because it cannot be shared between threads; and what is wanted of a
-//! cluster in tests. It has no disk and no replication but speaks the protocol.
+//! A mock cluster of librdkafka on a dedicated thread, because it cannot be shared between threads, and client options
+//! for tests. It has no disk and no replication but implements the protocol.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ pub type Mock = MockCluster<'static, DefaultProducerContext>;
 
 type Command = Box<dyn FnOnce(&Mock) + Send>;
 
-/// The cluster; it ends with this.
+/// The cluster; it ends when this is dropped.
 pub struct Cluster {
     pub brokers: String,
     commands: Mutex<mpsc::Sender<Command>>,
@@ -37,7 +37,7 @@ impl Cluster {
         Self { brokers: brokers.recv().expect("a cluster"), commands: Mutex::new(commands) }
     }
 
-    /// Does something with the cluster, and waits until it is done.
+    /// Runs a command on the cluster, and waits until it is done.
     pub fn with<T: Send + 'static>(&self, command: impl FnOnce(&Mock) -> T + Send + 'static) -> T {
         let (tell, done) = mpsc::channel();
         let command = Box::new(move |cluster: &Mock| tell.send(command(cluster)).expect("the test lives"));
@@ -46,7 +46,7 @@ impl Cluster {
     }
 }
 
-/// A name that no other test has, not even one of an earlier run.
+/// A name that no other test uses, not even in an earlier run.
 pub fn unique(kind: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{kind}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
@@ -59,7 +59,7 @@ pub fn options(brokers: &str, topic: &str, partitions: NonZeroU32) -> KafkaOptio
         topic: topic.to_owned(),
         partitions,
         replication_factor: 1,
-        // Records of the tests are from any time: the broker must not remove them while a test runs.
+        // The records have arbitrary times: the broker must not remove them while a test runs.
         retention: Duration::from_secs(200 * 365 * 24 * 3_600),
         compression: "snappy".to_owned(),
         group: topic.to_owned(),

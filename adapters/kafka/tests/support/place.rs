@@ -1,4 +1,4 @@
-//! A topic of a mock cluster or of Kafka itself, records for it, and waiting with a deadline.
+//! A topic of a mock cluster or of Apache Kafka, records for it, and waiting with a deadline.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -19,12 +19,12 @@ use rdkafka::types::RDKafkaRespErr as Code;
 
 use crate::cluster::{Cluster, options, unique};
 
-/// How long anything may take that must happen.
+/// Deadline for events that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-/// When a record was received.
+/// Receipt time of the records.
 pub const TIME_MICROS: i64 = 1_750_000_000_000_000;
 
-/// The outcome of what must happen.
+/// The result of a future that must complete in time.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(outcome) => outcome,
@@ -32,7 +32,7 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub async fn until(what: &str, holds: impl Fn() -> bool) {
     in_time(what, async {
         let mut looks = tokio::time::interval(Duration::from_millis(5));
@@ -148,8 +148,8 @@ pub fn admin(options: &KafkaOptions) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", &options.brokers).create().expect("a client")
 }
 
-/// Two records a request: the client has no second request of a partition under way while there are five records or more
-/// in the first.
+/// Two records per request: the client has no second request for a partition in flight while the first contains five
+/// records or more.
 pub fn at_kafka(brokers: &str) -> KafkaOptions {
     let options = options(brokers, &unique("faults"), NonZeroU32::MIN);
     let properties = owned(&[("batch.num.messages", "2"), ("linger.ms", "20")]);

@@ -1,6 +1,6 @@
-//! Apache Kafka itself.
+//! Apache Kafka.
 
-/// The brokers of the environment, if there are any.
+/// The brokers named by the environment.
 pub fn brokers() -> Option<String> {
     let brokers = std::env::var("TEST_KAFKA_BROKERS").ok();
     assert!(brokers.is_some() || std::env::var("CI").is_err(), "TEST_KAFKA_BROKERS is missing: scripts/services");

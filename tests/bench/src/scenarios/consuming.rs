@@ -1,4 +1,4 @@
-//! From Kafka to PostgreSQL, and back out of it.
+//! From Kafka to PostgreSQL, and queries.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
 use crate::wrk::{self, Bodies};
 
-/// Rows that are stored to measure how fast that is.
+/// Rows stored to measure throughput.
 const ROWS: u64 = 2_000_000;
-/// Rows among which a query finds its own, and how many sources they have.
+/// Rows in the table of the query, and their number of sources.
 const QUERY_ROWS: u64 = 10_000_000;
 const QUERY_SOURCES: u64 = 1_000;
-/// How often it is asked.
+/// Number of queries.
 const QUERIES: u64 = 300;
 
-/// Fills the topic with at least so many events; returns how many.
+/// Fills the topic with at least this many events; returns how many.
 async fn fill(installation: &Installation<'_>, events: u64) -> u64 {
     let producer = installation.start("producer", &[]).await;
     let http = producer.http("producer");
@@ -33,11 +33,11 @@ async fn fill(installation: &Installation<'_>, events: u64) -> u64 {
     let mut sent = 0;
     while sent < events {
         sent += wrk::run(&url, &bodies, 16, Duration::from_secs(1)).await.requests * BATCH_EVENTS as u64;
-        until("all is acknowledged", async || acknowledged(&http).await >= sent as f64).await;
+        until("all events are acknowledged", async || acknowledged(&http).await >= sent as f64).await;
     }
-    // What was under way when wrk ended arrives, too.
+    // Requests in flight when wrk ended arrive, too.
     let accepted = async || e2e::metric(&http, "spillway_events_accepted_total").await;
-    until("nothing is under way", async || {
+    until("nothing is in flight", async || {
         let before = accepted().await;
         let done = acknowledged(&http).await;
         done >= before && accepted().await <= before
@@ -53,7 +53,7 @@ async fn rows_of(store: &mut PgConnection, table: &str) -> u64 {
     u64::try_from(count.get::<i64, _>(0)).expect("a count")
 }
 
-/// Rows that a consumer has stored.
+/// Rows stored by a consumer.
 async fn stored(consumer: &Http) -> f64 {
     e2e::metric(consumer, "spillway_events_stored_total").await
 }
@@ -66,9 +66,9 @@ pub async fn consumer(ground: &Ground) -> Vec<Row> {
     let consumer = installation.start("consumer", &[]).await;
     let http = consumer.http("consumer");
     // Its start does not count: schema, group, caches.
-    until("it stores", async || stored(&http).await > events / 20.0).await;
+    until("the consumer stores rows", async || stored(&http).await > events / 20.0).await;
     let (began, cpu, before) = (Instant::now(), Cpu::of_role(&consumer), stored(&http).await);
-    until("all is stored", async || stored(&http).await >= events).await;
+    until("all events are stored", async || stored(&http).await >= events).await;
     let seconds = began.elapsed().as_secs_f64();
     let rows = rows_of(&mut store, &format!("{}.events", installation.schema())).await as f64;
     assert_eq!(rows.round(), events.round(), "each once");
@@ -83,7 +83,7 @@ pub async fn consumer(ground: &Ground) -> Vec<Row> {
     vec![ours.with("of \\\\copy", ratio), Row::new("psql \\\\copy, one connection").with("rows/s", copied)]
 }
 
-/// Rows a second of `psql \copy` into a table like the one of a day.
+/// Rows per second of `psql \copy` into a table like that of a day.
 async fn copy(ground: &Ground, store: &mut PgConnection, schema: &str) -> f64 {
     let day = store
         .fetch_one(AssertSqlSafe(format!(
@@ -103,7 +103,7 @@ async fn copy(ground: &Ground, store: &mut PgConnection, schema: &str) -> f64 {
     let began = Instant::now();
     psql(ground, &format!("\\copy {table} FROM '{}' (FORMAT binary)", file.display())).await;
     let seconds = began.elapsed().as_secs_f64();
-    assert_eq!(rows_of(store, &table).await, rows, "all was copied");
+    assert_eq!(rows_of(store, &table).await, rows, "all rows were copied");
     rows as f64 / seconds
 }
 
@@ -117,13 +117,13 @@ async fn psql(ground: &Ground, command: &str) {
 /// The newest 100 of one source.
 pub async fn query(ground: &Ground) -> Vec<Row> {
     let installation = ground.installation(&[]);
-    // A topic and a schema.
+    // Creates topic and schema.
     let events = fill(&installation, 1).await as f64;
     let consumer: Process = installation.start("consumer", &[]).await;
     let http = consumer.http("consumer");
-    until("all is stored", async || stored(&http).await >= events).await;
+    until("all events are stored", async || stored(&http).await >= events).await;
     let mut store = connect(&ground.postgres_url()).await;
-    // Like those that a consumer has stored, an event a millisecond.
+    // Like stored events, one per millisecond.
     let insert = format!(
         "INSERT INTO {0}.events (event_id, client_id, source, level, message, \"timestamp\", received_at, metadata, topic, \
          partition, \"offset\") SELECT gen_random_uuid(), false, 'source-' || n % {QUERY_SOURCES}, 2, template.message, \

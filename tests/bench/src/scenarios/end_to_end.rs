@@ -1,4 +1,4 @@
-//! From the POST of an event until its row can be seen.
+//! From the POST of an event until its row is visible.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::processes::resident_bytes;
 use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
 
-/// Rates, in events a second.
+/// Rates, in events per second.
 const RATES: [u32; 5] = [5_000, 25_000, 50_000, 75_000, 100_000];
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Longest time until a row must be there.
+/// Maximum time until a row must exist.
 const PATIENCE: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(3);
 
@@ -68,7 +68,7 @@ fn megabytes(process: &Process) -> f64 {
     resident_bytes(process.pid()) as f64 / 1e6
 }
 
-/// Posts single events and looks for their rows; the times count from when each should have been posted.
+/// Posts single events and polls for their rows; times count from when each should have been posted.
 async fn probe(http: &Http, store: &mut PgConnection, schema: &str, duration: Duration) -> Latencies {
     let mut times = Vec::new();
     let mut ticks = interval(PROBE_INTERVAL);
@@ -83,7 +83,7 @@ async fn probe(http: &Http, store: &mut PgConnection, schema: &str, duration: Du
         let mut look = interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while store.fetch_optional(AssertSqlSafe(query.clone())).await.expect("an answer").is_none() {
-            assert!(at.elapsed() < PATIENCE, "the row of {source} does not come");
+            assert!(at.elapsed() < PATIENCE, "the row of {source} is missing");
             look.tick().await;
         }
         times.push(at.elapsed());

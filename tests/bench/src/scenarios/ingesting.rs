@@ -19,21 +19,21 @@ use crate::wrk::{self, Bodies, Figures};
 
 const BATCH_CONNECTIONS: usize = 64;
 const SINGLE_CONNECTIONS: usize = 256;
-/// Most bytes of bodies under way where bodies are large.
+/// Maximum bytes of bodies in flight where bodies are large.
 const BODIES_BYTES_MAX: usize = 20_000_000;
 const SOURCES: usize = 64;
-/// Before anything is measured: so long for the JVM, caches and connections.
+/// Unmeasured time at the beginning, for the JVM, caches and connections.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Every event is waited for.
+/// Every event waits for its acknowledgement.
 const ACKNOWLEDGED: (&str, &str) = ("SPILLWAY_DELIVERY__INFO", "at-least-once");
-/// An event without its own time would be the exception.
+/// The usual case: events with a time.
 const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
 
 /// Batches, one source each.
 #[must_use]
 pub fn batch_bodies(events: usize, bytes: usize) -> Vec<String> {
     let mut generator = Events::new(1, bytes, "INFO", TIMESTAMP);
-    // Large ones need not be many.
+    // Fewer are enough if they are large.
     let count = (20_000_000 / (events * bytes)).clamp(8, SOURCES);
     sources(count).iter().map(|source| generator.batch(source, events)).collect()
 }
@@ -47,23 +47,23 @@ fn json(bodies: &[impl AsRef<[u8]>]) -> Bodies {
     Bodies::new(bodies, "application/json", "")
 }
 
-/// Where bodies are sent to, and what is expected to become of them.
+/// Where bodies are sent, and what they contain.
 struct Target<'p> {
     producer: &'p Process,
     url: String,
     connections: usize,
-    /// Events of a body.
+    /// Events per body.
     events: usize,
 }
 
-/// What a run came to.
+/// Result of a run.
 struct Run {
     figures: Figures,
     events_per_second: f64,
     micros_each: f64,
 }
 
-/// Sends for a while, and waits until all of it is acknowledged; the time for that counts.
+/// Sends for the configured duration, and waits until everything is acknowledged; that time counts.
 async fn run(ground: &Ground, target: &Target<'_>, bodies: &Bodies) -> Run {
     let http = target.producer.http("producer");
     let events_of = |figures: &Figures| figures.requests as f64 * target.events as f64;
@@ -73,8 +73,8 @@ async fn run(ground: &Ground, target: &Target<'_>, bodies: &Bodies) -> Run {
         let began = tokio::time::Instant::now();
         let figures = wrk::run(&target.url, bodies, target.connections, duration).await;
         let events = events_of(&figures);
-        // What wrk had under way at its end arrives, too.
-        until("all is acknowledged", async || acknowledged(&http).await - before >= events).await;
+        // Requests in flight when wrk ended arrive, too.
+        until("all events are acknowledged", async || acknowledged(&http).await - before >= events).await;
         let events = acknowledged(&http).await - before;
         let seconds = began.elapsed().as_secs_f64();
         Run { figures, events_per_second: events / seconds, micros_each: cpu.micros_each(events) }
@@ -108,7 +108,7 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
     let mut rows = Vec::new();
     let installation = ground.installation(&[]);
     {
-        // Makes the topic.
+        // Creates the topic.
         let producer = installation.start("producer", &[]).await;
         producer.terminate().await;
     }
@@ -157,7 +157,7 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
     rows
 }
 
-/// Batches over HTTP that Kafka has acknowledged.
+/// Batches over HTTP, acknowledged by Kafka.
 pub async fn batches_acknowledged(ground: &Ground, installation: &Installation<'_>) -> Row {
     let producer = installation.start("producer", &[ACKNOWLEDGED]).await;
     let bodies = json(&batch_bodies(BATCH_EVENTS, EVENT_BYTES));
@@ -170,7 +170,7 @@ pub async fn batches_acknowledged(ground: &Ground, installation: &Installation<'
     row
 }
 
-/// Batches whose events have ids. They come again and again, which the producer does not care about.
+/// Batches whose events have ids. They are sent repeatedly, which the producer does not detect.
 fn bodies_with_ids() -> Vec<String> {
     let mut number = 0_u64;
     let with_id = |body: String| {
@@ -225,7 +225,7 @@ pub async fn single(ground: &Ground) -> Vec<Row> {
     rows
 }
 
-/// Singles and batches through the gateway, beside the producer itself.
+/// Single events and batches through the gateway, beside the producer alone.
 pub async fn gateway(ground: &Ground) -> Vec<Row> {
     let installation = ground.installation(&[ACKNOWLEDGED]);
     let producer = installation.start("producer", &[]).await;
@@ -245,7 +245,7 @@ pub async fn gateway(ground: &Ground) -> Vec<Row> {
         let through = Target { url: format!("{base}{path}"), ..target };
         let cpu = Cpu::of_role(&gateway);
         let run = run(ground, &through, bodies).await;
-        // Warming up is in it, so it is a little too much.
+        // Includes the warm-up, so it is slightly too high.
         let micros = cpu.micros_each(run.events_per_second * (ground.duration + WARM_UP).as_secs_f64());
         rows.push(row(format!("{label}, through the gateway"), &run).with("gateway's CPU µs/event", micros));
     }
@@ -255,7 +255,7 @@ pub async fn gateway(ground: &Ground) -> Vec<Row> {
     rows
 }
 
-/// Runs against one producer for each, and makes a row of each.
+/// Runs each case against one producer, and makes a row of it.
 async fn each(ground: &Ground, cases: Vec<(String, Bodies, usize, usize)>) -> Vec<Row> {
     let installation = ground.installation(&[ACKNOWLEDGED]);
     let producer = installation.start("producer", &[]).await;
@@ -303,7 +303,8 @@ pub async fn clients(ground: &Ground) -> Vec<Row> {
     each(ground, [1, 4, 16, 64, 256, 1_000].map(case).into()).await
 }
 
-/// As many connections as have bodies of this size within what a producer takes at once (`BODY_BYTES_MAX`, 32 MB).
+/// The number of connections whose bodies of this size fit into what a producer accepts at once (`BODY_BYTES_MAX`, 32
+/// MB).
 fn connections(body_bytes: usize) -> usize {
     (BODIES_BYTES_MAX / body_bytes).clamp(1, BATCH_CONNECTIONS)
 }
@@ -317,7 +318,7 @@ pub async fn sizes(ground: &Ground) -> Vec<Row> {
     each(ground, [100, 225, 1_000, 10_000].map(case).into()).await
 }
 
-/// One to 10,000 events a batch.
+/// One to 10,000 events per batch.
 pub async fn batches(ground: &Ground) -> Vec<Row> {
     let case = |events: usize| {
         let bodies = json(&batch_bodies(events, EVENT_BYTES));

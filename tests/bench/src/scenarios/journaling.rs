@@ -1,4 +1,4 @@
-//! While Kafka is away, and when it is back.
+//! While Kafka is down, and after it is back.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::wrk::{self, Bodies};
 const JOURNAL_BYTES_MAX: (&str, &str) = ("SPILLWAY_JOURNAL__BYTES_MAX", "16GiB");
 const ACKNOWLEDGED: (&str, &str) = ("SPILLWAY_DELIVERY__INFO", "at-least-once");
 
-/// Journals as much as it takes, and sends it.
+/// Fills the journal at full speed, and sends it.
 pub async fn journal(ground: &Ground) -> Vec<Row> {
     let installation = ground.installation(&[JOURNAL_BYTES_MAX, ACKNOWLEDGED]);
     let producer = installation.start("producer", &[]).await;
@@ -24,13 +24,13 @@ pub async fn journal(ground: &Ground) -> Vec<Row> {
     let bodies = Bodies::new(&batch_bodies(BATCH_EVENTS, EVENT_BYTES), "application/json", "");
     let url = format!("{}/api/logs/batch", http.base());
     ground.apply("stop", "kafka").await;
-    // Until it is known that Kafka is away, answers take their time.
+    // Answers are slow until the producer has detected the outage.
     wrk::run(&url, &bodies, 64, Duration::from_secs(5)).await;
     let journaled = async || metric(&http, "spillway_events_journaled").await;
     let (before, cpu) = (journaled().await, Cpu::of_role(&producer));
     let began = Instant::now();
     let figures = wrk::run(&url, &bodies, 64, ground.duration).await;
-    until("all is journaled", async || metric(&http, "spillway_events_buffered").await < 0.5).await;
+    until("all events are journaled", async || metric(&http, "spillway_events_buffered").await < 0.5).await;
     let (events, seconds) = (journaled().await - before, began.elapsed().as_secs_f64());
     let written = Row::new("written, fsynced")
         .with("events/s", events / seconds)
@@ -39,7 +39,7 @@ pub async fn journal(ground: &Ground) -> Vec<Row> {
         .with("p99 ms", figures.p99.as_secs_f64() * 1e3);
     let backlog = journaled().await;
     ground.apply("start", "kafka").await;
-    // From the first acknowledgement on: how long Kafka takes to come back is its own affair.
+    // From the first acknowledgement on: Kafka's own restart does not count.
     let before = acknowledged(&http).await;
     until("Kafka is back", async || acknowledged(&http).await > before).await;
     let (began, sent, cpu) = (Instant::now(), acknowledged(&http).await, Cpu::of_role(&producer));
@@ -48,16 +48,16 @@ pub async fn journal(ground: &Ground) -> Vec<Row> {
     let replayed = Row::new("sent when Kafka is back")
         .with("events/s", events / began.elapsed().as_secs_f64())
         .with("CPU µs/event", cpu.micros_each(events));
-    // The same Kafka, as young as it was then: its first seconds are its slowest.
+    // Kafka restarted in the same way: its first seconds are its slowest.
     ground.apply("stop", "kafka").await;
     ground.apply("start", "kafka").await;
     let event = r#"{"source":"bench","level":"ERROR","message":"Kafka is back"}"#;
-    until("Kafka takes events", async || http.post("/api/logs", event).await.json()["durability"] == "acknowledged")
+    until("Kafka accepts events", async || http.post("/api/logs", event).await.json()["durability"] == "acknowledged")
         .await;
     let (began, before, cpu) = (Instant::now(), acknowledged(&http).await, Cpu::of_role(&producer));
     let took = began + Duration::from_secs_f64(events / replayed.figure("events/s"));
     wrk::run(&url, &bodies, 64, took - began).await;
-    until("all is acknowledged", async || metric(&http, "spillway_events_buffered").await < 0.5).await;
+    until("all events are acknowledged", async || metric(&http, "spillway_events_buffered").await < 0.5).await;
     let events = acknowledged(&http).await - before;
     let live = Row::new("live, from when Kafka is back, for as long")
         .with("events/s", events / began.elapsed().as_secs_f64())

@@ -1,4 +1,4 @@
-//! The drill of a consumer that falls behind, and of more consumers that catch up.
+//! The drill of a consumer that falls behind, and of additional consumers that catch up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,19 +17,19 @@ use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
 use crate::wrk::{self, Bodies};
 
-/// Arrives all the time.
+/// Constant arrival rate.
 const ARRIVING_PER_SECOND: f64 = 20_000.0;
-/// What the consumer has before it, before others come to help.
+/// Lag of the consumer at which others are started.
 const BACKLOG_RECORDS: f64 = 3_000_000.0;
 const BACKLOG_SECONDS: f64 = 60.0;
-/// Share of one core that each consumer has.
+/// CPU limit of each consumer, as a share of one core.
 const CPU_SHARE: f64 = 0.025;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long three of them work.
 const THREE: Duration = Duration::from_secs(60);
-/// Within this time from when others come all is to be caught up with.
+/// Maximum time to catch up, from the start of the additional consumers.
 const CLEARED_WITHIN: Duration = Duration::from_secs(300);
-/// Less than this is no lag: what arrives in a second.
+/// A lag below one second's arrivals counts as cleared.
 const CLEARED_RECORDS: f64 = ARRIVING_PER_SECOND;
 
 struct Consumers<'i> {
@@ -46,7 +46,7 @@ impl Consumers<'_> {
         }
     }
 
-    /// The value of each partition, from each of them.
+    /// The value of each partition, from each consumer.
     async fn series(&self, name: &str) -> Vec<f64> {
         let mut values = Vec::new();
         for (process, _) in &self.running {
@@ -117,7 +117,7 @@ pub async fn lag(ground: &Ground) -> Vec<Row> {
         (before, accepted_before, looked_at) = (stored, accepted, Instant::now());
         match consumers.running.len() {
             1 if records >= BACKLOG_RECORDS && seconds >= BACKLOG_SECONDS => {
-                let alone = rows.last().expect("it was looked at").figure("stored/s");
+                let alone = rows.last().expect("a sample exists").figure("stored/s");
                 assert!(alone < ARRIVING_PER_SECOND, "one consumer is too fast for the drill: {alone:.0} rows/s");
                 helped_at = Some(Instant::now());
                 consumers.add(2).await;
@@ -127,14 +127,14 @@ pub async fn lag(ground: &Ground) -> Vec<Row> {
             _ => {}
         }
     }
-    let took = helped_at.map(|at| at.elapsed()).expect("others came");
+    let took = helped_at.map(|at| at.elapsed()).expect("consumers were added");
     assert!(took < CLEARED_WITHIN, "cleared after {took:?} only");
     rows.push(
         Row::new(format!("{:.0} s: cleared", began.elapsed().as_secs_f64()))
             .with("seconds of help", took.as_secs_f64()),
     );
     stop.store(true, Ordering::Release);
-    arriving.await.expect("all was answered");
+    arriving.await.expect("all requests were answered");
     for (process, _) in consumers.running {
         process.terminate().await;
     }

@@ -1,4 +1,4 @@
-//! What another program that gives logs to Kafka does on the same machine.
+//! The throughput of another program that sends logs to Kafka, on the same machine.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,9 +17,9 @@ use crate::processes::resident_bytes;
 use crate::report::Row;
 use crate::scenarios::ingesting::batches_acknowledged;
 
-/// How long Kafka may take to say how much a topic has.
+/// Maximum wait for the watermarks of a topic.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
-/// So long after the last event it is certain that no more come.
+/// Without further events for this long, all have arrived.
 const NO_MORE_AFTER: Duration = Duration::from_secs(10);
 
 /// rsyslog, then Spillway.
@@ -30,7 +30,7 @@ pub async fn peer(ground: &Ground) -> Vec<Row> {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = socket.local_addr().expect("a port");
     drop(socket);
-    // Its queue is in memory, and its sender is held back when that is full.
+    // Its queue is in memory, and a full queue blocks its sender.
     let configuration = format!(
         r#"global(workDirectory="{directory}" maxMessageSize="64k")
 module(load="imtcp")
@@ -75,7 +75,7 @@ ruleset(name="kafka" queue.type="FixedArray" queue.size="100000" queue.dequeueBa
         }
         sent
     });
-    let sent = sending.await.expect("it ends");
+    let sent = sending.await.expect("the sender ends");
     let mut config = ClientConfig::new();
     let client: BaseConsumer = config.set("bootstrap.servers", ground.brokers()).create().expect("a client");
     let partitions: i32 = PARTITIONS.parse().expect("a number");
@@ -86,9 +86,9 @@ ruleset(name="kafka" queue.type="FixedArray" queue.size="100000" queue.dequeueBa
         });
         watermarks.sum::<i64>().unsigned_abs()
     };
-    // It may lose some: then it is over when no more come.
+    // It may lose some: it is done when no more arrive.
     let (mut last, mut last_at) = (0, Instant::now());
-    until("Kafka has all of it", async || {
+    until("Kafka has all events", async || {
         let now = arrived();
         if now > last {
             (last, last_at) = (now, Instant::now());

@@ -1,4 +1,4 @@
-//! Whether memory stays as it is.
+//! Whether memory remains constant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::scenarios::ingesting::batch_bodies;
 
 const EVENTS_PER_SECOND: f64 = 50_000.0;
 const MINUTE: Duration = Duration::from_secs(60);
-/// How long, unless `BENCH_MINUTES` says otherwise.
+/// Duration, unless `BENCH_MINUTES` says otherwise.
 const MINUTES: u32 = 30;
 /// Of each partition, in Kafka.
 const RETENTION_BYTES: &str = "1073741824";
@@ -64,8 +64,9 @@ pub async fn soak(ground: &Ground) -> Vec<Row> {
         );
         store.execute(AssertSqlSafe(truncate.clone())).await.expect("rows are removed");
     }
-    until("all is acknowledged", async || acknowledged(&to_producer).await >= sent).await;
-    until("all is stored", async || e2e::metric(&to_consumer, "spillway_events_stored_total").await >= sent).await;
+    until("all events are acknowledged", async || acknowledged(&to_producer).await >= sent).await;
+    until("all events are stored", async || e2e::metric(&to_consumer, "spillway_events_stored_total").await >= sent)
+        .await;
     for process in [gateway, consumer, producer] {
         process.terminate().await;
     }

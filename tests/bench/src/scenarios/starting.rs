@@ -1,4 +1,4 @@
-//! From nothing to the first 202.
+//! From process start to the first 202.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::report::Row;
 const EVENT: &str = r#"{"source":"bench","level":"ERROR","message":"first"}"#;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts `spillway` with an empty directory, and posts until it is answered.
+/// Starts `spillway` with an empty directory, and posts until it gets an answer.
 pub async fn start(ground: &Ground) -> Vec<Row> {
     let directory = tempfile::tempdir().expect("a directory");
     let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
@@ -29,7 +29,7 @@ pub async fn start(ground: &Ground) -> Vec<Row> {
         if answer.is_some_and(|answer| answer.status == 202) {
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "it does not start");
+        assert!(began.elapsed() < PATIENCE, "the program does not start");
         tries.tick().await;
     }
     let took = began.elapsed();

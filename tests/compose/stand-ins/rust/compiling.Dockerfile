@@ -1,4 +1,4 @@
-# In place of rust:1.95-bookworm: the toolchain of this machine, and the sources of the dependencies that it has.
+# This machine's toolchain, with its downloaded dependencies, in place of rust:1.95-bookworm.
 FROM spillway-stand-in/builder
 COPY toolchain /usr/local/rust
 COPY registry /usr/local/cargo/registry

@@ -1,4 +1,4 @@
-//! What becomes of rows when consumers end, hang, come and go, and of records that no consumer can store.
+//! Rows while consumers end, stall, join and leave, and with records that no consumer can store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::report::Report;
 use crate::scene::{DEADLINE, Plan, Role, go_on};
 use crate::topic::ForeignRecord;
 
-/// Longer than the group waits for a member that is silent.
+/// Longer than the group waits for a silent member.
 const ZOMBIE: Duration = Duration::from_secs(9);
 
 /// `FAULTS_KILLS` times, in the middle of its work.
@@ -35,7 +35,7 @@ pub async fn killed_again_and_again(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Consumers come and go, and one is held for longer than the group waits for it, and then wakes up.
+/// Consumers join and leave, and one is suspended for longer than the session timeout and then resumed.
 pub async fn rebalance_storm(ground: Arc<Ground>) -> Report {
     const ROUNDS: usize = 4;
     let mut scene = scene(&ground, Plan { consumers: 4, ..Plan::default() }).await;
@@ -44,7 +44,7 @@ pub async fn rebalance_storm(ground: Arc<Ground>) -> Report {
     for round in 0..ROUNDS {
         let (held, leaving) = (round % 2, 2 + round % 2);
         scene.until_stored(scene.stored().await + 500).await;
-        // In the middle of something, if it has partitions at all.
+        // In the middle of its work, if it has partitions at all.
         scene.signal(Role::Consumer, held, "STOP").await;
         let held_since = running.now();
         exits.push(scene.terminate(Role::Consumer, leaving).await.0);
@@ -63,15 +63,15 @@ pub async fn rebalance_storm(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Records that are no events, one of them as large as Kafka takes, and events that the store refuses for their content,
-/// among the others; the consumer is killed over and over.
+/// Records that are not events, one of them as large as Kafka accepts, and events whose content the store rejects, mixed
+/// with the others; the consumer is killed repeatedly.
 pub async fn poison(ground: Arc<Ground>) -> Report {
     let kills = ground.amounts.kills;
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load::default());
     scene.until_stored(500).await;
     let constraint = "ALTER TABLE OWN.events ADD CONSTRAINT no_poison CHECK (message NOT LIKE 'poison%')";
-    scene.store.execute(constraint).await.expect("PostgreSQL does it");
+    scene.store.execute(constraint).await.expect("the statement succeeds");
     let now: String =
         scene.store.text(r#"SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"#).await;
     let event = |kill: u64, message: &str| {
@@ -89,7 +89,7 @@ pub async fn poison(ground: Arc<Ground>) -> Report {
             |(index, value): (usize, Vec<u8>)| ForeignRecord { partition: (index % 3) as i32, value, client_id: false };
         poison += values.len() as u64;
         scene.topic().produce(values.into_iter().enumerate().map(record).collect()).await;
-        // One more letter than before: it is somewhere between finding them and having copied them.
+        // One more letter than before: the consumer is somewhere between finding the letters and having copied them.
         let before = scene.store.number("SELECT count(*) FROM OWN.dead_letters").await.unwrap_or(0);
         let more = async || {
             let letters = scene.store.number("SELECT count(*) FROM OWN.dead_letters").await.unwrap_or(0);
@@ -103,24 +103,24 @@ pub async fn poison(ground: Arc<Ground>) -> Report {
     let all = async |what: &str| {
         let count = format!("SELECT count(*) FROM OWN.dead_letters {what}");
         let there = async || scene.store.number(&count).await.is_ok_and(|count| count.unsigned_abs() == poison);
-        scene.until(&format!("all dead letters are there {what}"), DEADLINE, there).await;
+        scene.until(&format!("all dead letters are stored {what}"), DEADLINE, there).await;
     };
     all("").await;
     all("WHERE copied_at IS NOT NULL").await;
     let places = "SELECT count(DISTINCT (topic, partition, \"offset\")) FROM OWN.dead_letters";
     let places = scene.store.number(places).await.unwrap_or(0).unsigned_abs();
     let unlock = "ALTER TABLE OWN.events DROP CONSTRAINT no_poison";
-    scene.store.execute(unlock).await.expect("PostgreSQL does it");
+    scene.store.execute(unlock).await.expect("the statement succeeds");
     let redrive = json!({"ratePerSecond": 1_000}).to_string();
     let redriven = scene.http(Role::Consumer, 0).post("/api/dlq/redrive", redrive).await;
     let back = async || {
         let stored = scene.store.number("SELECT count(*) FROM OWN.events WHERE message = 'poison'").await;
         stored.is_ok_and(|rows| rows.unsigned_abs() == kills)
     };
-    scene.until("what is redriven is stored", DEADLINE, back).await;
+    scene.until("redriven records are stored", DEADLINE, back).await;
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
-    report.expect(places == poison, format!("each dead letter is there once: {places} of {poison}"));
+    report.expect(places == poison, format!("each dead letter is stored once: {places} of {poison}"));
     let (status, body) = (redriven.status, String::from_utf8_lossy(&redriven.body));
     report.expect(status == 200, format!("redrive answers 200: {status} {body}"));
     report.note(format!("kills={kills} poison={poison} dead_letters={places} redriven_and_stored={kills}"));

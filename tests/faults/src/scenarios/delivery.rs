@@ -1,4 +1,4 @@
-//! Kafka is away, whole or in part: what producers hold, journal and send later.
+//! Kafka is down, entirely or in part: events that producers hold, journal and send later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::proxy::{Direction, Mode};
 use crate::report::Report;
 use crate::scene::{DEADLINE, Plan, Role, Scene, go_on};
 
-/// Until producers know that the bus is away: what is buffered meanwhile may be lost with its process.
+/// Time until producers detect that the bus is down: events buffered before may be lost with their process.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
-/// Until the breaker tries again, and the first tries have come through.
+/// Time until the breaker tries again, and the first attempts have succeeded.
 pub(super) const HALF_OPEN_WITHIN: Duration = Duration::from_secs(75);
 
-/// Stopped in order for `FAULTS_OUTAGE_SECONDS`, then started.
+/// Shut down cleanly for `FAULTS_OUTAGE_SECONDS`, then started.
 pub async fn broker_stopped(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load::default());
@@ -66,7 +66,7 @@ pub async fn broker_killed(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Connections hang: nothing arrives, nothing is refused.
+/// Connections stall: nothing arrives, nothing is refused.
 pub async fn network_stalled(ground: Arc<Ground>) -> Report {
     network_away(ground, Mode::Stall).await
 }
@@ -76,7 +76,7 @@ pub async fn network_cut(ground: Arc<Ground>) -> Report {
     network_away(ground, Mode::Cut).await
 }
 
-/// Away for so long that memory and journal fill up: levels are refused one after the other.
+/// Down for so long that memory and journal fill up: levels are refused one after another.
 async fn network_away(ground: Arc<Ground>, mode: Mode) -> Report {
     let room = vec![("MEMORY_BYTES_MAX", "4MB".to_owned()), ("JOURNAL__BYTES_MAX", "24MB".to_owned())];
     let mut scene = scene(&ground, Plan { producer_settings: room, ..Plan::default() }).await;
@@ -100,12 +100,12 @@ async fn network_away(ground: Arc<Ground>, mode: Mode) -> Report {
         report.account.seconds.iter().position(refuses)
     };
     let first_refused: [Option<usize>; 4] = [&[0, 1][..], &[2], &[3], &[4, 5]].map(refused_since);
-    // Where none is refused later, nothing is out of order.
+    // Levels that are never refused do not affect the order.
     let in_order =
         first_refused.windows(2).all(|pair| pair[1].is_none_or(|later| pair[0].is_some_and(|at| at <= later)));
     report.expect(in_order, format!("severe levels are refused last: first in seconds {first_refused:?}"));
-    report.expect(ready == 503, format!("a full journal makes it unready: {ready}"));
-    report.expect(last_second.refused == [0; 6], "nothing is refused any more at the end");
+    report.expect(ready == 503, format!("a producer with a full journal is not ready: {ready}"));
+    report.expect(last_second.refused == [0; 6], "nothing is refused at the end");
     report.expect(report.comparison.total().journaled > 0, "events are journaled meanwhile");
     expect_breaker(&scene, &mut report, away, &["open", "closed"]);
     report.note(format!(
@@ -117,7 +117,7 @@ async fn network_away(ground: Arc<Ground>, mode: Mode) -> Report {
     report
 }
 
-/// Short stalls, in one direction each: they do not cost a minute.
+/// Short stalls, in one direction each: recovery must not take a minute.
 pub async fn network_blips(ground: Arc<Ground>) -> Report {
     const LONGEST_HEAL: Duration = Duration::from_secs(10);
     let mut scene = scene(&ground, Plan::default()).await;
@@ -138,14 +138,14 @@ pub async fn network_blips(ground: Arc<Ground>) -> Report {
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
     let slowest = heals.iter().max().copied().unwrap_or_default();
-    report.expect(slowest <= LONGEST_HEAL, format!("it heals within {LONGEST_HEAL:?}: {slowest:?}"));
+    report.expect(slowest <= LONGEST_HEAL, format!("delivery recovers within {LONGEST_HEAL:?}: {slowest:?}"));
     expect_breaker(&scene, &mut report, begin, &[]);
     expect_accepting(&mut report);
     scene.strike().await;
     report
 }
 
-/// Far away, then with little room on the line.
+/// High latency, then low bandwidth.
 pub async fn network_slow(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load::default());
@@ -166,8 +166,8 @@ pub async fn network_slow(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// The broker is away for `FAULTS_LONG_SECONDS` at `FAULTS_LONG_RATE` events a second, which go on while the journal is
-/// replayed.
+/// The broker is down for `FAULTS_LONG_SECONDS` at `FAULTS_LONG_RATE` events per second, which continue while the journal
+/// is replayed.
 pub async fn long_outage(ground: Arc<Ground>) -> Report {
     let Amounts { long_outage, long_rate, long_journal, .. } = ground.amounts.clone();
     let plan = Plan { producer_settings: vec![("JOURNAL__BYTES_MAX", long_journal)], ..Plan::default() };
@@ -176,7 +176,7 @@ pub async fn long_outage(ground: Arc<Ground>) -> Report {
         batch_clients: 16,
         batch_events: 500,
         batch_events_per_second: long_rate,
-        // Some 225 bytes an event.
+        // About 225 bytes per event.
         message_bytes: 110,
         ..Load::default()
     });
@@ -210,7 +210,7 @@ pub async fn long_outage(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Of three producers one is stopped and one killed while the broker is away; the third adopts their journals.
+/// Of three producers, one is stopped and one killed while the broker is down; the third adopts their journals.
 pub async fn scaled_down(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan { producers: 3, ..Plan::default() }).await;
     let running = scene.load(Load { resend: true, ..Load::default() });
@@ -227,9 +227,9 @@ pub async fn scaled_down(ground: Arc<Ground>) -> Report {
     go_on(&running, Duration::from_secs(3)).await;
     let mut report = scene.settle(running, u64::MAX).await;
     expect_lost_only_within(&mut report, &[(down_at, down_at + KNOWN_WITHIN)]);
-    report.expect(exit == Some(0), format!("what it has accepted is journaled, so it exits 0: {exit:?}"));
+    report.expect(exit == Some(0), format!("its accepted events are journaled, so it exits 0: {exit:?}"));
     let recovered = recovered(&scene).await;
-    report.expect(recovered > 0.0, "the living one adopts what the others left");
+    report.expect(recovered > 0.0, "the remaining producer adopts the journals of the others");
     expect_breaker(&scene, &mut report, down, &["open", "closed"]);
     expect_accepting(&mut report);
     report.note(format!("exit after {:.1} s; recovered={recovered}", took.as_secs_f64()));
@@ -243,7 +243,7 @@ pub async fn partitions_added(ground: Arc<Ground>) -> Report {
     let running = scene.load(Load { batch_clients: 8, ..Load::default() });
     scene.until_stored(2_000).await;
     let away = Instant::now();
-    // Kafka lives, so that partitions can be added, and the producer cannot reach it.
+    // Kafka is up, so that partitions can be added, but the producer cannot reach it.
     ground.kafka.set(Mode::Cut);
     until_journaled(&scene, 5_000.0).await;
     scene.topic().set_partitions(6).await;
@@ -298,7 +298,7 @@ pub async fn journal_disk_full(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// The only producer is killed while the broker is away, and again while it replays its journal.
+/// The only producer is killed while the broker is down, and again while it replays its journal.
 pub async fn producer_killed_in_outage(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load { resend: true, ..Load::default() });
@@ -307,11 +307,11 @@ pub async fn producer_killed_in_outage(ground: Arc<Ground>) -> Report {
     ground.kafka.set(Mode::Cut);
     until_journaled(&scene, 10_000.0).await;
     scene.kill(Role::Producer, 0).await;
-    // It can take an ERROR into its journal, so it is ready.
+    // Its journal still accepts an ERROR, so it is ready.
     scene.start(Role::Producer, 0).await;
     go_on(&running, ground.amounts.outage / 2).await;
     let backlog = scene.watch.last(0).map_or(0.0, |reading| reading.journaled);
-    // Slowly, so that there is a middle of the replay, and faster than new events come.
+    // Slow enough to interrupt the replay, and faster than new events arrive.
     ground.kafka.set(Mode::Throttle(1_000_000));
     let passed_at = running.now();
     let replaying =
@@ -326,18 +326,19 @@ pub async fn producer_killed_in_outage(ground: Arc<Ground>) -> Report {
     let mut report = scene.settle(running, u64::MAX).await;
     expect_lost_only_within(&mut report, &[(away_at, away_at + KNOWN_WITHIN), (passed_at, killed_at)]);
     let recovered = recovered(&scene).await;
-    report.expect(recovered > 0.0, "the journal is found again");
+    report.expect(recovered > 0.0, "the journal is adopted again");
     expect_breaker(&scene, &mut report, away, &[]);
     report.note(format!("kills=2 backlog={backlog} recovered by the last one={recovered}"));
     scene.strike().await;
     report
 }
 
-/// `FAULTS_BACKLOG` INFO events wait for the consumer outside of partition 0; ERRORs that are posted now are not behind them.
+/// `FAULTS_BACKLOG` INFO events wait for the consumer outside of partition 0; ERRORs posted now must not wait behind
+/// them.
 pub async fn priority_before_backlog(ground: Arc<Ground>) -> Report {
     const PROBES_MIN: usize = 30;
     const PROBES_MAX: usize = 300;
-    /// Fewer records are no backlog.
+    /// Fewer records do not count as a backlog.
     const BACKLOG_MIN: f64 = 20_000.0;
     const P99_MAX: Duration = Duration::from_secs(1);
     let backlog = ground.amounts.backlog;
@@ -385,14 +386,14 @@ pub(super) async fn until_journaled(scene: &Scene, events: f64) {
     scene.until("enough is journaled", DEADLINE, enough).await;
 }
 
-/// Events that the producers found in journals.
+/// Events that producers recovered from journals.
 async fn recovered(scene: &Scene) -> f64 {
     let sum = |said: &Measurements| said.sum("spillway_events_recovered_total", &[]);
     scene.measurements().await.iter().map(sum).sum()
 }
 
-/// The breaker of the first producer went through these states, in this order, after `from`; notes all that were seen. It is
-/// half-open before it closes, but perhaps for less time than there is between two looks at it.
+/// The first producer's breaker went through these states, in this order, after `from`; notes all states seen. It is
+/// half-open before it closes, but possibly for less time than the sampling interval.
 fn expect_breaker(scene: &Scene, report: &mut Report, from: Instant, states: &[&str]) {
     let began = scene.watch.began();
     let since = from.saturating_duration_since(began);
@@ -404,7 +405,7 @@ fn expect_breaker(scene: &Scene, report: &mut Report, from: Instant, states: &[&
     let told = changes.iter().map(|(at, state)| format!("{state} t={:.1} s", (*at - since).as_secs_f64()));
     let told = told.collect::<Vec<_>>().join(", ");
     report.expect(left.next().is_none(), format!("the breaker goes through {states:?}: {told}"));
-    report.note(format!("breaker, from the beginning of the fault: {told}"));
+    report.note(format!("breaker, since the beginning of the fault: {told}"));
 }
 
 /// Events are accepted from the first full second to the last.
@@ -419,14 +420,14 @@ fn expect_accepting(report: &mut Report) {
     report.note(format!("longest time without a 202: {longest} s"));
 }
 
-/// Buffered events that are lost were answered within these times.
+/// Lost buffered events were answered within these windows.
 fn expect_lost_only_within(report: &mut Report, windows: &[(Duration, Duration)]) {
     let lost = &report.comparison.lost_buffered_answered;
     let outside = lost.iter().filter(|at| !windows.iter().any(|(from, to)| (from..=to).contains(at))).count();
     let lost = lost.len();
     report.expect(
         outside == 0,
-        format!("buffered events are lost only while the fault was not known: {outside} of {lost} requests"),
+        format!("buffered events are lost only before the fault was detected: {outside} of {lost} requests"),
     );
     report.note(format!("requests with lost buffered events: {lost}"));
 }

@@ -1,4 +1,4 @@
-//! Disks of producers, and of one process with everything on it, fill up or take no writes.
+//! Disks of producers, and of one process in role `all`, fill up or reject writes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,19 +20,19 @@ use crate::scene::{DEADLINE, Directory, Plan, Role, Scene, go_on, holds_within};
 
 const MIB: u64 = 1 << 20;
 
-/// A file that somebody else has on the disk. It goes when this is dropped.
+/// A file of another process on the disk. Removed on drop.
 struct Filler(std::path::PathBuf);
 
 impl Filler {
-    /// Takes what is free, but for so many bytes.
+    /// Fills the free space, except for this many bytes.
     fn leaving(directory: &Path, free_bytes: u64) -> Self {
-        let path = directory.join("somebody-elses");
+        let path = directory.join("filler");
         let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(directory).output();
         let output = String::from_utf8(output.expect("df runs").stdout).expect("text");
         let free: u64 = output.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a number");
         let size = free.saturating_sub(free_bytes);
         let taken = std::process::Command::new("fallocate").args(["-l", &size.max(1).to_string()]).arg(&path).status();
-        assert!(taken.is_ok_and(|status| status.success()), "the disk takes a file of {size} bytes");
+        assert!(taken.is_ok_and(|status| status.success()), "the disk has room for a file of {size} bytes");
         Self(path)
     }
 }
@@ -43,7 +43,7 @@ impl Drop for Filler {
     }
 }
 
-/// Answers to probes of a process with everything on a disk that is full.
+/// Answers of a process in role `all` on a full disk.
 #[derive(Debug, Default)]
 struct Probe {
     info: (u16, String),
@@ -72,8 +72,8 @@ async fn probe(program: &Program) -> Probe {
     }
 }
 
-/// `spillway all` on a disk of 200 MiB that somebody else fills to the last byte, and then again to just below the reserve,
-/// while events come.
+/// `spillway all` on a disk of 200 MiB that another process fills completely, and then again to just below the reserve,
+/// while events arrive.
 pub async fn small_disk(ground: Arc<Ground>) -> Report {
     let Some(disk) = Directory::new(Some(200 * MIB)) else { return Report::skipped("no tmpfs can be mounted") };
     let data_dir = disk.path().join("data");
@@ -103,7 +103,7 @@ pub async fn small_disk(ground: Arc<Ground>) -> Report {
     let began = running.began();
     let account = running.stop().await;
     let lag = async || series(&program.consumer, "kafka_consumer_lag_records").await.iter().sum::<f64>() == 0.0;
-    report.expect(holds_within(DEADLINE, lag).await, "the store takes everything without a restart");
+    report.expect(holds_within(DEADLINE, lag).await, "the store accepts everything without a restart");
     let all_stored = Instant::now();
 
     let mut rows = rows(&program.consumer).await;
@@ -124,14 +124,14 @@ pub async fn small_disk(ground: Arc<Ground>) -> Report {
     report.expect(is_refused, format!("on a full disk nothing is accepted: {full:?}"));
     report.expect(full.info.1.contains("disk"), format!("the answer names the disk: {:?}", full.info.1));
     report.expect(full.disk.contains("DATA_DIR"), format!("health names the disk: {:?}", full.disk));
-    report.expect((full.query, full.consumer_ready) == (200, 200), format!("queries go on: {full:?}"));
+    report.expect((full.query, full.consumer_ready) == (200, 200), format!("queries work: {full:?}"));
     let is_reserved = reserved.info.0 == 503 && reserved.error == 202 && reserved.producer_ready == 200;
     report.expect(is_reserved, format!("in the reserve only ERROR and FATAL are accepted: {reserved:?}"));
     let said = |text: &str| program.log().iter().filter(|line| line.contains(text)).count();
     let lines = [
         ("filling up", said("is filling up")),
         ("disk state", said("the disk is") + said("the disk has space again")),
-        ("log state", said("the log takes no records") + said("the log takes records again")),
+        ("log state", said("the log does not accept records") + said("the log accepts records again")),
         ("store", said("the store failed, retrying")),
     ];
     report.note(format!("lines of the log: {lines:?}"));
@@ -148,7 +148,7 @@ fn hold_to_promises(report: &mut Report) {
         ("accepted events are lost", total.lost()),
         ("rows are duplicated", total.duplicated),
         ("rows are out of order", total.reordered),
-        ("events are stored of which nothing was kept", total.refused_but_stored),
+        ("refused events are stored", total.refused_but_stored),
         ("answers 500", report.account.answers_with(500)),
         ("503 without Retry-After", report.account.without_retry_after),
     ] {
@@ -156,7 +156,7 @@ fn hold_to_promises(report: &mut Report) {
     }
 }
 
-/// All rows of the load, by the API.
+/// All rows of the load, read through the API.
 async fn rows(consumer: &Http) -> Vec<Row> {
     let mut rows = Vec::new();
     for event in consumer.all_events("", 1_000).await {
@@ -176,7 +176,7 @@ async fn rows(consumer: &Http) -> Vec<Row> {
     rows
 }
 
-/// Sets how many files the file system may have; `None` for as many as there are.
+/// Sets how many files the file system may have; `None` for the current number.
 async fn allow_files(directory: &Path, files: Option<u64>) {
     let counted = Command::new("stat").args(["-f", "-c", "%c %d"]).arg(directory).output().await.expect("stat runs");
     let counted = String::from_utf8(counted.stdout).expect("text");
@@ -187,12 +187,12 @@ async fn allow_files(directory: &Path, files: Option<u64>) {
     assert!(mounted.is_ok_and(|status| status.success()), "mount -o {option}");
 }
 
-/// The journal cannot begin a file, three times in an outage, though the disk has space: what is written then fails, and is
-/// made good.
+/// Three times in an outage, the journal cannot create a file although the disk has space: writes at that time fail, and
+/// are repaired.
 pub async fn journal_writes_fail(ground: Arc<Ground>) -> Report {
     let plan = Plan {
         disk_bytes: Some(512 * MIB),
-        // Small segments, so that files are begun all the time.
+        // Small segments, so that files are created all the time.
         producer_settings: vec![("JOURNAL__BYTES_MAX", "16MiB".to_owned()), ("MEMORY_BYTES_MAX", "4MB".to_owned())],
         ..Plan::default()
     };
@@ -222,14 +222,14 @@ pub async fn journal_writes_fail(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Kafka rejects what is larger than the topic allows, until the small disk of the log of rejected records is full, and until
-/// that log was exported and removed.
+/// Kafka rejects records above the topic's limit until the small disk of the log of rejected records is full, and until
+/// that log has been exported and removed.
 pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     const MEMORY_BYTES: u64 = 4 * MIB;
     let plan = Plan {
         producer_settings: vec![
             ("MEMORY_BYTES_MAX", MEMORY_BYTES.to_string()),
-            // The topic's limit is one of compressed bytes.
+            // The topic's limit applies to compressed bytes.
             ("KAFKA__COMPRESSION", "none".to_owned()),
         ],
         ..Plan::default()
@@ -251,7 +251,7 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     let producer = scene.http(Role::Producer, 0);
     let unkept = async || series(&producer, "spillway_refused_unkept_bytes").await.iter().sum::<f64>();
     let is_full = async || unkept().await > (MEMORY_BYTES / 4) as f64;
-    scene.until("more is rejected than can be kept", DEADLINE * 2, is_full).await;
+    scene.until("more records are rejected than can be kept", DEADLINE * 2, is_full).await;
     let answer = producer.try_send("GET", "/actuator/health/readiness", &[], "").await;
     let ready = answer.map_or(0, |answer| answer.status);
     go_on(&running, ground.amounts.outage / 2).await;
@@ -262,10 +262,10 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     for file in std::fs::read_dir(&refused).expect("it is there").flatten() {
         std::fs::remove_file(file.path()).expect("it can be removed");
     }
-    // There is more room than what waits needs.
+    // More room than the waiting records need.
     disk.resize(64 * MIB);
     scene.fault_is_over();
-    scene.until("what waited is kept", DEADLINE, async || unkept().await == 0.0).await;
+    scene.until("the waiting records are kept", DEADLINE, async || unkept().await == 0.0).await;
     until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
     let began = running.began();
     let account = running.stop().await;
@@ -274,20 +274,20 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     }
     let mut report = scene.settle_sent(account, began, u64::MAX).await;
     let lost = report.comparison.total().lost();
-    // What was accepted and then rejected is in no row; it has to be in the export.
+    // Records that were accepted and then rejected have no row; they must be in the export.
     report.broken.retain(|promise| !promise.starts_with("acknowledged or journaled events are lost"));
     let kept: u64 = exported.values().sum();
-    report.expect(lost == kept, format!("what is not stored is kept: {lost} rows are missing, {kept} were exported"));
+    report.expect(lost == kept, format!("unstored events are kept: {lost} rows are missing, {kept} were exported"));
     report.expect(exported.values().all(|copies| *copies == 1), "each rejected record is kept once");
-    report.expect(ready == 503, format!("a producer that cannot keep what is rejected is not ready: {ready}"));
+    report.expect(ready == 503, format!("a producer that cannot keep rejected records is not ready: {ready}"));
     let bytes_max = MEMORY_BYTES as f64 * 1.25 + MIB as f64;
     report.expect(waiting_bytes <= bytes_max, format!("{waiting_bytes} bytes wait, at most {bytes_max}"));
-    report.note(format!("bytes that waited={waiting_bytes} peak memory={} MiB exported={kept}", peak / MIB));
+    report.note(format!("waiting bytes={waiting_bytes} peak memory={} MiB exported={kept}", peak / MIB));
     scene.strike().await;
     report
 }
 
-/// A small file system in memory under a directory; it goes when this is dropped.
+/// A small in-memory file system mounted on a directory; unmounted on drop.
 struct SmallDirectory(std::path::PathBuf);
 
 impl SmallDirectory {
@@ -313,7 +313,7 @@ impl Drop for SmallDirectory {
     }
 }
 
-/// The rejected records of the first producer: how often each message is there.
+/// The rejected records of the first producer: number of copies by message.
 async fn export(scene: &Scene) -> BTreeMap<String, u64> {
     let mut command = Command::new(&scene.ground.binary);
     command.args(["journal", "export", "--refused"]).env("SPILLWAY_DATA_DIR", scene.producers_directory());

@@ -1,4 +1,4 @@
-//! Events that come more than once, and partitions that become more.
+//! Repeated events, and added partitions.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::report::Report;
 use crate::scene::{DEADLINE, Plan, Role, Scene, go_on};
 use crate::topic::ForeignRecord;
 
-/// Ids of repeats are none of numbered events.
+/// Outside the ids of numbered events.
 const FIRST_ID: u64 = 1 << 41;
 
-/// The same ids within a batch, later, at other partitions, and across midnight, whichever copy comes first.
+/// The same ids within a batch, later, in other partitions, and across midnight, whichever copy comes first.
 pub async fn the_same_ids(ground: Arc<Ground>) -> Report {
     const IDS: u64 = 200;
     let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
     let running = scene.load(Load::default());
     let all = || 0..IDS;
     let mut sent = 0;
-    // Three times in one batch; once more; at partition 0 as an ERROR; by other sources, whose partitions are any.
+    // Three times in one batch; again; in partition 0 as an ERROR; from other sources, in arbitrary partitions.
     let batches: [Vec<String>; 4] = [
         (0..3).flat_map(|_| all()).map(|n| repeat(n, "one", "INFO")).collect(),
         all().map(|n| repeat(n, "one", "INFO")).collect(),
@@ -104,7 +104,7 @@ async fn counted(scene: &Scene) -> f64 {
     counted
 }
 
-/// Three partitions become six while everything runs.
+/// Three partitions become six during operation.
 pub async fn partitions_added(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
     let running = scene.load(Load { batch_clients: 8, ..Load::default() });
@@ -119,7 +119,7 @@ pub async fn partitions_added(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Waits until rows of so many partitions are stored.
+/// Waits until rows of this many partitions are stored.
 pub async fn until_partitions_used(scene: &Scene, partitions: i64) {
     let count = "SELECT count(DISTINCT partition) FROM OWN.events";
     let used = async || scene.store.number(count).await.is_ok_and(|used| used == partitions);

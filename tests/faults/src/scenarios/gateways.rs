@@ -1,4 +1,4 @@
-//! What a gateway does while the instances behind it do not do the same.
+//! Gateways whose instances behind them fail or slow down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use crate::scene::{DEADLINE, Plan, Role, Scene, go_on};
 const PRODUCERS: usize = 3;
 const KILLED: usize = 0;
 const SLOW: usize = 1;
-/// How much later the slow one answers.
+/// Additional latency of the slow producer.
 const DELAY: Duration = Duration::from_millis(300);
-/// Within this time requests are to go elsewhere.
+/// Maximum time until requests go elsewhere.
 const SHIFT_MAX: Duration = Duration::from_secs(1);
-/// For so long shares are counted.
+/// Window over which shares are counted.
 const WINDOW: Duration = Duration::from_secs(3);
-/// A fair share, and a share that is none, of the requests.
+/// A fair share of the requests, and a negligible one.
 const FAIR: f64 = 0.2;
 const NONE: f64 = 0.05;
 
-/// One of three producers is killed and comes back, then another is slow and recovers, under load.
+/// One of three producers is killed and restarted, then another is slow and recovers, under load.
 pub async fn one_killed_one_slow(ground: Arc<Ground>) -> Report {
     let plan = Plan { producers: PRODUCERS, proxied_producer: Some(SLOW), ..Plan::default() };
     let mut scene = scene(&ground, plan).await;
-    // Many clients: a request under way at each of the producers at any time.
+    // Many clients, so that each producer always has a request in flight.
     let load = Load { batch_clients: 16, single_clients: 32, singles_per_second: 1_600, ..Load::default() };
     let running = scene.load(load);
     go_on(&running, SHIFT_MAX).await;
@@ -42,7 +42,7 @@ pub async fn one_killed_one_slow(ground: Arc<Ground>) -> Report {
     scene.start(Role::Producer, KILLED).await;
     let back_again = until_fair(&scene, &running, KILLED).await;
 
-    let proxy = scene.proxy.as_ref().expect("there is one");
+    let proxy = scene.proxy.as_ref().expect("a proxied producer");
     proxy.set(Mode::Delay(DELAY));
     let slow_at = running.now();
     go_on(&running, SHIFT_MAX).await;
@@ -56,7 +56,7 @@ pub async fn one_killed_one_slow(ground: Arc<Ground>) -> Report {
     for (index, share) in even.iter().enumerate() {
         report.expect(*share >= FAIR, format!("each producer has its share, {index}: {share:.2}"));
     }
-    report.expect(shifted[SLOW] <= NONE, format!("a slow producer gets nearly nothing: {:.2}", shifted[SLOW]));
+    report.expect(shifted[SLOW] <= NONE, format!("a slow producer gets almost no requests: {:.2}", shifted[SLOW]));
     let requests = || report.account.requests();
     let failed = |from: Duration, to: Duration| {
         requests().filter(|request| request.sent >= from && request.sent < to && !is_accepted(request)).count()
@@ -70,11 +70,11 @@ pub async fn one_killed_one_slow(ground: Arc<Ground>) -> Report {
     let delayed = slow.iter().filter(|took| **took >= DELAY).count();
     let notes = [
         format!("shares even={} one killed={} one slow={}", list(&even), list(&without), list(&shifted)),
-        format!("calls that failed: under way at the kill={at_kill}, sent after it={after_kill}"),
-        format!("calls while one is slow, from {SHIFT_MAX:?} on: {}, of these {delayed} met it", slow.len()),
+        format!("calls that failed: in flight at the kill={at_kill}, sent after it={after_kill}"),
+        format!("calls while one is slow, from {SHIFT_MAX:?} on: {}, of these {delayed} delayed", slow.len()),
         format!("a fair share again after: kill {back_again:?}, slowness {recovered:?}"),
     ];
-    report.expect(after_kill == 0, format!("only calls under way at the dead producer fail: {after_kill}"));
+    report.expect(after_kill == 0, format!("only calls in flight at the killed producer fail: {after_kill}"));
     for note in notes {
         report.note(note);
     }
@@ -90,7 +90,7 @@ fn list(shares: &[f64]) -> String {
     shares.iter().map(|share| format!("{share:.2}")).collect::<Vec<_>>().join("/")
 }
 
-/// Ingestion requests that each producer has answered; 0 for one that does not run.
+/// Ingestion requests answered by each producer; 0 if it does not run.
 async fn answered(scene: &Scene) -> Vec<f64> {
     let mut counts = Vec::new();
     for index in 0..PRODUCERS {
@@ -100,7 +100,7 @@ async fn answered(scene: &Scene) -> Vec<f64> {
     counts
 }
 
-/// The share of each producer, from now on for a while.
+/// The share of each producer, over [`WINDOW`] from now on.
 async fn shares(scene: &Scene, running: &Running) -> Vec<f64> {
     shares_within(scene, running, WINDOW).await
 }
@@ -109,7 +109,7 @@ async fn shares_within(scene: &Scene, running: &Running, window: Duration) -> Ve
     let before = answered(scene).await;
     go_on(running, window).await;
     let after = answered(scene).await;
-    // One that was started in between begins anew.
+    // The counter of a restarted producer starts over.
     let counts: Vec<f64> = after.iter().zip(&before).map(|(after, before)| (after - before).max(0.0)).collect();
     let sum = counts.iter().sum::<f64>().max(1.0);
     counts.into_iter().map(|count| count / sum).collect()

@@ -1,4 +1,4 @@
-//! Processes of Spillway are stopped and killed under load, on servers that are well.
+//! Processes of Spillway are stopped and killed under load, with healthy servers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::proxy::Mode;
 use crate::report::Report;
 use crate::scene::{Plan, Role, go_on};
 
-/// Longest that a process may take to stop (`DRAIN_TIMEOUT`), and some time to be noticed.
+/// Maximum time for a process to stop (`DRAIN_TIMEOUT`), plus the time to detect it.
 const DRAIN_MAX: Duration = Duration::from_secs(26);
 
 /// Two of each role; each in turn is asked to stop, and started again.
@@ -42,7 +42,7 @@ pub async fn rolling_restart(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// One of each role, each asked to stop with nobody to take over, and started again.
+/// One of each role, each asked to stop without a replacement, and started again.
 pub async fn sigterm(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load { resend: true, ..Load::default() });
@@ -61,8 +61,8 @@ pub async fn sigterm(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// The producer is asked to stop while a client sends a body that never ends, and Kafka has just begun to hang: the request may
-/// not use up the time that the delivery needs.
+/// The producer is asked to stop while a client sends a body that never ends, and Kafka has just stalled: the request
+/// must not use up the time needed for delivery.
 pub async fn sigterm_slow(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load { resend: true, ..Load::default() });
@@ -77,7 +77,7 @@ pub async fn sigterm_slow(ground: Arc<Ground>) -> Report {
     scene.fault_is_over();
     go_on(&running, Duration::from_secs(2)).await;
     let mut report = scene.settle(running, 0).await;
-    report.expect(exit.1 > Duration::from_secs(5), format!("the request was under way: {:?}", exit.1));
+    report.expect(exit.1 > Duration::from_secs(5), format!("the request was in progress: {:?}", exit.1));
     expect_clean_exits(&mut report, &BTreeMap::from([((Role::Producer, 0), exit)]));
     scene.strike().await;
     report
@@ -106,8 +106,8 @@ fn expect_clean_exits(report: &mut Report, exits: &BTreeMap<(Role, usize), (Opti
     report.note(format!("exits={} the slowest after {longest:.1} s", exits.len()));
 }
 
-/// The only producer is killed `FAULTS_KILLS` times in the middle of its work. What was acknowledged stays; of what was
-/// buffered only what came in the last moment may be lost: linger and the time of an acknowledgement.
+/// The only producer is killed `FAULTS_KILLS` times in the middle of its work. Acknowledged events stay; of buffered
+/// events, only those of the last moment may be lost: linger plus acknowledgement time.
 pub async fn producer_killed(ground: Arc<Ground>) -> Report {
     let kills = ground.amounts.kills;
     let mut scene = scene(&ground, Plan::default()).await;
@@ -123,14 +123,14 @@ pub async fn producer_killed(ground: Arc<Ground>) -> Report {
     go_on(&running, Duration::from_secs(1)).await;
     let mut report = scene.settle(running, u64::MAX).await;
     let account = std::mem::take(&mut report.account);
-    // Scheduling of two cores that others use as well.
+    // Scheduling on two shared cores.
     let bound = slowest_acknowledgement(&account) + Duration::from_millis(100);
     let ages = report.comparison.lost_buffered_answered.iter().map(|answered| {
         let kill = killed_at.iter().find(|kill| *kill >= answered).copied();
         kill.map_or(Duration::MAX, |kill| kill - *answered)
     });
     let oldest = ages.max().unwrap_or_default();
-    report.expect(oldest <= bound, format!("lost is only what came within {bound:?} before a kill: {oldest:?}"));
+    report.expect(oldest <= bound, format!("only events received within {bound:?} before a kill are lost: {oldest:?}"));
     report.note(format!(
         "kills={kills} buffered_lost={} the oldest of it {} ms before its kill (bound {} ms)",
         report.comparison.total().lost_buffered,

@@ -1,4 +1,4 @@
-//! PostgreSQL and Redis fail.
+//! Failures of PostgreSQL and Redis.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::report::Report;
 use crate::scene::{DEADLINE, Directory, Plan, Role, Scene, go_on};
 use crate::store::Store;
 
-/// No row becomes a dead letter for want of a store.
+/// An unavailable store must not turn rows into dead letters.
 async fn expect_no_dead_letters(scene: &Scene, report: &mut Report) {
     let letters = scene.store.number("SELECT count(*) FROM OWN.dead_letters").await.unwrap_or(-1);
     report.expect(letters == 0, format!("no good row is dead-lettered: {letters}"));
 }
 
-/// Stopped in order, for some time, and started.
+/// Shut down cleanly, and started again after some time.
 pub async fn postgres_down(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
     let running = scene.load(Load::default());
@@ -36,14 +36,17 @@ pub async fn postgres_down(ground: Arc<Ground>) -> Report {
     scene.fault_is_over();
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
-    report.expect((ready, query) == (200, 503), format!("meanwhile it is ready, and answers 503: {ready}, {query}"));
+    report.expect(
+        (ready, query) == (200, 503),
+        format!("meanwhile the consumer is ready, and queries answer 503: {ready}, {query}"),
+    );
     expect_no_dead_letters(&scene, &mut report).await;
     scene.strike().await;
     report
 }
 
-/// A backup is taken under load; later all tables are dropped, and restored from it: what was stored since the backup comes back
-/// from Kafka, since positions are in the backup, too.
+/// A backup is taken under load. Later all tables are dropped and restored from it; rows stored since the backup are read
+/// from Kafka again, because positions are in the backup, too.
 pub async fn postgres_restored(ground: Arc<Ground>) -> Report {
     let mut scene = scene(&ground, Plan::default()).await;
     let running = scene.load(Load::default());
@@ -59,7 +62,7 @@ pub async fn postgres_restored(ground: Arc<Ground>) -> Report {
     scene.until_stored(scene.stored().await + 10_000).await;
     let exit = scene.terminate(Role::Consumer, 0).await.0;
     let dropped = scene.stored().await;
-    scene.store.execute("DROP SCHEMA OWN CASCADE").await.expect("PostgreSQL does it");
+    scene.store.execute("DROP SCHEMA OWN CASCADE").await.expect("the statement succeeds");
     run("pg_restore", &["--dbname", url, "--exit-on-error", &backup]).await;
     let restored = scene.stored().await;
     scene.start(Role::Consumer, 0).await;
@@ -93,10 +96,10 @@ pub async fn postgres_killed(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Every transaction that is open when PostgreSQL is asked is broken off, over and over.
+/// Every open transaction is terminated, repeatedly.
 pub async fn postgres_terminated(ground: Arc<Ground>) -> Report {
     const TERMINATIONS: u64 = 40;
-    // Those of the harness itself are not open when another one of it asks.
+    // Queries of the harness itself have no open transaction when another one runs.
     const TERMINATE: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL";
     let mut scene = scene(&ground, Plan { consumers: 2, ..Plan::default() }).await;
@@ -111,7 +114,7 @@ pub async fn postgres_terminated(ground: Arc<Ground>) -> Report {
     scene.fault_is_over();
     let mut report = scene.settle(running, 0).await;
     expect_calls_accepted(&mut report, 100.0);
-    report.expect(terminated >= TERMINATIONS, format!("transactions are broken off: {terminated}"));
+    report.expect(terminated >= TERMINATIONS, format!("transactions are terminated: {terminated}"));
     report.note(format!("transactions_terminated={terminated}"));
     expect_no_dead_letters(&scene, &mut report).await;
     scene.strike().await;
@@ -140,14 +143,14 @@ pub async fn postgres_network(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// The disk of its tables is full until somebody makes room.
+/// The disk of its tables is full until space is freed.
 pub async fn postgres_disk_full(ground: Arc<Ground>) -> Report {
     const DISK_BYTES: u64 = 256 << 20;
     const ROOM_BYTES: u64 = 8 << 20;
     let Some(disk) = Directory::for_postgres(DISK_BYTES) else {
         return Report::skipped("no tmpfs can be mounted");
     };
-    let execute = async |statement: String| ground.store().execute(&statement).await.expect("PostgreSQL does it");
+    let execute = async |statement: String| ground.store().execute(&statement).await.expect("the statement succeeds");
     execute(format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().join("tables").display())).await;
     execute("ALTER ROLE spillway SET default_tablespace = small".to_owned()).await;
     let mut scene = scene(&ground, Plan::default()).await;
@@ -171,7 +174,7 @@ pub async fn postgres_disk_full(ground: Arc<Ground>) -> Report {
     report
 }
 
-/// Bytes that are free on the file system of a path.
+/// Free bytes on the file system of a path.
 fn free_bytes(path: &Path) -> u64 {
     let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(path).output().expect("df runs");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -184,7 +187,7 @@ fn fill(path: &Path, bytes: u64) {
     written.expect("there is room for the ballast");
 }
 
-/// Silent, gone, back without anything, flushed: limits are shared through it, and answers remembered.
+/// Unresponsive, dead, restarted empty, flushed: it holds the shared limits and the remembered answers.
 pub async fn redis_away(ground: Arc<Ground>) -> Report {
     const KEYED: usize = 20;
     let limits = ["SINGLE", "BATCH"].map(|class| {
@@ -210,13 +213,16 @@ pub async fn redis_away(ground: Arc<Ground>) -> Report {
     expect_calls_accepted(&mut report, 100.0);
     report.expect(keyed_refused == 0, format!("requests with a key are answered 202: {keyed_refused} are not"));
     let keyed = scene.store.number("SELECT count(*) FROM OWN.events WHERE message LIKE 'keyed %'").await.unwrap_or(-1);
-    report.expect(keyed == KEYED as i64, format!("what has one Idempotency-Key is stored once: {keyed} of {KEYED}"));
+    report.expect(
+        keyed == KEYED as i64,
+        format!("requests with the same Idempotency-Key are stored once: {keyed} of {KEYED}"),
+    );
     report.note(format!("keyed_requests={KEYED} sent={} times rows={keyed}", 5));
     scene.strike().await;
     report
 }
 
-/// Posts the same requests under the same keys each time; how many were not answered 202.
+/// Posts the same requests with the same keys each time; returns how many were not answered 202.
 async fn post_keyed(scene: &Scene, requests: usize) -> usize {
     let (http, mut refused) = (scene.http(Role::Gateway, 0), 0);
     for n in 0..requests {

@@ -89,8 +89,7 @@ pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeErro
 pub fn take_events(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeError> {
     // Before the parser looks: its error would repeat a string that stands here instead.
     if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'[') {
-        let detail =
-            "a batch is a JSON array, nothing was accepted: send a single event to /api/logs, and JSON lines as \
+        let detail = "a batch is a JSON array, nothing was accepted: send a single event to /api/logs, and JSON lines as \
              application/x-ndjson";
         return Err(DecodeError::Malformed(detail.to_owned()));
     }

@@ -122,22 +122,13 @@ fn a_broken_array_takes_in_nothing() {
         "[1 2]",
         "\u{feff}[]",
     ] {
-        assert!(
-            matches!(taken(&ingest, body.as_bytes()), Err(DecodeError::Malformed(_))),
-            "{body}"
-        );
+        assert!(matches!(taken(&ingest, body.as_bytes()), Err(DecodeError::Malformed(_))), "{body}");
     }
     assert!(matches!(taken(&ingest, b"[\"\xff\"]"), Err(DecodeError::Malformed(_))));
     let too_many = format!("[{}]", vec![VALID; 10_001].join(","));
-    assert!(matches!(
-        taken(&ingest, too_many.as_bytes()),
-        Err(DecodeError::TooManyEvents(_))
-    ));
+    assert!(matches!(taken(&ingest, too_many.as_bytes()), Err(DecodeError::TooManyEvents(_))));
     let too_many = format!("[7,{}]", vec![VALID; 10_000].join(","));
-    assert!(matches!(
-        taken(&ingest, too_many.as_bytes()),
-        Err(DecodeError::TooManyEvents(_))
-    ));
+    assert!(matches!(taken(&ingest, too_many.as_bytes()), Err(DecodeError::TooManyEvents(_))));
 }
 
 #[test]
@@ -236,8 +227,7 @@ fn codes_of_lines(body: &[u8], events: usize) -> Vec<&'static str> {
 #[test]
 fn a_bad_line_fails_alone_and_an_empty_one_is_no_event() {
     let body = format!("{VALID}\r\n\n  \n {VALID} \n{{\n{VALID},\n7\n[{VALID}]\n{VALID} {VALID}\n{VALID}");
-    let expected =
-        ["", "", "line_invalid", "line_invalid", "event_not_object", "event_not_object", "line_invalid", ""];
+    let expected = ["", "", "line_invalid", "line_invalid", "event_not_object", "event_not_object", "line_invalid", ""];
     assert_eq!(codes_of_lines(body.as_bytes(), 8), expected);
     assert_eq!(codes_of_lines(&[b"\"\xff\"\n", VALID.as_bytes(), b"\n"].concat(), 2), ["line_invalid", ""]);
     assert_eq!(codes_of_lines("\u{feff}{}".as_bytes(), 1), ["line_invalid"]);
