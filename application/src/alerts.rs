@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::alert::{Alert, AlertState, Condition, FillCondition, Recurrence, Telling, Trouble};
+use domain::alert::{Alert, AlertState, AlertUpdate, Condition, FillCondition, Recurrence, Trouble};
 use domain::breaker::BreakerState;
 use domain::delivery::{Deliveries, Guarantee};
 use domain::partition::Partition;
@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A recurring incident and the details of its last occurrence.
 pub struct RecurringAlert<T> {
     alerter: Arc<dyn Alerter>,
-    alert: fn(Telling, &T) -> Alert,
+    alert: fn(AlertUpdate, &T) -> Alert,
     began: Instant,
     seen: Mutex<Seen<T>>,
 }
@@ -35,7 +35,7 @@ struct Seen<T> {
 impl<T> RecurringAlert<T> {
     /// No occurrence so far. `alert` creates the alert.
     #[must_use]
-    pub fn new(alerter: Arc<dyn Alerter>, alert: fn(Telling, &T) -> Alert) -> Self {
+    pub fn new(alerter: Arc<dyn Alerter>, alert: fn(AlertUpdate, &T) -> Alert) -> Self {
         let seen = Mutex::new(Seen { recurrence: Recurrence::default(), last: None });
         Self { alerter, alert, began: Instant::now(), seen }
     }
@@ -73,7 +73,7 @@ impl<T> RecurringAlert<T> {
     }
 
     /// Called under the lock, so that alerts stay in order; an alerter does not block.
-    fn tell(&self, seen: &Seen<T>, telling: Option<Telling>) {
+    fn tell(&self, seen: &Seen<T>, telling: Option<AlertUpdate>) {
         if let (Some(telling), Some(last)) = (telling, &seen.last) {
             self.alerter.alert((self.alert)(telling, last));
         }
@@ -81,26 +81,26 @@ impl<T> RecurringAlert<T> {
 }
 
 /// Trouble with a component, and the last reason seen.
-pub struct TroubleAlert {
+pub struct FaultAlert {
     alerter: Arc<dyn Alerter>,
     alert: fn(AlertState, &str) -> Alert,
     began: Instant,
-    trouble: Trouble,
+    fault: Trouble,
     reason: String,
 }
 
-impl TroubleAlert {
-    /// No trouble so far. `alert` creates the alert.
+impl FaultAlert {
+    /// No fault so far. `alert` creates the alert.
     #[must_use]
     pub fn new(alerter: Arc<dyn Alerter>, alert: fn(AlertState, &str) -> Alert) -> Self {
-        Self { alerter, alert, began: Instant::now(), trouble: Trouble::default(), reason: String::new() }
+        Self { alerter, alert, began: Instant::now(), fault: Trouble::default(), reason: String::new() }
     }
 
-    /// Records trouble with this reason, or none. Call it every few seconds.
+    /// Records fault with this reason, or none. Call it every few seconds.
     pub fn observe(&mut self, reason: Option<String>) {
         let seen = reason.is_some();
         self.reason = reason.unwrap_or_else(|| std::mem::take(&mut self.reason));
-        if let Some(state) = self.trouble.observe(seen, self.began.elapsed()) {
+        if let Some(state) = self.fault.observe(seen, self.began.elapsed()) {
             self.alerter.alert((self.alert)(state, &self.reason));
         }
     }
@@ -128,10 +128,10 @@ pub struct ProducerAlerts {
     alerter: Arc<dyn Alerter>,
     breaker: Condition,
     journal_filling: FillCondition,
-    journal_unwritable: TroubleAlert,
-    refused_log_unwritable: TroubleAlert,
+    journal_unwritable: FaultAlert,
+    refused_log_unwritable: FaultAlert,
     /// For a bus without a journal.
-    bus_unusable: TroubleAlert,
+    bus_unusable: FaultAlert,
     refused: RecurringAlert<(Partition, String)>,
     lost: RecurringAlert<(Partition, String)>,
     damaged: RecurringAlert<Partition>,
@@ -153,9 +153,9 @@ impl ProducerAlerts {
             delivery,
             breaker: Condition::default(),
             journal_filling: FillCondition::default(),
-            journal_unwritable: TroubleAlert::new(told_to(), Alert::journal_unwritable),
-            refused_log_unwritable: TroubleAlert::new(told_to(), Alert::refused_log_unwritable),
-            bus_unusable: TroubleAlert::new(told_to(), Alert::bus_unusable),
+            journal_unwritable: FaultAlert::new(told_to(), Alert::journal_unwritable),
+            refused_log_unwritable: FaultAlert::new(told_to(), Alert::refused_log_unwritable),
+            bus_unusable: FaultAlert::new(told_to(), Alert::bus_unusable),
             refused: RecurringAlert::new(told_to(), |telling, (partition, reason)| {
                 Alert::records_refused(telling, *partition, reason)
             }),
@@ -188,9 +188,9 @@ impl ProducerAlerts {
     fn look_at_bus(&mut self) {
         let (breaker, bus) = (self.delivery.breaker_state(), self.delivery.bus_state());
         let Some(journal) = self.delivery.journal() else {
-            // A closed bus has no trouble. Checked last, so that the bus cannot have been closed in between.
+            // A closed bus has no fault. Checked last, so that the bus cannot have been closed in between.
             if !self.delivery.is_closed() {
-                self.bus_unusable.observe(trouble(bus));
+                self.bus_unusable.observe(fault(bus));
             }
             return;
         };
@@ -200,14 +200,14 @@ impl ProducerAlerts {
             BreakerState::HalfOpen => self.breaker.holds(),
         };
         if let Some(state) = self.breaker.observe(open) {
-            let reason = trouble(bus).unwrap_or_else(|| "the bus does not report published records".to_owned());
+            let reason = fault(bus).unwrap_or_else(|| "the bus does not report published records".to_owned());
             self.alerter.alert(Alert::breaker_open(state, &reason));
         }
-        self.journal_unwritable.observe(journal.trouble());
+        self.journal_unwritable.observe(journal.fault());
         self.refused_log_unwritable.observe(self.delivery.unkept().map(|(fault, _)| fault));
-        let fill = journal.fill();
-        if let Some(state) = self.journal_filling.observe(fill) {
-            self.alerter.alert(Alert::journal_filling(state, fill));
+        let usage = journal.usage();
+        if let Some(state) = self.journal_filling.observe(usage) {
+            self.alerter.alert(Alert::journal_filling(state, usage));
         }
     }
 
@@ -215,10 +215,13 @@ impl ProducerAlerts {
         let deliveries = self.delivery.snapshot().deliveries;
         let sum = |events: fn(&Deliveries) -> u64| deliveries.iter().map(events).sum::<u64>();
         let now = (sum(|of| of.dead_lettered), sum(|of| of.dropped.iter().sum()));
-        if let Some(last) = self.delivery.last_misfortune() {
-            self.refused.occurred(now.0.saturating_sub(self.told.0), last.clone());
+        if let Some(last) = self.delivery.last_rejection() {
+            self.refused.occurred(now.0.saturating_sub(self.told.0), last);
+            self.told.0 = now.0;
+        }
+        if let Some(last) = self.delivery.last_loss() {
             self.lost.occurred(now.1.saturating_sub(self.told.1), last);
-            self.told = now;
+            self.told.1 = now.1;
         }
         let (partition, damaged_bytes) = self.delivery.journal_damage();
         self.damaged.occurred(damaged_bytes - self.damaged_told, partition);
@@ -232,7 +235,7 @@ impl ProducerAlerts {
     }
 }
 
-fn trouble(bus: BusState) -> Option<String> {
+fn fault(bus: BusState) -> Option<String> {
     match bus {
         BusState::Up => None,
         BusState::Down(reason) => Some(reason),
@@ -241,7 +244,7 @@ fn trouble(bus: BusState) -> Option<String> {
 
 /// A dead letter, as reported in an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetterRef {
     /// Topic that it was read from...
     pub topic: String,
     /// ... partition...
@@ -256,14 +259,14 @@ pub struct Letter {
 pub struct ConsumerAlerts {
     alerter: Arc<dyn Alerter>,
     /// Dead letters that were stored.
-    pub dead_letters: RecurringAlert<Letter>,
+    pub dead_letters: RecurringAlert<DeadLetterRef>,
 }
 
 impl ConsumerAlerts {
     /// Sends the alerts to `alerter`.
     #[must_use]
     pub fn new(alerter: Arc<dyn Alerter>) -> Self {
-        let dead_letters = RecurringAlert::new(Arc::clone(&alerter), |telling, letter: &Letter| {
+        let dead_letters = RecurringAlert::new(Arc::clone(&alerter), |telling, letter: &DeadLetterRef| {
             Alert::dead_letters(telling, &letter.topic, letter.partition, letter.offset, &letter.reason)
         });
         Self { alerter, dead_letters }
@@ -317,8 +320,8 @@ mod tests {
         }
     }
 
-    fn letter(offset: u64) -> Letter {
-        Letter { topic: "logs".to_owned(), partition: 1, offset, reason: "not an event".to_owned() }
+    fn letter(offset: u64) -> DeadLetterRef {
+        DeadLetterRef { topic: "logs".to_owned(), partition: 1, offset, reason: "not an event".to_owned() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -354,7 +357,7 @@ mod tests {
         let told = Told::new();
         let (reason, stop) = (Arc::new(Mutex::new(None)), watch::Sender::new(false));
         let asked = Arc::clone(&reason);
-        let alert = TroubleAlert::new(told.alerter("reason"), Alert::bus_unusable);
+        let alert = FaultAlert::new(told.alerter("reason"), Alert::bus_unusable);
         let check: Check = Arc::new(move || asked.lock().expect("lock").clone());
         let running = tokio::spawn(alert.run(check, stop.subscribe()));
         for (seconds, now) in [

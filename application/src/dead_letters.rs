@@ -155,7 +155,7 @@ impl DeadLetters {
         // The record may be repeated, so if it has become an event its id must be deduplicated.
         let (key, value) = (letter.key.as_slice(), letter.value.as_slice());
         records.push_found(Record { key, value, timestamp: letter.at, client_id: true });
-        let partition = letter.feed.partition.min(self.publisher.partition_count().get() - 1);
+        let partition = letter.group_partition.partition.min(self.publisher.partition_count().get() - 1);
         let receipt = self.publisher.publish(Arc::new(RecordBatch {
             partition,
             guarantee: Guarantee::AtLeastOnce,
@@ -189,7 +189,7 @@ mod tests {
     use std::sync::Mutex as SyncMutex;
 
     use domain::delivery::Durability;
-    use domain::ports::{Feed, MockLogStore, MockRecordPublisher, Receipt};
+    use domain::ports::{GroupPartition, MockLogStore, MockRecordPublisher, Receipt};
     use domain::timestamp::Timestamp;
 
     use super::*;
@@ -205,7 +205,7 @@ mod tests {
     fn letter(id: u64, redriven: bool) -> StoredDeadLetter {
         StoredDeadLetter {
             id,
-            feed: Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 7 },
+            group_partition: GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 7 },
             offset: id,
             key: b"k".to_vec(),
             value: id.to_string().into_bytes(),

@@ -1,9 +1,9 @@
-//! The delivery line: takes batches to the bus, through the journal while the bus is unavailable.
+//! The delivery queue: takes batches to the bus, through the journal while the bus is unavailable.
 //!
 //! Constraints and invariants (contract, "Delivery"):
-//! * Each partition has one line ([`domain::line`]). Its lock protects what is sent to the bus, what is queued for the
-//!   journal, and their order. The lock is never held across an await.
-//! * Once a batch is in its line a task completes it; the caller that waits for its promise may go away.
+//! * Each partition has one queue ([`domain::delivery_queue`]). Its lock protects what is sent to the bus, what is queued for the
+//!   journal, and their order. The lock is never queued across an await.
+//! * Once a batch is in its queue a task completes it; the caller that waits for its promise may go away.
 //! * A batch that the bus does not take, and every batch while the circuit breaker is open or older batches wait on
 //!   disk, goes behind those into the journal. So do, oldest first, batches with a waiting caller that the bus has not
 //!   reported within `ack_wait`, and all batches once the breaker opens.
@@ -13,7 +13,7 @@
 //!   reports early ([`domain::replay_window`]), and only while less than half of the memory is in use, so that
 //!   partitions without a backlog find room.
 //! * Every accepted event is in exactly one term of the accounts, whatever happens.
-//! * Records that the bus permanently rejects after they were accepted stay in their line, in memory, until the journal
+//! * Records that the bus permanently rejects after they were accepted stay in their queue, in memory, until the journal
 //!   has kept them. While many of them wait, nothing more is sent to the bus ([`Unkept`]), so they use no more than a
 //!   fraction of the memory in addition to the records in flight.
 //! * Without a journal (the embedded bus is its own) records that the bus does not take are refused.
@@ -26,11 +26,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::backoff::Backoff;
 use domain::breaker::{BreakerState, CircuitBreaker, Permit};
 use domain::delivery::{Deliveries, DropReason, Durability, Guarantee, GuaranteeCounts, Place, count_guarantees};
-use domain::line::{Journaled, Line, Next};
+use domain::delivery_queue::{DeliveryQueue, Journaled, Next};
 use domain::partition::Partition;
 use domain::ports::{
     Backlog, BoxFuture, BusState, Journal, JournalError, PublishError, Receipt, RecordPublisher, RefusedRecord,
@@ -85,7 +85,7 @@ pub struct Snapshot {
     pub oldest_buffered: Duration,
 }
 
-/// The delivery lines of a process.
+/// The delivery queues of a process.
 pub struct Delivery {
     shared: Arc<Shared>,
 }
@@ -95,13 +95,15 @@ struct Shared {
     journaling: Option<Journaling>,
     accounts: Accounts,
     /// Lines by partition.
-    lines: RwLock<Vec<Arc<PartitionLine>>>,
+    queues: RwLock<Vec<Arc<PartitionDelivery>>>,
     /// Lines of journals whose process has ended.
-    adopted: Mutex<Vec<Arc<PartitionLine>>>,
+    adopted: Mutex<Vec<Arc<PartitionDelivery>>>,
     /// Lines with a backlog.
     backlogs: AtomicUsize,
-    /// Partition and reason of the accepted events that were last lost or permanently rejected.
-    misfortune: Mutex<Option<(Partition, String)>>,
+    /// Partition and reason of the accepted events that were last lost.
+    last_loss: Mutex<Option<(Partition, String)>>,
+    /// The same of events that were permanently rejected.
+    last_rejection: Mutex<Option<(Partition, String)>>,
     /// The partition of the last damage found in an adopted journal, and the total of damaged bytes.
     damage: Mutex<(Partition, u64)>,
     /// Notified when there may be a backlog to replay.
@@ -134,15 +136,15 @@ struct Unkept {
     fault: Option<String>,
 }
 
-struct PartitionLine {
+struct PartitionDelivery {
     partition: Partition,
     /// Its records on disk, if there is a journal.
     backlog: Option<Arc<dyn Backlog>>,
-    state: Mutex<LineState>,
+    state: Mutex<DeliveryState>,
 }
 
-struct LineState {
-    line: Line<Held>,
+struct DeliveryState {
+    queue: DeliveryQueue<QueuedBatch>,
     /// Unsettled events on disk.
     journaled: GuaranteeCounts,
     /// The number after the last record on disk.
@@ -159,7 +161,7 @@ struct LineState {
 }
 
 /// A batch while it is in memory.
-struct Held {
+struct QueuedBatch {
     batch: Arc<RecordBatch>,
     guarantees: Arc<[Guarantee]>,
     since: Instant,
@@ -170,7 +172,7 @@ struct Held {
     in_window: bool,
 }
 
-impl Held {
+impl QueuedBatch {
     fn counts(&self) -> GuaranteeCounts {
         count_guarantees(&self.guarantees)
     }
@@ -236,10 +238,11 @@ impl Delivery {
                 publisher,
                 journaling,
                 accounts: Accounts::new(telemetry),
-                lines: RwLock::default(),
+                queues: RwLock::default(),
                 adopted: Mutex::default(),
                 backlogs: AtomicUsize::new(0),
-                misfortune: Mutex::default(),
+                last_loss: Mutex::default(),
+                last_rejection: Mutex::default(),
                 damage: Mutex::default(),
                 replayable: Notify::new(),
                 closed: AtomicBool::new(false),
@@ -260,7 +263,7 @@ impl Delivery {
     /// Nothing of the batch was taken.
     pub fn deliver(&self, batch: RecordBatch, guarantees: Vec<Guarantee>) -> Result<Promised, PublishError> {
         let (promise, promised) = oneshot::channel();
-        let held = Held {
+        let queued = QueuedBatch {
             batch: Arc::new(batch),
             guarantees: guarantees.into(),
             since: Instant::now(),
@@ -268,8 +271,8 @@ impl Delivery {
             promise: Some(promise),
             in_window: false,
         };
-        let line = self.shared.line(held.batch.partition);
-        self.shared.take(&line, held)?;
+        let queue = self.shared.queue(queued.batch.partition);
+        self.shared.take(&queue, queued)?;
         Ok(promised)
     }
 
@@ -282,9 +285,9 @@ impl Delivery {
     /// The accounts of all accepted events now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let oldest = self.shared.own_lines().into_iter().filter_map(|line| {
-            let state = lock(&line.state);
-            state.line.iter().find(|held| held.place == Some(Place::Buffered)).map(|held| held.since)
+        let oldest = self.shared.own_queues().into_iter().filter_map(|queue| {
+            let state = lock(&queue.state);
+            state.queue.iter().find(|queued| queued.place == Some(Place::Buffered)).map(|queued| queued.since)
         });
         Snapshot {
             oldest_buffered: oldest.min().map(|since| since.elapsed()).unwrap_or_default(),
@@ -293,13 +296,13 @@ impl Delivery {
     }
 
     /// For each guarantee, how many events are counted too often (positive) or are missing (negative), within the
-    /// accounts and compared with the lines: anything but zero is a defect in the delivery. A journal that is being
+    /// accounts and compared with the queues: anything but zero is a defect in the delivery. A journal that is being
     /// adopted may cause a momentary imbalance.
     #[must_use]
     pub fn imbalances(&self) -> [(Guarantee, i128); Guarantee::ALL.len()] {
-        let lines: Vec<_> = self.shared.own_lines().into_iter().chain(lock(&self.shared.adopted).clone()).collect();
+        let queues: Vec<_> = self.shared.own_queues().into_iter().chain(lock(&self.shared.adopted).clone()).collect();
         // Nothing moves while all of them are locked. No other code locks more than one.
-        let lines: Vec<_> = lines.iter().map(|line| lock(&line.state)).collect();
+        let queues: Vec<_> = queues.iter().map(|queue| lock(&queue.state)).collect();
         let deliveries = self.shared.accounts.deliveries();
         let mut there = [0; Guarantee::ALL.len()];
         let mut count = |events: GuaranteeCounts| {
@@ -307,9 +310,13 @@ impl Delivery {
                 *sum += i128::from(events);
             }
         };
-        for state in &lines {
+        for state in &queues {
             count(state.journaled);
-            state.line.iter().filter(|held| held.place == Some(Place::Buffered)).for_each(|held| count(held.counts()));
+            state
+                .queue
+                .iter()
+                .filter(|queued| queued.place == Some(Place::Buffered))
+                .for_each(|queued| count(queued.counts()));
         }
         let mut imbalances = Guarantee::ALL.map(|guarantee| (guarantee, 0));
         for ((imbalance, of), there) in imbalances.iter_mut().zip(deliveries).zip(there) {
@@ -319,10 +326,16 @@ impl Delivery {
         imbalances
     }
 
-    /// Partition and reason of the accepted events that were last lost or permanently rejected.
+    /// Partition and reason of the accepted events that were last lost.
     #[must_use]
-    pub fn last_misfortune(&self) -> Option<(Partition, String)> {
-        lock(&self.shared.misfortune).clone()
+    pub fn last_loss(&self) -> Option<(Partition, String)> {
+        lock(&self.shared.last_loss).clone()
+    }
+
+    /// Partition and reason of the accepted events that were last permanently rejected.
+    #[must_use]
+    pub fn last_rejection(&self) -> Option<(Partition, String)> {
+        lock(&self.shared.last_rejection).clone()
     }
 
     /// Damage found in adopted journals: the partition of the last one, and the total number of bytes.
@@ -333,7 +346,7 @@ impl Delivery {
 
     /// How much of the memory for unsettled records is in use.
     #[must_use]
-    pub fn buffer(&self) -> Fill {
+    pub fn buffer(&self) -> Usage {
         self.shared.buffer()
     }
 
@@ -346,12 +359,12 @@ impl Delivery {
     /// How much of the capacity for a new event of this partition is in use: memory and journal together, or the
     /// journal alone while the bus accepts nothing, since memory alone is then of no use.
     #[must_use]
-    pub fn fill(&self, partition: Partition) -> Fill {
-        let Some(journaling) = &self.shared.journaling else { return self.shared.publisher.fill(partition) };
-        if journaling.journal.trouble().is_some() {
+    pub fn usage(&self, partition: Partition) -> Usage {
+        let Some(journaling) = &self.shared.journaling else { return self.shared.publisher.usage(partition) };
+        if journaling.journal.fault().is_some() {
             return self.shared.buffer();
         }
-        let journal = journaling.journal.fill();
+        let journal = journaling.journal.usage();
         let takes = self.breaker_state() == BreakerState::Closed && self.bus_state() == BusState::Up;
         if takes { self.shared.buffer().beside(journal) } else { journal }
     }
@@ -406,8 +419,8 @@ impl Delivery {
     #[must_use]
     pub fn stranded(&self) -> Option<(Partition, u32)> {
         let partitions = self.partition_count().get();
-        let lines = self.shared.lines_with_backlog();
-        let stranded = lines.iter().map(|line| line.partition).find(|partition| *partition >= partitions);
+        let queues = self.shared.lines_with_backlog();
+        let stranded = queues.iter().map(|queue| queue.partition).find(|partition| *partition >= partitions);
         stranded.filter(|_| self.bus_state() == BusState::Up).map(|partition| (partition, partitions))
     }
 
@@ -439,8 +452,8 @@ impl Delivery {
                 self.shared.journal_all(journaling);
             }
             let mut wake_at = Instant::now() + if is_away { LOOK_AGAIN_INTERVAL } else { ADOPT_INTERVAL };
-            for line in self.shared.lines_with_backlog() {
-                match lock(&line.state).retry_at {
+            for queue in self.shared.lines_with_backlog() {
+                match lock(&queue.state).retry_at {
                     Some(at) if at > Instant::now() => {
                         wake_at = wake_at.min(at);
                         continue;
@@ -451,9 +464,9 @@ impl Delivery {
                 let replayed = tokio::select! {
                     biased;
                     _ = &mut stopped => return,
-                    replayed = self.shared.replay_some(journaling, &line) => replayed,
+                    replayed = self.shared.replay_some(journaling, &queue) => replayed,
                 };
-                let LineState { retry_at, waits, .. } = &mut *lock(&line.state);
+                let DeliveryState { retry_at, waits, .. } = &mut *lock(&queue.state);
                 match replayed {
                     Replayed::Some => {
                         (*retry_at, *waits) = (None, retry_waits());
@@ -509,7 +522,7 @@ impl Journaling {
     }
 
     fn has_room(&self) -> bool {
-        self.journal.trouble().is_none() && self.journal.has_room(RECORD_BYTES_MAX as u64)
+        self.journal.fault().is_none() && self.journal.has_room(RECORD_BYTES_MAX as u64)
     }
 }
 
@@ -524,45 +537,45 @@ enum Replayed {
 }
 
 impl Shared {
-    fn own_lines(&self) -> Vec<Arc<PartitionLine>> {
-        self.lines.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn own_queues(&self) -> Vec<Arc<PartitionDelivery>> {
+        self.queues.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The line of a partition, created on first use.
-    fn line(&self, partition: Partition) -> Arc<PartitionLine> {
+    /// The queue of a partition, created on first use.
+    fn queue(&self, partition: Partition) -> Arc<PartitionDelivery> {
         let index = partition as usize;
-        if let Some(line) = self.lines.read().unwrap_or_else(PoisonError::into_inner).get(index) {
-            return Arc::clone(line);
+        if let Some(queue) = self.queues.read().unwrap_or_else(PoisonError::into_inner).get(index) {
+            return Arc::clone(queue);
         }
-        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(line) = lines.get(index) {
-                return Arc::clone(line);
+            if let Some(queue) = queues.get(index) {
+                return Arc::clone(queue);
             }
-            let partition = Partition::try_from(lines.len()).unwrap_or(Partition::MAX);
+            let partition = Partition::try_from(queues.len()).unwrap_or(Partition::MAX);
             let journal = self.journaling.as_ref().map(|journaling| &journaling.journal);
             let backlog = journal.map(|journal| Arc::clone(journal) as Arc<dyn Backlog>);
-            lines.push(Arc::new(PartitionLine::new(partition, Line::default(), backlog)));
+            queues.push(Arc::new(PartitionDelivery::new(partition, DeliveryQueue::default(), backlog)));
         }
     }
 
     /// Sends a batch to the bus or, if that is not permitted or fails, to the journal.
-    fn take(self: &Arc<Self>, line: &Arc<PartitionLine>, held: Held) -> Result<(), PublishError> {
-        let mut state = lock(&line.state);
+    fn take(self: &Arc<Self>, queue: &Arc<PartitionDelivery>, queued: QueuedBatch) -> Result<(), PublishError> {
+        let mut state = lock(&queue.state);
         // Under the lock, so that a drain sees everything taken before it.
         if self.closed.load(Ordering::SeqCst) {
             return Err(PublishError::Closed);
         }
         let mut error = PublishError::Unavailable("the circuit breaker is open".into());
         if let Some(permit) = self.permit_direct(&state) {
-            match self.publisher.publish(Arc::clone(&held.batch)) {
+            match self.publisher.publish(Arc::clone(&queued.batch)) {
                 Ok(receipt) => {
-                    let number = state.line.take_sent(held.records(), held);
-                    self.see_through(line, &mut state, number, receipt, permit);
+                    let number = state.queue.take_sent(queued.records(), queued);
+                    self.track_publish(queue, &mut state, number, receipt, permit);
                     return Ok(());
                 }
                 Err(refused) => {
-                    self.accounts.failed(held.guarantees.len(), &refused);
+                    self.accounts.failed(queued.guarantees.len(), &refused);
                     self.not_taken(permit, &refused);
                     error = refused;
                 }
@@ -570,16 +583,16 @@ impl Shared {
         }
         match &self.journaling {
             Some(journaling) if !matches!(error, PublishError::Closed | PublishError::Refused(_)) => {
-                self.journal_new(journaling, line, &mut state, held)
+                self.journal_new(journaling, queue, &mut state, queued)
             }
             _ => Err(error),
         }
     }
 
     /// Permission to send a new batch to the bus; the inner option is `None` without a breaker.
-    fn permit_direct(&self, state: &LineState) -> Option<Option<Permit>> {
+    fn permit_direct(&self, state: &DeliveryState) -> Option<Option<Permit>> {
         let Some(journaling) = &self.journaling else { return Some(None) };
-        if state.line.has_backlog() || self.is_blocked(journaling) {
+        if state.queue.has_backlog() || self.is_blocked(journaling) {
             return None;
         }
         let mut breaker = lock(&journaling.breaker);
@@ -602,23 +615,23 @@ impl Shared {
     fn journal_new(
         self: &Arc<Self>,
         journaling: &Journaling,
-        line: &Arc<PartitionLine>,
-        state: &mut LineState,
-        held: Held,
+        queue: &Arc<PartitionDelivery>,
+        state: &mut DeliveryState,
+        queued: QueuedBatch,
     ) -> Result<(), PublishError> {
-        let bytes = held.bytes();
+        let bytes = queued.bytes();
         if !self.may_write(journaling, bytes) {
             return Err(PublishError::Full);
         }
-        self.journal_held(journaling, line, state, u64::MAX).map_err(not_journaled)?;
-        let number = state.line.next();
-        let written = journaling.journal.append(number, Arc::clone(&held.batch), Arc::clone(&held.guarantees));
+        self.journal_queued(journaling, queue, state, u64::MAX).map_err(not_journaled)?;
+        let number = state.queue.next();
+        let written = journaling.journal.append(number, Arc::clone(&queued.batch), Arc::clone(&queued.guarantees));
         let written = written.map_err(not_journaled)?;
         let room = Writing::take(&journaling.writing_bytes, bytes);
-        let records = held.records();
-        state.line.take_queued(records, held);
+        let records = queued.records();
+        state.queue.take_queued(records, queued);
         self.note(state);
-        self.see_written(line, number, records, written, Some(room));
+        self.track_write(queue, number, records, written, Some(room));
         Ok(())
     }
 
@@ -629,58 +642,58 @@ impl Shared {
         writing == 0 || writing + bytes as u64 <= self.publisher.buffer().bytes_max / WRITING_SHARE_OF_MEMORY
     }
 
-    /// Queues for the journal all batches of a line that are with the bus, up to and including batch `last`, oldest
+    /// Queues for the journal all batches of a queue that are with the bus, up to and including batch `last`, oldest
     /// first.
     ///
     /// # Errors
     /// The journal does not take all of them.
-    fn journal_held(
+    fn journal_queued(
         self: &Arc<Self>,
         journaling: &Journaling,
-        line: &Arc<PartitionLine>,
-        state: &mut LineState,
+        queue: &Arc<PartitionDelivery>,
+        state: &mut DeliveryState,
         last: u64,
     ) -> Result<(), JournalError> {
-        if !state.line.takes_writes() {
+        if !state.queue.takes_writes() {
             return Err(JournalError::Unavailable("an earlier write has failed".into()));
         }
-        while let Some((number, held)) = state.line.next_to_journal(last) {
+        while let Some((number, queued)) = state.queue.next_to_journal(last) {
             // A batch settled in the meantime stays in memory until it is written.
-            if !self.may_write(journaling, held.bytes()) {
+            if !self.may_write(journaling, queued.bytes()) {
                 return Err(JournalError::Full);
             }
-            let records = held.records();
-            let written = journaling.journal.append(number, Arc::clone(&held.batch), Arc::clone(&held.guarantees));
+            let records = queued.records();
+            let written = journaling.journal.append(number, Arc::clone(&queued.batch), Arc::clone(&queued.guarantees));
             let written = written.inspect_err(|error| {
-                tracing::debug!(partition = line.partition, error = %Chain(error), "not journaled");
+                tracing::debug!(partition = queue.partition, error = %Chain(error), "not journaled");
             })?;
-            state.line.queued(number);
+            state.queue.queued(number);
             state.to_release = true;
-            self.see_written(line, number, records, written, None);
+            self.track_write(queue, number, records, written, None);
         }
         Ok(())
     }
 
     /// Spawns the task that waits for the journal to finish a batch.
-    fn see_written(
+    fn track_write(
         self: &Arc<Self>,
-        line: &Arc<PartitionLine>,
+        queue: &Arc<PartitionDelivery>,
         number: u64,
         records: u64,
         written: BoxFuture<Result<(), JournalError>>,
         room: Option<Writing>,
     ) {
-        let (shared, line) = (Arc::clone(self), Arc::clone(line));
+        let (shared, queue) = (Arc::clone(self), Arc::clone(queue));
         tokio::spawn(async move {
             let written = written.await;
-            let mut state = lock(&line.state);
+            let mut state = lock(&queue.state);
             state.settled_writes.remove(&number);
             if written.is_ok() {
                 state.journaled_to = state.journaled_to.max(number + records);
             }
             shared.written(&mut state, number, written);
-            shared.resume_journal(&line, &mut state);
-            shared.release(&line, &mut state);
+            shared.resume_journal(&queue, &mut state);
+            shared.release(&queue, &mut state);
             drop(state);
             drop(room);
             shared.replayable.notify_one();
@@ -688,46 +701,46 @@ impl Shared {
     }
 
     /// The journal finished a batch.
-    fn written(&self, state: &mut LineState, number: u64, written: Result<(), JournalError>) {
-        let LineState { line, journaled, to_release, .. } = state;
+    fn written(&self, state: &mut DeliveryState, number: u64, written: Result<(), JournalError>) {
+        let DeliveryState { queue, journaled, to_release, .. } = state;
         *to_release = true;
-        let mut note = |held: &mut Held| {
-            match held.place {
-                Some(_) => self.accounts.post(held.counts(), Deliveries::journal),
-                None => self.accounts.post(held.counts(), |of, events| of.accept(events, Place::Journaled)),
+        let mut note = |queued: &mut QueuedBatch| {
+            match queued.place {
+                Some(_) => self.accounts.post(queued.counts(), Deliveries::journal),
+                None => self.accounts.post(queued.counts(), |of, events| of.accept(events, Place::Journaled)),
             }
-            for (sum, events) in journaled.iter_mut().zip(held.counts()) {
+            for (sum, events) in journaled.iter_mut().zip(queued.counts()) {
                 *sum += events;
             }
-            held.place = Some(Place::Journaled);
-            held.promise(Ok(Promise { durability: Durability::Journaled, refused: Vec::new() }));
+            queued.place = Some(Place::Journaled);
+            queued.promise(Ok(Promise { durability: Durability::Journaled, refused: Vec::new() }));
         };
-        match line.journaled(number, written.is_ok()) {
-            Journaled::AlsoWithBus(held) => note(held),
-            Journaled::OnDiskOnly(mut held) => note(&mut held),
-            Journaled::Nowhere(mut held) => {
+        match queue.journaled(number, written.is_ok()) {
+            Journaled::AlsoWithBus(queued) => note(queued),
+            Journaled::OnDiskOnly(mut queued) => note(&mut queued),
+            Journaled::Nowhere(mut queued) => {
                 if let Err(error) = written {
-                    held.promise(Err(not_journaled(error)));
+                    queued.promise(Err(not_journaled(error)));
                 }
             }
             Journaled::OnlyWithBus | Journaled::Settled => {}
         }
     }
 
-    /// Resumes the journal of a line after a failed write, once all queued writes have been reported.
-    fn resume_journal(&self, line: &PartitionLine, state: &mut LineState) {
+    /// Resumes the journal of a queue after a failed write, once all queued writes have been reported.
+    fn resume_journal(&self, queue: &PartitionDelivery, state: &mut DeliveryState) {
         if let Some(journaling) = &self.journaling
-            && state.line.resume_journal()
+            && state.queue.resume_journal()
         {
-            journaling.journal.resume(line.partition);
+            journaling.journal.resume(queue.partition);
         }
     }
 
     /// Spawns the task that owns a batch from when the bus has it until it is settled.
-    fn see_through(
+    fn track_publish(
         self: &Arc<Self>,
-        line: &Arc<PartitionLine>,
-        state: &mut LineState,
+        queue: &Arc<PartitionDelivery>,
+        state: &mut DeliveryState,
         number: u64,
         receipt: Receipt,
         permit: Option<Permit>,
@@ -745,7 +758,7 @@ impl Shared {
             }
             Poll::Pending => true,
         };
-        let (shared, line) = (Arc::clone(self), Arc::clone(line));
+        let (shared, queue) = (Arc::clone(self), Arc::clone(queue));
         tokio::spawn(async move {
             let ack_wait = shared.journaling.as_ref().map_or(Duration::MAX, |journaling| journaling.ack_wait);
             let published = Instant::now();
@@ -762,50 +775,50 @@ impl Shared {
                     promise = &mut promised, if promise_expected => {
                         promise_expected = false;
                         if is_buffered(promise) {
-                            shared.buffered(&mut lock(&line.state), number);
+                            shared.buffered(&mut lock(&queue.state), number);
                         }
                     }
                     outcome = &mut settled => break outcome,
                     () = silence => {
-                        shared.silent(&line, number, permit);
+                        shared.silent(&queue, number, permit);
                         silent_at = Some(Instant::now() + ack_wait);
                     }
                 }
             };
-            shared.report(permit, &outcome, &line, number, published.elapsed());
+            shared.report(permit, &outcome, &queue, number, published.elapsed());
             let duration = published.elapsed();
-            if let Some((batch, refused)) = shared.settle(&line, number, outcome, duration)
-                && shared.keep_refused(&line, batch, &refused).await
+            if let Some((batch, refused)) = shared.settle(&queue, number, outcome, duration)
+                && shared.keep_refused(&queue, batch, &refused).await
             {
-                shared.settle_kept(&line, number, refused, duration);
+                shared.settle_kept(&queue, number, refused, duration);
             }
         });
     }
 
     /// The bus client has a batch, and no caller waits for more.
-    fn buffered(&self, state: &mut LineState, number: u64) {
-        if let Some(held) = state.line.get_mut(number)
-            && held.place.is_none()
+    fn buffered(&self, state: &mut DeliveryState, number: u64) {
+        if let Some(queued) = state.queue.get_mut(number)
+            && queued.place.is_none()
         {
-            self.accounts.post(held.counts(), |of, events| of.accept(events, Place::Buffered));
-            held.place = Some(Place::Buffered);
-            held.promise(Ok(Promise { durability: Durability::Buffered, refused: Vec::new() }));
+            self.accounts.post(queued.counts(), |of, events| of.accept(events, Place::Buffered));
+            queued.place = Some(Place::Buffered);
+            queued.promise(Ok(Promise { durability: Durability::Buffered, refused: Vec::new() }));
         }
     }
 
     /// The bus has not reported a batch for another `ack_wait`.
-    fn silent(self: &Arc<Self>, line: &Arc<PartitionLine>, number: u64, permit: Option<Permit>) {
+    fn silent(self: &Arc<Self>, queue: &Arc<PartitionDelivery>, number: u64, permit: Option<Permit>) {
         let Some(journaling) = &self.journaling else { return };
         let closed = self.judge(journaling, |breaker, now| {
             if let Some(permit) = permit {
                 breaker.fail(permit, now);
             }
         }) == BreakerState::Closed;
-        let mut state = lock(&line.state);
-        let waited_for = state.line.get_mut(number).is_some_and(|held| held.promise.is_some());
+        let mut state = lock(&queue.state);
+        let waited_for = state.queue.get_mut(number).is_some_and(|queued| queued.promise.is_some());
         if waited_for || !closed {
             // Batches that cannot be journaled now are retried at the next timeout.
-            let _ = self.journal_held(journaling, line, &mut state, number);
+            let _ = self.journal_queued(journaling, queue, &mut state, number);
         }
     }
 
@@ -814,13 +827,13 @@ impl Shared {
         &self,
         permit: Option<Permit>,
         outcome: &Result<(), PublishError>,
-        line: &PartitionLine,
+        queue: &PartitionDelivery,
         number: u64,
         after: Duration,
     ) {
         let (Some(journaling), Some(permit)) = (&self.journaling, permit) else { return };
-        let held = lock(&line.state).line.get_mut(number).map(|held| (held.records(), held.in_window));
-        let (records, in_window) = held.unwrap_or_default();
+        let queued = lock(&queue.state).queue.get_mut(number).map(|queued| (queued.records(), queued.in_window));
+        let (records, in_window) = queued.unwrap_or_default();
         if in_window {
             lock(&journaling.window).report(records, after, journaling.ack_wait);
         }
@@ -860,7 +873,12 @@ impl Shared {
 
     /// Keeps the permanently rejected records of an accepted batch, however long it takes: the future must not be
     /// dropped. Returns whether they are kept: they are not if the process ends first.
-    async fn keep_refused(&self, line: &PartitionLine, batch: Arc<RecordBatch>, refused: &[RefusedRecord]) -> bool {
+    async fn keep_refused(
+        &self,
+        queue: &PartitionDelivery,
+        batch: Arc<RecordBatch>,
+        refused: &[RefusedRecord],
+    ) -> bool {
         let Some(journaling) = &self.journaling else { return true };
         let bytes = bytes_in_memory(&batch) as u64;
         {
@@ -881,7 +899,7 @@ impl Shared {
             let error = Chain(&error).to_string();
             let before = lock(&journaling.unkept).fault.replace(error.clone());
             if before.is_none() {
-                let partition = line.partition;
+                let partition = queue.partition;
                 tracing::error!(partition, error, "cannot keep records that the bus permanently rejected, retrying");
             }
             tokio::time::sleep(wait).await;
@@ -899,22 +917,22 @@ impl Shared {
     /// returns these records: they must be kept before [`Shared::settle_kept`] settles the batch.
     fn settle(
         &self,
-        line: &PartitionLine,
+        queue: &PartitionDelivery,
         number: u64,
         outcome: Result<(), PublishError>,
         duration: Duration,
     ) -> Option<(Arc<RecordBatch>, Vec<RefusedRecord>)> {
-        let mut state = lock(&line.state);
+        let mut state = lock(&queue.state);
         let refused = match outcome {
             Ok(()) => Vec::new(),
             Err(PublishError::Refused(refused)) => {
                 // If it was not accepted, the waiting client gets the error. Under the same lock: otherwise the journal
                 // could accept it in between.
                 if self.journaling.is_some()
-                    && let Some(held) = state.line.get_mut(number)
-                    && held.place.is_some()
+                    && let Some(queued) = state.queue.get_mut(number)
+                    && queued.place.is_some()
                 {
-                    return Some((Arc::clone(&held.batch), refused));
+                    return Some((Arc::clone(&queued.batch), refused));
                 }
                 refused
             }
@@ -925,48 +943,48 @@ impl Shared {
                 return None;
             }
             Err(error) => {
-                if let Some(mut held) = state.line.settle(number) {
-                    self.accounts.failed(held.guarantees.len(), &error);
-                    if let Some(place) = held.place {
-                        *lock(&self.misfortune) = Some((line.partition, Chain(&error).to_string()));
-                        self.accounts.post(held.counts(), |of, events| of.drop(events, place, DropReason::BusFailed));
+                if let Some(mut queued) = state.queue.settle(number) {
+                    self.accounts.failed(queued.guarantees.len(), &error);
+                    if let Some(place) = queued.place {
+                        *lock(&self.last_loss) = Some((queue.partition, Chain(&error).to_string()));
+                        self.accounts.post(queued.counts(), |of, events| of.drop(events, place, DropReason::BusFailed));
                     }
-                    held.promise(Err(error));
+                    queued.promise(Err(error));
                 }
                 return None;
             }
         };
-        self.end(line, &mut state, number, refused, duration);
+        self.end(queue, &mut state, number, refused, duration);
         None
     }
 
     /// Settles a batch whose rejected records have been kept.
-    fn settle_kept(&self, line: &PartitionLine, number: u64, refused: Vec<RefusedRecord>, duration: Duration) {
-        self.end(line, &mut lock(&line.state), number, refused, duration);
+    fn settle_kept(&self, queue: &PartitionDelivery, number: u64, refused: Vec<RefusedRecord>, duration: Duration) {
+        self.end(queue, &mut lock(&queue.state), number, refused, duration);
     }
 
     /// Settles a batch that the bus acknowledged, except for its permanently rejected records.
     fn end(
         &self,
-        line: &PartitionLine,
-        state: &mut LineState,
+        queue: &PartitionDelivery,
+        state: &mut DeliveryState,
         number: u64,
         refused: Vec<RefusedRecord>,
         duration: Duration,
     ) {
-        let is_written = state.line.is_queued(number);
-        let Some(mut held) = state.line.settle(number) else { return };
+        let is_written = state.queue.is_queued(number);
+        let Some(mut queued) = state.queue.settle(number) else { return };
         if let (true, Some(journaling)) = (is_written, &self.journaling) {
             // The bus has freed its memory, the journal has not.
-            state.settled_writes.insert(number, Writing::take(&journaling.writing_bytes, held.bytes()));
+            state.settled_writes.insert(number, Writing::take(&journaling.writing_bytes, queued.bytes()));
         }
-        let of_refused = refused.iter().filter_map(|record| held.guarantees.get(record.position).copied());
+        let of_refused = refused.iter().filter_map(|record| queued.guarantees.get(record.position).copied());
         let dead = count_guarantees(&of_refused.collect::<Vec<_>>());
-        let mut arrived = held.counts();
+        let mut arrived = queued.counts();
         for (arrived, dead) in arrived.iter_mut().zip(dead) {
             *arrived = arrived.saturating_sub(dead);
         }
-        if let Some(place) = held.place {
+        if let Some(place) = queued.place {
             self.accounts.post(arrived, |of, events| of.acknowledge(events, place));
             self.accounts.post(dead, |of, events| of.dead_letter(events, place));
         } else {
@@ -975,51 +993,51 @@ impl Shared {
                 of.acknowledge(events, Place::Buffered);
             });
         }
-        if held.place == Some(Place::Journaled) {
-            for (sum, events) in state.journaled.iter_mut().zip(held.counts()) {
+        if queued.place == Some(Place::Journaled) {
+            for (sum, events) in state.journaled.iter_mut().zip(queued.counts()) {
                 *sum = sum.saturating_sub(events);
             }
         }
         if let Some(first) = refused.first() {
-            let (partition, records, reason) = (line.partition, refused.len(), &first.reason);
+            let (partition, records, reason) = (queue.partition, refused.len(), &first.reason);
             tracing::error!(partition, records, reason, "the bus permanently rejected records");
-            if held.place.is_some() {
-                *lock(&self.misfortune) = Some((partition, reason.clone()));
+            if queued.place.is_some() {
+                *lock(&self.last_rejection) = Some((partition, reason.clone()));
             }
             self.accounts.failed(refused.len(), &PublishError::Refused(refused.clone()));
         }
-        if refused.len() < held.guarantees.len() {
-            self.accounts.sent(held.guarantees.len() - refused.len(), duration);
+        if refused.len() < queued.guarantees.len() {
+            self.accounts.sent(queued.guarantees.len() - refused.len(), duration);
         }
-        held.promise(Ok(Promise { durability: Durability::Acknowledged, refused }));
-        self.release(line, state);
+        queued.promise(Ok(Promise { durability: Durability::Acknowledged, refused }));
+        self.release(queue, state);
         if self.backlogs.load(Ordering::Acquire) > 0 {
             self.replayable.notify_one();
         }
     }
 
     /// Releases settled records of the journal, and detects lost ones.
-    fn release(&self, line: &PartitionLine, state: &mut LineState) {
+    fn release(&self, queue: &PartitionDelivery, state: &mut DeliveryState) {
         self.note(state);
-        let Some(backlog) = line.backlog.as_ref().filter(|_| state.to_release) else { return };
-        let released = state.line.released();
-        backlog.release(line.partition, released);
-        state.to_release = released < state.line.next();
+        let Some(backlog) = queue.backlog.as_ref().filter(|_| state.to_release) else { return };
+        let released = state.queue.released();
+        backlog.release(queue.partition, released);
+        state.to_release = released < state.queue.next();
         if released < state.journaled_to {
             return;
         }
         let lost = std::mem::take(&mut state.journaled);
         if lost.iter().any(|events| *events > 0) {
             let events: u64 = lost.iter().sum();
-            tracing::error!(partition = line.partition, events, "the journal is damaged: events are lost");
-            *lock(&self.misfortune) = Some((line.partition, "the journal is damaged".to_owned()));
+            tracing::error!(partition = queue.partition, events, "the journal is damaged: events are lost");
+            *lock(&self.last_loss) = Some((queue.partition, "the journal is damaged".to_owned()));
             self.accounts.post(lost, |of, events| of.drop(events, Place::Journaled, DropReason::JournalDamaged));
         }
     }
 
-    /// Updates whether a line has a backlog.
-    fn note(&self, state: &mut LineState) {
-        match (state.line.has_backlog(), state.backlog_since) {
+    /// Updates whether a queue has a backlog.
+    fn note(&self, state: &mut DeliveryState) {
+        match (state.queue.has_backlog(), state.backlog_since) {
             (true, None) => {
                 state.backlog_since = Some(Instant::now());
                 state.to_release = true;
@@ -1034,19 +1052,19 @@ impl Shared {
     }
 
     /// Lines with a backlog, the longest-waiting first.
-    fn lines_with_backlog(&self) -> Vec<Arc<PartitionLine>> {
+    fn lines_with_backlog(&self) -> Vec<Arc<PartitionDelivery>> {
         if self.backlogs.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
-        let lines = lock(&self.adopted).clone().into_iter().chain(self.own_lines());
-        let mut lines: Vec<_> =
-            lines.filter_map(|line| Some((lock(&line.state).backlog_since?, line.clone()))).collect();
-        lines.sort_by_key(|(since, _)| *since);
-        lines.into_iter().map(|(_, line)| line).collect()
+        let queues = lock(&self.adopted).clone().into_iter().chain(self.own_queues());
+        let mut queues: Vec<_> =
+            queues.filter_map(|queue| Some((lock(&queue.state).backlog_since?, queue.clone()))).collect();
+        queues.sort_by_key(|(since, _)| *since);
+        queues.into_iter().map(|(_, queue)| queue).collect()
     }
 
     /// Sends the next part of a backlog to the bus.
-    async fn replay_some(self: &Arc<Self>, journaling: &Journaling, line: &Arc<PartitionLine>) -> Replayed {
+    async fn replay_some(self: &Arc<Self>, journaling: &Journaling, queue: &Arc<PartitionDelivery>) -> Replayed {
         let buffer = self.buffer();
         let records_max = lock(&journaling.window).next_batch();
         let may_send = records_max > 0 && lock(&journaling.breaker).may_permit(journaling.now());
@@ -1054,34 +1072,34 @@ impl Shared {
             return Replayed::Nothing;
         }
         let (next, first_try) = {
-            let state = lock(&line.state);
-            (state.line.next_to_send(), state.retry_at.is_none())
+            let state = lock(&queue.state);
+            (state.queue.next_to_send(), state.retry_at.is_none())
         };
-        if line.partition >= self.publisher.partition_count().get() {
+        if queue.partition >= self.publisher.partition_count().get() {
             // The topic was recreated with fewer partitions, or its metadata is not known yet: says nothing about the
             // bus.
             if first_try {
                 tracing::warn!(
-                    partition = line.partition,
+                    partition = queue.partition,
                     "the journal has events of a partition that does not exist, waiting for it"
                 );
             }
             return Replayed::Failed;
         }
-        match (next, &line.backlog) {
+        match (next, &queue.backlog) {
             (Some(Next::OnDisk(from, to)), Some(backlog)) => {
                 let to = to.min(from + records_max);
-                let chunk = match backlog.read(line.partition, from, to).await {
+                let chunk = match backlog.read(queue.partition, from, to).await {
                     Ok(chunk) => chunk,
                     Err(error) => {
                         if first_try {
                             let error = Chain(&error);
-                            tracing::error!(partition = line.partition, %error, "cannot read the journal, retrying");
+                            tracing::error!(partition = queue.partition, %error, "cannot read the journal, retrying");
                         }
                         return Replayed::Failed;
                     }
                 };
-                let mut state = lock(&line.state);
+                let mut state = lock(&queue.state);
                 for journaled in chunk.batches {
                     let (first, batch) = (journaled.first, Arc::new(journaled.batch));
                     let outcome = self.publish_again(journaling, &batch);
@@ -1089,7 +1107,7 @@ impl Shared {
                         Ok(taken) => taken,
                         Err(replayed) => return replayed,
                     };
-                    let held = Held {
+                    let queued = QueuedBatch {
                         batch,
                         guarantees: journaled.guarantees.into(),
                         since: Instant::now(),
@@ -1097,23 +1115,25 @@ impl Shared {
                         promise: None,
                         in_window: true,
                     };
-                    lock(&journaling.window).give(held.records());
-                    state.line.sent_from_disk(first, held.records(), held);
-                    self.see_through(line, &mut state, first, receipt, Some(permit));
+                    lock(&journaling.window).give(queued.records());
+                    state.queue.sent_from_disk(first, queued.records(), queued);
+                    self.track_publish(queue, &mut state, first, receipt, Some(permit));
                 }
-                state.line.skip_to(chunk.next);
-                self.release(line, &mut state);
+                state.queue.skip_to(chunk.next);
+                self.release(queue, &mut state);
                 Replayed::Some
             }
             (Some(Next::InMemory(_)), _) => {
-                let mut state = lock(&line.state);
-                // All of them under one lock: so the line catches up however fast new batches come.
-                while let Some(Next::InMemory(number)) = state.line.next_to_send() {
-                    let Some(batch) = state.line.get_mut(number).map(|held| Arc::clone(&held.batch)) else { break };
+                let mut state = lock(&queue.state);
+                // All of them under one lock: so the queue catches up however fast new batches come.
+                while let Some(Next::InMemory(number)) = state.queue.next_to_send() {
+                    let Some(batch) = state.queue.get_mut(number).map(|queued| Arc::clone(&queued.batch)) else {
+                        break;
+                    };
                     match self.publish_again(journaling, &batch) {
                         Ok((receipt, permit)) => {
-                            state.line.sent_from_memory(number);
-                            self.see_through(line, &mut state, number, receipt, Some(permit));
+                            state.queue.sent_from_memory(number);
+                            self.track_publish(queue, &mut state, number, receipt, Some(permit));
                         }
                         Err(replayed) => {
                             self.note(&mut state);
@@ -1142,11 +1162,11 @@ impl Shared {
 
     /// Adopts the journals of processes that have ended, and releases those that are done.
     async fn adopt(&self, journaling: &Journaling) {
-        let done = |line: &Arc<PartitionLine>| {
-            let state = lock(&line.state);
-            state.line.released() == state.line.next()
+        let done = |queue: &Arc<PartitionDelivery>| {
+            let state = lock(&queue.state);
+            state.queue.released() == state.queue.next()
         };
-        lock(&self.adopted).retain(|line| !done(line));
+        lock(&self.adopted).retain(|queue| !done(queue));
         loop {
             let backlog = match journaling.journal.adopt().await {
                 Ok(Some(backlog)) => backlog,
@@ -1164,9 +1184,9 @@ impl Shared {
             for found in backlog.found() {
                 let (partition, events) = (found.partition, found.records.iter().sum::<u64>());
                 tracing::info!(partition, events, "sending events from the journal of an earlier process");
-                let line = Line::on_disk(found.first, found.next);
-                let line = PartitionLine::new(partition, line, Some(Arc::clone(&backlog)));
-                let mut state = lock(&line.state);
+                let queue = DeliveryQueue::on_disk(found.first, found.next);
+                let queue = PartitionDelivery::new(partition, queue, Some(Arc::clone(&backlog)));
+                let mut state = lock(&queue.state);
                 state.journaled = found.records;
                 self.accounts.post(found.records, Deliveries::recover);
                 if found.damaged_bytes > 0 {
@@ -1175,33 +1195,33 @@ impl Shared {
                 }
                 self.note(&mut state);
                 drop(state);
-                lock(&self.adopted).push(Arc::new(line));
+                lock(&self.adopted).push(Arc::new(queue));
             }
             self.replayable.notify_one();
         }
     }
 
-    fn buffer(&self) -> Fill {
+    fn buffer(&self) -> Usage {
         let writing = self.journaling.as_ref().map_or(0, |journaling| journaling.writing_bytes.load(Ordering::Acquire));
         self.publisher.buffer().with(writing)
     }
 
     /// Queues for the journal everything that is only in memory, as far as the journal takes it.
     fn journal_all(self: &Arc<Self>, journaling: &Journaling) {
-        for line in self.own_lines() {
+        for queue in self.own_queues() {
             // Batches that cannot be journaled now are retried with the next call.
-            let _ = self.journal_held(journaling, &line, &mut lock(&line.state), u64::MAX);
+            let _ = self.journal_queued(journaling, &queue, &mut lock(&queue.state), u64::MAX);
         }
     }
 
     /// For each batch that is only in memory, its place and number of records.
     fn unsafe_places(&self) -> Vec<(Option<Place>, u64)> {
-        let lines = self.own_lines().into_iter().flat_map(|line| {
-            let state = lock(&line.state);
-            let unsafe_ones = state.line.iter().filter(|held| held.place != Some(Place::Journaled));
-            unsafe_ones.map(|held| (held.place, held.records())).collect::<Vec<_>>()
+        let queues = self.own_queues().into_iter().flat_map(|queue| {
+            let state = lock(&queue.state);
+            let unsafe_ones = state.queue.iter().filter(|queued| queued.place != Some(Place::Journaled));
+            unsafe_ones.map(|queued| (queued.place, queued.records())).collect::<Vec<_>>()
         });
-        lines.collect()
+        queues.collect()
     }
 
     /// Waits until no batch is only in memory.
@@ -1219,17 +1239,17 @@ impl Shared {
     }
 }
 
-impl PartitionLine {
-    fn new(partition: Partition, line: Line<Held>, backlog: Option<Arc<dyn Backlog>>) -> Self {
-        let state = LineState {
+impl PartitionDelivery {
+    fn new(partition: Partition, queue: DeliveryQueue<QueuedBatch>, backlog: Option<Arc<dyn Backlog>>) -> Self {
+        let state = DeliveryState {
             journaled: GuaranteeCounts::default(),
-            journaled_to: line.next(),
+            journaled_to: queue.next(),
             settled_writes: BTreeMap::new(),
             backlog_since: None,
             to_release: false,
             retry_at: None,
             waits: retry_waits(),
-            line,
+            queue,
         };
         Self { partition, backlog, state: Mutex::new(state) }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::breaker::BreakerState;
-use domain::ports::{BusState, Feed, Journal, LogStore};
+use domain::ports::{BusState, GroupPartition, Journal, LogStore};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ pub struct Health {
     delivery: Option<Arc<Delivery>>,
     /// Ready only while the delivery accepts at least an ERROR.
     takes_events: bool,
-    store: Option<(Arc<dyn LogStore>, Feed)>,
+    store: Option<(Arc<dyn LogStore>, GroupPartition)>,
     checks: Vec<(&'static str, Check)>,
     draining: watch::Sender<bool>,
 }
@@ -46,10 +46,10 @@ impl Health {
         self
     }
 
-    /// Adds a store; `feed` is any feed of the store.
+    /// Adds a store; `group_partition` is any group_partition of the store.
     #[must_use]
-    pub fn with_store(mut self, store: Arc<dyn LogStore>, feed: Feed) -> Self {
-        self.store = Some((store, feed));
+    pub fn with_store(mut self, store: Arc<dyn LogStore>, group_partition: GroupPartition) -> Self {
+        self.store = Some((store, group_partition));
         self
     }
 
@@ -103,11 +103,11 @@ impl Health {
                     "the journal has events of partition {partition} and the topic has {partitions} partitions: add partitions"
                 ))
             };
-            let wrong = |journal: &dyn Journal| journal.trouble().or_else(unkept).or_else(stranded);
+            let wrong = |journal: &dyn Journal| journal.fault().or_else(unkept).or_else(stranded);
             components.extend(delivery.journal().map(|journal| ("journal", wrong(journal))));
         }
-        if let Some((store, feed)) = &self.store {
-            let wrong = match timeout(CHECK_TIMEOUT, store.position(feed)).await {
+        if let Some((store, group_partition)) = &self.store {
+            let wrong = match timeout(CHECK_TIMEOUT, store.position(group_partition)).await {
                 Ok(Ok(_)) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some("the store does not answer within a second".to_owned()),
@@ -156,8 +156,8 @@ mod tests {
     async fn a_consumer_stays_ready_without_its_store_and_says_what_is_wrong() {
         let mut store = MockLogStore::new();
         store.expect_position().returning(|_| Err(StoreError::Unavailable("no disk".into())));
-        let feed = Feed { group: "g".to_owned(), topic: "t".to_owned(), partition: 0 };
-        let health = Health::default().with_store(Arc::new(store), feed);
+        let group_partition = GroupPartition { group: "g".to_owned(), topic: "t".to_owned(), partition: 0 };
+        let health = Health::default().with_store(Arc::new(store), group_partition);
         assert!(health.is_ready());
         assert_eq!(health.components().await, [("store", Some("the store is unavailable".to_owned()))]);
     }

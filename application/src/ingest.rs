@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Uuid;
-use domain::admission::{Fill, admits};
+use domain::admission::{Usage, admits};
 use domain::delivery::{DeliveryPolicy, Durability, Guarantee};
 use domain::event::{EventDraft, EventError, IdOrigin};
 use domain::idempotency::DerivedIds;
@@ -54,7 +54,7 @@ pub struct Intake<'a> {
 /// The batch of one lane of one partition.
 struct Lane {
     /// How full the bus was when the lane was created.
-    fill: Fill,
+    usage: Usage,
     records: Records,
     indexes: Vec<usize>,
     guarantees: Vec<Guarantee>,
@@ -330,6 +330,14 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// Forgets all events so far: the body is read again from its beginning.
+    pub fn restart(&mut self) {
+        self.lanes.clear();
+        self.refusals.clear();
+        self.events = 0;
+        self.last_id = None;
+    }
+
     /// Number of events refused so far.
     #[must_use]
     pub fn refused(&self) -> usize {
@@ -369,7 +377,7 @@ impl Intake<'_> {
         }
         let partition = ingest.partitioner.partition(&event.source, event.level, ingest.delivery.partition_count());
         let lane = self.lane(if event.level.is_priority() { 0 } else { 1 + partition as usize });
-        if !admits(event.level, lane.fill.with(lane.records.bytes() as u64)) {
+        if !admits(event.level, lane.usage.with(lane.records.bytes() as u64)) {
             return Err(RefusalReason::LoadShed(event.level));
         }
         codec::encode(&event, &mut lane.records)
@@ -386,7 +394,7 @@ impl Intake<'_> {
             self.lanes.resize_with(slot + 1, || None);
         }
         self.lanes[slot].get_or_insert_with(|| Lane {
-            fill: self.ingest.delivery.fill(partition_of(slot)),
+            usage: self.ingest.delivery.usage(partition_of(slot)),
             records: Records::default(),
             indexes: Vec::new(),
             guarantees: Vec::new(),
@@ -468,7 +476,7 @@ mod tests {
         let batches = Arc::new(Mutex::new(Vec::<Arc<RecordBatch>>::new()));
         let mut publisher = MockRecordPublisher::new();
         publisher.expect_partition_count().return_const(THREE);
-        publisher.expect_fill().return_const(Fill { used_bytes: 0, bytes_max: 1 << 30 });
+        publisher.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
         let published = Arc::clone(&batches);
         publisher.expect_publish().returning(move |batch| {
             let durability =
@@ -490,7 +498,7 @@ mod tests {
     ) -> MockRecordPublisher {
         let mut publisher = MockRecordPublisher::new();
         publisher.expect_partition_count().return_const(THREE);
-        publisher.expect_fill().return_const(Fill { used_bytes, bytes_max: 1_000_000 });
+        publisher.expect_usage().return_const(Usage { used_bytes, bytes_max: 1_000_000 });
         publisher.expect_publish().returning(move |_| answer());
         publisher
     }

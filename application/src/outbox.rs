@@ -56,20 +56,20 @@ impl Outbox {
 
     async fn copy_for_ever(&self) {
         let waits = || Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let mut trouble: Option<Backoff> = None;
+        let mut fault: Option<Backoff> = None;
         loop {
             let wait = match self.copy().await {
                 Ok(more) => {
-                    if trouble.take().is_some() {
+                    if fault.take().is_some() {
                         tracing::info!("dead letters are copied to their topic again");
                     }
                     if more { Duration::ZERO } else { INTERVAL }
                 }
                 Err(error) => {
-                    if trouble.is_none() {
+                    if fault.is_none() {
                         tracing::warn!(error = %Chain(&error), "cannot copy dead letters to their topic, retrying");
                     }
-                    trouble.get_or_insert_with(waits).next().unwrap_or(LONGEST_WAIT)
+                    fault.get_or_insert_with(waits).next().unwrap_or(LONGEST_WAIT)
                 }
             };
             sleep(wait).await;
@@ -107,7 +107,7 @@ mod tests {
     use std::sync::Mutex;
 
     use domain::dead_letter::StoredDeadLetter;
-    use domain::ports::{Feed, MockDeadLetterTopic, MockLogStore};
+    use domain::ports::{GroupPartition, MockDeadLetterTopic, MockLogStore};
     use domain::query::Page;
     use domain::timestamp::Timestamp;
     use tokio::time::Instant;
@@ -127,7 +127,7 @@ mod tests {
     fn letter(id: u64) -> StoredDeadLetter {
         StoredDeadLetter {
             id,
-            feed: Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 7 },
+            group_partition: GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 7 },
             offset: id,
             key: b"k".to_vec(),
             value: id.to_string().into_bytes(),

@@ -14,15 +14,15 @@ use domain::backoff::Backoff;
 use domain::event::LogEvent;
 use domain::partition::Partition;
 use domain::ports::{
-    Append, Appended, AssignmentChange, Clock, DeadLetter, Feed, LogStore, RecordSource, SourceError, StoreError,
-    Telemetry,
+    Append, Appended, AssignmentChange, Clock, DeadLetter, GroupPartition, LogStore, RecordSource, SourceError,
+    StoreError, Telemetry,
 };
 use domain::record::{Chunk, Record};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_retry::RetryIf;
 
-use crate::alerts::{ConsumerAlerts, Letter};
+use crate::alerts::{ConsumerAlerts, DeadLetterRef};
 use crate::cause::Chain;
 use crate::codec;
 
@@ -107,9 +107,9 @@ impl Persist {
     async fn positions(&self, partitions: &[Partition], stop: &watch::Receiver<bool>) -> Option<Vec<Option<u64>>> {
         let mut positions = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let feed = self.feed(*partition);
+            let group_partition = self.group_partition(*partition);
             let transient = |error: &StoreError| matches!(error, StoreError::Unavailable(_) | StoreError::TooBroad);
-            match self.patiently(stop, transient, || self.store.position(&feed)).await {
+            match self.retry_until_stopped(stop, transient, || self.store.position(&group_partition)).await {
                 Ok(position) => positions.push(position),
                 Err(_) => return None,
             }
@@ -117,8 +117,8 @@ impl Persist {
         Some(positions)
     }
 
-    fn feed(&self, partition: Partition) -> Feed {
-        Feed { group: self.group.clone(), topic: self.topic.clone(), partition }
+    fn group_partition(&self, partition: Partition) -> GroupPartition {
+        GroupPartition { group: self.group.clone(), topic: self.topic.clone(), partition }
     }
 
     fn read(&self, partition: Partition, position: Option<u64>) -> Reader {
@@ -129,7 +129,7 @@ impl Persist {
     }
 
     async fn read_partition(&self, partition: Partition, position: Option<u64>, stop: watch::Receiver<bool>) {
-        let feed = self.feed(partition);
+        let group_partition = self.group_partition(partition);
         let mut expected = position;
         let mut ended = stop.clone();
         let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
@@ -154,7 +154,7 @@ impl Persist {
                     if let Some(alerts) = &self.alerts {
                         alerts.tell(Alert::partition_stopped(
                             AlertState::Firing,
-                            &feed.topic,
+                            &group_partition.topic,
                             partition,
                             &error.to_string(),
                         ));
@@ -171,7 +171,7 @@ impl Persist {
                 }
             };
             self.telemetry.fetched(chunk.records.len());
-            let stored = self.store_chunk(&feed, &mut expected, &chunk, &stop).await;
+            let stored = self.store_chunk(&group_partition, &mut expected, &chunk, &stop).await;
             if stored.is_err() {
                 let from = expected.unwrap_or(0);
                 self.telemetry.given_up(chunk.offsets.iter().filter(|offset| **offset >= from).count());
@@ -198,12 +198,12 @@ impl Persist {
     /// letter.
     async fn store_chunk(
         &self,
-        feed: &Feed,
+        group_partition: &GroupPartition,
         expected: &mut Option<u64>,
         chunk: &Chunk,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
-        let (events, dead_letters) = self.decode(feed, chunk);
+        let (events, dead_letters) = self.decode(group_partition, chunk);
         // Ranges of events still to append, the next one last, each with the position after it and the number of
         // refused appends that contained it.
         let mut ranges = vec![(0..events.len(), chunk.next, 0)];
@@ -212,7 +212,7 @@ impl Persist {
             let part = events.get(range.clone()).unwrap_or_default();
             let mut letters: Vec<DeadLetter<'_>> =
                 dead_letters.iter().filter(|letter| (from..next).contains(&letter.offset)).cloned().collect();
-            match self.append(feed, *expected, next, part, &letters, stop).await? {
+            match self.append(group_partition, *expected, next, part, &letters, stop).await? {
                 Tried::Stored => *expected = Some(next),
                 tried @ (Tried::Refused(_) | Tried::TooSlow) if part.len() > 1 => {
                     let refusals = refusals + u32::from(matches!(tried, Tried::Refused(_)));
@@ -226,10 +226,18 @@ impl Persist {
                 Tried::Refused(cause) => {
                     let refused = part.first().map(|(offset, _)| *offset);
                     let record = chunk.iter().find(|(offset, _)| Some(*offset) == refused);
-                    letters.extend(record.map(|found| self.dead_letter(feed, chunk, found, cause, refusals + 1)));
+                    letters.extend(
+                        record.map(|found| self.dead_letter(group_partition, chunk, found, cause, refusals + 1)),
+                    );
                     letters.sort_by_key(|letter| letter.offset);
-                    if let Tried::Refused(cause) = self.append(feed, *expected, next, &[], &letters, stop).await? {
-                        tracing::error!(partition = feed.partition, cause, "the store refuses a dead letter");
+                    if let Tried::Refused(cause) =
+                        self.append(group_partition, *expected, next, &[], &letters, stop).await?
+                    {
+                        tracing::error!(
+                            partition = group_partition.partition,
+                            cause,
+                            "the store refuses a dead letter"
+                        );
                         return Err(Halt::Stopped);
                     }
                     *expected = Some(next);
@@ -238,7 +246,7 @@ impl Persist {
         }
         for (offset, trace) in &chunk.traces {
             if let Some(trace) = trace {
-                tracing::debug!(topic = feed.topic, partition = feed.partition, offset, traceparent = ?trace, "stored");
+                tracing::debug!(topic = group_partition.topic, partition = group_partition.partition, offset, traceparent = ?trace, "stored");
             }
         }
         Ok(())
@@ -247,21 +255,21 @@ impl Persist {
     /// Appends once.
     async fn append(
         &self,
-        feed: &Feed,
+        group_partition: &GroupPartition,
         expected: Option<u64>,
         next: u64,
         events: &[(u64, LogEvent<'_>)],
         dead_letters: &[DeadLetter<'_>],
         stop: &watch::Receiver<bool>,
     ) -> Result<Tried, Halt> {
-        let append = Append { feed, expected, next, events, dead_letters };
+        let append = Append { group_partition, expected, next, events, dead_letters };
         let can_be_split = events.len() > 1;
         let transient = |error: &StoreError| match error {
             StoreError::Unavailable(_) => true,
             StoreError::TooBroad => !can_be_split,
             StoreError::Conflict { .. } | StoreError::Rejected(_) => false,
         };
-        let appended = match self.patiently(stop, transient, || self.store.append(&append)).await {
+        let appended = match self.retry_until_stopped(stop, transient, || self.store.append(&append)).await {
             Ok(appended) => appended,
             // The answer to an earlier attempt was lost, but the append had succeeded.
             Err(Some(StoreError::Conflict { actual: Some(actual) })) if actual == next => {
@@ -270,7 +278,7 @@ impl Persist {
             Err(Some(StoreError::Conflict { actual })) => return Err(Halt::Moved(actual)),
             Err(Some(StoreError::Rejected(cause))) => return Ok(Tried::Refused(cause.to_string())),
             Err(Some(StoreError::TooBroad)) if can_be_split => {
-                let (partition, events) = (feed.partition, events.len());
+                let (partition, events) = (group_partition.partition, events.len());
                 tracing::warn!(
                     partition,
                     events,
@@ -283,8 +291,8 @@ impl Persist {
         let oldest = events.iter().map(|(_, event)| event.received_at).min();
         self.telemetry.appended(appended, oldest.map(|oldest| self.clock.now().since(oldest)));
         if let (Some(alerts), Some(letter)) = (&self.alerts, dead_letters.last()) {
-            let (topic, reason) = (feed.topic.clone(), letter.reason.clone());
-            let last = Letter { topic, partition: feed.partition, offset: letter.offset, reason };
+            let (topic, reason) = (group_partition.topic.clone(), letter.reason.clone());
+            let last = DeadLetterRef { topic, partition: group_partition.partition, offset: letter.offset, reason };
             alerts.dead_letters.occurred(appended.dead_lettered as u64, last);
         }
         Ok(Tried::Stored)
@@ -292,7 +300,7 @@ impl Persist {
 
     /// Retries a store operation until it returns something other than a `transient` error. `Err(None)` if the process
     /// stops first: an attempt in progress gets a few more seconds.
-    async fn patiently<'a, T, F>(
+    async fn retry_until_stopped<'a, T, F>(
         &'a self,
         stop: &watch::Receiver<bool>,
         is_transient: impl Fn(&StoreError) -> bool,
@@ -319,13 +327,19 @@ impl Persist {
         }
     }
 
-    fn decode<'a>(&self, feed: &Feed, chunk: &'a Chunk) -> (Vec<(u64, LogEvent<'a>)>, Vec<DeadLetter<'a>>) {
+    fn decode<'a>(
+        &self,
+        group_partition: &GroupPartition,
+        chunk: &'a Chunk,
+    ) -> (Vec<(u64, LogEvent<'a>)>, Vec<DeadLetter<'a>>) {
         let mut events = Vec::with_capacity(chunk.records.len());
         let mut dead_letters = Vec::new();
         for (offset, record) in chunk.iter() {
             match codec::decode(record) {
                 Ok(event) => events.push((offset, event)),
-                Err(error) => dead_letters.push(self.dead_letter(feed, chunk, (offset, record), error.to_string(), 0)),
+                Err(error) => {
+                    dead_letters.push(self.dead_letter(group_partition, chunk, (offset, record), error.to_string(), 0))
+                }
             }
         }
         (events, dead_letters)
@@ -333,15 +347,15 @@ impl Persist {
 
     fn dead_letter<'a>(
         &self,
-        feed: &Feed,
+        group_partition: &GroupPartition,
         chunk: &Chunk,
         (offset, record): (u64, Record<'a>),
         reason: String,
         attempts: u32,
     ) -> DeadLetter<'a> {
         tracing::warn!(
-            topic = feed.topic,
-            partition = feed.partition,
+            topic = group_partition.topic,
+            partition = group_partition.partition,
             offset,
             reason,
             attempts,
@@ -382,7 +396,7 @@ async fn stop_all(readers: Vec<Reader>) {
 mod tests {
     use std::sync::Mutex;
 
-    use domain::alert::Telling;
+    use domain::alert::AlertUpdate;
     use domain::ports::{MockAlerter, MockLogStore, MockRecordSource, MockTelemetry};
     use domain::timestamp::Timestamp;
     use mockall::predicate::eq;
@@ -391,8 +405,8 @@ mod tests {
 
     const POISON: &str = "poison";
 
-    fn feed() -> Feed {
-        Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 2 }
+    fn group_partition() -> GroupPartition {
+        GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 2 }
     }
 
     /// A chunk that begins at `first`, with one record per message; an empty message stands for a record that cannot be
@@ -471,20 +485,22 @@ mod tests {
     }
 
     fn persist(source: MockRecordSource, store: MockLogStore) -> Persist {
-        let feed = feed();
+        let group_partition = group_partition();
         Persist::new(
             Arc::new(source),
             Arc::new(store),
             Arc::new(FixedClock),
             Arc::new(telemetry()),
-            feed.group,
-            feed.topic,
+            group_partition.group,
+            group_partition.topic,
         )
     }
 
     async fn store_chunk(store: MockLogStore, expected: Option<u64>, chunk: &Chunk) -> Result<(), Halt> {
         let (_stop, stopped) = watch::channel(false);
-        persist(MockRecordSource::new(), store).store_chunk(&feed(), &mut { expected }, chunk, &stopped).await
+        persist(MockRecordSource::new(), store)
+            .store_chunk(&group_partition(), &mut { expected }, chunk, &stopped)
+            .await
     }
 
     #[tokio::test]
@@ -594,9 +610,9 @@ mod tests {
         store.expect_append().returning(|_| Err(StoreError::Unavailable("gone".into())));
         let (stop, stopped) = watch::channel(false);
         let persist = persist(MockRecordSource::new(), store);
-        let (feed, chunk) = (feed(), chunk(0, &["a"]));
+        let (group_partition, chunk) = (group_partition(), chunk(0, &["a"]));
         let mut expected = None;
-        let storing = persist.store_chunk(&feed, &mut expected, &chunk, &stopped);
+        let storing = persist.store_chunk(&group_partition, &mut expected, &chunk, &stopped);
         let stopping = async {
             tokio::time::sleep(Duration::from_secs(60)).await;
             stop.send(true).expect("the receiver lives");
@@ -676,14 +692,18 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let (persist, told) = alerted(MockRecordSource::new(), away);
         stop.send(true).expect("the receiver lives");
-        let stored = persist.store_chunk(&feed(), &mut Some(10), &chunk(10, &["a", "", "b"]), &stopped).await;
+        let stored =
+            persist.store_chunk(&group_partition(), &mut Some(10), &chunk(10, &["a", "", "b"]), &stopped).await;
         assert!(stored.is_err() && told.lock().expect("lock").is_empty(), "not stored, not reported");
 
         let (store, _) = store(Some(10));
         let (persist, told) = alerted(MockRecordSource::new(), store);
         let (_stop, stopped) = watch::channel(false);
-        persist.store_chunk(&feed(), &mut Some(10), &chunk(10, &["a", "", "", "b"]), &stopped).await.expect("stored");
-        let telling = Telling::Firing { new: 2, total: 2 };
+        persist
+            .store_chunk(&group_partition(), &mut Some(10), &chunk(10, &["a", "", "", "b"]), &stopped)
+            .await
+            .expect("stored");
+        let telling = AlertUpdate::Firing { new: 2, total: 2 };
         let told = told.lock().expect("lock");
         let [alert] = told.as_slice() else { panic!("{told:?}") };
         let reason = alert.details.iter().find(|(name, _)| *name == "reason").expect("a reason").1.clone();

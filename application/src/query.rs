@@ -8,7 +8,7 @@ use domain::Uuid;
 use domain::level::Level;
 use domain::ports::{Clock, LogStore, StoreError};
 use domain::query::{
-    LogFilter, LogQuery, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent,
+    EventFilter, LogQuery, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent,
 };
 use domain::timestamp::Timestamp;
 
@@ -79,7 +79,7 @@ impl Query {
     /// [`SEARCH_TEXT_BYTES_MAX`]; or the store fails.
     pub async fn page(
         &self,
-        filter: LogFilter,
+        filter: EventFilter,
         after: Option<PageKey>,
         limit: Option<u32>,
     ) -> Result<Page<StoredEvent>, QueryError> {
@@ -150,7 +150,7 @@ fn interval_for(range: Duration) -> Duration {
 }
 
 /// Rejects a filter that cannot match anything or is too expensive.
-pub(crate) fn check_filter(filter: &LogFilter) -> Result<(), QueryError> {
+pub(crate) fn check_filter(filter: &EventFilter) -> Result<(), QueryError> {
     if let (Some(from), Some(to)) = (filter.from, filter.to)
         && from > to
     {
@@ -251,11 +251,11 @@ mod tests {
     #[tokio::test]
     async fn invalid_queries_are_refused_with_the_parameter_at_fault() {
         let at = |seconds| Some(at(seconds));
-        let text = |text: &str| LogFilter { text: Some(text.to_owned()), ..LogFilter::default() };
+        let text = |text: &str| EventFilter { text: Some(text.to_owned()), ..EventFilter::default() };
         for (filter, limit, at_fault) in [
-            (LogFilter::default(), Some(0), "limit"),
-            (LogFilter::default(), Some(PAGE_EVENTS_MAX + 1), "limit"),
-            (LogFilter { from: at(2), to: at(1), ..LogFilter::default() }, None, "from"),
+            (EventFilter::default(), Some(0), "limit"),
+            (EventFilter::default(), Some(PAGE_EVENTS_MAX + 1), "limit"),
+            (EventFilter { from: at(2), to: at(1), ..EventFilter::default() }, None, "from"),
             (text(""), None, "q"),
             (text(&"x".repeat(SEARCH_TEXT_BYTES_MAX + 1)), None, "q"),
         ] {
@@ -265,7 +265,7 @@ mod tests {
                 "{at_fault}"
             );
         }
-        let empty_range = LogFilter { from: at(1), to: at(1), ..LogFilter::default() };
+        let empty_range = EventFilter { from: at(1), to: at(1), ..EventFilter::default() };
         assert!(empty().page(empty_range, None, Some(PAGE_EVENTS_MAX)).await.is_ok());
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use domain::backoff::Backoff;
 use domain::ports::{BoxFuture, LogStore};
-use domain::query::{LogFilter, StoredEvent, TailPage, TailQuery};
+use domain::query::{EventFilter, StoredEvent, TailPage, TailQuery};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
@@ -94,7 +94,12 @@ impl Tail {
     ///
     /// # Errors
     /// See [`TailError`].
-    pub fn follow(&self, filter: LogFilter, after: Option<u64>, stopping: BoxFuture<()>) -> Result<Follow, TailError> {
+    pub fn follow(
+        &self,
+        filter: EventFilter,
+        after: Option<u64>,
+        stopping: BoxFuture<()>,
+    ) -> Result<Follow, TailError> {
         check_filter(&filter)?;
         let permit = Arc::clone(&self.tails).try_acquire_owned().map_err(|_| TailError::TooMany)?;
         let query = TailQuery { filter, after, limit: PAGE_EVENTS };
@@ -221,7 +226,7 @@ mod tests {
     async fn a_new_tail_begins_at_the_end_and_shows_each_event_once_in_order() {
         let end = Arc::new(Mutex::new(7));
         let tail = Tail::new(store(&end, 1));
-        let mut follow = tail.follow(LogFilter::default(), None, forever()).expect("a tail");
+        let mut follow = tail.follow(EventFilter::default(), None, forever()).expect("a tail");
         assert_eq!(follow.next().await, Some(vec![TailItem::Nothing { sequence: 7 }]));
         *end.lock().expect("lock") = 1_000;
         let mut seen = Vec::new();
@@ -235,7 +240,7 @@ mod tests {
     async fn a_tail_resumes_where_its_reader_stopped_and_reports_silence() {
         let end = Arc::new(Mutex::new(1_000));
         let tail = Tail::new(store(&end, 600));
-        let mut follow = tail.follow(LogFilter::default(), Some(3), forever()).expect("a tail");
+        let mut follow = tail.follow(EventFilter::default(), Some(3), forever()).expect("a tail");
         assert_eq!(follow.next().await, Some(vec![TailItem::Nothing { sequence: 203 }]));
         assert_eq!(sequences(&follow.next().await.expect("more")), [600]);
         let began = Instant::now();
@@ -247,13 +252,13 @@ mod tests {
     async fn a_reader_too_far_behind_is_told_what_it_missed_and_one_from_another_store_begins_at_the_end() {
         let end = Arc::new(Mutex::new(500_000));
         let tail = Tail::new(store(&end, 1));
-        let mut follow = tail.follow(LogFilter::default(), Some(10), forever()).expect("a tail");
+        let mut follow = tail.follow(EventFilter::default(), Some(10), forever()).expect("a tail");
         let missed = TailItem::Missed { events: 449_990, sequence: 450_000 };
         assert_eq!(follow.next().await, Some(vec![missed]));
         assert_eq!(sequences(&follow.next().await.expect("more"))[0], 450_001);
-        let mut follow = tail.follow(LogFilter::default(), Some(400_000), forever()).expect("a tail");
+        let mut follow = tail.follow(EventFilter::default(), Some(400_000), forever()).expect("a tail");
         assert_eq!(sequences(&follow.next().await.expect("more"))[0], 400_001);
-        let mut follow = tail.follow(LogFilter::default(), Some(500_001), forever()).expect("a tail");
+        let mut follow = tail.follow(EventFilter::default(), Some(500_001), forever()).expect("a tail");
         assert_eq!(follow.next().await, Some(vec![TailItem::Nothing { sequence: 500_000 }]));
     }
 
@@ -270,7 +275,7 @@ mod tests {
         });
         let tail = Tail::new(Arc::new(store));
         let stopping = Box::pin(sleep(Duration::from_secs(60)));
-        let mut follow = tail.follow(LogFilter::default(), None, stopping).expect("a tail");
+        let mut follow = tail.follow(EventFilter::default(), None, stopping).expect("a tail");
         let mut said = 0;
         while follow.next().await.is_some() {
             said += 1;
@@ -281,12 +286,12 @@ mod tests {
     #[test]
     fn tails_are_bounded_and_release_their_slot() {
         let tail = Tail::new(Arc::new(MockLogStore::new()));
-        let follow = || tail.follow(LogFilter::default(), None, forever());
+        let follow = || tail.follow(EventFilter::default(), None, forever());
         let mut all: Vec<Follow> = (0..TAILS_MAX).map(|_| follow().expect("a tail")).collect();
         assert!(matches!(follow(), Err(TailError::TooMany)));
         all.pop();
         assert!(follow().is_ok());
-        let backwards = LogFilter { from: Some(Timestamp::MAX), to: Some(Timestamp::MIN), ..LogFilter::default() };
+        let backwards = EventFilter { from: Some(Timestamp::MAX), to: Some(Timestamp::MIN), ..EventFilter::default() };
         assert!(matches!(tail.follow(backwards, None, forever()), Err(TailError::Query(_))));
     }
 }

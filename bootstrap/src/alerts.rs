@@ -9,7 +9,7 @@ use domain::alert::Alert;
 use domain::ports::{Alerter, Clock};
 use tokio::time::Instant;
 
-use crate::app::{Addresses, Role};
+use crate::role::{Addresses, Role};
 use crate::settings::Settings;
 use crate::system::host_name;
 

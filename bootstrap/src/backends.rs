@@ -21,11 +21,10 @@ use application::health::Check;
 use domain::backoff::Backoff;
 use domain::partition::{Partition, PriorityLane};
 use domain::ports::{
-    BusState, Clock, DeadLetterTopic, Feed, IdempotencyStore, LogStore, QueryCache, RateLimiter, RateLimits,
+    BusState, Clock, DeadLetterTopic, GroupPartition, IdempotencyStore, LogStore, QueryCache, RateLimiter, RateLimits,
     RecordPublisher, RecordSource, Telemetry,
 };
 
-use crate::app::bytes;
 use crate::settings::{BusKind, LimiterKind, Settings, StoreKind};
 
 /// Topic and group of the embedded bus.
@@ -42,7 +41,7 @@ pub struct Bus {
     pub source: Option<Source>,
     /// What the operator must fix before the bus accepts records again, if anything; only for a bus that can fail this
     /// way.
-    pub trouble: Option<Check>,
+    pub fault: Option<Check>,
     /// The statistics of the Kafka client.
     pub client: Option<ClientCounts>,
 }
@@ -60,14 +59,14 @@ pub struct Source {
     pub dead_letters: Option<Arc<dyn DeadLetterTopic>>,
 }
 
-/// The feed that the position of a partition belongs to.
+/// The group_partition that the position of a partition belongs to.
 #[must_use]
-pub fn feed(settings: &Settings, partition: Partition) -> Feed {
+pub fn group_partition(settings: &Settings, partition: Partition) -> GroupPartition {
     let (group, topic) = match settings.bus {
         BusKind::Embedded => (GROUP, TOPIC),
         BusKind::Kafka => (settings.kafka.group.as_str(), settings.kafka.topic.as_str()),
     };
-    Feed { group: group.to_owned(), topic: topic.to_owned(), partition }
+    GroupPartition { group: group.to_owned(), topic: topic.to_owned(), partition }
 }
 
 /// Whether a partition is reserved for ERROR and FATAL.
@@ -108,7 +107,7 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore
             };
             let store = Arc::new(store.map_err(unusable)?);
             let asked = Arc::clone(&store);
-            Ok((store, Some(Arc::new(move || asked.next_day_trouble()))))
+            Ok((store, Some(Arc::new(move || asked.next_day_fault()))))
         }
     }
 }
@@ -128,10 +127,10 @@ pub async fn open_bus(
             let bus = open_embedded_bus(settings, disk, clock, store).await?;
             let publisher: Arc<dyn RecordPublisher> = Arc::<EmbeddedBus>::clone(&bus);
             let source = Some(Source { records: bus, check: None, dead_letters: None });
-            Ok(Bus { publisher, source, trouble: None, client: None })
+            Ok(Bus { publisher, source, fault: None, client: None })
         }
         BusKind::Kafka => {
-            let options = settings.kafka.options(bytes(settings.memory_bytes_max))?;
+            let options = settings.kafka.options(settings.memory_bytes_max.in_memory())?;
             let refused = "the Kafka client rejects a setting; see kafka.properties and kafka.tls…";
             let source = match store {
                 None => None,
@@ -140,7 +139,7 @@ pub async fn open_bus(
                     let asked = Arc::clone(&source);
                     Some(Source {
                         records: source,
-                        check: Some(Arc::new(move || trouble(asked.state()))),
+                        check: Some(Arc::new(move || fault(asked.state()))),
                         dead_letters: Some(Arc::new(KafkaDeadLetterTopic::open(&options).context(refused)?)),
                     })
                 }
@@ -150,7 +149,7 @@ pub async fn open_bus(
             Ok(Bus {
                 publisher,
                 source,
-                trouble: Some(Arc::new(move || asked.trouble())),
+                fault: Some(Arc::new(move || asked.fault())),
                 client: Some(Arc::new(move || counting.statistics())),
             })
         }
@@ -185,7 +184,7 @@ pub async fn open_delivery(
     }
 }
 
-fn trouble(state: BusState) -> Option<String> {
+fn fault(state: BusState) -> Option<String> {
     match state {
         BusState::Up => None,
         BusState::Down(reason) => Some(reason),
@@ -205,14 +204,14 @@ async fn open_embedded_bus(
     // Existing partitions are kept, even if fewer are configured.
     for partition in 0..partitions {
         let position = match store {
-            Some(store) => position(store.as_ref(), &feed(settings, partition)).await,
+            Some(store) => position(store.as_ref(), &group_partition(settings, partition)).await,
             None => None,
         };
         positions.push(position.unwrap_or(0));
     }
     let options = BusOptions {
         partitions: NonZeroU32::new(settings.embedded.partitions).unwrap_or(NonZeroU32::MIN),
-        memory_bytes_max: bytes(settings.memory_bytes_max),
+        memory_bytes_max: settings.memory_bytes_max.in_memory(),
         retention_bytes: settings.embedded.retention_bytes.0,
         retention_age: settings.embedded.retention_age.0,
     };
@@ -227,9 +226,9 @@ async fn open_embedded_bus(
 }
 
 /// The position in the store; waits until the store answers.
-async fn position(store: &dyn LogStore, feed: &Feed) -> Option<u64> {
+async fn position(store: &dyn LogStore, group_partition: &GroupPartition) -> Option<u64> {
     for wait in Backoff::new(std::time::Duration::from_millis(100), std::time::Duration::from_secs(5)) {
-        match store.position(feed).await {
+        match store.position(group_partition).await {
             Ok(position) => return position,
             Err(error) => tracing::warn!(%error, "cannot read the position from the store, retrying"),
         }
@@ -276,12 +275,12 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
             let connected = || connection.clone();
             let asked = connected();
             let window = settings.store.dedup_window.0;
-            let store = format!("{}:{}", feed(settings, 0).group, settings.postgres.schema);
+            let store = format!("{}:{}", group_partition(settings, 0).group, settings.postgres.schema);
             Ok(Shared {
                 limiter: Arc::new(RedisLimiter::new(connected(), limits, local)),
                 idempotency: Some(Arc::new(RedisIdempotencyStore::new(connected(), window))),
                 cache: Some(Arc::new(RedisQueryCache::new(connected(), &store))),
-                check: Some(Arc::new(move || asked.trouble())),
+                check: Some(Arc::new(move || asked.fault())),
             })
         }
     }

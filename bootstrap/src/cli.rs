@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::{App, Role, TaskEnded};
+use crate::app::App;
 use crate::example::example;
 use crate::journal;
+use crate::role::Role;
 use crate::send;
 use crate::settings::Settings;
+use crate::task::TaskEnded;
 
 /// Bad configuration or usage (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;

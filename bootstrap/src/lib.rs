@@ -7,19 +7,27 @@ mod alerts;
 mod app;
 mod backends;
 mod cli;
+mod consumer_role;
+mod context;
 mod disk;
 mod drain;
 mod example;
+mod gateway_role;
 mod journal;
 mod metrics;
+mod producer_role;
+mod role;
 mod send;
 pub mod settings;
 mod system;
+mod task;
 
 /// Requests and records are constantly allocated on one thread and freed on another, the worst case of the C library's
 /// allocator (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub use app::{Addresses, App, Role, TaskEnded};
+pub use app::App;
 pub use cli::main;
+pub use role::{Addresses, Role};
+pub use task::TaskEnded;

@@ -1,12 +1,12 @@
 //! Collects the metrics that are read at scrape time: current states, as opposed to counters.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use adapter_embedded::disk::Disk;
 use adapter_http::{Activity, Availability, BodyBudget, Gateway};
 use adapter_telemetry::Prometheus;
 use application::deliver::Delivery;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::disk::DiskSpace;
 use domain::ports::{Clock, RecordSource};
 use tokio::runtime::Handle;
@@ -25,8 +25,8 @@ pub struct Metrics {
     pub servers: Vec<(&'static str, Arc<Activity>)>,
     /// Request bodies in progress by role.
     pub bodies: Vec<(&'static str, BodyBudget)>,
-    /// The gateway, if this process has one.
-    pub gateway: Option<Gateway>,
+    /// The gateway, once it is there, if this process has one.
+    pub gateway: Arc<OnceLock<Gateway>>,
     /// The disk of the data directory, if the process stores anything there.
     pub disk: Option<Arc<Disk>>,
     /// The delivery of a producer.
@@ -51,9 +51,9 @@ impl Metrics {
         }
         let space = self.disk.as_ref().map(|disk| disk.space());
         if let Some(space) = space.filter(|space| *space != DiskSpace::UNKNOWN) {
-            self.prometheus.show_data_dir(Fill { used_bytes: space.used_bytes(), bytes_max: space.total_bytes });
+            self.prometheus.show_data_dir(Usage { used_bytes: space.used_bytes(), bytes_max: space.total_bytes });
         }
-        if let Some(gateway) = &self.gateway {
+        if let Some(gateway) = self.gateway.get() {
             let instances = gateway.instances();
             for (role, state) in
                 ["producer", "consumer"].into_iter().flat_map(|role| Availability::ALL.map(|state| (role, state)))
@@ -69,8 +69,8 @@ impl Metrics {
             if let Some(journal) = delivery.journal() {
                 let oldest_age = journal.oldest().map(|oldest| SystemClock.now().since(oldest)).unwrap_or_default();
                 let (_, damaged_bytes) = delivery.journal_damage();
-                let is_up = journal.trouble().is_none();
-                self.prometheus.show_journal(journal.fill(), oldest_age, is_up, damaged_bytes);
+                let is_up = journal.fault().is_none();
+                self.prometheus.show_journal(journal.usage(), oldest_age, is_up, damaged_bytes);
                 self.prometheus.show_unkept(delivery.unkept().map_or(0, |(_, bytes)| bytes));
             }
         }

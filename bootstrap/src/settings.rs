@@ -26,7 +26,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::app::Role;
+use crate::role::Role;
 
 /// The file that is read if it exists and no other file is given.
 pub const DEFAULT_FILE: &str = "spillway.toml";
@@ -51,9 +51,9 @@ pub struct Settings {
     /// Maximum bytes of request bodies in progress; beyond it 503.
     pub body_bytes_max: Size,
     /// After this time without a report the bus counts as failing, and batches with a waiting client are journaled.
-    pub ack_wait: Span,
+    pub ack_wait: DurationSetting,
     /// Maximum duration of a shutdown.
-    pub drain_timeout: Span,
+    pub drain_timeout: DurationSetting,
     /// Level of the process's own log: a level, or levels of modules, such as `info,adapter_http=debug`.
     pub log: String,
     /// Format of the process's own log: `text` for people, `json` for programs.
@@ -245,7 +245,7 @@ pub struct EmbeddedSettings {
     /// Maximum bytes of the log on disk.
     pub retention_bytes: Size,
     /// How long the log keeps records after they are stored.
-    pub retention_age: Span,
+    pub retention_age: DurationSetting,
 }
 
 /// Settings of the store.
@@ -256,9 +256,9 @@ pub struct StoreSettings {
     #[serde(deserialize_with = "one_of")]
     pub kind: StoreKind,
     /// How long events are kept.
-    pub retention: Span,
+    pub retention: DurationSetting,
     /// Two events with the same id are different events if their times of receipt are further apart than this.
-    pub dedup_window: Span,
+    pub dedup_window: DurationSetting,
 }
 
 /// Settings of Kafka.
@@ -276,7 +276,7 @@ pub struct KafkaSettings {
     /// Replication factor of a topic that is created.
     pub replication_factor: u16,
     /// Retention time of a topic that is created.
-    pub retention: Span,
+    pub retention: DurationSetting,
     /// Compression of batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
     /// Which partitions events outside of the priority lane may use: `shared`, all; `exclusive`, all but 0, which is
@@ -332,12 +332,12 @@ pub struct AlertSettings {
     /// Webhook that receives alerts, in addition to the log; empty for none.
     pub webhook_url: Webhook,
     /// Timeout of one delivery attempt.
-    pub timeout: Span,
+    pub timeout: DurationSetting,
 }
 
 impl Default for AlertSettings {
     fn default() -> Self {
-        Self { webhook_url: Webhook::default(), timeout: Span(Duration::from_secs(5)) }
+        Self { webhook_url: Webhook::default(), timeout: DurationSetting(Duration::from_secs(5)) }
     }
 }
 
@@ -349,7 +349,7 @@ impl Default for KafkaSettings {
             group: "log-processor".to_owned(),
             partitions: 3,
             replication_factor: 1,
-            retention: Span(Duration::from_secs(7 * 24 * 3600)),
+            retention: DurationSetting(Duration::from_secs(7 * 24 * 3600)),
             compression: "snappy".to_owned(),
             priority_lane: PriorityLane::Shared,
             tls: false,
@@ -462,8 +462,8 @@ impl Default for Settings {
             limiter: LimiterKind::Embedded,
             memory_bytes_max: Size::mb(64),
             body_bytes_max: Size::mb(32),
-            ack_wait: Span(Duration::from_secs(1)),
-            drain_timeout: Span(Duration::from_secs(25)),
+            ack_wait: DurationSetting(Duration::from_secs(1)),
+            drain_timeout: DurationSetting(Duration::from_secs(25)),
             log: "info".to_owned(),
             log_format: LogFormatKind::Text,
             gateway: GatewaySettings::default(),
@@ -550,7 +550,11 @@ impl DeliverySettings {
 
 impl Default for EmbeddedSettings {
     fn default() -> Self {
-        Self { partitions: 3, retention_bytes: Size(1 << 30), retention_age: Span(Duration::from_secs(7 * 24 * 3600)) }
+        Self {
+            partitions: 3,
+            retention_bytes: Size(1 << 30),
+            retention_age: DurationSetting(Duration::from_secs(7 * 24 * 3600)),
+        }
     }
 }
 
@@ -558,8 +562,8 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             kind: StoreKind::Embedded,
-            retention: Span(Duration::from_secs(30 * 24 * 3600)),
-            dedup_window: Span(Duration::from_secs(24 * 3600)),
+            retention: DurationSetting(Duration::from_secs(30 * 24 * 3600)),
+            dedup_window: DurationSetting(Duration::from_secs(24 * 3600)),
         }
     }
 }
@@ -773,6 +777,12 @@ fn flatten(value: &Value) -> Vec<(Vec<String>, Value)> {
 pub struct Size(pub u64);
 
 impl Size {
+    /// The size as a bound of memory.
+    #[must_use]
+    pub fn in_memory(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
     const fn mb(megabytes: u64) -> Self {
         Self(megabytes * 1_000_000)
     }
@@ -807,9 +817,9 @@ impl Serialize for Size {
 
 /// A duration such as `250ms`, `25s` or `30d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct DurationSetting(pub Duration);
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for DurationSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(|error| {
@@ -818,7 +828,7 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for DurationSetting {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(self.0))
     }

@@ -1,20 +1,20 @@
 //! Which levels are accepted as capacity runs out.
 //!
-//! Invariant: a level that is refused at one fill is refused at every higher fill, and no level is refused while a less
+//! Invariant: a level that is refused at one usage is refused at every higher usage, and no level is refused while a less
 //! severe one is accepted. The last tenth of the capacity is reserved for ERROR and FATAL (contract, "Delivery").
 
 use crate::level::Level;
 
 /// How much of a bounded resource is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fill {
+pub struct Usage {
     /// Bytes in use.
     pub used_bytes: u64,
     /// Capacity in bytes.
     pub bytes_max: u64,
 }
 
-impl Fill {
+impl Usage {
     /// The same resource with `bytes` more in use.
     #[must_use]
     pub fn with(self, bytes: u64) -> Self {
@@ -48,17 +48,17 @@ impl Fill {
     }
 }
 
-/// Whether an event of this level is accepted at this fill. ERROR and FATAL always are: a resource without any capacity
+/// Whether an event of this level is accepted at this usage. ERROR and FATAL always are: a resource without any capacity
 /// refuses them itself.
 #[must_use]
-pub fn admits(level: Level, fill: Fill) -> bool {
+pub fn admits(level: Level, usage: Usage) -> bool {
     let percent_max = match level {
         Level::Trace | Level::Debug => 70,
         Level::Info => 80,
         Level::Warn => 90,
         Level::Error | Level::Fatal => return true,
     };
-    fill.bytes_max > 0 && u128::from(fill.used_bytes) * 100 <= u128::from(fill.bytes_max) * percent_max
+    usage.bytes_max > 0 && u128::from(usage.used_bytes) * 100 <= u128::from(usage.bytes_max) * percent_max
 }
 
 #[cfg(test)]
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
 
     fn admitted(used_bytes: u64) -> Vec<Level> {
-        let fill = Fill { used_bytes, bytes_max: 1_000 };
-        Level::ALL.into_iter().filter(|level| admits(*level, fill)).collect()
+        let usage = Usage { used_bytes, bytes_max: 1_000 };
+        Level::ALL.into_iter().filter(|level| admits(*level, usage)).collect()
     }
 
     #[test]
@@ -86,25 +86,25 @@ mod tests {
 
     #[test]
     fn a_full_disk_refuses_ordinary_levels_even_if_nothing_is_used() {
-        let log = Fill { used_bytes: 0, bytes_max: 1_000 };
+        let log = Usage { used_bytes: 0, bytes_max: 1_000 };
         assert!(admits(Level::Trace, log.within(500)));
         assert!(!admits(Level::Warn, log.within(0)));
         assert!(admits(Level::Error, log.within(0)));
-        assert_eq!(Fill { used_bytes: 600, ..log }.within(200), Fill { used_bytes: 600, bytes_max: 800 });
-        assert_eq!(Fill { used_bytes: 600, ..log }.within(u64::MAX), Fill { used_bytes: 600, bytes_max: 1_000 });
+        assert_eq!(Usage { used_bytes: 600, ..log }.within(200), Usage { used_bytes: 600, bytes_max: 800 });
+        assert_eq!(Usage { used_bytes: 600, ..log }.within(u64::MAX), Usage { used_bytes: 600, bytes_max: 1_000 });
     }
 
     proptest! {
         #[test]
         fn no_level_is_refused_while_a_less_severe_one_is_accepted(used_bytes: u64, bytes_max: u64) {
-            let fill = Fill { used_bytes, bytes_max };
-            let admitted = Level::ALL.map(|level| admits(level, fill));
+            let usage = Usage { used_bytes, bytes_max };
+            let admitted = Level::ALL.map(|level| admits(level, usage));
             prop_assert!(admitted.is_sorted(), "{admitted:?}");
         }
 
         #[test]
         fn the_tighter_of_two_resources_admits_only_what_both_admit(a in 0_u64..2_000, b in 0_u64..2_000, max in 0_u64..2_000) {
-            let (a, b) = (Fill { used_bytes: a, bytes_max: 1_000 }, Fill { used_bytes: b, bytes_max: max });
+            let (a, b) = (Usage { used_bytes: a, bytes_max: 1_000 }, Usage { used_bytes: b, bytes_max: max });
             for level in Level::ALL {
                 prop_assert_eq!(admits(level, a.tighter(b)), admits(level, a) && admits(level, b));
             }

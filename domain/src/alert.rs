@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::admission::Fill;
+use crate::admission::Usage;
 use crate::delivery::Guarantee;
 use crate::partition::Partition;
 
@@ -20,12 +20,12 @@ pub const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 pub const QUIET_INTERVAL: Duration = Duration::from_secs(600);
 /// Trouble must persist this long before it is reported: some of it resolves by itself.
 pub const FIRM_INTERVAL: Duration = Duration::from_secs(3);
-/// Intermittent trouble is over after this time without being seen.
+/// Intermittent fault is over after this time without being seen.
 pub const CALM_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum bytes of one detail; the rest is cut off.
 pub const DETAIL_BYTES_MAX: usize = 1_000;
 
-/// A fill above this percentage is reported...
+/// A usage above this percentage is reported...
 const FILLING_PERCENT: u128 = 80;
 /// ... until it falls below this one.
 const RELIEVED_PERCENT: u128 = 70;
@@ -262,13 +262,13 @@ impl Alert {
         Self::new(AlertKind::BreakerOpen, state).with("reason", reason)
     }
 
-    /// The journal has this fill.
+    /// The journal has this usage.
     #[must_use]
-    pub fn journal_filling(state: AlertState, fill: Fill) -> Self {
+    pub fn journal_filling(state: AlertState, usage: Usage) -> Self {
         Self::new(AlertKind::JournalFilling, state)
-            .with("used_bytes", fill.used_bytes)
-            .with("bytes_max", fill.bytes_max)
-            .with("percent", percent(fill))
+            .with("used_bytes", usage.used_bytes)
+            .with("bytes_max", usage.bytes_max)
+            .with("percent", percent(usage))
     }
 
     /// The journal cannot be written for this reason, or can be written again.
@@ -279,7 +279,7 @@ impl Alert {
 
     /// The bus permanently rejected records; partition and reason are those of one of them.
     #[must_use]
-    pub fn records_refused(telling: Telling, partition: Partition, reason: &str) -> Self {
+    pub fn records_refused(telling: AlertUpdate, partition: Partition, reason: &str) -> Self {
         Self::recurring(AlertKind::RecordsRefused, telling).with("partition", partition).with("reason", reason)
     }
 
@@ -291,7 +291,7 @@ impl Alert {
 
     /// A consumer found dead letters; position and reason are those of one of them.
     #[must_use]
-    pub fn dead_letters(telling: Telling, topic: &str, partition: Partition, offset: u64, reason: &str) -> Self {
+    pub fn dead_letters(telling: AlertUpdate, topic: &str, partition: Partition, offset: u64, reason: &str) -> Self {
         Self::recurring(AlertKind::DeadLetters, telling)
             .with("topic", topic)
             .with("partition", partition)
@@ -301,14 +301,14 @@ impl Alert {
 
     /// Accepted events were lost; partition and reason are those of some of them.
     #[must_use]
-    pub fn events_lost(telling: Telling, partition: Partition, reason: &str) -> Self {
+    pub fn events_lost(telling: AlertUpdate, partition: Partition, reason: &str) -> Self {
         Self::recurring(AlertKind::EventsLost, telling).with("partition", partition).with("reason", reason)
     }
 
     /// A journal that was taken over contains bytes that are not entries. `telling` counts the bytes; the partition is
     /// that of some of them.
     #[must_use]
-    pub fn journal_damaged(telling: Telling, partition: Partition) -> Self {
+    pub fn journal_damaged(telling: AlertUpdate, partition: Partition) -> Self {
         Self::recurring(AlertKind::JournalDamaged, telling).with("partition", partition)
     }
 
@@ -336,17 +336,17 @@ impl Alert {
             .with("reason", reason)
     }
 
-    fn recurring(kind: AlertKind, telling: Telling) -> Self {
+    fn recurring(kind: AlertKind, telling: AlertUpdate) -> Self {
         let alert = Self::new(kind, telling.state());
         match telling {
-            Telling::Firing { new, total } => alert.with("new", new).with("total", total),
-            Telling::Resolved { total } => alert.with("total", total),
+            AlertUpdate::Firing { new, total } => alert.with("new", new).with("total", total),
+            AlertUpdate::Resolved { total } => alert.with("total", total),
         }
     }
 }
 
-fn percent(fill: Fill) -> u128 {
-    (u128::from(fill.used_bytes) * 100).checked_div(u128::from(fill.bytes_max)).unwrap_or(100)
+fn percent(usage: Usage) -> u128 {
+    (u128::from(usage.used_bytes) * 100).checked_div(u128::from(usage.bytes_max)).unwrap_or(100)
 }
 
 /// A condition that is reported when it changes. Initially it does not hold.
@@ -368,7 +368,7 @@ impl Condition {
     }
 }
 
-/// Intermittent trouble: reported once it has been seen in every observation for [`FIRM_INTERVAL`], and resolved once
+/// Intermittent fault: reported once it has been seen in every observation for [`FIRM_INTERVAL`], and resolved once
 /// it has not been seen for [`CALM_INTERVAL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
@@ -379,7 +379,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// Records whether the trouble is seen now. Returns what to report, if anything. Call it every few seconds.
+    /// Records whether the fault is seen now. Returns what to report, if anything. Call it every few seconds.
     pub fn observe(&mut self, seen: bool, now: Duration) -> Option<AlertState> {
         let since = if seen { *self.since.get_or_insert(now) } else { now };
         self.since = self.since.filter(|_| seen);
@@ -401,17 +401,17 @@ impl Trouble {
     }
 }
 
-/// A fill that is reported when it exceeds 80 %, and resolved when it falls below 70 %.
+/// A usage that is reported when it exceeds 80 %, and resolved when it falls below 70 %.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FillCondition {
     filling: Condition,
 }
 
 impl FillCondition {
-    /// Records this fill. Returns what to report, if anything.
-    pub fn observe(&mut self, fill: Fill) -> Option<AlertState> {
-        let (used, max) = (u128::from(fill.used_bytes) * 100, u128::from(fill.bytes_max));
-        // A fill exactly at a threshold changes nothing.
+    /// Records this usage. Returns what to report, if anything.
+    pub fn observe(&mut self, usage: Usage) -> Option<AlertState> {
+        let (used, max) = (u128::from(usage.used_bytes) * 100, u128::from(usage.bytes_max));
+        // A usage exactly at a threshold changes nothing.
         let holds = if self.filling.holds() { used >= max * RELIEVED_PERCENT } else { used > max * FILLING_PERCENT };
         self.filling.observe(holds)
     }
@@ -419,7 +419,7 @@ impl FillCondition {
 
 /// What to report about a recurring incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum AlertUpdate {
     /// It happened.
     Firing {
         /// Occurrences since the last report.
@@ -434,7 +434,7 @@ pub enum Telling {
     },
 }
 
-impl Telling {
+impl AlertUpdate {
     /// Whether the incident is still active.
     #[must_use]
     pub fn state(self) -> AlertState {
@@ -459,7 +459,7 @@ struct Since {
 
 impl Recurrence {
     /// Records `occurrences` of the incident. Returns what to report, if anything.
-    pub fn add(&mut self, occurrences: u64, now: Duration) -> Option<Telling> {
+    pub fn add(&mut self, occurrences: u64, now: Duration) -> Option<AlertUpdate> {
         if occurrences == 0 {
             return self.due(now);
         }
@@ -472,30 +472,30 @@ impl Recurrence {
             }
             None => {
                 self.since = Some(Since { total: occurrences, untold: 0, told_at: now, last_at: now });
-                Some(Telling::Firing { new: occurrences, total: occurrences })
+                Some(AlertUpdate::Firing { new: occurrences, total: occurrences })
             }
         }
     }
 
     /// What to report now without a new occurrence, if anything. Call it every few seconds.
-    pub fn due(&mut self, now: Duration) -> Option<Telling> {
+    pub fn due(&mut self, now: Duration) -> Option<AlertUpdate> {
         let since = self.since.as_mut()?;
         if since.untold > 0 && now.saturating_sub(since.told_at) >= REPEAT_INTERVAL {
             since.told_at = now;
-            return Some(Telling::Firing { new: std::mem::take(&mut since.untold), total: since.total });
+            return Some(AlertUpdate::Firing { new: std::mem::take(&mut since.untold), total: since.total });
         }
         if now.saturating_sub(since.last_at) >= QUIET_INTERVAL {
             let total = since.total;
             self.since = None;
-            return Some(Telling::Resolved { total });
+            return Some(AlertUpdate::Resolved { total });
         }
         None
     }
 
     /// What has not been reported yet. Call it before the process ends.
-    pub fn rest(&mut self) -> Option<Telling> {
+    pub fn rest(&mut self) -> Option<AlertUpdate> {
         let since = self.since.as_mut().filter(|since| since.untold > 0)?;
-        Some(Telling::Firing { new: std::mem::take(&mut since.untold), total: since.total })
+        Some(AlertUpdate::Firing { new: std::mem::take(&mut since.untold), total: since.total })
     }
 }
 
@@ -556,11 +556,11 @@ mod tests {
     #[test]
     fn a_fill_is_reported_above_80_and_resolved_below_70_percent() {
         let mut condition = FillCondition::default();
-        let mut observe = |used_bytes| condition.observe(Fill { used_bytes, bytes_max: 1_000 });
+        let mut observe = |used_bytes| condition.observe(Usage { used_bytes, bytes_max: 1_000 });
         let told: Vec<_> = [800, 801, 799, 900, 700, 699, 0, 750, 800, 801].map(&mut observe).into();
         let (firing, resolved) = (Some(AlertState::Firing), Some(AlertState::Resolved));
         assert_eq!(told, [None, firing, None, None, None, resolved, None, None, None, firing]);
-        let full = Alert::journal_filling(AlertState::Firing, Fill { used_bytes: 5, bytes_max: 0 });
+        let full = Alert::journal_filling(AlertState::Firing, Usage { used_bytes: 5, bytes_max: 0 });
         assert_eq!(full.details[3], ("percent", "100".to_owned()));
     }
 
@@ -569,18 +569,18 @@ mod tests {
         let at = Duration::from_secs;
         let mut recurrence = Recurrence::default();
         assert_eq!(recurrence.due(at(5)), None);
-        assert_eq!(recurrence.add(2, at(10)), Some(Telling::Firing { new: 2, total: 2 }));
+        assert_eq!(recurrence.add(2, at(10)), Some(AlertUpdate::Firing { new: 2, total: 2 }));
         assert_eq!(recurrence.add(3, at(20)), None);
         assert_eq!(recurrence.due(at(69)), None);
         assert_eq!(recurrence.add(1, at(69)), None);
-        assert_eq!(recurrence.due(at(70)), Some(Telling::Firing { new: 4, total: 6 }));
+        assert_eq!(recurrence.due(at(70)), Some(AlertUpdate::Firing { new: 4, total: 6 }));
         assert_eq!(recurrence.due(at(668)), None);
-        assert_eq!(recurrence.due(at(669)), Some(Telling::Resolved { total: 6 }));
+        assert_eq!(recurrence.due(at(669)), Some(AlertUpdate::Resolved { total: 6 }));
         assert_eq!(recurrence.due(at(5_000)), None);
-        assert_eq!(recurrence.add(1, at(5_000)), Some(Telling::Firing { new: 1, total: 1 }));
+        assert_eq!(recurrence.add(1, at(5_000)), Some(AlertUpdate::Firing { new: 1, total: 1 }));
         assert_eq!(recurrence.rest(), None);
         assert_eq!(recurrence.add(4, at(5_001)), None);
-        assert_eq!((recurrence.rest(), recurrence.rest()), (Some(Telling::Firing { new: 4, total: 5 }), None));
+        assert_eq!((recurrence.rest(), recurrence.rest()), (Some(AlertUpdate::Firing { new: 4, total: 5 }), None));
     }
 
     proptest! {
@@ -597,13 +597,13 @@ mod tests {
 
         #[test]
         fn lasting_trouble_is_reported_once_and_resolved_after_a_minute_without_it(steps in vec((prop_oneof![0_u64..4, 0_u64..90], any::<bool>()), 1..100)) {
-            let mut trouble = Trouble::default();
+            let mut fault = Trouble::default();
             let (mut now, mut last_seen, mut told) = (Duration::ZERO, Duration::ZERO, AlertState::Resolved);
             let mut since = None;
             for (seconds, seen) in steps {
                 now += Duration::from_secs(seconds);
                 let was = told;
-                if let Some(state) = trouble.observe(seen, now) {
+                if let Some(state) = fault.observe(seen, now) {
                     prop_assert_ne!(state, told, "reported twice");
                     told = state;
                 }
@@ -631,7 +631,7 @@ mod tests {
             let mut condition = FillCondition::default();
             let mut told = AlertState::Resolved;
             for percent in fills {
-                if let Some(state) = condition.observe(Fill { used_bytes: bytes_max * percent / 100, bytes_max }) {
+                if let Some(state) = condition.observe(Usage { used_bytes: bytes_max * percent / 100, bytes_max }) {
                     prop_assert_ne!(state, told, "reported twice");
                     told = state;
                 }
@@ -662,13 +662,13 @@ mod tests {
                     recurrence.due(now)
                 };
                 match telling {
-                    Some(Telling::Firing { new, total }) => {
+                    Some(AlertUpdate::Firing { new, total }) => {
                         prop_assert!(new > 0 && told_at.is_none_or(|told_at| now - told_at >= REPEAT_INTERVAL));
                         told += new;
                         prop_assert_eq!((total, told), (added, added), "nothing is left out");
                         told_at = Some(now);
                     }
-                    Some(Telling::Resolved { total }) => {
+                    Some(AlertUpdate::Resolved { total }) => {
                         prop_assert!(told_at.is_some() && occurrences == 0 && now - last_at >= QUIET_INTERVAL);
                         prop_assert_eq!((total, told), (added, added));
                         (added, told, told_at) = (0, 0, None);

@@ -1,6 +1,6 @@
 //! Records that can never be stored as events, as the store keeps them.
 
-use crate::ports::Feed;
+use crate::ports::GroupPartition;
 use crate::query::Page;
 use crate::timestamp::Timestamp;
 
@@ -39,8 +39,8 @@ pub struct DeadLetterQuery {
 pub struct StoredDeadLetter {
     /// Its number in the store, ascending in the order in which letters were found.
     pub id: u64,
-    /// Feed that the record was read from.
-    pub feed: Feed,
+    /// GroupPartition that the record was read from.
+    pub group_partition: GroupPartition,
     /// Offset in the partition.
     pub offset: u64,
     /// The original key; empty if there was none.

@@ -97,7 +97,7 @@ impl Page<StoredEvent> {
 
 /// Selects events. All conditions must hold; an absent condition matches every event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogFilter {
+pub struct EventFilter {
     /// Exact source.
     pub source: Option<String>,
     /// One of these levels; empty means any.
@@ -112,7 +112,7 @@ pub struct LogFilter {
     pub trace_id: Option<[u8; 16]>,
 }
 
-impl LogFilter {
+impl EventFilter {
     /// Whether an event matches: the reference for the query language of every store.
     #[must_use]
     pub fn matches(&self, event: &LogEvent<'_>) -> bool {
@@ -147,7 +147,7 @@ impl From<&LogEvent<'_>> for PageKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogQuery {
     /// Which events.
-    pub filter: LogFilter,
+    pub filter: EventFilter,
     /// Only events after this position in the order.
     pub after: Option<PageKey>,
     /// Maximum number of events to return.
@@ -193,7 +193,7 @@ pub struct LevelCount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailQuery {
     /// Which events.
-    pub filter: LogFilter,
+    pub filter: EventFilter,
     /// Only events with a higher sequence number; `None` returns no events, only the current end.
     pub after: Option<u64>,
     /// Maximum number of events to return; fewer if they are large (see [`TAIL_BYTES_MAX`]).

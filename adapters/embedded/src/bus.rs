@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{Durability, Guarantee};
 use domain::disk::DiskSpace;
 use domain::lag::{Lag, LagTracker};
@@ -284,12 +284,12 @@ impl RecordPublisher for EmbeddedBus {
         })
     }
 
-    fn buffer(&self) -> Fill {
+    fn buffer(&self) -> Usage {
         let used_bytes = self.memory.bytes.load(Ordering::Acquire) as u64;
-        Fill { used_bytes, bytes_max: self.memory.bytes_max as u64 }
+        Usage { used_bytes, bytes_max: self.memory.bytes_max as u64 }
     }
 
-    fn fill(&self, partition: Partition) -> Fill {
+    fn usage(&self, partition: Partition) -> Usage {
         let removable = |state: &Arc<PartitionState>| state.retention.removable_bytes.load(Ordering::Acquire);
         let backlog = self.partition(partition).map(|state| {
             let retention = &state.retention;
@@ -297,7 +297,7 @@ impl RecordPublisher for EmbeddedBus {
             // Records that the store has taken are removed as soon as their room is needed.
             let removable_bytes = self.partitions.iter().map(removable).sum::<u64>();
             let free_bytes = space.free_bytes.saturating_add(removable_bytes);
-            Fill { used_bytes: retention.backlog_bytes.load(Ordering::Acquire), bytes_max: retention.log_bytes_max }
+            Usage { used_bytes: retention.backlog_bytes.load(Ordering::Acquire), bytes_max: retention.log_bytes_max }
                 .within(DiskSpace { free_bytes, ..space }.available_bytes())
         });
         backlog.map_or(self.buffer(), |backlog| backlog.tighter(self.buffer()))
@@ -308,8 +308,8 @@ impl RecordPublisher for EmbeddedBus {
             return BusState::Down("closed".to_owned());
         }
         for state in &self.partitions {
-            if let Some(trouble) = state.log.trouble() {
-                return BusState::Down(format!("partition {}: {trouble}", state.partition));
+            if let Some(fault) = state.log.fault() {
+                return BusState::Down(format!("partition {}: {fault}", state.partition));
             }
         }
         BusState::Up

@@ -7,9 +7,9 @@
 //!   written again until the disk recovers. A batch that was not accepted is refused once recovery can no longer find any
 //!   part of it.
 //! * Readers see a batch only once it is synced.
-//! * Disk trouble is reported, and logged once when it begins and once when it ends. It ends when there is room for the
+//! * Disk fault is reported, and logged once when it begins and once when it ends. It ends when there is room for the
 //!   largest refused batch, or for [`WAIT_BYTES_MAX`], and the disk accepts writes; a smaller batch that is written
-//!   meanwhile does not end it. During trouble the thread checks once a second.
+//!   meanwhile does not end it. During fault the thread checks once a second.
 //! * The thread ends when the log is closed and all queued batches are written, or at the first failed sync if no caller
 //!   is left to be told.
 
@@ -29,7 +29,7 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long the thread waits for a batch before it maintains its log.
 const IDLE: Duration = Duration::from_secs(1);
 /// The most room that a full log waits for, in bytes: a record of the maximum size. A larger batch is refused without
-/// reporting trouble, as long as there is this much room.
+/// reporting fault, as long as there is this much room.
 pub(crate) const WAIT_BYTES_MAX: u64 = 1024 * 1024;
 /// Maximum bytes of records that share one fdatasync.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -98,8 +98,8 @@ pub(crate) struct PartitionLog<B> {
 struct State {
     /// Name in messages, and of the thread.
     name: String,
-    /// Current trouble with the disk.
-    trouble: Mutex<Option<String>>,
+    /// Current fault with the disk.
+    fault: Mutex<Option<String>>,
     /// Everything before this sequence is readable.
     readable: watch::Sender<u64>,
     /// No caller is left to be told of any result.
@@ -119,7 +119,7 @@ impl<B: LogBatch> PartitionLog<B> {
         let (queue, tasks) = mpsc::channel();
         let state = Arc::new(State {
             name: name.clone(),
-            trouble: Mutex::default(),
+            fault: Mutex::default(),
             readable: watch::Sender::new(log.next()),
             abandoned: AtomicBool::new(false),
         });
@@ -144,10 +144,10 @@ impl<B: LogBatch> PartitionLog<B> {
         lock(&self.queue).as_ref().ok_or(Closed)?.send(task).map_err(|_| Closed)
     }
 
-    /// Current trouble with the disk or the thread.
-    pub fn trouble(&self) -> Option<String> {
+    /// Current fault with the disk or the thread.
+    pub fn fault(&self) -> Option<String> {
         let ended = || lock(&self.writer).as_ref().is_some_and(JoinHandle::is_finished) && lock(&self.queue).is_some();
-        lock(&self.state.trouble)
+        lock(&self.state.fault)
             .clone()
             .or_else(|| ended().then(|| "the writer thread has ended; restart the process".to_owned()))
     }
@@ -198,7 +198,7 @@ struct Writer<B, U> {
     log: SegmentedLog,
     tasks: mpsc::Receiver<Task<B>>,
     upkeep: U,
-    /// Size of the largest batch refused since the trouble began.
+    /// Size of the largest batch refused since the fault began.
     needed_bytes: u64,
     state: Arc<State>,
 }
@@ -241,25 +241,25 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         (group.is_empty() || self.sync_until_done()).then_some(group)
     }
 
-    /// Work without a batch: removes entries that are no longer needed, and checks whether trouble has ended, because a
-    /// log in trouble is sent no batches.
+    /// Work without a batch: removes entries that are no longer needed, and checks whether fault has ended, because a
+    /// log in fault is sent no batches.
     fn look_after(&mut self) {
         self.upkeep.survey(&self.log);
         self.upkeep.make_room(&mut self.log, 0);
         self.upkeep.caught_up(&mut self.log);
-        self.end_trouble();
+        self.end_fault();
     }
 
-    /// Reports that trouble is over, if it is.
-    fn end_trouble(&mut self) {
-        if lock(&self.state.trouble).is_none() {
+    /// Reports that fault is over, if it is.
+    fn end_fault(&mut self) {
+        if lock(&self.state.fault).is_none() {
             return;
         }
         let needed_bytes = self.needed_bytes.min(self.upkeep.wait_bytes_max());
         let has_room = self.upkeep.make_room(&mut self.log, needed_bytes).is_none();
         if has_room && self.log.probe(needed_bytes.clamp(1, WAIT_BYTES_MAX)).is_ok() {
             self.needed_bytes = 0;
-            self.report_trouble(None);
+            self.report_fault(None);
         }
     }
 
@@ -274,7 +274,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
             let waited_for = bytes.min(self.upkeep.wait_bytes_max());
             if let Some(full) = self.upkeep.make_room(&mut self.log, waited_for) {
                 self.needed_bytes = self.needed_bytes.max(waited_for);
-                self.report_trouble(Some(full));
+                self.report_fault(Some(full));
             }
             batch.refused(Refusal::Full);
             return None;
@@ -287,7 +287,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
             Err(error) => {
                 let described = error.described();
                 self.needed_bytes = self.needed_bytes.max(bytes);
-                self.report_trouble(Some(described.clone()));
+                self.report_fault(Some(described.clone()));
                 let full = matches!(&error, LogError::Io(io) if io.kind() == io::ErrorKind::StorageFull);
                 if self.retry_until_done(SegmentedLog::void_remains) {
                     batch.refused(if full { Refusal::Full } else { Refusal::Failed(described) });
@@ -303,7 +303,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         if !self.retry_until_done(SegmentedLog::sync) {
             return false;
         }
-        self.end_trouble();
+        self.end_fault();
         self.state.readable.send_replace(self.log.next());
         true
     }
@@ -312,7 +312,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
     fn retry_until_done(&mut self, attempt: fn(&mut SegmentedLog) -> Result<(), LogError>) -> bool {
         let mut waits = Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT);
         while let Err(error) = attempt(&mut self.log) {
-            self.report_trouble(Some(error.described()));
+            self.report_fault(Some(error.described()));
             if self.state.abandoned.load(Ordering::Acquire) {
                 return false;
             }
@@ -324,15 +324,15 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         true
     }
 
-    /// Publishes trouble to callers, and logs when it begins or ends.
-    fn report_trouble(&self, trouble: Option<String>) {
+    /// Publishes fault to callers, and logs when it begins or ends.
+    fn report_fault(&self, fault: Option<String>) {
         let log = &self.state.name;
-        let mut current = lock(&self.state.trouble);
-        match (current.as_ref(), &trouble) {
-            (None, Some(trouble)) => tracing::error!(log, trouble, "the log does not accept records"),
+        let mut current = lock(&self.state.fault);
+        match (current.as_ref(), &fault) {
+            (None, Some(fault)) => tracing::error!(log, fault, "the log does not accept records"),
             (Some(_), None) => tracing::info!(log, "the log accepts records again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        *current = trouble;
+        *current = fault;
     }
 }

@@ -22,7 +22,7 @@ use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
-use domain::ports::{Append, Appended, Feed, LogStore, StoreError};
+use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
 use domain::query::{
     LevelCount, LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StatsQuery, StoredEvent, TAIL_BYTES_MAX, TailPage,
     TailQuery,
@@ -94,7 +94,7 @@ impl SqliteStore {
     async fn insert(
         &self,
         writer: &mut SqliteConnection,
-        feed: &Feed,
+        group_partition: &GroupPartition,
         events: &[&(u64, LogEvent<'_>)],
     ) -> Result<u64, sqlx::Error> {
         let window = i64::try_from(self.dedup_window.as_micros()).unwrap_or(i64::MAX);
@@ -116,8 +116,8 @@ impl SqliteStore {
                         .bind(event.trace_id.as_ref().map(<[u8; 16]>::as_slice))
                         .bind(event.span_id.as_ref().map(<[u8; 8]>::as_slice))
                         .bind(event.metadata.as_ref().map(Metadata::as_json))
-                        .bind(feed.topic.as_str())
-                        .bind(i64::from(feed.partition))
+                        .bind(group_partition.topic.as_str())
+                        .bind(i64::from(group_partition.partition))
                         .bind(offset.cast_signed());
                 }
                 stored += insert.bind(window).execute(&mut *writer).await?.rows_affected();
@@ -141,23 +141,23 @@ impl SqliteStore {
     }
 
     async fn append_on(&self, writer: &mut SqliteConnection, append: &Append<'_>) -> Result<Appended, StoreError> {
-        let feed = append.feed;
-        let actual = position(&mut *writer, feed).await.map_err(store_error)?;
+        let group_partition = append.group_partition;
+        let actual = position(&mut *writer, group_partition).await.map_err(store_error)?;
         if actual != append.expected {
             return Err(StoreError::Conflict { actual });
         }
         let mut stored = 0;
         for events in without_repeats(append.events) {
-            stored += self.insert(&mut *writer, feed, &events).await.map_err(store_error)?;
+            stored += self.insert(&mut *writer, group_partition, &events).await.map_err(store_error)?;
         }
         for letter in append.dead_letters {
             sqlx::query(
                 "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, \
                  attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             )
-            .bind(feed.group.as_str())
-            .bind(feed.topic.as_str())
-            .bind(i64::from(feed.partition))
+            .bind(group_partition.group.as_str())
+            .bind(group_partition.topic.as_str())
+            .bind(i64::from(group_partition.partition))
             .bind(letter.offset.cast_signed())
             .bind(letter.key)
             .bind(letter.value)
@@ -172,9 +172,9 @@ impl SqliteStore {
             "INSERT INTO positions (consumer_group, topic, partition, next) VALUES (?, ?, ?, ?) \
              ON CONFLICT DO UPDATE SET next = excluded.next",
         )
-        .bind(feed.group.as_str())
-        .bind(feed.topic.as_str())
-        .bind(i64::from(feed.partition))
+        .bind(group_partition.group.as_str())
+        .bind(group_partition.topic.as_str())
+        .bind(i64::from(group_partition.partition))
         .bind(append.next.cast_signed())
         .execute(&mut *writer)
         .await
@@ -195,9 +195,9 @@ impl LogStore for SqliteStore {
         self.writer.close().await;
     }
 
-    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
+    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
         let mut reader = self.readers.acquire().await?;
-        position(&mut reader, feed).await.map_err(store_error)
+        position(&mut reader, group_partition).await.map_err(store_error)
     }
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
@@ -341,12 +341,15 @@ fn without_repeats<'a, 'b>(events: &'a [(u64, LogEvent<'b>)]) -> Vec<Vec<&'a (u6
     parts
 }
 
-async fn position(connection: &mut SqliteConnection, feed: &Feed) -> Result<Option<u64>, sqlx::Error> {
+async fn position(
+    connection: &mut SqliteConnection,
+    group_partition: &GroupPartition,
+) -> Result<Option<u64>, sqlx::Error> {
     let next: Option<i64> =
         sqlx::query_scalar("SELECT next FROM positions WHERE consumer_group = ? AND topic = ? AND partition = ?")
-            .bind(feed.group.as_str())
-            .bind(feed.topic.as_str())
-            .bind(i64::from(feed.partition))
+            .bind(group_partition.group.as_str())
+            .bind(group_partition.topic.as_str())
+            .bind(i64::from(group_partition.partition))
             .fetch_optional(connection)
             .await?;
     Ok(next.map(i64::cast_unsigned))

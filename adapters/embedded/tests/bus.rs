@@ -117,17 +117,17 @@ async fn unstored_records_fill_their_partition_also_after_reopening() {
         tokio::task::yield_now().await;
     }
     let share = 128 * 1024 * 1024;
-    let filled = bus.fill(1);
+    let filled = bus.usage(1);
     // At most as full as before the last write.
     assert!(filled.bytes_max == share && filled.used_bytes >= 19 * 900_000, "{filled:?}");
-    assert_eq!(bus.fill(0).used_bytes, 0);
+    assert_eq!(bus.usage(0).used_bytes, 0);
     assert_eq!(bus.drain(contracts::DEADLINE).await, 0);
     drop(bus);
     let bus = open(directory.path(), &[0, 0]).expect("the bus opens");
-    assert!(bus.fill(1).used_bytes >= 20 * 900_000);
+    assert!(bus.usage(1).used_bytes >= 20 * 900_000);
     drop(bus);
     let bus = open(directory.path(), &[0, 20]).expect("the bus opens");
-    assert_eq!(bus.fill(1).used_bytes, 0);
+    assert_eq!(bus.usage(1).used_bytes, 0);
 }
 
 /// Another process fills the disk, then frees it; nothing is published meanwhile.
@@ -164,14 +164,14 @@ async fn a_disk_below_its_reserve_loses_stored_records_and_keeps_room_for_the_st
     assert!(bytes() > 10 * MIB);
     free_bytes.store(40 * MIB, Ordering::SeqCst);
     until("stored segments are removed", || bytes() < 5 * MIB).await;
-    assert!(!admits(Level::Warn, bus.fill(0)) && admits(Level::Error, bus.fill(0)), "{:?}", bus.fill(0));
+    assert!(!admits(Level::Warn, bus.usage(0)) && admits(Level::Error, bus.usage(0)), "{:?}", bus.usage(0));
     assert!(matches!(publish().await, Err(PublishError::Full)), "the remaining space is for the store");
     assert!(matches!(bus.state(), BusState::Down(reason) if reason.contains("disk")));
 
     free_bytes.store(900 * MIB, Ordering::SeqCst);
     until("it accepts records again", || bus.state() == BusState::Up).await;
     publish().await.expect("there is room again");
-    assert!(admits(Level::Trace, bus.fill(0)));
+    assert!(admits(Level::Trace, bus.usage(0)));
     assert_eq!(bus.drain(contracts::DEADLINE).await, 0);
 }
 

@@ -12,8 +12,8 @@ use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
-use domain::ports::{Append, DeadLetter, Feed, LogStore, StoreError};
-use domain::query::{LogFilter, LogQuery, PageKey, TailQuery};
+use domain::ports::{Append, DeadLetter, GroupPartition, LogStore, StoreError};
+use domain::query::{EventFilter, LogQuery, PageKey, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Executor};
@@ -59,8 +59,8 @@ fn time(micros: i64) -> Timestamp {
     Timestamp::from_unix_micros(micros).expect("in range")
 }
 
-fn feed() -> Feed {
-    Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 0 }
+fn group_partition() -> GroupPartition {
+    GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 0 }
 }
 
 /// Event `n` is the `n`th in time.
@@ -84,7 +84,7 @@ async fn append(store: &SqliteStore, expected: Option<u64>, events: Vec<LogEvent
     let from = expected.unwrap_or(0);
     let events: Vec<_> = (from..).zip(events).collect();
     let next = from + events.len() as u64;
-    let append = Append { feed: &feed(), expected, next, events: &events, dead_letters: &[] };
+    let append = Append { group_partition: &group_partition(), expected, next, events: &events, dead_letters: &[] };
     store.append(&append).await.expect("the append succeeds");
     Some(next)
 }
@@ -122,7 +122,7 @@ async fn a_query_that_takes_too_long_is_stopped_and_does_not_block_others() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = open(&directory, Duration::ZERO).await;
         many_events(&store, message).await;
-        let filter = LogFilter { text: Some("refund".to_owned()), ..LogFilter::default() };
+        let filter = EventFilter { text: Some("refund".to_owned()), ..EventFilter::default() };
         let too_broad = LogQuery { filter, after: None, limit: 10 };
         // Often enough that every connection was used.
         for _ in 0..10 {
@@ -130,11 +130,11 @@ async fn a_query_that_takes_too_long_is_stopped_and_does_not_block_others() {
                 Err(StoreError::TooBroad) => {}
                 other => panic!("{message}: {other:?}"),
             }
-            let newest = LogQuery { filter: LogFilter::default(), after: None, limit: 1 };
+            let newest = LogQuery { filter: EventFilter::default(), after: None, limit: 1 };
             let found = store.query(&newest).await.expect("within the time limit");
             assert_eq!(found.items.first().map(|found| found.offset), Some(19_999));
             assert!(store.find(Uuid::from_u128(7)).await.expect("within the time limit").is_some());
-            assert_eq!(store.position(&feed()).await.expect("within the time limit"), Some(20_000));
+            assert_eq!(store.position(&group_partition()).await.expect("within the time limit"), Some(20_000));
         }
     }
 }
@@ -145,16 +145,16 @@ async fn each_filter_goes_straight_to_its_events() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, Duration::ZERO).await;
     many_events(&store, "order placed").await;
-    let any = LogFilter::default;
+    let any = EventFilter::default;
     let filters = [
-        LogFilter { source: Some("rare".to_owned()), ..any() },
-        LogFilter { levels: vec![Level::Fatal], ..any() },
-        LogFilter { levels: vec![Level::Fatal, Level::Error], ..any() },
-        LogFilter { trace_id: Some([2; 16]), ..any() },
-        LogFilter { to: Some(time(EPOCH + 1)), ..any() },
-        LogFilter { from: Some(time(EPOCH)), to: Some(time(EPOCH + 1)), ..any() },
-        LogFilter { source: Some("shop".to_owned()), to: Some(time(EPOCH + 1)), ..any() },
-        LogFilter { source: Some("rare".to_owned()), levels: vec![Level::Fatal], trace_id: Some([2; 16]), ..any() },
+        EventFilter { source: Some("rare".to_owned()), ..any() },
+        EventFilter { levels: vec![Level::Fatal], ..any() },
+        EventFilter { levels: vec![Level::Fatal, Level::Error], ..any() },
+        EventFilter { trace_id: Some([2; 16]), ..any() },
+        EventFilter { to: Some(time(EPOCH + 1)), ..any() },
+        EventFilter { from: Some(time(EPOCH)), to: Some(time(EPOCH + 1)), ..any() },
+        EventFilter { source: Some("shop".to_owned()), to: Some(time(EPOCH + 1)), ..any() },
+        EventFilter { source: Some("rare".to_owned()), levels: vec![Level::Fatal], trace_id: Some([2; 16]), ..any() },
     ];
     for filter in filters {
         let expected = filter.matches(&LogEvent {
@@ -187,8 +187,14 @@ async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     };
     let one = [letter(1), letter(2)];
     let mut beside = beside(&directory).await;
-    let feed = feed();
-    let append = |expected, next, dead_letters| Append { feed: &feed, expected, next, events: &[], dead_letters };
+    let group_partition = group_partition();
+    let append = |expected, next, dead_letters| Append {
+        group_partition: &group_partition,
+        expected,
+        next,
+        events: &[],
+        dead_letters,
+    };
     store.append(&append(None, 3, &one)).await.expect("the append succeeds");
     assert_eq!(count(&mut beside, "dead_letters").await, 2);
     let again = [letter(2), letter(3)];
@@ -197,14 +203,14 @@ async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     let fenced = [letter(4)];
     store.append(&append(Some(3), 5, &fenced)).await.expect_err("another position");
     assert_eq!(count(&mut beside, "dead_letters").await, 3);
-    // Other feeds have their own dead letters.
+    // Other group_partitions have their own dead letters.
     let others = [
-        Feed { group: "audit".to_owned(), ..feed.clone() },
-        Feed { topic: "logs2".to_owned(), ..feed.clone() },
-        Feed { partition: 1, ..feed.clone() },
+        GroupPartition { group: "audit".to_owned(), ..group_partition.clone() },
+        GroupPartition { topic: "logs2".to_owned(), ..group_partition.clone() },
+        GroupPartition { partition: 1, ..group_partition.clone() },
     ];
     for other in &others {
-        let append = Append { feed: other, expected: None, next: 3, events: &[], dead_letters: &one };
+        let append = Append { group_partition: other, expected: None, next: 3, events: &[], dead_letters: &one };
         store.append(&append).await.expect("the append succeeds");
     }
     assert_eq!(count(&mut beside, "dead_letters").await, 9);
@@ -229,12 +235,18 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
 
     let events = [(1, event(1)), (2, event(2))];
     let letters = [DeadLetter { offset: 3, key: b"", value: b"", reason: String::new(), attempts: 0, at: time(EPOCH) }];
-    let refused = Append { feed: &feed(), expected: position, next: 4, events: &events, dead_letters: &letters };
+    let refused = Append {
+        group_partition: &group_partition(),
+        expected: position,
+        next: 4,
+        events: &events,
+        dead_letters: &letters,
+    };
     match store.append(&refused).await {
         Err(StoreError::Rejected(_)) => {}
         other => panic!("{other:?}"),
     }
-    assert_eq!(store.position(&feed()).await.expect("the store answers"), position);
+    assert_eq!(store.position(&group_partition()).await.expect("the store answers"), position);
     assert_eq!((count(&mut beside, "events").await, count(&mut beside, "dead_letters").await), (1, 0));
 
     beside.execute("DROP TRIGGER refuse").await.expect("the trigger is dropped");
@@ -256,7 +268,13 @@ async fn an_append_that_sqlite_rolls_back_does_not_block_later_ones() {
             .expect("the trigger is created");
         let from = position.unwrap_or(0);
         let events = [(from, event(n))];
-        let refused = Append { feed: &feed(), expected: position, next: from + 1, events: &events, dead_letters: &[] };
+        let refused = Append {
+            group_partition: &group_partition(),
+            expected: position,
+            next: from + 1,
+            events: &events,
+            dead_letters: &[],
+        };
         for _ in 0..2 {
             let outcome = store.append(&refused).await;
             assert!(matches!(outcome, Err(StoreError::Rejected(_))), "{outcome:?}");
@@ -285,11 +303,19 @@ async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
             at: time(EPOCH),
         }];
         let next = from + 4;
-        let mine = Append { feed: &feed(), expected: position, next, events: &events, dead_letters: &letters };
+        let mine = Append {
+            group_partition: &group_partition(),
+            expected: position,
+            next,
+            events: &events,
+            dead_letters: &letters,
+        };
         let outcome = drop_after(waits, store.append(&mine)).await;
         // Waits until the dropped append has finished, whether it was committed or not.
         let actual = match store.append(&mine).await {
-            Ok(_) | Err(StoreError::Conflict { .. }) => store.position(&feed()).await.expect("the store answers"),
+            Ok(_) | Err(StoreError::Conflict { .. }) => {
+                store.position(&group_partition()).await.expect("the store answers")
+            }
             outcome => panic!("after {waits} waits: {outcome:?}"),
         };
         assert_eq!(actual, Some(next), "after {waits} waits");
@@ -342,9 +368,9 @@ async fn a_store_of_the_first_version_is_migrated_with_all_its_data() {
     drop(before);
 
     let store = open(&directory, contracts::DEADLINE).await;
-    assert_eq!(store.position(&feed()).await.expect("a position"), Some(5));
+    assert_eq!(store.position(&group_partition()).await.expect("a position"), Some(5));
     let page =
-        store.tail(&TailQuery { filter: LogFilter::default(), after: Some(0), limit: 10 }).await.expect("a page");
+        store.tail(&TailQuery { filter: EventFilter::default(), after: Some(0), limit: 10 }).await.expect("a page");
     assert_eq!(
         page.events.iter().map(|(id, event)| (*id, event.event.message.as_ref())).collect::<Vec<_>>(),
         [(41, "kept")]
@@ -357,6 +383,6 @@ async fn a_store_of_the_first_version_is_migrated_with_all_its_data() {
     );
     append(&store, Some(5), vec![event(1)]).await;
     let end =
-        store.tail(&TailQuery { filter: LogFilter::default(), after: None, limit: 10 }).await.expect("a page").end;
+        store.tail(&TailQuery { filter: EventFilter::default(), after: None, limit: 10 }).await.expect("a page").end;
     assert_eq!(end, 42);
 }

@@ -10,8 +10,8 @@ use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
-use domain::ports::{Append, DeadLetter, Feed, LogStore, StoreError};
-use domain::query::{LogFilter, LogQuery, StatsQuery, TailQuery};
+use domain::ports::{Append, DeadLetter, GroupPartition, LogStore, StoreError};
+use domain::query::{EventFilter, LogQuery, StatsQuery, TailQuery};
 use domain::timestamp::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -50,8 +50,8 @@ fn time(micros: i64) -> Timestamp {
     Timestamp::from_unix_micros(micros).expect("in range")
 }
 
-fn feed() -> Feed {
-    Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 0 }
+fn group_partition() -> GroupPartition {
+    GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 0 }
 }
 
 fn event(offset: u64, bytes: usize) -> LogEvent<'static> {
@@ -80,7 +80,8 @@ async fn open(file: &Path) -> SqliteStore {
 async fn append(store: &SqliteStore, from: u64, events: usize, bytes: usize) -> Result<u64, StoreError> {
     let events: Vec<_> = (from..).take(events).map(|offset| (offset, event(offset, bytes))).collect();
     let next = from + events.len() as u64;
-    let append = Append { feed: &feed(), expected: Some(from), next, events: &events, dead_letters: &[] };
+    let append =
+        Append { group_partition: &group_partition(), expected: Some(from), next, events: &events, dead_letters: &[] };
     store.append(&append).await.map(|appended| {
         assert_eq!(appended.stored, events.len(), "none is a repeat");
         next
@@ -89,10 +90,10 @@ async fn append(store: &SqliteStore, from: u64, events: usize, bytes: usize) -> 
 
 /// Runs every kind of query. Returns the dead letters: id, and whether it was redriven.
 async fn assert_answers(store: &SqliteStore, next: u64) -> Vec<(u64, bool)> {
-    assert_eq!(store.position(&feed()).await.expect("a position"), Some(next));
-    let page = store.query(&LogQuery { filter: LogFilter::default(), after: None, limit: 2 }).await.expect("a page");
+    assert_eq!(store.position(&group_partition()).await.expect("a position"), Some(next));
+    let page = store.query(&LogQuery { filter: EventFilter::default(), after: None, limit: 2 }).await.expect("a page");
     assert_eq!(page.items.first().map(|newest| newest.offset), Some(next - 1));
-    let text = LogFilter { text: Some("mM".to_owned()), ..LogFilter::default() };
+    let text = EventFilter { text: Some("mM".to_owned()), ..EventFilter::default() };
     store.query(&LogQuery { filter: text, after: None, limit: 1 }).await.expect("a page");
     assert!(store.find(Uuid::from_u128(u128::from(next) - 1)).await.expect("an answer").is_some());
     assert!(store.find(Uuid::from_u128(next.into())).await.expect("an answer").is_none());
@@ -100,7 +101,7 @@ async fn assert_answers(store: &SqliteStore, next: u64) -> Vec<(u64, bool)> {
     let range = StatsQuery { from: time(EPOCH), to: time(EPOCH + 3_600 * SECOND), ..range };
     let counts = store.stats(&range).await.expect("counts");
     assert_eq!(counts.iter().map(|count| count.events).sum::<u64>(), next);
-    let tail = TailQuery { filter: LogFilter::default(), after: Some(0), limit: 10 };
+    let tail = TailQuery { filter: EventFilter::default(), after: Some(0), limit: 10 };
     assert_eq!(store.tail(&tail).await.expect("a page").events.len(), 10);
     let letters = DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() };
     let letters = store.dead_letters(&letters).await.expect("a page").items;
@@ -122,7 +123,13 @@ async fn prepared(file: &Path, beside: &mut SqliteConnection, store: &SqliteStor
         at: time(EPOCH + SECOND * i64::try_from(n).expect("small")),
     };
     let letters: Vec<_> = (1..10).map(letter).collect();
-    let append = Append { feed: &feed(), expected: None, next: EVENTS_BEFORE, events: &[], dead_letters: &letters };
+    let append = Append {
+        group_partition: &group_partition(),
+        expected: None,
+        next: EVENTS_BEFORE,
+        events: &[],
+        dead_letters: &letters,
+    };
     store.append(&append).await.expect("there is room");
     let fill = format!(
         "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {EVENTS_BEFORE}) \
@@ -144,7 +151,7 @@ fn wal_bytes(file: &Path) -> u64 {
 async fn assert_first_read_works_on_a_full_disk(file: &Path) {
     let store = open(file).await;
     let append = async |expected, next| {
-        let append = Append { feed: &feed(), expected, next, events: &[], dead_letters: &[] };
+        let append = Append { group_partition: &group_partition(), expected, next, events: &[], dead_letters: &[] };
         store.append(&append).await
     };
     append(None, 1).await.expect("there is room");
@@ -152,7 +159,7 @@ async fn assert_first_read_works_on_a_full_disk(file: &Path) {
     for _ in 0..3 {
         assert_unavailable(append(Some(1), 2).await);
     }
-    assert_eq!(store.position(&feed()).await.expect("a position"), Some(1));
+    assert_eq!(store.position(&group_partition()).await.expect("a position"), Some(1));
     drop(full);
     append(Some(1), 2).await.expect("there is room again");
     store.close().await;

@@ -18,7 +18,7 @@ use application::health::Health;
 use application::ingest::Ingest;
 use bytes::Bytes;
 use domain::Uuid;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{DeliveryPolicy, Durability};
 use domain::event::TEXT_BYTES_MAX;
 use domain::partition::{Partitioner, PriorityLane};
@@ -68,7 +68,7 @@ impl RateLimiter for Unlimited {
 fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
     let mut bus = MockRecordPublisher::new();
     bus.expect_partition_count().return_const(NonZeroU32::MIN);
-    bus.expect_fill().return_const(Fill { used_bytes: 0, bytes_max: 1 << 30 });
+    bus.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
     bus.expect_publish().returning(|_| {
         let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
         Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
@@ -102,7 +102,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         role: "producer",
         started_at: Noon.now(),
         health,
-        gateway: None,
+        instances: None,
         log: LogControl::NONE,
         metrics: Arc::new(String::new),
         document: "{}".into(),

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::lock;
 
-/// Minimum interval between log messages about changed trouble.
+/// Minimum interval between log messages about changed fault.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The last error reported by a client, to explain why it does not work.
@@ -17,7 +17,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// A wrong password or certificate causes further errors, and the same error appears in longer and shorter forms: the one
 /// that explains most is kept until the client works again.
 #[derive(Debug, Default)]
-pub struct Complaint {
+pub struct ClientErrorLog {
     best: Mutex<Option<Explanation>>,
 }
 
@@ -29,7 +29,7 @@ struct Explanation {
     text: String,
 }
 
-impl Complaint {
+impl ClientErrorLog {
     /// Records an error of the client.
     pub fn note(&self, error: &KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "the Kafka client reports an error");
@@ -81,7 +81,7 @@ pub struct Reachability {
 #[derive(Debug)]
 struct Found {
     state: BusState,
-    /// When trouble was last logged.
+    /// When fault was last logged.
     told: Option<Instant>,
 }
 
@@ -132,24 +132,24 @@ mod tests {
 
     #[test]
     fn the_error_that_explains_most_is_kept_and_repeats_compare_equal() {
-        let complaint = Complaint::default();
-        assert_eq!(complaint.explain("no answer"), "no answer");
+        let error_log = ClientErrorLog::default();
+        assert_eq!(error_log.explain("no answer"), "no answer");
         let error = KafkaError::Global(RDKafkaErrorCode::Authentication);
-        complaint.note(
+        error_log.note(
             &error,
             "sasl_ssl://b:1/1: SASL authentication error: wrong (after 12ms in state AUTH_REQ, 3 identical)",
         );
-        complaint.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
-        assert_eq!(complaint.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
+        error_log.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(error_log.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
         let transport = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
-        complaint
+        error_log
             .note(&transport, "sasl_ssl://b:1/1: Disconnected while requesting a version, after all that was said");
-        assert_eq!(complaint.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
-        complaint.note(&KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong");
-        assert_eq!(complaint.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
-        complaint.clear();
-        assert_eq!(complaint.explain("no answer"), "no answer");
-        complaint.note(&transport, "refused");
-        assert_eq!(complaint.explain("no answer"), "refused");
+        assert_eq!(error_log.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
+        error_log.note(&KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong");
+        assert_eq!(error_log.explain("no answer"), "sasl_ssl://b:1/1: SASL authentication error: wrong");
+        error_log.clear();
+        assert_eq!(error_log.explain("no answer"), "no answer");
+        error_log.note(&transport, "refused");
+        assert_eq!(error_log.explain("no answer"), "refused");
     }
 }

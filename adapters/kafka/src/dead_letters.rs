@@ -22,7 +22,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use tokio::sync::oneshot;
 
-use crate::client::{Complaint, log};
+use crate::client::{ClientErrorLog, log};
 use crate::error::{Handling, handling};
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::topic::Topic;
@@ -53,7 +53,7 @@ struct Call {
 }
 
 /// State of the one active sender.
-struct Line {
+struct DeadLetterSender {
     topic: Topic,
     name: String,
     producer: BaseProducer<Reports>,
@@ -67,7 +67,7 @@ struct Line {
 struct Reports {
     failed: Mutex<BTreeMap<usize, KafkaError>>,
     broken: AtomicBool,
-    complaint: Complaint,
+    error_log: ClientErrorLog,
 }
 
 impl KafkaDeadLetterTopic {
@@ -79,7 +79,7 @@ impl KafkaDeadLetterTopic {
     pub fn open(options: &KafkaOptions) -> Result<Self, InvalidOptions> {
         let name = format!("{}{SUFFIX}", options.topic);
         let options = KafkaOptions { topic: name.clone(), partitions: std::num::NonZeroU32::MIN, ..options.clone() };
-        let mut line = Line {
+        let mut sender = DeadLetterSender {
             topic: Topic::new(&options, tokio::runtime::Handle::current()),
             name,
             producer: producer(&options)?,
@@ -92,7 +92,7 @@ impl KafkaDeadLetterTopic {
             for Call { letters, done } in received {
                 // Unless the caller has given up.
                 if !done.is_closed() {
-                    let _ = done.send(line.send(&letters));
+                    let _ = done.send(sender.send(&letters));
                 }
             }
         })?;
@@ -120,7 +120,7 @@ fn unavailable(reason: String) -> DeadLetterTopicError {
     DeadLetterTopicError::Unavailable(reason.into())
 }
 
-impl Line {
+impl DeadLetterSender {
     fn send(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
         match self.send_together(letters) {
             // The cause may be another letter of the same request; only sending each alone is conclusive.
@@ -139,7 +139,7 @@ impl Line {
         if !self.seen {
             let client = self.producer.client();
             let look = self.topic.look(|| client.fetch_metadata(Some(&self.name), LOOK_TIMEOUT));
-            look.map_err(|error| unavailable(self.producer.context().complaint.explain(&error)))?;
+            look.map_err(|error| unavailable(self.producer.context().error_log.explain(&error)))?;
             self.seen = true;
         }
         lock(&self.producer.context().failed).clear();
@@ -161,7 +161,7 @@ impl Line {
         if self.producer.in_flight_count() > 0 {
             self.give_up();
             let otherwise = format!("no answer within {SEND_TIMEOUT:?}");
-            return Err(unavailable(self.producer.context().complaint.explain(&otherwise)));
+            return Err(unavailable(self.producer.context().error_log.explain(&otherwise)));
         }
         // Errors of a letter itself take precedence over transient ones.
         let failed = std::mem::take(&mut *lock(&self.producer.context().failed));
@@ -178,7 +178,7 @@ impl Line {
     fn failure(&self, letters: &[StoredDeadLetter], index: usize, error: KafkaError) -> DeadLetterTopicError {
         match letters.get(index).filter(|_| is_refusal(&error)) {
             Some(letter) => DeadLetterTopicError::Refused { id: letter.id, cause: error.into() },
-            None => unavailable(self.producer.context().complaint.explain(&error.to_string())),
+            None => unavailable(self.producer.context().error_log.explain(&error.to_string())),
         }
     }
 }
@@ -197,9 +197,9 @@ fn record<'a>(topic: &'a str, letter: &'a StoredDeadLetter, index: usize) -> Bas
     let headers = [
         ("reason", letter.reason.get(..reason_bytes).unwrap_or_default().to_owned()),
         // Each group has its own letters.
-        ("group", letter.feed.group.clone()),
-        ("topic", letter.feed.topic.clone()),
-        ("partition", letter.feed.partition.to_string()),
+        ("group", letter.group_partition.group.clone()),
+        ("topic", letter.group_partition.topic.clone()),
+        ("partition", letter.group_partition.partition.to_string()),
         ("offset", letter.offset.to_string()),
         ("attempts", letter.attempts.to_string()),
     ];
@@ -210,12 +210,12 @@ fn record<'a>(topic: &'a str, letter: &'a StoredDeadLetter, index: usize) -> Bas
 }
 
 impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log(level, facility, line);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, sender: &str) {
+        log(level, facility, sender);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaint.note(&error, reason);
+        self.error_log.note(&error, reason);
     }
 }
 
@@ -224,7 +224,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         match result {
-            Ok(_) => self.complaint.clear(),
+            Ok(_) => self.error_log.clear(),
             Err((error, _)) => {
                 self.broken.store(true, Ordering::Release);
                 lock(&self.failed).insert(index, error.clone());

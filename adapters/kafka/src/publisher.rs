@@ -1,14 +1,14 @@
-//! The writing end of the bus: one idempotent producer, and one line of batches per partition.
+//! The writing end of the bus: one idempotent producer, and one queue of batches per partition.
 //!
 //! Constraints and invariants:
-//! * A line keeps its batches in the order in which `publish` accepted them, until each of their records is reported. All
-//!   decisions about what is handed to the client, what is reported and what comes next are made under the line's lock.
-//! * A failed delivery stops its line at once, and the whole client is replaced: it is purged, its last reports are
+//! * A queue keeps its batches in the order in which `publish` accepted them, until each of their records is reported. All
+//!   decisions about what is handed to the client, what is reported and what comes next are made under the queue's lock.
+//! * A failed delivery stops its queue at once, and the whole client is replaced: it is purged, its last reports are
 //!   taken, and a new client gets all unreported records, in the old order. This is the only recovery path.
-//! * A line hands a new client one record alone, and more only once that one is delivered: Kafka accepts any sequence
+//! * A queue hands a new client one record alone, and more only once that one is delivered: Kafka accepts any sequence
 //!   number as the first of a producer, so of several requests it could accept the second and reject the first.
 //! * A record is refused permanently only if it is certain that Kafka means it and not another of the same request.
-//! * A line's lock is held for the time it takes to hand over [`HAND_OVER_RECORDS_MAX`] records: `publish`, called on
+//! * A queue's lock is held for the time it takes to hand over [`HAND_OVER_RECORDS_MAX`] records: `publish`, called on
 //!   runtime threads, waits for it.
 //! * A batch occupies room from acceptance until its last report. The room is smaller than the client's queue.
 //! * While the bus is known to be down, no batches are accepted.
@@ -21,7 +21,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::backoff::Backoff;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
@@ -35,7 +35,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Statistics};
 use tokio::sync::{Notify, oneshot};
 
-use crate::client::{Complaint, Reachability, log};
+use crate::client::{ClientErrorLog, Reachability, log};
 use crate::error::{Handling, handling, is_of_one_record};
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::statistics::{ClientStatistics, INTERVAL_MILLIS};
@@ -46,7 +46,7 @@ use crate::{lock, spawn};
 const BATCH_OVERHEAD_BYTES: usize = 512;
 /// Memory per record beside its bytes. The client's copy is not counted.
 const RECORD_OVERHEAD_BYTES: usize = 64;
-/// Maximum number of records, and of bytes of records, that a line hands over at once: about 4 ms. A line with 64 MB
+/// Maximum number of records, and of bytes of records, that a queue hands over at once: about 4 ms. A queue with 64 MB
 /// would need a quarter of a second.
 const HAND_OVER_RECORDS_MAX: usize = 5_000;
 const HAND_OVER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -81,21 +81,21 @@ struct Shared {
     options: KafkaOptions,
     topic: Topic,
     name: Arc<str>,
-    lines: RwLock<Vec<Arc<Mutex<Line>>>>,
+    queues: RwLock<Vec<Arc<Mutex<PartitionQueue>>>>,
     partitions: AtomicU32,
     memory: Arc<Memory>,
     reachability: Reachability,
     /// Whether Kafka has ever reported the number of partitions.
     counted: AtomicBool,
     /// What an operator has to fix before failed records can be delivered.
-    trouble: Mutex<Option<String>>,
+    fault: Mutex<Option<String>>,
     /// The latest statistics of the client.
     statistics: Mutex<Option<ClientStatistics>>,
     /// No more batches are accepted.
     closed: AtomicBool,
     /// Tells the threads to end.
     ended: AtomicBool,
-    /// The client that lines hand records to, if there is one.
+    /// The client that queues hand records to, if there is one.
     client: Mutex<Option<Arc<Client>>>,
     /// The thread that monitors the topic.
     looking: OnceLock<Thread>,
@@ -113,7 +113,7 @@ struct Memory {
 }
 
 /// The batches of one partition, oldest first.
-struct Line {
+struct PartitionQueue {
     topic: Arc<str>,
     batches: VecDeque<Batch>,
     /// Number of the first of `batches`.
@@ -160,7 +160,7 @@ struct Receipts {
 /// Receives the delivery reports of one client.
 struct Deliveries {
     shared: Weak<Shared>,
-    complaint: Complaint,
+    error_log: ClientErrorLog,
     /// Maximum batch that it builds, in bytes.
     message_bytes_max: usize,
     /// Why the client has to be replaced.
@@ -185,12 +185,12 @@ impl KafkaPublisher {
         let shared = Arc::new(Shared {
             topic: Topic::new(&options, tokio::runtime::Handle::current()),
             name: options.topic.as_str().into(),
-            lines: RwLock::default(),
+            queues: RwLock::default(),
             partitions: AtomicU32::new(options.partitions.get()),
             memory: Arc::new(memory),
             reachability: Reachability::unknown(),
             counted: AtomicBool::new(false),
-            trouble: Mutex::default(),
+            fault: Mutex::default(),
             statistics: Mutex::default(),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -214,8 +214,8 @@ impl KafkaPublisher {
 
     /// What an operator has to fix before Kafka accepts failed records, if anything: authorization, topic or settings.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        lock(&self.shared.trouble).clone()
+    pub fn fault(&self) -> Option<String> {
+        lock(&self.shared.fault).clone()
     }
 
     /// The client's statistics, up to 15 s old; `None` until it first emits them.
@@ -258,20 +258,20 @@ impl RecordPublisher for KafkaPublisher {
         let (promise, promised) = oneshot::channel();
         let (settle, settled) = oneshot::channel();
         let receipts = Receipts { promised: Some(promise), settled: Some(settle) };
-        let line = shared.line(batch.partition);
+        let queue = shared.queue(batch.partition);
         let batch = Batch::new(batch, receipts, Arc::clone(&shared.memory), bytes);
         // Either this sees that the publisher is closing, or the closing task sees the batch.
         if shared.closed.load(Ordering::SeqCst) {
             return Err(PublishError::Closed);
         }
-        let mut line = lock(&line);
+        let mut queue = lock(&queue);
         // Behind other batches, the thread that hands those over continues with it: the caller does not do their work.
-        let is_behind = line.is_behind();
-        line.batches.push_back(batch);
+        let is_behind = queue.is_behind();
+        queue.batches.push_back(batch);
         if !is_behind {
-            line.hand_over();
+            queue.hand_over();
         }
-        drop(line);
+        drop(queue);
         let gone = || PublishError::Unavailable("the Kafka client has ended".into());
         Ok(Receipt {
             promised: Box::pin(async move { promised.await.unwrap_or_else(|_| Err(gone())) }),
@@ -279,12 +279,12 @@ impl RecordPublisher for KafkaPublisher {
         })
     }
 
-    fn buffer(&self) -> Fill {
+    fn buffer(&self) -> Usage {
         let memory = &self.shared.memory;
-        Fill { used_bytes: memory.bytes.load(Ordering::Acquire) as u64, bytes_max: memory.bytes_max as u64 }
+        Usage { used_bytes: memory.bytes.load(Ordering::Acquire) as u64, bytes_max: memory.bytes_max as u64 }
     }
 
-    fn fill(&self, _: Partition) -> Fill {
+    fn usage(&self, _: Partition) -> Usage {
         self.buffer()
     }
 
@@ -345,7 +345,7 @@ impl Shared {
         }
         let context = Deliveries {
             shared: Arc::downgrade(self),
-            complaint: Complaint::default(),
+            error_log: ClientErrorLog::default(),
             message_bytes_max,
             broken: Mutex::default(),
             decided: AtomicBool::new(false),
@@ -353,20 +353,20 @@ impl Shared {
         config.create_with_context(context).map(Arc::new).map_err(|error| InvalidOptions(error.to_string()))
     }
 
-    /// The line of a partition; creates it if it is new.
-    fn line(&self, partition: Partition) -> Arc<Mutex<Line>> {
+    /// The queue of a partition; creates it if it is new.
+    fn queue(&self, partition: Partition) -> Arc<Mutex<PartitionQueue>> {
         let index = partition as usize;
-        if let Some(line) = self.lines.read().unwrap_or_else(PoisonError::into_inner).get(index) {
-            return Arc::clone(line);
+        if let Some(queue) = self.queues.read().unwrap_or_else(PoisonError::into_inner).get(index) {
+            return Arc::clone(queue);
         }
-        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(line) = lines.get(index) {
-                return Arc::clone(line);
+            if let Some(queue) = queues.get(index) {
+                return Arc::clone(queue);
             }
-            // Under the lock of the lines, so that the thread that replaces the client sees every line.
+            // Under the lock of the queues, so that the thread that replaces the client sees every queue.
             let client = lock(&self.client).clone();
-            let line = Line {
+            let queue = PartitionQueue {
                 topic: Arc::clone(&self.name),
                 batches: VecDeque::new(),
                 first: 0,
@@ -375,43 +375,43 @@ impl Shared {
                 proven: false,
                 alone: None,
             };
-            lines.push(Arc::new(Mutex::new(line)));
+            queues.push(Arc::new(Mutex::new(queue)));
         }
     }
 
-    fn lines(&self) -> Vec<Arc<Mutex<Line>>> {
-        self.lines.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn queues(&self) -> Vec<Arc<Mutex<PartitionQueue>>> {
+        self.queues.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Switches all lines to a client, or to none.
+    /// Switches all queues to a client, or to none.
     fn switch(&self, client: Option<&Arc<Client>>) {
         *lock(&self.client) = client.cloned();
-        // A line created later has the client from the start.
-        for line in self.lines() {
-            let mut line = lock(&line);
-            // A line created just now already has the client, and may have handed over.
-            if !line.hands_over_to(client) {
-                line.client = client.cloned();
-                line.next = (line.first, 0);
+        // A queue created later has the client from the start.
+        for queue in self.queues() {
+            let mut queue = lock(&queue);
+            // A queue created just now already has the client, and may have handed over.
+            if !queue.hands_over_to(client) {
+                queue.client = client.cloned();
+                queue.next = (queue.first, 0);
                 // The previous client's lone record may still be reported.
                 if client.is_some() {
-                    (line.proven, line.alone) = (false, None);
+                    (queue.proven, queue.alone) = (false, None);
                 }
             }
-            line.hand_over();
+            queue.hand_over();
         }
     }
 
-    /// Makes all lines hand over their remaining records. Returns whether there are more for which the client may have
+    /// Makes all queues hand over their remaining records. Returns whether there are more for which the client may have
     /// room.
     fn hand_over(&self) -> bool {
-        self.lines().into_iter().map(|line| lock(&line).hand_over()).fold(false, |more, line| more | line)
+        self.queues().into_iter().map(|queue| lock(&queue).hand_over()).fold(false, |more, queue| more | queue)
     }
 
     /// Whether Kafka accepts records.
     fn bus_state(&self) -> BusState {
-        let trouble = lock(&self.trouble).clone();
-        trouble.map_or_else(|| self.reachability.state(), BusState::Down)
+        let fault = lock(&self.fault).clone();
+        fault.map_or_else(|| self.reachability.state(), BusState::Down)
     }
 
     /// Triggers an immediate query of the topic.
@@ -453,17 +453,17 @@ impl Shared {
         }
     }
 
-    /// Records trouble that an operator has to fix, and logs changes.
-    fn note_trouble(&self, trouble: Option<String>) {
-        let mut current = lock(&self.trouble);
-        match &trouble {
+    /// Records fault that an operator has to fix, and logs changes.
+    fn note_fault(&self, fault: Option<String>) {
+        let mut current = lock(&self.fault);
+        match &fault {
             Some(reason) if current.is_none() => {
                 tracing::error!(reason, "delivery to Kafka failed; retrying until Kafka accepts the records");
             }
             None if current.is_some() => tracing::info!("Kafka accepts records again"),
             Some(_) | None => {}
         }
-        *current = trouble;
+        *current = fault;
     }
 }
 
@@ -483,7 +483,7 @@ enum HandedOver {
     Broken(KafkaError),
 }
 
-/// What a line may still hand over in this round.
+/// What a queue may still hand over in this round.
 struct Share {
     records: usize,
     bytes: usize,
@@ -500,7 +500,7 @@ impl Share {
     }
 }
 
-impl Line {
+impl PartitionQueue {
     /// Hands the client its next records, up to a limit. Returns whether there are more for which it may have room; the
     /// thread that receives the reports continues with those.
     fn hand_over(&mut self) -> bool {
@@ -740,7 +740,7 @@ impl Deliveries {
     /// Kafka has accepted or rejected a record.
     fn note_progress(&self, shared: &Shared) {
         if !self.decided.swap(true, Ordering::AcqRel) {
-            shared.note_trouble(None);
+            shared.note_fault(None);
         }
     }
 
@@ -749,7 +749,7 @@ impl Deliveries {
         lock(&self.broken).get_or_insert_with(|| reason.to_owned());
         let needs_operator = code.is_some_and(|code| handling(code) == Handling::Wait);
         if let (true, Some(shared)) = (needs_operator, self.shared.upgrade()) {
-            shared.note_trouble(Some(format!("topic {}: {reason}", shared.name)));
+            shared.note_fault(Some(format!("topic {}: {reason}", shared.name)));
             if matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)) {
                 shared.topic.compare_again();
                 shared.look_now();
@@ -759,12 +759,12 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log(level, facility, line);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, queue: &str) {
+        log(level, facility, queue);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaint.note(&error, reason);
+        self.error_log.note(&error, reason);
         if let Some(shared) = self.shared.upgrade() {
             shared.look_now();
         }
@@ -789,33 +789,33 @@ impl ProducerContext for Deliveries {
             return;
         };
         let (number, position) = delivery_of(opaque);
-        let line = shared.line(partition);
-        let mut line = lock(&line);
-        let current = line.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), self));
+        let queue = shared.queue(partition);
+        let mut queue = lock(&queue);
+        let current = queue.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), self));
         let code = error.and_then(KafkaError::rdkafka_error_code);
         match error {
             None => {
-                line.proven |= current;
-                line.report(number, position, None);
+                queue.proven |= current;
+                queue.report(number, position, None);
                 self.note_progress(&shared);
             }
             Some(error)
                 if code.is_some_and(|code| {
                     handling(code) == Handling::Refuse
-                        && (is_of_one_record(code) || line.alone == Some((number, position)))
+                        && (is_of_one_record(code) || queue.alone == Some((number, position)))
                 }) =>
             {
-                line.report(number, position, Some(error.to_string()));
+                queue.report(number, position, Some(error.to_string()));
                 self.note_progress(&shared);
             }
             Some(error) => {
                 if code.is_some_and(|code| handling(code) == Handling::Refuse) {
-                    line.suspect(number, position);
+                    queue.suspect(number, position);
                 }
                 self.break_off(code, &error.to_string());
                 // Unless another client has already taken over.
                 if current {
-                    line.client = None;
+                    queue.client = None;
                 }
             }
         }
@@ -883,7 +883,7 @@ fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
             // Being replaced.
             None => LOOK_AGAIN_INTERVAL,
             Some((Ok(partitions), client)) => {
-                client.context().complaint.clear();
+                client.context().error_log.clear();
                 shared.count(partitions);
                 if client.context().message_bytes_max < shared.topic.message_bytes_max() {
                     client.context().break_off(None, "the topic accepts larger records than before");
@@ -891,14 +891,14 @@ fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
                 // The failed records are gone, refused permanently: no record is left to show that Kafka accepts them
                 // again.
                 if shared.memory.records.load(Ordering::Acquire) == 0 {
-                    shared.note_trouble(None);
+                    shared.note_fault(None);
                 }
                 shared.reachability.find(BusState::Up);
                 looked.take().map(|looked| looked.send(()));
                 LOOK_INTERVAL
             }
             Some((Err(error), client)) => {
-                shared.reachability.find(BusState::Down(client.context().complaint.explain(&error)));
+                shared.reachability.find(BusState::Down(client.context().error_log.explain(&error)));
                 looked.take().map(|looked| looked.send(()));
                 LOOK_AGAIN_INTERVAL
             }
@@ -918,7 +918,7 @@ mod tests {
         config.set("bootstrap.servers", "127.0.0.1:1").set("queue.buffering.max.messages", "0");
         let context = Deliveries {
             shared: Weak::new(),
-            complaint: Complaint::default(),
+            error_log: ClientErrorLog::default(),
             message_bytes_max: 1_000_000,
             broken: Mutex::default(),
             decided: AtomicBool::new(true),
@@ -926,8 +926,8 @@ mod tests {
         Arc::new(config.create_with_context(context).expect("a client"))
     }
 
-    fn line(client: &Arc<Client>) -> Line {
-        Line {
+    fn queue(client: &Arc<Client>) -> PartitionQueue {
+        PartitionQueue {
             topic: "logs".into(),
             batches: VecDeque::new(),
             first: 0,
@@ -966,16 +966,16 @@ mod tests {
             (3, 10, 10, 1),
         ] {
             let client = client();
-            let mut line = line(&client);
-            line.batches.extend((0..batches).map(|_| batch(records, value_bytes)));
+            let mut queue = queue(&client);
+            queue.batches.extend((0..batches).map(|_| batch(records, value_bytes)));
             let mut handed_over = vec![];
             let mut more = true;
             while more {
                 let at = |(batch, record): (u64, usize)| usize::try_from(batch).expect("few") * records + record;
-                let before = at(line.next);
-                more = line.hand_over();
-                handed_over.push(at(line.next) - before);
-                assert_eq!(line.is_behind(), more);
+                let before = at(queue.next);
+                more = queue.hand_over();
+                handed_over.push(at(queue.next) - before);
+                assert_eq!(queue.is_behind(), more);
             }
             assert!(handed_over.iter().all(|records| *records <= HAND_OVER_RECORDS_MAX), "{handed_over:?}");
             let bytes_most = handed_over.iter().max().unwrap_or(&0) * (value_bytes + 1);

@@ -30,7 +30,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::{Mutex as AsyncMutex, mpsc as changes, oneshot};
 
-use crate::client::{Complaint, Reachability, log};
+use crate::client::{ClientErrorLog, Reachability, log};
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::reading::{Reading, bounds, number, offset, seek};
 use crate::topic::Topic;
@@ -74,7 +74,7 @@ struct Member {
     shared: Arc<Shared>,
     changes: changes::UnboundedSender<AssignmentChange>,
     consumer: OnceLock<Weak<BaseConsumer<Member>>>,
-    complaint: Complaint,
+    error_log: ClientErrorLog,
 }
 
 impl KafkaSource {
@@ -96,7 +96,7 @@ impl KafkaSource {
             shared: Arc::clone(&shared),
             changes: tell,
             consumer: OnceLock::new(),
-            complaint: Complaint::default(),
+            error_log: ClientErrorLog::default(),
         };
         let invalid = |error: KafkaError| InvalidOptions(error.to_string());
         let consumer: Arc<BaseConsumer<Member>> =
@@ -189,7 +189,7 @@ impl ClientContext for Member {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaint.note(&error, reason);
+        self.error_log.note(&error, reason);
     }
 }
 
@@ -365,7 +365,7 @@ fn serve(consumer: Arc<BaseConsumer<Member>>, topic: &Topic) {
             let found = found.and_then(|()| lock(&shared.refused).clone().map_or(Ok(()), Err));
             shared.reachability.find(match found {
                 Ok(()) => BusState::Up,
-                Err(error) => BusState::Down(member.complaint.explain(&error)),
+                Err(error) => BusState::Down(member.error_log.explain(&error)),
             });
             looked = Instant::now();
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use adapter_kafka::KafkaDeadLetterTopic;
 use cluster::{Cluster, options, unique};
 use domain::dead_letter::StoredDeadLetter;
-use domain::ports::{DeadLetterTopic, DeadLetterTopicError, Feed};
+use domain::ports::{DeadLetterTopic, DeadLetterTopicError, GroupPartition};
 use domain::timestamp::Timestamp;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn letter(id: u64) -> StoredDeadLetter {
     StoredDeadLetter {
         id,
-        feed: Feed { group: "group".to_owned(), topic: "logs".to_owned(), partition: 2 },
+        group_partition: GroupPartition { group: "group".to_owned(), topic: "logs".to_owned(), partition: 2 },
         offset: id,
         key: b"shop".to_vec(),
         value: format!("letter {id}").into_bytes(),

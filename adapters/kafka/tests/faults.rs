@@ -135,7 +135,7 @@ async fn waits_until_it_is_fixed(code: Code, says: &str) {
     let taken = 10 + receipts.len();
     let reason = down(&publisher).await;
     assert!(reason.contains(says), "{reason}");
-    assert!(publisher.trouble().is_some_and(|trouble| trouble.contains(says)), "{:?}", publisher.trouble());
+    assert!(publisher.fault().is_some_and(|fault| fault.contains(says)), "{:?}", publisher.fault());
     match publisher.publish(batch(0, ["late"]).into()) {
         Err(PublishError::Unavailable(cause)) => assert!(cause.to_string().contains(says), "{cause}"),
         other => panic!("{:?}", other.err()),
@@ -143,7 +143,7 @@ async fn waits_until_it_is_fixed(code: Code, says: &str) {
     place.fail_no_more(Api::Produce);
     all_settled(receipts).await;
     until("the publisher is up again", || publisher.state() == BusState::Up).await;
-    assert_eq!(publisher.trouble(), None);
+    assert_eq!(publisher.fault(), None);
     all_settled(publish_tens(&publisher, 2, taken..taken + 10)).await;
     for partition in 0..2 {
         assert_delivered(&place.options, partition, &tens(2, partition, 0..taken + 10));
@@ -411,7 +411,7 @@ async fn batches_accepted_while_draining_begins_are_delivered_too() {
     }
 }
 
-// A topic with trouble.
+// A topic with fault.
 
 /// The topic's metadata fails with `code` during operation; the reason must contain `says`.
 async fn says_what_is_wrong_with_the_topic(code: Code, says: &str) {

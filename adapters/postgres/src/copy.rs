@@ -2,7 +2,7 @@
 
 use domain::event::{IdOrigin, LogEvent};
 use domain::metadata::Metadata;
-use domain::ports::Feed;
+use domain::ports::GroupPartition;
 
 use crate::time::PgTime;
 
@@ -28,7 +28,7 @@ impl Default for Rows {
 
 impl Rows {
     /// Appends an event.
-    pub fn push(&mut self, feed: &Feed, offset: u64, event: &LogEvent<'_>) {
+    pub fn push(&mut self, group_partition: &GroupPartition, offset: u64, event: &LogEvent<'_>) {
         self.count += 1;
         self.bytes.extend_from_slice(&COLUMN_COUNT.to_be_bytes());
         self.field(event.event_id.as_bytes());
@@ -42,8 +42,8 @@ impl Rows {
         self.optional(event.trace_id.as_ref().map(<[u8; 16]>::as_slice));
         self.optional(event.span_id.as_ref().map(<[u8; 8]>::as_slice));
         self.optional(event.metadata.as_ref().map(|metadata: &Metadata<'_>| metadata.as_json().as_bytes()));
-        self.field(feed.topic.as_bytes());
-        self.field(&feed.partition.cast_signed().to_be_bytes());
+        self.field(group_partition.topic.as_bytes());
+        self.field(&group_partition.partition.cast_signed().to_be_bytes());
         self.field(&offset.cast_signed().to_be_bytes());
     }
 

@@ -60,7 +60,7 @@ impl Day {
 pub struct Days {
     known: Mutex<BTreeSet<Day>>,
     /// Why the next day's table could not be created, if so.
-    trouble: Mutex<Option<String>>,
+    fault: Mutex<Option<String>>,
 }
 
 impl Days {
@@ -76,13 +76,13 @@ impl Days {
             match make(connection, next).await {
                 Ok(()) => {
                     self.known().insert(next);
-                    *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }
                 // It is not needed yet.
                 Err(error) => {
                     tracing::debug!(table = next.table(), %error, "cannot create the table of the next day yet");
-                    let trouble = format!("{} cannot be created: {error}", next.table());
-                    *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+                    let fault = format!("{} cannot be created: {error}", next.table());
+                    *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
                 }
             }
         }
@@ -90,8 +90,8 @@ impl Days {
     }
 
     /// Why the next day's table could not be created, if so: without it, nothing can be stored from midnight (UTC) on.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The table may have been dropped: check again before writing to it.

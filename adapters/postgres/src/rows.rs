@@ -11,8 +11,8 @@ use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
-use domain::ports::{Feed, StoreError};
-use domain::query::{LogFilter, PageFilling, PageKey, StoredEvent};
+use domain::ports::{GroupPartition, StoreError};
+use domain::query::{EventFilter, PageFilling, PageKey, StoredEvent};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
@@ -48,7 +48,7 @@ fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFill
 
 /// Events in page order. The condition for a text, which must be folded, only narrows down: see [`has_text`].
 pub fn events_statement<T>(
-    filter: &LogFilter,
+    filter: &EventFilter,
     after: Option<PageKey>,
     text: Option<&str>,
     page: &PageFilling<T>,
@@ -67,7 +67,7 @@ pub fn events_statement<T>(
 /// Events with sequence numbers after the start of a range up to its end, in this order. For the text see
 /// [`events_statement`].
 pub fn tail_statement<T>(
-    filter: &LogFilter,
+    filter: &EventFilter,
     sequences: Range<u64>,
     text: Option<&str>,
     page: &PageFilling<T>,
@@ -143,7 +143,7 @@ pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
 
 /// Adds the conditions of a filter. The condition for its text, which must be folded, only narrows down: see
 /// [`has_text`].
-fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &LogFilter, text: Option<&str>) {
+fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &EventFilter, text: Option<&str>) {
     if let Some(source) = &filter.source {
         select.push(" AND source = ").push_bind(source.clone());
     }
@@ -209,7 +209,7 @@ pub fn stored_event(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
 pub fn stored_dead_letter(row: &PgRow) -> Result<StoredDeadLetter, sqlx::Error> {
     Ok(StoredDeadLetter {
         id: row.try_get::<i64, _>(0)?.cast_unsigned(),
-        feed: Feed {
+        group_partition: GroupPartition {
             group: row.try_get(1)?,
             topic: row.try_get(2)?,
             partition: row.try_get::<i32, _>(3)?.cast_unsigned(),

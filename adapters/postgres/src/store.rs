@@ -11,7 +11,7 @@ use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
 use domain::metadata::Metadata;
 use domain::partition::{PRIORITY_PARTITION, murmur2};
-use domain::ports::{Append, Appended, Cause, Feed, LogStore, StoreError};
+use domain::ports::{Append, Appended, Cause, GroupPartition, LogStore, StoreError};
 use domain::query::{
     LevelCount, LogQuery, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StatsQuery, StoredEvent, TAIL_BYTES_MAX,
     TailPage, TailQuery,
@@ -131,8 +131,8 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Why the next day's table could not be created, if so: without it, nothing can be stored from midnight (UTC) on.
     #[must_use]
-    pub fn next_day_trouble(&self) -> Option<String> {
-        self.days.trouble()
+    pub fn next_day_fault(&self) -> Option<String> {
+        self.days.fault()
     }
 
     /// Creates a store that connects and migrates the database on first use: an unreachable server at startup is handled
@@ -196,7 +196,7 @@ impl PostgresStore {
     async fn write(
         &self,
         connection: &mut PgConnection,
-        feed: &Feed,
+        group_partition: &GroupPartition,
         events: &[&(u64, LogEvent<'_>)],
     ) -> Result<u64, sqlx::Error> {
         let mut tables: BTreeMap<Day, Vec<&(u64, LogEvent<'_>)>> = BTreeMap::new();
@@ -206,11 +206,11 @@ impl PostgresStore {
         let mut stored = 0;
         for (day, events) in tables {
             if events.len() < self.copy_events_min {
-                stored += insert(connection, &day.table(), feed, &events).await?;
+                stored += insert(connection, &day.table(), group_partition, &events).await?;
                 continue;
             }
             let mut rows = Rows::default();
-            events.iter().for_each(|(offset, event)| rows.push(feed, *offset, event));
+            events.iter().for_each(|(offset, event)| rows.push(group_partition, *offset, event));
             let (count, bytes) = (rows.count(), rows.finish());
             let mut attempt = connection.begin().await?;
             let copied = copy_in(&mut attempt, &day.table(), &bytes).await;
@@ -308,7 +308,7 @@ async fn limit(connection: &mut PgConnection, timeout: Duration) -> Result<(), S
 async fn insert(
     connection: &mut PgConnection,
     table: &str,
-    feed: &Feed,
+    group_partition: &GroupPartition,
     events: &[&(u64, LogEvent<'_>)],
 ) -> Result<u64, sqlx::Error> {
     fn column<'e, T>(events: &[&'e (u64, LogEvent<'e>)], value: impl Fn(&'e LogEvent<'e>) -> T) -> Vec<T> {
@@ -333,8 +333,8 @@ async fn insert(
         .bind(column(events, |event| event.trace_id.as_ref().map(<[u8; 16]>::as_slice)))
         .bind(column(events, |event| event.span_id.as_ref().map(<[u8; 8]>::as_slice)))
         .bind(column(events, |event| event.metadata.as_ref().map(Metadata::as_json)))
-        .bind(&feed.topic)
-        .bind(feed.partition.cast_signed())
+        .bind(&group_partition.topic)
+        .bind(group_partition.partition.cast_signed())
         .bind(events.iter().map(|(offset, _)| offset.cast_signed()).collect::<Vec<_>>())
         .execute(connection)
         .await?;
@@ -364,7 +364,7 @@ async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> R
 
 /// Advances the position, or returns the current one. Locks it until the end of the transaction.
 async fn advance(connection: &mut PgConnection, append: &Append<'_>) -> Result<(), StoreError> {
-    let feed = append.feed;
+    let group_partition = append.group_partition;
     let statement = match append.expected {
         Some(_) => {
             "UPDATE positions SET next = $4 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next = $5"
@@ -375,9 +375,9 @@ async fn advance(connection: &mut PgConnection, append: &Append<'_>) -> Result<(
         }
     };
     let moved = sqlx::query(statement)
-        .bind(&feed.group)
-        .bind(&feed.topic)
-        .bind(feed.partition.cast_signed())
+        .bind(&group_partition.group)
+        .bind(&group_partition.topic)
+        .bind(group_partition.partition.cast_signed())
         .bind(append.next.cast_signed())
         .bind(append.expected.map(u64::cast_signed))
         .execute(&mut *connection)
@@ -386,15 +386,15 @@ async fn advance(connection: &mut PgConnection, append: &Append<'_>) -> Result<(
     if moved.rows_affected() == 1 {
         return Ok(());
     }
-    Err(StoreError::Conflict { actual: position(connection, feed).await.map_err(store_error)? })
+    Err(StoreError::Conflict { actual: position(connection, group_partition).await.map_err(store_error)? })
 }
 
-async fn position(connection: &mut PgConnection, feed: &Feed) -> Result<Option<u64>, sqlx::Error> {
+async fn position(connection: &mut PgConnection, group_partition: &GroupPartition) -> Result<Option<u64>, sqlx::Error> {
     let next: Option<i64> =
         sqlx::query_scalar("SELECT next FROM positions WHERE consumer_group = $1 AND topic = $2 AND partition = $3")
-            .bind(&feed.group)
-            .bind(&feed.topic)
-            .bind(feed.partition.cast_signed())
+            .bind(&group_partition.group)
+            .bind(&group_partition.topic)
+            .bind(group_partition.partition.cast_signed())
             .fetch_optional(connection)
             .await?;
     Ok(next.map(i64::cast_unsigned))
@@ -451,7 +451,7 @@ impl PostgresStore {
             .filter(|(index, _)| !repeats.contains(index))
             .map(|(_, event)| event)
             .collect();
-        let stored = self.write(&mut transaction, append.feed, &new).await.map_err(|error| {
+        let stored = self.write(&mut transaction, append.group_partition, &new).await.map_err(|error| {
             // The table of a day may have been dropped.
             self.days.forget_all();
             store_error(error)
@@ -461,9 +461,9 @@ impl PostgresStore {
                 "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, \
                  attempts, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
             )
-            .bind(&append.feed.group)
-            .bind(&append.feed.topic)
-            .bind(append.feed.partition.cast_signed())
+            .bind(&append.group_partition.group)
+            .bind(&append.group_partition.topic)
+            .bind(append.group_partition.partition.cast_signed())
             .bind(letter.offset.cast_signed())
             .bind(letter.key)
             .bind(letter.value)
@@ -630,13 +630,14 @@ impl LogStore for PostgresStore {
         }
     }
 
-    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
-        let position = async |connection: &mut PgConnection| position(connection, feed).await.map_err(store_error);
+    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
+        let position =
+            async |connection: &mut PgConnection| position(connection, group_partition).await.map_err(store_error);
         self.lend(&self.reads, self.read_timeout(), position).await
     }
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
-        let pool = if append.feed.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends };
+        let pool = if append.group_partition.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends };
         self.lend(pool, APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
     }
 

@@ -14,8 +14,8 @@ use adapter_postgres::{PostgresOptions, PostgresStore};
 use domain::Uuid;
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
-use domain::ports::{Append, Feed, LogStore, StoreError};
-use domain::query::{LogFilter, LogQuery};
+use domain::ports::{Append, GroupPartition, LogStore, StoreError};
+use domain::query::{EventFilter, LogQuery};
 use domain::timestamp::Timestamp;
 use sqlx::{Connection, PgConnection, Row};
 use tempfile::TempDir;
@@ -160,8 +160,8 @@ async fn open(url: &str) -> Result<PostgresStore, StoreError> {
     store.prepare().await.map(|()| store)
 }
 
-fn feed(partition: u32) -> Feed {
-    Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition }
+fn group_partition(partition: u32) -> GroupPartition {
+    GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition }
 }
 
 fn events(partition: u32, from: u64, message: &str) -> Vec<(u64, LogEvent<'static>)> {
@@ -185,8 +185,9 @@ fn events(partition: u32, from: u64, message: &str) -> Vec<(u64, LogEvent<'stati
 /// Appends a chunk at a position.
 async fn append(store: &dyn LogStore, partition: u32, expected: Option<u64>, message: &str) -> Result<u64, StoreError> {
     let from = expected.unwrap_or(0);
-    let (feed, events) = (feed(partition), events(partition, from, message));
-    let append = Append { feed: &feed, expected, next: from + CHUNK, events: &events, dead_letters: &[] };
+    let (group_partition, events) = (group_partition(partition), events(partition, from, message));
+    let append =
+        Append { group_partition: &group_partition, expected, next: from + CHUNK, events: &events, dead_letters: &[] };
     store.append(&append).await.map(|_| from + CHUNK)
 }
 
@@ -194,7 +195,7 @@ async fn append(store: &dyn LogStore, partition: u32, expected: Option<u64>, mes
 async fn position(store: &dyn LogStore, partition: u32) -> Option<u64> {
     let asking = async {
         loop {
-            match store.position(&feed(partition)).await {
+            match store.position(&group_partition(partition)).await {
                 Ok(position) => return position,
                 Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
                 Err(error) => panic!("{error:?}"),
@@ -451,7 +452,7 @@ async fn when_the_answer_to_a_commit_is_lost_the_position_shows_the_outcome() {
 }
 
 fn everything() -> LogQuery {
-    LogQuery { filter: LogFilter::default(), after: None, limit: 10 }
+    LogQuery { filter: EventFilter::default(), after: None, limit: 10 }
 }
 
 #[tokio::test]

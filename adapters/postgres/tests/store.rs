@@ -13,8 +13,8 @@ use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
 use domain::partition::murmur2;
-use domain::ports::{Append, DeadLetter, Feed, LogStore, StoreError};
-use domain::query::{LogFilter, LogQuery, StatsQuery, TailQuery};
+use domain::ports::{Append, DeadLetter, GroupPartition, LogStore, StoreError};
+use domain::query::{EventFilter, LogQuery, StatsQuery, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -118,13 +118,19 @@ fn event(n: u128) -> LogEvent<'static> {
 }
 
 async fn append(store: &dyn LogStore, partition: u32, n: u128) {
-    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
-    let append = Append { feed: &feed, expected: None, next: 1, events: &[(0, event(n))], dead_letters: &[] };
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition };
+    let append = Append {
+        group_partition: &group_partition,
+        expected: None,
+        next: 1,
+        events: &[(0, event(n))],
+        dead_letters: &[],
+    };
     store.append(&append).await.expect("the append succeeds");
 }
 
 async fn tail(store: &dyn LogStore, after: Option<u64>) -> (Vec<u64>, u64, u64) {
-    let page = store.tail(&TailQuery { filter: LogFilter::default(), after, limit: 10 }).await.expect("a page");
+    let page = store.tail(&TailQuery { filter: EventFilter::default(), after, limit: 10 }).await.expect("a page");
     (page.events.iter().map(|(sequence, _)| *sequence).collect(), page.scanned, page.end)
 }
 
@@ -165,9 +171,9 @@ async fn two_schemas_of_one_database_are_independent() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let (one, two) = (open(&place, "one").await, open(&place, "two").await);
-    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     append(one.as_ref(), 0, 1).await;
-    assert_eq!(two.position(&feed).await.expect("the store answers"), None);
+    assert_eq!(two.position(&group_partition).await.expect("the store answers"), None);
     assert_eq!(two.find(Uuid::from_u128(1)).await.expect("the store answers"), None);
     assert_eq!(tail(two.as_ref(), Some(0)).await, (vec![], 0, 0));
     // The same event on the same day is new in the other schema.
@@ -249,11 +255,12 @@ async fn a_partially_removed_day_accepts_no_events_and_its_removal_is_completed(
     append(store.as_ref(), 0, 1).await;
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
     let refused = async |partition: u32| {
-        let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
+        let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition };
         let events = [(0, event(partition.into()))];
         // A store that does not know the day yet.
         let store = open(&place, "public").await;
-        let append = Append { feed: &feed, expected: None, next: 1, events: &events, dead_letters: &[] };
+        let append =
+            Append { group_partition: &group_partition, expected: None, next: 1, events: &events, dead_letters: &[] };
         let outcome = store.append(&append).await;
         assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     };
@@ -287,11 +294,11 @@ async fn a_failure_to_create_the_next_day_is_reported_while_events_are_stored() 
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
     sqlx::query("CREATE TABLE events_20240116 (n int)").execute(&mut beside).await.expect("it is created");
     append(&store, 0, 1).await;
-    let trouble = store.next_day_trouble().expect("it is reported");
-    assert!(trouble.contains("events_20240116"), "{trouble}");
+    let fault = store.next_day_fault().expect("it is reported");
+    assert!(fault.contains("events_20240116"), "{fault}");
     sqlx::query("DROP TABLE events_20240116").execute(&mut beside).await.expect("it is gone");
     append(&store, 1, 2).await;
-    assert_eq!(store.next_day_trouble(), None);
+    assert_eq!(store.next_day_fault(), None);
     assert_eq!(tail(&store, Some(0)).await.0.len(), 2);
 }
 
@@ -312,9 +319,15 @@ async fn the_priority_partition_does_not_wait_for_others() {
         .map(|partition| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
-                let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
+                let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition };
                 let events = [(0, event(100 + u128::from(partition)))];
-                let append = Append { feed: &feed, expected: None, next: 1, events: &events, dead_letters: &[] };
+                let append = Append {
+                    group_partition: &group_partition,
+                    expected: None,
+                    next: 1,
+                    events: &events,
+                    dead_letters: &[],
+                };
                 store.append(&append).await
             })
         })
@@ -349,11 +362,17 @@ async fn until_count(beside: &mut PgConnection, what: &str, expected: impl Fn(i6
 const LETTERS: u64 = 6;
 
 async fn append_letters(store: &dyn LogStore) {
-    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 9 };
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 9 };
     let at = Timestamp::parse("2024-01-15T10:30:00Z").expect("a time");
     let letter = |offset| DeadLetter { offset, key: b"", value: b"", reason: String::new(), attempts: 0, at };
     let letters: Vec<_> = (0..LETTERS).map(letter).collect();
-    let append = Append { feed: &feed, expected: None, next: LETTERS, events: &[], dead_letters: &letters };
+    let append = Append {
+        group_partition: &group_partition,
+        expected: None,
+        next: LETTERS,
+        events: &[],
+        dead_letters: &letters,
+    };
     store.append(&append).await.expect("the append succeeds");
 }
 
@@ -373,9 +392,9 @@ async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
     ] {
         sqlx::query(statement).execute(&mut beside).await.expect("the statement succeeds");
     }
-    let all = LogQuery { filter: LogFilter::default(), after: None, limit: 10 };
+    let all = LogQuery { filter: EventFilter::default(), after: None, limit: 10 };
     let range = StatsQuery { from: Timestamp::MIN, to: Timestamp::MAX, interval: Duration::from_secs(1 << 40) };
-    let tail = TailQuery { filter: LogFilter::default(), after: Some(0), limit: 10 };
+    let tail = TailQuery { filter: EventFilter::default(), after: Some(0), limit: 10 };
     let letters = DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() };
     for waits in 0.. {
         let done = [
@@ -409,15 +428,21 @@ async fn an_append_dropped_at_any_await_is_atomic_and_leaves_nothing_on_its_conn
         let store = server.open(&place).await;
         let mut beside = PgConnection::connect(&place).await.expect("the server answers");
         // Another consumer has stored the same records: this takes the longest path.
-        let feed = |partition| Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition };
-        let (feed, other) = (feed(1), feed(2));
+        let group_partition = |partition| GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition };
+        let (group_partition, other) = (group_partition(1), group_partition(2));
         for waits in 0.. {
             let from = 3 * waits as u64;
             let events: Vec<_> = (from..from + 3).map(|offset| (offset, event(offset.into()))).collect();
             let expected = Some(from).filter(|from| *from > 0);
-            let append = |feed, events| Append { feed, expected, next: from + 3, events, dead_letters: &[] };
+            let append = |group_partition, events| Append {
+                group_partition,
+                expected,
+                next: from + 3,
+                events,
+                dead_letters: &[],
+            };
             store.append(&append(&other, &events[..1])).await.expect("the append succeeds");
-            let mine = append(&feed, &events);
+            let mine = append(&group_partition, &events);
             let dropped = drop_after(waits, store.append(&mine)).await;
             let again = store.append(&mine).await;
             let stored = match &again {
@@ -450,16 +475,16 @@ async fn dropped_calls_leave_one_connection_that_migrates() {
         sqlx::query(statement).execute(&mut other).await.expect("it begins");
     }
     let store = PostgresStore::new(&options(&place, "public")).expect("valid");
-    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     for _ in 0..30 {
-        assert!(drop_after(0, store.position(&feed)).await.is_none(), "the tables do not exist yet");
+        assert!(drop_after(0, store.position(&group_partition)).await.is_none(), "the tables do not exist yet");
         tokio::task::yield_now().await;
     }
     until_count(&mut beside, "pg_locks WHERE NOT granted", |count| count > 0).await;
     let connections = "pg_stat_activity WHERE datname = current_database() AND application_name = 'spillway'";
     assert_eq!(count(&mut beside, connections).await, 1);
     sqlx::query("ROLLBACK").execute(&mut other).await.expect("it ends");
-    assert_eq!(store.position(&feed).await.expect("the tables are there"), None);
+    assert_eq!(store.position(&group_partition).await.expect("the tables are there"), None);
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use adapter_postgres::{PostgresOptions, PostgresStore};
 use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
 use domain::level::Level;
-use domain::ports::{Append, Feed, LogStore};
-use domain::query::{LogFilter, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, StoredEvent, TAIL_BYTES_MAX, TailQuery};
+use domain::ports::{Append, GroupPartition, LogStore};
+use domain::query::{EventFilter, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, StoredEvent, TAIL_BYTES_MAX, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
@@ -92,8 +92,9 @@ async fn large_database(server: &str) -> String {
         span_id: None,
         metadata: None,
     };
-    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
-    let append = Append { feed: &feed, expected: None, next: 1, events: &[(0, first)], dead_letters: &[] };
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+    let append =
+        Append { group_partition: &group_partition, expected: None, next: 1, events: &[(0, first)], dead_letters: &[] };
     store.append(&append).await.expect("the day's table is created");
     store.close().await;
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
@@ -125,14 +126,14 @@ async fn a_page_of_large_rows_moves_little_more_than_its_limit() {
     let counter = Counter::before(host.to_owned()).await;
     let url = format!("{before}@{}/{database}", counter.address);
 
-    let text = LogFilter { text: Some("ÜX".to_owned()), ..LogFilter::default() };
+    let text = EventFilter { text: Some("ÜX".to_owned()), ..EventFilter::default() };
     for read in ["events", "text", "tail", "letters"] {
         let bytes_max = if read == "tail" { TAIL_BYTES_MAX } else { PAGE_BYTES_MAX };
         counter.bytes.store(0, Ordering::Relaxed);
         let store = open(&url).await;
         let sizes: Vec<usize> = match read {
             "tail" => {
-                let tail = TailQuery { filter: LogFilter::default(), after: Some(1), limit: PAGE_EVENTS_MAX };
+                let tail = TailQuery { filter: EventFilter::default(), after: Some(1), limit: PAGE_EVENTS_MAX };
                 store.tail(&tail).await.expect("a page").events.iter().map(|(_, event)| event.bytes()).collect()
             }
             "letters" => {
@@ -140,7 +141,7 @@ async fn a_page_of_large_rows_moves_little_more_than_its_limit() {
                 store.dead_letters(&letters).await.expect("a page").items.iter().map(StoredDeadLetter::bytes).collect()
             }
             _ => {
-                let filter = if read == "text" { text.clone() } else { LogFilter::default() };
+                let filter = if read == "text" { text.clone() } else { EventFilter::default() };
                 let query = LogQuery { filter, after: None, limit: PAGE_EVENTS_MAX };
                 store.query(&query).await.expect("a page").items.iter().map(StoredEvent::bytes).collect()
             }

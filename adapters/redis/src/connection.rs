@@ -80,7 +80,7 @@ impl RedisConnection {
 
     /// What is wrong with Redis, if anything, for health.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
+    pub fn fault(&self) -> Option<String> {
         let outage = self.outage();
         let error = outage.error(Instant::now());
         if !self.redis.is_connected() {

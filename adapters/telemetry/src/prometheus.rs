@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::alert::AlertKind;
 use domain::breaker::BreakerState;
 use domain::delivery::{Deliveries, DropReason, Guarantee};
@@ -187,7 +187,7 @@ impl Prometheus {
     }
 
     /// Sets the state of the producing side of the bus.
-    pub fn show_bus(&self, now: BreakerState, entered: [u64; BreakerState::ALL.len()], buffer: Fill) {
+    pub fn show_bus(&self, now: BreakerState, entered: [u64; BreakerState::ALL.len()], buffer: Usage) {
         for (state, entered) in BreakerState::ALL.into_iter().zip(entered) {
             self.labeled_counter(Metric::CircuitBreakerEntered, "state", state.name()).absolute(entered);
             let labels =
@@ -200,9 +200,9 @@ impl Prometheus {
     }
 
     /// Sets the state of the journal.
-    pub fn show_journal(&self, fill: Fill, oldest_age: Duration, is_up: bool, damaged_bytes: u64) {
-        self.gauge(Metric::JournalBytes).set(as_float(fill.used_bytes));
-        self.gauge(Metric::JournalBytesMax).set(as_float(fill.bytes_max));
+    pub fn show_journal(&self, usage: Usage, oldest_age: Duration, is_up: bool, damaged_bytes: u64) {
+        self.gauge(Metric::JournalBytes).set(as_float(usage.used_bytes));
+        self.gauge(Metric::JournalBytesMax).set(as_float(usage.bytes_max));
         self.gauge(Metric::JournalOldestAge).set(oldest_age.as_secs_f64());
         self.gauge(Metric::JournalUp).set(f64::from(u8::from(is_up)));
         let damaged = Key::from_name(Metric::JournalDamagedBytes.name());
@@ -237,9 +237,9 @@ impl Prometheus {
     }
 
     /// Sets the size and the free bytes of the file system of the data directory.
-    pub fn show_data_dir(&self, fill: Fill) {
-        self.gauge(Metric::DataDirSize).set(as_float(fill.bytes_max));
-        self.gauge(Metric::DataDirAvailable).set(as_float(fill.bytes_max.saturating_sub(fill.used_bytes)));
+    pub fn show_data_dir(&self, usage: Usage) {
+        self.gauge(Metric::DataDirSize).set(as_float(usage.bytes_max));
+        self.gauge(Metric::DataDirAvailable).set(as_float(usage.bytes_max.saturating_sub(usage.used_bytes)));
     }
 
     /// Sets the lag of a consumer's store. A partition that it no longer reads counts as zero: its current reader
@@ -392,16 +392,16 @@ mod tests {
             journaled: 5,
             buffered: 2,
         };
-        prometheus.show_journal(Fill { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true, 7);
+        prometheus.show_journal(Usage { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true, 7);
         prometheus.show_deliveries(&[Deliveries::default(), delivered], Duration::from_millis(1_500));
         prometheus.show_unkept(4_000);
-        prometheus.show_bus(BreakerState::Open, [0, 1, 0], Fill { used_bytes: 30, bytes_max: 100 });
+        prometheus.show_bus(BreakerState::Open, [0, 1, 0], Usage { used_bytes: 30, bytes_max: 100 });
         prometheus.show_bodies("producer", 17);
         prometheus.show_connections("gateway", 3);
         prometheus.show_upstreams("producer", "ejected", 2);
         prometheus.show_component("limiter", false);
         prometheus.show_component("store", true);
-        prometheus.show_data_dir(Fill { used_bytes: 30, bytes_max: 100 });
+        prometheus.show_data_dir(Usage { used_bytes: 30, bytes_max: 100 });
         prometheus.answered("producer", 202, Duration::from_micros(300));
         prometheus.fetched(5);
         prometheus.given_up(1);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{BoxFuture, Cause, RefusedRecord};
-use crate::admission::Fill;
+use crate::admission::Usage;
 use crate::delivery::{Guarantee, GuaranteeCounts};
 use crate::partition::Partition;
 use crate::record::RecordBatch;
@@ -126,7 +126,7 @@ pub trait Journal: Backlog {
 
     /// How much of the disk space for ordinary events is in use, including adopted backlogs. The limit is lower than
     /// the configured one if the disk has less free space beyond its reserve ([`crate::disk`]).
-    fn fill(&self) -> Fill;
+    fn usage(&self) -> Usage;
 
     /// Whether a batch of this many bytes that contains an ERROR or a FATAL would fit now.
     fn has_room(&self, bytes: u64) -> bool;
@@ -135,5 +135,5 @@ pub trait Journal: Backlog {
     fn oldest(&self) -> Option<Timestamp>;
 
     /// What is wrong with the disk, if anything.
-    fn trouble(&self) -> Option<String>;
+    fn fault(&self) -> Option<String>;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{BoxFuture, Cause};
-use crate::admission::Fill;
+use crate::admission::Usage;
 use crate::delivery::Durability;
 use crate::partition::Partition;
 use crate::record::RecordBatch;
@@ -77,11 +77,11 @@ pub trait RecordPublisher: Send + Sync {
     fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError>;
 
     /// How much of the memory for unacknowledged records is in use.
-    fn buffer(&self) -> Fill;
+    fn buffer(&self) -> Usage;
 
     /// How much of the space for records that are not acknowledged or not stored yet is in use, for this partition: of
     /// several limits, the nearest one.
-    fn fill(&self, partition: Partition) -> Fill;
+    fn usage(&self, partition: Partition) -> Usage;
 
     /// Whether the bus accepts records now.
     fn state(&self) -> BusState;

@@ -30,7 +30,7 @@ pub enum StoreError {
 
 /// A partition as read by one consumer group: the owner of a position.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Feed {
+pub struct GroupPartition {
     /// Consumer group.
     pub group: String,
     /// Topic.
@@ -59,8 +59,8 @@ pub struct DeadLetter<'a> {
 /// The changes of one transaction.
 #[derive(Clone, Debug)]
 pub struct Append<'a> {
-    /// Feed that the records were read from.
-    pub feed: &'a Feed,
+    /// GroupPartition that the records were read from.
+    pub group_partition: &'a GroupPartition,
     /// The position as this consumer knows it: the append happens only if the store has the same one.
     pub expected: Option<u64>,
     /// The new position: the offset to continue at.
@@ -90,11 +90,11 @@ pub struct Appended {
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait LogStore: Send + Sync {
-    /// The position of a feed, `None` before its first append.
+    /// The position of a group_partition, `None` before its first append.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError>;
+    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError>;
 
     /// Stores events and dead letters and moves the position.
     ///

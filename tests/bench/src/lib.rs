@@ -10,10 +10,10 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "failed measurements panic")]
 
 pub mod events;
-pub mod ground;
 pub mod openloop;
 pub mod plot;
 pub mod processes;
 pub mod report;
 pub mod scenarios;
+pub mod test_cluster;
 pub mod wrk;

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::ground::Ground;
 use bench::report::{self, Rounds};
 use bench::scenarios::{DRILL_PAGE, PAGE, SOAK_PAGE, Scenario, all};
+use bench::test_cluster::TestCluster;
 
 /// Directory of the plots, beside the pages.
 const PICTURES: &str = "docs/benchmarks";
@@ -35,13 +35,13 @@ async fn main() -> ExitCode {
         let usual = scenarios.iter().filter(|scenario| scenario.page == PAGE);
         names = usual.map(|scenario| scenario.name.to_owned()).collect();
     }
-    let ground = Ground::prepare(Duration::from_secs(seconds)).await;
+    let test_cluster = TestCluster::prepare(Duration::from_secs(seconds)).await;
     let began = report::now();
     let mut measured = Vec::new();
     for scenario in scenarios.iter().filter(|scenario| names.iter().any(|name| name == scenario.name)) {
         let mut rounds = Rounds::default();
         for _ in 0..rounds_max.min(scenario.rounds_max as u64) {
-            rounds.add((scenario.run)(&ground).await);
+            rounds.add((scenario.run)(&test_cluster).await);
         }
         println!("{}", section(scenario, &rounds));
         measured.push((scenario, rounds));

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::ground::Ground;
 use crate::report::Row;
+use crate::test_cluster::TestCluster;
 
 /// Maximum wait for events that must happen.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -43,7 +43,7 @@ pub struct Scenario {
     /// Its plot.
     pub picture: Option<Picture>,
     /// Measures one round.
-    pub run: for<'g> fn(&'g Ground) -> Round<'g>,
+    pub run: for<'g> fn(&'g TestCluster) -> Round<'g>,
 }
 
 /// Figures plotted against the numbers in the row names.
@@ -81,7 +81,7 @@ macro_rules! scenario {
             rounds_max: $rounds_max,
             page: PAGE,
             picture: None,
-            run: |ground| Box::pin($run(ground)),
+            run: |test_cluster| Box::pin($run(test_cluster)),
         }
     };
 }

@@ -53,7 +53,8 @@ fn constant() {
         });
         let endpoint = poem::EndpointExt::map_to_response(endpoint);
         let (_stop, stopped) = tokio::sync::watch::channel(false);
-        server.run(endpoint, Arc::new(|_| {}), stopped).await;
+        let service = server.service(endpoint, Arc::new(|_| {}));
+        server.run(service, stopped).await;
     });
 }
 

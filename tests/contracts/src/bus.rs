@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
 use domain::ports::{
@@ -598,10 +598,10 @@ pub async fn the_lag_counts_unstored_records(subject: &impl BusSubject) {
     close(bus).await;
 }
 
-/// [`RecordPublisher::buffer`] and [`RecordPublisher::fill`]: only records on their way take room.
+/// [`RecordPublisher::buffer`] and [`RecordPublisher::usage`]: only records on their way take room.
 pub async fn acknowledged_and_stored_records_take_no_room(subject: &impl BusSubject) {
     let (_place, bus) = opened(subject, 2).await;
-    assert_eq!(bus.publisher.buffer(), Fill { used_bytes: 0, bytes_max: subject.memory_bytes_max() as u64 });
+    assert_eq!(bus.publisher.buffer(), Usage { used_bytes: 0, bytes_max: subject.memory_bytes_max() as u64 });
     let receipts: Vec<_> = (0..50).map(|_| publish(&bus, batch(0, [vec![b'x'; 100_000]]))).collect();
     for receipt in receipts {
         in_time("acknowledgement", receipt.settled).await.expect("the bus acknowledges the batch");
@@ -609,12 +609,12 @@ pub async fn acknowledged_and_stored_records_take_no_room(subject: &impl BusSubj
     let last = read(&bus, 0, 50).await.last().map(|(offset, _)| *offset);
     bus.source.stored(0, last.expect("there are records") + 1);
     let empty = async {
-        while bus.publisher.buffer().used_bytes > 0 || bus.publisher.fill(0).used_bytes > 0 {
+        while bus.publisher.buffer().used_bytes > 0 || bus.publisher.usage(0).used_bytes > 0 {
             tokio::task::yield_now().await;
         }
     };
     in_time("all room is free again", empty).await;
-    assert!(bus.publisher.fill(1).bytes_max > 0);
+    assert!(bus.publisher.usage(1).bytes_max > 0);
     close(bus).await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{Guarantee, count_guarantees};
 use domain::partition::Partition;
 use domain::ports::{
@@ -522,7 +522,7 @@ pub async fn unreleased_entries_stay(subject: &impl JournalSubject) {
     for batch in all.chunks(10) {
         append(&*journal, 0, batch).await;
     }
-    let full = journal.fill();
+    let full = journal.usage();
     let mut before = full;
     for released in (0..ENTRIES).step_by(37) {
         journal.release(0, released);
@@ -530,10 +530,10 @@ pub async fn unreleased_entries_stay(subject: &impl JournalSubject) {
         journal.release(0, released / 2);
         let rest = usize::try_from(released).unwrap_or(0)..;
         assert_same(&read(&*journal, 0, released, ENTRIES).await, &all[rest]);
-        assert!(journal.fill().used_bytes <= before.used_bytes);
-        before = journal.fill();
+        assert!(journal.usage().used_bytes <= before.used_bytes);
+        before = journal.usage();
     }
-    until("room", || journal.fill().used_bytes < full.used_bytes / 4).await;
+    until("room", || journal.usage().used_bytes < full.used_bytes / 4).await;
     subject.close(journal).await;
 }
 
@@ -549,13 +549,13 @@ pub async fn released_entries_take_no_room_and_are_not_found_again(subject: &imp
             assert_same(&read(&*journal, partition, next, next + entries.len() as u64).await, &entries);
         }
         next += 10 * (1 + round % 3);
-        assert!(journal.fill().used_bytes > 0 && journal.oldest().is_some());
+        assert!(journal.usage().used_bytes > 0 && journal.oldest().is_some());
         for partition in 0..3 {
             // Also beyond the last entry.
             journal.release(partition, next + round % 2);
         }
         assert_eq!(journal.oldest(), None);
-        until("room", || journal.fill().used_bytes == 0).await;
+        until("room", || journal.usage().used_bytes == 0).await;
         next += round % 2;
     }
     subject.close(journal).await;
@@ -575,7 +575,7 @@ pub async fn entries_released_before_they_are_on_disk_are_released(subject: &imp
             in_time("fsync", written).await.expect("the journal keeps the batch");
         }
     }
-    until("room", || journal.fill().used_bytes == 0).await;
+    until("room", || journal.usage().used_bytes == 0).await;
     assert_eq!(journal.oldest(), None);
     subject.close(journal).await;
     let journal = subject.open(&place, PLENTY).await;
@@ -626,7 +626,7 @@ pub async fn a_batch_without_room_is_refused_and_leaves_nothing(subject: &impl J
                 Err(error) => break error,
             }
             next += 5;
-            let Fill { used_bytes, bytes_max } = journal.fill();
+            let Usage { used_bytes, bytes_max } = journal.usage();
             assert!(used_bytes <= bytes_max && bytes_max == BYTES_MAX, "{used_bytes} of {bytes_max} bytes");
         };
         assert!(matches!(refused, JournalError::Full), "{refused:?}");
@@ -646,12 +646,12 @@ pub async fn a_batch_without_room_is_refused_and_leaves_nothing(subject: &impl J
             assert_same(&in_time("all entries", on_disk).await, &expected);
             journal.release(partition, next);
         }
-        until("room", || journal.fill().used_bytes == 0).await;
+        until("room", || journal.usage().used_bytes == 0).await;
     }
     let too_much = entries(next, 2, 900_000);
     assert!(matches!(queue(&*journal, 0, &too_much), Err(JournalError::Full)), "more than the journal can ever have");
-    assert_eq!(journal.fill().used_bytes, 0);
-    assert_eq!(journal.trouble(), None, "a full journal is not broken");
+    assert_eq!(journal.usage().used_bytes, 0);
+    assert_eq!(journal.fault(), None, "a full journal is not broken");
     subject.close(journal).await;
 }
 
@@ -684,7 +684,7 @@ pub async fn a_new_process_starts_empty_and_adopts_the_backlog(subject: &impl Jo
 
     let journal = subject.open(&place, PLENTY).await;
     assert_eq!(journal.found(), [], "the process's own journal starts empty");
-    assert_eq!(journal.fill().used_bytes, 0);
+    assert_eq!(journal.usage().used_bytes, 0);
     append(&*journal, 0, &entries(0, 2, 7)).await;
     assert_same(&read(&*journal, 0, 0, 100).await, &entries(0, 2, 7));
     let backlog = adopt(&*journal).await.expect("there is something to adopt");
@@ -714,13 +714,13 @@ pub async fn a_backlog_belongs_to_one_process_at_a_time(subject: &impl JournalSu
     let (one, other) = (subject.open(&place, PLENTY).await, subject.open(&place, PLENTY).await);
     let backlog = adopt(&*one).await.expect("there is something to adopt");
     assert!(adopt(&*other).await.is_none() && adopt(&*one).await.is_none(), "adopted twice");
-    assert!(one.fill().used_bytes > 0);
+    assert!(one.usage().used_bytes > 0);
     drop(backlog);
-    assert_eq!(one.fill().used_bytes, 0);
+    assert_eq!(one.usage().used_bytes, 0);
     let backlog = adopt_in_time(&*other).await;
     assert_same(&read(&*backlog, 0, 0, 10).await, &entries(0, 10, 100));
     backlog.release(0, 10);
-    until("room", || other.fill().used_bytes == 0).await;
+    until("room", || other.usage().used_bytes == 0).await;
     drop(backlog);
     assert!(adopt(&*one).await.is_none() && adopt(&*other).await.is_none(), "released entries are found again");
     subject.close(one).await;
@@ -750,18 +750,18 @@ pub async fn an_adopted_backlog_takes_room_until_it_is_released(subject: &impl J
     let place = subject.place().await;
     let journal = subject.open(&place, PLENTY).await;
     append(&*journal, 0, &entries(0, 300, 10_000)).await;
-    let used = journal.fill().used_bytes;
+    let used = journal.usage().used_bytes;
     assert!(used >= 3_000_000);
     subject.close(journal).await;
     let journal = subject.open(&place, 2_000_000).await;
     assert!(queue(&*journal, 0, &entries(0, 1, 10)).is_ok());
     journal.release(0, 1);
-    until("room", || journal.fill().used_bytes == 0).await;
+    until("room", || journal.usage().used_bytes == 0).await;
     let backlog = adopt(&*journal).await.expect("there is something to adopt");
-    assert_eq!(journal.fill().used_bytes, used);
+    assert_eq!(journal.usage().used_bytes, used);
     assert!(matches!(queue(&*journal, 0, &entries(1, 1, 10)), Err(JournalError::Full)));
     backlog.release(0, 300);
-    until("room", || journal.fill().used_bytes == 0).await;
+    until("room", || journal.usage().used_bytes == 0).await;
     append(&*journal, 0, &entries(1, 1, 10)).await;
     subject.close(journal).await;
 }
@@ -779,10 +779,10 @@ pub async fn a_half_released_backlog_is_found_again(subject: &impl JournalSubjec
 
     let journal = subject.open(&place, 8 * 1024 * 1024).await;
     let backlog = adopt(&*journal).await.expect("there is something to adopt");
-    let before = journal.fill().used_bytes;
+    let before = journal.usage().used_bytes;
     backlog.release(0, 200);
     backlog.release(1, 10);
-    until("room", || journal.fill().used_bytes < before * 2 / 3).await;
+    until("room", || journal.usage().used_bytes < before * 2 / 3).await;
     assert_same(&read(&*backlog, 0, 200, 400).await, &all[200..]);
     drop(backlog);
     let backlog = adopt_in_time(&*journal).await;
@@ -814,7 +814,7 @@ pub async fn refused_records_are_kept_and_do_not_count_as_backlog(subject: &impl
             }
         }
         assert_eq!(subject.refused(&place).await, expected);
-        assert_eq!(journal.fill().used_bytes, 0);
+        assert_eq!(journal.usage().used_bytes, 0);
         assert!(adopt(&*journal).await.is_none(), "refused records are adopted");
         subject.close(journal).await;
     }

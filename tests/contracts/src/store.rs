@@ -13,9 +13,9 @@ use domain::event::{IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::partition::Partition;
-use domain::ports::{Append, Appended, DeadLetter, Feed, LogStore, StoreError};
+use domain::ports::{Append, Appended, DeadLetter, GroupPartition, LogStore, StoreError};
 use domain::query::{
-    LevelCount, LogFilter, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent,
+    EventFilter, LevelCount, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent,
     TAIL_BYTES_MAX, TailPage, TailQuery,
 };
 use domain::timestamp::Timestamp;
@@ -108,41 +108,47 @@ pub async fn drop_after<T>(waits: usize, future: impl Future<Output = T>) -> Opt
 
 const MICROSECOND: Duration = Duration::from_micros(1);
 
-fn feed(partition: Partition) -> Feed {
-    Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition }
+fn group_partition(partition: Partition) -> GroupPartition {
+    GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition }
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {
     time(at.unix_micros() + i64::try_from(by.as_micros()).expect("a window that fits between two years"))
 }
 
-/// The only consumer of a feed.
+/// The only consumer of a group_partition.
 struct Consumer<'a> {
     store: &'a dyn LogStore,
-    feed: Feed,
+    group_partition: GroupPartition,
     position: Option<u64>,
     /// Everything that was appended, as it should be returned.
     appended: Vec<StoredEvent>,
 }
 
 impl<'a> Consumer<'a> {
-    fn of(store: &'a dyn LogStore, feed: Feed) -> Self {
-        Self { store, feed, position: None, appended: Vec::new() }
+    fn of(store: &'a dyn LogStore, group_partition: GroupPartition) -> Self {
+        Self { store, group_partition, position: None, appended: Vec::new() }
     }
 
     async fn append(&mut self, events: impl IntoIterator<Item = LogEvent<'static>>) -> Appended {
         let from = self.position.unwrap_or(0);
         let events: Vec<_> = (from..).zip(events).collect();
         let next = from + events.len() as u64;
-        let append = Append { feed: &self.feed, expected: self.position, next, events: &events, dead_letters: &[] };
+        let append = Append {
+            group_partition: &self.group_partition,
+            expected: self.position,
+            next,
+            events: &events,
+            dead_letters: &[],
+        };
         let appended = in_time("append", self.store.append(&append)).await.expect("the append is in order");
         assert_eq!(appended.stored + appended.deduplicated, events.len(), "each event is stored or deduplicated");
         assert_eq!(appended.dead_lettered, 0, "no dead letters were appended");
         self.position = Some(next);
         self.appended.extend(events.into_iter().map(|(offset, event)| StoredEvent {
             event,
-            topic: self.feed.topic.clone(),
-            partition: self.feed.partition,
+            topic: self.group_partition.topic.clone(),
+            partition: self.group_partition.partition,
             offset,
         }));
         appended
@@ -150,15 +156,15 @@ impl<'a> Consumer<'a> {
 }
 
 fn everything() -> LogQuery {
-    LogQuery { filter: LogFilter::default(), after: None, limit: PAGE_EVENTS_MAX }
+    LogQuery { filter: EventFilter::default(), after: None, limit: PAGE_EVENTS_MAX }
 }
 
-fn only(filter: LogFilter) -> LogQuery {
+fn only(filter: EventFilter) -> LogQuery {
     LogQuery { filter, ..everything() }
 }
 
-fn with_text(text: impl Into<String>) -> LogFilter {
-    LogFilter { text: Some(text.into()), ..LogFilter::default() }
+fn with_text(text: impl Into<String>) -> EventFilter {
+    EventFilter { text: Some(text.into()), ..EventFilter::default() }
 }
 
 async fn query(store: &dyn LogStore, query: &LogQuery) -> Vec<StoredEvent> {
@@ -172,8 +178,8 @@ async fn page(store: &dyn LogStore, query: &LogQuery) -> Page<StoredEvent> {
     }
 }
 
-async fn position(store: &dyn LogStore, feed: &Feed) -> Option<u64> {
-    in_time("position", store.position(feed)).await.expect("the store answers")
+async fn position(store: &dyn LogStore, group_partition: &GroupPartition) -> Option<u64> {
+    in_time("position", store.position(group_partition)).await.expect("the store answers")
 }
 
 async fn find(store: &dyn LogStore, id: Uuid) -> Option<StoredEvent> {
@@ -223,13 +229,13 @@ pub async fn the_position_is_absent_before_the_first_append_and_then_where_the_l
 ) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    assert_eq!(position(&*store, &feed(0)).await, None);
+    assert_eq!(position(&*store, &group_partition(0)).await, None);
     let mut seed = Seed::new(1);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     for end in [1, 2, 5] {
         let events: Vec<_> = (consumer.position.unwrap_or(0)..end).map(|_| event(seed.id(), time(EPOCH))).collect();
         consumer.append(events).await;
-        assert_eq!(position(&*store, &feed(0)).await, Some(end));
+        assert_eq!(position(&*store, &group_partition(0)).await, Some(end));
     }
 }
 
@@ -240,10 +246,10 @@ pub async fn an_append_without_events_moves_the_position(subject: &impl StoreSub
     let mut expected = None;
     // Including numbers that a floating-point number or 32 bits could not hold.
     for next in [0, 7, u64::from(u32::MAX) + 1, (1 << 53) + 1, i64::MAX.unsigned_abs()] {
-        let append = Append { feed: &feed(0), expected, next, events: &[], dead_letters: &[] };
+        let append = Append { group_partition: &group_partition(0), expected, next, events: &[], dead_letters: &[] };
         let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
         assert_eq!(appended, Appended::default());
-        expected = position(&*store, &feed(0)).await;
+        expected = position(&*store, &group_partition(0)).await;
         assert_eq!(expected, Some(next));
     }
 }
@@ -266,7 +272,7 @@ pub async fn events_and_dead_letters_and_the_position_are_stored_together(subjec
     let mut seed = Seed::new(2);
     let events: Vec<_> = [3, 5].into_iter().zip(varied_events(&mut seed, 2)).collect();
     let append = Append {
-        feed: &feed(1),
+        group_partition: &group_partition(1),
         expected: None,
         next: 8,
         events: &events,
@@ -274,7 +280,7 @@ pub async fn events_and_dead_letters_and_the_position_are_stored_together(subjec
     };
     let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
     assert_eq!(appended, Appended { stored: 2, deduplicated: 0, dead_lettered: 3 });
-    assert_eq!(position(&*store, &feed(1)).await, Some(8));
+    assert_eq!(position(&*store, &group_partition(1)).await, Some(8));
     let mut offsets: Vec<_> =
         query(&*store, &everything()).await.iter().map(|stored| (stored.partition, stored.offset)).collect();
     offsets.sort_unstable();
@@ -286,7 +292,7 @@ pub async fn an_append_that_expects_another_position_is_a_conflict_and_changes_n
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(3);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     let mut actual = None;
     for wrong in [Some(0), Some(5), None, Some(9), Some(11), Some(20)] {
         if wrong.is_none() {
@@ -295,30 +301,36 @@ pub async fn an_append_that_expects_another_position_is_a_conflict_and_changes_n
         }
         let id = seed.id();
         let events = [(20, event(id, time(EPOCH)))];
-        let append =
-            Append { feed: &feed(0), expected: wrong, next: 21, events: &events, dead_letters: &[dead_letter(20)] };
+        let append = Append {
+            group_partition: &group_partition(0),
+            expected: wrong,
+            next: 21,
+            events: &events,
+            dead_letters: &[dead_letter(20)],
+        };
         match in_time("append", store.append(&append)).await {
             Err(StoreError::Conflict { actual: told }) => assert_eq!(told, actual, "the conflict reports the position"),
             other => panic!("an append at {wrong:?} instead of {actual:?} returns {other:?}"),
         }
-        assert_eq!(position(&*store, &feed(0)).await, actual, "a conflict moves nothing");
+        assert_eq!(position(&*store, &group_partition(0)).await, actual, "a conflict moves nothing");
         assert_eq!(find(&*store, id).await, None, "a conflict stores nothing");
     }
     assert_answers(&*store, &consumer.appended, &everything()).await;
 }
 
-/// Two consumers, each with its own connection to the store, that both believe they own a feed do not both store its
+/// Two consumers, each with its own connection to the store, that both believe they own a group_partition do not both store its
 /// records.
 pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let (store, other_store) = (subject.open(&place).await, subject.open(&place).await);
-    let feed = feed(0);
+    let group_partition = group_partition(0);
     let mut expected = None;
     for round in 1..=20_u64 {
         let (one, other) = (round * 100 + 1, round * 100 + 2);
         let events = |next: u64| [(next - 1, event(Uuid::from_u128(next.into()), time(EPOCH)))];
         let (one_events, other_events) = (events(one), events(other));
-        let append = |next, events| Append { feed: &feed, expected, next, events, dead_letters: &[] };
+        let append =
+            |next, events| Append { group_partition: &group_partition, expected, next, events, dead_letters: &[] };
         let (one_append, other_append) = (append(one, &one_events), append(other, &other_events));
         let outcomes = in_time("two appends", async {
             tokio::join!(store.append(&one_append), other_store.append(&other_append))
@@ -330,7 +342,7 @@ pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl St
             outcomes => panic!("two appends from {expected:?} return {outcomes:?}"),
         };
         expected = Some(winner);
-        assert_eq!(position(&*store, &feed).await, expected);
+        assert_eq!(position(&*store, &group_partition).await, expected);
         assert!(find(&*store, Uuid::from_u128(winner.into())).await.is_some(), "the winner's events are stored");
         assert!(find(&*store, Uuid::from_u128(loser.into())).await.is_none(), "the loser's are not");
     }
@@ -340,18 +352,18 @@ pub async fn of_two_appends_from_one_position_exactly_one_wins(subject: &impl St
 pub async fn a_position_belongs_to_one_group_one_topic_and_one_partition(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let feeds = [
-        feed(0),
-        feed(1),
-        Feed { group: "audit".to_owned(), ..feed(0) },
-        Feed { group: "Log-Processor".to_owned(), ..feed(0) },
-        Feed { topic: "logs2".to_owned(), ..feed(0) },
+    let group_partitions = [
+        group_partition(0),
+        group_partition(1),
+        GroupPartition { group: "audit".to_owned(), ..group_partition(0) },
+        GroupPartition { group: "Log-Processor".to_owned(), ..group_partition(0) },
+        GroupPartition { topic: "logs2".to_owned(), ..group_partition(0) },
     ];
-    for (next, of) in (10..).zip(&feeds) {
-        let append = Append { feed: of, expected: None, next, events: &[], dead_letters: &[] };
-        in_time("append", store.append(&append)).await.expect("each feed begins without a position");
+    for (next, of) in (10..).zip(&group_partitions) {
+        let append = Append { group_partition: of, expected: None, next, events: &[], dead_letters: &[] };
+        in_time("append", store.append(&append)).await.expect("each group_partition begins without a position");
     }
-    for (next, of) in (10..).zip(&feeds) {
+    for (next, of) in (10..).zip(&group_partitions) {
         assert_eq!(position(&*store, of).await, Some(next), "{of:?}");
     }
 }
@@ -370,10 +382,13 @@ pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subjec
     let store = subject.open(&place).await;
     let window = subject.dedup_window();
     let first_received = later(time(EPOCH), window * 2);
-    let mut consumer = Consumer::of(&*store, feed(0));
-    let mut others =
-        [feed(1), Feed { topic: "logs2".to_owned(), ..feed(0) }, Feed { group: "audit".to_owned(), ..feed(0) }]
-            .map(|of| Consumer::of(&*store, of));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
+    let mut others = [
+        group_partition(1),
+        GroupPartition { topic: "logs2".to_owned(), ..group_partition(0) },
+        GroupPartition { group: "audit".to_owned(), ..group_partition(0) },
+    ]
+    .map(|of| Consumer::of(&*store, of));
     let ways = [Way::SameAppend, Way::LaterAppend, Way::From(0), Way::From(1), Way::From(2)];
     let mut seed = Seed::new(4);
     for way in ways {
@@ -434,7 +449,7 @@ pub async fn splitting_records_into_appends_does_not_change_what_is_kept(subject
     for records in [1, 5, 20, 50, 100, events.len()] {
         let place = subject.place().await;
         let store = subject.open(&place).await;
-        let mut consumer = Consumer::of(&*store, feed(0));
+        let mut consumer = Consumer::of(&*store, group_partition(0));
         let mut rest = events.as_slice();
         while !rest.is_empty() {
             let (part, others) = rest.split_at(rest.len().min(1 + seed.below(records)));
@@ -451,7 +466,7 @@ pub async fn an_append_may_have_any_number_of_events(subject: &impl StoreSubject
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(6);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     let known = event(seed.id(), time(EPOCH));
     let mut stored = consumer.append([known.clone()]).await.stored;
     for count in [1, 2, 3, 64, 127, 255, 256, 257, 500, 777, 1023] {
@@ -520,11 +535,20 @@ pub async fn every_field_is_returned_exactly(subject: &impl StoreSubject) {
     events.extend(Level::ALL.map(|level| LogEvent { level, ..plain() }));
     events.extend(PIECES.map(|piece| LogEvent { message: piece.into(), ..plain() }));
     // The largest numbers that Kafka supports.
-    let feed = Feed { group: "g".to_owned(), topic: "it's.a-topic_%".to_owned(), partition: i32::MAX.unsigned_abs() };
+    let group_partition = GroupPartition {
+        group: "g".to_owned(),
+        topic: "it's.a-topic_%".to_owned(),
+        partition: i32::MAX.unsigned_abs(),
+    };
     let from = i64::MAX.unsigned_abs() - events.len() as u64;
     let events: Vec<_> = (from..).zip(events).collect();
-    let append =
-        Append { feed: &feed, expected: None, next: i64::MAX.unsigned_abs(), events: &events, dead_letters: &[] };
+    let append = Append {
+        group_partition: &group_partition,
+        expected: None,
+        next: i64::MAX.unsigned_abs(),
+        events: &events,
+        dead_letters: &[],
+    };
     let appended = in_time("append", store.append(&append)).await.expect("the store accepts every valid event");
     assert_eq!(appended.stored, events.len());
 
@@ -541,8 +565,8 @@ pub async fn every_field_is_returned_exactly(subject: &impl StoreSubject) {
         }
         let expected = StoredEvent {
             event: LogEvent { metadata: found.event.metadata.clone(), ..event },
-            topic: feed.topic.clone(),
-            partition: feed.partition,
+            topic: group_partition.topic.clone(),
+            partition: group_partition.partition,
             offset,
         };
         assert_eq!(found, expected);
@@ -554,7 +578,7 @@ async fn varied(store: &dyn LogStore) -> Vec<StoredEvent> {
     let mut seed = Seed::new(8);
     let mut appended = Vec::new();
     for partition in 0..2 {
-        let mut consumer = Consumer::of(store, feed(partition));
+        let mut consumer = Consumer::of(store, group_partition(partition));
         for _ in 0..2 {
             consumer.append(varied_events(&mut seed, 100)).await;
         }
@@ -563,31 +587,31 @@ async fn varied(store: &dyn LogStore) -> Vec<StoredEvent> {
     appended
 }
 
-/// Source, level, times and trace id, each alone, by [`LogFilter::matches`].
+/// Source, level, times and trace id, each alone, by [`EventFilter::matches`].
 pub async fn each_filter_alone_selects_what_its_rule_says(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let events = varied(&*store).await;
     assert_answers(&*store, &events, &everything()).await;
     for source in SOURCES.iter().chain(&["", "sho", "SHOP", "shopp", "sh"]) {
-        let filter = LogFilter { source: Some((*source).to_owned()), ..LogFilter::default() };
+        let filter = EventFilter { source: Some((*source).to_owned()), ..EventFilter::default() };
         assert_answers(&*store, &events, &only(filter)).await;
     }
     // Every set of levels.
     for set in 0..1 << Level::ALL.len() {
         let levels = Level::ALL.into_iter().filter(|level| set >> level.number() & 1 == 1).collect();
-        assert_answers(&*store, &events, &only(LogFilter { levels, ..LogFilter::default() })).await;
+        assert_answers(&*store, &events, &only(EventFilter { levels, ..EventFilter::default() })).await;
     }
-    let twice = LogFilter { levels: vec![Level::Warn, Level::Warn], ..LogFilter::default() };
+    let twice = EventFilter { levels: vec![Level::Warn, Level::Warn], ..EventFilter::default() };
     assert_answers(&*store, &events, &only(twice)).await;
     for trace_id in TRACES.into_iter().chain([[9; 16]]) {
-        let filter = LogFilter { trace_id: Some(trace_id), ..LogFilter::default() };
+        let filter = EventFilter { trace_id: Some(trace_id), ..EventFilter::default() };
         assert_answers(&*store, &events, &only(filter)).await;
     }
     let times = events.iter().step_by(7).map(|stored| stored.event.timestamp);
     for at in times.chain([Timestamp::MIN, Timestamp::MAX]) {
-        assert_answers(&*store, &events, &only(LogFilter { from: Some(at), ..LogFilter::default() })).await;
-        assert_answers(&*store, &events, &only(LogFilter { to: Some(at), ..LogFilter::default() })).await;
+        assert_answers(&*store, &events, &only(EventFilter { from: Some(at), ..EventFilter::default() })).await;
+        assert_answers(&*store, &events, &only(EventFilter { to: Some(at), ..EventFilter::default() })).await;
     }
 }
 
@@ -597,7 +621,7 @@ pub async fn a_search_for_text_finds_it_in_any_case_and_treats_no_character_as_a
     let store = subject.open(&place).await;
     let mut events = varied(&*store).await;
     let mut seed = Seed::new(9);
-    let mut consumer = Consumer::of(&*store, feed(2));
+    let mut consumer = Consumer::of(&*store, group_partition(2));
     let long = format!("{}needle", "hay ".repeat(10_000));
     consumer
         .append(
@@ -680,14 +704,14 @@ pub async fn a_search_for_text_finds_it_in_any_case_and_treats_no_character_as_a
     }
 }
 
-fn some_filter(seed: &mut Seed, events: &[StoredEvent]) -> LogFilter {
+fn some_filter(seed: &mut Seed, events: &[StoredEvent]) -> EventFilter {
     let part = |seed: &mut Seed| {
         let message = message(seed);
         let characters: Vec<char> = message.chars().collect();
         let from = seed.below(characters.len());
         characters[from..].iter().take(1 + seed.below(3)).collect::<String>()
     };
-    LogFilter {
+    EventFilter {
         source: seed.one_in(3).then(|| (*seed.pick(&SOURCES)).to_owned()),
         levels: (0..seed.below(4)).map(|_| *seed.pick(&Level::ALL)).collect(),
         from: seed.one_in(3).then(|| seed.pick(events).event.timestamp),
@@ -721,10 +745,10 @@ pub async fn an_earliest_timestamp_is_included_and_a_latest_is_not(subject: &imp
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(11);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     consumer.append((0..5).map(|n| event(seed.id(), time(EPOCH + n)))).await;
     let between = |from, to| {
-        only(LogFilter { from: Some(time(EPOCH + from)), to: Some(time(EPOCH + to)), ..LogFilter::default() })
+        only(EventFilter { from: Some(time(EPOCH + from)), to: Some(time(EPOCH + to)), ..EventFilter::default() })
     };
     for (from, to, expected) in
         [(1, 3, vec![2, 1]), (2, 3, vec![2]), (2, 2, vec![]), (3, 1, vec![]), (-5, 9, vec![4, 3, 2, 1, 0])]
@@ -744,7 +768,7 @@ pub async fn a_query_returns_at_most_its_limit(subject: &impl StoreSubject) {
     let store = subject.open(&place).await;
     let events = varied(&*store).await;
     for limit in [0, 1, 2, 10, 399, 400, 401, PAGE_EVENTS_MAX] {
-        for filter in [LogFilter::default(), with_text("s"), with_text("ß"), with_text("")] {
+        for filter in [EventFilter::default(), with_text("s"), with_text("ß"), with_text("")] {
             assert_answers(&*store, &events, &LogQuery { filter, after: None, limit }).await;
         }
     }
@@ -769,11 +793,11 @@ fn crowded(seed: &mut Seed, window: Duration, count: usize) -> Vec<LogEvent<'sta
 pub async fn pages_follow_each_other_without_a_gap_or_a_repeat(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     let events = crowded(&mut Seed::new(12), subject.dedup_window(), 150);
     assert_eq!(consumer.append(events).await.deduplicated, 0);
     for filter in
-        [LogFilter::default(), with_text("S"), LogFilter { levels: vec![Level::Info], ..LogFilter::default() }]
+        [EventFilter::default(), with_text("S"), EventFilter { levels: vec![Level::Info], ..EventFilter::default() }]
     {
         let all = answer(&consumer.appended, &only(filter.clone()));
         for limit in [1, 7, 50] {
@@ -800,7 +824,7 @@ pub async fn pages_stay_whole_while_events_arrive(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(13);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     consumer.append(crowded(&mut seed, subject.dedup_window(), 100)).await;
     let before: Vec<PageKey> = answer(&consumer.appended, &everything()).iter().map(key).collect();
     let mut ask = LogQuery { limit: 10, ..everything() };
@@ -852,7 +876,7 @@ pub async fn of_several_events_with_one_id_the_one_received_last_is_found(subjec
     let store = subject.open(&place).await;
     let window = subject.dedup_window();
     let mut seed = Seed::new(15);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let id = seed.id();
         for windows in order {
@@ -888,7 +912,7 @@ pub async fn expiry_removes_only_events_received_before(subject: &impl StoreSubj
     let start = EPOCH.div_euclid(step) * step;
     let oldest = time(start);
     assert_eq!(expire_all(&*store, oldest).await, 0);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     let events: Vec<_> = (0..600)
         .map(|n| {
             let received_at = time(start + (n % 6 - 3) * step);
@@ -905,7 +929,7 @@ pub async fn expiry_removes_only_events_received_before(subject: &impl StoreSubj
     assert_eq!(expire_all(&*store, oldest).await, 300);
     assert_answers(&*store, &left, &everything()).await;
     assert_eq!(expire_all(&*store, oldest).await, 0);
-    assert_eq!(position(&*store, &feed(0)).await, consumer.position, "positions do not expire");
+    assert_eq!(position(&*store, &group_partition(0)).await, consumer.position, "positions do not expire");
     for stored in &consumer.appended {
         let found = find(&*store, stored.event.event_id).await;
         assert_eq!(found.is_some(), left.contains(stored), "{:?}", stored.event);
@@ -920,7 +944,7 @@ pub async fn expiry_reaches_old_events_that_arrived_behind_newer_ones(subject: &
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let mut seed = Seed::new(17);
-    let mut consumer = Consumer::of(&*store, feed(0));
+    let mut consumer = Consumer::of(&*store, group_partition(0));
     let old = time(EPOCH - 1).saturating_sub(subject.expiry_unit());
     for (received_at, count) in [(Timestamp::MAX, 5_000), (old, 5)] {
         let events: Vec<_> = (0..count).map(|_| event(seed.id(), received_at)).collect();
@@ -929,25 +953,32 @@ pub async fn expiry_reaches_old_events_that_arrived_behind_newer_ones(subject: &
     assert_eq!(expire_all(&*store, time(EPOCH)).await, 5);
 }
 
-/// A consumer that takes over may append the same dead letter again, and each feed has its own.
+/// A consumer that takes over may append the same dead letter again, and each group_partition has its own.
 pub async fn a_dead_letter_may_be_repeated(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let feeds = [
-        feed(0),
-        feed(1),
-        Feed { topic: "logs2".to_owned(), ..feed(0) },
-        Feed { group: "audit".to_owned(), ..feed(0) },
+    let group_partitions = [
+        group_partition(0),
+        group_partition(1),
+        GroupPartition { topic: "logs2".to_owned(), ..group_partition(0) },
+        GroupPartition { group: "audit".to_owned(), ..group_partition(0) },
     ];
-    for of in &feeds {
+    for of in &group_partitions {
         let letters = [dead_letter(0), dead_letter(i64::MAX.unsigned_abs())];
-        let append = Append { feed: of, expected: None, next: 1, events: &[], dead_letters: &letters };
-        let appended = in_time("append", store.append(&append)).await.expect("each feed has its own dead letters");
+        let append = Append { group_partition: of, expected: None, next: 1, events: &[], dead_letters: &letters };
+        let appended =
+            in_time("append", store.append(&append)).await.expect("each group_partition has its own dead letters");
         assert_eq!(appended, Appended { dead_lettered: 2, ..Appended::default() });
     }
-    let again = Append { feed: &feed(0), expected: Some(1), next: 2, events: &[], dead_letters: &[dead_letter(0)] };
+    let again = Append {
+        group_partition: &group_partition(0),
+        expected: Some(1),
+        next: 2,
+        events: &[],
+        dead_letters: &[dead_letter(0)],
+    };
     in_time("append", store.append(&again)).await.expect("a repeated dead letter is accepted");
-    assert_eq!(position(&*store, &feed(0)).await, Some(2));
+    assert_eq!(position(&*store, &group_partition(0)).await, Some(2));
 }
 
 async fn letters(store: &dyn LogStore, query: &DeadLetterQuery) -> Vec<StoredDeadLetter> {
@@ -961,17 +992,18 @@ fn all_letters(filter: DeadLetterFilter) -> DeadLetterQuery {
 /// Stores letters at offsets 0 to 5 of partition 0 and then of partition 1, a second apart.
 async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
     let mut expected = Vec::new();
-    for (feed, partition) in [(feed(0), 0), (feed(1), 1)] {
+    for (group_partition, partition) in [(group_partition(0), 0), (group_partition(1), 1)] {
         let found = |offset: u64| later(time(EPOCH), Duration::from_secs(partition * 6 + offset));
         let letters: Vec<_> = (0..6)
             .map(|offset| DeadLetter { at: found(offset), attempts: 7 * offset as u32, ..dead_letter(offset) })
             .collect();
-        let append = Append { feed: &feed, expected: None, next: 6, events: &[], dead_letters: &letters };
+        let append =
+            Append { group_partition: &group_partition, expected: None, next: 6, events: &[], dead_letters: &letters };
         let appended = in_time("append", store.append(&append)).await.expect("the append is in order");
         assert_eq!(appended.dead_lettered, 6);
         expected.extend(letters.into_iter().map(|letter| StoredDeadLetter {
             id: 0,
-            feed: feed.clone(),
+            group_partition: group_partition.clone(),
             offset: letter.offset,
             key: letter.key.to_vec(),
             value: letter.value.to_vec(),
@@ -1053,7 +1085,13 @@ pub async fn a_copied_dead_letter_is_not_copied_again_and_the_others_are(subject
     let rest = [&found[1..5], &found[6..]].concat();
     assert_eq!(letters(store.as_ref(), &uncopied()).await, rest);
     // A repeated letter counts as copied.
-    let again = Append { feed: &feed(0), expected: Some(6), next: 7, events: &[], dead_letters: &[dead_letter(0)] };
+    let again = Append {
+        group_partition: &group_partition(0),
+        expected: Some(6),
+        next: 7,
+        events: &[],
+        dead_letters: &[dead_letter(0)],
+    };
     in_time("append", store.append(&again)).await.expect("the append is in order");
     assert_eq!(letters(store.as_ref(), &uncopied()).await, rest);
 }
@@ -1080,7 +1118,7 @@ fn numbered(n: u32) -> LogEvent<'static> {
 pub async fn counts_are_those_of_the_bucket_and_level(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    let mut consumer = Consumer::of(store.as_ref(), group_partition(0));
     let times = [-7_200_000_000, -3_600_000_001, -3_600_000_000, -1, 0, 1, 3_599_999_999, 3_600_000_000, 9_000_000_000];
     let events: Vec<_> = times
         .iter()
@@ -1117,13 +1155,13 @@ pub async fn counts_are_those_of_the_bucket_and_level(subject: &impl StoreSubjec
     }
 }
 
-async fn tail(store: &dyn LogStore, after: Option<u64>, filter: &LogFilter, limit: u32) -> TailPage {
+async fn tail(store: &dyn LogStore, after: Option<u64>, filter: &EventFilter, limit: u32) -> TailPage {
     let query = TailQuery { filter: filter.clone(), after, limit };
     in_time("tail", store.tail(&query)).await.expect("the store answers")
 }
 
 /// Reads to the end.
-async fn tail_all(store: &dyn LogStore, mut after: u64, filter: &LogFilter, limit: u32) -> Vec<(u64, StoredEvent)> {
+async fn tail_all(store: &dyn LogStore, mut after: u64, filter: &EventFilter, limit: u32) -> Vec<(u64, StoredEvent)> {
     let mut all = Vec::new();
     loop {
         let page = tail(store, Some(after), filter, limit).await;
@@ -1142,22 +1180,22 @@ async fn tail_all(store: &dyn LogStore, mut after: u64, filter: &LogFilter, limi
 pub async fn a_tail_shows_every_event_once_in_the_order_of_storage(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let nothing = tail(store.as_ref(), None, &LogFilter::default(), 10).await;
+    let nothing = tail(store.as_ref(), None, &EventFilter::default(), 10).await;
     assert_eq!((nothing.events.len(), nothing.scanned), (0, nothing.end));
     let start = nothing.end;
-    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    let mut consumer = Consumer::of(store.as_ref(), group_partition(0));
     // Newer and older events alternate: the order is that of arrival.
     for part in 0..5_u32 {
         consumer.append((0..7).map(|n| numbered(100 * (part % 2) + 7 * part + n))).await;
     }
-    let all = tail_all(store.as_ref(), start, &LogFilter::default(), 4).await;
+    let all = tail_all(store.as_ref(), start, &EventFilter::default(), 4).await;
     assert!(all.is_sorted_by(|(a, _), (b, _)| a < b));
     assert_eq!(all.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), consumer.appended);
-    let now = tail(store.as_ref(), None, &LogFilter::default(), 10).await;
+    let now = tail(store.as_ref(), None, &EventFilter::default(), 10).await;
     assert_eq!((now.events.len(), now.scanned), (0, all[34].0));
-    assert_eq!(tail_all(store.as_ref(), all[20].0, &LogFilter::default(), 100).await, all[21..]);
+    assert_eq!(tail_all(store.as_ref(), all[20].0, &EventFilter::default(), 100).await, all[21..]);
     consumer.append([numbered(999)]).await;
-    let new = tail_all(store.as_ref(), now.scanned, &LogFilter::default(), 1).await;
+    let new = tail_all(store.as_ref(), now.scanned, &EventFilter::default(), 1).await;
     assert_eq!(new.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), consumer.appended[35..]);
 }
 
@@ -1165,7 +1203,7 @@ pub async fn a_tail_shows_every_event_once_in_the_order_of_storage(subject: &imp
 pub async fn a_tail_follows_its_filter_and_reports_how_far_it_read(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
+    let start = tail(store.as_ref(), None, &EventFilter::default(), 1).await.end;
     let events = varied(store.as_ref()).await;
     let mut seed = Seed::new(11);
     for _ in 0..60 {
@@ -1180,17 +1218,17 @@ pub async fn a_tail_follows_its_filter_and_reports_how_far_it_read(subject: &imp
 pub async fn a_sequence_number_is_never_assigned_twice(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    let mut consumer = Consumer::of(store.as_ref(), group_partition(0));
     consumer.append((0..10).map(numbered)).await;
-    let end = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
+    let end = tail(store.as_ref(), None, &EventFilter::default(), 1).await.end;
     expire_all(store.as_ref(), Timestamp::MAX).await;
     let position = consumer.position;
     drop(store);
     let store = subject.open(&place).await;
-    assert!(tail(store.as_ref(), None, &LogFilter::default(), 1).await.end >= end);
-    let mut consumer = Consumer { position, ..Consumer::of(store.as_ref(), feed(0)) };
+    assert!(tail(store.as_ref(), None, &EventFilter::default(), 1).await.end >= end);
+    let mut consumer = Consumer { position, ..Consumer::of(store.as_ref(), group_partition(0)) };
     consumer.append([numbered(50)]).await;
-    let new = tail_all(store.as_ref(), end, &LogFilter::default(), 10).await;
+    let new = tail_all(store.as_ref(), end, &EventFilter::default(), 10).await;
     assert_eq!(new.len(), 1);
     assert!(new[0].0 > end);
 }
@@ -1237,16 +1275,16 @@ fn sizes<'a>(events: impl IntoIterator<Item = &'a StoredEvent>) -> Vec<usize> {
 pub async fn pages_of_large_events_are_bounded_and_complete(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
-    let start = tail(store.as_ref(), None, &LogFilter::default(), 1).await.end;
-    let mut consumer = Consumer::of(store.as_ref(), feed(0));
+    let start = tail(store.as_ref(), None, &EventFilter::default(), 1).await.end;
+    let mut consumer = Consumer::of(store.as_ref(), group_partition(0));
     let events = large_events(&mut Seed::new(19));
     for events in events.chunks(20) {
         consumer.append(events.to_vec()).await;
     }
     let stored = &consumer.appended;
     for (limit, filter) in [
-        (PAGE_EVENTS_MAX, LogFilter::default()),
-        (7, LogFilter::default()),
+        (PAGE_EVENTS_MAX, EventFilter::default()),
+        (7, EventFilter::default()),
         (PAGE_EVENTS_MAX, with_text("üNIQUE")),
         (3, with_text("üNIQUE")),
     ] {
@@ -1293,7 +1331,13 @@ pub async fn pages_of_large_dead_letters_are_bounded_and_complete(subject: &impl
         let letters: Vec<_> =
             (from..).zip(values).map(|(offset, value)| DeadLetter { value, ..dead_letter(offset) }).collect();
         let expected = Some(from).filter(|from| *from > 0);
-        let append = Append { feed: &feed(0), expected, next: from + 20, events: &[], dead_letters: &letters };
+        let append = Append {
+            group_partition: &group_partition(0),
+            expected,
+            next: from + 20,
+            events: &[],
+            dead_letters: &letters,
+        };
         in_time("append", store.append(&append)).await.expect("the append is in order");
     }
     for limit in [1_000, 7] {
@@ -1321,9 +1365,9 @@ pub async fn everything_exists_after_reopening(subject: &impl StoreSubject) {
     let mut expected = None;
     for _ in 0..3 {
         let store = subject.open(&place).await;
-        assert_eq!(position(&*store, &feed(0)).await, expected);
+        assert_eq!(position(&*store, &group_partition(0)).await, expected);
         assert_answers(&*store, &events, &everything()).await;
-        let mut consumer = Consumer { position: expected, ..Consumer::of(&*store, feed(0)) };
+        let mut consumer = Consumer { position: expected, ..Consumer::of(&*store, group_partition(0)) };
         let repeats: Vec<_> = events.iter().map(|stored: &StoredEvent| stored.event.clone()).collect();
         let count = repeats.len();
         assert_eq!(consumer.append(repeats).await.deduplicated, count, "stored events are still known");

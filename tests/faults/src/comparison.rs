@@ -1,7 +1,7 @@
 //! Compares accepted with stored events.
 //!
 //! Constraints and invariants:
-//! * Pure: it uses an [`Account`] and rows, without I/O.
+//! * Pure: it uses an [`Ledger`] and rows, without I/O.
 //! * An event counts once, by its last answer: refused and then accepted counts as accepted.
 //! * In a batch with different promises, missing events are attributed to the less durable ones first; only those in
 //!   excess of these break a promise.
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use domain::partition::murmur2;
 
-use crate::account::{Account, ClientAccount, Lane, Outcome, SOURCES, place};
+use crate::ledger::{ClientAccount, Lane, Ledger, Outcome, SOURCES, place};
 
 /// A row of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Comparison {
 #[derive(Clone, Copy, Default)]
 struct Event {
     flags: u8,
-    life: u16,
+    generation: u16,
 }
 
 const SENT: u8 = 1;
@@ -152,16 +152,16 @@ impl Event {
 
 /// Compares. Sorts the rows into the order of the topic.
 #[must_use]
-pub fn compare(account: &Account, rows: &mut [Row], ordering: Ordering) -> Comparison {
+pub fn compare(ledger: &Ledger, rows: &mut [Row], ordering: Ordering) -> Comparison {
     let mut comparison = Comparison::default();
-    let clients = account.clients.iter().map(|client| usize::from(client.client) + 1).max().unwrap_or(0);
+    let clients = ledger.clients.iter().map(|client| usize::from(client.client) + 1).max().unwrap_or(0);
     let mut events: Vec<Vec<Event>> = vec![Vec::new(); clients];
-    for client in &account.clients {
+    for client in &ledger.clients {
         events[usize::from(client.client)] = events_of(client);
     }
     rows.sort_unstable_by_key(|row| (row.partition, row.offset));
-    look_at_rows(account, rows, ordering, &mut events, &mut comparison);
-    for client in &account.clients {
+    look_at_rows(ledger, rows, ordering, &mut events, &mut comparison);
+    for client in &ledger.clients {
         let events = &events[usize::from(client.client)];
         for event in events.iter().filter(|event| event.has(SENT)) {
             let counts = &mut comparison.lanes[event.lane()];
@@ -185,10 +185,10 @@ fn events_of(client: &ClientAccount) -> Vec<Event> {
         let of_request = &mut events[request.first as usize..(request.first + request.events) as usize];
         for event in of_request.iter_mut() {
             let was = event.flags;
-            event.life = request.lives.0;
+            event.generation = request.generations.0;
             event.flags |= SENT | if request.lane == Lane::Priority { PRIORITY } else { 0 };
-            // A first copy may arrive late, or during the life of another producer.
-            if was & DOUBT != 0 || request.lives.0 != request.lives.1 {
+            // A first copy may arrive late, or during the generation of another producer.
+            if was & DOUBT != 0 || request.generations.0 != request.generations.1 {
                 event.flags |= UNORDERED;
             }
         }
@@ -216,7 +216,7 @@ fn events_of(client: &ClientAccount) -> Vec<Event> {
 
 /// Marks stored events; counts extra rows, and rows out of order.
 fn look_at_rows(
-    account: &Account,
+    ledger: &Ledger,
     rows: &[Row],
     ordering: Ordering,
     events: &mut [Vec<Event>],
@@ -224,7 +224,7 @@ fn look_at_rows(
 ) {
     /// The last event seen of a source and lane, by producer.
     type Last = std::collections::HashMap<(u16, u32, usize, u16), u32>;
-    let sources: std::collections::HashMap<(u16, u32), u32> = account
+    let sources: std::collections::HashMap<(u16, u32), u32> = ledger
         .clients
         .iter()
         .flat_map(|client| (0..).zip(&client.sources).map(|(n, source)| ((client.client, n), source_hash(source))))
@@ -255,8 +255,8 @@ fn look_at_rows(
             continue;
         }
         counts.compared += 1;
-        let life = if ordering == Ordering::OneProducer { event.life } else { 0 };
-        let last = last.entry((client, sequence % SOURCES, lane, life)).or_insert(sequence);
+        let generation = if ordering == Ordering::OneProducer { event.generation } else { 0 };
+        let last = last.entry((client, sequence % SOURCES, lane, generation)).or_insert(sequence);
         counts.reordered += u64::from(sequence < *last);
         *last = sequence.max(*last);
     }
@@ -285,7 +285,7 @@ fn count_lost(client: &ClientAccount, events: &[Event], comparison: &mut Compari
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::{Request, number};
+    use crate::ledger::{Request, number};
 
     const SOURCE_NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -295,12 +295,12 @@ mod tests {
 
     fn request(first: u32, events: u32, outcome: Outcome) -> Request {
         let (sent, took) = (Duration::from_millis(first.into()), Duration::from_millis(1));
-        Request { first, events, lane: Lane::Rest, lives: (0, 0), sent, took, outcome }
+        Request { first, events, lane: Lane::Rest, generations: (0, 0), sent, took, outcome }
     }
 
-    fn account(requests: Vec<Request>) -> Account {
+    fn ledger(requests: Vec<Request>) -> Ledger {
         let sources = SOURCE_NAMES.map(str::to_owned).to_vec();
-        Account { clients: vec![ClientAccount { client: 0, sources, requests }], ..Account::default() }
+        Ledger { clients: vec![ClientAccount { client: 0, sources, requests }], ..Ledger::default() }
     }
 
     fn row(lane: Lane, sequence: u32, offset: u64) -> Row {
@@ -317,23 +317,23 @@ mod tests {
         sequences.into_iter().enumerate().map(|(offset, n)| row(Lane::Rest, n, offset as u64)).collect()
     }
 
-    fn rest(account: &Account, mut rows: Vec<Row>) -> Counts {
-        let comparison = compare(account, &mut rows, Ordering::OneProducer);
+    fn rest(ledger: &Ledger, mut rows: Vec<Row>) -> Counts {
+        let comparison = compare(ledger, &mut rows, Ordering::OneProducer);
         assert_eq!((comparison.strangers, comparison.lanes[0]), (0, Counts::default()));
         comparison.lanes[1]
     }
 
     #[test]
     fn all_is_well() {
-        let account = account(vec![request(0, 8, accepted(0, 0, 8)), request(8, 8, accepted(0, 8, 0))]);
-        let counts = rest(&account, rows(0..16));
+        let ledger = ledger(vec![request(0, 8, accepted(0, 0, 8)), request(8, 8, accepted(0, 8, 0))]);
+        let counts = rest(&ledger, rows(0..16));
         assert_eq!((counts.sent, counts.journaled, counts.buffered, counts.stored), (16, 8, 8, 16));
         assert_eq!((counts.lost(), counts.duplicated, counts.reordered, counts.compared), (0, 0, 0, 16));
     }
 
     #[test]
     fn missing_events_are_lost_according_to_their_promise() {
-        let account = account(vec![
+        let ledger = ledger(vec![
             request(0, 4, accepted(0, 4, 0)),
             request(4, 4, accepted(0, 0, 4)),
             // At most two of them were buffered.
@@ -341,11 +341,11 @@ mod tests {
             request(12, 4, Outcome::Refused),
             request(16, 4, Outcome::Unknown),
         ]);
-        let counts = rest(&account, rows([0, 1, 2, 4, 5, 8, 16]));
+        let counts = rest(&ledger, rows([0, 1, 2, 4, 5, 8, 16]));
         assert_eq!((counts.lost_promised, counts.lost_buffered), (1 + 1, 2 + 2));
         assert_eq!((counts.refused, counts.in_doubt, counts.refused_but_stored), (4, 4, 0));
-        assert_eq!(rest(&account, rows(0..16)).refused_but_stored, 4);
-        let comparison = compare(&account, &mut rows([0, 1, 2, 3, 4]), Ordering::OneProducer);
+        assert_eq!(rest(&ledger, rows(0..16)).refused_but_stored, 4);
+        let comparison = compare(&ledger, &mut rows([0, 1, 2, 3, 4]), Ordering::OneProducer);
         assert_eq!(comparison.lost_buffered_answered, [5, 9].map(Duration::from_millis));
     }
 
@@ -353,7 +353,7 @@ mod tests {
     fn events_of_a_batch_are_refused_and_doubted_one_by_one() {
         let outcome =
             Outcome::Accepted { acknowledged: 0, journaled: 0, buffered: 2, refused: vec![1], unknown: vec![3] };
-        let counts = rest(&account(vec![request(0, 4, outcome)]), rows([0, 3]));
+        let counts = rest(&ledger(vec![request(0, 4, outcome)]), rows([0, 3]));
         assert_eq!((counts.buffered, counts.refused, counts.in_doubt), (2, 1, 1));
         assert_eq!((counts.lost_buffered, counts.refused_but_stored, counts.stored), (1, 0, 2));
     }
@@ -367,33 +367,33 @@ mod tests {
             request(4, 4, accepted(4, 0, 0)),
         ];
         // The first four arrive late; the attempt that they belong to is unknown.
-        let counts = rest(&account(requests), rows([4, 5, 6, 7, 0, 1, 2, 3]));
+        let counts = rest(&ledger(requests), rows([4, 5, 6, 7, 0, 1, 2, 3]));
         assert_eq!((counts.sent, counts.acknowledged, counts.in_doubt), (8, 8, 0));
         assert_eq!((counts.lost(), counts.reordered, counts.compared), (0, 0, 4));
     }
 
     #[test]
     fn rows_beyond_the_first_are_duplicates() {
-        let counts = rest(&account(vec![request(0, 4, accepted(4, 0, 0))]), rows([0, 1, 0, 2, 3, 0]));
+        let counts = rest(&ledger(vec![request(0, 4, accepted(4, 0, 0))]), rows([0, 1, 0, 2, 3, 0]));
         assert_eq!((counts.stored, counts.duplicated, counts.reordered), (4, 2, 0));
     }
 
     #[test]
     fn order_is_that_of_one_source_in_one_partition() {
-        let account = account(vec![request(0, 12, accepted(12, 0, 0))]);
+        let ledger = ledger(vec![request(0, 12, accepted(12, 0, 0))]);
         // Other sources may overtake; of source a, 4 is after 8.
-        let counts = rest(&account, rows([3, 2, 1, 0, 8, 4, 5, 6, 7, 9, 10, 11]));
+        let counts = rest(&ledger, rows([3, 2, 1, 0, 8, 4, 5, 6, 7, 9, 10, 11]));
         assert_eq!(counts.reordered, 1);
         let mut elsewhere = rows(0..12);
         elsewhere[8].partition = 0;
-        assert_eq!(rest(&account, elsewhere).reordered, 0);
+        assert_eq!(rest(&ledger, elsewhere).reordered, 0);
     }
 
     #[test]
     fn lanes_and_lives_have_an_order_each() {
         let mut requests = vec![request(0, 4, accepted(4, 0, 0)), request(4, 4, accepted(4, 0, 0))];
         requests[0].lane = Lane::Priority;
-        let account_of_lanes = account(requests.clone());
+        let account_of_lanes = ledger(requests.clone());
         let both = |first: u32| (0..8).map(move |n| (n + first) % 8);
         let lane_of = |n| if n < 4 { Lane::Priority } else { Lane::Rest };
         let mut rows: Vec<Row> = both(4).enumerate().map(|(at, n)| row(lane_of(n), n, at as u64)).collect();
@@ -401,20 +401,20 @@ mod tests {
         assert_eq!((comparison.strangers, comparison.total().reordered), (0, 0));
         // Sequentially in one lane, by two producers.
         requests[0].lane = Lane::Rest;
-        assert_eq!(rest(&account(requests.clone()), self::rows(both(4))).reordered, 4);
-        requests[1].lives = (1, 1);
-        assert_eq!(rest(&account(requests.clone()), self::rows(both(4))).reordered, 0);
+        assert_eq!(rest(&ledger(requests.clone()), self::rows(both(4))).reordered, 4);
+        requests[1].generations = (1, 1);
+        assert_eq!(rest(&ledger(requests.clone()), self::rows(both(4))).reordered, 0);
         // It is unknown which of them had it.
-        requests[0].lives = (0, 1);
-        requests[1].lives = (0, 0);
-        assert_eq!(rest(&account(requests), self::rows(both(4))).compared, 4);
+        requests[0].generations = (0, 1);
+        requests[1].generations = (0, 0);
+        assert_eq!(rest(&ledger(requests), self::rows(both(4))).compared, 4);
     }
 
     #[test]
     fn several_producers_keep_the_order_of_acknowledged_events() {
         let compared = |outcome: Outcome| {
-            let account = account(vec![request(0, 4, outcome.clone()), request(4, 4, outcome)]);
-            let counts = compare(&account, &mut rows([4, 5, 6, 7, 0, 1, 2, 3]), Ordering::SeveralProducers).lanes[1];
+            let ledger = ledger(vec![request(0, 4, outcome.clone()), request(4, 4, outcome)]);
+            let counts = compare(&ledger, &mut rows([4, 5, 6, 7, 0, 1, 2, 3]), Ordering::SeveralProducers).lanes[1];
             (counts.compared, counts.reordered)
         };
         assert_eq!(compared(accepted(4, 0, 0)), (8, 4));
@@ -424,10 +424,10 @@ mod tests {
 
     #[test]
     fn rows_that_were_never_sent_are_strangers() {
-        let account = account(vec![request(0, 4, accepted(4, 0, 0))]);
+        let ledger = ledger(vec![request(0, 4, accepted(4, 0, 0))]);
         let mut rows = rows(0..5);
         rows[1].source_hash = source_hash("b2");
         rows[2].level += 1;
-        assert_eq!(compare(&account, &mut rows, Ordering::OneProducer).strangers, 3);
+        assert_eq!(compare(&ledger, &mut rows, Ordering::OneProducer).strangers, 3);
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::account::{Account, ClientAccount, Lane, Outcome, Request, SOURCES, Second, number};
+use crate::ledger::{ClientAccount, Lane, Ledger, Outcome, Request, SOURCES, Second, number};
 
 /// How far a client may fall behind its pace and still catch up.
 const BEHIND_MAX: Duration = Duration::from_secs(2);
@@ -85,13 +85,13 @@ struct Shared {
     acknowledged_ms: AtomicU64,
     without_retry_after: AtomicU64,
     /// Number of producers replaced.
-    lives: Arc<AtomicU16>,
+    generations: Arc<AtomicU16>,
 }
 
 impl Load {
-    /// Starts sending to these gateways. `lives` counts the producers that were replaced.
+    /// Starts sending to these gateways. `generations` counts the producers that were replaced.
     #[must_use]
-    pub fn begin(self, gateways: Vec<Http>, lives: Arc<AtomicU16>) -> Running {
+    pub fn begin(self, gateways: Vec<Http>, generations: Arc<AtomicU16>) -> Running {
         let shared = Arc::new(Shared {
             gateways,
             began: Instant::now(),
@@ -99,7 +99,7 @@ impl Load {
             accepted: AtomicU64::new(0),
             acknowledged_ms: AtomicU64::new(0),
             without_retry_after: AtomicU64::new(0),
-            lives,
+            generations,
         });
         let (stop, stopped) = watch::channel(false);
         let clients = (0..self.batch_clients + self.single_clients).map(|client| {
@@ -171,13 +171,13 @@ impl Running {
     }
 
     /// Stops, after the answers to requests in flight.
-    pub async fn stop(self) -> Account {
+    pub async fn stop(self) -> Ledger {
         self.stop.send_replace(true);
         let mut clients = Vec::new();
         for client in self.clients {
             clients.push(client.await.expect("a client"));
         }
-        Account {
+        Ledger {
             clients,
             seconds: self.shared.seconds().clone(),
             without_retry_after: self.shared.without_retry_after.load(Ordering::Acquire),
@@ -232,7 +232,7 @@ struct Client {
 
 impl Client {
     async fn run(mut self) -> ClientAccount {
-        let mut account = ClientAccount { client: self.number, sources: self.sources.clone(), requests: Vec::new() };
+        let mut ledger = ClientAccount { client: self.number, sources: self.sources.clone(), requests: Vec::new() };
         // Staggered, so that clients do not all send at the same moment.
         let mut next = Instant::now() + self.period.mul_f64(f64::from(self.number % 16) / 16.0);
         let (mut first, mut turn) = (0, u32::from(self.number));
@@ -240,7 +240,7 @@ impl Client {
             next = next.max(Instant::now().checked_sub(BEHIND_MAX).unwrap_or(next));
             tokio::select! {
                 () = sleep_until(next) => {}
-                _ = self.stopped.wait_for(|stopped| *stopped) => return account,
+                _ = self.stopped.wait_for(|stopped| *stopped) => return ledger,
             }
             next += self.period;
             let is_priority = self.load.priority_every > 0 && turn.is_multiple_of(self.load.priority_every);
@@ -252,7 +252,7 @@ impl Client {
                     Outcome::Refused => self.load.resend,
                     Outcome::Unknown => self.load.resend && self.with_ids,
                 };
-                account.requests.push(request);
+                ledger.requests.push(request);
                 let wait = retry_after.min(RESEND_WAIT_MAX);
                 if !again || timeout(wait, self.stopped.wait_for(|stopped| *stopped)).await.is_ok() {
                     break;
@@ -264,8 +264,8 @@ impl Client {
 
     /// Sends a request, and returns when it may be sent again.
     async fn send(&self, first: u32, lane: Lane) -> (Request, Duration) {
-        let lives = &self.shared.lives;
-        let (body, life) = (self.body(first, lane), lives.load(Ordering::Acquire));
+        let generations = &self.shared.generations;
+        let (body, generation) = (self.body(first, lane), generations.load(Ordering::Acquire));
         let sent = self.shared.began.elapsed();
         let path = if self.is_batch { "/api/logs/batch" } else { "/api/logs" };
         let answer = self.post(path, body).await;
@@ -281,8 +281,8 @@ impl Client {
             Err(NoAnswer::NotSent) => (0, Outcome::Refused, RESEND_WAIT_MAX),
             Err(NoAnswer::Unknown) => (0, Outcome::Unknown, RESEND_WAIT_MAX),
         };
-        let lives = (life, lives.load(Ordering::Acquire));
-        let request = Request { first, events: self.events, lane, lives, sent, took, outcome };
+        let generations = (generation, generations.load(Ordering::Acquire));
+        let request = Request { first, events: self.events, lane, generations, sent, took, outcome };
         self.shared.count(&request, status);
         (request, retry_after)
     }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use faults::amounts::Amounts;
-use faults::ground::Ground;
 use faults::report::{COLUMNS, table};
 use faults::scenarios::{Scenario, all, named};
+use faults::test_cluster::TestCluster;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Name of the program, in the same directory as this one.
@@ -64,16 +64,16 @@ async fn asked_to_stop() {
 
 async fn run(scenarios: Vec<Scenario>, timelines: bool) -> ExitCode {
     let program = std::env::current_exe().map(|harness| harness.with_file_name(PROGRAM)).unwrap_or_default();
-    let Some(ground) = Ground::prepare(&program.to_string_lossy(), Amounts::of_environment()).await else {
+    let Some(test_cluster) = TestCluster::prepare(&program.to_string_lossy(), Amounts::of_environment()).await else {
         eprintln!("faults: the servers cannot be started");
         return ExitCode::FAILURE;
     };
-    let ground = Arc::new(ground);
+    let test_cluster = Arc::new(test_cluster);
     let (mut rows, mut broken) = (Vec::new(), 0);
     for scenario in scenarios {
         eprintln!("==== {}", scenario.name);
         let began = Instant::now();
-        let report = scenario.run(&ground).await;
+        let report = scenario.run(&test_cluster).await;
         println!("{:<8} {} ({:.0} s)", report.verdict(), scenario.name, began.elapsed().as_secs_f64());
         for line in report.details() {
             println!("         {line}");

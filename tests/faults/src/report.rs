@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::account::{Account, Lane, Second};
 use crate::comparison::{Comparison, Counts};
+use crate::ledger::{Lane, Ledger, Second};
 use crate::watch::Watch;
 
 /// Result of a scenario.
@@ -26,7 +26,7 @@ pub struct Report {
     /// Further results, line by line.
     pub notes: Vec<String>,
     /// Requests and answers.
-    pub account: Account,
+    pub ledger: Ledger,
     /// Events second by second.
     pub timeline: Vec<String>,
     /// Why the scenario could not be run, if so.
@@ -164,7 +164,7 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
 
 /// One line per second: events accepted and refused, and the state of the first producer at its end.
 #[must_use]
-pub fn timeline(account: &Account, watch: &Watch, load_began: tokio::time::Instant) -> Vec<String> {
+pub fn timeline(ledger: &Ledger, watch: &Watch, load_began: tokio::time::Instant) -> Vec<String> {
     const HEADS: [&str; 10] = [
         "t",
         "202",
@@ -179,7 +179,7 @@ pub fn timeline(account: &Account, watch: &Watch, load_began: tokio::time::Insta
     ];
     let readings = watch.readings();
     let lag = load_began.saturating_duration_since(watch.began());
-    let rows = account.seconds.iter().enumerate().map(|(second, what): (usize, &Second)| {
+    let rows = ledger.seconds.iter().enumerate().map(|(second, what): (usize, &Second)| {
         let end = lag + Duration::from_secs(second as u64 + 1);
         let mut before = readings.iter().filter(|reading| reading.producer == 0 && reading.at <= end);
         let (breaker, bytes) = before.next_back().map_or_else(Default::default, |reading| {

@@ -1,15 +1,15 @@
 //! All scenarios, one per row of the table.
 //!
-//! To add one, write a function over a [`Scene`] in one of the modules below, and add an entry to [`all`].
+//! To add one, write a function over a [`Cluster`] in one of the modules below, and add an entry to [`all`].
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ground::Ground;
+use crate::cluster::{Cluster, Plan};
 use crate::report::Report;
-use crate::scene::{Plan, Scene};
+use crate::test_cluster::TestCluster;
 
 mod consumers;
 mod delivery;
@@ -31,14 +31,14 @@ pub struct Scenario {
     pub fault: &'static str,
     /// Maximum duration; a scenario that exceeds it fails.
     pub deadline: Duration,
-    run: fn(Arc<Ground>) -> Outcome,
+    run: fn(Arc<TestCluster>) -> Outcome,
 }
 
 impl Scenario {
     /// Runs it, restores the servers afterwards, and turns panics and timeouts into failures.
-    pub async fn run(&self, ground: &Arc<Ground>) -> Report {
+    pub async fn run(&self, test_cluster: &Arc<TestCluster>) -> Report {
         // A separate task: a panic ends only this scenario.
-        let mut task = tokio::spawn((self.run)(Arc::clone(ground)));
+        let mut task = tokio::spawn((self.run)(Arc::clone(test_cluster)));
         let report = match tokio::time::timeout(self.deadline, &mut task).await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => Report::failed(panic_message(error)),
@@ -49,7 +49,7 @@ impl Scenario {
                 Report::failed(format!("the scenario ends within {:?}", self.deadline))
             }
         };
-        ground.mend().await;
+        test_cluster.mend().await;
         report
     }
 }
@@ -60,9 +60,9 @@ fn panic_message(error: tokio::task::JoinError) -> String {
     format!("it runs to its end: {}", text.unwrap_or("it panicked"))
 }
 
-/// Sets up a scene that needs no small disk.
-async fn scene(ground: &Arc<Ground>, plan: Plan) -> Scene {
-    Scene::set(ground, plan).await.expect("a scene")
+/// Sets up a cluster that needs no small disk.
+async fn cluster(test_cluster: &Arc<TestCluster>, plan: Plan) -> Cluster {
+    Cluster::set(test_cluster, plan).await.expect("a cluster")
 }
 
 /// All scenarios, in the order of the table.
@@ -74,7 +74,7 @@ pub fn all() -> Vec<Scenario> {
                 name: $name,
                 fault: $fault,
                 deadline: Duration::from_secs($minutes * 60),
-                run: |ground| Box::pin($function(ground)),
+                run: |test_cluster| Box::pin($function(test_cluster)),
             }
         };
     }

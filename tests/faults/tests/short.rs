@@ -5,18 +5,18 @@
 use std::sync::Arc;
 
 use faults::amounts::Amounts;
-use faults::ground::Ground;
 use faults::scenarios::named;
+use faults::test_cluster::TestCluster;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-in-faults");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_hold_while_processes_are_killed_and_ids_come_again() {
-    let Some(ground) = Ground::prepare(BINARY, Amounts::small()).await else { return };
-    let ground = Arc::new(ground);
+    let Some(test_cluster) = TestCluster::prepare(BINARY, Amounts::small()).await else { return };
+    let test_cluster = Arc::new(test_cluster);
     let mut broken = Vec::new();
     for name in ["producer-kill", "consumer-kill", "same-ids"] {
-        let report = named(name).expect("a scenario").run(&ground).await;
+        let report = named(name).expect("a scenario").run(&test_cluster).await;
         println!("{} {name}", report.verdict());
         for line in report.details() {
             println!("    {line}");

@@ -11,13 +11,13 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use adapter_http::events::{NESTING_MAX, take_event, take_events, take_lines};
+use adapter_http::native::{NESTING_MAX, take_event, take_events, take_lines};
 use application::codec;
 use application::deliver::Delivery;
 use application::ingest::{Ingest, Intake, REQUEST_EVENTS_MAX};
 use async_trait::async_trait;
 use domain::Uuid;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{DeliveryPolicy, Durability, Guarantee};
 use domain::event::{IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX, to_hex};
 use domain::level::Level;
@@ -61,7 +61,8 @@ pub fn accepted(input: &[u8]) -> Records {
     let mut intakes = vec![ingest.intake(None, None), ingest.intake(None, None)];
     let _ = take_event(&body, &mut intakes[0]);
     let _ = take_lines(&body, &mut intakes[1]);
-    intakes.extend(take_events(&body, || ingest.intake(None, None)));
+    let mut array = ingest.intake(None, None);
+    intakes.extend(take_events(&body, &mut array).map(|()| array));
     for batch in intakes.into_iter().flat_map(|intake| taken(intake, &bus).batches) {
         batch.records.iter().for_each(|record| all.push_found(record));
     }
@@ -97,7 +98,8 @@ fn single(ingest: &Ingest, bus: &Bus, body: &[u8]) {
 }
 
 fn array(ingest: &Ingest, bus: &Bus, body: &[u8]) {
-    let taken_in = take_events(body, || ingest.intake(None, None));
+    let mut intake = ingest.intake(None, None);
+    let taken_in = take_events(body, &mut intake).map(|()| intake);
     let elements = serde_json::from_slice::<Vec<&RawValue>>(body).ok();
     let elements = elements.filter(|all| all.len() <= REQUEST_EVENTS_MAX && is_readable(body));
     assert_eq!(
@@ -357,11 +359,11 @@ impl RecordPublisher for Bus {
         Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
     }
 
-    fn buffer(&self) -> Fill {
-        Fill { used_bytes: 0, bytes_max: 1 << 40 }
+    fn buffer(&self) -> Usage {
+        Usage { used_bytes: 0, bytes_max: 1 << 40 }
     }
 
-    fn fill(&self, _partition: Partition) -> Fill {
+    fn usage(&self, _partition: Partition) -> Usage {
         self.buffer()
     }
 

@@ -11,7 +11,7 @@ use adapter_postgres::{PostgresOptions, PostgresStore};
 use application::codec;
 use domain::Uuid;
 use domain::event::LogEvent;
-use domain::ports::{Append, Feed, LogStore};
+use domain::ports::{Append, GroupPartition, LogStore};
 
 const DEDUP_WINDOW: Duration = Duration::from_secs(3_600);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,12 +36,12 @@ fn events() -> Vec<LogEvent<'static>> {
 }
 
 async fn check(store: &dyn LogStore, events: Vec<LogEvent<'static>>) {
-    let feed = Feed { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     let events: Vec<(u64, LogEvent<'static>)> = (0..).zip(events).collect();
     let mut expected = None;
     for events in events.chunks(APPEND_EVENTS) {
         let next = expected.unwrap_or(0) + events.len() as u64;
-        let append = Append { feed: &feed, expected, next, events, dead_letters: &[] };
+        let append = Append { group_partition: &group_partition, expected, next, events, dead_letters: &[] };
         assert_eq!(store.append(&append).await.expect("the store accepts them").stored, events.len());
         expected = Some(next);
     }

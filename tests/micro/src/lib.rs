@@ -14,20 +14,21 @@ use std::time::Duration;
 
 use adapter_embedded::segmented_log::SegmentedLog;
 use adapter_embedded::storage::{Storage, StorageFile};
-use adapter_http::events::take_events;
+use adapter_http::native::take_events;
 use adapter_postgres::Rows;
 use application::codec;
 use application::deliver::Delivery;
 use application::ingest::Ingest;
 use async_trait::async_trait;
 use domain::Uuid;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::DeliveryPolicy;
 use domain::event::LogEvent;
 use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane};
 use domain::ports::{
-    Appended, BusState, Clock, Feed, IdSource, PublishError, Receipt, RecordPublisher, RequestClass, Telemetry,
+    Appended, BusState, Clock, GroupPartition, IdSource, PublishError, Receipt, RecordPublisher, RequestClass,
+    Telemetry,
 };
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
@@ -60,7 +61,7 @@ pub fn steps() -> Vec<Step> {
     let records = records();
     let decoded: Vec<LogEvent<'static>> =
         records.iter().map(|record| codec::decode(record).expect("an event").into_owned()).collect();
-    let feed = Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 1 };
+    let group_partition = GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 1 };
     let (encoded, appended) = (decoded.clone(), records.clone());
     // A segment that is never full, so that only appending is measured.
     let (mut log, _) = SegmentedLog::open(Arc::new(Nowhere), u64::MAX, 0).expect("nothing can fail");
@@ -68,7 +69,8 @@ pub fn steps() -> Vec<Step> {
         Step {
             name: "intake: parse, validate, partition, encode",
             run: Box::new(move || {
-                drop(take_events(body.as_bytes(), || ingest.intake(None, None)).expect("events"));
+                let mut intake = ingest.intake(None, None);
+                take_events(body.as_bytes(), &mut intake).expect("events");
             }),
         },
         Step {
@@ -111,7 +113,7 @@ pub fn steps() -> Vec<Step> {
             run: Box::new(move || {
                 let mut rows = Rows::default();
                 for (offset, event) in (0..).zip(&decoded) {
-                    rows.push(&feed, offset, event);
+                    rows.push(&group_partition, offset, event);
                 }
                 std::hint::black_box(rows.finish());
             }),
@@ -140,7 +142,8 @@ fn body() -> String {
 fn records() -> Records {
     let (body, taken) = (body(), Arc::new(Taken::default()));
     let ingest = ingest_to(Arc::<Taken>::clone(&taken));
-    let intake = take_events(body.as_bytes(), || ingest.intake(None, None)).expect("events");
+    let mut intake = ingest.intake(None, None);
+    take_events(body.as_bytes(), &mut intake).expect("events");
     let delivered = std::pin::pin!(intake.deliver());
     // The publisher accepts them at once and then reports that it is full, so nothing waits.
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -185,11 +188,11 @@ impl RecordPublisher for Taken {
         Err(PublishError::Full)
     }
 
-    fn buffer(&self) -> Fill {
-        Fill { used_bytes: 0, bytes_max: 1 << 30 }
+    fn buffer(&self) -> Usage {
+        Usage { used_bytes: 0, bytes_max: 1 << 30 }
     }
 
-    fn fill(&self, _: Partition) -> Fill {
+    fn usage(&self, _: Partition) -> Usage {
         self.buffer()
     }
 

@@ -23,7 +23,7 @@ use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use application::deliver::{Delivery, Promised};
 use async_trait::async_trait;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
 use domain::ports::{Appended, BusState, PublishError, Receipt, RecordPublisher, RequestClass, Telemetry};
@@ -37,7 +37,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 const OPTIONS: JournalOptions =
     JournalOptions { bytes_max: 1024 * 1024, segment_bytes_max: 4 * 1024, refused_bytes_max: 64 * 1024 };
-const LIVES: usize = 4;
+const GENERATIONS: usize = 4;
 const STEPS: usize = 60;
 
 /// A bus that outlives producers.
@@ -49,7 +49,7 @@ struct Broker {
 #[derive(Default)]
 struct Inside {
     /// The current producer: sends of earlier ones no longer arrive.
-    life: usize,
+    generation: usize,
     away: bool,
     full: bool,
     /// Ids by partition, in order.
@@ -81,7 +81,7 @@ impl Broker {
     /// The producer has died: of the batches it had sent, a prefix arrived.
     fn lose_producer(&self, chance: &mut Chance) {
         let mut inside = self.lock();
-        inside.life += 1;
+        inside.generation += 1;
         for (partition, pending) in std::mem::take(&mut inside.pending) {
             let arrived = chance.below(pending.len() + 1);
             for batch in pending.into_iter().take(arrived) {
@@ -99,7 +99,7 @@ fn ids(batch: &RecordBatch) -> Vec<u64> {
 /// One producer's connection to the bus.
 struct Client {
     broker: Arc<Broker>,
-    life: usize,
+    generation: usize,
 }
 
 #[async_trait]
@@ -110,7 +110,7 @@ impl RecordPublisher for Client {
 
     fn publish(&self, batch: Arc<RecordBatch>) -> Result<Receipt, PublishError> {
         let mut inside = self.broker.lock();
-        if inside.life != self.life {
+        if inside.generation != self.generation {
             return Err(PublishError::Closed);
         }
         if inside.away {
@@ -130,11 +130,11 @@ impl RecordPublisher for Client {
         })
     }
 
-    fn buffer(&self) -> Fill {
-        Fill { used_bytes: 0, bytes_max: 1 << 20 }
+    fn buffer(&self) -> Usage {
+        Usage { used_bytes: 0, bytes_max: 1 << 20 }
     }
 
-    fn fill(&self, _: Partition) -> Fill {
+    fn usage(&self, _: Partition) -> Usage {
         self.buffer()
     }
 
@@ -179,11 +179,11 @@ struct Producer {
 }
 
 impl Producer {
-    fn start(disk: &SimulatedDisk, broker: &Arc<Broker>, life: usize) -> Self {
+    fn start(disk: &SimulatedDisk, broker: &Arc<Broker>, generation: usize) -> Self {
         let journal = Arc::new(
             DiskJournal::over(disk.slots(), OPTIONS, Arc::new(Disk::unlimited())).unwrap().expect("a slot is free"),
         );
-        let publisher = Arc::new(Client { broker: Arc::clone(broker), life });
+        let publisher = Arc::new(Client { broker: Arc::clone(broker), generation });
         let delivery = Delivery::with_journal(publisher, journal, Duration::from_secs(1), Arc::new(Silent));
         let delivery = Arc::new(delivery);
         let (stop, stopped) = watch::channel(false);
@@ -211,12 +211,12 @@ impl Producer {
     }
 
     /// Records the promises so far.
-    fn note(&mut self, life: usize, sent: &mut Sent) {
+    fn note(&mut self, generation: usize, sent: &mut Sent) {
         self.promises.retain_mut(|(ids, promised)| match promised.try_recv() {
             Ok(Ok(promise)) => {
                 for id in ids.iter() {
                     match promise.durability {
-                        Durability::Buffered => drop(sent.buffered.insert(*id, life)),
+                        Durability::Buffered => drop(sent.buffered.insert(*id, generation)),
                         Durability::Journaled | Durability::Acknowledged => drop(sent.safe.insert(*id)),
                     }
                 }
@@ -253,15 +253,15 @@ async fn history(seed: u64) -> (usize, usize) {
     let (disk, broker) = (SimulatedDisk::new(), Arc::<Broker>::default());
     let (mut sent, mut next_id) = (Sent::default(), 0);
     let mut killed = 0;
-    for life in 0..LIVES {
-        let mut producer = Producer::start(&disk, &broker, life);
+    for generation in 0..GENERATIONS {
+        let mut producer = Producer::start(&disk, &broker, generation);
         for _ in 0..STEPS {
             let partition = u32::try_from(chance.below(2)).unwrap();
             match chance.below(13) {
                 0..=4 => {
                     let batch: Vec<u64> = (next_id..next_id + 1 + chance.below(4) as u64).collect();
                     next_id += batch.len() as u64;
-                    sent.taken_by.extend(batch.iter().map(|id| (*id, (life, partition))));
+                    sent.taken_by.extend(batch.iter().map(|id| (*id, (generation, partition))));
                     producer.take(&mut chance, batch, partition);
                 }
                 5..=7 => broker.acknowledge(partition, chance.below(4)),
@@ -272,21 +272,21 @@ async fn history(seed: u64) -> (usize, usize) {
                 _ => pass(Duration::from_secs(chance.below(30) as u64)).await,
             }
             pass(Duration::from_millis(chance.below(300) as u64)).await;
-            producer.note(life, &mut sent);
+            producer.note(generation, &mut sent);
             producer.check_accounts();
         }
-        if life + 1 < LIVES {
-            killed = life + 1;
+        if generation + 1 < GENERATIONS {
+            killed = generation + 1;
             // A promise counts even if it was given at the last moment. A refusal does not: a dying process has no disk that
             // it could clean up, and its client gets no answer.
-            producer.note(life, &mut sent);
+            producer.note(generation, &mut sent);
             let refused = sent.refused.clone();
             if chance.below(2) == 0 {
                 disk.crash()
             } else {
                 disk.power_cut(seed)
             }
-            producer.note(life, &mut sent);
+            producer.note(generation, &mut sent);
             sent.refused = refused;
             broker.lose_producer(&mut chance);
             drop(producer);
@@ -301,7 +301,7 @@ async fn history(seed: u64) -> (usize, usize) {
         loop {
             (0..PARTITIONS.get()).for_each(|partition| broker.acknowledge(partition, 10_000));
             pass(Duration::from_millis(200)).await;
-            producer.note(life, &mut sent);
+            producer.note(generation, &mut sent);
             let deliveries = producer.delivery.snapshot().deliveries;
             let left: u64 = deliveries.iter().map(|of| of.journaled + of.buffered).sum();
             if left == 0 && producer.promises.is_empty() && disk.names().is_empty() {
@@ -336,7 +336,7 @@ fn check(seed: u64, sent: &Sent, broker: &Broker, killed: usize) {
     }
     let lost: Vec<_> = sent.safe.iter().filter(|id| !seen.contains_key(id)).collect();
     assert!(lost.is_empty(), "seed {seed}: promised but lost: {lost:?}");
-    let lost = sent.buffered.iter().filter(|(id, life)| **life >= killed && !seen.contains_key(id));
+    let lost = sent.buffered.iter().filter(|(id, generation)| **generation >= killed && !seen.contains_key(id));
     assert_eq!(lost.count(), 0, "seed {seed}: buffered by a producer that was not killed, but lost");
 }
 
@@ -351,7 +351,7 @@ async fn promised_events_arrive_in_order_whatever_happens_to_bus_disk_and_produc
     }
     println!(
         "seeds={seeds} kills={} taken={taken} journaled_or_acknowledged={safe} lost=0",
-        seeds * (LIVES as u64 - 1)
+        seeds * (GENERATIONS as u64 - 1)
     );
     assert!(safe > 0 && safe < taken);
 }

@@ -257,14 +257,14 @@ impl History {
         let written = match self.journal.append(first, batch, guarantees) {
             Ok(written) => written,
             Err(error) => {
-                let fill = self.journal.fill();
-                if matches!(error, JournalError::Full) && fill.used_bytes > OPTIONS.bytes_max / 2 {
+                let usage = self.journal.usage();
+                if matches!(error, JournalError::Full) && usage.used_bytes > OPTIONS.bytes_max / 2 {
                     return;
                 }
                 // An earlier batch has failed, and its future will report that shortly.
                 let deadline = Instant::now() + DEADLINE;
                 while !self.own(partition).failed {
-                    assert!(Instant::now() < deadline, "refused without a reason: {error:?}, {fill:?}");
+                    assert!(Instant::now() < deadline, "refused without a reason: {error:?}, {usage:?}");
                     self.look();
                     tokio::task::yield_now().await;
                 }
@@ -467,7 +467,7 @@ impl History {
                 backlog.release(of.partition, of.next);
             }
         }
-        until("room", || self.journal.fill().used_bytes == 0).await;
+        until("room", || self.journal.usage().used_bytes == 0).await;
         drop(backlogs);
         assert!(self.journal.close(DEADLINE).await);
         self.disk.power_cut(self.chance.number());
@@ -544,7 +544,7 @@ async fn a_process_killed_during_removal_leaves_whole_entries_or_none() {
             assert!(disk.names().len() > 3, "{:?}", disk.names());
             disk.kill_after(changes);
             journal.release(0, ENTRIES);
-            until("the end", || disk.is_killed() || journal.fill().used_bytes == 0).await;
+            until("the end", || disk.is_killed() || journal.usage().used_bytes == 0).await;
             let killed = disk.is_killed();
             complete += usize::from(!killed);
             match power_cut {
@@ -560,7 +560,7 @@ async fn a_process_killed_during_removal_leaves_whole_entries_or_none() {
                 let seen = read(&*backlog, 0, 0, ENTRIES).await.unwrap();
                 assert_eq!(seen, numbered(seen[0].0..ENTRIES), "not a suffix of the entries");
                 backlog.release(0, ENTRIES);
-                until("room", || journal.fill().used_bytes == 0).await;
+                until("room", || journal.usage().used_bytes == 0).await;
             }
         }
         if complete == 4 {
@@ -603,7 +603,7 @@ async fn nothing_is_promised_or_read_before_its_fsync() {
     assert_eq!(chunk.next, 3, "reading skips a pending batch");
     let chunk = in_time("a chunk", journal.read(0, 3, 6)).await.unwrap();
     assert_eq!((chunk.batches, chunk.next), (vec![], 3), "a pending batch is read");
-    assert!(journal.fill().used_bytes > 0);
+    assert!(journal.usage().used_bytes > 0);
     disk.let_syncs_go();
     in_time("fsync", written).await.unwrap();
     assert_eq!(read(&journal, 0, 3, 6).await.unwrap(), numbered(3..6));
@@ -618,12 +618,12 @@ async fn a_failing_sync_is_retried_until_it_works_and_promises_nothing_meanwhile
         disk.fail_file_syncs(u64::MAX);
         let (batch, guarantees) = batch(0, 3..6);
         let mut written = journal.append(3, batch, guarantees).unwrap();
-        until("trouble", || journal.trouble().is_some()).await;
+        until("fault", || journal.fault().is_some()).await;
         assert!(outcome(&mut written).is_none());
         assert_eq!(read(&journal, 0, 0, 9).await.unwrap(), numbered(0..3));
         disk.fail_file_syncs(0);
         in_time("fsync", written).await.unwrap();
-        until("no trouble", || journal.trouble().is_none()).await;
+        until("no fault", || journal.fault().is_none()).await;
         disk.power_cut(seed);
         let journal = open(&disk);
         let backlog = in_time("adoption", journal.adopt()).await.unwrap().unwrap();
@@ -640,21 +640,21 @@ async fn a_full_disk_refuses_and_is_trouble_until_it_has_room() {
         if files {
             append(&journal, 0, first..first + 3).await;
         }
-        let before = journal.fill();
+        let before = journal.usage();
         disk.set_capacity(disk.used() + 50);
         let (batch, guarantees) = batch(0, first + 3..first + 6);
         let written = in_time("an answer", journal.append(first + 3, batch, guarantees).unwrap()).await;
         assert!(matches!(written, Err(JournalError::Full)), "{written:?}");
-        assert_eq!(journal.fill(), before, "a refused batch takes room");
+        assert_eq!(journal.usage(), before, "a refused batch takes room");
         // Checked for a second, without a batch that would probe the disk.
         let asked = Instant::now();
         until("a second", || {
-            assert!(journal.trouble().is_some(), "the disk is full");
+            assert!(journal.fault().is_some(), "the disk is full");
             asked.elapsed() > Duration::from_millis(1_500)
         })
         .await;
         disk.set_capacity(u64::MAX);
-        until("no trouble", || journal.trouble().is_none()).await;
+        until("no fault", || journal.fault().is_none()).await;
         journal.resume(0);
     }
     append(&journal, 0, 12..15).await;
@@ -678,7 +678,7 @@ async fn a_failed_write_blocks_later_ones_until_the_caller_knows() {
     // Under the number that failed.
     append(&journal, 0, 3..6).await;
     append(&journal, 0, 6..9).await;
-    assert_eq!(journal.trouble(), None);
+    assert_eq!(journal.fault(), None);
     assert_eq!(read(&journal, 0, 0, 9).await.unwrap(), numbered(0..9));
     disk.crash();
     let journal = open(&disk);
@@ -694,7 +694,7 @@ async fn files_that_could_not_be_removed_are_removed_later_and_their_entries_not
     disk.crash();
     let journal = open(&disk);
     append(&journal, 0, 0..60).await;
-    let own = journal.fill().used_bytes;
+    let own = journal.usage().used_bytes;
     let backlog = in_time("adoption", journal.adopt()).await.unwrap().unwrap();
     disk.fail_changes(u64::MAX);
     journal.release(0, 60);
@@ -703,9 +703,9 @@ async fn files_that_could_not_be_removed_are_removed_later_and_their_entries_not
     let failing = disk.names();
     drop(backlog);
     assert!(in_time("adoption", journal.adopt()).await.unwrap().is_none(), "released entries are adopted again");
-    assert!(journal.fill().used_bytes >= own && disk.names() == failing);
+    assert!(journal.usage().used_bytes >= own && disk.names() == failing);
     disk.fail_changes(0);
-    until("room", || journal.fill().used_bytes == 0).await;
+    until("room", || journal.usage().used_bytes == 0).await;
     until("no files", || disk.names().is_empty()).await;
     assert!(in_time("adoption", journal.adopt()).await.unwrap().is_none());
 }
@@ -731,7 +731,7 @@ async fn a_damaged_entry_does_not_affect_others() {
     assert!(seen.iter().all(|(number, id)| number == id));
     // Whatever happens to the damaged entries, the backlog can be released.
     backlog.release(0, backlog.found()[0].next);
-    until("room", || journal.fill().used_bytes == 0).await;
+    until("room", || journal.usage().used_bytes == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -753,7 +753,7 @@ async fn a_backlog_whose_newest_file_has_no_entry_can_be_released() {
         let [of] = backlog.found()[..] else { panic!("one partition") };
         assert!(of.next == 21 || changes > 4);
         backlog.release(0, of.next);
-        until("room", || journal.fill().used_bytes == 0).await;
+        until("room", || journal.usage().used_bytes == 0).await;
         assert_eq!(disk.names(), Vec::<String>::new());
     }
 }
@@ -796,7 +796,7 @@ async fn refused_records_survive_any_power_cut_and_stay_within_their_limit() {
             assert!(disk.used() <= OPTIONS.refused_bytes_max, "{}", disk.used());
         };
         assert!(matches!(refused, JournalError::Full) && disk.used() > OPTIONS.refused_bytes_max / 2, "{refused:?}");
-        assert_eq!((journal.trouble(), journal.fill().used_bytes), (None, 0));
+        assert_eq!((journal.fault(), journal.usage().used_bytes), (None, 0));
         let before: Vec<(String, Vec<u8>)> =
             disk.names().into_iter().map(|name| (name.clone(), disk.content(&name))).collect();
         disk.power_cut(seed);

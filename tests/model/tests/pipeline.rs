@@ -1,8 +1,8 @@
 //! The pipeline from ingestion to the store on a machine that loses power.
 //!
-//! In each life of the machine, clients post events until the power fails, in the middle of any change to the log. Then
+//! In each generation of the machine, clients post events until the power fails, in the middle of any change to the log. Then
 //! the log loses unsynced writes, and the store is reset to an earlier commit, as a disk that lies about its cache would
-//! do. After the last life, everything that was ever acknowledged is in the store, no event is there twice, and none that
+//! do. After the last generation, everything that was ever acknowledged is in the store, no event is there twice, and none that
 //! was never sent.
 //!
 //! `TEST_POWER_CUTS` sets the number of seeds.
@@ -31,17 +31,17 @@ use domain::event::EventDraft;
 use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane};
 use domain::ports::{
-    Append, Appended, Clock, Feed, IdSource, LogStore, RecordPublisher, RecordSource, RequestClass, StoreError,
-    Telemetry,
+    Append, Appended, Clock, GroupPartition, IdSource, LogStore, RecordPublisher, RecordSource, RequestClass,
+    StoreError, Telemetry,
 };
-use domain::query::{LevelCount, LogFilter, LogQuery, Page, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery};
+use domain::query::{EventFilter, LevelCount, LogQuery, Page, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
 use tokio::sync::watch;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
-const LIVES: usize = 3;
+const GENERATIONS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_events_survive_power_cuts_and_a_store_reset_to_any_earlier_commit() {
@@ -55,7 +55,7 @@ async fn acknowledged_events_survive_power_cuts_and_a_store_reset_to_any_earlier
     }
     println!(
         "seeds={seeds} power_cuts={} acknowledged={acknowledged} lost=0 twice=0 buffered={buffered} buffered_lost={buffered_lost}",
-        seeds * LIVES as u64
+        seeds * GENERATIONS as u64
     );
     assert!(acknowledged > 0 && buffered > 0);
 }
@@ -73,7 +73,7 @@ async fn one_machine(seed: u64) -> Sums {
     let directory = tempfile::tempdir().expect("a directory");
     let mut snapshots = Snapshots { directory: directory.path().to_owned(), count: Arc::default() };
     let clients = Clients::default();
-    for life in 0..LIVES {
+    for generation in 0..GENERATIONS {
         let machine = Machine::start(&disks, &snapshots).await;
         for disk in &disks {
             disk.kill_after(20 + chance.below(150) as u64);
@@ -81,11 +81,13 @@ async fn one_machine(seed: u64) -> Sums {
         let posts: Vec<_> = (0..3)
             .map(|client| {
                 let (ingest, clients, seed) = (Arc::clone(&machine.ingest), clients.clone(), chance.number());
-                tokio::spawn(async move { clients.post(&ingest, life, client, seed).await })
+                tokio::spawn(async move { clients.post(&ingest, generation, client, seed).await })
             })
             .collect();
-        until(&format!("the power fails, seed {seed} life {life}"), || disks.iter().any(SimulatedDisk::is_killed))
-            .await;
+        until(&format!("the power fails, seed {seed} generation {generation}"), || {
+            disks.iter().any(SimulatedDisk::is_killed)
+        })
+        .await;
         posts.iter().for_each(tokio::task::JoinHandle::abort);
         for post in posts {
             // Aborted or ended: from here on it receives no more answers.
@@ -121,7 +123,7 @@ async fn one_machine(seed: u64) -> Sums {
     }
 }
 
-/// One life of the machine.
+/// One generation of the machine.
 struct Machine {
     ingest: Arc<Ingest>,
     source: Arc<dyn RecordSource>,
@@ -138,7 +140,7 @@ impl Machine {
         snapshots.take();
         let mut positions = Vec::new();
         for partition in 0..3 {
-            positions.push(store.position(&feed(partition)).await.expect("a position").unwrap_or(0));
+            positions.push(store.position(&group_partition(partition)).await.expect("a position").unwrap_or(0));
         }
         let bus_options = BusOptions {
             partitions: PARTITIONS,
@@ -162,14 +164,20 @@ impl Machine {
         let ingest = Ingest::new(delivery, Arc::clone(&clock), ids, Arc::new(Silent), policy, partitioner);
         let remembering = Arc::new(Remembering { store: Arc::clone(&store), snapshots: snapshots.clone() });
         let source: Arc<dyn RecordSource> = bus;
-        let persist =
-            Persist::new(Arc::clone(&source), remembering, clock, Arc::new(Silent), feed(0).group, feed(0).topic);
+        let persist = Persist::new(
+            Arc::clone(&source),
+            remembering,
+            clock,
+            Arc::new(Silent),
+            group_partition(0).group,
+            group_partition(0).topic,
+        );
         let (stop, stopped) = watch::channel(false);
         let persist = tokio::spawn(persist.run(stopped));
         Self { ingest: Arc::new(ingest), source, store, stop, persist }
     }
 
-    /// Ends tasks that would die with the machine, so that the next life has exclusive use of the files.
+    /// Ends tasks that would die with the machine, so that the next generation has exclusive use of the files.
     async fn lose_power(self) {
         let _ = self.stop.send(true);
         self.persist.await.expect("persist ends by itself");
@@ -180,8 +188,11 @@ impl Machine {
         let mut events: Vec<StoredEvent> = Vec::new();
         loop {
             let after = events.last().map(|last| PageKey::from(&last.event));
-            let page =
-                self.store.query(&LogQuery { filter: LogFilter::default(), after, limit: 500 }).await.expect("a page");
+            let page = self
+                .store
+                .query(&LogQuery { filter: EventFilter::default(), after, limit: 500 })
+                .await
+                .expect("a page");
             events.extend(page.items);
             if !page.more {
                 return events;
@@ -190,8 +201,8 @@ impl Machine {
     }
 }
 
-fn feed(partition: Partition) -> Feed {
-    Feed { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition }
+fn group_partition(partition: Partition) -> GroupPartition {
+    GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition }
 }
 
 /// What clients sent and the answers they got.
@@ -209,12 +220,12 @@ struct Answers {
 
 impl Clients {
     /// Posts requests with one guarantee each, so that every answer applies to all its events.
-    async fn post(&self, ingest: &Ingest, life: usize, client: usize, seed: u64) {
+    async fn post(&self, ingest: &Ingest, generation: usize, client: usize, seed: u64) {
         let mut chance = Chance::new(seed);
         for request in 0.. {
             let levels = if chance.below(2) == 0 { ["WARN", "ERROR"] } else { ["INFO", "FATAL"] };
             let messages: Vec<String> =
-                (0..=chance.below(8)).map(|n| format!("{seed:x}/{life}/{client}/{request}/{n}")).collect();
+                (0..=chance.below(8)).map(|n| format!("{seed:x}/{generation}/{client}/{request}/{n}")).collect();
             self.answers.lock().expect("lock").sent.extend(messages.iter().cloned());
             let mut intake = ingest.intake(None, None);
             for message in &messages {
@@ -294,8 +305,8 @@ impl LogStore for Remembering {
         self.store.close().await;
     }
 
-    async fn position(&self, feed: &Feed) -> Result<Option<u64>, StoreError> {
-        self.store.position(feed).await
+    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
+        self.store.position(group_partition).await
     }
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {

@@ -253,7 +253,7 @@ impl History {
     fn sync(&mut self) {
         let disk_works = self.disk_works();
         let full = self.disk.free() < frame_bytes(&self.unsynced);
-        let trouble = self.disk.fails_syncs() || self.disk.fails_changes();
+        let fault = self.disk.fails_syncs() || self.disk.fails_changes();
         let synced = self.log.sync();
         self.unharmed &= disk_works;
         match synced {
@@ -263,7 +263,7 @@ impl History {
             }
             Err(error) => {
                 assert!(!disk_works || self.disk.is_killed() || full, "the sync failed without a reason: {error:?}");
-                self.handed_over &= !trouble;
+                self.handed_over &= !fault;
                 assert_eq!(self.log.reader().range(), (self.first, self.end), "a failed sync makes nothing visible");
                 self.check();
             }

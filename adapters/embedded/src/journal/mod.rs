@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::Guarantee;
 use domain::partition::Partition;
 use domain::ports::{Backlog, BacklogPartition, BoxFuture, Journal, JournalChunk, JournalError, RefusedRecord};
@@ -328,8 +328,8 @@ impl Journal for DiskJournal {
         Ok(adopted.map(|backlog| Arc::new(backlog) as Arc<dyn Backlog>))
     }
 
-    fn fill(&self) -> Fill {
-        self.shared.room.fill()
+    fn usage(&self) -> Usage {
+        self.shared.room.usage()
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -343,11 +343,9 @@ impl Journal for DiskJournal {
         own.chain(adopted.iter().filter_map(|partition| partition.oldest())).min()
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn fault(&self) -> Option<String> {
         let logs = lock(&self.shared.logs);
-        logs.partitions
-            .iter()
-            .find_map(|(partition, own)| Some(format!("partition {partition}: {}", own.log.trouble()?)))
+        logs.partitions.iter().find_map(|(partition, own)| Some(format!("partition {partition}: {}", own.log.fault()?)))
     }
 }
 

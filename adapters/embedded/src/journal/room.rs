@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use domain::admission::Fill;
+use domain::admission::Usage;
 
 use crate::disk::Disk;
 
@@ -43,9 +43,9 @@ impl Room {
         self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    pub fn fill(&self) -> Fill {
-        let fill = Fill { used_bytes: self.used_bytes.load(Ordering::Acquire), bytes_max: self.bytes_max };
-        fill.within(self.disk.space().available_bytes())
+    pub fn usage(&self) -> Usage {
+        let usage = Usage { used_bytes: self.used_bytes.load(Ordering::Acquire), bytes_max: self.bytes_max };
+        usage.within(self.disk.space().available_bytes())
     }
 
     /// Whether a lease of this many bytes would be granted.

@@ -8,8 +8,8 @@ use domain::event::{IdOrigin, LogEvent};
 use domain::folding::fold;
 use domain::level::Level;
 use domain::metadata::Metadata;
-use domain::ports::Feed;
-use domain::query::{LogFilter, LogQuery, StatsQuery, StoredEvent};
+use domain::ports::GroupPartition;
+use domain::query::{EventFilter, LogQuery, StatsQuery, StoredEvent};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -106,7 +106,7 @@ pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBu
 
 /// Adds the conditions of a filter. The condition for its text, which must be folded, only narrows down: see
 /// [`has_text`].
-pub fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &LogFilter, text: Option<&str>) {
+pub fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &EventFilter, text: Option<&str>) {
     if let Some(source) = &filter.source {
         select.push(" AND source = ").push_bind(source.clone());
     }
@@ -180,7 +180,7 @@ pub fn stored_dead_letter(row: &SqliteRow) -> Result<StoredDeadLetter, sqlx::Err
     let time = |micros| Timestamp::from_unix_micros(micros).map_err(decode_error);
     Ok(StoredDeadLetter {
         id: row.try_get::<i64, _>(0)?.cast_unsigned(),
-        feed: Feed { group: row.try_get(1)?, topic: row.try_get(2)?, partition: row.try_get(3)? },
+        group_partition: GroupPartition { group: row.try_get(1)?, topic: row.try_get(2)?, partition: row.try_get(3)? },
         offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
         key: row.try_get(5)?,
         value: row.try_get(6)?,

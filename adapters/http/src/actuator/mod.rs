@@ -19,7 +19,7 @@ use crate::error::ApiError;
 use crate::gateway::instances::InstanceState;
 use crate::openapi::payload::{Answer, Documented};
 use crate::openapi::schemas::{
-    BuildInfo, ComponentHealth, HealthReport, Info, LogFilter, MetricNames, MetricReport, Tag, date_time,
+    BuildInfo, ComponentHealth, HealthReport, Info, LogDirectives, MetricNames, MetricReport, Tag, date_time,
 };
 
 /// What the operations of [`ActuatorApi`] tell about.
@@ -128,8 +128,8 @@ impl ActuatorApi {
 
     /// What of this process's own log passes
     #[oai(path = "/log", method = "get", operation_id = "getLogFilter", tag = "Tag::Operations")]
-    async fn log_filter(&self, actuator: Data<&Actuator>) -> Json<LogFilter> {
-        Json(LogFilter { filter: (actuator.log.filter)() })
+    async fn log_filter(&self, actuator: Data<&Actuator>) -> Json<LogDirectives> {
+        Json(LogDirectives { filter: (actuator.log.filter)() })
     }
 
     /// Change what of this process's own log passes, until it ends
@@ -146,7 +146,7 @@ impl ActuatorApi {
             pattern = "^(([a-z_]+(::[a-z_]+)*=)?(trace|debug|info|warn|error|off))(,([a-z_]+(::[a-z_]+)*=)?(trace|debug|info|warn|error|off))*$"
         ))]
         filter: Query<String>,
-    ) -> Answer<Json<LogFilter>, Logging> {
+    ) -> Answer<Json<LogDirectives>, Logging> {
         // A proxy on this machine speaks for others.
         let direct = peer_address(request.remote_addr()).to_canonical().is_loopback();
         if !direct
@@ -159,7 +159,7 @@ impl ActuatorApi {
             return ApiError::InvalidParameter { detail: format!("filter: {detail}") }.into();
         }
         tracing::info!(filter = filter.0, "the log has another filter");
-        Answer::Success(Json(LogFilter { filter: (actuator.log.filter)() }))
+        Answer::Success(Json(LogDirectives { filter: (actuator.log.filter)() }))
     }
 
     /// The names of all metrics

@@ -8,5 +8,4 @@ mod replayable;
 mod tests;
 
 pub use budget::{BodyBudget, Lease};
-pub use read::{REQUEST_BYTES_MAX, ReadBody};
 pub use replayable::ReplayableBody;

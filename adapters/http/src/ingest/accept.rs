@@ -59,9 +59,8 @@ impl ProducerDependencies {
         let client = self.client(&request);
         // Before anything of the body is read.
         let decision = self.limiter.take(client, class).await;
-        let protocol = protocol_of(request.headers(), protocols);
-        let mut response = match (decision, protocol) {
-            (Some(RateDecision { allowed: false, retry_after, .. }), _) => {
+        let mut response = match (decision, protocol_of(request.headers(), protocols)) {
+            (Some(RateDecision { allowed: false, retry_after, .. }), protocol) => {
                 self.telemetry.rate_limited(class);
                 render_error(protocol.ok().or(protocols.first().copied()), ApiError::RateLimited { retry_after })
             }

@@ -45,6 +45,7 @@ impl Documented for AlwaysAnswers {
 
 /// The ways to write a batch.
 #[derive(ApiRequest)]
+#[expect(dead_code, reason = "only its schema is used")]
 pub enum BatchBody {
     /// A JSON array.
     Array(JsonBody<Vec<LogEvent>>),

@@ -11,4 +11,4 @@ mod rate_limit;
 #[cfg(test)]
 mod tests;
 
-pub use protocol::{DecodeError, Protocol, Success};
+pub use protocol::Protocol;

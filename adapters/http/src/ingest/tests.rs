@@ -1,20 +1,28 @@
 use std::num::NonZeroU32;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use application::deliver::Delivery;
+use application::health::Health;
+use application::ingest::Ingest;
 use domain::Uuid;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{DeliveryPolicy, Durability};
+use domain::idempotency::DerivedIds;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    Clock, MockIdSource, MockIdempotencyStore, MockRecordPublisher, MockTelemetry, Receipt, RecordPublisher,
+    Client, Clock, IdempotentRequest, MockIdSource, MockIdempotencyStore, MockRecordPublisher, MockTelemetry,
+    RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher, RequestClass, Telemetry,
 };
 use domain::timestamp::Timestamp;
-use poem::http::StatusCode;
+use poem::http::{Method, StatusCode};
+use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 
-use super::*;
-use crate::actuator::LogControl;
+use crate::actuator::{Actuator, LogControl};
+use crate::body::BodyBudget;
+use crate::endpoints::producer_endpoint;
+use crate::ingest::accept::ProducerDependencies;
+use crate::ingest::idempotency::REPLAYED;
 
 struct FixedClock;
 
@@ -37,7 +45,7 @@ impl RateLimiter for Unlimited {
 /// A bus of which this many percent are used.
 fn bus(percent: u64) -> MockRecordPublisher {
     let mut bus = MockRecordPublisher::new();
-    bus.expect_fill().return_const(Fill { used_bytes: percent << 20, bytes_max: 100 << 20 });
+    bus.expect_usage().return_const(Usage { used_bytes: percent << 20, bytes_max: 100 << 20 });
     bus.expect_publish().returning(|_| {
         let promised = std::future::ready(Ok(Durability::Buffered));
         Ok(Receipt { promised: Box::pin(promised), settled: Box::pin(std::future::ready(Ok(()))) })
@@ -82,7 +90,7 @@ fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl E
         role: "producer",
         started_at: FixedClock.now(),
         health,
-        gateway: None,
+        instances: None,
         log: LogControl::NONE,
         metrics: Arc::new(String::new),
         document: "{}".into(),

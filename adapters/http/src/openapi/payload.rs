@@ -49,11 +49,8 @@ impl<T: Type> ParsePayload for JsonBody<T> {
 
 impl_apirequest_for_payload!(JsonBody<T>, T: Type);
 
-/// A body of JSON lines that has not been read yet. OpenAPI has no way to say what a line is, so it is text.
-pub struct LinesBody {
-    /// The unread body.
-    pub body: Body,
-}
+/// A body of JSON lines, for the document. OpenAPI cannot describe a line, so it is text.
+pub struct LinesBody;
 
 impl Payload for LinesBody {
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
@@ -73,8 +70,8 @@ impl Payload for LinesBody {
 impl ParsePayload for LinesBody {
     const IS_REQUIRED: bool = true;
 
-    async fn from_request(_request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self { body: body.take()? })
+    async fn from_request(_request: &Request, _body: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self)
     }
 }
 

@@ -329,7 +329,8 @@ pub struct BuildInfo {
 
 /// What of a process's own log passes.
 #[derive(Debug, Object)]
-pub struct LogFilter {
+#[oai(rename = "LogFilter")]
+pub struct LogDirectives {
     /// A level, or levels by module.
     pub filter: String,
 }

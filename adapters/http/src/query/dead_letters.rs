@@ -156,9 +156,9 @@ fn dead_letter(letter: StoredDeadLetter) -> DeadLetterSchema {
     };
     DeadLetterSchema {
         id: letter.id,
-        group: letter.feed.group,
-        topic: letter.feed.topic,
-        partition: letter.feed.partition,
+        group: letter.group_partition.group,
+        topic: letter.group_partition.topic,
+        partition: letter.group_partition.partition,
         offset: letter.offset,
         key,
         value,

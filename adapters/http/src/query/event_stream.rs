@@ -20,7 +20,7 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use tokio::sync::mpsc;
 
-use crate::openapi::schemas::write_stored_event;
+use crate::query::stored_event::write_stored_event;
 
 /// Media type of event streams.
 pub const EVENT_STREAM: &str = "text/event-stream";

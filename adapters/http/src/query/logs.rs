@@ -7,7 +7,7 @@ use poem::Request;
 use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use crate::openapi::schemas::{EventPage, StoredEventSchema, Tag};
 use crate::query::cursor;
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::params::{filter, invalid, refuse_unknown_parameters};
+use crate::query::stored_event::write_stored_event;
 
 /// How a query answers.
 pub struct Querying;
@@ -118,15 +119,6 @@ impl LogsApi {
 
 fn default_limit() -> u32 {
     domain::query::PAGE_EVENTS_DEFAULT
-}
-
-/// Writes a [`StoredEventSchema`].
-pub fn write_stored_event(stored: &StoredEvent, buffer: &mut Vec<u8>) {
-    application::codec::write_value(&stored.event, buffer);
-    buffer.pop();
-    let place = json!({ "topic": stored.topic, "partition": stored.partition, "offset": stored.offset }).to_string();
-    buffer.push(b',');
-    buffer.extend_from_slice(place.strip_prefix('{').unwrap_or_default().as_bytes());
 }
 
 /// Writes an [`EventPage`].

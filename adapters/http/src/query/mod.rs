@@ -7,6 +7,7 @@ pub mod event_stream;
 pub mod logs;
 mod params;
 pub mod stats;
+mod stored_event;
 pub mod tail;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::event::from_hex;
 use domain::level::Level;
-use domain::query::LogFilter;
+use domain::query::EventFilter;
 use domain::timestamp::Timestamp;
 use poem::Request;
 use time::OffsetDateTime;
@@ -20,13 +20,13 @@ pub fn filter(
     to: Option<OffsetDateTime>,
     text: Option<String>,
     trace_id: Option<String>,
-) -> Result<LogFilter, ApiError> {
+) -> Result<EventFilter, ApiError> {
     let levels = levels.unwrap_or_default();
     // In order and once each: who asks the same in another order asks the same.
     let levels = levels.iter().map(|level| Level::parse(level)).collect::<Result<BTreeSet<_>, _>>();
     let rule = "must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL; repeat the parameter for several";
     let trace_id = trace_id.map(|id| from_hex(&id).ok_or("must have 32 hexadecimal digits"));
-    Ok(LogFilter {
+    Ok(EventFilter {
         source,
         levels: levels.map_err(|_| invalid("level")(rule))?.into_iter().collect(),
         from: time("from", from)?,

@@ -1,11 +1,24 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use application::dead_letters::DeadLetters;
+use application::health::Health;
+use application::query::Query;
+use application::tail::Tail;
 use domain::ports::{Clock, LogStore, MockLogStore, MockQueryCache, MockRecordPublisher};
 use domain::query::Page;
+use domain::timestamp::Timestamp;
+use poem::{Endpoint, Request};
+use uuid::Uuid;
 
-use super::*;
-use crate::actuator::LogControl;
+use super::cursor;
+use super::dependencies::{CACHED_FROM, ConsumerDependencies};
+use super::params::duration;
+use crate::actuator::{Actuator, LogControl};
+use crate::body::BodyBudget;
+use crate::endpoints::consumer_endpoint;
+use crate::error::ApiError;
 
 struct FixedClock;
 
@@ -18,7 +31,7 @@ impl Clock for FixedClock {
 fn dependencies(store: MockLogStore, cache: MockQueryCache) -> ConsumerDependencies {
     let (store, clock): (Arc<dyn LogStore>, Arc<dyn Clock>) = (Arc::new(store), Arc::new(FixedClock));
     ConsumerDependencies {
-        query: QueryLogs::new(Arc::clone(&store), Arc::clone(&clock)),
+        query: Query::new(Arc::clone(&store), Arc::clone(&clock)),
         tail: Tail::new(Arc::clone(&store)),
         dead_letters: DeadLetters::new(store, Arc::new(MockRecordPublisher::new()), clock),
         health: Health::default(),
@@ -32,7 +45,7 @@ async fn get(dependencies: ConsumerDependencies, uri: &str) -> (u16, String) {
         role: "consumer",
         started_at: FixedClock.now(),
         health: Health::default(),
-        gateway: None,
+        instances: None,
         log: LogControl::NONE,
         metrics: Arc::new(String::new),
         document: "{}".into(),

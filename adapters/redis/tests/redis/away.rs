@@ -69,7 +69,7 @@ async fn everything_is_decided_at_once(connection: &RedisConnection) {
         () = everything_is_decided_without_redis(connection) => {}
         () = std::future::ready(()) => panic!("a call waits for Redis"),
     }
-    assert_eq!(connection.trouble().as_deref(), Some("not connected to Redis"));
+    assert_eq!(connection.fault().as_deref(), Some("not connected to Redis"));
 }
 
 #[tokio::test]
@@ -137,10 +137,10 @@ async fn when_redis_falls_silent_calls_wait_briefly_then_not_at_all_and_everythi
     }
     // A busy machine may be slow, but not at both times.
     assert!(shorter < ROUND_TRIP_MAX * 4, "{shorter:?}");
-    let trouble = connection.trouble().expect("Redis is away");
-    assert!(trouble.starts_with("calls to Redis fail"), "{trouble}");
+    let fault = connection.fault().expect("Redis is away");
+    assert!(fault.starts_with("calls to Redis fail"), "{fault}");
     let given_up = async {
-        while connection.trouble().as_deref() != Some("not connected to Redis") {
+        while connection.fault().as_deref() != Some("not connected to Redis") {
             assert_eq!(cache.get("query").await, None);
         }
     };
@@ -155,9 +155,9 @@ async fn when_redis_falls_silent_calls_wait_briefly_then_not_at_all_and_everythi
 async fn while_redis_answers_health_reports_no_error() {
     let Some(database) = Database::find(3) else { return };
     let connection = database.fresh().await;
-    assert_eq!(connection.trouble(), None);
+    assert_eq!(connection.fault(), None);
     RedisQueryCache::new(connection.clone(), "store").put("query", b"{}").await;
-    assert_eq!(connection.trouble(), None);
+    assert_eq!(connection.fault(), None);
 }
 
 /// The result of a future that must complete.

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::until;
 use crate::events::{BATCH_EVENTS, EVENT_BYTES};
-use crate::ground::{Cpu, Ground, Installation, acknowledged, connect};
 use crate::openloop::Latencies;
 use crate::processes::resident_bytes;
 use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
+use crate::test_cluster::{Cpu, Installation, TestCluster, acknowledged, connect};
 use crate::wrk::{self, Bodies};
 
 /// Rows stored to measure throughput.
@@ -25,7 +25,7 @@ const QUERY_SOURCES: u64 = 1_000;
 const QUERIES: u64 = 300;
 
 /// Fills the topic with at least this many events; returns how many.
-async fn fill(installation: &Installation<'_>, events: u64) -> u64 {
+async fn usage(installation: &Installation<'_>, events: u64) -> u64 {
     let producer = installation.start("producer", &[]).await;
     let http = producer.http("producer");
     let bodies = Bodies::new(&batch_bodies(BATCH_EVENTS, EVENT_BYTES), "application/json", "");
@@ -59,10 +59,10 @@ async fn stored(consumer: &Http) -> f64 {
 }
 
 /// Stores a full topic, beside `\copy` of the same rows.
-pub async fn consumer(ground: &Ground) -> Vec<Row> {
-    let installation = ground.installation(&[]);
-    let events = fill(&installation, ROWS).await as f64;
-    let mut store = connect(&ground.postgres_url()).await;
+pub async fn consumer(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[]);
+    let events = usage(&installation, ROWS).await as f64;
+    let mut store = connect(&test_cluster.postgres_url()).await;
     let consumer = installation.start("consumer", &[]).await;
     let http = consumer.http("consumer");
     // Its start does not count: schema, group, caches.
@@ -77,14 +77,14 @@ pub async fn consumer(ground: &Ground) -> Vec<Row> {
         .with("CPU µs/row", cpu.micros_each(rows - before))
         .with("RSS MB", resident_bytes(consumer.pid()) as f64 / 1e6);
     consumer.terminate().await;
-    let copied = copy(ground, &mut store, &installation.schema()).await;
+    let copied = copy(test_cluster, &mut store, &installation.schema()).await;
     let ratio = ours.figure("rows/s") / copied;
     installation.remove().await;
     vec![ours.with("of \\\\copy", ratio), Row::new("psql \\\\copy, one connection").with("rows/s", copied)]
 }
 
 /// Rows per second of `psql \copy` into a table like that of a day.
-async fn copy(ground: &Ground, store: &mut PgConnection, schema: &str) -> f64 {
+async fn copy(test_cluster: &TestCluster, store: &mut PgConnection, schema: &str) -> f64 {
     let day = store
         .fetch_one(AssertSqlSafe(format!(
             "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = '{schema}.events'::regclass \
@@ -98,31 +98,31 @@ async fn copy(ground: &Ground, store: &mut PgConnection, schema: &str) -> f64 {
     store.execute(AssertSqlSafe(make)).await.expect("a table");
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("rows");
-    psql(ground, &format!("\\copy {day} TO '{}' (FORMAT binary)", file.display())).await;
+    psql(test_cluster, &format!("\\copy {day} TO '{}' (FORMAT binary)", file.display())).await;
     let rows = rows_of(store, &day).await;
     let began = Instant::now();
-    psql(ground, &format!("\\copy {table} FROM '{}' (FORMAT binary)", file.display())).await;
+    psql(test_cluster, &format!("\\copy {table} FROM '{}' (FORMAT binary)", file.display())).await;
     let seconds = began.elapsed().as_secs_f64();
     assert_eq!(rows_of(store, &table).await, rows, "all rows were copied");
     rows as f64 / seconds
 }
 
-async fn psql(ground: &Ground, command: &str) {
-    let url = ground.postgres_url();
+async fn psql(test_cluster: &TestCluster, command: &str) {
+    let url = test_cluster.postgres_url();
     let output = Command::new("psql").args([&url, "-v", "ON_ERROR_STOP=1", "-c", command]).output().await;
     let output = output.expect("psql runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The newest 100 of one source.
-pub async fn query(ground: &Ground) -> Vec<Row> {
-    let installation = ground.installation(&[]);
+pub async fn query(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[]);
     // Creates topic and schema.
-    let events = fill(&installation, 1).await as f64;
+    let events = usage(&installation, 1).await as f64;
     let consumer: Process = installation.start("consumer", &[]).await;
     let http = consumer.http("consumer");
     until("all events are stored", async || stored(&http).await >= events).await;
-    let mut store = connect(&ground.postgres_url()).await;
+    let mut store = connect(&test_cluster.postgres_url()).await;
     // Like stored events, one per millisecond.
     let insert = format!(
         "INSERT INTO {0}.events (event_id, client_id, source, level, message, \"timestamp\", received_at, metadata, topic, \

@@ -9,11 +9,11 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::events::{BATCH_EVENTS, EVENT_BYTES};
-use crate::ground::{Cpu, Ground, connect};
 use crate::openloop::{self, Latencies, Schedule};
 use crate::processes::resident_bytes;
 use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
+use crate::test_cluster::{Cpu, TestCluster, connect};
 
 /// Rates, in events per second.
 const RATES: [u32; 5] = [5_000, 25_000, 50_000, 75_000, 100_000];
@@ -24,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(3);
 
 /// Each rate in turn.
-pub async fn end_to_end(ground: &Ground) -> Vec<Row> {
-    let installation = ground.installation(&[]);
+pub async fn end_to_end(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[]);
     let producer = installation.start("producer", &[]).await;
     let consumer = installation.start("consumer", &[]).await;
     let bodies: Arc<[Bytes]> = batch_bodies(BATCH_EVENTS, EVENT_BYTES).into_iter().map(Bytes::from).collect();
-    let mut store = connect(&ground.postgres_url()).await;
+    let mut store = connect(&test_cluster.postgres_url()).await;
     let (schema, mut rows) = (installation.schema(), Vec::new());
     for rate in RATES {
         let schedule = |duration| Schedule {
@@ -41,8 +41,8 @@ pub async fn end_to_end(ground: &Ground) -> Vec<Row> {
         let http = producer.http("producer");
         openloop::run(&http, schedule(WARM_UP)).await;
         let (of_producer, of_consumer) = (Cpu::of_role(&producer), Cpu::of_role(&consumer));
-        let load = openloop::run(&http, schedule(ground.duration));
-        let probes = probe(&http, &mut store, &schema, ground.duration);
+        let load = openloop::run(&http, schedule(test_cluster.duration));
+        let probes = probe(&http, &mut store, &schema, test_cluster.duration);
         let (answers, visible) = tokio::join!(load, probes);
         let events = (answers.count() * BATCH_EVENTS) as f64;
         rows.push(

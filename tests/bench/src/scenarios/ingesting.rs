@@ -11,10 +11,10 @@ use flate2::write::GzEncoder;
 
 use super::until;
 use crate::events::{BATCH_EVENTS, EVENT_BYTES, Events, sources};
-use crate::ground::{Cpu, Ground, Installation, acknowledged};
 use crate::openloop::{self, Schedule};
 use crate::processes::resident_bytes;
 use crate::report::Row;
+use crate::test_cluster::{Cpu, Installation, TestCluster, acknowledged};
 use crate::wrk::{self, Bodies, Figures};
 
 const BATCH_CONNECTIONS: usize = 64;
@@ -64,7 +64,7 @@ struct Run {
 }
 
 /// Sends for the configured duration, and waits until everything is acknowledged; that time counts.
-async fn run(ground: &Ground, target: &Target<'_>, bodies: &Bodies) -> Run {
+async fn run(test_cluster: &TestCluster, target: &Target<'_>, bodies: &Bodies) -> Run {
     let http = target.producer.http("producer");
     let events_of = |figures: &Figures| figures.requests as f64 * target.events as f64;
     let measure = async |duration: Duration| {
@@ -80,7 +80,7 @@ async fn run(ground: &Ground, target: &Target<'_>, bodies: &Bodies) -> Run {
         Run { figures, events_per_second: events / seconds, micros_each: cpu.micros_each(events) }
     };
     measure(WARM_UP).await;
-    measure(ground.duration).await
+    measure(test_cluster.duration).await
 }
 
 fn row(label: impl Into<String>, run: &Run) -> Row {
@@ -103,17 +103,17 @@ fn single_target(producer: &Process) -> Target<'_> {
 }
 
 /// Batches with each promise, beside bare librdkafka and the bare HTTP server.
-pub async fn batch(ground: &Ground) -> Vec<Row> {
+pub async fn batch(test_cluster: &TestCluster) -> Vec<Row> {
     let bodies = json(&batch_bodies(BATCH_EVENTS, EVENT_BYTES));
     let mut rows = Vec::new();
-    let installation = ground.installation(&[]);
+    let installation = test_cluster.installation(&[]);
     {
         // Creates the topic.
         let producer = installation.start("producer", &[]).await;
         producer.terminate().await;
     }
-    let kafka = ground.cpu_of_kafka();
-    let [records, seconds, cpu] = ground.produce(installation.topic()).await;
+    let kafka = test_cluster.cpu_of_kafka();
+    let [records, seconds, cpu] = test_cluster.produce(installation.topic()).await;
     let bare = records / seconds;
     rows.push(
         Row::new("librdkafka alone")
@@ -127,11 +127,11 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
         ("buffered", ("SPILLWAY_DELIVERY__INFO", "at-most-once")),
     ] {
         let producer = installation.start("producer", &[setting]).await;
-        let kafka = ground.cpu_of_kafka();
+        let kafka = test_cluster.cpu_of_kafka();
         let exactly_once = setting.1 == "exactly-once";
         let with_ids = exactly_once.then(|| json(&bodies_with_ids()));
-        let run = run(ground, &batch_target(&producer, BATCH_EVENTS), with_ids.as_ref().unwrap_or(&bodies)).await;
-        let events = run.events_per_second * ground.duration.as_secs_f64();
+        let run = run(test_cluster, &batch_target(&producer, BATCH_EVENTS), with_ids.as_ref().unwrap_or(&bodies)).await;
+        let events = run.events_per_second * test_cluster.duration.as_secs_f64();
         rows.push(
             row(label, &run)
                 .with("Kafka's CPU µs/event", kafka.micros_each(events))
@@ -141,10 +141,10 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
         producer.terminate().await;
     }
     installation.remove().await;
-    let constant = ground.constant().await;
+    let constant = test_cluster.constant().await;
     wrk::run(&constant.url, &bodies, BATCH_CONNECTIONS, WARM_UP).await;
     let cpu = constant.cpu();
-    let figures = wrk::run(&constant.url, &bodies, BATCH_CONNECTIONS, ground.duration).await;
+    let figures = wrk::run(&constant.url, &bodies, BATCH_CONNECTIONS, test_cluster.duration).await;
     let events = figures.requests as f64 * BATCH_EVENTS as f64;
     rows.push(
         Row::new("the HTTP server alone, answering a constant")
@@ -158,10 +158,10 @@ pub async fn batch(ground: &Ground) -> Vec<Row> {
 }
 
 /// Batches over HTTP, acknowledged by Kafka.
-pub async fn batches_acknowledged(ground: &Ground, installation: &Installation<'_>) -> Row {
+pub async fn batches_acknowledged(test_cluster: &TestCluster, installation: &Installation<'_>) -> Row {
     let producer = installation.start("producer", &[ACKNOWLEDGED]).await;
     let bodies = json(&batch_bodies(BATCH_EVENTS, EVENT_BYTES));
-    let run = run(ground, &batch_target(&producer, BATCH_EVENTS), &bodies).await;
+    let run = run(test_cluster, &batch_target(&producer, BATCH_EVENTS), &bodies).await;
     let row = Row::new("Spillway, batches over HTTP")
         .with("events/s", run.events_per_second)
         .with("CPU µs/event", run.micros_each)
@@ -184,14 +184,14 @@ fn bodies_with_ids() -> Vec<String> {
 }
 
 /// Single events, beside the bare HTTP server.
-pub async fn single(ground: &Ground) -> Vec<Row> {
+pub async fn single(test_cluster: &TestCluster) -> Vec<Row> {
     let bodies = single_bodies();
     let files = json(&bodies);
     let bytes: Arc<[Bytes]> = bodies.into_iter().map(Bytes::from).collect();
-    let constant = ground.constant().await;
+    let constant = test_cluster.constant().await;
     wrk::run(&constant.url, &files, SINGLE_CONNECTIONS, WARM_UP).await;
     let cpu = constant.cpu();
-    let bare = wrk::run(&constant.url, &files, SINGLE_CONNECTIONS, ground.duration).await;
+    let bare = wrk::run(&constant.url, &files, SINGLE_CONNECTIONS, test_cluster.duration).await;
     let mut rows = vec![
         Row::new("the HTTP server alone, answering a constant")
             .with("events/s", bare.per_second())
@@ -201,15 +201,15 @@ pub async fn single(ground: &Ground) -> Vec<Row> {
             .with("p99.9 ms", bare.p999.as_secs_f64() * 1e3),
     ];
     drop(constant);
-    let installation = ground.installation(&[]);
+    let installation = test_cluster.installation(&[]);
     for (label, guarantee) in [("acknowledged", "at-least-once"), ("buffered", "at-most-once")] {
         let producer = installation.start("producer", &[("SPILLWAY_DELIVERY__INFO", guarantee)]).await;
-        let run = run(ground, &single_target(&producer), &files).await;
+        let run = run(test_cluster, &single_target(&producer), &files).await;
         let schedule = Schedule {
             path: "/api/logs",
             bodies: Arc::clone(&bytes),
             per_second: run.events_per_second / 2.0,
-            duration: ground.duration,
+            duration: test_cluster.duration,
         };
         let latencies = openloop::run(&producer.http("producer"), schedule).await;
         rows.push(
@@ -226,8 +226,8 @@ pub async fn single(ground: &Ground) -> Vec<Row> {
 }
 
 /// Single events and batches through the gateway, beside the producer alone.
-pub async fn gateway(ground: &Ground) -> Vec<Row> {
-    let installation = ground.installation(&[ACKNOWLEDGED]);
+pub async fn gateway(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[ACKNOWLEDGED]);
     let producer = installation.start("producer", &[]).await;
     let upstream = producer.http("producer").base().to_owned();
     let variables =
@@ -240,13 +240,13 @@ pub async fn gateway(ground: &Ground) -> Vec<Row> {
         ("batches", &batches, batch_target(&producer, BATCH_EVENTS)),
         ("single events", &singles, single_target(&producer)),
     ] {
-        rows.push(row(format!("{label}, direct"), &run(ground, &target, bodies).await));
+        rows.push(row(format!("{label}, direct"), &run(test_cluster, &target, bodies).await));
         let path = target.url.strip_prefix(&upstream).expect("a path").to_owned();
         let through = Target { url: format!("{base}{path}"), ..target };
         let cpu = Cpu::of_role(&gateway);
-        let run = run(ground, &through, bodies).await;
+        let run = run(test_cluster, &through, bodies).await;
         // Includes the warm-up, so it is slightly too high.
-        let micros = cpu.micros_each(run.events_per_second * (ground.duration + WARM_UP).as_secs_f64());
+        let micros = cpu.micros_each(run.events_per_second * (test_cluster.duration + WARM_UP).as_secs_f64());
         rows.push(row(format!("{label}, through the gateway"), &run).with("gateway's CPU µs/event", micros));
     }
     gateway.terminate().await;
@@ -256,26 +256,30 @@ pub async fn gateway(ground: &Ground) -> Vec<Row> {
 }
 
 /// Runs each case against one producer, and makes a row of it.
-async fn each(ground: &Ground, cases: Vec<(String, Bodies, usize, usize)>) -> Vec<Row> {
-    let installation = ground.installation(&[ACKNOWLEDGED]);
+async fn each(test_cluster: &TestCluster, cases: Vec<(String, Bodies, usize, usize)>) -> Vec<Row> {
+    let installation = test_cluster.installation(&[ACKNOWLEDGED]);
     let producer = installation.start("producer", &[]).await;
-    let rows = rows_of(ground, &producer, cases).await;
+    let rows = rows_of(test_cluster, &producer, cases).await;
     producer.terminate().await;
     installation.remove().await;
     rows
 }
 
-async fn rows_of(ground: &Ground, producer: &Process, cases: Vec<(String, Bodies, usize, usize)>) -> Vec<Row> {
+async fn rows_of(
+    test_cluster: &TestCluster,
+    producer: &Process,
+    cases: Vec<(String, Bodies, usize, usize)>,
+) -> Vec<Row> {
     let mut rows = Vec::new();
     for (label, bodies, events, connections) in cases {
         let target = Target { connections, ..batch_target(producer, events) };
-        rows.push(row(label, &run(ground, &target, &bodies).await).with("connections", connections as f64));
+        rows.push(row(label, &run(test_cluster, &target, &bodies).await).with("connections", connections as f64));
     }
     rows
 }
 
 /// JSON, JSON lines and compressed bodies.
-pub async fn formats(ground: &Ground) -> Vec<Row> {
+pub async fn formats(test_cluster: &TestCluster) -> Vec<Row> {
     let arrays = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
     let mut generator = Events::new(1, EVENT_BYTES, "INFO", TIMESTAMP);
     let lines: Vec<String> = sources(SOURCES).iter().map(|source| generator.lines(source, BATCH_EVENTS)).collect();
@@ -293,14 +297,14 @@ pub async fn formats(ground: &Ground) -> Vec<Row> {
         case("JSON array, gzip", Bodies::new(&gzipped, "application/json", "gzip")),
         case("JSON array, zstd", Bodies::new(&zstandard, "application/json", "zstd")),
     ];
-    each(ground, cases).await
+    each(test_cluster, cases).await
 }
 
 /// One to a thousand connections.
-pub async fn clients(ground: &Ground) -> Vec<Row> {
+pub async fn clients(test_cluster: &TestCluster) -> Vec<Row> {
     let bodies = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
     let case = |connections: usize| (connections.to_string(), json(&bodies), BATCH_EVENTS, connections);
-    each(ground, [1, 4, 16, 64, 256, 1_000].map(case).into()).await
+    each(test_cluster, [1, 4, 16, 64, 256, 1_000].map(case).into()).await
 }
 
 /// The number of connections whose bodies of this size fit into what a producer accepts at once (`BODY_BYTES_MAX`, 32
@@ -310,33 +314,33 @@ fn connections(body_bytes: usize) -> usize {
 }
 
 /// Events of 100 bytes to 10 KB.
-pub async fn sizes(ground: &Ground) -> Vec<Row> {
+pub async fn sizes(test_cluster: &TestCluster) -> Vec<Row> {
     let case = |bytes: usize| {
         let bodies = json(&batch_bodies(BATCH_EVENTS, bytes));
         (format!("{bytes} B"), bodies, BATCH_EVENTS, connections(BATCH_EVENTS * bytes))
     };
-    each(ground, [100, 225, 1_000, 10_000].map(case).into()).await
+    each(test_cluster, [100, 225, 1_000, 10_000].map(case).into()).await
 }
 
 /// One to 10,000 events per batch.
-pub async fn batches(ground: &Ground) -> Vec<Row> {
+pub async fn batches(test_cluster: &TestCluster) -> Vec<Row> {
     let case = |events: usize| {
         let bodies = json(&batch_bodies(events, EVENT_BYTES));
         (events.to_string(), bodies, events, connections(events * EVENT_BYTES))
     };
-    each(ground, [1, 10, 100, 1_000, 10_000].map(case).into()).await
+    each(test_cluster, [1, 10, 100, 1_000, 10_000].map(case).into()).await
 }
 
 /// 1 to 48 partitions.
-pub async fn partitions(ground: &Ground) -> Vec<Row> {
+pub async fn partitions(test_cluster: &TestCluster) -> Vec<Row> {
     let bodies = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
     let mut rows = Vec::new();
     for partitions in ["1", "3", "6", "12", "48"] {
         let installation: Installation<'_> =
-            ground.installation(&[ACKNOWLEDGED, ("SPILLWAY_KAFKA__PARTITIONS", partitions)]);
+            test_cluster.installation(&[ACKNOWLEDGED, ("SPILLWAY_KAFKA__PARTITIONS", partitions)]);
         let producer = installation.start("producer", &[]).await;
         let cases = vec![(partitions.to_owned(), json(&bodies), BATCH_EVENTS, BATCH_CONNECTIONS)];
-        rows.extend(rows_of(ground, &producer, cases).await);
+        rows.extend(rows_of(test_cluster, &producer, cases).await);
         producer.terminate().await;
         installation.remove().await;
     }

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::until;
 use crate::events::{BATCH_EVENTS, EVENT_BYTES};
-use crate::ground::{Cpu, Ground, acknowledged};
 use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
+use crate::test_cluster::{Cpu, TestCluster, acknowledged};
 use crate::wrk::{self, Bodies};
 
 /// Room for a few seconds at any rate.
@@ -17,19 +17,19 @@ const JOURNAL_BYTES_MAX: (&str, &str) = ("SPILLWAY_JOURNAL__BYTES_MAX", "16GiB")
 const ACKNOWLEDGED: (&str, &str) = ("SPILLWAY_DELIVERY__INFO", "at-least-once");
 
 /// Fills the journal at full speed, and sends it.
-pub async fn journal(ground: &Ground) -> Vec<Row> {
-    let installation = ground.installation(&[JOURNAL_BYTES_MAX, ACKNOWLEDGED]);
+pub async fn journal(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[JOURNAL_BYTES_MAX, ACKNOWLEDGED]);
     let producer = installation.start("producer", &[]).await;
     let http = producer.http("producer");
     let bodies = Bodies::new(&batch_bodies(BATCH_EVENTS, EVENT_BYTES), "application/json", "");
     let url = format!("{}/api/logs/batch", http.base());
-    ground.apply("stop", "kafka").await;
+    test_cluster.apply("stop", "kafka").await;
     // Answers are slow until the producer has detected the outage.
     wrk::run(&url, &bodies, 64, Duration::from_secs(5)).await;
     let journaled = async || metric(&http, "spillway_events_journaled").await;
     let (before, cpu) = (journaled().await, Cpu::of_role(&producer));
     let began = Instant::now();
-    let figures = wrk::run(&url, &bodies, 64, ground.duration).await;
+    let figures = wrk::run(&url, &bodies, 64, test_cluster.duration).await;
     until("all events are journaled", async || metric(&http, "spillway_events_buffered").await < 0.5).await;
     let (events, seconds) = (journaled().await - before, began.elapsed().as_secs_f64());
     let written = Row::new("written, fsynced")
@@ -38,7 +38,7 @@ pub async fn journal(ground: &Ground) -> Vec<Row> {
         .with("p50 ms", figures.p50.as_secs_f64() * 1e3)
         .with("p99 ms", figures.p99.as_secs_f64() * 1e3);
     let backlog = journaled().await;
-    ground.apply("start", "kafka").await;
+    test_cluster.apply("start", "kafka").await;
     // From the first acknowledgement on: Kafka's own restart does not count.
     let before = acknowledged(&http).await;
     until("Kafka is back", async || acknowledged(&http).await > before).await;
@@ -49,8 +49,8 @@ pub async fn journal(ground: &Ground) -> Vec<Row> {
         .with("events/s", events / began.elapsed().as_secs_f64())
         .with("CPU µs/event", cpu.micros_each(events));
     // Kafka restarted in the same way: its first seconds are its slowest.
-    ground.apply("stop", "kafka").await;
-    ground.apply("start", "kafka").await;
+    test_cluster.apply("stop", "kafka").await;
+    test_cluster.apply("start", "kafka").await;
     let event = r#"{"source":"bench","level":"ERROR","message":"Kafka is back"}"#;
     until("Kafka accepts events", async || http.post("/api/logs", event).await.json()["durability"] == "acknowledged")
         .await;

@@ -10,11 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::DEADLINE;
 use crate::events::{BATCH_EVENTS, EVENT_BYTES};
-use crate::ground::{Ground, Installation};
 use crate::openloop::{self, Schedule};
 use crate::processes::CpuQuota;
 use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
+use crate::test_cluster::{Installation, TestCluster};
 use crate::wrk::{self, Bodies};
 
 /// Constant arrival rate.
@@ -61,8 +61,8 @@ impl Consumers<'_> {
 }
 
 /// One consumer alone, then three, then six.
-pub async fn lag(ground: &Ground) -> Vec<Row> {
-    let installation = ground.installation(&[]);
+pub async fn lag(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[]);
     let producer = installation.start("producer", &[]).await;
     let http = producer.http("producer");
     let mut consumers = Consumers { installation: &installation, running: Vec::new() };

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::until;
 use crate::events::{BATCH_EVENTS, EVENT_BYTES, Events, sources};
-use crate::ground::{Cpu, Ground, PARTITIONS};
 use crate::processes::resident_bytes;
 use crate::report::Row;
 use crate::scenarios::ingesting::batches_acknowledged;
+use crate::test_cluster::{Cpu, PARTITIONS, TestCluster};
 
 /// Maximum wait for the watermarks of a topic.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,8 +23,8 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 const NO_MORE_AFTER: Duration = Duration::from_secs(10);
 
 /// rsyslog, then Spillway.
-pub async fn peer(ground: &Ground) -> Vec<Row> {
-    let installation = ground.installation(&[]);
+pub async fn peer(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[]);
     installation.make_topic(&[]).await;
     let directory = tempfile::tempdir().expect("a directory");
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -49,7 +49,7 @@ ruleset(name="kafka" queue.type="FixedArray" queue.size="100000" queue.dequeueBa
         directory = directory.path().display(),
         port = address.port(),
         topic = installation.topic(),
-        brokers = ground.brokers(),
+        brokers = test_cluster.brokers(),
     );
     let file = directory.path().join("rsyslog.conf");
     std::fs::write(&file, configuration).expect("a file");
@@ -60,7 +60,7 @@ ruleset(name="kafka" queue.type="FixedArray" queue.size="100000" queue.dequeueBa
     until("rsyslog listens", async || TcpStream::connect(address).is_ok()).await;
     let mut generator = Events::new(1, EVENT_BYTES, "INFO", "2026-01-01T00:00:00.000Z");
     let lines: Vec<String> = sources(64).iter().map(|source| generator.lines(source, BATCH_EVENTS)).collect();
-    let duration = ground.duration;
+    let duration = test_cluster.duration;
     let (began, cpu) = (Instant::now(), Cpu::of(vec![pid]));
     let sending = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).expect("rsyslog listens");
@@ -77,7 +77,7 @@ ruleset(name="kafka" queue.type="FixedArray" queue.size="100000" queue.dequeueBa
     });
     let sent = sending.await.expect("the sender ends");
     let mut config = ClientConfig::new();
-    let client: BaseConsumer = config.set("bootstrap.servers", ground.brokers()).create().expect("a client");
+    let client: BaseConsumer = config.set("bootstrap.servers", test_cluster.brokers()).create().expect("a client");
     let partitions: i32 = PARTITIONS.parse().expect("a number");
     let arrived = || {
         let watermarks = (0..partitions).map(|partition| {
@@ -103,7 +103,7 @@ ruleset(name="kafka" queue.type="FixedArray" queue.size="100000" queue.dequeueBa
         .with("RSS MB", resident_bytes(pid) as f64 / 1e6)
         .with("lost events", sent.saturating_sub(last) as f64);
     rsyslog.kill().await.expect("rsyslog ends");
-    let ours = batches_acknowledged(ground, &installation).await;
+    let ours = batches_acknowledged(test_cluster, &installation).await;
     installation.remove().await;
     vec![theirs, ours]
 }

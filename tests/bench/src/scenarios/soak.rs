@@ -8,11 +8,11 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::until;
 use crate::events::{BATCH_EVENTS, EVENT_BYTES};
-use crate::ground::{Cpu, Ground, acknowledged, connect};
 use crate::openloop::{self, Schedule};
 use crate::processes::resident_bytes;
 use crate::report::Row;
 use crate::scenarios::ingesting::batch_bodies;
+use crate::test_cluster::{Cpu, TestCluster, acknowledged, connect};
 
 const EVENTS_PER_SECOND: f64 = 50_000.0;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -23,9 +23,9 @@ const RETENTION_BYTES: &str = "1073741824";
 const SEGMENT_BYTES: &str = "134217728";
 
 /// All roles under a steady load.
-pub async fn soak(ground: &Ground) -> Vec<Row> {
+pub async fn soak(test_cluster: &TestCluster) -> Vec<Row> {
     let minutes = std::env::var("BENCH_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(MINUTES);
-    let installation = ground.installation(&[]);
+    let installation = test_cluster.installation(&[]);
     installation.make_topic(&[("retention.bytes", RETENTION_BYTES), ("segment.bytes", SEGMENT_BYTES)]).await;
     let producer = installation.start("producer", &[]).await;
     let consumer = installation.start("consumer", &[]).await;
@@ -35,7 +35,7 @@ pub async fn soak(ground: &Ground) -> Vec<Row> {
         [("SPILLWAY_GATEWAY__PRODUCERS", producers.as_str()), ("SPILLWAY_GATEWAY__CONSUMERS", consumers.as_str())];
     let gateway = installation.start("gateway", &upstreams).await;
     let bodies: Arc<[Bytes]> = batch_bodies(BATCH_EVENTS, EVENT_BYTES).into_iter().map(Bytes::from).collect();
-    let mut store = connect(&ground.postgres_url()).await;
+    let mut store = connect(&test_cluster.postgres_url()).await;
     let truncate = format!("TRUNCATE {}.events", installation.schema());
     let roles = [&gateway, &producer, &consumer];
     let megabytes = |n: usize| resident_bytes(roles[n].pid()) as f64 / 1e6;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use e2e::{Http, Process};
 use tokio::time::{Instant, interval};
 
-use crate::ground::Ground;
 use crate::report::Row;
+use crate::test_cluster::TestCluster;
 
 const EVENT: &str = r#"{"source":"bench","level":"ERROR","message":"first"}"#;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts `spillway` with an empty directory, and posts until it gets an answer.
-pub async fn start(ground: &Ground) -> Vec<Row> {
+pub async fn start(test_cluster: &TestCluster) -> Vec<Row> {
     let directory = tempfile::tempdir().expect("a directory");
     let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
     let (gateway, producer): (SocketAddr, SocketAddr) = (free(), free());
@@ -21,7 +21,7 @@ pub async fn start(ground: &Ground) -> Vec<Row> {
     let variables =
         [("SPILLWAY_GATEWAY__LISTEN", at_gateway.as_str()), ("SPILLWAY_PRODUCER__LISTEN", at_producer.as_str())];
     let began = Instant::now();
-    let process = Process::spawn(ground.spillway(), "all", directory.path(), &variables);
+    let process = Process::spawn(test_cluster.spillway(), "all", directory.path(), &variables);
     let http = Http::to(gateway);
     let mut tries = interval(Duration::from_millis(1));
     loop {

@@ -1,4 +1,4 @@
-//! Disks of producers, and of one process in role `all`, fill up or reject writes.
+//! Disks of producers, and of one process in role `all`, usage up or reject writes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,12 +11,12 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::delivery::{HALF_OPEN_WITHIN, until_journaled, until_nothing_is_journaled};
+use crate::cluster::{Cluster, DEADLINE, Directory, Plan, Role, go_on, holds_within};
 use crate::comparison::{Ordering, Row, compare, source_hash};
-use crate::ground::Ground;
 use crate::load::Load;
 use crate::proxy::Mode;
 use crate::report::Report;
-use crate::scene::{DEADLINE, Directory, Plan, Role, Scene, go_on, holds_within};
+use crate::test_cluster::TestCluster;
 
 const MIB: u64 = 1 << 20;
 
@@ -74,11 +74,11 @@ async fn probe(program: &Program) -> Probe {
 
 /// `spillway all` on a disk of 200 MiB that another process fills completely, and then again to just below the reserve,
 /// while events arrive.
-pub async fn small_disk(ground: Arc<Ground>) -> Report {
+pub async fn small_disk(test_cluster: Arc<TestCluster>) -> Report {
     let Some(disk) = Directory::new(Some(200 * MIB)) else { return Report::skipped("no tmpfs can be mounted") };
     let data_dir = disk.path().join("data");
     std::fs::create_dir(&data_dir).expect("a directory");
-    let program = Program::start(&ground.binary, &data_dir, &[]).await;
+    let program = Program::start(&test_cluster.binary, &data_dir, &[]).await;
     let load = Load { batch_events_per_second: 2_000, message_bytes: 500, ..Load::default() };
     let running = load.begin(vec![program.gateway.clone()], Arc::default());
     let mut report = Report::default();
@@ -86,7 +86,7 @@ pub async fn small_disk(ground: Arc<Ground>) -> Report {
     report.expect(accepted(5_000).await, "events are accepted");
 
     let filler = Filler::leaving(disk.path(), 0);
-    go_on(&running, ground.amounts.outage / 2).await;
+    go_on(&running, test_cluster.amounts.outage / 2).await;
     let full = probe(&program).await;
     drop(filler);
     let freed = Instant::now();
@@ -101,22 +101,22 @@ pub async fn small_disk(ground: Arc<Ground>) -> Report {
     let fault_over = Instant::now();
     report.expect(accepted(running.accepted() + 2_000).await, "all levels are accepted again");
     let began = running.began();
-    let account = running.stop().await;
+    let ledger = running.stop().await;
     let lag = async || series(&program.consumer, "kafka_consumer_lag_records").await.iter().sum::<f64>() == 0.0;
     report.expect(holds_within(DEADLINE, lag).await, "the store accepts everything without a restart");
     let all_stored = Instant::now();
 
     let mut rows = rows(&program.consumer).await;
-    let comparison = compare(&account, &mut rows, Ordering::OneProducer);
+    let comparison = compare(&ledger, &mut rows, Ordering::OneProducer);
     let since_load = fault_over.saturating_duration_since(began);
     report = Report {
         comparison,
-        calls: account.calls(),
-        calls_accepted: account.answers_with(202),
-        calls_503: account.answers_with(503),
-        until_acknowledged: account.acknowledged_after(since_load).map(|at| at.saturating_sub(since_load)),
+        calls: ledger.calls(),
+        calls_accepted: ledger.answers_with(202),
+        calls_503: ledger.answers_with(503),
+        until_acknowledged: ledger.acknowledged_after(since_load).map(|at| at.saturating_sub(since_load)),
         until_stored: Some(all_stored.saturating_duration_since(fault_over)),
-        account,
+        ledger,
         ..report
     };
     hold_to_promises(&mut report);
@@ -149,8 +149,8 @@ fn hold_to_promises(report: &mut Report) {
         ("rows are duplicated", total.duplicated),
         ("rows are out of order", total.reordered),
         ("refused events are stored", total.refused_but_stored),
-        ("answers 500", report.account.answers_with(500)),
-        ("503 without Retry-After", report.account.without_retry_after),
+        ("answers 500", report.ledger.answers_with(500)),
+        ("503 without Retry-After", report.ledger.without_retry_after),
     ] {
         report.expect(count == 0, format!("{what}: {count}"));
     }
@@ -189,42 +189,44 @@ async fn allow_files(directory: &Path, files: Option<u64>) {
 
 /// Three times in an outage, the journal cannot create a file although the disk has space: writes at that time fail, and
 /// are repaired.
-pub async fn journal_writes_fail(ground: Arc<Ground>) -> Report {
+pub async fn journal_writes_fail(test_cluster: Arc<TestCluster>) -> Report {
     let plan = Plan {
         disk_bytes: Some(512 * MIB),
         // Small segments, so that files are created all the time.
         producer_settings: vec![("JOURNAL__BYTES_MAX", "16MiB".to_owned()), ("MEMORY_BYTES_MAX", "4MB".to_owned())],
         ..Plan::default()
     };
-    let Some(mut scene) = Scene::set(&ground, plan).await else { return Report::skipped("no tmpfs can be mounted") };
-    let disk = scene.producers_directory();
-    let running = scene.load(Load { batch_events_per_second: 6_000, ..Load::default() });
-    scene.until_stored(2_000).await;
-    ground.kafka.set(Mode::Cut);
-    until_journaled(&scene, 1_000.0).await;
-    let is_up = async |wanted: f64| scene.watch.last(0).is_some_and(|reading| reading.journal_up == wanted);
+    let Some(mut cluster) = Cluster::set(&test_cluster, plan).await else {
+        return Report::skipped("no tmpfs can be mounted");
+    };
+    let disk = cluster.producers_directory();
+    let running = cluster.load(Load { batch_events_per_second: 6_000, ..Load::default() });
+    cluster.until_stored(2_000).await;
+    test_cluster.kafka.set(Mode::Cut);
+    until_journaled(&cluster, 1_000.0).await;
+    let is_up = async |wanted: f64| cluster.watch.last(0).is_some_and(|reading| reading.journal_up == wanted);
     for _ in 0..3 {
         allow_files(&disk, None).await;
-        scene.until("the journal cannot be written", DEADLINE, async || is_up(0.0).await).await;
+        cluster.until("the journal cannot be written", DEADLINE, async || is_up(0.0).await).await;
         go_on(&running, Duration::from_secs(1)).await;
         allow_files(&disk, Some(100_000)).await;
-        scene.until("the journal is written again", DEADLINE, async || is_up(1.0).await).await;
-        let journaled = scene.watch.last(0).map_or(0.0, |reading| reading.journaled);
-        until_journaled(&scene, journaled + 500.0).await;
+        cluster.until("the journal is written again", DEADLINE, async || is_up(1.0).await).await;
+        let journaled = cluster.watch.last(0).map_or(0.0, |reading| reading.journaled);
+        until_journaled(&cluster, journaled + 500.0).await;
     }
-    ground.kafka.set(Mode::Pass);
-    scene.fault_is_over();
-    scene.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
-    until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
-    let mut report = scene.settle(running, 0).await;
+    test_cluster.kafka.set(Mode::Pass);
+    cluster.fault_is_over();
+    cluster.until_acknowledged(&running, HALF_OPEN_WITHIN).await;
+    until_nothing_is_journaled(&cluster, HALF_OPEN_WITHIN).await;
+    let mut report = cluster.settle(running, 0).await;
     report.expect(report.comparison.total().journaled > 2_000, "events are journaled in between");
-    scene.strike().await;
+    cluster.shutdown().await;
     report
 }
 
 /// Kafka rejects records above the topic's limit until the small disk of the log of rejected records is full, and until
 /// that log has been exported and removed.
-pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
+pub async fn refused_log_full(test_cluster: Arc<TestCluster>) -> Report {
     const MEMORY_BYTES: u64 = 4 * MIB;
     let plan = Plan {
         producer_settings: vec![
@@ -234,8 +236,8 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
         ],
         ..Plan::default()
     };
-    let mut scene = super::scene(&ground, plan).await;
-    let refused = scene.producers_directory().join("journal/0/refused");
+    let mut cluster = super::cluster(&test_cluster, plan).await;
+    let refused = cluster.producers_directory().join("journal/0/refused");
     let Some(disk) = SmallDirectory::mount(&refused, MIB) else { return Report::skipped("no tmpfs can be mounted") };
     let load = Load {
         batch_events: 10,
@@ -244,35 +246,35 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
         message_bytes: 30_000,
         ..Load::default()
     };
-    let running = scene.load(load);
-    scene.until_stored(200).await;
-    let topic = scene.topic();
+    let running = cluster.load(load);
+    cluster.until_stored(200).await;
+    let topic = cluster.topic();
     topic.set("max.message.bytes", "20000").await;
-    let producer = scene.http(Role::Producer, 0);
+    let producer = cluster.http(Role::Producer, 0);
     let unkept = async || series(&producer, "spillway_refused_unkept_bytes").await.iter().sum::<f64>();
     let is_full = async || unkept().await > (MEMORY_BYTES / 4) as f64;
-    scene.until("more records are rejected than can be kept", DEADLINE * 2, is_full).await;
+    cluster.until("more records are rejected than can be kept", DEADLINE * 2, is_full).await;
     let answer = producer.try_send("GET", "/actuator/health/readiness", &[], "").await;
     let ready = answer.map_or(0, |answer| answer.status);
-    go_on(&running, ground.amounts.outage / 2).await;
+    go_on(&running, test_cluster.amounts.outage / 2).await;
     let waiting_bytes = unkept().await;
-    let peak = scene.process(Role::Producer, 0).peak_memory_bytes();
+    let peak = cluster.process(Role::Producer, 0).peak_memory_bytes();
     topic.set("max.message.bytes", "1048576").await;
-    let mut exported = export(&scene).await;
+    let mut exported = export(&cluster).await;
     for file in std::fs::read_dir(&refused).expect("it is there").flatten() {
         std::fs::remove_file(file.path()).expect("it can be removed");
     }
     // More room than the waiting records need.
     disk.resize(64 * MIB);
-    scene.fault_is_over();
-    scene.until("the waiting records are kept", DEADLINE, async || unkept().await == 0.0).await;
-    until_nothing_is_journaled(&scene, HALF_OPEN_WITHIN).await;
+    cluster.fault_is_over();
+    cluster.until("the waiting records are kept", DEADLINE, async || unkept().await == 0.0).await;
+    until_nothing_is_journaled(&cluster, HALF_OPEN_WITHIN).await;
     let began = running.began();
-    let account = running.stop().await;
-    for (message, copies) in export(&scene).await {
+    let ledger = running.stop().await;
+    for (message, copies) in export(&cluster).await {
         *exported.entry(message).or_default() += copies;
     }
-    let mut report = scene.settle_sent(account, began, u64::MAX).await;
+    let mut report = cluster.settle_sent(ledger, began, u64::MAX).await;
     let lost = report.comparison.total().lost();
     // Records that were accepted and then rejected have no row; they must be in the export.
     report.broken.retain(|promise| !promise.starts_with("acknowledged or journaled events are lost"));
@@ -283,7 +285,7 @@ pub async fn refused_log_full(ground: Arc<Ground>) -> Report {
     let bytes_max = MEMORY_BYTES as f64 * 1.25 + MIB as f64;
     report.expect(waiting_bytes <= bytes_max, format!("{waiting_bytes} bytes wait, at most {bytes_max}"));
     report.note(format!("waiting bytes={waiting_bytes} peak memory={} MiB exported={kept}", peak / MIB));
-    scene.strike().await;
+    cluster.shutdown().await;
     report
 }
 
@@ -314,9 +316,9 @@ impl Drop for SmallDirectory {
 }
 
 /// The rejected records of the first producer: number of copies by message.
-async fn export(scene: &Scene) -> BTreeMap<String, u64> {
-    let mut command = Command::new(&scene.ground.binary);
-    command.args(["journal", "export", "--refused"]).env("SPILLWAY_DATA_DIR", scene.producers_directory());
+async fn export(cluster: &Cluster) -> BTreeMap<String, u64> {
+    let mut command = Command::new(&cluster.test_cluster.binary);
+    command.args(["journal", "export", "--refused"]).env("SPILLWAY_DATA_DIR", cluster.producers_directory());
     let output = command.output().await.expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut messages = BTreeMap::new();

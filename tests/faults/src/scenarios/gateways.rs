@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::scene;
-use crate::account::{Outcome, Request};
-use crate::ground::Ground;
+use super::cluster;
+use crate::cluster::{Cluster, DEADLINE, Plan, Role, go_on};
+use crate::ledger::{Outcome, Request};
 use crate::load::{Load, Running};
 use crate::measurements::Measurements;
 use crate::proxy::Mode;
 use crate::report::Report;
-use crate::scene::{DEADLINE, Plan, Role, Scene, go_on};
+use crate::test_cluster::TestCluster;
 
 const PRODUCERS: usize = 3;
 const KILLED: usize = 0;
@@ -26,38 +26,38 @@ const FAIR: f64 = 0.2;
 const NONE: f64 = 0.05;
 
 /// One of three producers is killed and restarted, then another is slow and recovers, under load.
-pub async fn one_killed_one_slow(ground: Arc<Ground>) -> Report {
+pub async fn one_killed_one_slow(test_cluster: Arc<TestCluster>) -> Report {
     let plan = Plan { producers: PRODUCERS, proxied_producer: Some(SLOW), ..Plan::default() };
-    let mut scene = scene(&ground, plan).await;
+    let mut cluster = cluster(&test_cluster, plan).await;
     // Many clients, so that each producer always has a request in flight.
     let load = Load { batch_clients: 16, single_clients: 32, singles_per_second: 1_600, ..Load::default() };
-    let running = scene.load(load);
+    let running = cluster.load(load);
     go_on(&running, SHIFT_MAX).await;
-    let even = shares(&scene, &running).await;
+    let even = shares(&cluster, &running).await;
 
-    scene.kill(Role::Producer, KILLED).await;
+    cluster.kill(Role::Producer, KILLED).await;
     let killed_at = running.now();
     go_on(&running, SHIFT_MAX).await;
-    let without = shares(&scene, &running).await;
-    scene.start(Role::Producer, KILLED).await;
-    let back_again = until_fair(&scene, &running, KILLED).await;
+    let without = shares(&cluster, &running).await;
+    cluster.start(Role::Producer, KILLED).await;
+    let back_again = until_fair(&cluster, &running, KILLED).await;
 
-    let proxy = scene.proxy.as_ref().expect("a proxied producer");
+    let proxy = cluster.proxy.as_ref().expect("a proxied producer");
     proxy.set(Mode::Delay(DELAY));
     let slow_at = running.now();
     go_on(&running, SHIFT_MAX).await;
-    let shifted = shares(&scene, &running).await;
+    let shifted = shares(&cluster, &running).await;
     let slow_until = running.now();
     proxy.set(Mode::Pass);
-    let recovered = until_fair(&scene, &running, SLOW).await;
-    scene.fault_is_over();
-    let mut report = scene.settle(running, u64::MAX).await;
+    let recovered = until_fair(&cluster, &running, SLOW).await;
+    cluster.fault_is_over();
+    let mut report = cluster.settle(running, u64::MAX).await;
 
     for (index, share) in even.iter().enumerate() {
         report.expect(*share >= FAIR, format!("each producer has its share, {index}: {share:.2}"));
     }
     report.expect(shifted[SLOW] <= NONE, format!("a slow producer gets almost no requests: {:.2}", shifted[SLOW]));
-    let requests = || report.account.requests();
+    let requests = || report.ledger.requests();
     let failed = |from: Duration, to: Duration| {
         requests().filter(|request| request.sent >= from && request.sent < to && !is_accepted(request)).count()
     };
@@ -78,7 +78,7 @@ pub async fn one_killed_one_slow(ground: Arc<Ground>) -> Report {
     for note in notes {
         report.note(note);
     }
-    scene.strike().await;
+    cluster.shutdown().await;
     report
 }
 
@@ -91,24 +91,24 @@ fn list(shares: &[f64]) -> String {
 }
 
 /// Ingestion requests answered by each producer; 0 if it does not run.
-async fn answered(scene: &Scene) -> Vec<f64> {
+async fn answered(cluster: &Cluster) -> Vec<f64> {
     let mut counts = Vec::new();
     for index in 0..PRODUCERS {
-        let said = Measurements::of(&scene.http(Role::Producer, index)).await.unwrap_or_default();
+        let said = Measurements::of(&cluster.http(Role::Producer, index)).await.unwrap_or_default();
         counts.push(said.sum("spillway_http_request_duration_seconds_count", &[("status", "202")]));
     }
     counts
 }
 
 /// The share of each producer, over [`WINDOW`] from now on.
-async fn shares(scene: &Scene, running: &Running) -> Vec<f64> {
-    shares_within(scene, running, WINDOW).await
+async fn shares(cluster: &Cluster, running: &Running) -> Vec<f64> {
+    shares_within(cluster, running, WINDOW).await
 }
 
-async fn shares_within(scene: &Scene, running: &Running, window: Duration) -> Vec<f64> {
-    let before = answered(scene).await;
+async fn shares_within(cluster: &Cluster, running: &Running, window: Duration) -> Vec<f64> {
+    let before = answered(cluster).await;
     go_on(running, window).await;
-    let after = answered(scene).await;
+    let after = answered(cluster).await;
     // The counter of a restarted producer starts over.
     let counts: Vec<f64> = after.iter().zip(&before).map(|(after, before)| (after - before).max(0.0)).collect();
     let sum = counts.iter().sum::<f64>().max(1.0);
@@ -116,11 +116,11 @@ async fn shares_within(scene: &Scene, running: &Running, window: Duration) -> Ve
 }
 
 /// How long it takes until a producer has a fair share.
-async fn until_fair(scene: &Scene, running: &Running, producer: usize) -> Duration {
+async fn until_fair(cluster: &Cluster, running: &Running, producer: usize) -> Duration {
     let began = running.now();
     while running.now() - began < DEADLINE {
         let now = running.now();
-        if shares_within(scene, running, Duration::from_millis(500)).await[producer] >= FAIR {
+        if shares_within(cluster, running, Duration::from_millis(500)).await[producer] >= FAIR {
             return now - began;
         }
     }

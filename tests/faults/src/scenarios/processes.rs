@@ -9,77 +9,77 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use super::{expect_calls_accepted, scene};
-use crate::account::{Account, Outcome};
-use crate::ground::Ground;
+use super::{cluster, expect_calls_accepted};
+use crate::cluster::{Plan, Role, go_on};
+use crate::ledger::{Ledger, Outcome};
 use crate::load::Load;
 use crate::proxy::Mode;
 use crate::report::Report;
-use crate::scene::{Plan, Role, go_on};
+use crate::test_cluster::TestCluster;
 
 /// Maximum time for a process to stop (`DRAIN_TIMEOUT`), plus the time to detect it.
 const DRAIN_MAX: Duration = Duration::from_secs(26);
 
 /// Two of each role; each in turn is asked to stop, and started again.
-pub async fn rolling_restart(ground: Arc<Ground>) -> Report {
+pub async fn rolling_restart(test_cluster: Arc<TestCluster>) -> Report {
     let plan = Plan { gateways: 2, producers: 2, consumers: 2, ..Plan::default() };
-    let mut scene = scene(&ground, plan).await;
-    let running = scene.load(Load::default());
+    let mut cluster = cluster(&test_cluster, plan).await;
+    let running = cluster.load(Load::default());
     let mut exits = BTreeMap::new();
     for role in [Role::Producer, Role::Gateway, Role::Consumer] {
         for index in 0..2 {
             go_on(&running, Duration::from_secs(2)).await;
-            exits.insert((role, index), scene.terminate(role, index).await);
-            scene.start(role, index).await;
+            exits.insert((role, index), cluster.terminate(role, index).await);
+            cluster.start(role, index).await;
         }
     }
     go_on(&running, Duration::from_secs(2)).await;
-    scene.fault_is_over();
-    let mut report = scene.settle(running, 0).await;
+    cluster.fault_is_over();
+    let mut report = cluster.settle(running, 0).await;
     expect_calls_accepted(&mut report, 99.95);
     expect_clean_exits(&mut report, &exits);
-    scene.strike().await;
+    cluster.shutdown().await;
     report
 }
 
 /// One of each role, each asked to stop without a replacement, and started again.
-pub async fn sigterm(ground: Arc<Ground>) -> Report {
-    let mut scene = scene(&ground, Plan::default()).await;
-    let running = scene.load(Load { resend: true, ..Load::default() });
+pub async fn sigterm(test_cluster: Arc<TestCluster>) -> Report {
+    let mut cluster = cluster(&test_cluster, Plan::default()).await;
+    let running = cluster.load(Load { resend: true, ..Load::default() });
     let mut exits = BTreeMap::new();
     for role in [Role::Producer, Role::Consumer, Role::Gateway] {
         go_on(&running, Duration::from_secs(3)).await;
-        exits.insert((role, 0), scene.terminate(role, 0).await);
-        scene.start(role, 0).await;
+        exits.insert((role, 0), cluster.terminate(role, 0).await);
+        cluster.start(role, 0).await;
     }
-    scene.fault_is_over();
+    cluster.fault_is_over();
     go_on(&running, Duration::from_secs(2)).await;
-    let mut report = scene.settle(running, 0).await;
+    let mut report = cluster.settle(running, 0).await;
     expect_clean_exits(&mut report, &exits);
     report.note(format!("calls answered 202: {:.3} %", report.calls_accepted_percent()));
-    scene.strike().await;
+    cluster.shutdown().await;
     report
 }
 
 /// The producer is asked to stop while a client sends a body that never ends, and Kafka has just stalled: the request
 /// must not use up the time needed for delivery.
-pub async fn sigterm_slow(ground: Arc<Ground>) -> Report {
-    let mut scene = scene(&ground, Plan::default()).await;
-    let running = scene.load(Load { resend: true, ..Load::default() });
-    scene.until_stored(2_000).await;
-    let slow = slow_request(scene.http(Role::Producer, 0).address()).await;
-    ground.kafka.set(Mode::Stall);
+pub async fn sigterm_slow(test_cluster: Arc<TestCluster>) -> Report {
+    let mut cluster = cluster(&test_cluster, Plan::default()).await;
+    let running = cluster.load(Load { resend: true, ..Load::default() });
+    cluster.until_stored(2_000).await;
+    let slow = slow_request(cluster.http(Role::Producer, 0).address()).await;
+    test_cluster.kafka.set(Mode::Stall);
     go_on(&running, Duration::from_millis(300)).await;
-    let exit = scene.terminate(Role::Producer, 0).await;
+    let exit = cluster.terminate(Role::Producer, 0).await;
     slow.abort();
-    ground.kafka.set(Mode::Pass);
-    scene.start(Role::Producer, 0).await;
-    scene.fault_is_over();
+    test_cluster.kafka.set(Mode::Pass);
+    cluster.start(Role::Producer, 0).await;
+    cluster.fault_is_over();
     go_on(&running, Duration::from_secs(2)).await;
-    let mut report = scene.settle(running, 0).await;
+    let mut report = cluster.settle(running, 0).await;
     report.expect(exit.1 > Duration::from_secs(5), format!("the request was in progress: {:?}", exit.1));
     expect_clean_exits(&mut report, &BTreeMap::from([((Role::Producer, 0), exit)]));
-    scene.strike().await;
+    cluster.shutdown().await;
     report
 }
 
@@ -108,23 +108,23 @@ fn expect_clean_exits(report: &mut Report, exits: &BTreeMap<(Role, usize), (Opti
 
 /// The only producer is killed `FAULTS_KILLS` times in the middle of its work. Acknowledged events stay; of buffered
 /// events, only those of the last moment may be lost: linger plus acknowledgement time.
-pub async fn producer_killed(ground: Arc<Ground>) -> Report {
-    let kills = ground.amounts.kills;
-    let mut scene = scene(&ground, Plan::default()).await;
-    let running = scene.load(Load { resend: true, ..Load::default() });
+pub async fn producer_killed(test_cluster: Arc<TestCluster>) -> Report {
+    let kills = test_cluster.amounts.kills;
+    let mut cluster = cluster(&test_cluster, Plan::default()).await;
+    let running = cluster.load(Load { resend: true, ..Load::default() });
     let mut killed_at = Vec::new();
     for _ in 0..kills {
         go_on(&running, Duration::from_secs(3)).await;
-        scene.kill(Role::Producer, 0).await;
+        cluster.kill(Role::Producer, 0).await;
         killed_at.push(running.now());
-        scene.start(Role::Producer, 0).await;
+        cluster.start(Role::Producer, 0).await;
     }
-    scene.fault_is_over();
+    cluster.fault_is_over();
     go_on(&running, Duration::from_secs(1)).await;
-    let mut report = scene.settle(running, u64::MAX).await;
-    let account = std::mem::take(&mut report.account);
+    let mut report = cluster.settle(running, u64::MAX).await;
+    let ledger = std::mem::take(&mut report.ledger);
     // Scheduling on two shared cores.
-    let bound = slowest_acknowledgement(&account) + Duration::from_millis(100);
+    let bound = slowest_acknowledgement(&ledger) + Duration::from_millis(100);
     let ages = report.comparison.lost_buffered_answered.iter().map(|answered| {
         let kill = killed_at.iter().find(|kill| *kill >= answered).copied();
         kill.map_or(Duration::MAX, |kill| kill - *answered)
@@ -137,12 +137,12 @@ pub async fn producer_killed(ground: Arc<Ground>) -> Report {
         oldest.as_millis(),
         bound.as_millis()
     ));
-    scene.strike().await;
+    cluster.shutdown().await;
     report
 }
 
-fn slowest_acknowledgement(account: &Account) -> Duration {
+fn slowest_acknowledgement(ledger: &Ledger) -> Duration {
     let acknowledged =
-        account.requests().filter(|request| matches!(request.outcome, Outcome::Accepted { acknowledged: 1.., .. }));
+        ledger.requests().filter(|request| matches!(request.outcome, Outcome::Accepted { acknowledged: 1.., .. }));
     acknowledged.map(|request| request.took).max().unwrap_or_default()
 }

@@ -23,7 +23,7 @@ use crate::ingest::protocol::{DecodeError, Protocol, Success};
 
 /// Most bytes that serde_json may set aside on the fast path. It copies a string that has escapes, and notes a byte for
 /// each level of nesting in a value that it skips.
-const SCRATCH_BYTES_MAX: usize = 256 * 1024;
+pub(super) const SCRATCH_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of a body; that of an event has a lower limit, with an error of its own.
 pub const NESTING_MAX: usize = SCRATCH_BYTES_MAX;
 
@@ -143,7 +143,7 @@ fn plain_text(json: &[u8]) -> Option<&str> {
 
 /// Whether the parser takes every part of `json` within [`SCRATCH_BYTES_MAX`]. Costs little where that is so, and may
 /// say no where a closer look would say yes.
-fn fits_scratch(json: &[u8]) -> bool {
+pub(super) fn fits_scratch(json: &[u8]) -> bool {
     if json.len() <= SCRATCH_BYTES_MAX {
         return true;
     }

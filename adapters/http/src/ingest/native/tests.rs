@@ -4,7 +4,7 @@ use std::sync::Arc;
 use application::deliver::Delivery;
 use application::ingest::{Ingest, Intake, Outcome};
 use domain::Uuid;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::delivery::{DeliveryPolicy, Durability};
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{Clock, MockIdSource, MockRecordPublisher, MockTelemetry, Receipt};
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::diagnose::examine;
 use super::event_visitor::Draft;
-use super::json::{SCRATCH_BYTES_MAX, check_nesting, fits_scratch, opening_brackets, plain_text, raw, read};
+use super::json::{SCRATCH_BYTES_MAX, fits_scratch, raw, read};
 use super::{NESTING_MAX, take_event, take_events, take_lines};
 use crate::ingest::protocol::DecodeError;
 use crate::openapi::schemas::LogEvent;
@@ -30,7 +30,7 @@ impl Clock for Noon {
 fn ingest() -> Ingest {
     let mut publisher = MockRecordPublisher::new();
     publisher.expect_partition_count().return_const(NonZeroU32::MIN);
-    publisher.expect_fill().return_const(Fill { used_bytes: 0, bytes_max: 1 << 30 });
+    publisher.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
     publisher.expect_publish().returning(|_| {
         let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
         Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })

@@ -1,9 +1,9 @@
-//! The delivery line of one partition: its head is in memory, sent to the bus; its tail is on disk, in the journal.
+//! The delivery queue of one partition: its head is in memory, sent to the bus; its tail is on disk, in the journal.
 //!
 //! Constraints and invariants (contract, "Delivery"):
 //! * Records are numbered as they are taken and sent to the bus in that order, each once.
 //! * The journal holds a prefix of the unsettled records: before a record goes to the journal, all records before it in
-//!   the line have gone there, unless the bus has settled them.
+//!   the queue have gone there, unless the bus has settled them.
 //! * After a failed write nothing is queued for the journal until all queued writes have been reported. The journal
 //!   refuses everything queued behind the failed write ([`crate::ports::Journal::append`]), so the records on disk
 //!   remain a prefix.
@@ -11,13 +11,13 @@
 //!   them.
 //! * A batch is in memory until it is settled, or until it is on disk and not sent to the bus. So a backlog uses memory
 //!   only for the batches that are being written.
-//! * Everything before [`Line::released`] is settled; nothing from there on is released.
+//! * Everything before [`DeliveryQueue::released`] is settled; nothing from there on is released.
 
 use std::collections::BTreeMap;
 
-/// The line; `B` is the content of a batch while it is in memory.
+/// The queue; `B` is the content of a batch while it is in memory.
 #[derive(Debug)]
-pub struct Line<B> {
+pub struct DeliveryQueue<B> {
     /// The number of the next record.
     next: u64,
     /// Everything before it was sent to the bus.
@@ -66,21 +66,21 @@ pub enum Journaled<'a, B> {
     OnDiskOnly(B),
     /// The journal refused it, but the bus has it.
     OnlyWithBus,
-    /// The journal refused it and the bus does not have it: it left the line.
+    /// The journal refused it and the bus does not have it: it left the queue.
     Nowhere(B),
     /// The bus has settled it in the meantime.
     Settled,
 }
 
-impl<B> Default for Line<B> {
-    /// An empty line.
+impl<B> Default for DeliveryQueue<B> {
+    /// An empty queue.
     fn default() -> Self {
         Self::on_disk(0, 0)
     }
 }
 
-impl<B> Line<B> {
-    /// A line whose records, with these numbers, are on disk.
+impl<B> DeliveryQueue<B> {
+    /// A queue whose records, with these numbers, are on disk.
     #[must_use]
     pub fn on_disk(first: u64, next: u64) -> Self {
         Self { next, sent: first, batches: BTreeMap::new(), queued: next, writes: 0, write_failed: false }
@@ -106,7 +106,7 @@ impl<B> Line<B> {
         from
     }
 
-    /// Adds a batch that was just queued for the journal, under the number [`Line::next`]. Returns its number.
+    /// Adds a batch that was just queued for the journal, under the number [`DeliveryQueue::next`]. Returns its number.
     pub fn take_queued(&mut self, records: u64, content: B) -> u64 {
         self.writes += 1;
         self.take(records, Disk::Queued, content)
@@ -158,7 +158,7 @@ impl<B> Line<B> {
         self.batches.get(&number).is_some_and(|batch| batch.disk == Disk::Queued)
     }
 
-    /// The journal synced a batch or refused it. After a failure, call [`Line::resume_journal`] each time.
+    /// The journal synced a batch or refused it. After a failure, call [`DeliveryQueue::resume_journal`] each time.
     pub fn journaled(&mut self, number: u64, synced: bool) -> Journaled<'_, B> {
         self.writes = self.writes.saturating_sub(1);
         self.write_failed |= !synced;
@@ -206,7 +206,7 @@ impl<B> Line<B> {
         }
     }
 
-    /// The bus took the batch that [`Line::next_to_send`] returned.
+    /// The bus took the batch that [`DeliveryQueue::next_to_send`] returned.
     pub fn sent_from_memory(&mut self, number: u64) {
         debug_assert_eq!(number, self.sent, "out of order");
         if let Some(batch) = self.batches.get(&number) {
@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// Model of the disk and the bus next to the line under test.
+    /// Model of the disk and the bus next to the queue under test.
     #[derive(Default)]
     struct World {
         disk: BTreeSet<u64>,
@@ -263,12 +263,12 @@ mod tests {
 
     impl World {
         /// Queues for the journal everything that must go there before anything newer.
-        fn journal_held(&mut self, line: &mut Line<u64>, last: u64) {
-            while line.takes_writes()
-                && let Some((number, records)) = line.next_to_journal(last)
+        fn journal_held(&mut self, queue: &mut DeliveryQueue<u64>, last: u64) {
+            while queue.takes_writes()
+                && let Some((number, records)) = queue.next_to_journal(last)
             {
                 self.writing.push((number, *records));
-                line.queued(number);
+                queue.queued(number);
             }
         }
 
@@ -283,25 +283,25 @@ mod tests {
         fn everything_is_sent_once_in_order_and_kept_until_it_is_settled(
             steps in prop::collection::vec((0_u8..7, 0_usize..5, 1_u64..4), 1..120),
         ) {
-            let (mut line, mut world) = (Line::on_disk(5, 5), World::default());
+            let (mut queue, mut world) = (DeliveryQueue::on_disk(5, 5), World::default());
             for (step, which, records) in steps {
                 match step {
-                    0 if !line.has_backlog() => {
-                        let number = line.take_sent(records, records);
+                    0 if !queue.has_backlog() => {
+                        let number = queue.take_sent(records, records);
                         world.send(number, records);
                     }
                     0 | 1 => {
-                        world.journal_held(&mut line, u64::MAX);
-                        if !line.takes_writes() {
+                        world.journal_held(&mut queue, u64::MAX);
+                        if !queue.takes_writes() {
                             continue;
                         }
                         for (number, _) in &world.unsettled {
                             let there = world.disk.contains(number) || world.writing.iter().any(|(of, _)| of == number);
                             prop_assert!(there, "{number} is not written before a newer one");
                         }
-                        world.writing.push((line.take_queued(records, records), records));
+                        world.writing.push((queue.take_queued(records, records), records));
                     }
-                    2 => world.journal_held(&mut line, world.unsettled.get(which).map_or(0, |(number, _)| *number)),
+                    2 => world.journal_held(&mut queue, world.unsettled.get(which).map_or(0, |(number, _)| *number)),
                     // The disk writes in queue order.
                     3 | 4 if !world.writing.is_empty() => {
                         let (number, records) = world.writing.remove(0);
@@ -311,29 +311,29 @@ mod tests {
                             prop_assert!(world.disk.last().is_none_or(|last| *last < number), "{number} is written after a later one");
                             world.disk.extend(number..number + records);
                         }
-                        let outcome = line.journaled(number, synced);
+                        let outcome = queue.journaled(number, synced);
                         if matches!(outcome, Journaled::Nowhere(_)) {
                             world.refused.extend(number..number + records);
                         }
                         prop_assert_eq!(matches!(outcome, Journaled::AlsoWithBus(_) | Journaled::OnDiskOnly(_) | Journaled::Settled), synced
                             || world.settled.contains(&number));
-                        if line.resume_journal() {
+                        if queue.resume_journal() {
                             prop_assert!(world.failed && world.writing.is_empty(), "resumed too early");
                             world.failed = false;
                         }
-                        prop_assert_eq!(line.takes_writes(), !world.failed);
+                        prop_assert_eq!(queue.takes_writes(), !world.failed);
                         let is_hole = |(number, _): &&(u64, u64)| !world.disk.contains(number) && world.disk.last() > Some(number);
                         prop_assert_eq!(world.unsettled.iter().find(is_hole), None, "the records on disk are not a prefix");
                     }
                     5 if !world.unsettled.is_empty() => {
                         let (number, records) = world.unsettled.remove(which % world.unsettled.len());
-                        prop_assert_eq!(line.settle(number), Some(records));
+                        prop_assert_eq!(queue.settle(number), Some(records));
                         world.settled.extend(number..number + records);
                     }
-                    6 => match line.next_to_send() {
+                    6 => match queue.next_to_send() {
                         Some(Next::InMemory(number)) => {
-                            let records = *line.get_mut(number).expect("in memory");
-                            line.sent_from_memory(number);
+                            let records = *queue.get_mut(number).expect("in memory");
+                            queue.sent_from_memory(number);
                             world.send(number, records);
                         }
                         Some(Next::OnDisk(from, to)) => {
@@ -342,22 +342,22 @@ mod tests {
                             if let Some(first) = first {
                                 let run = (first..to).take_while(|number| world.disk.contains(number)).count() as u64;
                                 let records = run.min(records);
-                                line.sent_from_disk(first, records, records);
+                                queue.sent_from_disk(first, records, records);
                                 world.send(first, records);
                             } else {
-                                line.skip_to(to);
+                                queue.skip_to(to);
                             }
                         }
-                        None => prop_assert!(!line.has_backlog()),
+                        None => prop_assert!(!queue.has_backlog()),
                     },
                     _ => {}
                 }
                 prop_assert!(world.bus.is_sorted_by(|a, b| a < b), "sent twice or out of order: {:?}", world.bus);
                 let is_open = |number: &u64| !world.settled.contains(number) && !world.refused.contains(number);
-                let first_open = (5..line.next()).find(is_open).unwrap_or(line.next());
-                prop_assert!(line.released() <= first_open, "released an unsettled record");
+                let first_open = (5..queue.next()).find(is_open).unwrap_or(queue.next());
+                prop_assert!(queue.released() <= first_open, "released an unsettled record");
                 // Every number taken is settled, on the bus, being written, on disk, or was refused.
-                for number in 5..line.next() {
+                for number in 5..queue.next() {
                     let of = |batches: &[(u64, u64)]| batches.iter().any(|(from, records)| (*from..from + records).contains(&number));
                     let somewhere = world.settled.contains(&number) || world.disk.contains(&number)
                         || world.refused.contains(&number) || of(&world.unsettled) || of(&world.writing);
@@ -365,42 +365,42 @@ mod tests {
                 }
             }
             // With a working bus and disk, everything is eventually settled.
-            while !world.writing.is_empty() || line.has_backlog() || !world.unsettled.is_empty() {
+            while !world.writing.is_empty() || queue.has_backlog() || !world.unsettled.is_empty() {
                 for (number, records) in std::mem::take(&mut world.writing) {
                     if world.failed {
-                        if let Journaled::Nowhere(_) = line.journaled(number, false) {
+                        if let Journaled::Nowhere(_) = queue.journaled(number, false) {
                             world.refused.extend(number..number + records);
                         }
                     } else {
                         world.disk.extend(number..number + records);
-                        line.journaled(number, true);
+                        queue.journaled(number, true);
                     }
                 }
-                world.failed &= !line.resume_journal();
-                match line.next_to_send() {
+                world.failed &= !queue.resume_journal();
+                match queue.next_to_send() {
                     Some(Next::InMemory(number)) => {
-                        let records = *line.get_mut(number).expect("in memory");
-                        line.sent_from_memory(number);
+                        let records = *queue.get_mut(number).expect("in memory");
+                        queue.sent_from_memory(number);
                         world.send(number, records);
                     }
                     Some(Next::OnDisk(from, to)) => match world.disk.range(from..to).next().copied() {
                         Some(first) => {
-                            line.sent_from_disk(first, 1, 1);
+                            queue.sent_from_disk(first, 1, 1);
                             world.send(first, 1);
                         }
-                        None => line.skip_to(to),
+                        None => queue.skip_to(to),
                     },
                     None => {}
                 }
                 for (number, records) in std::mem::take(&mut world.unsettled) {
-                    line.settle(number);
+                    queue.settle(number);
                     world.settled.extend(number..number + records);
                 }
             }
-            prop_assert_eq!(line.released(), line.next());
-            prop_assert_eq!(line.iter().count(), 0);
+            prop_assert_eq!(queue.released(), queue.next());
+            prop_assert_eq!(queue.iter().count(), 0);
             let delivered = world.settled.len() + world.refused.difference(&world.settled).count();
-            prop_assert_eq!(delivered as u64, line.next() - 5);
+            prop_assert_eq!(delivered as u64, queue.next() - 5);
         }
     }
 }

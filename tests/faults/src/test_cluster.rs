@@ -17,7 +17,7 @@ use crate::store::Store;
 const SERVERS: [&str; 3] = ["kafka", "postgres", "redis"];
 
 /// Servers, proxies and the program.
-pub struct Ground {
+pub struct TestCluster {
     servers: OwnServers,
     /// Between producers and Kafka.
     pub kafka: Proxy,
@@ -31,7 +31,7 @@ pub struct Ground {
     pub amounts: Amounts,
 }
 
-impl Ground {
+impl TestCluster {
     /// Starts servers and proxies; prints a message and returns `None` if they are unavailable and that is allowed.
     pub async fn prepare(binary: &str, amounts: Amounts) -> Option<Self> {
         let listen = async || Proxy::listen().await.expect("a port");

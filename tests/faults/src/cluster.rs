@@ -19,14 +19,14 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::account::Account;
 use crate::comparison::{self, compare};
-use crate::ground::Ground;
+use crate::ledger::Ledger;
 use crate::load::{Load, Running, event_id};
 use crate::measurements::Measurements;
 use crate::proxy::{Proxy, free_port};
 use crate::report::{Report, timeline};
 use crate::store::Store;
+use crate::test_cluster::TestCluster;
 use crate::topic::Topic;
 use crate::watch::Watch;
 
@@ -56,7 +56,7 @@ impl Role {
     }
 }
 
-/// Composition of a scene.
+/// Composition of a cluster.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Number of gateways; clients try the next one if they cannot connect to one.
@@ -141,9 +141,9 @@ struct Slot {
 }
 
 /// Processes, and their data on the servers.
-pub struct Scene {
+pub struct Cluster {
     /// Servers and proxies.
-    pub ground: Arc<Ground>,
+    pub test_cluster: Arc<TestCluster>,
     /// The store.
     pub store: Store,
     /// Monitors the producers.
@@ -155,7 +155,7 @@ pub struct Scene {
     plan: Plan,
     servers: Servers,
     /// Number of producers replaced so far.
-    lives: Arc<AtomicU16>,
+    generations: Arc<AtomicU16>,
     fault_over: Option<Instant>,
     /// Conditions that were not met in time.
     broken: Mutex<Vec<String>>,
@@ -163,12 +163,12 @@ pub struct Scene {
     directory: TempDir,
 }
 
-impl Scene {
+impl Cluster {
     /// Starts all processes of a plan; `None` if its small disk cannot be mounted.
-    pub async fn set(ground: &Arc<Ground>, plan: Plan) -> Option<Self> {
+    pub async fn set(test_cluster: &Arc<TestCluster>, plan: Plan) -> Option<Self> {
         let producers_directory = Directory::new(plan.disk_bytes)?;
-        let servers = ground.names();
-        let store = Store { url: ground.postgres_url(), schema: servers.schema() };
+        let servers = test_cluster.names();
+        let store = Store { url: test_cluster.postgres_url(), schema: servers.schema() };
         let counts =
             [(Role::Producer, plan.producers), (Role::Consumer, plan.consumers), (Role::Gateway, plan.gateways)];
         let members = counts.iter().flat_map(|(role, count)| (0..*count).map(move |index| (*role, index)));
@@ -185,15 +185,15 @@ impl Scene {
             listening.forward_to(slots[&(Role::Producer, producer)].address);
             proxy = Some(listening);
         }
-        let mut scene = Self {
-            ground: Arc::clone(ground),
+        let mut cluster = Self {
+            test_cluster: Arc::clone(test_cluster),
             store,
             watch,
             proxy,
             slots,
             plan,
             servers,
-            lives: Arc::default(),
+            generations: Arc::default(),
             fault_over: None,
             broken: Mutex::default(),
             producers_directory,
@@ -201,16 +201,16 @@ impl Scene {
         };
         for (role, count) in counts {
             for index in 0..count {
-                scene.start(role, index).await;
+                cluster.start(role, index).await;
             }
         }
-        Some(scene)
+        Some(cluster)
     }
 
     /// The topic; the consumer group has the same name.
     #[must_use]
     pub fn topic(&self) -> Topic {
-        Topic { brokers: self.ground.brokers(), name: self.servers.name.clone() }
+        Topic { brokers: self.test_cluster.brokers(), name: self.servers.name.clone() }
     }
 
     /// The directory of the producers.
@@ -268,7 +268,7 @@ impl Scene {
                 settings.push(("GATEWAY__CONSUMERS".to_owned(), urls(Role::Consumer)));
             }
             Role::Producer => {
-                settings.push(("KAFKA__BROKERS".to_owned(), self.ground.kafka.address().to_string()));
+                settings.push(("KAFKA__BROKERS".to_owned(), self.test_cluster.kafka.address().to_string()));
                 settings.extend(own(&self.plan.producer_settings));
             }
             Role::Consumer => settings.extend(own(&self.plan.consumer_settings)),
@@ -278,7 +278,7 @@ impl Scene {
         let borrowed: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let variables = self.servers.variables(&borrowed);
         let directory = if role == Role::Producer { self.producers_directory.path() } else { self.directory.path() };
-        let binary = &self.ground.binary;
+        let binary = &self.test_cluster.binary;
         let process = if until_ready {
             Process::start(binary, role.name(), directory, &variables).await
         } else {
@@ -303,7 +303,7 @@ impl Scene {
     /// stop still accepts events briefly.
     fn has_ended(&self, role: Role) {
         if role == Role::Producer {
-            self.lives.fetch_add(1, Ordering::AcqRel);
+            self.generations.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -324,7 +324,7 @@ impl Scene {
     #[must_use]
     pub fn load(&self, load: Load) -> Running {
         let gateways = self.addresses(Role::Gateway).into_iter().map(Http::to).collect();
-        load.begin(gateways, Arc::clone(&self.lives))
+        load.begin(gateways, Arc::clone(&self.generations))
     }
 
     /// Records the end of the fault.
@@ -419,38 +419,38 @@ impl Scene {
         self.settle_sent(running.stop().await, began, buffered_loss_max).await
     }
 
-    /// Like [`Scene::settle`], for a load that was already stopped.
-    pub async fn settle_sent(&mut self, account: Account, began: Instant, buffered_loss_max: u64) -> Report {
+    /// Like [`Cluster::settle`], for a load that was already stopped.
+    pub async fn settle_sent(&mut self, ledger: Ledger, began: Instant, buffered_loss_max: u64) -> Report {
         let fault_over = self.fault_over.unwrap_or_else(Instant::now);
-        let settled = self.until_settled(&account).await;
+        let settled = self.until_settled(&ledger).await;
         let mut rows = self.store.rows().await.expect("PostgreSQL answers");
         let ordering = if self.plan.producers > 1 {
             comparison::Ordering::SeveralProducers
         } else {
             comparison::Ordering::OneProducer
         };
-        let comparison = compare(&account, &mut rows, ordering);
+        let comparison = compare(&ledger, &mut rows, ordering);
         let since_load = fault_over.saturating_duration_since(began);
         let mut report = Report {
             comparison,
-            calls: account.calls(),
-            calls_accepted: account.answers_with(202),
-            calls_503: account.answers_with(503),
-            until_acknowledged: account.acknowledged_after(since_load).map(|at| at.saturating_sub(since_load)),
+            calls: ledger.calls(),
+            calls_accepted: ledger.answers_with(202),
+            calls_503: ledger.answers_with(503),
+            until_acknowledged: ledger.acknowledged_after(since_load).map(|at| at.saturating_sub(since_load)),
             until_stored: settled.all_stored.map(|at| at.saturating_duration_since(fault_over)),
             broken: std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner)),
             ..Report::default()
         };
-        report.note(answers_line(&account));
-        self.hold_to_promises(&mut report, &account, buffered_loss_max).await;
+        report.note(answers_line(&ledger));
+        self.hold_to_promises(&mut report, &ledger, buffered_loss_max).await;
         report.expect(settled.under_way < 0.5, format!("everything arrives ({} still in flight)", settled.under_way));
-        report.timeline = timeline(&account, &self.watch, began);
-        report.account = account;
+        report.timeline = timeline(&ledger, &self.watch, began);
+        report.ledger = ledger;
         report
     }
 
-    async fn until_settled(&self, account: &Account) -> Settled {
-        let accepted = account.accepted();
+    async fn until_settled(&self, ledger: &Ledger) -> Settled {
+        let accepted = ledger.accepted();
         let (mut last, mut changed) = (None, Instant::now());
         let mut settled = Settled { all_stored: None, under_way: f64::INFINITY };
         let mut ticks = ticks();
@@ -473,11 +473,11 @@ impl Scene {
         }
     }
 
-    async fn hold_to_promises(&self, report: &mut Report, account: &Account, buffered_loss_max: u64) {
+    async fn hold_to_promises(&self, report: &mut Report, ledger: &Ledger, buffered_loss_max: u64) {
         let total = report.comparison.total();
         let nothing = |what: &str, count: u64| (count == 0, format!("{what}: {count}"));
         let strangers = report.comparison.strangers;
-        let errors = account.answers_with(500);
+        let errors = ledger.answers_with(500);
         for (holds, promise) in [
             (total.accepted() > 0, "something is accepted".to_owned()),
             nothing("acknowledged or journaled events are lost", total.lost_promised),
@@ -490,7 +490,7 @@ impl Scene {
             nothing("refused events are stored", total.refused_but_stored),
             nothing("rows differ from what was sent", strangers),
             nothing("answers 500", errors),
-            nothing("429 or 503 without Retry-After", account.without_retry_after),
+            nothing("429 or 503 without Retry-After", ledger.without_retry_after),
         ] {
             report.expect(holds, promise);
         }
@@ -502,7 +502,7 @@ impl Scene {
     }
 
     /// Ends all processes, and removes their data from the servers.
-    pub async fn strike(self) {
+    pub async fn shutdown(self) {
         let topic = self.topic();
         let Self { slots, store, .. } = self;
         for slot in slots.into_values() {
@@ -522,15 +522,15 @@ struct Settled {
     under_way: f64,
 }
 
-fn answers_line(account: &Account) -> String {
+fn answers_line(ledger: &Ledger) -> String {
     let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
-    for (status, count) in account.seconds.iter().flat_map(|second| &second.answers) {
+    for (status, count) in ledger.seconds.iter().flat_map(|second| &second.answers) {
         *statuses.entry(*status).or_default() += count;
     }
     let name = |status: u16| if status == 0 { "none".to_owned() } else { status.to_string() };
     let statuses: Vec<String> =
         statuses.into_iter().map(|(status, count)| format!("{}: {count}", name(status))).collect();
-    let latency = |share: f64| account.latency(share).as_millis();
+    let latency = |share: f64| ledger.latency(share).as_millis();
     let (p50, p99, max) = (latency(0.5), latency(0.99), latency(1.0));
     format!("answers {}; 202 within p50={p50} ms p99={p99} ms max={max} ms", statuses.join(", "))
 }

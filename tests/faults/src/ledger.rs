@@ -98,7 +98,7 @@ pub struct Request {
     /// Lane of the events.
     pub lane: Lane,
     /// Number of producers replaced when it was sent and when it was answered.
-    pub lives: (u16, u16),
+    pub generations: (u16, u16),
     /// When it was sent, since the start of the load.
     pub sent: Duration,
     /// Time until its answer.
@@ -159,7 +159,7 @@ impl Second {
 
 /// Everything sent in one scenario.
 #[derive(Clone, Debug, Default)]
-pub struct Account {
+pub struct Ledger {
     /// The clients.
     pub clients: Vec<ClientAccount>,
     /// One entry per second, since the start of the load; a request counts when it is answered.
@@ -168,7 +168,7 @@ pub struct Account {
     pub without_retry_after: u64,
 }
 
-impl Account {
+impl Ledger {
     /// All requests.
     pub fn requests(&self) -> impl Iterator<Item = &Request> {
         self.clients.iter().flat_map(|client| &client.requests)

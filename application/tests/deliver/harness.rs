@@ -8,7 +8,7 @@ use std::time::Duration;
 use application::alerts::ProducerAlerts;
 use application::deliver::{Delivery, Promised};
 use async_trait::async_trait;
-use domain::admission::Fill;
+use domain::admission::Usage;
 use domain::alert::{Alert, AlertKind, AlertState};
 use domain::breaker::BreakerState;
 use domain::delivery::{Deliveries, Durability, Guarantee, count_guarantees};
@@ -104,12 +104,12 @@ impl RecordPublisher for Bus {
         })
     }
 
-    fn buffer(&self) -> Fill {
+    fn buffer(&self) -> Usage {
         let bytes_max = MEMORY_BYTES_MAX;
-        Fill { used_bytes: if self.lock().full { bytes_max } else { 0 }, bytes_max }
+        Usage { used_bytes: if self.lock().full { bytes_max } else { 0 }, bytes_max }
     }
 
-    fn fill(&self, _: Partition) -> Fill {
+    fn usage(&self, _: Partition) -> Usage {
         self.buffer()
     }
 
@@ -136,7 +136,7 @@ pub struct DiskInside {
     pub released: BTreeMap<Partition, u64>,
     pub refused: Vec<(String, String)>,
     pub full: bool,
-    pub trouble: Option<String>,
+    pub fault: Option<String>,
     /// Appends complete only when the test calls [`Disk::write`].
     pub slow: bool,
     pub waiting: VecDeque<Waiting>,
@@ -275,9 +275,9 @@ impl Journal for Disk {
         Ok(self.lock().to_adopt.pop().map(|disk| disk as Arc<dyn Backlog>))
     }
 
-    fn fill(&self) -> Fill {
+    fn usage(&self) -> Usage {
         let used_bytes = if self.lock().full { 100_000_000 } else { 0 };
-        Fill { used_bytes, bytes_max: 100_000_000 }
+        Usage { used_bytes, bytes_max: 100_000_000 }
     }
 
     fn has_room(&self, _: u64) -> bool {
@@ -288,8 +288,8 @@ impl Journal for Disk {
         None
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.lock().trouble.clone()
+    fn fault(&self) -> Option<String> {
+        self.lock().fault.clone()
     }
 }
 
@@ -303,14 +303,14 @@ pub fn batch(partition: Partition, values: &[impl AsRef<str>]) -> RecordBatch {
 }
 
 /// Bus, journal and the lines between them, which replay until this is dropped.
-pub struct Scene {
+pub struct Harness {
     pub bus: Arc<Bus>,
     pub disk: Arc<Disk>,
     pub delivery: Arc<Delivery>,
     pub _replaying: watch::Sender<bool>,
 }
 
-pub fn scene() -> Scene {
+pub fn harness() -> Harness {
     let mut telemetry = MockTelemetry::new();
     telemetry.expect_sent().return_const(());
     telemetry.expect_send_failed().return_const(());
@@ -320,10 +320,10 @@ pub fn scene() -> Scene {
     let delivery = Arc::new(delivery);
     let (replaying, stop) = watch::channel(false);
     tokio::spawn(Arc::clone(&delivery).replay(stop));
-    Scene { bus, disk, delivery, _replaying: replaying }
+    Harness { bus, disk, delivery, _replaying: replaying }
 }
 
-impl Scene {
+impl Harness {
     pub fn deliver(&self, partition: Partition, guarantee: Guarantee, values: &[impl AsRef<str>]) -> Promised {
         let batch = RecordBatch { guarantee, ..batch(partition, values) };
         self.delivery.deliver(batch, vec![guarantee; values.len()]).expect("taken")

@@ -24,7 +24,7 @@ const LIMIT: &str = "10000000";
 const JAVA_OPTIONS: &str = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35";
 
 /// Servers, programs and duration.
-pub struct Ground {
+pub struct TestCluster {
     servers: OwnServers,
     spillway: PathBuf,
     yardstick: PathBuf,
@@ -34,7 +34,7 @@ pub struct Ground {
 
 /// A separate topic, group and schema, and the roles that use them.
 pub struct Installation<'g> {
-    ground: &'g Ground,
+    test_cluster: &'g TestCluster,
     names: Servers,
     directory: TempDir,
     variables: Vec<(String, String)>,
@@ -53,7 +53,7 @@ pub struct Cpu {
     before: Duration,
 }
 
-impl Ground {
+impl TestCluster {
     /// Starts the servers. The programs are in the same directory as this one.
     pub async fn prepare(duration: Duration) -> Self {
         let variables = [("SERVICES_WITHOUT_DOCKER", "1"), ("SERVICES_JAVA_OPTIONS", JAVA_OPTIONS)];
@@ -76,7 +76,7 @@ impl Ground {
         ];
         let variables = settings.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let directory = tempfile::tempdir().expect("a directory");
-        Installation { ground: self, names, directory, variables: variables.collect() }
+        Installation { test_cluster: self, names, directory, variables: variables.collect() }
     }
 
     /// Kafka's address.
@@ -139,7 +139,7 @@ impl Installation<'_> {
         let variables: Vec<_> = own.chain(others.iter().copied()).collect();
         let directory = self.directory.path().join(role);
         std::fs::create_dir_all(&directory).expect("a directory");
-        Process::start(self.ground.spillway(), role, &directory, &self.names.variables(&variables)).await
+        Process::start(self.test_cluster.spillway(), role, &directory, &self.names.variables(&variables)).await
     }
 
     /// Creates the topic with these settings, before a producer does.

@@ -1,0 +1,13 @@
+//! How a stored event is written in answers.
+
+use domain::query::StoredEvent;
+use serde_json::json;
+
+/// Writes a [`crate::openapi::schemas::StoredEventSchema`].
+pub fn write_stored_event(stored: &StoredEvent, buffer: &mut Vec<u8>) {
+    application::codec::write_value(&stored.event, buffer);
+    buffer.pop();
+    let place = json!({ "topic": stored.topic, "partition": stored.partition, "offset": stored.offset }).to_string();
+    buffer.push(b',');
+    buffer.extend_from_slice(place.strip_prefix('{').unwrap_or_default().as_bytes());
+}

@@ -1,0 +1,106 @@
+//! What all roles of a process share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adapter_embedded::disk::Disk;
+use adapter_http::{Activity, Observer, Server, ServerOptions};
+use adapter_telemetry::Prometheus;
+use anyhow::Context as _;
+use domain::ports::{Alerter, Clock, Telemetry};
+
+use crate::alerts::Alerts;
+use crate::role::{Addresses, Role};
+use crate::settings::Settings;
+use crate::system::SystemClock;
+use crate::task::Tasks;
+
+/// Settings, clock, telemetry, alerts, disk and tasks of a process.
+pub struct Context<'s> {
+    pub settings: &'s Settings,
+    pub prometheus: Arc<Prometheus>,
+    pub clock: Arc<dyn Clock>,
+    pub alerts: Arc<Alerts>,
+    pub disk: Arc<Disk>,
+    pub tasks: Tasks,
+}
+
+impl<'s> Context<'s> {
+    /// The context of a process of this role that listens at these addresses.
+    ///
+    /// # Errors
+    /// Alerts cannot be sent to the webhook that is set.
+    pub fn new(role: Role, settings: &'s Settings, addresses: Addresses) -> anyhow::Result<Self> {
+        let prometheus = Arc::new(Prometheus::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
+        let disk = Arc::new(Disk::of(&settings.data_dir));
+        Ok(Self { settings, prometheus, clock, alerts, disk, tasks: Tasks::default() })
+    }
+
+    pub fn telemetry(&self) -> Arc<dyn Telemetry> {
+        Arc::<Prometheus>::clone(&self.prometheus)
+    }
+
+    pub fn alerter(&self) -> Arc<dyn Alerter> {
+        Arc::<Alerts>::clone(&self.alerts)
+    }
+
+    /// Counts the answers of a server.
+    pub fn observer(&self, role: &'static str) -> Observer {
+        let prometheus = Arc::clone(&self.prometheus);
+        Arc::new(move |answered| prometheus.answered(role, answered.status, answered.duration))
+    }
+}
+
+/// The servers of a process, bound and not yet running.
+#[derive(Default)]
+pub struct Servers {
+    pub gateway: Option<Server>,
+    pub producer: Option<Server>,
+    pub consumer: Option<Server>,
+}
+
+impl Servers {
+    /// Binds the addresses of a role.
+    ///
+    /// # Errors
+    /// An address is in use or not of this machine.
+    pub async fn bind(role: Role, settings: &Settings) -> anyhow::Result<Self> {
+        let mut servers = Self::default();
+        if role.includes(Role::Producer) {
+            servers.producer = Some(bind(settings.producer.listen, "producer").await?);
+        }
+        if role.includes(Role::Consumer) {
+            servers.consumer = Some(bind(settings.consumer.listen, "consumer").await?);
+        }
+        if role.includes(Role::Gateway) {
+            servers.gateway = Some(bind(settings.gateway.listen, "gateway").await?);
+        }
+        Ok(servers)
+    }
+
+    /// Where they listen.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn addresses(&self) -> std::io::Result<Addresses> {
+        let of = |server: &Option<Server>| server.as_ref().map(Server::address).transpose();
+        Ok(Addresses { gateway: of(&self.gateway)?, producer: of(&self.producer)?, consumer: of(&self.consumer)? })
+    }
+
+    /// Counts of their requests, by role.
+    pub fn activities(&self) -> Vec<(&'static str, Arc<Activity>)> {
+        let servers = [("gateway", &self.gateway), ("producer", &self.producer), ("consumer", &self.consumer)];
+        servers.into_iter().filter_map(|(role, server)| Some((role, server.as_ref()?.activity()))).collect()
+    }
+}
+
+async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "the {role} can be reached from other machines, and has no authentication");
+    }
+    let context =
+        || format!("the {role} cannot listen at {address}; set SPILLWAY_{}__LISTEN", role.to_ascii_uppercase());
+    Server::bind(address, ServerOptions::default()).await.with_context(context)
+}

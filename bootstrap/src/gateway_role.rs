@@ -1,0 +1,53 @@
+//! The gateway: one entry point in front of producers and consumers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use adapter_http::{Actuator, Gateway, LocalService, Server, UPSTREAMS, Upstream, UpstreamUrl, gateway_endpoint};
+use application::health::Health;
+
+use crate::context::Context;
+use crate::settings::Settings;
+use crate::task::Task;
+
+/// A gateway in front of the configured instances, or of the roles of this process, or of instances on this machine.
+pub fn gateway(
+    settings: &Settings,
+    producer: Option<Arc<dyn LocalService>>,
+    consumer: Option<Arc<dyn LocalService>>,
+) -> Gateway {
+    let upstream = |configured: &[UpstreamUrl], local: Option<Arc<dyn LocalService>>, usual: SocketAddr| match local {
+        _ if !configured.is_empty() => Upstream::Instances(configured.to_vec()),
+        Some(service) => Upstream::InProcess(service),
+        None => Upstream::Instances(url_of(usual).into_iter().collect()),
+    };
+    Gateway::new(
+        upstream(&settings.gateway.producers.0, producer, settings.producer.listen),
+        upstream(&settings.gateway.consumers.0, consumer, settings.consumer.listen),
+        settings.gateway.trusted_proxies.0.clone().into(),
+    )
+}
+
+/// Starts to serve. Returns the health of the process, with what is behind the gateway.
+pub fn start(context: &Context<'_>, server: Server, gateway: Gateway, actuator: Actuator) -> (Task, Health) {
+    let (asked, instances) = (gateway.clone(), gateway.clone());
+    // Only the gateway reports what is behind it, also where all roles are one process.
+    let health = actuator.health.with_check(UPSTREAMS, Arc::new(move || asked.fault()));
+    let actuator =
+        Actuator { health: health.clone(), instances: Some(Arc::new(move || instances.instances())), ..actuator };
+    let service = server.service(gateway_endpoint(gateway.clone(), actuator), context.observer("gateway"));
+    let task = context.tasks.spawn("gateway", |stop| async move {
+        tokio::join!(server.run(service, stop.clone()), gateway.watch(stop));
+    });
+    (task, health)
+}
+
+/// How to reach, from this machine, what listens at `address`.
+fn url_of(address: SocketAddr) -> Option<UpstreamUrl> {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port())).parse().ok()
+}
