@@ -37,13 +37,13 @@ pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
     let received_at = Timestamp::parse(&fields.received_at)?;
     let draft = EventDraft {
         source: Some(fields.source),
-        level: Some(fields.level),
+        level: Some(fields.level.into()),
         message: Some(fields.message),
-        timestamp: Some(fields.timestamp),
-        event_id: Some(fields.event_id),
+        timestamp: Some(fields.timestamp.into()),
+        event_id: Some(fields.event_id.into()),
         stack_trace: fields.stack_trace,
-        trace_id: fields.trace_id,
-        span_id: fields.span_id,
+        trace_id: fields.trace_id.map(Into::into),
+        span_id: fields.span_id.map(Into::into),
         metadata: fields.metadata.map(RawValue::get),
         unknown: Vec::new(),
     };

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::event_input::{IdInput, LevelInput, TimestampInput};
 use crate::level::Level;
 use crate::metadata::{Metadata, MetadataError, UNKNOWN_MEMBERS_MAX, UnknownMember};
 use crate::timestamp::Timestamp;
@@ -52,25 +53,25 @@ pub enum IdOrigin {
     Generated,
 }
 
-/// An event as the client sent it: texts unchecked, absent fields absent.
+/// An event as a protocol has read it: unchecked, absent fields absent.
 #[derive(Clone, Debug, Default)]
 pub struct EventDraft<'a> {
     /// `source`.
     pub source: Option<Cow<'a, str>>,
     /// `level`.
-    pub level: Option<Cow<'a, str>>,
+    pub level: Option<LevelInput<'a>>,
     /// `message`.
     pub message: Option<Cow<'a, str>>,
     /// `timestamp`.
-    pub timestamp: Option<Cow<'a, str>>,
+    pub timestamp: Option<TimestampInput<'a>>,
     /// `eventId`.
-    pub event_id: Option<Cow<'a, str>>,
+    pub event_id: Option<IdInput<'a, 16>>,
     /// `stackTrace`.
     pub stack_trace: Option<Cow<'a, str>>,
     /// `traceId`.
-    pub trace_id: Option<Cow<'a, str>>,
+    pub trace_id: Option<IdInput<'a, 16>>,
     /// `spanId`.
-    pub span_id: Option<Cow<'a, str>>,
+    pub span_id: Option<IdInput<'a, 8>>,
     /// `metadata`, as JSON text.
     pub metadata: Option<&'a str>,
     /// Members with other names, as [`EventDraft::add_unknown`] collects them.
@@ -187,7 +188,7 @@ impl<'a> EventDraft<'a> {
         }
 
         let level = self.level.ok_or(EventError::LevelRequired)?;
-        let level = Level::parse(&level).map_err(|_| EventError::LevelUnknown)?;
+        let level = level.parse().ok_or(EventError::LevelUnknown)?;
 
         let message = self.message.ok_or(EventError::MessageRequired)?;
         let message = storable(message).filter(|text| !text.is_empty()).ok_or(EventError::MessageLength)?;
@@ -195,17 +196,20 @@ impl<'a> EventDraft<'a> {
             self.stack_trace.map(|text| storable(text).ok_or(EventError::StackTraceLength)).transpose()?;
 
         let timestamp = match self.timestamp {
-            Some(text) => Timestamp::parse(&text).map_err(|_| EventError::TimestampInvalid)?,
+            Some(time) => time.parse().ok_or(EventError::TimestampInvalid)?,
             None => received_at,
         };
-        let trace_id = self.trace_id.map(|hex| from_hex(&hex).ok_or(EventError::TraceIdInvalid)).transpose()?;
-        let span_id = self.span_id.map(|hex| from_hex(&hex).ok_or(EventError::SpanIdInvalid)).transpose()?;
+        let trace_id = self.trace_id.map(|id| id.bytes(from_hex).ok_or(EventError::TraceIdInvalid)).transpose()?;
+        let span_id = self.span_id.map(|id| id.bytes(from_hex).ok_or(EventError::SpanIdInvalid)).transpose()?;
 
         let metadata = self.metadata.map(Metadata::parse).transpose()?;
         let metadata = Metadata::with_unknown(metadata, &self.unknown)?;
 
         let (event_id, id_origin) = match self.event_id {
-            Some(text) => (Uuid::try_parse(&text).map_err(|_| EventError::EventIdInvalid)?, IdOrigin::Client),
+            Some(id) => {
+                let bytes = id.bytes(|text| Uuid::try_parse(text).ok().map(Uuid::into_bytes));
+                (Uuid::from_bytes(bytes.ok_or(EventError::EventIdInvalid)?), IdOrigin::Client)
+            }
             None => other_id(),
         };
         Ok(LogEvent {
@@ -290,6 +294,27 @@ mod tests {
 
     fn received_at() -> Timestamp {
         Timestamp::from_unix_micros(1_700_000_000_123_456).expect("in range")
+    }
+
+    #[test]
+    fn typed_values_are_what_their_texts_are() {
+        let text = EventDraft {
+            level: Some("fatal".into()),
+            timestamp: Some("2024-01-15T10:30:00.000001Z".into()),
+            event_id: Some("00000000-0000-0000-0000-000000000009".into()),
+            trace_id: Some("0102030405060708090a0b0c0d0e0f10".into()),
+            span_id: Some("0102030405060708".into()),
+            ..draft()
+        };
+        let typed = EventDraft {
+            level: Some(LevelInput::Parsed(Level::Fatal)),
+            timestamp: Some(TimestampInput::UnixNanos(1_705_314_600_000_001_999)),
+            event_id: Some(IdInput::Bytes(Uuid::from_u128(9).into_bytes())),
+            trace_id: Some(IdInput::Bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])),
+            span_id: Some(IdInput::Bytes([1, 2, 3, 4, 5, 6, 7, 8])),
+            ..draft()
+        };
+        assert_eq!(validate(typed), validate(text));
     }
 
     fn draft() -> EventDraft<'static> {

@@ -17,6 +17,7 @@ pub mod delivery;
 pub mod delivery_queue;
 pub mod disk;
 pub mod event;
+pub mod event_input;
 pub mod folding;
 pub mod idempotency;
 pub mod lag;

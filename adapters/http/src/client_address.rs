@@ -43,7 +43,7 @@ impl TrustedProxies {
     }
 
     /// The client of a request from `peer`: X-Forwarded-For is walked from the right, past trusted proxies. A
-    /// hop that is no address ends the walk; if every hop is trusted, the left-most is the client. So a forged
+    /// hop that is not an address ends the walk; if every hop is trusted, the left-most is the client. So a forged
     /// header changes nothing unless a trusted proxy passes it on.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

@@ -174,7 +174,7 @@ impl<E: Endpoint<Output = Response>> Sender<E> {
     fn check_event(&mut self, name: &str, event: &[u8], code: &str) {
         let cost = self.send(EVENT, JSON, None, event);
         self.check(name, &cost, PEAK_BYTES_MAX, 400, [code, ""]);
-        // What cannot be read as JSON is no event of an array.
+        // An array cannot have an element that is not JSON.
         let on_line = if code == "undecodable" { "line_invalid" } else { code };
         let in_array = if code == "undecodable" { [code, ""] } else { ["no_valid_event", code] };
         let cost = self.send(BATCH, LINES, None, event);

@@ -24,7 +24,7 @@ enum Reply {
     Status(u16),
     /// With 200, once there is a permit.
     Held(Arc<Notify>),
-    /// With nothing, for ever.
+    /// With nothing, ever.
     Silence,
     /// With the end of the connection.
     HangUp,
@@ -35,7 +35,7 @@ struct Seen {
     body: String,
 }
 
-/// A webhook that meets requests as it was told to, and the last way for ever.
+/// A webhook that meets requests as it was told to, and keeps to the last way.
 struct Receiver {
     address: String,
     seen: UnboundedReceiver<Seen>,
@@ -60,7 +60,7 @@ impl Receiver {
                         None => serve(stream, tell, replies).await,
                         Some(tls) => match tls.accept(stream).await {
                             Ok(stream) => serve(stream, tell, replies).await,
-                            // Whoever does not trust us goes away.
+                            // A client that does not trust the certificate goes away.
                             Err(_) => None,
                         },
                     }
@@ -289,7 +289,7 @@ async fn of_more_alerts_than_can_wait_the_oldest_go() {
     let mut receiver = Receiver::start(vec![Reply::Held(Arc::clone(&permit)), Reply::Status(200)]).await;
     let (webhook, mut outcomes) = plain(&receiver.address);
     webhook.alert(numbered(0));
-    assert_eq!(receiver.counts(1).await, ["0"], "under way, and does not wait any more");
+    assert_eq!(receiver.counts(1).await, ["0"], "under way, and no longer waits");
     for number in 1..=ALERTS_MAX + 3 {
         webhook.alert(numbered(number));
     }

@@ -1,4 +1,4 @@
-//! The delivery line over an in-memory bus and journal that the test controls.
+//! The delivery queue over an in-memory bus and journal that the test controls.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "what a test needs in order to run may fail loudly")]
 

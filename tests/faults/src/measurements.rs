@@ -96,7 +96,7 @@ spillway_events_accepted_total{guarantee="at-least-once"} 10
 spillway_events_accepted_total{guarantee="at-most-once"} 20
 spillway_events_acknowledged_total{guarantee="at-least-once"} 7
 spillway_events_acknowledged_total{guarantee="at-most-once"} 15
-spillway_events_dropped_total{guarantee="at-most-once",reason="killed, of old"} 1
+spillway_events_dropped_total{guarantee="at-most-once",reason="killed, earlier"} 1
 spillway_events_dropped_total{reason="other",guarantee="at-most-once"} 1
 spillway_events_buffered{guarantee="at-most-once"} 3
 spillway_events_buffered{guarantee="at-least-once"} 3

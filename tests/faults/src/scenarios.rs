@@ -49,7 +49,7 @@ impl Scenario {
                 Report::failed(format!("the scenario ends within {:?}", self.deadline))
             }
         };
-        test_cluster.mend().await;
+        test_cluster.repair().await;
         report
     }
 }

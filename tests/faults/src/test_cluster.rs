@@ -89,7 +89,7 @@ impl TestCluster {
     }
 
     /// Restores all servers and proxies.
-    pub async fn mend(&self) {
+    pub async fn repair(&self) {
         for proxy in [&self.kafka, &self.postgres, &self.redis] {
             proxy.set(Mode::Pass);
         }

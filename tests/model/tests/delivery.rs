@@ -1,4 +1,4 @@
-//! The delivery line over the journal on disk and an unreliable bus, compared with a simple model.
+//! The delivery queue over the journal on disk and an unreliable bus, compared with a simple model.
 //!
 //! A producer accepts events while its bus acknowledges some, is down, or accepts some without ever acknowledging them,
 //! and while syncs and writes of its disk fail, until the producer is killed or loses power, in the middle of anything.

@@ -1,9 +1,9 @@
 //! Which of several instances gets the next request.
 //!
 //! Constraints and invariants:
-//! * Pure: whoever uses it says what time it is, as the time since some start, and brings the random numbers.
+//! * Pure: the caller passes the time since some start, and the random numbers.
 //! * The cost of an instance is its latency times the requests that it would have under way (peak EWMA): the latency rises at
-//!   once with a slow answer and falls with time, whether answers come or not, so that nothing is avoided for ever.
+//!   once with a slow answer and falls with time, whether answers come or not, so that no instance is avoided permanently.
 //! * Of two instances taken at random the cheaper one gets the request: the best of all would get all that come at once.
 //! * A failure counts as a slow answer, however fast it comes. What cannot be reached, or fails several times in a row, is
 //!   ejected: it gets nothing until some time has passed and a check has found it ready.
@@ -134,7 +134,7 @@ impl Load {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    /// It has answered after this time. An answer that is no success is nothing to be attracted by.
+    /// It has answered after this time. An error must not attract requests, however quick it is.
     pub fn answered(&mut self, now: Duration, took: Duration, success: bool) {
         self.end();
         let took = if success { took.as_secs_f64() } else { took.as_secs_f64().max(FAILURE_SECONDS) };

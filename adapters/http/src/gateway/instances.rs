@@ -34,7 +34,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamUrl(Authority);
 
-/// The text is no base URL of an instance.
+/// The text is not the base URL of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the base URL of an instance, such as http://127.0.0.1:8081")]
 pub struct InvalidUpstream;

@@ -94,7 +94,7 @@ fn allow_null(document: &mut Value, schema: &str) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
     for (name, property) in properties {
         let required = required.as_array().is_some_and(|required| required.contains(&Value::from(name.as_str())));
-        // What has a default is no null.
+        // A member with a default cannot be null.
         if !required && property.get("default").is_none() {
             merge(property, json!({ "nullable": true }));
         }

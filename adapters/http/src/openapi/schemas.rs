@@ -226,7 +226,7 @@ pub struct DeadLetterSchema {
     pub encoding: String,
     /// Why it cannot be stored.
     pub reason: String,
-    /// How many appends were refused with it before it was found out; 0 if it is no event at all.
+    /// How many appends were refused with it before it was found out; 0 if it cannot be decoded.
     pub attempts: u32,
     /// When that was found.
     pub at: OffsetDateTime,

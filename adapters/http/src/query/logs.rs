@@ -36,7 +36,7 @@ pub struct Finding;
 impl Documented for Finding {
     const SUCCESS: (u16, &'static str) = (200, "The event");
     const FAILURES: &'static [(u16, &'static str)] =
-        &[(400, "The id is no UUID"), (404, "There is no such event"), (503, "The store does not answer")];
+        &[(400, "The id is not a UUID"), (404, "There is no such event"), (503, "The store does not answer")];
 }
 
 /// Finding events.

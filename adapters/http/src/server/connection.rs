@@ -1,7 +1,7 @@
 //! A connection that gives up a client which does not take what it asked for.
 //!
 //! hyper bounds how long a request may take to come, but not how long an answer may take to go: a client that reads
-//! nothing would hold its answer in memory, and its connection, for ever.
+//! nothing would hold its answer in memory, and its connection, without limit.
 
 use std::io;
 use std::pin::Pin;

@@ -148,7 +148,7 @@ impl Server {
             let stream = TokioIo::new(WriteTimeoutStream::new(stream, self.options.write_timeout));
             let connection = graceful.watch(builder.serve_connection(stream, requests));
             tokio::spawn(async move {
-                // A client that goes away, or sends what is not HTTP, is no news.
+                // Clients go away, and some do not speak HTTP.
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, %remote, "connection ended");
                 }

@@ -95,7 +95,7 @@ fn text(field: Field, json: &str) -> Result<Cow<'_, str>, RefusalReason> {
         Ok(text) => Ok(Cow::Owned(text)),
         Err(_) => {
             let name = field.name();
-            let detail = format!("{name} has a \\u escape that is half of a surrogate pair, which is no character");
+            let detail = format!("{name} has a \\u escape that is half of a surrogate pair, which is not a character");
             Err(malformed("invalid_text", detail))
         }
     }

@@ -78,13 +78,13 @@ impl Field {
     pub fn set<'a>(self, draft: &mut EventDraft<'a>, text: Option<Cow<'a, str>>) {
         match self {
             Self::Source => draft.source = text,
-            Self::Level => draft.level = text,
+            Self::Level => draft.level = text.map(Into::into),
             Self::Message => draft.message = text,
-            Self::Timestamp => draft.timestamp = text,
-            Self::EventId => draft.event_id = text,
+            Self::Timestamp => draft.timestamp = text.map(Into::into),
+            Self::EventId => draft.event_id = text.map(Into::into),
             Self::StackTrace => draft.stack_trace = text,
-            Self::TraceId => draft.trace_id = text,
-            Self::SpanId | Self::Metadata => draft.span_id = text,
+            Self::TraceId => draft.trace_id = text.map(Into::into),
+            Self::SpanId | Self::Metadata => draft.span_id = text.map(Into::into),
         }
     }
 }

@@ -164,7 +164,7 @@ fn nesting_has_a_limit() {
         (format!("{{\"a\":{}}}", nested(NESTING_MAX - 2)), true),
         (format!("{{\"a\":{}}}", nested(NESTING_MAX - 1)), false),
         (format!("[[],{}]", nested(NESTING_MAX - 2)), true),
-        // In a text, and one after the other, brackets are no nesting.
+        // Brackets in a text, or one after the other, do not nest.
         (format!("{{\"a\":{text},\"b\":{text}}}"), true),
         (format!("[{}0]", "[],".repeat(NESTING_MAX)), true),
     ] {
