@@ -18,6 +18,7 @@ mod frame;
 pub mod inspection;
 pub mod journal;
 pub mod limiter;
+mod lock;
 mod partition_log;
 pub mod segmented_log;
 pub mod storage;

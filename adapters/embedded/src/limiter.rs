@@ -1,12 +1,14 @@
 //! Rate limits within one process.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use domain::ports::{CLIENTS_MAX, Client, RateDecision, RateLimiter, RateLimits, RequestClass};
 use domain::recent::Recent;
 use domain::token_bucket::TokenBucket;
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// Token buckets in memory, for the most recently seen clients.
 pub struct LocalLimiter {
@@ -28,7 +30,7 @@ impl RateLimiter for LocalLimiter {
     async fn take(&self, client: Client, class: RequestClass) -> Option<RateDecision> {
         let per_second = self.limits.per_second(class)?;
         let now = self.began.elapsed();
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = lock(&self.buckets);
         let taken = buckets.entry((client, class)).take(per_second, now);
         Some(RateDecision {
             allowed: taken.allowed,

@@ -15,13 +15,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use domain::backoff::Backoff;
 use tokio::sync::watch;
 
+use crate::lock::lock;
 use crate::segmented_log::{LogError, LogReader, SegmentedLog};
 
 /// Size at which a segment is full.
@@ -104,10 +105,6 @@ struct State {
     readable: watch::Sender<u64>,
     /// No caller is left to be told of any result.
     abandoned: AtomicBool,
-}
-
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<B: LogBatch> PartitionLog<B> {

@@ -7,7 +7,7 @@ use domain::ports::BusState;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::lock;
+use crate::lock::lock;
 
 /// Minimum interval between log messages about changed fault.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);

@@ -24,9 +24,10 @@ use tokio::sync::oneshot;
 
 use crate::client::{ClientErrorLog, log};
 use crate::error::{Handling, handling};
+use crate::lock::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
+use crate::thread::spawn;
 use crate::topic::Topic;
-use crate::{lock, spawn};
 
 /// Suffix of the name of a dead letter topic.
 const SUFFIX: &str = ".dlq";

@@ -11,17 +11,16 @@
 //! * No client callback blocks, except the rebalance callback, which waits for the store.
 //! * All conversion of error codes is in [`error`].
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-
 mod client;
 mod dead_letters;
 mod error;
+mod lock;
 mod options;
 mod publisher;
 mod reading;
 mod source;
 mod statistics;
+mod thread;
 mod topic;
 
 pub use dead_letters::KafkaDeadLetterTopic;
@@ -29,14 +28,3 @@ pub use options::{GUARANTEED_PROPERTIES, InvalidOptions, KafkaOptions, Sasl, Sas
 pub use publisher::KafkaPublisher;
 pub use source::KafkaSource;
 pub use statistics::{BrokerStatistics, ClientStatistics, Distribution};
-
-/// Locks state that a panic cannot leave inconsistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Starts a thread for work that waits for the client, which no runtime thread does.
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, InvalidOptions> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.map_err(|error| InvalidOptions(format!("cannot start a thread: {error}")))
-}

@@ -31,10 +31,11 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::{Mutex as AsyncMutex, mpsc as changes, oneshot};
 
 use crate::client::{ClientErrorLog, Reachability, log};
+use crate::lock::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::reading::{Reading, bounds, number, offset, seek};
+use crate::thread::spawn;
 use crate::topic::Topic;
-use crate::{lock, spawn};
 
 /// Duration of one poll of the group.
 const POLL: Duration = Duration::from_millis(100);

@@ -17,7 +17,7 @@ use super::reading::Reading;
 use super::released::Released;
 use super::room::Room;
 use super::{SEGMENT_BYTES_MAX, partitions_in, remove_remains, tell_of_recovery};
-use crate::partition_log::lock;
+use crate::lock::lock;
 use crate::segmented_log::{LogError, SegmentedLog, has_entries};
 use crate::storage::Slot;
 

@@ -32,7 +32,8 @@ use self::adopted::{AdoptedBacklog, AdoptedPartition, Remover};
 use self::own::{KeepAll, KeepRefused, OwnPartition};
 use self::room::Room;
 use crate::disk::Disk;
-use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX, lock};
+use crate::lock::lock;
+use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX};
 use crate::segmented_log::{LogError, Recovered, SegmentedLog, has_entries};
 use crate::storage::{Slot, SlotDirectories, Slots, Storage, number_of};
 

@@ -18,7 +18,8 @@ use super::reading::Reading;
 use super::released::Released;
 use super::room::{Lease, Room};
 use crate::frame::{Journaled, Refused};
-use crate::partition_log::{LogBatch, PartitionLog, Refusal, Upkeep, WAIT_BYTES_MAX, lock};
+use crate::lock::lock;
+use crate::partition_log::{LogBatch, PartitionLog, Refusal, Upkeep, WAIT_BYTES_MAX};
 use crate::segmented_log::{FRAME_HEADER_BYTES, LogError, SegmentedLog};
 use crate::storage::Slot;
 

@@ -11,7 +11,7 @@ use domain::record::{RECORD_BYTES_MAX, RecordBatch, Records};
 use super::ages::Ages;
 use super::failed;
 use crate::frame::Journaled;
-use crate::partition_log::lock;
+use crate::lock::lock;
 use crate::segmented_log::{FRAME_HEADER_BYTES, LogError, LogReader, Read, name_of};
 
 /// A log to read from, and how messages refer to it.

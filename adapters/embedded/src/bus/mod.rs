@@ -21,21 +21,29 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::admission::Usage;
-use domain::delivery::{Durability, Guarantee};
+use domain::delivery::Guarantee;
 use domain::disk::DiskSpace;
 use domain::lag::{Lag, LagTracker};
 use domain::partition::Partition;
 use domain::ports::{
-    AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Clock, PublishError, Receipt, RecordPublisher,
-    RecordSource, SourceError,
+    AssignmentChange, BusState, Clock, PublishError, Receipt, RecordPublisher, RecordSource, SourceError,
 };
 use domain::record::{Chunk, Record, RecordBatch};
 use tokio::sync::{Notify, oneshot};
 
+use self::publication::{Memory, Publication};
+use self::retention::{AllowedBytes, Retention};
 use crate::disk::Disk;
-use crate::partition_log::{LogBatch, PartitionLog, Refusal, SEGMENT_BYTES_MAX, Upkeep, WAIT_BYTES_MAX, lock};
-use crate::segmented_log::{Entry, LogError, LogReader, PAYLOAD_BYTES_MAX, SegmentedLog};
+use crate::lock::lock;
+use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX, Upkeep};
+use crate::segmented_log::{LogError, SegmentedLog};
 use crate::storage::{Directory, Storage};
+
+mod publication;
+mod records;
+mod retention;
+
+pub use self::records::{read_chunk, write_record};
 
 /// Memory per batch beside the bytes of its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
@@ -77,15 +85,6 @@ pub struct EmbeddedBus {
     _lock: Option<File>,
 }
 
-/// Room for unacknowledged batches.
-struct Memory {
-    bytes: AtomicUsize,
-    bytes_max: usize,
-    records: AtomicUsize,
-    /// Notified whenever a batch is finished.
-    freed: Notify,
-}
-
 struct PartitionState {
     partition: Partition,
     log: PartitionLog<Publication>,
@@ -93,42 +92,6 @@ struct PartitionState {
     position: AtomicU64,
     retention: Arc<Retention>,
     lag: Mutex<LagTracker>,
-}
-
-/// What a log has to keep.
-struct Retention {
-    clock: Arc<dyn Clock>,
-    /// Everything before this offset is in the store.
-    stored: AtomicU64,
-    /// How long records are kept after the store has taken them.
-    age: Duration,
-    log_bytes_max: u64,
-    disk: Arc<Disk>,
-    /// Bytes that the disk allows, as last determined by the writer.
-    allowed: AllowedBytes,
-    /// Bytes on disk that cannot be removed yet, as last determined by the writer.
-    backlog_bytes: AtomicU64,
-    /// Bytes on disk that can be removed, as last determined by the writer.
-    removable_bytes: AtomicU64,
-}
-
-/// How many bytes a log may have on its disk.
-#[derive(Default)]
-struct AllowedBytes {
-    /// Without entering the reserve.
-    ordinary: AtomicU64,
-    /// Without using the part kept for the store.
-    priority: AtomicU64,
-}
-
-/// A batch on its way to the log.
-struct Publication {
-    batch: Arc<RecordBatch>,
-    buffered_suffices: bool,
-    promised: Option<oneshot::Sender<Result<Durability, PublishError>>>,
-    settled: Option<oneshot::Sender<Result<(), PublishError>>>,
-    memory: Arc<Memory>,
-    bytes: usize,
 }
 
 impl EmbeddedBus {
@@ -430,126 +393,4 @@ impl RecordSource for EmbeddedBus {
 
 fn partition_directory(directory: &Path, partition: Partition) -> PathBuf {
     directory.join(format!("logs-{partition}"))
-}
-
-impl Upkeep for Arc<Retention> {
-    fn survey(&mut self, log: &SegmentedLog) {
-        let space = self.disk.refresh();
-        // Fewer than exist if another process uses part of the reserve: then records that the store has taken are
-        // removed.
-        let leaving = |bytes: u64| log.bytes().saturating_add(space.free_bytes).saturating_sub(bytes);
-        self.allowed.ordinary.store(leaving(space.restored_bytes()), Ordering::Release);
-        self.allowed.priority.store(leaving(space.store_reserve_bytes()), Ordering::Release);
-    }
-
-    /// Removes records that the store has taken and that are no longer needed.
-    fn make_room(&mut self, log: &mut SegmentedLog, bytes: u64) -> Option<String> {
-        let room = |max: u64| max.saturating_sub(bytes);
-        let wanted = room(self.log_bytes_max.min(self.allowed.ordinary.load(Ordering::Acquire)));
-        let stored = self.stored.load(Ordering::Acquire);
-        let expired = self.clock.now().saturating_sub(self.age);
-        if let Err(error) = log.release(stored, |bytes, newest| bytes > wanted || newest < expired) {
-            tracing::warn!(error = error.described(), "cannot remove an old segment");
-        }
-        self.backlog_bytes.store(log.bytes_needed(stored), Ordering::Release);
-        self.removable_bytes.store(log.removable_bytes(stored), Ordering::Release);
-        if log.bytes() > room(self.log_bytes_max) {
-            return Some(
-                "the log is full: the store does not keep up, or EMBEDDED__RETENTION_BYTES is too small".to_owned(),
-            );
-        }
-        (log.bytes() > room(self.allowed.priority.load(Ordering::Acquire))).then(|| {
-            "the disk under DATA_DIR is full: the remaining space is for the store; free some space".to_owned()
-        })
-    }
-
-    fn wait_bytes_max(&self) -> u64 {
-        WAIT_BYTES_MAX.min(self.log_bytes_max / 4)
-    }
-}
-
-impl LogBatch for Publication {
-    fn bytes(&self) -> usize {
-        self.batch.records.bytes()
-    }
-
-    fn append(&self, log: &mut SegmentedLog) -> Result<u64, LogError> {
-        let records = self.batch.records.iter();
-        log.append(records.map(|record| (record.timestamp, move |buffer: &mut Vec<u8>| write_record(&record, buffer))))
-    }
-
-    fn written(&mut self) {
-        if self.buffered_suffices {
-            self.promise(Ok(Durability::Buffered));
-        }
-    }
-
-    fn synced(mut self) {
-        self.promise(Ok(Durability::Acknowledged));
-        if let Some(settled) = self.settled.take() {
-            let _ = settled.send(Ok(()));
-        }
-    }
-
-    fn refused(mut self, refusal: Refusal) {
-        let error = || match &refusal {
-            Refusal::Full => PublishError::Full,
-            Refusal::Failed(cause) => PublishError::Unavailable(cause.clone().into()),
-        };
-        self.promise(Err(error()));
-        if let Some(settled) = self.settled.take() {
-            let _ = settled.send(Err(error()));
-        }
-    }
-}
-
-impl Publication {
-    /// Reports the first promise, if the caller still listens.
-    fn promise(&mut self, promise: Result<Durability, PublishError>) {
-        if let Some(promised) = self.promised.take() {
-            let _ = promised.send(promise);
-        }
-    }
-}
-
-impl Drop for Publication {
-    fn drop(&mut self) {
-        self.memory.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.memory.records.fetch_sub(self.batch.records.len(), Ordering::AcqRel);
-        self.memory.freed.notify_waiters();
-    }
-}
-
-/// Appends a record to the log as an entry's payload: flags, length of the key, key, value.
-pub fn write_record(record: &Record<'_>, buffer: &mut Vec<u8>) {
-    buffer.push(u8::from(record.client_id));
-    // A key is a source, of at most 255 bytes; the end of a longer one could not be distinguished from the value.
-    buffer.extend_from_slice(&u32::try_from(record.key.len()).unwrap_or(u32::MAX).to_le_bytes());
-    buffer.extend_from_slice(record.key);
-    buffer.extend_from_slice(record.value);
-}
-
-fn read_record<'a>(entry: &Entry<'a>) -> Option<Record<'a>> {
-    let (flags, rest) = entry.payload.split_first()?;
-    let (key_len, rest) = rest.split_first_chunk::<4>()?;
-    let (key, value) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*key_len)).ok()?)?;
-    Some(Record { key, value, timestamp: entry.time, client_id: flags & 1 == 1 })
-}
-
-/// Reads the records from `position` on, as many as a chunk holds, and returns how many damaged bytes it skipped.
-///
-/// # Errors
-/// Those of [`LogReader::read`].
-pub fn read_chunk(reader: &mut LogReader, position: u64) -> Result<(Chunk, u64), LogError> {
-    let mut chunk = Chunk::default();
-    let read = reader.read(position, |entry| {
-        // This bus did not write an entry that has a valid checksum but is not a record, or exceeds the record size. It
-        // is passed on unchanged, so that it becomes a dead letter instead of being lost silently.
-        let odd = Record { key: &[], value: entry.payload, timestamp: entry.time, client_id: false };
-        chunk.push(entry.sequence, read_record(&entry).unwrap_or(odd), None);
-        // An entry that was shown is consumed, so there must be room for the largest entry before the next one is shown.
-        chunk.records.len() < CHUNK_RECORDS_MAX && chunk.records.bytes() <= CHUNK_BYTES_MAX - PAYLOAD_BYTES_MAX
-    })?;
-    chunk.next = read.next;
-    Ok((chunk, read.damaged_bytes))
 }

@@ -1,0 +1,94 @@
+//! Tests of handing over, and of delivery numbers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, Weak};
+
+use domain::delivery::Guarantee;
+use domain::record::RecordBatch;
+use tokio::sync::Notify;
+
+use super::batch::{BATCH_RECORDS_MAX, Batch, Memory, Receipts, delivery_of, opaque};
+use super::partition_queue::{HAND_OVER_BYTES_MAX, HAND_OVER_RECORDS_MAX, PartitionQueue};
+use super::shared::{Client, Deliveries};
+use crate::client::ClientErrorLog;
+
+/// A client that never reaches a broker, so that it keeps its records.
+fn client() -> Arc<Client> {
+    let mut config = rdkafka::ClientConfig::new();
+    config.set("bootstrap.servers", "127.0.0.1:1").set("queue.buffering.max.messages", "0");
+    let context = Deliveries {
+        shared: Weak::new(),
+        error_log: ClientErrorLog::default(),
+        message_bytes_max: 1_000_000,
+        broken: Mutex::default(),
+        decided: AtomicBool::new(true),
+    };
+    Arc::new(config.create_with_context(context).expect("a client"))
+}
+
+fn queue(client: &Arc<Client>) -> PartitionQueue<Deliveries> {
+    PartitionQueue {
+        topic: "logs".into(),
+        batches: VecDeque::new(),
+        first: 0,
+        next: (0, 0),
+        client: Some(Arc::clone(client)),
+        proven: true,
+        alone: None,
+    }
+}
+
+fn batch(records: usize, value_bytes: usize) -> Batch {
+    let time = domain::timestamp::Timestamp::MIN;
+    let mut all = domain::record::Records::default();
+    for _ in 0..records {
+        all.push(b"s", time, false, |buffer| buffer.resize(buffer.len() + value_bytes, b'x')).expect("small enough");
+    }
+    let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtLeastOnce, records: all, trace_parent: None };
+    let memory = Memory {
+        bytes: AtomicUsize::new(0),
+        bytes_max: usize::MAX,
+        records: AtomicUsize::new(records),
+        freed: Notify::new(),
+    };
+    Batch::new(batch.into(), Receipts { promised: None, settled: None }, memory.into(), 0)
+}
+
+#[test]
+fn a_line_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
+    for (batches, records, value_bytes, times) in [
+        // The limit on records: within a batch, and over several.
+        (1, HAND_OVER_RECORDS_MAX * 5 / 2, 10, 3),
+        (5, HAND_OVER_RECORDS_MAX / 2, 10, 3),
+        // The limit on bytes.
+        (1, 100, HAND_OVER_BYTES_MAX / 40, 3),
+        (3, 10, 10, 1),
+    ] {
+        let client = client();
+        let mut queue = queue(&client);
+        queue.batches.extend((0..batches).map(|_| batch(records, value_bytes)));
+        let mut handed_over = vec![];
+        let mut more = true;
+        while more {
+            let at = |(batch, record): (u64, usize)| usize::try_from(batch).expect("few") * records + record;
+            let before = at(queue.next);
+            more = queue.hand_over();
+            handed_over.push(at(queue.next) - before);
+            assert_eq!(queue.is_behind(), more);
+        }
+        assert!(handed_over.iter().all(|records| *records <= HAND_OVER_RECORDS_MAX), "{handed_over:?}");
+        let bytes_most = handed_over.iter().max().unwrap_or(&0) * (value_bytes + 1);
+        assert!(bytes_most < HAND_OVER_BYTES_MAX + value_bytes + 1, "{handed_over:?} of {value_bytes} bytes");
+        assert_eq!((handed_over.len(), handed_over.iter().sum()), (times, batches * records), "{handed_over:?}");
+    }
+}
+
+#[test]
+fn a_delivery_knows_its_batch_and_record() {
+    for number in [0, 1, 77, (1 << 44) - 1] {
+        for position in [0, 1, 9_999, BATCH_RECORDS_MAX - 1] {
+            assert_eq!(delivery_of(opaque(number, position)), (number, position));
+        }
+    }
+}

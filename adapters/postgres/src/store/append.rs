@@ -1,0 +1,171 @@
+//! Appends: events, dead letters and the position in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::event::{IdOrigin, LogEvent};
+use domain::metadata::Metadata;
+use domain::ports::{Append, Appended, GroupPartition, StoreError};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use super::PostgresStore;
+use super::position::advance;
+use crate::claims::repeats;
+use crate::copy::{COLUMNS, Rows};
+use crate::days::Day;
+use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
+use crate::time::PgTime;
+
+impl PostgresStore {
+    pub(super) async fn append_on(
+        &self,
+        connection: &mut PgConnection,
+        append: &Append<'_>,
+    ) -> Result<Appended, StoreError> {
+        let days: BTreeSet<Day> = append.events.iter().map(|(_, event)| Day::of(event.received_at)).collect();
+        self.days.ensure(connection, &days).await.map_err(store_error)?;
+        let mut transaction = connection.begin().await.map_err(store_error)?;
+        advance(&mut transaction, append).await?;
+        sqlx::query(
+            "SELECT pg_advisory_xact_lock_shared($1 | CASE WHEN is_called THEN last_value ELSE 0 END) FROM events_sequence",
+        )
+        .bind(self.writer_lock)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        let repeats = repeats(&mut transaction, append.events, self.dedup_window).await.map_err(store_error)?;
+        let new: Vec<_> = append
+            .events
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !repeats.contains(index))
+            .map(|(_, event)| event)
+            .collect();
+        let stored = self.write(&mut transaction, append.group_partition, &new).await.map_err(|error| {
+            // The table of a day may have been dropped.
+            self.days.forget_all();
+            store_error(error)
+        })?;
+        for letter in append.dead_letters {
+            sqlx::query(
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, \
+                 attempts, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+            )
+            .bind(&append.group_partition.group)
+            .bind(&append.group_partition.topic)
+            .bind(append.group_partition.partition.cast_signed())
+            .bind(letter.offset.cast_signed())
+            .bind(letter.key)
+            .bind(letter.value)
+            .bind(letter.reason.replace('\0', "\u{fffd}"))
+            .bind(i64::from(letter.attempts))
+            .bind(PgTime(letter.at))
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        }
+        transaction.commit().await.map_err(store_error)?;
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        Ok(Appended {
+            stored,
+            deduplicated: append.events.len().saturating_sub(stored),
+            dead_lettered: append.dead_letters.len(),
+        })
+    }
+
+    /// Writes events into the tables of their days. Returns how many were new.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        group_partition: &GroupPartition,
+        events: &[&(u64, LogEvent<'_>)],
+    ) -> Result<u64, sqlx::Error> {
+        let mut tables: BTreeMap<Day, Vec<&(u64, LogEvent<'_>)>> = BTreeMap::new();
+        for event in events {
+            tables.entry(Day::of(event.1.received_at)).or_default().push(event);
+        }
+        let mut stored = 0;
+        for (day, events) in tables {
+            if events.len() < self.copy_events_min {
+                stored += insert(connection, &day.table(), group_partition, &events).await?;
+                continue;
+            }
+            let mut rows = Rows::default();
+            events.iter().for_each(|(offset, event)| rows.push(group_partition, *offset, event));
+            let (count, bytes) = (rows.count(), rows.finish());
+            let mut attempt = connection.begin().await?;
+            let copied = copy_in(&mut attempt, &day.table(), &bytes).await;
+            stored += match copied {
+                Ok(()) => {
+                    attempt.commit().await?;
+                    count
+                }
+                Err(error) if sqlstate(&error).as_deref() == Some(UNIQUE_VIOLATION) => {
+                    attempt.rollback().await?;
+                    merge_in(connection, &day.table(), &bytes).await?
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(stored)
+    }
+}
+
+/// The path for few events: one statement that skips existing rows, and one answer. The end of a `COPY` is a separate
+/// message, which the connection, as sqlx configures it, holds back until the server has acknowledged the data before it
+/// (Nagle's algorithm): about 40 ms.
+async fn insert(
+    connection: &mut PgConnection,
+    table: &str,
+    group_partition: &GroupPartition,
+    events: &[&(u64, LogEvent<'_>)],
+) -> Result<u64, sqlx::Error> {
+    fn column<'e, T>(events: &[&'e (u64, LogEvent<'e>)], value: impl Fn(&'e LogEvent<'e>) -> T) -> Vec<T> {
+        events.iter().map(|(_, event)| value(event)).collect()
+    }
+    let statement = format!(
+        "INSERT INTO {table} ({COLUMNS}) SELECT event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, \
+         span_id, metadata::json, $12, $13, place FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::smallint[], $5::text[], \
+         $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::text[], $14::bigint[]) \
+         AS event (event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, span_id, metadata, place) \
+         ON CONFLICT (event_id, received_at) DO NOTHING"
+    );
+    let inserted = sqlx::query(AssertSqlSafe(statement))
+        .bind(column(events, |event| event.event_id))
+        .bind(column(events, |event| event.id_origin == IdOrigin::Client))
+        .bind(column(events, |event| &*event.source))
+        .bind(column(events, |event| i16::from(event.level.number())))
+        .bind(column(events, |event| &*event.message))
+        .bind(column(events, |event| PgTime(event.timestamp)))
+        .bind(column(events, |event| PgTime(event.received_at)))
+        .bind(column(events, |event| event.stack_trace.as_deref()))
+        .bind(column(events, |event| event.trace_id.as_ref().map(<[u8; 16]>::as_slice)))
+        .bind(column(events, |event| event.span_id.as_ref().map(<[u8; 8]>::as_slice)))
+        .bind(column(events, |event| event.metadata.as_ref().map(Metadata::as_json)))
+        .bind(&group_partition.topic)
+        .bind(group_partition.partition.cast_signed())
+        .bind(events.iter().map(|(offset, _)| offset.cast_signed()).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(inserted.rows_affected())
+}
+
+async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<(), sqlx::Error> {
+    let mut copy = connection.copy_in_raw(&format!("COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)")).await?;
+    copy.send(bytes).await?;
+    copy.finish().await.map(drop)
+}
+
+/// The slower path: through a temporary table, skipping existing rows and repeats in the same chunk.
+async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<u64, sqlx::Error> {
+    // Dropped with the transaction, because the connection returns to the pool.
+    sqlx::query("CREATE TEMPORARY TABLE IF NOT EXISTS incoming (LIKE events INCLUDING DEFAULTS) ON COMMIT DROP")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("TRUNCATE incoming").execute(&mut *connection).await?;
+    copy_in(connection, "incoming", bytes).await?;
+    let insert = format!(
+        "INSERT INTO {table} (sequence, {COLUMNS}) SELECT sequence, {COLUMNS} FROM incoming ORDER BY sequence \
+         ON CONFLICT (event_id, received_at) DO NOTHING"
+    );
+    Ok(sqlx::query(AssertSqlSafe(insert)).execute(connection).await?.rows_affected())
+}

@@ -1,0 +1,254 @@
+//! [`LogStore`] over PostgreSQL.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::Uuid;
+use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::partition::PRIORITY_PARTITION;
+use domain::ports::{Append, Appended, Cause, GroupPartition, LogStore, StoreError};
+use domain::query::{LevelCount, LogQuery, Page, StatsQuery, StoredEvent, TailPage, TailQuery};
+use domain::timestamp::Timestamp;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres};
+use tokio::time::timeout;
+
+use self::position::position;
+use self::writers::writer_lock;
+use crate::days::{Days, LOCK_TIMEOUT};
+use crate::error::store_error;
+use crate::schema::{Schema, probe};
+
+mod append;
+mod dead_letters;
+mod options;
+mod position;
+mod queries;
+mod retention;
+mod tail;
+mod writers;
+
+pub use self::options::{InvalidSchema, PostgresOptions};
+
+/// Connections per process for queries and everything else except appends.
+const READ_CONNECTIONS_MAX: u32 = 6;
+/// Connections per process for appends, beside that of the priority partition.
+const APPEND_CONNECTIONS_MAX: u32 = 6;
+/// Maximum wait for a connection from a pool.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum idle time in a transaction: a stalled client must not block others.
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum duration of an append, so that a connection whose peer no longer responds does not block permanently.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum duration of one statement of an append.
+const APPEND_STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Maximum duration of a query beyond the server's own limit, to get a connection and the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum wait for the server to report why it accepts no connection.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum duration of one expiry, which counts the rows of a day.
+const EXPIRE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Fewer events than this are written by `INSERT`, which has lower latency; more by `COPY`, which has higher throughput.
+const COPY_EVENTS_MIN: usize = 1_000;
+
+/// The store.
+pub struct PostgresStore {
+    /// Appends have separate connections, so that queries cannot delay them.
+    reads: PgPool,
+    appends: PgPool,
+    /// For appends of the priority partition, which never wait for other partitions.
+    priority: PgPool,
+    connect: PgConnectOptions,
+    schema: Schema,
+    /// The bits of this schema's advisory locks above `WRITER_LOCK_BITS`.
+    writer_lock: i64,
+    days: Days,
+    dedup_window: Duration,
+    query_timeout: Duration,
+    copy_events_min: usize,
+}
+
+impl PostgresStore {
+    /// Why the next day's table could not be created, if so: without it, nothing can be stored from midnight (UTC) on.
+    #[must_use]
+    pub fn next_day_fault(&self) -> Option<String> {
+        self.days.fault()
+    }
+
+    /// Creates a store that connects and migrates the database on first use: an unreachable server at startup is handled
+    /// like one that becomes unreachable later. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The URL or the schema's name is invalid.
+    pub fn new(options: &PostgresOptions) -> Result<Self, Cause> {
+        let schema = options.schema.as_str();
+        PostgresOptions::check_schema(schema)?;
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        let connect = PgConnectOptions::from_str(&options.url)?.application_name("spillway").options([
+            ("search_path", schema.to_owned()),
+            ("timezone", "UTC".to_owned()),
+            // The server detects within 30 s that the client is gone, and releases its locks.
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "5".to_owned()),
+            ("tcp_keepalives_count", "4".to_owned()),
+        ]);
+        let limits = [
+            ("lock_timeout", millis(LOCK_TIMEOUT)),
+            ("idle_in_transaction_session_timeout", millis(IDLE_TRANSACTION_TIMEOUT)),
+        ];
+        let limited = connect.clone().options(limits);
+        // So that a slow server reports a timeout, and the retry has less to do, before the append counts as lost.
+        let appending = limited.clone().options([("statement_timeout", millis(APPEND_STATEMENT_TIMEOUT))]);
+        let pool = |connections_max, connect: &PgConnectOptions| {
+            let options = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT);
+            options.connect_lazy_with(connect.clone())
+        };
+        Ok(Self {
+            reads: pool(READ_CONNECTIONS_MAX, &limited),
+            appends: pool(APPEND_CONNECTIONS_MAX, &appending),
+            priority: pool(1, &appending),
+            schema: Schema::new(connect.clone(), schema),
+            connect,
+            writer_lock: writer_lock(schema),
+            days: Days::default(),
+            dedup_window: options.dedup_window,
+            query_timeout: options.query_timeout,
+            copy_events_min: COPY_EVENTS_MIN,
+        })
+    }
+
+    /// The same store with another threshold: this many events of a day or more are written by `COPY`, fewer by `INSERT`.
+    /// The default is a good value; this is for tests and benchmarks of either path.
+    #[must_use]
+    pub fn copying_from(self, events: usize) -> Self {
+        Self { copy_events_min: events, ..self }
+    }
+
+    /// Connects and migrates the database, if that has not been done yet.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or the database cannot be migrated.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        self.schema.prepare().await
+    }
+
+    /// Maximum duration of reads, and of small changes.
+    fn read_timeout(&self) -> Duration {
+        self.query_timeout + ANSWER_TIMEOUT
+    }
+
+    /// Runs work on a connection, within a time limit. If the work does not finish, because of the limit or because its
+    /// caller is gone, the connection may be in any state or dead: it is closed.
+    async fn lend<T>(
+        &self,
+        pool: &PgPool,
+        time_max: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let lending = async {
+            self.prepare().await?;
+            let connection = match pool.acquire().await {
+                Ok(connection) => connection,
+                Err(error) => return Err(self.why_none(error).await),
+            };
+            let mut loan = Loan { connection, ended: false };
+            let result = work(&mut loan.connection).await;
+            loan.ended = true;
+            result
+        };
+        let in_time = timeout(time_max, lending).await;
+        in_time.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {time_max:?}").into())))
+    }
+
+    /// Why no connection is available: the pool only reports that it waited.
+    async fn why_none(&self, error: sqlx::Error) -> StoreError {
+        if !matches!(error, sqlx::Error::PoolTimedOut) {
+            return store_error(error);
+        }
+        let in_use = || StoreError::Unavailable("all connections are in use".into());
+        probe(&self.connect, PROBE_TIMEOUT).await.err().unwrap_or_else(in_use)
+    }
+
+    /// A transaction whose statements are limited by the query timeout.
+    async fn timed<'c>(&self, connection: &'c mut PgConnection) -> Result<sqlx::Transaction<'c, Postgres>, StoreError> {
+        let mut transaction = connection.begin().await.map_err(store_error)?;
+        limit(&mut transaction, self.query_timeout).await?;
+        Ok(transaction)
+    }
+}
+
+/// A connection of the pool that is in use.
+struct Loan {
+    connection: PoolConnection<Postgres>,
+    ended: bool,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// Limits the statements of a transaction from here on.
+async fn limit(connection: &mut PgConnection, timeout: Duration) -> Result<(), StoreError> {
+    // Zero would mean no limit.
+    let set = format!("SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
+    sqlx::query(AssertSqlSafe(set)).execute(connection).await.map(drop).map_err(store_error)
+}
+
+#[async_trait]
+impl LogStore for PostgresStore {
+    async fn close(&self) {
+        for pool in [&self.reads, &self.appends, &self.priority] {
+            pool.close().await;
+        }
+    }
+
+    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
+        let position =
+            async |connection: &mut PgConnection| position(connection, group_partition).await.map_err(store_error);
+        self.lend(&self.reads, self.read_timeout(), position).await
+    }
+
+    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+        let pool = if append.group_partition.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends };
+        self.lend(pool, APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
+    }
+
+    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.query_on(connection, query).await).await
+    }
+
+    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.find_on(connection, event_id).await).await
+    }
+
+    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.stats_on(connection, query).await).await
+    }
+
+    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.tail_on(connection, query).await).await
+    }
+
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
+        self.lend(&self.reads, self.read_timeout(), async |connection| self.dead_letters_on(connection, query).await)
+            .await
+    }
+
+    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        self.mark("UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY($1)", ids, at).await
+    }
+
+    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
+        self.mark("UPDATE dead_letters SET copied_at = $2 WHERE id = ANY($1) AND copied_at IS NULL", ids, at).await
+    }
+
+    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
+        self.lend(&self.reads, EXPIRE_TIMEOUT, async |connection| self.expire_on(connection, oldest).await).await
+    }
+}

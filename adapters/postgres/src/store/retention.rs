@@ -1,0 +1,66 @@
+//! Removal of what has expired.
+
+use domain::ports::StoreError;
+use domain::timestamp::Timestamp;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::PostgresStore;
+use crate::days::Day;
+use crate::error::store_error;
+use crate::time::PgTime;
+
+/// Maximum number of dead letters that one call of `expire` removes, and of ids that it removes at once.
+const EXPIRE_ROWS_MAX: i64 = 2_000;
+
+impl PostgresStore {
+    pub(super) async fn expire_on(&self, connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, StoreError> {
+        let mut removed = drop_days(connection, oldest).await.map_err(store_error)?;
+        self.days.forget_all();
+        let letters =
+            "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < $1 ORDER BY at LIMIT $2)";
+        removed += delete_rows(connection, letters, oldest).await?;
+        // The result does not count ids, so the caller does not call again for them: remove all that have expired.
+        let ids = "DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM event_ids WHERE latest < $1 LIMIT $2)";
+        while delete_rows(connection, ids, oldest).await? == EXPIRE_ROWS_MAX.unsigned_abs() {}
+        Ok(removed)
+    }
+}
+
+/// Removes at most [`EXPIRE_ROWS_MAX`] expired rows. Returns how many.
+async fn delete_rows(
+    connection: &mut PgConnection,
+    delete: &'static str,
+    oldest: Timestamp,
+) -> Result<u64, StoreError> {
+    let delete = sqlx::query(delete).bind(PgTime(oldest)).bind(EXPIRE_ROWS_MAX);
+    delete.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
+}
+
+/// Drops the oldest expired day's table, if there is one, and the tables of empty days before it. Detaches tables first,
+/// without blocking readers or writers; completes what an earlier call left unfinished.
+async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
+    let tables: Vec<(String, Option<bool>)> = sqlx::query_as(
+        "SELECT relname::text, inhdetachpending FROM pg_class \
+         LEFT JOIN pg_inherits ON inhrelid = pg_class.oid AND inhparent = 'events'::regclass \
+         WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'events'::regclass) AND relkind = 'r' \
+         ORDER BY relname",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let is_over = |name: &str| Day::of_table(name).is_some_and(|day| day.is_before(oldest));
+    for (table, detach_pending) in tables.into_iter().filter(|(name, _)| is_over(name)) {
+        let count = format!("SELECT count(*) FROM {table}");
+        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+        if let Some(pending) = detach_pending {
+            let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
+            let detach = format!("ALTER TABLE events DETACH PARTITION {table} {how}");
+            sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await?;
+        }
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *connection).await?;
+        tracing::info!(table, rows, "removed a day of events");
+        if rows > 0 {
+            return Ok(rows.cast_unsigned());
+        }
+    }
+    Ok(0)
+}

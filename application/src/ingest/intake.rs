@@ -1,0 +1,153 @@
+//! The events of one request, from drafts to encoded batches.
+
+use domain::Uuid;
+use domain::admission::admits;
+use domain::delivery::Guarantee;
+use domain::event::{EventDraft, EventError, IdOrigin};
+use domain::idempotency::DerivedIds;
+use domain::record::{RECORD_BYTES_MAX, Records};
+use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
+
+use super::Ingest;
+use super::lane::{Lane, partition_of};
+use super::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents};
+use crate::codec;
+
+/// The events of one request, validated and encoded.
+pub struct Intake<'a> {
+    ingest: &'a Ingest,
+    received_at: Timestamp,
+    derived_ids: Option<DerivedIds>,
+    trace_parent: Option<TraceParent>,
+    /// The priority lane, then the other lane of each partition, up to the last one with events.
+    lanes: Vec<Option<Lane>>,
+    refusals: Vec<Refusal>,
+    events: usize,
+    last_id: Option<Uuid>,
+}
+
+impl Ingest {
+    /// Begins the intake of a request that was just received. Events without an id get one of `derived_ids`, if there
+    /// are any, otherwise a new one. The trace of the request is kept with them.
+    #[must_use]
+    pub fn intake(&self, derived_ids: Option<DerivedIds>, trace_parent: Option<TraceParent>) -> Intake<'_> {
+        Intake {
+            ingest: self,
+            received_at: self.clock.now(),
+            derived_ids,
+            trace_parent,
+            lanes: Vec::new(),
+            refusals: Vec::new(),
+            events: 0,
+            last_id: None,
+        }
+    }
+}
+
+impl Intake<'_> {
+    /// Adds the next event of the request.
+    ///
+    /// # Errors
+    /// The request has more than [`REQUEST_EVENTS_MAX`] events.
+    pub fn add(&mut self, draft: EventDraft<'_>) -> Result<(), TooManyEvents> {
+        let index = self.next_index()?;
+        if let Err(reason) = self.encode(index, draft) {
+            self.refusals.push(Refusal { index, reason });
+        }
+        Ok(())
+    }
+
+    /// Adds the next event of the request as refused, because it could not be parsed.
+    ///
+    /// # Errors
+    /// The request has more than [`REQUEST_EVENTS_MAX`] events.
+    pub fn refuse(&mut self, reason: RefusalReason) -> Result<(), TooManyEvents> {
+        let index = self.next_index()?;
+        self.refusals.push(Refusal { index, reason });
+        Ok(())
+    }
+
+    /// Forgets all events so far: the body is read again from its beginning.
+    pub fn restart(&mut self) {
+        self.lanes.clear();
+        self.refusals.clear();
+        self.events = 0;
+        self.last_id = None;
+    }
+
+    /// Number of events refused so far.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refusals.len()
+    }
+
+    /// Delivers the events added. The future may be dropped: published events are delivered nevertheless.
+    pub async fn deliver(self) -> Outcome {
+        let Self { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = self;
+        let mut accepted = Accepted::default();
+        ingest.deliver(lanes, trace_parent, &mut accepted, &mut refusals).await;
+        refusals.sort_by_key(|refusal| refusal.index);
+        for (code, events) in count_codes(&refusals) {
+            ingest.telemetry.refused(code, events);
+        }
+        Outcome { received_at, accepted, refusals, event_id: last_id }
+    }
+
+    fn next_index(&mut self) -> Result<usize, TooManyEvents> {
+        let index = self.events;
+        if index == REQUEST_EVENTS_MAX {
+            return Err(TooManyEvents);
+        }
+        self.events += 1;
+        Ok(index)
+    }
+
+    fn encode(&mut self, index: usize, draft: EventDraft<'_>) -> Result<(), RefusalReason> {
+        let ingest = self.ingest;
+        let event = draft.validate(self.received_at, || match &self.derived_ids {
+            Some(ids) => (ids.id(index), IdOrigin::Client),
+            None => (ingest.ids.new_id(self.received_at), IdOrigin::Generated),
+        })?;
+        let guarantee = ingest.policy.guarantee(event.level);
+        if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
+            return Err(EventError::EventIdRequired.into());
+        }
+        let partition = ingest.partitioner.partition(&event.source, event.level, ingest.delivery.partition_count());
+        let lane = self.lane(if event.level.is_priority() { 0 } else { 1 + partition as usize });
+        if !admits(event.level, lane.usage.with(lane.records.bytes() as u64)) {
+            return Err(RefusalReason::LoadShed(event.level));
+        }
+        codec::encode(&event, &mut lane.records)
+            .map_err(|_| EventError::RecordTooLarge { limit_bytes: RECORD_BYTES_MAX })?;
+        lane.indexes.push(index);
+        lane.guarantees.push(guarantee);
+        self.last_id = Some(event.event_id);
+        Ok(())
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]
+    fn lane(&mut self, slot: usize) -> &mut Lane {
+        if self.lanes.len() <= slot {
+            self.lanes.resize_with(slot + 1, || None);
+        }
+        self.lanes[slot].get_or_insert_with(|| Lane {
+            usage: self.ingest.delivery.usage(partition_of(slot)),
+            records: Records::default(),
+            indexes: Vec::new(),
+            guarantees: Vec::new(),
+        })
+    }
+}
+
+fn count_codes(refusals: &[Refusal]) -> Vec<(&'static str, usize)> {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for refusal in refusals {
+        let code = refusal.reason.code();
+        match counts.iter_mut().find(|(of, _)| *of == code) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((code, 1)),
+        }
+    }
+    counts
+}

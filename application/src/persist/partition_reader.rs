@@ -1,0 +1,84 @@
+//! Reading of one partition: chunk by chunk from the bus, until it is revoked or its source ends.
+
+use domain::alert::{Alert, AlertState};
+use domain::backoff::Backoff;
+use domain::partition::Partition;
+use domain::ports::SourceError;
+use tokio::sync::watch;
+
+use super::store_chunk::Halt;
+use super::{FIRST_WAIT, LONGEST_WAIT, Persist};
+use crate::cause::Chain;
+
+impl Persist {
+    /// Reads a partition from `position` on, and stores what it reads, until `stop` or until its source is closed.
+    pub(super) async fn read_partition(
+        &self,
+        partition: Partition,
+        position: Option<u64>,
+        stop: watch::Receiver<bool>,
+    ) {
+        let group_partition = self.group_partition(partition);
+        let mut expected = position;
+        let mut ended = stop.clone();
+        let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let chunk = tokio::select! {
+                _ = ended.wait_for(|stop| *stop) => return,
+                chunk = self.source.chunk(partition) => chunk,
+            };
+            let chunk = match chunk {
+                Ok(chunk) => {
+                    waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+                    chunk
+                }
+                Err(SourceError::Closed) => return,
+                Err(error @ SourceError::OutOfRange { .. }) => {
+                    // Continuing would silently skip events: the operator has to decide.
+                    tracing::error!(
+                        partition,
+                        error = %error,
+                        "the position in the store is no longer on the bus, reading of the partition stops: restore a newer store"
+                    );
+                    if let Some(alerts) = &self.alerts {
+                        alerts.tell(Alert::partition_stopped(
+                            AlertState::Firing,
+                            &group_partition.topic,
+                            partition,
+                            &error.to_string(),
+                        ));
+                    }
+                    return;
+                }
+                Err(error @ SourceError::Unavailable(_)) => {
+                    tracing::warn!(partition, error = %Chain(&error), "cannot read from the bus, retrying");
+                    let wait = waits.next().unwrap_or(LONGEST_WAIT);
+                    tokio::select! {
+                        _ = ended.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep(wait) => continue,
+                    }
+                }
+            };
+            self.telemetry.fetched(chunk.records.len());
+            let stored = self.store_chunk(&group_partition, &mut expected, &chunk, &stop).await;
+            if stored.is_err() {
+                let from = expected.unwrap_or(0);
+                self.telemetry.given_up(chunk.offsets.iter().filter(|offset| **offset >= from).count());
+            }
+            match stored {
+                Ok(()) => self.source.stored(partition, chunk.next),
+                Err(Halt::Moved(actual)) => {
+                    tracing::warn!(
+                        partition,
+                        ?expected,
+                        ?actual,
+                        "another consumer moved the position of this partition, continuing there"
+                    );
+                    expected = actual;
+                    self.source.seek(partition, actual.unwrap_or(0));
+                }
+                Err(Halt::Stopped) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The scan of JSON text: checks every byte and returns compact text.
+
+use std::borrow::Cow;
+
+use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
+
+/// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
+/// cannot equal that of another member: a name within [`METADATA_BYTES_MAX`] has at most six times as many bytes when
+/// written in escapes.
+pub(super) const KEPT_BYTES_MAX: usize = 6 * METADATA_BYTES_MAX + 2;
+
+/// Maximum digits before and after the point in PostgreSQL's `numeric`.
+const INTEGER_DIGITS_MAX: i64 = 131_072;
+const FRACTION_DIGITS_MAX: i64 = 16_383;
+/// Stores write numbers out in full, so a short exponent could produce a long text. Floating-point numbers end below
+/// this bound anyway.
+const EXPONENT_MAX: i64 = 400;
+
+/// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
+pub(super) struct Scanner<'a> {
+    input: &'a str,
+    at: usize,
+    /// Output so far, once it differs from the input; at most [`KEPT_BYTES_MAX`].
+    changed: String,
+    /// Whether the output exceeded that limit.
+    overflowed: bool,
+    /// Start of the input that is not yet in `changed`.
+    kept_from: usize,
+    depth: u32,
+}
+
+impl<'a> Scanner<'a> {
+    /// A scan of one value that will be at nesting level `depth` in the result.
+    pub(super) fn new(input: &'a str, depth: u32) -> Self {
+        // `object` and `array` count themselves on entry.
+        Self { input, at: 0, changed: String::new(), overflowed: false, kept_from: 0, depth: depth.saturating_sub(1) }
+    }
+
+    /// The value as compact text; if that exceeds [`KEPT_BYTES_MAX`], the input, which is longer still.
+    pub(super) fn document(mut self) -> Result<Cow<'a, str>, MetadataError> {
+        self.skip_space();
+        self.value()?;
+        self.skip_space();
+        if self.at != self.input.len() {
+            return Err(MetadataError::Syntax);
+        }
+        if self.changed.is_empty() && !self.overflowed {
+            return Ok(Cow::Borrowed(self.input.get(self.kept_from..).unwrap_or_default()));
+        }
+        self.keep_up_to(self.at);
+        Ok(if self.overflowed { Cow::Borrowed(self.input) } else { Cow::Owned(self.changed) })
+    }
+
+    fn value(&mut self) -> Result<(), MetadataError> {
+        match self.peek() {
+            Some(b'{') => self.object(None),
+            Some(b'[') => self.array(),
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            _ => Err(MetadataError::Syntax),
+        }
+    }
+
+    pub(super) fn object(&mut self, mut names: Option<&mut Vec<(usize, usize)>>) -> Result<(), MetadataError> {
+        self.enter()?;
+        if !self.closes(b'}') {
+            loop {
+                let name_from = self.at;
+                self.string()?;
+                if let Some(names) = &mut names {
+                    names.push((name_from, self.at));
+                }
+                self.skip_space();
+                self.expect(b':')?;
+                self.skip_space();
+                self.value()?;
+                if self.ends_list(b'}')? {
+                    break;
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn array(&mut self) -> Result<(), MetadataError> {
+        self.enter()?;
+        if !self.closes(b']') {
+            loop {
+                self.value()?;
+                if self.ends_list(b']')? {
+                    break;
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Skips the opening bracket.
+    fn enter(&mut self) -> Result<(), MetadataError> {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > METADATA_DEPTH_MAX {
+            return Err(MetadataError::Depth);
+        }
+        self.skip_space();
+        Ok(())
+    }
+
+    fn closes(&mut self, bracket: u8) -> bool {
+        let closes = self.peek() == Some(bracket);
+        if closes {
+            self.at += 1;
+        }
+        closes
+    }
+
+    fn ends_list(&mut self, bracket: u8) -> Result<bool, MetadataError> {
+        self.skip_space();
+        if self.closes(bracket) {
+            return Ok(true);
+        }
+        self.expect(b',')?;
+        self.skip_space();
+        Ok(false)
+    }
+
+    fn string(&mut self) -> Result<(), MetadataError> {
+        self.expect(b'"')?;
+        loop {
+            // Most bytes are copied unchanged.
+            let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
+            self.at += rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count();
+            match self.next()? {
+                b'"' => return Ok(()),
+                b'\\' => self.escape()?,
+                _ => return Err(MetadataError::Syntax),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), MetadataError> {
+        let escape_from = self.at - 1;
+        match self.next()? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
+            b'u' => match self.hex4()? {
+                0 => {
+                    self.keep_up_to(escape_from);
+                    self.keep("\u{fffd}");
+                    self.kept_from = self.at;
+                    Ok(())
+                }
+                0xd800..=0xdbff => {
+                    if self.next()? != b'\\' || self.next()? != b'u' || !(0xdc00..=0xdfff).contains(&self.hex4()?) {
+                        return Err(MetadataError::LoneSurrogate);
+                    }
+                    Ok(())
+                }
+                0xdc00..=0xdfff => Err(MetadataError::LoneSurrogate),
+                _ => Ok(()),
+            },
+            _ => Err(MetadataError::Syntax),
+        }
+    }
+
+    fn hex4(&mut self) -> Result<u32, MetadataError> {
+        let mut value = 0;
+        for _ in 0..4 {
+            let digit = char::from(self.next()?).to_digit(16).ok_or(MetadataError::Syntax)?;
+            value = value * 16 + digit;
+        }
+        Ok(value)
+    }
+
+    fn number(&mut self) -> Result<(), MetadataError> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        let leading_zero = self.peek() == Some(b'0');
+        let integer_digits = self.digits()?;
+        if leading_zero && integer_digits > 1 {
+            return Err(MetadataError::Syntax);
+        }
+        let mut fraction_digits = 0;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            fraction_digits = self.digits()?;
+        }
+        let mut exponent = 0;
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            let negative = self.peek() == Some(b'-');
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            let from = self.at;
+            self.digits()?;
+            let magnitude: i64 =
+                self.input.get(from..self.at).and_then(|digits| digits.parse().ok()).unwrap_or(i64::MAX);
+            if magnitude > EXPONENT_MAX {
+                return Err(MetadataError::Number);
+            }
+            exponent = if negative { -magnitude } else { magnitude };
+        }
+        if integer_digits + exponent > INTEGER_DIGITS_MAX || fraction_digits - exponent > FRACTION_DIGITS_MAX {
+            return Err(MetadataError::Number);
+        }
+        Ok(())
+    }
+
+    /// Skips one or more digits and returns their number.
+    fn digits(&mut self) -> Result<i64, MetadataError> {
+        let from = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == from {
+            return Err(MetadataError::Syntax);
+        }
+        Ok(i64::try_from(self.at - from).unwrap_or(i64::MAX))
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), MetadataError> {
+        let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(MetadataError::Syntax);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn skip_space(&mut self) {
+        let from = self.at;
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        if self.at > from {
+            self.keep_up_to(from);
+            self.kept_from = self.at;
+        }
+    }
+
+    fn keep_up_to(&mut self, to: usize) {
+        self.keep(self.input.get(self.kept_from..to).unwrap_or_default());
+        self.kept_from = to;
+    }
+
+    fn keep(&mut self, output: &str) {
+        self.overflowed |= self.changed.len() + output.len() > KEPT_BYTES_MAX;
+        if !self.overflowed {
+            self.changed.push_str(output);
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), MetadataError> {
+        if self.next()? == byte { Ok(()) } else { Err(MetadataError::Syntax) }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.input.as_bytes().get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Result<u8, MetadataError> {
+        let byte = self.peek().ok_or(MetadataError::Syntax)?;
+        self.at += 1;
+        Ok(byte)
+    }
+}

@@ -1,0 +1,158 @@
+//! Tests of the rules of metadata.
+
+use std::borrow::Cow;
+
+use proptest::prelude::*;
+
+use super::scanner::KEPT_BYTES_MAX;
+use super::{METADATA_BYTES_MAX, Metadata, MetadataError, SHOWN_NAME_BYTES_MAX};
+
+fn parse(json: &str) -> Result<String, MetadataError> {
+    Metadata::parse(json).map(|metadata| metadata.as_json().to_owned())
+}
+
+#[test]
+fn compact_text_is_borrowed_and_white_space_outside_of_strings_is_removed() {
+    let compact = r#"{"a":[1,-2.5e3,true,null],"b":{"c":"x y"}}"#;
+    assert!(matches!(Metadata::parse(compact), Ok(Metadata(Cow::Borrowed(text))) if text == compact));
+    assert_eq!(parse(" {\n \"a\" : [ 1 ,\t-2.5e3, true,null ] , \"b\":{ \"c\" : \"x y\" } } ").as_deref(), Ok(compact));
+    assert_eq!(parse(" { } ").as_deref(), Ok("{}"));
+}
+
+#[test]
+fn content_that_stores_refuse_is_refused_or_replaced() {
+    assert_eq!(parse(r#"{"a\u0000":"\u0000b"}"#).as_deref(), Ok("{\"a\u{fffd}\":\"\u{fffd}b\"}"));
+    assert_eq!(parse(r#"{"a":"\ud83d\ude00"}"#).as_deref(), Ok(r#"{"a":"\ud83d\ude00"}"#));
+    for lone in [r#"{"a":"\ud83d"}"#, r#"{"a":"\ude00"}"#, r#"{"a":"\ud83d\u0041"}"#, r#"{"\ud83dx":1}"#] {
+        assert_eq!(parse(lone), Err(MetadataError::LoneSurrogate), "{lone}");
+    }
+    for number in ["1e401", "1e-401", "-1E+99999999999999999999"] {
+        assert_eq!(parse(&format!("{{\"a\":{number}}}")), Err(MetadataError::Number), "{number}");
+    }
+    assert!(parse(r#"{"a":123456789012345678901234567890.5e-300}"#).is_ok());
+    let long_fraction = format!("{{\"a\":0.{}}}", "1".repeat(16_384));
+    assert_eq!(parse(&long_fraction), Err(MetadataError::Number));
+}
+
+#[test]
+fn anything_but_one_json_object_is_refused() {
+    for json in ["", "[]", "1", "null", "\"{}\""] {
+        assert_eq!(parse(json), Err(MetadataError::NotObject), "{json}");
+    }
+    for json in [
+        "{",
+        "{}{}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{\"a\":01}",
+        "{\"a\":1.}",
+        "{\"a\":.5}",
+        "{\"a\":+1}",
+        "{\"a\":NaN}",
+        "{\"a\":tru}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":\"\t\"}",
+        "{\"a\":\"\\u12g4\"}",
+        "{\"a\":[1 2]}",
+        "{\"a\":1e}",
+    ] {
+        assert_eq!(parse(json), Err(MetadataError::Syntax), "{json}");
+    }
+}
+
+#[test]
+fn the_limits_are_sixteen_levels_and_64_kib() {
+    let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+    assert!(parse(&nested(16)).is_ok());
+    assert_eq!(parse(&nested(17)), Err(MetadataError::Depth));
+    assert_eq!(parse(&format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000))), Err(MetadataError::Depth));
+
+    let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+    assert!(parse(&sized(METADATA_BYTES_MAX)).is_ok());
+    assert_eq!(parse(&sized(METADATA_BYTES_MAX + 1)), Err(MetadataError::Size));
+}
+
+#[test]
+fn unknown_members_join_metadata_under_their_own_names() {
+    let known = Metadata::parse(r#"{"a":{"b":1}}"#).ok();
+    let joined = Metadata::with_unknown(known.clone(), &[("\"host\"", " \"web-1\" "), ("\"n\"", "[ 1 ]")]);
+    assert_eq!(
+        joined.ok().flatten().map(|m| m.as_json().to_owned()).as_deref(),
+        Some(r#"{"a":{"b":1},"host":"web-1","n":[1]}"#)
+    );
+    let alone = Metadata::with_unknown(None, &[("\"host\"", "null")]);
+    assert_eq!(alone.ok().flatten().map(|m| m.as_json().to_owned()).as_deref(), Some(r#"{"host":null}"#));
+    let empty = Metadata::with_unknown(Metadata::parse("{}").ok(), &[("\"x\"", "1")]);
+    assert_eq!(empty.ok().flatten().map(|m| m.as_json().to_owned()).as_deref(), Some(r#"{"x":1}"#));
+    assert_eq!(Metadata::with_unknown(known.clone(), &[("\"a\"", "1")]), Err(MetadataError::Clash("a".to_owned())));
+    assert_eq!(
+        Metadata::with_unknown(known.clone(), &[("\"x\"", "1"), ("\"x\"", "2")]),
+        Err(MetadataError::Clash("x".to_owned()))
+    );
+    // Names are compared by value, not by spelling.
+    let escaped = Metadata::parse(r#"{"\u0061\/\n\ud83d\ude00":1}"#).ok();
+    for name in [r#""a/\u000a😀""#, r#""a\u002F\n\uD83D\uDE00""#] {
+        let clash = Metadata::with_unknown(escaped.clone(), &[(name, "1")]);
+        assert_eq!(clash, Err(MetadataError::Clash("a/\n😀".to_owned())), "{name}");
+    }
+    let twice = [(r#""\u0078""#, "1"), (r#""\\u0078""#, "2"), ("\"x\"", "3")];
+    assert!(Metadata::with_unknown(None, &twice[..2]).is_ok());
+    assert_eq!(Metadata::with_unknown(None, &twice), Err(MetadataError::Clash("x".to_owned())));
+    // "b" is only a member of a nested object.
+    assert!(Metadata::with_unknown(known, &[("\"b\"", "1")]).is_ok());
+}
+
+#[test]
+fn a_long_name_with_escapes_equals_the_same_name_without() {
+    let name = "x".repeat(METADATA_BYTES_MAX - 8);
+    let known = Metadata::parse(&format!("{{\"{name}\":1}}")).map(Metadata::into_owned).ok();
+    let escaped = format!("\"{}\"", "\\u0078".repeat(name.len()));
+    assert_eq!(
+        Metadata::with_unknown(known.clone(), &[(&escaped, "1")]),
+        Err(MetadataError::Clash(format!("{}…", "x".repeat(SHOWN_NAME_BYTES_MAX))))
+    );
+    let longer = format!("\"{}\"", "\\u0078".repeat(METADATA_BYTES_MAX + 1));
+    assert_eq!(Metadata::with_unknown(known, &[(&longer, "1")]), Err(MetadataError::Size));
+}
+
+#[test]
+fn output_that_is_not_kept_exceeds_the_limit() {
+    let nul = "\\u0000".repeat(KEPT_BYTES_MAX);
+    let space = " ".repeat(KEPT_BYTES_MAX + 1);
+    let text = "x".repeat(KEPT_BYTES_MAX + 1);
+    for value in [format!("\"{nul}\""), format!("[1,{space}\"{text}\",{space}2]"), format!("{space}\"{text}\"{space}")]
+    {
+        assert_eq!(parse(&format!("{{\"a\":{value}}}")), Err(MetadataError::Size));
+        assert_eq!(Metadata::with_unknown(None, &[("\"a\"", &value)]), Err(MetadataError::Size));
+    }
+    assert_eq!(Metadata::with_unknown(None, &[(&format!("\"{nul}\""), "1")]), Err(MetadataError::Size));
+    // White space does not count.
+    assert_eq!(parse(&format!("{{{space}\"a\":{space}1}}")).as_deref(), Ok("{\"a\":1}"));
+    // The remaining text is still checked.
+    assert_eq!(parse(&format!("{{\"a\":[{space}\"{text}\",\"\\ud800\"]}}")), Err(MetadataError::LoneSurrogate));
+}
+
+#[test]
+fn depth_and_size_limits_apply_to_the_merged_metadata() {
+    let deep = format!("{}1{}", "[".repeat(15), "]".repeat(15));
+    assert!(Metadata::with_unknown(None, &[("\"x\"", &deep)]).is_ok());
+    let too_deep = format!("[{deep}]");
+    assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &too_deep)]), Err(MetadataError::Depth));
+    let half = format!("\"{}\"", "x".repeat(METADATA_BYTES_MAX / 2));
+    assert_eq!(Metadata::with_unknown(None, &[("\"x\"", &half), ("\"y\"", &half)]), Err(MetadataError::Size));
+    // The remaining members are no longer checked.
+    let and_more = [("\"x\"", half.as_str()), ("\"y\"", &half), ("\"x\"", "no JSON")];
+    assert_eq!(Metadata::with_unknown(None, &and_more), Err(MetadataError::Size));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_kept_or_refused_and_a_second_pass_changes_nothing(json in "\\{[ -~\\n\\t\u{0}é]{0,60}\\}") {
+        if let Ok(metadata) = Metadata::parse(&json) {
+            let again = Metadata::parse(metadata.as_json());
+            prop_assert_eq!(again.map(Metadata::into_owned), Ok(metadata.into_owned()));
+        }
+    }
+}
