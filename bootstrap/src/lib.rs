@@ -7,6 +7,8 @@ mod alerts;
 mod app;
 mod backends;
 mod cli;
+#[cfg(test)]
+mod configuration_page;
 mod consumer_role;
 mod context;
 mod disk;
@@ -19,6 +21,7 @@ mod producer_role;
 mod role;
 mod send;
 pub mod settings;
+mod settings_source;
 mod system;
 mod task;
 

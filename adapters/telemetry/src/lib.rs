@@ -3,6 +3,8 @@
 mod log_alerter;
 mod logs;
 mod metric;
+#[cfg(test)]
+mod metrics_page;
 mod process;
 mod prometheus;
 

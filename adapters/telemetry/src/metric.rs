@@ -127,6 +127,17 @@ pub(crate) enum Kind {
     Histogram,
 }
 
+impl Kind {
+    /// Its name in Prometheus.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 impl Metric {
     /// All metrics.
     pub const ALL: [Self; 55] = [
@@ -316,6 +327,35 @@ impl Metric {
             Self::KafkaBatchBytes => "Size of the batches that the Kafka client built in the last 15 seconds",
             Self::KafkaBatchEvents => "Events in the batches that the Kafka client built in the last 15 seconds",
             Self::BuildInfo => "Version of this build",
+        }
+    }
+
+    /// The names of its labels, without `le` of a histogram.
+    #[must_use]
+    pub fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::CircuitBreakerState => &["name", "state"],
+            Self::CircuitBreakerEntered => &["state"],
+            Self::EventsAccepted
+            | Self::EventsRecovered
+            | Self::EventsAcknowledged
+            | Self::EventsDeadLettered
+            | Self::EventsJournaled
+            | Self::EventsBuffered => &["guarantee"],
+            Self::EventsDropped => &["guarantee", "reason"],
+            Self::RequestDuration => &["role", "status"],
+            Self::Connections | Self::BodyBytes => &["role"],
+            Self::Upstreams => &["role", "state"],
+            Self::ComponentUp => &["component"],
+            Self::EventsRefused => &["code"],
+            Self::RequestsRateLimited => &["class"],
+            Self::ConsumerLagRecords | Self::ConsumerLagAge => &["partition"],
+            Self::Alerts => &["name", "outcome"],
+            Self::KafkaBrokerRtt => &["broker", "quantile"],
+            Self::KafkaBrokerOutbuf => &["broker"],
+            Self::KafkaBatchBytes | Self::KafkaBatchEvents => &["quantile"],
+            Self::BuildInfo => &["version"],
+            _ => &[],
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::fs;
 use std::sync::OnceLock;
 
-use crate::metric::{Kind, Metric};
+use crate::metric::Metric;
 use crate::prometheus::as_float;
 
 /// The values from the kernel.
@@ -54,7 +54,7 @@ impl Process {
         ] {
             let Some(value) = value else { continue };
             let (name, help) = (metric.name(), metric.help());
-            let kind = if metric.kind() == Kind::Counter { "counter" } else { "gauge" };
+            let kind = metric.kind().name();
             // Writing to a string does not fail.
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n");
         }

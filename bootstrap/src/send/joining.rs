@@ -9,10 +9,10 @@ use domain::event::TEXT_BYTES_MAX;
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 
-use super::client::{Pending, Place};
 use super::event_id::EventId;
 use super::levels::level_named;
 use super::line::{Event, LineParser, object_in};
+use super::pending::{Pending, Place};
 
 /// The heading of a Python trace. Its frames are indented, and a line that is not indented ends it.
 const TRACEBACK: &str = "Traceback (most recent call last)";

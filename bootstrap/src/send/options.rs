@@ -7,8 +7,8 @@ use clap::Args;
 use domain::level::Level;
 use time::UtcOffset;
 
-use super::client::Target;
 use super::members::is_source;
+use super::target::Target;
 use super::times::parse_offset;
 
 /// The text after the options in `--help`.

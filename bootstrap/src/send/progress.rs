@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::client::{Pause, Waiting};
+use super::patience::{Pause, Waiting};
 use super::summary::{grouped, rate};
 
 /// How often the terminal is redrawn while nothing happens.

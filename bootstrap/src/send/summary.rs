@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use domain::level::Level;
 
-use super::client::{Place, Tally};
 use super::line::Event;
+use super::pending::Place;
+use super::tally::Tally;
 
 /// Maximum number of lines without a level that are listed.
 const PLACES_MAX: usize = 3;
@@ -182,7 +183,7 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::client::{Durability, Place};
+    use super::super::answer::Durability;
     use super::*;
 
     #[test]

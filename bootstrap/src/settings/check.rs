@@ -1,0 +1,98 @@
+//! Rules across several settings, and between settings and the role of a process.
+
+use std::time::Duration;
+
+use adapter_postgres::PostgresOptions;
+
+use super::Settings;
+use super::invalid::InvalidSettings;
+use super::kinds::{BusKind, LimiterKind};
+use super::store::StoreKind;
+use crate::role::Role;
+
+/// Each partition of the embedded bus costs a thread, a directory and its share of the disk.
+const PARTITIONS_MAX: u32 = 256;
+
+impl Settings {
+    /// Rules across several settings.
+    pub(super) fn check(&self) -> Result<(), InvalidSettings> {
+        let refuse = |message: &str| Err(InvalidSettings(message.to_owned()));
+        if self.store.retention.0 < self.store.dedup_window.0 {
+            return refuse(
+                "store.retention must not be shorter than store.dedup_window: a repeat is recognised by the stored event",
+            );
+        }
+        if !(1..=PARTITIONS_MAX).contains(&self.embedded.partitions) {
+            return Err(InvalidSettings(format!("embedded.partitions must be from 1 to {PARTITIONS_MAX}")));
+        }
+        if self.embedded.retention_bytes.0 / u64::from(self.embedded.partitions) < 8 << 20 {
+            return refuse("embedded.retention_bytes must be at least 8MiB for each partition");
+        }
+        if self.memory_bytes_max.0 < 2 << 20 {
+            return refuse("memory_bytes_max must be at least 2MiB: the largest event must fit");
+        }
+        if self.journal.bytes_max.0 < 16 << 20 {
+            return refuse("journal.bytes_max must be at least 16MiB");
+        }
+        if !(Duration::from_millis(10)..=Duration::from_secs(30)).contains(&self.ack_wait.0) {
+            return refuse("ack_wait must be from 10ms to 30s: after 30s the outcome of a request is unknown");
+        }
+        if self.body_bytes_max.0 < 16 << 20 {
+            return refuse("body_bytes_max must be at least 16MiB: the largest body must fit");
+        }
+        if self.bus == BusKind::Kafka {
+            let options = self.kafka.options(0)?;
+            options.check().map_err(|error| InvalidSettings(format!("kafka.properties: {error}")))?;
+        }
+        if self.store.kind == StoreKind::Postgres && self.postgres.url.0.is_empty() {
+            return refuse(
+                "postgres.url must be set, such as postgres://user:password@host/database, when store is postgres",
+            );
+        }
+        if let Err(error) = PostgresOptions::check_schema(&self.postgres.schema) {
+            return Err(InvalidSettings(format!("postgres.schema: {error}")));
+        }
+        if self.limiter == LimiterKind::Redis && self.redis.url.0.is_empty() {
+            return refuse("redis.url must be set, such as redis://127.0.0.1:6379, when limiter is redis");
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&self.alert.timeout.0) {
+            return refuse("alert.timeout must be from 100ms to 60s");
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return refuse("data_dir must not be empty");
+        }
+        let listens =
+            [("gateway", self.gateway.listen), ("producer", self.producer.listen), ("consumer", self.consumer.listen)];
+        for (index, (role, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
+            if let Some((other, _)) = listens.iter().take(index).find(|(_, other)| other == listen) {
+                return Err(InvalidSettings(format!("{other}.listen and {role}.listen are both {listen}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a process of this role can share its components with the others.
+    ///
+    /// # Errors
+    /// It cannot; the message names the setting to change.
+    pub fn check_role(&self, role: Role) -> Result<(), InvalidSettings> {
+        let of_its_own = matches!(role, Role::Producer | Role::Consumer);
+        let embedded = [
+            ("bus", "kafka", of_its_own && self.bus == BusKind::Embedded),
+            ("store", "postgres", role == Role::Consumer && self.store.kind == StoreKind::Embedded),
+        ];
+        let missing: Vec<_> = embedded.into_iter().filter(|(.., missing)| *missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<&str> = missing.iter().map(|(key, ..)| *key).collect();
+        let variables =
+            missing.iter().map(|(key, server, _)| format!("SPILLWAY_{}={server}", key.to_ascii_uppercase()));
+        Err(InvalidSettings(format!(
+            "{}: a separate {} cannot use components that are embedded in one process: set {}, or run `spillway all`",
+            keys.join(" and "),
+            role.name(),
+            variables.collect::<Vec<_>>().join(" and "),
+        )))
+    }
+}

@@ -1,0 +1,44 @@
+//! Settings of the store.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{DurationSetting, Word, one_of};
+
+/// Settings of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Which store keeps the events: `embedded` or `postgres`. As a variable: `SPILLWAY_STORE`.
+    #[serde(deserialize_with = "one_of")]
+    pub kind: StoreKind,
+    /// How long events are kept.
+    pub retention: DurationSetting,
+    /// Two events with the same id are different events if their times of receipt are further apart than this.
+    pub dedup_window: DurationSetting,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Embedded,
+            retention: DurationSetting(Duration::from_secs(30 * 24 * 3600)),
+            dedup_window: DurationSetting(Duration::from_secs(24 * 3600)),
+        }
+    }
+}
+
+/// Which store keeps the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// SQLite, in this process.
+    Embedded,
+    /// PostgreSQL.
+    Postgres,
+}
+
+impl Word for StoreKind {
+    const ALL: &'static [(&'static str, Self)] = &[("embedded", Self::Embedded), ("postgres", Self::Postgres)];
+}
