@@ -156,10 +156,10 @@ pub async fn open_bus(
     }
 }
 
-/// The delivery lines, and the journal in front of a bus that may be unavailable; it must be closed after the lines.
+/// The delivery queues, and the journal in front of a bus that may be unavailable; it must be closed after the queues.
 pub type OpenedDelivery = (Delivery, Option<Arc<DiskJournal>>);
 
-/// Opens the delivery lines.
+/// Opens the delivery queues.
 ///
 /// # Errors
 /// The directory of the journal cannot be opened.

@@ -1,7 +1,7 @@
 //! From the drafts of a request to the promise of its delivery.
 //!
 //! An [`Intake`] validates and encodes each event as it is added, into one batch per lane and partition, in request
-//! order. [`Ingest::deliver`] passes the batches to their delivery lines ([`crate::deliver`]) and waits for the
+//! order. [`Ingest::deliver`] passes the batches to their delivery queues ([`crate::deliver`]) and waits for the
 //! strictest promise of each. A client that disconnects cancels neither the delivery nor its counts.
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub use self::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalR
 /// Maximum wait for a promise; after that the outcome is unknown.
 pub const PROMISE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The use case that takes events into the delivery lines.
+/// The use case that takes events into the delivery queues.
 pub struct Ingest {
     delivery: Arc<Delivery>,
     clock: Arc<dyn Clock>,
@@ -53,7 +53,7 @@ impl Ingest {
         Self { delivery, clock, ids, policy, partitioner, telemetry }
     }
 
-    /// The delivery lines that the events go to.
+    /// The delivery queues that the events go to.
     #[must_use]
     pub fn delivery(&self) -> &Arc<Delivery> {
         &self.delivery
