@@ -104,7 +104,7 @@ impl ProducerDependencies {
             return Ok(response);
         }
 
-        let mut intake = self.ingest.intake(ids.clone(), trace_parent(headers));
+        let mut intake = self.ingest.intake(ids, trace_parent(headers));
         protocol.decode(&body.bytes, &mut intake)?;
         // The body is no longer needed; the errors wait for the delivery, and then for the client.
         let mut room = body.into_lease();
