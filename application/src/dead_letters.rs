@@ -191,16 +191,9 @@ mod tests {
     use domain::delivery::Durability;
     use domain::ports::{GroupPartition, MockLogStore, MockRecordPublisher, Receipt};
     use domain::timestamp::Timestamp;
+    use testkit::FixedClock;
 
     use super::*;
-
-    struct FixedClock;
-
-    impl Clock for FixedClock {
-        fn now(&self) -> Timestamp {
-            Timestamp::MAX
-        }
-    }
 
     fn letter(id: u64, redriven: bool) -> StoredDeadLetter {
         StoredDeadLetter {
@@ -248,7 +241,7 @@ mod tests {
             let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
             Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
         });
-        (DeadLetters::new(Arc::new(store), Arc::new(publisher), Arc::new(FixedClock)), sent, marked)
+        (DeadLetters::new(Arc::new(store), Arc::new(publisher), Arc::new(FixedClock(Timestamp::MAX))), sent, marked)
     }
 
     fn redrive() -> Redrive {
@@ -302,8 +295,11 @@ mod tests {
             assert!(id < 100, "still reading after {id} s");
             Ok(Page { items: vec![letter(id, true)], more: true })
         });
-        let dead_letters =
-            DeadLetters::new(Arc::new(store), Arc::new(MockRecordPublisher::new()), Arc::new(FixedClock));
+        let dead_letters = DeadLetters::new(
+            Arc::new(store),
+            Arc::new(MockRecordPublisher::new()),
+            Arc::new(FixedClock(Timestamp::MAX)),
+        );
         let result = dead_letters.redrive(redrive()).await.expect("nothing to send");
         assert_eq!(result, Redriven { redriven: 0, skipped: 20, more: true });
     }

@@ -110,19 +110,12 @@ mod tests {
     use domain::ports::{GroupPartition, MockDeadLetterTopic, MockLogStore};
     use domain::query::Page;
     use domain::timestamp::Timestamp;
+    use testkit::FixedClock;
     use tokio::time::Instant;
 
     use super::*;
 
     const NOON: Timestamp = Timestamp::MAX;
-
-    struct Noon;
-
-    impl Clock for Noon {
-        fn now(&self) -> Timestamp {
-            NOON
-        }
-    }
 
     fn letter(id: u64) -> StoredDeadLetter {
         StoredDeadLetter {
@@ -195,7 +188,8 @@ mod tests {
     /// Runs an outbox for `seconds`; `halfway` is called after half of them.
     async fn run(store: MockLogStore, topic: MockDeadLetterTopic, seconds: u64, halfway: impl FnOnce()) {
         let (stop, stopped) = watch::channel(false);
-        let running = tokio::spawn(Outbox::new(Arc::new(store), Arc::new(topic), Arc::new(Noon)).run(stopped));
+        let running =
+            tokio::spawn(Outbox::new(Arc::new(store), Arc::new(topic), Arc::new(FixedClock(NOON))).run(stopped));
         sleep(Duration::from_millis(seconds * 500)).await;
         halfway();
         sleep(Duration::from_millis(seconds * 500)).await;
@@ -281,7 +275,7 @@ mod tests {
         let letters = Letters::default();
         letters.add(1..=1);
         let (stop, stopped) = watch::channel(false);
-        let outbox = Outbox::new(Arc::new(letters.store(|| true)), Arc::new(Silent), Arc::new(Noon));
+        let outbox = Outbox::new(Arc::new(letters.store(|| true)), Arc::new(Silent), Arc::new(FixedClock(NOON)));
         let running = tokio::spawn(outbox.run(stopped));
         sleep(Duration::from_secs(60)).await;
         stop.send(true).expect("still running");

@@ -171,21 +171,15 @@ mod tests {
     use domain::ports::MockLogStore;
     use domain::query::LevelCount;
 
+    use testkit::FixedClock;
+
     use super::*;
 
     /// A store in which nothing matches.
     fn empty() -> Query {
         let mut store = MockLogStore::new();
         store.expect_query().returning(|_| Ok(Page::default()));
-        Query::new(Arc::new(store), Arc::new(At(0)))
-    }
-
-    struct At(i64);
-
-    impl Clock for At {
-        fn now(&self) -> Timestamp {
-            at(self.0)
-        }
+        Query::new(Arc::new(store), Arc::new(FixedClock(at(0))))
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -201,7 +195,7 @@ mod tests {
             let counts = seconds.iter().flat_map(|s| [count(s, Level::Info, 2), count(s, Level::Error, 1)]);
             Ok(counts.collect())
         });
-        Query::new(Arc::new(store), Arc::new(At(now)))
+        Query::new(Arc::new(store), Arc::new(FixedClock(at(now))))
     }
 
     #[tokio::test]

@@ -61,15 +61,9 @@ mod tests {
     use mockall::Sequence;
     use mockall::predicate::eq;
 
+    use testkit::clock_at;
+
     use super::*;
-
-    struct At(i64);
-
-    impl Clock for At {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_unix_micros(self.0).expect("in range")
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn events_older_than_the_age_are_removed_and_a_failure_is_retried_a_minute_later() {
@@ -85,7 +79,8 @@ mod tests {
                 .returning(move |_| answer.map_err(|()| StoreError::Unavailable("busy".into())));
         }
         let (stop, stopped) = watch::channel(false);
-        let retention = Retention::new(Arc::new(store), Arc::new(At(10_000_000)), Duration::from_secs(7));
+        let retention =
+            Retention::new(Arc::new(store), Arc::new(clock_at("1970-01-01T00:00:10Z")), Duration::from_secs(7));
         let running = tokio::spawn(retention.run(stopped));
         tokio::time::sleep(Duration::from_secs(90)).await;
         stop.send(true).expect("still running");

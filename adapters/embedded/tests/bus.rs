@@ -21,14 +21,7 @@ use domain::ports::{BusState, CHUNK_BYTES_MAX, Clock, PublishError, RecordPublis
 use domain::record::{RECORD_BYTES_MAX, Record, RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use tempfile::TempDir;
-
-struct Stopped;
-
-impl Clock for Stopped {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range")
-    }
-}
+use testkit::clock_at;
 
 const MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -40,7 +33,7 @@ fn open(directory: &Path, positions: &[u64]) -> Result<EmbeddedBus, OpenError> {
         retention_bytes: 256 * 1024 * 1024,
         retention_age: Duration::from_secs(3_600),
     };
-    let clock: Arc<dyn Clock> = Arc::new(Stopped);
+    let clock: Arc<dyn Clock> = Arc::new(clock_at("2024-01-15T10:30:00Z"));
     EmbeddedBus::open(directory, &options, &Arc::new(Disk::unlimited()), &clock, |partition| {
         positions.get(partition as usize).copied().unwrap_or(0)
     })
@@ -143,12 +136,14 @@ async fn a_disk_below_its_reserve_loses_stored_records_and_keeps_room_for_the_st
         retention_bytes: 16 * MIB,
         retention_age: Duration::from_secs(3_600),
     };
-    let clock: Arc<dyn Clock> = Arc::new(Stopped);
+    let clock: Arc<dyn Clock> = Arc::new(clock_at("2024-01-15T10:30:00Z"));
     let bus = EmbeddedBus::open(directory.path(), &options, &Arc::new(Disk::asking(space)), &clock, |_| 0);
     let bus = bus.expect("the bus opens");
     let publish = async || {
         let mut records = Records::default();
-        records.push(b"s", Stopped.now(), false, |value| value.resize(900_000, b'x')).expect("small enough");
+        records
+            .push(b"s", clock_at("2024-01-15T10:30:00Z").now(), false, |value| value.resize(900_000, b'x'))
+            .expect("small enough");
         let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None };
         bus.publish(batch.into()).expect("taken").settled.await
     };
@@ -188,7 +183,7 @@ fn entries_that_this_bus_did_not_write_are_all_passed_on() {
     let directory = tempfile::tempdir().expect("a directory");
     let storage = Arc::new(Directory::open(directory.path()).expect("a directory"));
     let (mut log, _) = SegmentedLog::open(storage, u64::MAX, 0).expect("the log opens");
-    let time = Stopped.now();
+    let time = clock_at("2024-01-15T10:30:00Z").now();
     let record = Record { key: b"s", value: b"{}", timestamp: time, client_id: true };
     let mut written = Vec::new();
     write_record(&record, &mut written);

@@ -8,14 +8,13 @@ use crate::actuator::{Actuator, ActuatorApi};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::ingest::accept::ProducerDependencies;
-use crate::ingest::api::ProducerApi;
 use crate::openapi::service::service_endpoint;
 use crate::query::dead_letters::DeadLettersApi;
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::logs::LogsApi;
 use crate::query::stats::StatsApi;
 use crate::query::tail::TailApi;
-use crate::routes::{Found, Operation, RouteRole, find};
+use crate::routes::{Found, Operation, RouteRole, find, ingest_operations};
 
 /// The producer's endpoint.
 pub fn producer_endpoint(
@@ -23,7 +22,7 @@ pub fn producer_endpoint(
     actuator: Actuator,
 ) -> impl Endpoint<Output = Response> + 'static {
     let dependencies = Arc::new(dependencies);
-    let handlers = service_endpoint((ProducerApi, ActuatorApi), Arc::clone(&actuator.document))
+    let handlers = service_endpoint((ingest_operations(), ActuatorApi), Arc::clone(&actuator.document))
         .data(Arc::clone(&dependencies))
         .data(actuator);
     handlers.around(move |handlers, request| {

@@ -5,8 +5,10 @@
 
 use domain::ports::RequestClass;
 use poem::http::Method;
+use poem_openapi::OpenApi;
 
 use crate::ingest::Protocol;
+use crate::ingest::api::ProducerApi;
 use crate::ingest::native::{BatchArray, BatchLines, SingleEvent};
 
 /// The role that an operation belongs to.
@@ -75,6 +77,11 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/swagger-ui", Every, Page),
     ]
 };
+
+/// The same operations that take events, as the document describes them.
+pub fn ingest_operations() -> impl OpenApi + 'static {
+    ProducerApi
+}
 
 /// What the table says about a request.
 pub enum Found {

@@ -26,12 +26,12 @@ use domain::ports::{
     Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, RequestClass,
     Telemetry,
 };
-use domain::timestamp::Timestamp;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use poem::http::Method;
 use poem::{Body, Endpoint, Request, Response};
 use serde_json::Value;
+use testkit::clock_at;
 use tokio::runtime::Runtime;
 
 /// The contract's limit of a body.
@@ -47,14 +47,6 @@ const EVENT: &str = "/api/logs";
 const BATCH: &str = "/api/logs/batch";
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
-
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2024-01-15T12:00:00Z").expect("a time")
-    }
-}
 
 struct Unlimited;
 
@@ -81,7 +73,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
     let telemetry: Arc<dyn Telemetry> = Arc::new(telemetry);
     let ingest = Ingest::new(
         Arc::new(Delivery::new(Arc::new(bus), Arc::clone(&telemetry))),
-        Arc::new(Noon),
+        Arc::new(clock_at("2024-01-15T12:00:00Z")),
         Arc::new(ids),
         Arc::clone(&telemetry),
         DeliveryPolicy::default(),
@@ -100,7 +92,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
     };
     let actuator = Actuator {
         role: "producer",
-        started_at: Noon.now(),
+        started_at: clock_at("2024-01-15T12:00:00Z").now(),
         health,
         instances: None,
         log: LogControl::NONE,

@@ -9,7 +9,6 @@ use std::fs;
 use std::sync::OnceLock;
 
 use crate::metric::Metric;
-use crate::prometheus::as_float;
 
 /// The values from the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -91,6 +90,11 @@ fn boot_seconds(stat: &str) -> Option<f64> {
 fn max_fds(limits: &str) -> Option<f64> {
     let limits = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     limits.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; up to 2^53 it is exact")]
+pub(crate) fn as_float(number: u64) -> f64 {
+    number as f64
 }
 
 #[cfg(test)]

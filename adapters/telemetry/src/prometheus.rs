@@ -16,7 +16,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::metric::{Kind, Metric};
-use crate::process::Process;
+use crate::process::{Process, as_float};
 
 /// From 0.5 ms, a fast disk, to 30 s, after which an outcome is unknown.
 const SEND_SECONDS: [f64; 14] =
@@ -360,11 +360,6 @@ impl Telemetry for Prometheus {
         self.given_up.increment(records as u64);
         self.in_work.decrement(as_float(records as u64));
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; up to 2^53 it is exact")]
-pub(crate) fn as_float(number: u64) -> f64 {
-    number as f64
 }
 
 fn class_name(class: RequestClass) -> &'static str {

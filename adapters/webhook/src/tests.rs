@@ -1,9 +1,9 @@
 use domain::alert::{AlertKind, AlertState};
-use domain::timestamp::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
+use testkit::clock_at;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -120,14 +120,6 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2024-01-15T12:00:00.5Z").expect("a time")
-    }
-}
-
 type Outcomes = UnboundedReceiver<(&'static str, AlertOutcome)>;
 
 /// A webhook at this URL that tries quickly.
@@ -145,7 +137,10 @@ fn webhook(url: &str, try_timeout: Duration, trusted: RootCertStore) -> (Webhook
     let observer: AlertObserver = Arc::new(move |name, outcome| {
         let _ = tell.send((name, outcome));
     });
-    (Webhook::with(options, Arc::new(Noon), observer, tls, Duration::from_millis(1)), outcomes)
+    (
+        Webhook::with(options, Arc::new(clock_at("2024-01-15T12:00:00.5Z")), observer, tls, Duration::from_millis(1)),
+        outcomes,
+    )
 }
 
 fn plain(address: &str) -> (Webhook, Outcomes) {

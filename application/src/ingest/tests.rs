@@ -11,9 +11,10 @@ use domain::event::{EventDraft, EventError, IdOrigin};
 use domain::idempotency::DerivedIds;
 use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane, murmur2};
-use domain::ports::{BoxFuture, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, PublishError, Receipt};
+use domain::ports::{BoxFuture, MockIdSource, MockRecordPublisher, MockTelemetry, PublishError, Receipt};
 use domain::record::RecordBatch;
 use domain::timestamp::Timestamp;
+use testkit::clock_at;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -22,14 +23,6 @@ use super::{
 };
 use crate::codec;
 use crate::deliver::Delivery;
-
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range")
-    }
-}
 
 const THREE: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 
@@ -47,7 +40,14 @@ fn ingest(publisher: MockRecordPublisher, policy: DeliveryPolicy) -> Ingest {
     let partitioner = Partitioner::new(PriorityLane::Shared, THREE).expect("valid");
     let telemetry = Arc::new(telemetry());
     let delivery = Delivery::new(Arc::new(publisher), Arc::<MockTelemetry>::clone(&telemetry));
-    Ingest::new(Arc::new(delivery), Arc::new(FixedClock), Arc::new(ids), telemetry, policy, partitioner)
+    Ingest::new(
+        Arc::new(delivery),
+        Arc::new(clock_at("2024-01-15T10:30:00Z")),
+        Arc::new(ids),
+        telemetry,
+        policy,
+        partitioner,
+    )
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<T> {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use domain::alert::{Alert, AlertState, AlertUpdate};
 use domain::ports::{
-    Appended, AssignmentChange, Clock, GroupPartition, MockAlerter, MockLogStore, MockRecordSource, MockTelemetry,
+    Appended, AssignmentChange, GroupPartition, MockAlerter, MockLogStore, MockRecordSource, MockTelemetry,
     SourceError, StoreError,
 };
 use domain::record::{Chunk, Record};
 use domain::timestamp::Timestamp;
 use mockall::predicate::eq;
+use testkit::clock_at;
 use tokio::sync::watch;
 
 use super::Persist;
@@ -44,14 +45,6 @@ fn telemetry() -> MockTelemetry {
     telemetry.expect_appended().return_const(());
     telemetry.expect_given_up().return_const(());
     telemetry
-}
-
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2024-01-15T10:30:02Z").expect("a time")
-    }
 }
 
 /// Appends made to a store: offsets of events, offsets of dead letters, new position.
@@ -103,7 +96,7 @@ fn persist(source: MockRecordSource, store: MockLogStore) -> Persist {
     Persist::new(
         Arc::new(source),
         Arc::new(store),
-        Arc::new(FixedClock),
+        Arc::new(clock_at("2024-01-15T10:30:02Z")),
         Arc::new(telemetry()),
         group_partition.group,
         group_partition.topic,

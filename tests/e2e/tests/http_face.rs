@@ -16,6 +16,7 @@ use domain::timestamp::Timestamp;
 use e2e::webhook::Webhook;
 use e2e::{DEADLINE, Http, Program, Tail, metric, wait_until};
 use serde_json::{Value, json};
+use testkit::clock_at;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 
@@ -112,14 +113,6 @@ async fn counts_match_the_events_sent() {
     assert_eq!((&buckets[0]["counts"]["INFO"], &buckets[1]["counts"]["ERROR"]), (&2.into(), &1.into()));
 }
 
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2024-01-15T12:00:00Z").expect("a time")
-    }
-}
-
 /// Publishes records on the bus of a data directory whose program is not running.
 async fn publish(data_dir: &Path, values: &[&[u8]]) {
     let options = BusOptions {
@@ -128,12 +121,14 @@ async fn publish(data_dir: &Path, values: &[&[u8]]) {
         retention_bytes: 1 << 30,
         retention_age: Duration::from_secs(3_600),
     };
-    let clock: Arc<dyn Clock> = Arc::new(Noon);
+    let clock: Arc<dyn Clock> = Arc::new(clock_at("2024-01-15T12:00:00Z"));
     let bus = EmbeddedBus::open(&data_dir.join("bus"), &options, &Arc::new(Disk::unlimited()), &clock, |_| 0)
         .expect("the bus opens");
     let mut records = Records::default();
     for value in values {
-        records.push(b"s", Noon.now(), false, |buffer| buffer.extend_from_slice(value)).expect("small");
+        records
+            .push(b"s", clock_at("2024-01-15T12:00:00Z").now(), false, |buffer| buffer.extend_from_slice(value))
+            .expect("small");
     }
     let batch = RecordBatch { partition: 1, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None };
     bus.publish(batch.into()).expect("taken").promised.await.expect("acknowledged");

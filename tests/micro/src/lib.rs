@@ -26,12 +26,10 @@ use domain::delivery::DeliveryPolicy;
 use domain::event::LogEvent;
 use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane};
-use domain::ports::{
-    Appended, BusState, Clock, GroupPartition, IdSource, PublishError, Receipt, RecordPublisher, RequestClass,
-    Telemetry,
-};
+use domain::ports::{BusState, GroupPartition, IdSource, PublishError, Receipt, RecordPublisher};
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
+use testkit::{NoTelemetry, clock_at};
 
 /// Events per step.
 pub const EVENTS: usize = 100;
@@ -162,12 +160,12 @@ fn ingest() -> Ingest {
 }
 
 fn ingest_to(publisher: Arc<Taken>) -> Ingest {
-    let delivery = Arc::new(Delivery::new(publisher, Arc::new(Silent)));
+    let delivery = Arc::new(Delivery::new(publisher, Arc::new(NoTelemetry)));
     Ingest::new(
         delivery,
-        Arc::new(Noon),
+        Arc::new(clock_at("2026-01-01T12:00:00Z")),
         Arc::new(Ids::default()),
-        Arc::new(Silent),
+        Arc::new(NoTelemetry),
         DeliveryPolicy::default(),
         partitioner(),
     )
@@ -205,14 +203,6 @@ impl RecordPublisher for Taken {
     }
 }
 
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2026-01-01T12:00:00Z").expect("a time")
-    }
-}
-
 #[derive(Default)]
 struct Ids(Mutex<u64>);
 
@@ -225,18 +215,6 @@ impl IdSource for Ids {
         random.iter_mut().zip(number.to_be_bytes()).for_each(|(byte, of)| *byte = of);
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
-}
-
-struct Silent;
-
-impl Telemetry for Silent {
-    fn refused(&self, _: &'static str, _: usize) {}
-    fn rate_limited(&self, _: RequestClass) {}
-    fn sent(&self, _: usize, _: Duration) {}
-    fn send_failed(&self, _: usize) {}
-    fn fetched(&self, _: usize) {}
-    fn appended(&self, _: Appended, _: Option<Duration>) {}
-    fn given_up(&self, _: usize) {}
 }
 
 /// Files that store nothing.

@@ -19,19 +19,11 @@ use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
 use domain::ports::{AssignmentChange, BusState, Clock, PublishError, Receipt, RecordPublisher, RecordSource};
 use domain::record::{RecordBatch, Records};
-use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
+use testkit::clock_at;
 
 /// Long enough for a slow machine; only a failing test reaches it.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2024-01-15T12:00:00Z").unwrap()
-    }
-}
 
 fn options() -> BusOptions {
     BusOptions {
@@ -44,7 +36,7 @@ fn options() -> BusOptions {
 
 fn open(disks: &[&SimulatedDisk], options: &BusOptions) -> EmbeddedBus {
     let storages: Vec<Arc<dyn Storage>> = disks.iter().map(|disk| disk.storage()).collect();
-    let clock: Arc<dyn Clock> = Arc::new(Noon);
+    let clock: Arc<dyn Clock> = Arc::new(clock_at("2024-01-15T12:00:00Z"));
     EmbeddedBus::over(storages, options, &Arc::new(Disk::unlimited()), &clock, |_| 0).unwrap()
 }
 
@@ -54,7 +46,7 @@ fn batch(partition: Partition, guarantee: Guarantee, numbers: std::ops::Range<u6
     for number in numbers {
         let value = Chance::new(number).bytes(len);
         records
-            .push(b"source", Noon.now(), false, |buffer| {
+            .push(b"source", clock_at("2024-01-15T12:00:00Z").now(), false, |buffer| {
                 buffer.extend_from_slice(&number.to_le_bytes());
                 buffer.extend_from_slice(&value);
             })
@@ -96,7 +88,11 @@ const LAST: u64 = u64::MAX;
 /// Numbers of the readable records that were not read yet, with their counts.
 async fn read_to_end(bus: &EmbeddedBus, partition: Partition) -> BTreeMap<u64, usize> {
     let mut last = Arc::unwrap_or_clone(batch(partition, Guarantee::AtLeastOnce, 0..0, 0));
-    last.records.push(b"source", Noon.now(), false, |buffer| buffer.extend_from_slice(&LAST.to_le_bytes())).unwrap();
+    last.records
+        .push(b"source", clock_at("2024-01-15T12:00:00Z").now(), false, |buffer| {
+            buffer.extend_from_slice(&LAST.to_le_bytes())
+        })
+        .unwrap();
     assert!(matches!(promised(bus.publish(last.into()).unwrap()).await, Ok(Durability::Acknowledged)));
     let mut seen = BTreeMap::new();
     while seen.remove(&LAST).is_none() {

@@ -26,10 +26,11 @@ use async_trait::async_trait;
 use domain::admission::Usage;
 use domain::delivery::{Durability, Guarantee};
 use domain::partition::Partition;
-use domain::ports::{Appended, BusState, PublishError, Receipt, RecordPublisher, RequestClass, Telemetry};
+use domain::ports::{BusState, PublishError, Receipt, RecordPublisher};
 use domain::record::{RecordBatch, Records};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
+use testkit::NoTelemetry;
 use tokio::sync::{oneshot, watch};
 
 /// Long enough for a slow machine; only a failing test reaches it.
@@ -147,18 +148,6 @@ impl RecordPublisher for Client {
     }
 }
 
-struct Silent;
-
-impl Telemetry for Silent {
-    fn refused(&self, _: &'static str, _: usize) {}
-    fn rate_limited(&self, _: RequestClass) {}
-    fn sent(&self, _: usize, _: Duration) {}
-    fn send_failed(&self, _: usize) {}
-    fn fetched(&self, _: usize) {}
-    fn appended(&self, _: Appended, _: Option<Duration>) {}
-    fn given_up(&self, _: usize) {}
-}
-
 /// The outcomes of events.
 #[derive(Default)]
 struct Sent {
@@ -184,7 +173,7 @@ impl Producer {
             DiskJournal::over(disk.slots(), OPTIONS, Arc::new(Disk::unlimited())).unwrap().expect("a slot is free"),
         );
         let publisher = Arc::new(Client { broker: Arc::clone(broker), generation });
-        let delivery = Delivery::with_journal(publisher, journal, Duration::from_secs(1), Arc::new(Silent));
+        let delivery = Delivery::with_journal(publisher, journal, Duration::from_secs(1), Arc::new(NoTelemetry));
         let delivery = Arc::new(delivery);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(Arc::clone(&delivery).replay(stopped));

@@ -31,12 +31,12 @@ use domain::event::EventDraft;
 use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane};
 use domain::ports::{
-    Append, Appended, Clock, GroupPartition, IdSource, LogStore, RecordPublisher, RecordSource, RequestClass,
-    StoreError, Telemetry,
+    Append, Appended, Clock, GroupPartition, IdSource, LogStore, RecordPublisher, RecordSource, StoreError,
 };
 use domain::query::{EventFilter, LevelCount, LogQuery, Page, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
+use testkit::{NoTelemetry, clock_at};
 use tokio::sync::watch;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -134,7 +134,7 @@ struct Machine {
 
 impl Machine {
     async fn start(disks: &[SimulatedDisk; 3], snapshots: &Snapshots) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(Noon);
+        let clock: Arc<dyn Clock> = Arc::new(clock_at("2024-01-15T12:00:00Z"));
         let options = StoreOptions { dedup_window: Duration::from_secs(3_600), query_timeout: DEADLINE };
         let store = Arc::new(SqliteStore::open(&snapshots.file(), options).await.expect("the store opens"));
         snapshots.take();
@@ -160,15 +160,15 @@ impl Machine {
             .with(Level::Warn, Guarantee::AtLeastOnce)
             .with(Level::Fatal, Guarantee::AtMostOnce);
         let ids = Arc::new(Numbers::default());
-        let delivery = Arc::new(Delivery::new(publisher, Arc::new(Silent)));
-        let ingest = Ingest::new(delivery, Arc::clone(&clock), ids, Arc::new(Silent), policy, partitioner);
+        let delivery = Arc::new(Delivery::new(publisher, Arc::new(NoTelemetry)));
+        let ingest = Ingest::new(delivery, Arc::clone(&clock), ids, Arc::new(NoTelemetry), policy, partitioner);
         let remembering = Arc::new(Remembering { store: Arc::clone(&store), snapshots: snapshots.clone() });
         let source: Arc<dyn RecordSource> = bus;
         let persist = Persist::new(
             Arc::clone(&source),
             remembering,
             clock,
-            Arc::new(Silent),
+            Arc::new(NoTelemetry),
             group_partition(0).group,
             group_partition(0).topic,
         );
@@ -351,14 +351,6 @@ impl LogStore for Remembering {
     }
 }
 
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2024-01-15T12:00:00Z").expect("a time")
-    }
-}
-
 /// Identifiers that no two lives share.
 #[derive(Default)]
 struct Numbers(AtomicUsize);
@@ -370,18 +362,6 @@ impl IdSource for Numbers {
         let _ = self.0.compare_exchange(0, first(), Ordering::AcqRel, Ordering::Acquire);
         Uuid::from_u128(self.0.fetch_add(1, Ordering::AcqRel) as u128)
     }
-}
-
-struct Silent;
-
-impl Telemetry for Silent {
-    fn refused(&self, _code: &'static str, _events: usize) {}
-    fn rate_limited(&self, _class: RequestClass) {}
-    fn sent(&self, _events: usize, _duration: Duration) {}
-    fn send_failed(&self, _events: usize) {}
-    fn fetched(&self, _records: usize) {}
-    fn appended(&self, _: Appended, _: Option<Duration>) {}
-    fn given_up(&self, _records: usize) {}
 }
 
 /// Waits until a condition holds.

@@ -16,8 +16,9 @@ use super::ages::Ages;
 use super::reading::Reading;
 use super::released::Released;
 use super::room::Room;
-use super::{SEGMENT_BYTES_MAX, partitions_in, remove_remains, tell_of_recovery};
+use super::slots::{partitions_in, remove_remains, tell_of_recovery};
 use crate::lock::lock;
+use crate::partition_log::SEGMENT_BYTES_MAX;
 use crate::segmented_log::{LogError, SegmentedLog, has_entries};
 use crate::storage::Slot;
 

@@ -30,12 +30,14 @@ use domain::timestamp::Timestamp;
 
 use self::adopted::{AdoptedBacklog, AdoptedPartition, Remover};
 use self::own::{KeepAll, KeepRefused, OwnPartition};
+use self::reading::failed;
 use self::room::Room;
+use self::slots::{make_empty, tell_of_recovery};
 use crate::disk::Disk;
 use crate::lock::lock;
 use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX};
-use crate::segmented_log::{LogError, Recovered, SegmentedLog, has_entries};
-use crate::storage::{Slot, SlotDirectories, Slots, Storage, number_of};
+use crate::segmented_log::SegmentedLog;
+use crate::storage::{Slot, SlotDirectories, Slots};
 
 mod adopted;
 mod ages;
@@ -43,6 +45,7 @@ mod own;
 mod reading;
 mod released;
 mod room;
+mod slots;
 
 /// The directory of all slots in a data directory.
 pub(crate) const JOURNAL: &str = "journal";
@@ -347,61 +350,5 @@ impl Journal for DiskJournal {
     fn fault(&self) -> Option<String> {
         let logs = lock(&self.shared.logs);
         logs.partitions.iter().find_map(|(partition, own)| Some(format!("partition {partition}: {}", own.log.fault()?)))
-    }
-}
-
-/// Makes sure that a slot contains no partition files; returns false if a partition has entries.
-fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {
-    let partitions = partitions_in(slot)?;
-    for partition in &partitions {
-        if has_entries(slot.storage(&partition.to_string()).as_ref())? {
-            return Ok(false);
-        }
-    }
-    for partition in partitions {
-        let name = partition.to_string();
-        remove_remains(slot.storage(&name), &slot.path(&name))?;
-    }
-    Ok(true)
-}
-
-/// Removes the files of a log without entries: a process was killed while it wrote or removed them.
-fn remove_remains(storage: Arc<dyn Storage>, path: &Path) -> Result<(), LogError> {
-    // Also syncs removals that have already happened: unless they are on disk, a power cut brings the files back, among
-    // those of another log.
-    storage.sync_directory()?;
-    if storage.list()?.is_empty() {
-        return Ok(());
-    }
-    let (mut log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
-    tell_of_recovery(path, &recovered);
-    if log.bytes() > 0 {
-        let (directory, bytes) = (path.display(), log.bytes());
-        tracing::error!(%directory, bytes, "a journal has no intact entry: events are lost");
-    }
-    log.clear()
-}
-
-/// Partitions that may have entries in a slot, ascending.
-pub(crate) fn partitions_in(slot: &dyn Slot) -> io::Result<Vec<Partition>> {
-    let mut partitions: Vec<Partition> = slot.names()?.iter().filter_map(|name| number_of(name)).collect();
-    partitions.sort_unstable();
-    Ok(partitions)
-}
-
-fn tell_of_recovery(directory: &Path, recovered: &Recovered) {
-    let directory = directory.display();
-    if recovered.torn_bytes > 0 {
-        let bytes = recovered.torn_bytes;
-        tracing::info!(%directory, bytes, "cut off a torn write at the end of a journal");
-    }
-}
-
-fn failed(error: LogError) -> JournalError {
-    match &error {
-        LogError::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => JournalError::Full,
-        LogError::Io(_) | LogError::TooLarge | LogError::OutOfRange { .. } => {
-            JournalError::Unavailable(error.described().into())
-        }
     }
 }

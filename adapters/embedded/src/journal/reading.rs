@@ -1,5 +1,6 @@
 //! Decodes the frames of a log into batches.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +10,6 @@ use domain::ports::{BacklogPartition, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, Journa
 use domain::record::{RECORD_BYTES_MAX, RecordBatch, Records};
 
 use super::ages::Ages;
-use super::failed;
 use crate::frame::Journaled;
 use crate::lock::lock;
 use crate::segmented_log::{FRAME_HEADER_BYTES, LogError, LogReader, Read, name_of};
@@ -160,6 +160,16 @@ impl Chunk {
             last.batch.records.push_found(journaled.record);
             last.batch.guarantee = last.batch.guarantee.max(journaled.guarantee);
             last.guarantees.push(journaled.guarantee);
+        }
+    }
+}
+
+/// What the caller of the journal is told.
+pub(super) fn failed(error: LogError) -> JournalError {
+    match &error {
+        LogError::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => JournalError::Full,
+        LogError::Io(_) | LogError::TooLarge | LogError::OutOfRange { .. } => {
+            JournalError::Unavailable(error.described().into())
         }
     }
 }

@@ -6,7 +6,7 @@ use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use poem::http::{HeaderMap, header};
 
 use crate::body::budget::BodyBudget;
-use crate::body::read::{REQUEST_BYTES_MAX, ReadBody, too_large};
+use crate::body::request_body::{REQUEST_BYTES_MAX, ReadBody, too_large};
 use crate::error::ApiError;
 
 /// Bytes that are decoded at once.

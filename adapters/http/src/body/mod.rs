@@ -4,6 +4,7 @@ pub(crate) mod budget;
 mod decompress;
 mod read;
 mod replayable;
+mod request_body;
 #[cfg(test)]
 mod tests;
 

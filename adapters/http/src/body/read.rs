@@ -12,28 +12,13 @@ use poem::Body;
 use poem::http::HeaderMap;
 use tokio::time::timeout;
 
-use crate::body::budget::{BodyBudget, Lease};
+use crate::body::budget::BodyBudget;
 use crate::body::decompress::Coding;
+use crate::body::request_body::{REQUEST_BYTES_MAX, ReadBody, too_large};
 use crate::error::ApiError;
 
-/// Most bytes of a request body, before and after decoding.
-pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest time that a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A body in memory; frees its room when it is dropped.
-pub struct ReadBody {
-    /// All of it.
-    pub bytes: Bytes,
-    pub(super) lease: Lease,
-}
-
-impl ReadBody {
-    /// Drops the body and keeps its room, for what became of it.
-    pub fn into_lease(self) -> Lease {
-        self.lease
-    }
-}
 
 impl BodyBudget {
     /// Reads and decodes a whole body.
@@ -79,8 +64,4 @@ impl BodyBudget {
         let bytes = if joined.is_empty() { first } else { joined.freeze() };
         Ok(ReadBody { bytes, lease })
     }
-}
-
-pub(super) fn too_large() -> ApiError {
-    ApiError::TooLarge { detail: format!("a body has at most {REQUEST_BYTES_MAX} bytes; nothing was accepted") }
 }

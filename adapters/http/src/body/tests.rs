@@ -9,7 +9,7 @@ use hyper::body::{Body as HttpBody, Frame};
 use poem::http::{HeaderMap, header};
 
 use super::budget::{BodyBudget, NoRoom, SMALL_ANSWER_BYTES_MAX};
-use super::read::{REQUEST_BYTES_MAX, ReadBody};
+use super::request_body::{REQUEST_BYTES_MAX, ReadBody};
 use crate::error::ApiError;
 
 async fn read(budget: &BodyBudget, body: Vec<u8>) -> Result<ReadBody, ApiError> {

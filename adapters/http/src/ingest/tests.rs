@@ -13,24 +13,16 @@ use domain::ports::{
     Client, Clock, IdempotentRequest, MockIdSource, MockIdempotencyStore, MockRecordPublisher, MockTelemetry,
     RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher, RequestClass, Telemetry,
 };
-use domain::timestamp::Timestamp;
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use serde_json::Value;
+use testkit::clock_at;
 
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::producer_endpoint;
 use crate::ingest::accept::ProducerDependencies;
 use crate::ingest::idempotency::REPLAYED;
-
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range")
-    }
-}
 
 /// Limits nobody.
 struct Unlimited;
@@ -70,7 +62,7 @@ fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl E
     let health = Health::default();
     let ingest = Ingest::new(
         Arc::new(Delivery::new(bus, Arc::clone(&telemetry))),
-        Arc::new(FixedClock),
+        Arc::new(clock_at("2024-01-15T10:30:00Z")),
         Arc::new(ids),
         Arc::clone(&telemetry),
         DeliveryPolicy::default(),
@@ -88,7 +80,7 @@ fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl E
     };
     let actuator = Actuator {
         role: "producer",
-        started_at: FixedClock.now(),
+        started_at: clock_at("2024-01-15T10:30:00Z").now(),
         health,
         instances: None,
         log: LogControl::NONE,

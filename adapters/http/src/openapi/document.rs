@@ -9,12 +9,12 @@ use domain::level::Level;
 use serde_json::{Value, json};
 
 use crate::actuator::ActuatorApi;
-use crate::ingest::api::ProducerApi;
 use crate::openapi::service::document_of;
 use crate::query::dead_letters::DeadLettersApi;
 use crate::query::logs::LogsApi;
 use crate::query::stats::StatsApi;
 use crate::query::tail::TailApi;
+use crate::routes::ingest_operations;
 
 /// A level, in any case, with its aliases.
 const LEVEL_PATTERN: &str = "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn][Ff][Oo]|[Ww][Aa][Rr][Nn]([Ii][Nn][Gg])?|\
@@ -24,7 +24,7 @@ const LEVEL_PATTERN: &str = "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn
 /// The document of the whole API, as JSON with a newline at the end.
 #[must_use]
 pub fn openapi_document() -> String {
-    let mut document = document_of((ProducerApi, ActuatorApi));
+    let mut document = document_of((ingest_operations(), ActuatorApi));
     merge(&mut document, document_of((LogsApi, StatsApi, TailApi, DeadLettersApi)));
     for (place, addition) in additions() {
         if let Some(schema) = document.pointer_mut(place) {

@@ -10,6 +10,7 @@ use domain::ports::{Clock, LogStore, MockLogStore, MockQueryCache, MockRecordPub
 use domain::query::Page;
 use domain::timestamp::Timestamp;
 use poem::{Endpoint, Request};
+use testkit::clock_at;
 use uuid::Uuid;
 
 use super::cursor;
@@ -20,16 +21,9 @@ use crate::body::BodyBudget;
 use crate::endpoints::consumer_endpoint;
 use crate::error::ApiError;
 
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_micros(1_705_314_600_000_000).expect("in range")
-    }
-}
-
 fn dependencies(store: MockLogStore, cache: MockQueryCache) -> ConsumerDependencies {
-    let (store, clock): (Arc<dyn LogStore>, Arc<dyn Clock>) = (Arc::new(store), Arc::new(FixedClock));
+    let (store, clock): (Arc<dyn LogStore>, Arc<dyn Clock>) =
+        (Arc::new(store), Arc::new(clock_at("2024-01-15T10:30:00Z")));
     ConsumerDependencies {
         query: Query::new(Arc::clone(&store), Arc::clone(&clock)),
         tail: Tail::new(Arc::clone(&store)),
@@ -43,7 +37,7 @@ fn dependencies(store: MockLogStore, cache: MockQueryCache) -> ConsumerDependenc
 async fn get(dependencies: ConsumerDependencies, uri: &str) -> (u16, String) {
     let actuator = Actuator {
         role: "consumer",
-        started_at: FixedClock.now(),
+        started_at: clock_at("2024-01-15T10:30:00Z").now(),
         health: Health::default(),
         instances: None,
         log: LogControl::NONE,

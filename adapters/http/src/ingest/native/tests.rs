@@ -7,10 +7,10 @@ use domain::Uuid;
 use domain::admission::Usage;
 use domain::delivery::{DeliveryPolicy, Durability};
 use domain::partition::{Partitioner, PriorityLane};
-use domain::ports::{Clock, MockIdSource, MockRecordPublisher, MockTelemetry, Receipt};
-use domain::timestamp::Timestamp;
+use domain::ports::{MockIdSource, MockRecordPublisher, MockTelemetry, Receipt};
 use poem_openapi::types::ParseFromJSON;
 use proptest::prelude::*;
+use testkit::clock_at;
 
 use super::diagnose::examine;
 use super::event_visitor::Draft;
@@ -18,14 +18,6 @@ use super::json::{SCRATCH_BYTES_MAX, fits_scratch, raw, read};
 use super::{NESTING_MAX, take_event, take_events, take_lines};
 use crate::ingest::protocol::DecodeError;
 use crate::openapi::schemas::LogEvent;
-
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2024-01-15T12:00:00Z").expect("a time")
-    }
-}
 
 fn ingest() -> Ingest {
     let mut publisher = MockRecordPublisher::new();
@@ -44,7 +36,7 @@ fn ingest() -> Ingest {
     let policy = DeliveryPolicy::default();
     let telemetry = Arc::new(telemetry);
     let delivery = Arc::new(Delivery::new(Arc::new(publisher), Arc::<MockTelemetry>::clone(&telemetry)));
-    Ingest::new(delivery, Arc::new(Noon), Arc::new(ids), telemetry, policy, partitioner)
+    Ingest::new(delivery, Arc::new(clock_at("2024-01-15T12:00:00Z")), Arc::new(ids), telemetry, policy, partitioner)
 }
 
 fn deliver(intake: Intake<'_>) -> Outcome {

@@ -1,0 +1,58 @@
+//! What is in a slot: its partitions, and what a process that ended has left there.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use domain::partition::Partition;
+
+use crate::partition_log::SEGMENT_BYTES_MAX;
+use crate::segmented_log::{LogError, Recovered, SegmentedLog, has_entries};
+use crate::storage::{Slot, Storage, number_of};
+
+/// Makes sure that a slot contains no partition files; returns false if a partition has entries.
+pub(super) fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {
+    let partitions = partitions_in(slot)?;
+    for partition in &partitions {
+        if has_entries(slot.storage(&partition.to_string()).as_ref())? {
+            return Ok(false);
+        }
+    }
+    for partition in partitions {
+        let name = partition.to_string();
+        remove_remains(slot.storage(&name), &slot.path(&name))?;
+    }
+    Ok(true)
+}
+
+/// Removes the files of a log without entries: a process was killed while it wrote or removed them.
+pub(super) fn remove_remains(storage: Arc<dyn Storage>, path: &Path) -> Result<(), LogError> {
+    // Also syncs removals that have already happened: unless they are on disk, a power cut brings the files back, among
+    // those of another log.
+    storage.sync_directory()?;
+    if storage.list()?.is_empty() {
+        return Ok(());
+    }
+    let (mut log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
+    tell_of_recovery(path, &recovered);
+    if log.bytes() > 0 {
+        let (directory, bytes) = (path.display(), log.bytes());
+        tracing::error!(%directory, bytes, "a journal has no intact entry: events are lost");
+    }
+    log.clear()
+}
+
+/// Partitions that may have entries in a slot, ascending.
+pub(crate) fn partitions_in(slot: &dyn Slot) -> io::Result<Vec<Partition>> {
+    let mut partitions: Vec<Partition> = slot.names()?.iter().filter_map(|name| number_of(name)).collect();
+    partitions.sort_unstable();
+    Ok(partitions)
+}
+
+pub(super) fn tell_of_recovery(directory: &Path, recovered: &Recovered) {
+    let directory = directory.display();
+    if recovered.torn_bytes > 0 {
+        let bytes = recovered.torn_bytes;
+        tracing::info!(%directory, bytes, "cut off a torn write at the end of a journal");
+    }
+}
