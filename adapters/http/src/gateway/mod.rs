@@ -120,3 +120,51 @@ impl Inner {
         upstreams.watch(check, stop).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+    use std::sync::Mutex;
+
+    use ipnet::IpNet;
+    use poem::endpoint::make_sync;
+    use poem::http::uri::Scheme;
+    use poem::web::{LocalAddr, RemoteAddr};
+    use poem::{Body, EndpointExt, RequestParts};
+
+    use super::*;
+    use crate::client_address::{ForwardedClient, X_FORWARDED_FOR};
+    use crate::server::{Server, ServerOptions};
+
+    #[tokio::test]
+    async fn a_role_of_this_process_gets_the_client_as_a_value_and_counts_the_request() {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(any_port, ServerOptions::default()).await.expect("an address");
+        let (clients, answers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (seen, activity) = (Arc::clone(&clients), server.activity());
+        let under_way = server.activity();
+        let endpoint = make_sync(move |request: Request| {
+            assert_eq!(under_way.requests(), (1, 1), "it is in work");
+            seen.lock().expect("lock").push(request.extensions().get::<ForwardedClient>().copied());
+            Response::builder().status(poem::http::StatusCode::ACCEPTED).finish()
+        });
+        let told = Arc::clone(&answers);
+        let observer =
+            Arc::new(move |answered: crate::server::Answered| told.lock().expect("lock").push(answered.status));
+        let service = server.service(endpoint.map_to_response(), observer);
+        let trusted: Vec<IpNet> = vec!["192.0.2.0/24".parse().expect("a network")];
+        let gateway = Gateway::new(Upstream::InProcess(service), Upstream::Instances(Vec::new()), trusted.into());
+
+        let (mut parts, _) = hyper::Request::new(()).into_parts();
+        parts.headers.insert(X_FORWARDED_FOR, "198.51.100.1".parse().expect("a header"));
+        let proxy = RemoteAddr(SocketAddr::from(([192, 0, 2, 1], 5_000)).into());
+        let parts = RequestParts::from((parts, LocalAddr::default(), proxy, Scheme::HTTP));
+        let request = Request::from_parts(parts, Body::empty());
+        let answer = gateway.to_producer(request, &Health::default()).await;
+        assert_eq!(answer.status().as_u16(), 202);
+        let client: IpAddr = "198.51.100.1".parse().expect("an address");
+        assert_eq!(*clients.lock().expect("lock"), [Some(ForwardedClient(client))]);
+        assert_eq!(*answers.lock().expect("lock"), [202]);
+        assert_eq!(activity.requests(), (1, 0), "it is over");
+    }
+}
