@@ -96,7 +96,7 @@ impl FaultAlert {
         Self { alerter, alert, began: Instant::now(), fault: Trouble::default(), reason: String::new() }
     }
 
-    /// Records fault with this reason, or none. Call it every few seconds.
+    /// Records a fault with this reason, or that there is none. Call it every few seconds.
     pub fn observe(&mut self, reason: Option<String>) {
         let seen = reason.is_some();
         self.reason = reason.unwrap_or_else(|| std::mem::take(&mut self.reason));

@@ -10,7 +10,7 @@ use domain::ports::Clock;
 use tokio::time::{Instant, timeout_at};
 
 use crate::alerts::Alerts;
-use crate::backends::{Bus, open_bus, open_shared};
+use crate::backends::{Bus, Shared, open_bus, open_shared};
 use crate::consumer_role::{ConsumerRole, OpenConsumer};
 use crate::context::{Context, Servers};
 use crate::drain::DrainDeadlines;
@@ -71,18 +71,7 @@ impl App {
             _ => None,
         };
 
-        let mut health = Health::default();
-        if let Some(producer) = &producer {
-            health = producer.add_to(health);
-        } else if let Some(check) = bus.as_ref().and_then(|(bus, _)| bus.source.as_ref()?.check.clone()) {
-            health = health.with_check("bus", check);
-        }
-        if let Some(consumer) = &consumer {
-            health = consumer.add_to(health, settings);
-        }
-        if let Some(check) = bus.as_ref().and_then(|(_, shared)| shared.check.clone()) {
-            health = health.with_check("limiter", check);
-        }
+        let mut health = health(settings, producer.as_ref(), consumer.as_ref(), bus.as_ref());
         // The gateway comes last, because it may be in front of the other roles of this process.
         let gateway = Arc::new(OnceLock::new());
         let metrics = Metrics {
@@ -226,6 +215,28 @@ async fn quiet(activities: &[Arc<Activity>]) {
             return;
         }
     }
+}
+
+/// What the process depends on. A consumer without a producer reports the consuming side of the bus.
+fn health(
+    settings: &Settings,
+    producer: Option<&OpenProducer>,
+    consumer: Option<&OpenConsumer>,
+    bus: Option<&(Bus, Shared)>,
+) -> Health {
+    let mut health = Health::default();
+    if let Some(producer) = producer {
+        health = producer.add_to(health);
+    } else if let Some(check) = bus.and_then(|(bus, _)| bus.source.as_ref()?.check.clone()) {
+        health = health.with_check("bus", check);
+    }
+    if let Some(consumer) = consumer {
+        health = consumer.add_to(health, settings);
+    }
+    if let Some(check) = bus.and_then(|(_, shared)| shared.check.clone()) {
+        health = health.with_check("limiter", check);
+    }
+    health
 }
 
 fn actuator(role: Role, health: &Health, metrics: Metrics) -> Actuator {

@@ -7,9 +7,9 @@
 //!   written again until the disk recovers. A batch that was not accepted is refused once recovery can no longer find any
 //!   part of it.
 //! * Readers see a batch only once it is synced.
-//! * Disk fault is reported, and logged once when it begins and once when it ends. It ends when there is room for the
+//! * A fault of the disk is reported, and logged once when it begins and once when it ends. It ends when there is room for the
 //!   largest refused batch, or for [`WAIT_BYTES_MAX`], and the disk accepts writes; a smaller batch that is written
-//!   meanwhile does not end it. During fault the thread checks once a second.
+//!   meanwhile does not end it. During a fault the thread checks once a second.
 //! * The thread ends when the log is closed and all queued batches are written, or at the first failed sync if no caller
 //!   is left to be told.
 
@@ -30,7 +30,7 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long the thread waits for a batch before it maintains its log.
 const IDLE: Duration = Duration::from_secs(1);
 /// The most room that a full log waits for, in bytes: a record of the maximum size. A larger batch is refused without
-/// reporting fault, as long as there is this much room.
+/// reporting a fault, as long as there is this much room.
 pub(crate) const WAIT_BYTES_MAX: u64 = 1024 * 1024;
 /// Maximum bytes of records that share one fdatasync.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -99,7 +99,7 @@ pub(crate) struct PartitionLog<B> {
 struct State {
     /// Name in messages, and of the thread.
     name: String,
-    /// Current fault with the disk.
+    /// The current fault of the disk.
     fault: Mutex<Option<String>>,
     /// Everything before this sequence is readable.
     readable: watch::Sender<u64>,
@@ -141,7 +141,7 @@ impl<B: LogBatch> PartitionLog<B> {
         lock(&self.queue).as_ref().ok_or(Closed)?.send(task).map_err(|_| Closed)
     }
 
-    /// Current fault with the disk or the thread.
+    /// The current fault of the disk or the thread.
     pub fn fault(&self) -> Option<String> {
         let ended = || lock(&self.writer).as_ref().is_some_and(JoinHandle::is_finished) && lock(&self.queue).is_some();
         lock(&self.state.fault)
@@ -238,8 +238,8 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         (group.is_empty() || self.sync_until_done()).then_some(group)
     }
 
-    /// Work without a batch: removes entries that are no longer needed, and checks whether fault has ended, because a
-    /// log in fault is sent no batches.
+    /// Work without a batch: removes entries that are no longer needed, and checks whether a fault has ended, because a
+    /// log with a fault gets no batches.
     fn look_after(&mut self) {
         self.upkeep.survey(&self.log);
         self.upkeep.make_room(&mut self.log, 0);
@@ -247,7 +247,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         self.end_fault();
     }
 
-    /// Reports that fault is over, if it is.
+    /// Reports that the fault is over, if it is.
     fn end_fault(&mut self) {
         if lock(&self.state.fault).is_none() {
             return;
@@ -321,7 +321,7 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
         true
     }
 
-    /// Publishes fault to callers, and logs when it begins or ends.
+    /// Publishes the fault to callers, and logs when it begins or ends.
     fn report_fault(&self, fault: Option<String>) {
         let log = &self.state.name;
         let mut current = lock(&self.state.fault);

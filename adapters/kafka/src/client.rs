@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::lock::lock;
 
-/// Minimum interval between log messages about changed fault.
+/// Minimum interval between log messages about changed faults.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The last error reported by a client, to explain why it does not work.
@@ -81,7 +81,7 @@ pub struct Reachability {
 #[derive(Debug)]
 struct Found {
     state: BusState,
-    /// When fault was last logged.
+    /// When a fault was last logged.
     told: Option<Instant>,
 }
 

@@ -11,7 +11,7 @@ pub const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 pub const QUIET_INTERVAL: Duration = Duration::from_secs(600);
 /// Trouble must persist this long before it is reported: some of it resolves by itself.
 pub const FIRM_INTERVAL: Duration = Duration::from_secs(3);
-/// Intermittent fault is over after this time without being seen.
+/// An intermittent fault is over after this time without being seen.
 pub const CALM_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A usage above this percentage is reported...
@@ -38,7 +38,7 @@ impl Condition {
     }
 }
 
-/// Intermittent fault: reported once it has been seen in every observation for [`FIRM_INTERVAL`], and resolved once
+/// An intermittent fault: reported once it has been seen in every observation for [`FIRM_INTERVAL`], and resolved once
 /// it has not been seen for [`CALM_INTERVAL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {

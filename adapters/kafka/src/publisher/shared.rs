@@ -183,7 +183,7 @@ impl Shared {
         }
     }
 
-    /// Records fault that an operator has to fix, and logs changes.
+    /// Records a fault that an operator has to fix, and logs changes.
     pub(super) fn note_fault(&self, fault: Option<String>) {
         let mut current = lock(&self.fault);
         match &fault {
