@@ -40,17 +40,17 @@ pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
         level: Some(fields.level.into()),
         message: Some(fields.message),
         timestamp: Some(fields.timestamp.into()),
-        event_id: Some(fields.event_id.into()),
+        // Not checked as that of a client: the record was accepted under the rules of its time.
+        event_id: None,
         stack_trace: fields.stack_trace,
         trace_id: fields.trace_id.map(Into::into),
         span_id: fields.span_id.map(Into::into),
         metadata: fields.metadata.map(RawValue::get),
         unknown: Vec::new(),
     };
-    // The record contains the event's id, so no id is ever generated here.
-    let mut event = draft.validate(received_at, || (domain::Uuid::nil(), IdOrigin::Generated))?;
-    event.id_origin = if record.client_id { IdOrigin::Client } else { IdOrigin::Generated };
-    Ok(event)
+    let event_id = domain::Uuid::try_parse(&fields.event_id).map_err(|_| EventError::EventIdInvalid)?;
+    let id_origin = if record.client_id { IdOrigin::Client } else { IdOrigin::Generated };
+    Ok(draft.validate(received_at, || (event_id, id_origin))?)
 }
 
 /// Why a record cannot be decoded. Permanent: the bytes will not change.

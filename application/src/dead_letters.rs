@@ -56,7 +56,7 @@ pub struct Redrive {
 pub struct Redriven {
     /// Letters sent or, in a dry run, letters that would be sent.
     pub redriven: u64,
-    /// Matching letters that were already redriven.
+    /// Matching letters that were already redriven, counted up to [`LETTERS_MAX`]; and letters that the bus rejects.
     pub skipped: u64,
     /// Whether there are more letters to send, so that another redrive is useful.
     pub more: bool,
@@ -110,16 +110,19 @@ impl DeadLetters {
         let _alone = self.redriving.lock().await;
         let began = Instant::now();
         let mut result = Redriven::default();
+        // The store leaves out what was redriven: a redrive that reads past it would never come to the rest.
+        let filter = if force {
+            filter
+        } else {
+            result.skipped = self.count_redriven(filter.clone()).await?;
+            DeadLetterFilter { redriven: Some(false), ..filter }
+        };
         let mut after = None;
         loop {
             let query = DeadLetterQuery { filter: filter.clone(), after, limit: LETTERS_MAX };
             let page = self.store.dead_letters(&query).await.map_err(QueryError::from)?;
             after = page.next();
             for letter in page.items {
-                if letter.redriven_at.is_some() && !force {
-                    result.skipped += 1;
-                    continue;
-                }
                 if result.redriven == u64::from(limit) || began.elapsed() >= REDRIVE_TIME_MAX {
                     result.more = true;
                     return Ok(result);
@@ -142,12 +145,19 @@ impl DeadLetters {
             if after.is_none() {
                 return Ok(result);
             }
-            // Skipped letters take time as well.
+            // Rejected letters and large pages take time as well.
             if began.elapsed() >= REDRIVE_TIME_MAX {
                 result.more = true;
                 return Ok(result);
             }
         }
+    }
+
+    /// How many letters match and were already redriven, up to [`LETTERS_MAX`].
+    async fn count_redriven(&self, filter: DeadLetterFilter) -> Result<u64, QueryError> {
+        let filter = DeadLetterFilter { redriven: Some(true), ..filter };
+        let query = DeadLetterQuery { filter, after: None, limit: LETTERS_MAX };
+        Ok(self.store.dead_letters(&query).await?.items.len() as u64)
     }
 
     async fn send(&self, letter: &StoredDeadLetter) -> Result<(), RedriveError> {
@@ -215,9 +225,12 @@ mod tests {
     fn dead_letters(room: usize) -> (DeadLetters, Sent, Arc<SyncMutex<Vec<u64>>>) {
         let mut store = MockLogStore::new();
         store.expect_dead_letters().returning(|query| {
-            let mut ids = query.after.unwrap_or(0) + 1..=2_500;
-            let items = ids.by_ref().take(query.limit as usize).map(|id| letter(id, id % 5 == 0)).collect();
-            Ok(Page { items, more: !ids.is_empty() })
+            let redriven = query.filter.redriven;
+            let ids = query.after.unwrap_or(0) + 1..=2_500;
+            let letters = ids.map(|id| letter(id, id % 5 == 0));
+            let mut matching = letters.filter(|letter| redriven.is_none_or(|is| is == letter.redriven_at.is_some()));
+            let items = matching.by_ref().take(query.limit as usize).collect();
+            Ok(Page { items, more: matching.next().is_some() })
         });
         let marked = Arc::new(SyncMutex::new(Vec::new()));
         let marks = Arc::clone(&marked);
@@ -254,7 +267,7 @@ mod tests {
         let (dead_letters, sent, marked) = dead_letters(usize::MAX);
         let began = Instant::now();
         let result = dead_letters.redrive(Redrive { limit: 8, ..redrive() }).await.expect("redriven");
-        assert_eq!(result, Redriven { redriven: 8, skipped: 2, more: true });
+        assert_eq!(result, Redriven { redriven: 8, skipped: 500, more: true });
         assert_eq!(began.elapsed(), Duration::from_millis(80));
         assert_eq!(*marked.lock().expect("lock"), [1, 2, 3, 4, 6, 7, 8, 9]);
         let sent = sent.lock().expect("lock");
@@ -267,7 +280,7 @@ mod tests {
         let (dead_letters, sent, marked) = dead_letters(usize::MAX);
         let dry = Redrive { limit: LETTERS_MAX, dry_run: true, ..redrive() };
         let result = dead_letters.redrive(dry.clone()).await.expect("counted");
-        assert_eq!(result, Redriven { redriven: 1_000, skipped: 250, more: true });
+        assert_eq!(result, Redriven { redriven: 1_000, skipped: 500, more: true });
         let forced = dead_letters.redrive(Redrive { force: true, ..dry }).await.expect("counted");
         assert_eq!(forced, Redriven { redriven: 1_000, skipped: 0, more: true });
         assert!(sent.lock().expect("lock").is_empty() && marked.lock().expect("lock").is_empty());
@@ -285,21 +298,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_redrive_that_only_skips_ends_in_time_however_many_letters_there_are() {
+    async fn a_redrive_of_letters_that_the_bus_rejects_ends_in_time_however_many_there_are() {
         let mut store = MockLogStore::new();
         store.expect_dead_letters().returning(|query| {
+            if query.filter.redriven == Some(true) {
+                return Ok(Page::default());
+            }
             // Each page takes a second.
             let mut second = std::pin::pin!(tokio::time::advance(Duration::from_secs(1)));
             let _ = second.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
             let id = query.after.unwrap_or(0) + 1;
             assert!(id < 100, "still reading after {id} s");
-            Ok(Page { items: vec![letter(id, true)], more: true })
+            Ok(Page { items: vec![letter(id, false)], more: true })
         });
-        let dead_letters = DeadLetters::new(
-            Arc::new(store),
-            Arc::new(MockRecordPublisher::new()),
-            Arc::new(FixedClock(Timestamp::MAX)),
-        );
+        let mut publisher = MockRecordPublisher::new();
+        publisher.expect_partition_count().return_const(NonZeroU32::MIN);
+        publisher.expect_publish().returning(|_| Err(PublishError::Refused(Vec::new())));
+        let clock = Arc::new(FixedClock(Timestamp::MAX));
+        let dead_letters = DeadLetters::new(Arc::new(store), Arc::new(publisher), clock);
         let result = dead_letters.redrive(redrive()).await.expect("nothing to send");
         assert_eq!(result, Redriven { redriven: 0, skipped: 20, more: true });
     }

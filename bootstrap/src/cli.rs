@@ -163,6 +163,11 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
                 tracing::info!(%address, "{name} listens");
             }
         }
+        let (data_dir, bus, store) = (settings.data_dir.display(), settings.bus.word(), settings.store.kind.word());
+        tracing::info!(%data_dir, bus, store, "keeps events");
+        if let Some(address) = addresses.gateway.or(addresses.producer).or(addresses.consumer) {
+            tracing::info!("documentation: http://{address}/swagger-ui");
+        }
         app.run(stop).await.map_err(|TaskEnded| anyhow::anyhow!("a task ended unexpectedly: see the log"))
     })?;
     runtime.shutdown_background();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adapter_embedded::journal::DiskJournal;
-use adapter_http::{Actuator, BodyBudget, LocalService, ProducerDependencies, Server, producer_endpoint};
+use adapter_http::{Actuator, BodyBudget, LocalService, ProducerDependencies, RefusalLog, Server, producer_endpoint};
 use application::alerts::{FaultAlert, ProducerAlerts};
 use application::deliver::Delivery;
 use application::health::{Check, Health};
@@ -90,6 +90,7 @@ impl OpenProducer {
             limiter: Arc::clone(&shared.limiter),
             idempotency: shared.idempotency.clone(),
             telemetry: context.telemetry(),
+            refusals: RefusalLog::default(),
             bodies: self.bodies,
             trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
             shortage: Some(self.short_of_disk),

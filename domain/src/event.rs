@@ -109,7 +109,7 @@ pub enum EventError {
     #[error("timestamp must be an RFC 3339 time between the years 0000 and 9999, such as 2024-01-15T10:30:00Z")]
     TimestampInvalid,
     /// `eventId` is not a UUID.
-    #[error("eventId must be a UUID")]
+    #[error("eventId must be a UUID, and not the nil UUID")]
     EventIdInvalid,
     /// The guarantee of the event's level requires an `eventId`.
     #[error("events of this level are delivered exactly once: send an eventId or an Idempotency-Key")]
@@ -199,8 +199,17 @@ impl<'a> EventDraft<'a> {
             Some(time) => time.parse().ok_or(EventError::TimestampInvalid)?,
             None => received_at,
         };
-        let trace_id = self.trace_id.map(|id| id.bytes(from_hex).ok_or(EventError::TraceIdInvalid)).transpose()?;
-        let span_id = self.span_id.map(|id| id.bytes(from_hex).ok_or(EventError::SpanIdInvalid)).transpose()?;
+        // Clients that have no trace send empty ids.
+        let trace_id = self
+            .trace_id
+            .filter(|id| !id.is_empty())
+            .map(|id| id.bytes(from_hex).ok_or(EventError::TraceIdInvalid))
+            .transpose()?;
+        let span_id = self
+            .span_id
+            .filter(|id| !id.is_empty())
+            .map(|id| id.bytes(from_hex).ok_or(EventError::SpanIdInvalid))
+            .transpose()?;
 
         let metadata = self.metadata.map(Metadata::parse).transpose()?;
         let metadata = Metadata::with_unknown(metadata, &self.unknown)?;
@@ -208,7 +217,9 @@ impl<'a> EventDraft<'a> {
         let (event_id, id_origin) = match self.event_id {
             Some(id) => {
                 let bytes = id.bytes(|text| Uuid::try_parse(text).ok().map(Uuid::into_bytes));
-                (Uuid::from_bytes(bytes.ok_or(EventError::EventIdInvalid)?), IdOrigin::Client)
+                // The nil UUID is the default of broken clients: all of their events but one would count as repeats.
+                let bytes = bytes.filter(|bytes| *bytes != [0; 16]).ok_or(EventError::EventIdInvalid)?;
+                (Uuid::from_bytes(bytes), IdOrigin::Client)
             }
             None => other_id(),
         };
@@ -294,6 +305,15 @@ mod tests {
 
     fn received_at() -> Timestamp {
         Timestamp::from_unix_micros(1_700_000_000_123_456).expect("in range")
+    }
+
+    #[test]
+    fn the_nil_uuid_is_refused_and_empty_trace_ids_are_absent() {
+        let nil = "00000000-0000-0000-0000-000000000000";
+        let refused = validate(EventDraft { event_id: Some(nil.into()), ..draft() });
+        assert_eq!(refused, Err(EventError::EventIdInvalid));
+        let empty = EventDraft { trace_id: Some("".into()), span_id: Some("".into()), ..draft() };
+        assert_eq!(validate(empty), validate(draft()));
     }
 
     #[test]

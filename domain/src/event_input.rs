@@ -56,6 +56,12 @@ pub enum IdInput<'a, const N: usize> {
 }
 
 impl<const N: usize> IdInput<'_, N> {
+    /// Whether it is an empty text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+
     /// The bytes, if `parse` understands the text.
     #[must_use]
     pub fn bytes(&self, parse: impl FnOnce(&str) -> Option<[u8; N]>) -> Option<[u8; N]> {

@@ -29,7 +29,7 @@ use domain::query::{
 };
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use readers::{Enough, Readers};
 use rows::{
@@ -81,7 +81,9 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5));
+            .busy_timeout(Duration::from_secs(5))
+            // Statements are of no use to an operator.
+            .disable_statement_logging();
         let writing = connect.clone().pragma("wal_autocheckpoint", "4000").pragma("cache_size", "-16384");
         Ok(Self {
             writer: Writer::open(writing, path, WAL_BYTES_MAX).await?,

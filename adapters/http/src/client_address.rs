@@ -49,7 +49,9 @@ impl TrustedProxies {
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer;
         let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
-        for hop in values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(',')) {
+        let hops = values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
+        // A list may have empty elements, which mean nothing (RFC 9110, section 5.6.1).
+        for hop in hops.filter(|hop| !hop.trim().is_empty()) {
             if !self.trusts(client) {
                 break;
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::http::{StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::actuator::{Actuator, ActuatorApi};
@@ -30,7 +31,7 @@ pub fn producer_endpoint(
         async move {
             Ok(match operation(&request, RouteRole::Producer) {
                 Ok(Operation::Ingest(class, protocols)) => dependencies.accept(class, protocols, request).await,
-                Ok(Operation::Api | Operation::Page) => handlers.get_response(request).await,
+                Ok(operation) => answer(operation, &handlers, request).await,
                 Err(error) => error.into_response(),
             })
         }
@@ -46,7 +47,7 @@ pub fn consumer_endpoint(
     let handlers = service_endpoint(api, Arc::clone(&actuator.document)).data(Arc::new(dependencies)).data(actuator);
     handlers.around(|handlers, request| async move {
         Ok(match operation(&request, RouteRole::Consumer) {
-            Ok(_) => handlers.get_response(request).await,
+            Ok(operation) => answer(operation, &handlers, request).await,
             Err(error) => error.into_response(),
         })
     })
@@ -63,13 +64,49 @@ pub fn gateway_endpoint(gateway: Gateway, actuator: Actuator) -> impl Endpoint<O
                 Found::Route(route) => match route.role {
                     RouteRole::Producer => gateway.to_producer(request, &health).await,
                     RouteRole::Consumer => gateway.to_consumer(request, &health).await,
-                    RouteRole::Every => handlers.get_response(request).await,
+                    RouteRole::Every => answer(route.operation, &handlers, request).await,
                 },
                 Found::OtherMethods(allow) => ApiError::MethodNotAllowed { allow }.into_response(),
                 Found::Nothing => ApiError::nothing_here().into_response(),
             })
         }
     })
+}
+
+/// Answers a request that takes no events.
+async fn answer(operation: Operation, handlers: &impl Endpoint<Output = Response>, mut request: Request) -> Response {
+    if matches!(operation, Operation::Home) {
+        return home(&request);
+    }
+    // The table takes a slash at the end for nothing; poem does not.
+    let path = request.uri().path();
+    if path.ends_with('/')
+        && let Ok(uri) = without_slash_at_end(request.uri())
+    {
+        *request.uri_mut() = uri;
+    }
+    handlers.get_response(request).await
+}
+
+fn without_slash_at_end(uri: &Uri) -> Result<Uri, poem::http::Error> {
+    let path = uri.path().trim_end_matches('/');
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Uri::builder().path_and_query(format!("{path}{query}")).build()
+}
+
+/// Sends a browser to Swagger UI, and tells other clients where the documentation is.
+fn home(request: &Request) -> Response {
+    let accepted = request.headers().get_all(header::ACCEPT).iter();
+    let is_browser = accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains("text/html"));
+    if is_browser {
+        return Response::builder()
+            .status(StatusCode::TEMPORARY_REDIRECT)
+            .header(header::LOCATION, "/swagger-ui")
+            .finish();
+    }
+    let links =
+        r#"{"name":"spillway","documentation":"/swagger-ui","openapi":"/openapi.json","health":"/actuator/health"}"#;
+    Response::builder().header(header::CONTENT_TYPE, "application/json").body(links)
 }
 
 /// The operation of a request to a role.

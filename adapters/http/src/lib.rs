@@ -25,6 +25,7 @@ pub use endpoints::{consumer_endpoint, gateway_endpoint, producer_endpoint};
 pub use gateway::balancing::Availability;
 pub use gateway::instances::{InstanceState, InvalidUpstream, UpstreamUrl};
 pub use gateway::{Gateway, Upstream};
+pub use ingest::RefusalLog;
 pub use ingest::accept::ProducerDependencies;
 pub use ingest::native;
 pub use openapi::document::openapi_document;

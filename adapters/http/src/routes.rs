@@ -31,6 +31,8 @@ pub enum Operation {
     Api,
     /// A page beside the API: the OpenAPI document or Swagger UI.
     Page,
+    /// Says where the documentation is.
+    Home,
 }
 
 /// One operation.
@@ -52,7 +54,7 @@ const fn route(method: Method, path: &'static str, role: RouteRole, operation: O
 
 /// All operations. A path without parameters comes before one with parameters that also matches.
 pub static ROUTES: &[Route] = {
-    use Operation::{Api, Ingest, Page};
+    use Operation::{Api, Home, Ingest, Page};
     use RouteRole::{Consumer, Every, Producer};
     &[
         route(Method::POST, "/api/logs", Producer, Ingest(RequestClass::Single, &[&SingleEvent])),
@@ -73,6 +75,7 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/actuator/metrics", Every, Api),
         route(Method::GET, "/actuator/metrics/{name}", Every, Api),
         route(Method::GET, "/actuator/prometheus", Every, Api),
+        route(Method::GET, "/", Every, Home),
         route(Method::GET, "/openapi.json", Every, Page),
         route(Method::GET, "/swagger-ui", Every, Page),
     ]
@@ -156,7 +159,7 @@ mod tests {
             .collect();
         let in_table: BTreeSet<(String, String)> = ROUTES
             .iter()
-            .filter(|route| !matches!(route.operation, Operation::Page))
+            .filter(|route| !matches!(route.operation, Operation::Page | Operation::Home))
             .map(|route| (route.method.to_string(), route.path.to_owned()))
             .collect();
         assert_eq!(in_table, documented);
@@ -177,7 +180,9 @@ mod tests {
             (Method::POST, "/api/logs/stats", "405 GET"),
             (Method::GET, "/api/logs/018d", "GET /api/logs/{eventId}"),
             (Method::GET, "/api/logs/018d/more", "404"),
-            (Method::GET, "/", "404"),
+            (Method::GET, "/swagger-ui/", "GET /swagger-ui"),
+            (Method::GET, "/", "GET /"),
+            (Method::GET, "/nothing", "404"),
         ] {
             assert_eq!(found(method, path), expected, "{path}");
         }

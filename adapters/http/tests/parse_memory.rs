@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use adapter_http::{Actuator, BodyBudget, LogControl, ProducerDependencies, producer_endpoint};
+use adapter_http::{Actuator, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint};
 use application::deliver::Delivery;
 use application::health::Health;
 use application::ingest::Ingest;
@@ -86,6 +86,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         limiter: Arc::new(Unlimited),
         idempotency: None,
         telemetry,
+        refusals: RefusalLog::default(),
         bodies,
         trusted_proxies: Vec::new().into(),
         shortage: None,

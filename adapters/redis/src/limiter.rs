@@ -19,12 +19,17 @@ use crate::connection::{RedisConnection, Script, class_name};
 
 /// One bucket as the generic cell rate algorithm: the key holds the time, in microseconds, at which the bucket is full
 /// again. Arguments: tokens per second, tokens requested. Returns tokens granted, tokens left, and the microseconds
-/// until the bucket is full and until the next token.
+/// until the bucket is full and until the next token. A time more than a second ahead was written before the clock of
+/// Redis stepped back: the bucket counts as empty from now.
 const TAKE: &str = "
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
 local token = 1000000 / ARGV[1]
 local missing = math.max(0, (tonumber(redis.call('GET', KEYS[1])) or 0) - now)
+if missing > 1000000 then
+  missing = 1000000
+  redis.call('SET', KEYS[1], string.format('%.0f', now + missing), 'PX', 1001)
+end
 local left = math.floor((1000000 - missing) / token + 0.000001)
 local granted = math.min(left, tonumber(ARGV[2]))
 if granted > 0 then

@@ -34,7 +34,7 @@ use tokio_retry::RetryIf;
 
 mod webhook_url;
 
-pub use webhook_url::{InvalidWebhookUrl, WebhookUrl};
+pub use webhook_url::{InvalidWebhookUrl, WebhookUrl, basic_authorization};
 
 /// Most alerts that wait to be told.
 pub const ALERTS_MAX: usize = 100;

@@ -57,23 +57,25 @@ impl FromStr for WebhookUrl {
         if place.host().is_empty() || (has_port && place.port_u16().is_none()) {
             return Err(InvalidWebhookUrl);
         }
-        let authorization = if user.is_empty() { None } else { Some(basic(user)?) };
+        let authorization =
+            if user.is_empty() { None } else { Some(basic_authorization(user).ok_or(InvalidWebhookUrl)?) };
         parts.authority = Some(place);
         let uri = Uri::from_parts(parts).map_err(|_| InvalidWebhookUrl)?;
         Ok(Self { uri, authorization })
     }
 }
 
-/// The header for `user:password` as a URL has it, percent-encoded.
-fn basic(user: &str) -> Result<HeaderValue, InvalidWebhookUrl> {
+/// The header `Authorization` for `user:password` as a URL has it, percent-encoded. It is never shown in logs.
+#[must_use]
+pub fn basic_authorization(user: &str) -> Option<HeaderValue> {
     let mut decoded = Vec::with_capacity(user.len());
     let mut rest = user.as_bytes();
     while let Some((byte, others)) = rest.split_first() {
         rest = others;
         if *byte == b'%' {
-            let (digits, others) = rest.split_at_checked(2).ok_or(InvalidWebhookUrl)?;
-            let digits = std::str::from_utf8(digits).map_err(|_| InvalidWebhookUrl)?;
-            decoded.push(u8::from_str_radix(digits, 16).map_err(|_| InvalidWebhookUrl)?);
+            let (digits, others) = rest.split_at_checked(2)?;
+            let digits = std::str::from_utf8(digits).ok()?;
+            decoded.push(u8::from_str_radix(digits, 16).ok()?);
             rest = others;
         } else {
             decoded.push(*byte);
@@ -83,9 +85,9 @@ fn basic(user: &str) -> Result<HeaderValue, InvalidWebhookUrl> {
         decoded.push(b':');
     }
     let header = format!("Basic {}", STANDARD.encode(decoded));
-    let mut header = HeaderValue::try_from(header).map_err(|_| InvalidWebhookUrl)?;
+    let mut header = HeaderValue::try_from(header).ok()?;
     header.set_sensitive(true);
-    Ok(header)
+    Some(header)
 }
 
 impl fmt::Display for WebhookUrl {

@@ -3,13 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use adapter_webhook::basic_authorization;
 use hyper::Uri;
+use hyper::header::HeaderValue;
 
-/// The base URL of a Spillway: `http://host:port`, with an optional path before its API.
+/// The base URL of a Spillway: `http://host:port`, with an optional path before its API, and a user and password for a proxy
+/// that asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// Without user and password, which are never shown.
     base: String,
     pub(super) batch: Uri,
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 /// The text is not a base URL of a Spillway.
@@ -21,10 +26,19 @@ impl FromStr for Target {
     type Err = InvalidTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let base = text.trim_end_matches('/').to_owned();
+        let base = text.trim_end_matches('/');
+        let (scheme, rest) = base.split_once("://").ok_or(InvalidTarget)?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let path = rest.strip_prefix(authority).unwrap_or_default();
+        let base = format!("{scheme}://{host}{path}");
+        let authorization = match user {
+            Some(user) => Some(basic_authorization(user).ok_or(InvalidTarget)?),
+            None => None,
+        };
         let batch: Uri = format!("{base}/api/logs/batch").parse().map_err(|_| InvalidTarget)?;
         let complete = batch.scheme_str() == Some("http") && batch.host().is_some_and(|host| !host.is_empty());
-        if complete && !base.contains('?') { Ok(Self { base, batch }) } else { Err(InvalidTarget) }
+        if complete && !base.contains('?') { Ok(Self { base, batch, authorization }) } else { Err(InvalidTarget) }
     }
 }
 
@@ -37,6 +51,17 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_and_password_become_a_header_and_are_not_shown() {
+        let target: Target = "http://user:p%40ss@host:8080/logs".parse().expect("a target");
+        assert_eq!(target.to_string(), "http://host:8080/logs");
+        assert_eq!(target.batch, "http://host:8080/logs/api/logs/batch");
+        let authorization = target.authorization.as_ref().expect("a header");
+        assert_eq!(authorization, "Basic dXNlcjpwQHNz");
+        assert!(!format!("{target:?}").contains("dXNl"), "it is not shown");
+        assert_eq!("http://user:%zz@host".parse::<Target>(), Err(InvalidTarget));
+    }
 
     #[test]
     fn base_urls_may_have_a_path_and_must_be_plain_http() {

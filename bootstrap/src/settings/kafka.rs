@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adapter_kafka::{GUARANTEED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
+use adapter_kafka::{ALLOWED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
 use domain::partition::{Partitioner, PriorityLane};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -120,12 +120,13 @@ impl KafkaSettings {
         let mut properties = BTreeMap::new();
         for (name, value) in &self.properties {
             let property = name.to_ascii_lowercase().replace('_', ".");
-            if GUARANTEED_PROPERTIES.contains(&property.as_str()) {
+            let allowed = ALLOWED_PROPERTIES.iter().find(|allowed| allowed.replace('_', ".") == property);
+            let Some(allowed) = allowed else {
                 return refuse(format!(
-                    "kafka.properties.{name}: {property} carries a guarantee or has a separate setting, and cannot be set"
+                    "kafka.properties.{name}: {property} carries a guarantee, has a separate setting or is unknown, and cannot be set"
                 ));
-            }
-            properties.insert(property, value.clone());
+            };
+            properties.insert((*allowed).to_owned(), value.clone());
         }
         Ok(KafkaOptions {
             brokers: self.brokers.to_string(),

@@ -3,7 +3,7 @@
 use adapter_telemetry::LogFormat;
 use serde::Serialize;
 
-use super::values::Word;
+use super::values::{Word, word_of};
 
 /// Which bus carries the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -13,6 +13,14 @@ pub enum BusKind {
     Embedded,
     /// Apache Kafka.
     Kafka,
+}
+
+impl BusKind {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word_of(self)
+    }
 }
 
 impl Word for BusKind {

@@ -83,5 +83,5 @@ impl Serialize for Webhook {
 /// Whether the value of a setting with this name must not be shown.
 pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "pem"].iter().any(|word| name.contains(word))
+    ["password", "passphrase", "secret", "token", "pem", "oauthbearer.config"].iter().any(|word| name.contains(word))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{DurationSetting, Word, one_of};
+use super::values::{DurationSetting, Word, one_of, word_of};
 
 /// Settings of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,14 @@ pub enum StoreKind {
     Embedded,
     /// PostgreSQL.
     Postgres,
+}
+
+impl StoreKind {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word_of(self)
+    }
 }
 
 impl Word for StoreKind {

@@ -147,7 +147,8 @@ fn invalid_kafka_settings_are_rejected_by_name() {
         ("TOPIC", "a b", &["kafka.topic"]),
         ("PRIORITY_LANE", "fast", &["none of shared, exclusive"]),
         ("LINGER", "1", &["unknown key kafka.linger"]),
-        ("PROPERTIES__LINGER", "1", &["kafka.properties: linger=1"]),
+        ("PROPERTIES__LINGER", "1", &["kafka.properties.linger", "unknown"]),
+        ("PROPERTIES__DELIVERY_REPORT_ONLY_ERROR", "true", &["delivery.report.only.error", "cannot be set"]),
         ("PROPERTIES__LINGER_MS", "soon", &["kafka.properties: linger.ms=soon"]),
     ] {
         let name = format!("SPILLWAY_KAFKA__{name}");

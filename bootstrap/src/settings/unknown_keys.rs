@@ -9,6 +9,9 @@ use super::Settings;
 use super::invalid::InvalidSettings;
 use super::variables::{flatten, variable_of};
 
+/// A key with so many typing errors still gets a suggestion.
+const TYPING_ERRORS_MAX: usize = 2;
+
 /// Refuses a key that no setting has. `variables` are those of the environment; a key that is not among them is in the
 /// file.
 pub(super) fn refuse_unknown(
@@ -38,6 +41,7 @@ pub(super) fn refuse_unknown(
                     || known.starts_with(&format!("{key}."))
                     || known.starts_with(&format!("{key}_"))
                     || key.starts_with(known.as_str())
+                    || strsim::damerau_levenshtein(known, &key) <= TYPING_ERRORS_MAX
             });
             let similar: Vec<String> = similar.collect();
             if similar.is_empty() {

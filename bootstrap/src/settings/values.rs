@@ -119,6 +119,11 @@ pub(super) trait Word: Sized + Copy + 'static {
     const ALL: &'static [(&'static str, Self)];
 }
 
+/// The word of a value.
+pub(super) fn word_of<T: Word + PartialEq>(value: T) -> &'static str {
+    T::ALL.iter().find(|(_, of)| *of == value).map_or("", |(word, _)| *word)
+}
+
 /// Reads one of the words of `T`.
 pub(super) fn one_of<'de, D: Deserializer<'de>, T: Word>(deserializer: D) -> Result<T, D::Error> {
     let word = String::deserialize(deserializer)?;

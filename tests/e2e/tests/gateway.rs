@@ -147,13 +147,21 @@ async fn the_log_filter_can_only_be_changed_over_loopback() {
     let put = async |filter: &str, headers: &[(&str, &str)]| {
         program.producer.send("PUT", &format!("/actuator/log?filter={filter}"), headers, "").await
     };
-    for header in ["x-forwarded-for", "forwarded"] {
-        let refused = put("debug", &[(header, "for=127.0.0.1")]).await;
+    let own = ("x-spillway", "1");
+    // Through a proxy, from a page of another site, by a name that resolves to this machine.
+    for headers in [
+        &[own, ("x-forwarded-for", "127.0.0.1")][..],
+        &[own, ("forwarded", "for=127.0.0.1")],
+        &[],
+        &[own, ("host", "logs.example.com")],
+        &[own, ("host", "logs.example.com:8081")],
+    ] {
+        let refused = put("debug", headers).await;
         assert_eq!((refused.status, &refused.json()["code"]), (403, &"loopback_only".into()));
     }
-    assert_eq!(put("loud", &[]).await.status, 400);
+    assert_eq!(put("loud", &[own]).await.status, 400);
     assert_eq!(filter().await, before);
-    let changed = put("info,adapter_http=debug", &[]).await;
+    let changed = put("info,adapter_http=debug", &[own]).await;
     assert_eq!((changed.status, &changed.json()["filter"]), (200, &"info,adapter_http=debug".into()));
     assert_eq!(filter().await, "info,adapter_http=debug");
 }

@@ -9,7 +9,7 @@ use domain::timestamp::Timestamp;
 use poem::Request;
 use poem::http::header;
 use poem::web::Data;
-use poem_openapi::param::{Path, Query};
+use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
@@ -134,7 +134,8 @@ impl ActuatorApi {
 
     /// Change what of this process's own log passes, until it ends
     ///
-    /// Only from the machine itself, and not through a proxy. No level shows what is in an event.
+    /// Only from the machine itself, to a loopback address, with the header `X-Spillway: 1`, and not through a proxy. No level
+    /// shows what is in an event.
     #[oai(path = "/log", method = "put", operation_id = "putLogFilter", tag = "Tag::Operations")]
     async fn set_log_filter(
         &self,
@@ -146,13 +147,11 @@ impl ActuatorApi {
             pattern = "^(([a-z_]+(::[a-z_]+)*=)?(trace|debug|info|warn|error|off))(,([a-z_]+(::[a-z_]+)*=)?(trace|debug|info|warn|error|off))*$"
         ))]
         filter: Query<String>,
+        /// Must be `1`: a browser does not send it to another site without asking.
+        #[oai(name = "X-Spillway", validator(pattern = "^1$"))]
+        _marker: Header<Option<String>>,
     ) -> Answer<Json<LogDirectives>, Logging> {
-        // A proxy on this machine speaks for others.
-        let direct = peer_address(request.remote_addr()).to_canonical().is_loopback();
-        if !direct
-            || request.headers().contains_key(X_FORWARDED_FOR)
-            || request.headers().contains_key(header::FORWARDED)
-        {
+        if !is_from_this_machine(request) {
             return ApiError::LoopbackOnly.into();
         }
         if let Err(detail) = (actuator.log.set)(&filter.0) {
@@ -193,6 +192,25 @@ impl ActuatorApi {
     async fn prometheus(&self, actuator: Data<&Actuator>) -> PlainText<String> {
         PlainText((actuator.metrics)())
     }
+}
+
+/// Whether a request was made on this machine, for it. A proxy on this machine speaks for others; a browser on this machine
+/// does so for any page that it shows: its request has the page's host name, or lacks the header (DNS rebinding, cross-site
+/// requests).
+fn is_from_this_machine(request: &Request) -> bool {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let is_loopback = name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    peer_address(request.remote_addr()).to_canonical().is_loopback()
+        && is_loopback
+        && headers.get("x-spillway").is_some_and(|marker| marker == "1")
+        && !headers.contains_key(X_FORWARDED_FOR)
+        && !headers.contains_key(header::FORWARDED)
 }
 
 fn answer(up: bool, components: Option<std::collections::BTreeMap<String, ComponentHealth>>) -> HealthAnswer {

@@ -42,6 +42,8 @@ pub enum ErrorClass {
     TooLarge,
     /// The media type or content coding is not supported.
     UnsupportedMediaType,
+    /// The transfer coding is not supported.
+    NotImplemented,
     /// The request contradicts an earlier one.
     Contradiction,
     /// Over the rate limit.
@@ -67,6 +69,10 @@ pub enum ApiError {
     InvalidEvent { code: &'static str, detail: String },
     /// A parameter of path, query or header is not what it should be.
     InvalidParameter { detail: String },
+    /// An HTTP/1.1 request needs one header `Host`.
+    InvalidHost,
+    /// The body has a transfer coding other than `chunked`.
+    UnsupportedTransferCoding,
     /// The body did not arrive in time.
     BodyTimeout,
     /// Too many bytes or events.
@@ -131,7 +137,9 @@ impl ApiError {
             Self::Undecodable { .. }
             | Self::NoValidEvent { .. }
             | Self::InvalidEvent { .. }
+            | Self::InvalidHost
             | Self::InvalidParameter { .. } => ErrorClass::Invalid,
+            Self::UnsupportedTransferCoding => ErrorClass::NotImplemented,
             Self::LoopbackOnly => ErrorClass::Forbidden,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::MethodNotAllowed { .. } => ErrorClass::MethodNotAllowed,
@@ -161,6 +169,8 @@ impl ApiError {
             Self::InvalidEvent { code, .. } => code,
             Self::NoCapacity { reason, .. } => reason.code(),
             Self::InvalidParameter { .. } => "invalid_parameter",
+            Self::InvalidHost => "invalid_host",
+            Self::UnsupportedTransferCoding => "unsupported_transfer_coding",
             Self::BodyTimeout => "body_timeout",
             Self::TooLarge { .. } => "too_large",
             Self::RecordTooLarge { .. } => "record_too_large",
@@ -204,8 +214,14 @@ impl ApiError {
             Self::NotFound { detail } => detail,
             Self::NoValidEvent { refusals, .. } if refusals.is_empty() => "the request has no events",
             Self::NoValidEvent { .. } => "no event was accepted: see errors",
+            Self::InvalidHost => "an HTTP/1.1 request has exactly one header Host",
+            Self::UnsupportedTransferCoding => {
+                "Transfer-Encoding must be chunked, or absent: name the coding of the body in Content-Encoding"
+            }
             Self::BodyTimeout => "the body did not arrive in time",
-            Self::LoopbackOnly => "only the machine itself may ask for this, without a proxy: ask 127.0.0.1 there",
+            Self::LoopbackOnly => {
+                "only the machine itself may ask for this: ask 127.0.0.1 there, without a proxy, with the header X-Spillway: 1"
+            }
             Self::IdempotencyKeyReused => {
                 "this Idempotency-Key was used with another body, nothing was accepted: take a new key for a new body"
             }

@@ -114,6 +114,7 @@ fn status_of(class: ErrorClass) -> StatusCode {
         ErrorClass::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorClass::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorClass::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorClass::NotImplemented => StatusCode::NOT_IMPLEMENTED,
         ErrorClass::Contradiction => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorClass::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorClass::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -28,7 +28,7 @@ use crate::error::ApiError;
 use crate::gateway::balancing::Check;
 use crate::gateway::instances::{Instance, Upstreams};
 use crate::query::event_stream::EVENT_STREAM;
-use crate::server::LocalService;
+use crate::server::{ClientClosed, LocalService};
 
 /// Longest time for a connection to an instance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -91,9 +91,11 @@ impl Forwarder {
     /// Answers a request with what one of the instances answers.
     pub async fn forward(&self, upstreams: &Upstreams, request: Request, health: &Health) -> Response {
         let peer = peer_address(request.remote_addr());
+        let client_closed = request.extensions().get::<ClientClosed>().cloned();
         let (parts, body) = request.into_parts();
         let headers = self.forwarded_headers(parts.headers, peer);
         let body = ReplayableBody::new(body.into());
+        let has_no_body = body.is_end_stream();
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let (mut tried, mut unreachable) = (Vec::new(), true);
         while tried.len() < TRIES_MAX
@@ -109,13 +111,15 @@ impl Forwarder {
                     // A client that takes its time to send says nothing about the instance.
                     let complete = body.last_read().map_or(began, |read| read.max(began));
                     under_way.answered(complete.elapsed(), !answer.status().is_server_error());
-                    return answer_of(answer, health);
+                    return answer_of(answer, health, client_closed);
                 }
                 Ok(Err(_)) if body.is_broken() => return ApiError::broken_off().into_response(),
                 Ok(Err(error)) => {
                     under_way.failed(error.is_connect());
                     let address = instance.address;
-                    if parts.method.is_safe() || (error.is_connect() && !body.was_touched()) {
+                    // A body that was read in part cannot be sent again.
+                    let is_whole = has_no_body || !body.was_touched();
+                    if is_whole && (parts.method.is_safe() || error.is_connect()) {
                         tracing::debug!(%address, %error, "no answer from an instance, trying another");
                         unreachable &= error.is_connect();
                     } else {
@@ -181,13 +185,27 @@ fn upstream_request(
     Some(request)
 }
 
-fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
+fn answer_of(answer: hyper::Response<Incoming>, health: &Health, client_closed: Option<ClientClosed>) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     let body = body.map_err(io::Error::other).boxed();
-    // A stream without an end ends with this process; its reader resumes elsewhere.
+    // A stream without an end ends with this process, and its reader resumes elsewhere; or with its reader.
     let endless = parts.headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == EVENT_STREAM);
-    let body = if endless { BoxBody::new(Until { body, stop: Box::pin(health.draining()) }) } else { body };
+    let body = if endless {
+        let draining = health.draining();
+        let stop = async move {
+            match client_closed {
+                Some(client_closed) => tokio::select! {
+                    () = draining => {}
+                    () = client_closed.wait() => {}
+                },
+                None => draining.await,
+            }
+        };
+        BoxBody::new(Until { body, stop: Box::pin(stop) })
+    } else {
+        body
+    };
     let mut response = Response::builder().status(parts.status).body(Body::from(body));
     *response.headers_mut() = parts.headers;
     response

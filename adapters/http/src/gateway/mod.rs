@@ -156,6 +156,7 @@ mod tests {
         let gateway = Gateway::new(Upstream::InProcess(service), Upstream::Instances(Vec::new()), trusted.into());
 
         let (mut parts, _) = hyper::Request::new(()).into_parts();
+        parts.headers.insert("host", "spillway".parse().expect("a header"));
         parts.headers.insert(X_FORWARDED_FOR, "198.51.100.1".parse().expect("a header"));
         let proxy = RemoteAddr(SocketAddr::from(([192, 0, 2, 1], 5_000)).into());
         let parts = RequestParts::from((parts, LocalAddr::default(), proxy, Scheme::HTTP));

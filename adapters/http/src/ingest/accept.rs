@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::error::problem_json::EVENT_FAILURE_BYTES;
 use crate::ingest::idempotency::{REPLAYED, Remembered, idempotency_key};
 use crate::ingest::protocol::{Protocol, Success};
-use crate::ingest::rate_limit::describe_limit;
+use crate::ingest::rate_limit::{RefusalLog, describe_limit};
 use crate::server::trace_parent;
 
 /// What the ingestion API works with.
@@ -32,6 +32,8 @@ pub struct ProducerDependencies {
     pub idempotency: Option<Arc<dyn IdempotencyStore>>,
     /// Counts refused requests.
     pub telemetry: Arc<dyn Telemetry>,
+    /// Logs clients that are over their rate limit.
+    pub refusals: RefusalLog,
     /// Room for request bodies.
     pub bodies: BodyBudget,
     /// The proxies that may name a client.
@@ -62,6 +64,7 @@ impl ProducerDependencies {
         let mut response = match (decision, protocol_of(request.headers(), protocols)) {
             (Some(RateDecision { allowed: false, retry_after, .. }), protocol) => {
                 self.telemetry.rate_limited(class);
+                self.refusals.refused(client, class);
                 render_error(protocol.ok().or(protocols.first().copied()), ApiError::RateLimited { retry_after })
             }
             (_, Err(error)) => render_error(protocols.first().copied(), error),

@@ -12,3 +12,4 @@ mod rate_limit;
 mod tests;
 
 pub use protocol::Protocol;
+pub use rate_limit::RefusalLog;

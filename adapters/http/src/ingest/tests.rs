@@ -21,6 +21,7 @@ use testkit::clock_at;
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::producer_endpoint;
+use crate::ingest::RefusalLog;
 use crate::ingest::accept::ProducerDependencies;
 use crate::ingest::idempotency::REPLAYED;
 
@@ -74,6 +75,7 @@ fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl E
         limiter: Arc::new(Unlimited),
         idempotency: Some(Arc::new(store)),
         telemetry,
+        refusals: RefusalLog::default(),
         bodies: BodyBudget::new(1 << 20),
         trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")].into(),
         shortage: None,

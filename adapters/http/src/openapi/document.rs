@@ -72,7 +72,8 @@ fn additions() -> Vec<(&'static str, Value)> {
 
 /// The same for parameters of GET operations, by path and name.
 fn parameters() -> Vec<(&'static str, &'static str, Value)> {
-    let levels = json!({ "items": { "pattern": LEVEL_PATTERN } });
+    let level = LEVEL_PATTERN.trim_start_matches('^').trim_end_matches('$');
+    let levels = json!({ "items": { "pattern": format!("^{level}(,{level})*$") } });
     vec![
         ("/api/logs", "level", levels.clone()),
         ("/api/logs/tail", "level", levels),

@@ -298,7 +298,8 @@ fn letters_default() -> u32 {
 pub struct RedriveResult {
     /// Letters sent, or in a dry run: letters that would be.
     pub redriven: u64,
-    /// Letters that match but were sent again before: they need `force`.
+    /// Letters that match but were sent again before, counted up to 1,000: they need `force`. And letters that the bus
+    /// rejects.
     pub skipped: u64,
     /// Whether there are more letters to send: a redrive takes 20 s at most.
     pub more: bool,

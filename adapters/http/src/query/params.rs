@@ -23,8 +23,10 @@ pub fn filter(
 ) -> Result<EventFilter, ApiError> {
     let levels = levels.unwrap_or_default();
     // In order and once each: who asks the same in another order asks the same.
-    let levels = levels.iter().map(|level| Level::parse(level)).collect::<Result<BTreeSet<_>, _>>();
-    let rule = "must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL; repeat the parameter for several";
+    let levels = levels.iter().flat_map(|list| list.split(',')).map(|level| Level::parse(level.trim()));
+    let levels = levels.collect::<Result<BTreeSet<_>, _>>();
+    let rule =
+        "must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL; separate several with commas, or repeat the parameter";
     let trace_id = trace_id.map(|id| from_hex(&id).ok_or("must have 32 hexadecimal digits"));
     Ok(EventFilter {
         source,

@@ -21,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use poem::http::Method;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Endpoint, Request, Response};
@@ -30,6 +31,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::body::ReplayableBody;
 use crate::server::connection::WriteTimeoutStream;
 
+pub use connection::ClientClosed;
 pub(crate) use service::trace_parent;
 pub use service::{Activity, Answered, LocalService, Observer, Service};
 
@@ -108,6 +110,8 @@ impl Server {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_timeout)
+            // A client that has sent its request may close its side and wait for the answer (RFC 9112, section 8).
+            .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
             // Not `pipeline_flush`: with it the answer to a head that cannot be parsed is never flushed.
             .max_headers(HEADERS_MAX);
@@ -131,12 +135,17 @@ impl Server {
                     continue;
                 }
             };
-            let (requests, local) = (Arc::clone(&service), local.clone());
+            let stream = WriteTimeoutStream::new(stream, self.options.write_timeout);
+            let (requests, local, client_closed) = (Arc::clone(&service), local.clone(), stream.client_closed());
             let requests = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let requests = Arc::clone(&requests);
                 let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), Scheme::HTTP));
                 let body = ReplayableBody::new(request.take_body().into());
                 request.set_body(Body::from(BoxBody::new(body.clone())));
+                if request.method() == Method::GET {
+                    // For answers without an end.
+                    request.extensions_mut().insert(client_closed.clone());
+                }
                 async move {
                     let response = requests.call(request).await;
                     if !body.is_end_stream() {
@@ -145,8 +154,7 @@ impl Server {
                     Ok::<_, Infallible>(hyper::Response::from(response))
                 }
             });
-            let stream = TokioIo::new(WriteTimeoutStream::new(stream, self.options.write_timeout));
-            let connection = graceful.watch(builder.serve_connection(stream, requests));
+            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), requests));
             tokio::spawn(async move {
                 // Clients go away, and some do not speak HTTP.
                 if let Err(error) = connection.await {

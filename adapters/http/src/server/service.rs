@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::trace_parent::TraceParent;
-use poem::http::{HeaderMap, HeaderName};
-use poem::{Endpoint, Request, Response};
+use poem::http::{HeaderMap, HeaderName, Version, header};
+use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::sync::Semaphore;
 
-use crate::error::Described;
+use crate::error::{ApiError, Described};
 use crate::server::request_id::{X_REQUEST_ID, request_id};
 
 /// A probe, a scraper or a gateway that checks has no request in work here.
@@ -107,7 +107,10 @@ impl<E: Endpoint<Output = Response>> Service<E> {
         request.headers_mut().insert(X_REQUEST_ID, id.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let traceparent = trace_parent(request.headers()).map(tracing::field::debug);
-        let mut response = self.endpoint.get_response(request).await;
+        let mut response = match check_head(&request) {
+            Ok(()) => self.endpoint.get_response(request).await,
+            Err(error) => error.into_response(),
+        };
         let answered = Answered { status: response.status().as_u16(), duration: began.elapsed() };
         let (status, request_id) = (answered.status, id.to_str().unwrap_or_default());
         match response.extensions_mut().remove() {
@@ -123,6 +126,22 @@ impl<E: Endpoint<Output = Response>> Service<E> {
         response.headers_mut().insert(X_REQUEST_ID, id);
         (self.observer)(answered);
         response
+    }
+}
+
+/// Refuses a request that recipients may understand in different ways: without `Host` or with several (RFC 9112, section
+/// 3.2), or with a transfer coding that is not undone (section 6.1).
+fn check_head(request: &Request) -> Result<(), ApiError> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let may_omit = request.version() != Version::HTTP_11;
+    if hosts > 1 || (hosts == 0 && !may_omit) {
+        return Err(ApiError::InvalidHost);
+    }
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(ApiError::UnsupportedTransferCoding),
     }
 }
 

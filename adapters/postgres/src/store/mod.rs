@@ -12,7 +12,7 @@ use domain::query::{LevelCount, LogQuery, Page, StatsQuery, StoredEvent, TailPag
 use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres};
 use tokio::time::timeout;
 
 use self::position::position;
@@ -86,7 +86,9 @@ impl PostgresStore {
         let schema = options.schema.as_str();
         PostgresOptions::check_schema(schema)?;
         let millis = |duration: Duration| duration.as_millis().to_string();
-        let connect = PgConnectOptions::from_str(&options.url)?.application_name("spillway").options([
+        // Statements have events in them, which must not be in the log.
+        let connect = PgConnectOptions::from_str(&options.url)?.disable_statement_logging();
+        let connect = connect.application_name("spillway").options([
             ("search_path", schema.to_owned()),
             ("timezone", "UTC".to_owned()),
             // The server detects within 30 s that the client is gone, and releases its locks.

@@ -12,6 +12,9 @@ use crate::time::PgTime;
 /// Maximum number of dead letters that one call of `expire` removes, and of ids that it removes at once.
 const EXPIRE_ROWS_MAX: i64 = 2_000;
 
+/// Maximum number of rows of a day that are counted before its table is dropped.
+const COUNTED_ROWS_MAX: i64 = 10_000;
+
 impl PostgresStore {
     pub(super) async fn expire_on(&self, connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, StoreError> {
         let mut removed = drop_days(connection, oldest).await.map_err(store_error)?;
@@ -36,6 +39,18 @@ async fn delete_rows(
     delete.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
 }
 
+/// The number of rows of a table: exact up to [`COUNTED_ROWS_MAX`], estimated beyond. Counting a large day could take longer
+/// than the call may, so that its table would never be dropped.
+async fn rows_about(connection: &mut PgConnection, table: &str) -> Result<i64, sqlx::Error> {
+    let count = format!("SELECT count(*) FROM (SELECT FROM {table} LIMIT {COUNTED_ROWS_MAX}) AS counted");
+    let counted: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+    if counted < COUNTED_ROWS_MAX {
+        return Ok(counted);
+    }
+    let estimate = "SELECT greatest(reltuples::bigint, $2) FROM pg_class WHERE oid = to_regclass($1)";
+    sqlx::query_scalar(estimate).bind(table).bind(COUNTED_ROWS_MAX).fetch_one(connection).await
+}
+
 /// Drops the oldest expired day's table, if there is one, and the tables of empty days before it. Detaches tables first,
 /// without blocking readers or writers; completes what an earlier call left unfinished.
 async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
@@ -49,15 +64,14 @@ async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u
     .await?;
     let is_over = |name: &str| Day::of_table(name).is_some_and(|day| day.is_before(oldest));
     for (table, detach_pending) in tables.into_iter().filter(|(name, _)| is_over(name)) {
-        let count = format!("SELECT count(*) FROM {table}");
-        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+        let rows = rows_about(connection, &table).await?;
         if let Some(pending) = detach_pending {
             let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
             let detach = format!("ALTER TABLE events DETACH PARTITION {table} {how}");
             sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await?;
         }
         sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *connection).await?;
-        tracing::info!(table, rows, "removed a day of events");
+        tracing::info!(table, rows_about = rows, "removed a day of events");
         if rows > 0 {
             return Ok(rows.cast_unsigned());
         }

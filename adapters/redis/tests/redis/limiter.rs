@@ -1,5 +1,6 @@
 //! The limiter.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,4 +53,29 @@ impl LimiterSubject for RedisLimiters {
 async fn the_limiter_keeps_the_promises_of_its_port() {
     let Some(database) = Database::find(0) else { return };
     contracts::limiter::all(&RedisLimiters { database, due: Mutex::new(Instant::now()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_written_before_the_clock_of_redis_stepped_back_is_empty_for_a_second() {
+    const CLIENT: &str = "192.0.2.1";
+    let Some(database) = Database::find(9) else { return };
+    let ten = NonZeroU32::new(10);
+    let limits = RateLimits { single_per_second: ten, batch_per_second: ten };
+    // It panics if Redis does not decide.
+    let limiter = RedisLimiter::new(database.fresh().await, limits, Arc::new(Never));
+    database
+        .eval(&format!(
+            "redis.call('SET', 'spillway:limit:single:{CLIENT}', \
+             string.format('%.0f', (redis.call('TIME')[1] + 3600) * 1000000))"
+        ))
+        .await;
+    let client: Client = CLIENT.parse::<std::net::IpAddr>().expect("an address").into();
+    let refused = limiter.take(client, RequestClass::Single).await.expect("a decision");
+    assert!(!refused.allowed, "the bucket is empty");
+    assert!(refused.retry_after <= Duration::from_secs(1), "{refused:?}");
+    // The limiter says when to try again, and keeps to it.
+    let due = Instant::now() + refused.retry_after + Duration::from_millis(50);
+    interval_at(due, Duration::from_secs(1)).tick().await;
+    let allowed = limiter.take(client, RequestClass::Single).await.expect("a decision");
+    assert!(allowed.allowed, "{allowed:?}");
 }

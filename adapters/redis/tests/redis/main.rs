@@ -29,14 +29,19 @@ impl Database {
         Some(Self { url: format!("{}/{number}", url.trim_end_matches('/')) })
     }
 
-    /// Empties the database and connects to it.
-    async fn fresh(&self) -> RedisConnection {
+    /// Runs a script in the database.
+    async fn eval(&self, script: &str) {
         let redis = Redis::new(Config::from_url(&self.url).expect("a URL"), None, None, None);
         let running = redis.init().await.expect("Redis answers");
         let none = Vec::<String>::new;
-        redis.eval::<(), _, _, _>("redis.call('FLUSHDB')", none(), none()).await.expect("it is emptied");
+        redis.eval::<(), _, _, _>(script, none(), none()).await.expect("the script succeeds");
         redis.quit().await.expect("it ends");
         running.await.expect("it ended").expect("it ended");
+    }
+
+    /// Empties the database and connects to it.
+    async fn fresh(&self) -> RedisConnection {
+        self.eval("redis.call('FLUSHDB')").await;
         // These tests are not about timeouts, and must not depend on the load of the machine.
         let connection = RedisConnection::connect(&self.url, contracts::DEADLINE).expect("a URL");
         connection.connected().await;
