@@ -28,7 +28,7 @@ const PAGE_EVENTS: u32 = 200;
 /// How often to look for new events.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Maximum silence: after that the reader is told how far the tail has read, which also detects a closed connection.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -280,7 +280,7 @@ mod tests {
         while follow.next().await.is_some() {
             said += 1;
         }
-        assert_eq!(said, 4, "the first item and one every 15 seconds");
+        assert_eq!(said, 12, "the first item and one every 5 seconds, once the store answers");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::error::ApiError;
 use crate::gateway::balancing::Check;
 use crate::gateway::instances::{Instance, Upstreams};
 use crate::query::event_stream::EVENT_STREAM;
-use crate::server::{ClientClosed, LocalService};
+use crate::server::LocalService;
 
 /// Longest time for a connection to an instance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -91,7 +91,6 @@ impl Forwarder {
     /// Answers a request with what one of the instances answers.
     pub async fn forward(&self, upstreams: &Upstreams, request: Request, health: &Health) -> Response {
         let peer = peer_address(request.remote_addr());
-        let client_closed = request.extensions().get::<ClientClosed>().cloned();
         let (parts, body) = request.into_parts();
         let headers = self.forwarded_headers(parts.headers, peer);
         let body = ReplayableBody::new(body.into());
@@ -111,7 +110,7 @@ impl Forwarder {
                     // A client that takes its time to send says nothing about the instance.
                     let complete = body.last_read().map_or(began, |read| read.max(began));
                     under_way.answered(complete.elapsed(), !answer.status().is_server_error());
-                    return answer_of(answer, health, client_closed);
+                    return answer_of(answer, health);
                 }
                 Ok(Err(_)) if body.is_broken() => return ApiError::broken_off().into_response(),
                 Ok(Err(error)) => {
@@ -185,27 +184,13 @@ fn upstream_request(
     Some(request)
 }
 
-fn answer_of(answer: hyper::Response<Incoming>, health: &Health, client_closed: Option<ClientClosed>) -> Response {
+fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     let body = body.map_err(io::Error::other).boxed();
-    // A stream without an end ends with this process, and its reader resumes elsewhere; or with its reader.
+    // A stream without an end ends with this process; its reader resumes elsewhere.
     let endless = parts.headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == EVENT_STREAM);
-    let body = if endless {
-        let draining = health.draining();
-        let stop = async move {
-            match client_closed {
-                Some(client_closed) => tokio::select! {
-                    () = draining => {}
-                    () = client_closed.wait() => {}
-                },
-                None => draining.await,
-            }
-        };
-        BoxBody::new(Until { body, stop: Box::pin(stop) })
-    } else {
-        body
-    };
+    let body = if endless { BoxBody::new(Until { body, stop: Box::pin(health.draining()) }) } else { body };
     let mut response = Response::builder().status(parts.status).body(Body::from(body));
     *response.headers_mut() = parts.headers;
     response

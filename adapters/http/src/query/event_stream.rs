@@ -21,7 +21,6 @@ use poem_openapi::types::Type;
 use tokio::sync::mpsc;
 
 use crate::query::stored_event::write_stored_event;
-use crate::server::ClientClosed;
 
 /// Media type of event streams.
 pub const EVENT_STREAM: &str = "text/event-stream";
@@ -33,21 +32,13 @@ pub struct EventStream<T> {
 }
 
 impl<T> EventStream<T> {
-    /// Begins to send what a tail says, until the client closes its side of the connection.
-    pub fn of(mut follow: Follow, client_closed: Option<ClientClosed>) -> Self {
+    /// Begins to send what a tail says.
+    pub fn of(mut follow: Follow) -> Self {
         let (sender, blocks) = mpsc::channel(1);
         tokio::spawn(async move {
-            let closed = async {
-                match client_closed {
-                    Some(client_closed) => client_closed.wait().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::pin!(closed);
             loop {
                 let items = tokio::select! {
                     () = sender.closed() => return,
-                    () = &mut closed => return,
                     items = follow.next() => items,
                 };
                 let Some(items) = items else { return };

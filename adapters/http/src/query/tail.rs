@@ -64,7 +64,7 @@ impl TailApi {
             let filter = filter(source.0, level.0, from.0, to.0, q.0, trace_id.0)?;
             let stopping = Box::pin(dependencies.health.draining());
             let follow = dependencies.tail.follow(filter, last_event_id.0, stopping)?;
-            Ok::<_, ApiError>(EventStream::of(follow, request.extensions().get().cloned()))
+            Ok::<_, ApiError>(EventStream::of(follow))
         };
         follow().into()
     }

@@ -1,4 +1,4 @@
-//! A connection that gives up a client which does not take what it asked for, and that knows when the client has sent all.
+//! A connection that gives up a client which does not take what it asked for.
 //!
 //! hyper bounds how long a request may take to come, but not how long an answer may take to go: a client that reads
 //! nothing would hold its answer in memory, and its connection, without limit.
@@ -9,44 +9,21 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Whether a client has closed its side of the connection. It may still read (RFC 9112, section 8), so its request is
-/// answered; but an answer without an end ends then, because a client that is gone looks the same.
-#[derive(Clone, Debug)]
-pub struct ClientClosed(watch::Receiver<bool>);
-
-impl ClientClosed {
-    /// Waits until the client has closed its side.
-    pub async fn wait(mut self) {
-        if self.0.wait_for(|closed| *closed).await.is_err() {
-            // The connection has ended, and its answers are dropped with it.
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// Ends with an error when writing makes no progress within a time.
+/// Ends with an error when writing makes no progress for a while.
 pub struct WriteTimeoutStream<S> {
     stream: S,
     timeout: Duration,
     /// When the time is up; only looked at while writing waits.
     deadline: Pin<Box<Sleep>>,
     waiting: bool,
-    closed: watch::Sender<bool>,
 }
 
 impl<S> WriteTimeoutStream<S> {
     /// Gives up writing after `timeout` without progress.
     pub fn new(stream: S, timeout: Duration) -> Self {
-        let deadline = Box::pin(sleep_until(Instant::now()));
-        Self { stream, timeout, deadline, waiting: false, closed: watch::Sender::new(false) }
-    }
-
-    /// Tells when the client closes its side.
-    pub fn client_closed(&self) -> ClientClosed {
-        ClientClosed(self.closed.subscribe())
+        Self { stream, timeout, deadline: Box::pin(sleep_until(Instant::now())), waiting: false }
     }
 
     /// Passes on what a write came to, unless it has waited too long.
@@ -70,12 +47,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let (before, room) = (buffer.filled().len(), buffer.remaining());
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if matches!(read, Poll::Ready(Ok(()))) && room > 0 && buffer.filled().len() == before {
-            self.closed.send_replace(true);
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 

@@ -21,7 +21,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use poem::http::Method;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Endpoint, Request, Response};
@@ -31,7 +30,6 @@ use tokio::sync::{Semaphore, watch};
 use crate::body::ReplayableBody;
 use crate::server::connection::WriteTimeoutStream;
 
-pub use connection::ClientClosed;
 pub(crate) use service::trace_parent;
 pub use service::{Activity, Answered, LocalService, Observer, Service};
 
@@ -110,7 +108,8 @@ impl Server {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_timeout)
-            // A client that has sent its request may close its side and wait for the answer (RFC 9112, section 8).
+            // A client that has sent its request may close its side and wait for the answer (RFC 9112, section 8). One that is
+            // gone is found out by the next write; a tail writes every few seconds.
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
             // Not `pipeline_flush`: with it the answer to a head that cannot be parsed is never flushed.
@@ -136,16 +135,12 @@ impl Server {
                 }
             };
             let stream = WriteTimeoutStream::new(stream, self.options.write_timeout);
-            let (requests, local, client_closed) = (Arc::clone(&service), local.clone(), stream.client_closed());
+            let (requests, local) = (Arc::clone(&service), local.clone());
             let requests = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let requests = Arc::clone(&requests);
                 let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), Scheme::HTTP));
                 let body = ReplayableBody::new(request.take_body().into());
                 request.set_body(Body::from(BoxBody::new(body.clone())));
-                if request.method() == Method::GET {
-                    // For answers without an end.
-                    request.extensions_mut().insert(client_closed.clone());
-                }
                 async move {
                     let response = requests.call(request).await;
                     if !body.is_end_stream() {
