@@ -44,7 +44,7 @@ enum Command {
     /// Storing and query API
     Consumer,
     /// Send the lines of files or of standard input to a Spillway
-    Send(send::Options),
+    Send(Box<send::Options>),
     /// Inspect the journals in the data directory, also next to a running producer
     #[command(subcommand)]
     Journal(journal::Command),
@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
             print(&adapter_http::openapi_document());
             return ExitCode::SUCCESS;
         }
-        Command::Send(options) => return send_lines(options),
+        Command::Send(options) => return send_lines(*options),
         command => command,
     };
     let environment =
