@@ -164,7 +164,7 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
             }
         }
         let (data_dir, bus, store) = (settings.data_dir.display(), settings.bus.word(), settings.store.kind.word());
-        tracing::info!(%data_dir, bus, store, "keeps events");
+        tracing::info!(%data_dir, bus, store, "storing events");
         if let Some(address) = addresses.gateway.or(addresses.producer).or(addresses.consumer) {
             tracing::info!("documentation: http://{address}/swagger-ui");
         }
@@ -191,9 +191,15 @@ fn usage(message: &str) -> ExitCode {
     EXIT_USAGE.into()
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
+/// Prints the answer of a command. A reader that has seen enough, such as `head`, closes the pipe.
 fn print(text: &str) {
-    print!("{text}");
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        report(&format!("cannot write to standard output: {error}"));
+    }
 }
 
 fn report(message: &str) {

@@ -64,16 +64,26 @@ async fn letters_are_sent_in_order_and_dropped_calls_do_not_pile_up() {
 
     cluster.with(|mock| mock.broker_down(-1)).expect("a broker");
     let (three, four) = ([letter(3)], [letter(4)]);
-    let (mut in_work, mut next) = (letters.send(&three), letters.send(&four));
     let began = Instant::now();
+    let soon = Duration::from_millis(1);
+    let mut in_work = letters.send(&three);
+    assert!(tokio::time::timeout(soon, &mut in_work).await.is_err(), "the broker is down");
+    // The queue has no room for the next call before the thread has taken the first one.
+    let mut next = loop {
+        assert!(began.elapsed() < DEADLINE, "no call is queued");
+        let mut next = letters.send(&four);
+        if tokio::time::timeout(soon, &mut next).await.is_err() {
+            break next;
+        }
+    };
     // One call is in progress and one waits: the queue has no room for another.
     let refused = loop {
         assert!(began.elapsed() < DEADLINE, "all calls are accepted");
         for call in [&mut in_work, &mut next] {
-            assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err(), "the broker is down");
+            assert!(tokio::time::timeout(soon, call).await.is_err(), "the broker is down");
         }
         let further = [letter(5)];
-        match tokio::time::timeout(Duration::from_millis(1), letters.send(&further)).await {
+        match tokio::time::timeout(soon, letters.send(&further)).await {
             Ok(outcome) => break outcome,
             Err(_) => continue,
         }

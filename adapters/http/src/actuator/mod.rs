@@ -157,7 +157,7 @@ impl ActuatorApi {
         if let Err(detail) = (actuator.log.set)(&filter.0) {
             return ApiError::InvalidParameter { detail: format!("filter: {detail}") }.into();
         }
-        tracing::info!(filter = filter.0, "the log has another filter");
+        tracing::info!(filter = filter.0, "the log filter was changed");
         Answer::Success(Json(LogDirectives { filter: (actuator.log.filter)() }))
     }
 

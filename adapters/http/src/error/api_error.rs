@@ -220,7 +220,7 @@ impl ApiError {
             }
             Self::BodyTimeout => "the body did not arrive in time",
             Self::LoopbackOnly => {
-                "only the machine itself may ask for this: ask 127.0.0.1 there, without a proxy, with the header X-Spillway: 1"
+                "send this request to 127.0.0.1 on the machine itself, without a proxy, with the header X-Spillway: 1"
             }
             Self::IdempotencyKeyReused => {
                 "this Idempotency-Key was used with another body, nothing was accepted: take a new key for a new body"
@@ -339,7 +339,7 @@ impl From<&poem::Error> for ApiError {
                     "must be an RFC 3339 time such as 2024-01-15T10:30:00Z, with + of an offset written as %2B"
                 }
                 "limit" => "must be a number from 1 to 1000",
-                "q" => "must have 1 to 1024 characters",
+                "q" => "must have 1 to 1024 bytes",
                 "traceId" => "must have 32 hexadecimal digits",
                 "Idempotency-Key" => "must have 1 to 255 visible ASCII characters",
                 "Last-Event-ID" => "must be the id of an earlier event of a tail",

@@ -43,9 +43,9 @@ impl RefusalLog {
         };
         tracing::warn!(
             %client,
-            requests,
+            refused_since_last_line = requests,
             setting,
-            "a client is over its rate limit: its requests got 429, and are lost unless it sends them again"
+            "a client is over its rate limit: its requests get 429, and are lost unless it sends them again"
         );
     }
 

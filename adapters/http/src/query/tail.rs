@@ -43,7 +43,7 @@ impl TailApi {
         request: &Request,
         /// Exact source.
         source: Query<Option<String>>,
-        /// Level; repeat it for several.
+        /// Level; several are separated by commas, or the parameter is repeated.
         level: Query<Option<Vec<String>>>,
         /// Earliest timestamp, inclusive.
         from: Query<Option<OffsetDateTime>>,
