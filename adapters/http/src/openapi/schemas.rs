@@ -47,11 +47,11 @@ pub struct LogEvent {
     /// Stack trace of an exception, up to 256 KiB.
     #[oai(validator(max_length = 262144))]
     stack_trace: Option<String>,
-    /// W3C trace id.
-    #[oai(validator(pattern = "^[0-9A-Fa-f]{32}$"))]
+    /// W3C trace id; empty counts as absent.
+    #[oai(validator(pattern = "^([0-9A-Fa-f]{32})?$"))]
     trace_id: Option<String>,
-    /// W3C span id.
-    #[oai(validator(pattern = "^[0-9A-Fa-f]{16}$"))]
+    /// W3C span id; empty counts as absent.
+    #[oai(validator(pattern = "^([0-9A-Fa-f]{16})?$"))]
     span_id: Option<String>,
     /// Anything else: up to 64 KiB as compact JSON, nested at most 16 deep.
     metadata: Option<BTreeMap<String, Any<Value>>>,
