@@ -11,6 +11,7 @@ use crate::journal;
 use crate::role::Role;
 use crate::send;
 use crate::settings::Settings;
+use crate::system::{SystemClock, until_clock_is_set};
 use crate::task::TaskEnded;
 
 /// Bad configuration or usage (`EX_USAGE` of sysexits.h).
@@ -151,8 +152,12 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
         // From here on a signal requests a drain.
         let mut stop = Box::pin(stop_signal()?);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), role = role.name(), "starting");
+        let open = async {
+            until_clock_is_set(&SystemClock).await;
+            App::build(role, settings).await
+        };
         let app = tokio::select! {
-            app = App::build(role, settings) => app?,
+            app = open => app?,
             () = &mut stop => return Ok(0),
         };
         let addresses = app.addresses();

@@ -155,6 +155,8 @@ impl EventError {
             Self::Metadata(MetadataError::Depth) => "metadata_depth",
             Self::Metadata(MetadataError::LoneSurrogate) => "lone_surrogate",
             Self::Metadata(MetadataError::Number) => "metadata_number",
+            Self::Metadata(MetadataError::DuplicateName(_)) => "metadata_duplicate_name",
+            Self::Metadata(MetadataError::DuplicateField(_)) => "duplicate_field",
             Self::Metadata(MetadataError::Clash(_)) => "metadata_clash",
             Self::RecordTooLarge { .. } => "record_too_large",
         }
@@ -403,6 +405,8 @@ mod tests {
             (EventDraft { span_id: Some("00f067aa0ba902b7a".into()), ..draft() }, "span_id_invalid"),
             (EventDraft { metadata: Some("[]"), ..draft() }, "metadata_not_object"),
             (EventDraft { metadata: Some(r#"{"a":1}"#), unknown: vec![("\"a\"", "2")], ..draft() }, "metadata_clash"),
+            (EventDraft { unknown: vec![("\"a\"", "1"), ("\"a\"", "2")], ..draft() }, "duplicate_field"),
+            (EventDraft { metadata: Some(r#"{"a":1,"a":2}"#), ..draft() }, "metadata_duplicate_name"),
         ];
         for (draft, code) in cases {
             assert_eq!(validate(draft).map_err(|error| error.code()).map(drop), Err(code));
@@ -436,7 +440,7 @@ mod tests {
         };
         // The shortest members; members with unique names are longer.
         let one_name = |members: usize| vec![("\"\"".to_owned(), "1"); members];
-        assert_eq!(fault(&one_name(UNKNOWN_MEMBERS_MAX), UNKNOWN_MEMBERS_MAX), Err("metadata_clash"));
+        assert_eq!(fault(&one_name(UNKNOWN_MEMBERS_MAX), UNKNOWN_MEMBERS_MAX), Err("duplicate_field"));
         let names = |members: usize| (0..members).map(|n| (format!("\"{n:x}\""), "1")).collect::<Vec<_>>();
         assert_eq!(fault(&names(7_000), 7_000), Ok(()));
         for members in [UNKNOWN_MEMBERS_MAX - 1, UNKNOWN_MEMBERS_MAX, UNKNOWN_MEMBERS_MAX + 1, 3 * UNKNOWN_MEMBERS_MAX]

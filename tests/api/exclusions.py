@@ -14,6 +14,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 # cannot express. Such rules are identified by their `code`; rules for parameters share one, and are identified by
 # their `detail`.
 EVENT_RULES = {
+    "metadata_duplicate_name": "no object in `metadata` may have two members of one name, which JSON Schema cannot express",
     "metadata_clash": "no unknown field may have the name of a member of `metadata`: a rule between two objects",
     "source_length": "255 bytes, while maxLength counts characters",
 }

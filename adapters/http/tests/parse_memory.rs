@@ -213,7 +213,7 @@ fn the_longest_bodies() {
     let level = sender.send(EVENT, JSON, None, &full(r#"{"level":1,"#, r#""a":1,"#, r#""b":1}"#));
     sender.check("a level that is a number, and members", &level, PEAK_BYTES_MAX, 400, ["field_type", ""]);
     let unknown = sender.send(EVENT, JSON, None, &full(&format!("{{{VALID},"), r#""":1,"#, r#""b":1}"#));
-    sender.check("members without a name", &unknown, PEAK_BYTES_MAX, 400, ["metadata_clash", ""]);
+    sender.check("members without a name", &unknown, PEAK_BYTES_MAX, 400, ["duplicate_field", ""]);
     sender.end();
 }
 
@@ -225,8 +225,8 @@ fn events_with_many_members() {
     sender.check_event("a level that is a number", &with(r#""level":1"#), "field_type");
     sender.check_event("a field twice", &with(r#""level":"INFO","level":"INFO""#), "duplicate_field");
     sender.check_event("unknown members", &with(VALID), "metadata_size");
-    sender.check_event("two of one name", &with(&format!("{VALID},\"x\":1,\"x\":2")), "metadata_clash");
-    sender.check_event("no name", &event("", r#""":1,"#, r#""b":1}"#), "metadata_clash");
+    sender.check_event("two of one name", &with(&format!("{VALID},\"x\":1,\"x\":2")), "duplicate_field");
+    sender.check_event("no name", &event("", r#""":1,"#, r#""b":1}"#), "duplicate_field");
     sender.check_event("half a surrogate pair", &with(r#""source":"\ud800""#), "invalid_text");
     sender.end();
 }
@@ -258,7 +258,7 @@ fn events_with_long_members() {
     sender.check_event("metadata of U+0000", &event(r#""metadata":{"a":""#, r"\u0000", "\"}}"), "metadata_size");
     let name = "x".repeat(60_000);
     let clash = event(&format!("\"{name}\":1,\"{name}\":2,\"a\":\""), "x", "\"}");
-    sender.check_event("a clash of long names", &clash, "metadata_clash");
+    sender.check_event("a clash of long names", &clash, "duplicate_field");
     sender.end();
 }
 
@@ -311,7 +311,7 @@ fn the_most_errors() {
     let mut sender = sender();
     let name = r"\u0001".repeat(100);
     for (event, code) in
-        [("0".to_owned(), "event_not_object"), (format!("{{{VALID},\"{name}\":1,\"{name}\":2}}"), "metadata_clash")]
+        [("0".to_owned(), "event_not_object"), (format!("{{{VALID},\"{name}\":1,\"{name}\":2}}"), "duplicate_field")]
     {
         let events = vec![event; 10_000].join(",");
         let cost = sender.send(BATCH, JSON, None, format!("[{events}]").as_bytes());

@@ -488,6 +488,25 @@ async fn dropped_calls_leave_one_connection_that_migrates() {
 }
 
 #[tokio::test]
+async fn a_large_day_is_dropped_without_counting_its_rows() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = open(&place, "public").await;
+    append(store.as_ref(), 0, 1).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    let without_estimate = "ALTER TABLE events_20240115 SET (autovacuum_enabled = false)";
+    sqlx::query(without_estimate).execute(&mut beside).await.expect("it is set");
+    let copies = "INSERT INTO events \
+         (event_id, client_id, source, level, message, \"timestamp\", received_at, topic, partition, \"offset\") \
+         SELECT gen_random_uuid(), client_id, source, level, message, \"timestamp\", received_at, topic, partition, n \
+         FROM events, generate_series(1, 12000) AS n";
+    sqlx::query(copies).execute(&mut beside).await.expect("they are there");
+    assert_eq!(count(&mut beside, "events").await, 12_001);
+    assert_eq!(store.expire(Timestamp::MAX).await.expect("it is removed"), 10_000, "counted up to there");
+    assert_eq!(store.expire(Timestamp::MAX).await.expect("nothing is left"), 0);
+}
+
+#[tokio::test]
 async fn one_expiry_removes_all_expired_ids() {
     let Some(server) = server() else { return };
     let place = server.place().await;

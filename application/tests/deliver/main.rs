@@ -373,6 +373,11 @@ async fn accepted_events_that_are_rejected_or_lost_are_reported_with_counts_and_
     (harness.bus.lock().down, harness.bus.lock().quick) = (false, true);
     pass(Duration::from_secs(5)).await;
     assert_eq!(seen(&told, "partition")[1..], [(EventsLost, Firing, "0".to_owned())]);
+    // Each keeps its own cause: another rejection does not replace that of the loss.
+    harness.bus.lock().quick = false;
+    refuse(&["g"]).await;
+    assert_eq!(harness.delivery.last_loss(), Some((0, "the journal is damaged".to_owned())));
+    assert_eq!(harness.delivery.last_rejection(), Some((1, "too bad".to_owned())));
     stop.send(true).expect("it runs");
     telling.await.expect("it ended normally");
     let counts: Vec<_> =
@@ -383,7 +388,7 @@ async fn accepted_events_that_are_rejected_or_lost_are_reported_with_counts_and_
         [
             (RecordsRefused, text("2"), text("2")),
             (EventsLost, text("1"), text("1")),
-            (RecordsRefused, text("2"), text("4")),
+            (RecordsRefused, text("3"), text("5")),
         ]
     );
 }

@@ -91,6 +91,9 @@ fn invalid_settings_are_rejected_by_name_with_a_hint() {
         ("SPILLWAY_ALERT__WEBHOOK_URL", "ftp://host/hook", &["alert.webhook_url", "not the URL of a webhook"]),
         ("SPILLWAY_ALERT__TIMEOUT", "0s", &["alert.timeout", "100ms"]),
         ("SPILLWAY_ALERT__TIMEOUT", "2m", &["alert.timeout", "60s"]),
+        ("SPILLWAY_DATA_DRI", "d", &["unknown key data_dri", "did you mean data_dir?"]),
+        ("SPILLWAY_STORE__RETENTOIN", "40d", &["did you mean store.retention?"]),
+        ("SPILLWAY_COLOUR", "red", &["`spillway config` lists all keys"]),
         ("SPILLWAY_ALERT_WEBHOOK_URL", "http://host", &["did you mean alert.webhook_url?"]),
     ] {
         let message = load(&[(name, value)]).expect_err(name);
@@ -188,6 +191,15 @@ fn secrets_are_not_shown() {
     let shown = settings.expect("valid").to_variables();
     assert!(!shown.contains("hid") && shown.contains("host/database?sslmode=require"), "{shown}");
     assert!(shown.contains("SPILLWAY_ALERT__WEBHOOK_URL='https://********@alerts.example.com/********'\n"), "{shown}");
+    for name in [
+        "ssl.key.password",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "SASL.OAUTHBEARER.CONFIG",
+        "ssl.key.pem",
+    ] {
+        assert!(super::secrets::is_secret(name), "{name}");
+    }
+    assert!(!super::secrets::is_secret("queue.buffering.max.ms"));
     let refused = load(&[("SPILLWAY_ALERT__WEBHOOK_URL", "https//me:hidden@host")]).expect_err("no URL");
     assert!(!refused.contains("hid"), "{refused}");
     for url in [

@@ -26,6 +26,12 @@ pub enum MetadataError {
     /// A number that no store can hold.
     #[error("a number in metadata has too many digits or an exponent beyond 400")]
     Number,
+    /// An object has two members of one name.
+    #[error("an object in metadata has the name \"{0}\" more than once")]
+    DuplicateName(String),
+    /// An unknown field of the event is given more than once.
+    #[error("{0} is given more than once")]
+    DuplicateField(String),
     /// An unknown field of the event has the same name as a member of its metadata.
     #[error("the unknown field \"{0}\" is also a member of metadata")]
     Clash(String),

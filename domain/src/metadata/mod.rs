@@ -50,8 +50,9 @@ impl<'a> Metadata<'a> {
         if unknown.is_empty() {
             return Ok(known);
         }
-        let mut names: BTreeSet<Cow<'_, str>> = known.iter().flat_map(Self::names).map(unescaped).collect();
         let known = known.as_ref().map_or("{}", Metadata::as_json);
+        let known_names: BTreeSet<Cow<'_, str>> = Scanner::names_of(known).into_iter().map(unescaped).collect();
+        let mut names: BTreeSet<Cow<'_, str>> = BTreeSet::new();
         let mut joined = known.strip_suffix('}').unwrap_or("{").to_owned();
         for (key, value) in unknown {
             let key = Scanner::new(key, 1).document()?;
@@ -60,8 +61,11 @@ impl<'a> Metadata<'a> {
                     Cow::Borrowed(key) => unescaped(key),
                     Cow::Owned(key) => Cow::Owned(unescaped(key).into_owned()),
                 };
-                if names.contains(&name) {
+                if known_names.contains(&name) {
                     return Err(MetadataError::Clash(shown(&name)));
+                }
+                if names.contains(&name) {
+                    return Err(MetadataError::DuplicateField(shown(&name)));
                 }
                 names.insert(name);
             }
@@ -102,17 +106,6 @@ impl<'a> Metadata<'a> {
 
     fn within_bounds(compact: Cow<'a, str>) -> Result<Self, MetadataError> {
         if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok(Self(compact)) }
-    }
-
-    /// The names of the members, as JSON text with quotes.
-    fn names(&self) -> Vec<&str> {
-        let mut names = Vec::new();
-        let mut scanner = Scanner::new(&self.0, 0);
-        // The text was checked when it was created, so the scan cannot fail; if it did, no name would be known.
-        if scanner.object(Some(&mut names)).is_err() {
-            names.clear();
-        }
-        names.into_iter().filter_map(|(from, to)| self.0.get(from..to)).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
+use super::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
 
 /// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
 /// cannot equal that of another member: a name within [`METADATA_BYTES_MAX`] has at most six times as many bytes when
@@ -15,6 +16,8 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 /// Stores write numbers out in full, so a short exponent could produce a long text. Floating-point numbers end below
 /// this bound anyway.
 const EXPONENT_MAX: i64 = 400;
+/// Up to this many names are compared pair by pair, which needs no memory.
+const NAMES_IN_PAIRS_MAX: usize = 16;
 
 /// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 pub(super) struct Scanner<'a> {
@@ -27,13 +30,36 @@ pub(super) struct Scanner<'a> {
     /// Start of the input that is not yet in `changed`.
     kept_from: usize,
     depth: u32,
+    /// The names of the objects that are open, as they are written, with quotes. At most [`UNKNOWN_MEMBERS_MAX`] with
+    /// [`KEPT_BYTES_MAX`] bytes: the object with more exceeds [`METADATA_BYTES_MAX`].
+    names: Vec<&'a str>,
+    name_bytes: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// A scan of one value that will be at nesting level `depth` in the result.
     pub(super) fn new(input: &'a str, depth: u32) -> Self {
         // `object` and `array` count themselves on entry.
-        Self { input, at: 0, changed: String::new(), overflowed: false, kept_from: 0, depth: depth.saturating_sub(1) }
+        Self {
+            input,
+            at: 0,
+            changed: String::new(),
+            overflowed: false,
+            kept_from: 0,
+            depth: depth.saturating_sub(1),
+            names: Vec::new(),
+            name_bytes: 0,
+        }
+    }
+
+    /// The names of the members of a checked object, as JSON text with quotes.
+    pub(super) fn names_of(object: &'a str) -> Vec<&'a str> {
+        let mut scanner = Self::new(object, 1);
+        // The text was checked when it was created, so the scan cannot fail; if it did, no name would be known.
+        match scanner.members() {
+            Ok(()) => scanner.names,
+            Err(_) => Vec::new(),
+        }
     }
 
     /// The value as compact text; if that exceeds [`KEPT_BYTES_MAX`], the input, which is longer still.
@@ -53,7 +79,7 @@ impl<'a> Scanner<'a> {
 
     fn value(&mut self) -> Result<(), MetadataError> {
         match self.peek() {
-            Some(b'{') => self.object(None),
+            Some(b'{') => self.object(),
             Some(b'[') => self.array(),
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -64,15 +90,28 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    pub(super) fn object(&mut self, mut names: Option<&mut Vec<(usize, usize)>>) -> Result<(), MetadataError> {
+    /// Refuses two members of one name: PostgreSQL would keep the last, and SQLite find the first.
+    fn object(&mut self) -> Result<(), MetadataError> {
+        let outer = self.names.len();
+        self.members()?;
+        let own = self.names.get(outer..).unwrap_or_default();
+        if !self.overflowed
+            && let Some(name) = name_given_twice(own)
+        {
+            return Err(MetadataError::DuplicateName(shown(&name)));
+        }
+        self.name_bytes -= own.iter().map(|name| name.len()).sum::<usize>();
+        self.names.truncate(outer);
+        Ok(())
+    }
+
+    fn members(&mut self) -> Result<(), MetadataError> {
         self.enter()?;
         if !self.closes(b'}') {
             loop {
                 let name_from = self.at;
                 self.string()?;
-                if let Some(names) = &mut names {
-                    names.push((name_from, self.at));
-                }
+                self.collect_name(name_from);
                 self.skip_space();
                 self.expect(b':')?;
                 self.skip_space();
@@ -84,6 +123,15 @@ impl<'a> Scanner<'a> {
         }
         self.depth -= 1;
         Ok(())
+    }
+
+    fn collect_name(&mut self, from: usize) {
+        let name = self.input.get(from..self.at).unwrap_or_default();
+        self.overflowed |= self.names.len() >= UNKNOWN_MEMBERS_MAX || self.name_bytes + name.len() > KEPT_BYTES_MAX;
+        if !self.overflowed {
+            self.names.push(name);
+            self.name_bytes += name.len();
+        }
     }
 
     fn array(&mut self) -> Result<(), MetadataError> {
@@ -269,4 +317,27 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         Ok(byte)
     }
+}
+
+/// A name that two members have. Names are compared by value: the same name can be written in many ways.
+fn name_given_twice<'a>(names: &[&'a str]) -> Option<Cow<'a, str>> {
+    let has_escape = names.iter().any(|name| name.contains('\\'));
+    if !has_escape && names.len() <= NAMES_IN_PAIRS_MAX {
+        let mut rest = names;
+        while let [name, others @ ..] = rest {
+            if others.contains(name) {
+                return Some(unescaped(name));
+            }
+            rest = others;
+        }
+        return None;
+    }
+    let mut values: Vec<Cow<'a, str>> = names.iter().map(|name| stored(unescaped(name))).collect();
+    values.sort_unstable();
+    values.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().cloned())
+}
+
+/// A name as stores have it: U+0000 is replaced.
+fn stored(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.contains('\0') { Cow::Owned(name.replace('\0', "\u{fffd}")) } else { name }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 
 use super::scanner::KEPT_BYTES_MAX;
-use super::{METADATA_BYTES_MAX, Metadata, MetadataError, SHOWN_NAME_BYTES_MAX};
+use super::{METADATA_BYTES_MAX, Metadata, MetadataError, SHOWN_NAME_BYTES_MAX, UNKNOWN_MEMBERS_MAX};
 
 fn parse(json: &str) -> Result<String, MetadataError> {
     Metadata::parse(json).map(|metadata| metadata.as_json().to_owned())
@@ -89,7 +89,7 @@ fn unknown_members_join_metadata_under_their_own_names() {
     assert_eq!(Metadata::with_unknown(known.clone(), &[("\"a\"", "1")]), Err(MetadataError::Clash("a".to_owned())));
     assert_eq!(
         Metadata::with_unknown(known.clone(), &[("\"x\"", "1"), ("\"x\"", "2")]),
-        Err(MetadataError::Clash("x".to_owned()))
+        Err(MetadataError::DuplicateField("x".to_owned()))
     );
     // Names are compared by value, not by spelling.
     let escaped = Metadata::parse(r#"{"\u0061\/\n\ud83d\ude00":1}"#).ok();
@@ -99,9 +99,40 @@ fn unknown_members_join_metadata_under_their_own_names() {
     }
     let twice = [(r#""\u0078""#, "1"), (r#""\\u0078""#, "2"), ("\"x\"", "3")];
     assert!(Metadata::with_unknown(None, &twice[..2]).is_ok());
-    assert_eq!(Metadata::with_unknown(None, &twice), Err(MetadataError::Clash("x".to_owned())));
+    assert_eq!(Metadata::with_unknown(None, &twice), Err(MetadataError::DuplicateField("x".to_owned())));
     // "b" is only a member of a nested object.
     assert!(Metadata::with_unknown(known, &[("\"b\"", "1")]).is_ok());
+}
+
+#[test]
+fn two_members_of_one_name_are_refused_in_every_object() {
+    let duplicate = |name: &str| Err(MetadataError::DuplicateName(name.to_owned()));
+    for json in [
+        r#"{"a":1,"a":1}"#,
+        r#"{"a":1,"b":2,"\u0061":3}"#,
+        r#"{"b":{"c":[{"a":1,"d":{"a":2},"a":3}]}}"#,
+        r#"{"a":{"a":1},"a":2}"#,
+        r#"{"b":{"x":1},"c":{"x":2},"a":1,"a":2}"#,
+    ] {
+        assert_eq!(parse(json), duplicate("a"), "{json}");
+    }
+    assert_eq!(parse(r#"{"\u0000":1,"\ufffd":2}"#), duplicate("\u{fffd}"));
+    assert_eq!(parse(r#"{"":1,"":2}"#), duplicate(""));
+    // One name in several objects, and names that differ, are fine.
+    for json in [r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#, r#"{"a":1,"A":2,"a ":3,"\\u0061":4}"#] {
+        assert_eq!(parse(json).as_deref(), Ok(json));
+    }
+    // The same in an unknown field.
+    assert_eq!(
+        Metadata::with_unknown(None, &[("\"u\"", r#"{"a":1,"a":2}"#)]),
+        Err(MetadataError::DuplicateName("a".to_owned()))
+    );
+    // Many members, the last one like the first.
+    let members = |count: usize| (0..count).map(|n| format!("\"{n:04}\":1")).collect::<Vec<_>>().join(",");
+    assert!(parse(&format!("{{{}}}", members(6_000))).is_ok());
+    assert_eq!(parse(&format!("{{{},\"0000\":1}}", members(6_000))), duplicate("0000"));
+    // What is too large is refused for that.
+    assert_eq!(parse(&format!("{{{},\"0000\":1}}", members(UNKNOWN_MEMBERS_MAX))), Err(MetadataError::Size));
 }
 
 #[test]
@@ -148,6 +179,19 @@ fn depth_and_size_limits_apply_to_the_merged_metadata() {
 }
 
 proptest! {
+    /// The rule by another way: serde_json keeps one member of each name.
+    #[test]
+    fn duplicate_names_are_found_at_any_number(names in prop::collection::vec("[ab\u{0}é]{0,3}", 0..40), escaped in any::<u64>()) {
+        let written = |(n, name): (usize, &String)| {
+            let escape = |char: char| if escaped >> (n % 64) & 1 == 1 { format!("\\u{:04x}", u32::from(char)) } else { char.to_string() };
+            let name: String = name.chars().map(|char| if char == '\0' { "\\u0000".to_owned() } else { escape(char) }).collect();
+            format!("\"{name}\":{n}")
+        };
+        let json = format!("{{{}}}", names.iter().enumerate().map(written).collect::<Vec<_>>().join(","));
+        let unique = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
+        prop_assert_eq!(Metadata::parse(&json).is_ok(), unique, "{}", json);
+    }
+
     #[test]
     fn any_text_is_kept_or_refused_and_a_second_pass_changes_nothing(json in "\\{[ -~\\n\\t\u{0}é]{0,60}\\}") {
         if let Ok(metadata) = Metadata::parse(&json) {

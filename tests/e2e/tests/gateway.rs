@@ -112,6 +112,19 @@ async fn a_query_is_retried_after_a_broken_connection_and_an_event_is_not() {
 }
 
 #[tokio::test]
+async fn a_query_whose_body_was_read_in_part_is_not_sent_again() {
+    let (one, mut of_one) = breaking_instance().await;
+    let (other, mut of_other) = breaking_instance().await;
+    let (gateway, _stop, _running) = gateway(&[&one], &[&one, &other]).await;
+    // More than an instance reads before it closes the connection.
+    let body = "0".repeat(1_000_000);
+    let answer = gateway.send("GET", "/api/logs?limit=1", &[], body).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (502, &"upstream_failed".into()));
+    let received = [of_one.try_recv(), of_other.try_recv()];
+    assert_eq!(received.iter().filter(|request| request.is_ok()).count(), 1, "{received:?}");
+}
+
+#[tokio::test]
 async fn health_shows_each_instance() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;

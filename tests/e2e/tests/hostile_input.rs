@@ -285,7 +285,8 @@ fn single_events() -> Vec<Case> {
         case("a lone surrogate in a name", text("\\ud800", "1"), &[400], "lone_surrogate"),
         case("a name twice", single(with(r#""source":"again""#)), &[400], "duplicate_field"),
         case("a name twice, once escaped", single(with(r#""sourc\u0065":"again""#)), &[400], "duplicate_field"),
-        case("an unknown name twice", single(with(r#""x":1,"x":2"#)), &[400], "metadata_clash"),
+        case("an unknown name twice", single(with(r#""x":1,"x":2"#)), &[400], "duplicate_field"),
+        case("a name twice in metadata", text("metadata", r#"{"a":{"x":1,"x":2}}"#), &[400], "metadata_duplicate_name"),
         case("nested 100,000 deep", single(nested(100_000)), &[400], "event_not_object"),
         case(
             "metadata nested 17 deep",
@@ -298,7 +299,7 @@ fn single_events() -> Vec<Case> {
             "16 MiB of unknown members",
             single(full(&EVENT.replace('}', ","), "\"\":1,", "\"x\":1}")),
             &[400],
-            "metadata_clash",
+            "duplicate_field",
         ),
         case(
             "16 MiB of members after a bad one",

@@ -66,6 +66,24 @@ async fn the_calls_of_the_readme_answer_as_documented() {
 }
 
 #[tokio::test]
+async fn the_start_says_what_a_person_needs() {
+    let (program, directory) = program(&[]).await;
+    let data_dir = directory.path().display().to_string();
+    let gateway = program.gateway.address();
+    let documentation = format!("documentation: http://{gateway}/swagger-ui");
+    wait_until("the last line is there", || async { program.has_said(&documentation) }).await;
+    let log = program.log();
+    for parts in [
+        vec!["gateway listens".to_owned(), gateway.to_string()],
+        vec!["producer listens".to_owned(), program.producer.address().to_string()],
+        vec!["consumer listens".to_owned(), program.consumer.address().to_string()],
+        vec![data_dir, "bus=\"embedded\"".to_owned(), "store=\"embedded\"".to_owned()],
+    ] {
+        assert!(log.iter().any(|line| parts.iter().all(|part| line.contains(part))), "{parts:?} in {log:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_event_has_its_own_error_and_its_neighbours_are_stored() {
     let (program, _directory) = program(&[]).await;
     let batch = program

@@ -125,7 +125,12 @@ async fn queries_are_told_apart_by_what_they_ask_and_not_by_how_it_is_written() 
         &["/api/logs?q=a"],
         &["/api/logs?q=b"],
         &["/api/logs?level=ERROR", "/api/logs?level=error&level=ERROR"],
-        &["/api/logs?level=WARN&level=ERROR", "/api/logs?level=ERROR&level=WARNING"],
+        &[
+            "/api/logs?level=WARN&level=ERROR",
+            "/api/logs?level=ERROR&level=WARNING",
+            "/api/logs?level=error,%20Warn",
+            "/api/logs?level=WARN,ERROR&level=ERROR",
+        ],
         &["/api/logs?from=2024-01-01T00:00:00Z", "/api/logs?from=2024-01-01T01:00:00%2B01:00"],
         &["/api/logs?to=2024-01-01T00:00:00Z"],
         &[

@@ -90,7 +90,8 @@ fn what_is_wrong_with_an_event_is_said_by_code() {
         (with(r#""stackTrace":"\ud83d""#), "invalid_text"),
         (with(r#""metadata":"text""#), "metadata_not_object"),
         (with(r#""metadata":{"a":"\udc00"}"#), "lone_surrogate"),
-        (with(r#""x":1,"x":2"#), "metadata_clash"),
+        (with(r#""x":1,"x":2"#), "duplicate_field"),
+        (with(r#""x":{"y":1,"y":2}"#), "metadata_duplicate_name"),
         (with(&format!("\"x\":{}{}", "[".repeat(50_000), "]".repeat(50_000))), "metadata_depth"),
     ] {
         assert_eq!(code_of_single(&element), code, "{element}");
