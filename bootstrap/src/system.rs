@@ -83,8 +83,11 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(600)).await;
             clock.0.store(CLOCK_MIN_UNIX_MICROS, Ordering::Relaxed);
         };
-        tokio::join!(until_clock_is_set(&clock), set);
-        let waited = began.elapsed();
+        let waiting = async {
+            until_clock_is_set(&clock).await;
+            began.elapsed()
+        };
+        let (waited, ()) = tokio::join!(waiting, set);
         assert!(waited >= Duration::from_secs(600) && waited <= Duration::from_secs(601), "{waited:?}");
         let began = tokio::time::Instant::now();
         until_clock_is_set(&SystemClock).await;
