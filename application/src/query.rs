@@ -1,24 +1,45 @@
 //! Queries for stored events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Uuid;
-use domain::level::Level;
+use domain::event::LogEvent;
+use domain::filter::{EventFilter, each_name};
+use domain::metadata::{JsonKind, JsonValue};
 use domain::ports::{Clock, LogStore, StoreError};
 use domain::query::{
-    EventFilter, LogQuery, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, Page, PageKey, StatsQuery, StoredEvent,
+    Direction, LogQuery, Order, PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX, Page, PageKey, StoredEvent, Ties,
 };
+use domain::stats::{BucketCounts, Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 
-/// Maximum length of a search text, in bytes.
-pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
+use crate::search::Search;
 
 /// Maximum buckets of an answer to [`Query::stats`].
 pub const STATS_BUCKETS_MAX: u64 = 1_000;
+/// Values that statistics count by themselves; the rest are counted together.
+pub const STATS_VALUES_MAX: usize = 20;
+/// Default number of values of an answer to [`Query::values`].
+pub const VALUES_DEFAULT: u32 = 20;
+/// Maximum number of values of an answer to [`Query::values`].
+pub const VALUES_MAX: u32 = 1_000;
+/// Newest events in which [`Query::fields`] looks for names.
+pub const FIELDS_EVENTS_MAX: u32 = PAGE_EVENTS_MAX;
+/// Maximum names of an answer to [`Query::fields`].
+pub const FIELDS_MAX: usize = 1_000;
+/// Default number of neighbours on each side of [`Query::context`].
+pub const CONTEXT_EVENTS_DEFAULT: u32 = 10;
+/// Maximum number of neighbours on each side of [`Query::context`].
+pub const CONTEXT_EVENTS_MAX: u32 = 500;
+
 /// Default time range of statistics.
 const STATS_RANGE: Duration = Duration::from_secs(3_600);
+/// A query for a range of timestamps up to this one may take [`NARROW_TIME_MAX`]: it has told what it wants.
+const NARROW_RANGE: Duration = Duration::from_secs(3_600);
+/// Maximum duration of such a query. A gateway waits a little longer for an answer.
+const NARROW_TIME_MAX: Duration = Duration::from_secs(30);
 /// Intervals to choose from when the client does not specify one; the last one is long enough for any range.
 const STATS_INTERVALS: [Duration; 9] = [
     Duration::from_secs(1),
@@ -40,14 +61,87 @@ pub struct Query {
     clock: Arc<dyn Clock>,
 }
 
-/// Counts per level and bucket.
+/// A request for counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatsRequest {
+    /// Which events; by default, of the last hour.
+    pub search: Search,
+    /// Length of a bucket; chosen to suit unless given.
+    pub interval: Option<Duration>,
+    /// By what to count.
+    pub by: GroupBy,
+    /// Whether buckets without events are left out.
+    pub sparse: bool,
+}
+
+/// Counts per bucket and value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// What was counted.
-    pub query: StatsQuery,
-    /// All buckets from the first to the last, including empty ones, each with the count of every level.
-    pub buckets: Vec<(Timestamp, [u64; Level::ALL.len()])>,
+    /// Earliest timestamp, inclusive.
+    pub from: Timestamp,
+    /// Latest timestamp, exclusive.
+    pub to: Timestamp,
+    /// Length of a bucket.
+    pub interval: Duration,
+    /// The buckets from the first to the last, each with the counts of the most frequent values of the whole range.
+    pub buckets: BTreeMap<Timestamp, BucketCounts>,
 }
+
+/// The most frequent values of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// Earliest timestamp, inclusive.
+    pub from: Timestamp,
+    /// Latest timestamp, exclusive.
+    pub to: Timestamp,
+    /// Values and how many events have them, the most frequent first.
+    pub values: Vec<(String, u64)>,
+    /// Events with other values.
+    pub other: u64,
+}
+
+/// The fields of some events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields {
+    /// How many events were looked at: the newest ones.
+    pub events: usize,
+    /// Whether these are all matching events, and all of their names.
+    pub complete: bool,
+    /// Names and how many of the events have them, the most frequent first.
+    pub fields: Vec<(String, u64)>,
+}
+
+/// Which neighbours of an event to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContextScope {
+    /// Of the same source.
+    #[default]
+    Source,
+    /// Of the same trace.
+    TraceId,
+    /// All.
+    All,
+}
+
+/// An event and its neighbours in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The events before it, oldest first.
+    pub before: Vec<StoredEvent>,
+    /// The event.
+    pub event: StoredEvent,
+    /// The events after it, oldest first.
+    pub after: Vec<StoredEvent>,
+    /// Where a page of still older events begins, in the order [`CONTEXT_BEFORE`]; `None` if there are none.
+    pub more_before: Option<PageKey>,
+    /// Where a page of still newer events begins, in the order [`CONTEXT_AFTER`]; `None` if there are none.
+    pub more_after: Option<PageKey>,
+}
+
+/// The order of events before another one.
+pub const CONTEXT_BEFORE: Order = Order { direction: Direction::NewestFirst, ties: Ties::Arrival };
+/// The order of events after another one.
+pub const CONTEXT_AFTER: Order = Order { direction: Direction::OldestFirst, ties: Ties::Arrival };
 
 /// Why a query failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +166,20 @@ impl Query {
         Self { store, clock }
     }
 
+    /// The time, from which relative times are counted.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Matching events after `after`, at most `limit` of them.
     ///
     /// # Errors
-    /// The limit is not within 1..=[`PAGE_EVENTS_MAX`], `from` is after `to`, the text is empty or longer than
-    /// [`SEARCH_TEXT_BYTES_MAX`]; or the store fails.
+    /// The limit is not within 1..=[`PAGE_EVENTS_MAX`]; or the store fails.
     pub async fn page(
         &self,
-        filter: EventFilter,
+        search: &Search,
+        order: Order,
         after: Option<PageKey>,
         limit: Option<u32>,
     ) -> Result<Page<StoredEvent>, QueryError> {
@@ -87,52 +187,119 @@ impl Query {
         if !(1..=PAGE_EVENTS_MAX).contains(&limit) {
             return Err(invalid("limit", format!("must be from 1 to {PAGE_EVENTS_MAX}")));
         }
-        check_filter(&filter)?;
-
-        Ok(self.store.query(&LogQuery { filter, after, limit }).await?)
+        let filter = search.filter();
+        let time_max = time_max(&filter);
+        Ok(self.store.query(&LogQuery { filter, order, after, limit, time_max }).await?)
     }
 
-    /// Counts of the events from `from` to `to`; by default, of the last hour.
+    /// Counts of matching events by time and value.
     ///
     /// # Errors
-    /// The range is empty or reversed, the interval is shorter than a second or longer than 10,000 years, or there
-    /// would be more than [`STATS_BUCKETS_MAX`] buckets; or the store fails.
-    pub async fn stats(
-        &self,
-        from: Option<Timestamp>,
-        to: Option<Timestamp>,
-        interval: Option<Duration>,
-    ) -> Result<Stats, QueryError> {
-        let to = to.unwrap_or_else(|| self.clock.now());
-        let from = from.unwrap_or_else(|| to.saturating_sub(STATS_RANGE));
-        if from >= to {
-            return Err(invalid("from", "must be before to".to_owned()));
-        }
+    /// The range is empty, the interval is shorter than a second or longer than 10,000 years, or there would be more than
+    /// [`STATS_BUCKETS_MAX`] buckets; or the store fails.
+    pub async fn stats(&self, request: &StatsRequest) -> Result<Stats, QueryError> {
+        let (from, to) = self.range(&request.search)?;
         let range = Duration::from_micros(to.unix_micros().abs_diff(from.unix_micros()));
-        let query = StatsQuery { from, to, interval: interval.unwrap_or_else(|| interval_for(range)) };
-        let all_time = Duration::from_micros(Timestamp::MAX.unix_micros().abs_diff(Timestamp::MIN.unix_micros()));
-        if query.interval < Duration::from_secs(1) || query.interval > all_time {
+        let interval = request.interval.unwrap_or_else(|| interval_for(range));
+        if interval < Duration::from_secs(1) || interval > all_time() {
             return Err(invalid("interval", "must be from 1s to 10000 years".to_owned()));
         }
-        if range.as_micros() / query.interval.as_micros() >= u128::from(STATS_BUCKETS_MAX) {
+        if range.as_micros() / interval.as_micros() >= u128::from(STATS_BUCKETS_MAX) {
             return Err(invalid("interval", format!("must make at most {STATS_BUCKETS_MAX} buckets of the range")));
         }
-
-        let counts = self.store.stats(&query).await?;
-        let mut buckets = BTreeMap::new();
+        let query = self.stats_query(request, from, to, interval);
+        let mut counted = self.store.stats(&query).await?;
+        if request.by != GroupBy::Level {
+            keep_most_frequent(&mut counted, STATS_VALUES_MAX);
+        }
+        let mut buckets = counted.buckets;
         let mut start = query.bucket_of(from);
-        while start < to {
-            buckets.insert(start, [0; Level::ALL.len()]);
-            let Some(next) = start.checked_add(query.interval) else { break };
+        while !request.sparse && start < to {
+            buckets.entry(start).or_default();
+            let Some(next) = start.checked_add(interval) else { break };
             start = query.bucket_of(next);
         }
-        for count in counts {
-            let bucket = buckets.get_mut(&count.bucket).and_then(|levels| levels.get_mut(count.level as usize));
-            if let Some(events) = bucket {
-                *events += count.events;
+        Ok(Stats { from, to, interval, buckets })
+    }
+
+    /// The most frequent values of a field, at most `limit` of them.
+    ///
+    /// # Errors
+    /// The limit is not within 1..=[`VALUES_MAX`], or the range is empty; or the store fails.
+    pub async fn values(&self, search: &Search, by: GroupBy, limit: Option<u32>) -> Result<Values, QueryError> {
+        let limit = limit.unwrap_or(VALUES_DEFAULT);
+        if !(1..=VALUES_MAX).contains(&limit) {
+            return Err(invalid("limit", format!("must be from 1 to {VALUES_MAX}")));
+        }
+        let (from, to) = self.range(search)?;
+        let request = StatsRequest { search: search.clone(), interval: None, by, sparse: true };
+        let counted = self.store.stats(&self.stats_query(&request, from, to, all_time())).await?;
+        let (mut totals, mut other) = totals(&counted);
+        other += totals.split_off((limit as usize).min(totals.len())).iter().map(|(_, events)| events).sum::<u64>();
+        Ok(Values { from, to, values: totals, other })
+    }
+
+    /// The fields of the newest matching events.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn fields(&self, search: &Search) -> Result<Fields, QueryError> {
+        let page = self.page(search, Order::default(), None, Some(FIELDS_EVENTS_MAX)).await?;
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        let mut complete = !page.more;
+        for StoredEvent { event, .. } in &page.items {
+            for name in names(event) {
+                if let Some(events) = counts.get_mut(&name) {
+                    *events += 1;
+                } else if counts.len() < FIELDS_MAX {
+                    counts.insert(name, 1);
+                } else {
+                    complete = false;
+                }
             }
         }
-        Ok(Stats { query, buckets: buckets.into_iter().collect() })
+        Ok(Fields { events: page.items.len(), complete, fields: most_frequent_first(counts) })
+    }
+
+    /// An event and its neighbours; `None` if there is no such event.
+    ///
+    /// # Errors
+    /// A number of neighbours is above [`CONTEXT_EVENTS_MAX`], or the event belongs to no trace; or the store fails.
+    pub async fn context(
+        &self,
+        event_id: Uuid,
+        before: u32,
+        after: u32,
+        scope: ContextScope,
+    ) -> Result<Option<Context>, QueryError> {
+        for (parameter, events) in [("before", before), ("after", after)] {
+            if events > CONTEXT_EVENTS_MAX {
+                return Err(invalid(parameter, format!("must be from 0 to {CONTEXT_EVENTS_MAX}")));
+            }
+        }
+        let Some(event) = self.store.find(event_id).await? else { return Ok(None) };
+        let filter = match (scope, event.event.trace_id) {
+            (ContextScope::All, _) => EventFilter::default(),
+            (ContextScope::Source, _) => EventFilter::source(&event.event.source),
+            (ContextScope::TraceId, Some(id)) => EventFilter::trace(id),
+            (ContextScope::TraceId, None) => {
+                return Err(invalid("scope", "must not be traceId: this event has none".to_owned()));
+            }
+        };
+        let neighbours = async |order, limit| {
+            let (filter, after) = (filter.clone(), Some(PageKey::from(&event)));
+            // An empty page would not tell whether there are more.
+            let wanted = u32::max(limit, 1);
+            let mut page = self.store.query(&LogQuery { filter, order, after, limit: wanted, time_max: None }).await?;
+            let more = page.more || limit == 0 && !page.items.is_empty();
+            page.items.truncate(limit as usize);
+            let last = page.items.last().map_or_else(|| PageKey::from(&event), PageKey::from);
+            Ok::<_, StoreError>((page.items, more.then_some(last)))
+        };
+        let (mut before, more_before) = neighbours(CONTEXT_BEFORE, before).await?;
+        let (after, more_after) = neighbours(CONTEXT_AFTER, after).await?;
+        before.reverse();
+        Ok(Some(Context { before, event, after, more_before, more_after }))
     }
 
     /// The event with this id.
@@ -142,6 +309,79 @@ impl Query {
     pub async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
         self.store.find(event_id).await
     }
+
+    /// The range of a search; by default, the last hour.
+    fn range(&self, search: &Search) -> Result<(Timestamp, Timestamp), QueryError> {
+        let to = search.to().unwrap_or_else(|| self.clock.now());
+        let from = search.from().unwrap_or_else(|| to.saturating_sub(STATS_RANGE));
+        if from < to { Ok((from, to)) } else { Err(invalid("from", "must be before to".to_owned())) }
+    }
+
+    fn stats_query(&self, request: &StatsRequest, from: Timestamp, to: Timestamp, interval: Duration) -> StatsQuery {
+        let filter = request.search.conditions.clone().and(EventFilter::between(Some(from), Some(to)));
+        let time_max = time_max(&filter);
+        StatsQuery { filter, interval, by: request.by.clone(), time_max }
+    }
+}
+
+/// How long a query may take: `None` is the limit of the store.
+fn time_max(filter: &EventFilter) -> Option<Duration> {
+    let range = filter.time_range();
+    (range.end().since(*range.start()) <= NARROW_RANGE).then_some(NARROW_TIME_MAX)
+}
+
+/// The length of all time.
+fn all_time() -> Duration {
+    Duration::from_micros(Timestamp::MAX.unix_micros().abs_diff(Timestamp::MIN.unix_micros()))
+}
+
+/// The values of all buckets, the most frequent first, and the events of others.
+fn totals(counts: &Counts) -> (Vec<(String, u64)>, u64) {
+    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
+    for (value, events) in counts.buckets.values().flat_map(|bucket| &bucket.values) {
+        *totals.entry(value).or_default() += events;
+    }
+    let other = counts.buckets.values().map(|bucket| bucket.other).sum();
+    (most_frequent_first(totals.into_iter().map(|(value, events)| (value.to_owned(), events))), other)
+}
+
+fn most_frequent_first(counts: impl IntoIterator<Item = (String, u64)>) -> Vec<(String, u64)> {
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|(one, events), (other, more)| more.cmp(events).then_with(|| one.cmp(other)));
+    counts
+}
+
+/// Counts all but the most frequent values together.
+fn keep_most_frequent(counts: &mut Counts, values_max: usize) {
+    let (totals, _) = totals(counts);
+    let kept: BTreeSet<String> = totals.into_iter().take(values_max).map(|(value, _)| value).collect();
+    for bucket in counts.buckets.values_mut() {
+        let other = &mut bucket.other;
+        bucket.values.retain(|value, events| {
+            let keep = kept.contains(value);
+            *other += if keep { 0 } else { *events };
+            keep
+        });
+    }
+}
+
+/// The names of the fields of an event that not every event has.
+fn names(event: &LogEvent<'_>) -> BTreeSet<String> {
+    let optional = [
+        ("stackTrace", event.stack_trace.is_some()),
+        ("traceId", event.trace_id.is_some()),
+        ("spanId", event.span_id.is_some()),
+    ];
+    let mut names: BTreeSet<String> =
+        optional.iter().filter(|(_, exists)| *exists).map(|(name, _)| (*name).to_owned()).collect();
+    if let Some(metadata) = &event.metadata {
+        each_name(JsonValue::new(metadata.as_json()), &mut |name, value| {
+            if value.kind() != JsonKind::Null {
+                names.insert(name.to_owned());
+            }
+        });
+    }
+    names
 }
 
 fn interval_for(range: Duration) -> Duration {
@@ -149,117 +389,9 @@ fn interval_for(range: Duration) -> Duration {
     STATS_INTERVALS.iter().find(few).copied().unwrap_or(range / 100)
 }
 
-/// Rejects a filter that cannot match anything or is too expensive.
-pub(crate) fn check_filter(filter: &EventFilter) -> Result<(), QueryError> {
-    if let (Some(from), Some(to)) = (filter.from, filter.to)
-        && from > to
-    {
-        return Err(invalid("from", "must not be after to".to_owned()));
-    }
-    if filter.text.as_ref().is_some_and(|text| text.is_empty() || text.len() > SEARCH_TEXT_BYTES_MAX) {
-        return Err(invalid("q", format!("must have 1 to {SEARCH_TEXT_BYTES_MAX} bytes")));
-    }
-    Ok(())
-}
-
 pub(crate) fn invalid(parameter: &'static str, rule: String) -> QueryError {
     QueryError::Invalid { parameter, rule }
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::ports::MockLogStore;
-    use domain::query::LevelCount;
-
-    use testkit::FixedClock;
-
-    use super::*;
-
-    /// A store in which nothing matches.
-    fn empty() -> Query {
-        let mut store = MockLogStore::new();
-        store.expect_query().returning(|_| Ok(Page::default()));
-        Query::new(Arc::new(store), Arc::new(FixedClock(at(0))))
-    }
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_unix_micros(seconds * 1_000_000).expect("in range")
-    }
-
-    /// Statistics of a store that has one ERROR and two INFO events in the bucket of each of these seconds.
-    fn stats(now: i64, seconds: &'static [i64]) -> Query {
-        let mut store = MockLogStore::new();
-        store.expect_stats().returning(move |query| {
-            let count =
-                |second: &i64, level, events| LevelCount { bucket: query.bucket_of(at(*second)), level, events };
-            let counts = seconds.iter().flat_map(|s| [count(s, Level::Info, 2), count(s, Level::Error, 1)]);
-            Ok(counts.collect())
-        });
-        Query::new(Arc::new(store), Arc::new(FixedClock(at(now))))
-    }
-
-    #[tokio::test]
-    async fn statistics_have_every_bucket_of_the_range_and_every_level() {
-        let query = stats(0, &[-1, 121]);
-        let stats = query.stats(Some(at(-61)), Some(at(180)), Some(Duration::from_secs(60))).await.expect("counts");
-        let starts: Vec<i64> = stats.buckets.iter().map(|(start, _)| start.unix_micros() / 1_000_000).collect();
-        assert_eq!(starts, [-120, -60, 0, 60, 120]);
-        let counted: Vec<_> = stats.buckets.iter().map(|(_, levels)| *levels).collect();
-        assert_eq!(counted[1], [0, 0, 2, 0, 1, 0]);
-        assert_eq!(counted[4], [0, 0, 2, 0, 1, 0]);
-        assert_eq!(counted.iter().flatten().sum::<u64>(), 6);
-    }
-
-    #[tokio::test]
-    async fn statistics_cover_the_last_hour_by_default_and_choose_a_suitable_interval() {
-        let stats = stats(10_000, &[]);
-        let hour = stats.stats(None, None, None).await.expect("counts");
-        assert_eq!((hour.query.from, hour.query.to), (at(6_400), at(10_000)));
-        assert_eq!((hour.query.interval, hour.buckets.len()), (Duration::from_secs(60), 61));
-        for (from, interval, buckets) in [(9_990, 1, 10), (9_000, 10, 100), (-10_000_000, 24 * 3_600, 117)] {
-            let counted = stats.stats(Some(at(from)), None, None).await.expect("counts");
-            assert_eq!((counted.query.interval.as_secs(), counted.buckets.len()), (interval, buckets), "{from}");
-        }
-        let all = stats.stats(Some(Timestamp::MIN), Some(Timestamp::MAX), None).await.expect("counts");
-        assert!(all.buckets.len() <= 121, "{}", all.buckets.len());
-    }
-
-    #[tokio::test]
-    async fn invalid_statistics_and_too_many_buckets_are_refused() {
-        let stats = stats(10_000, &[]);
-        let seconds = Duration::from_secs;
-        for (from, to, interval, at_fault) in [
-            (5, 5, None, "from"),
-            (6, 5, None, "from"),
-            (0, 5, Some(Duration::from_millis(999)), "interval"),
-            (0, 5, Some(Duration::MAX), "interval"),
-            (0, 1_000, Some(seconds(1)), "interval"),
-        ] {
-            let refused = stats.stats(Some(at(from)), Some(at(to)), interval).await;
-            assert!(matches!(refused, Err(QueryError::Invalid { parameter, .. }) if parameter == at_fault), "{from}");
-        }
-        let most = stats.stats(Some(at(0)), Some(at(999)), Some(seconds(1))).await.expect("counts");
-        assert_eq!(most.buckets.len(), 999);
-    }
-
-    #[tokio::test]
-    async fn invalid_queries_are_refused_with_the_parameter_at_fault() {
-        let at = |seconds| Some(at(seconds));
-        let text = |text: &str| EventFilter { text: Some(text.to_owned()), ..EventFilter::default() };
-        for (filter, limit, at_fault) in [
-            (EventFilter::default(), Some(0), "limit"),
-            (EventFilter::default(), Some(PAGE_EVENTS_MAX + 1), "limit"),
-            (EventFilter { from: at(2), to: at(1), ..EventFilter::default() }, None, "from"),
-            (text(""), None, "q"),
-            (text(&"x".repeat(SEARCH_TEXT_BYTES_MAX + 1)), None, "q"),
-        ] {
-            let refused = empty().page(filter, None, limit).await;
-            assert!(
-                matches!(refused, Err(QueryError::Invalid { parameter, .. }) if parameter == at_fault),
-                "{at_fault}"
-            );
-        }
-        let empty_range = EventFilter { from: at(1), to: at(1), ..EventFilter::default() };
-        assert!(empty().page(empty_range, None, Some(PAGE_EVENTS_MAX)).await.is_ok());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use adapter_http::{Actuator, BodyBudget, ConsumerDependencies, LocalService, Server, consumer_endpoint};
 use application::alerts::ConsumerAlerts;
 use application::dead_letters::DeadLetters;
+use application::export::Exports;
 use application::health::{Check, Health};
 use application::outbox::Outbox;
 use application::persist::Persist;
@@ -88,6 +89,7 @@ impl OpenConsumer {
         let dependencies = ConsumerDependencies {
             query: Query::new(store(), clock()),
             tail: Tail::new(store()),
+            exports: Exports::new(store()),
             dead_letters: DeadLetters::new(store(), Arc::clone(&publisher), clock()),
             health: actuator.health.clone(),
             bodies: self.answers,

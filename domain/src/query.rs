@@ -1,12 +1,12 @@
 //! Queries to the store.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::event::LogEvent;
-use crate::folding::fold;
-use crate::level::Level;
+use crate::filter::EventFilter;
 use crate::partition::Partition;
 use crate::timestamp::Timestamp;
 
@@ -91,42 +91,11 @@ impl Page<StoredEvent> {
     /// Where the next page begins; `None` on the last page.
     #[must_use]
     pub fn next(&self) -> Option<PageKey> {
-        self.items.last().filter(|_| self.more).map(|last| PageKey::from(&last.event))
+        self.items.last().filter(|_| self.more).map(PageKey::from)
     }
 }
 
-/// Selects events. All conditions must hold; an absent condition matches every event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventFilter {
-    /// Exact source.
-    pub source: Option<String>,
-    /// One of these levels; empty means any.
-    pub levels: Vec<Level>,
-    /// Earliest timestamp, inclusive.
-    pub from: Option<Timestamp>,
-    /// Latest timestamp, exclusive.
-    pub to: Option<Timestamp>,
-    /// Substring of the message, case-insensitive (see [`crate::folding`]).
-    pub text: Option<String>,
-    /// Exact trace id.
-    pub trace_id: Option<[u8; 16]>,
-}
-
-impl EventFilter {
-    /// Whether an event matches: the reference for the query language of every store.
-    #[must_use]
-    pub fn matches(&self, event: &LogEvent<'_>) -> bool {
-        self.source.as_ref().is_none_or(|source| *source == event.source)
-            && (self.levels.is_empty() || self.levels.contains(&event.level))
-            && self.from.is_none_or(|from| event.timestamp >= from)
-            && self.to.is_none_or(|to| event.timestamp < to)
-            && self.text.as_ref().is_none_or(|text| fold(&event.message).contains(&fold(text)))
-            && self.trace_id.is_none_or(|id| event.trace_id == Some(id))
-    }
-}
-
-/// Position of an event in the query order: newest `timestamp` first, then highest `event_id`, then, for an id repeated
-/// outside of the dedup window, newest `received_at`.
+/// Position of an event in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PageKey {
     /// The event's timestamp.
@@ -135,11 +104,66 @@ pub struct PageKey {
     pub event_id: Uuid,
     /// The event's time of receipt.
     pub received_at: Timestamp,
+    /// Partition that the event was read from.
+    pub partition: Partition,
+    /// Offset in the partition.
+    pub offset: u64,
 }
 
-impl From<&LogEvent<'_>> for PageKey {
-    fn from(event: &LogEvent<'_>) -> Self {
-        Self { timestamp: event.timestamp, event_id: event.event_id, received_at: event.received_at }
+impl From<&StoredEvent> for PageKey {
+    fn from(stored: &StoredEvent) -> Self {
+        let StoredEvent { event, partition, offset, .. } = stored;
+        let (partition, offset) = (*partition, *offset);
+        Self { timestamp: event.timestamp, event_id: event.event_id, received_at: event.received_at, partition, offset }
+    }
+}
+
+/// The order of events on pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Which end comes first.
+    pub direction: Direction,
+    /// The order of events with one timestamp.
+    pub ties: Ties,
+}
+
+/// Which end of an order comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// The newest timestamp.
+    #[default]
+    NewestFirst,
+    /// The oldest timestamp.
+    OldestFirst,
+}
+
+/// The order of events with one timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ties {
+    /// By `event_id`, then, for an id repeated outside of the dedup window, by `received_at`.
+    #[default]
+    EventId,
+    /// In the order of arrival: by `received_at`, partition and offset. What happened at one time is read in the order in
+    /// which it was written.
+    Arrival,
+}
+
+impl Order {
+    /// How two positions compare: the lesser one comes first.
+    #[must_use]
+    pub fn compare(self, one: &PageKey, other: &PageKey) -> Ordering {
+        let by_time = one.timestamp.cmp(&other.timestamp);
+        let ascending = by_time.then_with(|| match self.ties {
+            Ties::EventId => (one.event_id, one.received_at).cmp(&(other.event_id, other.received_at)),
+            Ties::Arrival => {
+                let arrival = |key: &PageKey| (key.received_at, key.partition, key.offset);
+                arrival(one).cmp(&arrival(other))
+            }
+        });
+        match self.direction {
+            Direction::NewestFirst => ascending.reverse(),
+            Direction::OldestFirst => ascending,
+        }
     }
 }
 
@@ -148,44 +172,22 @@ impl From<&LogEvent<'_>> for PageKey {
 pub struct LogQuery {
     /// Which events.
     pub filter: EventFilter,
+    /// In which order.
+    pub order: Order,
     /// Only events after this position in the order.
     pub after: Option<PageKey>,
     /// Maximum number of events to return.
     pub limit: u32,
+    /// Maximum duration; `None` is the limit of the store.
+    pub time_max: Option<Duration>,
 }
 
-/// A request for counts per level and time interval. The caller limits the number of buckets: a store returns up to six
-/// counts for each bucket with events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatsQuery {
-    /// Earliest timestamp, inclusive.
-    pub from: Timestamp,
-    /// Latest timestamp, exclusive.
-    pub to: Timestamp,
-    /// Length of a bucket.
-    pub interval: Duration,
-}
-
-impl StatsQuery {
-    /// The start of the bucket that contains `time`: buckets begin at multiples of the interval since
-    /// 1970-01-01T00:00:00Z, or at the earliest time.
+impl LogQuery {
+    /// The newest events, at most `limit` of them.
     #[must_use]
-    pub fn bucket_of(&self, time: Timestamp) -> Timestamp {
-        let interval = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX).max(1);
-        let start = time.unix_micros().div_euclid(interval).checked_mul(interval);
-        start.and_then(|micros| Timestamp::from_unix_micros(micros).ok()).unwrap_or(Timestamp::MIN)
+    pub fn newest(filter: EventFilter, limit: u32) -> Self {
+        Self { filter, order: Order::default(), after: None, limit, time_max: None }
     }
-}
-
-/// Number of events of one level in one bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LevelCount {
-    /// Start of the bucket.
-    pub bucket: Timestamp,
-    /// The level.
-    pub level: Level,
-    /// Number of events, at least 1.
-    pub events: u64,
 }
 
 /// A request for events stored after a sequence number. The store assigns each event one; no event ever becomes visible
@@ -236,8 +238,6 @@ impl StoredEvent {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -257,22 +257,6 @@ mod tests {
             assert_eq!(page.items_wanted(), i64::from(items_max) + 1);
             let read = sizes.iter().take_while(|size| !page.take(**size, **size)).count();
             assert_eq!((read, page.page.items.len(), page.page.more), (taken, taken, more), "{sizes:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_bucket_begins_at_a_multiple_of_the_interval_not_after_its_events(
-            micros in Timestamp::MIN.unix_micros()..=Timestamp::MAX.unix_micros(),
-            seconds in 1_u64..100_000_000,
-        ) {
-            let time = Timestamp::from_unix_micros(micros).expect("in range");
-            let interval = Duration::from_secs(seconds);
-            let start = StatsQuery { from: time, to: time, interval }.bucket_of(time);
-            prop_assert!(start <= time);
-            prop_assert!(micros - start.unix_micros() < i64::try_from(interval.as_micros()).expect("small"));
-            let micros_of = i64::try_from(interval.as_micros()).expect("small");
-            prop_assert!(start.unix_micros().rem_euclid(micros_of) == 0 || start == Timestamp::MIN);
         }
     }
 }

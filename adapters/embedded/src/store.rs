@@ -5,10 +5,12 @@
 //!   (`synchronous=FULL`) before success is reported.
 //! * Readers never wait for the writer (write-ahead log), and no query runs longer than its limit.
 //! * Expired events and dead letters return their disk space.
-//! * SQLite folds case in ASCII only, so it merely narrows down a text search; the domain decides what matches.
+//! * SQLite finds candidates; where they are not exact, the domain decides what matches.
 
+mod filter;
 mod readers;
 mod rows;
+mod stats;
 mod writer;
 
 use std::collections::HashMap;
@@ -19,23 +21,17 @@ use async_trait::async_trait;
 use domain::Uuid;
 use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
-use domain::folding::fold;
-use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
-use domain::query::{
-    LevelCount, LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StatsQuery, StoredEvent, TAIL_BYTES_MAX, TailPage,
-    TailQuery,
-};
+use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StoredEvent, TAIL_BYTES_MAX, TailPage, TailQuery};
+use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use filter::push_candidates;
 use readers::{Enough, Readers};
-use rows::{
-    COLUMNS, dead_letters_statement, decode_error, has_text, insert_statement, push_filter, select_statement,
-    stats_statement, stored_dead_letter, stored_event,
-};
+use rows::{COLUMNS, dead_letters_statement, insert_statement, select_statement, stored_dead_letter, stored_event};
 use writer::Writer;
 
 /// Events per `INSERT`, largest first: every number of events is a sum of few of these, so few statements are ever
@@ -207,14 +203,15 @@ impl LogStore for SqliteStore {
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        let text = query.filter.text.as_deref().map(fold);
+        let candidates = query.filter.candidates();
         let mut page = PageFilling::new(query.limit, PAGE_BYTES_MAX);
-        let select = select_statement(query, text.as_deref(), page.items_wanted());
+        let select = select_statement(query, &candidates, page.items_wanted());
         let take = |row: &SqliteRow| {
-            let event = Some(stored_event(row, 0)?).filter(|event| has_text(event, text.as_deref()));
-            Ok(event.map_or(Enough(false), |event| Enough(page.take(event.bytes(), event))))
+            let event = stored_event(row, 0)?;
+            let matches = candidates.exact || query.filter.matches(&event.event);
+            Ok(Enough(matches && page.take(event.bytes(), event)))
         };
-        match self.readers.read(select, take).await {
+        match self.readers.read_within(query.time_max, select, take).await {
             // Time was up only for finding out whether there are more.
             Err(StoreError::TooBroad) if page.is_full() => page.page.more = true,
             result => result?,
@@ -222,25 +219,8 @@ impl LogStore for SqliteStore {
         Ok(page.page)
     }
 
-    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
-        let interval = i64::try_from(query.interval.as_micros()).unwrap_or(i64::MAX).max(1);
-        // The first bucket may begin before the minimum timestamp.
-        let first = query.from.unix_micros().div_euclid(interval).saturating_mul(interval);
-        let select = stats_statement(first, interval, query);
-        let mut counts = Vec::new();
-        let take = |row: &SqliteRow| {
-            let bucket = Timestamp::from_unix_micros(first + row.try_get::<i64, _>(0)? * interval);
-            let level = Level::from_number(row.try_get(1)?).ok_or(domain::level::UnknownLevel);
-            let events = row.try_get::<i64, _>(2)?.cast_unsigned();
-            counts.push(LevelCount {
-                bucket: bucket.unwrap_or(Timestamp::MIN),
-                level: level.map_err(decode_error)?,
-                events,
-            });
-            Ok(Enough(false))
-        };
-        self.readers.read(select, take).await?;
-        Ok(counts)
+    async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
+        stats::counts(&self.readers, query).await
     }
 
     async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
@@ -256,17 +236,18 @@ impl LogStore for SqliteStore {
         drop(reader);
 
         let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
-        let text = query.filter.text.as_deref().map(fold);
+        let candidates = query.filter.candidates();
         let mut page = PageFilling::new(query.limit, TAIL_BYTES_MAX);
         let take = |row: &SqliteRow| {
             let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
-            let event = Some(stored_event(row, 1)?).filter(|event| has_text(event, text.as_deref()));
-            Ok(event.map_or(Enough(false), |event| Enough(page.take(event.bytes(), (sequence, event)))))
+            let event = stored_event(row, 1)?;
+            let matches = candidates.exact || query.filter.matches(&event.event);
+            Ok(Enough(matches && page.take(event.bytes(), (sequence, event))))
         };
         // The range of ids makes it fast, whatever the filter.
         let mut select = QueryBuilder::new(format!("SELECT id, {COLUMNS} FROM events NOT INDEXED WHERE id > "));
         select.push_bind(after.cast_signed()).push(" AND id <= ").push_bind(until.cast_signed());
-        push_filter(&mut select, &query.filter, text.as_deref());
+        push_candidates(&mut select, &candidates);
         select.push(" ORDER BY id");
         self.readers.read(select, take).await?;
         let Page { items: events, more } = page.page;

@@ -11,9 +11,10 @@ use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
+use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::ports::{Append, DeadLetter, GroupPartition, LogStore, StoreError};
-use domain::query::{EventFilter, LogQuery, PageKey, TailQuery};
+use domain::query::{LogQuery, PageKey, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Executor};
@@ -122,15 +123,14 @@ async fn a_query_that_takes_too_long_is_stopped_and_does_not_block_others() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = open(&directory, Duration::ZERO).await;
         many_events(&store, message).await;
-        let filter = EventFilter { text: Some("refund".to_owned()), ..EventFilter::default() };
-        let too_broad = LogQuery { filter, after: None, limit: 10 };
+        let too_broad = LogQuery::newest(EventFilter::message("refund"), 10);
         // Often enough that every connection was used.
         for _ in 0..10 {
             match store.query(&too_broad).await {
                 Err(StoreError::TooBroad) => {}
                 other => panic!("{message}: {other:?}"),
             }
-            let newest = LogQuery { filter: EventFilter::default(), after: None, limit: 1 };
+            let newest = LogQuery::newest(EventFilter::default(), 1);
             let found = store.query(&newest).await.expect("within the time limit");
             assert_eq!(found.items.first().map(|found| found.offset), Some(19_999));
             assert!(store.find(Uuid::from_u128(7)).await.expect("within the time limit").is_some());
@@ -145,16 +145,17 @@ async fn each_filter_goes_straight_to_its_events() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, Duration::ZERO).await;
     many_events(&store, "order placed").await;
-    let any = EventFilter::default;
+    let (rare, fatal) = (|| EventFilter::source("rare"), || EventFilter::levels([Level::Fatal]));
+    let until = |to| EventFilter::between(None, Some(time(to)));
     let filters = [
-        EventFilter { source: Some("rare".to_owned()), ..any() },
-        EventFilter { levels: vec![Level::Fatal], ..any() },
-        EventFilter { levels: vec![Level::Fatal, Level::Error], ..any() },
-        EventFilter { trace_id: Some([2; 16]), ..any() },
-        EventFilter { to: Some(time(EPOCH + 1)), ..any() },
-        EventFilter { from: Some(time(EPOCH)), to: Some(time(EPOCH + 1)), ..any() },
-        EventFilter { source: Some("shop".to_owned()), to: Some(time(EPOCH + 1)), ..any() },
-        EventFilter { source: Some("rare".to_owned()), levels: vec![Level::Fatal], trace_id: Some([2; 16]), ..any() },
+        rare(),
+        fatal(),
+        EventFilter::levels([Level::Fatal, Level::Error]),
+        EventFilter::trace([2; 16]),
+        until(EPOCH + 1),
+        EventFilter::between(Some(time(EPOCH)), Some(time(EPOCH + 1))),
+        EventFilter::source("shop").and(until(EPOCH + 1)),
+        rare().and(fatal()).and(EventFilter::trace([2; 16])),
     ];
     for filter in filters {
         let expected = filter.matches(&LogEvent {
@@ -163,13 +164,14 @@ async fn each_filter_goes_straight_to_its_events() {
             trace_id: Some([2; 16]),
             ..event(0)
         });
-        match store.query(&LogQuery { filter: filter.clone(), after: None, limit: 1 }).await {
+        match store.query(&LogQuery::newest(filter.clone(), 1)).await {
             Ok(found) => assert_eq!(found.items.len(), usize::from(expected), "{filter:?}"),
             Err(error) => panic!("{filter:?}: {error:?}"),
         }
     }
-    let after = PageKey::from(&event(1));
-    let found = store.query(&LogQuery { filter: any(), after: Some(after), limit: 1 }).await;
+    let stored = store.find(event(1).event_id).await.expect("an answer").expect("it is stored");
+    let after = Some(PageKey::from(&stored));
+    let found = store.query(&LogQuery { after, ..LogQuery::newest(EventFilter::default(), 1) }).await;
     assert_eq!(found.expect("straight to the page").items.len(), 1);
 }
 

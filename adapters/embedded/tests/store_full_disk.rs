@@ -9,9 +9,11 @@ use adapter_embedded::store::{SqliteStore, StoreOptions};
 use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
+use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::ports::{Append, DeadLetter, GroupPartition, LogStore, StoreError};
-use domain::query::{EventFilter, LogQuery, StatsQuery, TailQuery};
+use domain::query::{LogQuery, TailQuery};
+use domain::stats::{GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -91,16 +93,20 @@ async fn append(store: &SqliteStore, from: u64, events: usize, bytes: usize) -> 
 /// Runs every kind of query. Returns the dead letters: id, and whether it was redriven.
 async fn assert_answers(store: &SqliteStore, next: u64) -> Vec<(u64, bool)> {
     assert_eq!(store.position(&group_partition()).await.expect("a position"), Some(next));
-    let page = store.query(&LogQuery { filter: EventFilter::default(), after: None, limit: 2 }).await.expect("a page");
+    let page = store.query(&LogQuery::newest(EventFilter::default(), 2)).await.expect("a page");
     assert_eq!(page.items.first().map(|newest| newest.offset), Some(next - 1));
-    let text = EventFilter { text: Some("mM".to_owned()), ..EventFilter::default() };
-    store.query(&LogQuery { filter: text, after: None, limit: 1 }).await.expect("a page");
+    store.query(&LogQuery::newest(EventFilter::message("mM"), 1)).await.expect("a page");
     assert!(store.find(Uuid::from_u128(u128::from(next) - 1)).await.expect("an answer").is_some());
     assert!(store.find(Uuid::from_u128(next.into())).await.expect("an answer").is_none());
-    let range = StatsQuery { from: time(0), to: Timestamp::MAX, interval: std::time::Duration::from_secs(300) };
-    let range = StatsQuery { from: time(EPOCH), to: time(EPOCH + 3_600 * SECOND), ..range };
-    let counts = store.stats(&range).await.expect("counts");
-    assert_eq!(counts.iter().map(|count| count.events).sum::<u64>(), next);
+    for filter in [EventFilter::default(), EventFilter::message("m")] {
+        for by in [GroupBy::Level, GroupBy::Source] {
+            let range = EventFilter::between(Some(time(EPOCH)), Some(time(EPOCH + 3_600 * SECOND)));
+            let filter = range.and(filter.clone());
+            let interval = std::time::Duration::from_secs(300);
+            let counts = store.stats(&StatsQuery { filter, interval, by, time_max: None }).await.expect("counts");
+            assert_eq!(counts.buckets.values().flat_map(|bucket| bucket.values.values()).sum::<u64>(), next);
+        }
+    }
     let tail = TailQuery { filter: EventFilter::default(), after: Some(0), limit: 10 };
     assert_eq!(store.tail(&tail).await.expect("a page").events.len(), 10);
     let letters = DeadLetterQuery { limit: 1_000, ..DeadLetterQuery::default() };

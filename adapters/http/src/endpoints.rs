@@ -10,11 +10,8 @@ use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::ingest::accept::ProducerDependencies;
 use crate::openapi::service::service_endpoint;
-use crate::query::dead_letters::DeadLettersApi;
 use crate::query::dependencies::ConsumerDependencies;
-use crate::query::logs::LogsApi;
-use crate::query::stats::StatsApi;
-use crate::query::tail::TailApi;
+use crate::query::query_api;
 use crate::routes::{Found, Operation, RouteRole, find, ingest_operations};
 
 /// The producer's endpoint.
@@ -43,8 +40,9 @@ pub fn consumer_endpoint(
     dependencies: ConsumerDependencies,
     actuator: Actuator,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let api = (LogsApi, StatsApi, TailApi, DeadLettersApi, ActuatorApi);
-    let handlers = service_endpoint(api, Arc::clone(&actuator.document)).data(Arc::new(dependencies)).data(actuator);
+    let handlers = service_endpoint((query_api(), ActuatorApi), Arc::clone(&actuator.document))
+        .data(Arc::new(dependencies))
+        .data(actuator);
     handlers.around(|handlers, request| async move {
         Ok(match operation(&request, RouteRole::Consumer) {
             Ok(operation) => answer(operation, &handlers, request).await,

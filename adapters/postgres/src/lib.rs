@@ -13,6 +13,7 @@ mod claims;
 mod copy;
 mod days;
 mod error;
+mod filter;
 mod rows;
 mod schema;
 mod store;

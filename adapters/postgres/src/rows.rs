@@ -8,16 +8,17 @@ use std::ops::Range;
 
 use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
-use domain::folding::fold;
+use domain::filter::Candidates;
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{GroupPartition, StoreError};
-use domain::query::{EventFilter, PageFilling, PageKey, StoredEvent};
+use domain::query::{Direction, Order, PageFilling, PageKey, StoredEvent, Ties};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use crate::copy::COLUMNS;
 use crate::error::store_error;
+use crate::filter::push_candidates;
 use crate::time::PgTime;
 
 /// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be
@@ -26,9 +27,6 @@ const EVENT_BYTES: &str = "octet_length(source) + octet_length(message) + coales
                            + coalesce(octet_length(metadata::text), 0)";
 /// What [`StoredDeadLetter::bytes`] counts.
 const LETTER_BYTES: &str = "octet_length(key) + octet_length(value) + octet_length(reason)";
-/// The order of [`PageKey`], newest first.
-const NEWEST_FIRST: &str = "\"timestamp\" DESC, event_id DESC, received_at DESC";
-
 /// Begins a statement that selects the rows of a page, and the next one if it exists; see [`end_page`]. Rows are measured
 /// only after the row limit has been applied.
 fn begin_page(columns: &str, bytes: &str, order: &str) -> QueryBuilder<Postgres> {
@@ -46,36 +44,52 @@ fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFill
     select.push_bind(i64::try_from(page.bytes_max()).unwrap_or(i64::MAX)).push(format!(" ORDER BY {order}"));
 }
 
-/// Events in page order. The condition for a text, which must be folded, only narrows down: see [`has_text`].
+/// Candidates in an order, after a position in it.
 pub fn events_statement<T>(
-    filter: &EventFilter,
+    candidates: &Candidates<'_>,
+    order: Order,
     after: Option<PageKey>,
-    text: Option<&str>,
     page: &PageFilling<T>,
 ) -> QueryBuilder<Postgres> {
-    let mut select = begin_page(COLUMNS, EVENT_BYTES, NEWEST_FIRST);
+    let columns = match order.ties {
+        Ties::EventId => ["\"timestamp\"", "event_id", "received_at"].as_slice(),
+        Ties::Arrival => &["\"timestamp\"", "received_at", "partition", "\"offset\""],
+    };
+    let (direction, comparison) = match order.direction {
+        Direction::NewestFirst => (" DESC", "<"),
+        Direction::OldestFirst => ("", ">"),
+    };
+    let order_by = columns.iter().map(|column| format!("{column}{direction}")).collect::<Vec<_>>().join(", ");
+    let mut select = begin_page(COLUMNS, EVENT_BYTES, &order_by);
     select.push("events WHERE true");
-    push_filter(&mut select, filter, text);
+    push_candidates(&mut select, candidates);
     if let Some(after) = after {
-        select.push(" AND (\"timestamp\", event_id, received_at) < (").push_bind(PgTime(after.timestamp));
-        select.push(", ").push_bind(after.event_id).push(", ").push_bind(PgTime(after.received_at)).push(")");
+        select.push(format!(" AND ({}) {comparison} (", columns.join(", ")));
+        select.push_bind(PgTime(after.timestamp)).push(", ");
+        match order.ties {
+            Ties::EventId => {
+                select.push_bind(after.event_id).push(", ").push_bind(PgTime(after.received_at)).push(")");
+            }
+            Ties::Arrival => {
+                select.push_bind(PgTime(after.received_at)).push(", ").push_bind(i64::from(after.partition));
+                select.push(", ").push_bind(after.offset.cast_signed()).push(")");
+            }
+        }
     }
-    end_page(&mut select, NEWEST_FIRST, page);
+    end_page(&mut select, &order_by, page);
     select
 }
 
-/// Events with sequence numbers after the start of a range up to its end, in this order. For the text see
-/// [`events_statement`].
+/// Candidates with sequence numbers after the start of a range up to its end, in this order.
 pub fn tail_statement<T>(
-    filter: &EventFilter,
+    candidates: &Candidates<'_>,
     sequences: Range<u64>,
-    text: Option<&str>,
     page: &PageFilling<T>,
 ) -> QueryBuilder<Postgres> {
     let mut select = begin_page(&format!("{COLUMNS}, sequence"), EVENT_BYTES, "sequence");
     select.push("events WHERE sequence > ").push_bind(sequences.start.cast_signed());
     select.push(" AND sequence <= ").push_bind(sequences.end.cast_signed());
-    push_filter(&mut select, filter, text);
+    push_candidates(&mut select, candidates);
     end_page(&mut select, "sequence", page);
     select
 }
@@ -136,41 +150,8 @@ pub fn row_bytes(row: &PgRow) -> Result<usize, sqlx::Error> {
     usize::try_from(row.try_get::<i32, _>("bytes")?).map_err(decode_error)
 }
 
-/// Whether the message contains a folded text.
-pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
-    text.is_none_or(|text| fold(&event.event.message).contains(text))
-}
-
-/// Adds the conditions of a filter. The condition for its text, which must be folded, only narrows down: see
-/// [`has_text`].
-fn push_filter(select: &mut QueryBuilder<Postgres>, filter: &EventFilter, text: Option<&str>) {
-    if let Some(source) = &filter.source {
-        select.push(" AND source = ").push_bind(source.clone());
-    }
-    if !filter.levels.is_empty() {
-        let levels: Vec<i16> = filter.levels.iter().map(|level| i16::from(level.number())).collect();
-        select.push(" AND level = ANY(").push_bind(levels).push(")");
-    }
-    if let Some(from) = filter.from {
-        select.push(" AND \"timestamp\" >= ").push_bind(PgTime(from));
-    }
-    if let Some(to) = filter.to {
-        select.push(" AND \"timestamp\" < ").push_bind(PgTime(to));
-    }
-    if let Some(trace_id) = filter.trace_id {
-        select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
-    }
-    if let Some(text) = text {
-        // ASCII folding is insufficient only for messages with non-ASCII characters.
-        select.push(" AND (octet_length(message) <> char_length(message)");
-        if text.is_ascii() {
-            select.push(" OR strpos(lower(message COLLATE \"C\"), ").push_bind(text.to_owned()).push(") > 0");
-        }
-        select.push(")");
-    }
-}
-
-fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+/// The error for a value that a row cannot have.
+pub fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
 }
 

@@ -13,9 +13,10 @@ use std::time::Duration;
 use adapter_postgres::{PostgresOptions, PostgresStore};
 use domain::Uuid;
 use domain::event::{IdOrigin, LogEvent};
+use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::ports::{Append, GroupPartition, LogStore, StoreError};
-use domain::query::{EventFilter, LogQuery};
+use domain::query::LogQuery;
 use domain::timestamp::Timestamp;
 use sqlx::{Connection, PgConnection, Row};
 use tempfile::TempDir;
@@ -452,7 +453,7 @@ async fn when_the_answer_to_a_commit_is_lost_the_position_shows_the_outcome() {
 }
 
 fn everything() -> LogQuery {
-    LogQuery { filter: EventFilter::default(), after: None, limit: 10 }
+    LogQuery::newest(EventFilter::default(), 10)
 }
 
 #[tokio::test]

@@ -11,10 +11,12 @@ use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
+use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::partition::murmur2;
 use domain::ports::{Append, DeadLetter, GroupPartition, LogStore, StoreError};
-use domain::query::{EventFilter, LogQuery, StatsQuery, TailQuery};
+use domain::query::{LogQuery, TailQuery};
+use domain::stats::{GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -392,8 +394,9 @@ async fn a_read_dropped_at_any_await_leaves_nothing_on_its_connection() {
     ] {
         sqlx::query(statement).execute(&mut beside).await.expect("the statement succeeds");
     }
-    let all = LogQuery { filter: EventFilter::default(), after: None, limit: 10 };
-    let range = StatsQuery { from: Timestamp::MIN, to: Timestamp::MAX, interval: Duration::from_secs(1 << 40) };
+    let all = LogQuery::newest(EventFilter::default(), 10);
+    let (filter, interval) = (EventFilter::default(), Duration::from_secs(1 << 40));
+    let range = StatsQuery { filter, interval, by: GroupBy::Level, time_max: None };
     let tail = TailQuery { filter: EventFilter::default(), after: Some(0), limit: 10 };
     let letters = DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() };
     for waits in 0.. {

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use adapter_postgres::{PostgresOptions, PostgresStore};
 use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
+use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::ports::{Append, GroupPartition, LogStore};
-use domain::query::{EventFilter, LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, StoredEvent, TAIL_BYTES_MAX, TailQuery};
+use domain::query::{LogQuery, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, StoredEvent, TAIL_BYTES_MAX, TailQuery};
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
@@ -126,7 +127,7 @@ async fn a_page_of_large_rows_moves_little_more_than_its_limit() {
     let counter = Counter::before(host.to_owned()).await;
     let url = format!("{before}@{}/{database}", counter.address);
 
-    let text = EventFilter { text: Some("ÜX".to_owned()), ..EventFilter::default() };
+    let text = EventFilter::message("ÜX");
     for read in ["events", "text", "tail", "letters"] {
         let bytes_max = if read == "tail" { TAIL_BYTES_MAX } else { PAGE_BYTES_MAX };
         counter.bytes.store(0, Ordering::Relaxed);
@@ -142,7 +143,7 @@ async fn a_page_of_large_rows_moves_little_more_than_its_limit() {
             }
             _ => {
                 let filter = if read == "text" { text.clone() } else { EventFilter::default() };
-                let query = LogQuery { filter, after: None, limit: PAGE_EVENTS_MAX };
+                let query = LogQuery::newest(filter, PAGE_EVENTS_MAX);
                 store.query(&query).await.expect("a page").items.iter().map(StoredEvent::bytes).collect()
             }
         };

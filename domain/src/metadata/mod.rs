@@ -7,20 +7,19 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use self::name::{shown, unescaped};
 use self::scanner::{KEPT_BYTES_MAX, Scanner};
 
 mod error;
+mod name;
 mod scanner;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub use self::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
-
-/// Maximum number of unknown members to collect: the shortest member has five bytes (`"":1` and a comma), so this many
-/// exceed [`METADATA_BYTES_MAX`], and [`Metadata::with_unknown`] reads no further member.
-pub const UNKNOWN_MEMBERS_MAX: usize = METADATA_BYTES_MAX / 5 + 1;
-/// Maximum bytes of a name that an error repeats.
-const SHOWN_NAME_BYTES_MAX: usize = 64;
+pub use self::name::UNKNOWN_MEMBERS_MAX;
+pub use self::value::{JsonKind, JsonValue};
 
 /// A compact JSON object that every store can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,42 +106,4 @@ impl<'a> Metadata<'a> {
     fn within_bounds(compact: Cow<'a, str>) -> Result<Self, MetadataError> {
         if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok(Self(compact)) }
     }
-}
-
-/// A name as shown in an error.
-fn shown(name: &str) -> String {
-    if name.len() <= SHOWN_NAME_BYTES_MAX {
-        return name.to_owned();
-    }
-    let (begin, _) = name.split_at(name.floor_char_boundary(SHOWN_NAME_BYTES_MAX));
-    format!("{begin}…")
-}
-
-/// The value of a checked JSON string: the same name can be written in many ways.
-fn unescaped(string: &str) -> Cow<'_, str> {
-    let bare = string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(string);
-    if !bare.contains('\\') {
-        return Cow::Borrowed(bare);
-    }
-    let mut units = Vec::with_capacity(bare.len());
-    let mut rest = bare.chars();
-    while let Some(char) = rest.next() {
-        if char != '\\' {
-            units.extend_from_slice(char.encode_utf16(&mut [0; 2]));
-            continue;
-        }
-        let unit = match rest.next() {
-            Some('b') => 0x08,
-            Some('f') => 0x0c,
-            Some('n') => 0x0a,
-            Some('r') => 0x0d,
-            Some('t') => 0x09,
-            Some('u') => {
-                rest.by_ref().take(4).filter_map(|digit| digit.to_digit(16)).fold(0, |unit, digit| unit * 16 + digit)
-            }
-            itself => itself.map_or(0, u32::from),
-        };
-        units.push(u16::try_from(unit).unwrap_or_default());
-    }
-    Cow::Owned(String::from_utf16_lossy(&units))
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
-use super::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
+use super::name::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
 
 /// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
 /// cannot equal that of another member: a name within [`METADATA_BYTES_MAX`] has at most six times as many bytes when

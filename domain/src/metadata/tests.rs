@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
+use super::name::SHOWN_NAME_BYTES_MAX;
 use super::scanner::KEPT_BYTES_MAX;
-use super::{METADATA_BYTES_MAX, Metadata, MetadataError, SHOWN_NAME_BYTES_MAX, UNKNOWN_MEMBERS_MAX};
+use super::{METADATA_BYTES_MAX, Metadata, MetadataError, UNKNOWN_MEMBERS_MAX};
 
 fn parse(json: &str) -> Result<String, MetadataError> {
     Metadata::parse(json).map(|metadata| metadata.as_json().to_owned())

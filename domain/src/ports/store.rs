@@ -5,7 +5,8 @@ use super::Cause;
 use crate::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use crate::event::LogEvent;
 use crate::partition::Partition;
-use crate::query::{LevelCount, LogQuery, Page, StatsQuery, StoredEvent, TailPage, TailQuery};
+use crate::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use crate::stats::{Counts, StatsQuery};
 use crate::timestamp::Timestamp;
 
 /// Why a store operation failed.
@@ -103,10 +104,10 @@ pub trait LogStore: Send + Sync {
     /// stored (the answer was lost): check [`LogStore::position`].
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError>;
 
-    /// Matching events in the order of [`crate::query::PageKey`], newest first.
+    /// Matching events in the order of the query.
     ///
     /// # Errors
-    /// [`StoreError::TooBroad`] after five seconds.
+    /// [`StoreError::TooBroad`] when time is up.
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError>;
 
     /// The event with this id; if there are several, the one received last.
@@ -115,11 +116,11 @@ pub trait LogStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Counts events by bucket and level, in that order; zero counts are left out.
+    /// Counts matching events by bucket and value.
     ///
     /// # Errors
-    /// [`StoreError::TooBroad`] after five seconds.
-    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError>;
+    /// [`StoreError::TooBroad`] when time is up.
+    async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError>;
 
     /// Events stored after a sequence number, in the order in which they were stored. Scans a bounded number of events
     /// per call: continue at `scanned` until it reaches `end`. An event that becomes visible later has a higher number

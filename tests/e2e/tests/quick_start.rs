@@ -160,7 +160,10 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
         ("GET", "/api/logs?from=yesterday", &[], Vec::new(), 400, "invalid_parameter"),
         ("GET", "/api/logs?cursor=AAAA", &[], Vec::new(), 400, "invalid_parameter"),
         ("GET", "/api/logs?q=", &[], Vec::new(), 400, "invalid_parameter"),
-        ("GET", "/api/logs?source=a&source=b", &[], Vec::new(), 400, "invalid_parameter"),
+        ("GET", "/api/logs?q=a&q=b", &[], Vec::new(), 400, "invalid_parameter"),
+        ("GET", "/api/logs?query=level:LOUD", &[], Vec::new(), 400, "query_invalid"),
+        ("GET", "/api/logs/export?format=xml", &[], Vec::new(), 400, "invalid_parameter"),
+        ("GET", "/api/logs/00000000-0000-0000-0000-000000000000/context", &[], Vec::new(), 404, "not_found"),
     ] {
         let answer = program.gateway.send(method, path, headers, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {:?}", answer.body);

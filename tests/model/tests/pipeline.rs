@@ -28,12 +28,14 @@ use domain::Uuid;
 use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::delivery::{DeliveryPolicy, Guarantee};
 use domain::event::EventDraft;
+use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane};
 use domain::ports::{
     Append, Appended, Clock, GroupPartition, IdSource, LogStore, RecordPublisher, RecordSource, StoreError,
 };
-use domain::query::{EventFilter, LevelCount, LogQuery, Page, PageKey, StatsQuery, StoredEvent, TailPage, TailQuery};
+use domain::query::{LogQuery, Page, PageKey, StoredEvent, TailPage, TailQuery};
+use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
 use testkit::{NoTelemetry, clock_at};
@@ -187,10 +189,10 @@ impl Machine {
     async fn all_events(&self) -> Vec<StoredEvent> {
         let mut events: Vec<StoredEvent> = Vec::new();
         loop {
-            let after = events.last().map(|last| PageKey::from(&last.event));
+            let after = events.last().map(PageKey::from);
             let page = self
                 .store
-                .query(&LogQuery { filter: EventFilter::default(), after, limit: 500 })
+                .query(&LogQuery { after, ..LogQuery::newest(EventFilter::default(), 500) })
                 .await
                 .expect("a page");
             events.extend(page.items);
@@ -326,7 +328,7 @@ impl LogStore for Remembering {
         self.store.find(event_id).await
     }
 
-    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
+    async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
         self.store.stats(query).await
     }
 

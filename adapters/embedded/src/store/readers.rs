@@ -60,11 +60,21 @@ impl Readers {
     /// Reads what a statement selects, until `take` has enough or the query timeout expires.
     pub async fn read(
         &self,
+        select: QueryBuilder<Sqlite>,
+        take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
+    ) -> Result<(), StoreError> {
+        self.read_within(None, select, take).await
+    }
+
+    /// Like [`Self::read`], with another timeout.
+    pub async fn read_within(
+        &self,
+        time_max: Option<Duration>,
         mut select: QueryBuilder<Sqlite>,
         mut take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
     ) -> Result<(), StoreError> {
         let mut reader = self.acquire().await?;
-        let deadline = Instant::now() + self.query_timeout;
+        let deadline = Instant::now() + time_max.unwrap_or(self.query_timeout);
         // Stops the statement itself when time is up, or when this future is dropped or has enough. Otherwise it would go
         // on using the disk and the connection.
         let wanted = Arc::new(());

@@ -1,18 +1,21 @@
 //! Events and dead letters as rows of SQLite.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use domain::Uuid;
 use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
-use domain::folding::fold;
+use domain::filter::Candidates;
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::GroupPartition;
-use domain::query::{EventFilter, LogQuery, StatsQuery, StoredEvent};
+use domain::query::{Direction, LogQuery, StoredEvent, Ties};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::filter::push_candidates;
 
 /// The columns of an event, in the order of [`stored_event`].
 pub const COLUMNS: &str = "event_id, client_id, source, level, message, timestamp, received_at, stack_trace, trace_id, \
@@ -29,17 +32,34 @@ pub fn insert_statement(events: usize) -> String {
     )
 }
 
-/// Events in page order, at most `rows_max`; with a (folded) text, all candidates.
-pub fn select_statement(query: &LogQuery, text: Option<&str>, rows_max: i64) -> QueryBuilder<Sqlite> {
+/// Candidates in the order of the query. If they are exact, at most `rows_max`.
+pub fn select_statement(query: &LogQuery, candidates: &Candidates<'_>, rows_max: i64) -> QueryBuilder<Sqlite> {
     let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
-    push_filter(&mut select, &query.filter, text);
+    push_candidates(&mut select, candidates);
+    let newest_first = query.order.direction == Direction::NewestFirst;
+    let columns = match query.order.ties {
+        Ties::EventId => ["timestamp", "event_id", "received_at"].as_slice(),
+        Ties::Arrival => &["timestamp", "received_at", "partition", "\"offset\""],
+    };
     if let Some(after) = &query.after {
-        select.push(" AND (timestamp, event_id, received_at) < (").push_bind(after.timestamp.unix_micros());
-        select.push(", ").push_bind(after.event_id.as_bytes().to_vec());
-        select.push(", ").push_bind(after.received_at.unix_micros()).push(")");
+        let comparison = if newest_first { "<" } else { ">" };
+        select.push(format!(" AND ({}) {comparison} (", columns.join(", ")));
+        select.push_bind(after.timestamp.unix_micros()).push(", ");
+        match query.order.ties {
+            Ties::EventId => {
+                select.push_bind(after.event_id.as_bytes().to_vec()).push(", ");
+                select.push_bind(after.received_at.unix_micros()).push(")");
+            }
+            Ties::Arrival => {
+                select.push_bind(after.received_at.unix_micros()).push(", ").push_bind(i64::from(after.partition));
+                select.push(", ").push_bind(after.offset.cast_signed()).push(")");
+            }
+        }
     }
-    select.push(" ORDER BY timestamp DESC, event_id DESC, received_at DESC");
-    if text.is_none() {
+    let direction = if newest_first { " DESC" } else { "" };
+    let order: Vec<String> = columns.iter().map(|column| format!("{column}{direction}")).collect();
+    select.push(format!(" ORDER BY {}", order.join(", ")));
+    if candidates.exact {
         select.push(" LIMIT ").push_bind(rows_max);
     }
     select
@@ -81,11 +101,11 @@ pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, row
     select
 }
 
-/// Counts events by bucket and level; bucket `n` begins at `first + n * interval`. Steps from one non-empty bucket to the
-/// next and counts an index range for each level. `GROUP BY` would sort all events, beyond about ten thousand in a
-/// temporary file, for which a full disk has no room.
-pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBuilder<Sqlite> {
-    let (from, to) = (query.from.unix_micros(), query.to.unix_micros());
+/// Counts the events of a time range by bucket and level; bucket `n` begins at `first + n * interval`. Steps from one
+/// non-empty bucket to the next and counts an index range for each level. `GROUP BY` would sort all events, beyond about ten
+/// thousand in a temporary file, for which a full disk has no room.
+pub fn level_counts_statement(first: i64, interval: i64, range: &RangeInclusive<Timestamp>) -> QueryBuilder<Sqlite> {
+    let (from, to) = (range.start().unix_micros(), range.end().unix_micros().saturating_add(1));
     let levels = Level::ALL.map(|level| format!("({})", level.number())).join(", ");
     let mut select =
         QueryBuilder::new("WITH RECURSIVE buckets (bucket) AS (SELECT ((SELECT min(timestamp) FROM events");
@@ -104,42 +124,9 @@ pub fn stats_statement(first: i64, interval: i64, query: &StatsQuery) -> QueryBu
     select
 }
 
-/// Adds the conditions of a filter. The condition for its text, which must be folded, only narrows down: see
-/// [`has_text`].
-pub fn push_filter(select: &mut QueryBuilder<Sqlite>, filter: &EventFilter, text: Option<&str>) {
-    if let Some(source) = &filter.source {
-        select.push(" AND source = ").push_bind(source.clone());
-    }
-    if !filter.levels.is_empty() {
-        select.push(" AND level IN (");
-        let mut levels = select.separated(", ");
-        for level in &filter.levels {
-            levels.push_bind(i64::from(level.number()));
-        }
-        select.push(")");
-    }
-    if let Some(from) = filter.from {
-        select.push(" AND timestamp >= ").push_bind(from.unix_micros());
-    }
-    if let Some(to) = filter.to {
-        select.push(" AND timestamp < ").push_bind(to.unix_micros());
-    }
-    if let Some(trace_id) = filter.trace_id {
-        select.push(" AND trace_id = ").push_bind(trace_id.to_vec());
-    }
-    if let Some(text) = text {
-        // SQLite's ASCII folding is insufficient only for messages with non-ASCII characters.
-        select.push(" AND (octet_length(message) <> length(message)");
-        if text.is_ascii() {
-            select.push(" OR instr(lower(message), ").push_bind(text.to_owned()).push(") > 0");
-        }
-        select.push(")");
-    }
-}
-
-/// Whether the message contains a folded text.
-pub fn has_text(event: &StoredEvent, text: Option<&str>) -> bool {
-    text.is_none_or(|text| fold(&event.event.message).contains(text))
+/// The level with a number.
+pub fn level(number: i64) -> Result<Level, sqlx::Error> {
+    Level::from_number(number).ok_or(domain::level::UnknownLevel).map_err(decode_error)
 }
 
 /// The error for a value that a row cannot have.
@@ -150,7 +137,6 @@ pub fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sq
 /// The event in a row whose columns from `first` on are [`COLUMNS`].
 pub fn stored_event(row: &SqliteRow, first: usize) -> Result<StoredEvent, sqlx::Error> {
     let time = |column: usize| Timestamp::from_unix_micros(row.try_get(column)?).map_err(decode_error);
-    let level = Level::from_number(row.try_get(first + 3)?).ok_or(domain::level::UnknownLevel).map_err(decode_error)?;
     let trace_id: Option<&[u8]> = row.try_get(first + 8)?;
     let span_id: Option<&[u8]> = row.try_get(first + 9)?;
     let metadata: Option<String> = row.try_get(first + 10)?;
@@ -158,7 +144,7 @@ pub fn stored_event(row: &SqliteRow, first: usize) -> Result<StoredEvent, sqlx::
         event_id: Uuid::from_slice(row.try_get(first)?).map_err(decode_error)?,
         id_origin: if row.try_get(first + 1)? { IdOrigin::Client } else { IdOrigin::Generated },
         source: Cow::Owned(row.try_get(first + 2)?),
-        level,
+        level: level(row.try_get(first + 3)?)?,
         message: Cow::Owned(row.try_get(first + 4)?),
         timestamp: time(first + 5)?,
         received_at: time(first + 6)?,

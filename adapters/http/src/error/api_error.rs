@@ -6,6 +6,7 @@ use std::time::Duration;
 use application::dead_letters::RedriveError;
 use application::ingest::{Refusal, RefusalReason, TooManyEvents};
 use application::query::QueryError;
+use application::search::SearchError;
 use application::tail::TailError;
 use domain::ports::StoreError;
 use poem::http::StatusCode;
@@ -69,6 +70,8 @@ pub enum ApiError {
     InvalidEvent { code: &'static str, detail: String },
     /// A parameter of path, query or header is not what it should be.
     InvalidParameter { detail: String },
+    /// The text of a query is not understood.
+    InvalidQuery { detail: String },
     /// An HTTP/1.1 request needs one header `Host`.
     InvalidHost,
     /// The body has a transfer coding other than `chunked`.
@@ -108,6 +111,8 @@ pub enum ApiError {
     NoRoomForAnswer,
     /// As many tails as there may be.
     TooManyTails,
+    /// As many exports as there may be.
+    TooManyExports,
     /// The bus took no more dead letters.
     RedriveInterrupted,
     /// No upstream could be reached; nothing was sent.
@@ -138,7 +143,8 @@ impl ApiError {
             | Self::NoValidEvent { .. }
             | Self::InvalidEvent { .. }
             | Self::InvalidHost
-            | Self::InvalidParameter { .. } => ErrorClass::Invalid,
+            | Self::InvalidParameter { .. }
+            | Self::InvalidQuery { .. } => ErrorClass::Invalid,
             Self::UnsupportedTransferCoding => ErrorClass::NotImplemented,
             Self::LoopbackOnly => ErrorClass::Forbidden,
             Self::NotFound { .. } => ErrorClass::NotFound,
@@ -153,6 +159,7 @@ impl ApiError {
             | Self::StoreUnavailable
             | Self::NoRoomForAnswer
             | Self::TooManyTails
+            | Self::TooManyExports
             | Self::RedriveInterrupted
             | Self::UpstreamUnreachable => ErrorClass::Unavailable,
             Self::OutcomeUnknown | Self::UpstreamTimeout => ErrorClass::OutcomeUnknown,
@@ -169,6 +176,7 @@ impl ApiError {
             Self::InvalidEvent { code, .. } => code,
             Self::NoCapacity { reason, .. } => reason.code(),
             Self::InvalidParameter { .. } => "invalid_parameter",
+            Self::InvalidQuery { .. } => "query_invalid",
             Self::InvalidHost => "invalid_host",
             Self::UnsupportedTransferCoding => "unsupported_transfer_coding",
             Self::BodyTimeout => "body_timeout",
@@ -185,6 +193,7 @@ impl ApiError {
             Self::StoreUnavailable => "store_unavailable",
             Self::NoRoomForAnswer => "no_capacity",
             Self::TooManyTails => "too_many_tails",
+            Self::TooManyExports => "too_many_exports",
             Self::RedriveInterrupted => "redrive_interrupted",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamFailed => "upstream_failed",
@@ -199,6 +208,7 @@ impl ApiError {
             Self::Undecodable { detail }
             | Self::InvalidEvent { detail, .. }
             | Self::InvalidParameter { detail }
+            | Self::InvalidQuery { detail }
             | Self::TooLarge { detail }
             | Self::RecordTooLarge { detail }
             | Self::UnsupportedMediaType { detail } => return detail.clone(),
@@ -230,10 +240,11 @@ impl ApiError {
                 "it is not known whether the events were kept: send them again with the same eventIds, or the same \
                  Idempotency-Key"
             }
-            Self::QueryTooBroad => "the query takes too long: ask for less time, one source or fewer levels",
+            Self::QueryTooBroad => "the query takes too long: ask for a shorter range of time",
             Self::StoreUnavailable => "the store does not answer: retry after 1 s",
             Self::NoRoomForAnswer => "slow clients hold too many answers: retry after 1 s, or with a smaller limit",
             Self::TooManyTails => "this instance has as many tails as it may have: retry after 1 s",
+            Self::TooManyExports => "this instance has as many exports as it may have: retry after 1 s",
             Self::RedriveInterrupted => {
                 "the bus takes no records now; letters sent before are noted as redriven: send the request again after \
                  1 s"
@@ -265,6 +276,7 @@ impl ApiError {
             | Self::StoreUnavailable
             | Self::NoRoomForAnswer
             | Self::TooManyTails
+            | Self::TooManyExports
             | Self::RedriveInterrupted
             | Self::UpstreamUnreachable => Some(RETRY_AFTER),
             _ => None,
@@ -306,10 +318,19 @@ impl From<QueryError> for ApiError {
     }
 }
 
+impl From<SearchError> for ApiError {
+    fn from(error: SearchError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SearchError::Invalid { .. } => Self::InvalidParameter { detail },
+            SearchError::Language(_) => Self::InvalidQuery { detail },
+        }
+    }
+}
+
 impl From<TailError> for ApiError {
     fn from(error: TailError) -> Self {
         match error {
-            TailError::Query(error) => error.into(),
             TailError::TooMany => Self::TooManyTails,
         }
     }

@@ -10,10 +10,7 @@ use serde_json::{Value, json};
 
 use crate::actuator::ActuatorApi;
 use crate::openapi::service::document_of;
-use crate::query::dead_letters::DeadLettersApi;
-use crate::query::logs::LogsApi;
-use crate::query::stats::StatsApi;
-use crate::query::tail::TailApi;
+use crate::query::query_api;
 use crate::routes::ingest_operations;
 
 /// A level, in any case, with its aliases.
@@ -25,7 +22,7 @@ const LEVEL_PATTERN: &str = "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn
 #[must_use]
 pub fn openapi_document() -> String {
     let mut document = document_of((ingest_operations(), ActuatorApi));
-    merge(&mut document, document_of((LogsApi, StatsApi, TailApi, DeadLettersApi)));
+    merge(&mut document, document_of(query_api()));
     for (place, addition) in additions() {
         if let Some(schema) = document.pointer_mut(place) {
             merge(schema, addition);

@@ -128,6 +128,8 @@ pub trait Documented {
     const FAILURES: &'static [(u16, &'static str)];
     /// Status and description of success.
     const SUCCESS: (u16, &'static str);
+    /// Further media types of success, whose content is text.
+    const OTHER_MEDIA_TYPES: &'static [&'static str] = &[];
     /// Headers of every answer, with a number.
     const HEADERS: Headers = &[];
     /// Headers of success that are `true` or absent.
@@ -184,7 +186,12 @@ impl<P: Payload, D: Documented> ApiResponse for Answer<P, D> {
             description: D::SUCCESS.1,
             status: Some(D::SUCCESS.0),
             status_range: None,
-            content: vec![MetaMediaType { content_type: P::CONTENT_TYPE, schema: P::schema_ref() }],
+            content: std::iter::once(MetaMediaType { content_type: P::CONTENT_TYPE, schema: P::schema_ref() })
+                .chain(D::OTHER_MEDIA_TYPES.iter().map(|content_type| MetaMediaType {
+                    content_type,
+                    schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
+                }))
+                .collect(),
             headers: numbers(D::HEADERS).chain(flags(D::SUCCESS_FLAGS)).collect(),
         };
         let documented = |status: u16| D::FAILURES.iter().any(|(of, _)| *of == status);

@@ -155,13 +155,29 @@ pub struct StoredEventSchema {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub struct EventPage {
-    /// Events, newest first.
+    /// Events, in the order that was asked for.
     events: Vec<StoredEventSchema>,
     /// Asks for the next page as `cursor`; null after the last page.
     next_cursor: Option<String>,
 }
 
-/// Counts of events per level and interval of time.
+/// An event and its neighbours in time, oldest first.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct EventContext {
+    /// The events before it.
+    before: Vec<StoredEventSchema>,
+    /// The event.
+    event: StoredEventSchema,
+    /// The events after it.
+    after: Vec<StoredEventSchema>,
+    /// As `cursor` of `GET /api/logs`, asks for older events, newest first; null if there are none.
+    before_cursor: Option<String>,
+    /// As `cursor` of `GET /api/logs`, asks for newer events, oldest first; null if there are none.
+    after_cursor: Option<String>,
+}
+
+/// Counts of events by interval of time and value.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub struct LogStats {
@@ -171,9 +187,13 @@ pub struct LogStats {
     pub to: OffsetDateTime,
     /// Length of a bucket, in seconds.
     pub interval_seconds: f64,
-    /// All events of the range.
-    pub total: LevelCounts,
-    /// Buckets in order, empty ones too. The first may begin before `from`, but counts nothing before it.
+    /// What is counted by.
+    pub by: String,
+    /// Events of the whole range, by value.
+    pub total: BTreeMap<String, u64>,
+    /// Events of the whole range with other values.
+    pub other: u64,
+    /// Buckets in order. The first may begin before `from`, but counts nothing before it.
     pub buckets: Vec<StatsBucket>,
 }
 
@@ -182,26 +202,54 @@ pub struct LogStats {
 pub struct StatsBucket {
     /// When the bucket begins: a multiple of the interval since 1970-01-01T00:00:00Z.
     pub start: OffsetDateTime,
-    /// Its events.
-    pub counts: LevelCounts,
+    /// Its events, by value.
+    pub counts: BTreeMap<String, u64>,
+    /// Its events with other values.
+    pub other: u64,
 }
 
-/// Events per level.
+/// The most frequent values of a field.
 #[derive(Debug, Object)]
-#[oai(rename_all = "SCREAMING_SNAKE_CASE")]
-pub struct LevelCounts {
-    trace: u64,
-    debug: u64,
-    info: u64,
-    warn: u64,
-    error: u64,
-    fatal: u64,
+pub struct FieldValues {
+    /// Earliest timestamp counted, inclusive.
+    pub from: OffsetDateTime,
+    /// Latest timestamp counted, exclusive.
+    pub to: OffsetDateTime,
+    /// The field.
+    pub field: String,
+    /// Its values, the most frequent first. A value is cut to 256 bytes.
+    pub values: Vec<ValueCount>,
+    /// Events with other values.
+    pub other: u64,
 }
 
-impl From<[u64; 6]> for LevelCounts {
-    fn from([trace, debug, info, warn, error, fatal]: [u64; 6]) -> Self {
-        Self { trace, debug, info, warn, error, fatal }
-    }
+/// How many events have a value.
+#[derive(Debug, Object)]
+pub struct ValueCount {
+    /// The value.
+    pub value: String,
+    /// Events that have it.
+    pub events: u64,
+}
+
+/// The fields of the newest matching events.
+#[derive(Debug, Object)]
+pub struct LogFields {
+    /// How many events were looked at.
+    pub events: u64,
+    /// Whether these are all matching events, and all of their fields.
+    pub complete: bool,
+    /// Their fields, the most frequent first.
+    pub fields: Vec<FieldCount>,
+}
+
+/// How many events have a field.
+#[derive(Debug, Object)]
+pub struct FieldCount {
+    /// The name of the field, as a search takes it.
+    pub name: String,
+    /// Events that have it.
+    pub events: u64,
 }
 
 /// A record that can never be stored as an event.

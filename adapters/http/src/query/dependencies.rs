@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::dead_letters::DeadLetters;
+use application::export::Exports;
 use application::health::Health;
 use application::query::Query;
 use application::tail::Tail;
@@ -22,6 +23,8 @@ pub struct ConsumerDependencies {
     pub query: Query,
     /// Follows the store.
     pub tail: Tail,
+    /// Exports events.
+    pub exports: Exports,
     /// Keeps what cannot be stored.
     pub dead_letters: DeadLetters,
     /// Knows when tails must end.

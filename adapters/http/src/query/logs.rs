@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use domain::query::{LogQuery, StoredEvent};
+use domain::query::{Direction, Order, PageKey, StoredEvent};
 use poem::Request;
 use poem::web::Data;
-use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
+use poem_openapi::{Enum, OpenApi};
 use serde_json::Value;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::ApiError;
@@ -16,8 +15,28 @@ use crate::openapi::payload::{Answer, Documented, JsonBytes};
 use crate::openapi::schemas::{EventPage, StoredEventSchema, Tag};
 use crate::query::cursor;
 use crate::query::dependencies::ConsumerDependencies;
-use crate::query::params::{filter, invalid, refuse_unknown_parameters};
-use crate::query::stored_event::write_stored_event;
+use crate::query::params::{invalid, refuse_unknown_parameters};
+use crate::query::search::search;
+use crate::query::stored_event::{write_events, write_stored_event};
+
+/// Which end of the order comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum SortOrder {
+    /// The oldest event.
+    Asc,
+    /// The newest event.
+    Desc,
+}
+
+impl From<SortOrder> for Direction {
+    fn from(order: SortOrder) -> Self {
+        match order {
+            SortOrder::Asc => Self::OldestFirst,
+            SortOrder::Desc => Self::NewestFirst,
+        }
+    }
+}
 
 /// How a query answers.
 pub struct Querying;
@@ -46,55 +65,56 @@ pub struct LogsApi;
 impl LogsApi {
     /// Find events
     ///
-    /// Ordered by timestamp and eventId, newest first. All conditions must hold.
+    /// Ordered by timestamp and eventId. All conditions must hold.
     #[oai(path = "/logs", method = "get", operation_id = "getLogs", tag = "Tag::Query")]
-    #[expect(clippy::too_many_arguments, reason = "one argument a query parameter")]
     async fn get_logs(
         &self,
         dependencies: Data<&Arc<ConsumerDependencies>>,
         request: &Request,
-        /// Exact source.
-        source: Query<Option<String>>,
-        /// Level; several are separated by commas, or the parameter is repeated.
-        level: Query<Option<Vec<String>>>,
-        /// Earliest timestamp, inclusive.
-        from: Query<Option<OffsetDateTime>>,
-        /// Latest timestamp, exclusive.
-        to: Query<Option<OffsetDateTime>>,
-        /// Part of the message, in any case.
-        #[oai(validator(min_length = 1, max_length = 1024))]
-        q: Query<Option<String>>,
-        /// W3C trace id.
-        #[oai(name = "traceId", validator(pattern = "^[0-9A-Fa-f]{32}$"))]
-        trace_id: Query<Option<String>>,
+        /// Which end comes first; the newest event unless given. A cursor keeps its order.
+        order: Query<Option<SortOrder>>,
         /// Most events of the page.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u32>,
-        /// `nextCursor` of the page before.
+        /// `nextCursor` of the page before, or a cursor of the context of an event.
         cursor: Query<Option<String>>,
     ) -> Answer<JsonBytes<EventPage>, Querying> {
         let answer = async {
-            refuse_unknown_parameters(request, &["source", "level", "from", "to", "q", "traceId", "limit", "cursor"])?;
-            let filter = filter(source.0, level.0, from.0, to.0, q.0, trace_id.0)?;
-            let after = cursor
-                .0
-                .map(|text| cursor::read(&text).ok_or("is not a nextCursor of an earlier page"))
-                .transpose()
-                .map_err(invalid("cursor"))?;
-            let query = LogQuery { filter, after, limit: limit.0 };
+            let search = search(request, &["order", "limit", "cursor"], dependencies.query.now())?;
+            let limit = limit.0;
+            let (order, after) = position(order.0, cursor.0.as_deref())?;
             // Every condition is a field, so none can be missing from what tells queries apart.
-            let key = format!("/api/logs {query:?}");
-            let LogQuery { filter, after, limit } = query;
+            let key = format!("/api/logs {} {order:?} {after:?} {limit}", search.key());
             let bytes = dependencies.cached(&key, async {
-                let page = dependencies.query.page(filter, after, Some(limit)).await?;
-                let next_cursor = page.next().as_ref().map(cursor::write);
+                let page = dependencies.query.page(&search, order, after, Some(limit)).await?;
+                let next_cursor = page.next().map(|key| cursor::write(order, &key));
                 Ok(event_page(&page.items, next_cursor.as_deref()))
             });
             JsonBytes::held(bytes.await?, &dependencies.bodies)
         };
         answer.await.into()
     }
+}
 
+/// Where a page begins, and its order.
+fn position(order: Option<SortOrder>, cursor: Option<&str>) -> Result<(Order, Option<PageKey>), ApiError> {
+    let asked = order.map(Direction::from);
+    let Some(cursor) = cursor else {
+        return Ok((Order { direction: asked.unwrap_or_default(), ..Order::default() }, None));
+    };
+    let (order, after) =
+        cursor::read(cursor).ok_or("is not a nextCursor of an earlier page").map_err(invalid("cursor"))?;
+    if asked.is_some_and(|direction| direction != order.direction) {
+        return Err(invalid("cursor")("belongs to a page in the other order: leave out order, or the cursor"));
+    }
+    Ok((order, Some(after)))
+}
+
+/// Reading one event.
+pub struct EventApi;
+
+#[OpenApi(prefix_path = "/api")]
+impl EventApi {
     /// Read one event
     #[oai(path = "/logs/:eventId", method = "get", operation_id = "getLog", tag = "Tag::Query")]
     async fn get_log(
@@ -123,14 +143,9 @@ fn default_limit() -> u32 {
 
 /// Writes an [`EventPage`].
 pub fn event_page(events: &[StoredEvent], next_cursor: Option<&str>) -> Vec<u8> {
-    let mut buffer = b"{\"events\":[".to_vec();
-    for (index, event) in events.iter().enumerate() {
-        if index > 0 {
-            buffer.push(b',');
-        }
-        write_stored_event(event, &mut buffer);
-    }
-    buffer.extend_from_slice(b"],\"nextCursor\":");
+    let mut buffer = b"{\"events\":".to_vec();
+    write_events(events, &mut buffer);
+    buffer.extend_from_slice(b",\"nextCursor\":");
     buffer.extend_from_slice(Value::from(next_cursor).to_string().as_bytes());
     buffer.push(b'}');
     buffer

@@ -1,42 +1,10 @@
 //! Query parameters.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use domain::event::from_hex;
-use domain::level::Level;
-use domain::query::EventFilter;
 use domain::timestamp::Timestamp;
 use poem::Request;
 use time::OffsetDateTime;
 
 use crate::error::ApiError;
-
-/// The filter that these query parameters describe.
-pub fn filter(
-    source: Option<String>,
-    levels: Option<Vec<String>>,
-    from: Option<OffsetDateTime>,
-    to: Option<OffsetDateTime>,
-    text: Option<String>,
-    trace_id: Option<String>,
-) -> Result<EventFilter, ApiError> {
-    let levels = levels.unwrap_or_default();
-    // In order and once each: who asks the same in another order asks the same.
-    let levels = levels.iter().flat_map(|list| list.split(',')).map(|level| Level::parse(level.trim()));
-    let levels = levels.collect::<Result<BTreeSet<_>, _>>();
-    let rule =
-        "must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL; separate several with commas, or repeat the parameter";
-    let trace_id = trace_id.map(|id| from_hex(&id).ok_or("must have 32 hexadecimal digits"));
-    Ok(EventFilter {
-        source,
-        levels: levels.map_err(|_| invalid("level")(rule))?.into_iter().collect(),
-        from: time("from", from)?,
-        to: time("to", to)?,
-        text,
-        trace_id: trace_id.transpose().map_err(invalid("traceId"))?,
-    })
-}
 
 /// The time of a parameter.
 ///
@@ -51,27 +19,17 @@ pub fn time(parameter: &'static str, time: Option<OffsetDateTime>) -> Result<Opt
     timestamp.transpose().map_err(invalid(parameter))
 }
 
-/// A number with a unit: s, m, h or d.
-pub fn duration(text: &str) -> Option<Duration> {
-    let unit = text.len().checked_sub(1)?;
-    let (number, unit) = text.split_at_checked(unit)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 24 * 3_600,
-        _ => return None,
-    };
-    Some(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?))
-}
-
 /// A parameter that breaks a rule.
 pub fn invalid<E: std::fmt::Display>(parameter: &'static str) -> impl Fn(E) -> ApiError {
     move |rule| ApiError::InvalidParameter { detail: format!("{parameter}: {rule}") }
 }
 
-/// A misspelt condition must not silently widen a query.
-pub fn refuse_unknown_parameters(request: &Request, known: &[&str]) -> Result<(), ApiError> {
+/// The parameters of a request, by name.
+///
+/// # Errors
+/// The query string cannot be read; a parameter is not among `known`, since a misspelt condition must not silently widen a
+/// query; or one is given more than once that is not among `repeatable`.
+pub fn parameters(request: &Request, known: &[&str], repeatable: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
     let given: Vec<(String, String)> = request
         .params()
         .map_err(|_| ApiError::InvalidParameter { detail: "the query string cannot be read".to_owned() })?;
@@ -84,10 +42,21 @@ pub fn refuse_unknown_parameters(request: &Request, known: &[&str]) -> Result<()
             };
             return Err(ApiError::InvalidParameter { detail });
         }
-        if name != "level" && given.iter().take(index).any(|(earlier, _)| earlier == name) {
-            let detail = format!("{name} is given more than once; only level can be repeated");
-            return Err(ApiError::InvalidParameter { detail });
+        if !repeatable.contains(&name.as_str()) && given.iter().take(index).any(|(earlier, _)| earlier == name) {
+            let others = match repeatable {
+                [] => String::new(),
+                _ => format!("; only {} can be repeated", repeatable.join(" and ")),
+            };
+            return Err(ApiError::InvalidParameter { detail: format!("{name} is given more than once{others}") });
         }
     }
-    Ok(())
+    Ok(given)
+}
+
+/// Refuses parameters that are not known, and repeated ones.
+///
+/// # Errors
+/// See [`parameters`].
+pub fn refuse_unknown_parameters(request: &Request, known: &[&str]) -> Result<(), ApiError> {
+    parameters(request, known, &[]).map(drop)
 }

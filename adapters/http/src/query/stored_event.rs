@@ -11,3 +11,15 @@ pub fn write_stored_event(stored: &StoredEvent, buffer: &mut Vec<u8>) {
     buffer.push(b',');
     buffer.extend_from_slice(place.strip_prefix('{').unwrap_or_default().as_bytes());
 }
+
+/// Writes an array of them.
+pub fn write_events(events: &[StoredEvent], buffer: &mut Vec<u8>) {
+    buffer.push(b'[');
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            buffer.push(b',');
+        }
+        write_stored_event(event, buffer);
+    }
+    buffer.push(b']');
+}

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::OpenApi;
-use poem_openapi::param::{Header, Query};
-use time::OffsetDateTime;
+use poem_openapi::param::Header;
 
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented};
 use crate::openapi::schemas::{StoredEventSchema, Tag};
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::event_stream::EventStream;
-use crate::query::params::{filter, refuse_unknown_parameters};
+use crate::query::search::search;
 
 /// How a tail answers.
 pub struct Following;
@@ -36,32 +35,16 @@ impl TailApi {
     /// Server-Sent Events. Begins with what is stored from now on, or after `Last-Event-ID`; a browser's `EventSource`
     /// resumes by itself. A reader that has fallen too far behind is told how many events it missed.
     #[oai(path = "/logs/tail", method = "get", operation_id = "tailLogs", tag = "Tag::Query")]
-    #[expect(clippy::too_many_arguments, reason = "one argument a query parameter")]
     async fn tail(
         &self,
         dependencies: Data<&Arc<ConsumerDependencies>>,
         request: &Request,
-        /// Exact source.
-        source: Query<Option<String>>,
-        /// Level; several are separated by commas, or the parameter is repeated.
-        level: Query<Option<Vec<String>>>,
-        /// Earliest timestamp, inclusive.
-        from: Query<Option<OffsetDateTime>>,
-        /// Latest timestamp, exclusive.
-        to: Query<Option<OffsetDateTime>>,
-        /// Part of the message, in any case.
-        #[oai(validator(min_length = 1, max_length = 1024))]
-        q: Query<Option<String>>,
-        /// W3C trace id.
-        #[oai(name = "traceId", validator(pattern = "^[0-9A-Fa-f]{32}$"))]
-        trace_id: Query<Option<String>>,
         /// The id of the last event that was seen.
         #[oai(name = "Last-Event-ID", validator(maximum(value = "9000000000000000")))]
         last_event_id: Header<Option<u64>>,
     ) -> Answer<EventStream<StoredEventSchema>, Following> {
         let follow = || {
-            refuse_unknown_parameters(request, &["source", "level", "from", "to", "q", "traceId"])?;
-            let filter = filter(source.0, level.0, from.0, to.0, q.0, trace_id.0)?;
+            let filter = search(request, &[], dependencies.query.now())?.filter();
             let stopping = Box::pin(dependencies.health.draining());
             let follow = dependencies.tail.follow(filter, last_event_id.0, stopping)?;
             Ok::<_, ApiError>(EventStream::of(follow))

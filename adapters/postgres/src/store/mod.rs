@@ -8,7 +8,8 @@ use domain::Uuid;
 use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::partition::PRIORITY_PARTITION;
 use domain::ports::{Append, Appended, Cause, GroupPartition, LogStore, StoreError};
-use domain::query::{LevelCount, LogQuery, Page, StatsQuery, StoredEvent, TailPage, TailQuery};
+use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -136,9 +137,14 @@ impl PostgresStore {
         self.schema.prepare().await
     }
 
-    /// Maximum duration of reads, and of small changes.
+    /// Maximum duration of reads that have no limit of their own, and of small changes.
     fn read_timeout(&self) -> Duration {
-        self.query_timeout + ANSWER_TIMEOUT
+        self.timeout_of(None)
+    }
+
+    /// Maximum duration of a read whose statements may take `time_max`.
+    fn timeout_of(&self, time_max: Option<Duration>) -> Duration {
+        time_max.unwrap_or(self.query_timeout) + ANSWER_TIMEOUT
     }
 
     /// Runs work on a connection, within a time limit. If the work does not finish, because of the limit or because its
@@ -175,9 +181,7 @@ impl PostgresStore {
 
     /// A transaction whose statements are limited by the query timeout.
     async fn timed<'c>(&self, connection: &'c mut PgConnection) -> Result<sqlx::Transaction<'c, Postgres>, StoreError> {
-        let mut transaction = connection.begin().await.map_err(store_error)?;
-        limit(&mut transaction, self.query_timeout).await?;
-        Ok(transaction)
+        limited(connection, self.query_timeout).await
     }
 }
 
@@ -193,6 +197,16 @@ impl Drop for Loan {
             self.connection.close_on_drop();
         }
     }
+}
+
+/// A transaction whose statements are limited.
+async fn limited(
+    connection: &mut PgConnection,
+    timeout: Duration,
+) -> Result<sqlx::Transaction<'_, Postgres>, StoreError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
+    limit(&mut transaction, timeout).await?;
+    Ok(transaction)
 }
 
 /// Limits the statements of a transaction from here on.
@@ -222,15 +236,17 @@ impl LogStore for PostgresStore {
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        self.lend(&self.reads, self.read_timeout(), async |connection| self.query_on(connection, query).await).await
+        let time_max = self.timeout_of(query.time_max);
+        self.lend(&self.reads, time_max, async |connection| self.query_on(connection, query).await).await
     }
 
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
         self.lend(&self.reads, self.read_timeout(), async |connection| self.find_on(connection, event_id).await).await
     }
 
-    async fn stats(&self, query: &StatsQuery) -> Result<Vec<LevelCount>, StoreError> {
-        self.lend(&self.reads, self.read_timeout(), async |connection| self.stats_on(connection, query).await).await
+    async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
+        let time_max = self.timeout_of(query.time_max);
+        self.lend(&self.reads, time_max, async |connection| self.stats_on(connection, query).await).await
     }
 
     async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {

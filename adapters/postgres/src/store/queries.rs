@@ -3,20 +3,21 @@
 use std::time::Instant;
 
 use domain::Uuid;
-use domain::folding::fold;
+use domain::event::to_hex;
 use domain::ports::StoreError;
-use domain::query::{LevelCount, LogQuery, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StatsQuery, StoredEvent};
+use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StoredEvent};
+use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
-use super::{PostgresStore, limit};
+use super::{PostgresStore, limit, limited};
 use crate::copy::COLUMNS;
 use crate::error::store_error;
-use crate::rows::{each_row, events_statement, has_text, level, row_bytes, stored_event};
-use crate::time::PgTime;
+use crate::filter::push_candidates;
+use crate::rows::{each_row, events_statement, level, row_bytes, stored_event};
 
-/// Rows examined at once for a text; fewer if they are large.
+/// Candidates examined at once; fewer if they are large.
 const CANDIDATES: u32 = 1_000;
 
 impl PostgresStore {
@@ -25,21 +26,22 @@ impl PostgresStore {
         connection: &mut PgConnection,
         query: &LogQuery,
     ) -> Result<Page<StoredEvent>, StoreError> {
-        let deadline = Instant::now() + self.query_timeout;
-        let text = query.filter.text.as_deref().map(fold);
+        let time_max = query.time_max.unwrap_or(self.query_timeout);
+        let deadline = Instant::now() + time_max;
+        let translated = query.filter.candidates();
         let mut page = PageFilling::new(query.limit, PAGE_BYTES_MAX);
         let mut after = query.after;
-        let mut transaction = self.timed(connection).await?;
+        let mut transaction = limited(connection, time_max).await?;
         loop {
-            let mut candidates =
-                PageFilling::new(if text.is_some() { CANDIDATES } else { query.limit }, PAGE_BYTES_MAX);
-            let select = events_statement(&query.filter, after, text.as_deref(), &candidates);
+            let rows_max = if translated.exact { query.limit } else { CANDIDATES };
+            let mut candidates = PageFilling::new(rows_max, PAGE_BYTES_MAX);
+            let select = events_statement(&translated, query.order, after, &candidates);
             let take = |row: &PgRow| {
                 let bytes = row_bytes(row)?;
                 candidates.take(bytes, ());
                 let event = stored_event(row)?;
-                after = Some(PageKey::from(&event.event));
-                if has_text(&event, text.as_deref()) {
+                after = Some(PageKey::from(&event));
+                if translated.exact || query.filter.matches(&event.event) {
                     page.take(bytes, event);
                 }
                 Ok(())
@@ -76,26 +78,48 @@ impl PostgresStore {
         &self,
         connection: &mut PgConnection,
         query: &StatsQuery,
-    ) -> Result<Vec<LevelCount>, StoreError> {
-        let interval = i64::try_from(query.interval.as_micros()).unwrap_or(i64::MAX).max(1);
-        let first = query.from.unix_micros().div_euclid(interval).saturating_mul(interval);
-        let mut transaction = self.timed(connection).await?;
-        let rows = sqlx::query(
-            "SELECT ((extract(epoch FROM \"timestamp\") * 1000000)::bigint - $1) / $2 AS bucket, level, count(*) AS events \
-             FROM events WHERE \"timestamp\" >= $3 AND \"timestamp\" < $4 GROUP BY 1, 2 ORDER BY 1, 2",
-        )
-        .bind(first)
-        .bind(interval)
-        .bind(PgTime(query.from))
-        .bind(PgTime(query.to))
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(store_error)?;
-        let count = |row: &PgRow| {
-            let bucket = Timestamp::from_unix_micros(first + row.try_get::<i64, _>(0)? * interval);
-            let events = row.try_get::<i64, _>(2)?.cast_unsigned();
-            Ok(LevelCount { bucket: bucket.unwrap_or(Timestamp::MIN), level: level(row.try_get(1)?)?, events })
+    ) -> Result<Counts, StoreError> {
+        let mut transaction = limited(connection, query.time_max.unwrap_or(self.query_timeout)).await?;
+        let mut counts = Counts::default();
+        let candidates = query.filter.candidates();
+        let column = match &query.by {
+            GroupBy::Level => Some("level"),
+            GroupBy::Source => Some("source"),
+            GroupBy::TraceId => Some("trace_id"),
+            GroupBy::Metadata(_) => None,
         };
-        rows.iter().map(count).collect::<Result<_, _>>().map_err(store_error)
+        let Some(column) = column.filter(|_| candidates.exact) else {
+            let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE true"));
+            push_candidates(&mut select, &candidates);
+            let take = |row: &PgRow| {
+                let event = stored_event(row)?.event;
+                if candidates.exact || query.filter.matches(&event) {
+                    counts.add(query, &event);
+                }
+                Ok(())
+            };
+            each_row(&mut transaction, select, take).await?;
+            return Ok(counts);
+        };
+        let interval = query.interval_micros();
+        // The first bucket may begin before the minimum timestamp.
+        let first = query.filter.time_range().start().unix_micros().div_euclid(interval).saturating_mul(interval);
+        let mut select = QueryBuilder::new("SELECT ((extract(epoch FROM \"timestamp\") * 1000000)::bigint - ");
+        select.push_bind(first).push(") / ").push_bind(interval);
+        select.push(format!(", {column}, count(*) FROM events WHERE {column} IS NOT NULL"));
+        push_candidates(&mut select, &candidates);
+        select.push(" GROUP BY 1, 2");
+        let take = |row: &PgRow| {
+            let bucket = Timestamp::from_unix_micros(first + row.try_get::<i64, _>(0)? * interval);
+            let (bucket, events) = (bucket.unwrap_or(Timestamp::MIN), row.try_get::<i64, _>(2)?.cast_unsigned());
+            match &query.by {
+                GroupBy::Level => counts.add_events(bucket, level(row.try_get(1)?)?.name(), events),
+                GroupBy::TraceId => counts.add_events(bucket, &to_hex(row.try_get(1)?), events),
+                GroupBy::Source | GroupBy::Metadata(_) => counts.add_events(bucket, row.try_get(1)?, events),
+            }
+            Ok(())
+        };
+        each_row(&mut transaction, select, take).await?;
+        Ok(counts)
     }
 }

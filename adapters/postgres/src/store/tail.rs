@@ -1,6 +1,5 @@
 //! The tail: events in the order in which they became visible.
 
-use domain::folding::fold;
 use domain::ports::StoreError;
 use domain::query::{PageFilling, TAIL_BYTES_MAX, TailPage, TailQuery};
 use sqlx::postgres::PgRow;
@@ -9,7 +8,7 @@ use sqlx::{PgConnection, Row};
 use super::PostgresStore;
 use super::writers::{End, end};
 use crate::error::store_error;
-use crate::rows::{each_row, has_text, row_bytes, stored_event, tail_statement};
+use crate::rows::{each_row, row_bytes, stored_event, tail_statement};
 
 /// Maximum number of events that one call of `tail` examines.
 const TAIL_EVENTS_MAX: u64 = 2_000;
@@ -29,17 +28,17 @@ impl PostgresStore {
             return Ok(TailPage { events: Vec::new(), scanned: end, end });
         };
         let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
-        let text = query.filter.text.as_deref().map(fold);
+        let candidates = query.filter.candidates();
         let mut page = PageFilling::new(query.limit, TAIL_BYTES_MAX);
-        // With a text not every row counts, so the last row examined marks the progress.
+        // Not every candidate matches, so the last row examined marks the progress.
         let mut looked_at = PageFilling::new(query.limit, TAIL_BYTES_MAX);
         let mut scanned = after;
-        let select = tail_statement(&query.filter, after..until, text.as_deref(), &looked_at);
+        let select = tail_statement(&candidates, after..until, &looked_at);
         let take = |row: &PgRow| {
             let (bytes, sequence) = (row_bytes(row)?, row.try_get::<i64, _>("sequence")?.cast_unsigned());
             looked_at.take(bytes, ());
             let event = stored_event(row)?;
-            if has_text(&event, text.as_deref()) {
+            if candidates.exact || query.filter.matches(&event.event) {
                 page.take(bytes, (sequence, event));
             }
             if !page.page.more {

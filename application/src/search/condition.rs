@@ -1,0 +1,158 @@
+//! Conditions on one field: what a name, an operator and a value mean together.
+
+use domain::filter::{
+    Comparison, Condition, Decimal, EventFilter, IdField, Literal, NAME_PARTS_MAX, Pattern, TimeField, ValueTest,
+};
+use domain::level::Level;
+use domain::timestamp::Timestamp;
+
+use super::times::{TIME_FORMS, TimeInput};
+
+/// Maximum bytes of a name in metadata.
+const NAME_BYTES_MAX: usize = 256;
+/// Begins the name of a value in metadata, for a member that is called like a field of the event.
+const METADATA_PREFIX: &str = "metadata.";
+/// The levels, for errors.
+pub(super) const LEVELS: &str = "TRACE, DEBUG, INFO, WARN, ERROR or FATAL";
+
+/// What stands between a field and a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operator {
+    /// Equality; for texts in which a search makes sense, containment.
+    Equals,
+    /// A comparison.
+    Compares(Comparison),
+}
+
+impl Operator {
+    /// The operator that a text is; empty is equality.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" => Some(Self::Equals),
+            "<" => Some(Self::Compares(Comparison::Less)),
+            "<=" => Some(Self::Compares(Comparison::AtMost)),
+            ">" => Some(Self::Compares(Comparison::Greater)),
+            ">=" => Some(Self::Compares(Comparison::AtLeast)),
+            _ => None,
+        }
+    }
+}
+
+/// A value as it is written in a query.
+#[derive(Clone, Debug)]
+pub(super) struct Word {
+    /// The texts between its wildcards.
+    pub(super) between_wildcards: Vec<String>,
+    /// Whether it is in quotes.
+    pub(super) quoted: bool,
+}
+
+impl Word {
+    /// The text, unless it has a wildcard.
+    fn text(&self) -> Option<&str> {
+        match self.between_wildcards.as_slice() {
+            [text] => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// The meaning of a condition; otherwise what would be right in the place of the value.
+pub(super) fn condition(name: &str, operator: Operator, word: &Word, now: Timestamp) -> Result<EventFilter, String> {
+    let only_equals = |condition: fn(Pattern) -> Condition| match operator {
+        Operator::Equals => Ok(condition(word.pattern()).into()),
+        Operator::Compares(_) => Err(format!("`{name}:` and a text, since {name} has no order")),
+    };
+    match name {
+        "level" => levels(operator, word).map(EventFilter::from),
+        "source" => only_equals(Condition::Source),
+        "message" => only_equals(|pattern| Condition::Message(pattern.contained())),
+        "stackTrace" => only_equals(|pattern| Condition::StackTrace(pattern.contained())),
+        "timestamp" => time(TimeField::Timestamp, operator, word, now),
+        "receivedAt" => time(TimeField::ReceivedAt, operator, word, now),
+        "eventId" => id(IdField::Event, "a UUID", operator, word),
+        "traceId" => id(IdField::Trace, "32 hexadecimal digits", operator, word),
+        "spanId" => id(IdField::Span, "16 hexadecimal digits", operator, word),
+        _ => metadata(name, operator, word),
+    }
+}
+
+/// The levels that a text of a query or a parameter names: one, or with a plus sign this and all more severe ones.
+pub(super) fn levels_of(text: &str) -> Option<Vec<Level>> {
+    match text.strip_suffix('+') {
+        Some(least) => Level::parse(least).ok().map(|least| levels_that(|level| level >= least)),
+        None => Level::parse(text).ok().map(|level| vec![level]),
+    }
+}
+
+fn levels_that(fit: impl Fn(Level) -> bool) -> Vec<Level> {
+    Level::ALL.into_iter().filter(|level| fit(*level)).collect()
+}
+
+fn levels(operator: Operator, word: &Word) -> Result<Condition, String> {
+    if word.pattern().matches_all() {
+        return Ok(Condition::Levels(Level::ALL.into()));
+    }
+    let found = word.text().and_then(|text| match operator {
+        Operator::Equals => levels_of(text),
+        Operator::Compares(comparison) => {
+            let bound = Level::parse(text).ok()?;
+            Some(levels_that(|level| comparison.holds(level.cmp(&bound))))
+        }
+    });
+    found.map(|levels| Condition::Levels(levels.into_iter().collect())).ok_or_else(|| LEVELS.to_owned())
+}
+
+fn time(field: TimeField, operator: Operator, word: &Word, now: Timestamp) -> Result<EventFilter, String> {
+    if operator == Operator::Equals && word.pattern().matches_all() {
+        return Ok(EventFilter::default());
+    }
+    let time = word.text().and_then(TimeInput::parse).and_then(|input| input.resolve(now));
+    let time = time.ok_or_else(|| TIME_FORMS.to_owned())?;
+    let neighbour = |micros| Timestamp::from_unix_micros(time.unix_micros() + micros).ok();
+    let range = match operator {
+        Operator::Equals => Some(time..=time),
+        Operator::Compares(Comparison::Less) => neighbour(-1).map(|last| Timestamp::MIN..=last),
+        Operator::Compares(Comparison::AtMost) => Some(Timestamp::MIN..=time),
+        Operator::Compares(Comparison::Greater) => neighbour(1).map(|first| first..=Timestamp::MAX),
+        Operator::Compares(Comparison::AtLeast) => Some(time..=Timestamp::MAX),
+    };
+    Ok(range.map_or_else(|| EventFilter::Any(Vec::new()), |range| Condition::Time(field, range).into()))
+}
+
+fn id(field: IdField, form: &str, operator: Operator, word: &Word) -> Result<EventFilter, String> {
+    let wrong = || format!("{form}, or a part of it with *");
+    if operator != Operator::Equals {
+        return Err(wrong());
+    }
+    match word.text() {
+        Some(text) => field.parse(text).map(|bytes| Condition::IdIs(field, bytes).into()).ok_or_else(wrong),
+        None => Ok(Condition::Id(field, word.pattern()).into()),
+    }
+}
+
+/// The name in metadata that a name of a query means, if it is not too long.
+pub(super) fn metadata_name(name: &str) -> Option<&str> {
+    let name = name.strip_prefix(METADATA_PREFIX).unwrap_or(name);
+    (name.len() <= NAME_BYTES_MAX && name.split('.').count() <= NAME_PARTS_MAX).then_some(name)
+}
+
+fn metadata(name: &str, operator: Operator, word: &Word) -> Result<EventFilter, String> {
+    let Some(name) = metadata_name(name) else {
+        return Err(format!("a name of at most {NAME_BYTES_MAX} bytes and {NAME_PARTS_MAX} parts before it"));
+    };
+    let pattern = word.pattern();
+    let test = match operator {
+        Operator::Equals if !word.quoted && pattern.matches_all() => ValueTest::Exists,
+        Operator::Equals => ValueTest::Equals(Literal { pattern, text_only: word.quoted }),
+        Operator::Compares(comparison) => {
+            let text = word.text().unwrap_or_default();
+            match (Decimal::parse(text), Timestamp::parse(text)) {
+                (Some(number), _) => ValueTest::Number(comparison, number),
+                (None, Ok(time)) => ValueTest::Time(comparison, time),
+                (None, Err(_)) => return Err("a number, or a time such as 2024-01-15T10:30:00Z".to_owned()),
+            }
+        }
+    };
+    Ok(Condition::Metadata { name: name.to_owned(), test }.into())
+}

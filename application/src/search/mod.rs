@@ -1,0 +1,188 @@
+//! What a client asks for: parameters, times and the query language, as a filter.
+
+mod condition;
+mod language;
+mod times;
+
+use std::collections::BTreeSet;
+
+use domain::event::from_hex;
+use domain::filter::{Condition, EventFilter, Pattern};
+use domain::stats::GroupBy;
+use domain::timestamp::Timestamp;
+
+pub use self::language::{CONDITIONS_MAX, DEPTH_MAX, InvalidQuery, QUERY_BYTES_MAX, parse_query};
+pub use self::times::{TimeInput, parse_duration};
+
+/// Maximum length of a search text (`q`), in bytes.
+pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
+/// Maximum sources of one search.
+pub const SOURCES_MAX: usize = 100;
+
+/// The parameters of a search; all that are given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters {
+    /// A text of the query language.
+    pub query: Option<String>,
+    /// Part of the message, in any case.
+    pub q: Option<String>,
+    /// One of these sources: exactly, or with `*` for any characters in any case.
+    pub sources: Vec<String>,
+    /// One of these levels; each text is a list, and `WARN+` means WARN and above.
+    pub levels: Vec<String>,
+    /// Earliest timestamp, inclusive.
+    pub from: Option<String>,
+    /// Latest timestamp, exclusive.
+    pub to: Option<String>,
+    /// The trace id.
+    pub trace_id: Option<String>,
+}
+
+/// Why the parameters of a search are not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// A parameter breaks its rule.
+    #[error("{parameter} {rule}")]
+    Invalid {
+        /// The parameter.
+        parameter: &'static str,
+        /// The rule that it must satisfy.
+        rule: String,
+    },
+    /// The text of the query language is not understood.
+    #[error("query {0}")]
+    Language(#[from] InvalidQuery),
+}
+
+/// A search that was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// Which events, apart from their timestamps.
+    pub conditions: EventFilter,
+    /// Earliest timestamp, inclusive.
+    pub from: Option<TimeInput>,
+    /// Latest timestamp, exclusive.
+    pub to: Option<TimeInput>,
+    now: Timestamp,
+}
+
+impl Parameters {
+    /// The search that they mean.
+    ///
+    /// # Errors
+    /// The first parameter that breaks a rule.
+    pub fn search(&self, now: Timestamp) -> Result<Search, SearchError> {
+        let mut all = Vec::new();
+        if let Some(query) = &self.query {
+            all.push(parse_query(query, now)?);
+        }
+        if let Some(text) = &self.q {
+            if text.is_empty() || text.len() > SEARCH_TEXT_BYTES_MAX {
+                return Err(invalid("q", format!("must have 1 to {SEARCH_TEXT_BYTES_MAX} bytes")));
+            }
+            all.push(EventFilter::message(text));
+        }
+        all.extend(self.sources()?);
+        all.extend(self.levels()?);
+        if let Some(id) = &self.trace_id {
+            let id =
+                from_hex::<16>(id).ok_or_else(|| invalid("traceId", "must have 32 hexadecimal digits".to_owned()))?;
+            all.push(EventFilter::trace(id));
+        }
+        let time = |parameter, text: &Option<String>| text.as_ref().map(|text| time(parameter, text, now)).transpose();
+        let (from, to) = (time("from", &self.from)?, time("to", &self.to)?);
+        let search = Search { conditions: EventFilter::All(all), from, to, now };
+        if let (Some(from), Some(to)) = (search.from(), search.to())
+            && from > to
+        {
+            return Err(invalid("from", "must not be after to".to_owned()));
+        }
+        Ok(search)
+    }
+
+    fn sources(&self) -> Result<Option<EventFilter>, SearchError> {
+        if self.sources.len() > SOURCES_MAX {
+            return Err(invalid("source", format!("must not be given more than {SOURCES_MAX} times")));
+        }
+        // In order and once each: who asks the same in another order asks the same.
+        let sources: BTreeSet<&String> = self.sources.iter().collect();
+        let condition = |source: &String| match source.contains('*') {
+            true => Condition::Source(Pattern::new(&source.split('*').collect::<Vec<_>>())).into(),
+            false => EventFilter::source(source),
+        };
+        let mut filters: Vec<EventFilter> = sources.into_iter().map(condition).collect();
+        Ok(match filters.len() {
+            0 => None,
+            1 => filters.pop(),
+            _ => Some(EventFilter::Any(filters)),
+        })
+    }
+
+    fn levels(&self) -> Result<Option<EventFilter>, SearchError> {
+        let mut levels = BTreeSet::new();
+        for text in self.levels.iter().flat_map(|list| list.split(',')) {
+            levels.extend(condition::levels_of(text.trim()).ok_or_else(|| {
+                let names = condition::LEVELS;
+                invalid("level", format!("must be {names}; WARN+ also means all above, and commas separate several"))
+            })?);
+        }
+        Ok((!self.levels.is_empty()).then(|| EventFilter::levels(levels)))
+    }
+}
+
+fn time(parameter: &'static str, text: &str, now: Timestamp) -> Result<TimeInput, SearchError> {
+    let time = TimeInput::parse(text).filter(|input| input.resolve(now).is_some());
+    time.ok_or_else(|| invalid(parameter, format!("must be {}", times::TIME_FORMS)))
+}
+
+impl Search {
+    /// A search for all events that match a filter.
+    #[must_use]
+    pub fn of(conditions: EventFilter) -> Self {
+        Self { conditions, from: None, to: None, now: Timestamp::MIN }
+    }
+
+    /// Earliest timestamp, inclusive.
+    #[must_use]
+    pub fn from(&self) -> Option<Timestamp> {
+        self.from.and_then(|time| time.resolve(self.now))
+    }
+
+    /// Latest timestamp, exclusive.
+    #[must_use]
+    pub fn to(&self) -> Option<Timestamp> {
+        self.to.and_then(|time| time.resolve(self.now))
+    }
+
+    /// The conditions and the range of timestamps.
+    #[must_use]
+    pub fn filter(&self) -> EventFilter {
+        self.conditions.clone().and(EventFilter::between(self.from(), self.to()))
+    }
+
+    /// A text that is the same for searches that ask the same, at whatever time.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{:?}", (&self.conditions, self.from, self.to))
+    }
+}
+
+fn invalid(parameter: &'static str, rule: String) -> SearchError {
+    SearchError::Invalid { parameter, rule }
+}
+
+/// What a name of a field says to count by: `level`, `source`, `traceId`, or a name in metadata. `None` for the other fields of an
+/// event, which differ in almost every event.
+#[must_use]
+pub fn group_by(name: &str) -> Option<GroupBy> {
+    match name {
+        "level" => Some(GroupBy::Level),
+        "source" => Some(GroupBy::Source),
+        "traceId" => Some(GroupBy::TraceId),
+        "message" | "stackTrace" | "timestamp" | "receivedAt" | "eventId" | "spanId" => None,
+        _ => condition::metadata_name(name).map(|name| GroupBy::Metadata(name.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

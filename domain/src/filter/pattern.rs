@@ -1,0 +1,151 @@
+//! Texts with wildcards, compared in any case.
+
+use crate::folding::fold;
+
+/// A text to look for, in any case (see [`crate::folding`]); `*` stands for any characters, none included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// The folded texts between the wildcards, in order; none is empty.
+    parts: Vec<String>,
+    /// Whether a text may begin before the first part.
+    open_start: bool,
+    /// Whether a text may go on behind the last part.
+    open_end: bool,
+}
+
+impl Pattern {
+    /// Matches every text.
+    pub const ANY: Self = Self { parts: Vec::new(), open_start: true, open_end: true };
+
+    /// A pattern from the texts between its wildcards: `a*b` is `["a", "b"]`, `*a` is `["", "a"]`.
+    #[must_use]
+    pub fn new<T: AsRef<str>>(between_wildcards: &[T]) -> Self {
+        let is_empty = |text: Option<&T>| text.is_some_and(|text| text.as_ref().is_empty());
+        let wildcards = between_wildcards.len() > 1;
+        Self {
+            parts: between_wildcards.iter().map(|text| fold(text.as_ref())).filter(|part| !part.is_empty()).collect(),
+            open_start: wildcards && is_empty(between_wildcards.first()),
+            open_end: wildcards && is_empty(between_wildcards.last()),
+        }
+    }
+
+    /// Matches texts that are equal to this one.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::new(&[text])
+    }
+
+    /// Matches what contains a match of this pattern.
+    #[must_use]
+    pub fn contained(mut self) -> Self {
+        (self.open_start, self.open_end) = (true, true);
+        self
+    }
+
+    /// The folded texts that every match contains, in this order.
+    #[must_use]
+    pub fn parts(&self) -> &[String] {
+        &self.parts
+    }
+
+    /// Whether it matches every text.
+    #[must_use]
+    pub fn matches_all(&self) -> bool {
+        self.parts.is_empty() && (self.open_start || self.open_end)
+    }
+
+    /// Whether it has no wildcard.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.parts.len() <= 1 && !self.open_start && !self.open_end
+    }
+
+    /// Whether the whole text matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        if self.matches_all() {
+            return true;
+        }
+        let text = fold(text);
+        let mut rest = text.as_str();
+        let mut parts = self.parts.as_slice();
+        if !self.open_start {
+            let Some((first, others)) = parts.split_first() else { return rest.is_empty() };
+            let Some(behind) = rest.strip_prefix(first.as_str()) else { return false };
+            (rest, parts) = (behind, others);
+            if parts.is_empty() && !self.open_end {
+                return rest.is_empty();
+            }
+        }
+        if !self.open_end
+            && let Some((last, others)) = parts.split_last()
+        {
+            let Some(before) = rest.strip_suffix(last.as_str()) else { return false };
+            (rest, parts) = (before, others);
+        }
+        // The earliest place of each part leaves the most room for the others.
+        parts.iter().all(|part| match rest.split_once(part.as_str()) {
+            Some((_, behind)) => {
+                rest = behind;
+                true
+            }
+            None => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::new(&text.split('*').collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn wildcards_stand_for_any_characters() {
+        for (of, text, expected) in [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("*", "a", true),
+            ("**", "a", true),
+            ("abc", "ABC", true),
+            ("abc", "abcd", false),
+            ("a*", "abc", true),
+            ("*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*a", "a", false),
+            ("ab*ba", "aba", false),
+            ("*b*", "abc", true),
+            ("a*b*c", "a-b-c", true),
+            ("a*b*c", "acb", false),
+            ("straße", "STRASSE", true),
+            ("*ς", "ΣΑΣ", true),
+        ] {
+            assert_eq!(pattern(of).matches(text), expected, "{of} {text}");
+        }
+        assert!(pattern("b").contained().matches("abc") && pattern("a*c").contained().matches("xabcx"));
+        assert!(pattern("b").is_text() && !pattern("b*").is_text() && !pattern("b").contained().is_text());
+        assert!(pattern("").contained().matches_all() && Pattern::ANY.matches_all());
+    }
+
+    /// The same rule, by trying every place.
+    fn reference(pattern: &[char], text: &[char]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some(('*', rest)) => (0..=text.len()).any(|skipped| reference(rest, &text[skipped..])),
+            Some((char, rest)) => text.first() == Some(char) && reference(rest, &text[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_matches_what_the_reference_matches(of in "[ab*]{0,8}", text in "[ab]{0,8}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(pattern(&of).matches(&text), reference(&chars(&of), &chars(&text)));
+        }
+    }
+}

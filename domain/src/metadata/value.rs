@@ -1,0 +1,191 @@
+//! Reading checked metadata: values as JSON text, without a tree in memory.
+//!
+//! Constraint: the text was checked when it was created. Of text that is not JSON, some values are missing; nothing panics.
+
+use std::borrow::Cow;
+
+use super::name::unescaped;
+
+/// A JSON value in its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JsonValue<'a>(&'a str);
+
+/// The kinds of JSON values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonKind {
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+    /// `"…"`
+    Text,
+    /// A number.
+    Number,
+    /// `true` or `false`
+    Bool,
+    /// `null`
+    Null,
+}
+
+impl<'a> JsonValue<'a> {
+    /// The value that a text begins with.
+    #[must_use]
+    pub fn new(json: &'a str) -> Self {
+        Self(json.trim_ascii())
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(self) -> JsonKind {
+        match self.0.as_bytes().first() {
+            Some(b'{') => JsonKind::Object,
+            Some(b'[') => JsonKind::Array,
+            Some(b'"') => JsonKind::Text,
+            Some(b't' | b'f') => JsonKind::Bool,
+            Some(b'-' | b'0'..=b'9') => JsonKind::Number,
+            _ => JsonKind::Null,
+        }
+    }
+
+    /// Its JSON text.
+    #[must_use]
+    pub fn json(self) -> &'a str {
+        self.0
+    }
+
+    /// A text without quotes and escapes; any other value as its JSON text.
+    #[must_use]
+    pub fn plain(self) -> Cow<'a, str> {
+        if self.kind() == JsonKind::Text { unescaped(self.0) } else { Cow::Borrowed(self.0) }
+    }
+
+    /// The members of an object, in their order; nothing for other values.
+    pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
+        let mut rest = Rest::inside(self, JsonKind::Object);
+        std::iter::from_fn(move || {
+            let name = rest.value()?;
+            rest.skip(b':')?;
+            Some((unescaped(name.0), rest.value()?))
+        })
+    }
+
+    /// The elements of an array, in their order; nothing for other values.
+    pub fn elements(self) -> impl Iterator<Item = Self> {
+        let mut rest = Rest::inside(self, JsonKind::Array);
+        std::iter::from_fn(move || rest.value())
+    }
+}
+
+/// The items of an object or an array that were not read yet.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    fn inside(value: JsonValue<'a>, kind: JsonKind) -> Self {
+        let inner = value.0.get(1..value.0.len().saturating_sub(1));
+        Self(if value.kind() == kind { inner.unwrap_or_default() } else { "" })
+    }
+
+    /// The next value, behind a comma if there is one.
+    fn value(&mut self) -> Option<JsonValue<'a>> {
+        let _ = self.skip(b',');
+        self.0 = self.0.trim_ascii_start();
+        let (value, rest) = self.0.split_at_checked(value_bytes(self.0.as_bytes()))?;
+        self.0 = rest;
+        (!value.is_empty()).then_some(JsonValue(value))
+    }
+
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        self.0 = self.0.trim_ascii_start();
+        self.0 = self.0.strip_prefix(char::from(byte))?;
+        Some(())
+    }
+}
+
+/// The length of the value that the bytes begin with. Ends at an ASCII byte, and so between two characters.
+fn value_bytes(json: &[u8]) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => at += text_bytes(json.get(at..).unwrap_or_default()),
+            b'{' | b'[' => {
+                depth += 1;
+                at += 1;
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                at += 1;
+            }
+            b',' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => return at,
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    at
+}
+
+/// The length of the text, with both quotes, that the bytes begin with.
+fn text_bytes(json: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    json.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Metadata;
+
+    fn members(json: &str) -> Vec<(String, String)> {
+        JsonValue::new(json).members().map(|(name, value)| (name.into_owned(), value.json().to_owned())).collect()
+    }
+
+    #[test]
+    fn members_and_elements_are_read_in_their_order() {
+        let json = r#"{"a":1,"b\"}":"x,\"]}","c":[1,{"d":[]},"e"],"":{"é":null},"t":true}"#;
+        let expected =
+            [("a", "1"), ("b\"}", r#""x,\"]}""#), ("c", r#"[1,{"d":[]},"e"]"#), ("", r#"{"é":null}"#), ("t", "true")];
+        assert_eq!(members(json), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let elements: Vec<_> =
+            JsonValue::new(r#"[1,{"d":[]},"e",[[]],null]"#).elements().map(JsonValue::json).collect();
+        assert_eq!(elements, ["1", r#"{"d":[]}"#, "\"e\"", "[[]]", "null"]);
+        assert_eq!(JsonValue::new("[]").elements().count() + JsonValue::new("{}").members().count(), 0);
+        assert_eq!(JsonValue::new("5").elements().count() + JsonValue::new("\"{}\"").members().count(), 0);
+        assert_eq!(members(" { \"a\" : 1 , \"b\" : [ 1 ] } ").len(), 2);
+        assert_eq!(JsonValue::new(r#""\u0041\n""#).plain(), "A\n");
+        assert_eq!(JsonValue::new("-1.50").plain(), "-1.50");
+    }
+
+    proptest::proptest! {
+        /// Writing out what was read gives the same text.
+        #[test]
+        fn everything_is_read(json in "\\{[\"\\\\:,\\[\\]{}a1 ]{0,40}\\}") {
+            fn write(value: JsonValue<'_>) -> String {
+                let list = |items: Vec<String>| items.join(",");
+                match value.kind() {
+                    JsonKind::Object => {
+                        let member = |(name, value): (Cow<'_, str>, _)| format!("{name:?}:{}", write(value));
+                        format!("{{{}}}", list(value.members().map(member).collect()))
+                    }
+                    JsonKind::Array => format!("[{}]", list(value.elements().map(write).collect())),
+                    _ => value.json().to_owned(),
+                }
+            }
+            // Not JSON: it must not panic.
+            let written = write(JsonValue::new(&json));
+            if let Ok(metadata) = Metadata::parse(&json) {
+                proptest::prop_assert_eq!(written, metadata.as_json());
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Counting events by time and value.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::event::{LogEvent, to_hex};
+use crate::filter::{EventFilter, any_value};
+use crate::metadata::{JsonKind, JsonValue};
+use crate::timestamp::Timestamp;
+
+/// Longer values are cut to this many bytes.
+pub const VALUE_BYTES_MAX: usize = 256;
+/// Maximum pairs of bucket and value that a store counts. Events of further pairs are counted as others.
+pub const COUNTS_MAX: usize = 100_000;
+
+/// By what events are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// By level.
+    Level,
+    /// By source.
+    Source,
+    /// By trace id; events without one are left out.
+    TraceId,
+    /// By the values of a name in metadata (see [`any_value`]); events without one are left out. An event with several
+    /// values counts for each.
+    Metadata(String),
+}
+
+/// A request for counts. The caller limits the number of buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatsQuery {
+    /// Which events. It bounds their timestamps.
+    pub filter: EventFilter,
+    /// Length of a bucket.
+    pub interval: Duration,
+    /// By what to count.
+    pub by: GroupBy,
+    /// Maximum duration; `None` is the limit of the store.
+    pub time_max: Option<Duration>,
+}
+
+impl StatsQuery {
+    /// The length of a bucket in microseconds.
+    #[must_use]
+    pub fn interval_micros(&self) -> i64 {
+        i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX).max(1)
+    }
+
+    /// The start of the bucket that contains `time`: buckets begin at multiples of the interval since
+    /// 1970-01-01T00:00:00Z, or at the earliest time.
+    #[must_use]
+    pub fn bucket_of(&self, time: Timestamp) -> Timestamp {
+        let interval = self.interval_micros();
+        let start = time.unix_micros().div_euclid(interval).checked_mul(interval);
+        start.and_then(|micros| Timestamp::from_unix_micros(micros).ok()).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// Number of events by bucket and value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// For each bucket with events, the number of events by value.
+    pub buckets: BTreeMap<Timestamp, BucketCounts>,
+    pairs: usize,
+}
+
+/// Number of events of one bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketCounts {
+    /// By value.
+    pub values: BTreeMap<String, u64>,
+    /// Events with values that are not counted by themselves.
+    pub other: u64,
+}
+
+impl Counts {
+    /// Counts the values of one event.
+    pub fn add(&mut self, query: &StatsQuery, event: &LogEvent<'_>) {
+        let bucket = query.bucket_of(event.timestamp);
+        match &query.by {
+            GroupBy::Level => self.add_events(bucket, event.level.name(), 1),
+            GroupBy::Source => self.add_events(bucket, &event.source, 1),
+            GroupBy::TraceId => {
+                if let Some(id) = &event.trace_id {
+                    self.add_events(bucket, &to_hex(id), 1);
+                }
+            }
+            GroupBy::Metadata(name) => {
+                if let Some(metadata) = &event.metadata {
+                    self.add_metadata(bucket, name, metadata.as_json());
+                }
+            }
+        }
+    }
+
+    /// Counts the values of a name in the metadata of one event.
+    pub fn add_metadata(&mut self, bucket: Timestamp, name: &str, metadata: &str) {
+        any_value(JsonValue::new(metadata), name, &mut |value| {
+            if !matches!(value.kind(), JsonKind::Null | JsonKind::Object) {
+                self.add_events(bucket, &value.plain(), 1);
+            }
+            false
+        });
+    }
+
+    /// Counts events of one value.
+    pub fn add_events(&mut self, bucket: Timestamp, value: &str, events: u64) {
+        let counts = self.buckets.entry(bucket).or_default();
+        let (value, _) = value.split_at(value.floor_char_boundary(VALUE_BYTES_MAX));
+        if let Some(counted) = counts.values.get_mut(value) {
+            *counted += events;
+        } else if self.pairs < COUNTS_MAX {
+            counts.values.insert(value.to_owned(), events);
+            self.pairs += 1;
+        } else {
+            counts.other += events;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn query(interval: Duration) -> StatsQuery {
+        StatsQuery { filter: EventFilter::default(), interval, by: GroupBy::Level, time_max: None }
+    }
+
+    #[test]
+    fn pairs_beyond_the_limit_count_as_others() {
+        let mut counts = Counts::default();
+        for n in 0..COUNTS_MAX + 5 {
+            counts.add_events(Timestamp::MIN, &n.to_string(), 2);
+        }
+        counts.add_events(Timestamp::MIN, "0", 1);
+        let bucket = &counts.buckets[&Timestamp::MIN];
+        assert_eq!((bucket.values.len(), bucket.other, bucket.values["0"]), (COUNTS_MAX, 10, 3));
+        let mut counts = Counts::default();
+        counts.add_events(Timestamp::MIN, &"é".repeat(VALUE_BYTES_MAX), 1);
+        assert_eq!(counts.buckets[&Timestamp::MIN].values.keys().map(String::len).max(), Some(VALUE_BYTES_MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_begins_at_a_multiple_of_the_interval_not_after_its_events(
+            micros in Timestamp::MIN.unix_micros()..=Timestamp::MAX.unix_micros(),
+            seconds in 1_u64..100_000_000,
+        ) {
+            let time = Timestamp::from_unix_micros(micros).expect("in range");
+            let query = query(Duration::from_secs(seconds));
+            let start = query.bucket_of(time);
+            prop_assert!(start <= time);
+            prop_assert!(micros - start.unix_micros() < query.interval_micros());
+            prop_assert!(
+                start.unix_micros().rem_euclid(query.interval_micros()) == 0 || start == Timestamp::MIN
+            );
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Filters of every kind, and events for them to find.
+
+use std::borrow::Cow;
+
+use domain::event::LogEvent;
+use domain::filter::{Comparison, Condition, Decimal, EventFilter, IdField, Literal, Pattern, TimeField, ValueTest};
+use domain::level::Level;
+use domain::metadata::Metadata;
+
+use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, time, varied_events};
+
+/// Names in metadata; dots and quotes must not confuse anyone.
+const NAMES: [&str; 9] = ["userId", "http.status", "http", "tags", "a.b", "a", "naïve", "q\"uote", "back\\slash"];
+/// JSON values: several forms of one number, numbers that floating point confuses, text that looks like a number.
+const VALUES: [&str; 27] = [
+    "12345",
+    "12345.0",
+    "1.2345e4",
+    "123450E-1",
+    "\"12345\"",
+    "\"012345\"",
+    "9007199254740992",
+    "9007199254740993",
+    "\"9007199254740993\"",
+    "503",
+    "\"503\"",
+    "-7.5",
+    "0",
+    "-0.0",
+    "1e400",
+    "true",
+    "false",
+    "null",
+    "\"null\"",
+    "\"\"",
+    "\"100%\"",
+    "\"a_b\"",
+    "\"back\\\\slash\"",
+    "\"say \\\"hi\\\"\"",
+    "\"\\u0041bc\"",
+    "\"2024-01-15T10:30:00Z\"",
+    "\"\\t\"",
+];
+const NUMBERS: [&str; 8] = ["12345", "503", "0", "9007199254740992", "9007199254740993", "-7.5", "1e399", "12345.5"];
+
+fn json_text(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t"))
+}
+
+fn json_value(seed: &mut Seed, depth: usize) -> String {
+    match seed.below(if depth == 0 { 8 } else { 11 }) {
+        0..=5 => (*seed.pick(&VALUES)).to_owned(),
+        6 | 7 => json_text(PIECES[seed.below(PIECES.len())]),
+        8 => {
+            let elements: Vec<String> = (0..seed.below(4)).map(|_| json_value(seed, depth - 1)).collect();
+            format!("[{}]", elements.join(","))
+        }
+        _ => json_object(seed, depth - 1),
+    }
+}
+
+fn json_object(seed: &mut Seed, depth: usize) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for _ in 0..seed.below(4) {
+        let name = if seed.one_in(4) { "status" } else { *seed.pick(&NAMES) };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let members: Vec<String> =
+        names.iter().map(|name| format!("{}:{}", json_text(name), json_value(seed, depth))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// Varied events with metadata of every kind.
+pub(crate) fn searchable_events(seed: &mut Seed, count: usize) -> Vec<LogEvent<'static>> {
+    let mut events = varied_events(seed, count);
+    for event in &mut events {
+        let json = json_object(seed, 3);
+        let metadata = Metadata::parse(&json).unwrap_or_else(|error| panic!("{json}: {error}")).into_owned();
+        event.metadata = (!seed.one_in(8)).then_some(metadata);
+        event.stack_trace = seed.one_in(4).then(|| Cow::Borrowed(*seed.pick(&PIECES)));
+    }
+    events
+}
+
+/// A text from an event, or a part of one, perhaps with a wildcard.
+fn pattern(seed: &mut Seed) -> Pattern {
+    let text = match seed.below(4) {
+        0 => NUMBERS[seed.below(NUMBERS.len())],
+        1 => seed.pick(&["null", "true", "a_b", "back\\slash", "say \"hi\"", "Abc", "2024-01-15T10:30:00Z", "", "\t"]),
+        _ => seed.pick(&PIECES),
+    };
+    let text = if seed.one_in(3) { text.to_uppercase() } else { text.to_owned() };
+    let characters: Vec<char> = text.chars().collect();
+    let cut = seed.below(characters.len() + 1);
+    let (begin, end): (String, String) = (characters[..cut].iter().collect(), characters[cut..].iter().collect());
+    match seed.below(5) {
+        0 => Pattern::new(&[begin, String::new()]),
+        1 => Pattern::new(&[String::new(), end]),
+        2 => Pattern::new(&[begin, end]),
+        _ => Pattern::text(&text),
+    }
+}
+
+fn value_test(seed: &mut Seed) -> ValueTest {
+    let comparison = *seed.pick(&[Comparison::Less, Comparison::AtMost, Comparison::Greater, Comparison::AtLeast]);
+    match seed.below(8) {
+        0 => ValueTest::Exists,
+        1 | 2 => ValueTest::Number(comparison, Decimal::parse(NUMBERS[seed.below(NUMBERS.len())]).expect("a number")),
+        3 => ValueTest::Time(comparison, time(EPOCH + seed.below(3) as i64 - 1)),
+        4 | 5 => {
+            let pattern = Pattern::text(NUMBERS[seed.below(NUMBERS.len())]);
+            ValueTest::Equals(Literal { pattern, text_only: seed.one_in(3) })
+        }
+        _ => ValueTest::Equals(Literal { pattern: pattern(seed), text_only: seed.one_in(2) }),
+    }
+}
+
+fn condition(seed: &mut Seed) -> Condition {
+    let id = |seed: &mut Seed| *seed.pick(&[IdField::Event, IdField::Trace, IdField::Span]);
+    match seed.below(13) {
+        0 => Condition::Anywhere(pattern(seed)),
+        1 => Condition::Message(pattern(seed)),
+        2 => Condition::StackTrace(pattern(seed)),
+        3 => Condition::SourceIs((*seed.pick(&SOURCES)).to_owned()),
+        4 => Condition::Source(Pattern::new(&[seed.pick(&["sh", "SHOP", "back\\", "shö", ""]), ""])),
+        5 => Condition::Levels((0..seed.below(4)).map(|_| *seed.pick(&Level::ALL)).collect()),
+        6 => {
+            let (from, to) = (seed.below(20) as i64, seed.below(20) as i64);
+            let field = *seed.pick(&[TimeField::Timestamp, TimeField::ReceivedAt]);
+            let start = if field == TimeField::Timestamp { EPOCH } else { EPOCH + 60_000_000 };
+            let unit = if field == TimeField::Timestamp { 1_000_000 } else { 10 };
+            Condition::Time(field, time(start + from * unit)..=time(start + to * unit))
+        }
+        7 => Condition::IdIs(IdField::Trace, seed.pick(&TRACES).to_vec()),
+        8 => {
+            let digits = format!("{:02x}", seed.below(256));
+            let text: &str = ["", "01020304", "f", "00-", &digits][seed.below(5)];
+            let pattern = Pattern::text(text);
+            Condition::Id(id(seed), pattern.contained())
+        }
+        _ => {
+            let name = if seed.one_in(6) { "status" } else { *seed.pick(&NAMES) };
+            Condition::Metadata { name: name.to_owned(), test: value_test(seed) }
+        }
+    }
+}
+
+/// Any tree of conditions, at most `depth` deep.
+pub(crate) fn any_filter(seed: &mut Seed, depth: usize) -> EventFilter {
+    if depth == 0 || seed.one_in(3) {
+        return condition(seed).into();
+    }
+    match seed.below(5) {
+        0 | 1 => EventFilter::All((0..seed.below(4)).map(|_| any_filter(seed, depth - 1)).collect()),
+        2 | 3 => EventFilter::Any((0..=seed.below(3)).map(|_| any_filter(seed, depth - 1)).collect()),
+        _ => !any_filter(seed, depth - 1),
+    }
+}
