@@ -1,11 +1,13 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::app::App;
+use crate::client;
 use crate::example::example;
 use crate::journal;
 use crate::role::Role;
@@ -17,14 +19,50 @@ use crate::task::TaskEnded;
 /// Bad configuration or usage (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 
+/// The help of the whole program: clap cannot group commands. A test compares it with the commands.
+const HELP_TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+Servers:
+  all          Gateway, producer and consumer in one process, without any other server [default]
+  gateway      The entry point in front of producers and consumers
+  producer     Ingestion API
+  consumer     Storing and query API
+
+Reading from a Spillway:
+  query        Search stored events
+  tail         Follow events as they are stored
+  stats        Count events over time
+  fields       List the fields of stored events
+  values       List the values of a field
+  dlq          List dead letters, and send them to the bus again
+
+Sending to a Spillway:
+  send         Send the lines of files or of standard input to a Spillway
+  generate     Send made-up events at a rate, and measure the answers
+
+On this machine:
+  journal      Inspect the journals in the data directory, also next to a running producer
+  config       Print the effective configuration as environment variables
+  openapi      Print the OpenAPI document
+  completions  Print the completions of a shell
+  man          Print the manual page of the program
+  help         Print this message or the help of the given subcommand(s)
+
+Options:
+{options}{after-help}";
+
 /// Log ingestion that keeps its promises
 #[derive(Debug, Parser)]
 #[command(
     name = "spillway",
     bin_name = "spillway",
     version,
+    help_template = HELP_TEMPLATE,
     after_help = "Every setting can be given as an environment variable: `spillway config` lists them.\n\
-                  Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else."
+                  Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else. The commands that read have\n\
+                  more: `spillway query --help`."
 )]
 struct Arguments {
     /// Configuration file (TOML) [default: spillway.toml, if it exists]
@@ -44,6 +82,8 @@ enum Command {
     Producer,
     /// Storing and query API
     Consumer,
+    #[command(flatten)]
+    Client(client::Command),
     /// Send the lines of files or of standard input to a Spillway
     Send(Box<send::Options>),
     /// Inspect the journals in the data directory, also next to a running producer
@@ -57,9 +97,22 @@ enum Command {
     },
     /// Print the OpenAPI document
     Openapi,
+    /// Print the completions of a shell
+    Completions {
+        /// Shell to complete for
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page of the program
+    Man {
+        /// Write this page and those of all commands to a directory instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
-/// Runs the command line of this process. Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else.
+/// Runs the command line of this process. Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else; the
+/// commands that read have more.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -82,14 +135,27 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Command::Send(options) => return send_lines(*options),
+        Command::Client(command) => return run_client(command),
+        Command::Completions { shell } => {
+            print(&client::completions(shell, Arguments::command()));
+            return ExitCode::SUCCESS;
+        }
+        Command::Man { dir } => return print_manual(dir.as_deref()),
         command => command,
     };
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    // What the reading commands are told is not a setting.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !name.starts_with(client::VARIABLE_PREFIX));
     let settings = match Settings::load(arguments.config.as_deref(), environment) {
         Ok(settings) => settings,
         Err(error) => return usage(&error.to_string()),
     };
+    run_with_settings(command, &settings)
+}
+
+/// Runs a command that needs settings.
+fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
     if let Command::Journal(command) = command {
         return match journal::run(command, &settings.data_dir) {
             Ok(true) => ExitCode::SUCCESS,
@@ -108,15 +174,16 @@ pub fn main() -> ExitCode {
             print(&settings.to_variables());
             return ExitCode::SUCCESS;
         }
-        Command::All | Command::Openapi | Command::Send(_) | Command::Journal(_) => Role::All,
         Command::Gateway => Role::Gateway,
         Command::Producer => Role::Producer,
         Command::Consumer => Role::Consumer,
+        // The other commands have ended already.
+        _ => Role::All,
     };
     if let Err(error) = settings.check_role(role) {
         return usage(&error.to_string());
     }
-    match serve(role, &settings) {
+    match serve(role, settings) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
@@ -141,6 +208,42 @@ fn send_lines(options: send::Options) -> ExitCode {
         }
         Err(error) => {
             report(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_client(command: client::Command) -> ExitCode {
+    let ran = tokio::runtime::Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
+        let ran = runtime.block_on(async { Ok::<_, std::io::Error>(client::run(command, stop_signal()?).await) });
+        // A write to standard output may be in progress and cannot be cancelled.
+        runtime.shutdown_background();
+        ran
+    });
+    match ran {
+        Ok((code, message)) => {
+            if let Some(message) = message {
+                report(&message);
+            }
+            code.into()
+        }
+        Err(error) => {
+            report(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_manual(directory: Option<&Path>) -> ExitCode {
+    let written = match directory {
+        Some(directory) => client::write_manuals(Arguments::command(), directory),
+        None => client::manual(Arguments::command()).map(|page| print(&page)),
+    };
+    match (written, directory) {
+        (Ok(()), _) => ExitCode::SUCCESS,
+        (Err(error), directory) => {
+            let place = directory.unwrap_or(Path::new("."));
+            report(&format!("cannot write the manual pages to {}: {error}", place.display()));
             ExitCode::FAILURE
         }
     }
@@ -211,4 +314,26 @@ fn report(message: &str) {
     use std::io::Write;
     // A failure to write to standard error cannot be reported.
     let _ = writeln!(std::io::stderr(), "spillway: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_lists_every_command() {
+        let help = Arguments::command().render_help().to_string();
+        for command in Arguments::command().get_subcommands() {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let line = format!("\n  {:<11}  {about}", command.get_name());
+            assert!(help.contains(&line), "{line} is not in:\n{help}");
+        }
+        assert!(help.contains("--config <FILE>") && help.contains("Exit codes"), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

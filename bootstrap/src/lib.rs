@@ -7,6 +7,7 @@ mod alerts;
 mod app;
 mod backends;
 mod cli;
+mod client;
 #[cfg(test)]
 mod configuration_page;
 mod consumer_role;
@@ -15,6 +16,7 @@ mod disk;
 mod drain;
 mod example;
 mod gateway_role;
+mod http_client;
 mod journal;
 mod metrics;
 mod producer_role;

@@ -27,9 +27,8 @@ use super::patience::{Patience, Pause, Stopped, Waiting};
 use super::pending::Pending;
 use super::tally::Tally;
 use super::target::Target;
+use crate::http_client::{connector, root_cause};
 
-/// Timeout for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum timeout for an answer: longer than a gateway waits for a producer.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(40);
 /// Minimum timeout for an answer, however soon the client gives up: with less every request would be in doubt.
@@ -50,10 +49,7 @@ impl Client {
     /// progress is not cut short, but has the same time limit.
     #[must_use]
     pub fn new(target: Target, give_up_after: Option<Duration>) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector());
         Self { http, target, give_up_after }
     }
 
@@ -165,18 +161,6 @@ impl Body for WatchedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// The innermost cause, without the operating system's error number.
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    match cause.downcast_ref::<std::io::Error>() {
-        Some(error) if error.raw_os_error().is_some() => error.kind().to_string(),
-        _ => cause.to_string(),
     }
 }
 

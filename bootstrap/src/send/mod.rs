@@ -33,7 +33,8 @@ use self::input::Input;
 pub use self::options::Options;
 use self::patience::Stopped;
 use self::sender::Sender;
-pub use self::summary::{Summary, grouped};
+pub use self::summary::{Summary, grouped, rate};
+pub use self::target::Target;
 
 /// Sends everything and returns the outcome. Ends early when `stop` resolves, without waiting for an answer.
 ///

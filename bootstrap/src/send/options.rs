@@ -48,7 +48,7 @@ pub struct Options {
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Base URL of the Spillway to send to
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, visible_alias = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub to: Target,
     /// Source of events without one [default: name of the file without its last extension, or `stdin`]
     #[arg(long, value_name = "NAME", value_parser = parse_source)]

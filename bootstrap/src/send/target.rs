@@ -1,4 +1,4 @@
-//! The address of the Spillway that receives the events.
+//! The address of a Spillway.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +15,22 @@ pub struct Target {
     base: String,
     pub(super) batch: Uri,
     pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Target {
+    /// The URI of a path of the API, such as `/api/logs?limit=1`.
+    ///
+    /// # Errors
+    /// The text cannot be part of a URI, or makes it longer than 64 KiB.
+    pub fn uri(&self, path: &str) -> Result<Uri, InvalidTarget> {
+        format!("{}{path}", self.base).parse().map_err(|_| InvalidTarget)
+    }
+
+    /// The header for a proxy that asks for user and password.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
 }
 
 /// The text is not a base URL of a Spillway.
@@ -57,6 +73,7 @@ mod tests {
         let target: Target = "http://user:p%40ss@host:8080/logs".parse().expect("a target");
         assert_eq!(target.to_string(), "http://host:8080/logs");
         assert_eq!(target.batch, "http://host:8080/logs/api/logs/batch");
+        assert_eq!(target.uri("/api/dlq?id=1").expect("a URI"), "http://host:8080/logs/api/dlq?id=1");
         let authorization = target.authorization.as_ref().expect("a header");
         assert_eq!(authorization, "Basic dXNlcjpwQHNz");
         assert!(!format!("{target:?}").contains("dXNl"), "it is not shown");

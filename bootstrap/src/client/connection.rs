@@ -1,0 +1,110 @@
+//! The options that all commands of this module share.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::failure::Failure;
+use crate::send::Target;
+
+/// The variable that replaces the default of `--url`.
+pub const URL_VARIABLE: &str = "SPILLWAY_CLIENT__URL";
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+
+/// When text has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always, for example for `less -R`
+    Always,
+    /// Never
+    Never,
+}
+
+/// Where the server is, and what is shown beside the data.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", help_heading = "Common options")]
+    url: Option<Target>,
+    /// How long to wait for one answer
+    #[arg(long, value_name = "DURATION", default_value = "40s", value_parser = parse_timeout, help_heading = "Common options")]
+    pub timeout: Duration,
+    /// Print the data and errors only
+    #[arg(short, long, help_heading = "Common options")]
+    pub quiet: bool,
+    /// When to use colours; `auto` honours NO_COLOR
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", help_heading = "Common options")]
+    pub color: Color,
+    /// Do not page the output on a terminal through $PAGER, or `less -FRX`
+    #[arg(long, help_heading = "Common options")]
+    pub no_pager: bool,
+}
+
+impl Connection {
+    /// The server of the option, the environment or the default.
+    ///
+    /// # Errors
+    /// The variable is not a base URL.
+    pub fn target(&self) -> Result<Target, Failure> {
+        match &self.url {
+            Some(target) => Ok(target.clone()),
+            None => target_of(std::env::var(URL_VARIABLE).ok().as_deref()),
+        }
+    }
+
+    /// Whether text has colours on this standard output.
+    #[must_use]
+    pub fn has_color(&self) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let plain = set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        match self.color {
+            Color::Auto => std::io::stdout().is_terminal() && !plain,
+            Color::Always => true,
+            Color::Never => false,
+        }
+    }
+}
+
+fn target_of(variable: Option<&str>) -> Result<Target, Failure> {
+    let text = variable.filter(|text| !text.is_empty()).unwrap_or(URL_DEFAULT);
+    // The value is not shown: it may contain a password.
+    text.parse().map_err(|error| Failure::Usage(format!("{URL_VARIABLE} is {error}")))
+}
+
+/// Parses a duration that is not zero, such as `40s` or `1m 30s`.
+///
+/// # Errors
+/// Any other text.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err("must be longer than 0".to_owned()),
+        Err(error) => Err(format!("{error}; write 500ms, 40s or 2m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_replaces_the_default() {
+        let shown = |variable| target_of(variable).map(|target| target.to_string());
+        assert_eq!(shown(None).as_deref(), Ok(URL_DEFAULT));
+        assert_eq!(shown(Some("")).as_deref(), Ok(URL_DEFAULT));
+        assert_eq!(shown(Some("http://user:secret@logs:80/x")).as_deref(), Ok("http://logs:80/x"));
+        let failure = shown(Some("secret")).unwrap_err();
+        assert!(failure.exit_code() == 64 && !failure.to_string().contains("secret"), "{failure}");
+    }
+
+    #[test]
+    fn timeouts_have_a_unit_and_are_not_zero() {
+        assert_eq!(parse_timeout("40s"), Ok(Duration::from_secs(40)));
+        for text in ["0s", "40", "", "soon"] {
+            assert!(parse_timeout(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! `spillway dlq list` and `spillway dlq show`.
+
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use jiff::Zoned;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::api::Api;
+use super::super::connection::Connection;
+use super::super::escape::{escaped, escaped_trace_line};
+use super::super::event::Event;
+use super::super::event_writer::json_line;
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::super::parameters::Parameters;
+use super::super::times::{now, shown};
+use super::conditions::Conditions;
+use crate::send::grouped;
+
+/// Maximum dead letters of a page, as in the API.
+const PAGE_LETTERS_MAX: u64 = 1_000;
+/// The fields of a dead letter that `show` prints before its key and value.
+const FIELDS: [&str; 8] = ["id", "reason", "at", "redrivenAt", "topic", "partition", "offset", "attempts"];
+
+/// The format of dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// JSON, one per line, as the API gives it
+    Json,
+}
+
+/// Options of `spillway dlq list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListOptions {
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Only those that were sent again before (true), or not yet (false)
+    #[arg(long, value_name = "BOOL")]
+    redriven: Option<bool>,
+    /// Maximum number; 0 for all
+    #[arg(short = 'n', long, value_name = "LETTERS", default_value_t = 100)]
+    limit: u64,
+    #[command(flatten)]
+    showing: Showing,
+    /// The server and the terminal.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// Options of `spillway dlq show`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowOptions {
+    /// Number of the dead letter
+    #[arg(value_name = "ID")]
+    id: u64,
+    #[command(flatten)]
+    showing: Showing,
+    /// The server and the terminal.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Showing {
+    /// Format of the dead letters
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Format,
+    /// Show and read times in UTC instead of the local time zone
+    #[arg(long)]
+    utc: bool,
+}
+
+/// A page of dead letters.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    dead_letters: Vec<Box<RawValue>>,
+    #[serde(default)]
+    next_cursor: Option<u64>,
+}
+
+/// Runs `spillway dlq list`.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn list(options: ListOptions, output: &mut Output) -> Result<(), Failure> {
+    let (began, api, now) = (Instant::now(), Api::new(&options.connection)?, now(options.showing.utc));
+    let parameters = options.parameters(&now)?;
+    let limit = if options.limit == 0 { u64::MAX } else { options.limit };
+    let (mut cursor, mut found): (Option<u64>, u64) = (None, 0);
+    let more = loop {
+        let mut parameters = parameters.with("limit", &(limit - found).min(PAGE_LETTERS_MAX).to_string());
+        parameters.add_some("cursor", cursor.map(|cursor| cursor.to_string()).as_deref());
+        let page = api.get_json::<Page>("/api/dlq", &parameters).await;
+        let page = page.map_err(|failure| if output.has_data() { failure.after_output() } else { failure })?;
+        for letter in &page.dead_letters {
+            match options.showing.output {
+                Format::Json => output.write(json_line(letter.get(), output.is_terminal()).as_bytes())?,
+                Format::Text => output.write(line(&Event::of(letter), &now).as_bytes())?,
+            }
+        }
+        found = found.saturating_add(page.dead_letters.len() as u64);
+        match page.next_cursor {
+            Some(next) if found < limit => cursor = Some(next),
+            next => break next.is_some(),
+        }
+    };
+    output.flush()?;
+    let more = if more { "; there are more, -n 0 shows all" } else { "" };
+    let plural = if found == 1 { "" } else { "s" };
+    output.note(format!("-- {} dead letter{plural}, {} ms{more}", grouped(found), began.elapsed().as_millis()));
+    Ok(())
+}
+
+/// Runs `spillway dlq show`.
+///
+/// # Errors
+/// See [`Failure`]; or there is no such dead letter.
+pub async fn show(options: ShowOptions, output: &mut Output) -> Result<(), Failure> {
+    let (api, now) = (Api::new(&options.connection)?, now(options.showing.utc));
+    let mut parameters = Parameters::default();
+    parameters.add("id", &options.id.to_string());
+    let page: Page = api.get_json("/api/dlq", &parameters).await?;
+    let Some(letter) = page.dead_letters.first() else {
+        let id = options.id;
+        return Err(Failure::Other(format!(
+            "there is no dead letter {id}: spillway dlq list shows those that are kept"
+        )));
+    };
+    match options.showing.output {
+        Format::Json => output.write(json_line(letter.get(), output.is_terminal()).as_bytes())?,
+        Format::Text => output.write(details(&Event::of(letter), &now).as_bytes())?,
+    }
+    output.flush()
+}
+
+impl ListOptions {
+    fn parameters(&self, now: &Zoned) -> Result<Parameters, Failure> {
+        let mut parameters = Parameters::default();
+        let (from, to) = self.conditions.range(now)?;
+        parameters.add_some("topic", self.conditions.topic.as_deref());
+        parameters.add_some("partition", self.conditions.partition.map(|number| number.to_string()).as_deref());
+        parameters.add_some("from", from.as_deref());
+        parameters.add_some("to", to.as_deref());
+        parameters.add_some("redriven", self.redriven.map(|redriven| redriven.to_string()).as_deref());
+        Ok(parameters)
+    }
+}
+
+/// A dead letter on one line.
+fn line(letter: &Event<'_>, now: &Zoned) -> String {
+    let text = |name| escaped(&letter.text(name)).into_owned();
+    let (id, at) = (text("id"), escaped(&shown(&letter.text("at"), now, false)).into_owned());
+    let redriven = if letter.field("redrivenAt").is_some() { "  (redriven)" } else { "" };
+    let (topic, partition, offset, reason) = (text("topic"), text("partition"), text("offset"), text("reason"));
+    format!("{id:>6}  {at}  {topic}/{partition}@{offset}  {reason}{redriven}\n")
+}
+
+/// All of a dead letter.
+fn details(letter: &Event<'_>, now: &Zoned) -> String {
+    let mut text = String::new();
+    for name in FIELDS {
+        let Some(value) = letter.field(name) else { continue };
+        let value = if matches!(name, "at" | "redrivenAt") { shown(&value, now, true) } else { value };
+        text.push_str(&format!("{name:<10}  {}\n", escaped(&value)));
+    }
+    let encoding = letter.text("encoding");
+    for name in ["key", "value"] {
+        text.push_str(&format!("{name} ({}):\n", escaped(&encoding)));
+        for line in letter.text(name).lines() {
+            text.push_str(&format!("    {}\n", escaped_trace_line(line)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_are_shown_without_control_characters() {
+        let json = r#"{"id":7,"group":"g","topic":"logs","partition":2,"offset":41,"key":"k","value":"{\n\tx\u001b","encoding":"text",
+            "reason":"not an event\r","at":"2024-01-15T10:30:00.5Z","attempts":0}"#;
+        let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
+        let letter = Event::of(&raw);
+        assert_eq!(line(&letter, &now(true)), "     7  2024-01-15 10:30:00  logs/2@41  not an event\\r\n");
+        let details = details(&letter, &now(true));
+        assert!(
+            details.starts_with("id          7\nreason      not an event\\r\nat          2024-01-15 10:30:00.500\n"),
+            "{details}"
+        );
+        assert!(details.ends_with("key (text):\n    k\nvalue (text):\n    {\n        x\\x1b\n"), "{details}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The conditions on events that the commands share.
+
+use clap::Args;
+use jiff::Zoned;
+
+use super::failure::Failure;
+use super::parameters::Parameters;
+use super::times::TimeArgument;
+
+/// The range of a command without `--since` and `--until`.
+const RANGE_DEFAULT: TimeArgument = TimeArgument::Ago(1, 'h');
+
+/// Conditions on events; all must hold.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Filters {
+    /// Condition in the query language of the API, such as `timeout level:ERROR`
+    #[arg(value_name = "QUERY")]
+    pub query: Option<String>,
+    /// Source of the events; may be repeated
+    #[arg(short, long, value_name = "NAME")]
+    pub source: Vec<String>,
+    /// Levels: ERROR,FATAL, or WARN+ for WARN and above
+    #[arg(short, long, value_name = "LEVELS")]
+    pub level: Vec<String>,
+    /// Trace id of the events
+    #[arg(short, long, value_name = "ID")]
+    pub trace: Option<String>,
+    /// Earliest time: 15m, 1h, today, yesterday, 2024-01-15, '2024-01-15 10:30', 2024-01-15T10:30:00Z
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<TimeArgument>,
+    /// Latest time, exclusive
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<TimeArgument>,
+}
+
+impl Filters {
+    /// The same conditions, on the last hour if they have no time.
+    #[must_use]
+    pub fn or_last_hour(&self) -> Self {
+        let mut filters = self.clone();
+        if filters.since.is_none() && filters.until.is_none() {
+            filters.since = Some(RANGE_DEFAULT);
+        }
+        filters
+    }
+
+    /// The conditions as parameters of the API; `now` has the time zone of local times.
+    ///
+    /// # Errors
+    /// A time is outside of the calendar.
+    pub fn parameters(&self, now: &Zoned) -> Result<Parameters, Failure> {
+        let mut parameters = Parameters::default();
+        parameters.add_some("query", self.query.as_deref().filter(|query| !query.trim().is_empty()));
+        self.source.iter().for_each(|source| parameters.add("source", source));
+        self.level.iter().for_each(|level| parameters.add("level", level));
+        parameters.add_some("traceId", self.trace.as_deref());
+        for (name, time) in [("from", &self.since), ("to", &self.until)] {
+            if let Some(time) = time {
+                parameters.add(name, &time.to_parameter(now)?);
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// The range in words, such as ` of the last hour`; empty unless it ends now and has a length.
+    #[must_use]
+    pub fn range_in_words(&self) -> String {
+        let words = self.since.as_ref().filter(|_| self.until.is_none()).and_then(TimeArgument::range_in_words);
+        words.map(|words| format!(" of {words}")).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::times::now;
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        filters: Filters,
+    }
+
+    fn filters(arguments: &[&str]) -> Filters {
+        Arguments::try_parse_from([&["x"], arguments].concat()).unwrap().filters
+    }
+
+    #[test]
+    fn conditions_become_parameters() {
+        let all = ["-s", "a b", "-s", "c", "-l", "ERROR,FATAL", "-t", "4bf9", "-S", "-15m", "-U", "now-5m", "x:1 or y"];
+        assert_eq!(
+            filters(&all).parameters(&now(true)).unwrap().on("/l"),
+            "/l?query=x%3A1%20or%20y&source=a%20b&source=c&level=ERROR%2CFATAL&traceId=4bf9&from=-15m&to=-5m"
+        );
+        assert_eq!(filters(&[""]).parameters(&now(true)), Ok(Parameters::default()));
+        assert!(Arguments::try_parse_from(["x", "-S", "soon"]).is_err());
+    }
+
+    #[test]
+    fn without_times_it_is_the_last_hour() {
+        let of_last_hour = filters(&[]).or_last_hour();
+        assert_eq!(of_last_hour.parameters(&now(true)).unwrap().on("/l"), "/l?from=-1h");
+        assert_eq!(of_last_hour.range_in_words(), " of the last hour");
+        let until = filters(&["-U", "2d"]).or_last_hour();
+        assert_eq!(until.parameters(&now(true)).unwrap().on("/l"), "/l?to=-2d");
+        assert_eq!(until.range_in_words(), "");
+        assert_eq!(filters(&["-S", "2d"]).range_in_words(), " of the last 2 days");
+    }
+}

@@ -1,0 +1,128 @@
+//! The commands that read from a Spillway over HTTP, and `generate`, which writes to one.
+//!
+//! * Standard output contains the data only; notes, questions and errors go to standard error.
+//! * No text of an event controls the terminal (`escape.rs`). Nothing is held in memory beyond a limit.
+//! * The exit code says what went wrong (`failure.rs`), for scripts.
+//!
+//! `output.rs` is standard output or the pager; `api.rs` makes requests; each command has a file.
+
+mod api;
+mod connection;
+mod dlq;
+mod documents;
+mod escape;
+mod event;
+mod event_writer;
+mod failure;
+mod fields;
+mod filters;
+mod generate;
+mod output;
+mod parameters;
+mod query;
+mod sse;
+mod stats;
+mod table;
+mod tail;
+#[cfg(test)]
+mod test_server;
+mod times;
+
+use clap::Subcommand;
+
+use self::connection::Connection;
+pub use self::documents::{completions, manual, write_manuals};
+use self::failure::Failure;
+use self::output::Output;
+
+/// The variables of the environment that are for these commands, and not settings of a server.
+pub const VARIABLE_PREFIX: &str = "SPILLWAY_CLIENT__";
+
+/// A command for a Spillway that runs somewhere.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Search stored events
+    Query(Box<query::Options>),
+    /// Follow events as they are stored
+    Tail(Box<tail::Options>),
+    /// Count events over time
+    Stats(Box<stats::Options>),
+    /// List the fields of stored events
+    Fields(Box<fields::FieldsOptions>),
+    /// List the values of a field
+    Values(Box<fields::ValuesOptions>),
+    /// List dead letters, and send them to the bus again
+    #[command(subcommand)]
+    Dlq(Box<dlq::Command>),
+    /// Send made-up events at a rate, and measure the answers
+    Generate(Box<generate::Options>),
+}
+
+impl Command {
+    fn connection(&self) -> &Connection {
+        match self {
+            Self::Query(options) => &options.connection,
+            Self::Tail(options) => &options.connection,
+            Self::Stats(options) => &options.connection,
+            Self::Fields(options) => &options.connection,
+            Self::Values(options) => &options.connection,
+            Self::Dlq(command) => command.connection(),
+            Self::Generate(options) => &options.connection,
+        }
+    }
+
+    /// Whether the output is paged on a terminal.
+    fn pages(&self) -> bool {
+        match self {
+            Self::Query(_) | Self::Stats(_) | Self::Fields(_) | Self::Values(_) => true,
+            Self::Dlq(command) => command.pages(),
+            Self::Tail(_) | Self::Generate(_) => false,
+        }
+    }
+}
+
+/// Runs a command until it ends or `stop` resolves. Returns the exit code, and the message for standard error if there is
+/// one.
+///
+/// A write to standard output cannot be cancelled: the caller must not wait for the tasks of its runtime
+/// (`Runtime::shutdown_background`).
+pub async fn run(command: Command, stop: impl Future<Output = ()>) -> (u8, Option<String>) {
+    // A tail has no other end.
+    let may_be_stopped = matches!(command, Command::Tail(_));
+    let output = Output::open(command.connection(), command.pages());
+    let paged = output.is_paged();
+    let mut task = tokio::spawn(execute(command, output));
+    let ended = tokio::select! {
+        biased;
+        () = stop => {
+            task.abort();
+            if paged {
+                // The pager restores the terminal. What became of the task no longer matters.
+                let _ = task.await;
+            }
+            Err(Failure::Interrupted)
+        }
+        ended = &mut task => {
+            ended.unwrap_or_else(|_| Err(Failure::Other("the command ended by a defect of Spillway: please report it".to_owned())))
+        }
+    };
+    match ended {
+        Ok(()) => (0, None),
+        Err(Failure::Interrupted) if may_be_stopped => (0, None),
+        Err(failure) => (failure.exit_code(), failure.message()),
+    }
+}
+
+async fn execute(command: Command, mut output: Output) -> Result<(), Failure> {
+    let result = match command {
+        Command::Query(options) => query::run(*options, &mut output).await,
+        Command::Tail(options) => tail::run(*options, &mut output).await,
+        Command::Stats(options) => stats::run(*options, &mut output).await,
+        Command::Fields(options) => fields::run_fields(*options, &mut output).await,
+        Command::Values(options) => fields::run_values(*options, &mut output).await,
+        Command::Dlq(command) => (*command).run(&mut output).await,
+        Command::Generate(options) => generate::run(*options, &mut output).await,
+    };
+    let finished = output.finish();
+    result.and(finished)
+}

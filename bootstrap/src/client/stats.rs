@@ -1,0 +1,161 @@
+//! `spillway stats`: counts events over time.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::Zoned;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::api::{Api, parsed};
+use super::connection::Connection;
+use super::event_writer::{Format, json_line};
+use super::failure::Failure;
+use super::filters::Filters;
+use super::output::Output;
+use super::query::counted;
+use super::table::{aligned, csv_row};
+use super::times::{now, shown};
+use crate::send::grouped;
+
+/// The column of values that are not counted one by one.
+const OTHER: &str = "other";
+
+/// Options of `spillway stats`.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    filters: Filters,
+    /// Length of a bucket, such as 30s, 5m, 1h or 1d [default: chosen by the server]
+    #[arg(short, long, value_name = "DURATION")]
+    interval: Option<String>,
+    /// Count by level, source, traceId or the name of a field of the metadata
+    #[arg(long, value_name = "FIELD", default_value = "level")]
+    by: String,
+    /// Format of the counts
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Format,
+    /// Show and read times in UTC instead of the local time zone
+    #[arg(long)]
+    utc: bool,
+    /// The server and the terminal.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// The answer of the API.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats {
+    interval_seconds: f64,
+    /// Counts by value, in the order of the columns.
+    total: Map<String, Value>,
+    #[serde(default)]
+    other: u64,
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    start: String,
+    counts: HashMap<String, u64>,
+    #[serde(default)]
+    other: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
+    let (began, api, now) = (Instant::now(), Api::new(&options.connection)?, now(options.utc));
+    let filters = options.filters.or_last_hour();
+    let mut parameters = filters.parameters(&now)?;
+    parameters.add_some("interval", options.interval.as_deref());
+    parameters.add("by", &options.by);
+    let body = api.get("/api/logs/stats", &parameters).await?;
+    let stats: Stats = parsed(&body)?;
+    match options.output {
+        Format::Json => output.write(json_line(&String::from_utf8_lossy(&body), output.is_terminal()).as_bytes())?,
+        Format::Csv => {
+            for row in stats.rows(|start| start.to_owned(), |count| count.to_string()) {
+                output.write(&csv_row(&row, output.is_terminal()))?;
+            }
+        }
+        Format::Text => output.write(stats.text(&now).as_bytes())?,
+    }
+    output.flush()?;
+    let (events, millis) = (counted(stats.events()), began.elapsed().as_millis());
+    let (buckets, length) = (grouped(stats.buckets.len() as u64), stats.length());
+    output.note(format!("-- {events}{}, {buckets} × {length}, {millis} ms", filters.range_in_words()));
+    Ok(())
+}
+
+impl Stats {
+    /// All events.
+    fn events(&self) -> u64 {
+        self.total.values().filter_map(Value::as_u64).sum::<u64>() + self.other
+    }
+
+    /// The length of a bucket.
+    fn length(&self) -> String {
+        let length = Duration::try_from_secs_f64(self.interval_seconds).unwrap_or_default();
+        humantime::format_duration(length).to_string()
+    }
+
+    /// A header, and a row for each bucket.
+    fn rows(&self, time: impl Fn(&str) -> String, count: impl Fn(u64) -> String) -> Vec<Vec<String>> {
+        let mut header = vec!["start".to_owned()];
+        header.extend(self.total.keys().cloned());
+        if self.other > 0 {
+            header.push(OTHER.to_owned());
+        }
+        let mut rows = vec![header];
+        rows.extend(self.buckets.iter().map(|bucket| {
+            let mut row = vec![time(&bucket.start)];
+            row.extend(self.total.keys().map(|key| count(bucket.counts.get(key).copied().unwrap_or_default())));
+            if self.other > 0 {
+                row.push(count(bucket.other));
+            }
+            row
+        }));
+        rows
+    }
+
+    /// The rows, and their total.
+    fn text(&self, now: &Zoned) -> String {
+        let mut rows = self.rows(|start| shown(start, now, false), grouped);
+        let mut total = vec!["total".to_owned()];
+        total.extend(self.total.values().map(|count| grouped(count.as_u64().unwrap_or_default())));
+        if self.other > 0 {
+            total.push(grouped(self.other));
+        }
+        rows.push(total);
+        aligned(&rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_rows_and_values_are_columns() {
+        let json = r#"{"from":"2024-01-15T10:00:00Z","to":"2024-01-15T10:02:00Z","intervalSeconds":60.0,"by":"level",
+            "total":{"ERROR":1003,"WARN":0,"a\u001b":2},"other":1,"buckets":[
+            {"start":"2024-01-15T10:00:00Z","counts":{"ERROR":1000,"a\u001b":2},"other":0},
+            {"start":"2024-01-15T10:01:00Z","counts":{"ERROR":3},"other":1}]}"#;
+        let stats: Stats = parsed(json.as_bytes()).unwrap();
+        let lines = [
+            "start                ERROR  WARN  a\\x1b  other",
+            "2024-01-15 10:00:00  1,000     0      2      0",
+            "2024-01-15 10:01:00      3     0      0      1",
+            "total                1,003     0      2      1",
+        ];
+        assert_eq!(stats.text(&now(true)), lines.join("\n") + "\n");
+        assert_eq!((stats.events(), stats.length().as_str()), (1_006, "1m"));
+        let rows = stats.rows(|start| start.to_owned(), |count| count.to_string());
+        assert_eq!(rows[1], ["2024-01-15T10:00:00Z", "1000", "0", "2", "0"]);
+    }
+}
