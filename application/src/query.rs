@@ -36,8 +36,9 @@ pub const CONTEXT_EVENTS_MAX: u32 = 500;
 
 /// Default time range of statistics.
 const STATS_RANGE: Duration = Duration::from_secs(3_600);
-/// A query for a range of timestamps up to this one may take [`NARROW_TIME_MAX`]: it has told what it wants.
-const NARROW_RANGE: Duration = Duration::from_secs(3_600);
+/// A query for a range of timestamps up to this one may take [`NARROW_TIME_MAX`]: an hour, and what passes between the
+/// resolution of a relative time and the query. A range without an end ends now.
+const NARROW_RANGE: Duration = Duration::from_secs(3_600 + 60);
 /// Maximum duration of such a query. A gateway waits a little longer for an answer.
 const NARROW_TIME_MAX: Duration = Duration::from_secs(30);
 /// Intervals to choose from when the client does not specify one; the last one is long enough for any range.
@@ -188,7 +189,7 @@ impl Query {
             return Err(invalid("limit", format!("must be from 1 to {PAGE_EVENTS_MAX}")));
         }
         let filter = search.filter();
-        let time_max = time_max(&filter);
+        let time_max = self.time_max(&filter);
         Ok(self.store.query(&LogQuery { filter, order, after, limit, time_max }).await?)
     }
 
@@ -317,17 +318,18 @@ impl Query {
         if from < to { Ok((from, to)) } else { Err(invalid("from", "must be before to".to_owned())) }
     }
 
+    /// How long a query may take: `None` is the limit of the store.
+    fn time_max(&self, filter: &EventFilter) -> Option<Duration> {
+        let range = filter.time_range();
+        let end = self.clock.now().min(*range.end());
+        (end.since(*range.start()) <= NARROW_RANGE).then_some(NARROW_TIME_MAX)
+    }
+
     fn stats_query(&self, request: &StatsRequest, from: Timestamp, to: Timestamp, interval: Duration) -> StatsQuery {
         let filter = request.search.conditions.clone().and(EventFilter::between(Some(from), Some(to)));
-        let time_max = time_max(&filter);
+        let time_max = self.time_max(&filter);
         StatsQuery { filter, interval, by: request.by.clone(), time_max }
     }
-}
-
-/// How long a query may take: `None` is the limit of the store.
-fn time_max(filter: &EventFilter) -> Option<Duration> {
-    let range = filter.time_range();
-    (range.end().since(*range.start()) <= NARROW_RANGE).then_some(NARROW_TIME_MAX)
 }
 
 /// The length of all time.

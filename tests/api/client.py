@@ -3,6 +3,8 @@
 Usage: client.py BASE_URL, with the generated package `spillway_client` on the path.
 """
 
+import csv
+import io
 import json
 import sys
 import time
@@ -15,15 +17,30 @@ from uuid import UUID, uuid4
 import httpx
 from spillway_client import Client
 from spillway_client.api.ingestion import post_log, post_log_batch
-from spillway_client.api.query import get_log, get_log_stats, get_logs, tail_logs
+from spillway_client.api.query import (
+    export_logs,
+    get_log,
+    get_log_context,
+    get_log_fields,
+    get_log_stats,
+    get_log_values,
+    get_logs,
+    tail_logs,
+)
 from spillway_client.models import (
     BatchAccepted,
     EventAccepted,
+    EventContext,
     EventPage,
+    FieldValues,
+    Format,
     LogEvent,
     LogEventMetadataType0,
+    LogFields,
     LogStats,
     Problem,
+    Scope,
+    SortOrder,
     StoredEvent,
     StoredEventMetadata,
 )
@@ -35,6 +52,10 @@ WAIT_SECONDS_MAX = 15.0
 HOUR = datetime(2001, 2, 3, 4, tzinfo=UTC)
 SOURCE = f"python-{uuid4()}"
 TRACE_ID = uuid4().hex
+
+
+def minute(n: int) -> str:
+    return (HOUR + timedelta(minutes=n)).isoformat()
 
 
 def expect(kind: type[T], answer: object) -> T:
@@ -102,43 +123,101 @@ def check_batch(client: Client) -> int:
     return answer.accepted
 
 
-def check_query(client: Client, error_id: UUID) -> int:
-    def page(**conditions: Any) -> EventPage:
-        return expect(EventPage, get_logs.sync(client=client, source=SOURCE, **conditions))
+def page(client: Client, **conditions: Any) -> EventPage:
+    return expect(EventPage, get_logs.sync(client=client, source=[SOURCE], **conditions))
 
-    events = eventually(lambda: found if len(found := page().events) == 3 else None)
+
+def messages(client: Client, **conditions: Any) -> list[str]:
+    return [event.message for event in page(client, **conditions).events]
+
+
+def check_query(client: Client, error_id: UUID) -> list[StoredEvent]:
+    events = eventually(lambda: found if len(found := page(client).events) == 3 else None)
     assert [event.level for event in events] == ["WARN", "INFO", "ERROR"], "newest first, levels in their own names"
-    assert [event.message for event in page(level=["INFO", "WARN"]).events] == ["third", "first"]
-    assert [event.event_id for event in page(q="refused: STRASSE").events] == [error_id]
-    assert [event.event_id for event in page(trace_id=TRACE_ID).events] == [error_id]
-    window = page(from_=HOUR + timedelta(minutes=2), to=HOUR + timedelta(minutes=4)).events
-    assert [event.message for event in window] == ["first"], "from is inclusive, to exclusive"
+    assert messages(client, level=["INFO", "WARN"]) == ["third", "first"]
+    assert messages(client, level=["WARN+"], q="third") == ["third"]
+    assert [event.event_id for event in page(client, q="refused: STRASSE").events] == [error_id]
+    assert [event.event_id for event in page(client, trace_id=TRACE_ID).events] == [error_id]
+    assert messages(client, from_=minute(2), to=minute(4)) == ["first"], "from is inclusive, to exclusive"
+    milliseconds = [str(int((HOUR + timedelta(minutes=n)).timestamp()) * 1_000) for n in (2, 4)]
+    assert messages(client, from_=milliseconds[0], to=milliseconds[1]) == ["first"]
+    assert messages(client, from_="-1h", to="now") == [], "the events are older than an hour"
 
     paged: list[UUID] = []
-    following = page(limit=2)
+    following = page(client, limit=2)
     while following.events:
         paged += [event.event_id for event in following.events]
         if not following.next_cursor:
             break
-        following = page(limit=2, cursor=following.next_cursor)
+        following = page(client, limit=2, cursor=following.next_cursor)
     assert paged == [event.event_id for event in events], "pages neither lose nor repeat events"
 
     refused = expect(Problem, get_logs.sync(client=client, limit=0))
     assert (refused.status, refused.code) == (400, "invalid_parameter"), refused
     absent = expect(Problem, get_log.sync(uuid4(), client=client))
     assert (absent.status, absent.code) == (404, "not_found"), absent
-    return len(events)
+    return events
+
+
+def check_language(client: Client, error_id: UUID) -> None:
+    query = 'userId:12345 AND level>=WARN AND "refused: STRASSE"'
+    assert [event.event_id for event in page(client, query=query).events] == [error_id]
+    assert messages(client, query="NOT level:ERROR", order=SortOrder.ASC) == ["first", "third"], "oldest first"
+    refused = expect(Problem, get_logs.sync(client=client, query="level:LOUD"))
+    assert (refused.status, refused.code) == (400, "query_invalid"), refused
+    assert refused.detail.startswith("query at character 7: expected "), refused
+
+
+def check_context(client: Client, events: list[StoredEvent]) -> None:
+    third, first, error = events
+    context = expect(EventContext, get_log_context.sync(first.event_id, client=client))
+    assert (context.before, context.event, context.after) == ([error], first, [third]), context
+    assert not context.before_cursor and not context.after_cursor, "there are no further events of this source"
+    alone = expect(EventContext, get_log_context.sync(first.event_id, client=client, before=0, after=0))
+    assert (alone.before, alone.event, alone.after) == ([], first, []), alone
+    assert page(client, cursor=alone.before_cursor).events == [error], "a cursor continues before the event"
+    assert page(client, cursor=alone.after_cursor).events == [third], "and after it"
+    refused = expect(Problem, get_log_context.sync(first.event_id, client=client, scope=Scope.TRACEID))
+    assert (refused.status, refused.code) == (400, "invalid_parameter"), "this event belongs to no trace"
+
+
+def check_fields(client: Client) -> None:
+    fields = expect(LogFields, get_log_fields.sync(client=client, source=[SOURCE]))
+    assert (fields.events, fields.complete) == (3, True), fields
+    assert [(field.name, field.events) for field in fields.fields] == [("traceId", 1), ("userId", 1)], fields
+    answer = get_log_values.sync(client=client, source=[SOURCE], field="userId", from_=minute(0), to=minute(5))
+    values = expect(FieldValues, answer)
+    assert (values.field, values.other) == ("userId", 0), values
+    assert [(value.value, value.events) for value in values.values] == [("12345", 1)], values
 
 
 def check_stats(client: Client) -> int:
-    answer = get_log_stats.sync(client=client, from_=HOUR, to=HOUR + timedelta(minutes=5), interval="1m")
+    answer = get_log_stats.sync(client=client, from_=minute(0), to=minute(5), interval="1m")
     stats = expect(LogStats, answer)
-    total = stats.total
-    assert (total.trace, total.debug, total.info, total.warn, total.error, total.fatal) == (0, 0, 1, 1, 1, 0), stats
+    levels = {"TRACE": 0, "DEBUG": 0, "INFO": 1, "WARN": 1, "ERROR": 1, "FATAL": 0}
+    assert (stats.by, stats.total.to_dict(), stats.other) == ("level", levels, 0), stats
     assert stats.interval_seconds == 60, stats
-    assert [bucket.start for bucket in stats.buckets] == [HOUR + timedelta(minutes=minute) for minute in range(5)]
-    assert [bucket.counts.info for bucket in stats.buckets] == [0, 0, 1, 0, 0], stats
+    assert [bucket.start for bucket in stats.buckets] == [HOUR + timedelta(minutes=n) for n in range(5)]
+    assert [bucket.counts["INFO"] for bucket in stats.buckets] == [0, 0, 1, 0, 0], stats
+
+    answer = get_log_stats.sync(
+        client=client, query="level>=WARN", by="source", sparse=True, from_=minute(0), to=minute(5), interval="1m"
+    )
+    by_source = expect(LogStats, answer)
+    assert (by_source.by, by_source.total.to_dict(), by_source.other) == ("source", {SOURCE: 2}, 0), by_source
+    counts = {bucket.start: bucket.counts[SOURCE] for bucket in by_source.buckets}
+    assert counts == {HOUR + timedelta(minutes=n): 1 for n in (1, 4)}, "without empty buckets"
     return len(stats.buckets)
+
+
+def check_export(client: Client, events: list[StoredEvent]) -> int:
+    lines = expect(str, export_logs.sync(client=client, source=[SOURCE], order=SortOrder.ASC)).split("\n")
+    assert lines.pop() == "", "each line ends with a newline"
+    assert [StoredEvent.from_dict(json.loads(line)) for line in lines] == events[::-1], "oldest first"
+    table = expect(str, export_logs.sync(client=client, source=[SOURCE], format_=Format.CSV))
+    records = [(record["eventId"], record["message"]) for record in csv.DictReader(io.StringIO(table, newline=""))]
+    assert records == [(str(event.event_id), event.message) for event in events], "newest first"
+    return len(lines)
 
 
 @contextmanager
@@ -147,7 +226,7 @@ def tail(client: Client, **conditions: Any) -> Iterator[Iterator[tuple[int, UUID
 
     The generated functions read a body to its end, and a tail never ends; so only their request is used.
     """
-    request = tail_logs._get_kwargs(source=SOURCE, **conditions)
+    request = tail_logs._get_kwargs(source=[SOURCE], **conditions)
     with client.get_httpx_client().stream(**request) as response:
         assert response.status_code == 200, response
         assert response.headers["Content-Type"].startswith("text/event-stream"), response.headers
@@ -191,10 +270,17 @@ def main(base_url: str) -> None:
     with Client(base_url=base_url, timeout=httpx.Timeout(WAIT_SECONDS_MAX)) as client:
         error_id = check_single(client)
         batch = check_batch(client)
-        found = check_query(client, error_id)
+        events = check_query(client, error_id)
+        check_language(client, error_id)
+        check_context(client, events)
+        check_fields(client)
         buckets = check_stats(client)
+        exported = check_export(client, events)
         tailed = check_tail(client)
-    print(f"Python client: 1 event and {batch} of a batch accepted, {found} found, {buckets} buckets, {tailed} tailed")
+    print(
+        f"Python client: 1 event and {batch} of a batch accepted, {len(events)} found, {buckets} buckets, "
+        f"{exported} exported, {tailed} tailed"
+    )
 
 
 main(sys.argv[1])

@@ -9,6 +9,9 @@ import type { components, paths } from "./spillway.js";
 type LogEvent = components["schemas"]["LogEvent"];
 type StoredEvent = components["schemas"]["StoredEvent"];
 type Conditions = NonNullable<paths["/api/logs"]["get"]["parameters"]["query"]>;
+type ContextOptions = NonNullable<paths["/api/logs/{eventId}/context"]["get"]["parameters"]["query"]>;
+type StatsOptions = NonNullable<paths["/api/logs/stats"]["get"]["parameters"]["query"]>;
+type ExportOptions = NonNullable<paths["/api/logs/export"]["get"]["parameters"]["query"]>;
 type TailConditions = NonNullable<paths["/api/logs/tail"]["get"]["parameters"]["query"]>;
 
 const WAIT_MS_MAX = 15_000;
@@ -101,22 +104,29 @@ async function checkBatches(): Promise<number> {
 }
 
 async function page(conditions: Conditions): Promise<components["schemas"]["EventPage"]> {
-  const { data, error } = await client.GET("/api/logs", { params: { query: { source, ...conditions } } });
+  const { data, error } = await client.GET("/api/logs", { params: { query: { source: [source], ...conditions } } });
   assert.ok(data, error?.detail);
   return data;
 }
 
-async function checkQuery(errorId: string): Promise<number> {
-  const messages = async (conditions: Conditions) => (await page(conditions)).events.map((event) => event.message);
+async function messages(conditions: Conditions): Promise<string[]> {
+  return (await page(conditions)).events.map((event) => event.message);
+}
+
+async function checkQuery(errorId: string): Promise<StoredEvent[]> {
   const events = await eventually(async () => {
     const { events } = await page({});
     return events.length === 4 ? events : undefined;
   });
   assert.deepEqual(events.map((event) => event.level), ["INFO", "WARN", "INFO", "ERROR"], "newest first");
   assert.deepEqual(await messages({ level: ["INFO", "WARN"] }), ["fourth", "third", "first"]);
+  assert.deepEqual(await messages({ level: ["WARN+"], q: "third" }), ["third"]);
   assert.deepEqual((await page({ q: "refused: STRASSE" })).events.map((event) => event.eventId), [errorId]);
   assert.deepEqual((await page({ traceId })).events.map((event) => event.eventId), [errorId]);
   assert.deepEqual(await messages({ from: minute(2), to: minute(4) }), ["first"], "from is inclusive, to exclusive");
+  const [from, to] = [String(HOUR + 2 * MINUTE_MS), String(HOUR + 4 * MINUTE_MS)];
+  assert.deepEqual(await messages({ from, to }), ["first"], "milliseconds since 1970");
+  assert.deepEqual(await messages({ from: "-1h", to: "now" }), [], "the events are older than an hour");
 
   const paged: StoredEvent[] = [];
   let cursor: string | null | undefined;
@@ -131,18 +141,93 @@ async function checkQuery(errorId: string): Promise<number> {
   assert.deepEqual([refused.response.status, refused.error?.code], [400, "invalid_parameter"]);
   const absent = await client.GET("/api/logs/{eventId}", { params: { path: { eventId: randomUUID() } } });
   assert.deepEqual([absent.response.status, absent.error?.code], [404, "not_found"]);
-  return events.length;
+  return events;
+}
+
+async function checkLanguage(errorId: string): Promise<void> {
+  const query = 'userId:12345 AND level>=WARN AND "refused: STRASSE"';
+  assert.deepEqual((await page({ query })).events.map((event) => event.eventId), [errorId]);
+  const others = await messages({ query: "NOT level:ERROR", order: "asc" });
+  assert.deepEqual(others, ["first", "third", "fourth"], "oldest first");
+  const refused = await client.GET("/api/logs", { params: { query: { query: "level:LOUD" } } });
+  assert.deepEqual([refused.response.status, refused.error?.code], [400, "query_invalid"]);
+  assert.match(refused.error?.detail ?? "", /^query at character 7: expected /);
+}
+
+async function context(eventId: string, query: ContextOptions): Promise<components["schemas"]["EventContext"]> {
+  const { data, error } = await client.GET("/api/logs/{eventId}/context", { params: { path: { eventId }, query } });
+  assert.ok(data, error?.detail);
+  return data;
+}
+
+async function checkContext(events: StoredEvent[]): Promise<void> {
+  const [fourth, third, first, failed] = events;
+  assert.ok(first);
+  const { beforeCursor, afterCursor, ...neighbours } = await context(first.eventId, {});
+  assert.deepEqual(neighbours, { before: [failed], event: first, after: [third, fourth] });
+  assert.ok(!beforeCursor && !afterCursor, "there are no further events of this source");
+
+  const alone = await context(first.eventId, { before: 0, after: 1 });
+  assert.deepEqual([alone.before, alone.event, alone.after], [[], first, [third]]);
+  assert.ok(alone.beforeCursor && alone.afterCursor);
+  assert.deepEqual((await page({ cursor: alone.beforeCursor })).events, [failed], "a cursor continues before the events");
+  assert.deepEqual((await page({ cursor: alone.afterCursor })).events, [fourth], "and after them");
+
+  const params = { path: { eventId: first.eventId }, query: { scope: "traceId" } } as const;
+  const refused = await client.GET("/api/logs/{eventId}/context", { params });
+  assert.deepEqual([refused.response.status, refused.error?.code], [400, "invalid_parameter"], "it belongs to no trace");
+}
+
+async function checkFields(): Promise<void> {
+  const fields = await client.GET("/api/logs/fields", { params: { query: { source: [source] } } });
+  assert.ok(fields.data, fields.error?.detail);
+  const expected = [{ name: "traceId", events: 1 }, { name: "userId", events: 1 }];
+  assert.deepEqual(fields.data, { events: 4, complete: true, fields: expected });
+
+  const query = { source: [source], field: "userId", from: minute(0), to: minute(6) };
+  const values = await client.GET("/api/logs/values", { params: { query } });
+  assert.ok(values.data, values.error?.detail);
+  assert.deepEqual([values.data.field, values.data.other], ["userId", 0]);
+  assert.deepEqual(values.data.values, [{ value: "12345", events: 1 }]);
+}
+
+async function stats(query: StatsOptions): Promise<components["schemas"]["LogStats"]> {
+  const range = { from: minute(0), to: minute(6), interval: "1m" };
+  const { data, error } = await client.GET("/api/logs/stats", { params: { query: { ...range, ...query } } });
+  assert.ok(data, error?.detail);
+  return data;
 }
 
 async function checkStats(): Promise<number> {
-  const query = { from: minute(0), to: minute(6), interval: "1m" };
-  const { data, error } = await client.GET("/api/logs/stats", { params: { query } });
-  assert.ok(data, error?.detail);
+  const data = await stats({});
+  assert.deepEqual([data.by, data.other], ["level", 0]);
   assert.deepEqual(data.total, { TRACE: 0, DEBUG: 0, INFO: 2, WARN: 1, ERROR: 1, FATAL: 0 });
   assert.equal(data.intervalSeconds, 60);
   assert.deepEqual(data.buckets.map((bucket) => Date.parse(bucket.start)), [0, 1, 2, 3, 4, 5].map((n) => HOUR + n * MINUTE_MS));
   assert.deepEqual(data.buckets.map((bucket) => bucket.counts.INFO), [0, 0, 1, 0, 0, 1]);
+
+  const bySource = await stats({ query: "level>=WARN", by: "source", sparse: true });
+  assert.deepEqual([bySource.by, bySource.total, bySource.other], ["source", { [source]: 2 }, 0]);
+  const counts = bySource.buckets.map((bucket) => [Date.parse(bucket.start), bucket.counts[source]]);
+  assert.deepEqual(counts, [[HOUR + MINUTE_MS, 1], [HOUR + 4 * MINUTE_MS, 1]], "without empty buckets");
   return data.buckets.length;
+}
+
+async function exported(options: ExportOptions): Promise<string> {
+  const query = { source: [source], ...options };
+  const { data, error } = await client.GET("/api/logs/export", { params: { query }, parseAs: "text" });
+  assert.ok(data, error?.detail);
+  return data;
+}
+
+async function checkExport(events: StoredEvent[]): Promise<number> {
+  const lines = (await exported({ order: "asc" })).split("\n");
+  assert.equal(lines.pop(), "", "each line ends with a newline");
+  assert.deepEqual(lines.map((line) => JSON.parse(line) as StoredEvent), [...events].reverse(), "oldest first");
+  const [columns, ...records] = (await exported({ format: "csv" })).trimEnd().split("\r\n");
+  assert.match(columns ?? "", /^timestamp,level,source,message,eventId,/);
+  assert.equal(records.length, events.length);
+  return lines.length;
 }
 
 interface Tailed {
@@ -160,7 +245,7 @@ async function withTail<T>(
   const signal = AbortSignal.any([left.signal, AbortSignal.timeout(WAIT_MS_MAX)]);
   const { data, response } = await client.GET("/api/logs/tail", {
     params: {
-      query: { source, ...conditions },
+      query: { source: [source], ...conditions },
       ...(lastEventId === undefined ? {} : { header: { "Last-Event-ID": lastEventId } }),
     },
     parseAs: "stream",
@@ -229,9 +314,14 @@ async function checkTail(): Promise<number> {
 
 const errorId = await checkSingle();
 const batch = await checkBatches();
-const found = await checkQuery(errorId);
+const events = await checkQuery(errorId);
+await checkLanguage(errorId);
+await checkContext(events);
+await checkFields();
 const buckets = await checkStats();
+const lines = await checkExport(events);
 const tailed = await checkTail();
 console.log(
-  `TypeScript client: 1 event and ${batch} of batches accepted, ${found} found, ${buckets} buckets, ${tailed} tailed`,
+  `TypeScript client: 1 event and ${batch} of batches accepted, ${events.length} found, ${buckets} buckets, ` +
+    `${lines} exported, ${tailed} tailed`,
 );

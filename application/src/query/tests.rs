@@ -121,7 +121,13 @@ async fn the_most_frequent_values_are_counted_and_the_rest_together() {
 
 #[tokio::test]
 async fn a_narrow_range_has_more_time() {
-    for (from, time_max_expected) in [(Some("-1h"), Some(NARROW_TIME_MAX)), (Some("-2h"), None), (None, None)] {
+    for (from, to, time_max_expected) in [
+        (Some("-1h"), None, Some(NARROW_TIME_MAX)),
+        (Some("-3h"), Some("-2h"), Some(NARROW_TIME_MAX)),
+        (Some("-2h"), None, None),
+        (Some("-2h"), Some("now+1d"), None),
+        (None, None, None),
+    ] {
         let mut store = MockLogStore::new();
         store
             .expect_query()
@@ -129,7 +135,7 @@ async fn a_narrow_range_has_more_time() {
             .times(1)
             .returning(|_| Ok(Page::default()));
         let parameters =
-            Parameters { from: from.map(str::to_owned), to: Some("now".to_owned()), ..Parameters::default() };
+            Parameters { from: from.map(str::to_owned), to: to.map(str::to_owned), ..Parameters::default() };
         let search = parameters.search(at(10_000)).expect("valid");
         query(store, 10_000).page(&search, Order::default(), None, None).await.expect("a page");
     }

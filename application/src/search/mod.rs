@@ -121,7 +121,10 @@ impl Parameters {
     fn levels(&self) -> Result<Option<EventFilter>, SearchError> {
         let mut levels = BTreeSet::new();
         for text in self.levels.iter().flat_map(|list| list.split(',')) {
-            levels.extend(condition::levels_of(text.trim()).ok_or_else(|| {
+            let text = text.trim_start();
+            // A plus sign that was not escaped in a URL arrives as a space.
+            let text = text.strip_suffix(' ').map_or_else(|| text.to_owned(), |level| format!("{level}+"));
+            levels.extend(condition::levels_of(&text).ok_or_else(|| {
                 let names = condition::LEVELS;
                 invalid("level", format!("must be {names}; WARN+ also means all above, and commas separate several"))
             })?);

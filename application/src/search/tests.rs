@@ -34,7 +34,10 @@ fn parameters_hold_together_and_the_order_of_lists_means_nothing() {
     assert_eq!(search(&Parameters::default()).expect("valid").filter(), EventFilter::default());
     let above = Parameters { levels: texts(&["WARN+"]), ..Parameters::default() };
     let named = Parameters { levels: texts(&["FATAL,ERROR", "WARNING"]), ..Parameters::default() };
+    let unescaped = Parameters { levels: texts(&["INFO,WARN "]), ..Parameters::default() };
+    let escaped = Parameters { levels: texts(&["INFO, WARN+"]), ..Parameters::default() };
     assert_eq!(search(&above), search(&named));
+    assert_eq!(search(&unescaped), search(&escaped));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::report::{self, Rounds};
-use bench::scenarios::{DRILL_PAGE, PAGE, SOAK_PAGE, Scenario, all};
+use bench::scenarios::{DRILL_PAGE, PAGE, SEARCH_PAGE, SOAK_PAGE, Scenario, all};
 use bench::test_cluster::TestCluster;
 
 /// Directory of the plots, beside the pages.
@@ -48,6 +48,7 @@ async fn main() -> ExitCode {
     }
     for (page, title, command) in [
         (PAGE, "Benchmarks", "scripts/bench"),
+        (SEARCH_PAGE, "Search latency", "scripts/bench search-embedded search-postgres"),
         (SOAK_PAGE, "Half an hour", "scripts/bench soak"),
         (DRILL_PAGE, "Lag drill", "scripts/bench lag-drill"),
     ] {

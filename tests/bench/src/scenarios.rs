@@ -8,6 +8,7 @@ mod ingesting;
 mod journaling;
 mod lag;
 mod peer;
+mod searching;
 mod soak;
 mod starting;
 
@@ -69,6 +70,8 @@ impl Scenario {
 pub const PAGE: &str = "docs/benchmarks.md";
 /// The page of the soak test.
 pub const SOAK_PAGE: &str = "docs/soak.md";
+/// The page of searches.
+pub const SEARCH_PAGE: &str = "docs/search-latency.md";
 /// The page of the lag drill.
 pub const DRILL_PAGE: &str = "docs/lag-drill.md";
 
@@ -194,6 +197,28 @@ pub fn all() -> Vec<Scenario> {
             consuming::query,
             "`GET /api/logs?source=…&limit=100` of the consumer, 1,000 sources, a different one each time; on PostgreSQL."
         ),
+        Scenario {
+            page: SEARCH_PAGE,
+            ..scenario!(
+                "search-embedded",
+                "Searches through 5 million rows of SQLite",
+                1,
+                searching::embedded,
+                "One process, rows spread over three hours, while 2,000 events/s arrive. Each search has a range of one hour (1.7 million rows), \
+                 and is repeated up to 20 times within 30 s."
+            )
+        },
+        Scenario {
+            page: SEARCH_PAGE,
+            ..scenario!(
+                "search-postgres",
+                "Searches through 10 million rows of PostgreSQL",
+                1,
+                searching::postgres,
+                "Producer, Kafka and consumer on the same machine, rows spread over three hours, while 2,000 events/s arrive. Each search \
+                 has a range of one hour (3.3 million rows), and is repeated up to 20 times within 30 s."
+            )
+        },
         Scenario {
             page: SOAK_PAGE,
             ..scenario!(

@@ -22,15 +22,17 @@ pub mod events;
 mod input;
 mod json;
 pub mod log_recovery;
+pub mod query_language;
 pub mod record_decoding;
 
 /// A target's function, called with an input.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("events", events::run),
     ("decompression", decompression::run),
     ("log-recovery", log_recovery::run),
     ("record-decoding", record_decoding::run),
+    ("query-language", query_language::run),
 ];

@@ -29,7 +29,7 @@ pub fn openapi_document() -> String {
         }
     }
     for (path, name, addition) in parameters() {
-        if let Some(schema) = parameter_schema(&mut document, path, name) {
+        if let Some(schema) = parameter_schema(&mut document, &path, name) {
             merge(schema, addition);
         }
     }
@@ -58,6 +58,8 @@ fn additions() -> Vec<(&'static str, Value)> {
         ("/components/schemas/ComponentHealth/properties/status", status),
         ("/components/schemas/DeadLetter/properties/encoding", json!({ "enum": ["text", "base64"] })),
         ("/components/schemas/EventPage/properties/nextCursor", json!({ "nullable": true })),
+        ("/components/schemas/EventContext/properties/beforeCursor", json!({ "nullable": true })),
+        ("/components/schemas/EventContext/properties/afterCursor", json!({ "nullable": true })),
         ("/components/schemas/DeadLetterPage/properties/nextCursor", json!({ "nullable": true })),
         ("/components/schemas/RedriveRequest", json!({ "additionalProperties": false })),
         (
@@ -68,14 +70,13 @@ fn additions() -> Vec<(&'static str, Value)> {
 }
 
 /// The same for parameters of GET operations, by path and name.
-fn parameters() -> Vec<(&'static str, &'static str, Value)> {
+fn parameters() -> Vec<(String, &'static str, Value)> {
     let level = LEVEL_PATTERN.trim_start_matches('^').trim_end_matches('$');
-    let levels = json!({ "items": { "pattern": format!("^{level}(,{level})*$") } });
-    vec![
-        ("/api/logs", "level", levels.clone()),
-        ("/api/logs/tail", "level", levels),
-        ("/actuator/metrics/{name}", "tag", json!({ "items": { "pattern": "^[^:]+:.*$" } })),
-    ]
+    let levels = json!({ "items": { "pattern": format!("^{level}[+]?(,{level}[+]?)*$") } });
+    let searches = ["", "/stats", "/tail", "/fields", "/values", "/export"]
+        .map(|operation| (format!("/api/logs{operation}"), "level", levels.clone()));
+    let tag = json!({ "items": { "pattern": "^[^:]+:.*$" } });
+    searches.into_iter().chain([("/actuator/metrics/{name}".to_owned(), "tag", tag)]).collect()
 }
 
 /// The schema of a parameter of a GET operation.

@@ -189,7 +189,7 @@ impl Payload for ExportStream {
 
     fn schema_ref() -> MetaSchemaRef {
         MetaSchemaRef::Inline(Box::new(MetaSchema {
-            description: Some("One StoredEvent a line, or a record of CSV."),
+            description: Some("One StoredEvent a line."),
             ..MetaSchema::new("string")
         }))
     }

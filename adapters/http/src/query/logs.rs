@@ -42,7 +42,7 @@ impl From<SortOrder> for Direction {
 pub struct Querying;
 
 impl Documented for Querying {
-    const SUCCESS: (u16, &'static str) = (200, "Events, newest first");
+    const SUCCESS: (u16, &'static str) = (200, "Events");
     const FAILURES: &'static [(u16, &'static str)] = &[
         (400, "A parameter is unknown or out of range"),
         (503, "The query takes too long (`query_too_broad`), or the store does not answer"),
