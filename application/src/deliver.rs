@@ -199,13 +199,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Delivery {
-    /// Lines to a bus that is its own journal.
+    /// Queues to a bus that is its own journal.
     #[must_use]
     pub fn new(publisher: Arc<dyn RecordPublisher>, telemetry: Arc<dyn Telemetry>) -> Self {
         Self::over(publisher, None, telemetry)
     }
 
-    /// Lines to a bus that may be unavailable, with a journal for outages. A batch that the bus has not reported within
+    /// Queues to a bus that may be unavailable, with a journal for outages. A batch that the bus has not reported within
     /// `ack_wait` counts as a failure of the bus, and is journaled if a caller waits for it. [`Delivery::replay`] must
     /// be running.
     #[must_use]

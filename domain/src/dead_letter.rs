@@ -39,7 +39,7 @@ pub struct DeadLetterQuery {
 pub struct StoredDeadLetter {
     /// Its number in the store, ascending in the order in which letters were found.
     pub id: u64,
-    /// GroupPartition that the record was read from.
+    /// Group and partition that the record was read from.
     pub group_partition: GroupPartition,
     /// Offset in the partition.
     pub offset: u64,

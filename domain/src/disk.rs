@@ -1,4 +1,4 @@
-//! How much of a disk Spillway may usage, and when to warn that it is filling up.
+//! How much of a disk Spillway may use, and when to warn that it is filling up.
 //!
 //! Constraints and invariants:
 //! * Ordinary events leave [`DiskSpace::reserve_bytes`] free. ERROR and FATAL leave half of it free, so that the store

@@ -24,7 +24,7 @@ pub enum StoreError {
     /// The store refuses the content. Retrying does not help; a smaller batch may succeed.
     #[error("the store refuses the content")]
     Rejected(#[source] Cause),
-    /// The query takes longer than allowed: narrow it.
+    /// A query, or a statement of an append, takes longer than allowed: ask for less, or append less at once.
     #[error("the query takes too long")]
     TooBroad,
 }
@@ -60,7 +60,7 @@ pub struct DeadLetter<'a> {
 /// The changes of one transaction.
 #[derive(Clone, Debug)]
 pub struct Append<'a> {
-    /// GroupPartition that the records were read from.
+    /// Group and partition that the records were read from.
     pub group_partition: &'a GroupPartition,
     /// The position as this consumer knows it: the append happens only if the store has the same one.
     pub expected: Option<u64>,
@@ -91,7 +91,7 @@ pub struct Appended {
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait LogStore: Send + Sync {
-    /// The position of a group_partition, `None` before its first append.
+    /// The position in a partition, `None` before its first append.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -100,8 +100,8 @@ pub trait LogStore: Send + Sync {
     /// Stores events and dead letters and moves the position.
     ///
     /// # Errors
-    /// Nothing was stored and the position is unchanged. After [`StoreError::Unavailable`] everything may have been
-    /// stored (the answer was lost): check [`LogStore::position`].
+    /// Nothing was stored and the position is unchanged, except after [`StoreError::Unavailable`]: then everything or
+    /// nothing was stored (the answer was lost). [`LogStore::position`] tells which.
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError>;
 
     /// Matching events in the order of the query.
