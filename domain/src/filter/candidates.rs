@@ -132,6 +132,10 @@ impl EventFilter {
 }
 
 const TRUE: Clause<'static> = Clause::All(Vec::new());
+/// Maximum parts of a pattern, and digits of a number, that a clause names: a statement has a limit of size and of depth
+/// (1,000 in SQLite), and a query may have thousands.
+const PARTS_MAX: usize = 8;
+const NUMBER_DIGITS_MAX: usize = 24;
 
 fn all(filters: &[EventFilter], negated: bool) -> Candidates<'_> {
     let translated = filters.iter().map(|filter| filter.translate(negated));
@@ -204,7 +208,15 @@ fn text(column: TextColumn, pattern: &Pattern) -> Clause<'static> {
 }
 
 fn parts(column: TextColumn, pattern: &Pattern) -> Clause<'static> {
-    only(pattern.parts().iter().map(|part| Clause::Contains(column, part.clone())).collect(), Clause::All)
+    only(longest(pattern).into_iter().map(|part| Clause::Contains(column, part.clone())).collect(), Clause::All)
+}
+
+/// The parts that exclude the most texts.
+fn longest(pattern: &Pattern) -> Vec<&String> {
+    let mut parts: Vec<&String> = pattern.parts().iter().collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.truncate(PARTS_MAX);
+    parts
 }
 
 /// Metadata that contains the parts of the pattern, or that may have them in another form. With an escape, its text is not
@@ -224,7 +236,7 @@ fn id_text(field: IdField, pattern: &Pattern) -> Clause<'static> {
         IdField::Trace => TextColumn::TraceId,
         IdField::Span => TextColumn::SpanId,
     };
-    let digits = pattern.parts().iter().map(|part| part.replace('-', "")).filter(|part| !part.is_empty());
+    let digits = longest(pattern).into_iter().map(|part| part.replace('-', "")).filter(|part| !part.is_empty());
     // Ids have ASCII digits only.
     if pattern.parts().iter().any(|part| !part.is_ascii()) {
         return Clause::Any(Vec::new());
@@ -241,6 +253,9 @@ fn metadata(name: &str, test: &ValueTest) -> Clause<'static> {
         ValueTest::Equals(literal) => {
             let mut forms = vec![text(TextColumn::Metadata, &literal.pattern)];
             if let Some(number) = literal.number() {
+                if number.digits().len() > NUMBER_DIGITS_MAX {
+                    forms.push(TRUE);
+                }
                 forms.extend(number_texts(number.digits()).map(|form| Clause::Contains(TextColumn::Metadata, form)));
             }
             Clause::Any(forms)
@@ -253,6 +268,6 @@ fn metadata(name: &str, test: &ValueTest) -> Clause<'static> {
 fn number_texts(digits: &str) -> impl Iterator<Item = String> {
     // Zero has no digits.
     let whole = if digits.is_empty() { "0" } else { digits };
-    let points = (1..whole.len()).filter_map(move |at| whole.split_at_checked(at));
+    let points = (1..whole.len().min(NUMBER_DIGITS_MAX)).filter_map(move |at| whole.split_at_checked(at));
     std::iter::once(whole.to_owned()).chain(points.map(|(before, behind)| format!("{before}.{behind}")))
 }

@@ -142,6 +142,39 @@ fn words_are_found_in_the_message_the_stack_trace_and_every_value() {
     assert!(Condition::Id(IdField::Event, pattern("00000000-0000-*9ABC")).matches(&one));
 }
 
+/// The clauses of a clause, and how deep they are.
+fn size(clause: &Clause<'_>) -> (usize, usize) {
+    match clause {
+        Clause::All(clauses) | Clause::Any(clauses) => {
+            clauses.iter().map(size).fold((1, 1), |(count, depth), of| (count + of.0, depth.max(of.1 + 1)))
+        }
+        _ => (1, 1),
+    }
+}
+
+#[test]
+fn clauses_are_small_however_large_a_condition_is() {
+    let many = Pattern::new(&vec!["ab"; 3_000]);
+    let digits = "123456789".repeat(800);
+    for condition in [
+        Condition::Anywhere(many.clone()),
+        Condition::Source(many.clone()),
+        Condition::Id(IdField::Trace, many.clone()),
+        equals("a", &digits, false),
+        Condition::Metadata {
+            name: "a".to_owned(),
+            test: ValueTest::Equals(Literal { pattern: many, text_only: false }),
+        },
+    ] {
+        let filter = EventFilter::from(condition);
+        let (clauses, depth) = size(&filter.candidates().clause);
+        assert!(clauses <= 50 && depth <= 6, "{clauses} clauses, {depth} deep");
+    }
+    let number = event("m", &format!("{{\"a\":{digits}.0}}"));
+    let filter = EventFilter::from(equals("a", &digits, false));
+    assert!(filter.matches(&number) && holds(&filter.candidates().clause, &number));
+}
+
 #[test]
 fn times_are_a_half_open_range() {
     let one = event("m", "");

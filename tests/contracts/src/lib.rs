@@ -42,7 +42,7 @@ mod search;
 pub mod store;
 
 /// Deadline for events that must happen.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Prints the name of the running check on a panic.
 struct Running(&'static str);

@@ -464,10 +464,23 @@ fn batches() -> Vec<Case> {
 /// Queries are sent to the consumer and to the gateway.
 fn questions() -> Vec<Case> {
     let invalid = |name, path: &str| case(name, get(path), &[400], "invalid_parameter");
+    let unclear = |name, query: &str| case(name, get(&format!("/api/logs?query={query}")), &[400], "query_invalid");
     let redrive = |body: &str| request("POST", "/api/dlq/redrive", &[JSON], body.as_bytes());
     vec![
         invalid("an unknown parameter", "/api/logs?sauce=x"),
-        invalid("a parameter twice", "/api/logs?source=a&source=b"),
+        invalid("a parameter twice", "/api/logs?q=a&q=b"),
+        invalid("101 sources", &format!("/api/logs?{}", "source=a&".repeat(101))),
+        unclear("a query of 8 KiB and a byte", &"x".repeat(8_193)),
+        unclear("a query of 65 conditions", &"x%20".repeat(65)),
+        unclear("a query nested 2,000 deep", &"(".repeat(2_000)),
+        unclear("a query of 2,000 negations", &"NOT%20".repeat(1_000)),
+        unclear("a query with a name of 1,000 parts", &format!("{}a:1", "a.".repeat(1_000))),
+        case("SQL in a query", get("/api/logs?query=%22%27%3BDROP%20TABLE%20events%3B--%22&limit=1"), &[200], ""),
+        case("a query of wildcards", get(&format!("/api/logs?query={}&limit=1", "*a".repeat(2_000))), &[200], ""),
+        invalid("statistics by a message", "/api/logs/stats?by=message"),
+        invalid("values of no field", "/api/logs/values"),
+        invalid("an export in another format", "/api/logs/export?format=xml"),
+        invalid("501 events of context", "/api/logs/00000000-0000-0000-0000-000000000001/context?after=501"),
         invalid("limit 0", "/api/logs?limit=0"),
         invalid("limit 1001", "/api/logs?limit=1001"),
         invalid("a limit that is not a number", "/api/logs?limit=ten"),

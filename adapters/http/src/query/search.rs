@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use application::search::{Parameters, QUERY_BYTES_MAX, SEARCH_TEXT_BYTES_MAX, SOURCES_MAX, Search};
+use application::search::{Parameters, SEARCH_TEXT_BYTES_MAX, SOURCES_MAX, Search};
 use domain::timestamp::Timestamp;
 use poem::Request;
 use poem::endpoint::BoxEndpoint;
@@ -84,8 +84,8 @@ fn documented() -> Vec<MetaOperationParam> {
     vec![
         parameter(
             QUERY,
-            MetaSchema { min_length: Some(1), max_length: Some(QUERY_BYTES_MAX), ..text() },
-            "A search in the query language, such as `userId:12345 AND level>=WARN`: see docs/search.md.",
+            MetaSchema { min_length: Some(1), ..text() },
+            "A search in the query language, such as `userId:12345 AND level>=WARN`, up to 8 KiB: see docs/search.md.",
         ),
         parameter(
             TEXT,
