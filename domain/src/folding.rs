@@ -34,6 +34,15 @@ mod tests {
         assert_ne!(fold("a"), fold("ä"));
     }
 
+    /// Searches rely on it: in folded text, any other ASCII character stands where it stood before.
+    #[test]
+    fn characters_beyond_ascii_fold_to_ascii_letters_at_most() {
+        for char in char::MIN..=char::MAX {
+            let folded = fold(char.encode_utf8(&mut [0; 4]));
+            assert!(char.is_ascii() || folded.chars().all(|to| !to.is_ascii() || to.is_ascii_alphabetic()), "{char:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn folding_twice_changes_nothing_for_ascii_and_upper_and_lower_case_meet(text in "[ -~]{0,40}") {

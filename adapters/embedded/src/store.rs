@@ -30,7 +30,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{AssertSqlSafe, ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use filter::push_candidates;
-use readers::{Enough, Readers};
+use readers::{EVENTS_AHEAD, Enough, Readers, VALUES_AHEAD};
 use rows::{COLUMNS, dead_letters_statement, insert_statement, select_statement, stored_dead_letter, stored_event};
 use writer::Writer;
 
@@ -39,8 +39,9 @@ use writer::Writer;
 const INSERT_EVENTS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// Size above which the write-ahead log is written back to the file and truncated.
 const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Connections that answer queries.
+/// Connections that answer queries, and those that read single values.
 const READERS: u32 = 4;
+const COUNTERS: u32 = 2;
 /// Maximum number of events, and of dead letters, that one call of `expire` removes.
 const EXPIRE_EVENTS_MAX: i64 = 2_000;
 /// Maximum number of file pages that one call of `expire` returns: more than the events that it removes usually occupy.
@@ -61,6 +62,8 @@ pub struct StoreOptions {
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
+    /// Reads rows of a single value, to count them.
+    counters: Readers,
     dedup_window: Duration,
     /// One statement for each of [`INSERT_EVENTS`].
     inserts: Vec<String>,
@@ -83,7 +86,8 @@ impl SqliteStore {
         let writing = connect.clone().pragma("wal_autocheckpoint", "4000").pragma("cache_size", "-16384");
         Ok(Self {
             writer: Writer::open(writing, path, WAL_BYTES_MAX).await?,
-            readers: Readers::new(connect, READERS, options.query_timeout),
+            counters: Readers::new(connect.clone(), COUNTERS, options.query_timeout, VALUES_AHEAD),
+            readers: Readers::new(connect, READERS, options.query_timeout, EVENTS_AHEAD),
             dedup_window: options.dedup_window,
             inserts: INSERT_EVENTS.iter().map(|events| insert_statement(*events)).collect(),
         })
@@ -190,6 +194,7 @@ impl SqliteStore {
 impl LogStore for SqliteStore {
     async fn close(&self) {
         self.readers.close().await;
+        self.counters.close().await;
         self.writer.close().await;
     }
 
@@ -220,7 +225,7 @@ impl LogStore for SqliteStore {
     }
 
     async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
-        stats::counts(&self.readers, query).await
+        stats::counts(&self.readers, &self.counters, query).await
     }
 
     async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {

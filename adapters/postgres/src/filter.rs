@@ -33,6 +33,9 @@ fn push_clause(select: &mut QueryBuilder<Postgres>, clause: &Clause<'_>) {
             let text = text_of(*column);
             select.push(format!("strpos({text} COLLATE \"C\", ")).push_bind(part.clone()).push(") > 0");
         }
+        Clause::Exponent(column) => {
+            select.push(format!("{} ~ '[0-9][eE][-+0-9]'", text_of(*column)));
+        }
         Clause::BeyondAscii(column) => {
             let text = text_of(*column);
             select.push(format!("octet_length({text}) <> char_length({text})"));

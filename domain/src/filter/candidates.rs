@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use super::{Condition, EventFilter, IdField, Pattern, TimeField, ValueTest};
+use super::{Condition, Decimal, EventFilter, IdField, Pattern, TimeField, ValueTest};
 use crate::level::Level;
 use crate::timestamp::Timestamp;
 
@@ -33,11 +33,13 @@ pub enum Clause<'f> {
         /// Whether it must not hold.
         negated: bool,
     },
-    /// The text of a column contains this text, which is ASCII and in lower case, after its ASCII letters are mapped to
-    /// lower case.
+    /// The text of a column contains this text, whose ASCII letters are in lower case, after those of the column are mapped
+    /// to lower case.
     Contains(TextColumn, String),
     /// The text of a column contains exactly this text.
     ContainsExactly(TextColumn, String),
+    /// The text of a column has a digit, then `e` or `E`, then a digit or a sign.
+    Exponent(TextColumn),
     /// The text of a column has a character beyond ASCII: its case must be folded by the domain.
     BeyondAscii(TextColumn),
 }
@@ -198,17 +200,25 @@ fn translate(condition: &Condition, negated: bool) -> Candidates<'_> {
     }
 }
 
-/// The column contains each part of the pattern. Folded text that is not ASCII is not contained in ASCII text.
+/// The column contains each part of the pattern. Folded text that is not ASCII is not contained in ASCII text. Text beyond ASCII
+/// folds to ASCII letters at most, so a part without letters is contained as it is.
 fn text(column: TextColumn, pattern: &Pattern) -> Clause<'static> {
-    if pattern.parts().iter().all(|part| part.is_ascii()) {
-        Clause::Any(vec![parts(column, pattern), Clause::BeyondAscii(column)])
-    } else {
-        Clause::BeyondAscii(column)
+    let parts = longest(pattern);
+    if !parts.iter().all(|part| part.is_ascii()) {
+        return Clause::BeyondAscii(column);
     }
+    let (lettered, others): (Vec<&String>, Vec<&String>) = parts.into_iter().partition(|part| has_letters(part));
+    let mut all: Vec<Clause<'static>> =
+        others.into_iter().map(|part| Clause::ContainsExactly(column, part.clone())).collect();
+    if !lettered.is_empty() {
+        let contained = lettered.into_iter().map(|part| Clause::Contains(column, part.clone())).collect();
+        all.push(Clause::Any(vec![only(contained, Clause::All), Clause::BeyondAscii(column)]));
+    }
+    only(all, Clause::All)
 }
 
-fn parts(column: TextColumn, pattern: &Pattern) -> Clause<'static> {
-    only(longest(pattern).into_iter().map(|part| Clause::Contains(column, part.clone())).collect(), Clause::All)
+fn has_letters(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 /// The parts that exclude the most texts.
@@ -244,30 +254,58 @@ fn id_text(field: IdField, pattern: &Pattern) -> Clause<'static> {
     Clause::All(digits.map(|part| Clause::Contains(column, part)).collect())
 }
 
-/// Metadata that has a member whose name ends as the name does, and the text of the value.
+/// Metadata that has a member whose name ends as the name does, and the text of the value behind it.
 fn metadata(name: &str, test: &ValueTest) -> Clause<'static> {
     let last = name.rsplit('.').next().unwrap_or(name);
-    let member = Clause::ContainsExactly(TextColumn::Metadata, format!("{last}\":"));
-    let value = match test {
-        ValueTest::Exists | ValueTest::Number(..) | ValueTest::Time(..) => TRUE,
+    let with = |value: &str| Clause::ContainsExactly(TextColumn::Metadata, format!("{last}\":{value}"));
+    let mut forms = vec![escaped()];
+    match test {
+        ValueTest::Exists | ValueTest::Number(..) | ValueTest::Time(..) => forms.push(with("")),
         ValueTest::Equals(literal) => {
-            let mut forms = vec![text(TextColumn::Metadata, &literal.pattern)];
+            // Any element of an array.
+            forms.push(with("["));
+            forms.extend(value_texts(last, &literal.pattern, literal.text_only));
             if let Some(number) = literal.number() {
-                if number.digits().len() > NUMBER_DIGITS_MAX {
-                    forms.push(TRUE);
-                }
-                forms.extend(number_texts(number.digits()).map(|form| Clause::Contains(TextColumn::Metadata, form)));
+                forms.extend(number_texts(&number, with));
             }
-            Clause::Any(forms)
         }
-    };
-    Clause::Any(vec![Clause::All(vec![member, value]), escaped()])
+    }
+    Clause::Any(forms)
 }
 
-/// The texts of which one is in every JSON text of a number with these digits.
-fn number_texts(digits: &str) -> impl Iterator<Item = String> {
-    // Zero has no digits.
-    let whole = if digits.is_empty() { "0" } else { digits };
-    let points = (1..whole.len().min(NUMBER_DIGITS_MAX)).filter_map(move |at| whole.split_at_checked(at));
-    std::iter::once(whole.to_owned()).chain(points.map(|(before, behind)| format!("{before}.{behind}")))
+/// Metadata in which a text, or any other value, that begins as the pattern does follows the name.
+fn value_texts(name: &str, pattern: &Pattern, text_only: bool) -> Vec<Clause<'static>> {
+    let column = TextColumn::Metadata;
+    let Some(begin) = pattern.begin() else {
+        let member = Clause::ContainsExactly(column, format!("{name}\":"));
+        return vec![Clause::All(vec![member, text(column, pattern)])];
+    };
+    if !pattern.parts().iter().all(|part| part.is_ascii()) {
+        return vec![Clause::BeyondAscii(column)];
+    }
+    let end = if pattern.is_text() { "\"" } else { "" };
+    // A name keeps its case, but here the whole metadata is in lower case.
+    let name = name.to_ascii_lowercase();
+    let mut forms = vec![Clause::Contains(column, format!("{name}\":\"{begin}{end}"))];
+    if pattern.parts().iter().any(|part| has_letters(part)) {
+        forms.push(Clause::BeyondAscii(column));
+    }
+    if !text_only {
+        forms.push(Clause::Contains(column, format!("{name}\":{begin}")));
+    }
+    forms
+}
+
+/// The JSON texts of a number: written out, perhaps with zeros behind it; or with an exponent, and then beginning with its
+/// first digit, or with zero.
+fn number_texts(number: &Decimal, with: impl Fn(&str) -> Clause<'static>) -> Vec<Clause<'static>> {
+    let sign = if number.is_negative() { "-" } else { "" };
+    let begins = match number.digits().chars().next() {
+        None => return vec![with("0"), with("-0")],
+        Some(first) => Clause::Any(vec![with(&format!("{sign}{first}")), with(&format!("{sign}0"))]),
+    };
+    match number.written_out(NUMBER_DIGITS_MAX) {
+        Some(text) => vec![with(&text), Clause::All(vec![begins, Clause::Exponent(TextColumn::Metadata)])],
+        None => vec![begins],
+    }
 }

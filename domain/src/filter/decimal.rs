@@ -41,11 +41,38 @@ impl Decimal {
         Some(Self { negative: negative && !zero, power: if zero { 0 } else { power }, digits: significant.to_owned() })
     }
 
-    /// The digits without zeros at either end; empty for zero. Every JSON text of the number contains them, with at most
-    /// a decimal point between two of them.
+    /// The digits without zeros at either end; empty for zero.
     #[must_use]
     pub fn digits(&self) -> &str {
         &self.digits
+    }
+
+    /// Whether it is less than zero.
+    #[must_use]
+    pub fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// The number without an exponent, if that has at most `digits_max` digits. Every JSON text of the number without an
+    /// exponent is this text, perhaps with a decimal point and zeros behind it.
+    #[must_use]
+    pub fn written_out(&self, digits_max: usize) -> Option<String> {
+        let (sign, digits) = (if self.negative { "-" } else { "" }, self.digits.as_str());
+        let Ok(power) = usize::try_from(self.power) else {
+            let zeros = usize::try_from(self.power.unsigned_abs()).ok().filter(|zeros| *zeros <= digits_max)?;
+            let text = format!("{sign}0.{}{digits}", "0".repeat(zeros));
+            return (zeros + digits.len() <= digits_max).then_some(text);
+        };
+        if power.max(digits.len()) > digits_max {
+            return None;
+        }
+        Some(match digits.split_at_checked(power) {
+            _ if digits.is_empty() => "0".to_owned(),
+            Some((_, "")) => format!("{sign}{digits}"),
+            Some(("", fraction)) => format!("{sign}0.{fraction}"),
+            Some((integer, fraction)) => format!("{sign}{integer}.{fraction}"),
+            None => format!("{sign}{digits}{}", "0".repeat(power - digits.len())),
+        })
     }
 }
 
@@ -124,11 +151,15 @@ mod tests {
         }
 
         #[test]
-        fn every_text_contains_the_digits(integer in 0_u32..100_000, fraction in 0_u32..1_000, exponent in -3_i32..3) {
-            let text = format!("{integer}.{fraction:03}e{exponent}");
-            let digits = number(&text).digits().to_owned();
-            let whole = text.replace('.', "");
-            prop_assert!(whole.contains(&digits), "{} {}", text, digits);
+        fn a_number_written_out_is_that_number(digits in "[0-9]{1,6}", fraction in "[0-9]{1,4}", exponent in -8_i32..8) {
+            let text = format!("-{digits}.{fraction}e{exponent}");
+            let written = number(&text).written_out(24).expect("short");
+            prop_assert_eq!(number(&written), number(&text));
+            prop_assert!(!written.contains('e') && !written.starts_with("-."), "{}", written);
+            // Its other texts without an exponent only have zeros behind it.
+            let plain = format!("{digits}.{fraction}");
+            let same = number(&plain).written_out(24).expect("short");
+            prop_assert!(plain.trim_start_matches('0').starts_with(same.trim_start_matches('0')), "{} {}", plain, same);
         }
     }
 }

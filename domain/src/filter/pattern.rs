@@ -48,6 +48,12 @@ impl Pattern {
         &self.parts
     }
 
+    /// The folded text that every match begins with; `None` if a match may begin with anything.
+    #[must_use]
+    pub fn begin(&self) -> Option<&str> {
+        (!self.open_start).then(|| self.parts.first().map_or("", String::as_str))
+    }
+
     /// Whether it matches every text.
     #[must_use]
     pub fn matches_all(&self) -> bool {

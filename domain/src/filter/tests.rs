@@ -224,7 +224,27 @@ fn some_json() -> impl Strategy<Value = String> {
         let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
         format!("\"{escaped}\"")
     });
-    let numbers = select(&["12345", "1.2345e4", "12345.0", "503", "0", "-0.0", "9007199254740993", "true", "null"][..]);
+    let numbers = select(
+        &[
+            "12345",
+            "1.2345e4",
+            "12345.0",
+            "0.12345E5",
+            "503",
+            "5.03e+2",
+            "500",
+            "5e2",
+            "0.05",
+            "5e-2",
+            "-0.05",
+            "0",
+            "-0.0",
+            "0e3",
+            "9007199254740993",
+            "true",
+            "null",
+        ][..],
+    );
     let leaf = prop_oneof![text, numbers.prop_map(str::to_owned)];
     leaf.prop_recursive(3, 8, 3, |inner| {
         let members = vec((select(&NAMES[..]), inner.clone()), 0..3).prop_map(|members| {
@@ -264,7 +284,7 @@ fn some_condition() -> impl Strategy<Value = Condition> {
     let id = || select(&[IdField::Event, IdField::Trace, IdField::Span][..]);
     let id_pattern = select(&["", "01", "12", "0000-0000", "é"][..]);
     let comparison = select(&[Comparison::Less, Comparison::AtMost, Comparison::Greater, Comparison::AtLeast][..]);
-    let numbers = || select(&["12345", "503", "0", "9007199254740992"][..]);
+    let numbers = || select(&["12345", "503", "500", "0", "0.05", "-0.05", "9007199254740992"][..]);
     prop_oneof![
         some_pattern().prop_map(Condition::Anywhere),
         some_pattern().prop_map(Condition::Message),
@@ -315,10 +335,15 @@ fn holds(clause: &Clause<'_>, event: &LogEvent<'_>) -> bool {
         Clause::All(clauses) => clauses.iter().all(|clause| holds(clause, event)),
         Clause::Any(clauses) => clauses.iter().any(|clause| holds(clause, event)),
         Clause::Contains(column, part) => {
-            assert!(part.is_ascii() && *part == part.to_ascii_lowercase(), "{part}");
+            assert!(*part == part.to_ascii_lowercase(), "{part}");
             text(*column).is_some_and(|text| text.to_ascii_lowercase().contains(part))
         }
         Clause::ContainsExactly(column, part) => text(*column).is_some_and(|text| text.contains(part)),
+        Clause::Exponent(column) => text(*column).is_some_and(|text| {
+            let sign_or_digit = |byte: u8| byte.is_ascii_digit() || b"+-".contains(&byte);
+            let bytes = text.as_bytes();
+            bytes.windows(3).any(|of| of[0].is_ascii_digit() && b"eE".contains(&of[1]) && sign_or_digit(of[2]))
+        }),
         Clause::BeyondAscii(column) => text(*column).is_some_and(|text| !text.is_ascii()),
         Clause::Exact { condition, negated } => {
             *negated

@@ -12,10 +12,17 @@ use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, time, varied_events};
 /// Names in metadata; dots and quotes must not confuse anyone.
 const NAMES: [&str; 9] = ["userId", "http.status", "http", "tags", "a.b", "a", "naïve", "q\"uote", "back\\slash"];
 /// JSON values: several forms of one number, numbers that floating point confuses, text that looks like a number.
-const VALUES: [&str; 27] = [
+const VALUES: [&str; 34] = [
     "12345",
     "12345.0",
     "1.2345e4",
+    "0.12345e5",
+    "500",
+    "5e2",
+    "50.0e+1",
+    "5e-2",
+    "0.050",
+    "-0.05",
     "123450E-1",
     "\"12345\"",
     "\"012345\"",
@@ -41,7 +48,8 @@ const VALUES: [&str; 27] = [
     "\"2024-01-15T10:30:00Z\"",
     "\"\\t\"",
 ];
-const NUMBERS: [&str; 8] = ["12345", "503", "0", "9007199254740992", "9007199254740993", "-7.5", "1e399", "12345.5"];
+const NUMBERS: [&str; 11] =
+    ["12345", "503", "500", "0.05", "-0.05", "0", "9007199254740992", "9007199254740993", "-7.5", "1e399", "12345.5"];
 
 fn json_text(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t"))

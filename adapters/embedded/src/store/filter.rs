@@ -28,6 +28,9 @@ fn push_clause(select: &mut QueryBuilder<Sqlite>, clause: &Clause<'_>) {
         Clause::ContainsExactly(column, part) => {
             select.push(format!("instr({}, ", text_of(*column))).push_bind(part.clone()).push(") > 0");
         }
+        Clause::Exponent(column) => {
+            select.push(format!("{} GLOB '*[0-9][eE][-+0-9]*'", text_of(*column)));
+        }
         Clause::BeyondAscii(column) => {
             let text = text_of(*column);
             select.push(format!("octet_length({text}) <> length({text})"));

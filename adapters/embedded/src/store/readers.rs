@@ -20,8 +20,11 @@ use super::store_error;
 const YIELD_INTERVAL: Duration = Duration::from_millis(1);
 /// Instructions of SQLite's virtual machine between two checks of the clock.
 const CLOCK_EVERY: i32 = 10_000;
-/// Rows read ahead; 4.5 MiB per connection for events of the maximum size.
-const ROWS_AHEAD: usize = 8;
+/// Rows of events read ahead: 4.5 MiB per connection for events of the maximum size.
+pub const EVENTS_AHEAD: usize = 8;
+/// Rows of a single value read ahead: 8 MiB per connection for metadata of the maximum size. Each wait for the thread of a
+/// connection costs more than a small row.
+pub const VALUES_AHEAD: usize = 128;
 
 /// Reads, with several connections in parallel.
 pub struct Readers {
@@ -33,8 +36,13 @@ pub struct Readers {
 pub struct Enough(pub bool);
 
 impl Readers {
-    /// Opens connections on demand, at most `connections_max`.
-    pub fn new(connect: SqliteConnectOptions, connections_max: u32, query_timeout: Duration) -> Self {
+    /// Opens connections on demand, at most `connections_max`, each of which reads so many rows ahead.
+    pub fn new(
+        connect: SqliteConnectOptions,
+        connections_max: u32,
+        query_timeout: Duration,
+        rows_ahead: usize,
+    ) -> Self {
         let pool = SqlitePoolOptions::new()
             .max_connections(connections_max)
             .min_connections(0)
@@ -48,7 +56,7 @@ impl Readers {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(connect.pragma("query_only", "on").row_buffer_size(ROWS_AHEAD));
+            .connect_lazy_with(connect.pragma("query_only", "on").row_buffer_size(rows_ahead));
         Self { pool, query_timeout }
     }
 
@@ -115,7 +123,7 @@ mod tests {
 
     fn one_connection(directory: &tempfile::TempDir) -> Readers {
         let connect = SqliteConnectOptions::new().filename(directory.path().join("file")).create_if_missing(true);
-        Readers::new(connect, 1, Duration::from_secs(60))
+        Readers::new(connect, 1, Duration::from_secs(60), EVENTS_AHEAD)
     }
 
     fn numbers(to: u64) -> String {

@@ -14,8 +14,8 @@ use super::filter::push_candidates;
 use super::readers::{Enough, Readers};
 use super::rows::{COLUMNS, decode_error, level, level_counts_statement, stored_event};
 
-/// Counts matching events.
-pub async fn counts(readers: &Readers, query: &StatsQuery) -> Result<Counts, StoreError> {
+/// Counts matching events. Whole events are read with `readers`, single values with `counters`.
+pub async fn counts(readers: &Readers, counters: &Readers, query: &StatsQuery) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
     let candidates = query.filter.candidates();
     if let (Some(range), GroupBy::Level) = (query.filter.only_time_range(), &query.by) {
@@ -52,6 +52,7 @@ pub async fn counts(readers: &Readers, query: &StatsQuery) -> Result<Counts, Sto
         }
         Ok(Enough(false))
     };
+    let readers = if candidates.exact { counters } else { readers };
     readers.read_within(query.time_max, select, take).await?;
     Ok(counts)
 }
