@@ -353,10 +353,11 @@ async fn generated_events_are_accepted_and_counted() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = program_with(directory.path(), &[]).await;
     let summary = client_output(&program, &["generate", "--rate", "500", "--for", "1s", "--sources", "2"]).await;
-    assert!(summary.starts_with("500 events in ") && summary.contains("500 accepted, 0 refused"), "{summary}");
+    // On a machine that stands still for seconds fewer events are sent, and the summary says so.
+    let sent: usize = summary.split(' ').next().and_then(|count| count.parse().ok()).expect("a number");
+    assert!((1..=500).contains(&sent) && summary.contains(&format!("{sent} accepted, 0 refused")), "{summary}");
     assert!(summary.contains("p50 ") && summary.contains("p99 "), "{summary}");
-    wait_until("they are stored", async || program.gateway.all_events("source=generated-1", 1_000).await.len() > 100)
-        .await;
+    wait_until("they are stored", async || program.gateway.all_events("", 1_000).await.len() == sent).await;
 }
 
 #[test]
