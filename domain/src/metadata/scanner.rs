@@ -19,6 +19,20 @@ const EXPONENT_MAX: i64 = 400;
 /// Up to this many names are compared pair by pair, which needs no memory.
 const NAMES_IN_PAIRS_MAX: usize = 16;
 
+/// The bytes of a string that stand for themselves, which most do: all but quotes, backslashes and control characters.
+#[expect(clippy::indexing_slicing, reason = "checked by the compiler, which evaluates it")]
+const IS_PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        plain[byte] = false;
+        byte += 1;
+    }
+    plain[b'"' as usize] = false;
+    plain[b'\\' as usize] = false;
+    plain
+};
+
 /// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 pub(super) struct Scanner<'a> {
     input: &'a str,
@@ -34,6 +48,8 @@ pub(super) struct Scanner<'a> {
     /// [`KEPT_BYTES_MAX`] bytes: the object with more exceeds [`METADATA_BYTES_MAX`].
     names: Vec<&'a str>,
     name_bytes: usize,
+    /// Whether one of the names so far has an escape.
+    name_escapes: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -49,6 +65,7 @@ impl<'a> Scanner<'a> {
             depth: depth.saturating_sub(1),
             names: Vec::new(),
             name_bytes: 0,
+            name_escapes: false,
         }
     }
 
@@ -81,7 +98,7 @@ impl<'a> Scanner<'a> {
         match self.peek() {
             Some(b'{') => self.object(),
             Some(b'[') => self.array(),
-            Some(b'"') => self.string(),
+            Some(b'"') => self.string().map(|_| ()),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
@@ -96,7 +113,7 @@ impl<'a> Scanner<'a> {
         self.members()?;
         let own = self.names.get(outer..).unwrap_or_default();
         if !self.overflowed
-            && let Some(name) = name_given_twice(own)
+            && let Some(name) = name_given_twice(own, self.name_escapes)
         {
             return Err(MetadataError::DuplicateName(shown(&name)));
         }
@@ -110,7 +127,7 @@ impl<'a> Scanner<'a> {
         if !self.closes(b'}') {
             loop {
                 let name_from = self.at;
-                self.string()?;
+                self.name_escapes |= self.string()?;
                 self.collect_name(name_from);
                 self.skip_space();
                 self.expect(b':')?;
@@ -177,15 +194,20 @@ impl<'a> Scanner<'a> {
         Ok(false)
     }
 
-    fn string(&mut self) -> Result<(), MetadataError> {
+    /// Returns whether it has an escape.
+    fn string(&mut self) -> Result<bool, MetadataError> {
         self.expect(b'"')?;
+        let mut escapes = false;
         loop {
-            // Most bytes are copied unchanged.
             let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
-            self.at += rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count();
+            let is_plain = |byte: &&u8| IS_PLAIN.get(usize::from(**byte)).is_some_and(|plain| *plain);
+            self.at += rest.iter().take_while(is_plain).count();
             match self.next()? {
-                b'"' => return Ok(()),
-                b'\\' => self.escape()?,
+                b'"' => return Ok(escapes),
+                b'\\' => {
+                    self.escape()?;
+                    escapes = true;
+                }
                 _ => return Err(MetadataError::Syntax),
             }
         }
@@ -281,7 +303,15 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn skip_space(&mut self) {
+        // Most texts have no white space between their tokens.
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.remove_space();
+        }
+    }
+
+    fn remove_space(&mut self) {
         let from = self.at;
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -319,10 +349,9 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// A name that two members have. Names are compared by value: the same name can be written in many ways.
-fn name_given_twice<'a>(names: &[&'a str]) -> Option<Cow<'a, str>> {
-    let has_escape = names.iter().any(|name| name.contains('\\'));
-    if !has_escape && names.len() <= NAMES_IN_PAIRS_MAX {
+/// A name that two members have. Names are compared by value: with escapes, the same name can be written in many ways.
+fn name_given_twice<'a>(names: &[&'a str], escapes: bool) -> Option<Cow<'a, str>> {
+    if !escapes && names.len() <= NAMES_IN_PAIRS_MAX {
         let mut rest = names;
         while let [name, others @ ..] = rest {
             if others.contains(name) {
