@@ -1,5 +1,5 @@
 use domain::alert::{AlertKind, AlertState};
-use rustls::ServerConfig;
+use rustls::{RootCertStore, ServerConfig};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
+use crate::secret_argument::secret_argument;
 use crate::send::Target;
 
 /// The variable that replaces the default of `--url`.
@@ -27,7 +28,7 @@ pub enum Color {
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
     /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL", help_heading = "Common options")]
+    #[arg(long, value_name = "URL", value_parser = secret_argument::<Target>(), help_heading = "Common options")]
     url: Option<Target>,
     /// How long to wait for one answer
     #[arg(long, value_name = "DURATION", default_value = "40s", value_parser = parse_timeout, help_heading = "Common options")]
@@ -82,7 +83,7 @@ pub fn parse_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         Ok(_) => Err("must be longer than 0".to_owned()),
-        Err(error) => Err(format!("{error}; write 500ms, 40s or 2m")),
+        Err(_) => Err("not a duration: write 500ms, 40s or 2m".to_owned()),
     }
 }
 

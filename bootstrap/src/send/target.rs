@@ -7,8 +7,8 @@ use adapter_webhook::basic_authorization;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
-/// The base URL of a Spillway: `http://host:port`, with an optional path before its API, and a user and password for a proxy
-/// that asks for them.
+/// The base URL of a Spillway: `http://host:port` or `https://host`, with an optional path before its API, and a user and
+/// password for a proxy that asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Without user and password, which are never shown.
@@ -31,11 +31,17 @@ impl Target {
     pub fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
     }
+
+    /// Whether connections are encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.batch.scheme_str() == Some("https")
+    }
 }
 
-/// The text is not a base URL of a Spillway.
+/// The text is not a base URL of a Spillway. It is not repeated, because it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the base URL of a Spillway, such as http://127.0.0.1:8080 (TLS is not supported yet)")]
+#[error("not the base URL of a Spillway, such as http://127.0.0.1:8080 or https://user:password@logs.example.com")]
 pub struct InvalidTarget;
 
 impl FromStr for Target {
@@ -53,8 +59,14 @@ impl FromStr for Target {
             None => None,
         };
         let batch: Uri = format!("{base}/api/logs/batch").parse().map_err(|_| InvalidTarget)?;
-        let complete = batch.scheme_str() == Some("http") && batch.host().is_some_and(|host| !host.is_empty());
-        if complete && !base.contains('?') { Ok(Self { base, batch, authorization }) } else { Err(InvalidTarget) }
+        let has_scheme = matches!(batch.scheme_str(), Some("http" | "https"));
+        let has_host = batch.host().is_some_and(|host| !host.is_empty());
+        // An invalid port would be taken for the usual one.
+        let has_valid_port = batch.authority().is_some_and(|authority| {
+            authority.as_str().len() == authority.host().len() || authority.port_u16().is_some()
+        });
+        let complete = has_scheme && has_host && has_valid_port && !base.contains('?');
+        if complete { Ok(Self { base, batch, authorization }) } else { Err(InvalidTarget) }
     }
 }
 
@@ -70,25 +82,41 @@ mod tests {
 
     #[test]
     fn user_and_password_become_a_header_and_are_not_shown() {
-        let target: Target = "http://user:p%40ss@host:8080/logs".parse().expect("a target");
-        assert_eq!(target.to_string(), "http://host:8080/logs");
-        assert_eq!(target.batch, "http://host:8080/logs/api/logs/batch");
-        assert_eq!(target.uri("/api/dlq?id=1").expect("a URI"), "http://host:8080/logs/api/dlq?id=1");
-        let authorization = target.authorization.as_ref().expect("a header");
-        assert_eq!(authorization, "Basic dXNlcjpwQHNz");
-        assert!(!format!("{target:?}").contains("dXNl"), "it is not shown");
+        for scheme in ["http", "https"] {
+            let target: Target = format!("{scheme}://user:p%40ss@host:8080/logs").parse().expect("a target");
+            assert_eq!(target.to_string(), format!("{scheme}://host:8080/logs"));
+            assert_eq!(target.batch, format!("{scheme}://host:8080/logs/api/logs/batch"));
+            let dead_letter = format!("{scheme}://host:8080/logs/api/dlq?id=1");
+            assert_eq!(target.uri("/api/dlq?id=1").expect("a URI"), dead_letter);
+            let authorization = target.authorization.as_ref().expect("a header");
+            assert_eq!(authorization, "Basic dXNlcjpwQHNz");
+            assert!(!format!("{target:?}").contains("dXNl"), "it is not shown");
+        }
         assert_eq!("http://user:%zz@host".parse::<Target>(), Err(InvalidTarget));
     }
 
     #[test]
-    fn base_urls_may_have_a_path_and_must_be_plain_http() {
-        for (text, batch) in [
-            ("http://localhost:8080", "http://localhost:8080/api/logs/batch"),
-            ("http://[::1]/logs/", "http://[::1]/logs/api/logs/batch"),
+    fn base_urls_may_have_a_path_and_have_a_scheme_and_a_host() {
+        for (text, batch, encrypted) in [
+            ("http://localhost:8080", "http://localhost:8080/api/logs/batch", false),
+            ("http://[::1]/logs/", "http://[::1]/logs/api/logs/batch", false),
+            ("https://logs.example.com", "https://logs.example.com/api/logs/batch", true),
+            ("https://[::1]:8443/logs", "https://[::1]:8443/logs/api/logs/batch", true),
         ] {
-            assert_eq!(text.parse::<Target>().map(|target| target.batch.to_string()).as_deref(), Ok(batch));
+            let target: Target = text.parse().expect(text);
+            assert_eq!((target.batch.to_string().as_str(), target.is_encrypted()), (batch, encrypted), "{text}");
         }
-        for text in ["", "localhost:8080", "https://host", "http://", "http://host?a", "ftp://host", "http://a b"] {
+        for text in [
+            "",
+            "localhost:8080",
+            "https://",
+            "http://",
+            "http://host?a",
+            "ftp://host",
+            "http://a b",
+            "http://host:99999",
+            "http://host:port",
+        ] {
             assert_eq!(text.parse::<Target>(), Err(InvalidTarget), "{text}");
         }
     }
