@@ -194,6 +194,9 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
 }
 
 fn send_lines(options: send::Options) -> ExitCode {
+    if let Err(error) = options.headers() {
+        return usage(&error.to_string());
+    }
     let sent =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let summary = runtime.block_on(async { send::run(options, stop_signal()?).await });
