@@ -181,7 +181,9 @@ impl Sender {
         self.push_all(reading, complete).await
     }
 
+    /// Counts events, so that each is accounted for whatever happens next, and puts them into the batch.
     async fn push_all(&mut self, reading: &Reading<'_>, events: Vec<Event<EventLines>>) -> Result<(), Stopped> {
+        events.iter().for_each(|event| self.summary.count(event, self.default_level));
         for event in events {
             self.push(&reading.input.source, event).await?;
         }
@@ -190,8 +192,7 @@ impl Sender {
 
     /// Puts an event into the batch, and sends the batch when it is full.
     async fn push(&mut self, source: &str, event: Event<EventLines>) -> Result<(), Stopped> {
-        let Event { draft, origin: EventLines { id, place, number } } = event;
-        self.summary.count(draft.level, self.default_level, draft.time.is_some(), &place, number);
+        let Event { draft, origin: EventLines { id, place, .. } } = event;
         let id = id.uuid(|| self.ids.new_id(SystemClock.now()));
         let json = match document(&draft, source, self.default_level, id) {
             Ok(json) => json,
@@ -230,9 +231,7 @@ impl Sender {
     pub(super) fn finish(mut self, inputs: &[Input], ended: Result<(), Stopped>) -> Summary {
         self.progress.clear();
         let (summary, level) = (&mut self.summary, self.default_level);
-        self.reader.flush(&mut |Event { draft, origin }: Event<EventLines>| {
-            summary.count(draft.level, level, draft.time.is_some(), &origin.place, origin.number);
-        });
+        self.reader.flush(&mut |event| summary.count(&event, level));
         let (elapsed, stopped) = (self.progress.elapsed(), ended.err().map(|stopped| stopped.0));
         let stdin_alone = matches!(inputs, [input] if input.is_stdin());
         Summary { inputs: inputs.len(), stdin_alone, elapsed, stopped, ..self.summary }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use domain::level::Level;
+use formats::Event;
 
-use super::pending::Place;
+use super::pending::{EventLines, Place};
 use super::tally::Tally;
 
 /// Maximum number of places that are listed for one reason.
@@ -52,15 +53,15 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts an event of this number of `lines`, the first of which is at `place`, by what they state. The level is
-    /// `default` if they state none.
-    pub fn count(&mut self, level: Option<Level>, default: Level, has_time: bool, place: &Place, lines: u64) {
+    /// Counts an event by what its lines state. Its level is `default` if they state none.
+    pub fn count(&mut self, event: &Event<EventLines>, default: Level) {
+        let (draft, EventLines { place, number, .. }) = (&event.draft, &event.origin);
         self.events += 1;
-        self.joined += lines.saturating_sub(1);
-        *self.levels.entry(level.unwrap_or(default)).or_default() += 1;
-        self.levels_found += u64::from(level.is_some());
-        self.times_found += u64::from(has_time);
-        if level.is_none() && self.levels_missed.len() < PLACES_MAX {
+        self.joined += number.saturating_sub(1);
+        *self.levels.entry(draft.level.unwrap_or(default)).or_default() += 1;
+        self.levels_found += u64::from(draft.level.is_some());
+        self.times_found += u64::from(draft.time.is_some());
+        if draft.level.is_none() && self.levels_missed.len() < PLACES_MAX {
             self.levels_missed.push(place.clone());
         }
     }
@@ -210,7 +211,11 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::timestamp::Timestamp;
+    use formats::Draft;
+
     use super::super::answer::Durability;
+    use super::super::event_id::EventId;
     use super::*;
 
     #[test]
@@ -278,9 +283,13 @@ mod tests {
     fn events_are_counted_by_what_their_lines_state() {
         let mut summary = Summary::default();
         let place = |line| Place { file: "a.log".into(), line };
-        summary.count(Some(Level::Error), Level::Info, true, &place(1), 3);
+        let event = |level, time, line, number| Event {
+            draft: Draft { level, time, ..Draft::default() },
+            origin: EventLines { id: EventId::New, place: place(line), number },
+        };
+        summary.count(&event(Some(Level::Error), Some(Timestamp::MIN), 1, 3), Level::Info);
         for line in 4..8 {
-            summary.count(None, Level::Debug, false, &place(line), 1);
+            summary.count(&event(None, None, line, 1), Level::Debug);
             summary.count_cut(&place(line));
         }
         assert_eq!((summary.events, summary.joined, summary.levels_found, summary.times_found), (5, 2, 1, 1));
