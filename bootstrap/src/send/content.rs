@@ -1,7 +1,7 @@
 //! What an input contains, by its first bytes.
 //!
-//! * Text is the rule: whatever has no signature of another kind is read as lines, also with NUL and with bytes that are
-//!   not UTF-8.
+//! * Text is the rule: whatever has no signature of another kind is read as lines, also with NUL and with bytes that
+//!   are not UTF-8.
 //! * Only the first [`HEAD_BYTES_MAX`] bytes decide. Nothing that follows later ends a pipe.
 
 use std::io;

@@ -22,7 +22,7 @@ pub struct Decompressed<R> {
 }
 
 enum Decoder {
-    Gzip(MultiGzDecoder<Chunk>),
+    Gzip(Box<MultiGzDecoder<Chunk>>),
     Zstd(zstd::Decoder<'static, Chunk>),
 }
 
@@ -30,7 +30,7 @@ impl<R> Decompressed<R> {
     /// Decompresses gzip.
     #[must_use]
     pub fn gzip(compressed: R) -> Self {
-        Self { compressed, decoder: Decoder::Gzip(MultiGzDecoder::new(Chunk::default())) }
+        Self { compressed, decoder: Decoder::Gzip(Box::new(MultiGzDecoder::new(Chunk::default()))) }
     }
 
     /// Decompresses zstd.
@@ -49,6 +49,13 @@ impl Decoder {
         match self {
             Self::Gzip(decoder) => decoder.read(buffer),
             Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Gzip(_) => "gzip",
+            Self::Zstd(_) => "zstd",
         }
     }
 
@@ -75,14 +82,17 @@ impl<R: AsyncRead + Unpin> AsyncRead for Decompressed<R> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(this.decoder.chunk().poll_fill(Pin::new(&mut this.compressed), context))?;
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    let reason = format!("its {} data is damaged or cut off ({error})", this.decoder.name());
+                    return Poll::Ready(Err(io::Error::new(error.kind(), reason)));
+                }
             }
         }
     }
 }
 
-/// A chunk of the compressed input. A read of a used-up chunk fails with [`io::ErrorKind::WouldBlock`], which the decoders
-/// pass on without losing their state.
+/// A chunk of the compressed input. A read of a used-up chunk fails with [`io::ErrorKind::WouldBlock`], which the
+/// decoders pass on without losing their state.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,

@@ -1,11 +1,11 @@
 //! Identifiers of events.
 //!
-//! * An event of a file has the same identifier whenever the file is sent, so that the store can drop repeats: it derives
-//!   from the file (device, inode and time of creation), from the position of its first line, and from everything in the
-//!   file up to its last line. A line that is appended changes no identifier of an event before it.
+//! * An event of a file has the same identifier whenever the file is sent, so that the store can drop repeats: it
+//!   derives from the file (device, inode and time of creation), from the position of its first line, and from
+//!   everything in the file up to its last line. A line that is appended changes no identifier of an event before it.
 //! * A file that is truncated and rewritten is therefore a new file from its first byte that differs. Lines before that
-//!   byte count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from those
-//!   of a file that has grown.
+//!   byte count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from
+//!   those of a file that has grown.
 //! * A copy of a file is another file. For a compressed file, positions and bytes are those of the decompressed text.
 //! * Identifiers of one file ascend with the position: the API orders events of the same time by identifier.
 
@@ -15,7 +15,8 @@ use std::time::UNIX_EPOCH;
 
 use domain::Uuid;
 
-/// Bits of an identifier for the position. Positions beyond 1 TiB are not in order, but the hash still tells them apart.
+/// Bits of an identifier for the position. Positions beyond 1 TiB are not in order, but the hash still tells them
+/// apart.
 const OFFSET_BITS: u32 = 40;
 /// Bits of an identifier for the hash: what is left beside 48 bits of the file, the position, version and variant.
 const HASH_BITS: u32 = 34;
@@ -94,8 +95,8 @@ impl EventId {
         }
     }
 
-    /// The identifier, made with `new` unless it is derived. A derived one has version 8 (RFC 9562, section 5.8): 48 bits
-    /// of the file, 40 of the position, 34 of the hash.
+    /// The identifier, made with `new` unless it is derived. A derived one has version 8 (RFC 9562, section 5.8): 48
+    /// bits of the file, 40 of the position, 34 of the hash.
     #[must_use]
     pub fn uuid(self, new: impl FnOnce() -> Uuid) -> Uuid {
         let Self::Derived { file, offset, hash } = self else { return new() };

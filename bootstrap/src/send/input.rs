@@ -16,6 +16,7 @@ use super::content::{Content, Foreign, recognize};
 use super::decompression::Decompressed;
 use super::event_id::FileId;
 use super::lines::Lines;
+use super::summary::grouped;
 
 /// The file name that means standard input.
 const STDIN: &str = "-";
@@ -86,8 +87,8 @@ impl Input {
         self.path.as_ref().and_then(|path| path.file_name()?.to_str()).unwrap_or(&self.name)
     }
 
-    /// Opens the input. Bytes that are read from it, compressed or not, are added to `bytes_read`. The end of the last line
-    /// of a file that may still be written is awaited for `growth_wait`.
+    /// Opens the input. Bytes that are read from it, compressed or not, are added to `bytes_read`. The end of the last
+    /// line of a file that may still be written is awaited for `growth_wait`.
     ///
     /// # Errors
     /// The file does not exist or cannot be read, or is not a log.
@@ -121,7 +122,8 @@ impl Input {
                 format!("cannot read {name}: it is {content}, which has no lines; leave it out")
             }
             Unreadable::Failed(error) if lines > 0 => {
-                format!("cannot read {name} to its end: {error}; the {lines} lines before that are sent")
+                let lines = grouped(lines);
+                format!("cannot read {name} to its end: {error}; the lines before that are sent ({lines})")
             }
             Unreadable::Failed(error) => format!("cannot read {name}: {error}"),
         }
@@ -231,5 +233,14 @@ mod tests {
         assert!(advice(b"\xFD7zXZ\0", &[]).await.ends_with("run xzcat FILE | spillway send --source NAME"));
         let program = "cannot read a: it is a program, which has no lines; leave it out";
         assert_eq!(advice(b"\x7FELF\x02", &["a".into()]).await, program);
+    }
+
+    #[test]
+    fn an_input_that_ends_early_is_told_from_one_that_cannot_be_read() {
+        let input = Input::all(&["a.gz".into()], None).remove(0);
+        let damaged = Unreadable::Failed(io::Error::other("its gzip data is damaged"));
+        let early = "cannot read a.gz to its end: its gzip data is damaged; the lines before that are sent (1,200)";
+        assert_eq!(input.report(&damaged, 1_200), early);
+        assert_eq!(input.report(&damaged, 0), "cannot read a.gz: its gzip data is damaged");
     }
 }

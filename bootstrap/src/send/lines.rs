@@ -3,8 +3,8 @@
 //! * At most [`LINE_BYTES_MAX`] bytes of a line are kept, however long it is; the rest is counted.
 //! * A cancelled read loses nothing: the next one continues where it ended. After a failure, what was read of a line is
 //!   passed on first.
-//! * NULs at the beginning of a line are skipped, and at least [`HOLE_BYTES_MIN`] of them end a line: they are a hole in
-//!   the file, as `copytruncate` of logrotate and power cuts leave them. Other NULs are text.
+//! * NULs at the beginning of a line are skipped, and at least [`HOLE_BYTES_MIN`] of them end a line: they are a hole
+//!   in the file, as `copytruncate` of logrotate and power cuts leave them. Other NULs are text.
 //! * A UTF-8 byte order mark is not part of a line. Any other bytes are: nothing in an input ends the reading.
 //! * The last line of a file that is being written may not be complete yet: the rest of it is awaited.
 

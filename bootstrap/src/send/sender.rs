@@ -1,7 +1,7 @@
 //! Reads the inputs line by line, collects their events into batches, and sends these.
 //!
-//! * Memory is bounded by one batch, the events that a reader holds and one line, however long the input is. Reading waits
-//!   for sending.
+//! * Memory is bounded by one batch, the events that a reader holds and one line, however long the input is. Reading
+//!   waits for sending.
 //! * Slow input is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others. One that later lines may join is
 //!   held until no line came for `--join-wait`. A file does not make its lines wait: its events are held to its end.
 
@@ -43,8 +43,8 @@ pub(super) struct Sender {
     client: Client,
     /// Reads the lines of the present input.
     reader: Reader<EventLines>,
-    /// When the events that the reader holds are complete even if no line came; `None` if it holds none, or until the end
-    /// of the input.
+    /// When the events that the reader holds are complete even if no line came; `None` if it holds none, or until the
+    /// end of the input.
     join_due: Option<Instant>,
     batch: Vec<Pending>,
     batch_bytes: usize,
@@ -150,7 +150,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Begins to wait for lines that may join. The time that sending took does not count: lines may have come meanwhile.
+    /// Begins to wait for lines that may join. The time that sending took does not count: lines may have come
+    /// meanwhile.
     fn start_holding(&mut self, reading: &Reading<'_>) {
         // The rest of a file is there already.
         let waits = self.reader.holds_events() && matches!(reading.ids, LineIds::New);

@@ -7,8 +7,8 @@ use adapter_webhook::basic_authorization;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
-/// The base URL of a Spillway: `http://host:port` or `https://host`, with an optional path before its API, and a user and
-/// password for a proxy that asks for them.
+/// The base URL of a Spillway: `http://host:port` or `https://host`, with an optional path before its API, and a user
+/// and password for a proxy that asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Without user and password, which are never shown.
