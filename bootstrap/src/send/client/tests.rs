@@ -131,7 +131,9 @@ async fn without_progress_it_stops_and_says_why() {
     let client = client("http://127.0.0.1:1", Some(Duration::from_secs(5)));
     let (mut tally, mut waited) = (Tally::default(), Recorded::default());
     let stopped = client.deliver(events("ab"), &mut tally, &mut waited).await.unwrap_err();
-    assert_eq!(stopped.0, "no progress for 5 s: cannot reach http://127.0.0.1:1: connection refused");
+    let reason = "no progress for 5 s: cannot reach http://127.0.0.1:1: connection refused; start it, or name another one \
+                  with --to";
+    assert_eq!(stopped.0, reason);
     assert_eq!(waited.millis(), [100, 200, 400, 800, 1_600, 1_900]);
     assert_eq!((tally.accepted, tally.refused_total(), tally.in_doubt()), (0, 0, 0));
 }
