@@ -15,11 +15,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 
-use super::connection::{Connection, URL_VARIABLE};
+use super::connection::Connection;
 use super::failure::{Failure, failure_of};
 use super::parameters::Parameters;
 use crate::http_client::{Connector, connector, root_cause};
-use crate::send::Target;
+use crate::send::{Target, URL_VARIABLE};
 
 /// Maximum bytes of an answer: a page ends at 8 MiB of text, which escapes of JSON can make six times as long.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

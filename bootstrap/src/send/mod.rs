@@ -36,7 +36,7 @@ pub use self::options::Options;
 use self::patience::Stopped;
 use self::sender::Sender;
 pub use self::summary::{Summary, grouped, rate};
-pub use self::target::Target;
+pub use self::target::{Target, URL_VARIABLE};
 
 /// Sends everything and returns the outcome. Ends early when `stop` resolves, without waiting for an answer.
 ///

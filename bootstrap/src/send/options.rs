@@ -10,7 +10,7 @@ use formats::{Format, Zone};
 use hyper::header::HeaderMap;
 
 use super::header::{ExtraHeader, InvalidHeader, header_map};
-use super::target::Target;
+use super::target::{InvalidVariable, Target};
 use crate::secret_argument::secret_argument;
 
 /// Maximum of `--join-wait`.
@@ -47,15 +47,9 @@ pub struct Options {
     /// Files to send; `-` is standard input, which is also the default
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Base URL of the Spillway to send to: http or https, also with user:password@
-    #[arg(
-        long,
-        visible_alias = "url",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080",
-        value_parser = secret_argument::<Target>()
-    )]
-    pub to: Target,
+    /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
+    #[arg(long, visible_alias = "to", value_name = "URL", value_parser = secret_argument::<Target>())]
+    url: Option<Target>,
     /// A header of every request: 'Name: value'; may be repeated, and replaces what the URL says
     #[arg(long = "header", value_name = "HEADER", value_parser = secret_argument::<ExtraHeader>())]
     headers: Vec<ExtraHeader>,
@@ -93,6 +87,14 @@ impl Options {
     #[must_use]
     pub fn give_up_after(&self) -> Option<Duration> {
         (!self.keep_trying).then_some(self.give_up_after)
+    }
+
+    /// The server to send to.
+    ///
+    /// # Errors
+    /// The environment does not name a base URL.
+    pub fn target(&self) -> Result<Target, InvalidVariable> {
+        Target::or_default(self.url.as_ref())
     }
 
     /// The additional headers of every request.
@@ -201,7 +203,7 @@ mod tests {
 
     #[test]
     fn errors_do_not_show_secrets_and_the_number_of_headers_is_limited() {
-        for (option, value) in [("--to", "http://user:secret@"), ("--header", "secret"), ("--header", "Host: secret")] {
+        for (option, value) in [("--url", "http://user:secret@"), ("--header", "secret"), ("--header", "Host: secret")] {
             let error = options(&[option, value]).unwrap_err();
             assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation);
             let text = error.to_string();

@@ -58,7 +58,7 @@ impl Patience {
             let left = give_up_after.saturating_sub(waiting.now().saturating_sub(self.since));
             if left.is_zero() {
                 let seconds = give_up_after.as_secs_f64();
-                let advice = if pause.away { "; start it, or name another one with --to" } else { "" };
+                let advice = if pause.away { "; start it, or name another one with --url" } else { "" };
                 return Err(Stopped(format!("no progress for {seconds} s: {}{advice}", pause.reason)));
             }
             duration = duration.min(left);

@@ -75,7 +75,7 @@ impl Sender {
             default_level: options.level,
             join_wait: options.join_wait,
             ids: UuidV7::default(),
-            client: Client::new(options.to.clone(), options.headers()?, options.give_up_after())?,
+            client: Client::new(options.target()?, options.headers()?, options.give_up_after())?,
             reader: Reader::new(options.formats()),
             join_due: None,
             batch: Vec::new(),

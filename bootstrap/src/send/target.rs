@@ -7,6 +7,10 @@ use adapter_webhook::basic_authorization;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
+/// The variable that names the server of a command without `--url`.
+pub const URL_VARIABLE: &str = "SPILLWAY_CLIENT__URL";
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+
 /// The base URL of a Spillway: `http://host:port` or `https://host`, with an optional path before its API, and a user
 /// and password for a proxy that asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,22 @@ pub struct Target {
 }
 
 impl Target {
+    /// The server that an option names; otherwise that of the environment, or the default.
+    ///
+    /// # Errors
+    /// [`URL_VARIABLE`] is not a base URL.
+    pub fn or_default(option: Option<&Self>) -> Result<Self, InvalidVariable> {
+        match option {
+            Some(target) => Ok(target.clone()),
+            None => Self::of_variable(std::env::var(URL_VARIABLE).ok().as_deref()),
+        }
+    }
+
+    fn of_variable(text: Option<&str>) -> Result<Self, InvalidVariable> {
+        let text = text.filter(|text| !text.is_empty()).unwrap_or(URL_DEFAULT);
+        text.parse().map_err(InvalidVariable)
+    }
+
     /// The URI of a path of the API, such as `/api/logs?limit=1`.
     ///
     /// # Errors
@@ -43,6 +63,11 @@ impl Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the base URL of a Spillway, such as http://127.0.0.1:8080 or https://user:password@logs.example.com")]
 pub struct InvalidTarget;
+
+/// The variable of the environment is not a base URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{URL_VARIABLE} is {0}")]
+pub struct InvalidVariable(InvalidTarget);
 
 impl FromStr for Target {
     type Err = InvalidTarget;
@@ -79,6 +104,16 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variable_replaces_the_default() {
+        let shown = |variable| Target::of_variable(variable).map(|target| target.to_string());
+        assert_eq!(shown(None).as_deref(), Ok(URL_DEFAULT));
+        assert_eq!(shown(Some("")).as_deref(), Ok(URL_DEFAULT));
+        assert_eq!(shown(Some("http://user:secret@logs:80/x")).as_deref(), Ok("http://logs:80/x"));
+        let error = shown(Some("secret")).expect_err("no URL").to_string();
+        assert!(error.starts_with(URL_VARIABLE) && !error.contains("secret"), "{error}");
+    }
 
     #[test]
     fn user_and_password_become_a_header_and_are_not_shown() {

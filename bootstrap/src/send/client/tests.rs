@@ -132,7 +132,7 @@ async fn without_progress_it_stops_and_says_why() {
     let (mut tally, mut waited) = (Tally::default(), Recorded::default());
     let stopped = client.deliver(events("ab"), &mut tally, &mut waited).await.unwrap_err();
     let reason = "no progress for 5 s: cannot reach http://127.0.0.1:1: connection refused; start it, or name another one \
-                  with --to";
+                  with --url";
     assert_eq!(stopped.0, reason);
     assert_eq!(waited.millis(), [100, 200, 400, 800, 1_600, 1_900]);
     assert_eq!((tally.accepted, tally.refused_total(), tally.in_doubt()), (0, 0, 0));
@@ -205,7 +205,7 @@ async fn progress_restarts_the_time_to_give_up() {
 #[tokio::test]
 async fn it_stops_at_once_at_a_server_other_than_spillway() {
     let delivery = deliver("ab", vec![Reply::new(404, "<html>".to_owned())]).await;
-    let reason = "the server takes no events here (404 Not Found): 404 Not Found; check the URL in --to";
+    let reason = "the server takes no events here (404 Not Found): 404 Not Found; check the URL in --url";
     assert_eq!(delivery.result, Err(Stopped(reason.to_owned())));
     assert_eq!(delivery.tally.refused_total(), 0);
 }
