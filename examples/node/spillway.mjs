@@ -277,7 +277,8 @@ export function stackTraceOf(error) {
 function plain(value, depth = 0) {
   if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value;
   if (typeof value === 'string') return value.toWellFormed();
-  if (value instanceof Error || value instanceof Date || typeof value !== 'object' || depth >= DEPTH_MAX) {
+  if (value instanceof Date) return value.toJSON();
+  if (value instanceof Error || typeof value !== 'object' || depth >= DEPTH_MAX) {
     return text(() => String(value)).toWellFormed();
   }
   if (Array.isArray(value)) return value.slice(0, ELEMENTS_MAX).map((item) => plain(item, depth + 1));
