@@ -1,8 +1,8 @@
 // Command spillway-example logs what an application logs, and prints how many events that were.
 //
-//	SPILLWAY_URL=http://127.0.0.1:8080 go run . [SOURCE]
+//	LOGS_URL=http://127.0.0.1:8080 go run .
 //
-// With DEMO_WAIT=1 it waits in the middle for a line on standard input.
+// The variable LOGS_SOURCE is the source. With DEMO_WAIT=1 it waits in the middle for a line on standard input.
 package main
 
 import (
@@ -28,9 +28,9 @@ func charge() error {
 }
 
 func run() error {
-	source := "demo-go"
-	if len(os.Args) > 1 {
-		source = os.Args[1]
+	source := os.Getenv("LOGS_SOURCE")
+	if source == "" {
+		source = "demo-go"
 	}
 	handler, err := spillway.New(spillway.Options{Source: source})
 	if err != nil {

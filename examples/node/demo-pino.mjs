@@ -1,8 +1,8 @@
 // The same with pino, whose transport runs in a thread of its own. Needs `npm install`.
 //
-//     SPILLWAY_URL=http://127.0.0.1:8080 node demo-pino.mjs [SOURCE]
+//     LOGS_URL=http://127.0.0.1:8080 node demo-pino.mjs
 //
-// With DEMO_WAIT=1 it waits in the middle for a line on standard input.
+// The variable LOGS_SOURCE is the source. With DEMO_WAIT=1 it waits in the middle for a line on standard input.
 
 import { once } from 'node:events';
 import { finished } from 'node:stream/promises';
@@ -20,7 +20,7 @@ function charge() {
 }
 
 const target = fileURLToPath(new URL('./pino-transport.mjs', import.meta.url));
-const transport = pino.transport({ target, options: { source: process.argv[2] ?? 'demo-pino' } });
+const transport = pino.transport({ target, options: { source: process.env.LOGS_SOURCE ?? 'demo-pino' } });
 const log = pino({ base: { logger: 'shop.checkout' } }, transport);
 
 log.info({ orderId: 'A-1042', items: 3, customer: { country: 'PL' } }, 'order accepted');

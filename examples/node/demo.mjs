@@ -1,8 +1,8 @@
 // Logs what an application logs, and prints how many events that were.
 //
-//     SPILLWAY_URL=http://127.0.0.1:8080 node demo.mjs [SOURCE]
+//     LOGS_URL=http://127.0.0.1:8080 node demo.mjs
 //
-// With DEMO_WAIT=1 it waits in the middle for a line on standard input.
+// The variable LOGS_SOURCE is the source. With DEMO_WAIT=1 it waits in the middle for a line on standard input.
 
 import { once } from 'node:events';
 import { SpillwayLogger, SpillwaySender } from './spillway.mjs';
@@ -17,7 +17,7 @@ function charge() {
   }
 }
 
-const sender = new SpillwaySender({ source: process.argv[2] ?? 'demo-node' });
+const sender = new SpillwaySender({ source: process.env.LOGS_SOURCE ?? 'demo-node' });
 const log = new SpillwayLogger(sender, { logger: 'shop.checkout' });
 
 log.info('order accepted', { orderId: 'A-1042', items: 3, customer: { country: 'PL' } });

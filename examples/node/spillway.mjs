@@ -51,7 +51,7 @@ export class SpillwaySender {
   /**
    * @param {object} options
    * @param {string} options.source name of the application, 1 to 255 bytes
-   * @param {string} [options.url] base URL of Spillway; default: SPILLWAY_URL, or http://127.0.0.1:8080
+   * @param {string} [options.url] base URL of Spillway; default: LOGS_URL, or http://127.0.0.1:8080
    * @param {object} [options.headers] further headers of each request, such as Authorization
    * @param {number} [options.queueEventsMax] events that wait for Spillway at most; the last tenth is for ERROR and FATAL
    * @param {number} [options.queueBytesMax] the same in bytes of JSON
@@ -61,7 +61,7 @@ export class SpillwaySender {
    */
   constructor(options) {
     this.#options = {
-      url: process.env.SPILLWAY_URL || 'http://127.0.0.1:8080',
+      url: process.env.LOGS_URL || 'http://127.0.0.1:8080',
       headers: {}, queueEventsMax: 10_000, queueBytesMax: 16 * 1024 * 1024, batchEventsMax: 500, lingerMs: 200, closeMs: 10_000,
       ...options,
     };

@@ -1,8 +1,8 @@
 """Logs what an application logs, and prints how many events that were.
 
-    SPILLWAY_URL=http://127.0.0.1:8080 python3 demo.py [SOURCE]
+    LOGS_URL=http://127.0.0.1:8080 python3 demo.py
 
-With DEMO_WAIT=1 it waits in the middle for a line on standard input.
+The variable LOGS_SOURCE is the source. With DEMO_WAIT=1 it waits in the middle for a line on standard input.
 """
 
 import logging
@@ -22,7 +22,7 @@ def charge():
 
 
 def main():
-    handler = SpillwayHandler(sys.argv[1] if len(sys.argv) > 1 else "demo-python")
+    handler = SpillwayHandler(os.environ.get("LOGS_SOURCE", "demo-python"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     log = logging.getLogger("shop.checkout")
 

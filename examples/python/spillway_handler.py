@@ -54,7 +54,7 @@ class SpillwayHandler(logging.Handler):
     """Sends log records to Spillway in batches.
 
     source            name of the application, 1 to 255 bytes
-    url               base URL of Spillway; default: SPILLWAY_URL, or http://127.0.0.1:8080
+    url               base URL of Spillway; default: LOGS_URL, or http://127.0.0.1:8080
     headers           further headers of each request, such as Authorization
     queue_events_max  events that wait for Spillway at most; the last tenth is for ERROR and FATAL
     queue_bytes_max   the same in bytes of JSON
@@ -68,7 +68,7 @@ class SpillwayHandler(logging.Handler):
         super().__init__(level)
         if not 1 <= len(source.encode()) <= SOURCE_BYTES_MAX or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in source):
             raise ValueError("source must have 1 to 255 bytes and no control characters")
-        base = (url or os.environ.get("SPILLWAY_URL") or "http://127.0.0.1:8080").rstrip("/")
+        base = (url or os.environ.get("LOGS_URL") or "http://127.0.0.1:8080").rstrip("/")
         self._url = base + "/api/logs/batch"
         self._headers = {**(headers or {}), "Content-Type": "application/json"}
         self._source = source

@@ -47,7 +47,7 @@ var (
 type Options struct {
 	// Source is the name of the application, 1 to 255 bytes.
 	Source string
-	// URL is the base URL of Spillway; default: SPILLWAY_URL, or http://127.0.0.1:8080.
+	// URL is the base URL of Spillway; default: LOGS_URL, or http://127.0.0.1:8080.
 	URL string
 	// Headers are further headers of each request, such as Authorization.
 	Headers map[string]string
@@ -95,7 +95,7 @@ func New(options Options) (*Handler, error) {
 		return nil, errors.New("source must have 1 to 255 bytes and no control characters")
 	}
 	if options.URL == "" {
-		options.URL = os.Getenv("SPILLWAY_URL")
+		options.URL = os.Getenv("LOGS_URL")
 	}
 	if options.URL == "" {
 		options.URL = "http://127.0.0.1:8080"
