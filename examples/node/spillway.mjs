@@ -12,6 +12,7 @@
 // * A process that ends by itself first sends what is left. Before `process.exit`, and in handlers of signals, await `close`.
 
 import { randomUUID } from 'node:crypto';
+import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 // Limits of Spillway's API.
@@ -175,7 +176,7 @@ export class SpillwaySender {
         await this.#settle(batch, status, answer);
         return;
       }
-      this.#say(`Spillway takes no events, trying again: ${answer.detail ?? status}`);
+      this.#say(`Spillway takes no events, trying again: ${proves ? answer.detail ?? status : 'the answer is invalid'}`);
       await this.#pause(retryAfterMs ?? backoff * (0.5 + Math.random() / 2));
     }
   }
@@ -237,7 +238,12 @@ export class SpillwaySender {
   #say(text, always = false) {
     if (!always && performance.now() - this.#saidAt < REPORT_INTERVAL_MS) return;
     this.#saidAt = performance.now();
-    process.stderr.write(`spillway: ${text.slice(0, 500)}\n`);
+    try {
+      // In a thread, process.stderr would wait for the main thread, which may be about to exit.
+      writeSync(2, `spillway: ${text.slice(0, 500)}\n`);
+    } catch {
+      // Nobody reads standard error.
+    }
   }
 }
 
