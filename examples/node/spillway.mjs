@@ -5,11 +5,14 @@
 //     log.error('order not paid', { orderId: 'A-1042', error });
 //     await sender.close();
 //
-// * A call to the logger never waits for the network: it puts the event into a bounded queue, from which batches are sent.
-// * A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds. Spillway stores
-//   each event once.
-// * An event that is dropped is counted in `dropped`, reported on standard error, and reported to Spillway as a WARN event.
-// * A process that ends by itself first sends what is left. Before `process.exit`, and in handlers of signals, await `close`.
+// * A call to the logger never waits for the network: it puts the event into a bounded queue, from which batches are
+//   sent.
+// * A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds. Spillway
+//   stores each event once.
+// * An event that is dropped is counted in `dropped`, reported on standard error, and reported to Spillway as a WARN
+//   event.
+// * A process that ends by itself first sends what is left. Before `process.exit`, and in handlers of signals, await
+//   `close`.
 
 import { randomUUID } from 'node:crypto';
 import { writeSync } from 'node:fs';
@@ -54,7 +57,8 @@ export class SpillwaySender {
    * @param {string} options.source name of the application, 1 to 255 bytes
    * @param {string} [options.url] base URL of Spillway; default: LOGS_URL, or http://127.0.0.1:8080
    * @param {object} [options.headers] further headers of each request, such as Authorization
-   * @param {number} [options.queueEventsMax] events that wait for Spillway at most; the last tenth is for ERROR and FATAL
+   * @param {number} [options.queueEventsMax] events that wait for Spillway at most; the last tenth is for ERROR and
+   *   FATAL
    * @param {number} [options.queueBytesMax] the same in bytes of JSON
    * @param {number} [options.batchEventsMax] events in one request at most: 1 to 10000
    * @param {number} [options.lingerMs] how long an event waits for others to share a request
@@ -63,7 +67,12 @@ export class SpillwaySender {
   constructor(options) {
     this.#options = {
       url: process.env.LOGS_URL || 'http://127.0.0.1:8080',
-      headers: {}, queueEventsMax: 10_000, queueBytesMax: 16 * 1024 * 1024, batchEventsMax: 500, lingerMs: 200, closeMs: 10_000,
+      headers: {},
+      queueEventsMax: 10_000,
+      queueBytesMax: 16 * 1024 * 1024,
+      batchEventsMax: 500,
+      lingerMs: 200,
+      closeMs: 10_000,
       ...options,
     };
     const bytes = Buffer.byteLength(this.#options.source ?? '');
@@ -176,7 +185,8 @@ export class SpillwaySender {
         await this.#settle(batch, status, answer);
         return;
       }
-      this.#say(`Spillway takes no events, trying again: ${proves ? answer.detail ?? status : 'the answer is invalid'}`);
+      const reason = proves ? answer.detail ?? status : 'the answer is invalid';
+      this.#say(`Spillway takes no events, trying again: ${reason}`);
       await this.#pause(retryAfterMs ?? backoff * (0.5 + Math.random() / 2));
     }
   }
@@ -190,7 +200,8 @@ export class SpillwaySender {
       const answer = await fetch(url, { method: 'POST', body, headers, signal });
       const text = await answer.text();
       const seconds = answer.headers.get('Retry-After') ?? '';
-      const retryAfterMs = /^\d{1,9}$/.test(seconds) ? Math.min(Number(seconds), RETRY_AFTER_SECONDS_MAX) * 1000 : undefined;
+      const isNumber = /^\d{1,9}$/.test(seconds);
+      const retryAfterMs = isNumber ? Math.min(Number(seconds), RETRY_AFTER_SECONDS_MAX) * 1000 : undefined;
       return { status: answer.status, retryAfterMs, answer: objectOf(text) };
     } catch (error) {
       // No answer: the outcome is unknown.
@@ -215,7 +226,7 @@ export class SpillwaySender {
     else if (this.#droppedUnreported > 0) this.#reportDropped();
   }
 
-  // Waits. `close` ends the wait; while it waits itself, pauses are short. A pause does not keep the process from its end.
+  // Waits. `close` ends the wait; while it waits itself, pauses are short. A pause does not keep the process alive.
   async #pause(ms, atCloseMsMax = PAUSE_AT_CLOSE_MS_MAX) {
     if (this.#wake.signal.aborted) await sleep(Math.min(ms, atCloseMsMax));
     else await sleep(ms, undefined, { signal: this.#wake.signal, ref: false }).catch(() => {});
@@ -281,7 +292,7 @@ export function stackTraceOf(error) {
 
 // A value that JSON and Spillway can represent; anything else becomes text.
 function plain(value, depth = 0) {
-  if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value;
+  if (value === null || typeof value === 'boolean' || Number.isFinite(value)) return value;
   if (typeof value === 'string') return value.toWellFormed();
   if (value instanceof Date) return value.toJSON();
   if (value instanceof Error || typeof value !== 'object' || depth >= DEPTH_MAX) {
@@ -321,5 +332,6 @@ function isAbout(answer, events) {
   const { accepted, errors } = answer;
   if (!Array.isArray(errors) || accepted !== events - errors.length) return false;
   const indices = new Set(errors.map((error) => error?.index));
-  return indices.size === errors.length && [...indices].every((index) => Number.isInteger(index) && index >= 0 && index < events);
+  const isIndex = (index) => Number.isInteger(index) && index >= 0 && index < events;
+  return indices.size === errors.length && [...indices].every(isIndex);
 }

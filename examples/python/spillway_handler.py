@@ -1,12 +1,14 @@
-"""A logging handler that sends records to Spillway. Needs Python 3.9 or newer and nothing else; copy it into your application.
+"""A logging handler that sends records to Spillway. Needs Python 3.9 or newer; copy it into your application.
 
     handler = SpillwayHandler("checkout")
     logging.getLogger().addHandler(handler)
 
-* A call to the logger never waits for the network: it puts the event into a bounded queue, and one thread sends batches.
-* A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds. Spillway stores each
-  event once.
-* An event that is dropped is counted in `dropped`, reported on standard error, and reported to Spillway as a WARN event.
+* A call to the logger never waits for the network: it puts the event into a bounded queue, and one thread sends
+  batches.
+* A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds. Spillway
+  stores each event once.
+* An event that is dropped is counted in `dropped`, reported on standard error, and reported to Spillway as a WARN
+  event.
 * `logging.shutdown`, which Python calls at its end, sends what is left, for at most `close_seconds`.
 """
 
@@ -132,9 +134,10 @@ class SpillwayHandler(logging.Handler):
     def _event_of(self, record):
         metadata = {"logger": record.name}
         metadata.update((key, value) for key, value in vars(record).items() if key not in _OWN_ATTRIBUTES)
+        time_of_event = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
         event = {
             "eventId": str(uuid.uuid4()),
-            "timestamp": datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc).isoformat(timespec="microseconds"),
+            "timestamp": time_of_event.isoformat(timespec="microseconds"),
             "source": self._source,
             "level": _level_of(record.levelno),
             "message": _cut(record.getMessage()) or "(empty)",
@@ -242,8 +245,8 @@ class SpillwayHandler(logging.Handler):
                 return answer.status, None, _object(answer)
         except urllib.error.HTTPError as error:
             with error:
-                seconds = error.headers.get("Retry-After", "")
-                retry_after = min(int(seconds), RETRY_AFTER_SECONDS_MAX) if re.fullmatch("[0-9]{1,9}", seconds) else None
+                seconds = re.fullmatch("[0-9]{1,9}", error.headers.get("Retry-After", ""))
+                retry_after = min(int(seconds[0]), RETRY_AFTER_SECONDS_MAX) if seconds else None
                 return error.code, retry_after, _object(error)
         except Exception as error:  # No answer: the outcome is unknown.
             return None, None, {"detail": str(error)}
@@ -337,4 +340,6 @@ def _is_about(answer, events):
     if not isinstance(errors, list) or not all(isinstance(error, dict) for error in errors):
         return False
     indices = {error.get("index") for error in errors}
-    return len(indices) == len(errors) and indices <= set(range(events)) and answer.get("accepted") == events - len(errors)
+    if len(indices) != len(errors) or not indices <= set(range(events)):
+        return False
+    return answer.get("accepted") == events - len(errors)

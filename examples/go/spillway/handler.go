@@ -1,15 +1,19 @@
-// Package spillway is a slog.Handler that sends records to Spillway. It needs Go 1.21 or newer and the standard library only;
-// copy it into your application.
+// Package spillway is a slog.Handler that sends records to Spillway. It needs Go 1.21 or newer and the standard library
+// only; copy it into your application.
 //
-//		handler, err := spillway.New(spillway.Options{Source: "checkout"})
-//		slog.SetDefault(slog.New(handler))
-//		defer handler.Close(ctx)
+//   - A call to the logger never waits for the network: it puts the event into a bounded queue, and one goroutine sends
+//     batches.
+//   - A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds.
+//     Spillway stores each event once.
+//   - An event that is dropped is counted in Dropped, reported on standard error, and reported to Spillway as a WARN
+//     event.
+//   - Close sends what is left. os.Exit and log.Fatal skip deferred calls: call Close before them.
 //
-//	  - A call to the logger never waits for the network: it puts the event into a bounded queue, and one goroutine sends batches.
-//	  - A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds. Spillway stores
-//	    each event once.
-//	  - An event that is dropped is counted in Dropped, reported on standard error, and reported to Spillway as a WARN event.
-//	  - Close sends what is left. os.Exit and log.Fatal skip deferred calls: call Close before them.
+// Its use:
+//
+//	handler, err := spillway.New(spillway.Options{Source: "checkout"})
+//	slog.SetDefault(slog.New(handler))
+//	defer handler.Close(ctx)
 package spillway
 
 import (
@@ -91,7 +95,8 @@ type event struct {
 
 // New starts a handler. It fails if the source is not valid.
 func New(options Options) (*Handler, error) {
-	if length := len(options.Source); length < 1 || length > sourceBytesMax || strings.ContainsFunc(options.Source, unicode.IsControl) {
+	length := len(options.Source)
+	if length < 1 || length > sourceBytesMax || strings.ContainsFunc(options.Source, unicode.IsControl) {
 		return nil, errors.New("source must have 1 to 255 bytes and no control characters")
 	}
 	if options.URL == "" {

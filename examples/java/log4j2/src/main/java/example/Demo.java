@@ -6,8 +6,8 @@ import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
 /**
- * Logs what an application logs, and prints how many events that were. The variable LOGS_SOURCE is the source. With DEMO_WAIT=1
- * it waits in the middle for a line on standard input.
+ * Logs what an application logs, and prints how many events that were. The variable LOGS_SOURCE is the source. With
+ * DEMO_WAIT=1 it waits in the middle for a line on standard input.
  */
 public final class Demo {
     private static final int BURST_EVENTS = 500;
@@ -24,7 +24,7 @@ public final class Demo {
     }
 
     public static void main(String[] arguments) throws IOException {
-        try (CloseableThreadContext.Instance ignored = CloseableThreadContext.put("orderId", "A-1042").put("items", "3")) {
+        try (var ignored = CloseableThreadContext.put("orderId", "A-1042").put("items", "3")) {
             LOG.info("order accepted");
         }
         LOG.warn("stock is low: {} left", 2);
@@ -39,7 +39,7 @@ public final class Demo {
             System.in.read();
         }
         for (int number = 0; number < BURST_EVENTS; number++) {
-            try (CloseableThreadContext.Instance ignored = CloseableThreadContext.put("number", Integer.toString(number))) {
+            try (var ignored = CloseableThreadContext.put("number", Integer.toString(number))) {
                 LOG.info("burst {}", number);
             }
         }

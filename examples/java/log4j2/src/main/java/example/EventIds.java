@@ -5,8 +5,8 @@ import java.util.UUID;
 import org.apache.logging.log4j.core.util.ContextDataProvider;
 
 /**
- * Gives every event an id when it is created, so that the request and the line in the file have the same one: Spillway stores the
- * event once, even if it arrives twice.
+ * Gives every event an id when it is created, so that the request and the line in the file have the same one: Spillway
+ * stores the event once, even if it arrives twice.
  */
 public final class EventIds implements ContextDataProvider {
     @Override

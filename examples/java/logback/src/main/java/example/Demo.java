@@ -7,8 +7,8 @@ import org.slf4j.LoggerFactory;
 import org.slf4j.MDC;
 
 /**
- * Logs what an application logs, and prints how many events that were. The variable LOGS_SOURCE is the source. With DEMO_WAIT=1
- * it waits in the middle for a line on standard input.
+ * Logs what an application logs, and prints how many events that were. The variable LOGS_SOURCE is the source. With
+ * DEMO_WAIT=1 it waits in the middle for a line on standard input.
  */
 public final class Demo {
     private static final int BURST_EVENTS = 500;

@@ -39,13 +39,15 @@ final class Json {
     }
 
     private static void write(StringBuilder out, Object value, int depth) {
-        if (value == null || value instanceof Boolean || value instanceof Integer || value instanceof Long || value instanceof Short
-                || value instanceof Byte || value instanceof Double number && Double.isFinite(number)
+        if (value == null || value instanceof Boolean || value instanceof Integer || value instanceof Long
+                || value instanceof Short || value instanceof Byte
+                || value instanceof Double number && Double.isFinite(number)
                 || value instanceof Float real && Float.isFinite(real)) {
             out.append(value);
         } else if (value instanceof Map<?, ?> map && depth < DEPTH_MAX) {
             Map<String, Object> members = new LinkedHashMap<>();
-            map.entrySet().stream().limit(ELEMENTS_MAX).forEach(entry -> members.put(textOf(entry.getKey()), entry.getValue()));
+            map.entrySet().stream().limit(ELEMENTS_MAX)
+                    .forEach(entry -> members.put(textOf(entry.getKey()), entry.getValue()));
             out.append('{');
             members.forEach((name, member) -> {
                 separate(out, '{');

@@ -2,6 +2,7 @@ package example;
 
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.classic.spi.IThrowableProxy;
 import ch.qos.logback.classic.spi.ThrowableProxyUtil;
 import ch.qos.logback.core.UnsynchronizedAppenderBase;
 import java.io.ByteArrayOutputStream;
@@ -28,9 +29,10 @@ import java.util.concurrent.ThreadLocalRandom;
  * your application.
  *
  * <ul>
- * <li>A call to the logger never waits for the network: it puts the event into a bounded queue, and one thread sends batches.
- * <li>A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds. Spillway stores each
- *     event once.
+ * <li>A call to the logger never waits for the network: it puts the event into a bounded queue, and one thread sends
+ *     batches.
+ * <li>A batch is sent until Spillway answers it, each time with the same Idempotency-Key and the same eventIds.
+ *     Spillway stores each event once.
  * <li>An event that is dropped is counted, reported on standard error, and reported to Spillway as a WARN event.
  * <li>{@link #stop} sends what is left, for at most {@code closeMillis}. Logback calls it through a shutdownHook.
  * </ul>
@@ -44,6 +46,7 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
     private static final int BATCH_BYTES_MAX = 1_000_000;
     /** Spillway answers after at most 30 s. */
     private static final Duration ANSWER_TIMEOUT = Duration.ofSeconds(35);
+    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5);
     private static final long BACKOFF_MILLIS_MIN = 100;
     private static final long BACKOFF_MILLIS_MAX = 10_000;
     private static final long RETRY_AFTER_SECONDS_MAX = 60;
@@ -63,7 +66,8 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
     private HttpClient client;
     private Thread thread;
     private final Object lock = new Object();
-    /** Encoded events in order. Those of the batch that is being sent stay here until it is answered. Guarded by the lock. */
+    // From here on guarded by the lock.
+    /** Encoded events in order. Those of the batch that is being sent stay here until it is answered. */
     private Deque<byte[]> queue = new ArrayDeque<>();
     private long queueBytes;
     private boolean closing;
@@ -117,7 +121,7 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
             addError("source must have 1 to 255 bytes and no control characters");
             return;
         }
-        client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(Duration.ofSeconds(5)).build();
+        client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(CONNECT_TIMEOUT).build();
         thread = new Thread(this::run, "spillway");
         thread.setDaemon(true);
         thread.start();
@@ -169,7 +173,8 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
         if (event.getKeyValuePairs() != null) {
             event.getKeyValuePairs().forEach(pair -> metadata.put(pair.key, pair.value));
         }
-        String stackTrace = event.getThrowableProxy() == null ? null : ThrowableProxyUtil.asString(event.getThrowableProxy());
+        IThrowableProxy thrown = event.getThrowableProxy();
+        String stackTrace = thrown == null ? null : ThrowableProxyUtil.asString(thrown);
         Instant time = event.getInstant() == null ? Instant.ofEpochMilli(event.getTimeStamp()) : event.getInstant();
         return encode(time, event.getLevel().toString(), event.getFormattedMessage(), stackTrace, metadata);
     }
@@ -191,9 +196,10 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
         return Json.write(event).getBytes(StandardCharsets.UTF_8);
     }
 
-    private static void takeId(Map<String, Object> from, Map<String, Object> to, String field, int digits, String... names) {
+    private static void takeId(
+            Map<String, Object> from, Map<String, Object> to, String field, int digits, String... names) {
         for (String name : names) {
-            if (from.get(name) instanceof String id && id.length() == digits && id.chars().allMatch(c -> Character.digit(c, 16) >= 0)) {
+            if (from.get(name) instanceof String id && id.matches("[0-9a-fA-F]{" + digits + "}")) {
                 to.put(field, id);
                 from.remove(name);
             }
@@ -204,7 +210,8 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
         double share = severe ? 1 : 0.9;
         boolean fits;
         synchronized (lock) {
-            fits = !closing && queue.size() < queueEventsMax * share && queueBytes + event.length <= queueBytesMax * share;
+            fits = !closing && queue.size() < queueEventsMax * share
+                    && queueBytes + event.length <= queueBytesMax * share;
             if (fits) {
                 queue.add(event);
                 queueBytes += event.length;
@@ -271,7 +278,8 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
                 return;
             }
             say("Spillway takes no events, trying again: " + answer.reason, false);
-            pause(answer.retryAfterMillis > 0 ? answer.retryAfterMillis : backoff / 2 + ThreadLocalRandom.current().nextLong(backoff / 2));
+            long jittered = backoff / 2 + ThreadLocalRandom.current().nextLong(backoff / 2);
+            pause(answer.retryAfterMillis > 0 ? answer.retryAfterMillis : jittered);
         }
     }
 
@@ -282,7 +290,8 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
                     .header("Content-Type", "application/json").header("Idempotency-Key", key)
                     .POST(HttpRequest.BodyPublishers.ofByteArray(body));
             for (String header : headers) {
-                request.header(header.substring(0, header.indexOf(':')).strip(), header.substring(header.indexOf(':') + 1).strip());
+                int colon = header.indexOf(':');
+                request.header(header.substring(0, colon).strip(), header.substring(colon + 1).strip());
             }
             HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
             return read(response, events);
@@ -293,7 +302,8 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
 
     private static Answer read(HttpResponse<String> response, int events) {
         int status = response.statusCode();
-        long seconds = response.headers().firstValue("Retry-After").filter(text -> text.matches("\\d{1,9}")).map(Long::valueOf).orElse(0L);
+        long seconds = response.headers().firstValue("Retry-After").filter(text -> text.matches("\\d{1,9}"))
+                .map(Long::valueOf).orElse(0L);
         Map<?, ?> answer = Json.read(response.body()) instanceof Map<?, ?> object ? object : Map.of();
         String reason = status + " " + answer.get("code") + " " + answer.get("detail");
         List<Integer> again = new ArrayList<>();
@@ -373,7 +383,8 @@ public final class SpillwayAppender extends UnsynchronizedAppenderBase<ILoggingE
         synchronized (lock) {
             if (droppedUnreported > 0 && !stopped) {
                 String message = droppedUnreported + " log events were dropped before they reached Spillway";
-                byte[] event = encode(Instant.now(), "WARN", message, null, new LinkedHashMap<>(Map.of("dropped", droppedUnreported)));
+                Map<String, Object> metadata = new LinkedHashMap<>(Map.of("dropped", droppedUnreported));
+                byte[] event = encode(Instant.now(), "WARN", message, null, metadata);
                 droppedUnreported = 0;
                 queue.add(event);
                 queueBytes += event.length;
