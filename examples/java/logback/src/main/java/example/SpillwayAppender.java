@@ -25,7 +25,7 @@ import java.util.UUID;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * Sends events to Spillway in batches. Needs Java 17 and Logback 1.3 or newer; copy it and {@link Json} into
+ * Sends events to Spillway in batches. Needs Java 17 and Logback 1.5 or newer; copy it and {@link Json} into
  * your application.
  *
  * <ul>
