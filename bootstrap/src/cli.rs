@@ -115,6 +115,11 @@ enum Command {
 /// commands that read have more.
 #[must_use]
 pub fn main() -> ExitCode {
+    let given: Vec<String> = std::env::args_os().filter_map(|argument| argument.into_string().ok()).collect();
+    if let Some(condition) = client::excluding_condition(given.iter().map(String::as_str)) {
+        let instead = condition.trim_start_matches('-');
+        return usage(&format!("{condition} looks like an option: to exclude events, write NOT {instead}"));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -194,6 +199,10 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
 }
 
 fn send_lines(options: send::Options) -> ExitCode {
+    let checked = options.target().map_err(|error| error.to_string());
+    if let Err(error) = checked.and(options.headers().map_err(|error| error.to_string())) {
+        return usage(&error);
+    }
     let sent =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let summary = runtime.block_on(async { send::run(options, stop_signal()?).await });

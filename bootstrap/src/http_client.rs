@@ -3,17 +3,21 @@
 use std::error::Error;
 use std::time::Duration;
 
+pub use adapter_webhook::{Connector, NoAuthorities};
 use hyper_util::client::legacy::connect::HttpConnector;
 
-/// Timeout for a connection.
+/// Timeout for a connection, without the handshake of TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects within [`CONNECT_TIMEOUT`], and sends without delay.
-pub fn connector() -> HttpConnector {
+/// Connects within [`CONNECT_TIMEOUT`], and sends without delay. With `encrypted`, also over HTTPS.
+///
+/// # Errors
+/// URLs are encrypted, and the system has no certificates of authorities.
+pub fn connector(encrypted: bool) -> Result<Connector, NoAuthorities> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_nodelay(true);
-    connector
+    adapter_webhook::connector(connector, encrypted)
 }
 
 /// The innermost cause, without the operating system's error number.

@@ -44,7 +44,11 @@ pub enum Command {
 /// Reading from disk or writing to standard output failed.
 pub fn run(command: Command, data_dir: &Path) -> anyhow::Result<bool> {
     if !data_dir.join("journal").is_dir() {
-        anyhow::bail!("no journal in {} (set by SPILLWAY_DATA_DIR)", data_dir.display());
+        let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+        anyhow::bail!(
+            "no journal in {}: only a producer with Kafka has one; SPILLWAY_DATA_DIR names another directory",
+            data_dir.display()
+        );
     }
     let unreadable = || format!("cannot read the journals in {} (set by SPILLWAY_DATA_DIR)", data_dir.display());
     let mut out = BufWriter::new(io::stdout().lock());

@@ -21,6 +21,7 @@ mod journal;
 mod metrics;
 mod producer_role;
 mod role;
+mod secret_argument;
 mod send;
 pub mod settings;
 mod settings_source;

@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,11 +19,10 @@ use domain::ports::{Alerter, Clock};
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
@@ -32,8 +30,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_retry::RetryIf;
 
+mod connector;
 mod webhook_url;
 
+pub use connector::{Connector, NoAuthorities, connector};
+use connector::{client_config, connector_with};
 pub use webhook_url::{InvalidWebhookUrl, WebhookUrl, basic_authorization};
 
 /// Most alerts that wait to be told.
@@ -69,11 +70,6 @@ pub struct WebhookOptions {
     /// What it does.
     pub role: &'static str,
 }
-
-/// The system has no authorities that could vouch for a webhook.
-#[derive(Debug, thiserror::Error)]
-#[error("no certificates of authorities are installed, which https needs")]
-pub struct NoAuthorities(#[source] io::Error);
 
 /// Tells alerts to a webhook.
 pub struct Webhook {
@@ -254,7 +250,7 @@ impl Queue {
 
 /// The task that sends alerts.
 struct Sender {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Client<Connector, Full<Bytes>>,
     url: WebhookUrl,
     timeout: Duration,
     first_wait: Duration,
@@ -328,26 +324,9 @@ async fn send_with_retries<F: Future<Output = Result<(), Failure>>>(
 }
 
 /// A client that keeps no connection: alerts are rare.
-fn client(tls: ClientConfig) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
+fn client(tls: ClientConfig) -> Client<Connector, Full<Bytes>> {
+    let connector = connector_with(HttpConnector::new(), tls);
     Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)
-}
-
-/// Who is trusted: the authorities of the system, or nobody if it does not matter.
-fn client_config(encrypted: bool) -> Result<ClientConfig, NoAuthorities> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    // The provider has what the versions need.
-    let versions = versions.map_err(|error| NoAuthorities(io::Error::other(error)))?;
-    let trusting = if encrypted {
-        versions.with_native_roots().map_err(NoAuthorities)?
-    } else {
-        versions.with_root_certificates(RootCertStore::empty())
-    };
-    Ok(trusting.with_no_client_auth())
 }
 
 /// The innermost cause, which says most.

@@ -181,9 +181,46 @@ fn one(input: &mut Input<'_>) -> Parsed<EventFilter> {
         return field_condition(input, &name);
     }
     input.reset(&begin);
+    let (at, text) = (input.current_token_start(), rest(input));
     let word = word(input, "a word, a phrase in quotes, or a condition such as level:ERROR")?;
+    if let Some((behind, expected)) = foreign_operator(text.get(..input.current_token_start() - at).unwrap_or(text)) {
+        return Err(Fault { at: at + behind, expected });
+    }
     count(input)?;
     Ok(domain::filter::Condition::Anywhere(word.pattern()).into())
+}
+
+/// An operator of another language that a word, as it is written, contains: where, and what to write instead. As text to look
+/// for it would silently find nothing, or something else.
+fn foreign_operator(word: &str) -> Option<(usize, String)> {
+    let instead = |right: &str| format!("{right}; to look for the text, write it in quotes");
+    let keyword = ["AND", "OR", "NOT"].into_iter().find(|keyword| word.eq_ignore_ascii_case(keyword));
+    if let Some(keyword) = keyword.filter(|keyword| *keyword != word) {
+        return Some((0, instead(&format!("{keyword} in capitals"))));
+    }
+    match word {
+        "&&" => return Some((0, instead("AND"))),
+        "||" => return Some((0, instead("OR"))),
+        _ => {}
+    }
+    if word.starts_with('!') {
+        return Some((0, instead("NOT before a condition")));
+    }
+    if word.starts_with([':', '=']) {
+        return Some((0, instead("the name of a field directly before `:`")));
+    }
+    let name_bytes = word.find(|char| !continues_name(char)).filter(|_| word.starts_with(begins_name))?;
+    let behind = word.get(name_bytes..).unwrap_or_default();
+    let is_equals = ["=", "!="].iter().any(|operator| behind.starts_with(operator));
+    is_equals.then(|| (name_bytes, instead("`:` behind the name of a field, or NOT before it")))
+}
+
+fn begins_name(char: char) -> bool {
+    char.is_alphabetic() || matches!(char, '_' | '@' | '$')
+}
+
+fn continues_name(char: char) -> bool {
+    char.is_alphanumeric() || matches!(char, '_' | '@' | '$' | '.' | '-' | '/')
 }
 
 fn close(input: &mut Input<'_>) -> Parsed<()> {
@@ -207,12 +244,10 @@ fn field_name(input: &mut Input<'_>) -> Parsed<Option<String>> {
     let name = if rest(input).starts_with('"') {
         quoted(input)?
     } else {
-        let begins = |char: char| char.is_alphabetic() || matches!(char, '_' | '@' | '$');
-        if !rest(input).starts_with(begins) {
+        if !rest(input).starts_with(begins_name) {
             return Ok(None);
         }
-        let continues = |char: char| char.is_alphanumeric() || matches!(char, '_' | '@' | '$' | '.' | '-' | '/');
-        take_while(1.., continues).parse_next(input)?.to_owned()
+        take_while(1.., continues_name).parse_next(input)?.to_owned()
     };
     let behind = rest(input);
     let has_operator = if behind.starts_with(':') {
@@ -279,6 +314,12 @@ fn value(input: &mut Input<'_>, name: &str) -> Parsed<EventFilter> {
         spaces(input)?;
     }
     let missing = format!("a value directly behind `{name}:`; to look for the text, write it in quotes");
+    if ["AND", "OR", "NOT"].iter().any(|keyword| is_keyword(input, keyword)) {
+        return Err(expected(input, missing));
+    }
+    if rest(input).starts_with(['[', '{']) {
+        return Err(expected(input, format!("a value; a range is {name}>=1 {name}<=9, and a bracket is written in quotes")));
+    }
     let at = input.current_token_start();
     let word = word(input, &missing)?;
     count(input)?;

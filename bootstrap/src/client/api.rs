@@ -12,15 +12,14 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 
-use super::connection::{Connection, URL_VARIABLE};
+use super::connection::Connection;
 use super::failure::{Failure, failure_of};
 use super::parameters::Parameters;
-use crate::http_client::{connector, root_cause};
-use crate::send::Target;
+use crate::http_client::{Connector, connector, root_cause};
+use crate::send::{Target, URL_VARIABLE};
 
 /// Maximum bytes of an answer: a page ends at 8 MiB of text, which escapes of JSON can make six times as long.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -29,7 +28,7 @@ const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
 /// A client of one Spillway.
 pub struct Api {
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<Connector, Full<Bytes>>,
     target: Target,
     timeout: Duration,
 }
@@ -47,10 +46,12 @@ impl Api {
     /// A client of the server that the options name.
     ///
     /// # Errors
-    /// The environment does not contain a base URL.
+    /// The environment does not contain a base URL; or it is one of https, and the system has no certificates.
     pub fn new(connection: &Connection) -> Result<Self, Failure> {
-        let http = Client::builder(TokioExecutor::new()).build(connector());
-        Ok(Self { http, target: connection.target()?, timeout: connection.timeout })
+        let target = connection.target()?;
+        let connector = connector(target.is_encrypted()).map_err(|error| Failure::Other(error.to_string()))?;
+        let http = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { http, target, timeout: connection.timeout })
     }
 
     /// The body of the answer to a GET request.

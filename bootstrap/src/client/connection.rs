@@ -6,11 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
+use crate::secret_argument::secret_argument;
 use crate::send::Target;
-
-/// The variable that replaces the default of `--url`.
-pub const URL_VARIABLE: &str = "SPILLWAY_CLIENT__URL";
-const URL_DEFAULT: &str = "http://127.0.0.1:8080";
 
 /// When text has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,7 +24,7 @@ pub enum Color {
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
     /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL", help_heading = "Common options")]
+    #[arg(long, value_name = "URL", value_parser = secret_argument::<Target>(), help_heading = "Common options")]
     url: Option<Target>,
     /// How long to wait for one answer
     #[arg(long, value_name = "DURATION", default_value = "40s", value_parser = parse_timeout, help_heading = "Common options")]
@@ -49,10 +46,7 @@ impl Connection {
     /// # Errors
     /// The variable is not a base URL.
     pub fn target(&self) -> Result<Target, Failure> {
-        match &self.url {
-            Some(target) => Ok(target.clone()),
-            None => target_of(std::env::var(URL_VARIABLE).ok().as_deref()),
-        }
+        Target::or_default(self.url.as_ref()).map_err(|error| Failure::Usage(error.to_string()))
     }
 
     /// Whether text has colours on this standard output.
@@ -68,12 +62,6 @@ impl Connection {
     }
 }
 
-fn target_of(variable: Option<&str>) -> Result<Target, Failure> {
-    let text = variable.filter(|text| !text.is_empty()).unwrap_or(URL_DEFAULT);
-    // The value is not shown: it may contain a password.
-    text.parse().map_err(|error| Failure::Usage(format!("{URL_VARIABLE} is {error}")))
-}
-
 /// Parses a duration that is not zero, such as `40s` or `1m 30s`.
 ///
 /// # Errors
@@ -82,23 +70,13 @@ pub fn parse_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         Ok(_) => Err("must be longer than 0".to_owned()),
-        Err(error) => Err(format!("{error}; write 500ms, 40s or 2m")),
+        Err(_) => Err("not a duration: write 500ms, 40s or 2m".to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_variable_replaces_the_default() {
-        let shown = |variable| target_of(variable).map(|target| target.to_string());
-        assert_eq!(shown(None).as_deref(), Ok(URL_DEFAULT));
-        assert_eq!(shown(Some("")).as_deref(), Ok(URL_DEFAULT));
-        assert_eq!(shown(Some("http://user:secret@logs:80/x")).as_deref(), Ok("http://logs:80/x"));
-        let failure = shown(Some("secret")).unwrap_err();
-        assert!(failure.exit_code() == 64 && !failure.to_string().contains("secret"), "{failure}");
-    }
 
     #[test]
     fn timeouts_have_a_unit_and_are_not_zero() {

@@ -34,7 +34,7 @@ const COLUMNS: [&str; 13] = [
     "offset",
 ];
 /// Characters of a trace id in text.
-const TRACE_CHARS: usize = 4;
+const TRACE_CHARS: usize = 8;
 
 /// The format of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_event_is_a_line_and_its_stack_trace_is_indented() {
-        let line = "11-24 21:20:05.199 ERROR checkout  payment timeout after 30 s  trace=4bf9…";
+        let line = "11-24 21:20:05.199 ERROR checkout  payment timeout after 30 s  trace=4bf92f35…";
         let trace = "    java.lang.X: y\n        at a.B\n    \\x1b[2J\n";
         assert_eq!(text(&writer(&[], false, false), &payment()), format!("{line}\n{trace}"));
         assert_eq!(

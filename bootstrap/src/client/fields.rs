@@ -112,7 +112,8 @@ pub async fn run_fields(options: FieldsOptions, output: &mut Output) -> Result<(
 /// See [`Failure`].
 pub async fn run_values(options: ValuesOptions, output: &mut Output) -> Result<(), Failure> {
     let (began, api) = (Instant::now(), Api::new(&options.connection)?);
-    let mut parameters = options.filters.parameters(&now(options.listing.utc))?;
+    let filters = options.filters.or_last_hour();
+    let mut parameters = filters.parameters(&now(options.listing.utc))?;
     parameters.add("field", &options.field);
     parameters.add("limit", &options.listing.limit.to_string());
     let body = api.get("/api/logs/values", &parameters).await?;
@@ -120,14 +121,21 @@ pub async fn run_values(options: ValuesOptions, output: &mut Output) -> Result<(
     let mut rows = vec![row([&options.field, "events"])];
     rows.extend(values.values.iter().map(|value| row([&value.value, &value.events.to_string()])));
     options.listing.write(&body, rows, output)?;
-    let events = values.values.iter().map(|value| value.events).sum::<u64>() + values.other;
+    // An event may have several values of a field.
+    let found = values.values.iter().map(|value| value.events).sum::<u64>() + values.other;
     let other = match values.other {
         0 => String::new(),
-        other => format!("; {} with other values, -n shows more", grouped(other)),
+        other => format!("; {} are others, -n shows more", grouped(other)),
     };
     let millis = began.elapsed().as_millis();
-    output.note(format!("-- {}{}, {millis} ms{other}", counted(events), options.filters.range_in_words()));
+    let (found, range) = (counted_values(found), filters.range_in_words());
+    output.note(format!("-- {found}{range}, {millis} ms{other}"));
     Ok(())
+}
+
+/// A number of values in words.
+pub fn counted_values(values: u64) -> String {
+    format!("{} value{}", grouped(values), if values == 1 { "" } else { "s" })
 }
 
 impl Listing {

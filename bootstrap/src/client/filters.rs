@@ -13,9 +13,9 @@ const RANGE_DEFAULT: TimeArgument = TimeArgument::Ago(1, 'h');
 /// Conditions on events; all must hold.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Filters {
-    /// Condition in the query language of the API, such as `timeout level:ERROR`
+    /// Condition in the query language of the API, such as timeout level:ERROR; quote what the shell would change
     #[arg(value_name = "QUERY")]
-    pub query: Option<String>,
+    pub query: Vec<String>,
     /// Source of the events; may be repeated
     #[arg(short, long, value_name = "NAME")]
     pub source: Vec<String>,
@@ -50,7 +50,8 @@ impl Filters {
     /// A time is outside of the calendar.
     pub fn parameters(&self, now: &Zoned) -> Result<Parameters, Failure> {
         let mut parameters = Parameters::default();
-        parameters.add_some("query", self.query.as_deref().filter(|query| !query.trim().is_empty()));
+        let query = self.query.join(" ");
+        parameters.add_some("query", Some(query.as_str()).filter(|query| !query.trim().is_empty()));
         self.source.iter().for_each(|source| parameters.add("source", source));
         self.level.iter().for_each(|level| parameters.add("level", level));
         parameters.add_some("traceId", self.trace.as_deref());
@@ -68,6 +69,21 @@ impl Filters {
         let words = self.since.as_ref().filter(|_| self.until.is_none()).and_then(TimeArgument::range_in_words);
         words.map(|words| format!(" of {words}")).unwrap_or_default()
     }
+}
+
+/// A condition among `arguments` that begins with a minus sign, such as `-source:cart`: it would be read as the option
+/// `-s ource:cart`, and find nothing.
+pub fn excluding_condition<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // An attached time, such as -S10:30, has a colon too.
+    let is_condition = |argument: &&str| {
+        let Some(condition) = argument.strip_prefix('-').filter(|rest| !rest.starts_with(['-', 'S', 'U'])) else {
+            return false;
+        };
+        let continues_name = |char: char| char.is_alphanumeric() || "_@$./-".contains(char);
+        let name_bytes = condition.find(|char| !continues_name(char)).unwrap_or(condition.len());
+        name_bytes > 1 && condition.get(name_bytes..).is_some_and(|behind| behind.starts_with([':', '<', '>']))
+    };
+    arguments.into_iter().take_while(|argument| *argument != "--").find(is_condition)
 }
 
 #[cfg(test)]
@@ -96,6 +112,24 @@ mod tests {
         );
         assert_eq!(filters(&[""]).parameters(&now(true)), Ok(Parameters::default()));
         assert!(Arguments::try_parse_from(["x", "-S", "soon"]).is_err());
+    }
+
+    #[test]
+    fn a_condition_with_a_minus_sign_is_not_taken_for_an_option() {
+        for (arguments, found) in [
+            (vec!["query", "-source:cart"], Some("-source:cart")),
+            (vec!["query", "x", "-http.status>=500"], Some("-http.status>=500")),
+            (vec!["query", "--", "-source:cart"], None),
+            (vec!["query", "-s", "a:b", "-S10:30", "-n", "5", "-t", "x", "--url=http://x:1", "-"], None),
+        ] {
+            assert_eq!(excluding_condition(arguments.iter().copied()), found, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_condition_need_no_quotes() {
+        let read = filters(&["payment", "timeout", "-l", "ERROR"]);
+        assert_eq!(read.parameters(&now(true)).unwrap().on("/l"), "/l?query=payment%20timeout&level=ERROR");
     }
 
     #[test]

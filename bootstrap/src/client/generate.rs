@@ -151,7 +151,9 @@ fn batch(options: &Options, events: u64, random: &mut Random) -> String {
 fn push_event(body: &mut String, options: &Options, random: &mut Random) {
     let start = body.len();
     let (source, level) = (random.below(options.sources) + 1, level(random.below(1_000)));
-    let (user, millis, trace) = (random.below(10_000), random.below(500), u128::from(random.next()) + (1_u128 << 64));
+    let (user, millis) = (random.below(10_000), random.below(500));
+    // Not zero, which no trace id may be.
+    let trace = u128::from(random.next()) << 64 | u128::from(random.next()) | 1;
     // Writing into memory does not fail.
     let _ = write!(
         body,

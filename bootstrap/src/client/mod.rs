@@ -31,6 +31,7 @@ mod times;
 use clap::Subcommand;
 
 use self::connection::Connection;
+pub use self::filters::excluding_condition;
 pub use self::documents::{completions, manual, write_manuals};
 use self::failure::Failure;
 use self::output::Output;

@@ -60,7 +60,8 @@ pub struct Options {
     #[arg(long, value_name = "UUID", conflicts_with_all = ["query", "source", "level", "trace", "since", "until", "reverse"])]
     id: Option<Uuid>,
     /// Show so many events of the same source before and after it too
-    #[arg(long, value_name = "EVENTS", requires = "id")]
+    // `requires` alone is waived for what conflicts with `--id`.
+    #[arg(long, value_name = "EVENTS", requires = "id", conflicts_with_all = ["query", "source", "level", "trace", "since", "until", "reverse"])]
     context: Option<u16>,
     #[command(flatten)]
     showing: Showing,
@@ -281,7 +282,7 @@ mod tests {
         let id = "01a20f37-31cf-76dd-a6da-0300122616c3";
         assert!(parse(&["--id", id, "--context", "5"]).is_ok());
         for wrong in
-            [&["--context", "5"][..], &["--id", id, "x"], &["--id", id, "-S", "1h"], &["--id", "1"], &["-o", "xml"]]
+            [&["--context", "5"][..], &["--context", "5", "-s", "x"], &["--context", "5", "x"], &["--id", id, "x"], &["--id", id, "-S", "1h"], &["--id", "1"], &["-o", "xml"]]
         {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use domain::level::Level;
 use jiff::Zoned;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,6 +13,7 @@ use super::api::{Api, parsed};
 use super::connection::Connection;
 use super::event_writer::{Format, json_line};
 use super::failure::Failure;
+use super::fields::counted_values;
 use super::filters::Filters;
 use super::output::Output;
 use super::query::counted;
@@ -75,7 +77,11 @@ pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
     parameters.add_some("interval", options.interval.as_deref());
     parameters.add("by", &options.by);
     let body = api.get("/api/logs/stats", &parameters).await?;
-    let stats: Stats = parsed(&body)?;
+    let mut stats: Stats = parsed(&body)?;
+    let by_level = options.by == "level";
+    if by_level {
+        stats.order_levels();
+    }
     match options.output {
         Format::Json => output.write(json_line(&String::from_utf8_lossy(&body), output.is_terminal()).as_bytes())?,
         Format::Csv => {
@@ -86,16 +92,25 @@ pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
         Format::Text => output.write(stats.text(&now).as_bytes())?,
     }
     output.flush()?;
-    let (events, millis) = (counted(stats.events()), began.elapsed().as_millis());
+    // An event has one level, but may have several values of another field.
+    let counted = if by_level { counted } else { counted_values };
+    let (found, millis) = (counted(stats.total()), began.elapsed().as_millis());
     let (buckets, length) = (grouped(stats.buckets.len() as u64), stats.length());
-    output.note(format!("-- {events}{}, {buckets} × {length}, {millis} ms", filters.range_in_words()));
+    output.note(format!("-- {found}{}, {buckets} × {length}, {millis} ms", filters.range_in_words()));
     Ok(())
 }
 
 impl Stats {
-    /// All events.
-    fn events(&self) -> u64 {
+    /// All that was counted.
+    fn total(&self) -> u64 {
         self.total.values().filter_map(Value::as_u64).sum::<u64>() + self.other
+    }
+
+    /// Orders the columns by severity.
+    fn order_levels(&mut self) {
+        let mut columns: Vec<(String, Value)> = std::mem::take(&mut self.total).into_iter().collect();
+        columns.sort_by_key(|(level, _)| Level::parse(level).ok());
+        self.total = columns.into_iter().collect();
     }
 
     /// The length of a bucket.
@@ -106,15 +121,26 @@ impl Stats {
 
     /// A header, and a row for each bucket.
     fn rows(&self, time: impl Fn(&str) -> String, count: impl Fn(u64) -> String) -> Vec<Vec<String>> {
+        let keys: Vec<&String> = self.total.keys().collect();
+        self.rows_of(&keys, time, count)
+    }
+
+    /// The same with these columns only.
+    fn rows_of(
+        &self,
+        keys: &[&String],
+        time: impl Fn(&str) -> String,
+        count: impl Fn(u64) -> String,
+    ) -> Vec<Vec<String>> {
         let mut header = vec!["start".to_owned()];
-        header.extend(self.total.keys().cloned());
+        header.extend(keys.iter().copied().cloned());
         if self.other > 0 {
             header.push(OTHER.to_owned());
         }
         let mut rows = vec![header];
         rows.extend(self.buckets.iter().map(|bucket| {
             let mut row = vec![time(&bucket.start)];
-            row.extend(self.total.keys().map(|key| count(bucket.counts.get(key).copied().unwrap_or_default())));
+            row.extend(keys.iter().map(|key| count(bucket.counts.get(*key).copied().unwrap_or_default())));
             if self.other > 0 {
                 row.push(count(bucket.other));
             }
@@ -123,11 +149,16 @@ impl Stats {
         rows
     }
 
-    /// The rows, and their total.
+    /// The rows with the columns that are not empty, and their total; nothing if there are none.
     fn text(&self, now: &Zoned) -> String {
-        let mut rows = self.rows(|start| shown(start, now, false), grouped);
+        if self.total() == 0 {
+            return String::new();
+        }
+        let counts = self.total.iter().map(|(key, count)| (key, count.as_u64().unwrap_or_default()));
+        let (keys, counts): (Vec<&String>, Vec<u64>) = counts.filter(|(_, count)| *count > 0).unzip();
+        let mut rows = self.rows_of(&keys, |start| shown(start, now, false), grouped);
         let mut total = vec!["total".to_owned()];
-        total.extend(self.total.values().map(|count| grouped(count.as_u64().unwrap_or_default())));
+        total.extend(counts.into_iter().map(grouped));
         if self.other > 0 {
             total.push(grouped(self.other));
         }
@@ -148,13 +179,15 @@ mod tests {
             {"start":"2024-01-15T10:01:00Z","counts":{"ERROR":3},"other":1}]}"#;
         let stats: Stats = parsed(json.as_bytes()).unwrap();
         let lines = [
-            "start                ERROR  WARN  a\\x1b  other",
-            "2024-01-15 10:00:00  1,000     0      2      0",
-            "2024-01-15 10:01:00      3     0      0      1",
-            "total                1,003     0      2      1",
+            "start                ERROR  a\\x1b  other",
+            "2024-01-15 10:00:00  1,000      2      0",
+            "2024-01-15 10:01:00      3      0      1",
+            "total                1,003      2      1",
         ];
         assert_eq!(stats.text(&now(true)), lines.join("\n") + "\n");
-        assert_eq!((stats.events(), stats.length().as_str()), (1_006, "1m"));
+        assert_eq!((stats.total(), stats.length().as_str()), (1_006, "1m"));
+        let none: Stats = parsed(br#"{"intervalSeconds":60,"total":{"INFO":0},"buckets":[]}"#).unwrap();
+        assert_eq!(none.text(&now(true)), "");
         let rows = stats.rows(|start| start.to_owned(), |count| count.to_string());
         assert_eq!(rows[1], ["2024-01-15T10:00:00Z", "1000", "0", "2", "0"]);
     }

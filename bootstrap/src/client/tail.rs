@@ -124,6 +124,9 @@ impl Tail<'_> {
         if self.show_stored(stored.min(self.left)).await? {
             return Ok(());
         }
+        if self.output.is_terminal() {
+            self.output.note("-- waiting for events; Ctrl-C ends".to_owned());
+        }
         loop {
             let reason = match self.read(stream).await? {
                 Ended::Enough => return Ok(()),

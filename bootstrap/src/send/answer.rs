@@ -111,7 +111,15 @@ pub(super) fn read_answer(status: StatusCode, retry_after: Option<Duration>, bod
         429 | 503 => later(detail, false),
         408 | 500.. => later(detail, true),
         // These concern the URL or the client; sending every event separately would not help.
-        401 | 403 | 404 | 405 | 415 => Answer::NotHere(format!("the server takes no events here ({title}): {detail}")),
+        401 | 403 | 407 => Answer::NotHere(format!(
+            "the server refuses this client ({title}): {detail}; check the user and password in --url, or --header"
+        )),
+        404 | 405 | 415 => {
+            Answer::NotHere(format!("the server takes no events here ({title}): {detail}; check the URL in --url"))
+        }
+        300..400 => {
+            Answer::NotHere(format!("the server takes no events here ({title}); give the URL that it leads to as --url"))
+        }
         400..500 if !problem.errors.is_empty() && are_about(&problem.errors, events) => {
             Answer::Settled { others_accepted: false, durability: Durability::default(), errors: problem.errors }
         }
@@ -146,6 +154,19 @@ mod tests {
 
     fn error(index: usize, retryable: bool) -> String {
         format!(r#"{{"index":{index},"code":"c{index}","detail":"d{index}","retryable":{retryable}}}"#)
+    }
+
+    #[test]
+    fn an_answer_for_the_client_or_the_url_says_what_to_check() {
+        for (status, part) in [
+            (301, "(301 Moved Permanently); give the URL that it leads to as --url"),
+            (401, "refuses this client (401 Unauthorized): log in; check the user and password in --url"),
+            (404, "takes no events here (404 Not Found): log in; check the URL in --url"),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = read_answer(status, None, br#"{"detail":"log in"}"#, 1);
+            assert!(matches!(&answer, Answer::NotHere(reason) if reason.contains(part)), "{answer:?}");
+        }
     }
 
     #[test]

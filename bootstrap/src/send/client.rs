@@ -17,9 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::answer::{Answer, read_answer, retry_after};
@@ -27,7 +26,7 @@ use super::patience::{Patience, Pause, Stopped, Waiting};
 use super::pending::Pending;
 use super::tally::Tally;
 use super::target::Target;
-use crate::http_client::{connector, root_cause};
+use crate::http_client::{Connector, NoAuthorities, connector, root_cause};
 
 /// Maximum timeout for an answer: longer than a gateway waits for a producer.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(40);
@@ -38,19 +37,31 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Sends events to one Spillway.
 pub struct Client {
-    http: hyper_util::client::legacy::Client<HttpConnector, WatchedBody>,
+    http: hyper_util::client::legacy::Client<Connector, WatchedBody>,
     target: Target,
+    /// The headers of every request.
+    headers: HeaderMap,
     /// `None` means never.
     give_up_after: Option<Duration>,
 }
 
 impl Client {
     /// A client that stops when no event has been settled for `give_up_after`; `None` means never. An attempt in
-    /// progress is not cut short, but has the same time limit.
-    #[must_use]
-    pub fn new(target: Target, give_up_after: Option<Duration>) -> Self {
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector());
-        Self { http, target, give_up_after }
+    /// progress is not cut short, but has the same time limit. Every request has the headers `extra`, which replace the
+    /// user and password of the target if they log in themselves.
+    ///
+    /// # Errors
+    /// The target is one of https, and the system has no certificates of authorities.
+    pub fn new(target: Target, extra: HeaderMap, give_up_after: Option<Duration>) -> Result<Self, NoAuthorities> {
+        let connector = connector(target.is_encrypted())?;
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        if let Some(authorization) = target.authorization() {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        headers.extend(extra);
+        Ok(Self { http, target, headers, give_up_after })
     }
 
     /// Settles every event in `tally`, with as many requests as necessary.
@@ -112,10 +123,7 @@ impl Client {
         let mut request = Request::new(WatchedBody { body, sent: Arc::clone(sent) });
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.target.batch.clone();
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-        if let Some(authorization) = &self.target.authorization {
-            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
-        }
+        *request.headers_mut() = self.headers.clone();
         let exchange = async {
             let (head, body) = self.http.request(request).await?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();

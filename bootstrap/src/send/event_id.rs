@@ -1,15 +1,25 @@
 //! Identifiers of events.
 //!
-//! * A line of a file has the same identifier whenever the file is sent, so that the store can drop repeats. Another
-//!   line, the same line with another text, and a copy of the file have other identifiers. A file that is truncated and
-//!   rewritten remains the same file: a line without a time, at the same place as before, counts as a repeat.
-//! * Identifiers of one file ascend with the line number: the API orders events of the same time by identifier.
+//! * An event of a file has the same identifier whenever the file is sent, so that the store can drop repeats: it
+//!   derives from the file (device, inode and time of creation), from the position of its first line, and from
+//!   everything in the file up to its last line. A line that is appended changes no identifier of an event before it.
+//! * A file that is truncated and rewritten is therefore a new file from its first byte that differs. Lines before that
+//!   byte count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from
+//!   those of a file that has grown.
+//! * A copy of a file is another file. For a compressed file, positions and bytes are those of the decompressed text.
+//! * Identifiers of one file ascend with the position: the API orders events of the same time by identifier.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::UNIX_EPOCH;
 
 use domain::Uuid;
+
+/// Bits of an identifier for the position. Positions beyond 1 TiB are not in order, but the hash still tells them
+/// apart.
+const OFFSET_BITS: u32 = 40;
+/// Bits of an identifier for the hash: what is left beside 48 bits of the file, the position, version and variant.
+const HASH_BITS: u32 = 34;
 
 /// A file, independent of its name and content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,69 +37,109 @@ impl FileId {
     }
 }
 
+/// Identifies the lines of one input, in their order.
+#[derive(Clone, Debug)]
+pub enum LineIds {
+    /// Those of a pipe are new each time.
+    New,
+    /// Those of a file are derived.
+    Derived {
+        /// The file.
+        file: FileId,
+        /// Hash of the file and of its lines so far.
+        hash: Uuid,
+    },
+}
+
+impl LineIds {
+    /// The identifiers of the lines of a file, or of an input that is none.
+    #[must_use]
+    pub fn new(file: Option<FileId>) -> Self {
+        file.map_or(Self::New, |file| Self::Derived { file, hash: file.0 })
+    }
+
+    /// The identifier of the next line, which begins at byte `offset`.
+    pub fn next(&mut self, offset: u64, text: &[u8]) -> EventId {
+        match self {
+            Self::New => EventId::New,
+            Self::Derived { file, hash } => {
+                *hash = Uuid::new_v5(hash, text);
+                EventId::Derived { file: *file, offset, hash: *hash }
+            }
+        }
+    }
+}
+
 /// The identifier of an event to which lines may be added.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventId {
-    /// A unique identifier.
-    Unique(Uuid),
-    /// An identifier derived from the event.
-    OfLine {
+    /// A new one.
+    New,
+    /// An identifier derived from the event and everything before it.
+    Derived {
         /// The file that contains it.
         file: FileId,
-        /// The number of its first line.
-        number: u64,
-        /// Hash of the file and of all its lines.
+        /// The position of its first line in bytes.
+        offset: u64,
+        /// Hash of the file and of all lines up to the last one of the event.
         hash: Uuid,
     },
 }
 
 impl EventId {
-    /// The identifier of line `number` of a file.
-    #[must_use]
-    pub fn of_line(file: FileId, number: u64, text: &str) -> Self {
-        Self::OfLine { file, number, hash: Uuid::new_v5(&file.0, text.as_bytes()) }
-    }
-
-    /// Adds another line to the event. This changes the identifier: the version sent before the line was written is
+    /// Adds a later line to the event. This changes the identifier: the version sent before the line was written is
     /// another event, and sending it again must not lose the line.
-    pub fn extend(&mut self, text: &str) {
-        if let Self::OfLine { hash, .. } = self {
-            *hash = Uuid::new_v5(hash, text.as_bytes());
+    pub fn extend(&mut self, later: Self) {
+        if let (Self::Derived { hash, .. }, Self::Derived { hash: later, .. }) = (self, later) {
+            *hash = later;
         }
     }
 
-    /// The identifier. For a line it has version 8 (RFC 9562, section 5.8): 48 bits of the file, 32 of the number, 42
-    /// of the text.
+    /// The identifier, made with `new` unless it is derived. A derived one has version 8 (RFC 9562, section 5.8): 48
+    /// bits of the file, 40 of the position, 34 of the hash.
     #[must_use]
-    pub fn uuid(self) -> Uuid {
-        let (file, number, hash) = match self {
-            Self::Unique(id) => return id,
-            Self::OfLine { file, number, hash } => (file, number, hash),
-        };
-        // Higher line numbers are not in order, but the hash still distinguishes them.
-        let number = u128::from(u32::try_from(number).unwrap_or(u32::MAX));
+    pub fn uuid(self, new: impl FnOnce() -> Uuid) -> Uuid {
+        let Self::Derived { file, offset, hash } = self else { return new() };
         let file = file.0.as_u128() >> 80 << 80;
+        let offset = u128::from(offset) & low_bits(OFFSET_BITS);
         // Version and variant occupy the omitted bits: 76 to 79, and 62 and 63.
-        let number = (number >> 20) << 64 | (number & 0xF_FFFF) << 42;
-        let hash = hash.as_u128() & ((1 << 42) - 1);
-        Uuid::new_v8((file | number | hash).to_be_bytes())
+        let offset = (offset >> 28) << 64 | (offset & low_bits(28)) << HASH_BITS;
+        let hash = hash.as_u128() & low_bits(HASH_BITS);
+        Uuid::new_v8((file | offset | hash).to_be_bytes())
     }
+}
+
+const fn low_bits(number: u32) -> u128 {
+    (1 << number) - 1
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const FILE: FileId = FileId(Uuid::from_u128(0x1234_5678_9abc_5def_8000_0000_0000_0000));
 
-    fn id(number: u64, text: &str) -> Uuid {
-        EventId::of_line(FILE, number, text).uuid()
+    fn made(id: EventId) -> Uuid {
+        id.uuid(|| panic!("it is derived"))
+    }
+
+    /// The identifiers of the lines of a file.
+    fn ids(file: FileId, text: &str) -> Vec<Uuid> {
+        let (mut ids, mut offset) = (LineIds::new(Some(file)), 0);
+        let id = |line: &str| {
+            let id = made(ids.next(offset, line.as_bytes()));
+            offset += line.len() as u64 + 1;
+            id
+        };
+        text.lines().map(id).collect()
     }
 
     #[test]
-    fn identifiers_of_lines_have_version_8_and_ascend_with_the_line() {
-        let numbers = [1, 2, 1_000, 0xF_FFFF, 0x10_0000, 0x7FFF_FFFF, 0xFFFF_FFFF];
-        let ids = numbers.map(|number| id(number, "x"));
+    fn identifiers_of_lines_have_version_8_and_ascend_with_the_position() {
+        let offsets = [0, 1, 1_000, 0xFFF_FFFF, 0x1000_0000, 0x7F_FFFF_FFFF, 0xFF_FFFF_FFFF];
+        let ids = offsets.map(|offset| made(LineIds::new(Some(FILE)).next(offset, b"x")));
         assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
         for id in ids {
             assert_eq!((id.get_version_num(), id.get_variant()), (8, uuid::Variant::RFC4122));
@@ -98,13 +148,42 @@ mod tests {
     }
 
     #[test]
-    fn the_identifier_depends_on_file_number_and_every_text() {
+    fn lines_that_are_appended_change_no_identifier_and_a_rewritten_file_has_others() {
         let other = FileId(Uuid::from_u128(1));
-        let mut grown = EventId::of_line(FILE, 1, "x");
-        grown.extend("y");
-        let ids = [id(1, "x"), id(2, "x"), id(1, "y"), EventId::of_line(other, 1, "x").uuid(), grown.uuid()];
-        assert!(ids.iter().enumerate().all(|(index, id)| !ids[..index].contains(id)), "{ids:?}");
-        assert_eq!(id(1, "x"), id(1, "x"));
+        let first = ids(FILE, "a\nb\nb");
+        assert!(first.iter().enumerate().all(|(index, id)| !first[..index].contains(id)), "{first:?}");
+        assert_eq!(first, ids(FILE, "a\nb\nb\nc")[..3], "it has grown");
+        for (text, same) in [("x\nb\nb", 0), ("a\nx\nb", 1), ("a\nb\nx", 2), ("b\nb", 0)] {
+            let rewritten = ids(FILE, text);
+            let repeats = rewritten.iter().filter(|id| first.contains(id)).count();
+            assert_eq!(repeats, same, "{text}");
+        }
+        assert!(ids(other, "a\nb\nb").iter().all(|id| !first.contains(id)), "a copy");
+    }
+
+    #[test]
+    fn a_line_that_joins_changes_the_identifier_but_not_the_position() {
+        let mut lines = LineIds::new(Some(FILE));
+        let (one, two) = (lines.next(0, b"x"), lines.next(2, b"y"));
+        let mut joined = one;
+        joined.extend(two);
+        assert!(made(joined) != made(one) && made(joined) != made(two) && made(joined) < made(two));
+        let mut new = EventId::New;
+        new.extend(LineIds::new(None).next(7, b"z"));
+        assert_eq!(new.uuid(|| Uuid::from_u128(7)), Uuid::from_u128(7));
+    }
+
+    proptest! {
+        #[test]
+        fn rewritten_lines_never_have_the_identifier_of_others(
+            one in proptest::collection::vec("[ab]", 1..8),
+            other in proptest::collection::vec("[ab]", 1..8),
+        ) {
+            let same = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+            let (one, other) = (ids(FILE, &one.join("\n")), ids(FILE, &other.join("\n")));
+            let repeats = other.iter().filter(|id| one.contains(id)).count();
+            prop_assert_eq!(repeats, same);
+        }
     }
 
     #[test]

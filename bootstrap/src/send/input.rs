@@ -1,17 +1,27 @@
-//! The inputs: files, pipes and standard input.
+//! The inputs: files, pipes and standard input, compressed or not.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, UNIX_EPOCH};
 
+use domain::timestamp::Timestamp;
 use tokio::fs::File;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::content::{Content, Foreign, recognize};
+use super::decompression::Decompressed;
 use super::event_id::FileId;
 use super::lines::Lines;
+use super::summary::grouped;
 
 /// The file name that means standard input.
 const STDIN: &str = "-";
+/// A file that was modified within this time may still be written.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A file, or standard input.
 pub struct Input {
@@ -31,6 +41,21 @@ pub struct Opened {
     pub file: Option<FileId>,
 }
 
+/// Why an input cannot be read.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// The system or a decoder says so.
+    Failed(io::Error),
+    /// It is not a log.
+    Foreign(&'static Foreign),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Input {
     /// The inputs of these names, or standard input.
     #[must_use]
@@ -46,8 +71,8 @@ impl Input {
             return Self { name: "standard input".into(), source, path: None };
         }
         let name = path.display().to_string().into();
-        let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, source: source.unwrap_or_else(stem), path: Some(path.to_owned()) }
+        let source = source.unwrap_or_else(|| source_of(path));
+        Self { name, source, path: Some(path.to_owned()) }
     }
 
     /// Whether it is standard input.
@@ -62,21 +87,95 @@ impl Input {
         self.path.as_ref().and_then(|path| path.file_name()?.to_str()).unwrap_or(&self.name)
     }
 
-    /// Opens the input.
+    /// Opens the input. Bytes that are read from it, compressed or not, are added to `bytes_read`. The end of the last
+    /// line of a file that may still be written is awaited for `growth_wait`.
     ///
     /// # Errors
-    /// The file does not exist or cannot be read.
-    pub async fn open(&self) -> io::Result<Opened> {
+    /// The file does not exist or cannot be read, or is not a log.
+    pub async fn open(
+        &self,
+        bytes_read: &Arc<AtomicU64>,
+        growth_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Opened, Unreadable> {
+        let bytes_read = Arc::clone(bytes_read);
         let Some(path) = &self.path else {
-            return Ok(Opened { lines: Lines::new(Box::new(tokio::io::stdin())), file: None });
+            let lines = lines_of(Counted { input: tokio::io::stdin(), bytes_read }, None).await?;
+            return Ok(Opened { lines, file: None });
         };
-        let reader = File::open(path).await?;
-        let file = FileId::of(&reader.metadata().await?);
-        Ok(Opened { lines: Lines::new(Box::new(reader)), file })
+        let input = File::open(path).await?;
+        let metadata = input.metadata().await?;
+        let may_grow = metadata.is_file() && metadata.modified().is_ok_and(|time| is_recent(time, now));
+        let lines = lines_of(Counted { input, bytes_read }, may_grow.then_some(growth_wait)).await?;
+        Ok(Opened { lines, file: FileId::of(&metadata) })
+    }
+
+    /// What to say about an input that cannot be read, with what to do about it. `lines` were read before.
+    #[must_use]
+    pub fn report(&self, reason: &Unreadable, lines: u64) -> String {
+        let (name, file) = (&self.name, if self.is_stdin() { "FILE" } else { &*self.name });
+        match reason {
+            Unreadable::Foreign(Foreign { name: content, converter: Some(converter) }) => {
+                format!("cannot read {name}: it is {content}; run {converter} {file} | spillway send --source NAME")
+            }
+            Unreadable::Foreign(Foreign { name: content, converter: None }) => {
+                format!("cannot read {name}: it is {content}, which has no lines; leave it out")
+            }
+            Unreadable::Failed(error) if lines > 0 => {
+                let lines = grouped(lines);
+                format!("cannot read {name} to its end: {error}; the lines before that are sent ({lines})")
+            }
+            Unreadable::Failed(error) => format!("cannot read {name}: {error}"),
+        }
     }
 }
 
-/// The total size of all inputs, if all are files: pipes have no size.
+/// The name of a file without its last extension, and without that of a compressed file.
+fn source_of(path: &Path) -> String {
+    let is_compressed = path.extension().is_some_and(|extension| extension == "gz" || extension == "zst");
+    let name = if is_compressed { path.file_stem().map(Path::new) } else { Some(path) };
+    name.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a file that was modified at `time` may still be written. Clocks of file servers may be ahead.
+fn is_recent(time: std::time::SystemTime, now: Timestamp) -> bool {
+    let modified_micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let now_micros = u128::try_from(now.unix_micros()).unwrap_or(0);
+    modified_micros + WRITTEN_WITHIN.as_micros() >= now_micros
+}
+
+/// The lines of an input with any readable content. A compressed file is complete.
+async fn lines_of<R: AsyncRead + Unpin + 'static>(
+    mut input: R,
+    growth_wait: Option<Duration>,
+) -> Result<Lines<Box<dyn AsyncRead + Unpin>>, Unreadable> {
+    let (content, head) = recognize(&mut input).await?;
+    let input = Cursor::new(head).chain(input);
+    let (text, growth_wait): (Box<dyn AsyncRead + Unpin>, _) = match content {
+        Content::Text => (Box::new(input), growth_wait),
+        Content::Gzip => (Box::new(Decompressed::gzip(input)), None),
+        Content::Zstd => (Box::new(Decompressed::zstd(input)?), None),
+        Content::Foreign(foreign) => return Err(Unreadable::Foreign(foreign)),
+    };
+    Ok(Lines::new(text, growth_wait))
+}
+
+/// Counts the bytes that are read.
+struct Counted<R> {
+    input: R,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (this, before) = (self.get_mut(), buffer.filled().len());
+        ready!(Pin::new(&mut this.input).poll_read(context, buffer))?;
+        this.bytes_read.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The total size of all inputs, compressed or not, if all are files: pipes have no size.
 pub async fn bytes_total(inputs: &[Input]) -> Option<u64> {
     let mut total = 0;
     for input in inputs {
@@ -88,4 +187,60 @@ pub async fn bytes_total(inputs: &[Input]) -> Option<u64> {
         }
     }
     Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_the_name_without_extensions() {
+        for (path, source) in [
+            ("/var/log/app.log", "app"),
+            ("app.web.log", "app.web"),
+            ("app", "app"),
+            ("app.log.gz", "app"),
+            ("app.log.1.zst", "app.log"),
+            ("app.gz", "app"),
+            (".gz", ".gz"),
+        ] {
+            assert_eq!(Input::all(&[path.into()], None)[0].source, source, "{path}");
+        }
+        assert_eq!(Input::all(&["a.log".into()], Some(&"b".to_owned()))[0].source, "b");
+        assert_eq!(Input::all(&[], None)[0].source, "stdin");
+    }
+
+    #[test]
+    fn only_a_file_that_was_just_written_may_grow() {
+        let now = Timestamp::from_unix_micros(1_705_314_600_000_000).unwrap();
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        for (seconds, recent) in
+            [(1_705_314_589, false), (1_705_314_590, true), (1_705_314_600, true), (1_705_318_200, true), (0, false)]
+        {
+            assert_eq!(is_recent(at(seconds), now), recent, "{seconds}");
+        }
+    }
+
+    #[tokio::test]
+    async fn foreign_content_is_refused_with_what_to_do() {
+        let advice = async |content: &'static [u8], files: &[PathBuf]| {
+            let reason = lines_of(content, None).await.err().unwrap();
+            Input::all(files, None)[0].report(&reason, 0)
+        };
+        let utf_16 = "cannot read a.log: it is UTF-16 text; \
+                      run iconv -f UTF-16 -t UTF-8 a.log | spillway send --source NAME";
+        assert_eq!(advice(b"\xFF\xFEa\0\n\0", &["a.log".into()]).await, utf_16);
+        assert!(advice(b"\xFD7zXZ\0", &[]).await.ends_with("run xzcat FILE | spillway send --source NAME"));
+        let program = "cannot read a: it is a program, which has no lines; leave it out";
+        assert_eq!(advice(b"\x7FELF\x02", &["a".into()]).await, program);
+    }
+
+    #[test]
+    fn an_input_that_ends_early_is_told_from_one_that_cannot_be_read() {
+        let input = Input::all(&["a.gz".into()], None).remove(0);
+        let damaged = Unreadable::Failed(io::Error::other("its gzip data is damaged"));
+        let early = "cannot read a.gz to its end: its gzip data is damaged; the lines before that are sent (1,200)";
+        assert_eq!(input.report(&damaged, 1_200), early);
+        assert_eq!(input.report(&damaged, 0), "cannot read a.gz: its gzip data is damaged");
+    }
 }

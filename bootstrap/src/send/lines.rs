@@ -1,166 +1,207 @@
 //! Reads the lines of a log.
 //!
-//! * At most [`LINE_BYTES_MAX`] bytes of a line are kept, however long it is.
-//! * A cancelled read loses nothing: the next one continues where it ended.
-//! * An input that looks like a compressed file or UTF-16, with a NUL in its first [`PROBE_BYTES`], is not read: its
-//!   lines would be garbage. A UTF-8 byte order mark is not part of a line.
+//! * At most [`LINE_BYTES_MAX`] bytes of a line are kept, however long it is; the rest is counted.
+//! * A cancelled read loses nothing: the next one continues where it ended. After a failure, what was read of a line is
+//!   passed on first.
+//! * NULs at the beginning of a line are skipped, and at least [`HOLE_BYTES_MIN`] of them end a line: they are a hole
+//!   in the file, as `copytruncate` of logrotate and power cuts leave them. Other NULs are text.
+//! * A UTF-8 byte order mark is not part of a line. Any other bytes are: nothing in an input ends the reading.
+//! * The last line of a file that is being written may not be complete yet: the rest of it is awaited.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::time::{Instant, sleep_until};
 
 /// Maximum length of a line that is kept.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes read at once; more than [`PROBE_BYTES`], so that a file is checked before its first line is kept.
+/// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes at the beginning of an input that must not contain NUL.
-const PROBE_BYTES: u64 = 8 * 1024;
+/// Minimum number of NULs in a row that are a hole and not text.
+const HOLE_BYTES_MIN: usize = 16;
+/// How often a file is read again while the end of its last line is awaited.
+const GROWTH_CHECK: Duration = Duration::from_millis(50);
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The lines of one input.
 pub struct Lines<R> {
     reader: BufReader<R>,
-    /// The line so far.
-    text: Vec<u8>,
-    too_long: bool,
+    /// How long the end of the last line is awaited, if the input may grow.
+    growth_wait: Option<Duration>,
+    /// Until when it is awaited.
+    growth_until: Option<Instant>,
+    partial: Partial,
+    /// Number of the line that is being read.
     number: u64,
-    bytes: u64,
-    /// Bytes of the lines before this one.
-    bytes_before: u64,
+    /// Where it begins.
+    begin: u64,
+    /// Bytes read so far.
+    position: u64,
+    /// What ends the input after the line that precedes it.
+    failure: Option<io::Error>,
 }
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its text without the line end, or nothing if it was longer than [`LINE_BYTES_MAX`].
-    pub text: Option<Vec<u8>>,
+    /// Its text without the line end.
+    pub text: Vec<u8>,
     /// Its number, from 1.
     pub number: u64,
-    /// Its bytes in the input, with the line end.
-    pub bytes: u64,
+    /// Where it begins in the input, in bytes.
+    pub offset: u64,
+    /// How many bytes were cut from its end.
+    pub cut_bytes: u64,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    /// The lines of `reader`.
-    pub fn new(reader: R) -> Self {
-        let reader = BufReader::with_capacity(READ_BYTES, reader);
-        Self { reader, text: Vec::new(), too_long: false, number: 0, bytes: 0, bytes_before: 0 }
+    /// The lines of `reader`. If the input may grow, the end of its last line is awaited for `growth_wait`.
+    pub fn new(reader: R, growth_wait: Option<Duration>) -> Self {
+        Self {
+            reader: BufReader::with_capacity(READ_BYTES, reader),
+            growth_wait,
+            growth_until: None,
+            partial: Partial::default(),
+            number: 1,
+            begin: 0,
+            position: 0,
+            failure: None,
+        }
     }
 
     /// The next line, or `None` at the end. The future may be dropped at any time.
     ///
     /// # Errors
-    /// The input cannot be read further; it is not text if the kind is [`io::ErrorKind::InvalidData`].
+    /// The input cannot be read further.
     pub async fn next(&mut self) -> io::Result<Option<Line>> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
         loop {
-            let available = self.reader.fill_buf().await?;
-            let probe_left = PROBE_BYTES.saturating_sub(self.bytes_before + self.bytes);
-            let probe_left = usize::try_from(probe_left).unwrap_or(usize::MAX);
-            if available.iter().take(probe_left).any(|byte| *byte == 0) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is binary or UTF-16"));
-            }
-            let end_of_input = available.is_empty();
-            let end_of_line = available.iter().position(|byte| *byte == b'\n');
-            let part = available.get(..end_of_line.unwrap_or(available.len())).unwrap_or_default();
-            self.too_long |= self.text.len() + part.len() > LINE_BYTES_MAX;
-            if self.too_long {
-                self.text = Vec::new();
-            } else {
-                self.text.extend_from_slice(part);
-            }
-            let used = part.len() + usize::from(end_of_line.is_some());
-            self.reader.consume(used);
-            self.bytes += used as u64;
-            if end_of_input && self.bytes == 0 {
-                return Ok(None);
-            }
-            if end_of_input || end_of_line.is_some() {
+            let available = match self.reader.fill_buf().await {
+                Ok(available) => available,
+                Err(error) if self.partial.is_empty() => return Err(error),
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Ok(Some(self.finish()));
+                }
+            };
+            if available.is_empty() {
+                if self.partial.is_empty() {
+                    return Ok(None);
+                }
+                if self.await_growth().await {
+                    continue;
+                }
                 return Ok(Some(self.finish()));
+            }
+            self.growth_until = None;
+            let line_feed = available.iter().position(|byte| *byte == b'\n');
+            let part = available.get(..line_feed.unwrap_or(available.len())).unwrap_or_default();
+            let taken = self.partial.take(part);
+            let is_hole = taken < part.len();
+            let used = if is_hole { taken } else { part.len() + usize::from(line_feed.is_some()) };
+            self.reader.consume(used);
+            self.position += used as u64;
+            if is_hole {
+                return Ok(Some(self.finish()));
+            }
+            if line_feed.is_some() {
+                let line = self.finish();
+                self.number += 1;
+                return Ok(Some(line));
             }
         }
     }
 
+    /// Waits until it is worthwhile to read again. Returns whether the end of the line is still awaited.
+    async fn await_growth(&mut self) -> bool {
+        let Some(wait) = self.growth_wait else { return false };
+        let now = Instant::now();
+        let until = *self.growth_until.get_or_insert(now + wait);
+        if now < until {
+            sleep_until(until.min(now + GROWTH_CHECK)).await;
+        }
+        now < until
+    }
+
     fn finish(&mut self) -> Line {
-        self.number += 1;
-        let mut text = std::mem::take(&mut self.text);
-        if text.last() == Some(&b'\r') {
+        let Partial { mut text, cut_bytes, .. } = self.partial.finish();
+        if text.last() == Some(&b'\r') && cut_bytes == 0 {
             text.pop();
         }
-        if self.number == 1 && text.starts_with(BYTE_ORDER_MARK) {
+        if self.begin == 0 && text.starts_with(BYTE_ORDER_MARK) {
             text.drain(..BYTE_ORDER_MARK.len());
         }
-        self.bytes_before += self.bytes;
-        let text = (!std::mem::take(&mut self.too_long)).then_some(text);
-        Line { text, number: self.number, bytes: std::mem::take(&mut self.bytes) }
+        let offset = std::mem::replace(&mut self.begin, self.position);
+        Line { text, number: self.number, offset, cut_bytes }
+    }
+}
+
+/// The part of a line that was read.
+#[derive(Default)]
+struct Partial {
+    text: Vec<u8>,
+    /// NULs that were read behind the text.
+    nuls: usize,
+    cut_bytes: u64,
+}
+
+impl Partial {
+    /// Whether it has no text.
+    fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Takes bytes of the line. Returns their number: there are more if a hole ends the line.
+    fn take(&mut self, part: &[u8]) -> usize {
+        if self.nuls == 0 && !part.contains(&0) {
+            self.keep(part);
+            return part.len();
+        }
+        let mut rest = part;
+        while !rest.is_empty() {
+            let nuls = rest.iter().take_while(|byte| **byte == 0).count();
+            self.nuls += nuls;
+            rest = rest.get(nuls..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            if self.nuls >= HOLE_BYTES_MIN && !self.is_empty() {
+                return part.len() - rest.len();
+            }
+            self.keep_nuls();
+            let (text, behind) = rest.split_at(rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len()));
+            self.keep(text);
+            rest = behind;
+        }
+        part.len()
+    }
+
+    /// The whole line. The next one is empty.
+    fn finish(&mut self) -> Self {
+        if self.nuls < HOLE_BYTES_MIN {
+            self.keep_nuls();
+        }
+        std::mem::take(self)
+    }
+
+    /// NULs between other bytes are text, but not those at the beginning.
+    fn keep_nuls(&mut self) {
+        let nuls = std::mem::take(&mut self.nuls);
+        if !self.is_empty() {
+            self.keep(&vec![0; nuls]);
+        }
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        let room = LINE_BYTES_MAX.saturating_sub(self.text.len());
+        let kept = part.get(..room).unwrap_or(part);
+        self.text.extend_from_slice(kept);
+        self.cut_bytes += (part.len() - kept.len()) as u64;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt;
-
-    use super::*;
-
-    async fn read(input: &[u8]) -> Vec<(Option<usize>, u64)> {
-        let (mut lines, mut read) = (Lines::new(input), Vec::new());
-        while let Some(line) = lines.next().await.unwrap() {
-            read.push((line.text.map(|text| text.len()), line.bytes));
-        }
-        read
-    }
-
-    #[tokio::test]
-    async fn lines_end_with_either_line_end_or_the_input() {
-        assert_eq!(read(b"").await, []);
-        assert_eq!(read(b"a\r\n\nbcd").await, [(Some(1), 3), (Some(0), 1), (Some(3), 3)]);
-        assert_eq!(read(b"a\n").await, [(Some(1), 2)]);
-    }
-
-    #[tokio::test]
-    async fn a_line_that_is_too_long_is_skipped_to_its_end() {
-        let longest = vec![b'x'; LINE_BYTES_MAX];
-        let input = [&longest[..], b"\n", &longest, b"y\n", b"ok"].concat();
-        let length = LINE_BYTES_MAX as u64;
-        assert_eq!(read(&input).await, [(Some(LINE_BYTES_MAX), length + 1), (None, length + 2), (Some(2), 2)]);
-    }
-
-    #[tokio::test]
-    async fn a_byte_order_mark_is_not_part_of_a_line() {
-        assert_eq!(read(b"\xEF\xBB\xBFa\n\xEF\xBB\xBFb").await, [(Some(1), 5), (Some(4), 4)]);
-    }
-
-    #[tokio::test]
-    async fn an_input_with_a_nul_in_its_beginning_is_not_text() {
-        for beginning in ["", "a\n", &"x\n".repeat(4095), &"x".repeat(8191)] {
-            let input = [beginning.as_bytes(), b"\0"].concat();
-            let error = Lines::new(&input[..]).next().await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{}", beginning.len());
-        }
-        let later = ["x\n".repeat(4096).as_bytes(), b"\0\n"].concat();
-        assert_eq!(read(&later).await.len(), 4097);
-    }
-
-    #[tokio::test]
-    async fn a_late_nul_in_a_pipe_is_detected_too() {
-        let (mut writer, reader) = tokio::io::duplex(64);
-        let mut lines = Lines::new(reader);
-        writer.write_all(b"a\n").await.unwrap();
-        assert!(lines.next().await.unwrap().is_some());
-        writer.write_all(b"b\0").await.unwrap();
-        assert!(lines.next().await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_cancelled_read_loses_nothing() {
-        let (mut writer, reader) = tokio::io::duplex(64);
-        let mut lines = Lines::new(reader);
-        writer.write_all(b"half ").await.unwrap();
-        tokio::select! {
-            biased;
-            line = lines.next() => panic!("{line:?}"),
-            () = std::future::ready(()) => {}
-        }
-        writer.write_all(b"a line\n").await.unwrap();
-        assert_eq!(lines.next().await.unwrap().unwrap().text.as_deref(), Some(&b"half a line"[..]));
-    }
-}
+mod tests;

@@ -1,20 +1,23 @@
 //! `spillway send`: sends the lines of files or of standard input to the API of a Spillway.
 //!
-//! * Every non-blank line is one event, or part of the stack trace of the previous event. Every event is accounted for:
-//!   accepted, refused with a reason, in doubt, or not sent.
-//! * A file that is sent again is stored once: its lines have the same identifiers, and the store drops repeats within
-//!   its dedup window, one day by default. A copy of a file is another file. Events from standard input or a pipe are
-//!   always new; within one run they are stored once too.
+//! * Every line with text is an event, or part of one (crate `formats`). Every event is accounted for: accepted,
+//!   refused with a reason, in doubt, or not sent.
+//! * A file that is sent again is stored once as far as it is unchanged: its events have the same identifiers
+//!   (`event_id.rs`), and the store drops repeats within its dedup window, one day by default. A copy of a file is
+//!   another file. Events from standard input or a pipe are always new; within one run they are stored once too.
+//! * Nothing in an input ends the reading of a pipe; a pipe is refused only if it begins with the signature of content
+//!   that has no lines (`content.rs`).
+//! * Values of headers and the password of a URL are never shown.
 
 mod answer;
 mod client;
+mod content;
+mod decompression;
+mod document;
 mod event_id;
+mod header;
 mod input;
-mod joining;
-mod levels;
-mod line;
 mod lines;
-mod members;
 mod options;
 mod patience;
 mod pending;
@@ -27,14 +30,13 @@ mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
-mod times;
 
 use self::input::Input;
 pub use self::options::Options;
 use self::patience::Stopped;
 use self::sender::Sender;
 pub use self::summary::{Summary, grouped, rate};
-pub use self::target::Target;
+pub use self::target::{Target, URL_VARIABLE};
 
 /// Sends everything and returns the outcome. Ends early when `stop` resolves, without waiting for an answer.
 ///
@@ -42,7 +44,8 @@ pub use self::target::Target;
 /// (`Runtime::shutdown_background`).
 ///
 /// # Errors
-/// Never in practice: errors of files and servers are in the summary.
+/// The URL is one of https, and the system has no certificates of authorities; or there are too many headers. Errors of
+/// files and servers are in the summary.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Result<Summary> {
     let inputs = Input::all(&options.files, options.source.as_ref());
     let mut sender = Sender::new(&options, input::bytes_total(&inputs).await)?;

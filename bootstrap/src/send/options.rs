@@ -4,41 +4,41 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use domain::event::SOURCE_BYTES_MAX;
 use domain::level::Level;
-use time::UtcOffset;
+use formats::{Format, Zone};
+use hyper::header::HeaderMap;
 
-use super::members::is_source;
-use super::target::Target;
-use super::times::parse_offset;
+use super::header::{ExtraHeader, InvalidHeader, header_map};
+use super::target::{InvalidVariable, Target};
+use crate::secret_argument::secret_argument;
+
+/// Maximum of `--join-wait`.
+const JOIN_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Maximum of `--give-up-after`.
+const GIVE_UP_AFTER_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The text after the options in `--help`.
 const AFTER_HELP: &str = "\
-Lines: one event each, without empty ones. A line has at most 1 MiB, a message or a stack trace 256 KiB. Input that
-is compressed, binary or UTF-16 is refused. A batch that is not full is sent after one second.
+Lines: each is an event, or joins the event before it (stack traces, statements, JSON over several lines). Levels,
+times and fields are found in the lines of common formats; docs/line-formats.md lists them. Lines without a time get
+the time of receipt. A line has at most 1 MiB, a message or a stack trace 256 KiB; what is longer is cut.
 
-Stack traces: indented lines, `Caused by:`, `Traceback` and names of exceptions join the event before them as its
-stackTrace.
+Inputs: text, also with NUL or bytes that are not UTF-8, and text compressed with gzip or zstd (recognised by its
+first bytes, also from standard input). UTF-16, xz, bzip2, lz4 and ZIP are refused with the command that converts them.
 
-Levels: ERROR as a word, [error], [core:error], [E], level=error, `error: …` and `W/Tag: …` at the very start, `error`
-directly after the time, syslog's <34>, klog's E0115. Known are TRACE, DEBUG, INFO, WARN, ERROR, FATAL, verbose,
-information, notice, warning, err, severe, crit, critical, alert, emerg, emergency, panic and dpanic.
+Waiting: a batch that is not full is sent after one second. An event that later lines may join is held until the next
+event begins, the input ends, or no line came for --join-wait. A last line without a line feed is awaited until the
+pipe ends; in a file that was written within the last 10 s it is awaited for --join-wait.
 
-Times: 2024-01-15T10:30:00.123Z, 2024-01-15 10:30:00,123 +0200, 2024/01/15 10:30:00, 15.01.2024 10:30:00,
-15/Jan/2024:10:30:00 -0700, Mon, 15 Jan 2024 10:30:00 GMT, Jan 15 10:30:00, I0115 10:30:00.123456, and seconds since
-1970 at the very start. Other lines get the time of receipt.
+Sending again: an event of a file has an identifier that derives from the file (device and inode), its position and
+everything before it. The store drops repeats within its dedup window (1 day by default): of a file that is sent
+again only the new lines are stored. A file that was rewritten is new from its first byte that differs; a copy is
+another file. Events from standard input or a pipe are always new.
 
-JSON lines: the other members become metadata, and a.b is also b within a.
-  level        level severity lvl loglevel log.level levelname @l
-  message      message msg log event text @m @mt body jsonPayload.message textPayload
-  timestamp    timestamp time ts @timestamp datetime @t asctime eventTime
-  source       source service app service.name
-  stackTrace   stackTrace stack_trace exc_info exception @x error.stack_trace err.stack stack
-  others       eventId, traceId trace_id trace.id, spanId span_id span.id
+Secrets: a user and password in the URL become `Authorization: Basic`; values of --header are never shown.
 
-Sending a file again: an event is identified by its file, its line number and its text. The store drops repeats
-within its dedup window (1 day by default): a file that is sent twice is stored once, and of a file that has grown
-only the new lines. A copy is another file; a file that was truncated and rewritten is the same. Events from
-standard input or a pipe are always new.";
+Exit codes: 0 every event was accepted, 64 invalid usage, 1 anything else.";
 
 /// Options of `spillway send`.
 #[derive(Args, Clone, Debug)]
@@ -47,27 +47,36 @@ pub struct Options {
     /// Files to send; `-` is standard input, which is also the default
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Base URL of the Spillway to send to
-    #[arg(long, visible_alias = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub to: Target,
-    /// Source of events without one [default: name of the file without its last extension, or `stdin`]
+    /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
+    #[arg(long, visible_alias = "to", value_name = "URL", value_parser = secret_argument::<Target>())]
+    url: Option<Target>,
+    /// A header of every request: 'Name: value'; may be repeated, and replaces what the URL says
+    #[arg(long = "header", value_name = "HEADER", value_parser = secret_argument::<ExtraHeader>())]
+    headers: Vec<ExtraHeader>,
+    /// Source of events whose lines name none [default: name of the file without extensions, or `stdin`]
     #[arg(long, value_name = "NAME", value_parser = parse_source)]
     pub source: Option<String>,
     /// Level of lines without one
     #[arg(long, default_value = "INFO", value_parser = Level::parse)]
     pub level: Level,
-    /// Zone of times without one: with +02:00, times such as 10:30:00 are two hours ahead of UTC
-    #[arg(long, default_value = "UTC", value_parser = parse_offset, allow_hyphen_values = true)]
-    pub offset: UtcOffset,
+    /// Zone of times without one: UTC, +02:00, Europe/Berlin or local
+    #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
+    pub offset: Zone,
+    /// Format of the lines: a name, or a pattern such as `^(?<time>\S+) (?<level>\w+) (?<message>.*)`
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub format: Format,
     /// Make every line an event, including those of stack traces
     #[arg(long)]
     pub no_join: bool,
+    /// How long an event is held for lines that arrive late; 0 does not wait
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_join_wait)]
+    pub join_wait: Duration,
     /// Maximum events in one request: 1 to 10000
     #[arg(long, value_name = "EVENTS", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub batch: u16,
-    /// How long to try without any progress; up to 40, also how long to wait for one answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    give_up_after: u32,
+    /// How long to try without any progress; up to 40s, also how long to wait for one answer
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_give_up_after)]
+    give_up_after: Duration,
     /// Never give up while the server is unavailable or busy: tail -F app.log | spillway send --keep-trying
     #[arg(long, conflicts_with = "give_up_after")]
     keep_trying: bool,
@@ -77,19 +86,65 @@ impl Options {
     /// How long to try without any progress; `None` means without limit.
     #[must_use]
     pub fn give_up_after(&self) -> Option<Duration> {
-        (!self.keep_trying).then(|| Duration::from_secs(self.give_up_after.into()))
+        (!self.keep_trying).then_some(self.give_up_after)
+    }
+
+    /// The server to send to.
+    ///
+    /// # Errors
+    /// The environment does not name a base URL.
+    pub fn target(&self) -> Result<Target, InvalidVariable> {
+        Target::or_default(self.url.as_ref())
+    }
+
+    /// The additional headers of every request.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn headers(&self) -> Result<HeaderMap, InvalidHeader> {
+        header_map(&self.headers)
+    }
+
+    /// How lines are read.
+    #[must_use]
+    pub fn formats(&self) -> formats::Options {
+        formats::Options {
+            level: self.level,
+            zone: self.offset.clone(),
+            format: self.format.clone(),
+            join: !self.no_join,
+        }
     }
 }
 
 fn parse_source(text: &str) -> Result<String, &'static str> {
-    if is_source(text) { Ok(text.to_owned()) } else { Err("a source has 1 to 255 bytes and no control characters") }
+    let is_source = (1..=SOURCE_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    if is_source { Ok(text.to_owned()) } else { Err("a source has 1 to 255 bytes and no control characters") }
+}
+
+fn parse_join_wait(text: &str) -> Result<Duration, String> {
+    parse_duration(text, JOIN_WAIT_MAX)
+}
+
+fn parse_give_up_after(text: &str) -> Result<Duration, String> {
+    parse_duration(text, GIVE_UP_AFTER_MAX)
+}
+
+/// Parses a duration up to `max`. A number alone counts seconds.
+fn parse_duration(text: &str, max: Duration) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let duration = seconds.or_else(|| humantime::parse_duration(text).ok());
+    match duration {
+        Some(duration) if duration <= max => Ok(duration),
+        Some(_) => Err(format!("too long: at most {}", humantime::format_duration(max))),
+        None => Err("not a duration: write 500ms, 10s or 2m; a number alone counts seconds".to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::super::members::{LEVEL, MESSAGE, SOURCE, TIMESTAMP};
     use super::*;
 
     #[derive(Parser)]
@@ -104,15 +159,26 @@ mod tests {
 
     #[test]
     fn options_are_checked_before_anything_is_read() {
-        let options_read = options(&["--offset", "-05:00", "--level", "warning", "--source", "a", "-"]).unwrap();
-        assert_eq!(
-            (options_read.offset.whole_hours(), options_read.level, options_read.batch),
-            (-5, Level::Warn, 1_000)
-        );
-        for wrong in
-            [["--batch", "0"], ["--batch", "10001"], ["--to", "localhost"], ["--level", "loud"], ["--source", ""]]
-        {
+        let read = options(&["--offset", "-05:00", "--level", "warning", "--source", "a", "--join-wait", "0", "-"]);
+        let read = read.unwrap();
+        assert_eq!((read.level, read.batch, read.join_wait), (Level::Warn, 1_000, Duration::ZERO));
+        assert_eq!(options(&[]).unwrap().join_wait, Duration::from_secs(1));
+        for wrong in [
+            ["--batch", "0"],
+            ["--batch", "10001"],
+            ["--to", "localhost"],
+            ["--level", "loud"],
+            ["--source", ""],
+            ["--offset", "Mars/Olympus"],
+            ["--format", "("],
+            ["--header", "Host: x"],
+            ["--join-wait", "61s"],
+            ["--join-wait", "-1s"],
+        ] {
             assert!(options(&wrong).is_err(), "{wrong:?}");
+        }
+        for zone in ["UTC", "+02:00", "Europe/Berlin", "local"] {
+            assert!(options(&["--offset", zone]).is_ok(), "{zone}");
         }
     }
 
@@ -124,12 +190,32 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_member_and_fits_a_terminal() {
-        let help = Arguments::command().render_help().to_string();
-        assert!(help.contains(AFTER_HELP));
-        for names in [LEVEL, MESSAGE, TIMESTAMP, SOURCE] {
-            assert!(AFTER_HELP.contains(&format!(" {}\n", names.join(" "))), "{names:?}");
+    fn durations_have_a_unit_or_count_seconds_and_errors_say_what_to_write() {
+        for (text, seconds) in [("0", 0.0), ("5", 5.0), ("500ms", 0.5), ("1m 30s", 90.0), ("0s", 0.0)] {
+            let read = options(&["--give-up-after", text]).unwrap().give_up_after();
+            assert_eq!(read, Some(Duration::from_secs_f64(seconds)), "{text}");
         }
+        for text in ["soon", "", "5 apples", "1.5.2s"] {
+            let error = options(&["--give-up-after", text]).unwrap_err().to_string();
+            assert!(error.contains("write 500ms, 10s or 2m"), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_do_not_show_secrets_and_the_number_of_headers_is_limited() {
+        for (option, value) in [("--url", "http://user:secret@"), ("--header", "secret"), ("--header", "Host: secret")] {
+            let error = options(&[option, value]).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation);
+            let text = error.to_string();
+            assert!(text.contains(option) && !text.contains("secret"), "{text}");
+        }
+        let many = |number| options(&["--header", "X: y"].repeat(number)).unwrap().headers().map(|map| map.len());
+        assert_eq!((many(1), many(20), many(21)), (Ok(1), Ok(20), Err(InvalidHeader::TooMany)));
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal() {
+        assert!(Arguments::command().render_help().to_string().contains(AFTER_HELP));
         assert!(AFTER_HELP.lines().count() < 30 && AFTER_HELP.lines().all(|line| line.chars().count() <= 120));
     }
 }

@@ -57,7 +57,9 @@ impl Patience {
         if let Some(give_up_after) = self.give_up_after {
             let left = give_up_after.saturating_sub(waiting.now().saturating_sub(self.since));
             if left.is_zero() {
-                return Err(Stopped(format!("no progress for {} s: {}", give_up_after.as_secs(), pause.reason)));
+                let seconds = give_up_after.as_secs_f64();
+                let advice = if pause.away { "; start it, or name another one with --url" } else { "" };
+                return Err(Stopped(format!("no progress for {seconds} s: {}{advice}", pause.reason)));
             }
             duration = duration.min(left);
         }

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use formats::Origin;
+
+use super::event_id::EventId;
+
 /// Where an event was read.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -15,6 +19,24 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The lines of an event.
+#[derive(Clone, Debug)]
+pub struct EventLines {
+    /// The identifier of the event.
+    pub id: EventId,
+    /// The place of the first line.
+    pub place: Place,
+    /// Number of lines.
+    pub number: u64,
+}
+
+impl Origin for EventLines {
+    fn extend(&mut self, next: Self) {
+        self.id.extend(next.id);
+        self.number += next.number;
     }
 }
 

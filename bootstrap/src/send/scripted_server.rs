@@ -1,4 +1,4 @@
-//! A server on a real socket that sends scripted replies, one per request, and records the bodies.
+//! A server on a real socket that sends scripted replies, one per request, and records the requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -37,15 +37,18 @@ impl Reply {
 /// The server; it ends with the runtime of the test.
 pub struct ScriptedServer {
     address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<Recorded>>>,
     received: Arc<Notify>,
 }
+
+/// The head and the body of a request.
+type Recorded = (String, String);
 
 impl ScriptedServer {
     /// Starts a server that closes the connection when it has no replies left.
     pub async fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, requests) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+        let (address, requests) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Recorded>>>::default());
         let (kept, replies) = (Arc::clone(&requests), Arc::new(Mutex::new(VecDeque::from(replies))));
         let received = Arc::new(Notify::new());
         let notify = Arc::clone(&received);
@@ -70,7 +73,12 @@ impl ScriptedServer {
 
     /// The bodies of all requests so far.
     pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
+    }
+
+    /// The heads of all requests so far.
+    pub fn heads(&self) -> Vec<String> {
+        self.requests.lock().unwrap().iter().map(|(head, _)| head.clone()).collect()
     }
 }
 
@@ -78,12 +86,12 @@ impl ScriptedServer {
 async fn serve(
     stream: TcpStream,
     replies: Arc<Mutex<VecDeque<Reply>>>,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<Recorded>>>,
     received: Arc<Notify>,
 ) {
     let mut stream = BufReader::new(stream);
-    while let Some(body) = read_request(&mut stream).await {
-        requests.lock().unwrap().push(body);
+    while let Some(request) = read_request(&mut stream).await {
+        requests.lock().unwrap().push(request);
         received.notify_one();
         let reply = replies.lock().unwrap().pop_front();
         let (status, retry_after, body) = match reply {
@@ -97,7 +105,7 @@ async fn serve(
     }
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Recorded> {
     let (mut head, mut length) = (String::new(), 0);
     while !head.ends_with("\r\n\r\n") {
         let start = head.len();
@@ -111,5 +119,5 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
     assert!(head.starts_with("POST /api/logs/batch ") && head.contains("application/x-ndjson"), "{head}");
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(String::from_utf8(body).unwrap())
+    Some((head, String::from_utf8(body).unwrap()))
 }

@@ -1,52 +1,69 @@
 //! Reads the inputs line by line, collects their events into batches, and sends these.
 //!
-//! * Memory is bounded by one batch, one held event and one line, however long the input is. Reading waits for sending.
-//! * Slow input is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others.
+//! * Memory is bounded by one batch, the events that a reader holds and one line, however long the input is. Reading
+//!   waits for sending.
+//! * Slow input is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others. One that later lines may join is
+//!   held until no line came for `--join-wait`. A file does not make its lines wait: its events are held to its end.
 
-use std::borrow::Cow;
-use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use domain::level::Level;
 use domain::ports::{Clock, IdSource};
+use formats::{Event, Reader};
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
-use super::event_id::{EventId, FileId};
-use super::input::{Input, Opened};
-use super::joining::Held;
-use super::line::LineParser;
-use super::lines::{LINE_BYTES_MAX, Line, Lines};
+use super::document::document;
+use super::event_id::LineIds;
+use super::input::{Input, Opened, Unreadable};
+use super::lines::{Line, Lines};
 use super::options::Options;
 use super::patience::Stopped;
-use super::pending::{Pending, Place};
+use super::pending::{EventLines, Pending, Place};
 use super::progress::Progress;
 use super::summary::Summary;
 use crate::system::{SystemClock, UuidV7};
 
 /// Maximum size of a request body, unless a single event is larger.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// How long an event waits for others to join its batch, or for continuation lines.
+/// How long an event waits for others to join its batch.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Collects events into batches and sends them.
 pub(super) struct Sender {
     batch_events_max: usize,
-    parser: LineParser,
+    formats: formats::Options,
+    default_level: Level,
+    join_wait: Duration,
     ids: UuidV7,
     client: Client,
-    /// Whether lines can continue an event.
-    joins: bool,
-    /// The last event, not in a batch yet: the next line may continue it.
-    held: Option<Held>,
+    /// Reads the lines of the present input.
+    reader: Reader<EventLines>,
+    /// When the events that the reader holds are complete even if no line came; `None` if it holds none, or until the
+    /// end of the input.
+    join_due: Option<Instant>,
     batch: Vec<Pending>,
     batch_bytes: usize,
-    /// When batch and held event are sent even if the batch is not full; `None` if both are empty.
+    /// When the batch is sent even if it is not full; `None` if it is empty.
     due: Option<Instant>,
-    bytes_read: u64,
+    /// Bytes read from all inputs, compressed or not.
+    bytes_read: Arc<AtomicU64>,
     summary: Summary,
     progress: Progress,
+}
+
+/// How far an input is read.
+struct Reading<'a> {
+    /// The input.
+    input: &'a Input,
+    /// The identifiers of its lines.
+    ids: LineIds,
+    /// Lines read so far.
+    lines: u64,
 }
 
 impl Sender {
@@ -54,15 +71,17 @@ impl Sender {
     pub(super) fn new(options: &Options, bytes_total: Option<u64>) -> anyhow::Result<Self> {
         Ok(Self {
             batch_events_max: usize::from(options.batch),
-            parser: LineParser::new(options.level, options.offset)?,
+            formats: options.formats(),
+            default_level: options.level,
+            join_wait: options.join_wait,
             ids: UuidV7::default(),
-            client: Client::new(options.to.clone(), options.give_up_after()),
-            joins: !options.no_join,
-            held: None,
+            client: Client::new(options.target()?, options.headers()?, options.give_up_after())?,
+            reader: Reader::new(options.formats()),
+            join_due: None,
             batch: Vec::new(),
             batch_bytes: 0,
             due: None,
-            bytes_read: 0,
+            bytes_read: Arc::default(),
             summary: Summary { repeatable: bytes_total.is_some(), ..Summary::default() },
             progress: Progress::new(bytes_total),
         })
@@ -73,146 +92,158 @@ impl Sender {
         for input in inputs {
             self.summary.inputs_begun += 1;
             self.progress.begin(input.short_name());
-            match input.open().await {
-                Ok(Opened { lines, file }) => self.send_lines(input, file, lines).await?,
-                Err(error) => self.unreadable(input, &error),
+            match self.open(input).await? {
+                Ok(Opened { lines, file }) => {
+                    let reading = Reading { input, ids: LineIds::new(file), lines: 0 };
+                    self.send_lines(reading, lines).await?;
+                }
+                Err(reason) => self.unreadable(input, &reason, 0),
             }
         }
         self.flush().await
+    }
+
+    /// Opens an input. The first bytes of a pipe may be long in coming: the batch is sent meanwhile.
+    async fn open(&mut self, input: &Input) -> Result<Result<Opened, Unreadable>, Stopped> {
+        let bytes_read = Arc::clone(&self.bytes_read);
+        let mut opening = pin!(input.open(&bytes_read, self.join_wait, SystemClock.now()));
+        loop {
+            match within(self.due, opening.as_mut()).await {
+                Some(opened) => return Ok(opened),
+                None => self.flush().await?,
+            }
+        }
     }
 
     async fn send_lines<R: AsyncRead + Unpin>(
         &mut self,
-        input: &Input,
-        file: Option<FileId>,
+        mut reading: Reading<'_>,
         mut lines: Lines<R>,
     ) -> Result<(), Stopped> {
+        self.reader = Reader::new(self.formats.clone());
         loop {
-            match next_line(&mut lines, self.due).await {
-                Next::Line(line) => self.take(input, file, line).await?,
-                Next::Due => self.send_due().await?,
-                Next::End => return self.release().await,
-                Next::Failed(error) => {
-                    self.unreadable(input, &error);
-                    return self.release().await;
+            let due = [self.due, self.join_due].into_iter().flatten().min();
+            match within(due, lines.next()).await {
+                Some(Ok(Some(line))) => self.take(&mut reading, line).await?,
+                Some(Ok(None)) => return self.release(&reading).await,
+                Some(Err(error)) => {
+                    self.unreadable(reading.input, &Unreadable::Failed(error), reading.lines);
+                    return self.release(&reading).await;
                 }
+                None => self.send_due(&reading).await?,
             }
         }
     }
 
-    async fn take(&mut self, input: &Input, file: Option<FileId>, line: Line) -> Result<(), Stopped> {
-        self.bytes_read += line.bytes;
-        let place = Place { file: Arc::clone(&input.name), line: line.number };
-        let Some(bytes) = line.text else {
-            self.release().await?;
-            self.summary.events += 1;
-            let detail = format!("a line has at most {LINE_BYTES_MAX} bytes");
-            self.summary.tally.refuse(&place, "line_too_long", &detail);
-            return Ok(());
-        };
-        if bytes.trim_ascii().is_empty() {
-            return Ok(());
+    async fn take(&mut self, reading: &mut Reading<'_>, line: Line) -> Result<(), Stopped> {
+        reading.lines += 1;
+        let place = Place { file: Arc::clone(&reading.input.name), line: line.number };
+        self.summary.not_utf8 += u64::from(std::str::from_utf8(&line.text).is_err());
+        if line.cut_bytes > 0 {
+            self.summary.count_cut(&place);
         }
-        let text = String::from_utf8_lossy(&bytes);
-        self.summary.not_utf8 += u64::from(matches!(text, Cow::Owned(_)));
-        if self.held.as_mut().is_some_and(|held| held.join(&text, &self.parser, SystemClock.now())) {
-            self.summary.joined += 1;
-            return Ok(());
-        }
-        self.release().await?;
-        self.begin(&text, &input.source, file, place).await
+        let lines = EventLines { id: reading.ids.next(line.offset, &line.text), place, number: 1 };
+        let mut complete = Vec::new();
+        self.reader.line(&line.text, lines, SystemClock.now(), &mut |event| complete.push(event));
+        self.push_all(reading, complete).await?;
+        self.start_holding(reading);
+        Ok(())
     }
 
-    /// Creates an event from a line. It is held back if other lines can continue it.
-    async fn begin(&mut self, text: &str, source: &str, file: Option<FileId>, place: Place) -> Result<(), Stopped> {
-        let now = SystemClock.now();
-        let event = self.parser.event(text, source, now);
-        self.summary.count(&event, &place);
-        let id = match file {
-            Some(file) => EventId::of_line(file, place.line, text),
-            None => EventId::Unique(self.ids.new_id(now)),
-        };
-        let may_continue = self.joins && event.is_text;
-        self.held = Some(Held::new(event, id, place, text));
-        self.start_waiting();
-        if may_continue { Ok(()) } else { self.release().await }
+    /// Begins to wait for lines that may join. The time that sending took does not count: lines may have come
+    /// meanwhile.
+    fn start_holding(&mut self, reading: &Reading<'_>) {
+        // The rest of a file is there already.
+        let waits = self.reader.holds_events() && matches!(reading.ids, LineIds::New);
+        self.join_due = waits.then(|| Instant::now() + self.join_wait);
     }
 
-    /// Puts the held event into the batch.
-    async fn release(&mut self) -> Result<(), Stopped> {
-        let Some(held) = self.held.take() else { return Ok(()) };
-        let event = held.into_pending();
+    /// Sends what is due: the batch, or the events that were held long enough.
+    async fn send_due(&mut self, reading: &Reading<'_>) -> Result<(), Stopped> {
+        let now = Instant::now();
+        if self.join_due.is_some_and(|due| due <= now) {
+            // They have waited already, and need not wait as long for others.
+            let due = now + BATCH_AGE_MAX.saturating_sub(self.join_wait);
+            self.release(reading).await?;
+            self.due = self.due.map(|batch| batch.min(due));
+        }
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.flush().await?;
+            self.start_holding(reading);
+        }
+        Ok(())
+    }
+
+    /// Puts the events that the reader holds into the batch.
+    async fn release(&mut self, reading: &Reading<'_>) -> Result<(), Stopped> {
+        self.join_due = None;
+        let mut complete = Vec::new();
+        self.reader.flush(&mut |event| complete.push(event));
+        self.push_all(reading, complete).await
+    }
+
+    /// Counts events, so that each is accounted for whatever happens next, and puts them into the batch.
+    async fn push_all(&mut self, reading: &Reading<'_>, events: Vec<Event<EventLines>>) -> Result<(), Stopped> {
+        events.iter().for_each(|event| self.summary.count(event, self.default_level));
+        for event in events {
+            self.push(&reading.input.source, event).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts an event into the batch, and sends the batch when it is full.
+    async fn push(&mut self, source: &str, event: Event<EventLines>) -> Result<(), Stopped> {
+        let Event { draft, origin: EventLines { id, place, .. } } = event;
+        let id = id.uuid(|| self.ids.new_id(SystemClock.now()));
+        let json = match document(&draft, source, self.default_level, id) {
+            Ok(json) => json,
+            Err(error) => {
+                self.summary.tally.refuse(&place, "not_json", &error.to_string());
+                return Ok(());
+            }
+        };
         // Each event includes a line end.
-        let bytes = event.json.len() + 1;
+        let bytes = json.len() + 1;
         if self.batch_bytes + bytes > BATCH_BYTES_MAX {
             self.flush().await?;
         }
         self.batch_bytes += bytes;
-        self.batch.push(event);
-        self.start_waiting();
-        if self.batch.len() >= self.batch_events_max { self.flush().await } else { Ok(()) }
-    }
-
-    fn start_waiting(&mut self) {
+        self.batch.push(Pending { json, place, in_doubt: false });
         self.due = self.due.or_else(|| Some(Instant::now() + BATCH_AGE_MAX));
-    }
-
-    async fn send_due(&mut self) -> Result<(), Stopped> {
-        self.release().await?;
-        self.flush().await
+        if self.batch.len() >= self.batch_events_max { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), Stopped> {
         (self.batch_bytes, self.due) = (0, None);
         let batch = std::mem::take(&mut self.batch);
         self.client.deliver(batch, &mut self.summary.tally, &mut self.progress).await?;
-        self.progress.advance(self.summary.tally.accepted + self.summary.tally.refused_total(), self.bytes_read);
+        let settled = self.summary.tally.accepted + self.summary.tally.refused_total();
+        self.progress.advance(settled, self.bytes_read.load(Ordering::Relaxed));
         Ok(())
     }
 
-    fn unreadable(&mut self, input: &Input, error: &io::Error) {
+    /// Reports an input that cannot be read, or not further than these `lines`.
+    fn unreadable(&mut self, input: &Input, reason: &Unreadable, lines: u64) {
         self.summary.unreadable += 1;
-        self.progress.report(&reason_unreadable(input, error));
+        self.progress.report(&input.report(reason, lines));
     }
 
-    /// Ends the display, and returns the summary.
-    pub(super) fn finish(self, inputs: &[Input], ended: Result<(), Stopped>) -> Summary {
+    /// Ends the display, and returns the summary. Events that are still held count as not sent.
+    pub(super) fn finish(mut self, inputs: &[Input], ended: Result<(), Stopped>) -> Summary {
         self.progress.clear();
+        let (summary, level) = (&mut self.summary, self.default_level);
+        self.reader.flush(&mut |event| summary.count(&event, level));
         let (elapsed, stopped) = (self.progress.elapsed(), ended.err().map(|stopped| stopped.0));
         let stdin_alone = matches!(inputs, [input] if input.is_stdin());
         Summary { inputs: inputs.len(), stdin_alone, elapsed, stopped, ..self.summary }
     }
 }
 
-/// Why an input cannot be read, and what to do about it.
-fn reason_unreadable(input: &Input, error: &io::Error) -> String {
-    let reason = format!("cannot read {}: {error}", input.name);
-    if error.kind() != io::ErrorKind::InvalidData {
-        return reason;
-    }
-    let file = if input.is_stdin() { "FILE" } else { &input.name };
-    format!("{reason}; decompress or convert it first (zcat {file} | spillway send --source NAME)")
-}
-
-/// What comes next from an input.
-enum Next {
-    Line(Line),
-    /// Nothing arrived in time.
-    Due,
-    End,
-    Failed(io::Error),
-}
-
-async fn next_line<R: AsyncRead + Unpin>(lines: &mut Lines<R>, due: Option<Instant>) -> Next {
-    let read = match due {
-        Some(due) => timeout_at(due, lines.next()).await,
-        None => Ok(lines.next().await),
-    };
-    match read {
-        Ok(Ok(Some(line))) => Next::Line(line),
-        Ok(Ok(None)) => Next::End,
-        Ok(Err(error)) => Next::Failed(error),
-        Err(_) => Next::Due,
+/// The output of `future`, or nothing if it is not ready by then. A future that is ready wins.
+async fn within<T>(due: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match due {
+        Some(due) => timeout_at(due, future).await.ok(),
+        None => Some(future.await),
     }
 }
 

@@ -5,12 +5,12 @@ use std::fmt;
 use std::time::Duration;
 
 use domain::level::Level;
+use formats::Event;
 
-use super::line::Event;
-use super::pending::Place;
+use super::pending::{EventLines, Place};
 use super::tally::Tally;
 
-/// Maximum number of lines without a level that are listed.
+/// Maximum number of places that are listed for one reason.
 const PLACES_MAX: usize = 3;
 
 /// The end of a run. Every event that was read is accepted, refused, in doubt or not sent.
@@ -22,15 +22,19 @@ pub struct Summary {
     pub joined: u64,
     /// Lines with bytes that are not UTF-8.
     pub not_utf8: u64,
+    /// Lines that were too long and were cut.
+    pub cut: u64,
+    /// The first of them.
+    pub cut_places: Vec<Place>,
     /// The outcome of the events that were sent.
     pub tally: Tally,
     /// Events by level.
     pub levels: BTreeMap<Level, u64>,
-    /// Events whose line contained the level.
+    /// Events whose lines state the level.
     pub levels_found: u64,
-    /// The first lines that did not.
+    /// The first lines that do not.
     pub levels_missed: Vec<Place>,
-    /// Events whose line contained the time.
+    /// Events whose lines state the time.
     pub times_found: u64,
     /// Number of inputs.
     pub inputs: usize,
@@ -49,14 +53,24 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts an event at `place` by what its line contained.
-    pub fn count(&mut self, event: &Event, place: &Place) {
+    /// Counts an event by what its lines state. Its level is `default` if they state none.
+    pub fn count(&mut self, event: &Event<EventLines>, default: Level) {
+        let (draft, EventLines { place, number, .. }) = (&event.draft, &event.origin);
         self.events += 1;
-        *self.levels.entry(event.level).or_default() += 1;
-        self.levels_found += u64::from(event.level_found);
-        self.times_found += u64::from(event.time_found);
-        if !event.level_found && self.levels_missed.len() < PLACES_MAX {
+        self.joined += number.saturating_sub(1);
+        *self.levels.entry(draft.level.unwrap_or(default)).or_default() += 1;
+        self.levels_found += u64::from(draft.level.is_some());
+        self.times_found += u64::from(draft.time.is_some());
+        if draft.level.is_none() && self.levels_missed.len() < PLACES_MAX {
             self.levels_missed.push(place.clone());
+        }
+    }
+
+    /// Counts a line that was too long and was cut.
+    pub fn count_cut(&mut self, place: &Place) {
+        self.cut += 1;
+        if self.cut_places.len() < PLACES_MAX {
+            self.cut_places.push(place.clone());
         }
     }
 
@@ -90,7 +104,7 @@ impl fmt::Display for Summary {
             self.write_details(f)?;
         }
         match &self.stopped {
-            Some(reason) => writeln!(f, "  stopped:   {reason}; the rest was not read"),
+            Some(reason) => writeln!(f, "  stopped:   {reason}; the rest was not read{}", self.advice()),
             None => Ok(()),
         }
     }
@@ -107,10 +121,19 @@ impl Summary {
         }
     }
 
+    /// What to do about a run that stopped.
+    fn advice(&self) -> &'static str {
+        if self.repeatable { "; run the same command again: stored events are not duplicated" } else { "" }
+    }
+
     fn write_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.joined > 0 {
             let (lines, joined) = (grouped(self.events + self.joined), grouped(self.joined));
-            writeln!(f, "  lines:     {lines} ({joined} joined to the event before as its stack trace)")?;
+            writeln!(f, "  lines:     {lines} ({joined} joined to the event before)")?;
+        }
+        if self.cut > 0 {
+            let (cut, places) = (counted(self.cut, "line"), listed(&self.cut_places));
+            writeln!(f, "  cut:       {cut} of more than 1 MiB, such as {places}: only the beginning is sent")?;
         }
         match self.not_utf8 {
             0 => Ok(()),
@@ -140,8 +163,8 @@ impl Summary {
         let parsed: u64 = self.levels.values().sum();
         let [found, default] = [self.levels_found, parsed - self.levels_found].map(grouped);
         write!(f, "  levels:    {}  ({found} found in the line, {default} by default", levels.join("  "))?;
-        let places: Vec<String> = self.levels_missed.iter().map(Place::to_string).collect();
-        writeln!(f, "{}{})", if places.is_empty() { "" } else { ", such as " }, places.join(", "))?;
+        let missed = &self.levels_missed;
+        writeln!(f, "{}{})", if missed.is_empty() { "" } else { ", such as " }, listed(missed))?;
         let [found, receipt] = [self.times_found, parsed - self.times_found].map(grouped);
         writeln!(f, "  times:     {found} found in the line, {receipt} of receipt")?;
         if self.tally.refused.is_empty() {
@@ -152,6 +175,11 @@ impl Summary {
         writeln!(f, "  refused:   {}", refused.join(", "))?;
         self.tally.first_refusals.iter().try_for_each(|refusal| writeln!(f, "    {refusal}"))
     }
+}
+
+fn listed(places: &[Place]) -> String {
+    let places: Vec<String> = places.iter().map(Place::to_string).collect();
+    places.join(", ")
 }
 
 /// A number with its noun, in singular or plural.
@@ -183,7 +211,11 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::timestamp::Timestamp;
+    use formats::Draft;
+
     use super::super::answer::Durability;
+    use super::super::event_id::EventId;
     use super::*;
 
     #[test]
@@ -192,6 +224,8 @@ mod tests {
             events: 6_001,
             joined: 123,
             not_utf8: 2,
+            cut: 1,
+            cut_places: vec![Place { file: "app.log".into(), line: 5 }],
             levels: BTreeMap::from([(Level::Info, 5_921), (Level::Error, 80)]),
             levels_found: 5_993,
             levels_missed: [3, 7, 9].map(|line| Place { file: "app.log".into(), line }).to_vec(),
@@ -209,7 +243,8 @@ mod tests {
         summary.tally.refuse(&Place { file: "app.log".into(), line: 17 }, "message_length", "too long");
         let expected = "\
 6,001 events from 2 of 3 files in 0.9 s (6,667 events/s): 5,800 accepted, 1 refused, 150 in doubt, 50 not sent
-  lines:     6,124 (123 joined to the event before as its stack trace)
+  lines:     6,124 (123 joined to the event before)
+  cut:       1 line of more than 1 MiB, such as app.log:5: only the beginning is sent
   text:      2 lines were not UTF-8 (replaced by U+FFFD)
   in doubt:  their request was sent, but its outcome is unknown: send the same file again, stored events are not duplicated
   promised:  52 acknowledged, 0 journaled, 5,748 buffered
@@ -217,13 +252,14 @@ mod tests {
   times:     5,990 found in the line, 11 of receipt
   refused:   1 message_length
     app.log:17 message_length: too long
-  stopped:   interrupted; the rest was not read
+  stopped:   interrupted; the rest was not read; run the same command again: stored events are not duplicated
 ";
         summary.tally.doubts = 150;
         assert_eq!(summary.to_string(), expected);
         assert!(!summary.is_complete());
         summary.repeatable = false;
         assert!(summary.to_string().contains("its outcome is unknown: they may have been stored\n"));
+        assert!(summary.to_string().ends_with("interrupted; the rest was not read\n"));
     }
 
     #[test]
@@ -241,6 +277,25 @@ mod tests {
   times:     0 found in the line, 1 of receipt
 ";
         assert_eq!(summary.to_string(), expected);
+    }
+
+    #[test]
+    fn events_are_counted_by_what_their_lines_state() {
+        let mut summary = Summary::default();
+        let place = |line| Place { file: "a.log".into(), line };
+        let event = |level, time, line, number| Event {
+            draft: Draft { level, time, ..Draft::default() },
+            origin: EventLines { id: EventId::New, place: place(line), number },
+        };
+        summary.count(&event(Some(Level::Error), Some(Timestamp::MIN), 1, 3), Level::Info);
+        for line in 4..8 {
+            summary.count(&event(None, None, line, 1), Level::Debug);
+            summary.count_cut(&place(line));
+        }
+        assert_eq!((summary.events, summary.joined, summary.levels_found, summary.times_found), (5, 2, 1, 1));
+        assert_eq!(summary.levels, BTreeMap::from([(Level::Error, 1), (Level::Debug, 4)]));
+        assert_eq!((summary.cut, listed(&summary.levels_missed)), (4, "a.log:4, a.log:5, a.log:6".to_owned()));
+        assert_eq!(listed(&summary.cut_places), listed(&summary.levels_missed));
     }
 
     #[test]

@@ -198,7 +198,7 @@ async fn a_query_prints_text_json_and_csv() {
 
     // Oldest first, and nothing controls the terminal.
     let lines = "2024-01-15 10:30:00.000 INFO  cart  one, \"two\"\n\
-        2024-01-15 10:30:01.500 ERROR checkout  payment timeout  trace=4bf9…\n    X: y\n        at a.B\n\
+        2024-01-15 10:30:01.500 ERROR checkout  payment timeout  trace=4bf92f35…\n    X: y\n        at a.B\n\
         2024-01-15 10:30:02.000 WARN  cart  a\\nb\\x1b]0;title\\x07\\u{9b}2J\\u{202e}x\n    \\x1b[2J\\r\n";
     assert_eq!(query(&[]).await, lines);
     assert_eq!(query(&["--reverse"]).await, lines);

@@ -365,15 +365,23 @@ impl From<&poem::Error> for ApiError {
                 "Idempotency-Key" => "must have 1 to 255 visible ASCII characters",
                 "Last-Event-ID" => "must be the id of an earlier event of a tail",
                 "partition" | "id" => "must be a number",
-                "interval" => "must be a number with s, m, h or d, such as 5m",
-                "redriven" => "must be true or false",
+                "interval" => "must be a whole number with s, m, h, d or w, such as 5m",
+                "redriven" | "sparse" => "must be true or false",
+                "order" => "must be asc or desc",
+                "scope" => "must be source, traceId or all",
+                "format" => "must be ndjson or csv",
+                "before" | "after" => "must be a number from 0 to 500",
+                "by" => "must be level, source, traceId or a name in metadata",
+                "field" => "is required: level, source, traceId or a name in metadata",
                 "filter" => "must be a level such as debug, or levels by module such as info,adapter_http=debug",
                 _ => reason.as_str(),
             };
             return Self::InvalidParameter { detail: format!("{name}: {rule}") };
         }
         if error.is::<ParsePathError>() {
-            return Self::InvalidParameter { detail: "the id in the path must be a UUID".to_owned() };
+            return Self::InvalidParameter {
+                detail: "the last part of the path must be the UUID of an event, or the name of an operation".to_owned(),
+            };
         }
         match error.status() {
             StatusCode::NOT_FOUND => Self::nothing_here(),

@@ -1,6 +1,7 @@
 //! Query parameters.
 
 use domain::timestamp::Timestamp;
+use percent_encoding::percent_decode_str;
 use poem::Request;
 use time::OffsetDateTime;
 
@@ -30,9 +31,12 @@ pub fn invalid<E: std::fmt::Display>(parameter: &'static str) -> impl Fn(E) -> A
 /// The query string cannot be read; a parameter is not among `known`, since a misspelt condition must not silently widen a
 /// query; or one is given more than once that is not among `repeatable`.
 pub fn parameters(request: &Request, known: &[&str], repeatable: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
-    let given: Vec<(String, String)> = request
-        .params()
-        .map_err(|_| ApiError::InvalidParameter { detail: "the query string cannot be read".to_owned() })?;
+    let unreadable = |detail: &str| ApiError::InvalidParameter { detail: detail.to_owned() };
+    // poem would replace other bytes, and the query would look for something else.
+    if percent_decode_str(request.uri().query().unwrap_or_default()).decode_utf8().is_err() {
+        return Err(unreadable("the query string is not UTF-8: write ä as %C3%A4"));
+    }
+    let given: Vec<(String, String)> = request.params().map_err(|_| unreadable("the query string cannot be read"))?;
     for (index, (name, _)) in given.iter().enumerate() {
         if !known.contains(&name.as_str()) {
             let detail = if known.is_empty() {

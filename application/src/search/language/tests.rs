@@ -46,7 +46,7 @@ fn and_binds_tighter_than_or_and_neighbours_are_and() {
         ("a-b", word("a-b")),
         ("- a", all([word("-"), a.clone()])),
         ("--a", word("--a")),
-        ("or and not", all([word("or"), word("and"), word("not")])),
+        ("\"or\" border nothing", all([word("or"), word("border"), word("nothing")])),
         ("ORDER", word("order")),
         ("\"AND\"", word("and")),
     ] {
@@ -63,7 +63,10 @@ fn words_may_be_addresses_and_times_and_phrases_are_taken_as_they_are() {
         (r#""say \"hi\" \\ x""#, "say \"hi\" \\ x"),
         (r"a\:b", "a:b"),
         (r"\*", "*"),
-        ("a=b", "a=b"),
+        ("?a=b", "?a=b"),
+        ("12=b", "12=b"),
+        ("\"a=b\"", "a=b"),
+        (r"a\=b", "a=b"),
         ("naïve", "naïve"),
     ] {
         assert_eq!(parse(text), word(expected), "{text}");
@@ -141,6 +144,18 @@ fn an_error_says_where_it_is_and_what_would_be_right() {
         ("a:=5", 4, "<, <=, > or >="),
         ("a\\", 3, "a character behind the backslash"),
         ("x:(1 OR", 8, "a value directly behind `x:`"),
+        ("ok:NOT true", 4, "a value directly behind `ok:`"),
+        ("a level=ERROR", 8, "`:` behind the name of a field"),
+        ("userId==1", 7, "`:` behind the name of a field"),
+        ("http.status!=200", 12, "`:` behind the name of a field"),
+        ("a && b", 3, "AND; to look for the text"),
+        ("a || b", 3, "OR; to look for the text"),
+        ("a or b", 3, "OR in capitals"),
+        ("a Not b", 3, "NOT in capitals"),
+        ("!a", 1, "NOT before a condition"),
+        ("a = b", 3, "the name of a field directly before `:`"),
+        ("source : a", 8, "the name of a field directly before `:`"),
+        ("http.status:[200 TO 300]", 13, "a value; a range is http.status>=1"),
     ] {
         let error = parse_query(text, now()).expect_err(text);
         assert!(error.position == position && error.expected.starts_with(part), "{text}: {error}");

@@ -55,6 +55,10 @@ fn problem(status: u16, errors: &str) -> Reply {
     )
 }
 
+fn client(url: &str, give_up_after: Option<Duration>) -> Client {
+    Client::new(url.parse().unwrap(), HeaderMap::new(), give_up_after).unwrap()
+}
+
 struct Delivery {
     result: Result<(), Stopped>,
     tally: Tally,
@@ -65,7 +69,7 @@ struct Delivery {
 /// Delivers events `a`, `b`, … to a server that sends these replies, one per request.
 async fn deliver(names: &str, replies: Vec<Reply>) -> Delivery {
     let server = ScriptedServer::start(replies).await;
-    let client = Client::new(server.url().parse().unwrap(), Some(Duration::from_secs(60)));
+    let client = client(&server.url(), Some(Duration::from_secs(60)));
     let (mut tally, mut waited) = (Tally::default(), Recorded::default());
     let result = client.deliver(events(names), &mut tally, &mut waited).await;
     let requests = server.requests().into_iter().map(|body| body.replace('\n', "")).collect();
@@ -124,10 +128,12 @@ async fn a_server_gets_the_same_events_after_an_outage() {
 
 #[tokio::test]
 async fn without_progress_it_stops_and_says_why() {
-    let client = Client::new("http://127.0.0.1:1".parse().unwrap(), Some(Duration::from_secs(5)));
+    let client = client("http://127.0.0.1:1", Some(Duration::from_secs(5)));
     let (mut tally, mut waited) = (Tally::default(), Recorded::default());
     let stopped = client.deliver(events("ab"), &mut tally, &mut waited).await.unwrap_err();
-    assert_eq!(stopped.0, "no progress for 5 s: cannot reach http://127.0.0.1:1: connection refused");
+    let reason = "no progress for 5 s: cannot reach http://127.0.0.1:1: connection refused; start it, or name another one \
+                  with --url";
+    assert_eq!(stopped.0, reason);
     assert_eq!(waited.millis(), [100, 200, 400, 800, 1_600, 1_900]);
     assert_eq!((tally.accepted, tally.refused_total(), tally.in_doubt()), (0, 0, 0));
 }
@@ -135,7 +141,7 @@ async fn without_progress_it_stops_and_says_why() {
 #[tokio::test]
 async fn with_keep_trying_it_outlasts_any_outage() {
     let server = ScriptedServer::start([vec![Reply::HangUp; 20], vec![accepted(1, "")]].concat()).await;
-    let client = Client::new(server.url().parse().unwrap(), None);
+    let client = client(&server.url(), None);
     let (mut tally, mut waited) = (Tally::default(), Recorded::default());
     assert_eq!(client.deliver(events("a"), &mut tally, &mut waited).await, Ok(()));
     assert!(waited.now() > Duration::from_secs(120) && tally.in_doubt() == 0);
@@ -199,7 +205,43 @@ async fn progress_restarts_the_time_to_give_up() {
 #[tokio::test]
 async fn it_stops_at_once_at_a_server_other_than_spillway() {
     let delivery = deliver("ab", vec![Reply::new(404, "<html>".to_owned())]).await;
-    let reason = "the server takes no events here (404 Not Found): 404 Not Found";
+    let reason = "the server takes no events here (404 Not Found): 404 Not Found; check the URL in --url";
     assert_eq!(delivery.result, Err(Stopped(reason.to_owned())));
     assert_eq!(delivery.tally.refused_total(), 0);
+}
+
+#[tokio::test]
+async fn requests_have_the_headers_of_the_options_and_of_the_url() {
+    let with_user = |server: &ScriptedServer| server.url().replacen("//", "//user:p@", 1).parse().unwrap();
+    let mut login = HeaderMap::new();
+    login.append("x-tenant", HeaderValue::from_static("one"));
+    login.append("x-tenant", HeaderValue::from_static("two"));
+    let mut token = HeaderMap::new();
+    token.append("authorization", HeaderValue::from_static("Bearer t"));
+    for (extra, expected) in [
+        (login, vec!["authorization: Basic dXNlcjpw", "x-tenant: one", "x-tenant: two"]),
+        (token, vec!["authorization: Bearer t"]),
+    ] {
+        let server = ScriptedServer::start(vec![accepted(1, "")]).await;
+        let client = Client::new(with_user(&server), extra, Some(Duration::from_secs(60))).unwrap();
+        let (mut tally, mut waited) = (Tally::default(), Recorded::default());
+        assert_eq!(client.deliver(events("a"), &mut tally, &mut waited).await, Ok(()));
+        let heads = server.heads();
+        let is_header = |line: &&str| line.starts_with("authorization:") || line.starts_with("x-tenant:");
+        assert_eq!(heads[0].lines().filter(is_header).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
+async fn an_https_target_is_not_sent_to_in_the_clear() {
+    let server = ScriptedServer::start(vec![accepted(1, "")]).await;
+    let client =
+        Client::new(server.url().replacen("http", "https", 1).parse().unwrap(), HeaderMap::new(), Some(Duration::ZERO));
+    // A machine without certificates of authorities says so instead.
+    if let Ok(client) = client {
+        let (mut tally, mut waited) = (Tally::default(), Recorded::default());
+        let stopped = client.deliver(events("a"), &mut tally, &mut waited).await.unwrap_err();
+        assert!(stopped.0.contains("cannot reach https://127.0.0.1:"), "{stopped}");
+        assert!(server.requests().is_empty() && tally.in_doubt() == 0);
+    }
 }

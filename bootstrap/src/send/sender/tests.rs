@@ -1,57 +1,131 @@
-//! Tests of the sender's parts: batches, waiting and advice.
+//! Tests of the sender's parts: batches and waiting.
+
+use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::send::event_id::FileId;
 use crate::send::scripted_server::ScriptedServer;
 use crate::send::tests::{accepted, options};
 
 /// A sender, and the input that its lines come from.
-fn sender(server: &ScriptedServer) -> (Sender, Input) {
-    let sender = Sender::new(&options(&["--to", &server.url()]).unwrap(), None).unwrap();
-    (sender, Input::all(&[], None).remove(0))
+fn sender(server: &ScriptedServer, arguments: &[&str]) -> (Sender, Input) {
+    let options = options(&[&["--to", &server.url()], arguments].concat()).unwrap();
+    (Sender::new(&options, None).unwrap(), Input::all(&[], None).remove(0))
+}
+
+fn reading(input: &Input) -> Reading<'_> {
+    Reading { input, ids: LineIds::New, lines: 0 }
 }
 
 fn line(text: &str) -> Line {
-    Line { text: Some(text.into()), number: 1, bytes: text.len() as u64 }
+    Line { text: text.into(), number: 1, offset: 0, cut_bytes: 0 }
 }
 
 #[tokio::test]
 async fn nothing_is_due_once_the_batch_is_sent() {
     let server = ScriptedServer::start(vec![accepted(1)]).await;
-    let (mut sender, input) = sender(&server);
-    sender.take(&input, None, line("one")).await.unwrap();
-    assert!(sender.due.is_some() && sender.held.is_some());
-    sender.send_due().await.unwrap();
-    assert!(sender.due.is_none() && sender.held.is_none() && sender.summary.tally.accepted == 1);
+    let (mut sender, input) = sender(&server, &["--join-wait", "0"]);
+    let mut reading = reading(&input);
+    sender.take(&mut reading, line("ERROR one")).await.unwrap();
+    assert!(sender.join_due.is_some() && sender.due.is_none(), "the event is held, the batch is empty");
+    sender.send_due(&reading).await.unwrap();
+    assert!(sender.join_due.is_none() && sender.batch.len() == 1, "it no longer waits for lines");
+    assert!(sender.due.is_some_and(|due| due > Instant::now()), "but for other events");
+    sender.due = Some(Instant::now());
+    sender.send_due(&reading).await.unwrap();
+    assert!(sender.due.is_none() && sender.batch.is_empty() && sender.summary.tally.accepted == 1);
 }
 
 #[tokio::test]
-async fn only_what_can_be_continued_is_held_back() {
-    let server = ScriptedServer::start(vec![]).await;
-    let (mut sender, input) = sender(&server);
-    sender.take(&input, None, line("{}")).await.unwrap();
-    assert_eq!((sender.held.is_some(), sender.batch.len()), (false, 1));
-    for batch in 1..4 {
-        sender.take(&input, None, line("text")).await.unwrap();
-        assert_eq!((sender.held.is_some(), sender.batch.len()), (true, batch));
+async fn an_event_that_was_held_for_as_long_as_a_batch_waits_is_sent_at_once() {
+    let server = ScriptedServer::start(vec![accepted(1)]).await;
+    let (mut sender, input) = sender(&server, &["--join-wait", "1s"]);
+    let mut reading = reading(&input);
+    sender.take(&mut reading, line("ERROR one")).await.unwrap();
+    sender.join_due = Some(Instant::now());
+    sender.send_due(&reading).await.unwrap();
+    assert!(sender.due.is_none() && sender.join_due.is_none() && sender.summary.tally.accepted == 1);
+}
+
+#[tokio::test]
+async fn the_batch_is_sent_without_the_held_event() {
+    let server = ScriptedServer::start(vec![accepted(1)]).await;
+    let (mut sender, input) = sender(&server, &["--join-wait", "1m"]);
+    let mut reading = reading(&input);
+    for text in ["ERROR one", "ERROR two"] {
+        sender.take(&mut reading, line(text)).await.unwrap();
     }
-    assert_ne!(sender.batch[1].json, sender.batch[2].json, "an input other than a file has new identifiers each time");
+    sender.due = Some(Instant::now());
+    sender.send_due(&reading).await.unwrap();
+    assert_eq!((sender.summary.tally.accepted, sender.batch.len()), (1, 0));
+    assert!(sender.join_due.is_some() && sender.reader.holds_events());
+    sender.take(&mut reading, line("\tat three")).await.unwrap();
+    sender.release(&reading).await.unwrap();
+    assert_eq!((sender.summary.events, sender.summary.joined), (2, 1));
+}
+
+#[tokio::test]
+async fn events_of_a_file_are_held_to_its_end_and_those_of_a_pipe_are_new_each_time() {
+    let server = ScriptedServer::start(vec![]).await;
+    let (mut sender, input) = sender(&server, &[]);
+    let metadata = tempfile::tempfile().unwrap().metadata().unwrap();
+    let mut file = Reading { ids: LineIds::new(FileId::of(&metadata)), ..reading(&input) };
+    sender.take(&mut file, line("ERROR one")).await.unwrap();
+    assert!(sender.reader.holds_events() && sender.join_due.is_none());
+    let mut pipe = reading(&input);
+    for _ in 0..3 {
+        sender.take(&mut pipe, line("ERROR one")).await.unwrap();
+    }
+    assert_eq!((sender.join_due.is_some(), sender.batch.len()), (true, 3));
+    assert_ne!(sender.batch[1].json, sender.batch[2].json);
+}
+
+#[tokio::test]
+async fn events_that_are_held_at_the_end_count_as_not_sent() {
+    let server = ScriptedServer::start(vec![]).await;
+    let (mut sender, input) = sender(&server, &[]);
+    sender.take(&mut reading(&input), line("ERROR one")).await.unwrap();
+    let summary = sender.finish(&[input], Err(Stopped("interrupted".to_owned())));
+    assert_eq!((summary.events, summary.not_sent()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_waits_a_second_for_others() {
-    let (_writer, reader) = tokio::io::duplex(64);
+async fn what_is_ready_wins_over_what_is_due() {
     let start = Instant::now();
-    let next = next_line(&mut Lines::new(reader), Some(start + BATCH_AGE_MAX)).await;
-    assert!(matches!(next, Next::Due) && start.elapsed() == BATCH_AGE_MAX);
+    assert_eq!(within(Some(start), std::future::ready(7)).await, Some(7));
+    assert_eq!(within(Some(start + BATCH_AGE_MAX), std::future::pending::<u8>()).await, None);
+    assert_eq!(start.elapsed(), BATCH_AGE_MAX);
+    assert_eq!(within(None, std::future::ready(7)).await, Some(7));
 }
 
-#[tokio::test]
-async fn a_file_that_is_not_text_gets_advice() {
-    let error = Lines::new(&b"\0"[..]).next().await.unwrap_err();
-    let reason = reason_unreadable(&Input::all(&["a.gz".into()], None)[0], &error);
-    let expected = "cannot read a.gz: it is binary or UTF-16; decompress or convert it first \
-                    (zcat a.gz | spillway send --source NAME)";
-    assert_eq!(reason, expected);
-    let reason = reason_unreadable(&Input::all(&[], None)[0], &error);
-    assert!(reason.starts_with("cannot read standard input: ") && reason.contains("zcat FILE |"), "{reason}");
+/// Reads from a pipe into which each part is written so many milliseconds after the one before it. Nothing is sent.
+async fn events_of(parts: &[(u64, &str)], join_wait: &str) -> (u64, u64) {
+    let server = ScriptedServer::start(vec![]).await;
+    let (mut sender, input) = sender(&server, &["--join-wait", join_wait]);
+    let (mut writer, reader) = tokio::io::duplex(1 << 20);
+    let write = async {
+        for (millis, part) in parts {
+            tokio::time::sleep(Duration::from_millis(*millis)).await;
+            writer.write_all(part.as_bytes()).await.unwrap();
+        }
+        drop(writer);
+    };
+    let read = async { sender.send_lines(reading(&input), Lines::new(reader, None)).await.unwrap() };
+    tokio::join!(write, read);
+    (sender.summary.events, sender.summary.joined)
+}
+
+// Time is simulated: no socket is used, because no batch comes of age.
+#[tokio::test(start_paused = true)]
+async fn lines_that_arrive_late_join_their_event_within_the_wait() {
+    for (parts, join_wait, expected) in [
+        (&[(0, "ERROR x\n"), (300, "\tat a\n"), (300, "\tat b\n")][..], "500ms", (1, 2)),
+        (&[(0, "ERROR x\n"), (700, "\tat a\n")], "500ms", (2, 0)),
+        (&[(0, "ERROR x\n"), (1, "\tat a\n")], "0", (2, 0)),
+        (&[(0, "ERROR x\n\tat a\n")], "0", (1, 1)),
+        (&[(0, "ERROR x\n\ta"), (300, "t a\n")], "500ms", (1, 1)),
+        (&[(0, "ERR"), (900, "OR x")], "500ms", (1, 0)),
+    ] {
+        assert_eq!(events_of(parts, join_wait).await, expected, "{parts:?}");
+    }
 }

@@ -1,0 +1,3 @@
+module spillway-example
+
+go 1.21
