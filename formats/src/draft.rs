@@ -3,6 +3,7 @@
 //! Invariant: texts and metadata are within the limits of the domain, and `message` is never empty.
 
 use domain::Uuid;
+use domain::event::SOURCE_BYTES_MAX;
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 use serde_json::value::RawValue;
@@ -47,4 +48,18 @@ pub struct Event<O> {
     pub draft: Draft,
     /// Where its lines come from.
     pub origin: O,
+}
+
+/// Whether an event may have `name` as its source.
+pub(crate) fn is_source(name: &str) -> bool {
+    (1..=SOURCE_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) && !name.trim().is_empty()
+}
+
+/// The text in lower case, if it has exactly this many hexadecimal digits and not only zeros, which say that there is no
+/// trace (W3C Trace Context, 3.2.2.3).
+pub(crate) fn hexadecimal(text: &str, digits: usize) -> Option<String> {
+    let is_id = text.len() == digits
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && text.bytes().any(|byte| byte != b'0');
+    is_id.then(|| text.to_ascii_lowercase())
 }

@@ -8,8 +8,14 @@
 //! * Work is linear in the length of a line, and everything that is held is bounded.
 
 mod draft;
+mod fields;
 mod format;
+mod json;
+mod levels;
+mod limits;
 mod reader;
+mod text;
+mod times;
 mod zone;
 
 pub use self::draft::{Draft, Event, Origin};
