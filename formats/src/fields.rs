@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use domain::metadata::Metadata;
+use domain::metadata::{JsonValue, Metadata};
 use serde_json::value::RawValue;
 
 /// Members in their order: names, and values as JSON text.
@@ -32,6 +32,28 @@ impl Fields {
     /// text.
     pub fn push_number_or_text(&mut self, name: &str, text: &str) {
         if is_plain_number(text) { self.push_json(name, text) } else { self.push_text(name, text) }
+    }
+
+    /// Adds the members of `others` behind these.
+    pub fn append(&mut self, others: Self) {
+        self.members.extend(others.members);
+    }
+
+    /// Adds those members to metadata that it does not have. Metadata that has no room for them stays as it is.
+    pub fn add_to(self, metadata: Option<Box<RawValue>>) -> Option<Box<RawValue>> {
+        if self.members.is_empty() {
+            return metadata;
+        }
+        let Some(metadata) = metadata else { return self.into_metadata().ok().flatten() };
+        let mut all = of(&metadata);
+        let known = all.members.len();
+        for (name, value) in self.members {
+            let names = all.members.get(..known).unwrap_or_default();
+            if !names.iter().any(|(known, _)| *known == name) {
+                all.members.push((name, value));
+            }
+        }
+        all.into_metadata().unwrap_or(Some(metadata))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -86,6 +108,15 @@ impl Names {
         // `a_2` may be a name of its own: then `a_2_2`, which is longer each time, so this ends.
         self.unique(numbered)
     }
+}
+
+/// The members of metadata.
+pub fn of(metadata: &RawValue) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in JsonValue::new(metadata.get()).members() {
+        fields.push_json(&name, value.json());
+    }
+    fields
 }
 
 /// A text as a JSON string.

@@ -3,14 +3,14 @@
 use std::str::FromStr;
 
 use domain::level::Level;
-use regex::Regex;
 
+use crate::pattern::Pattern;
 use crate::zone::Zone;
 
 /// How lines are to be read.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The level of lines that state none. It decides which lines join; [`crate::Draft::level`] is what is stated.
+    /// The level of lines that state none. [`crate::Draft::level`] is what is stated; this one decides what joins.
     pub level: Level,
     /// The zone of times that state none.
     pub zone: Zone,
@@ -31,35 +31,59 @@ impl Default for Options {
 pub enum Format {
     /// Each line is recognised by its form.
     Auto,
-    /// A pattern of the user.
+    /// One format; a line that does not have it is text.
+    Named(Name),
+    /// A pattern of the user; a line that it does not match is read as with `Auto`.
     Pattern(Pattern),
 }
 
-/// A regular expression with named groups.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    /// The expression.
-    pub(crate) regex: Regex,
+/// A format that can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Text with a level and a time at its head.
+    Text,
+    /// JSON objects.
+    Json,
+    /// Pairs.
+    Logfmt,
+    /// Syslog.
+    Syslog,
+    /// Access logs.
+    Access,
 }
 
 /// The text is neither the name of a format nor a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a format: {0}")]
-pub struct InvalidFormat(String);
+pub enum InvalidFormat {
+    /// No name, and without a named group no pattern.
+    #[error(
+        "not a format: use {}, or a regular expression with named groups such as \
+         (?P<time>…) (?P<level>…) (?P<message>…)", Format::NAMES.join(", ")
+    )]
+    Unknown,
+    /// A regular expression with an error, or one that is too large.
+    #[error("not a regular expression: {0}")]
+    Regex(String),
+}
 
 impl Format {
     /// The names that [`Format::from_str`] accepts.
-    pub const NAMES: &[&str] = &["auto"];
+    pub const NAMES: &[&str] = &["auto", "text", "json", "logfmt", "syslog", "access"];
 }
 
 impl FromStr for Format {
     type Err = InvalidFormat;
 
+    /// Parses a name of [`Format::NAMES`], or a regular expression with at least one named group.
     fn from_str(text: &str) -> Result<Self, InvalidFormat> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        let regex = Regex::new(text).map_err(|error| InvalidFormat(error.to_string()))?;
-        Ok(Self::Pattern(Pattern { regex }))
+        Ok(match text {
+            "auto" => Self::Auto,
+            "text" => Self::Named(Name::Text),
+            "json" => Self::Named(Name::Json),
+            "logfmt" => Self::Named(Name::Logfmt),
+            "syslog" => Self::Named(Name::Syslog),
+            "access" => Self::Named(Name::Access),
+            pattern => Self::Pattern(Pattern::new(pattern)?),
+        })
     }
 }

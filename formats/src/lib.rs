@@ -7,18 +7,27 @@
 //! * A draft keeps the rules of the domain: limits, valid metadata, no member twice. Whatever the input, nothing panics.
 //! * Work is linear in the length of a line, and everything that is held is bounded.
 
+mod access;
+mod ansi;
 mod draft;
 mod fields;
 mod format;
+mod joining;
 mod json;
 mod levels;
 mod limits;
+mod logfmt;
+mod pattern;
 mod reader;
+mod reading;
+mod syslog;
 mod text;
 mod times;
+mod wrapper;
 mod zone;
 
 pub use self::draft::{Draft, Event, Origin};
-pub use self::format::{Format, InvalidFormat, Options, Pattern};
+pub use self::format::{Format, InvalidFormat, Name, Options};
+pub use self::pattern::Pattern;
 pub use self::reader::{Reader, draft};
 pub use self::zone::{InvalidZone, Zone};

@@ -8,8 +8,8 @@ use domain::metadata::{JsonKind, JsonValue};
 use domain::timestamp::Timestamp;
 
 use super::roles::{self, CONTAINERS, Role};
-use super::values::{self, Dialect};
 use super::text_of;
+use super::values::{self, Dialect};
 use crate::draft;
 use crate::fields::Fields;
 use crate::times::Clock;

@@ -20,10 +20,11 @@ pub fn record(object: &str) -> Option<String> {
     let record = only(member(scope_logs, "logRecords")?)?;
     let resource = member(resource_logs, "resource").and_then(|resource| member(resource, "attributes"));
     let scope = member(scope_logs, "scope").filter(|scope| scope.members().next().is_some());
-    let others: Vec<_> = [("resource", resource.map(attributes)), ("scope", scope.map(|scope| scope.json().to_owned()))]
-        .into_iter()
-        .filter_map(|(name, json)| Some((name, json?)))
-        .collect();
+    let others: Vec<_> =
+        [("resource", resource.map(attributes)), ("scope", scope.map(|scope| scope.json().to_owned()))]
+            .into_iter()
+            .filter_map(|(name, json)| Some((name, json?)))
+            .collect();
     Some(plain(record, &others))
 }
 
@@ -81,7 +82,8 @@ fn any_value(value: JsonValue<'_>, depth: u32) -> String {
         }
         "arrayValue" if depth < DEPTH_MAX => {
             let values = member(inner, "values");
-            let values: Vec<_> = values.iter().flat_map(|values| values.elements()).map(|v| any_value(v, depth + 1)).collect();
+            let values: Vec<_> =
+                values.iter().flat_map(|values| values.elements()).map(|v| any_value(v, depth + 1)).collect();
             format!("[{}]", values.join(","))
         }
         "kvlistValue" if depth < DEPTH_MAX => {

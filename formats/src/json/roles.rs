@@ -21,8 +21,24 @@ pub enum Role {
 
 /// Members that may contain members with a role.
 pub const CONTAINERS: [&str; 18] = [
-    "log", "error", "err", "exception", "thrown", "trace", "span", "service", "resource", "mdc", "contextmap", "context",
-    "fields", "jsonpayload", "attributes", "servicecontext", "properties", "extra",
+    "log",
+    "error",
+    "err",
+    "exception",
+    "thrown",
+    "trace",
+    "span",
+    "service",
+    "resource",
+    "mdc",
+    "contextmap",
+    "context",
+    "fields",
+    "jsonpayload",
+    "attributes",
+    "servicecontext",
+    "properties",
+    "extra",
 ];
 
 /// The role of a name in lower case, and its rank among the names of that role: the lowest that is valid counts. The
@@ -70,14 +86,34 @@ pub fn of(name: &str) -> Option<(Role, u8)> {
         }
         "traceid" => (TraceId, 0),
         "trace_id" | "trace.id" | "@tr" | "oteltraceid" | "mdc.traceid" | "contextmap.traceid" => (TraceId, 1),
-        "logging.googleapis.com/trace" | "trace" | "mdc.trace_id" | "contextmap.trace_id" | "context.traceid"
-        | "context.trace_id" | "span.trace_id" | "span.traceid" | "properties.traceid" | "extra.trace_id"
-        | "fields.trace_id" | "attributes.trace_id" | "trace.trace_id" | "contexttraceid" => (TraceId, 2),
+        "logging.googleapis.com/trace"
+        | "trace"
+        | "mdc.trace_id"
+        | "contextmap.trace_id"
+        | "context.traceid"
+        | "context.trace_id"
+        | "span.trace_id"
+        | "span.traceid"
+        | "properties.traceid"
+        | "extra.trace_id"
+        | "fields.trace_id"
+        | "attributes.trace_id"
+        | "trace.trace_id"
+        | "contexttraceid" => (TraceId, 2),
         "spanid" => (SpanId, 0),
         "span_id" | "span.id" | "@sp" | "otelspanid" | "mdc.spanid" | "contextmap.spanid" => (SpanId, 1),
-        "logging.googleapis.com/spanid" | "mdc.span_id" | "contextmap.span_id" | "context.spanid" | "context.span_id"
-        | "span.span_id" | "span.spanid" | "properties.spanid" | "extra.span_id" | "fields.span_id"
-        | "attributes.span_id" | "trace.span_id" => (SpanId, 2),
+        "logging.googleapis.com/spanid"
+        | "mdc.span_id"
+        | "contextmap.span_id"
+        | "context.spanid"
+        | "context.span_id"
+        | "span.span_id"
+        | "span.spanid"
+        | "properties.spanid"
+        | "extra.span_id"
+        | "fields.span_id"
+        | "attributes.span_id"
+        | "trace.span_id" => (SpanId, 2),
         "traceparent" => (TraceParent, 0),
         "eventid" | "event_id" => (EventId, 0),
         "metadata" => (Metadata, 0),

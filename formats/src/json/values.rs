@@ -66,11 +66,12 @@ impl Dialect {
 
 /// Whether a level as it is written says more than the level of the event, such as `notice` or `ERROR+2`.
 pub fn keeps_more_than(value: JsonValue<'_>, level: Level) -> bool {
-    const SAME: [&str; 14] = [
-        "ERR", "WRN", "INF", "DBG", "TRC", "FTL", "INFORMATION", "INFORMATIONAL", "E", "W", "I", "D", "T", "F",
-    ];
+    const SAME: [&str; 14] =
+        ["ERR", "WRN", "INF", "DBG", "TRC", "FTL", "INFORMATION", "INFORMATIONAL", "E", "W", "I", "D", "T", "F"];
     let text = value.plain();
-    let is_name = |text: &str| matches!(text.to_ascii_uppercase().as_str(), "WARNING" | "CRITICAL") || text.eq_ignore_ascii_case(level.name());
+    let is_name = |text: &str| {
+        matches!(text.to_ascii_uppercase().as_str(), "WARNING" | "CRITICAL") || text.eq_ignore_ascii_case(level.name())
+    };
     let is_tens = text.parse() == Ok(i64::from(level.number() + 1) * 10);
     !(is_name(&text) || is_tens || SAME.iter().any(|same| text.eq_ignore_ascii_case(same)))
 }
@@ -126,7 +127,9 @@ pub fn message(value: JsonValue<'_>) -> Option<Cow<'_, str>> {
         JsonKind::Object => {
             let mut members = value.members();
             match (members.next(), members.next()) {
-                (Some((name, text)), None) if name == "stringValue" => message(text).filter(|_| text.kind() == JsonKind::Text),
+                (Some((name, text)), None) if name == "stringValue" => {
+                    message(text).filter(|_| text.kind() == JsonKind::Text)
+                }
                 _ => None,
             }
         }

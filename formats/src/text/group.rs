@@ -9,8 +9,8 @@ use crate::times::{self, Clock};
 const GROUP_BYTES_MAX: usize = 256;
 /// Usual words that are levels within brackets, in exactly this spelling.
 const LEVELS_IN_BRACKETS: [&str; 16] = [
-    "Note", "System", "NOTE", "SYSTEM", "FINE", "FINER", "FAIL", "fail", "dbug", "trce", "SUCCESS", "success", "CONFIG",
-    "Success", "FAILURE", "LOG",
+    "Note", "System", "NOTE", "SYSTEM", "FINE", "FINER", "FAIL", "fail", "dbug", "trce", "SUCCESS", "success",
+    "CONFIG", "Success", "FAILURE", "LOG",
 ];
 
 /// What is within the bracket at `from`, if it is closed.

@@ -84,7 +84,10 @@ impl<'a> Scan<'a> {
     fn skip_separators(&mut self) {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let is_separator = |byte: &&u8| {
-            matches!(byte, b' ' | b'\t' | b'-' | b'|' | b']' | b')' | b'>' | b'}' | b'#' | b'=' | b',' | b';' | b':' | b'*')
+            matches!(
+                byte,
+                b' ' | b'\t' | b'-' | b'|' | b']' | b')' | b'>' | b'}' | b'#' | b'=' | b',' | b';' | b':' | b'*'
+            )
         };
         self.at += rest.iter().take_while(is_separator).count();
     }

@@ -11,16 +11,16 @@ pub const PARTS_OF_REPORTS: [&str; 8] =
 
 /// Words of sentences. Behind them, a word in capitals is no level.
 const SENTENCE_WORDS: [&str; 70] = [
-    "a", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "cannot", "could", "did", "do", "does",
-    "for", "from", "get", "got", "had", "has", "have", "if", "in", "into", "is", "it", "like", "logged", "no", "not", "of",
-    "on", "or", "print", "printed", "prints", "read", "received", "returned", "returns", "said", "saw", "see", "select",
-    "sent", "set", "sets", "show", "state", "than", "that", "the", "this", "to", "update", "use", "user", "was", "were",
-    "when", "while", "will", "with", "without", "wrote", "you", "your",
+    "a", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "cannot", "could", "did", "do",
+    "does", "for", "from", "get", "got", "had", "has", "have", "if", "in", "into", "is", "it", "like", "logged", "no",
+    "not", "of", "on", "or", "print", "printed", "prints", "read", "received", "returned", "returns", "said", "saw",
+    "see", "select", "sent", "set", "sets", "show", "state", "than", "that", "the", "this", "to", "update", "use",
+    "user", "was", "were", "when", "while", "will", "with", "without", "wrote", "you", "your",
 ];
 /// Words that continue a sentence which begins with `error`, `warning` or `fatal`.
 const AFTER_ERROR: [&str; 24] = [
-    "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler", "in", "is", "log", "message",
-    "occurred", "on", "page", "rate", "response", "to", "was", "while", "with",
+    "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler", "in", "is", "log",
+    "message", "occurred", "on", "page", "rate", "response", "to", "was", "while", "with",
 ];
 /// Names of fields that carry a level, in text that is no logfmt otherwise.
 const LEVEL_FIELDS: [&str; 6] = ["level", "lvl", "severity", "loglevel", "log_level", "log.level"];
@@ -39,7 +39,8 @@ impl<'a> Word<'a> {
     pub fn at(text: &'a str, from: usize) -> Self {
         let all = text.get(from..).unwrap_or_default();
         let is_end = |byte: &u8| {
-            byte.is_ascii_whitespace() || matches!(byte, b'[' | b']' | b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'|' | b'"')
+            byte.is_ascii_whitespace()
+                || matches!(byte, b'[' | b']' | b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'|' | b'"')
         };
         let end = all.bytes().position(|byte| is_end(&byte)).unwrap_or(all.len());
         let (word, rest) = all.split_at_checked(end).unwrap_or((all, ""));

@@ -16,7 +16,9 @@ pub fn at(bytes: &[u8], from: usize) -> Option<Time> {
         _ => 0,
     };
     let length = if fraction > 0 { digits + 1 + fraction } else { digits };
-    let ends = rest.get(length).is_none_or(|byte| matches!(byte, b' ' | b'\t' | b']' | b')' | b',' | b'|' | b':' | b';' | b'>'));
+    let ends = rest
+        .get(length)
+        .is_none_or(|byte| matches!(byte, b' ' | b'\t' | b']' | b')' | b',' | b'|' | b':' | b';' | b'>'));
     let text = std::str::from_utf8(rest.get(..length)?).ok()?;
     let instant = of_number(text).filter(|_| ends)?;
     Some(Time { instant: Some(instant), end: from + length, has_day: true })
@@ -26,7 +28,8 @@ pub fn at(bytes: &[u8], from: usize) -> Option<Time> {
 /// Exponents are read, since libraries print large numbers so.
 pub fn of_number(text: &str) -> Option<Timestamp> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: usize = exponent.strip_prefix('+').unwrap_or(exponent).parse().ok().filter(|exponent| *exponent <= 18)?;
+    let exponent: usize =
+        exponent.strip_prefix('+').unwrap_or(exponent).parse().ok().filter(|exponent| *exponent <= 18)?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let is_number = |digits: &str| digits.len() <= 40 && digits.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
@@ -34,9 +37,10 @@ pub fn of_number(text: &str) -> Option<Timestamp> {
     }
     // The point moves by the exponent.
     let shifted = fraction.bytes().chain(std::iter::repeat(b'0')).take(exponent);
-    let whole = whole.bytes().chain(shifted).try_fold(0_i64, |number, digit| {
-        number.checked_mul(10)?.checked_add(i64::from(digit.saturating_sub(b'0')))
-    })?;
+    let whole = whole
+        .bytes()
+        .chain(shifted)
+        .try_fold(0_i64, |number, digit| number.checked_mul(10)?.checked_add(i64::from(digit.saturating_sub(b'0'))))?;
     let digits = fraction.bytes().skip(exponent).chain(std::iter::repeat(b'0')).take(6);
     let fraction = digits.fold(0, |number, digit| number * 10 + i64::from(digit.saturating_sub(b'0')));
     let micros = match whole {
