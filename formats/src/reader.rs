@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use domain::timestamp::Timestamp;
 
@@ -27,6 +28,9 @@ const STREAMS_MAX: usize = 64;
 const EVENTS_MAX: usize = 256;
 /// Most bytes of text that are held.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A trace is written at once: what begins one later than this after the line before it, by the times of the wrapper, is
+/// an event of its own.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// Most bytes of a line that comes in parts.
 const PARTIAL_BYTES_MAX: usize = 1024 * 1024;
 
@@ -44,15 +48,35 @@ pub struct Reader<O: Origin> {
     now: Timestamp,
 }
 
-/// An event that is held.
+/// A place in the order of events.
 #[derive(Debug)]
 struct Held<O> {
+    /// The event; none as long as its first line is not complete, and for ever if that line joins another event.
+    content: Option<Content<O>>,
+    /// Whether lines, or parts of its first line, may still come.
+    is_open: bool,
+    bytes: usize,
+}
+
+/// An event that is held.
+#[derive(Debug)]
+struct Content<O> {
     event: Joined,
     origin: O,
     fields: Fields,
     wrapper_time: Option<Timestamp>,
-    is_open: bool,
-    bytes: usize,
+    /// The time of the wrapper of the last line.
+    last_time: Option<Timestamp>,
+}
+
+/// A line without its wrappers.
+struct Line<'a, O> {
+    text: &'a str,
+    time: Option<Timestamp>,
+    fields: Fields,
+    origin: O,
+    /// The place that its first part has taken.
+    place: Option<u64>,
 }
 
 /// What is known of the lines of one stream.
@@ -73,6 +97,8 @@ struct Partial<O> {
     time: Option<Timestamp>,
     fields: Fields,
     origin: O,
+    /// The number of the place in the order of events that it has taken.
+    place: u64,
 }
 
 impl<O: Origin> Reader<O> {
@@ -98,14 +124,17 @@ impl<O: Origin> Reader<O> {
         let zone = self.options.zone.clone();
         let clock = Clock { zone: &zone, now };
         let line = wrapper::unwrapped(text, clock, is_trace);
+        // The wrapper knows the year.
+        let clock = Clock { zone: &zone, now: line.time.unwrap_or(now) };
         let stream = self.stream(&line.key, complete);
-        let Some((line, origin)) = self.whole_line(stream, line, origin) else { return };
+        let Some((line, origin, place)) = self.whole_line(stream, line, origin) else { return };
         // A terminal within a container writes colours and CR LF.
         let text = ansi::removed(line.text.trim_end_matches('\r'));
         if text.trim().is_empty() {
             self.empty_line(stream);
+            self.give_up(place);
         } else {
-            self.text_line(stream, &text, line.time, line.fields, origin, clock);
+            self.text_line(stream, Line { text: &text, time: line.time, fields: line.fields, origin, place }, clock);
         }
         self.pass_on(complete);
     }
@@ -116,14 +145,15 @@ impl<O: Origin> Reader<O> {
         let clock = Clock { zone: &zone, now: self.now };
         for stream in 0..self.streams.len() {
             if let Some(partial) = self.streams.get_mut(stream).and_then(|stream| stream.partial.take()) {
-                let text = ansi::removed(partial.text.trim_end_matches('\r')).into_owned();
+                let Partial { text, time, fields, origin, place } = partial;
+                let text = ansi::removed(text.trim_end_matches('\r'));
                 if !text.trim().is_empty() {
-                    self.text_line(stream, &text, partial.time, partial.fields, partial.origin, clock);
+                    self.text_line(stream, Line { text: &text, time, fields, origin, place: Some(place) }, clock);
                 }
             }
         }
         while let Some(held) = self.pop() {
-            complete(held.into_event(clock));
+            held.content.into_iter().for_each(|content| complete(content.into_event(clock)));
         }
         self.streams.iter_mut().for_each(|stream| stream.open = None);
     }
@@ -149,14 +179,13 @@ impl<O: Origin> Reader<O> {
     }
 
     /// Joins the parts of a line; `None` until its last part has come.
-    fn whole_line<'a>(&mut self, stream: usize, line: Unwrapped<'a>, origin: O) -> Option<(Unwrapped<'a>, O)> {
+    fn whole_line<'a>(&mut self, stream: usize, line: Unwrapped<'a>, origin: O) -> Option<(Unwrapped<'a>, O, Option<u64>)> {
         if !line.marks_partial {
-            return Some((line, origin));
+            return Some((line, origin, None));
         }
-        let stream = self.streams.get_mut(stream)?;
-        let before = stream.partial.take();
+        let before = self.streams.get_mut(stream)?.partial.take();
         if before.is_none() && !line.is_partial {
-            return Some((line, origin));
+            return Some((line, origin, None));
         }
         let mut whole = match before {
             Some(mut before) => {
@@ -164,83 +193,113 @@ impl<O: Origin> Reader<O> {
                 before.origin.extend(origin);
                 before
             }
-            None => Partial { text: line.text.into_owned(), time: line.time, fields: line.fields, origin },
+            None => {
+                let place = self.take_place();
+                Partial { text: line.text.into_owned(), time: line.time, fields: line.fields, origin, place }
+            }
         };
         if line.is_partial && whole.text.len() < PARTIAL_BYTES_MAX {
-            stream.partial = Some(whole);
+            self.streams.get_mut(stream)?.partial = Some(whole);
             return None;
         }
         let text = Cow::Owned(std::mem::take(&mut whole.text));
         let line = Unwrapped { text, time: whole.time, fields: whole.fields, ..Unwrapped::default() };
-        Some((line, whole.origin))
+        Some((line, whole.origin, Some(whole.place)))
+    }
+
+    /// The number of a new place at the end of the order of events.
+    fn take_place(&mut self) -> u64 {
+        self.held.push_back(Held { content: None, is_open: true, bytes: 0 });
+        self.first + (self.held.len() as u64) - 1
+    }
+
+    /// No event takes this place.
+    fn give_up(&mut self, place: Option<u64>) {
+        if let Some(held) = place.and_then(|place| self.at_place(place)) {
+            held.is_open = false;
+        }
+    }
+
+    fn at_place(&mut self, place: u64) -> Option<&mut Held<O>> {
+        self.held.get_mut(usize::try_from(place.checked_sub(self.first)?).ok()?)
     }
 
     fn empty_line(&mut self, stream: usize) {
-        if let Some(held) = self.open_event(stream) {
-            held.event.empty_line();
+        if let Some(content) = self.open_event(stream) {
+            content.event.empty_line();
         }
     }
 
     /// A line with text: it joins the event before it of its stream, or begins one.
-    fn text_line(
-        &mut self,
-        stream: usize,
-        text: &str,
-        wrapper_time: Option<Timestamp>,
-        fields: Fields,
-        origin: O,
-        clock: Clock<'_>,
-    ) {
+    fn text_line(&mut self, stream: usize, line: Line<'_, O>, clock: Clock<'_>) {
         let options = self.options.clone();
         let columns = self.streams.get(stream).and_then(|stream| stream.columns.clone());
-        let read =
-            || with_columns(text, columns.as_deref(), clock).unwrap_or_else(|| reading::read(text, &options, clock));
+        let read = |text: &str| {
+            with_columns(text, columns.as_deref(), clock).unwrap_or_else(|| reading::read(text, &options, clock))
+        };
+        let is_late = |before: Option<Timestamp>| {
+            before.zip(line.time).is_some_and(|(before, time)| time.since(before) > AT_ONCE) && begins_trace(line.text)
+        };
         let mut reading = None;
         if self.options.join
-            && let Some(held) = self.open_event(stream)
+            && let Some(content) = self.open_event(stream)
+            && !is_late(content.last_time)
         {
-            match held.event.add(text, clock, read) {
+            match content.event.add(line.text, clock, || read(line.text)) {
                 Ok(()) => {
-                    held.origin.extend(origin);
-                    let grown = held.event.bytes().saturating_sub(held.bytes);
-                    held.bytes += grown;
-                    held.is_open &= !held.event.is_closed();
-                    self.held_bytes += grown;
+                    content.origin.extend(line.origin);
+                    content.last_time = line.time;
+                    self.give_up(line.place);
+                    self.grown(stream);
                     return;
                 }
                 Err(read) => reading = read,
             }
         }
-        let reading = reading.unwrap_or_else(|| {
-            with_columns(text, columns.as_deref(), clock).unwrap_or_else(|| reading::read(text, &options, clock))
-        });
-        if let Some(stream) = self.streams.get_mut(stream)
-            && let Some(columns) = w3c::columns(text)
+        let reading = reading.unwrap_or_else(|| read(line.text));
+        if let Some(columns) = w3c::columns(line.text)
+            && let Some(stream) = self.streams.get_mut(stream)
         {
             stream.columns = Some(columns);
         }
-        self.begin(stream, Joined::begin(text, reading), wrapper_time, fields, origin);
+        self.begin(stream, Joined::begin(line.text, reading), line);
     }
 
     /// Holds a new event, and closes the one before it of its stream.
-    fn begin(&mut self, stream: usize, event: Joined, wrapper_time: Option<Timestamp>, fields: Fields, origin: O) {
-        if let Some(held) = self.open_event(stream) {
-            held.is_open = false;
+    fn begin(&mut self, stream: usize, event: Joined, line: Line<'_, O>) {
+        if let Some(before) = self.streams.get(stream).and_then(|stream| stream.open) {
+            self.give_up(Some(before));
         }
         let is_open = self.options.join && !event.is_closed();
         let bytes = event.bytes();
         self.held_bytes += bytes;
-        self.held.push_back(Held { event, origin, fields, wrapper_time, is_open, bytes });
-        let number = self.first + (self.held.len() as u64) - 1;
+        let (fields, origin) = (line.fields, line.origin);
+        let content = Content { event, origin, fields, wrapper_time: line.time, last_time: line.time };
+        // The place is gone if too much was held.
+        let place = line.place.filter(|place| *place >= self.first).unwrap_or_else(|| self.take_place());
+        if let Some(held) = self.at_place(place) {
+            *held = Held { content: Some(content), is_open, bytes };
+        }
         if let Some(stream) = self.streams.get_mut(stream) {
-            stream.open = is_open.then_some(number);
+            stream.open = is_open.then_some(place);
         }
     }
 
-    fn open_event(&mut self, stream: usize) -> Option<&mut Held<O>> {
-        let number = self.streams.get(stream)?.open?;
-        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.held.get_mut(place).filter(|held| held.is_open)
+    /// A line joined the open event of the stream.
+    fn grown(&mut self, stream: usize) {
+        let Some(place) = self.streams.get(stream).and_then(|stream| stream.open) else { return };
+        let Some(held) = self.at_place(place) else { return };
+        let Some(content) = &held.content else { return };
+        let bytes = content.event.bytes();
+        let grown = bytes.saturating_sub(held.bytes);
+        held.is_open &= !content.event.is_closed();
+        held.bytes = held.bytes.max(bytes);
+        self.held_bytes += grown;
+    }
+
+    fn open_event(&mut self, stream: usize) -> Option<&mut Content<O>> {
+        let place = self.streams.get(stream)?.open?;
+        self.at_place(place).filter(|held| held.is_open)?.content.as_mut()
     }
 
     /// Passes on the oldest events, as long as they are complete or too much is held.
@@ -252,7 +311,7 @@ impl<O: Origin> Reader<O> {
             || (self.held_bytes > HELD_BYTES_MAX && self.held.len() > 1)
         {
             let Some(held) = self.pop() else { break };
-            complete(held.into_event(clock));
+            held.content.into_iter().for_each(|content| complete(content.into_event(clock)));
         }
     }
 
@@ -264,7 +323,7 @@ impl<O: Origin> Reader<O> {
     }
 }
 
-impl<O> Held<O> {
+impl<O> Content<O> {
     fn into_event(self, clock: Clock<'_>) -> Event<O> {
         let mut draft = self.event.into_draft(clock);
         draft.time = draft.time.or(self.wrapper_time);
@@ -278,6 +337,7 @@ impl<O> Held<O> {
 pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     let clock = Clock { zone: &options.zone, now };
     let line = wrapper::unwrapped(text_of(line, true), clock, is_trace);
+    let clock = Clock { zone: &options.zone, now: line.time.unwrap_or(now) };
     let text = ansi::removed(line.text.trim_end_matches('\r'));
     let reading = if text.trim().is_empty() {
         let draft = Draft { message: " ".to_owned(), ..Draft::default() };
@@ -309,6 +369,10 @@ fn text_of(line: &[u8], is_first: bool) -> Cow<'_, str> {
 
 fn is_trace(text: &str) -> bool {
     !matches!(Shape::of(text), Shape::Other | Shape::GoFunction)
+}
+
+fn begins_trace(text: &str) -> bool {
+    matches!(Shape::of(text), Shape::Crash(_) | Shape::Exception { .. })
 }
 
 fn with_columns(text: &str, columns: Option<&[String]>, clock: Clock<'_>) -> Option<Reading> {

@@ -10,6 +10,7 @@ use crate::draft::Draft;
 use crate::fields::{Fields, quoted};
 use crate::levels;
 use crate::limits::bounded;
+use crate::text;
 use crate::times::{self, Clock};
 
 /// Largest priority: facility 23, severity 7.
@@ -26,8 +27,8 @@ pub struct Line<'a> {
 }
 
 /// The line, if it has a header of syslog.
-pub fn line<'a>(text: &'a str, clock: Clock<'_>) -> Option<Line<'a>> {
-    let Some((priority, rest)) = priority(text) else { return without_priority(text, clock, None) };
+pub fn line<'a>(line: &'a str, clock: Clock<'_>) -> Option<Line<'a>> {
+    let Some((priority, rest)) = priority(line) else { return without_priority(line, clock, None) };
     if let Some(rest) = rest.strip_prefix("1 ") {
         return rfc_5424(priority, rest, clock);
     }
@@ -37,7 +38,9 @@ pub fn line<'a>(text: &'a str, clock: Clock<'_>) -> Option<Line<'a>> {
     let mut fields = Fields::default();
     push_facility(&mut fields, priority);
     let metadata = fields.into_metadata().ok()?;
-    Some(Line { header: Draft { level: level(priority), metadata, ..Draft::default() }, message: rest })
+    // Devices leave out the host, or write their own header.
+    let time = text::head(rest, clock).time;
+    Some(Line { header: Draft { level: level(priority), time, metadata, ..Draft::default() }, message: rest })
 }
 
 fn level(priority: u32) -> Option<Level> {

@@ -140,6 +140,8 @@ const ENDS: [&str; 8] = [
     "Bus error",
     "Floating point exception",
 ];
+/// The heading of a traceback of several exceptions (PEP 654), which is indented.
+const GROUP_OF_PYTHON: &str = "+ Exception Group Traceback";
 /// What the names of exceptions end with.
 const EXCEPTIONS: [&str; 9] =
     ["Exception", "Error", "Throwable", "Failure", "Fault", "Interrupt", "Timeout", "Exit", "Panic"];
@@ -151,6 +153,7 @@ impl Shape {
     pub fn of(line: &str) -> Self {
         let Some(first) = line.as_bytes().first() else { return Self::Other };
         match first {
+            b' ' | b'\t' if line.trim_start().starts_with(GROUP_OF_PYTHON) => Self::Crash(Crash::Other),
             b' ' | b'\t' => Self::Indented,
             b'}' | b']' | b')' => {
                 let closes = line.bytes().all(|byte| matches!(byte, b'}' | b']' | b')' | b',' | b';'));

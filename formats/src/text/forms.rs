@@ -38,12 +38,12 @@ pub fn head(text: &str, clock: Clock<'_>) -> Option<Head> {
     }
 }
 
-/// klog and glog: `E0115 10:30:00.123456 …`, with a year `E20240115 …`.
+/// klog and glog: `E0115 10:30:00.123456 …`, with a year `E20240115 …` or `E240115 …`.
 fn klog(text: &str, clock: Clock<'_>) -> Option<Head> {
     let level = levels::letter(text.get(..1)?)?;
     let digits = text.bytes().skip(1).take_while(u8::is_ascii_digit).count();
     let from = match digits {
-        8 => 1,
+        6 | 8 => 1,
         4 => 0,
         _ => return None,
     };

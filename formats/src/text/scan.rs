@@ -120,7 +120,11 @@ impl<'a> Scan<'a> {
             self.at = end;
             return (!content.trim_start().starts_with(['"', '\''])).then_some(());
         }
+        // `<error>text` is an element of XML.
+        let is_element = open == b'<' && self.bytes.get(end).is_some_and(|next| !next.is_ascii_whitespace());
+        let in_place = !is_element && (open != b'(' || self.capitals + self.lower == 0);
         if self.head.level.is_none()
+            && in_place
             && let Some(level) = group::level(content, open)
         {
             self.found_level(level, end);

@@ -17,13 +17,22 @@ const SENTENCE_WORDS: [&str; 70] = [
     "see", "select", "sent", "set", "sets", "show", "state", "than", "that", "the", "this", "to", "update", "use",
     "user", "was", "were", "when", "while", "will", "with", "without", "wrote", "you", "your",
 ];
-/// Words that continue a sentence which begins with `error`, `warning` or `fatal`.
-const AFTER_ERROR: [&str; 24] = [
-    "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler", "in", "is", "log",
+/// Words that continue a sentence which begins with `error`, `information` or another name of a level.
+const AFTER_ERROR: [&str; 27] = [
+    "about", "of", "that", "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler", "in", "is", "log",
     "message", "occurred", "on", "page", "rate", "response", "to", "was", "while", "with",
 ];
 /// Names of fields that carry a level, in text that is no logfmt otherwise.
 const LEVEL_FIELDS: [&str; 6] = ["level", "lvl", "severity", "loglevel", "log_level", "log.level"];
+
+/// Levels of logrus, cut to four letters.
+const LOGRUS: [(&str, Level); 5] = [
+    ("ERRO", Level::Error),
+    ("DEBU", Level::Debug),
+    ("FATA", Level::Fatal),
+    ("TRAC", Level::Trace),
+    ("PANI", Level::Fatal),
+];
 
 /// A word: bytes up to a blank, a bracket, a bar or a quote.
 pub struct Word<'a> {
@@ -90,10 +99,17 @@ impl<'a> Word<'a> {
     pub fn capitals_level(&self, in_place: bool) -> Option<(Level, usize)> {
         let is_capitals = |name: &str| name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
         let name = self.name();
+        if self.rest.starts_with('[') && self.tail().is_empty() {
+            // logrus on a terminal: `ERRO[0001] …`
+            let cut = LOGRUS.iter().find(|(cut, _)| *cut == name);
+            if let Some((_, level)) = cut {
+                return Some((*level, name.len()));
+            }
+        }
         if is_capitals(name) {
             let level = levels::named(name).or_else(|| self.usual_word(name).filter(|_| in_place))?;
             let tail = self.tail();
-            let alone = matches!(tail, "" | ":" | "," | "!" | ";" | "-" | "...");
+            let alone = matches!(tail, "" | ":" | "," | "!" | ";" | "-" | "*" | "...");
             let with_logger = tail.starts_with([':', '/']) && tail.len() > 1;
             return (alone || with_logger).then_some((level, name.len()));
         }
@@ -136,8 +152,7 @@ impl<'a> Word<'a> {
         let level = levels::named(name)?;
         let next = Word::at(self.rest, 1);
         let is_separate = !self.rest.starts_with(' ') || self.rest.starts_with("  ") || next.letters == 0;
-        let is_sentence = level >= Level::Warn
-            && name.len() > 4
+        let is_sentence = name.len() > 4
             && (AFTER_ERROR.contains(&next.text) || (next.text.ends_with("ing") && next.is_lower()));
         (is_separate || !is_sentence).then_some((level, name.len()))
     }

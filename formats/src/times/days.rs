@@ -16,6 +16,8 @@ const MONTHS: [(&str, u32); 12] = [
     ("november", 11),
     ("december", 12),
 ];
+/// How old a line may be whose year has two digits.
+const GUESSED_YEARS_MAX: i32 = 15;
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// A day.
@@ -86,9 +88,9 @@ pub fn begins_name(bytes: &[u8], from: usize) -> bool {
 }
 
 /// The day that begins here.
-pub fn day_at(cursor: &mut Cursor<'_>) -> Option<Day> {
+pub fn day_at(cursor: &mut Cursor<'_>, this_year: i32) -> Option<Day> {
     if !cursor.peek()?.is_ascii_digit() {
-        return named_day(cursor);
+        return named_day(cursor, this_year);
     }
     match cursor.count_digits() {
         4 => year_first(cursor),
@@ -102,7 +104,7 @@ pub fn day_at(cursor: &mut Cursor<'_>) -> Option<Day> {
             let plausible = (1..=12).contains(&month) && (1..=31).contains(&day);
             plausible.then(|| numbered(Some(full_year(year)), month, day))
         }
-        1 | 2 => day_or_month_first(cursor),
+        1 | 2 => day_or_month_first(cursor, this_year),
         _ => None,
     }
 }
@@ -138,7 +140,7 @@ fn year_first(cursor: &mut Cursor<'_>) -> Option<Day> {
 }
 
 /// `15.01.2024`, `15/01/2024`, `01/15/2024`, `15-Jan-2024`, `15/Jan/2024`, `15 Jan 2024`, `01-15` of logcat.
-fn day_or_month_first(cursor: &mut Cursor<'_>) -> Option<Day> {
+fn day_or_month_first(cursor: &mut Cursor<'_>, this_year: i32) -> Option<Day> {
     let first = cursor.digits(1, 2)?;
     let separator = cursor.peek().filter(|byte| matches!(byte, b'-' | b'/' | b'.' | b' '))?;
     cursor.at += 1;
@@ -165,16 +167,45 @@ fn day_or_month_first(cursor: &mut Cursor<'_>) -> Option<Day> {
         let plausible = separator == b'-' && (1..=12).contains(&first) && (1..=31).contains(&second);
         return (plausible && cursor.peek() == Some(b' ')).then(|| numbered(None, first, second));
     }
-    let year = year_of_two_or_four_digits(cursor)?;
-    let (day_first, month_first) = ((1..=12).contains(&second), (1..=12).contains(&first) && separator != b'.');
-    if !(1..=31).contains(&first) || !(1..=31).contains(&second) {
-        return None;
+    let third = cursor.count_digits();
+    let last = cursor.digits(third.min(4), 4).filter(|_| third == 2 || third == 4)?;
+    let year = if third == 2 { full_year(last) } else { last };
+    let mut readings = Readings { this_year, has_year: third == 4, day: None, is_ambiguous: false };
+    readings.add(year, second, first);
+    if separator != b'.' {
+        readings.add(year, first, second);
     }
-    match (day_first, month_first) {
-        (true, true) if first != second => Some(numbered(Some(year), 0, 0)),
-        (true, _) => Some(numbered(Some(year), second, first)),
-        (false, true) => Some(numbered(Some(year), first, second)),
-        (false, false) => None,
+    if third == 2 {
+        // log4j's `yy/MM/dd`.
+        readings.add(full_year(first), second, last);
+    }
+    readings.only()
+}
+
+/// The readings of three numbers.
+struct Readings {
+    this_year: i32,
+    has_year: bool,
+    day: Option<(u32, u32, u32)>,
+    is_ambiguous: bool,
+}
+
+impl Readings {
+    /// Adds a reading, if it is a day. One whose year is only a guess must be of our days.
+    fn add(&mut self, year: u32, month: u32, day: u32) {
+        let ago = self.this_year - i32::try_from(year).unwrap_or(i32::MAX);
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(self.has_year || (-1..=GUESSED_YEARS_MAX).contains(&ago)) {
+            return;
+        }
+        let reading = (year, month, day);
+        self.is_ambiguous |= self.day.is_some_and(|known| known != reading);
+        self.day = Some(reading);
+    }
+
+    /// The only reading; a day that cannot be known if there are several.
+    fn only(self) -> Option<Day> {
+        let (year, month, day) = self.day?;
+        Some(if self.is_ambiguous { numbered(Some(year), 0, 0) } else { numbered(Some(year), month, day) })
     }
 }
 
@@ -187,13 +218,13 @@ fn year_of_two_or_four_digits(cursor: &mut Cursor<'_>) -> Option<u32> {
 }
 
 /// `Mon Jan 15`, `Mon, 15 Jan 2024`, `Jan 15`, `Jan 15, 2024`, `Jan 15 2024`, `Monday, 15-Jan-24`.
-fn named_day(cursor: &mut Cursor<'_>) -> Option<Day> {
+fn named_day(cursor: &mut Cursor<'_>, this_year: i32) -> Option<Day> {
     let weekday = name_in(cursor, WEEKDAYS.iter().map(|name| (*name, 0))).is_some();
     if weekday {
         cursor.byte(b',');
         cursor.skip_blanks();
         if cursor.peek()?.is_ascii_digit() {
-            return if cursor.count_digits() == 4 { year_first(cursor) } else { day_or_month_first(cursor) };
+            return if cursor.count_digits() == 4 { year_first(cursor) } else { day_or_month_first(cursor, this_year) };
         }
     }
     let month = month_name(cursor)?;

@@ -34,6 +34,12 @@ pub struct Clock<'a> {
     pub now: Timestamp,
 }
 
+impl Clock<'_> {
+    fn this_year(self) -> i32 {
+        days::year_of(self.now.unix_micros().div_euclid(DAY_MICROS))
+    }
+}
+
 /// A time that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time {
@@ -74,7 +80,7 @@ pub fn at(text: &str, from: usize, clock: Clock<'_>) -> Option<Time> {
         return Some(time);
     }
     let mut cursor = Cursor::new(bytes, from);
-    match day_at(&mut cursor) {
+    match day_at(&mut cursor, clock.this_year()) {
         Some(day) => with_day(text, &day, cursor, clock),
         None => clock_alone(Cursor::new(bytes, from)),
     }
@@ -147,7 +153,11 @@ fn time_of_day(cursor: &mut Cursor<'_>) -> Option<TimeOfDay> {
     if second == 60 {
         (second, micros) = (59, LAST_MICRO);
     }
-    let ends = !cursor.peek().is_some_and(|byte| byte.is_ascii_digit() || byte == b':');
+    let ends = match cursor.rest() {
+        [b':', next, ..] => !next.is_ascii_digit(),
+        [next, ..] => !next.is_ascii_digit(),
+        [] => true,
+    };
     (ends && hour < 24 && minute < 60 && second < 60)
         .then_some(TimeOfDay { seconds: hour * 3600 + i64::from(minute) * 60 + second, micros })
 }
@@ -157,7 +167,7 @@ fn instant(day: &Day, time: &TimeOfDay, zone: &Zone, now: Timestamp) -> Option<T
     if let Some(year) = day.year {
         return in_year(year);
     }
-    let this_year = days::year_of(now.unix_micros().div_euclid(DAY_MICROS));
+    let this_year = Clock { zone, now }.this_year();
     (this_year - YEARS_BACK_MAX..=this_year + 1)
         .rev()
         .filter_map(in_year)
