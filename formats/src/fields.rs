@@ -56,6 +56,10 @@ impl Fields {
         all.into_metadata().unwrap_or(Some(metadata))
     }
 
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(known, _)| known == name)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

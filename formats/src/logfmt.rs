@@ -61,6 +61,12 @@ fn take(draft: &mut Draft, name: &str, value: &str, clock: Clock<'_>) -> bool {
         draft.time = times::whole(value, clock);
         return draft.time.is_some();
     }
+    if name == "msg" && value.starts_with("audit(") {
+        // The audit daemon of Linux: `msg=audit(1705314600.123:7): …`
+        let time = value.strip_prefix("audit(").and_then(|value| value.split(':').next());
+        draft.time = draft.time.or_else(|| times::of_number(time?));
+        return false;
+    }
     if MESSAGE.contains(&name) && draft.message.is_empty() && !value.trim().is_empty() {
         draft.message = bounded(value);
         return true;

@@ -179,7 +179,12 @@ impl<O: Origin> Reader<O> {
     }
 
     /// Joins the parts of a line; `None` until its last part has come.
-    fn whole_line<'a>(&mut self, stream: usize, line: Unwrapped<'a>, origin: O) -> Option<(Unwrapped<'a>, O, Option<u64>)> {
+    fn whole_line<'a>(
+        &mut self,
+        stream: usize,
+        line: Unwrapped<'a>,
+        origin: O,
+    ) -> Option<(Unwrapped<'a>, O, Option<u64>)> {
         if !line.marks_partial {
             return Some((line, origin, None));
         }

@@ -11,7 +11,7 @@ use crate::limits::bounded;
 use crate::logfmt;
 use crate::syslog;
 use crate::text::{self, Head};
-use crate::times::Clock;
+use crate::times::{self, Clock};
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +60,27 @@ fn automatic(line: &str, clock: Clock<'_>) -> Reading {
     if first == b'{' {
         return json::draft(line, clock).map_or_else(|| plain(line, clock), structured);
     }
-    let reading = syslog_line(line, clock).or_else(|| access_line(line, clock)).or_else(|| {
-        let is_pair = first.is_ascii_alphabetic() || first == b'_' || first == b'@';
-        if is_pair { logfmt::draft(line, clock).map(structured) } else { None }
-    });
+    let reading = behind_time(line, clock)
+        .or_else(|| syslog_line(line, clock))
+        .or_else(|| access_line(line, clock))
+        .or_else(|| {
+            let is_pair = first.is_ascii_alphabetic() || first == b'_' || first == b'@';
+            if is_pair { logfmt::draft(line, clock).map(structured) } else { None }
+        });
     reading.unwrap_or_else(|| plain(line, clock))
+}
+
+/// An object, or pairs, behind a time that something put before them.
+fn behind_time(line: &str, clock: Clock<'_>) -> Option<Reading> {
+    if !line.ends_with('}') && !line.contains("level=") && !line.contains("lvl=") {
+        return None;
+    }
+    let time = times::at(line, 0, clock).filter(|time| time.has_day)?;
+    let rest = line.get(time.end..)?.trim_start();
+    let inner = if rest.starts_with('{') { json::draft(rest, clock) } else { logfmt::draft(rest, clock) };
+    let mut draft = inner?;
+    draft.time = draft.time.or(time.instant);
+    Some(structured(draft))
 }
 
 fn structured(draft: Draft) -> Reading {

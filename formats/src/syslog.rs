@@ -84,7 +84,8 @@ fn rfc_5424<'a>(priority: u32, text: &'a str, clock: Clock<'_>) -> Option<Line<'
     let rest = parts.next().unwrap_or("-");
     let (data, message) = match rest.strip_prefix('-') {
         Some(message) => (Fields::default(), message),
-        None => structured_data(rest)?,
+        // Some senders leave the structured data out.
+        None => structured_data(rest).unwrap_or((Fields::default(), rest)),
     };
     if !data.is_empty() {
         fields.push_json("structuredData", &data.into_json());

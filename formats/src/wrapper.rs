@@ -97,7 +97,7 @@ fn cri(line: &mut Unwrapped<'_>, clock: Clock<'_>) -> bool {
 
 /// `{"log":"LINE\n","stream":"stderr","time":"…"}`. Docker splits long lines: all parts but the last have no line feed.
 fn docker(line: &mut Unwrapped<'_>, clock: Clock<'_>) -> bool {
-    if !line.text.contains("\"log\"") || !(line.text.contains("\"stream\"") || line.text.starts_with("{\"log\":")) {
+    if !line.text.contains("\"log\"") {
         return false;
     }
     let Some(object) = json::object(&line.text) else { return false };
@@ -110,21 +110,32 @@ fn docker(line: &mut Unwrapped<'_>, clock: Clock<'_>) -> bool {
             ("log", Some(text)) => log = Some(text.into_owned()),
             ("stream", Some(text)) if text == "stdout" || text == "stderr" => stream = Some(text.into_owned()),
             ("time", Some(text)) => time = times::whole(&text, clock),
-            ("_p", _) => is_docker = false,
+            ("date" | "@timestamp", _) => {
+                is_docker = false;
+                time = json::time(value, clock).or(time);
+            }
+            // An object with a level or a message of its own is none of a runtime.
+            ("level" | "severity" | "msg" | "message", _) => return false,
             (other, _) => {
                 is_docker &= other == "attrs";
                 others.push_json(&name, value.json());
             }
         }
     }
-    let (Some(mut log), Some(stream)) = (log, stream) else { return false };
+    // Fluent Bit and Fluentd add what they know of the container.
+    let is_wrapper = stream.is_some()
+        || ["kubernetes", "docker", "container_name", "container_id"].iter().any(|name| others.has(name));
+    let (Some(mut log), true) = (log, is_wrapper) else { return false };
+    let stream = stream.unwrap_or_default();
     let ends = log.ends_with('\n');
     log.truncate(log.trim_end_matches(['\r', '\n']).len());
     line.time = time.or(line.time);
-    line.fields.push_text("stream", &stream);
+    if !stream.is_empty() {
+        line.fields.push_text("stream", &stream);
+    }
     line.fields.append(others);
     line.key.push_str(&stream);
-    (line.is_partial, line.marks_partial) = (is_docker && !ends, is_docker);
+    (line.is_partial, line.marks_partial) = (is_docker && !ends, is_docker && !stream.is_empty());
     line.text = Cow::Owned(log);
     true
 }

@@ -129,7 +129,10 @@ fn go() {
         (FATAL, &format!("fatal error: all goroutines are asleep - deadlock!\n\n{dump}\n\n{dump}")),
         NEXT,
         (ERROR, &format!("2024/05/06 07:08:09 http: panic serving 192.0.2.1:5: x\n{dump}")),
-        (ERROR, "2024-05-06T07:08:09.123Z\tERROR\tgate\tgate.go:1\tx\t{\"a\": 1}\nmain.open\n\t/srv/gate.go:1\nmain.main\n\t/srv/main.go:2"),
+        (
+            ERROR,
+            "2024-05-06T07:08:09.123Z\tERROR\tgate\tgate.go:1\tx\t{\"a\": 1}\nmain.open\n\t/srv/gate.go:1\nmain.main\n\t/srv/main.go:2",
+        ),
         NEXT,
         (FATAL, &format!("panic: a [recovered]\n\tpanic: a\n\n{dump}")),
     ]);
@@ -153,7 +156,10 @@ fn rust_cpp_swift() {
         NEXT,
         (ERROR, "Error: cannot open\n\nCaused by:\n    0: gate\n    1: No such file"),
         NEXT,
-        (FATAL, "terminate called after throwing an instance of 'std::out_of_range'\n  what():  x\nAborted (core dumped)"),
+        (
+            FATAL,
+            "terminate called after throwing an instance of 'std::out_of_range'\n  what():  x\nAborted (core dumped)",
+        ),
         NEXT,
     ]);
 }
@@ -172,11 +178,20 @@ fn dotnet_ruby_php_erlang() {
         (INFO, "info: Gate.Program[0]\n      open"),
         (ERROR, "/srv/gate.rb:1:in `open': closed (RuntimeError)\n\tfrom /srv/gate.rb:9:in `each'"),
         NEXT,
-        (FATAL, "[06-May-2024 07:08:09 UTC] PHP Fatal error:  Uncaught Exception: x in /a.php:1\nStack trace:\n#0 /b.php(4): A->b()\n#1 {main}\n  thrown in /a.php on line 1"),
+        (
+            FATAL,
+            "[06-May-2024 07:08:09 UTC] PHP Fatal error:  Uncaught Exception: x in /a.php:1\nStack trace:\n#0 /b.php(4): A->b()\n#1 {main}\n  thrown in /a.php on line 1",
+        ),
         (WARN, "[06-May-2024 07:08:10 UTC] PHP Warning:  x in /a.php on line 3"),
-        (ERROR, "07:08:09.123 [error] GenServer Gate terminating\n** (RuntimeError) closed\n    (gate 0.1.0) lib/gate.ex:12: Gate.open/1\nLast message: :open\nState: %{}"),
+        (
+            ERROR,
+            "07:08:09.123 [error] GenServer Gate terminating\n** (RuntimeError) closed\n    (gate 0.1.0) lib/gate.ex:12: Gate.open/1\nLast message: :open\nState: %{}",
+        ),
         (INFO, "07:08:10.000 [info] next"),
-        (ERROR, "=ERROR REPORT==== 6-May-2024::07:08:09.123456 ===\nError in process <0.1.0> with exit value:\n{badarith,[]}\n"),
+        (
+            ERROR,
+            "=ERROR REPORT==== 6-May-2024::07:08:09.123456 ===\nError in process <0.1.0> with exit value:\n{badarith,[]}\n",
+        ),
         (WARN, "=WARNING REPORT==== 6-May-2024::07:08:10.000001 ===\n    gate: 7\n"),
         NEXT,
     ]);
@@ -191,7 +206,10 @@ fn messages_of_several_lines() {
         (INFO, "{\n    \"level\": \"info\",\n    \"msg\": \"}\"\n}"),
         NEXT,
         (None, "{\n  code: 'x'\n}"),
-        (INFO, "[2024-05-06T07:08:09.123+0100] [Payara] [INFO] [] [a.B] [tid: _ThreadID=1] [[\n  open\nERROR is text]]"),
+        (
+            INFO,
+            "[2024-05-06T07:08:09.123+0100] [Payara] [INFO] [] [a.B] [tid: _ThreadID=1] [[\n  open\nERROR is text]]",
+        ),
         NEXT,
     ]);
 }

@@ -23,6 +23,8 @@ use crate::times::{self, Clock};
 const MESSAGE_LINES_MAX: u32 = 10;
 /// Most lines of a report whose end is marked.
 const REPORT_LINES_MAX: u32 = 500;
+/// Most lines that Node.js prints before the frames: the code, and an error of several lines.
+const NODE_LINES_MAX: u32 = 20;
 
 /// What the lines so far let expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ enum Expect {
     RustMessage,
     /// The code, the error and the frames that Node.js prints, up to its version.
     Node(u32),
+    /// Anything up to `==7==ABORTING`: the report of a sanitizer.
+    Sanitizer(u32),
     /// Anything up to an empty line: a report of Erlang.
     UpToEmptyLine(u32),
     /// Anything up to `]]`: the message of GlassFish.
@@ -72,7 +76,14 @@ impl Joined {
     pub fn begin(line: &str, reading: Reading) -> Self {
         let Reading { mut draft, mut kind, has_time } = reading;
         let pretty = if kind == Kind::Structured { None } else { Pretty::begin(line) };
-        let shape = if kind == Kind::Structured || pretty.is_some() { Shape::Other } else { Shape::of(line) };
+        let shape = match Shape::of(line) {
+            _ if kind == Kind::Structured || pretty.is_some() => Shape::Other,
+            Shape::Indented if is_syntax_error(line) => Shape::Crash(Crash::Python),
+            Shape::End if line.starts_with("Segmentation fault") || line.starts_with("Aborted") => {
+                Shape::Crash(Crash::Cpp)
+            }
+            shape => shape,
+        };
         let mut crash = None;
         let is_exception = matches!(shape, Shape::Exception { .. });
         match shape {
@@ -139,7 +150,14 @@ impl Joined {
         }
         let shape = Shape::of(line);
         if shape == Shape::Indented {
-            return if self.joins_indented(line, clock) { self.push(line, is_frame(line)) } else { Err(None) };
+            if !self.joins_indented(line, clock) {
+                return Err(None);
+            }
+            let is_frame = is_frame(line);
+            if is_frame && matches!(self.expect, Expect::Message(_)) {
+                self.expect = Expect::Nothing;
+            }
+            return self.push(line, is_frame);
         }
         if self.joins_by_shape(line, shape) {
             return self.push_shaped(line, shape);
@@ -154,6 +172,10 @@ impl Joined {
     /// An indented line joins, unless it is a JSON object or has a time: some logs indent everything.
     fn joins_indented(&self, line: &str, clock: Clock<'_>) -> bool {
         let inner = line.trim_start();
+        if is_syntax_error(line) && self.expect != Expect::PythonFrames && self.stack.is_empty() && self.crash.is_none()
+        {
+            return false;
+        }
         let has_time = times::at(inner.trim_start_matches('['), 0, clock).is_some_and(|time| time.has_day);
         !has_time && !(inner.starts_with('{') && json::object(inner).is_some())
     }
@@ -184,7 +206,9 @@ impl Joined {
                     || matches!(self.expect, Expect::Node(_) | Expect::RustMessage)
                     || (!in_trace && (failed || self.has_time) && (qualified || (failed && self.has_time)))
             }
-            Shape::Indented | Shape::Other => false,
+            // The virtual machine of Java begins each line of its report so.
+            Shape::Other => self.draft.message.starts_with("# A fatal error") && line.starts_with('#'),
+            Shape::Indented => false,
         }
     }
 
@@ -220,7 +244,9 @@ impl Joined {
             Expect::PythonFrames => is_bare || !reading.has_time,
             Expect::Message(count) => is_bare && count < MESSAGE_LINES_MAX,
             Expect::RustMessage => is_bare,
-            Expect::Node(count) => is_bare && count < REPORT_LINES_MAX,
+            // Behind the frames, only closing brackets and the version follow.
+            Expect::Node(count) => is_bare && count < NODE_LINES_MAX && !self.stack.contains("\n    at "),
+            Expect::Sanitizer(count) => count < REPORT_LINES_MAX && !reading.has_time,
             Expect::UpToEmptyLine(count) => count < REPORT_LINES_MAX && !line.starts_with('='),
             Expect::UpToBrackets(count) => count < REPORT_LINES_MAX,
             Expect::LevelLine => !reading.has_time && reading.draft.level.is_some() && begins_with_level(line),
@@ -240,6 +266,10 @@ impl Joined {
             }
             Expect::Message(count) => self.expect = Expect::Message(count + 1),
             Expect::Node(count) => self.expect = Expect::Node(count + 1),
+            Expect::Sanitizer(count) => {
+                self.expect = Expect::Sanitizer(count + 1);
+                self.is_closed = line.ends_with("==ABORTING");
+            }
             Expect::UpToEmptyLine(count) => self.expect = Expect::UpToEmptyLine(count + 1),
             Expect::UpToBrackets(count) => {
                 self.expect = Expect::UpToBrackets(count + 1);
@@ -342,6 +372,8 @@ fn expected(line: &str, draft: &Draft, shape: Shape, kind: Kind, has_time: bool)
         Shape::Crash(Crash::Rust) => return Expect::RustMessage,
         Shape::Crash(Crash::Go) | Shape::Goroutine => return Expect::Go,
         Shape::Crash(Crash::Node) => return Expect::Node(0),
+        Shape::Crash(Crash::Sanitizer) => return Expect::Sanitizer(0),
+        Shape::Crash(Crash::Java) => return Expect::Message(MESSAGE_LINES_MAX - 3),
         _ => {}
     }
     if kind != Kind::Headed {
@@ -382,6 +414,11 @@ fn ends_with_method(line: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// The first line of what Python prints for code that it cannot compile, without a heading.
+fn is_syntax_error(line: &str) -> bool {
+    line.starts_with("  File \"")
 }
 
 /// `SEVERE: …` at the very start.

@@ -43,6 +43,7 @@ pub enum Crash {
     Ruby,
     Cpp,
     Elixir,
+    Sanitizer,
     Other,
 }
 
@@ -50,18 +51,19 @@ impl Crash {
     /// The process, the thread or the task ends: FATAL if the runtime always ends the process, otherwise ERROR.
     pub fn level(self) -> Level {
         match self {
-            Self::Go | Self::Dotnet | Self::Cpp | Self::Node => Level::Fatal,
+            Self::Go | Self::Dotnet | Self::Cpp | Self::Node | Self::Sanitizer => Level::Fatal,
             Self::Java | Self::Python | Self::Rust | Self::Ruby | Self::Elixir | Self::Other => Level::Error,
         }
     }
 }
 
-const CRASHES: [(&str, Crash); 27] = [
+const CRASHES: [(&str, Crash); 28] = [
     ("Exception in thread ", Crash::Java),
     ("*** java.lang.instrument ASSERTION", Crash::Java),
     ("Exception: ", Crash::Java),
     ("Traceback (most recent call last)", Crash::Python),
-    ("Fatal Python error: ", Crash::Python),
+    ("Fatal Python error: ", Crash::Other),
+    ("# A fatal error has been detected by", Crash::Other),
     ("panic: ", Crash::Go),
     ("fatal error: ", Crash::Go),
     ("runtime: goroutine stack exceeds", Crash::Go),
@@ -86,7 +88,14 @@ const CRASHES: [(&str, Crash); 27] = [
     ("Uncaught exception ", Crash::Other),
 ];
 /// `Caused by` stands for the JVM, Rust and others.
-const CONTINUATIONS: [&str; 28] = [
+const CONTINUATIONS: [&str; 35] = [
+    "[stacktrace]",
+    "[previous exception]",
+    "Current thread 0x",
+    "Thread 0x",
+    "Extension modules: ",
+    "CallStack (from",
+    "Current stack trace:",
     "Caused by:",
     "Suppressed:",
     "... ",
@@ -156,11 +165,14 @@ impl Shape {
             b' ' | b'\t' if line.trim_start().starts_with(GROUP_OF_PYTHON) => Self::Crash(Crash::Other),
             b' ' | b'\t' => Self::Indented,
             b'}' | b']' | b')' => {
+                // Laravel closes its quoted trace.
+                let line = line.trim_end();
                 let closes = line.bytes().all(|byte| matches!(byte, b'}' | b']' | b')' | b',' | b';'));
                 if closes { Self::Closing } else { Self::Other }
             }
+            b'"' if line.trim_end() == "\"}" => Self::Closing,
             b'#' => frame_of_php(line),
-            b'/' | b'f' if is_place_of_node(line) => Self::Crash(Crash::Node),
+            b'/' | b'f' | b'n' if is_place_of_node(line) => Self::Crash(Crash::Node),
             _ => named(line),
         }
     }
@@ -177,9 +189,7 @@ fn named(line: &str) -> Shape {
     if let Some((_, crash)) = CRASHES.iter().find(|(begin, _)| begins(begin)) {
         return Shape::Crash(*crash);
     }
-    if line.starts_with("thread '") && line.contains("' panicked at")
-        || line.starts_with("thread '") && line.contains("panicked at")
-    {
+    if line.starts_with("thread '") && (line.contains("panicked at") || line.contains("has overflowed its stack")) {
         return Shape::Crash(Crash::Rust);
     }
     if CONTINUATIONS.iter().any(|begin| begins(begin)) {
@@ -188,13 +198,22 @@ fn named(line: &str) -> Shape {
     if ENDS.iter().any(|begin| begins(begin)) {
         return Shape::End;
     }
-    if GO_DUMP.iter().any(|begin| begins(begin)) {
+    if GO_DUMP.iter().any(|begin| begins(begin)) || is_register(line) {
         return Shape::GoDump;
     }
-    if is_ruby(line) {
-        return Shape::Crash(Crash::Ruby);
+    if let Some(shape) = ruby(line).or_else(|| other_crash(line)) {
+        return shape;
     }
     exception(line).unwrap_or_else(|| function(line))
+}
+
+/// `rax    0x0`
+fn is_register(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let is_name = |name: &str| name.len() <= 6 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    words.next().is_some_and(is_name)
+        && words.next().is_some_and(|value| value.starts_with("0x"))
+        && words.next().is_none()
 }
 
 /// `#0 /srv/index.php(4): …`
@@ -209,20 +228,34 @@ fn is_place_of_node(line: &str) -> bool {
     let Some((path, number)) = line.rsplit_once(':') else { return false };
     let is_script =
         [".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".jsx", ".tsx"].iter().any(|ending| path.ends_with(ending));
-    is_script
-        && (line.starts_with('/') || line.starts_with("file:"))
-        && !number.is_empty()
-        && number.bytes().all(|b| b.is_ascii_digit())
+    let is_internal = line.starts_with("node:internal/");
+    let is_path = is_script && (line.starts_with('/') || line.starts_with("file:"));
+    (is_internal || is_path) && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// ``/srv/cart.rb:1:in `total': message (NoMethodError)``
-fn is_ruby(line: &str) -> bool {
-    let Some((place, rest)) = line.split_once(":in ") else { return false };
+fn ruby(line: &str) -> Option<Shape> {
+    let (place, rest) = line.split_once(":in ")?;
     let number = place.rsplit(':').next().unwrap_or_default();
-    !number.is_empty()
+    let is_place = !number.is_empty()
         && number.bytes().all(|byte| byte.is_ascii_digit())
         && !place.contains(char::is_whitespace)
-        && rest.starts_with(['`', '\''])
+        && rest.starts_with(['`', '\'']);
+    // The first line has a message, a frame ends with the method.
+    let is_frame = rest.ends_with('\'');
+    is_place.then_some(if is_frame { Shape::Continuation } else { Shape::Crash(Crash::Ruby) })
+}
+
+/// Failures that a word within the line shows.
+fn other_crash(line: &str) -> Option<Shape> {
+    if line.starts_with("==") && line.contains("==ERROR: ") {
+        return Some(Shape::Crash(Crash::Sanitizer));
+    }
+    if line.contains(": Assertion `") && line.ends_with("failed.") {
+        return Some(Shape::Crash(Crash::Cpp));
+    }
+    let is_rejection = line.starts_with("(node:") && line.contains("UnhandledPromiseRejectionWarning: ");
+    is_rejection.then_some(Shape::Crash(Crash::Other))
 }
 
 /// `java.lang.IllegalStateException: message`, `ValueError: message`, `shop.errors.Timeout`.
@@ -233,7 +266,10 @@ fn exception(line: &str) -> Option<Shape> {
     let name = line.get(..end.unwrap_or(line.len().min(NAME_BYTES_MAX)))?;
     let rest = line.get(name.len()..)?;
     // The code of an error of Node.js: `Error [ERR_X]: message`.
-    let is_end = rest.is_empty() || (name.ends_with(':') && rest.starts_with(' ')) || rest.starts_with(" [");
+    // Rails: `NoMethodError (undefined method):`
+    let in_parentheses = rest.starts_with(" (") && rest.ends_with([')', ':']);
+    let is_end =
+        rest.is_empty() || (name.ends_with(':') && rest.starts_with(' ')) || rest.starts_with(" [") || in_parentheses;
     let name = name.trim_end_matches(':');
     let last = name.rsplit(['.', ':', '$', '\\']).next()?;
     let is_name = last.starts_with(|first: char| first.is_ascii_uppercase())

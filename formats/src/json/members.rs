@@ -112,6 +112,15 @@ impl<'a> Members<'a> {
         self.take(role, values::message, |_| false)
     }
 
+    /// The text of an error, for objects that have no message. It stays in the metadata.
+    pub fn text_of_error(&self) -> Option<Cow<'a, str>> {
+        ["error", "err"].iter().find_map(|name| {
+            let value = self.get(name)?;
+            let inner = value.members().find(|(name, _)| name == "message").map(|(_, value)| value);
+            text_of(inner.unwrap_or(value)).filter(|text| !text.trim().is_empty())
+        })
+    }
+
     pub fn source(&mut self) -> Option<String> {
         let is_service = |name: &str| draft::is_source(name) && !values::is_place_in_code(name);
         self.take(Role::Source, |value| text_of(value).filter(|name| is_service(name)).map(Cow::into_owned), |_| false)

@@ -14,6 +14,8 @@ mod roles;
 mod template;
 mod values;
 
+pub use self::values::time;
+
 use std::borrow::Cow;
 
 use domain::metadata::{JsonKind, JsonValue, Metadata, MetadataError};
@@ -48,7 +50,8 @@ pub fn object(line: &str) -> Option<Cow<'_, str>> {
 fn members_draft(object: &str, line: &str, clock: Clock<'_>) -> Draft {
     let mut members = Members::new(object);
     let mut draft = Draft { level: members.level(), time: members.time(clock), ..Draft::default() };
-    let message = members.take_text(Role::Message).or_else(|| template::render(&mut members));
+    let message = members.take_text(Role::Message).or_else(|| template::render(&members));
+    let message = message.or_else(|| members.text_of_error());
     draft.message = message.as_deref().map_or_else(|| bounded(line.trim()), bounded);
     draft.source = members.source();
     draft.stack_trace = members.stack_trace().map(|text| bounded(&text));

@@ -20,7 +20,7 @@ pub enum Role {
 }
 
 /// Members that may contain members with a role.
-pub const CONTAINERS: [&str; 18] = [
+pub const CONTAINERS: [&str; 21] = [
     "log",
     "error",
     "err",
@@ -39,6 +39,9 @@ pub const CONTAINERS: [&str; 18] = [
     "servicecontext",
     "properties",
     "extra",
+    "record",
+    "winlog",
+    "event",
 ];
 
 /// The role of a name in lower case, and its rank among the names of that role: the lowest that is valid counts. The
@@ -51,6 +54,7 @@ pub fn of(name: &str) -> Option<(Role, u8)> {
         "level" => (Level, 1),
         "severity" | "log.level" | "loglevel" | "log_level" | "@level" | "@l" => (Level, 2),
         "severitytext" | "severity_text" | "lvl" | "priority" | "s" | "type" => (Level, 3),
+        "record.level" | "winlog.level" | "leveldisplayname" => (Level, 3),
         "severitynumber" | "severity_number" | "levelno" | "level_value" | "syslog.severity" => (Level, 4),
         "timestamp" => (Time, 0),
         "@timestamp" | "time" => (Time, 1),
@@ -64,10 +68,12 @@ pub fn of(name: &str) -> Option<(Role, u8)> {
         "observedtimeunixnano" | "observed_time_unix_nano" | "firsttimestamp" | "receivetimestamp" | "time_local" => {
             (Time, 5)
         }
+        "record.time" | "event.created" | "_time" => (Time, 5),
         "created" | "created_at" | "timecreated" | "epoch" | "datetimeutc" => (Time, 6),
         "message" => (Message, 0),
         "msg" | "short_message" | "@m" | "@message" | "renderedmessage" | "rendered_message" => (Message, 1),
         "log" | "textpayload" | "jsonpayload.message" | "fields.message" | "body" => (Message, 2),
+        "record.message" | "_msg" => (Message, 2),
         "text" | "event" | "resultdescription" | "log_message" | "logmessage" | "line" => (Message, 3),
         "source" => (Source, 0),
         "service" | "service.name" | "service_name" | "servicename" | "otelservicename" => (Source, 1),

@@ -9,7 +9,7 @@ use super::text_of;
 const RENDERED_BYTES_MAX: usize = 16 * 1024;
 
 /// The message that a template is, with the values of its members. The template stays in the metadata.
-pub fn render(members: &mut Members<'_>) -> Option<std::borrow::Cow<'static, str>> {
+pub fn render(members: &Members<'_>) -> Option<std::borrow::Cow<'static, str>> {
     let template = members.get("@mt").or_else(|| members.get("MessageTemplate"))?;
     let template = text_of(template).filter(|template| !template.trim().is_empty())?;
     let properties = members.get("Properties").filter(|value| value.kind() == JsonKind::Object);

@@ -55,6 +55,8 @@ impl Dialect {
             "severity" if self.opentelemetry && is_number => levels::of_opentelemetry(number()?),
             "levelno" => levels::of_python(number()?),
             "level" if self.gelf => number().map_or_else(|| levels::of_value(&text_of(value)?), levels::of_syslog),
+            // Loguru: `{"name": "ERROR", "no": 40}`
+            _ if value.kind() == JsonKind::Object => levels::of_value(&text_of(member(value, "name")?)?),
             _ if is_number && !is_inner => {
                 let number = number()?;
                 levels::of_tens(number).or_else(|| levels::of_hundreds(number))
@@ -82,21 +84,34 @@ pub fn time(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
         JsonKind::Number => times::of_number(value.json()),
         JsonKind::Text => {
             let text = value.plain();
-            times::of_number(text.trim()).or_else(|| times::whole(&text, clock))
+            // JSON of .NET and of PowerShell: `/Date(1705314600000)/`
+            let text = text.strip_prefix("/Date(").and_then(|text| text.strip_suffix(")/")).unwrap_or(&text);
+            times::of_number(text.trim()).or_else(|| times::whole(text, clock))
         }
         JsonKind::Object => {
-            let member = |name: &str| value.members().find(|(known, _)| known == name).map(|(_, value)| value);
-            if let Some(date) = member("$date") {
+            if let Some(date) = member(value, "$date") {
                 let date = if date.kind() == JsonKind::Object { date.members().next()?.1 } else { date };
                 return if date.kind() == JsonKind::Object { None } else { time(date, clock) };
             }
             let number = |value: JsonValue<'_>| value.plain().parse::<i64>().ok();
-            let seconds = member("epochSecond").or_else(|| member("seconds")).and_then(number)?;
-            let nanos = member("nanoOfSecond").or_else(|| member("nanos")).and_then(number).unwrap_or(0);
-            times::of_seconds_and_nanos(seconds, nanos)
+            if let Some(seconds) = member(value, "epochSecond").or_else(|| member(value, "seconds")).and_then(number) {
+                let nanos = member(value, "nanoOfSecond").or_else(|| member(value, "nanos")).and_then(number);
+                return times::of_seconds_and_nanos(seconds, nanos.unwrap_or(0));
+            }
+            date_of_php(value, clock).or_else(|| times::whole(&text_of(member(value, "repr")?)?, clock))
         }
         JsonKind::Array | JsonKind::Bool | JsonKind::Null => None,
     }
+}
+
+/// `{"date": "2024-01-15 10:30:00.000000", "timezone": "Europe/Berlin"}`, as PHP prints a time and Loguru a similar one.
+fn date_of_php(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
+    let (date, zone) = (text_of(member(value, "date")?)?, text_of(member(value, "timezone")?)?);
+    times::whole(&format!("{date} {zone}"), clock)
+}
+
+fn member<'a>(value: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
+    value.members().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 /// Whether a time has digits beyond the microsecond, which an event does not keep.
@@ -133,8 +148,16 @@ pub fn message(value: JsonValue<'_>) -> Option<Cow<'_, str>> {
                 _ => None,
             }
         }
-        JsonKind::Array | JsonKind::Bool | JsonKind::Null => None,
+        JsonKind::Array => bytes(value),
+        JsonKind::Bool | JsonKind::Null => None,
     }
+}
+
+/// The text in an array of bytes, as journald prints what is not UTF-8.
+fn bytes(value: JsonValue<'_>) -> Option<Cow<'_, str>> {
+    let bytes: Option<Vec<u8>> = value.elements().map(|byte| byte.json().parse().ok()).collect();
+    let text = String::from_utf8_lossy(&bytes?).into_owned();
+    (!text.trim().is_empty()).then_some(Cow::Owned(text))
 }
 
 /// A stack trace: a text, or an array of its lines.

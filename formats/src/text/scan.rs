@@ -4,6 +4,7 @@ use domain::level::Level;
 
 use super::word::{self, Word};
 use super::{HEAD_BYTES_MAX, Head, group};
+use crate::levels;
 use crate::times::{self, Clock};
 
 /// Most words and groups that a head may have.
@@ -14,6 +15,8 @@ const CAPITALS_MAX: u32 = 2;
 const LOWER_MAX: u32 = 1;
 /// Most names with a colon that may stand before a level.
 const COLONS_MAX: u32 = 3;
+/// Longest cell of CSV that is passed over.
+const CELL_BYTES_MAX: usize = 128;
 
 /// A scan from left to right. It stops at the first thing that is not part of a head.
 pub struct Scan<'a> {
@@ -75,10 +78,33 @@ impl<'a> Scan<'a> {
             return Some(());
         }
         match first {
+            b'"' if self.at == 0 || self.bytes.get(self.at - 1) == Some(&b',') => self.cell(),
             b'"' | b'\'' | b'`' => None,
             b'[' | b'(' | b'<' | b'{' => self.group(first),
             _ => self.word(),
         }
+    }
+
+    /// A cell of CSV in quotes: the level, the time, or something to pass over.
+    fn cell(&mut self) -> Option<()> {
+        let from = self.at + 1;
+        let length = self.bytes.get(from..)?.iter().take(CELL_BYTES_MAX).position(|byte| *byte == b'"')?;
+        let end = from + length + 1;
+        if self.bytes.get(end) != Some(&b',') {
+            return None;
+        }
+        let content = self.text.get(from..end - 1)?;
+        if self.head.level.is_none()
+            && let Some(level) = levels::named(content)
+        {
+            self.found_level(level, end);
+        } else if self.head.time.is_none()
+            && let Some(time) = times::at(self.text, from, self.clock).filter(|time| time.end == end - 1)
+        {
+            self.found_time(time);
+        }
+        self.at = end;
+        Some(())
     }
 
     fn skip_separators(&mut self) {
@@ -121,7 +147,8 @@ impl<'a> Scan<'a> {
             return (!content.trim_start().starts_with(['"', '\''])).then_some(());
         }
         // `<error>text` is an element of XML.
-        let is_element = open == b'<' && self.bytes.get(end).is_some_and(|next| !next.is_ascii_whitespace());
+        let is_element =
+            open == b'<' && self.bytes.get(end).is_some_and(|next| !next.is_ascii_whitespace() && *next != b':');
         let in_place = !is_element && (open != b'(' || self.capitals + self.lower == 0);
         if self.head.level.is_none()
             && in_place
@@ -202,7 +229,7 @@ impl<'a> Scan<'a> {
     /// The level that a word is, and how many of its bytes.
     fn level(&self, word: &Word<'_>) -> Option<(Level, usize)> {
         let plain_before = self.capitals + self.lower;
-        if let Some(level) = word.field_level() {
+        if let Some(level) = word.field_level().or_else(|| word.severity_of_device()) {
             return Some((level, word.text.len()));
         }
         let is_first = plain_before == 0;
@@ -232,6 +259,11 @@ impl<'a> Scan<'a> {
     /// A single letter: behind the numbers of logcat, before a bar (capnslog), before a component (MongoDB), or with an
     /// exclamation mark (Telegraf).
     fn letter(&self, word: &Word<'_>) -> Option<(Level, usize)> {
+        if self.since_time == 0
+            && let Some(level) = word.logcat()
+        {
+            return Some((level, word.text.len()));
+        }
         let level = word.letter()?;
         let logcat = self.since_time == 2 && self.numbers_since_time == 2;
         let directly = self.since_time == 0 && (word.is_before_bar() || word.is_before_component());

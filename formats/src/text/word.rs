@@ -19,8 +19,8 @@ const SENTENCE_WORDS: [&str; 70] = [
 ];
 /// Words that continue a sentence which begins with `error`, `information` or another name of a level.
 const AFTER_ERROR: [&str; 27] = [
-    "about", "of", "that", "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler", "in", "is", "log",
-    "message", "occurred", "on", "page", "rate", "response", "to", "was", "while", "with",
+    "about", "of", "that", "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler",
+    "in", "is", "log", "message", "occurred", "on", "page", "rate", "response", "to", "was", "while", "with",
 ];
 /// Names of fields that carry a level, in text that is no logfmt otherwise.
 const LEVEL_FIELDS: [&str; 6] = ["level", "lvl", "severity", "loglevel", "log_level", "log.level"];
@@ -49,7 +49,7 @@ impl<'a> Word<'a> {
         let all = text.get(from..).unwrap_or_default();
         let is_end = |byte: &u8| {
             byte.is_ascii_whitespace()
-                || matches!(byte, b'[' | b']' | b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'|' | b'"')
+                || matches!(byte, b'[' | b']' | b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'|' | b'"' | b',')
         };
         let end = all.bytes().position(|byte| is_end(&byte)).unwrap_or(all.len());
         let (word, rest) = all.split_at_checked(end).unwrap_or((all, ""));
@@ -71,7 +71,7 @@ impl<'a> Word<'a> {
 
     /// Whether it has anything but letters: a number, a host, a logger, a file, an identifier.
     pub fn is_identifier(&self) -> bool {
-        self.text.is_ascii() && self.letters < self.text.len()
+        (self.text.is_ascii() && self.letters < self.text.len()) || self.rest.starts_with('[')
     }
 
     pub fn is_capitals(&self) -> bool {
@@ -85,7 +85,9 @@ impl<'a> Word<'a> {
         if !(lower || mixed_inside || self.is_capitals()) || !self.text.is_ascii() {
             return false;
         }
-        !SENTENCE_WORDS.iter().any(|word| self.text.eq_ignore_ascii_case(word))
+        // Ruby writes the first letter of the level before the time: `A, [2024-…`.
+        let is_letter = self.text.len() == 1 && self.is_capitals() && self.rest.starts_with(',');
+        is_letter || !SENTENCE_WORDS.iter().any(|word| self.text.eq_ignore_ascii_case(word))
     }
 
     /// The value of a field that carries a level, such as `level=warn`.
@@ -146,14 +148,14 @@ impl<'a> Word<'a> {
     /// A name in any case directly behind the time, unless it begins a sentence: `error reading the file`.
     pub fn bare(&self) -> Option<(Level, usize)> {
         let name = self.name();
-        if !matches!(self.tail(), "" | "," | ";") {
+        if !matches!(self.tail(), "" | ";") {
             return None;
         }
         let level = levels::named(name)?;
         let next = Word::at(self.rest, 1);
         let is_separate = !self.rest.starts_with(' ') || self.rest.starts_with("  ") || next.letters == 0;
-        let is_sentence = name.len() > 4
-            && (AFTER_ERROR.contains(&next.text) || (next.text.ends_with("ing") && next.is_lower()));
+        let is_sentence =
+            name.len() > 4 && (AFTER_ERROR.contains(&next.text) || (next.text.ends_with("ing") && next.is_lower()));
         (is_separate || !is_sentence).then_some((level, name.len()))
     }
 
@@ -171,23 +173,29 @@ impl<'a> Word<'a> {
     pub fn before_time(&self, clock: Clock<'_>) -> Option<(Level, usize)> {
         let name = self.name();
         let level = levels::named_in_place(name)?;
-        let tail = self.tail();
-        let behind = match tail.as_bytes().first() {
-            Some(b',' | b';') => 1,
-            None => 0,
-            Some(_) => return None,
-        };
-        let from = self.rest.len() - self.rest.trim_start().len();
-        let time = if behind == 1 && tail.len() > 1 {
-            // The time may have blanks, which end the word.
-            let text = tail.get(1..)?;
-            text.starts_with(|first: char| first.is_ascii_digit()).then_some(())
-        } else {
-            let follows = times::at(self.rest, from, clock).is_some();
-            let in_bracket = self.rest.trim_start().starts_with('[') && times::at(self.rest, from + 1, clock).is_some();
-            (follows || in_bracket).then_some(())
-        };
-        time.map(|()| (level, name.len()))
+        if !self.tail().is_empty() {
+            return None;
+        }
+        let behind = self.rest.strip_prefix([',', ';']).unwrap_or(self.rest);
+        let blanks = behind.len() - behind.trim_start().len();
+        let is_time = times::at(behind, blanks, clock).is_some()
+            || (behind.trim_start().starts_with('[') && times::at(behind, blanks + 1, clock).is_some());
+        is_time.then_some((level, name.len()))
+    }
+
+    /// `%LINK-3-UPDOWN:`, as Cisco's devices write facility, severity and name.
+    pub fn severity_of_device(&self) -> Option<Level> {
+        let mut parts = self.text.strip_prefix('%')?.split('-');
+        let (facility, severity, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_capitals = |text: &str| text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        let known = is_capitals(facility) && is_capitals(name.trim_end_matches(':')) && severity.len() == 1;
+        levels::of_syslog(severity.parse().ok().filter(|_| known)?)
+    }
+
+    /// `E/Tag`, as logcat writes it.
+    pub fn logcat(&self) -> Option<Level> {
+        let (letter, tag) = self.text.split_once('/')?;
+        levels::letter(letter).filter(|_| letter.len() == 1 && !tag.is_empty())
     }
 
     /// A single letter, perhaps with an exclamation mark.

@@ -194,7 +194,10 @@ impl Readings {
     /// Adds a reading, if it is a day. One whose year is only a guess must be of our days.
     fn add(&mut self, year: u32, month: u32, day: u32) {
         let ago = self.this_year - i32::try_from(year).unwrap_or(i32::MAX);
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(self.has_year || (-1..=GUESSED_YEARS_MAX).contains(&ago)) {
+        if !(1..=12).contains(&month)
+            || !(1..=31).contains(&day)
+            || !(self.has_year || (-1..=GUESSED_YEARS_MAX).contains(&ago))
+        {
             return;
         }
         let reading = (year, month, day);
