@@ -1,0 +1,309 @@
+//! The shapes of lines that belong to stack traces and reports.
+//!
+//! Sources: what the runtimes print – the JVM, CPython, V8, Go, Rust, .NET, Ruby, PHP, the BEAM, libstdc++, sanitizers.
+
+use domain::level::Level;
+
+/// What a line looks like, apart from its level and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It begins with a blank or a tab.
+    Indented,
+    /// The first line of what a runtime prints when something fails that nobody catches.
+    Crash(Crash),
+    /// The name of an exception, perhaps with a message; `qualified` with a package.
+    Exception { qualified: bool },
+    /// A line that only occurs within a trace: `Caused by: …`.
+    Continuation,
+    /// A line between two traces of Python.
+    Chain,
+    /// `goroutine 1 [running]:`
+    Goroutine,
+    /// Any other line that only Go prints in a dump.
+    GoDump,
+    /// A function of Go, as zap prints stacks.
+    GoFunction,
+    /// What ends a report of a runtime: `exit status 2`, `Aborted (core dumped)`, `Node.js v20.11.1`.
+    End,
+    /// Closing brackets only.
+    Closing,
+    /// Anything else.
+    Other,
+}
+
+/// The runtime that reports a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    Java,
+    Python,
+    Node,
+    Go,
+    Rust,
+    Dotnet,
+    Ruby,
+    Cpp,
+    Elixir,
+    Sanitizer,
+    Other,
+}
+
+impl Crash {
+    /// The process, the thread or the task ends: FATAL if the runtime always ends the process, otherwise ERROR.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Go | Self::Dotnet | Self::Cpp | Self::Node | Self::Sanitizer => Level::Fatal,
+            Self::Java | Self::Python | Self::Rust | Self::Ruby | Self::Elixir | Self::Other => Level::Error,
+        }
+    }
+}
+
+const CRASHES: [(&str, Crash); 28] = [
+    ("Exception in thread ", Crash::Java),
+    ("*** java.lang.instrument ASSERTION", Crash::Java),
+    ("Exception: ", Crash::Java),
+    ("Traceback (most recent call last)", Crash::Python),
+    ("Fatal Python error: ", Crash::Other),
+    ("# A fatal error has been detected by", Crash::Other),
+    ("panic: ", Crash::Go),
+    ("fatal error: ", Crash::Go),
+    ("runtime: goroutine stack exceeds", Crash::Go),
+    ("runtime: out of memory", Crash::Go),
+    ("SIGQUIT: quit", Crash::Go),
+    ("SIGABRT: abort", Crash::Go),
+    ("SIGSEGV: ", Crash::Go),
+    ("unexpected fault address", Crash::Go),
+    ("WARNING: DATA RACE", Crash::Go),
+    ("Unhandled exception", Crash::Dotnet),
+    ("Unhandled Exception", Crash::Dotnet),
+    ("Process terminated. ", Crash::Dotnet),
+    ("Fatal error. ", Crash::Dotnet),
+    ("terminate called ", Crash::Cpp),
+    ("libc++abi", Crash::Cpp),
+    ("** (", Crash::Elixir),
+    ("Uncaught Error: ", Crash::Node),
+    ("Uncaught:", Crash::Node),
+    ("[UnhandledPromiseRejection", Crash::Node),
+    ("PHP Fatal error:  Uncaught", Crash::Other),
+    ("Fatal error: Uncaught", Crash::Other),
+    ("Uncaught exception ", Crash::Other),
+];
+/// `Caused by` stands for the JVM, Rust and others.
+const CONTINUATIONS: [&str; 35] = [
+    "[stacktrace]",
+    "[previous exception]",
+    "Current thread 0x",
+    "Thread 0x",
+    "Extension modules: ",
+    "CallStack (from",
+    "Current stack trace:",
+    "Caused by:",
+    "Suppressed:",
+    "... ",
+    "at ",
+    "Wrapped by:",
+    "Stack trace:",
+    "Stacktrace:",
+    "stack backtrace:",
+    "note: run with `RUST_BACKTRACE",
+    "note: Some details are omitted",
+    "note: the panic",
+    "--- End of ",
+    " ---> ",
+    "Last message",
+    "State: ",
+    "Function: ",
+    "Args: ",
+    "Start Call: ",
+    "Initial Call: ",
+    "Ancestors: ",
+    "Client ",
+    "[CIRCULAR REFERENCE",
+    "Nested exception",
+    "Root cause:",
+    "PHP Stack trace:",
+    "Call Stack:",
+    "Backtrace:",
+    "* thread #",
+];
+const CHAINS: [&str; 2] = ["During handling of the above exception", "The above exception was the direct cause"];
+const GO_DUMP: [&str; 11] = [
+    "runtime stack:",
+    "created by ",
+    "[signal ",
+    "[originating from",
+    "panic(",
+    "runtime: ",
+    "goroutine ",
+    "PC=",
+    "r0 ",
+    "rax ",
+    "\t",
+];
+const ENDS: [&str; 8] = [
+    "exit status ",
+    "Aborted",
+    "Segmentation fault",
+    "Node.js v",
+    "thrown in ",
+    "Trace/breakpoint trap",
+    "Bus error",
+    "Floating point exception",
+];
+/// The heading of a traceback of several exceptions (PEP 654), which is indented.
+const GROUP_OF_PYTHON: &str = "+ Exception Group Traceback";
+/// What the names of exceptions end with.
+const EXCEPTIONS: [&str; 9] =
+    ["Exception", "Error", "Throwable", "Failure", "Fault", "Interrupt", "Timeout", "Exit", "Panic"];
+/// Longest name of an exception or a function.
+const NAME_BYTES_MAX: usize = 200;
+
+impl Shape {
+    /// The shape of a line.
+    pub fn of(line: &str) -> Self {
+        let Some(first) = line.as_bytes().first() else { return Self::Other };
+        match first {
+            b' ' | b'\t' if line.trim_start().starts_with(GROUP_OF_PYTHON) => Self::Crash(Crash::Other),
+            b' ' | b'\t' => Self::Indented,
+            b'}' | b']' | b')' => {
+                // Laravel closes its quoted trace.
+                let line = line.trim_end();
+                let closes = line.bytes().all(|byte| matches!(byte, b'}' | b']' | b')' | b',' | b';'));
+                if closes { Self::Closing } else { Self::Other }
+            }
+            b'"' if line.trim_end() == "\"}" => Self::Closing,
+            b'#' => frame_of_php(line),
+            b'/' | b'f' | b'n' if is_place_of_node(line) => Self::Crash(Crash::Node),
+            _ => named(line),
+        }
+    }
+}
+
+fn named(line: &str) -> Shape {
+    let begins = |begin: &&str| line.starts_with(*begin);
+    if line.starts_with("goroutine ") && line.ends_with(']') | line.ends_with("]:") {
+        return Shape::Goroutine;
+    }
+    if CHAINS.iter().any(|begin| begins(begin)) {
+        return Shape::Chain;
+    }
+    if let Some((_, crash)) = CRASHES.iter().find(|(begin, _)| begins(begin)) {
+        return Shape::Crash(*crash);
+    }
+    if line.starts_with("thread '") && (line.contains("panicked at") || line.contains("has overflowed its stack")) {
+        return Shape::Crash(Crash::Rust);
+    }
+    if CONTINUATIONS.iter().any(|begin| begins(begin)) {
+        return Shape::Continuation;
+    }
+    if ENDS.iter().any(|begin| begins(begin)) {
+        return Shape::End;
+    }
+    if GO_DUMP.iter().any(|begin| begins(begin)) || is_register(line) {
+        return Shape::GoDump;
+    }
+    if let Some(shape) = ruby(line).or_else(|| other_crash(line)) {
+        return shape;
+    }
+    exception(line).unwrap_or_else(|| function(line))
+}
+
+/// `rax    0x0`
+fn is_register(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let is_name = |name: &str| name.len() <= 6 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    words.next().is_some_and(is_name)
+        && words.next().is_some_and(|value| value.starts_with("0x"))
+        && words.next().is_none()
+}
+
+/// `#0 /srv/index.php(4): …`
+fn frame_of_php(line: &str) -> Shape {
+    let digits = line.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+    let is_frame = digits > 0 && line.get(digits + 1..).is_some_and(|rest| rest.starts_with(' '));
+    if is_frame { Shape::Continuation } else { Shape::Other }
+}
+
+/// `/srv/cart.js:5`, the line before the code that threw.
+fn is_place_of_node(line: &str) -> bool {
+    let Some((path, number)) = line.rsplit_once(':') else { return false };
+    let is_script =
+        [".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".jsx", ".tsx"].iter().any(|ending| path.ends_with(ending));
+    let is_internal = line.starts_with("node:internal/");
+    let is_path = is_script && (line.starts_with('/') || line.starts_with("file:"));
+    (is_internal || is_path) && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// ``/srv/cart.rb:1:in `total': message (NoMethodError)``
+fn ruby(line: &str) -> Option<Shape> {
+    let (place, rest) = line.split_once(":in ")?;
+    let number = place.rsplit(':').next().unwrap_or_default();
+    let is_place = !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && !place.contains(char::is_whitespace)
+        && rest.starts_with(['`', '\'']);
+    // The first line has a message, a frame ends with the method.
+    let is_frame = rest.ends_with('\'');
+    is_place.then_some(if is_frame { Shape::Continuation } else { Shape::Crash(Crash::Ruby) })
+}
+
+/// Failures that a word within the line shows.
+fn other_crash(line: &str) -> Option<Shape> {
+    if line.starts_with("==") && line.contains("==ERROR: ") {
+        return Some(Shape::Crash(Crash::Sanitizer));
+    }
+    if line.contains(": Assertion `") && line.ends_with("failed.") {
+        return Some(Shape::Crash(Crash::Cpp));
+    }
+    let is_rejection = line.starts_with("(node:") && line.contains("UnhandledPromiseRejectionWarning: ");
+    is_rejection.then_some(Shape::Crash(Crash::Other))
+}
+
+/// `java.lang.IllegalStateException: message`, `ValueError: message`, `shop.errors.Timeout`.
+fn exception(line: &str) -> Option<Shape> {
+    let end = line.bytes().take(NAME_BYTES_MAX).position(|byte| {
+        !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'$' | b':' | b'/' | b'`' | b'\\'))
+    });
+    let name = line.get(..end.unwrap_or(line.len().min(NAME_BYTES_MAX)))?;
+    let rest = line.get(name.len()..)?;
+    // The code of an error of Node.js: `Error [ERR_X]: message`.
+    // Rails: `NoMethodError (undefined method):`
+    let in_parentheses = rest.starts_with(" (") && rest.ends_with([')', ':']);
+    let is_end =
+        rest.is_empty() || (name.ends_with(':') && rest.starts_with(' ')) || rest.starts_with(" [") || in_parentheses;
+    let name = name.trim_end_matches(':');
+    let last = name.rsplit(['.', ':', '$', '\\']).next()?;
+    let is_name = last.starts_with(|first: char| first.is_ascii_uppercase())
+        && EXCEPTIONS.iter().any(|ending| last.ends_with(ending))
+        && name.starts_with(|first: char| first.is_ascii_alphabetic());
+    (is_end && is_name).then(|| Shape::Exception { qualified: last.len() < name.len() })
+}
+
+/// A function of Go: `shop/db.(*Pool).Get`, `main.main()`.
+fn function(line: &str) -> Shape {
+    let is_call = line.ends_with(')');
+    let name = line.split_once('(').map_or(line, |(name, _)| name);
+    let is_package =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-' | b'~' | b'%' | b'@');
+    let is_name = line.len() < 4 * NAME_BYTES_MAX
+        && !name.is_empty()
+        && name.bytes().all(is_package)
+        && name.rsplit('/').next().is_some_and(|last| last.contains('.'))
+        && name.starts_with(|first: char| first.is_ascii_lowercase());
+    if !is_name {
+        Shape::Other
+    } else if is_call || !line.contains(char::is_whitespace) {
+        Shape::GoFunction
+    } else {
+        Shape::Other
+    }
+}
+
+/// Whether an indented line is part of a trace, not of a message of several lines.
+pub fn is_frame(line: &str) -> bool {
+    let line = line.trim_start();
+    let begins =
+        ["at ", "File \"", "from ", "--->", "--- End", "... ", "Caused by", "Suppressed", "+ ", "| ", "+-+-", "^", "#"];
+    begins.iter().any(|begin| line.starts_with(begin))
+        || Shape::of(line) != Shape::Other
+            && !matches!(Shape::of(line), Shape::Indented | Shape::Closing | Shape::GoFunction)
+}

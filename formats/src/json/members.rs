@@ -1,0 +1,204 @@
+//! The members of an object, and the fields of an event that they are.
+
+use std::borrow::Cow;
+
+use domain::Uuid;
+use domain::level::Level;
+use domain::metadata::{JsonKind, JsonValue};
+use domain::timestamp::Timestamp;
+
+use super::roles::{self, CONTAINERS, Role};
+use super::text_of;
+use super::values::{self, Dialect};
+use crate::draft;
+use crate::fields::Fields;
+use crate::times::Clock;
+
+/// Most names that may have a role in one object: further ones are metadata.
+const CANDIDATES_MAX: usize = 64;
+
+/// One member, and those of its own members that were taken out.
+struct Member<'a> {
+    name: Cow<'a, str>,
+    value: JsonValue<'a>,
+    is_taken: bool,
+    inner_taken: Vec<usize>,
+}
+
+/// A member with a role.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    role: Role,
+    rank: u8,
+    member: usize,
+    inner: Option<usize>,
+    value: JsonValue<'a>,
+}
+
+/// The members of an object.
+pub struct Members<'a> {
+    members: Vec<Member<'a>>,
+    /// By rank, and by place within a rank.
+    candidates: Vec<Candidate<'a>>,
+    dialect: Dialect,
+}
+
+impl<'a> Members<'a> {
+    pub fn new(object: &'a str) -> Self {
+        let member = |(name, value)| Member { name, value, is_taken: false, inner_taken: Vec::new() };
+        let members: Vec<_> = JsonValue::new(object).members().map(member).collect();
+        let mut candidates = Vec::new();
+        for (index, member) in members.iter().enumerate() {
+            add_candidates(&mut candidates, index, member);
+        }
+        candidates.truncate(CANDIDATES_MAX);
+        candidates.sort_by_key(|candidate| candidate.rank);
+        let has = |name: &str| members.iter().any(|member| member.name == name);
+        let dialect = Dialect::new(has, members.iter().find(|member| member.name == "kind").map(|member| member.value));
+        Self { members, candidates, dialect }
+    }
+
+    /// Takes out the first member with this role that is understood, unless `keep` says to leave it as well.
+    fn take<T>(
+        &mut self,
+        role: Role,
+        understand: impl Fn(JsonValue<'a>) -> Option<T>,
+        keep: impl Fn(JsonValue<'a>) -> bool,
+    ) -> Option<T> {
+        let found = self.candidates.iter().filter(|candidate| candidate.role == role);
+        let (candidate, value) = found
+            .filter(|candidate| !self.members.get(candidate.member).is_some_and(|member| member.is_taken))
+            .find_map(|candidate| Some((*candidate, understand(candidate.value)?)))?;
+        if !keep(candidate.value)
+            && let Some(member) = self.members.get_mut(candidate.member)
+        {
+            match candidate.inner {
+                Some(inner) => member.inner_taken.push(inner),
+                None => member.is_taken = true,
+            }
+        }
+        Some(value)
+    }
+
+    /// The level. A number is read as the format that the other members show does.
+    pub fn level(&mut self) -> Option<Level> {
+        let dialect = self.dialect;
+        let named = self.level_named(dialect);
+        named.or_else(|| dialect.default_level())
+    }
+
+    fn level_named(&mut self, dialect: Dialect) -> Option<Level> {
+        let found = self.candidates.iter().filter(|candidate| candidate.role == Role::Level);
+        let found: Vec<_> = found.copied().collect();
+        found.into_iter().find_map(|candidate| {
+            let member = self.members.get_mut(candidate.member)?;
+            let level = dialect.level(&member.name, candidate.inner.is_some(), candidate.value)?;
+            if !values::keeps_more_than(candidate.value, level) {
+                match candidate.inner {
+                    Some(inner) => member.inner_taken.push(inner),
+                    None => member.is_taken = true,
+                }
+            }
+            Some(level)
+        })
+    }
+
+    pub fn time(&mut self, clock: Clock<'_>) -> Option<Timestamp> {
+        self.take(Role::Time, |value| values::time(value, clock), values::has_more_digits)
+    }
+
+    /// A text that is not empty. Container runtimes keep the line end.
+    pub fn take_text(&mut self, role: Role) -> Option<Cow<'a, str>> {
+        self.take(role, values::message, |_| false)
+    }
+
+    /// The text of an error, for objects that have no message. It stays in the metadata.
+    pub fn text_of_error(&self) -> Option<Cow<'a, str>> {
+        ["error", "err"].iter().find_map(|name| {
+            let value = self.get(name)?;
+            let inner = value.members().find(|(name, _)| name == "message").map(|(_, value)| value);
+            text_of(inner.unwrap_or(value)).filter(|text| !text.trim().is_empty())
+        })
+    }
+
+    pub fn source(&mut self) -> Option<String> {
+        let is_service = |name: &str| draft::is_source(name) && !values::is_place_in_code(name);
+        self.take(Role::Source, |value| text_of(value).filter(|name| is_service(name)).map(Cow::into_owned), |_| false)
+    }
+
+    pub fn stack_trace(&mut self) -> Option<String> {
+        self.take(Role::StackTrace, values::stack_trace, |_| false)
+    }
+
+    /// The trace and the span, in lower case.
+    pub fn trace(&mut self) -> (Option<String>, Option<String>) {
+        let trace_id = self.take(Role::TraceId, values::trace_id, |value| value.json().contains('/'));
+        let span_id = self.take(Role::SpanId, |value| draft::hexadecimal(&text_of(value)?, 16), |_| false);
+        if trace_id.is_some() || span_id.is_some() {
+            return (trace_id, span_id);
+        }
+        // W3C Trace Context: version, trace, span, flags. The flags are not part of an event.
+        match self.take(Role::TraceParent, values::trace_parent, |_| true) {
+            Some((trace_id, span_id)) => (Some(trace_id), Some(span_id)),
+            None => (None, None),
+        }
+    }
+
+    pub fn event_id(&mut self) -> Option<Uuid> {
+        let id = |value| Uuid::try_parse(&text_of(value)?).ok().filter(|id| !id.is_nil());
+        self.take(Role::EventId, id, |_| false)
+    }
+
+    /// The value of a member, by its exact name.
+    pub fn get(&self, name: &str) -> Option<JsonValue<'a>> {
+        self.members.iter().find(|member| member.name == name).map(|member| member.value)
+    }
+
+    /// All members that were not taken out. Those of a member `metadata` join them, as in the API; an object of
+    /// Kubernetes has a `metadata` of its own.
+    pub fn into_fields(self) -> Fields {
+        let is_event = !self.members.iter().any(|member| member.name == "apiVersion");
+        let mut fields = Fields::default();
+        for member in self.members.iter().filter(|member| !member.is_taken) {
+            let is_object = member.value.kind() == JsonKind::Object;
+            if is_event && is_object && roles::of(&member.name) == Some((Role::Metadata, 0)) {
+                for (name, value) in member.value.members() {
+                    fields.push_json(&name, value.json());
+                }
+            } else if member.inner_taken.is_empty() {
+                fields.push_json(&member.name, member.value.json());
+            } else {
+                push_rest(&mut fields, member);
+            }
+        }
+        fields
+    }
+}
+
+fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member: &Member<'a>) {
+    let name = member.name.to_ascii_lowercase();
+    if let Some((role, rank)) = roles::of(&name) {
+        candidates.push(Candidate { role, rank, member: index, inner: None, value: member.value });
+    }
+    if member.value.kind() != JsonKind::Object || !CONTAINERS.contains(&name.as_str()) {
+        return;
+    }
+    for (inner, (inner_name, value)) in member.value.members().enumerate().take(CANDIDATES_MAX) {
+        let path = format!("{name}.{}", inner_name.to_ascii_lowercase());
+        if let Some((role, rank)) = roles::of(&path) {
+            candidates.push(Candidate { role, rank, member: index, inner: Some(inner), value });
+        }
+    }
+}
+
+/// The members of a member that were not taken out, if any.
+fn push_rest(fields: &mut Fields, member: &Member<'_>) {
+    let rest = member.value.members().enumerate().filter(|(index, _)| !member.inner_taken.contains(index));
+    let mut inner = Fields::default();
+    for (_, (name, value)) in rest {
+        inner.push_json(&name, value.json());
+    }
+    if !inner.is_empty() {
+        fields.push_json(&member.name, &inner.into_json());
+    }
+}
