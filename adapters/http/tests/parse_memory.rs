@@ -11,8 +11,9 @@ use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use adapter_http::{Actuator, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint};
+use adapter_http::{Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint};
 use application::deliver::Delivery;
 use application::health::Health;
 use application::ingest::Ingest;
@@ -23,7 +24,7 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::event::TEXT_BYTES_MAX;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, RequestClass,
+    AgentLimiter, BusState, Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, RequestClass,
     Telemetry,
 };
 use http_body_util::combinators::BoxBody;
@@ -57,10 +58,21 @@ impl RateLimiter for Unlimited {
     }
 }
 
+struct UnlimitedAgents;
+
+impl AgentLimiter for UnlimitedAgents {
+    fn wait(&self, _client: Client) -> Option<Duration> {
+        None
+    }
+
+    fn charge(&self, _client: Client, _events: usize, _bytes: usize) {}
+}
+
 fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
     let mut bus = MockRecordPublisher::new();
     bus.expect_partition_count().return_const(NonZeroU32::MIN);
     bus.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
+    bus.expect_state().returning(|| BusState::Up);
     bus.expect_publish().returning(|_| {
         let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
         Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
@@ -70,6 +82,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
     let mut telemetry = MockTelemetry::new();
     telemetry.expect_refused().return_const(());
     telemetry.expect_sent().return_const(());
+    telemetry.expect_agent_request().return_const(());
     let telemetry: Arc<dyn Telemetry> = Arc::new(telemetry);
     let ingest = Ingest::new(
         Arc::new(Delivery::new(Arc::new(bus), Arc::clone(&telemetry))),
@@ -89,6 +102,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         refusals: RefusalLog::default(),
         bodies,
         trusted_proxies: Vec::new().into(),
+        agents: AgentAdmission::new(Arc::new(UnlimitedAgents), Duration::ZERO, 1),
         shortage: None,
     };
     let actuator = Actuator {

@@ -30,7 +30,7 @@ const SMALL_TEXT_BYTES_MAX: usize = 64 * 1024;
 pub struct AgentEntry<'a> {
     /// The application that wrote it.
     pub source: Option<Cow<'a, str>>,
-    /// Its level. A word that is no level is kept in the metadata, under `level`.
+    /// Its level. A word that is no level is kept in the metadata, under `level`, or `levelWord` if that is taken.
     pub level: Option<LevelInput<'a>>,
     /// What happened.
     pub message: Cow<'a, str>,
@@ -57,6 +57,27 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> AgentEntry<'a> {
+    /// The same entry, independent of its input.
+    #[must_use]
+    pub fn into_owned(self) -> AgentEntry<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        AgentEntry {
+            source: self.source.map(owned),
+            level: self.level.map(|level| match level {
+                LevelInput::Text(text) => LevelInput::Text(owned(text)),
+                LevelInput::Parsed(level) => LevelInput::Parsed(level),
+            }),
+            message: owned(self.message),
+            timestamp: self.timestamp,
+            event_id: self.event_id,
+            stack_trace: self.stack_trace.map(owned),
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            metadata: self.metadata,
+            fault: self.fault,
+        }
+    }
+
     /// The event. Calls `other_id` only if the entry has no id.
     ///
     /// # Errors
@@ -73,7 +94,8 @@ impl<'a> AgentEntry<'a> {
             Some((Some(level), _)) => level,
             Some((None, LevelInput::Text(word))) => {
                 let level = level_of(word);
-                self.metadata.text("level", word);
+                let name = if self.metadata.has("level") { "levelWord" } else { "level" };
+                self.metadata.text(name, word);
                 level
             }
             Some((None, LevelInput::Parsed(level))) => *level,

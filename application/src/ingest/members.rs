@@ -3,7 +3,10 @@
 //! Invariant: at most [`MEMBERS_BYTES_MAX`] are written, whatever is added. What comes then is left out, and the text
 //! knows that it was cut.
 
-use domain::metadata::METADATA_BYTES_MAX;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use domain::metadata::{JsonValue, METADATA_BYTES_MAX};
 
 /// Maximum bytes to write, without the closing brace.
 const MEMBERS_BYTES_MAX: usize = METADATA_BYTES_MAX;
@@ -103,6 +106,24 @@ impl Members {
         }
     }
 
+    /// Whether there is a member with this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let json = format!("{}}}", self.as_str());
+        JsonValue::new(&json).members().any(|(of, _)| of == name)
+    }
+
+    /// Whether there is a member with the name of a member of another object.
+    #[must_use]
+    pub fn shares_a_name(&self, others: &Self) -> bool {
+        if self.is_empty() || others.is_empty() {
+            return false;
+        }
+        let [own, others] = [self, others].map(|members| format!("{}}}", members.as_str()));
+        let names: BTreeSet<Cow<'_, str>> = JsonValue::new(&own).members().map(|(name, _)| name).collect();
+        JsonValue::new(&others).members().any(|(name, _)| names.contains(&name))
+    }
+
     /// What was written so far: the object without its closing brace.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -156,6 +177,8 @@ mod tests {
         members.text("a\"", "line\n");
         members.all(&shared);
         members.value("v", |json| json.push("[true]"));
+        assert!(members.has("a\"") && members.has("n") && !members.has("x") && members.shares_a_name(&shared));
+        assert!(!members.shares_a_name(&Members::default()));
         assert_eq!(members.into_json().as_deref(), Some("{\"a\\\"\":\"line\\n\",\"n\":1,\"v\":[true]}"));
     }
 
