@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use adapter_http::{Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint};
+use adapter_http::{
+    Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint,
+};
 use application::deliver::Delivery;
 use application::health::Health;
 use application::ingest::Ingest;
@@ -24,8 +26,8 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::event::TEXT_BYTES_MAX;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    AgentLimiter, BusState, Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, RequestClass,
-    Telemetry,
+    AgentLimiter, BusState, Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter,
+    Receipt, RequestClass, Telemetry,
 };
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -43,6 +45,9 @@ const LONG_BYTES: usize = BODY_BYTES_MAX / 4;
 const PEAK_BYTES_MAX: u64 = 3_000_000;
 /// The same of one whose answer has the most errors: they are there twice, as refusals and as text, with room to grow.
 const PEAK_WITH_ERRORS_BYTES_MAX: u64 = 11_000_000;
+
+/// The same of a request of an agent: its records, whose buffer doubles, and their places in lists.
+const PEAK_OF_AGENTS_BYTES_MAX: u64 = 200_000_000;
 
 const EVENT: &str = "/api/logs";
 const BATCH: &str = "/api/logs/batch";
@@ -330,6 +335,42 @@ fn the_most_errors() {
         let events = vec![event; 10_000].join(",");
         let cost = sender.send(BATCH, JSON, None, format!("[{events}]").as_bytes());
         sender.check(code, &cost, PEAK_WITH_ERRORS_BYTES_MAX, 400, ["no_valid_event", code]);
+    }
+    sender.end();
+}
+
+/// Bodies of agents with as many entries as they can have: the bytes of their records end them.
+#[test]
+fn bodies_of_agents() {
+    let mut sender = sender();
+    let full = |begin: &str, unit: &str, end: &str| filled(BODY_BYTES_MAX, begin, unit, end);
+    let many = "\"k\":1,".repeat(LONG_BYTES / 6);
+    for (name, path, body, status) in [
+        ("objects", "/api/logs/ingest", full("", "{}", ""), 413),
+        ("numbers in an array", "/api/logs/ingest", full("[", "0,", "0]"), 413),
+        ("brackets", "/api/logs/ingest", full("", "[", ""), 202),
+        ("braces on lines", "/api/logs/ingest", full("", "{\n", ""), 413),
+        ("one object with many members", "/api/logs/ingest", format!("{{{many}\"k\":1}}").into_bytes(), 202),
+        ("documents", "/_bulk", full("", "{\"index\":{}}\n{}\n", ""), 413),
+        ("actions", "/_bulk", full("", "{\"delete\":{}}\n", ""), 413),
+        ("lines", "/loki/api/v1/push", full(r#"{"streams":[{"values":["#, r#"["1",""],"#, "[]]}]}"), 413),
+        (
+            "labels",
+            "/loki/api/v1/push",
+            full(r#"{"streams":[{"stream":{"#, r#""a":"","#, r#""b":""},"values":[[]]}]}"#),
+            204,
+        ),
+        ("records", "/v1/logs", full(r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":["#, "{},", "{}]}]}]}"), 413),
+        ("envelopes", "/services/collector", full("", r#"{"event":1}"#, ""), 413),
+        ("raw lines", "/services/collector/raw", full("", "x\n", ""), 413),
+    ] {
+        let cost = sender.send(path, JSON, None, &body);
+        println!("{name:<60} {} {} bytes at the peak", cost.status, cost.peak_bytes);
+        if cost.status != status || cost.peak_bytes > PEAK_OF_AGENTS_BYTES_MAX {
+            sender
+                .wrong
+                .push(format!("{path}, {name}: {} instead of {status}, {} bytes", cost.status, cost.peak_bytes));
+        }
     }
     sender.end();
 }

@@ -27,6 +27,8 @@ use crate::ingest::protocol::DecodeError;
 const JSON: &str = "application/json";
 /// Clients of Elasticsearch refuse a server without it.
 pub const PRODUCT: (&str, &str) = ("x-elastic-product", "Elasticsearch");
+/// Most bytes that [`answer`] adds to what was noted about an action.
+const STATUS_BYTES_MAX: usize = 128;
 /// Longest `_id` (elastic.co/docs/reference/elasticsearch/mapping-reference/mapping-id-field), in bytes.
 const ID_BYTES_MAX: usize = 512;
 /// Longest name of an index, in bytes.
@@ -58,7 +60,7 @@ impl AgentProtocol for Bulk {
                 }
                 Kind::Delete => write_item(&mut note, &action, index, None),
             }
-            intake.note(note.len() - before)?;
+            intake.note(note.len() - before + STATUS_BYTES_MAX)?;
         }
         if note.is_empty() {
             return Err(DecodeError::Malformed("the request has no actions".to_owned()));
