@@ -69,7 +69,10 @@ mod tests {
     proptest! {
         /// Requests of one size, each begun as soon as it may.
         #[test]
-        fn over_ten_seconds_a_client_uses_ten_times_its_rate_and_one_burst(per_second in 10_u32..50_000, size in 1_u64..10) {
+        fn a_client_uses_ten_times_its_rate_and_one_burst_in_ten_seconds(
+            per_second in 10_u32..50_000,
+            size in 1_u64..10,
+        ) {
             let rate = NonZeroU32::new(per_second).expect("not zero");
             let (mut allowance, mut now, mut used) = (Allowance::default(), Duration::ZERO, 0);
             loop {

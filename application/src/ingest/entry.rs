@@ -190,8 +190,8 @@ fn write_faults(json: &mut JsonText, protocol: &str, faults: &[&str], text: Opti
     json.push("}");
 }
 
-/// The level that a word of an agent or a library means: names of syslog and of common libraries, their first letters, and
-/// the numbers of pino and bunyan.
+/// The level that a word of an agent or a library means: names of syslog and of common libraries, their first letters,
+/// and the numbers of pino and bunyan.
 #[must_use]
 pub fn level_of(word: &str) -> Level {
     const WORDS: [(&[&str], Level); 6] = [

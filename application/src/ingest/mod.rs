@@ -2,7 +2,8 @@
 //!
 //! An [`Intake`] validates and encodes each event as it is added, into one batch per lane and partition, in request
 //! order; an [`AgentIntake`] does so with what agents say, in which nothing is invalid. [`Ingest::deliver`] passes the
-//! batches to their delivery queues ([`crate::deliver`]) and waits for the strictest promise of each. A client that disconnects cancels neither the delivery nor its counts.
+//! batches to their delivery queues ([`crate::deliver`]) and waits for the strictest promise of each. A client that
+//! disconnects cancels neither the delivery nor its counts.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,10 @@
 //! The entries of a request of an agent, from what it says to a promise for all of them.
 //!
 //! Constraints and invariants:
-//! * An agent takes an answer for the whole request, so nothing is promised unless all of it is. The first entry without
-//!   room ends the intake, before anything is published.
-//! * A request is bounded by the bytes of its records, not by a number of events: agents choose the size of their batches.
+//! * An agent takes an answer for the whole request, so nothing is promised unless all of it is. The first entry
+//!   without room ends the intake, before anything is published.
+//! * A request is bounded by the bytes of its records, not by a number of events: agents choose the size of their
+//!   batches.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ const ENTRY_BYTES_MIN: usize = 256;
 pub enum AgentStop {
     /// The records of the request would be too large.
     #[error(
-        "the events of a request have at most {AGENT_RECORD_BYTES_MAX} bytes as records; nothing was accepted, send smaller batches"
+        "the events of a request have at most {AGENT_RECORD_BYTES_MAX} bytes as records; nothing was accepted, \
+         send smaller batches"
     )]
     TooLarge,
     /// There is no room for the entry.
@@ -138,7 +140,8 @@ impl AgentIntake<'_> {
         Ok(id)
     }
 
-    /// Delivers the entries added, within `wait`. The future may be dropped: published events are delivered nevertheless.
+    /// Delivers the entries added, within `wait`. The future may be dropped: published events are delivered
+    /// nevertheless.
     ///
     /// # Errors
     /// Not everything is known to be accepted, and what is not may be later: the agent has to send the request again.

@@ -1,7 +1,7 @@
 //! The operations of agents in the OpenAPI document.
 //!
-//! Written here and not derived from types: bodies are binary, or JSON of any shape, and each protocol answers in its own
-//! way. A test holds the paths to the route table.
+//! Written here and not derived from types: bodies are binary, or JSON of any shape, and each protocol answers in its
+//! own way. A test holds the paths to the route table.
 
 use serde_json::{Map, Value, json};
 
@@ -123,7 +123,8 @@ pub fn operations() -> Value {
             paths.insert((*path).to_owned(), Value::Object(item));
         }
     }
-    json!({ "tags": [{ "name": "Agents", "description": "Hand logs over by the protocols of log agents." }], "paths": paths })
+    let tag = json!({ "name": "Agents", "description": "Hand logs over by the protocols of log agents." });
+    json!({ "tags": [tag], "paths": paths })
 }
 
 impl Operation {
@@ -179,7 +180,10 @@ impl Operation {
 }
 
 fn parameters(path: &str) -> Vec<Value> {
-    let parameter = |name: &str, place: &str| json!({ "name": name, "in": place, "required": place == "path", "schema": { "type": "string" } });
+    let parameter = |name: &str, place: &str| {
+        let schema = json!({ "type": "string" });
+        json!({ "name": name, "in": place, "required": place == "path", "schema": schema })
+    };
     match path {
         "/{index}/_bulk" => vec![parameter("index", "path")],
         "/api/logs/ingest" => vec![parameter("source", "query")],

@@ -217,21 +217,30 @@ mod tests {
                 r#"{"pid":1,"name":"n"}"#,
             ),
             (
-                r#"{"@timestamp":"2024-01-15T10:30:00.500Z","message":"m","log.level":"warn","service.name":"s","trace.id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#,
+                concat!(
+                    r#"{"@timestamp":"2024-01-15T10:30:00.500Z","message":"m","log.level":"warn","service.name":"s","#,
+                    r#""trace.id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#
+                ),
                 Some("s"),
                 Some("warn"),
                 "m",
                 "",
             ),
             (
-                r#"{"@timestamp":"2024-01-15T10:30:00.500Z","message":"m","log":{"level":"warn"},"service":{"name":"s"},"ecs":{"version":"8"}}"#,
+                concat!(
+                    r#"{"@timestamp":"2024-01-15T10:30:00.500Z","message":"m","log":{"level":"warn"},"#,
+                    r#""service":{"name":"s"},"ecs":{"version":"8"}}"#
+                ),
                 Some("s"),
                 Some("warn"),
                 "m",
                 r#"{"log":{"level":"warn"},"service":{"name":"s"},"ecs":{"version":"8"}}"#,
             ),
             (
-                r#"{"date":"2024-01-15T10:30:00.5","severity":"ERROR","loggerName":"l","message":"m","host":"h","app":"a"}"#,
+                concat!(
+                    r#"{"date":"2024-01-15T10:30:00.5","severity":"ERROR","loggerName":"l","#,
+                    r#""message":"m","host":"h","app":"a"}"#
+                ),
                 Some("a"),
                 Some("ERROR"),
                 "m",

@@ -1,7 +1,7 @@
 //! Splunk's HTTP Event Collector (docs.splunk.com, "Format events for HTTP Event Collector").
 //!
-//! Envelopes stand one after another; what is `event` in them is a text or an object. Raw bodies are lines. With a channel
-//! the answer comes once everything is on disk or on the bus, so that every acknowledgement asked for is true.
+//! Envelopes stand one after another; what is `event` in them is a text or an object. Raw bodies are lines. With a
+//! channel the answer comes once everything is on disk or on the bus, so that every acknowledgement asked for is true.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -301,7 +301,8 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_texts_objects_or_anything() {
-        let body = br#"{"event":{"message":"m","severity":"error","host":"inner"},"time":"1705314600.5","host":"h","fields":{"user":"u"}}
+        let body = br#"{"event":{"message":"m","severity":"error","host":"inner"},
+            "time":"1705314600.5","host":"h","fields":{"user":"u"}}
             {"event":"text\n","sourcetype":"st"}{"event":[1]}{"message":"no envelope"}
             not JSON"#;
         let sent = hec("/services/collector/event/1.0", body).await;

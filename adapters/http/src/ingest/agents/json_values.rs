@@ -1,9 +1,10 @@
-//! The JSON values of a body: the elements of an array, or values one after another, with or without line breaks between
-//! them and within them.
+//! The JSON values of a body: the elements of an array, or values one after another, with or without line breaks
+//! between them and within them.
 //!
 //! Invariants:
 //! * Everything of a body that is not white space is handed on, as a value or as text.
-//! * Time is linear in the body. To find the end of a value that spans lines, at most twice the body is looked at in vain.
+//! * Time is linear in the body. To find the end of a value that spans lines, at most twice the body is looked at in
+//!   vain.
 
 use domain::metadata::{JsonKind, JsonValue};
 use serde::de::IgnoredAny;
@@ -160,7 +161,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_of_a_body_is_passed_over(body in "[\\[\\]{}\":,a1 \n]{0,60}") {
-            let read: String = read(&body).into_iter().map(|item| item.trim_start_matches("text ").to_owned()).collect();
+            let items = read(&body).into_iter();
+            let read: String = items.map(|item| item.trim_start_matches("text ").to_owned()).collect();
             let marks = |text: &str| text.chars().filter(|char| matches!(char, 'a' | '1' | ':')).count();
             prop_assert_eq!(marks(&read), marks(&body));
         }

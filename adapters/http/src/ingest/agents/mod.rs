@@ -1,12 +1,12 @@
 //! The protocols of existing log agents and logging libraries, so that they ship to Spillway unchanged.
 //!
 //! Constraints and invariants:
-//! * Many agents send a refused request again at once, for ever, or not at all, so a request that cannot be taken in now
-//!   is held for a while before it is refused ([`hold`]).
+//! * Many agents send a refused request again at once, for ever, or not at all, so a request that cannot be taken in
+//!   now is held for a while before it is refused ([`hold`]).
 //! * A request is taken in as a whole or not at all. An agent takes a partial answer for success.
 //! * An entry never fails its neighbours: what breaks a rule is kept as text ([`application::ingest::AgentEntry`]).
-//! * Beside the body and what the intake keeps, decoding takes memory within a constant bound: bodies are walked over, and
-//!   nothing is collected.
+//! * Beside the body and what the intake keeps, decoding takes memory within a constant bound: bodies are walked over,
+//!   and nothing is collected.
 
 mod accept;
 pub mod bulk;
@@ -35,8 +35,8 @@ pub use protocol::{AgentAnswer, AgentProtocol, Fixed};
 
 use crate::routes::{Found, Operation, find};
 
-/// Decodes a body that has no coding, as a request to this path with this media type would: for tests of arbitrary bytes.
-/// `None` if no agent sends anything to this path; otherwise whether the body can be taken.
+/// Decodes a body that has no coding, as a request to this path with this media type would: for tests of arbitrary
+/// bytes. `None` if no agent sends anything to this path; otherwise whether the body can be taken.
 #[must_use]
 pub fn decode(path: &str, media_type: &str, body: &[u8], intake: &mut AgentIntake<'_>) -> Option<bool> {
     let Found::Route(route) = find(&Method::POST, path, |_| true) else { return None };

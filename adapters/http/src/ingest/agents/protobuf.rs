@@ -1,7 +1,7 @@
 //! The wire format of protocol buffers, read in place (protobuf.dev/programming-guides/encoding).
 //!
-//! Own code, because a decoder that builds messages takes memory for each: a body of 16 MiB can have eight million empty
-//! ones. Fields are handed on as they stand in the body, in any order, and unknown ones can be ignored.
+//! Own code, because a decoder that builds messages takes memory for each: a body of 16 MiB can have eight million
+//! empty ones. Fields are handed on as they stand in the body, in any order, and unknown ones can be ignored.
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,8 +80,8 @@ pub fn add_header(response: &mut Response, header: Option<(&'static str, &'stati
     }
 }
 
-/// The answer for an error, with the body that a protocol gives to it. Status code, `Retry-After` and the line in the log
-/// are those of all errors, unless `status` says otherwise.
+/// The answer for an error, with the body that a protocol gives to it. Status code, `Retry-After` and the line in the
+/// log are those of all errors, unless `status` says otherwise.
 pub fn error_answer(
     error: ApiError,
     media_type: &'static str,

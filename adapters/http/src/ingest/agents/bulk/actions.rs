@@ -66,7 +66,7 @@ impl<'a> Lines<'a> {
         let malformed = || {
             let number = self.number;
             let detail = format!(
-                "Malformed action/metadata line [{number}], expected an object with one of index, create, update and delete"
+                "Malformed action/metadata line [{number}], expected an object with index, create, update or delete"
             );
             DecodeError::Malformed(detail)
         };

@@ -4,8 +4,8 @@
 //! Only what adds a document is carried out: `index` and `create` add one, `update` and `delete` are refused by item. A
 //! document is an event: [`crate::ingest::agents::fields`] says which of its members are fields.
 //!
-//! Clients read answers in three ways, so that an answer is compact, has `took`, `errors` and `items` in this order, one
-//! key for each item, and as many items as there were actions.
+//! Clients read answers in three ways, so that an answer is compact, has `took`, `errors` and `items` in this order,
+//! one key for each item, and as many items as there were actions.
 
 mod actions;
 pub mod probes;

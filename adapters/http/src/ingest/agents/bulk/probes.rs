@@ -14,13 +14,17 @@ pub static EMPTY: Fixed = fixed("{}");
 /// What was put is accepted, and ignored.
 pub static ACKNOWLEDGED: Fixed = fixed(r#"{"acknowledged":true}"#);
 /// Logstash and Beats send to a server with an active licence only.
-pub static LICENSE: Fixed = fixed(
-    r#"{"license":{"uid":"spillway","type":"basic","status":"active","mode":"basic","expiry_date_in_millis":4000000000000}}"#,
-);
+pub static LICENSE: Fixed = fixed(concat!(
+    r#"{"license":{"uid":"spillway","type":"basic","status":"active","mode":"basic","#,
+    r#""expiry_date_in_millis":4000000000000}}"#
+));
 /// The health of a cluster.
-pub static HEALTH: Fixed = fixed(
-    r#"{"cluster_name":"spillway","status":"green","timed_out":false,"number_of_nodes":1,"number_of_data_nodes":1,"active_primary_shards":1,"active_shards":1,"relocating_shards":0,"initializing_shards":0,"unassigned_shards":0,"number_of_pending_tasks":0,"active_shards_percent_as_number":100.0}"#,
-);
+pub static HEALTH: Fixed = fixed(concat!(
+    r#"{"cluster_name":"spillway","status":"green","timed_out":false,"number_of_nodes":1,"#,
+    r#""number_of_data_nodes":1,"active_primary_shards":1,"active_shards":1,"relocating_shards":0,"#,
+    r#""initializing_shards":0,"unassigned_shards":0,"number_of_pending_tasks":0,"#,
+    r#""active_shards_percent_as_number":100.0}"#
+));
 /// The same as text, for those that look at its status code only.
 pub static CAT_HEALTH: Fixed = fixed(r#"[{"cluster":"spillway","status":"green","node.total":"1","node.data":"1"}]"#);
 /// The nodes: the client stays with the address that it has.

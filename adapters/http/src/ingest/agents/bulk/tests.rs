@@ -36,7 +36,8 @@ async fn action_lines_with_members_of_their_own_and_numbers_as_levels_are_unders
 #[tokio::test]
 async fn ids_of_documents_are_ids_of_events_and_the_path_names_the_index() {
     let body = b"{\"index\":{\"_id\":\"0190163d-8694-739b-aea5-966c26f8ad91\"}}\n{\"message\":\"1\"}\n\
-                 {\"create\":{\"_id\":\"a\",\"_index\":\"i\"}}\n{\"message\":\"2\"}\n{\"create\":{\"_id\":\"a\"}}\n{\"message\":\"3\"}";
+                 {\"create\":{\"_id\":\"a\",\"_index\":\"i\"}}\n{\"message\":\"2\"}\n\
+                 {\"create\":{\"_id\":\"a\"}}\n{\"message\":\"3\"}";
     let sent = bulk(Method::POST, "/logs-app/_bulk", body).await;
     assert_eq!((sent.status, sent.events.len()), (200, 3));
     assert_eq!(sent.events[0]["eventId"], "0190163d-8694-739b-aea5-966c26f8ad91");

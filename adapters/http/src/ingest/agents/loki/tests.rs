@@ -93,7 +93,10 @@ async fn a_body_that_cannot_be_decoded_is_refused_with_a_text() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..100), json in "[\\[\\]{}\":,a-z1]{0,60}") {
+    fn any_bytes_are_taken_or_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..100),
+        json in "[\\[\\]{}\":,a-z1]{0,60}",
+    ) {
         let ingest = crate::ingest::tests::ingest_with_room();
         for (media_type, body) in [("application/x-protobuf", &bytes[..]), ("application/json", json.as_bytes())] {
             let mut intake = ingest.agent_intake("loki", None);

@@ -1,5 +1,5 @@
-//! OTLP in JSON (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding"): names in lowerCamelCase, ids in hexadecimal
-//! digits, 64-bit numbers as texts or numbers.
+//! OTLP in JSON (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding"): names in lowerCamelCase, ids in
+//! hexadecimal digits, 64-bit numbers as texts or numbers.
 
 use std::borrow::Cow;
 

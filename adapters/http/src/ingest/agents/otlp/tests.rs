@@ -148,7 +148,10 @@ async fn errors_are_a_status_in_the_format_of_the_request() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..100), json in "[\\[\\]{}\":,a-z1]{0,60}") {
+    fn any_bytes_are_taken_or_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..100),
+        json in "[\\[\\]{}\":,a-z1]{0,60}",
+    ) {
         let ingest = crate::ingest::tests::ingest_with_room();
         for (media_type, body) in [("application/x-protobuf", &bytes[..]), ("application/json", json.as_bytes())] {
             let mut intake = ingest.agent_intake("otlp", None);
