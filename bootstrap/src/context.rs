@@ -59,6 +59,8 @@ pub struct Servers {
     pub gateway: Option<Server>,
     pub producer: Option<Server>,
     pub consumer: Option<Server>,
+    /// The producer's second address, for OTLP.
+    pub otlp: Option<Server>,
 }
 
 impl Servers {
@@ -70,6 +72,9 @@ impl Servers {
         let mut servers = Self::default();
         if role.includes(Role::Producer) {
             servers.producer = Some(bind(settings.producer.listen, "producer").await?);
+            if let Some(address) = settings.otlp.listen.0 {
+                servers.otlp = Some(bind(address, "otlp").await?);
+            }
         }
         if role.includes(Role::Consumer) {
             servers.consumer = Some(bind(settings.consumer.listen, "consumer").await?);

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use adapter_embedded::journal::DiskJournal;
-use adapter_http::{Actuator, BodyBudget, LocalService, ProducerDependencies, RefusalLog, Server, producer_endpoint};
+use adapter_http::{
+    Actuator, AgentAdmission, BodyBudget, LocalService, ProducerDependencies, RefusalLog, Server, ServerOptions,
+    producer_endpoint,
+};
 use application::alerts::{FaultAlert, ProducerAlerts};
 use application::deliver::Delivery;
 use application::health::{Check, Health};
@@ -19,6 +22,9 @@ use crate::drain::DrainDeadlines;
 use crate::system::UuidV7;
 use crate::task::Task;
 
+/// Requests of agents that wait may hold this fraction of all connections.
+const WAITERS_SHARE_OF_CONNECTIONS: usize = 8;
+
 /// A producer whose parts are open.
 pub struct OpenProducer {
     /// Takes accepted events to the bus.
@@ -31,7 +37,7 @@ pub struct OpenProducer {
 
 /// A producer that runs.
 pub struct ProducerRole {
-    server: Task,
+    servers: Vec<Task>,
     delivery: Arc<Delivery>,
     journal: Option<Arc<DiskJournal>>,
     replay: Task,
@@ -61,14 +67,14 @@ impl OpenProducer {
         health.with_delivery(Arc::clone(&self.delivery)).with_check("disk", Arc::clone(&self.short_of_disk))
     }
 
-    /// Starts to serve. `bus_fault` says what an operator has to fix at the bus, if anything.
+    /// Starts to serve, at a second address too if there is one. `bus_fault` says what an operator has to fix at the bus, if anything.
     ///
     /// # Errors
     /// The settings do not fit the partitions of the bus.
     pub fn start(
         self,
         context: &Context<'_>,
-        server: Server,
+        (server, otlp): (Server, Option<Server>),
         actuator: Actuator,
         shared: &Shared,
         bus_fault: Option<Check>,
@@ -82,7 +88,8 @@ impl OpenProducer {
             context.telemetry(),
             settings.delivery.policy(),
             partitioner,
-        );
+        )
+        .deriving_ids(settings.ingest.derived_ids);
         let health = actuator.health.clone().of_producer();
         let dependencies = ProducerDependencies {
             ingest: Arc::new(ingest),
@@ -93,6 +100,11 @@ impl OpenProducer {
             refusals: RefusalLog::default(),
             bodies: self.bodies,
             trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
+            agents: AgentAdmission::new(
+                Arc::clone(&shared.agent_limiter),
+                settings.ingest.hold.0,
+                ServerOptions::default().connections_max / WAITERS_SHARE_OF_CONNECTIONS,
+            ),
             shortage: Some(self.short_of_disk),
         };
         let endpoint = producer_endpoint(dependencies, Actuator { health, ..actuator });
@@ -107,8 +119,14 @@ impl OpenProducer {
         let (bus, disk, directory) = (settings.bus, Arc::clone(&context.disk), settings.data_dir.clone());
         background.push(tasks.spawn("disk", |stop| crate::disk::watch(bus, disk, directory, stop)));
         let alerts = ProducerAlerts::new(Arc::clone(&self.delivery), context.alerter());
+        // Requests at the second address are those of the producer, and count as such.
+        let second = otlp.map(|otlp| {
+            let service = Arc::clone(&service);
+            tasks.spawn("otlp", |stop| otlp.run(service, stop))
+        });
+        let first = tasks.spawn("producer", |stop| server.run(service, stop));
         let role = ProducerRole {
-            server: tasks.spawn("producer", |stop| server.run(service, stop)),
+            servers: std::iter::once(first).chain(second).collect(),
             replay: tasks.spawn("replay", |stop| Arc::clone(&self.delivery).replay(stop)),
             alerts: tasks.spawn("producer alerts", |stop| alerts.run(stop)),
             delivery: self.delivery,
@@ -129,9 +147,9 @@ pub struct DrainingProducer {
 
 impl ProducerRole {
     /// What to stop first, what to drain then, and what to stop last.
-    pub fn into_parts(self) -> (Task, DrainingProducer, Vec<Task>) {
-        let Self { server, delivery, journal, replay, alerts, background } = self;
-        (server, DrainingProducer { delivery, journal, replay, alerts }, background)
+    pub fn into_parts(self) -> (Vec<Task>, DrainingProducer, Vec<Task>) {
+        let Self { servers, delivery, journal, replay, alerts, background } = self;
+        (servers, DrainingProducer { delivery, journal, replay, alerts }, background)
     }
 }
 

@@ -11,11 +11,13 @@ use serde_json::Value;
 use crate::settings::Settings;
 
 /// The files with structs of settings.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 14] = [
     include_str!("settings/mod.rs"),
     include_str!("settings/gateway.rs"),
     include_str!("settings/service.rs"),
     include_str!("settings/rate_limit.rs"),
+    include_str!("settings/ingest.rs"),
+    include_str!("settings/otlp.rs"),
     include_str!("settings/delivery.rs"),
     include_str!("settings/journal.rs"),
     include_str!("settings/embedded.rs"),

@@ -9,6 +9,8 @@ use crate::actuator::{Actuator, ActuatorApi};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::ingest::accept::ProducerDependencies;
+use crate::ingest::agents::Fixed;
+use crate::ingest::agents::bulk::PRODUCT;
 use crate::openapi::service::service_endpoint;
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::query_api;
@@ -28,6 +30,7 @@ pub fn producer_endpoint(
         async move {
             Ok(match operation(&request, RouteRole::Producer) {
                 Ok(Operation::Ingest(class, protocols)) => dependencies.accept(class, protocols, request).await,
+                Ok(Operation::Agent(protocol)) => dependencies.accept_agent(protocol, request).await,
                 Ok(operation) => answer(operation, &handlers, request).await,
                 Err(error) => error.into_response(),
             })
@@ -73,8 +76,10 @@ pub fn gateway_endpoint(gateway: Gateway, actuator: Actuator) -> impl Endpoint<O
 
 /// Answers a request that takes no events.
 async fn answer(operation: Operation, handlers: &impl Endpoint<Output = Response>, mut request: Request) -> Response {
-    if matches!(operation, Operation::Home) {
-        return home(&request);
+    match operation {
+        Operation::Home => return home(&request),
+        Operation::Probe(fixed) => return fixed.response(),
+        _ => {}
     }
     // The table takes a slash at the end for nothing; poem does not.
     let path = request.uri().path();
@@ -92,7 +97,8 @@ fn without_slash_at_end(uri: &Uri) -> Result<Uri, poem::http::Error> {
     Uri::builder().path_and_query(format!("{path}{query}")).build()
 }
 
-/// Sends a browser to Swagger UI, and tells other clients where the documentation is.
+/// Sends a browser to Swagger UI, and tells other clients where the documentation is. Clients of Elasticsearch ask here
+/// for its version before they send, and refuse one that is older than they are.
 fn home(request: &Request) -> Response {
     let accepted = request.headers().get_all(header::ACCEPT).iter();
     let is_browser = accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains("text/html"));
@@ -102,9 +108,16 @@ fn home(request: &Request) -> Response {
             .header(header::LOCATION, "/swagger-ui")
             .finish();
     }
-    let links =
-        r#"{"name":"spillway","documentation":"/swagger-ui","openapi":"/openapi.json","health":"/actuator/health"}"#;
-    Response::builder().header(header::CONTENT_TYPE, "application/json").body(links)
+    const HOME: Fixed = Fixed {
+        body: concat!(
+            r#"{"name":"spillway","documentation":"/swagger-ui","openapi":"/openapi.json","#,
+            r#""health":"/actuator/health","cluster_name":"spillway","cluster_uuid":"spillway","version":{"#,
+            r#""number":"9.5.0","build_flavor":"default","minimum_wire_compatibility_version":"8.19.0","#,
+            r#""minimum_index_compatibility_version":"8.0.0"},"tagline":"You Know, for Search"}"#
+        ),
+        header: Some(PRODUCT),
+    };
+    HOME.response()
 }
 
 /// The operation of a request to a role.

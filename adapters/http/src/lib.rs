@@ -27,6 +27,8 @@ pub use gateway::instances::{InstanceState, InvalidUpstream, UpstreamUrl};
 pub use gateway::{Gateway, Upstream};
 pub use ingest::RefusalLog;
 pub use ingest::accept::ProducerDependencies;
+pub use ingest::agents;
+pub use ingest::agents::AgentAdmission;
 pub use ingest::native;
 pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;

@@ -8,6 +8,12 @@ use poem::http::Method;
 use poem_openapi::OpenApi;
 
 use crate::ingest::Protocol;
+use crate::ingest::agents::bulk::{Bulk, probes};
+use crate::ingest::agents::hec::{self, Acknowledgements, Envelopes, RawLines};
+use crate::ingest::agents::loki::Loki;
+use crate::ingest::agents::objects::Objects;
+use crate::ingest::agents::otlp::Otlp;
+use crate::ingest::agents::{AgentProtocol, Fixed};
 use crate::ingest::api::ProducerApi;
 use crate::ingest::native::{BatchArray, BatchLines, SingleEvent};
 
@@ -27,6 +33,10 @@ pub enum RouteRole {
 pub enum Operation {
     /// Takes events of the first of these protocols that has the media type of the body.
     Ingest(RequestClass, &'static [&'static dyn Protocol]),
+    /// Takes what an agent sends.
+    Agent(&'static dyn AgentProtocol),
+    /// Answers what an agent asks before it sends, always with the same. Not in the document: it is not for people.
+    Probe(&'static Fixed),
     /// A handler of poem-openapi.
     Api,
     /// A page beside the API: the OpenAPI document or Swagger UI.
@@ -40,7 +50,7 @@ pub enum Operation {
 pub struct Route {
     /// The method; GET also stands for HEAD.
     pub method: Method,
-    /// The path; a segment in braces is a parameter.
+    /// The path; a segment in braces is a parameter, and one with an asterisk in them all that follows.
     pub path: &'static str,
     /// The role that it belongs to.
     pub role: RouteRole,
@@ -54,11 +64,12 @@ const fn route(method: Method, path: &'static str, role: RouteRole, operation: O
 
 /// All operations. A path without parameters comes before one with parameters that also matches.
 pub static ROUTES: &[Route] = {
-    use Operation::{Api, Home, Ingest, Page};
+    use Operation::{Agent, Api, Home, Ingest, Page, Probe};
     use RouteRole::{Consumer, Every, Producer};
     &[
         route(Method::POST, "/api/logs", Producer, Ingest(RequestClass::Single, &[&SingleEvent])),
         route(Method::POST, "/api/logs/batch", Producer, Ingest(RequestClass::Batch, &[&BatchArray, &BatchLines])),
+        route(Method::POST, "/api/logs/ingest", Producer, Agent(&Objects)),
         route(Method::GET, "/api/logs/health", Producer, Api),
         route(Method::GET, "/api/logs", Consumer, Api),
         route(Method::GET, "/api/logs/stats", Consumer, Api),
@@ -82,6 +93,37 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/", Every, Home),
         route(Method::GET, "/openapi.json", Every, Page),
         route(Method::GET, "/swagger-ui", Every, Page),
+        route(Method::POST, "/v1/logs", Producer, Agent(&Otlp)),
+        route(Method::POST, "/loki/api/v1/push", Producer, Agent(&Loki)),
+        route(Method::POST, "/api/prom/push", Producer, Agent(&Loki)),
+        route(Method::POST, "/services/collector", Producer, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/event", Producer, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/event/1.0", Producer, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/raw", Producer, Agent(&RawLines)),
+        route(Method::POST, "/services/collector/raw/1.0", Producer, Agent(&RawLines)),
+        route(Method::POST, "/services/collector/ack", Producer, Agent(&Acknowledgements)),
+        route(Method::GET, "/services/collector/health", Producer, Probe(&hec::HEALTHY)),
+        route(Method::GET, "/services/collector/health/1.0", Producer, Probe(&hec::HEALTHY)),
+        route(Method::POST, "/_bulk", Producer, Agent(&Bulk)),
+        route(Method::PUT, "/_bulk", Producer, Agent(&Bulk)),
+        route(Method::GET, "/_license", Producer, Probe(&probes::LICENSE)),
+        route(Method::GET, "/_cluster/health", Producer, Probe(&probes::HEALTH)),
+        route(Method::GET, "/_cat/health", Producer, Probe(&probes::CAT_HEALTH)),
+        route(Method::GET, "/_nodes/{*}", Producer, Probe(&probes::NODES)),
+        route(Method::GET, "/_index_template/{*}", Producer, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_index_template/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_component_template/{*}", Producer, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_component_template/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_template/{*}", Producer, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_template/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_ilm/{*}", Producer, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_ilm/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_ingest/{*}", Producer, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_ingest/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::POST, "/{index}/_bulk", Producer, Agent(&Bulk)),
+        route(Method::PUT, "/{index}/_bulk", Producer, Agent(&Bulk)),
+        route(Method::GET, "/{index}/_refresh", Producer, Probe(&probes::REFRESHED)),
+        route(Method::POST, "/{index}/_refresh", Producer, Probe(&probes::REFRESHED)),
     ]
 };
 
@@ -131,6 +173,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     loop {
         match (pattern.next(), path.next()) {
             (None, None) => return true,
+            (Some("{*}"), Some(_)) => return true,
             (Some(pattern), Some(segment)) if pattern.starts_with('{') || pattern == segment => {}
             _ => return false,
         }
@@ -163,7 +206,7 @@ mod tests {
             .collect();
         let in_table: BTreeSet<(String, String)> = ROUTES
             .iter()
-            .filter(|route| !matches!(route.operation, Operation::Page | Operation::Home))
+            .filter(|route| !matches!(route.operation, Operation::Page | Operation::Home | Operation::Probe(_)))
             .map(|route| (route.method.to_string(), route.path.to_owned()))
             .collect();
         assert_eq!(in_table, documented);
@@ -187,6 +230,13 @@ mod tests {
             (Method::GET, "/swagger-ui/", "GET /swagger-ui"),
             (Method::GET, "/", "GET /"),
             (Method::GET, "/nothing", "404"),
+            (Method::POST, "/api/logs/ingest", "POST /api/logs/ingest"),
+            (Method::GET, "/api/logs/ingest", "405 POST"),
+            (Method::PUT, "/logs-app/_bulk", "PUT /{index}/_bulk"),
+            (Method::HEAD, "/_index_template/logs", "GET /_index_template/{*}"),
+            (Method::PUT, "/_ilm/policy/logs", "PUT /_ilm/{*}"),
+            (Method::GET, "/_ilm", "404"),
+            (Method::DELETE, "/_bulk", "405 POST, PUT"),
         ] {
             assert_eq!(found(method, path), expected, "{path}");
         }

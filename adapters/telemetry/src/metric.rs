@@ -65,6 +65,12 @@ pub enum Metric {
     EventsRefused,
     /// Requests refused by the rate limit, by class.
     RequestsRateLimited,
+    /// Events that agents sent and that were accepted, by protocol.
+    AgentEvents,
+    /// Those of them that are stored as text, by protocol.
+    AgentEventsAsText,
+    /// Requests of agents that were held, by protocol.
+    AgentRequestsHeld,
     /// Records read by a consumer.
     RecordsFetched,
     /// Events stored by a consumer.
@@ -140,7 +146,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 58] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -163,6 +169,9 @@ impl Metric {
         Self::RefusedUnkept,
         Self::EventsRefused,
         Self::RequestsRateLimited,
+        Self::AgentEvents,
+        Self::AgentEventsAsText,
+        Self::AgentRequestsHeld,
         Self::RequestDuration,
         Self::Connections,
         Self::BodyBytes,
@@ -233,6 +242,9 @@ impl Metric {
             Self::RecordsInWork => "spillway_records_in_work",
             Self::EventsRefused => "spillway_events_refused_total",
             Self::RequestsRateLimited => "spillway_requests_rate_limited_total",
+            Self::AgentEvents => "spillway_agent_events_total",
+            Self::AgentEventsAsText => "spillway_agent_events_as_text_total",
+            Self::AgentRequestsHeld => "spillway_agent_requests_held_total",
             Self::RecordsFetched => "spillway_records_fetched_total",
             Self::EventsStored => "spillway_events_stored_total",
             Self::EndToEnd => "spillway_end_to_end_seconds",
@@ -299,6 +311,9 @@ impl Metric {
             Self::RecordsInWork => "Records that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
+            Self::AgentEvents => "Events that agents sent and this producer accepted",
+            Self::AgentEventsAsText => "Events of agents that are stored in part as text, because they break a rule",
+            Self::AgentRequestsHeld => "Requests of agents that waited for room or for the rate limit",
             Self::RecordsFetched => "Records read from the bus by this consumer",
             Self::EventsStored => "Events stored by this consumer",
             Self::EndToEnd => "Time from receipt to commit, of the oldest event of each transaction",
@@ -349,6 +364,7 @@ impl Metric {
             Self::ComponentUp => &["component"],
             Self::EventsRefused => &["code"],
             Self::RequestsRateLimited => &["class"],
+            Self::AgentEvents | Self::AgentEventsAsText | Self::AgentRequestsHeld => &["protocol"],
             Self::ConsumerLagRecords | Self::ConsumerLagAge => &["partition"],
             Self::Alerts => &["name", "outcome"],
             Self::KafkaBrokerRtt => &["broker", "quantile"],
@@ -407,6 +423,9 @@ impl Metric {
             | Self::RecordsGivenUp
             | Self::EventsRefused
             | Self::RequestsRateLimited
+            | Self::AgentEvents
+            | Self::AgentEventsAsText
+            | Self::AgentRequestsHeld
             | Self::RecordsFetched
             | Self::EventsStored
             | Self::EventsDeduplicated

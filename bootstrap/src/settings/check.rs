@@ -37,6 +37,9 @@ impl Settings {
         if !(Duration::from_millis(10)..=Duration::from_secs(30)).contains(&self.ack_wait.0) {
             return refuse("ack_wait must be from 10ms to 30s: after 30s the outcome of a request is unknown");
         }
+        if self.ingest.hold.0 > Duration::from_secs(10) {
+            return refuse("ingest.hold must be at most 10s: agents do not wait longer for an answer");
+        }
         if self.body_bytes_max.0 < 16 << 20 {
             return refuse("body_bytes_max must be at least 16MiB: the largest body must fit");
         }
@@ -63,6 +66,7 @@ impl Settings {
         }
         let listens =
             [("gateway", self.gateway.listen), ("producer", self.producer.listen), ("consumer", self.consumer.listen)];
+        let listens: Vec<_> = listens.into_iter().chain(self.otlp.listen.0.map(|listen| ("otlp", listen))).collect();
         for (index, (role, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
             if let Some((other, _)) = listens.iter().take(index).find(|(_, other)| other == listen) {
                 return Err(InvalidSettings(format!("{other}.listen and {role}.listen are both {listen}")));

@@ -11,11 +11,13 @@ mod check;
 mod delivery;
 mod embedded;
 mod gateway;
+mod ingest;
 mod invalid;
 mod journal;
 mod kafka;
 mod kinds;
 mod load;
+mod otlp;
 mod postgres;
 mod rate_limit;
 mod redis;
@@ -37,10 +39,12 @@ pub use self::alert::AlertSettings;
 pub use self::delivery::DeliverySettings;
 pub use self::embedded::EmbeddedSettings;
 pub use self::gateway::GatewaySettings;
+pub use self::ingest::IngestSettings;
 pub use self::invalid::InvalidSettings;
 pub use self::journal::JournalSettings;
 pub use self::kafka::KafkaSettings;
 pub use self::kinds::{BusKind, LimiterKind, LogFormatKind};
+pub use self::otlp::OtlpSettings;
 pub use self::postgres::PostgresSettings;
 pub use self::rate_limit::RateLimitSettings;
 pub use self::redis::RedisSettings;
@@ -88,6 +92,10 @@ pub struct Settings {
     pub consumer: ServiceSettings,
     /// Rate limits of each client: an IPv4 address or an IPv6 /64.
     pub rate_limit: RateLimitSettings,
+    /// Ingestion by the protocols of log agents.
+    pub ingest: IngestSettings,
+    /// OpenTelemetry's protocol, at an address of its own.
+    pub otlp: OtlpSettings,
     /// Guarantee of each level: `at-most-once`, `at-least-once` or `exactly-once`.
     pub delivery: DeliverySettings,
     /// The journal: what a producer keeps on disk while Kafka is unavailable.
@@ -122,6 +130,8 @@ impl Default for Settings {
             producer: service(8081),
             consumer: service(8082),
             rate_limit: RateLimitSettings::default(),
+            ingest: IngestSettings::default(),
+            otlp: OtlpSettings::default(),
             delivery: DeliverySettings::default(),
             journal: JournalSettings::default(),
             embedded: EmbeddedSettings::default(),

@@ -11,6 +11,13 @@ pub trait Telemetry: Send + Sync {
     /// The rate limit refused a request.
     fn rate_limited(&self, class: RequestClass);
 
+    /// A producer took in a request of an agent: its protocol, its events, and how many of them are stored in part as
+    /// text, because they break a rule.
+    fn agent_request(&self, protocol: &'static str, events: usize, as_text: usize);
+
+    /// A request of an agent waited for room or for the rate limit.
+    fn agent_request_held(&self, protocol: &'static str);
+
     /// The bus acknowledged a batch this long after it was published.
     fn sent(&self, events: usize, duration: Duration);
 

@@ -8,5 +8,6 @@ mod request_body;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{BodyBudget, Lease};
+pub use budget::{BodyBudget, Lease, NoRoom};
+pub use decompress::Coding;
 pub use replayable::ReplayableBody;

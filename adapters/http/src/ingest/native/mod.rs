@@ -8,6 +8,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
+pub(super) use json::check_nesting;
 pub use json::{BatchArray, NESTING_MAX, SingleEvent, take_event, take_events};
 pub use ndjson::{BatchLines, take_lines};
 #[cfg(test)]
