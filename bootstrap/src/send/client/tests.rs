@@ -182,14 +182,14 @@ async fn a_doubt_ends_when_the_event_is_accepted_or_refused() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_awaited_no_longer_than_the_time_to_give_up() {
     let server = ScriptedServer::start(vec![Reply::Silence]).await;
-    let client = Client::new(server.url().parse().unwrap(), Some(Duration::from_secs(7)));
+    let client = client(&server.url(), Some(Duration::from_secs(7)));
     let (sent, start) = (Arc::default(), tokio::time::Instant::now());
     let answer = client.post(&events("a"), &sent).await;
     let Answer::Later { pause, unknown: true } = answer else { panic!("{answer:?}") };
     assert!(pause.reason.ends_with("no answer in time"), "{pause:?}");
     assert!(sent.load(Ordering::Relaxed) && start.elapsed() == Duration::from_secs(7));
     for (seconds, timeout) in [(Some(0), 1), (Some(39), 39), (Some(41), 40), (None, 40)] {
-        let client = Client::new(server.url().parse().unwrap(), seconds.map(Duration::from_secs));
+        let client = self::client(&server.url(), seconds.map(Duration::from_secs));
         assert_eq!(client.answer_timeout(), Duration::from_secs(timeout));
     }
 }
