@@ -21,6 +21,7 @@ pub mod decompression;
 pub mod events;
 mod input;
 mod json;
+pub mod line_formats;
 pub mod log_recovery;
 pub mod query_language;
 pub mod record_decoding;
@@ -29,10 +30,11 @@ pub mod record_decoding;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("events", events::run),
     ("decompression", decompression::run),
     ("log-recovery", log_recovery::run),
     ("record-decoding", record_decoding::run),
     ("query-language", query_language::run),
+    ("line-formats", line_formats::run),
 ];

@@ -49,3 +49,8 @@ fn logs_in_any_state() {
 fn records_of_any_bytes() {
     replay("record-decoding");
 }
+
+#[test]
+fn lines_of_any_format() {
+    replay("line-formats");
+}
