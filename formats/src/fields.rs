@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use domain::metadata::{JsonValue, Metadata};
+use domain::metadata::{JsonValue, Metadata, MetadataError};
 use serde_json::value::RawValue;
 
 /// Members in their order: names, and values as JSON text.
@@ -72,22 +72,35 @@ impl Fields {
         if self.members.is_empty() {
             return Ok(None);
         }
-        let json = self.into_json();
-        let checked = Metadata::parse(&json).map_err(|_| TooLarge)?;
+        // A name is rarely there twice, and the domain notices it.
+        let json = self.json(str::to_owned);
+        let checked = match Metadata::parse(&json) {
+            Ok(checked) => checked.into_owned(),
+            Err(MetadataError::DuplicateName(_)) => {
+                Metadata::parse(&self.into_json()).map_err(|_| TooLarge)?.into_owned()
+            }
+            Err(_) => return Err(TooLarge),
+        };
         RawValue::from_string(checked.as_json().to_owned()).map(Some).map_err(|_| TooLarge)
     }
 
     /// The members as the text of a JSON object, each name once.
     pub fn into_json(self) -> String {
         let mut names = Names::default();
-        let mut json = String::from("{");
-        for (name, value) in self.members {
+        self.json(|name| names.unique(name.to_owned()))
+    }
+
+    fn json(&self, mut name_of: impl FnMut(&str) -> String) -> String {
+        let bytes: usize = self.members.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let mut json = String::with_capacity(bytes + 2);
+        json.push('{');
+        for (name, value) in &self.members {
             if json.len() > 1 {
                 json.push(',');
             }
-            json.push_str(&quoted(&names.unique(name)));
+            push_quoted(&mut json, &name_of(name));
             json.push(':');
-            json.push_str(&value);
+            json.push_str(value);
         }
         json.push('}');
         json
@@ -125,7 +138,19 @@ pub fn of(metadata: &RawValue) -> Fields {
 
 /// A text as a JSON string.
 pub fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut json = String::with_capacity(text.len() + 2);
+    push_quoted(&mut json, text);
+    json
+}
+
+fn push_quoted(json: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        json.push_str(&serde_json::Value::from(text).to_string());
+        return;
+    }
+    json.push('"');
+    json.push_str(text);
+    json.push('"');
 }
 
 fn is_plain_number(text: &str) -> bool {

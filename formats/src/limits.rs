@@ -39,11 +39,6 @@ fn bytes_within_limits(text: &str) -> usize {
     kept.unwrap_or(text.len().min(TEXT_BYTES_MAX))
 }
 
-/// Whether a text with a note at its end was cut.
-pub fn is_cut(text: &str) -> bool {
-    text.ends_with(CUT_NOTE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +50,7 @@ mod tests {
         assert_eq!(bounded(&longest), longest);
         for text in [longest + "y", "ä".repeat(TEXT_BYTES_MAX), "\u{1}".repeat(TEXT_BYTES_MAX)] {
             let cut = bounded(&text);
-            assert!(is_cut(&cut) && cut.len() <= TEXT_BYTES_MAX);
+            assert!(cut.ends_with(CUT_NOTE) && cut.len() <= TEXT_BYTES_MAX);
             assert!(cut.len() > 60_000, "{}", cut.len());
         }
     }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::timestamp::Timestamp;
@@ -16,8 +17,8 @@ use crate::ansi;
 use crate::draft::{Draft, Event, Origin};
 use crate::fields::Fields;
 use crate::format::Options;
-use crate::joining::Joined;
 use crate::joining::shape::Shape;
+use crate::joining::{Joined, Outcome};
 use crate::reading::{self, Kind, Reading};
 use crate::times::Clock;
 use crate::wrapper::{self, Unwrapped};
@@ -37,7 +38,7 @@ const PARTIAL_BYTES_MAX: usize = 1024 * 1024;
 /// Reads the lines of one input: a file, a pipe, a stream.
 #[derive(Debug)]
 pub struct Reader<O: Origin> {
-    options: Options,
+    options: Arc<Options>,
     /// Events in the order of their first lines; the first has the number `first`.
     held: VecDeque<Held<O>>,
     first: u64,
@@ -87,7 +88,7 @@ struct Stream<O> {
     open: Option<u64>,
     partial: Option<Partial<O>>,
     /// The columns that the last directive named.
-    columns: Option<Vec<String>>,
+    columns: Option<Arc<[String]>>,
 }
 
 /// The beginning of a line whose rest is to come.
@@ -106,7 +107,7 @@ impl<O: Origin> Reader<O> {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            options,
+            options: Arc::new(options),
             held: VecDeque::new(),
             first: 0,
             held_bytes: 0,
@@ -121,11 +122,11 @@ impl<O: Origin> Reader<O> {
     pub fn line(&mut self, line: &[u8], origin: O, now: Timestamp, complete: &mut impl FnMut(Event<O>)) {
         self.now = now;
         let text = text_of(line, std::mem::take(&mut self.is_first_line));
-        let zone = self.options.zone.clone();
-        let clock = Clock { zone: &zone, now };
+        let options = Arc::clone(&self.options);
+        let clock = Clock { zone: &options.zone, now };
         let line = wrapper::unwrapped(text, clock, is_trace);
         // The wrapper knows the year.
-        let clock = Clock { zone: &zone, now: line.time.unwrap_or(now) };
+        let clock = Clock { zone: &options.zone, now: line.time.unwrap_or(now) };
         let stream = self.stream(&line.key, complete);
         let Some((line, origin, place)) = self.whole_line(stream, line, origin) else { return };
         // A terminal within a container writes colours and CR LF.
@@ -141,8 +142,8 @@ impl<O: Origin> Reader<O> {
 
     /// Passes on every event that is held, because the input ended or no line came for a while.
     pub fn flush(&mut self, complete: &mut impl FnMut(Event<O>)) {
-        let zone = self.options.zone.clone();
-        let clock = Clock { zone: &zone, now: self.now };
+        let options = Arc::clone(&self.options);
+        let clock = Clock { zone: &options.zone, now: self.now };
         for stream in 0..self.streams.len() {
             if let Some(partial) = self.streams.get_mut(stream).and_then(|stream| stream.partial.take()) {
                 let Partial { text, time, fields, origin, place } = partial;
@@ -237,7 +238,7 @@ impl<O: Origin> Reader<O> {
 
     /// A line with text: it joins the event before it of its stream, or begins one.
     fn text_line(&mut self, stream: usize, line: Line<'_, O>, clock: Clock<'_>) {
-        let options = self.options.clone();
+        let options = Arc::clone(&self.options);
         let columns = self.streams.get(stream).and_then(|stream| stream.columns.clone());
         let read = |text: &str| {
             with_columns(text, columns.as_deref(), clock).unwrap_or_else(|| reading::read(text, &options, clock))
@@ -251,21 +252,21 @@ impl<O: Origin> Reader<O> {
             && !is_late(content.last_time)
         {
             match content.event.add(line.text, clock, || read(line.text)) {
-                Ok(()) => {
+                Outcome::Joined => {
                     content.origin.extend(line.origin);
                     content.last_time = line.time;
                     self.give_up(line.place);
                     self.grown(stream);
                     return;
                 }
-                Err(read) => reading = read,
+                Outcome::Apart(read) => reading = read.map(|reading| *reading),
             }
         }
         let reading = reading.unwrap_or_else(|| read(line.text));
         if let Some(columns) = w3c::columns(line.text)
             && let Some(stream) = self.streams.get_mut(stream)
         {
-            stream.columns = Some(columns);
+            stream.columns = Some(columns.into());
         }
         self.begin(stream, Joined::begin(line.text, reading), line);
     }
@@ -309,8 +310,8 @@ impl<O: Origin> Reader<O> {
 
     /// Passes on the oldest events, as long as they are complete or too much is held.
     fn pass_on(&mut self, complete: &mut impl FnMut(Event<O>)) {
-        let zone = self.options.zone.clone();
-        let clock = Clock { zone: &zone, now: self.now };
+        let options = Arc::clone(&self.options);
+        let clock = Clock { zone: &options.zone, now: self.now };
         while self.held.front().is_some_and(|held| !held.is_open)
             || self.held.len() > EVENTS_MAX
             || (self.held_bytes > HELD_BYTES_MAX && self.held.len() > 1)

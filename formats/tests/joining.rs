@@ -1,5 +1,7 @@
 //! Which lines become one event.
 
+#![expect(clippy::unwrap_used, reason = "a failed setup is a failed test")]
+
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 use formats::{Event, Options, Origin, Reader};

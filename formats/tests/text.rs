@@ -1,5 +1,7 @@
 //! Lines of text of common formats: level and time.
 
+#![expect(clippy::unwrap_used, reason = "a failed setup is a failed test")]
+
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 use formats::{Options, draft};

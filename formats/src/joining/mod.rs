@@ -53,6 +53,15 @@ enum Expect {
     LevelLine,
 }
 
+/// Whether a line joined.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is a part of the event.
+    Joined,
+    /// It begins another event; with what it says, if that had to be read.
+    Apart(Option<Box<Reading>>),
+}
+
 /// An event that further lines may join.
 #[derive(Debug)]
 pub struct Joined {
@@ -63,7 +72,6 @@ pub struct Joined {
     /// Whether the event begins with a crash or an exception.
     crash: Option<Crash>,
     is_exception: bool,
-    is_report_of_dotnet: bool,
     stack: String,
     pretty: Option<Pretty>,
     /// Whether an empty line came since the last line.
@@ -98,7 +106,6 @@ impl Joined {
             kind = Kind::Bare;
         }
         let expect = expected(line, &draft, shape, kind, has_time);
-        let is_report_of_dotnet = !has_time && is_report_of_dotnet(line);
         Self {
             draft,
             kind,
@@ -106,7 +113,6 @@ impl Joined {
             expect,
             crash,
             is_exception,
-            is_report_of_dotnet,
             stack: String::new(),
             pretty,
             after_empty: false,
@@ -123,50 +129,51 @@ impl Joined {
     }
 
     /// Adds the line, if it joins. `reading` reads it, if that is needed.
-    pub fn add(
-        &mut self,
-        line: &str,
-        clock: Clock<'_>,
-        reading: impl FnOnce() -> Reading,
-    ) -> Result<(), Option<Reading>> {
+    pub fn add(&mut self, line: &str, clock: Clock<'_>, reading: impl FnOnce() -> Reading) -> Outcome {
         if self.is_closed {
-            return Err(None);
+            return Outcome::Apart(None);
         }
         if let Some(pretty) = &mut self.pretty {
             return match pretty.add(line) {
-                Added::More => Ok(()),
+                Added::More => Outcome::Joined,
                 Added::End => {
                     self.end_pretty(clock);
-                    Ok(())
+                    Outcome::Joined
                 }
                 Added::Not => {
                     self.end_pretty(clock);
-                    Err(None)
+                    Outcome::Apart(None)
                 }
             };
         }
         if self.kind == Kind::Structured {
-            return Err(None);
+            return Outcome::Apart(None);
         }
         let shape = Shape::of(line);
         if shape == Shape::Indented {
             if !self.joins_indented(line, clock) {
-                return Err(None);
+                return Outcome::Apart(None);
             }
             let is_frame = is_frame(line);
             if is_frame && matches!(self.expect, Expect::Message(_)) {
                 self.expect = Expect::Nothing;
             }
-            return self.push(line, is_frame);
+            self.push(line, is_frame);
+            return Outcome::Joined;
         }
         if self.joins_by_shape(line, shape) {
-            return self.push_shaped(line, shape);
+            self.push_shaped(line, shape);
+            return Outcome::Joined;
         }
         if self.expect == Expect::Nothing {
-            return Err(None);
+            return Outcome::Apart(None);
         }
         let reading = reading();
-        if self.joins_as_expected(line, &reading) { self.push_expected(line, reading) } else { Err(Some(reading)) }
+        if !self.joins_as_expected(line, &reading) {
+            return Outcome::Apart(Some(Box::new(reading)));
+        }
+        self.push_expected(line, &reading);
+        Outcome::Joined
     }
 
     /// An indented line joins, unless it is a JSON object or has a time: some logs indent everything.
@@ -177,7 +184,8 @@ impl Joined {
             return false;
         }
         let has_time = times::at(inner.trim_start_matches('['), 0, clock).is_some_and(|time| time.has_day);
-        !has_time && !(inner.starts_with('{') && json::object(inner).is_some())
+        let is_object = inner.starts_with('{') && json::object(inner).is_some();
+        !has_time && !is_object
     }
 
     fn joins_by_shape(&self, line: &str, shape: Shape) -> bool {
@@ -212,7 +220,7 @@ impl Joined {
         }
     }
 
-    fn push_shaped(&mut self, line: &str, shape: Shape) -> Result<(), Option<Reading>> {
+    fn push_shaped(&mut self, line: &str, shape: Shape) {
         if self.draft.level.is_none() && matches!(shape, Shape::Goroutine | Shape::Exception { .. } | Shape::Crash(_)) {
             self.draft.level = Some(Level::Error);
         }
@@ -233,9 +241,10 @@ impl Joined {
             self.is_closed = true;
         }
         if was_python {
-            return self.push_exception_of_python(line);
+            self.push_exception_of_python(line);
+            return;
         }
-        self.push(line, true)
+        self.push(line, true);
     }
 
     fn joins_as_expected(&self, line: &str, reading: &Reading) -> bool {
@@ -254,40 +263,44 @@ impl Joined {
         }
     }
 
-    fn push_expected(&mut self, line: &str, reading: Reading) -> Result<(), Option<Reading>> {
+    fn push_expected(&mut self, line: &str, reading: &Reading) {
         match self.expect {
             Expect::PythonFrames => {
                 self.expect = Expect::Nothing;
-                return self.push_exception_of_python(line);
+                self.push_exception_of_python(line);
+                return;
             }
             Expect::RustMessage => {
                 self.expect = Expect::Nothing;
-                return self.push(line, false);
+                self.push(line, false);
+                return;
             }
             Expect::Message(count) => self.expect = Expect::Message(count + 1),
             Expect::Node(count) => self.expect = Expect::Node(count + 1),
             Expect::Sanitizer(count) => {
                 self.expect = Expect::Sanitizer(count + 1);
-                self.is_closed = line.ends_with("==ABORTING");
+                self.is_closed = line.ends_with("==ABORTING") || line.starts_with("=====");
             }
             Expect::UpToEmptyLine(count) => self.expect = Expect::UpToEmptyLine(count + 1),
             Expect::UpToBrackets(count) => {
                 self.expect = Expect::UpToBrackets(count + 1);
                 self.is_closed = line.trim_end().ends_with("]]");
-                return self.push(line, false);
+                self.push(line, false);
+                return;
             }
             Expect::LevelLine => {
                 self.draft.level = reading.draft.level;
                 self.expect = Expect::Nothing;
-                return self.push(line, false);
+                self.push(line, false);
+                return;
             }
             Expect::Nothing | Expect::PythonTraceback | Expect::Go => {}
         }
-        self.push(line, true)
+        self.push(line, true);
     }
 
     /// The line that names the exception is the message of an event that begins with its traceback.
-    fn push_exception_of_python(&mut self, line: &str) -> Result<(), Option<Reading>> {
+    fn push_exception_of_python(&mut self, line: &str) {
         if self.crash == Some(Crash::Python) {
             if self.stack.is_empty() || !self.stack.starts_with("Traceback") {
                 let heading = std::mem::take(&mut self.draft.message);
@@ -295,11 +308,11 @@ impl Joined {
             }
             self.draft.message = bounded(line);
         }
-        self.push(line, true)
+        self.push(line, true);
     }
 
     /// Adds a line to the trace, or to the message if no trace has begun.
-    fn push(&mut self, line: &str, is_trace: bool) -> Result<(), Option<Reading>> {
+    fn push(&mut self, line: &str, is_trace: bool) {
         if let Expect::UpToBrackets(_) = self.expect {
             self.is_closed = line.trim_end().ends_with("]]");
         }
@@ -311,20 +324,19 @@ impl Joined {
         let text = if to_message { &mut self.draft.message } else { &mut self.stack };
         let room = TEXT_BYTES_MAX.saturating_sub(text.len() + CUT_NOTE.len() + 2);
         if text.ends_with(CUT_NOTE) {
-            return Ok(());
+            return;
         }
         if line.len() > room {
             let kept = line.get(..line.floor_char_boundary(room)).unwrap_or_default();
             text.push('\n');
             text.push_str(kept);
             text.push_str(CUT_NOTE);
-            return Ok(());
+            return;
         }
         if !text.is_empty() {
             text.push_str(if empty { "\n\n" } else { "\n" });
         }
         text.push_str(line);
-        Ok(())
     }
 
     /// The object is complete, or a line came that does not belong to it: then it is text.
@@ -372,7 +384,7 @@ fn expected(line: &str, draft: &Draft, shape: Shape, kind: Kind, has_time: bool)
         Shape::Crash(Crash::Rust) => return Expect::RustMessage,
         Shape::Crash(Crash::Go) | Shape::Goroutine => return Expect::Go,
         Shape::Crash(Crash::Node) => return Expect::Node(0),
-        Shape::Crash(Crash::Sanitizer) => return Expect::Sanitizer(0),
+        Shape::Crash(Crash::Sanitizer | Crash::Race) => return Expect::Sanitizer(0),
         Shape::Crash(Crash::Java) => return Expect::Message(MESSAGE_LINES_MAX - 3),
         _ => {}
     }
@@ -427,12 +439,6 @@ fn begins_with_level(line: &str) -> bool {
     line.contains(':') && name.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// `info: Shop.Pay[0]`, as the console logger of .NET prints before the message.
-fn is_report_of_dotnet(line: &str) -> bool {
-    ["trce: ", "dbug: ", "info: ", "warn: ", "fail: ", "crit: "].iter().any(|begin| line.starts_with(begin))
-        && line.ends_with(']')
-}
-
 fn ends_crash(crash: Crash, line: &str) -> bool {
     match crash {
         Crash::Go => line.starts_with("exit status "),
@@ -440,6 +446,6 @@ fn ends_crash(crash: Crash, line: &str) -> bool {
         Crash::Cpp | Crash::Rust | Crash::Dotnet | Crash::Python => {
             !line.starts_with("Node.js") && !line.starts_with("thrown")
         }
-        _ => line.starts_with("thrown in "),
+        _ => line.starts_with("thrown in ") || line.starts_with("Aborted") || line.starts_with("Segmentation fault"),
     }
 }

@@ -44,6 +44,7 @@ pub enum Crash {
     Cpp,
     Elixir,
     Sanitizer,
+    Race,
     Other,
 }
 
@@ -52,6 +53,7 @@ impl Crash {
     pub fn level(self) -> Level {
         match self {
             Self::Go | Self::Dotnet | Self::Cpp | Self::Node | Self::Sanitizer => Level::Fatal,
+            Self::Race => Level::Warn,
             Self::Java | Self::Python | Self::Rust | Self::Ruby | Self::Elixir | Self::Other => Level::Error,
         }
     }
@@ -72,7 +74,7 @@ const CRASHES: [(&str, Crash); 28] = [
     ("SIGABRT: abort", Crash::Go),
     ("SIGSEGV: ", Crash::Go),
     ("unexpected fault address", Crash::Go),
-    ("WARNING: DATA RACE", Crash::Go),
+    ("WARNING: DATA RACE", Crash::Race),
     ("Unhandled exception", Crash::Dotnet),
     ("Unhandled Exception", Crash::Dotnet),
     ("Process terminated. ", Crash::Dotnet),
@@ -171,6 +173,15 @@ impl Shape {
                 if closes { Self::Closing } else { Self::Other }
             }
             b'"' if line.trim_end() == "\"}" => Self::Closing,
+            // Most lines begin with a time.
+            b'0'..=b'9' => {
+                if is_numbered_frame(line) {
+                    Self::Continuation
+                } else {
+                    Self::Other
+                }
+            }
+            b'[' if line.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => Self::Other,
             b'#' => frame_of_php(line),
             b'/' | b'f' | b'n' if is_place_of_node(line) => Self::Crash(Crash::Node),
             _ => named(line),
@@ -179,32 +190,39 @@ impl Shape {
 }
 
 fn named(line: &str) -> Shape {
-    let begins = |begin: &&str| line.starts_with(*begin);
-    if line.starts_with("goroutine ") && line.ends_with(']') | line.ends_with("]:") {
+    let begins = |begins: &[&str]| begins.iter().any(|begin| line.starts_with(begin));
+    if line.starts_with("goroutine ") && (line.ends_with(']') || line.ends_with("]:")) {
         return Shape::Goroutine;
     }
-    if CHAINS.iter().any(|begin| begins(begin)) {
+    if begins(&CHAINS) {
         return Shape::Chain;
     }
-    if let Some((_, crash)) = CRASHES.iter().find(|(begin, _)| begins(begin)) {
+    if let Some((_, crash)) = CRASHES.iter().find(|(begin, _)| line.starts_with(begin)) {
         return Shape::Crash(*crash);
     }
     if line.starts_with("thread '") && (line.contains("panicked at") || line.contains("has overflowed its stack")) {
         return Shape::Crash(Crash::Rust);
     }
-    if CONTINUATIONS.iter().any(|begin| begins(begin)) {
+    if begins(&CONTINUATIONS) {
         return Shape::Continuation;
     }
-    if ENDS.iter().any(|begin| begins(begin)) {
+    if begins(&ENDS) {
         return Shape::End;
     }
-    if GO_DUMP.iter().any(|begin| begins(begin)) || is_register(line) {
+    if begins(&GO_DUMP) || is_register(line) {
         return Shape::GoDump;
     }
     if let Some(shape) = ruby(line).or_else(|| other_crash(line)) {
         return shape;
     }
     exception(line).unwrap_or_else(|| function(line))
+}
+
+/// `0    libswiftCore.dylib   0x00007f…`, as backtraces of C and Swift number frames.
+fn is_numbered_frame(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let is_number = |word: &str| word.len() <= 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+    words.next().is_some_and(is_number) && words.nth(1).is_some_and(|word| word.starts_with("0x"))
 }
 
 /// `rax    0x0`
@@ -275,7 +293,7 @@ fn exception(line: &str) -> Option<Shape> {
     let is_name = last.starts_with(|first: char| first.is_ascii_uppercase())
         && EXCEPTIONS.iter().any(|ending| last.ends_with(ending))
         && name.starts_with(|first: char| first.is_ascii_alphabetic());
-    (is_end && is_name).then(|| Shape::Exception { qualified: last.len() < name.len() })
+    (is_end && is_name).then_some(Shape::Exception { qualified: last.len() < name.len() })
 }
 
 /// A function of Go: `shop/db.(*Pool).Get`, `main.main()`.

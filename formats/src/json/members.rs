@@ -176,11 +176,11 @@ impl<'a> Members<'a> {
 }
 
 fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member: &Member<'a>) {
-    let name = member.name.to_ascii_lowercase();
+    let name = lower(&member.name);
     if let Some((role, rank)) = roles::of(&name) {
         candidates.push(Candidate { role, rank, member: index, inner: None, value: member.value });
     }
-    if member.value.kind() != JsonKind::Object || !CONTAINERS.contains(&name.as_str()) {
+    if member.value.kind() != JsonKind::Object || !CONTAINERS.contains(&name.as_ref()) {
         return;
     }
     for (inner, (inner_name, value)) in member.value.members().enumerate().take(CANDIDATES_MAX) {
@@ -189,6 +189,11 @@ fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member:
             candidates.push(Candidate { role, rank, member: index, inner: Some(inner), value });
         }
     }
+}
+
+fn lower(name: &str) -> Cow<'_, str> {
+    let has_upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
+    if has_upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
 }
 
 /// The members of a member that were not taken out, if any.

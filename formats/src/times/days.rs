@@ -80,8 +80,8 @@ pub fn begins_name(bytes: &[u8], from: usize) -> bool {
     match bytes.get(from..from + 3) {
         Some([first @ (b'A'..=b'Z' | b'a'..=b'z'), second, third]) => {
             let start = [first.to_ascii_lowercase(), second.to_ascii_lowercase(), third.to_ascii_lowercase()];
-            let begins = |name: &&str| name.as_bytes().starts_with(&start);
-            MONTHS.iter().any(|(name, _)| begins(&name)) || WEEKDAYS.iter().any(|name| begins(&name))
+            let begins = |name: &str| name.as_bytes().starts_with(&start);
+            MONTHS.iter().any(|(name, _)| begins(name)) || WEEKDAYS.iter().any(|name| begins(name))
         }
         _ => false,
     }

@@ -22,6 +22,7 @@ pub mod decompression;
 pub mod events;
 mod input;
 mod json;
+pub mod line_formats;
 pub mod log_recovery;
 pub mod query_language;
 pub mod record_decoding;
@@ -30,11 +31,12 @@ pub mod record_decoding;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("events", events::run),
     ("decompression", decompression::run),
     ("log-recovery", log_recovery::run),
     ("record-decoding", record_decoding::run),
     ("query-language", query_language::run),
     ("agent-bodies", agent_bodies::run),
+    ("line-formats", line_formats::run),
 ];

@@ -54,3 +54,8 @@ fn bodies_of_agents() {
 fn records_of_any_bytes() {
     replay("record-decoding");
 }
+
+#[test]
+fn lines_of_any_format() {
+    replay("line-formats");
+}
