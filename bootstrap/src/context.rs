@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use adapter_embedded::disk::Disk;
 use adapter_http::{Activity, Observer, Server, ServerOptions};
+use adapter_syslog::SyslogServer;
 use adapter_telemetry::Prometheus;
 use anyhow::Context as _;
 use domain::ports::{Alerter, Clock, Telemetry};
@@ -61,6 +62,8 @@ pub struct Servers {
     pub consumer: Option<Server>,
     /// The producer's second address, for OTLP.
     pub otlp: Option<Server>,
+    /// The producer's sockets for syslog.
+    pub syslog: Option<SyslogServer>,
 }
 
 impl Servers {
@@ -74,6 +77,11 @@ impl Servers {
             servers.producer = Some(bind(settings.producer.listen, "producer").await?);
             if let Some(address) = settings.otlp.listen.0 {
                 servers.otlp = Some(bind(address, "otlp").await?);
+            }
+            if let Some(address) = settings.syslog.listen.0 {
+                let context =
+                    || format!("the producer cannot listen at {address} for syslog; set SPILLWAY_SYSLOG__LISTEN");
+                servers.syslog = Some(SyslogServer::bind(address).await.with_context(context)?);
             }
         }
         if role.includes(Role::Consumer) {

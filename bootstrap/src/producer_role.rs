@@ -7,6 +7,7 @@ use adapter_http::{
     Actuator, AgentAdmission, BodyBudget, LocalService, ProducerDependencies, RefusalLog, Server, ServerOptions,
     producer_endpoint,
 };
+use adapter_syslog::SyslogServer;
 use application::alerts::{FaultAlert, ProducerAlerts};
 use application::deliver::Delivery;
 use application::health::{Check, Health};
@@ -67,14 +68,15 @@ impl OpenProducer {
         health.with_delivery(Arc::clone(&self.delivery)).with_check("disk", Arc::clone(&self.short_of_disk))
     }
 
-    /// Starts to serve, at a second address too if there is one. `bus_fault` says what an operator has to fix at the bus, if anything.
+    /// Starts to serve, for OTLP at a second address and for syslog if there are sockets. `bus_fault` says what an
+    /// operator has to fix at the bus, if anything.
     ///
     /// # Errors
     /// The settings do not fit the partitions of the bus.
     pub fn start(
         self,
         context: &Context<'_>,
-        (server, otlp): (Server, Option<Server>),
+        (server, otlp, syslog): (Server, Option<Server>, Option<SyslogServer>),
         actuator: Actuator,
         shared: &Shared,
         bus_fault: Option<Check>,
@@ -90,9 +92,10 @@ impl OpenProducer {
             partitioner,
         )
         .deriving_ids(settings.ingest.derived_ids);
+        let ingest = Arc::new(ingest);
         let health = actuator.health.clone().of_producer();
         let dependencies = ProducerDependencies {
-            ingest: Arc::new(ingest),
+            ingest: Arc::clone(&ingest),
             health: health.clone(),
             limiter: Arc::clone(&shared.limiter),
             idempotency: shared.idempotency.clone(),
@@ -124,9 +127,13 @@ impl OpenProducer {
             let service = Arc::clone(&service);
             tasks.spawn("otlp", |stop| otlp.run(service, stop))
         });
+        let syslog = syslog.map(|syslog| {
+            let (limiter, telemetry) = (Arc::clone(&shared.agent_limiter), context.telemetry());
+            tasks.spawn("syslog", |stop| syslog.run(ingest, limiter, telemetry, stop))
+        });
         let first = tasks.spawn("producer", |stop| server.run(service, stop));
         let role = ProducerRole {
-            servers: std::iter::once(first).chain(second).collect(),
+            servers: std::iter::once(first).chain(second).chain(syslog).collect(),
             replay: tasks.spawn("replay", |stop| Arc::clone(&self.delivery).replay(stop)),
             alerts: tasks.spawn("producer alerts", |stop| alerts.run(stop)),
             delivery: self.delivery,

@@ -66,7 +66,9 @@ impl Settings {
         }
         let listens =
             [("gateway", self.gateway.listen), ("producer", self.producer.listen), ("consumer", self.consumer.listen)];
-        let listens: Vec<_> = listens.into_iter().chain(self.otlp.listen.0.map(|listen| ("otlp", listen))).collect();
+        let optional = [("otlp", self.otlp.listen), ("syslog", self.syslog.listen)];
+        let optional = optional.into_iter().filter_map(|(role, listen)| Some((role, listen.0?)));
+        let listens: Vec<_> = listens.into_iter().chain(optional).collect();
         for (index, (role, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
             if let Some((other, _)) = listens.iter().take(index).find(|(_, other)| other == listen) {
                 return Err(InvalidSettings(format!("{other}.listen and {role}.listen are both {listen}")));

@@ -24,6 +24,7 @@ mod redis;
 mod secrets;
 mod service;
 mod store;
+mod syslog;
 #[cfg(test)]
 mod tests;
 mod unknown_keys;
@@ -52,6 +53,7 @@ pub use self::secrets::{Secret, Url, Webhook};
 pub use self::service::ServiceSettings;
 use self::service::service;
 pub use self::store::{StoreKind, StoreSettings};
+pub use self::syslog::SyslogSettings;
 use self::values::one_of;
 pub use self::values::{DurationSetting, List, Size};
 use self::variables::{flatten, variable_of};
@@ -96,6 +98,8 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// OpenTelemetry's protocol, at an address of its own.
     pub otlp: OtlpSettings,
+    /// Syslog.
+    pub syslog: SyslogSettings,
     /// Guarantee of each level: `at-most-once`, `at-least-once` or `exactly-once`.
     pub delivery: DeliverySettings,
     /// The journal: what a producer keeps on disk while Kafka is unavailable.
@@ -132,6 +136,7 @@ impl Default for Settings {
             rate_limit: RateLimitSettings::default(),
             ingest: IngestSettings::default(),
             otlp: OtlpSettings::default(),
+            syslog: SyslogSettings::default(),
             delivery: DeliverySettings::default(),
             journal: JournalSettings::default(),
             embedded: EmbeddedSettings::default(),

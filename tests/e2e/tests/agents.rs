@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use e2e::{Http, Program, metric, wait_until};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 
@@ -82,6 +84,18 @@ async fn what_real_agents_send_is_stored_and_what_one_sends_again_is_stored_once
         || async { metric(&program.consumer, "spillway_events_deduplicated_total").await > events as f64 - 0.5 };
     wait_until("the repeats are recognised", repeats).await;
     assert_eq!(stored(&program.gateway, expected).await.len(), expected);
+}
+
+#[tokio::test]
+async fn lines_of_syslog_are_stored() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("an address").local_addr().expect("an address");
+    let directory = tempfile::tempdir().expect("a directory");
+    let listen = free.to_string();
+    let program = Program::start(BINARY, directory.path(), &[("SPILLWAY_SYSLOG__LISTEN", &listen)]).await;
+    let mut stream = TcpStream::connect(free).await.expect("a connection");
+    stream.write_all(b"<11>Nov 29 08:04:20 vm app[42]: failed\n").await.expect("sent");
+    let events = stored(&program.gateway, 1).await;
+    assert_eq!((&events[0]["source"], &events[0]["level"]), (&"app".into(), &"ERROR".into()));
 }
 
 #[tokio::test]

@@ -256,7 +256,7 @@ fn accepted(request: &Request) -> AgentAnswer {
 
 /// Splunk's codes: 5 no data, 6 invalid data, 8 internal, 9 busy.
 fn refused(error: ApiError) -> Response {
-    let status = |status| match status {
+    let status = |status: StatusCode| match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => StatusCode::SERVICE_UNAVAILABLE,
         status => status,
     };

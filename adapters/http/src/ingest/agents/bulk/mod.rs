@@ -74,7 +74,7 @@ impl AgentProtocol for Bulk {
 
     fn error(&self, _request: &Request, error: ApiError) -> Response {
         // Several clients lose a request that gets 429, and all send again after 503.
-        let status = |status| match status {
+        let status = |status: StatusCode| match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => StatusCode::SERVICE_UNAVAILABLE,
             status => status,
         };

@@ -50,8 +50,9 @@ impl AgentProtocol for Loki {
     }
 
     fn error(&self, _request: &Request, error: ApiError) -> Response {
-        let status =
-            |status| if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status };
+        let status = |status: StatusCode| {
+            if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status }
+        };
         error_answer(error, "text/plain; charset=utf-8", status, |described, _| {
             format!("{}\n", described.detail).into()
         })

@@ -60,8 +60,9 @@ impl AgentProtocol for Otlp {
 
     fn error(&self, request: &Request, error: ApiError) -> Response {
         // A client sends again after 429, 502, 503 and 504 only.
-        let status =
-            |status| if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status };
+        let status = |status: StatusCode| {
+            if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status }
+        };
         if is_json(&media_type(request.headers())) {
             return error_answer(error, JSON, status, |described, status| {
                 serde_json::json!({ "code": status_code(status), "message": described.detail }).to_string().into_bytes()
