@@ -98,6 +98,26 @@ impl Members {
         write(&mut self.0);
     }
 
+    /// Adds the members of a JSON object, given as its text.
+    pub fn object(&mut self, json: &str) {
+        let members = json.trim().strip_prefix('{').and_then(|members| members.strip_suffix('}')).unwrap_or_default();
+        if !members.trim().is_empty() {
+            self.0.push(if self.is_empty() { "{" } else { "," });
+            self.0.push(members);
+        }
+    }
+
+    /// Adds the members of another object that was written here; as one member of the name `within` if a name would be there
+    /// twice.
+    pub fn all_or_within(&mut self, within: &str, others: Self) {
+        if self.shares_a_name(&others) {
+            let others = others.into_json().unwrap_or_else(|| "{}".to_owned());
+            self.json(within, &others);
+        } else {
+            self.all(&others);
+        }
+    }
+
     /// Adds the members of another object that was written here.
     pub fn all(&mut self, others: &Self) {
         if let Some(members) = others.0.as_str().get(1..).filter(|members| !members.is_empty()) {

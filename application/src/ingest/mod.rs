@@ -23,6 +23,7 @@ use crate::deliver::{Delivery, Promise};
 mod entry;
 mod intake;
 mod lane;
+mod line;
 mod members;
 mod outcome;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 
 pub use self::entry::{AgentEntry, UNKNOWN_SOURCE, level_of};
 pub use self::intake::Intake;
+pub use self::line::line;
 pub use self::intake::agents::{AGENT_RECORD_BYTES_MAX, AgentIntake, AgentStop, Identity};
 pub use self::members::{JsonText, Members};
 pub use self::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict};

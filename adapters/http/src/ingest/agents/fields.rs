@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentEntry, JsonText, Members};
+use application::ingest::{AgentEntry, JsonText, Members, line};
 use domain::Uuid;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::metadata::{JsonKind, JsonValue};
+use domain::timestamp::Timestamp;
 
-use crate::ingest::agents::lines::line;
 use crate::ingest::agents::times::AgentTime;
 
 /// The fields of an event that a member may be.
@@ -78,9 +78,10 @@ struct Candidate<'a> {
     value: JsonValue<'a>,
 }
 
-/// Reads an object.
+/// Reads an object. Its message is read as a line unless the object states a level; `now` decides the year of a time without
+/// one in it.
 #[must_use]
-pub fn document(object: JsonValue<'_>) -> Document<'_> {
+pub fn document(object: JsonValue<'_>, now: Timestamp) -> Document<'_> {
     let best = best_members(object);
     let mut metadata = Members::default();
     for (name, value) in object.members() {
@@ -99,7 +100,8 @@ pub fn document(object: JsonValue<'_>) -> Document<'_> {
     let [message, level, time, source, stack_trace, trace_id, span_id, event_id] =
         best.map(|best| best.map(|best| best.value));
     let mut entry = match message {
-        Some(message) => message_entry(message),
+        Some(message) if level.is_none() => line(&message.plain(), now),
+        Some(message) => AgentEntry { message: message.plain(), ..AgentEntry::default() },
         None => AgentEntry { message: cut_json(object), ..AgentEntry::default() },
     };
     if let Some(level) = level {
@@ -112,14 +114,15 @@ pub fn document(object: JsonValue<'_>) -> Document<'_> {
     entry.trace_id = trace_id.and_then(|id| from_hex(&id.plain())).or(entry.trace_id);
     entry.span_id = span_id.and_then(|id| from_hex(&id.plain())).or(entry.span_id);
     entry.event_id = event_id.and_then(uuid);
-    entry.metadata.all(&metadata);
+    metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
+    entry.metadata = metadata;
     Document { entry, time: time.and_then(AgentTime::of_json) }
 }
 
 /// An object or a plain text, such as an element of an array or a line.
 #[must_use]
-pub fn text_document(text: &str) -> Document<'_> {
-    Document { entry: line(text), time: None }
+pub fn text_document(text: &str, now: Timestamp) -> Document<'static> {
+    Document { entry: line(text, now), time: None }
 }
 
 /// The best member for each field.
@@ -166,15 +169,6 @@ fn is_value_of(field: Field, value: JsonValue<'_>) -> bool {
 fn uuid(value: JsonValue<'_>) -> Option<Uuid> {
     let is_short = value.kind() == JsonKind::Text && value.json().len() <= 64;
     is_short.then(|| Uuid::try_parse(&value.plain()).ok()).flatten().filter(|id| !id.is_nil())
-}
-
-/// An entry for a text that may be a line as an agent has read it.
-fn message_entry(message: JsonValue<'_>) -> AgentEntry<'_> {
-    match message.plain() {
-        Cow::Borrowed(text) => line(text),
-        // The line borrows the text, which ends here.
-        Cow::Owned(text) => line(&text).into_owned(),
-    }
 }
 
 /// The JSON text of a value as a message, cut to what a message may have.

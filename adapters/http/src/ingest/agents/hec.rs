@@ -14,6 +14,7 @@ use poem::{Request, Response};
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{Document, cut_json, document, text_document};
 use crate::ingest::agents::json_values::{Item, items};
+use crate::ingest::agents::lines::state;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, error_answer, text_of};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;
@@ -49,7 +50,7 @@ impl AgentProtocol for Envelopes {
                     add_envelope(object, &parameters, intake)?;
                 }
                 Item::Text(text) => {
-                    let mut document = text_document(text);
+                    let mut document = text_document(text, intake.received_at());
                     document.entry.fault = Some("envelope_invalid");
                     add(document, &Origin::default(), &parameters, intake)?;
                 }
@@ -81,7 +82,7 @@ impl AgentProtocol for RawLines {
         let (body, parameters) = (text_of(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
         for line in body.lines().filter(|line| !line.trim().is_empty()) {
-            add(text_document(line), &Origin::default(), &parameters, intake)?;
+            add(text_document(line, intake.received_at()), &Origin::default(), &parameters, intake)?;
         }
         if intake.entries() == 0 {
             return Err(DecodeError::Malformed(NO_DATA.to_owned()));
@@ -167,27 +168,19 @@ fn add_envelope(
             _ => {}
         }
     }
+    let now = intake.received_at();
     let document = match event.map(|event| (event.kind(), event)) {
-        Some((JsonKind::Object, event)) => document(event),
-        Some((JsonKind::Text, event)) => text_event(event),
+        Some((JsonKind::Object, event)) => document(event, now),
+        Some((JsonKind::Text, event)) => text_document(&event.plain(), now),
         Some((_, event)) => Document { entry: message(event), time: None },
         // No envelope: the object is the event.
         None => {
-            let mut document = document(envelope);
+            let mut document = document(envelope, now);
             document.entry.fault = Some("event_missing");
             return add(document, &Origin::default(), parameters, intake);
         }
     };
     add(document, &origin, parameters, intake)
-}
-
-/// An event that is a text.
-fn text_event(event: JsonValue<'_>) -> Document<'_> {
-    match event.plain() {
-        std::borrow::Cow::Borrowed(text) => text_document(text),
-        // The line borrows the text, which ends here.
-        std::borrow::Cow::Owned(text) => Document { entry: text_document(&text).entry.into_owned(), time: None },
-    }
 }
 
 /// An event that is neither a text nor an object.
@@ -213,7 +206,7 @@ fn add(
     if entry.source.is_none() {
         entry.source = named.iter().take(3).find_map(|(_, text)| text.clone()).map(Into::into);
     }
-    entry.timestamp = origin.time.or(time).map(|time| time.timestamp).or(entry.timestamp);
+    state(&mut entry, origin.time.or(time).map(|time| time.timestamp), None);
     let mut metadata = Members::default();
     metadata.all(&entry.metadata);
     for (name, text) in &named {
@@ -223,13 +216,7 @@ fn add(
             metadata.text(name, text);
         }
     }
-    if metadata.shares_a_name(&origin.fields) {
-        if let Some(fields) = origin.fields.clone().into_json() {
-            metadata.json("fields", &fields);
-        }
-    } else {
-        metadata.all(&origin.fields);
-    }
+    metadata.all_or_within("fields", origin.fields.clone());
     entry.metadata = metadata;
     intake.add(entry, None).map(drop)
 }

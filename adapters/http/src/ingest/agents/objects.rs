@@ -11,6 +11,7 @@ use crate::body::Coding;
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{Document, document, text_document};
 use crate::ingest::agents::json_values::{Item, items};
+use crate::ingest::agents::lines::state;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Parameters, media_type, text_of};
 use crate::ingest::native::batch_accepted;
 use crate::ingest::protocol::DecodeError;
@@ -34,12 +35,13 @@ impl AgentProtocol for Objects {
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         let (body, parameters) = (text_of(body), Parameters::of(request));
+        let now = intake.received_at();
         items(&body, |item| {
             let Document { mut entry, time } = match item {
-                Item::Object(object) => document(object),
-                Item::Text(text) => text_document(text),
+                Item::Object(object) => document(object, now),
+                Item::Text(text) => text_document(text, now),
             };
-            entry.timestamp = time.map(|time| time.timestamp).or(entry.timestamp);
+            state(&mut entry, time.map(|time| time.timestamp), None);
             if entry.source.is_none() {
                 entry.source = parameters.source.as_deref().map(Into::into);
             }

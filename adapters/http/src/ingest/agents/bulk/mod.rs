@@ -21,6 +21,7 @@ use self::actions::{Action, Kind, Lines};
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{document, text_document};
 use crate::ingest::agents::json_values::is_json_text;
+use crate::ingest::agents::lines::state;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, text_of};
 use crate::ingest::protocol::DecodeError;
 
@@ -104,12 +105,13 @@ fn index_of_path(path: &str) -> &str {
 fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentIntake<'_>) -> Result<Uuid, AgentStop> {
     let index = cut(action.index.as_deref().unwrap_or(default_index), INDEX_BYTES_MAX);
     let is_object = text.starts_with('{') && is_json_text(text);
-    let mut document = if is_object { document(JsonValue::new(text)) } else { text_document(text) };
+    let now = intake.received_at();
+    let mut document = if is_object { document(JsonValue::new(text), now) } else { text_document(text, now) };
     if !is_object {
         document.entry.fault = Some("document_invalid");
     }
     let entry = &mut document.entry;
-    entry.timestamp = document.time.map(|time| time.timestamp);
+    state(entry, document.time.map(|time| time.timestamp), None);
     if let Some(id) = action.id.as_deref().filter(|id| !id.is_empty()) {
         let named = || Stream::new(&[b"bulk", b"", index.as_bytes()]).named(id.as_bytes());
         entry.event_id = Some(Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).unwrap_or_else(named));

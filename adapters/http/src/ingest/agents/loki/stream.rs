@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, level_of};
-use domain::event_input::LevelInput;
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, level_of, line};
 use domain::resend_id::Stream;
 
-use crate::ingest::agents::lines::line;
+use crate::ingest::agents::lines::state;
 use crate::ingest::agents::times::AgentTime;
 
 /// Labels that name the application, the best one first.
@@ -110,26 +109,18 @@ impl LabelledStream {
         structured: Structured,
         intake: &mut AgentIntake<'_>,
     ) -> Result<(), AgentStop> {
-        let mut entry: AgentEntry<'_> = line(text);
+        let mut entry: AgentEntry<'_> = line(text, intake.received_at());
         if let Some(source) = self.labels.source.text() {
             entry.source = Some(Cow::Borrowed(source));
         }
         // The word itself is kept with the labels.
-        if let Some(level) = structured.level.text().or(self.labels.level.text()) {
-            entry.level = Some(LevelInput::Parsed(level_of(level)));
-        }
-        entry.timestamp = time.map(|time| time.timestamp).or(entry.timestamp);
+        let level = structured.level.text().or(self.labels.level.text()).map(level_of);
+        state(&mut entry, time.map(|time| time.timestamp), level);
         entry.trace_id = structured.trace_id.or(entry.trace_id);
         entry.span_id = structured.span_id.or(entry.span_id);
         let mut metadata = self.labels.members.clone();
-        if metadata.shares_a_name(&structured.members) {
-            metadata.value("structuredMetadata", |json| {
-                json.push(&structured.members.into_json().unwrap_or_else(|| "{}".to_owned()));
-            });
-        } else {
-            metadata.all(&structured.members);
-        }
-        metadata.all(&entry.metadata);
+        metadata.all_or_within("structuredMetadata", structured.members);
+        metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
         entry.metadata = metadata;
         let unix_nanos = time.and_then(|time| time.unix_nanos).unwrap_or_default();
         intake.add(entry, Some(Identity { stream: &self.identity, unix_nanos })).map(drop)

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, line};
 use domain::event_input::LevelInput;
 use domain::level::Level;
 use domain::resend_id::Stream;
 
+use crate::ingest::agents::lines::state;
 use crate::ingest::agents::times::AgentTime;
 
 /// The attribute that names the application (OpenTelemetry semantic conventions, "Service").
@@ -73,18 +74,24 @@ impl Record<'_> {
             metadata.text("severityText", &self.severity_text);
         }
         metadata.all(&origin.members);
-        let given = || Some(self.severity_text).filter(|text| !text.is_empty()).map(LevelInput::Text);
-        let entry = AgentEntry {
-            source: origin.source.as_deref().map(Cow::Borrowed),
-            level: level.map(LevelInput::Parsed).or_else(given),
-            message: if self.body.is_empty() { self.event_name } else { self.body },
-            timestamp: time.map(|time| time.timestamp),
-            stack_trace: self.stack_trace,
-            trace_id: self.trace_id.filter(|id| *id != [0; 16]),
-            span_id: self.span_id.filter(|id| *id != [0; 8]),
-            metadata,
-            ..AgentEntry::default()
+        let message = if self.body.is_empty() { self.event_name } else { self.body };
+        let time = time.map(|time| time.timestamp);
+        let mut entry = if level.is_none() && self.severity_text.is_empty() {
+            // A line of a file that an agent follows, which alone knows its level.
+            let mut entry = line(&message, intake.received_at());
+            state(&mut entry, time.filter(|_| self.time != 0), None);
+            entry
+        } else {
+            let level = level.map(LevelInput::Parsed).unwrap_or_else(|| LevelInput::Text(self.severity_text));
+            AgentEntry { message, level: Some(level), ..AgentEntry::default() }
         };
+        metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
+        entry.metadata = metadata;
+        entry.timestamp = entry.timestamp.or(time);
+        entry.source = origin.source.as_deref().map(Cow::Borrowed).or(entry.source);
+        entry.stack_trace = self.stack_trace.or(entry.stack_trace);
+        entry.trace_id = self.trace_id.filter(|id| *id != [0; 16]).or(entry.trace_id);
+        entry.span_id = self.span_id.filter(|id| *id != [0; 8]).or(entry.span_id);
         let identity = Identity { stream: &origin.stream, unix_nanos: nanos };
         intake.add(entry, Some(identity)).map(drop)
     }
