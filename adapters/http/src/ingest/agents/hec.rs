@@ -13,7 +13,7 @@ use poem::{Request, Response};
 
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{Document, cut_json, document, text_document};
-use crate::ingest::agents::json_values::{Item, items};
+use crate::ingest::agents::json_values::{Item, items, plain};
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, error_answer, text_of};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;
@@ -183,7 +183,7 @@ fn add_envelope(
 
 /// An event that is a text.
 fn text_event(event: JsonValue<'_>) -> Document<'_> {
-    match event.plain() {
+    match plain(event) {
         std::borrow::Cow::Borrowed(text) => text_document(text),
         // The line borrows the text, which ends here.
         std::borrow::Cow::Owned(text) => Document { entry: text_document(&text).entry.into_owned(), time: None },
