@@ -60,7 +60,9 @@ impl<'a> AgentEntry<'a> {
     /// The same entry, independent of its input.
     #[must_use]
     pub fn into_owned(self) -> AgentEntry<'static> {
-        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
         AgentEntry {
             source: self.source.map(owned),
             level: self.level.map(|level| match level {
