@@ -16,7 +16,7 @@ use crate::ingest::agents::protocol::{AgentProtocol, add_header};
 use crate::ingest::protocol::DecodeError;
 use crate::server::trace_parent;
 
-/// Says for how many milliseconds a request was held, to a gateway: that is no latency of the instance.
+/// Says for how many milliseconds a request was held, to a gateway: the wait does not count as latency of the instance.
 pub const HELD: HeaderName = HeaderName::from_static("x-spillway-held-ms");
 /// Room for a body whose length is not given, to begin with.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
