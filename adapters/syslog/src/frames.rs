@@ -1,5 +1,5 @@
-//! Messages in a stream of bytes (RFC 6587): each with its length in front of it, or with a line feed or a NUL behind it.
-//! Senders mix up neither within a connection, but each message is looked at for itself.
+//! Messages in a stream of bytes (RFC 6587): each with its length in front of it, or with a line feed or a NUL behind
+//! it. Senders mix up neither within a connection, but each message is looked at for itself.
 //!
 //! Invariant: at most [`FRAME_BYTES_MAX`] and one read are in memory. A longer frame comes in pieces.
 
@@ -16,7 +16,7 @@ pub struct Frames {
     bytes: Vec<u8>,
     /// Where the next frame begins.
     at: usize,
-    /// Up to where its end was looked for in vain.
+    /// Up to where its end was looked for without success.
     searched: usize,
 }
 

@@ -1,8 +1,8 @@
 //! Syslog over TCP and UDP, from devices and daemons that can send nothing else.
 //!
 //! Constraints and invariants:
-//! * Nothing answers a sender, so over TCP nothing more is read while there is no room: the sender notices and keeps its
-//!   messages. Over UDP what has no room is dropped and counted.
+//! * Nothing answers a sender, so over TCP nothing more is read while there is no room: the sender notices and keeps
+//!   its messages. Over UDP what has no room is dropped and counted.
 //! * Frames, connections and everything in memory are bounded.
 //! * Every frame becomes an event: what has no header of syslog is a line of text.
 

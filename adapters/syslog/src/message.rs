@@ -106,8 +106,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Reads a header of RFC 3164, whose every part may be absent, and returns the rest. Without priority and time there
-    /// is none: a word with a colon may be anything.
+    /// Reads a header of RFC 3164, whose every part may be absent, and returns the rest. Without priority and time
+    /// there is none: a word with a colon may be anything.
     fn rfc_3164(&mut self, header: &'a str, has_priority: bool, received_at: Timestamp) -> &'a str {
         let mut rest = header;
         if let Some((time, behind)) = time(header, received_at) {

@@ -1,7 +1,7 @@
 //! What an agent says, as an event that every store can hold.
 //!
-//! Invariant: [`AgentEntry::into_event`] refuses nothing. An agent cannot mend an entry, and most send a refused one
-//! again for ever or drop it, so whatever breaks a rule is kept as text, with the reason in `metadata.ingest`.
+//! Invariant: [`AgentEntry::into_event`] refuses nothing. An agent cannot fix an entry, and most send a refused one
+//! again without limit or drop it, so whatever breaks a rule is kept as text, with the reason in `metadata.ingest`.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ const SMALL_TEXT_BYTES_MAX: usize = 64 * 1024;
 pub struct AgentEntry<'a> {
     /// The application that wrote it.
     pub source: Option<Cow<'a, str>>,
-    /// Its level. A word that is no level is kept in the metadata, under `level`, or `levelWord` if that is taken.
+    /// Its level. An unknown word is kept in the metadata, under `level`, or `levelWord` if that is taken.
     pub level: Option<LevelInput<'a>>,
     /// What happened.
     pub message: Cow<'a, str>,
@@ -60,7 +60,9 @@ impl<'a> AgentEntry<'a> {
     /// The same entry, independent of its input.
     #[must_use]
     pub fn into_owned(self) -> AgentEntry<'static> {
-        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
         AgentEntry {
             source: self.source.map(owned),
             level: self.level.map(|level| match level {

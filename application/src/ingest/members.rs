@@ -123,6 +123,7 @@ impl Members {
         if let Some(members) = others.0.as_str().get(1..).filter(|members| !members.is_empty()) {
             self.0.push(if self.is_empty() { "{" } else { "," });
             self.0.push(members);
+            self.0.is_cut |= others.is_cut();
         }
     }
 
@@ -210,6 +211,9 @@ mod tests {
             members.text(name, &value);
             members.text("b", &value);
             assert!(members.is_cut());
+            let mut others = Members::default();
+            others.all(&members);
+            assert!(others.is_cut());
             let json = members.into_json().expect("members");
             assert!(json.len() <= MEMBERS_BYTES_MAX + 1, "{}", json.len());
         }

@@ -11,3 +11,4 @@ mod tests;
 pub use budget::{BodyBudget, Lease, NoRoom};
 pub use decompress::Coding;
 pub use replayable::ReplayableBody;
+pub use request_body::REQUEST_BYTES_MAX;

@@ -8,7 +8,7 @@ use domain::ports::{Client, RequestClass};
 use poem::http::{HeaderName, HeaderValue, header};
 use poem::{Body, Request, Response};
 
-use crate::body::Coding;
+use crate::body::{Coding, REQUEST_BYTES_MAX};
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
 use crate::ingest::agents::hold::{Admission, Shortage};
@@ -16,7 +16,7 @@ use crate::ingest::agents::protocol::{AgentProtocol, add_header};
 use crate::ingest::protocol::DecodeError;
 use crate::server::trace_parent;
 
-/// Says for how many milliseconds a request was held, to a gateway: that is no latency of the instance.
+/// Says for how many milliseconds a request was held, to a gateway: the wait does not count as latency of the instance.
 pub const HELD: HeaderName = HeaderName::from_static("x-spillway-held-ms");
 /// Room for a body whose length is not given, to begin with.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
@@ -110,8 +110,9 @@ impl ProducerDependencies {
     }
 }
 
-/// The length of a body as its head gives it, or what it may begin with.
+/// The length of a body as its head gives it, or what it may begin with. No room is waited for that a body cannot have.
 fn content_length(request: &Request) -> usize {
     let given = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    given.and_then(|length| length.trim().parse().ok()).unwrap_or(UNKNOWN_BODY_BYTES)
+    let length: Option<usize> = given.and_then(|length| length.trim().parse().ok());
+    length.unwrap_or(UNKNOWN_BODY_BYTES).min(REQUEST_BYTES_MAX)
 }

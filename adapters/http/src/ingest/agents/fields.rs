@@ -11,6 +11,7 @@ use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::metadata::{JsonKind, JsonValue};
 use domain::timestamp::Timestamp;
 
+use crate::ingest::agents::json_values::plain;
 use crate::ingest::agents::times::AgentTime;
 
 /// The fields of an event that a member may be.
@@ -58,6 +59,8 @@ const NAMES: [(Field, &[&str]); 8] = [
 
 /// Members whose own members may be fields.
 const OUTER: [&str; 6] = ["log", "service", "error", "trace", "span", "event"];
+/// Longest JSON text of a time or an id.
+const SHORT_JSON_BYTES_MAX: usize = 128;
 /// The member whose members are metadata.
 const METADATA: &str = "metadata";
 
@@ -100,17 +103,17 @@ pub fn document(object: JsonValue<'_>, now: Timestamp) -> Document<'_> {
     let [message, level, time, source, stack_trace, trace_id, span_id, event_id] =
         best.map(|best| best.map(|best| best.value));
     let mut entry = match message {
-        Some(message) if level.is_none() => line(&message.plain(), now),
-        Some(message) => AgentEntry { message: message.plain(), ..AgentEntry::default() },
+        Some(message) if level.is_none() => line(&plain(message), now),
+        Some(message) => AgentEntry { message: plain(message), ..AgentEntry::default() },
         None => AgentEntry { message: cut_json(object), ..AgentEntry::default() },
     };
     if let Some(level) = level {
-        entry.level = Some(level.plain().into());
+        entry.level = Some(plain(level).into());
     }
     if let Some(source) = source {
-        entry.source = Some(source.plain());
+        entry.source = Some(plain(source));
     }
-    entry.stack_trace = stack_trace.map(JsonValue::plain).or(entry.stack_trace);
+    entry.stack_trace = stack_trace.map(plain).or(entry.stack_trace);
     entry.trace_id = trace_id.and_then(|id| from_hex(&id.plain())).or(entry.trace_id);
     entry.span_id = span_id.and_then(|id| from_hex(&id.plain())).or(entry.span_id);
     entry.event_id = event_id.and_then(uuid);
@@ -156,18 +159,20 @@ fn consider<'a>(best: &mut [Option<Candidate<'a>>; NAMES.len()], name: &str, val
 /// Whether a field can have a value. What it cannot have stays in the metadata.
 fn is_value_of(field: Field, value: JsonValue<'_>) -> bool {
     let is_text = value.kind() == JsonKind::Text && value.json() != "\"\"";
+    // Times and ids are short: of a longer text, nothing is copied.
+    let is_short = value.json().len() <= SHORT_JSON_BYTES_MAX;
     match field {
         Field::Message | Field::Source | Field::StackTrace => is_text,
         Field::Level => is_text || value.kind() == JsonKind::Number,
-        Field::Time => AgentTime::of_json(value).is_some(),
-        Field::TraceId => is_text && from_hex::<16>(&value.plain()).is_some(),
-        Field::SpanId => is_text && from_hex::<8>(&value.plain()).is_some(),
+        Field::Time => is_short && AgentTime::of_json(value).is_some(),
+        Field::TraceId => is_text && is_short && from_hex::<16>(&value.plain()).is_some(),
+        Field::SpanId => is_text && is_short && from_hex::<8>(&value.plain()).is_some(),
         Field::EventId => uuid(value).is_some(),
     }
 }
 
 fn uuid(value: JsonValue<'_>) -> Option<Uuid> {
-    let is_short = value.kind() == JsonKind::Text && value.json().len() <= 64;
+    let is_short = value.kind() == JsonKind::Text && value.json().len() <= SHORT_JSON_BYTES_MAX;
     is_short.then(|| Uuid::try_parse(&value.plain()).ok()).flatten().filter(|id| !id.is_nil())
 }
 

@@ -13,7 +13,7 @@ use poem::{Request, Response};
 
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{Document, cut_json, document, text_document};
-use crate::ingest::agents::json_values::{Item, items};
+use crate::ingest::agents::json_values::{Item, items, plain};
 use crate::ingest::agents::lines::state;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, error_answer, text_of};
 use crate::ingest::agents::times::AgentTime;
@@ -171,7 +171,7 @@ fn add_envelope(
     let now = intake.received_at();
     let document = match event.map(|event| (event.kind(), event)) {
         Some((JsonKind::Object, event)) => document(event, now),
-        Some((JsonKind::Text, event)) => text_document(&event.plain(), now),
+        Some((JsonKind::Text, event)) => text_document(&plain(event), now),
         Some((_, event)) => Document { entry: message(event), time: None },
         // No envelope: the object is the event.
         None => {

@@ -55,7 +55,7 @@ struct Waiters {
     clients: HashMap<Client, VecDeque<u64>>,
 }
 
-/// A place in the queue of a client, given back when dropped.
+/// A place in the queue of a client, free again when dropped.
 struct Place<'a> {
     admission: &'a AgentAdmission,
     client: Client,

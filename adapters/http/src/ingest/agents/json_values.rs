@@ -6,6 +6,9 @@
 //! * Time is linear in the body. To find the end of a value that spans lines, at most twice the body is looked at in
 //!   vain.
 
+use std::borrow::Cow;
+
+use domain::event::TEXT_BYTES_MAX;
 use domain::metadata::{JsonKind, JsonValue};
 use serde::de::IgnoredAny;
 
@@ -19,6 +22,19 @@ pub enum Item<'a> {
     Object(JsonValue<'a>),
     /// A line, or an element of an array, that is no JSON object.
     Text(&'a str),
+}
+
+/// Longest JSON text, without quotes, of a text that an event holds: an escape takes at most six bytes for one.
+const TEXT_JSON_BYTES_MAX: usize = 6 * TEXT_BYTES_MAX;
+
+/// The text that a value is, or its JSON. Of a text that is longer than an event holds, no more is copied than that.
+pub fn plain(value: JsonValue<'_>) -> Cow<'_, str> {
+    let json = value.json();
+    if json.len() <= TEXT_JSON_BYTES_MAX || value.kind() != JsonKind::Text {
+        return value.plain();
+    }
+    let cut = json.get(..json.floor_char_boundary(TEXT_JSON_BYTES_MAX + 2)).unwrap_or_default();
+    Cow::Owned(JsonValue::new(&format!("{cut}\"")).plain().into_owned())
 }
 
 /// Whether a text is one JSON value.
@@ -148,6 +164,16 @@ mod tests {
         assert_eq!(read(&body).len(), 100_000);
         let body = "{}".repeat(100_000);
         assert_eq!(read(&body).len(), 100_000);
+    }
+
+    #[test]
+    fn of_a_long_text_no_more_is_copied_than_an_event_holds() {
+        for (unit, bytes) in [("x", 1), (r"\n", 1), (r"\u00e9", 2)] {
+            let json = format!("\"{}\"", unit.repeat(2 * TEXT_BYTES_MAX));
+            let text = plain(JsonValue::new(&json));
+            assert!(text.len() > TEXT_BYTES_MAX && text.len() <= 2 * TEXT_BYTES_MAX * bytes, "{unit}: {}", text.len());
+        }
+        assert_eq!(plain(JsonValue::new(r#""a\n""#)), "a\n");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The protocols of existing log agents and logging libraries, so that they ship to Spillway unchanged.
 //!
 //! Constraints and invariants:
-//! * Many agents send a refused request again at once, for ever, or not at all, so a request that cannot be taken in
-//!   now is held for a while before it is refused ([`hold`]).
+//! * Many agents send a refused request again at once, without limit, or not at all, so a request that cannot be taken
+//!   in now is held for a while before it is refused ([`hold`]).
 //! * A request is taken in as a whole or not at all. An agent takes a partial answer for success.
 //! * An entry never fails its neighbours: what breaks a rule is kept as text ([`application::ingest::AgentEntry`]).
 //! * Beside the body and what the intake keeps, decoding takes memory within a constant bound: bodies are walked over,

@@ -16,7 +16,7 @@ pub enum Value<'a> {
     Fixed32(u32),
 }
 
-/// The bytes are no protocol buffer.
+/// The bytes are not a protocol buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not a protocol buffer, nothing was accepted")]
 pub struct NotProtobuf;

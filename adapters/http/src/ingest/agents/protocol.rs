@@ -30,7 +30,7 @@ pub trait AgentProtocol: Send + Sync {
     /// The body as a whole cannot be taken: nothing of it is delivered.
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError>;
 
-    /// The answer to a request of which everything was accepted, but for the events that the bus rejected for ever.
+    /// The answer to a request of which everything was accepted, except the events that the bus rejects permanently.
     fn answer(&self, request: &Request, outcome: &Outcome, note: Vec<u8>) -> AgentAnswer;
 
     /// The answer to a request of which nothing is accepted.
@@ -130,7 +130,7 @@ impl Parameters {
     }
 }
 
-/// The text of a body. What is no UTF-8 is replaced: an agent could not mend it.
+/// The text of a body. What is not UTF-8 is replaced: an agent could not fix it.
 pub fn text_of(body: &[u8]) -> std::borrow::Cow<'_, str> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     String::from_utf8_lossy(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body))

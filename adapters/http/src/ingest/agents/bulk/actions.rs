@@ -60,7 +60,7 @@ impl<'a> Lines<'a> {
     /// The next action, on the next line that is not empty.
     ///
     /// # Errors
-    /// The line is no action: what the following lines are is not known.
+    /// The line is not an action: what the following lines are is not known.
     pub fn action(&mut self) -> Result<Option<Action<'a>>, DecodeError> {
         let Some(line) = self.line() else { return Ok(None) };
         let malformed = || {

@@ -163,7 +163,7 @@ fn answer(outcome: &Outcome, note: &[u8]) -> Vec<u8> {
     )
     .as_bytes();
     let mut items = Vec::with_capacity(note.len() + note.len() / 2);
-    let (mut errors, mut event) = (false, 0);
+    let (mut errors, mut event) = (false, 0_usize);
     let mut refused = outcome.refusals.iter().map(|refusal| refusal.index).peekable();
     for line in note.split(|byte| *byte == b'\n') {
         let Some((kind, item)) = line.split_first() else { continue };

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use application::ingest::AgentIntake;
 use domain::metadata::{JsonKind, JsonValue};
 
+use crate::ingest::agents::json_values::plain;
 use crate::ingest::agents::loki::labels;
 use crate::ingest::agents::loki::stream::{LabelledStream, Labels, Structured};
 use crate::ingest::agents::times::AgentTime;
@@ -41,7 +42,7 @@ pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), D
 fn take_value(stream: &LabelledStream, value: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     let mut parts = value.elements();
     let time = parts.next().and_then(nanos);
-    let text = parts.next().map_or_else(|| Cow::Borrowed(value.json()), JsonValue::plain);
+    let text = parts.next().map_or_else(|| Cow::Borrowed(value.json()), plain);
     let mut structured = Structured::default();
     if let Some(members) = parts.next() {
         members.members().for_each(|(name, value)| structured.add(&name, &value.plain()));
@@ -55,7 +56,7 @@ fn take_entry(stream: &LabelledStream, entry: JsonValue<'_>, intake: &mut AgentI
     for (name, value) in entry.members() {
         match &*name {
             "ts" | "timestamp" => time = AgentTime::of_json(value),
-            "line" => text = Some(value.plain()),
+            "line" => text = Some(plain(value)),
             _ => {}
         }
     }

@@ -7,6 +7,7 @@ use application::ingest::{AgentIntake, JsonText, Members};
 use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::metadata::{JsonKind, JsonValue};
 
+use crate::ingest::agents::json_values::plain;
 use crate::ingest::agents::otlp::record::{Origin, Record, SERVICE_NAME, STACK_TRACE};
 use crate::ingest::protocol::DecodeError;
 
@@ -74,7 +75,7 @@ fn record(log_record: JsonValue<'_>) -> Record<'_> {
                     let (key, value) = key_value(attribute);
                     let trace = Some(member_of(value, "stringValue")).filter(|_| key == STACK_TRACE);
                     match trace.filter(|value| value.kind() == JsonKind::Text) {
-                        Some(trace) => record.stack_trace = Some(trace.plain()),
+                        Some(trace) => record.stack_trace = Some(plain(trace)),
                         None => member(&mut record.attributes, &key, value),
                     }
                 }
@@ -104,7 +105,7 @@ fn number(value: JsonValue<'_>) -> u64 {
 }
 
 fn text(value: JsonValue<'_>) -> Cow<'_, str> {
-    if value.kind() == JsonKind::Null { Cow::Borrowed("") } else { value.plain() }
+    if value.kind() == JsonKind::Null { Cow::Borrowed("") } else { plain(value) }
 }
 
 fn key_value(attribute: JsonValue<'_>) -> (Cow<'_, str>, JsonValue<'_>) {
@@ -130,7 +131,7 @@ fn member(members: &mut Members, key: &str, value: JsonValue<'_>) {
 fn text_of(any: JsonValue<'_>) -> Cow<'_, str> {
     let string = member_of(any, "stringValue");
     if string.kind() == JsonKind::Text {
-        return string.plain();
+        return plain(string);
     }
     let mut json = JsonText::new(TEXT_BYTES_MAX);
     write(any, &mut json, 0);

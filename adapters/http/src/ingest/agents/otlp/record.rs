@@ -44,7 +44,7 @@ pub struct Record<'a> {
     pub severity: u64,
     /// The level as the application names it.
     pub severity_text: Cow<'a, str>,
-    /// The text; of a body that is no text, its JSON.
+    /// The text; of any other body, its JSON.
     pub body: Cow<'a, str>,
     /// What names the kind of event.
     pub event_name: Cow<'a, str>,
