@@ -244,5 +244,15 @@ fn words_that_are_levels() {
         ("[2024-05-06 07:08:09] ERROR x", ERROR, T),
         ("2024-05-06T07:08:09.123Z|WARN|gate|x", WARN, MS),
         ("06.05.2024 07:08:09 *ERROR* [main] sling x", ERROR, T),
+        ("2024-05-06 07:08:09;ERROR;x", ERROR, T),
+        ("2024-05-06 07:08:09,ERROR,x", ERROR, T),
+        ("\"2024-05-06 07:08:09\",\"ERROR\",\"x\"", ERROR, T),
+        ("W 2024-05-06 07:08:09 x", WARN, T),
+        ("[2024-05-06 07:08:09] [level=ERROR] x", ERROR, T),
+        ("E: Unable to locate package x", ERROR, ""),
+        ("240506 070809 7 INFO dfs.DataNode: x", INFO, T),
+        ("20240506-07:08:09:123|Step|7|x", None, MS),
+        ("2024-05-06 1030 boxes", None, ""),
+        ("2024-05-06 07:08:09 GMT+0 WARN x", WARN, T),
     ]);
 }

@@ -29,6 +29,11 @@ pub fn head(text: &str, clock: Clock<'_>) -> Option<Head> {
     match text.as_bytes() {
         [b'I' | b'W' | b'E' | b'F' | b'D', digit, ..] if digit.is_ascii_digit() => klog(text, clock),
         [b'V' | b'D' | b'I' | b'W' | b'E' | b'F' | b'A', b'/', ..] => logcat_brief(text),
+        [letter @ (b'E' | b'W'), b':', b' ', ..] => {
+            // apt: `E: Unable to locate package`
+            let level = if *letter == b'E' { Level::Error } else { Level::Warn };
+            Some(Head { level: Some(level), ..Head::default() })
+        }
         [b'=', ..] => erlang(text, clock),
         [b'0'..=b'9', ..] => redis(text, clock),
         [b'n', b'p', b'm', b' ', ..] => npm(text),

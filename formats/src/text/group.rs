@@ -2,6 +2,7 @@
 
 use domain::level::Level;
 
+use super::word::Word;
 use crate::levels;
 use crate::times::{self, Clock};
 
@@ -50,6 +51,9 @@ pub fn level(content: &str, open: u8) -> Option<Level> {
     if open == b'[' && matches!(name, "E" | "W" | "I" | "D" | "T" | "F" | "V" | "C") {
         return levels::letter(name);
     }
+    if let Some(level) = Word::at(name, 0).field_level() {
+        return Some(level);
+    }
     let mut parts = name.split(['/', ':', '|', ',']);
     match (parts.next(), parts.next(), parts.next()) {
         (Some(one), Some(other), None) => {
@@ -61,7 +65,10 @@ pub fn level(content: &str, open: u8) -> Option<Level> {
 }
 
 /// Whether what is inside is read on its own: it begins with a time, a level in capitals, or a letter before a time.
-pub fn is_entered(content: &str, clock: Clock<'_>) -> bool {
+pub fn is_entered(content: &str, open: u8, clock: Clock<'_>) -> bool {
+    if open == b'(' {
+        return times::at(content, 0, clock).is_some_and(|time| time.end == content.len());
+    }
     let content = content.trim_start();
     let first = content.split_whitespace().next().unwrap_or_default();
     times::at(content, 0, clock).is_some()

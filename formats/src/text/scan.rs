@@ -157,7 +157,7 @@ impl<'a> Scan<'a> {
             self.found_level(level, end);
             return Some(());
         }
-        if open != b'(' && group::is_entered(content, self.clock) {
+        if group::is_entered(content, open, self.clock) {
             self.at += 1;
             if self.head.level.is_none()
                 && let Some(level) = group::letter_before_time(content)
@@ -253,19 +253,19 @@ impl<'a> Scan<'a> {
                 return in_column;
             }
         }
-        if self.head.has_time && is_first { self.letter(word) } else { None }
+        if self.head.has_time && plain_before <= 1 { self.letter(word) } else { None }
     }
 
     /// A single letter: behind the numbers of logcat, before a bar (capnslog), before a component (MongoDB), or with an
     /// exclamation mark (Telegraf).
     fn letter(&self, word: &Word<'_>) -> Option<(Level, usize)> {
-        if self.since_time == 0
+        if self.since_time <= 2
             && let Some(level) = word.logcat()
         {
             return Some((level, word.text.len()));
         }
         let level = word.letter()?;
-        let logcat = self.since_time == 2 && self.numbers_since_time == 2;
+        let logcat = self.since_time <= 3 && self.numbers_since_time == 2;
         let directly = self.since_time == 0 && (word.is_before_bar() || word.is_before_component());
         let marked = self.since_time == 0 && word.text.len() == 2;
         (logcat || directly || marked).then_some((level, word.text.len()))

@@ -49,7 +49,7 @@ impl<'a> Word<'a> {
         let all = text.get(from..).unwrap_or_default();
         let is_end = |byte: &u8| {
             byte.is_ascii_whitespace()
-                || matches!(byte, b'[' | b']' | b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'|' | b'"' | b',')
+                || matches!(byte, b'[' | b']' | b'(' | b')' | b'{' | b'}' | b'<' | b'>' | b'|' | b'"' | b',' | b';')
         };
         let end = all.bytes().position(|byte| is_end(&byte)).unwrap_or(all.len());
         let (word, rest) = all.split_at_checked(end).unwrap_or((all, ""));
@@ -109,7 +109,8 @@ impl<'a> Word<'a> {
             }
         }
         if is_capitals(name) {
-            let level = levels::named(name).or_else(|| self.usual_word(name).filter(|_| in_place))?;
+            let level =
+                levels::named(name).or_else(|| self.usual_word(name).filter(|_| in_place || self.tail() == ":"))?;
             let tail = self.tail();
             let alone = matches!(tail, "" | ":" | "," | "!" | ";" | "-" | "*" | "...");
             let with_logger = tail.starts_with([':', '/']) && tail.len() > 1;
@@ -172,7 +173,8 @@ impl<'a> Word<'a> {
     /// A name in any case before a time: a column of CSV, or a blank between.
     pub fn before_time(&self, clock: Clock<'_>) -> Option<(Level, usize)> {
         let name = self.name();
-        let level = levels::named_in_place(name)?;
+        let letter = || matches!(name, "E" | "W" | "I" | "D" | "F").then(|| levels::letter(name)).flatten();
+        let level = levels::named_in_place(name).or_else(letter)?;
         if !self.tail().is_empty() {
             return None;
         }

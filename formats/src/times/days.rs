@@ -16,8 +16,9 @@ const MONTHS: [(&str, u32); 12] = [
     ("november", 11),
     ("december", 12),
 ];
-/// How old a line may be whose year has two digits.
+/// How old a line may be whose year has two digits, and how old if it can be read in several ways.
 const GUESSED_YEARS_MAX: i32 = 15;
+const PREFERRED_YEARS_MAX: i32 = 5;
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// A day.
@@ -31,7 +32,7 @@ pub struct Day {
     /// Whether the month was a name; then the year may follow the clock.
     pub month_was_named: bool,
     /// Whether the day was eight digits, or six, without separators.
-    is_compact: bool,
+    pub is_compact: bool,
 }
 
 impl Day {
@@ -102,7 +103,7 @@ pub fn day_at(cursor: &mut Cursor<'_>, this_year: i32) -> Option<Day> {
         6 => {
             let (year, month, day) = (cursor.digits(2, 2)?, cursor.digits(2, 2)?, cursor.digits(2, 2)?);
             let plausible = (1..=12).contains(&month) && (1..=31).contains(&day);
-            plausible.then(|| numbered(Some(full_year(year)), month, day))
+            plausible.then(|| Day { is_compact: true, ..numbered(Some(full_year(year)), month, day) })
         }
         1 | 2 => day_or_month_first(cursor, this_year),
         _ => None,
@@ -201,8 +202,17 @@ impl Readings {
             return;
         }
         let reading = (year, month, day);
-        self.is_ambiguous |= self.day.is_some_and(|known| known != reading);
-        self.day = Some(reading);
+        let is_recent = |(year, ..): (u32, u32, u32)| {
+            self.has_year || self.this_year - i32::try_from(year).unwrap_or(i32::MIN) <= PREFERRED_YEARS_MAX
+        };
+        match self.day {
+            Some(known) if known == reading || (is_recent(known) && !is_recent(reading)) => {}
+            Some(known) if is_recent(known) || !is_recent(reading) => self.is_ambiguous = true,
+            _ => {
+                self.day = Some(reading);
+                self.is_ambiguous = false;
+            }
+        }
     }
 
     /// The only reading; a day that cannot be known if there are several.

@@ -99,7 +99,7 @@ fn with_day(text: &str, day: &Day, mut cursor: Cursor<'_>, clock: Clock<'_>) -> 
         return None;
     }
     let clock_from = cursor.at;
-    let time_of_day = time_of_day(&mut cursor)?;
+    let time_of_day = time_of_day(&mut cursor, day.is_compact)?;
     let mut day = *day;
     let mut stated = stated_zone(text, &mut cursor);
     if day.year.is_none() && day.month_was_named {
@@ -128,18 +128,20 @@ fn clock_alone(mut cursor: Cursor<'_>) -> Option<Time> {
     cursor.digits(2, 2)?;
     cursor.byte(b':').then_some(())?;
     cursor.at = from;
-    time_of_day(&mut cursor)?;
+    time_of_day(&mut cursor, false)?;
     Some(Time { instant: None, end: cursor.at, has_day: false })
 }
 
 /// Hours, minutes, perhaps seconds and a fraction, perhaps AM or PM.
-fn time_of_day(cursor: &mut Cursor<'_>) -> Option<TimeOfDay> {
+fn time_of_day(cursor: &mut Cursor<'_>, is_compact: bool) -> Option<TimeOfDay> {
     let hour = cursor.digits(1, 2)?;
     let (minute, second) = if cursor.byte(b':') {
         let minute = cursor.digits(2, 2)?;
         (minute, if cursor.byte_before_digit(b':') { cursor.digits(2, 2)? } else { 0 })
-    } else {
+    } else if is_compact {
         (cursor.digits(2, 2)?, cursor.digits(2, 2).unwrap_or(0))
+    } else {
+        return None;
     };
     let mut micros = cursor.fraction_micros();
     let mut hour = i64::from(hour);
@@ -249,11 +251,18 @@ fn named_zone(text: &str, cursor: &mut Cursor<'_>) -> Option<Zone> {
             return None;
         }
         cursor.at += letters;
-        if matches!(name, "GMT" | "UTC")
-            && matches!(next, Some(b'+' | b'-'))
-            && let Stated::Zone(zone) = offset_here(cursor)
-        {
-            return Some(zone);
+        if matches!(name, "GMT" | "UTC") && matches!(next, Some(b'+' | b'-')) {
+            if let Stated::Zone(zone) = offset_here(cursor) {
+                return Some(zone);
+            }
+            // `GMT+1`
+            if let [sign, hours @ b'0'..=b'9', rest @ ..] = cursor.rest()
+                && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
+            {
+                cursor.at += 2;
+                let seconds = i32::from(hours - b'0') * 3600;
+                return Some(Zone::fixed(if *sign == b'-' { -seconds } else { seconds }));
+            }
         }
         return Some(Zone::fixed(minutes * 60));
     }
