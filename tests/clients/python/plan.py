@@ -1,0 +1,89 @@
+"""What one client is to send, and how a runner reports.
+
+Every runner, whatever its language, is called as `RUNNER CLIENT URL RUN COUNT` and follows the same rules:
+
+* It sends COUNT events: a third INFO, a third WARN, a third ERROR, in this order, numbered from 0.
+* The text of an event is `clients RUN CLIENT LEVEL NUMBER`. The source is `clients-CLIENT`, the field `order` is the number.
+* EVENT_TIME_MS is the time of event 0, in milliseconds since 1970; each further event is one millisecond later. A client that
+  takes no time from its caller uses its own clock.
+* It waits EVENT_PAUSE_MS between two events.
+* It prints `{"ready":true}` before the first event, and at the end one line of JSON: `delivered`, the number of events that the
+  client reports as delivered, or null if it reports nothing; and `errors`, the first three messages.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urlsplit
+
+LEVELS = ("INFO", "WARN", "ERROR")
+TRACE_ID = "5f2b1c7d9e3a48606b1d0c4e8f7a9235"
+SPAN_ID = "9c41d07be2a35f68"
+ERRORS_MAX = 3
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event to send."""
+
+    number: int
+    level: str
+    text: str
+    seconds: float
+    """Its time, in seconds since 1970."""
+    last: bool
+
+    @property
+    def rfc3339(self) -> str:
+        """Its time, in UTC, with milliseconds."""
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.seconds)) + f".{round(self.seconds * 1000) % 1000:03}Z"
+
+
+@dataclass
+class Plan:
+    """The arguments of a runner."""
+
+    client: str
+    url: str
+    run: str
+    count: int
+    errors: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_arguments(cls) -> "Plan":
+        """Reads the command line."""
+        client, url, run, count = sys.argv[1:5]
+        return cls(client, url.rstrip("/"), run, int(count))
+
+    @property
+    def source(self) -> str:
+        """The source of the events."""
+        return f"clients-{self.client}"
+
+    @property
+    def address(self) -> SplitResult:
+        """The parts of the URL."""
+        return urlsplit(self.url)
+
+    def events(self) -> Iterator[Event]:
+        """The events, with pauses; reports that sending begins."""
+        began_ms = int(os.environ.get("EVENT_TIME_MS") or time.time() * 1000)
+        pause = int(os.environ.get("EVENT_PAUSE_MS") or 0) / 1000
+        print('{"ready":true}', flush=True)
+        for number in range(self.count):
+            if number and pause:
+                time.sleep(pause)
+            level = LEVELS[number * len(LEVELS) // self.count]
+            text = f"clients {self.run} {self.client} {level} {number}"
+            yield Event(number, level, text, (began_ms + number) / 1000, number == self.count - 1)
+
+    def failed(self, error: object) -> None:
+        """Keeps an error for the report."""
+        self.errors.append(str(error)[:200])
+
+    def report(self, delivered: int | None) -> None:
+        """Prints the result."""
+        print(json.dumps({"delivered": delivered, "errors": self.errors[:ERRORS_MAX]}), flush=True)
