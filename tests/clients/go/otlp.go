@@ -69,10 +69,10 @@ func sendOTLP(plan *Plan, exporter sdk.Exporter) error {
 		record.SetTimestamp(event.Time)
 		record.SetSeverity(severities[event.Level])
 		record.SetSeverityText(event.Level)
-		record.SetBody(log.StringValue(event.Text))
-		record.AddAttributes(log.Int("order", event.Number))
+		record.SetBody(attribute.StringValue(event.Text))
+		record.AddAttributes(attribute.Int("order", event.Number))
 		if event.Last {
-			record.AddAttributes(log.String("exception.type", "Failure"), log.String("exception.stacktrace", stackTrace))
+			record.AddAttributes(attribute.String("exception.type", "Failure"), attribute.String("exception.stacktrace", stackTrace))
 		}
 		logger.Emit(ctx, record)
 	})
