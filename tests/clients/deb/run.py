@@ -1,7 +1,8 @@
-"""Runs one log daemon from a Debian package: `run.py CLIENT URL RUN COUNT`. The rules of all runners are in ../python/plan.py.
+"""Runs one log daemon from a Debian package: `run.py CLIENT URL RUN COUNT`.
 
-The daemon is an ordinary process with a socket of its own, like /dev/log, to which the events are written in the form that
-syslog(3) writes. The packages are unpacked in DEB_ROOT (see `install`).
+The rules of all runners are in ../python/plan.py. The daemon is an ordinary process with a socket of its own, like
+/dev/log, to which the events are written in the form that syslog(3) writes. The packages are unpacked in DEB_ROOT (see
+`install`).
 """
 
 import json
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
-from plan import Event, Plan  # noqa: E402
+from plan import Event, Plan
 
 STARTED_WITHIN_SECONDS = 10
 SENT_WITHIN_SECONDS = 25
@@ -28,7 +29,7 @@ RSYSLOG = """
 global(workDirectory="{directory}" maxMessageSize="64k")
 module(load="imuxsock" SysSock.Use="off")
 module(load="impstats" interval="1" format="json" resetCounters="off" log.syslog="off" log.file="{directory}/stats")
-input(type="imuxsock" Socket="{directory}/log" useSysTimeStamp="off")
+input(type="imuxsock" Socket="{directory}/log" useSysTimeStamp="off" ignoreTimestamp="off")
 {action}
 """
 RSYSLOG_FORWARD = 'action(name="out" type="omfwd" target="{host}" port="{port}" {options})'

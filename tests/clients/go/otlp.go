@@ -72,7 +72,8 @@ func sendOTLP(plan *Plan, exporter sdk.Exporter) error {
 		record.SetBody(attribute.StringValue(event.Text))
 		record.AddAttributes(attribute.Int("order", event.Number))
 		if event.Last {
-			record.AddAttributes(attribute.String("exception.type", "Failure"), attribute.String("exception.stacktrace", stackTrace))
+			record.AddAttributes(attribute.String("exception.type", "Failure"))
+			record.AddAttributes(attribute.String("exception.stacktrace", stackTrace))
 		}
 		logger.Emit(ctx, record)
 	})

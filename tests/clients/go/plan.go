@@ -81,10 +81,15 @@ func (plan *Plan) Failed(err error) {
 	}
 }
 
+type report struct {
+	Delivered *int     `json:"delivered"`
+	Errors    []string `json:"errors"`
+}
+
 // Report prints the result; delivered is nil if the client reports nothing.
 func (plan *Plan) Report(delivered *int) {
 	if len(plan.errors) > errorsMax {
 		plan.errors = plan.errors[:errorsMax]
 	}
-	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"delivered": delivered, "errors": plan.errors})
+	_ = json.NewEncoder(os.Stdout).Encode(report{delivered, plan.errors})
 }

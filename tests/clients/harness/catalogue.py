@@ -94,7 +94,9 @@ CLIENTS = (
     # Fields with pino's own names: the level is a number, the text is `msg`.
     Client("pino-elasticsearch", "node", "pino-elasticsearch", "_bulk", source=False),
     Client("winston-elasticsearch", "node", "winston-elasticsearch", "_bulk", source=False, trace=True, in_faults=True),
-    Client("esutil-go", "go", "github.com/elastic/go-elasticsearch/v8", "_bulk", trace=True, stack=True, in_faults=True),
+    Client(
+        "esutil-go", "go", "github.com/elastic/go-elasticsearch/v8", "_bulk", trace=True, stack=True, in_faults=True
+    ),
     Client("elasticsearch-java", "java", "elasticsearch-java", "_bulk", trace=True, stack=True, in_faults=True),
     Client("logback-elasticsearch-appender", "java", "logback-elasticsearch-appender", "_bulk", stack=True),
     Client("rsyslog-elasticsearch", "deb", "rsyslog-elasticsearch", "_bulk", in_faults=True, **DAEMON),

@@ -69,7 +69,9 @@ def read(url: str, sent: Sent) -> list[dict]:
     """All rows of a client, with each page; an empty list if there is no answer."""
     rows, cursor = [], ""
     while True:
-        query = {"q": f"clients {sent.run} {sent.client.name} ", "limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+        query = {"q": f"clients {sent.run} {sent.client.name} ", "limit": str(PAGE)} | (
+            {"cursor": cursor} if cursor else {}
+        )
         status, page = request(f"{url}/api/logs?{urllib.parse.urlencode(query)}")
         if status != 200:
             return rows

@@ -1,7 +1,8 @@
-"""What happens to events while something is missing: each scenario begins when a client begins to send, and passes by itself.
+"""What happens to events while something is missing.
 
-A client that reports an event as delivered must find it stored. With `producer-killed` this holds for ERROR only: INFO and WARN are
-promised at most once, and are lost with the memory of the process.
+Each fault begins when a client begins to send, and passes by itself. An event that a client reports as delivered must
+be stored. With `producer-killed` this holds for ERROR only: INFO and WARN are promised at most once, and are lost with
+the memory of the process.
 """
 
 import signal
@@ -46,7 +47,7 @@ class Scenario:
     prepare: Callable[[Spillway], None] = lambda spillway: None
     """Runs before the client starts."""
     held: bool = False
-    """Whether it is short enough for requests to be held: no event may be lost, whatever the client does on refusals."""
+    """Whether requests are held that long: no event may be missing, even if the client retries nothing."""
     may_lose: tuple[str, ...] = ()
     """Levels whose delivered events it may lose."""
 
@@ -82,7 +83,8 @@ def use_tokens(seconds: float) -> Callable[[Spillway], None]:
 def fill(spillway: Spillway) -> None:
     """Suspends Kafka and fills memory and journal with events of the highest level, until one is refused."""
     spillway.services.run("pause", "kafka")
-    event = {"source": "filler", "level": "ERROR", "message": "x" * FILLER_BYTES}
+    # Not in the message: every comparison searches the messages.
+    event = {"source": "filler", "level": "ERROR", "message": "filler", "stackTrace": "x" * FILLER_BYTES}
     for _ in range(FILLER_REQUESTS_MAX):
         if request(f"{spillway.url}/api/logs", event)[0] == 503:
             return
@@ -135,9 +137,11 @@ def settings(known: set[tuple[str, str]]) -> dict[str, str]:
     return SETTINGS | (limit if AGENT_LIMIT in known else {})
 
 
-def scenarios(known: set[tuple[str, str]]) -> list[Scenario]:
-    """The scenarios that are possible with this program."""
-    return [one for one in SCENARIOS if AGENT_LIMIT in known or not one.name.startswith("no-tokens")]
+def impossible(scenario: Scenario, known: set[tuple[str, str]]) -> str:
+    """Why a scenario is not possible with this program; empty if it is."""
+    if scenario.name.startswith("no-tokens") and AGENT_LIMIT not in known:
+        return f"the program has no setting {'.'.join(AGENT_LIMIT)}"
+    return ""
 
 
 def run_one(installation: Installation, spillway: Spillway, client: Client, scenario: Scenario, name: str) -> Row:
@@ -187,18 +191,34 @@ def judged(scenario: Scenario, outcome: Outcome, found: Comparison) -> Row:
 
 def read_again(spillway: Spillway, rows: list[Row]) -> list[Row]:
     """The same rows with what is stored now: repeats may have come later."""
-    return [judged(row.scenario, row.outcome, compare(row.outcome.sent, read(spillway.url, row.outcome.sent))) for row in rows]
+    return [
+        judged(row.scenario, row.outcome, compare(row.outcome.sent, read(spillway.url, row.outcome.sent)))
+        for row in rows
+    ]
 
 
 def table(rows: list[Row]) -> list[str]:
     """A Markdown table."""
-    lines = ["| scenario | client | sent | delivered | stored | missing | lost | twice | note |", "|---|---|--:|--:|--:|---|--:|--:|---|"]
+    lines = [
+        "| scenario | client | sent | delivered | stored | missing | lost | twice | note |",
+        "|---|---|--:|--:|--:|---|--:|--:|---|",
+    ]
     for row in rows:
         client, found = row.outcome.sent.client, row.found
         missing = [f"{count} {level}" for level in LEVELS if (count := row_missing(row, level))]
         delivered = "–" if row.outcome.delivered is None else str(row.outcome.delivered)
         note = f"**{row.broken}**" if row.broken else ""
-        cells = [row.scenario.name, client.name, EVENTS, delivered, found.stored, ", ".join(missing), row.lost, found.repeated, note]
+        cells = [
+            row.scenario.name,
+            client.name,
+            EVENTS,
+            delivered,
+            found.stored,
+            ", ".join(missing),
+            row.lost,
+            found.repeated,
+            note,
+        ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 

@@ -1,7 +1,7 @@
 """Installs the clients, with pinned versions, into one directory, and says which version is there.
 
-Each part ends with a copy of its pins, and is skipped while that copy is up to date. What cannot be installed is named with the
-reason; its clients are skipped.
+Each part ends with a copy of its pins, and is skipped while that copy is up to date. What cannot be installed is named
+with the reason; its clients are skipped.
 """
 
 import os
@@ -87,7 +87,15 @@ class Installation:
         if _changed([pins], directory):
             shutil.rmtree(directory / "node_modules", ignore_errors=True)
             shutil.copy(pins, directory)
-            npm = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+            npm = [
+                "npm",
+                "install",
+                "--no-package-lock",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "--loglevel=error",
+            ]
             _run(npm, cwd=directory)
             _keep([pins], directory)
         # Node.js looks for packages beside the modules that import them.

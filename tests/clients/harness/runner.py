@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from .install import Installation
 EVENTS = 15
 HOUR_SECONDS = 3600
 READY_TEXT = '{"ready"'
+REPORT_TEXT = '{"delivered"'
 
 
 @dataclass
@@ -46,13 +48,16 @@ def run(
     command = [*installation.command(client.ecosystem), client.name, url, name, str(EVENTS)]
     began, report = time.time(), None
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
-        timer = threading.Timer(seconds_max, process.kill)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
+        # With the daemons that it started.
+        timer = threading.Timer(seconds_max, os.killpg, (process.pid, signal.SIGKILL))
         timer.start()
         for line in process.stdout:
             if line.startswith(READY_TEXT):
                 on_ready()
-            elif line.startswith('{"'):
+            elif line.startswith(REPORT_TEXT):
                 report = json.loads(line)
         process.wait()
         timer.cancel()

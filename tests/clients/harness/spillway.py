@@ -1,4 +1,7 @@
-"""Starts Spillway on free loopback ports with fresh data: one process, or gateway, producer and consumer with their servers."""
+"""Starts Spillway on free loopback ports with fresh data.
+
+It is one process, or gateway, producer and consumer with their servers.
+"""
 
 import json
 import os
@@ -85,7 +88,9 @@ class Services:
 
     def run(self, *arguments: str) -> str:
         """Runs scripts/services."""
-        ended = subprocess.run([str(self._script), *arguments], env=self._environment, stdout=subprocess.PIPE, text=True)
+        ended = subprocess.run(
+            [str(self._script), *arguments], env=self._environment, stdout=subprocess.PIPE, text=True
+        )
         if ended.returncode != 0:
             raise NotReady(f"scripts/services {' '.join(arguments)} failed")
         return ended.stdout

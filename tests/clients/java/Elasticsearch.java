@@ -10,6 +10,9 @@ import java.util.List;
 /** The client of Elasticsearch, with bulk requests of five and the field names of the Elastic Common Schema. */
 final class Elasticsearch {
     private static final int BATCH = 5;
+    private static final String INDEX = "logs-clients-default";
+    private static final String ERROR =
+        ",\"error\":{\"type\":\"Failure\",\"stack_trace\":\"Failure: the disk of shard 7 is full\"}";
 
     private Elasticsearch() {}
 
@@ -31,8 +34,9 @@ final class Elasticsearch {
     private static int send(Plan plan, ElasticsearchClient client, List<Plan.Event> batch) {
         var request = new BulkRequest.Builder();
         for (var event : batch) {
-            var document = BinaryData.of(document(plan, event).getBytes(StandardCharsets.UTF_8), ContentType.APPLICATION_JSON);
-            request.operations(operation -> operation.create(create -> create.index("logs-clients-default").document(document)));
+            var bytes = document(plan, event).getBytes(StandardCharsets.UTF_8);
+            var document = BinaryData.of(bytes, ContentType.APPLICATION_JSON);
+            request.operations(operation -> operation.create(create -> create.index(INDEX).document(document)));
         }
         int delivered = 0;
         try {
@@ -50,7 +54,7 @@ final class Elasticsearch {
     }
 
     private static String document(Plan plan, Plan.Event event) {
-        var error = event.last() ? ",\"error\":{\"type\":\"Failure\",\"stack_trace\":\"Failure: the disk of shard 7 is full\"}" : "";
+        var error = event.last() ? ERROR : "";
         return """
             {"@timestamp":"%s","message":"%s","log":{"level":"%s"},"service":{"name":"%s"},"trace":{"id":"%s"},\
             "span":{"id":"%s"},"order":%d%s}""".formatted(event.time(), event.text(), event.level().toLowerCase(),

@@ -13,7 +13,7 @@ import org.apache.logging.log4j.util.SortedArrayStringMap;
 final class Log4j {
     private Log4j() {}
 
-    /** One request per event, in the format of the Elastic Common Schema. A refused event is an exception to its caller. */
+    /** One request per event, with the fields of the Elastic Common Schema. A refusal is an exception to the caller. */
     static void http(Plan plan) throws Exception {
         int failed = send(plan, """
             <Http name="out" url="%s/api/logs/ingest?source=%s" ignoreExceptions="false" readTimeoutMillis="20000">
@@ -26,15 +26,15 @@ final class Log4j {
     /** RFC 5424 over TCP, with a newline after each message. */
     static void syslog(Plan plan) throws Exception {
         send(plan, """
-            <Syslog name="out" format="RFC5424" host="%s" port="%d" protocol="TCP" appName="%s" facility="LOCAL0" newLine="true"
-                    mdcId="mdc" includeMDC="true" enterpriseNumber="32473" ignoreExceptions="false"/>
+            <Syslog name="out" format="RFC5424" host="%s" port="%d" protocol="TCP" appName="%s" facility="LOCAL0"
+                    newLine="true" mdcId="mdc" includeMDC="true" enterpriseNumber="32473" ignoreExceptions="false"/>
             """.formatted(plan.host(), plan.port(), plan.source()));
         plan.report(null);
     }
 
     private static int send(Plan plan, String appender) throws Exception {
-        var text = "<Configuration status=\"WARN\"><Appenders>" + appender + "</Appenders><Loggers><Root level=\"debug\"/>"
-            + "</Loggers></Configuration>";
+        var text = "<Configuration status=\"WARN\"><Appenders>" + appender
+            + "</Appenders><Loggers><Root level=\"debug\"/></Loggers></Configuration>";
         var source = new ConfigurationSource(new ByteArrayInputStream(text.getBytes(StandardCharsets.UTF_8)));
         var context = Configurator.initialize(null, source);
         Appender out = context.getConfiguration().getAppender("out");

@@ -5,6 +5,9 @@ import ch.qos.logback.classic.joran.JoranConfigurator;
 import ch.qos.logback.classic.spi.LoggingEvent;
 import ch.qos.logback.core.joran.spi.JoranException;
 import ch.qos.logback.core.status.Status;
+import com.internetitem.logback.elasticsearch.ElasticsearchAppender;
+import com.internetitem.logback.elasticsearch.config.ElasticsearchProperties;
+import com.internetitem.logback.elasticsearch.config.Property;
 import java.io.ByteArrayInputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
@@ -18,29 +21,34 @@ final class Logback {
         send(plan, """
             <appender name="out" class="com.github.loki4j.logback.Loki4jAppender">
               <labels>service_name=%s</labels>
-              <message><pattern>%%msg%%n%%ex</pattern></message>
+              <message><pattern>%%msg%%nopex</pattern></message>
               <batch><timeoutMs>500</timeoutMs></batch>
               <http><url>%s/loki/api/v1/push</url><useProtobufApi>%s</useProtobufApi></http>
             </appender>
             """.formatted(plan.source(), plan.url, plan.client.endsWith("proto")));
     }
 
-    /** With the properties that its documentation shows. */
+    /**
+     * With the properties that its documentation shows. They are set here, since logback 1.5 takes {@code property} in
+     * its configuration for its own.
+     */
     static void elasticsearch(Plan plan) throws Exception {
-        send(plan, """
-            <appender name="out" class="com.internetitem.logback.elasticsearch.ElasticsearchAppender">
-              <url>%s/_bulk</url>
-              <index>logs-clients</index>
-              <includeMdc>true</includeMdc>
-              <errorsToStderr>true</errorsToStderr>
-              <properties>
-                <property><name>service.name</name><value>%s</value></property>
-                <property><name>severity</name><value>%%level</value></property>
-                <property><name>logger</name><value>%%logger</value></property>
-                <property><name>stacktrace</name><value>%%ex</value><allowEmpty>false</allowEmpty></property>
-              </properties>
-            </appender>
-            """.formatted(plan.url, plan.source()));
+        var properties = new ElasticsearchProperties();
+        properties.addProperty(new Property("service.name", plan.source(), false));
+        properties.addProperty(new Property("severity", "%level", false));
+        properties.addProperty(new Property("logger", "%logger", false));
+        properties.addProperty(new Property("stacktrace", "%ex", false));
+        var appender = new ElasticsearchAppender();
+        appender.setUrl(plan.url + "/_bulk");
+        appender.setIndex("logs-clients");
+        appender.setIncludeMdc(true);
+        appender.setErrorsToStderr(true);
+        appender.setProperties(properties);
+        var context = new LoggerContext();
+        appender.setContext(context);
+        appender.start();
+        context.getLogger(Logger.ROOT_LOGGER_NAME).addAppender(appender);
+        send(plan, context);
     }
 
     /** One datagram per event, with the time of the event in seconds. */
@@ -63,10 +71,15 @@ final class Logback {
         var configurator = new JoranConfigurator();
         configurator.setContext(context);
         configurator.doConfigure(new ByteArrayInputStream(configuration.getBytes(StandardCharsets.UTF_8)));
+        send(plan, context);
+    }
+
+    private static void send(Plan plan, LoggerContext context) throws InterruptedException {
         Logger logger = context.getLogger("clients");
         plan.events(event -> {
             var failure = event.last() ? new Plan.Failure() : null;
-            var logged = new LoggingEvent(Logback.class.getName(), logger, Level.toLevel(event.level()), event.text(), failure, null);
+            var level = Level.toLevel(event.level());
+            var logged = new LoggingEvent(Logback.class.getName(), logger, level, event.text(), failure, null);
             logged.setInstant(event.time());
             logged.setMDCPropertyMap(
                 Map.of("order", String.valueOf(event.number()), "trace_id", Plan.TRACE_ID, "span_id", Plan.SPAN_ID));

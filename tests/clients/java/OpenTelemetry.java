@@ -36,7 +36,8 @@ final class OpenTelemetry {
     }
 
     /** Counts the records of batches that an exporter reports as delivered. */
-    private record Counting(LogRecordExporter exporter, Plan plan, AtomicInteger delivered) implements LogRecordExporter {
+    private record Counting(LogRecordExporter exporter, Plan plan, AtomicInteger delivered)
+            implements LogRecordExporter {
         @Override
         public CompletableResultCode export(Collection<LogRecordData> records) {
             int count = records.size();

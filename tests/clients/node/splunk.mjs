@@ -6,7 +6,8 @@ const BATCH = 5
 const ANSWERED_WITHIN_MS = 20_000
 
 export async function splunkLogging (plan) {
-  const logger = new splunk.Logger({ token: 'token', url: plan.url, maxRetries: 3, batchInterval: 0, maxBatchCount: BATCH })
+  const options = { token: 'token', url: plan.url, maxRetries: 3, batchInterval: 0, maxBatchCount: BATCH }
+  const logger = new splunk.Logger(options)
   logger.error = error => plan.failed(error)
   let delivered = 0
   let answered = 0

@@ -1,4 +1,4 @@
-"""Handlers of Python's `logging`: what most Python programs use. They report errors to `handleError`, and nothing else."""
+"""Handlers of Python's `logging`. They report errors to `handleError`, and nothing else."""
 
 import logging
 import socket

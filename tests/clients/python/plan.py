@@ -3,12 +3,13 @@
 Every runner, whatever its language, is called as `RUNNER CLIENT URL RUN COUNT` and follows the same rules:
 
 * It sends COUNT events: a third INFO, a third WARN, a third ERROR, in this order, numbered from 0.
-* The text of an event is `clients RUN CLIENT LEVEL NUMBER`. The source is `clients-CLIENT`, the field `order` is the number.
-* EVENT_TIME_MS is the time of event 0, in milliseconds since 1970; each further event is one millisecond later. A client that
-  takes no time from its caller uses its own clock.
+* The text of an event is `clients RUN CLIENT LEVEL NUMBER`. The source is `clients-CLIENT`. The field `order` has the
+  number. If the client has trace ids, they are TRACE_ID and SPAN_ID; if it has exceptions, the last event has one.
+* EVENT_TIME_MS is the time of event 0, in milliseconds since 1970; each further event is one millisecond later. A
+  client that takes no time from its caller uses its own clock.
 * It waits EVENT_PAUSE_MS between two events.
-* It prints `{"ready":true}` before the first event, and at the end one line of JSON: `delivered`, the number of events that the
-  client reports as delivered, or null if it reports nothing; and `errors`, the first three messages.
+* It prints `{"ready":true}` before the first event, and at the end one line of JSON: `delivered`, the number of events
+  that the client reports as delivered, or null if it reports nothing; and `errors`, the first three messages.
 """
 
 import json
@@ -39,7 +40,9 @@ class Event:
     @property
     def rfc3339(self) -> str:
         """Its time, in UTC, with milliseconds."""
-        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.seconds)) + f".{round(self.seconds * 1000) % 1000:03}Z"
+        return (
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.seconds)) + f".{round(self.seconds * 1000) % 1000:03}Z"
+        )
 
 
 @dataclass
