@@ -66,7 +66,7 @@ func (plan *Plan) Events(send func(Event)) {
 		send(Event{
 			Number: number,
 			Level:  level,
-			Text:   fmt.Sprintf("clients %s %s %s %d", plan.Run, plan.Client, level, number),
+			Text:   fmt.Sprintf("clients %s %s %d", plan.Run, plan.Client, number),
 			// With all nine digits, as a clock has them.
 			Time: time.UnixMilli(milliseconds + int64(number)).Add(123_457),
 			Last: number == plan.Count-1,

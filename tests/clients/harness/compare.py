@@ -37,7 +37,7 @@ class Sent:
 
     def text(self, number: int) -> str:
         """The message of an event."""
-        return f"clients {self.run} {self.client.name} {level_of(number, self.count)} {number}"
+        return f"clients {self.run} {self.client.name} {number}"
 
 
 @dataclass

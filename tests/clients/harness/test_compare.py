@@ -24,7 +24,7 @@ def rows(**others: object) -> list[dict]:
     made = []
     for number in range(COUNT):
         row = {
-            "message": f"clients r1 some {level_of(number, COUNT)} {number}",
+            "message": f"clients r1 some {number}",
             "level": level_of(number, COUNT),
             "timestamp": EVENT_TIMES.format(number),
             "receivedAt": RECEIVED,

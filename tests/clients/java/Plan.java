@@ -60,7 +60,7 @@ final class Plan {
                 Thread.sleep(pause);
             }
             var level = LEVELS[number * LEVELS.length / count];
-            var text = "clients " + run + " " + client + " " + level + " " + number;
+            var text = "clients " + run + " " + client + " " + number;
             // With all nine digits, as a clock has them.
             var time = began.plusMillis(number).plusNanos(123_457);
             send.accept(new Event(number, level, text, time, number == count - 1));

@@ -35,7 +35,7 @@ export class Plan {
       yield {
         number,
         level,
-        text: `clients ${this.run} ${this.client} ${level} ${number}`,
+        text: `clients ${this.run} ${this.client} ${number}`,
         milliseconds: began + number,
         rfc3339: new Date(began + number).toISOString(),
         last: number === this.count - 1

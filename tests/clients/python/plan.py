@@ -3,8 +3,9 @@
 Every runner, whatever its language, is called as `RUNNER CLIENT URL RUN COUNT` and follows the same rules:
 
 * It sends COUNT events: a third INFO, a third WARN, a third ERROR, in this order, numbered from 0.
-* The text of an event is `clients RUN CLIENT LEVEL NUMBER`. The source is `clients-CLIENT`. The field `order` has the
-  number. If the client has trace ids, they are TRACE_ID and SPAN_ID; if it has exceptions, the last event has one.
+* The text of an event is `clients RUN CLIENT NUMBER`, without its level, so that none can be found there. The source is
+  `clients-CLIENT`. The field `order` has the number. If the client has trace ids, they are TRACE_ID and SPAN_ID; if it
+  has exceptions, the last event has one.
 * EVENT_TIME_MS is the time of event 0, in milliseconds since 1970; each further event is one millisecond later. A
   client that takes no time from its caller uses its own clock.
 * It waits EVENT_PAUSE_MS between two events.
@@ -80,7 +81,7 @@ class Plan:
             if number and pause:
                 time.sleep(pause)
             level = LEVELS[number * len(LEVELS) // self.count]
-            text = f"clients {self.run} {self.client} {level} {number}"
+            text = f"clients {self.run} {self.client} {number}"
             yield Event(number, level, text, (began_ms + number) / 1000, number == self.count - 1)
 
     def failed(self, error: object) -> None:
