@@ -133,7 +133,7 @@ SCENARIOS = (
 
 def settings(known: set[tuple[str, str]]) -> dict[str, str]:
     """The settings of the scenarios; the limit of agents only if the program has it."""
-    limit = {"_".join(("RATE_LIMIT_", AGENT_LIMIT[1].upper())): str(AGENT_EVENTS_PER_SECOND)}
+    limit = {"__".join(AGENT_LIMIT).upper(): str(AGENT_EVENTS_PER_SECOND)}
     return SETTINGS | (limit if AGENT_LIMIT in known else {})
 
 

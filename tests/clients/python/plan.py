@@ -41,9 +41,7 @@ class Event:
     @property
     def rfc3339(self) -> str:
         """Its time, in UTC, with milliseconds."""
-        return (
-            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.seconds)) + f".{round(self.seconds * 1000) % 1000:03}Z"
-        )
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.seconds)) + f".{int(self.seconds * 1000) % 1000:03}Z"
 
 
 @dataclass
@@ -82,7 +80,9 @@ class Plan:
                 time.sleep(pause)
             level = LEVELS[number * len(LEVELS) // self.count]
             text = f"clients {self.run} {self.client} {number}"
-            yield Event(number, level, text, (began_ms + number) / 1000, number == self.count - 1)
+            # With more digits than milliseconds, as a clock has them.
+            seconds = (began_ms + number) / 1000 + 0.000_457
+            yield Event(number, level, text, seconds, number == self.count - 1)
 
     def failed(self, error: object) -> None:
         """Keeps an error for the report."""
