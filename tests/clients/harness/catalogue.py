@@ -92,8 +92,8 @@ CLIENTS = (
     Client("elasticsearch-js", "node", "@elastic/elasticsearch", "_bulk", trace=True, stack=True, in_faults=True),
     Client("opensearch-js", "node", "@opensearch-project/opensearch", "_bulk", trace=True, stack=True),
     # Fields with pino's own names: the level is a number, the text is `msg`.
-    Client("pino-elasticsearch", "node", "pino-elasticsearch", "_bulk", source=False),
-    Client("winston-elasticsearch", "node", "winston-elasticsearch", "_bulk", source=False, trace=True, in_faults=True),
+    Client("pino-elasticsearch", "node", "pino-elasticsearch", "_bulk", trace=True),
+    Client("winston-elasticsearch", "node", "winston-elasticsearch", "_bulk", trace=True, in_faults=True),
     Client(
         "esutil-go", "go", "github.com/elastic/go-elasticsearch/v8", "_bulk", trace=True, stack=True, in_faults=True
     ),
@@ -101,7 +101,7 @@ CLIENTS = (
     Client("logback-elasticsearch-appender", "java", "logback-elasticsearch-appender", "_bulk", stack=True),
     Client("rsyslog-elasticsearch", "deb", "rsyslog-elasticsearch", "_bulk", in_faults=True, **DAEMON),
     # Fields with syslog-ng's own names: MESSAGE, PRIORITY, PROGRAM.
-    Client("syslog-ng-elasticsearch", "deb", "syslog-ng-mod-http", "_bulk", source=False, **DAEMON),
+    Client("syslog-ng-elasticsearch", "deb", "syslog-ng-mod-http", "_bulk", **DAEMON),
     Client("python-logging-loki", "python", "python-logging-loki", "Loki", clock=Clock.OWN, in_faults=True),
     Client("python-logging-loki-legacy", "python", "python-logging-loki", "Loki"),
     Client("pino-loki", "node", "pino-loki", "Loki", in_faults=True),
@@ -110,8 +110,8 @@ CLIENTS = (
     Client("winston-loki-proto", "node", "winston-loki", "Loki", in_faults=True),
     Client("loki-client-go", "go", "github.com/grafana/loki-client-go", "Loki", exact_times=True, in_faults=True),
     Client("slog-loki", "go", "github.com/samber/slog-loki/v3", "Loki", exact_times=True),
-    Client("loki4j-json", "java", "loki-logback-appender", "Loki", exact_times=True, in_faults=True),
-    Client("loki4j-proto", "java", "loki-logback-appender", "Loki", exact_times=True),
+    Client("loki4j-json", "java", "loki-logback-appender", "Loki", trace=True, exact_times=True, in_faults=True),
+    Client("loki4j-proto", "java", "loki-logback-appender", "Loki", trace=True, exact_times=True),
     Client("splunk-handler", "python", "splunk-handler", "HEC", in_faults=True),
     Client("splunk-logging", "node", "splunk-logging", "HEC", order=False, in_faults=True),
     syslog("sysloghandler-tcp", "python", "", Clock.NONE),

@@ -41,7 +41,7 @@ final class Log4j {
         int[] failed = {0};
         plan.events(event -> {
             try {
-                out.append(logged(event));
+                out.append(logged(plan, event));
             } catch (RuntimeException error) {
                 failed[0]++;
                 plan.failed(error.getCause() == null ? error : error.getCause());
@@ -51,7 +51,7 @@ final class Log4j {
         return failed[0];
     }
 
-    private static Log4jLogEvent logged(Plan.Event event) {
+    private static Log4jLogEvent logged(Plan plan, Plan.Event event) {
         var time = new MutableInstant();
         time.initFromEpochSecond(event.time().getEpochSecond(), event.time().getNano());
         var values = new SortedArrayStringMap();
@@ -59,7 +59,7 @@ final class Log4j {
         values.putValue("trace.id", Plan.TRACE_ID);
         values.putValue("span.id", Plan.SPAN_ID);
         return Log4jLogEvent.newBuilder()
-            .setLoggerName("clients")
+            .setLoggerName(plan.source())
             .setLevel(Level.valueOf(event.level()))
             .setMessage(new SimpleMessage(event.text()))
             .setThrown(event.last() ? new Plan.Failure() : null)
