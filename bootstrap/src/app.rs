@@ -96,13 +96,8 @@ impl App {
         let (mut local_producer, mut local_consumer) = (None, None);
         if let Some((Bus { publisher, source, fault, .. }, shared)) = bus {
             if let (Some(producer), Some(server)) = (producer, servers.producer) {
-                let (role, local) = producer.start(
-                    &context,
-                    (server, servers.otlp, servers.syslog),
-                    actuator.clone(),
-                    &shared,
-                    fault,
-                )?;
+                let (role, local) =
+                    producer.start(&context, (server, servers.agents), actuator.clone(), &shared, fault)?;
                 (producer_role, local_producer) = (Some(role), Some(local));
             }
             if let (Some(consumer), Some(server), Some(source)) = (consumer, servers.consumer, source) {

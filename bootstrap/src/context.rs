@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use adapter_embedded::disk::Disk;
 use adapter_http::{Activity, Observer, Server, ServerOptions};
-use adapter_syslog::SyslogServer;
 use adapter_telemetry::Prometheus;
 use anyhow::Context as _;
 use domain::ports::{Alerter, Clock, Telemetry};
 
+use crate::agent_listeners::AgentListeners;
 use crate::alerts::Alerts;
 use crate::role::{Addresses, Role};
 use crate::settings::Settings;
@@ -60,10 +60,8 @@ pub struct Servers {
     pub gateway: Option<Server>,
     pub producer: Option<Server>,
     pub consumer: Option<Server>,
-    /// The producer's second address, for OTLP.
-    pub otlp: Option<Server>,
-    /// The producer's sockets for syslog.
-    pub syslog: Option<SyslogServer>,
+    /// Where the producer listens for agents besides.
+    pub agents: AgentListeners,
 }
 
 impl Servers {
@@ -75,14 +73,7 @@ impl Servers {
         let mut servers = Self::default();
         if role.includes(Role::Producer) {
             servers.producer = Some(bind(settings.producer.listen, "producer").await?);
-            if let Some(address) = settings.otlp.listen.0 {
-                servers.otlp = Some(bind(address, "otlp").await?);
-            }
-            if let Some(address) = settings.syslog.listen.0 {
-                let context =
-                    || format!("the producer cannot listen at {address} for syslog; set SPILLWAY_SYSLOG__LISTEN");
-                servers.syslog = Some(SyslogServer::bind(address).await.with_context(context)?);
-            }
+            servers.agents = AgentListeners::bind(settings).await?;
         }
         if role.includes(Role::Consumer) {
             servers.consumer = Some(bind(settings.consumer.listen, "consumer").await?);

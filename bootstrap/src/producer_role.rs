@@ -7,7 +7,6 @@ use adapter_http::{
     Actuator, AgentAdmission, BodyBudget, LocalService, ProducerDependencies, RefusalLog, Server, ServerOptions,
     producer_endpoint,
 };
-use adapter_syslog::SyslogServer;
 use application::alerts::{FaultAlert, ProducerAlerts};
 use application::deliver::Delivery;
 use application::health::{Check, Health};
@@ -17,6 +16,7 @@ use domain::partition::Partitioner;
 use domain::ports::RecordPublisher;
 use tokio::time::Instant;
 
+use crate::agent_listeners::AgentListeners;
 use crate::backends::{Shared, open_delivery, priority_lane};
 use crate::context::Context;
 use crate::drain::DrainDeadlines;
@@ -68,15 +68,15 @@ impl OpenProducer {
         health.with_delivery(Arc::clone(&self.delivery)).with_check("disk", Arc::clone(&self.short_of_disk))
     }
 
-    /// Starts to serve, for OTLP at a second address and for syslog if there are sockets. `bus_fault` says what an
-    /// operator has to fix at the bus, if anything.
+    /// Starts to serve, and where it listens for agents besides. `bus_fault` says what an operator has to fix at the bus,
+    /// if anything.
     ///
     /// # Errors
     /// The settings do not fit the partitions of the bus.
     pub fn start(
         self,
         context: &Context<'_>,
-        (server, otlp, syslog): (Server, Option<Server>, Option<SyslogServer>),
+        (server, mut agents): (Server, AgentListeners),
         actuator: Actuator,
         shared: &Shared,
         bus_fault: Option<Check>,
@@ -123,17 +123,15 @@ impl OpenProducer {
         background.push(tasks.spawn("disk", |stop| crate::disk::watch(bus, disk, directory, stop)));
         let alerts = ProducerAlerts::new(Arc::clone(&self.delivery), context.alerter());
         // Requests at the second address are those of the producer, and count as such.
-        let second = otlp.map(|otlp| {
+        let second = agents.otlp.take().map(|otlp| {
             let service = Arc::clone(&service);
             tasks.spawn("otlp", |stop| otlp.run(service, stop))
         });
-        let syslog = syslog.map(|syslog| {
-            let (limiter, telemetry) = (Arc::clone(&shared.agent_limiter), context.telemetry());
-            tasks.spawn("syslog", |stop| syslog.run(ingest, limiter, telemetry, stop))
-        });
+        let limiter = Arc::clone(&shared.agent_limiter);
+        let others = agents.serve(tasks, &local, ingest, limiter, context.telemetry());
         let first = tasks.spawn("producer", |stop| server.run(service, stop));
         let role = ProducerRole {
-            servers: std::iter::once(first).chain(second).chain(syslog).collect(),
+            servers: std::iter::once(first).chain(second).chain(others).collect(),
             replay: tasks.spawn("replay", |stop| Arc::clone(&self.delivery).replay(stop)),
             alerts: tasks.spawn("producer alerts", |stop| alerts.run(stop)),
             delivery: self.delivery,

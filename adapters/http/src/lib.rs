@@ -32,4 +32,4 @@ pub use ingest::agents::AgentAdmission;
 pub use ingest::native;
 pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;
-pub use server::{Activity, Answered, LocalService, Observer, Server, ServerOptions, Service};
+pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};

@@ -64,14 +64,21 @@ impl Settings {
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
         }
-        let listens =
-            [("gateway", self.gateway.listen), ("producer", self.producer.listen), ("consumer", self.consumer.listen)];
-        let optional = [("otlp", self.otlp.listen), ("syslog", self.syslog.listen)];
-        let optional = optional.into_iter().filter_map(|(role, listen)| Some((role, listen.0?)));
-        let listens: Vec<_> = listens.into_iter().chain(optional).collect();
-        for (index, (role, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
+        let always = [
+            ("gateway.listen", self.gateway.listen),
+            ("producer.listen", self.producer.listen),
+            ("consumer.listen", self.consumer.listen),
+        ];
+        let optional = [
+            ("otlp.listen", self.otlp.listen),
+            ("otlp.grpc_listen", self.otlp.grpc_listen),
+            ("syslog.listen", self.syslog.listen),
+        ];
+        let optional = optional.into_iter().filter_map(|(key, address)| Some((key, address.0?)));
+        let listens: Vec<_> = always.into_iter().chain(optional).collect();
+        for (index, (key, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
             if let Some((other, _)) = listens.iter().take(index).find(|(_, other)| other == listen) {
-                return Err(InvalidSettings(format!("{other}.listen and {role}.listen are both {listen}")));
+                return Err(InvalidSettings(format!("{other} and {key} are both {listen}")));
             }
         }
         Ok(())

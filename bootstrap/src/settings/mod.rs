@@ -96,7 +96,7 @@ pub struct Settings {
     pub rate_limit: RateLimitSettings,
     /// Ingestion by the protocols of log agents.
     pub ingest: IngestSettings,
-    /// OpenTelemetry's protocol, at an address of its own.
+    /// OpenTelemetry's protocol, at addresses of its own.
     pub otlp: OtlpSettings,
     /// Syslog.
     pub syslog: SyslogSettings,

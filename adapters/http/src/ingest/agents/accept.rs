@@ -5,7 +5,7 @@ use std::time::Duration;
 use application::ingest::{PROMISE_TIMEOUT, RefusalReason};
 use domain::level::Level;
 use domain::ports::{Client, RequestClass};
-use poem::http::{HeaderName, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Body, Request, Response};
 
 use crate::body::{Coding, REQUEST_BYTES_MAX};
@@ -18,6 +18,8 @@ use crate::server::trace_parent;
 
 /// Says for how many milliseconds a request was held, to a gateway: the wait does not count as latency of the instance.
 pub const HELD: HeaderName = HeaderName::from_static("x-spillway-held-ms");
+/// What is left of a client's time for the answer.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Room for a body whose length is not given, to begin with.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
 /// Shortest time after which an agent over its limit should send again.
@@ -32,7 +34,8 @@ impl ProducerDependencies {
             Ok(coding) => {
                 let length = content_length(&request);
                 let has_room = || self.ingest.has_room_for(Level::Info) && self.bodies.has_room(length);
-                let admission = self.agents.admit(client, has_room, self.health.draining()).await;
+                let patience = patience(request.headers());
+                let admission = self.agents.admit(client, patience, has_room, self.health.draining()).await;
                 let held = admission.held;
                 let answered = match self.refusal(client, length, &admission) {
                     Some(error) => Err(error),
@@ -110,9 +113,49 @@ impl ProducerDependencies {
     }
 }
 
+/// How long a client waits at most, less what the answer takes: `grpc-timeout`, if it is a call (a number and the first
+/// letter of its unit).
+fn patience(headers: &HeaderMap) -> Duration {
+    let given = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
+    let parsed = given.and_then(|given| {
+        let (number, unit) = given.split_at_checked(given.len().checked_sub(1)?)?;
+        let number: u32 = number.parse().ok()?;
+        let unit = match unit {
+            "H" => Duration::from_secs(3_600),
+            "M" => Duration::from_secs(60),
+            "S" => Duration::from_secs(1),
+            "m" => Duration::from_millis(1),
+            "u" => Duration::from_micros(1),
+            "n" => Duration::from_nanos(1),
+            _ => return None,
+        };
+        Some(unit.saturating_mul(number).saturating_sub(ANSWER_TIME))
+    });
+    parsed.unwrap_or(Duration::MAX)
+}
+
 /// The length of a body as its head gives it, or what it may begin with. No room is waited for that a body cannot have.
 fn content_length(request: &Request) -> usize {
     let given = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length: Option<usize> = given.and_then(|length| length.trim().parse().ok());
     length.unwrap_or(UNKNOWN_BODY_BYTES).min(REQUEST_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_held_for_less_than_its_client_waits() {
+        for (given, millis) in [("10S", 9_000), ("1M", 59_000), ("1500m", 500), ("1S", 0), ("5n", 0)] {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), HeaderValue::from_static(given))]);
+            assert_eq!(patience(&headers), Duration::from_millis(millis), "{given}");
+        }
+        for given in ["", "S", "10x", "é"] {
+            let value = HeaderValue::from_bytes(given.as_bytes()).expect("a header");
+            let headers = HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), value)]);
+            assert_eq!(patience(&headers), Duration::MAX, "{given}");
+        }
+    }
 }

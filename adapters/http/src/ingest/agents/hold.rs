@@ -69,10 +69,12 @@ impl AgentAdmission {
         Self { limiter, hold, waiters_max, waiters: Mutex::default() }
     }
 
-    /// Waits until a request of this client may begin, but not beyond the moment at which `stop` resolves.
+    /// Waits until a request of this client may begin, but not longer than `patience` and not beyond the moment at which
+    /// `stop` resolves.
     pub(super) async fn admit(
         &self,
         client: Client,
+        patience: Duration,
         has_room: impl Fn() -> bool,
         stop: impl Future<Output = ()>,
     ) -> Admission {
@@ -92,7 +94,7 @@ impl AgentAdmission {
         };
         let mut stop = pin!(stop);
         let mut stopped = false;
-        let deadline = began + self.hold;
+        let deadline = began + self.hold.min(patience);
         loop {
             let now = Instant::now();
             let is_over = stopped || now >= deadline;
@@ -187,15 +189,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_for_tokens_or_room_and_no_longer_than_it_may() {
-        let free = admission(0, 9).admit(client(1), || true, pending()).await;
+        let free = admission(0, 9).admit(client(1), HOLD, || true, pending()).await;
         assert_eq!(free, Admission { held: Duration::ZERO, shortage: None });
-        let soon = admission(1_000, 9).admit(client(1), || true, pending()).await;
+        let soon = admission(1_000, 9).admit(client(1), HOLD, || true, pending()).await;
         assert!(
             soon.shortage.is_none() && soon.held >= Duration::from_secs(1) && soon.held < Duration::from_millis(1_100)
         );
-        let late = admission(5_000, 9).admit(client(1), || true, pending()).await;
+        let late = admission(5_000, 9).admit(client(1), HOLD, || true, pending()).await;
         assert_eq!((late.held, late.shortage), (HOLD, Some(Shortage::Tokens(Duration::from_secs(2)))));
-        let full = admission(0, 9).admit(client(1), || false, pending()).await;
+        let full = admission(0, 9).admit(client(1), HOLD, || false, pending()).await;
         assert_eq!((full.held, full.shortage), (HOLD, Some(Shortage::Room)));
     }
 
@@ -207,7 +209,7 @@ mod tests {
         for number in 0..=CLIENT_WAITERS_MAX {
             let (admission, order) = (Arc::clone(&admission), Arc::clone(&order));
             tasks.push(tokio::spawn(async move {
-                let admitted = admission.admit(client(1), || true, pending()).await;
+                let admitted = admission.admit(client(1), HOLD, || true, pending()).await;
                 order.lock().expect("lock").push(number);
                 admitted
             }));
@@ -217,7 +219,7 @@ mod tests {
         let others: Vec<_> = (2..5)
             .map(|last| {
                 let admission = Arc::clone(&admission);
-                tokio::spawn(async move { admission.admit(client(last), || true, pending()).await })
+                tokio::spawn(async move { admission.admit(client(last), HOLD, || true, pending()).await })
             })
             .collect();
         let mut refused = 0;
@@ -239,7 +241,7 @@ mod tests {
     async fn a_request_that_is_given_up_leaves_its_place() {
         let admission = admission(60_000, 9);
         let given_up =
-            tokio::time::timeout(Duration::from_secs(1), admission.admit(client(1), || true, pending())).await;
+            tokio::time::timeout(Duration::from_secs(1), admission.admit(client(1), HOLD, || true, pending())).await;
         assert!(given_up.is_err());
         assert_eq!(admission.waiters().count, 0);
     }
@@ -248,11 +250,11 @@ mod tests {
     async fn a_stop_ends_the_wait_and_admits_what_has_room() {
         let room = AtomicBool::new(false);
         let stop = || async { tokio::time::sleep(Duration::from_millis(500)).await };
-        let refused = admission(0, 9).admit(client(1), || room.load(Ordering::Relaxed), stop()).await;
+        let refused = admission(0, 9).admit(client(1), HOLD, || room.load(Ordering::Relaxed), stop()).await;
         assert_eq!((refused.held.as_millis(), refused.shortage), (500, Some(Shortage::Room)));
         let looks = AtomicU64::new(0);
         let admitted = admission(0, 9)
-            .admit(client(1), || looks.fetch_add(1, Ordering::Relaxed) > 1, std::future::ready(()))
+            .admit(client(1), HOLD, || looks.fetch_add(1, Ordering::Relaxed) > 1, std::future::ready(()))
             .await;
         assert!(admitted.shortage.is_none() && admitted.held < Duration::from_millis(100), "{admitted:?}");
     }

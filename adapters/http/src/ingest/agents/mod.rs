@@ -31,6 +31,7 @@ use poem::http::Method;
 
 pub use accept::HELD;
 pub use hold::AgentAdmission;
+pub use otlp::status_message;
 pub use protocol::{AgentAnswer, AgentProtocol, Fixed};
 
 use crate::routes::{Found, Operation, find};

@@ -13,6 +13,7 @@ use poem::{Request, Response};
 use crate::body::Coding;
 use crate::error::ApiError;
 use crate::ingest::agents::json_values;
+use crate::ingest::agents::protobuf::repeated;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, is_json, media_type, text_of};
 use crate::ingest::protocol::DecodeError;
 
@@ -70,6 +71,13 @@ impl AgentProtocol for Otlp {
         }
         error_answer(error, PROTOBUF, status, |described, status| wire::status(status_code(status), &described.detail))
     }
+}
+
+/// The message of a `google.rpc.Status` in protobuf; empty if there is none.
+#[must_use]
+pub fn status_message(status: &[u8]) -> String {
+    let message = repeated(status, 2).last().and_then(Result::ok).unwrap_or_default();
+    String::from_utf8_lossy(message).into_owned()
 }
 
 /// The code of `google.rpc.Status` for a status code.
