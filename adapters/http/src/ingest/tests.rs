@@ -61,6 +61,7 @@ fn telemetry() -> Arc<dyn Telemetry> {
     let mut telemetry = MockTelemetry::new();
     telemetry.expect_refused().return_const(());
     telemetry.expect_sent().return_const(());
+    telemetry.expect_send_failed().return_const(());
     telemetry.expect_agent_request().return_const(());
     telemetry.expect_agent_request_held().return_const(());
     telemetry.expect_rate_limited().return_const(());
