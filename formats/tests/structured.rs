@@ -92,7 +92,10 @@ fn members_become_fields_and_the_others_stay_digit_for_digit() {
         ),
         (
             r#"{"level":"notice","time":"2024-05-06T07:08:09.1234567Z","msg":"says more than the event keeps"}"#,
-            r#"INFO 2024-05-06T07:08:09.123456Z says more than the event keeps {"level":"notice","time":"2024-05-06T07:08:09.1234567Z"}"#,
+            concat!(
+                r#"INFO 2024-05-06T07:08:09.123456Z says more than the event keeps {"level":"notice","#,
+                r#""time":"2024-05-06T07:08:09.1234567Z"}"#,
+            ),
         ),
         (r#"{"msg":"twice","a":1,"a":2,"b":{"c":1,"c":2}}"#, r#"- - twice {"a":1,"a_2":2,"b":{"c":1,"c_2":2}}"#),
         (r#"{"msg":"m","n":1e999,"s":"\ud800"}"#, "- - m {\"n\":\"1e999\",\"s\":\"\u{fffd}\"}"),
@@ -166,12 +169,18 @@ fn traces_and_sources_of_libraries() {
 
 #[test]
 fn records_of_opentelemetry() {
-    let record = r#"{"timeUnixNano":"1714979289000000000","severityNumber":13,"body":{"stringValue":"late"},"attributes":[{"key":"gate","value":{"intValue":"3"}},{"key":"tags","value":{"arrayValue":{"values":[{"stringValue":"a"}]}}}]}"#;
+    let record = concat!(
+        r#"{"timeUnixNano":"1714979289000000000","severityNumber":13,"#,
+        r#""body":{"stringValue":"late"},"attributes":[{"key":"gate","value":{"intValue":"3"}},"#,
+        r#"{"key":"tags","value":{"arrayValue":{"values":[{"stringValue":"a"}]}}}]}"#,
+    );
     let expected = r#"WARN 2024-05-06T07:08:09Z late {"severityNumber":13,"attributes":{"gate":3,"tags":["a"]}"#;
     assert_eq!(shown(&read(record)), format!("{expected}}}"));
-    let file = format!(
-        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"depot"}}}}]}},"scopeLogs":[{{"scope":{{}},"logRecords":[{record}]}}]}}]}}"#
+    let file = concat!(
+        r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"depot"}}]},"#,
+        r#""scopeLogs":[{"scope":{},"logRecords":[RECORD]}]}]}"#,
     );
+    let file = file.replace("RECORD", record);
     let draft = read(&file);
     assert_eq!(shown(&draft), format!("{expected}}}"));
     assert_eq!(draft.source.as_deref(), Some("depot"));
@@ -202,12 +211,20 @@ fn requests() {
         (
             "192.0.2.1 - ada [06/May/2024:07:08:09 +0000] \"GET /a?level=error HTTP/1.1\" 500 12 \"-\" \"curl/8\"",
             "-",
-            r#"{"client":"192.0.2.1","user":"ada","status":500,"bytes":12,"agent":"curl/8","method":"GET","path":"/a","query":"level=error","protocol":"HTTP/1.1"}"#,
+            concat!(
+                r#"{"client":"192.0.2.1","user":"ada","status":500,"bytes":12,"agent":"curl/8","#,
+                r#""method":"GET","path":"/a","query":"level=error","protocol":"HTTP/1.1"}"#,
+            ),
         ),
         (
-            "[2024-05-06T07:08:09Z] \"POST /a HTTP/2\" 503 UF 0 91 12 - \"-\" \"curl/8\" \"id\" \"depot\" \"192.0.2.1:80\"",
+            "[2024-05-06T07:08:09Z] \"POST /a HTTP/2\" 503 UF 0 91 12 \
+             - \"-\" \"curl/8\" \"id\" \"depot\" \"192.0.2.1:80\"",
             "-",
-            r#"{"method":"POST","path":"/a","protocol":"HTTP/2","status":503,"response_flags":"UF","bytes_received":0,"bytes":91,"duration_ms":12,"agent":"curl/8","request_id":"id","authority":"depot","upstream_host":"192.0.2.1:80"}"#,
+            concat!(
+                r#"{"method":"POST","path":"/a","protocol":"HTTP/2","status":503,"response_flags":"UF","#,
+                r#""bytes_received":0,"bytes":91,"duration_ms":12,"agent":"curl/8","request_id":"id","#,
+                r#""authority":"depot","upstream_host":"192.0.2.1:80"}"#,
+            ),
         ),
         (
             "2024-05-06 07:08:09 INFO 192.0.2.1:5 - \"GET /error HTTP/1.1\" 404 Not Found",

@@ -199,6 +199,7 @@ impl Joined {
             Shape::Chain => in_trace,
             Shape::Goroutine => in_go || awaits_trace || failed,
             Shape::GoDump => in_go,
+            Shape::Class => awaits_trace && failed && self.has_time,
             Shape::GoFunction => in_go || (failed && self.has_time),
             Shape::Closing => has_trace || self.draft.message.contains('\n'),
             Shape::End => match self.crash {
@@ -232,7 +233,7 @@ impl Joined {
             Shape::Chain => Expect::PythonTraceback,
             Shape::Exception { .. } if matches!(self.expect, Expect::Node(_)) => self.expect,
             Shape::Exception { .. } if was_python => Expect::Nothing,
-            Shape::Exception { .. } if self.has_time => Expect::Message(0),
+            Shape::Exception { .. } | Shape::Class if self.has_time => Expect::Message(0),
             Shape::End => Expect::Nothing,
             _ if matches!(self.expect, Expect::Node(_) | Expect::Go) => self.expect,
             _ => Expect::Nothing,

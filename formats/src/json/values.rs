@@ -104,7 +104,8 @@ pub fn time(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
     }
 }
 
-/// `{"date": "2024-01-15 10:30:00.000000", "timezone": "Europe/Berlin"}`, as PHP prints a time and Loguru a similar one.
+/// `{"date": "2024-01-15 10:30:00.000000", "timezone": "Europe/Berlin"}`, as PHP prints a time and Loguru a similar
+/// one.
 fn date_of_php(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
     let (date, zone) = (text_of(member(value, "date")?)?, text_of(member(value, "timezone")?)?);
     times::whole(&format!("{date} {zone}"), clock)

@@ -6,8 +6,22 @@ use crate::levels;
 use crate::times::{self, Clock};
 
 /// Words that PostgreSQL puts where levels stand, before statements and details.
-pub const PARTS_OF_REPORTS: [&str; 8] =
+const PARTS_OF_REPORTS: [&str; 8] =
     ["STATEMENT", "DETAIL", "HINT", "CONTEXT", "QUERY", "LOCATION", "BACKTRACE", "HTTP"];
+
+/// What names a value, so that the word behind it is no level: `Status: ERROR`.
+const LABELS: [&str; 12] = [
+    "status", "state", "result", "response", "reason", "code", "type", "message", "value", "output", "answer",
+    "returned",
+];
+
+/// Whether a name before a colon says what follows: a part of a report, or a word of a sentence, capitalised or not.
+pub fn is_label(name: &str) -> bool {
+    let is_capitalised = name.starts_with(|first: char| first.is_ascii_uppercase())
+        && name.len() > 1
+        && name.bytes().skip(1).all(|byte| byte.is_ascii_lowercase());
+    is_capitalised || PARTS_OF_REPORTS.contains(&name) || LABELS.iter().any(|label| name.eq_ignore_ascii_case(label))
+}
 
 /// Words of sentences. Behind them, a word in capitals is no level.
 const SENTENCE_WORDS: [&str; 70] = [
@@ -96,8 +110,8 @@ impl<'a> Word<'a> {
         LEVEL_FIELDS.contains(&name).then(|| levels::of_value(value.trim_end_matches([',', ';'])))?
     }
 
-    /// A name in capitals: alone, with a colon, a comma or an exclamation mark, before a slash (Celery), or behind a dot
-    /// and before a colon (Monolog). Usual words (`CONFIG`) count only `in_place`.
+    /// A name in capitals: alone, with a colon, a comma or an exclamation mark, before a slash (Celery), or behind a
+    /// dot and before a colon (Monolog). Usual words (`CONFIG`) count only `in_place`.
     pub fn capitals_level(&self, in_place: bool) -> Option<(Level, usize)> {
         let is_capitals = |name: &str| name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
         let name = self.name();
