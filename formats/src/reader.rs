@@ -43,7 +43,7 @@ pub struct Reader<O: Origin> {
     held: VecDeque<Held<O>>,
     first: u64,
     held_bytes: usize,
-    /// Most recently used last.
+    /// In the order in which they came.
     streams: Vec<Stream<O>>,
     is_first_line: bool,
     now: Timestamp,

@@ -229,6 +229,10 @@ fn lines_that_begin_events() {
     check(&[
         (None, "a"),
         (None, "b"),
+        (None, "Aborted by the user"),
+        (INFO, "2024-05-06T07:08:09Z INFO x"),
+        (None, "State: open"),
+        (None, "at noon the gate closes"),
         (ERROR, "ERROR x"),
         (ERROR, "ValueError: no time before it"),
         (INFO, "{\"level\":\"info\",\"msg\":\"x\"}"),

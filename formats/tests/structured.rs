@@ -52,6 +52,8 @@ fn levels_of_libraries() {
         (r#""record":{"level":{"name":"CRITICAL","no":50}}"#, "FATAL"),
         (r#""level":3"#, "-"),
         (r#""s":"E""#, "-"),
+        (r#""level":"\u001b[31merror\u001b[39m""#, "ERROR"),
+        (r#""severityNumber":"SEVERITY_NUMBER_WARN2""#, "WARN"),
         (r#""a":{"level":"error"}"#, "-"),
     ] {
         let draft = read(&format!("{{{members},\"x\":1}}"));
@@ -75,6 +77,8 @@ fn times_of_libraries() {
         r#""datetime":{"date":"2024-05-06 09:08:09.000000","timezone_type":3,"timezone":"Europe/Berlin"}"#,
         r#""timeUnixNano":"1714979289000000000""#,
         r#""__REALTIME_TIMESTAMP":"1714979289000000""#,
+        r#""date":"2024-05-06","time":"07:08:09""#,
+        r#""timestampSeconds":1714979289,"timestampNanos":0"#,
         r#""time_local":"06/May/2024:09:08:09 +0200""#,
         r#""TimeCreated":"/Date(1714979289000)/""#,
     ] {

@@ -87,9 +87,7 @@ impl Joined {
         let shape = match Shape::of(line) {
             _ if kind == Kind::Structured || pretty.is_some() => Shape::Other,
             Shape::Indented if is_syntax_error(line) => Shape::Crash(Crash::Python),
-            Shape::End if line.starts_with("Segmentation fault") || line.starts_with("Aborted") => {
-                Shape::Crash(Crash::Cpp)
-            }
+            Shape::End if is_signal(line) => Shape::Crash(Crash::Cpp),
             shape => shape,
         };
         let mut crash = None;
@@ -195,7 +193,7 @@ impl Joined {
         let awaits_trace = !in_trace && (failed || (self.has_time && self.draft.level.is_none()));
         let in_go = self.crash == Some(Crash::Go) || self.expect == Expect::Go;
         match shape {
-            Shape::Continuation => in_trace || failed || self.has_time,
+            Shape::Continuation => in_trace || failed || (self.has_time && self.draft.level.is_none()),
             Shape::Chain => in_trace,
             Shape::Goroutine => in_go || awaits_trace || failed,
             Shape::GoDump => in_go,
@@ -432,6 +430,12 @@ fn ends_with_method(line: &str) -> bool {
 /// The first line of what Python prints for code that it cannot compile, without a heading.
 fn is_syntax_error(line: &str) -> bool {
     line.starts_with("  File \"")
+}
+
+/// What a shell prints of a process that a signal ended.
+fn is_signal(line: &str) -> bool {
+    let name = line.trim_end().strip_suffix(" (core dumped)").unwrap_or(line.trim_end());
+    matches!(name, "Aborted" | "Segmentation fault" | "Bus error" | "Floating point exception")
 }
 
 /// `SEVERE: …` at the very start.

@@ -85,6 +85,7 @@ fn of_text(name: &str) -> Option<(Role, u8)> {
         "msg" | "short_message" | "@m" | "@message" | "renderedmessage" | "rendered_message" => (Message, 1),
         "log" | "textpayload" | "jsonpayload.message" | "fields.message" | "body" => (Message, 2),
         "record.message" | "_msg" => (Message, 2),
+        "note" => (Message, 4),
         "text" | "event" | "resultdescription" | "log_message" | "logmessage" | "line" => (Message, 3),
         "source" => (Source, 0),
         "service" | "service.name" | "service_name" | "servicename" | "otelservicename" => (Source, 1),
