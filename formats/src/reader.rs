@@ -52,7 +52,7 @@ pub struct Reader<O: Origin> {
 /// A place in the order of events.
 #[derive(Debug)]
 struct Held<O> {
-    /// The event; none as long as its first line is not complete, and for ever if that line joins another event.
+    /// The event. There is none while parts of its first line are missing, or if that line joins another event.
     content: Option<Content<O>>,
     /// Whether lines, or parts of its first line, may still come.
     is_open: bool,

@@ -124,7 +124,7 @@ fn what_does_not_fit_is_text() {
     for line in [deep, large] {
         assert_eq!(shown(&read(&line)), format!("ERROR - {line} -"));
     }
-    // A large message is no metadata.
+    // A large message does not count as metadata.
     let message = "m".repeat(70_000);
     assert_eq!(shown(&read(&format!(r#"{{"msg":"{message}","a":1}}"#))), format!("- - {message} {{\"a\":1}}"));
 }
@@ -199,7 +199,7 @@ fn pairs() {
         ),
         ("ts=1714979289.5 lvl=eror msg=x a= b=\"\"", "ERROR 2024-05-06T07:08:09.5Z x {\"a\":\"\",\"b\":\"\"}"),
         ("level=info msg=x user=\"level=fatal\"", "INFO - x {\"user\":\"level=fatal\"}"),
-        ("a=1 b=2 is no line of pairs", "- - a=1 b=2 is no line of pairs -"),
+        ("a=1 b=2 begins a sentence", "- - a=1 b=2 begins a sentence -"),
         ("2024-05-06T07:08:09Z level=error msg=x a=1", "ERROR 2024-05-06T07:08:09Z x {\"a\":1}"),
         (
             "type=SYSCALL msg=audit(1714979289.000:456): arch=c000003e success=no",

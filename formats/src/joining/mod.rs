@@ -118,7 +118,7 @@ impl Joined {
         }
     }
 
-    /// An empty line came: it is no event, and joins only if a further line does.
+    /// An empty line came. It never becomes an event, and joins only if a further line does.
     pub fn empty_line(&mut self) {
         self.after_empty = true;
         if matches!(self.expect, Expect::UpToEmptyLine(_)) {
@@ -348,7 +348,7 @@ impl Joined {
         }
     }
 
-    /// Whether no line can join any more.
+    /// Whether the event is complete: lines can no longer join.
     pub fn is_closed(&self) -> bool {
         self.is_closed || (self.kind == Kind::Structured && self.pretty.is_none())
     }

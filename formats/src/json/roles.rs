@@ -1,6 +1,6 @@
 //! Which member of an object says what.
 //!
-//! Sources: the documentation of the libraries and formats that [`crate`] names in `docs/line-formats.md`. Names are
+//! Sources: the documentation of the libraries, of ECS, OpenTelemetry, GELF, journald and Cloud Logging. Names are
 //! compared in any case; a name with a dot is also a member within a member.
 
 /// What a member may say.

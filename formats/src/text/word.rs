@@ -9,7 +9,7 @@ use crate::times::{self, Clock};
 const PARTS_OF_REPORTS: [&str; 8] =
     ["STATEMENT", "DETAIL", "HINT", "CONTEXT", "QUERY", "LOCATION", "BACKTRACE", "HTTP"];
 
-/// What names a value, so that the word behind it is no level: `Status: ERROR`.
+/// What names a value, so that the word behind it is not read as a level: `Status: ERROR`.
 const LABELS: [&str; 12] = [
     "status", "state", "result", "response", "reason", "code", "type", "message", "value", "output", "answer",
     "returned",
@@ -23,7 +23,7 @@ pub fn is_label(name: &str) -> bool {
     is_capitalised || PARTS_OF_REPORTS.contains(&name) || LABELS.iter().any(|label| name.eq_ignore_ascii_case(label))
 }
 
-/// Words of sentences. Behind them, a word in capitals is no level.
+/// Words of sentences. Behind them, a word in capitals is not read as a level.
 const SENTENCE_WORDS: [&str; 70] = [
     "a", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "cannot", "could", "did", "do",
     "does", "for", "from", "get", "got", "had", "has", "have", "if", "in", "into", "is", "it", "like", "logged", "no",
@@ -36,7 +36,7 @@ const AFTER_ERROR: [&str; 27] = [
     "about", "of", "that", "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler",
     "in", "is", "log", "message", "occurred", "on", "page", "rate", "response", "to", "was", "while", "with",
 ];
-/// Names of fields that carry a level, in text that is no logfmt otherwise.
+/// Names of fields that carry a level, in text that is not logfmt otherwise.
 const LEVEL_FIELDS: [&str; 6] = ["level", "lvl", "severity", "loglevel", "log_level", "log.level"];
 
 /// Levels of logrus, cut to four letters.
