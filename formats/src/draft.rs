@@ -55,8 +55,8 @@ pub(crate) fn is_source(name: &str) -> bool {
     (1..=SOURCE_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) && !name.trim().is_empty()
 }
 
-/// The text in lower case, if it has exactly this many hexadecimal digits and not only zeros, which say that there is no
-/// trace (W3C Trace Context, 3.2.2.3).
+/// The text in lower case, if it has exactly this many hexadecimal digits and not only zeros, which say that there is
+/// no trace (W3C Trace Context, 3.2.2.3).
 pub(crate) fn hexadecimal(text: &str, digits: usize) -> Option<String> {
     let is_id = text.len() == digits
         && text.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -10,7 +10,7 @@ use crate::zone::Zone;
 /// How lines are to be read.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The level of lines that state none. [`crate::Draft::level`] is what is stated; this one decides what joins.
+    /// The level of events that state none. It is for the caller: [`crate::Draft::level`] is what is stated.
     pub level: Level,
     /// The zone of times that state none.
     pub zone: Zone,

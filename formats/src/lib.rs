@@ -2,9 +2,10 @@
 //!
 //! Constraints:
 //! * This crate opens no files or sockets, reads no clock and logs nothing: the time of day is an argument.
-//! * A line never vanishes: every line with text becomes an event, or a part of exactly one event. What is not understood
-//!   stays text.
-//! * A draft keeps the rules of the domain: limits, valid metadata, no member twice. Whatever the input, nothing panics.
+//! * A line never vanishes: every line with text becomes an event, or a part of exactly one event. What is not
+//!   understood stays text.
+//! * A draft keeps the rules of the domain: limits, valid metadata, no member twice. Whatever the input, nothing
+//!   panics.
 //! * Work is linear in the length of a line, and everything that is held is bounded.
 
 mod access;

@@ -1,7 +1,7 @@
 //! A pattern of the user: a regular expression with named groups.
 //!
-//! * `time`, `level`, `message`, `source`, `trace_id`, `span_id` and `stack_trace` become fields of the event; other groups
-//!   become metadata, as does a group whose text is no such field.
+//! * `time`, `level`, `message`, `source`, `trace_id`, `span_id` and `stack_trace` become fields of the event; other
+//!   groups become metadata, as does a group whose text is not valid for its field.
 //! * If letters or digits of the line are in no group, the whole line stays in the metadata as `raw`.
 //! * Searching is linear in the line (the `regex` crate), and the compiled pattern is bounded.
 

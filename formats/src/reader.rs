@@ -1,9 +1,9 @@
 //! Reads the lines of one input.
 //!
-//! * Lines of different containers and streams (`docker compose logs`, CRI) are told apart: a line joins the event before
-//!   it of its own stream. Events are passed on in the order of their first lines.
-//! * At most [`STREAMS_MAX`] streams, [`EVENTS_MAX`] events and [`HELD_BYTES_MAX`] bytes are held; beyond that the oldest
-//!   events are passed on as they are.
+//! * Lines of different containers and streams (`docker compose logs`, CRI) are told apart: a line joins the event
+//!   before it of its own stream. Events are passed on in the order of their first lines.
+//! * At most [`STREAMS_MAX`] streams, [`EVENTS_MAX`] events and [`HELD_BYTES_MAX`] bytes are held; beyond that the
+//!   oldest events are passed on as they are.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -29,8 +29,8 @@ const STREAMS_MAX: usize = 64;
 const EVENTS_MAX: usize = 256;
 /// Most bytes of text that are held.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A trace is written at once: what begins one later than this after the line before it, by the times of the wrapper, is
-/// an event of its own.
+/// A trace is written at once: what begins one later than this after the line before it, by the times of the wrapper,
+/// is an event of its own.
 const AT_ONCE: Duration = Duration::from_millis(500);
 /// Most bytes of a line that comes in parts.
 const PARTIAL_BYTES_MAX: usize = 1024 * 1024;
@@ -43,7 +43,7 @@ pub struct Reader<O: Origin> {
     held: VecDeque<Held<O>>,
     first: u64,
     held_bytes: usize,
-    /// Most recently used last.
+    /// In the order in which they came.
     streams: Vec<Stream<O>>,
     is_first_line: bool,
     now: Timestamp,
@@ -52,7 +52,7 @@ pub struct Reader<O: Origin> {
 /// A place in the order of events.
 #[derive(Debug)]
 struct Held<O> {
-    /// The event; none as long as its first line is not complete, and for ever if that line joins another event.
+    /// The event. There is none while parts of its first line are missing, or if that line joins another event.
     content: Option<Content<O>>,
     /// Whether lines, or parts of its first line, may still come.
     is_open: bool,
@@ -117,8 +117,8 @@ impl<O: Origin> Reader<O> {
         }
     }
 
-    /// Reads one line, without its line feed, of any bytes. `now` decides the year of times without one. Events that are
-    /// complete are passed to `complete`, in the order of their first lines.
+    /// Reads one line, without its line feed, of any bytes. `now` decides the year of times without one. Events that
+    /// are complete are passed to `complete`, in the order of their first lines.
     pub fn line(&mut self, line: &[u8], origin: O, now: Timestamp, complete: &mut impl FnMut(Event<O>)) {
         self.now = now;
         let text = text_of(line, std::mem::take(&mut self.is_first_line));
@@ -357,8 +357,8 @@ pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     draft
 }
 
-/// The text of a line. Bytes that are not UTF-8 become U+FFFD. NULs at its ends are a hole of the file, as a truncated or a
-/// torn file has it, and no text; a byte order mark at the beginning of the input is none either.
+/// The text of a line. Bytes that are not UTF-8 become U+FFFD. NULs at its ends are a hole of the file, as a
+/// truncated or a torn file has it, and no text; a byte order mark at the beginning of the input is none either.
 fn text_of(line: &[u8], is_first: bool) -> Cow<'_, str> {
     let is_nul = |byte: &&u8| **byte == 0;
     let from = line.iter().take_while(is_nul).count();
@@ -374,7 +374,7 @@ fn text_of(line: &[u8], is_first: bool) -> Cow<'_, str> {
 }
 
 fn is_trace(text: &str) -> bool {
-    !matches!(Shape::of(text), Shape::Other | Shape::GoFunction)
+    !matches!(Shape::of(text), Shape::Other | Shape::GoFunction | Shape::Class)
 }
 
 fn begins_trace(text: &str) -> bool {

@@ -1,8 +1,8 @@
 //! Lines of syslog: RFC 5424, RFC 3164 with and without its priority, the ISO times of rsyslog and journalctl, and the
 //! kernel's `<4>[  12.345678] …`.
 //!
-//! The header becomes fields, and the message is what follows it; of a priority, the level is the severity, whatever the
-//! text says.
+//! The header becomes fields, and the message is what follows it; of a priority, the level is the severity, whatever
+//! the text says.
 
 use domain::level::Level;
 

@@ -95,7 +95,7 @@ fn cri(line: &mut Unwrapped<'_>, clock: Clock<'_>) -> bool {
     true
 }
 
-/// `{"log":"LINE\n","stream":"stderr","time":"…"}`. Docker splits long lines: all parts but the last have no line feed.
+/// `{"log":"LINE\n","stream":"stderr","time":"…"}`. Docker splits long lines: only the last part has a line feed.
 fn docker(line: &mut Unwrapped<'_>, clock: Clock<'_>) -> bool {
     if !line.text.contains("\"log\"") {
         return false;
@@ -179,8 +179,8 @@ fn kubectl_prefix(line: &mut Unwrapped<'_>) -> bool {
     true
 }
 
-/// `2024-01-15T10:30:00.123456789Z LINE`, if the line has a form of its own: a text may as well be one with its own time
-/// in nanoseconds.
+/// `2024-01-15T10:30:00.123456789Z LINE`, if the line has a form of its own: a text may as well be one with its own
+/// time in nanoseconds.
 fn kubectl_timestamp(line: &mut Unwrapped<'_>, clock: Clock<'_>, is_trace: &impl Fn(&str) -> bool) -> bool {
     let Some((time, inner)) = line.text.split_once(' ') else { return false };
     let fraction = time.split_once('.').map_or("", |(_, fraction)| fraction);

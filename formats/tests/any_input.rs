@@ -155,10 +155,12 @@ proptest! {
             assert_valid(&event.draft);
         }
         for (index, line) in lines.iter().enumerate() {
-            // Escape sequences and wrappers are no text.
-            let has_text = words(line).len() > 1 && !line.contains(&0x1b) && !line.contains(&b'|') && !line.contains(&b'{');
-            let is_wrapped = [" stdout", " stderr", "[pod/", "123456789Z"].iter().any(|part| String::from_utf8_lossy(line).contains(part));
-            prop_assert!(!has_text || is_wrapped || all.contains(&index), "line {index} vanished: {:?}", String::from_utf8_lossy(line));
+            // Escape sequences and wrappers do not count as text.
+            let text = String::from_utf8_lossy(line);
+            let has_others = ["\u{1b}", "|", "{", " stdout", " stderr", "[pod/", "123456789Z"];
+            let has_others = has_others.iter().any(|part| text.contains(part));
+            let is_kept = has_others || words(line).len() < 2 || all.contains(&index);
+            prop_assert!(is_kept, "line {index} vanished: {text:?}");
         }
     }
 
@@ -265,14 +267,14 @@ fn long_lines_are_cut_and_say_so() {
 
 #[test]
 fn holes_of_files_are_no_text_and_other_nuls_are_visible() {
-    let hole = [vec![0; 100_000], b"2024-05-06T07:08:09Z ERROR x".to_vec()].concat();
+    let hole = [vec![0; 30_000], b"2024-05-06T07:08:09Z ERROR x".to_vec()].concat();
     let events = read(&[hole, vec![0; 10], b"a\0b\xffc".to_vec()], true);
     let messages: Vec<_> = events.iter().map(|event| event.draft.message.as_str()).collect();
     assert_eq!(messages, ["x", "a\u{fffd}b\u{fffd}c"]);
     assert_eq!(events[0].draft.level, Some(Level::Error));
 }
 
-/// A megabyte of whatever may be slow takes about as long as a megabyte of anything else. The bound is generous: a
+/// Hundreds of kilobytes of whatever may be slow take as long as those of anything else. The bound is generous: a
 /// quadratic step would take minutes.
 #[test]
 fn hostile_lines_are_read_in_linear_time() {
@@ -308,7 +310,7 @@ fn hostile_lines_are_read_in_linear_time() {
         ":in `",
         "{\"log\":\"",
     ] {
-        let text = part.repeat(1_000_000 / part.len());
+        let text = part.repeat(300_000 / part.len());
         let with_ends = [text.clone(), format!("{{\"a\":\"{text}\"}}"), format!("2024-05-06T07:08:09Z {text}")];
         for text in with_ends {
             assert_valid(&draft(text.as_bytes(), &Options::default(), now()));
@@ -325,8 +327,8 @@ fn hostile_lines_are_read_in_linear_time() {
         "java.lang.Error: x",
         "Traceback (most recent call last)",
     ] {
-        let lines = vec![line.as_bytes().to_vec(); 100_000];
+        let lines = vec![line.as_bytes().to_vec(); 30_000];
         assert!(!read(&lines, true).is_empty());
     }
-    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }

@@ -55,7 +55,8 @@ fn java() {
             "2024-05-06 07:08:09,123 ERROR [main] org.acme.Gate - closed\n\
              org.acme.ClosedException: by night\n\tat org.acme.Gate.open(Gate.java:3)\n\
              \tat org.acme.Main.main(Main.java:9)\n\tSuppressed: java.io.IOException: x\n\t\tat a.B.c(B.java:1)\n\
-             Caused by: java.lang.NullPointerException\n\tat a.B.d(B.java:2)\n\t... 2 more\n\t... 5 common frames omitted",
+             Caused by: java.lang.NullPointerException\n\tat a.B.d(B.java:2)\n\t... 2 more\n\t... 5 common \
+              frames omitted",
         ),
         (INFO, "2024-05-06 07:08:09,124 INFO [main] org.acme.Gate - ClosedException was handled"),
         (
@@ -64,6 +65,7 @@ fn java() {
              SELECT 1\n FROM gates [42001]\n\tat org.h2.A.b(A.java:1)",
         ),
         (WARN, "2024-05-06 07:08:09,126 WARN Gate - late\nGateException: no package\n\tat Main.main(Main.java:6)"),
+        (ERROR, "2024-05-06 07:08:09,127 ERROR Gate - x\norg.acme.Gate$ByNight: closed\n\tat a.B.c(B.java:1)"),
         NEXT,
         (ERROR, "Exception in thread \"main\" java.lang.IllegalStateException: x\n\tat a.B.c(B.java:1)"),
         NEXT,
@@ -93,7 +95,8 @@ fn python() {
         (
             ERROR,
             "  + Exception Group Traceback (most recent call last):\n  |   File \"/a.py\", line 1, in <module>\n\
-             \x20 | ExceptionGroup: x (1 sub-exception)\n  +-+---------------- 1 ----------------\n    | ValueError: 1\n\
+             \x20 | ExceptionGroup: x (1 sub-exception)\n  +-+---------------- 1 ----------------\n    | \
+              ValueError: 1\n\
              \x20   +------------------------------------",
         ),
     ]);
@@ -133,7 +136,8 @@ fn go() {
         (ERROR, &format!("2024/05/06 07:08:09 http: panic serving 192.0.2.1:5: x\n{dump}")),
         (
             ERROR,
-            "2024-05-06T07:08:09.123Z\tERROR\tgate\tgate.go:1\tx\t{\"a\": 1}\nmain.open\n\t/srv/gate.go:1\nmain.main\n\t/srv/main.go:2",
+            "2024-05-06T07:08:09.123Z\tERROR\tgate\tgate.go:1\tx\t{\"a\": 1}\nmain.open\n\t/srv/gate.go:1\n\
+             main.main\n\t/srv/main.go:2",
         ),
         NEXT,
         (FATAL, &format!("panic: a [recovered]\n\tpanic: a\n\n{dump}")),
@@ -152,7 +156,8 @@ fn rust_cpp_swift() {
         NEXT,
         (
             ERROR,
-            "thread 'tokio-runtime-worker' (7) panicked at src/gate.rs:3:5:\nassertion `left == right` failed\n  left: 1\n \
+            "thread 'tokio-runtime-worker' (7) panicked at src/gate.rs:3:5:\n\
+             assertion `left == right` failed\n  left: 1\n \
              right: 2\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
         ),
         NEXT,
@@ -182,17 +187,20 @@ fn dotnet_ruby_php_erlang() {
         NEXT,
         (
             FATAL,
-            "[06-May-2024 07:08:09 UTC] PHP Fatal error:  Uncaught Exception: x in /a.php:1\nStack trace:\n#0 /b.php(4): A->b()\n#1 {main}\n  thrown in /a.php on line 1",
+            "[06-May-2024 07:08:09 UTC] PHP Fatal error:  Uncaught Exception: x in /a.php:1\nStack trace:\n\
+             #0 /b.php(4): A->b()\n#1 {main}\n  thrown in /a.php on line 1",
         ),
         (WARN, "[06-May-2024 07:08:10 UTC] PHP Warning:  x in /a.php on line 3"),
         (
             ERROR,
-            "07:08:09.123 [error] GenServer Gate terminating\n** (RuntimeError) closed\n    (gate 0.1.0) lib/gate.ex:12: Gate.open/1\nLast message: :open\nState: %{}",
+            "07:08:09.123 [error] GenServer Gate terminating\n\
+             ** (RuntimeError) closed\n    (gate 0.1.0) lib/gate.ex:12: Gate.open/1\nLast message: :open\nState: %{}",
         ),
         (INFO, "07:08:10.000 [info] next"),
         (
             ERROR,
-            "=ERROR REPORT==== 6-May-2024::07:08:09.123456 ===\nError in process <0.1.0> with exit value:\n{badarith,[]}\n",
+            "=ERROR REPORT==== 6-May-2024::07:08:09.123456 ===\nError in process <0.1.0> with exit value:\n\
+             {badarith,[]}\n",
         ),
         (WARN, "=WARNING REPORT==== 6-May-2024::07:08:10.000001 ===\n    gate: 7\n"),
         NEXT,
@@ -221,6 +229,10 @@ fn lines_that_begin_events() {
     check(&[
         (None, "a"),
         (None, "b"),
+        (None, "Aborted by the user"),
+        (INFO, "2024-05-06T07:08:09Z INFO x"),
+        (None, "State: open"),
+        (None, "at noon the gate closes"),
         (ERROR, "ERROR x"),
         (ERROR, "ValueError: no time before it"),
         (INFO, "{\"level\":\"info\",\"msg\":\"x\"}"),

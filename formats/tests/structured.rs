@@ -52,6 +52,8 @@ fn levels_of_libraries() {
         (r#""record":{"level":{"name":"CRITICAL","no":50}}"#, "FATAL"),
         (r#""level":3"#, "-"),
         (r#""s":"E""#, "-"),
+        (r#""level":"\u001b[31merror\u001b[39m""#, "ERROR"),
+        (r#""severityNumber":"SEVERITY_NUMBER_WARN2""#, "WARN"),
         (r#""a":{"level":"error"}"#, "-"),
     ] {
         let draft = read(&format!("{{{members},\"x\":1}}"));
@@ -75,6 +77,8 @@ fn times_of_libraries() {
         r#""datetime":{"date":"2024-05-06 09:08:09.000000","timezone_type":3,"timezone":"Europe/Berlin"}"#,
         r#""timeUnixNano":"1714979289000000000""#,
         r#""__REALTIME_TIMESTAMP":"1714979289000000""#,
+        r#""date":"2024-05-06","time":"07:08:09""#,
+        r#""timestampSeconds":1714979289,"timestampNanos":0"#,
         r#""time_local":"06/May/2024:09:08:09 +0200""#,
         r#""TimeCreated":"/Date(1714979289000)/""#,
     ] {
@@ -92,7 +96,10 @@ fn members_become_fields_and_the_others_stay_digit_for_digit() {
         ),
         (
             r#"{"level":"notice","time":"2024-05-06T07:08:09.1234567Z","msg":"says more than the event keeps"}"#,
-            r#"INFO 2024-05-06T07:08:09.123456Z says more than the event keeps {"level":"notice","time":"2024-05-06T07:08:09.1234567Z"}"#,
+            concat!(
+                r#"INFO 2024-05-06T07:08:09.123456Z says more than the event keeps {"level":"notice","#,
+                r#""time":"2024-05-06T07:08:09.1234567Z"}"#,
+            ),
         ),
         (r#"{"msg":"twice","a":1,"a":2,"b":{"c":1,"c":2}}"#, r#"- - twice {"a":1,"a_2":2,"b":{"c":1,"c_2":2}}"#),
         (r#"{"msg":"m","n":1e999,"s":"\ud800"}"#, "- - m {\"n\":\"1e999\",\"s\":\"\u{fffd}\"}"),
@@ -117,7 +124,7 @@ fn what_does_not_fit_is_text() {
     for line in [deep, large] {
         assert_eq!(shown(&read(&line)), format!("ERROR - {line} -"));
     }
-    // A large message is no metadata.
+    // A large message does not count as metadata.
     let message = "m".repeat(70_000);
     assert_eq!(shown(&read(&format!(r#"{{"msg":"{message}","a":1}}"#))), format!("- - {message} {{\"a\":1}}"));
 }
@@ -166,12 +173,18 @@ fn traces_and_sources_of_libraries() {
 
 #[test]
 fn records_of_opentelemetry() {
-    let record = r#"{"timeUnixNano":"1714979289000000000","severityNumber":13,"body":{"stringValue":"late"},"attributes":[{"key":"gate","value":{"intValue":"3"}},{"key":"tags","value":{"arrayValue":{"values":[{"stringValue":"a"}]}}}]}"#;
+    let record = concat!(
+        r#"{"timeUnixNano":"1714979289000000000","severityNumber":13,"#,
+        r#""body":{"stringValue":"late"},"attributes":[{"key":"gate","value":{"intValue":"3"}},"#,
+        r#"{"key":"tags","value":{"arrayValue":{"values":[{"stringValue":"a"}]}}}]}"#,
+    );
     let expected = r#"WARN 2024-05-06T07:08:09Z late {"severityNumber":13,"attributes":{"gate":3,"tags":["a"]}"#;
     assert_eq!(shown(&read(record)), format!("{expected}}}"));
-    let file = format!(
-        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"depot"}}}}]}},"scopeLogs":[{{"scope":{{}},"logRecords":[{record}]}}]}}]}}"#
+    let file = concat!(
+        r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"depot"}}]},"#,
+        r#""scopeLogs":[{"scope":{},"logRecords":[RECORD]}]}]}"#,
     );
+    let file = file.replace("RECORD", record);
     let draft = read(&file);
     assert_eq!(shown(&draft), format!("{expected}}}"));
     assert_eq!(draft.source.as_deref(), Some("depot"));
@@ -186,7 +199,7 @@ fn pairs() {
         ),
         ("ts=1714979289.5 lvl=eror msg=x a= b=\"\"", "ERROR 2024-05-06T07:08:09.5Z x {\"a\":\"\",\"b\":\"\"}"),
         ("level=info msg=x user=\"level=fatal\"", "INFO - x {\"user\":\"level=fatal\"}"),
-        ("a=1 b=2 is no line of pairs", "- - a=1 b=2 is no line of pairs -"),
+        ("a=1 b=2 begins a sentence", "- - a=1 b=2 begins a sentence -"),
         ("2024-05-06T07:08:09Z level=error msg=x a=1", "ERROR 2024-05-06T07:08:09Z x {\"a\":1}"),
         (
             "type=SYSCALL msg=audit(1714979289.000:456): arch=c000003e success=no",
@@ -202,12 +215,20 @@ fn requests() {
         (
             "192.0.2.1 - ada [06/May/2024:07:08:09 +0000] \"GET /a?level=error HTTP/1.1\" 500 12 \"-\" \"curl/8\"",
             "-",
-            r#"{"client":"192.0.2.1","user":"ada","status":500,"bytes":12,"agent":"curl/8","method":"GET","path":"/a","query":"level=error","protocol":"HTTP/1.1"}"#,
+            concat!(
+                r#"{"client":"192.0.2.1","user":"ada","status":500,"bytes":12,"agent":"curl/8","#,
+                r#""method":"GET","path":"/a","query":"level=error","protocol":"HTTP/1.1"}"#,
+            ),
         ),
         (
-            "[2024-05-06T07:08:09Z] \"POST /a HTTP/2\" 503 UF 0 91 12 - \"-\" \"curl/8\" \"id\" \"depot\" \"192.0.2.1:80\"",
+            "[2024-05-06T07:08:09Z] \"POST /a HTTP/2\" 503 UF 0 91 12 \
+             - \"-\" \"curl/8\" \"id\" \"depot\" \"192.0.2.1:80\"",
             "-",
-            r#"{"method":"POST","path":"/a","protocol":"HTTP/2","status":503,"response_flags":"UF","bytes_received":0,"bytes":91,"duration_ms":12,"agent":"curl/8","request_id":"id","authority":"depot","upstream_host":"192.0.2.1:80"}"#,
+            concat!(
+                r#"{"method":"POST","path":"/a","protocol":"HTTP/2","status":503,"response_flags":"UF","#,
+                r#""bytes_received":0,"bytes":91,"duration_ms":12,"agent":"curl/8","request_id":"id","#,
+                r#""authority":"depot","upstream_host":"192.0.2.1:80"}"#,
+            ),
         ),
         (
             "2024-05-06 07:08:09 INFO 192.0.2.1:5 - \"GET /error HTTP/1.1\" 404 Not Found",

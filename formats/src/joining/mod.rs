@@ -87,9 +87,7 @@ impl Joined {
         let shape = match Shape::of(line) {
             _ if kind == Kind::Structured || pretty.is_some() => Shape::Other,
             Shape::Indented if is_syntax_error(line) => Shape::Crash(Crash::Python),
-            Shape::End if line.starts_with("Segmentation fault") || line.starts_with("Aborted") => {
-                Shape::Crash(Crash::Cpp)
-            }
+            Shape::End if is_signal(line) => Shape::Crash(Crash::Cpp),
             shape => shape,
         };
         let mut crash = None;
@@ -120,7 +118,7 @@ impl Joined {
         }
     }
 
-    /// An empty line came: it is no event, and joins only if a further line does.
+    /// An empty line came. It never becomes an event, and joins only if a further line does.
     pub fn empty_line(&mut self) {
         self.after_empty = true;
         if matches!(self.expect, Expect::UpToEmptyLine(_)) {
@@ -195,10 +193,11 @@ impl Joined {
         let awaits_trace = !in_trace && (failed || (self.has_time && self.draft.level.is_none()));
         let in_go = self.crash == Some(Crash::Go) || self.expect == Expect::Go;
         match shape {
-            Shape::Continuation => in_trace || failed || self.has_time,
+            Shape::Continuation => in_trace || failed || (self.has_time && self.draft.level.is_none()),
             Shape::Chain => in_trace,
             Shape::Goroutine => in_go || awaits_trace || failed,
             Shape::GoDump => in_go,
+            Shape::Class => awaits_trace && failed && self.has_time,
             Shape::GoFunction => in_go || (failed && self.has_time),
             Shape::Closing => has_trace || self.draft.message.contains('\n'),
             Shape::End => match self.crash {
@@ -232,7 +231,7 @@ impl Joined {
             Shape::Chain => Expect::PythonTraceback,
             Shape::Exception { .. } if matches!(self.expect, Expect::Node(_)) => self.expect,
             Shape::Exception { .. } if was_python => Expect::Nothing,
-            Shape::Exception { .. } if self.has_time => Expect::Message(0),
+            Shape::Exception { .. } | Shape::Class if self.has_time => Expect::Message(0),
             Shape::End => Expect::Nothing,
             _ if matches!(self.expect, Expect::Node(_) | Expect::Go) => self.expect,
             _ => Expect::Nothing,
@@ -349,7 +348,7 @@ impl Joined {
         }
     }
 
-    /// Whether no line can join any more.
+    /// Whether the event is complete: lines can no longer join.
     pub fn is_closed(&self) -> bool {
         self.is_closed || (self.kind == Kind::Structured && self.pretty.is_none())
     }
@@ -431,6 +430,12 @@ fn ends_with_method(line: &str) -> bool {
 /// The first line of what Python prints for code that it cannot compile, without a heading.
 fn is_syntax_error(line: &str) -> bool {
     line.starts_with("  File \"")
+}
+
+/// What a shell prints of a process that a signal ended.
+fn is_signal(line: &str) -> bool {
+    let name = line.trim_end().strip_suffix(" (core dumped)").unwrap_or(line.trim_end());
+    matches!(name, "Aborted" | "Segmentation fault" | "Bus error" | "Floating point exception")
 }
 
 /// `SEVERE: …` at the very start.

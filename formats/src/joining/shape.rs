@@ -1,6 +1,6 @@
 //! The shapes of lines that belong to stack traces and reports.
 //!
-//! Sources: what the runtimes print – the JVM, CPython, V8, Go, Rust, .NET, Ruby, PHP, the BEAM, libstdc++, sanitizers.
+//! Sources: what the JVM, CPython, Node.js, Go, Rust, .NET, Ruby, PHP, the BEAM, libstdc++ and sanitizers print.
 
 use domain::level::Level;
 
@@ -13,6 +13,8 @@ pub enum Shape {
     Crash(Crash),
     /// The name of an exception, perhaps with a message; `qualified` with a package.
     Exception { qualified: bool },
+    /// The name of a class with its package, perhaps with a message: it may be an exception of another name.
+    Class,
     /// A line that only occurs within a trace: `Caused by: …`.
     Continuation,
     /// A line between two traces of Python.
@@ -293,7 +295,14 @@ fn exception(line: &str) -> Option<Shape> {
     let is_name = last.starts_with(|first: char| first.is_ascii_uppercase())
         && EXCEPTIONS.iter().any(|ending| last.ends_with(ending))
         && name.starts_with(|first: char| first.is_ascii_alphabetic());
-    (is_end && is_name).then_some(Shape::Exception { qualified: last.len() < name.len() })
+    let is_class = name.matches('.').count() >= 2
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && last.starts_with(|first: char| first.is_ascii_uppercase());
+    match (is_end, is_name, is_class) {
+        (true, true, _) => Some(Shape::Exception { qualified: last.len() < name.len() }),
+        (true, false, true) => Some(Shape::Class),
+        _ => None,
+    }
 }
 
 /// A function of Go: `shop/db.(*Pool).Get`, `main.main()`.

@@ -12,7 +12,7 @@ use super::text_of;
 use super::values::{self, Dialect};
 use crate::draft;
 use crate::fields::Fields;
-use crate::times::Clock;
+use crate::times::{self, Clock};
 
 /// Most names that may have a role in one object: further ones are metadata.
 const CANDIDATES_MAX: usize = 64;
@@ -105,6 +105,16 @@ impl<'a> Members<'a> {
 
     pub fn time(&mut self, clock: Clock<'_>) -> Option<Timestamp> {
         self.take(Role::Time, |value| values::time(value, clock), values::has_more_digits)
+            .or_else(|| self.time_of_two_members(clock))
+    }
+
+    /// A day and a clock, or seconds and nanoseconds, in members of their own. They stay in the metadata.
+    fn time_of_two_members(&self, clock: Clock<'_>) -> Option<Timestamp> {
+        if let (Some(day), Some(time)) = (self.get("date"), self.get("time")) {
+            return times::whole(&format!("{} {}", text_of(day)?, text_of(time)?), clock);
+        }
+        let number = |name: &str| self.get(name)?.json().parse().ok();
+        times::of_seconds_and_nanos(number("timestampSeconds")?, number("timestampNanos").unwrap_or(0))
     }
 
     /// A text that is not empty. Container runtimes keep the line end.
@@ -123,7 +133,12 @@ impl<'a> Members<'a> {
 
     pub fn source(&mut self) -> Option<String> {
         let is_service = |name: &str| draft::is_source(name) && !values::is_place_in_code(name);
-        self.take(Role::Source, |value| text_of(value).filter(|name| is_service(name)).map(Cow::into_owned), |_| false)
+        let named = |value| text_of(value).filter(|name| is_service(name)).map(Cow::into_owned);
+        self.take(Role::Source, named, |_| false).or_else(|| {
+            // OpenTelemetry: `resource.attributes` has the name of the service; it stays there.
+            let attributes = values::member(self.get("resource")?, "attributes")?;
+            named(values::member(attributes, "service.name")?)
+        })
     }
 
     pub fn stack_trace(&mut self) -> Option<String> {

@@ -22,6 +22,7 @@ use domain::metadata::{JsonKind, JsonValue, Metadata, MetadataError};
 
 use self::members::Members;
 use self::roles::Role;
+use crate::ansi;
 use crate::draft::Draft;
 use crate::limits::bounded;
 use crate::times::Clock;
@@ -52,7 +53,8 @@ fn members_draft(object: &str, line: &str, clock: Clock<'_>) -> Draft {
     let mut draft = Draft { level: members.level(), time: members.time(clock), ..Draft::default() };
     let message = members.take_text(Role::Message).or_else(|| template::render(&members));
     let message = message.or_else(|| members.text_of_error());
-    draft.message = message.as_deref().map_or_else(|| bounded(line.trim()), bounded);
+    let message = message.as_deref().map(ansi::removed).filter(|message| !message.trim().is_empty());
+    draft.message = message.map_or_else(|| bounded(line.trim()), |message| bounded(&message));
     draft.source = members.source();
     draft.stack_trace = members.stack_trace().map(|text| bounded(&text));
     (draft.trace_id, draft.span_id) = members.trace();

@@ -1,6 +1,6 @@
 //! Which member of an object says what.
 //!
-//! Sources: the documentation of the libraries and formats that [`crate`] names in `docs/line-formats.md`. Names are
+//! Sources: the documentation of the libraries, of ECS, OpenTelemetry, GELF, journald and Cloud Logging. Names are
 //! compared in any case; a name with a dot is also a member within a member.
 
 /// What a member may say.
@@ -47,7 +47,11 @@ pub const CONTAINERS: [&str; 21] = [
 /// The role of a name in lower case, and its rank among the names of that role: the lowest that is valid counts. The
 /// names of the API come first.
 pub fn of(name: &str) -> Option<(Role, u8)> {
-    use Role::{EventId, Level, Message, Metadata, Source, SpanId, StackTrace, Time, TraceId, TraceParent};
+    of_level_or_time(name).or_else(|| of_text(name)).or_else(|| of_identity(name))
+}
+
+fn of_level_or_time(name: &str) -> Option<(Role, u8)> {
+    use Role::{Level, Time};
     Some(match name {
         // Monolog's `level` is a number beside it.
         "level_name" | "levelname" => (Level, 0),
@@ -70,10 +74,18 @@ pub fn of(name: &str) -> Option<(Role, u8)> {
         }
         "record.time" | "event.created" | "_time" => (Time, 5),
         "created" | "created_at" | "timecreated" | "epoch" | "datetimeutc" => (Time, 6),
+        _ => return None,
+    })
+}
+
+fn of_text(name: &str) -> Option<(Role, u8)> {
+    use Role::{Message, Source, StackTrace};
+    Some(match name {
         "message" => (Message, 0),
         "msg" | "short_message" | "@m" | "@message" | "renderedmessage" | "rendered_message" => (Message, 1),
         "log" | "textpayload" | "jsonpayload.message" | "fields.message" | "body" => (Message, 2),
         "record.message" | "_msg" => (Message, 2),
+        "note" => (Message, 4),
         "text" | "event" | "resultdescription" | "log_message" | "logmessage" | "line" => (Message, 3),
         "source" => (Source, 0),
         "service" | "service.name" | "service_name" | "servicename" | "otelservicename" => (Source, 1),
@@ -90,6 +102,13 @@ pub fn of(name: &str) -> Option<(Role, u8)> {
         "exception" | "stack" | "backtrace" | "error.stacktrace" | "exception_stacktrace" | "throwable" => {
             (StackTrace, 3)
         }
+        _ => return None,
+    })
+}
+
+fn of_identity(name: &str) -> Option<(Role, u8)> {
+    use Role::{EventId, Metadata, SpanId, TraceId, TraceParent};
+    Some(match name {
         "traceid" => (TraceId, 0),
         "trace_id" | "trace.id" | "@tr" | "oteltraceid" | "mdc.traceid" | "contextmap.traceid" => (TraceId, 1),
         "logging.googleapis.com/trace"

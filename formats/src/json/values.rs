@@ -7,6 +7,7 @@ use domain::metadata::{JsonKind, JsonValue};
 use domain::timestamp::Timestamp;
 
 use super::text_of;
+use crate::ansi;
 use crate::draft::hexadecimal;
 use crate::levels;
 use crate::times::{self, Clock};
@@ -51,7 +52,11 @@ impl Dialect {
             "s" if !self.mongodb => None,
             "type" if !self.kubernetes_event => None,
             "priority" => number().map_or_else(|| levels::of_value(&text_of(value)?), levels::of_syslog),
-            "severitynumber" | "severity_number" => levels::of_opentelemetry(number()?),
+            "severitynumber" | "severity_number" => number().map_or_else(
+                // The name of the number in the protocol: `SEVERITY_NUMBER_WARN2`
+                || levels::named(value.plain().strip_prefix("SEVERITY_NUMBER_")?.trim_end_matches(['2', '3', '4'])),
+                levels::of_opentelemetry,
+            ),
             "severity" if self.opentelemetry && is_number => levels::of_opentelemetry(number()?),
             "levelno" => levels::of_python(number()?),
             "level" if self.gelf => number().map_or_else(|| levels::of_value(&text_of(value)?), levels::of_syslog),
@@ -61,7 +66,8 @@ impl Dialect {
                 let number = number()?;
                 levels::of_tens(number).or_else(|| levels::of_hundreds(number))
             }
-            _ => levels::of_value(&text_of(value)?),
+            // winston colours the level.
+            _ => levels::of_value(&ansi::removed(&text_of(value)?)),
         }
     }
 }
@@ -70,7 +76,7 @@ impl Dialect {
 pub fn keeps_more_than(value: JsonValue<'_>, level: Level) -> bool {
     const SAME: [&str; 14] =
         ["ERR", "WRN", "INF", "DBG", "TRC", "FTL", "INFORMATION", "INFORMATIONAL", "E", "W", "I", "D", "T", "F"];
-    let text = value.plain();
+    let text = ansi::removed(&value.plain()).into_owned();
     let is_name = |text: &str| {
         matches!(text.to_ascii_uppercase().as_str(), "WARNING" | "CRITICAL") || text.eq_ignore_ascii_case(level.name())
     };
@@ -104,13 +110,14 @@ pub fn time(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
     }
 }
 
-/// `{"date": "2024-01-15 10:30:00.000000", "timezone": "Europe/Berlin"}`, as PHP prints a time and Loguru a similar one.
+/// `{"date": "2024-01-15 10:30:00.000000", "timezone": "Europe/Berlin"}`, as PHP prints a time and Loguru a similar
+/// one.
 fn date_of_php(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
     let (date, zone) = (text_of(member(value, "date")?)?, text_of(member(value, "timezone")?)?);
     times::whole(&format!("{date} {zone}"), clock)
 }
 
-fn member<'a>(value: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
+pub fn member<'a>(value: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
     value.members().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 

@@ -196,7 +196,7 @@ impl<'a> Scan<'a> {
             return None;
         }
         if let Some(name) = word.text.strip_suffix(':') {
-            return if word::PARTS_OF_REPORTS.contains(&name) { None } else { self.pass_colon() };
+            return if word::is_label(name) { None } else { self.pass_colon() };
         }
         self.after_colon = false;
         self.numbers_since_time += u32::from(word.is_number());
@@ -206,7 +206,11 @@ impl<'a> Scan<'a> {
         self.pass_plain(&word)
     }
 
+    /// A name with a colon: a logger, a program, a place in the code. Behind a word of lower case, it ends a clause.
     fn pass_colon(&mut self) -> Option<()> {
+        if self.lower > 0 {
+            return None;
+        }
         self.colons += 1;
         (self.capitals, self.lower) = (0, 0);
         self.after_colon = true;

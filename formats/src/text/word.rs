@@ -6,10 +6,24 @@ use crate::levels;
 use crate::times::{self, Clock};
 
 /// Words that PostgreSQL puts where levels stand, before statements and details.
-pub const PARTS_OF_REPORTS: [&str; 8] =
+const PARTS_OF_REPORTS: [&str; 8] =
     ["STATEMENT", "DETAIL", "HINT", "CONTEXT", "QUERY", "LOCATION", "BACKTRACE", "HTTP"];
 
-/// Words of sentences. Behind them, a word in capitals is no level.
+/// What names a value, so that the word behind it is not read as a level: `Status: ERROR`.
+const LABELS: [&str; 12] = [
+    "status", "state", "result", "response", "reason", "code", "type", "message", "value", "output", "answer",
+    "returned",
+];
+
+/// Whether a name before a colon says what follows: a part of a report, or a word of a sentence, capitalised or not.
+pub fn is_label(name: &str) -> bool {
+    let is_capitalised = name.starts_with(|first: char| first.is_ascii_uppercase())
+        && name.len() > 1
+        && name.bytes().skip(1).all(|byte| byte.is_ascii_lowercase());
+    is_capitalised || PARTS_OF_REPORTS.contains(&name) || LABELS.iter().any(|label| name.eq_ignore_ascii_case(label))
+}
+
+/// Words of sentences. Behind them, a word in capitals is not read as a level.
 const SENTENCE_WORDS: [&str; 70] = [
     "a", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "cannot", "could", "did", "do",
     "does", "for", "from", "get", "got", "had", "has", "have", "if", "in", "into", "is", "it", "like", "logged", "no",
@@ -22,7 +36,7 @@ const AFTER_ERROR: [&str; 27] = [
     "about", "of", "that", "and", "at", "by", "code", "codes", "count", "creating", "during", "for", "from", "handler",
     "in", "is", "log", "message", "occurred", "on", "page", "rate", "response", "to", "was", "while", "with",
 ];
-/// Names of fields that carry a level, in text that is no logfmt otherwise.
+/// Names of fields that carry a level, in text that is not logfmt otherwise.
 const LEVEL_FIELDS: [&str; 6] = ["level", "lvl", "severity", "loglevel", "log_level", "log.level"];
 
 /// Levels of logrus, cut to four letters.
@@ -96,8 +110,8 @@ impl<'a> Word<'a> {
         LEVEL_FIELDS.contains(&name).then(|| levels::of_value(value.trim_end_matches([',', ';'])))?
     }
 
-    /// A name in capitals: alone, with a colon, a comma or an exclamation mark, before a slash (Celery), or behind a dot
-    /// and before a colon (Monolog). Usual words (`CONFIG`) count only `in_place`.
+    /// A name in capitals: alone, with a colon, a comma or an exclamation mark, before a slash (Celery), or behind a
+    /// dot and before a colon (Monolog). Usual words (`CONFIG`) count only `in_place`.
     pub fn capitals_level(&self, in_place: bool) -> Option<(Level, usize)> {
         let is_capitals = |name: &str| name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
         let name = self.name();

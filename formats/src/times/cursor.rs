@@ -82,7 +82,8 @@ impl<'a> Cursor<'a> {
         // `10:30:00:123`: milliseconds behind a colon.
         let is_millis = matches!(self.rest(), [b':', a, b, c, rest @ ..]
             if [a, b, c].iter().all(|byte| byte.is_ascii_digit()) && !rest.first().is_some_and(u8::is_ascii_digit));
-        if !self.byte_before_digit(b'.') && !self.byte_before_digit(b',') && !(is_millis && self.byte(b':')) {
+        let has_mark = self.byte_before_digit(b'.') || self.byte_before_digit(b',') || (is_millis && self.byte(b':'));
+        if !has_mark {
             return 0;
         }
         let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit());

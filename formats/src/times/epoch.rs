@@ -4,7 +4,8 @@ use domain::timestamp::Timestamp;
 
 use super::Time;
 
-/// The time that a number of 10, 13, 16 or 19 digits at `from` is, perhaps with a fraction. It must be a word of its own.
+/// The time that a number of 10, 13, 16 or 19 digits at `from` is, perhaps with a fraction. It must be a word of its
+/// own.
 pub fn at(bytes: &[u8], from: usize) -> Option<Time> {
     let rest = bytes.get(from..)?;
     let digits = rest.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
@@ -24,8 +25,8 @@ pub fn at(bytes: &[u8], from: usize) -> Option<Time> {
     Some(Time { instant: Some(instant), end: from + length, has_day: true })
 }
 
-/// The time that a decimal number is. A number below 100,000,000 (seconds of 1973) is a duration or a count, not a time.
-/// Exponents are read, since libraries print large numbers so.
+/// The time that a decimal number is. A number below 100,000,000 (seconds of 1973) is a duration or a count, not a
+/// time. Exponents are read, since libraries print large numbers so.
 pub fn of_number(text: &str) -> Option<Timestamp> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: usize =

@@ -2,8 +2,8 @@
 //!
 //! * A time that a line states but that cannot be known (a day that can be read two ways, an offset that no zone has, a
 //!   clock without a day) is recognised as a time, and has no instant.
-//! * A time without a zone is that of [`Clock::zone`]; one without a year is in the latest year that puts it no more than
-//!   a day ahead of [`Clock::now`]: clocks and offsets differ, but logs do not contain future times.
+//! * A time without a zone is that of [`Clock::zone`]; one without a year is in the latest year that puts it no more
+//!   than a day ahead of [`Clock::now`]: clocks and offsets differ, but logs do not contain future times.
 //! * Digits beyond the microsecond are cut off, and a second 60 counts as the last microsecond of its minute, as in
 //!   [`domain::timestamp::Timestamp`].
 
