@@ -27,9 +27,10 @@ pub use gateway::instances::{InstanceState, InvalidUpstream, UpstreamUrl};
 pub use gateway::{Gateway, Upstream};
 pub use ingest::RefusalLog;
 pub use ingest::accept::ProducerDependencies;
-pub use ingest::agents;
+
 pub use ingest::agents::AgentAdmission;
 pub use ingest::native;
 pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;
+pub use routes::decode_agent_body;
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};

@@ -3,7 +3,9 @@
 //! Router, rate limit, gateway and the answers 404 and 405 read it. A new ingestion path is one line here; the OpenAPI document
 //! is held to the table by a test.
 
+use application::ingest::AgentIntake;
 use domain::ports::RequestClass;
+use poem::Request;
 use poem::http::Method;
 use poem_openapi::OpenApi;
 
@@ -182,6 +184,16 @@ fn matches(pattern: &str, path: &str) -> bool {
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// Decodes a body that has no coding, as a request to this path with this media type would: for tests of arbitrary
+/// bytes. `None` if no agent sends anything to this path; otherwise whether the body can be taken.
+#[must_use]
+pub fn decode_agent_body(path: &str, media_type: &str, body: &[u8], intake: &mut AgentIntake<'_>) -> Option<bool> {
+    let Found::Route(route) = find(&Method::POST, path, |_| true) else { return None };
+    let Operation::Agent(protocol) = route.operation else { return None };
+    let request = Request::builder().method(Method::POST).uri_str(path).content_type(media_type).finish();
+    Some(protocol.decode(&request, body, intake).is_ok())
 }
 
 #[cfg(test)]

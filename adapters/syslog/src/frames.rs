@@ -47,13 +47,10 @@ impl Frames {
                 Framing::Unknown => return None,
                 Framing::Counted { head, length } => {
                     let (from, to) = (begin + head, begin + head + length);
+                    // Of a frame that is too long, and comes in pieces, only the first piece has a length.
+                    let to = to.min(begin + FRAME_BYTES_MAX);
                     if to > self.bytes.len() {
-                        // A frame that is too long comes in pieces, of which only the first has a length.
-                        if self.bytes.len() - begin < FRAME_BYTES_MAX {
-                            return None;
-                        }
-                        self.take_to(begin + FRAME_BYTES_MAX, 0);
-                        return Some(from..begin + FRAME_BYTES_MAX);
+                        return None;
                     }
                     self.take_to(to, 0);
                     from..to

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use domain::event::from_hex;
+use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::event_input::LevelInput;
 use domain::timestamp::Timestamp;
 use formats::{Draft, Event, Options, Reader};
@@ -16,6 +16,10 @@ use super::entry::AgentEntry;
 #[must_use]
 pub fn line(text: &str, now: Timestamp) -> AgentEntry<'static> {
     let text = text.trim_end();
+    // What is too long for a message is cut, and said to be, by the entry.
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX {
+        return AgentEntry { message: Cow::Owned(text.to_owned()), ..AgentEntry::default() };
+    }
     let draft = if text.contains('\n') { of_lines(text, now) } else { of_line(text, now) };
     let mut entry = AgentEntry {
         source: draft.source.map(Cow::Owned),
@@ -77,19 +81,24 @@ mod tests {
     fn level_time_and_fields_of_a_line_are_found() {
         let time = Some("2024-01-15T10:30:00Z".to_owned());
         let (level, found, message, ..) = read("2024-01-15 10:30:00 ERROR payment failed\n");
-        assert_eq!((level, found, message.as_str()), (Some(Level::Error), time.clone(), "payment failed"));
+        assert_eq!(
+            (level, found, message.as_str()),
+            (Some(Level::Error), time.clone(), "2024-01-15 10:30:00 ERROR payment failed")
+        );
         let (level, found, message, _, metadata) =
             read(r#"{"level":"warn","time":"2024-01-15T10:30:00Z","msg":"slow","ms":1.50}"#);
         assert_eq!((level, found, message.as_str()), (Some(Level::Warn), time, "slow"));
         assert_eq!(metadata.as_deref(), Some(r#"{"ms":1.50}"#));
         assert_eq!(read("plain").2, "plain");
-        assert_eq!(read("").4, None);
+        let long = "x".repeat(TEXT_BYTES_MAX + 1);
+        assert_eq!((read("").2.as_str(), read(&long).2), ("", long));
     }
 
     #[test]
     fn lines_that_an_agent_has_joined_are_one_event() {
-        let (level, _, message, stack_trace, _) = read("2024-01-15 10:30:00 ERROR boom\njava.lang.X: y\n\tat a.B(C.java:1)");
-        assert_eq!((level, message.as_str()), (Some(Level::Error), "boom"));
+        let (level, _, message, stack_trace, _) =
+            read("2024-01-15 10:30:00 ERROR boom\njava.lang.X: y\n\tat a.B(C.java:1)");
+        assert_eq!((level, message.as_str()), (Some(Level::Error), "2024-01-15 10:30:00 ERROR boom"));
         assert!(stack_trace.is_some_and(|trace| trace.contains("at a.B")));
         let (level, _, message, stack_trace, _) = read("2024-01-15 10:30:00 WARN a\n2024-01-15 10:30:01 INFO b");
         assert_eq!((level, stack_trace), (Some(Level::Warn), None));

@@ -31,8 +31,8 @@ mod tests;
 
 pub use self::entry::{AgentEntry, UNKNOWN_SOURCE, level_of};
 pub use self::intake::Intake;
-pub use self::line::line;
 pub use self::intake::agents::{AGENT_RECORD_BYTES_MAX, AgentIntake, AgentStop, Identity};
+pub use self::line::line;
 pub use self::members::{JsonText, Members};
 pub use self::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict};
 

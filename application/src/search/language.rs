@@ -318,7 +318,10 @@ fn value(input: &mut Input<'_>, name: &str) -> Parsed<EventFilter> {
         return Err(expected(input, missing));
     }
     if rest(input).starts_with(['[', '{']) {
-        return Err(expected(input, format!("a value; a range is {name}>=1 {name}<=9, and a bracket is written in quotes")));
+        return Err(expected(
+            input,
+            format!("a value; a range is {name}>=1 {name}<=9, and a bracket is written in quotes"),
+        ));
     }
     let at = input.current_token_start();
     let word = word(input, &missing)?;

@@ -31,9 +31,9 @@ mod times;
 use clap::Subcommand;
 
 use self::connection::Connection;
-pub use self::filters::excluding_condition;
 pub use self::documents::{completions, manual, write_manuals};
 use self::failure::Failure;
+pub use self::filters::excluding_condition;
 use self::output::Output;
 
 /// The variables of the environment that are for these commands, and not settings of a server.

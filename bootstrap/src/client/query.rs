@@ -281,9 +281,15 @@ mod tests {
         let parse = |arguments: &[&str]| Arguments::try_parse_from([&["query"], arguments].concat());
         let id = "01a20f37-31cf-76dd-a6da-0300122616c3";
         assert!(parse(&["--id", id, "--context", "5"]).is_ok());
-        for wrong in
-            [&["--context", "5"][..], &["--context", "5", "-s", "x"], &["--context", "5", "x"], &["--id", id, "x"], &["--id", id, "-S", "1h"], &["--id", "1"], &["-o", "xml"]]
-        {
+        for wrong in [
+            &["--context", "5"][..],
+            &["--context", "5", "-s", "x"],
+            &["--context", "5", "x"],
+            &["--id", id, "x"],
+            &["--id", id, "-S", "1h"],
+            &["--id", "1"],
+            &["-o", "xml"],
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(parse(&["--fields", "a,b", "x"]).unwrap().options.showing.fields, ["a", "b"]);

@@ -117,9 +117,9 @@ pub(super) fn read_answer(status: StatusCode, retry_after: Option<Duration>, bod
         404 | 405 | 415 => {
             Answer::NotHere(format!("the server takes no events here ({title}): {detail}; check the URL in --url"))
         }
-        300..400 => {
-            Answer::NotHere(format!("the server takes no events here ({title}); give the URL that it leads to as --url"))
-        }
+        300..400 => Answer::NotHere(format!(
+            "the server takes no events here ({title}); give the URL that it leads to as --url"
+        )),
         400..500 if !problem.errors.is_empty() && are_about(&problem.errors, events) => {
             Answer::Settled { others_accepted: false, durability: Durability::default(), errors: problem.errors }
         }

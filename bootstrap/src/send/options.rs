@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn errors_do_not_show_secrets_and_the_number_of_headers_is_limited() {
-        for (option, value) in [("--url", "http://user:secret@"), ("--header", "secret"), ("--header", "Host: secret")] {
+        for (option, value) in [("--url", "http://user:secret@"), ("--header", "secret"), ("--header", "Host: secret")]
+        {
             let error = options(&[option, value]).unwrap_err();
             assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation);
             let text = error.to_string();

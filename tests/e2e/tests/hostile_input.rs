@@ -494,7 +494,7 @@ fn questions() -> Vec<Case> {
         invalid("an invalid event id", "/api/logs/42"),
         case("an unknown event id", get("/api/logs/00000000-0000-0000-0000-000000000000"), &[404], "not_found"),
         case("SQL in a search", get("/api/logs?q=%27%3BDROP%20TABLE%20events%3B--&limit=1"), &[200], ""),
-        case("a search that is not UTF-8", get("/api/logs?q=%FF%FE"), &[200], ""),
+        invalid("a search that is not UTF-8", "/api/logs?q=%FF%FE"),
         invalid("an interval of zero", "/api/logs/stats?interval=0s"),
         invalid("more than 1,000 buckets", "/api/logs/stats?interval=1s&from=2024-01-01T00:00:00Z"),
         invalid("a tail of an unknown level", "/api/logs/tail?level=LOUD"),

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 async fn program(data_dir: &Path) -> Program {
+    std::fs::create_dir_all(data_dir).expect("a directory");
     Program::start(env!("CARGO_BIN_EXE_spillway-under-test"), data_dir, &[]).await
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use adapter_http::agents::decode;
+use adapter_http::decode_agent_body;
 use application::codec;
 use application::ingest::{AgentIntake, Ingest};
 use domain::record::Records;
@@ -49,7 +49,7 @@ pub fn run(input: &[u8]) {
 /// The records of a body, by batch; `None` if it is refused.
 fn records(ingest: &Ingest, bus: &Bus, path: &str, media_type: &str, body: &[u8]) -> Option<Records> {
     let mut intake: AgentIntake<'_> = ingest.agent_intake("fuzz", None);
-    let taken = decode(path, media_type, body, &mut intake).expect("an agent sends to this path");
+    let taken = decode_agent_body(path, media_type, body, &mut intake).expect("an agent sends to this path");
     let entries = intake.entries();
     taken.then(|| {
         let records = deliver_all(intake, bus);

@@ -380,7 +380,8 @@ impl From<&poem::Error> for ApiError {
         }
         if error.is::<ParsePathError>() {
             return Self::InvalidParameter {
-                detail: "the last part of the path must be the UUID of an event, or the name of an operation".to_owned(),
+                detail: "the last part of the path must be the UUID of an event, or the name of an operation"
+                    .to_owned(),
             };
         }
         match error.status() {

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> (Document<'_>, String) {
-        let document = document(JsonValue::new(json));
+        let document = document(JsonValue::new(json), Timestamp::MIN);
         let metadata = document.entry.metadata.clone().into_json().unwrap_or_default();
         (document, metadata)
     }

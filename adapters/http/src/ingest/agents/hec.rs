@@ -265,8 +265,8 @@ mod tests {
     use serde_json::json;
 
     use super::acknowledgements;
-    use crate::ingest::agents::decode;
     use crate::ingest::agents::tests::{Sent, send};
+    use crate::routes::decode_agent_body as decode;
 
     const PATH: &str = "/services/collector/event";
 

@@ -25,23 +25,7 @@ mod protocol;
 mod tests;
 mod times;
 
-use application::ingest::AgentIntake;
-use poem::Request;
-use poem::http::Method;
-
 pub use accept::HELD;
 pub use hold::AgentAdmission;
 pub use otlp::status_message;
-pub use protocol::{AgentAnswer, AgentProtocol, Fixed};
-
-use crate::routes::{Found, Operation, find};
-
-/// Decodes a body that has no coding, as a request to this path with this media type would: for tests of arbitrary
-/// bytes. `None` if no agent sends anything to this path; otherwise whether the body can be taken.
-#[must_use]
-pub fn decode(path: &str, media_type: &str, body: &[u8], intake: &mut AgentIntake<'_>) -> Option<bool> {
-    let Found::Route(route) = find(&Method::POST, path, |_| true) else { return None };
-    let Operation::Agent(protocol) = route.operation else { return None };
-    let request = Request::builder().method(Method::POST).uri_str(path).content_type(media_type).finish();
-    Some(protocol.decode(&request, body, intake).is_ok())
-}
+pub use protocol::{AgentProtocol, Fixed};

@@ -73,8 +73,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use crate::ingest::agents::decode;
     use crate::ingest::agents::tests::{Sent, send};
+    use crate::routes::decode_agent_body as decode;
 
     const PATH: &str = "/api/logs/ingest";
 

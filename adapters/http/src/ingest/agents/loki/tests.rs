@@ -2,8 +2,8 @@ use poem::http::Method;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::ingest::agents::decode;
 use crate::ingest::agents::tests::{Sent, send};
+use crate::routes::decode_agent_body as decode;
 
 const PATH: &str = "/loki/api/v1/push";
 

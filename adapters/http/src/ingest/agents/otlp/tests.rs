@@ -4,8 +4,8 @@ use poem::http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::ingest::agents::decode;
 use crate::ingest::agents::tests::{Sent, send};
+use crate::routes::decode_agent_body as decode;
 
 const PYTHON: &[u8] = include_bytes!("../../../../tests/recorded/otlp-python.pb");
 const JAVASCRIPT: &[u8] = include_bytes!("../../../../tests/recorded/otlp-javascript.pb");
