@@ -23,8 +23,8 @@ AGENT_LIMIT = ("rate_limit", "agent_events_per_second")
 SETTINGS = {
     "RATE_LIMIT__SINGLE_PER_SECOND": "0",
     "RATE_LIMIT__BATCH_PER_SECOND": "0",
-    # The least that is possible, so that it fills up soon.
-    "MEMORY_BYTES_MAX": "2MiB",
+    # Small, so that both fill up soon.
+    "MEMORY_BYTES_MAX": "8MiB",
     "JOURNAL__BYTES_MAX": "16MiB",
 }
 PAUSE_MS = 200
