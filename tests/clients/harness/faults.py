@@ -23,13 +23,15 @@ AGENT_LIMIT = ("rate_limit", "agent_events_per_second")
 SETTINGS = {
     "RATE_LIMIT__SINGLE_PER_SECOND": "0",
     "RATE_LIMIT__BATCH_PER_SECOND": "0",
-    # The least that is possible, so that it fills up soon.
-    "MEMORY_BYTES_MAX": "2MiB",
+    # Small, so that both fill up soon.
+    "MEMORY_BYTES_MAX": "8MiB",
     "JOURNAL__BYTES_MAX": "16MiB",
 }
 PAUSE_MS = 200
 RUNNER_SECONDS_MAX = 120
 STORED_WITHIN_SECONDS = 30
+# A circuit breaker is open for 60 s at most.
+SENT_WITHIN_SECONDS = 90
 OUTAGE_SECONDS = 10
 # In the middle of the first events.
 AFTER_FIRST_EVENTS_SECONDS = 0.5
@@ -59,6 +61,8 @@ class Row:
     scenario: Scenario
     outcome: Outcome
     found: Comparison
+    undelivered: int = 0
+    """Accepted events that the producer had not sent when the time was up."""
     lost: int = 0
     """Events reported as delivered that are not stored, beyond what the scenario may lose."""
     broken: str = ""
@@ -168,18 +172,29 @@ def run_one(installation: Installation, spillway: Spillway, client: Client, scen
     faults[0].join()
     if failures:
         raise NotReady(f"{scenario.name}: {failures[0]}")
+    undelivered = await_backlog(spillway)
     wanted = EVENTS if outcome.delivered is None or scenario.held else outcome.delivered
     rows = await_rows(spillway.url, outcome.sent, wanted, STORED_WITHIN_SECONDS)
-    return judged(scenario, outcome, compare(outcome.sent, rows))
+    return judged(scenario, outcome, compare(outcome.sent, rows), undelivered)
 
 
-def judged(scenario: Scenario, outcome: Outcome, found: Comparison) -> Row:
+def await_backlog(spillway: Spillway) -> int:
+    """Waits until the producer has sent all that it accepted; returns what is left when the time is up."""
+    deadline = time.monotonic() + SENT_WITHIN_SECONDS
+    while (undelivered := spillway.undelivered()) != 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return undelivered
+
+
+def judged(scenario: Scenario, outcome: Outcome, found: Comparison, undelivered: int = 0) -> Row:
     """Which promise was broken, if any."""
-    row, client = Row(scenario, outcome, found), outcome.sent.client
+    row, client = Row(scenario, outcome, found, undelivered), outcome.sent.client
     may_be_lost = sum(level_of(number, outcome.sent.count) in scenario.may_lose for number in found.missing)
     row.lost = max(0, (outcome.delivered or 0) - found.stored - may_be_lost)
     if not outcome.ended:
         row.broken = "the client did not end"
+    elif undelivered:
+        row.broken = f"{undelivered} accepted events were not sent within {SENT_WITHIN_SECONDS} s after the fault"
     elif row.lost:
         row.broken = f"{row.lost} delivered but not stored"
     elif found.repeated and client.exact_times:
@@ -192,7 +207,9 @@ def judged(scenario: Scenario, outcome: Outcome, found: Comparison) -> Row:
 def read_again(spillway: Spillway, rows: list[Row]) -> list[Row]:
     """The same rows with what is stored now: repeats may have come later."""
     return [
-        judged(row.scenario, row.outcome, compare(row.outcome.sent, read(spillway.url, row.outcome.sent)))
+        judged(
+            row.scenario, row.outcome, compare(row.outcome.sent, read(spillway.url, row.outcome.sent)), row.undelivered
+        )
         for row in rows
     ]
 

@@ -125,6 +125,17 @@ class Spillway:
         if self.services:
             self.services.run("down")
 
+    def undelivered(self) -> int:
+        """How many accepted events the producer has in its journal or memory; -1 if it does not answer."""
+        try:
+            address = f"http://{self.processes['producer'].address}/actuator/prometheus"
+            with urllib.request.urlopen(address, timeout=REQUEST_SECONDS_MAX) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return -1
+        values = re.findall(r"^spillway_events_(?:journaled|buffered)\{[^}]*\} (\S+)$", text, re.MULTILINE)
+        return round(sum(map(float, values))) if values else -1
+
     @property
     def url(self) -> str:
         """The gateway."""

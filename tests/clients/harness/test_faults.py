@@ -35,6 +35,10 @@ class FaultsTest(unittest.TestCase):
         self.assertFalse(row(KILLED, COUNT, [0, 9]).broken)
         self.assertEqual(row(KILLED, COUNT, [0, 14]).lost, 1)
 
+    def test_accepted_events_must_be_sent_after_the_fault(self) -> None:
+        outcome = Outcome(Sent(client(), "r1", COUNT, 0.0, 0.0, 0.0), COUNT, ended=True)
+        self.assertTrue(judged(PLAIN, outcome, Comparison(stored=COUNT), 98).broken)
+
     def test_held_requests_lose_nothing(self) -> None:
         self.assertTrue(row(HELD, COUNT - 1, [0]).broken)
 
