@@ -151,7 +151,9 @@ mod tests {
     use super::*;
 
     /// Each coding with a function that compresses.
-    const CODINGS: [(&str, fn(&[u8]) -> Vec<u8>); 2] = [("gzip", gzipped), ("zstd", zstandard)];
+    type Encode = fn(&[u8]) -> Vec<u8>;
+
+    const CODINGS: [(&str, Encode); 2] = [("gzip", gzipped), ("zstd", zstandard)];
 
     fn gzipped(text: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

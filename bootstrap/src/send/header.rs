@@ -62,7 +62,7 @@ impl FromStr for ExtraHeader {
         }
         let name: HeaderName = name.parse().map_err(|_| InvalidHeader::Form)?;
         if let Some(refused) = REFUSED.iter().find(|refused| name == **refused) {
-            return Err(InvalidHeader::Refused(*refused));
+            return Err(InvalidHeader::Refused(refused));
         }
         let mut value = HeaderValue::try_from(value).map_err(|_| InvalidHeader::Form)?;
         value.set_sensitive(true);

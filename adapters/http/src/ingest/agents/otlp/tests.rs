@@ -122,7 +122,7 @@ async fn a_record_that_breaks_a_rule_is_kept_as_text_and_its_neighbour_is_unharm
 async fn snappy_and_empty_requests_are_taken() {
     let mut frames = snap::write::FrameEncoder::new(Vec::new());
     frames.write_all(PYTHON).expect("into memory");
-    let frames = frames.into_inner().ok().expect("into memory");
+    let frames = frames.into_inner().expect("into memory");
     let block = snap::raw::Encoder::new().compress_vec(PYTHON).expect("it is small");
     for (coding, body, events) in [
         ("snappy", &block[..], 3),
