@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use adapter_postgres::PostgresOptions;
+use domain::ports::CHUNK_BYTES_MAX;
 
 use super::Settings;
 use super::invalid::InvalidSettings;
@@ -12,6 +13,8 @@ use crate::role::Role;
 
 /// Each partition of the embedded bus costs a thread, a directory and its share of the disk.
 const PARTITIONS_MAX: u32 = 256;
+/// A chunk that is read from the journal is sent as a whole: with less memory it would wait without end.
+const MEMORY_BYTES_MIN: usize = 2 * CHUNK_BYTES_MAX;
 
 impl Settings {
     /// Rules across several settings.
@@ -28,8 +31,8 @@ impl Settings {
         if self.embedded.retention_bytes.0 / u64::from(self.embedded.partitions) < 8 << 20 {
             return refuse("embedded.retention_bytes must be at least 8MiB for each partition");
         }
-        if self.memory_bytes_max.0 < 2 << 20 {
-            return refuse("memory_bytes_max must be at least 2MiB: the largest event must fit");
+        if self.memory_bytes_max.in_memory() < MEMORY_BYTES_MIN {
+            return refuse("memory_bytes_max must be at least 8MiB: two chunks of the journal must fit");
         }
         if self.journal.bytes_max.0 < 16 << 20 {
             return refuse("journal.bytes_max must be at least 16MiB");

@@ -73,7 +73,7 @@ pub struct Settings {
     /// Which limiter to use: `embedded`, separate in each process, or `redis`, shared by all processes.
     #[serde(deserialize_with = "one_of")]
     pub limiter: LimiterKind,
-    /// Maximum bytes of unacknowledged events in memory; beyond it events go to the journal or get 503.
+    /// Maximum bytes of unacknowledged events in memory; beyond it events go to the journal or get 503. At least 8MiB.
     pub memory_bytes_max: Size,
     /// Maximum bytes of request bodies in progress; beyond it 503.
     pub body_bytes_max: Size,

@@ -75,6 +75,7 @@ fn invalid_settings_are_rejected_by_name_with_a_hint() {
         ("SPILLWAY_OTLP__LISTEN", "4318", &["otlp.listen", "not an address such as"]),
         ("SPILLWAY_INGEST__HOLD", "11s", &["ingest.hold", "10s"]),
         ("SPILLWAY_BODY_BYTES_MAX", "1", &["body_bytes_max", "16MiB"]),
+        ("SPILLWAY_MEMORY_BYTES_MAX", "7MiB", &["memory_bytes_max", "8MiB"]),
         ("SPILLWAY_MEMORY_BYTES_MAX", "lots", &["memory_bytes_max", "not a number of bytes"]),
         ("SPILLWAY_DATA_DIR", "", &["data_dir"]),
         ("SPILLWAY_EMBEDDED__PARTITIONS", "257", &["embedded.partitions", "256"]),

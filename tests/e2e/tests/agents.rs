@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 
-/// Method, path, media type, body, events and status of each recorded request.
-const RECORDED: [(&str, &str, &str, &[u8], usize, u16); 5] = [
+/// Method, path, media type, body, events and status of a request.
+type Recorded = (&'static str, &'static str, &'static str, &'static [u8], usize, u16);
+
+const RECORDED: [Recorded; 5] = [
     (
         "POST",
         "/v1/logs",

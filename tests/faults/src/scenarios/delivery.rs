@@ -78,7 +78,7 @@ pub async fn network_cut(test_cluster: Arc<TestCluster>) -> Report {
 
 /// Down for so long that memory and journal usage up: levels are refused one after another.
 async fn network_away(test_cluster: Arc<TestCluster>, mode: Mode) -> Report {
-    let room = vec![("MEMORY_BYTES_MAX", "4MB".to_owned()), ("JOURNAL__BYTES_MAX", "24MB".to_owned())];
+    let room = vec![("MEMORY_BYTES_MAX", "8MiB".to_owned()), ("JOURNAL__BYTES_MAX", "24MB".to_owned())];
     let mut cluster = cluster(&test_cluster, Plan { producer_settings: room, ..Plan::default() }).await;
     let running = cluster.load(Load { batch_events_per_second: 8_000, ..Load::default() });
     cluster.until_stored(2_000).await;
@@ -265,7 +265,7 @@ pub async fn journal_disk_full(test_cluster: Arc<TestCluster>) -> Report {
     const DISK_BYTES: u64 = 24 << 20;
     let plan = Plan {
         disk_bytes: Some(DISK_BYTES),
-        producer_settings: vec![("MEMORY_BYTES_MAX", "4MB".to_owned())],
+        producer_settings: vec![("MEMORY_BYTES_MAX", "8MiB".to_owned())],
         ..Plan::default()
     };
     let Some(mut cluster) = Cluster::set(&test_cluster, plan).await else {

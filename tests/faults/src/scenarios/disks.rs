@@ -193,7 +193,7 @@ pub async fn journal_writes_fail(test_cluster: Arc<TestCluster>) -> Report {
     let plan = Plan {
         disk_bytes: Some(512 * MIB),
         // Small segments, so that files are created all the time.
-        producer_settings: vec![("JOURNAL__BYTES_MAX", "16MiB".to_owned()), ("MEMORY_BYTES_MAX", "4MB".to_owned())],
+        producer_settings: vec![("JOURNAL__BYTES_MAX", "16MiB".to_owned()), ("MEMORY_BYTES_MAX", "8MiB".to_owned())],
         ..Plan::default()
     };
     let Some(mut cluster) = Cluster::set(&test_cluster, plan).await else {
@@ -227,7 +227,7 @@ pub async fn journal_writes_fail(test_cluster: Arc<TestCluster>) -> Report {
 /// Kafka rejects records above the topic's limit until the small disk of the log of rejected records is full, and until
 /// that log has been exported and removed.
 pub async fn refused_log_full(test_cluster: Arc<TestCluster>) -> Report {
-    const MEMORY_BYTES: u64 = 4 * MIB;
+    const MEMORY_BYTES: u64 = 8 * MIB;
     let plan = Plan {
         producer_settings: vec![
             ("MEMORY_BYTES_MAX", MEMORY_BYTES.to_string()),
