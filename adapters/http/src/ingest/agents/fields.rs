@@ -30,9 +30,9 @@ enum Field {
 /// The names of each field, the best one first. A name with a dot also stands for a member of a member: `log.level` for
 /// the `level` in `log`.
 const NAMES: [(Field, &[&str]); 8] = [
-    (Field::Message, &["message", "msg", "log", "event", "text", "short_message"]),
-    (Field::Level, &["level", "severity", "lvl", "log.level", "loglevel", "severity_text"]),
-    (Field::Time, &["@timestamp", "timestamp", "time", "ts", "date", "datetime"]),
+    (Field::Message, &["message", "msg", "log", "event", "text", "short_message", "MESSAGE"]),
+    (Field::Level, &["level", "severity", "lvl", "log.level", "loglevel", "severity_text", SYSLOG_SEVERITY]),
+    (Field::Time, &["@timestamp", "timestamp", "time", "ts", "date", "datetime", "__REALTIME_TIMESTAMP"]),
     (
         Field::Source,
         &[
@@ -46,6 +46,9 @@ const NAMES: [(Field, &[&str]); 8] = [
             "logger_name",
             "host",
             "hostname",
+            "PROGRAM",
+            "SYSLOG_IDENTIFIER",
+            "HOST",
         ],
     ),
     (
@@ -57,6 +60,8 @@ const NAMES: [(Field, &[&str]); 8] = [
     (Field::EventId, &["eventId", "event_id", "event.id"]),
 ];
 
+/// The level in records of syslog-ng (a word) and of journald (a number from 0 to 7).
+const SYSLOG_SEVERITY: &str = "PRIORITY";
 /// Members whose own members may be fields.
 const OUTER: [&str; 6] = ["log", "service", "error", "trace", "span", "event"];
 /// Longest JSON text of a time or an id.
