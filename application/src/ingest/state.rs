@@ -1,9 +1,12 @@
-//! Plain lines beside what a protocol states about them.
+//! What a protocol states about a line beside the line.
+//!
+//! Invariant: what the protocol states counts, and nothing that the line says is lost.
 
-use application::ingest::AgentEntry;
 use domain::event_input::LevelInput;
 use domain::level::Level;
 use domain::timestamp::Timestamp;
+
+use super::entry::AgentEntry;
 
 /// Gives an entry that was read from a line the time and the level that its protocol states. What the line says instead is
 /// kept in the metadata: the message no longer has it.
