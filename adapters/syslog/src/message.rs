@@ -113,7 +113,7 @@ mod tests {
                 None,
                 Some(Level::Info),
                 "1 2026-11-29T08:04:20Z short",
-                None,
+                time,
                 r#"{"facility":"user"}"#,
             ),
         ] {
@@ -121,6 +121,45 @@ mod tests {
                 (source.map(str::to_owned), level, message.to_owned(), time.map(str::to_owned), metadata.to_owned());
             assert_eq!(read(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_text_is_read_as_a_line_and_the_header_wins() {
+        let time = "2026-11-29T08:04:20Z";
+        for (text, source, level, message, metadata) in [
+            (
+                r#"<12>Nov 29 08:04:20 vm app: {"level":"error","msg":"slow","ms":1.50}"#,
+                Some("app"),
+                Level::Warn,
+                "slow",
+                r#"{"hostname":"vm","app":"app","facility":"user","lineLevel":"ERROR","ms":1.50}"#,
+            ),
+            (
+                "<14>1 2026-11-29T08:04:20Z vm app - - - time=2026-11-29T08:04:19Z level=info msg=slow ms=2",
+                Some("app"),
+                Level::Info,
+                "slow",
+                r#"{"hostname":"vm","app":"app","facility":"user","lineTimestamp":"2026-11-29T08:04:19Z","ms":2}"#,
+            ),
+            // The same name in the header and in the line.
+            (
+                r#"<14>Nov 29 08:04:20 vm {"hostname":"web","service":"shop","msg":"slow"}"#,
+                Some("shop"),
+                Level::Info,
+                "slow",
+                r#"{"hostname":"vm","facility":"user","line":{"hostname":"web"}}"#,
+            ),
+            ("<14>Nov 29 08:04:20 vm a b", Some("vm"), Level::Info, "a b", r#"{"hostname":"vm","facility":"user"}"#),
+        ] {
+            let (found, of, read, at, members) = read(text);
+            assert_eq!((found.as_deref(), of, read.as_str()), (source, Some(level), message), "{text}");
+            let members: serde_json::Value = serde_json::from_str(&members).expect("JSON");
+            let expected: serde_json::Value = serde_json::from_str(metadata).expect("JSON");
+            assert_eq!((at.as_deref(), members), (Some(time), expected), "{text}");
+        }
+        let (_, level, message, time, _) = read("2026-11-29 08:04:20 ERROR no header");
+        assert_eq!((level, message.as_str()), (Some(Level::Error), "2026-11-29 08:04:20 ERROR no header"));
+        assert_eq!(time.as_deref(), Some("2026-11-29T08:04:20Z"));
     }
 
     #[test]
