@@ -24,6 +24,11 @@ const PRIORITY_MAX: u32 = 191;
 const NAME_BYTES_MAX: usize = 255;
 /// Most bytes of structured data as JSON, so that it fits into the metadata of an event with the other fields.
 const STRUCTURED_DATA_BYTES_MAX: usize = 56 * 1024;
+/// The names of RFC 5424, table 1, as syslog.conf has them.
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
 /// A field without a value (RFC 5424, 6).
 const NIL: &str = "-";
 
@@ -31,8 +36,8 @@ const NIL: &str = "-";
 /// behind it, every other part of the header may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
-    /// For a line of a file, where any text may stand: a time, a host and a tag, and with a time that is not in the
-    /// form of RFC 3164 also a process id.
+    /// For a line of a file, where any text may stand: a time, a host and a tag. If the time is not in the form of
+    /// RFC 3164, the tag has a process id or is that of the kernel.
     Strict,
     /// For a message that came as syslog: a time and a tag.
     Lenient,
@@ -58,7 +63,7 @@ pub struct Message<'a> {
     /// The structured data of RFC 5424 as a JSON object: under the id of each element, an object with its parameters.
     /// At most 56 KiB; longer data stays in the text.
     pub structured_data: Option<String>,
-    /// What follows the header, without blanks in front of it. May be empty.
+    /// What follows the header, without blanks and a byte order mark in front of it. May be empty.
     pub text: &'a str,
 }
 
@@ -128,9 +133,7 @@ impl<'a> Message<'a> {
             // Some senders leave the structured data out.
             None => structured_data(rest).map_or((None, rest), |(data, text)| (Some(data), text)),
         };
-        let text = text.trim_start_matches(' ');
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Some(Self { time, host, app, pid, id, structured_data, text, ..Self::default() })
+        Some(Self { time, host, app, pid, id, structured_data, text: bare(text), ..Self::default() })
     }
 
     /// `Jan 15 10:30:00 host program[7]: text` behind a priority, where each part may be absent (RFC 3164, 4.3).
@@ -141,9 +144,7 @@ impl<'a> Message<'a> {
             None => (None, (None, header)),
         };
         let tag = Tag::of(rest).unwrap_or_else(|| Tag { text: rest, ..Tag::default() });
-        let text = tag.text.trim_start_matches(' ');
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self { time, host, app: tag.app, pid: tag.pid, text, ..Self::default() }
+        Self { time, host, app: tag.app, pid: tag.pid, text: bare(tag.text), ..Self::default() }
     }
 
     /// `Jan 15 10:30:00 host program[7]: text` without a priority.
@@ -160,22 +161,21 @@ impl<'a> Message<'a> {
                 return None;
             }
         }
-        let text = tag.text.trim_start_matches(' ');
-        Some(Self { time: Some(time), host, app: tag.app, pid: tag.pid, text, ..Self::default() })
+        Some(Self { time: Some(time), host, app: tag.app, pid: tag.pid, text: bare(tag.text), ..Self::default() })
     }
 }
-
-/// The names of RFC 5424, table 1, as syslog.conf has them.
-const FACILITIES: [&str; 24] = [
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
-    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
-];
 
 fn priority(text: &str) -> Option<(u32, &str)> {
     let (number, rest) = text.strip_prefix('<')?.split_once('>')?;
     let is_number = (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
     let priority = number.parse().ok().filter(|priority| is_number && *priority <= PRIORITY_MAX)?;
     Some((priority, rest))
+}
+
+/// The text behind a header without the blanks and the byte order mark (RFC 5424, 6.4) in front of it.
+fn bare(text: &str) -> &str {
+    let text = text.trim_start_matches(' ');
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// The time at the beginning of a text, and what follows it. One that cannot be known stays in the text.
