@@ -1,6 +1,6 @@
 //! What a protocol states about a line beside the line.
 //!
-//! Invariant: what the protocol states counts, and nothing that the line says is lost.
+//! Invariant: what the protocol states counts. What the line says instead joins the metadata, unless that has the name.
 
 use domain::event_input::LevelInput;
 use domain::level::Level;
@@ -8,8 +8,8 @@ use domain::timestamp::Timestamp;
 
 use super::entry::AgentEntry;
 
-/// Gives an entry that was read from a line the time and the level that its protocol states. What the line says instead is
-/// kept in the metadata: the message no longer has it.
+/// Gives an entry that was read from a line the time and the level that its protocol states. What the line says instead
+/// is kept in the metadata, as `lineTimestamp` and `lineLevel`: the message no longer has it.
 pub fn state(entry: &mut AgentEntry<'_>, time: Option<Timestamp>, level: Option<Level>) {
     if let Some(time) = time
         && let Some(of_line) = entry.timestamp.replace(time).filter(|of_line| *of_line != time)
