@@ -21,7 +21,7 @@ mod logfmt;
 mod pattern;
 mod reader;
 mod reading;
-mod syslog;
+pub mod syslog;
 mod text;
 mod times;
 mod wrapper;

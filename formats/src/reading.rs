@@ -9,7 +9,7 @@ use crate::format::{Format, Name, Options};
 use crate::json;
 use crate::limits::bounded;
 use crate::logfmt;
-use crate::syslog;
+use crate::syslog::{Message, Strictness};
 use crate::text::{self, Head};
 use crate::times::{self, Clock};
 
@@ -94,25 +94,34 @@ fn access_line(line: &str, clock: Clock<'_>) -> Option<Reading> {
 
 /// The header of syslog, and what the program wrote behind it: that may have a format of its own.
 fn syslog_line(line: &str, clock: Clock<'_>) -> Option<Reading> {
-    let syslog::Line { mut header, message } = syslog::line(line, clock)?;
-    let inner = if message.starts_with('{') {
-        json::draft(message, clock)
+    let header = Message::read(line, Strictness::Strict, clock)?;
+    let inner = if header.text.starts_with('{') {
+        json::draft(header.text, clock)
     } else {
-        access::draft(message, clock).or_else(|| logfmt::draft(message, clock))
+        access::draft(header.text, clock).or_else(|| logfmt::draft(header.text, clock))
     };
-    let stated = header.level;
-    let Some(mut inner) = inner else {
-        let head = text::head(message, clock);
-        header.level = stated.or(head.level);
-        header.message = syslog::or_whole(message, line);
-        return Some(Reading { draft: header, kind: Kind::Headed, has_time: true });
+    let fields = header.fields();
+    let draft = match inner {
+        Some(inner) => Draft {
+            level: header.level.or(inner.level),
+            time: inner.time.or(header.time),
+            metadata: fields.add_to(inner.metadata),
+            ..inner
+        },
+        None => {
+            let head = text::head(header.text, clock);
+            let message = if header.text.trim().is_empty() { line } else { header.text };
+            Draft {
+                level: header.level.or(head.level),
+                // Devices leave out the host, or write their own header.
+                time: header.time.or(head.time),
+                message: bounded(message),
+                metadata: fields.into_metadata().ok()?,
+                ..Draft::default()
+            }
+        }
     };
-    inner.level = stated.or(inner.level);
-    inner.time = inner.time.or(header.time);
-    if let Some(metadata) = header.metadata {
-        inner.metadata = crate::fields::of(&metadata).add_to(inner.metadata);
-    }
-    Some(Reading { draft: inner, kind: Kind::Headed, has_time: true })
+    Some(Reading { draft, kind: Kind::Headed, has_time: true })
 }
 
 fn plain(line: &str, clock: Clock<'_>) -> Reading {

@@ -1,50 +1,168 @@
-//! Lines of syslog: RFC 5424, RFC 3164 with and without its priority, the ISO times of rsyslog and journalctl, and the
-//! kernel's `<4>[  12.345678] …`.
+//! Messages of syslog: RFC 5424, RFC 3164 with and without its priority, the ISO times of rsyslog and journalctl, the
+//! kernel's `<4>[  12.345678] …`, and what devices make of these.
 //!
-//! The header becomes fields, and the message is what follows it; of a priority, the level is the severity, whatever
-//! the text says.
+//! Constraints and invariants:
+//! * The header becomes fields, and the text is what follows it. No other text is lost: what is not a part of a header
+//!   stays in the text.
+//! * Of a priority, the level is the severity, whatever the text says.
+//! * Structured data has at most [`STRUCTURED_DATA_BYTES_MAX`] bytes as JSON, and every name at most
+//!   [`NAME_BYTES_MAX`] bytes.
+
+use std::net::IpAddr;
 
 use domain::level::Level;
+use domain::timestamp::Timestamp;
 
-use crate::draft::Draft;
 use crate::fields::{Fields, quoted};
 use crate::levels;
-use crate::limits::bounded;
-use crate::text;
 use crate::times::{self, Clock};
+use crate::zone::Zone;
 
-/// Largest priority: facility 23, severity 7.
+/// Largest priority: facility 23, severity 7 (RFC 5424, 6.2.1).
 const PRIORITY_MAX: u32 = 191;
-/// Longest name of a host or a program.
+/// Most bytes of the name of a host or a program, of a process id and of a message id.
 const NAME_BYTES_MAX: usize = 255;
+/// Most bytes of structured data as JSON, so that it fits into the metadata of an event with the other fields.
+const STRUCTURED_DATA_BYTES_MAX: usize = 56 * 1024;
+/// The names of RFC 5424, table 1, as syslog.conf has them.
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+/// A field without a value (RFC 5424, 6).
+const NIL: &str = "-";
 
-/// The header of a line, and what follows it.
-pub struct Line<'a> {
-    /// Level, time and metadata; the message is empty.
-    pub header: Draft,
-    /// What the program wrote.
-    pub message: &'a str,
+/// How much of a header a text without a priority must have. A priority is enough to tell a message from other text:
+/// behind it, every other part of the header may be absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// For a line of a file, where any text may stand: a time, a host and a tag. If the time is not in the form of
+    /// RFC 3164, the tag has a process id or is that of the kernel.
+    Strict,
+    /// For a message that came as syslog: a time and a tag.
+    Lenient,
 }
 
-/// The line, if it has a header of syslog.
-pub fn line<'a>(line: &'a str, clock: Clock<'_>) -> Option<Line<'a>> {
-    let Some((priority, rest)) = priority(line) else { return without_priority(line, clock, None) };
-    if let Some(rest) = rest.strip_prefix("1 ") {
-        return rfc_5424(priority, rest, clock);
-    }
-    if let Some(line) = without_priority(rest, clock, Some(priority)) {
-        return Some(line);
-    }
-    let mut fields = Fields::default();
-    push_facility(&mut fields, priority);
-    let metadata = fields.into_metadata().ok()?;
-    // Devices leave out the host, or write their own header.
-    let time = text::head(rest, clock).time;
-    Some(Line { header: Draft { level: level(priority), time, metadata, ..Draft::default() }, message: rest })
+/// A message: what its header says, and the text behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The level of the severity, if there is a priority.
+    pub level: Option<Level>,
+    /// The name of the facility, as syslog.conf has it, if there is a priority.
+    pub facility: Option<&'static str>,
+    /// The time, if the header states one that can be known.
+    pub time: Option<Timestamp>,
+    /// The host: 1 to 255 bytes.
+    pub host: Option<&'a str>,
+    /// The name of the program: 1 to 255 bytes.
+    pub app: Option<&'a str>,
+    /// The process id, which may be any word of 1 to 255 bytes.
+    pub pid: Option<&'a str>,
+    /// The type of the message (MSGID of RFC 5424): 1 to 255 bytes.
+    pub id: Option<&'a str>,
+    /// The structured data of RFC 5424 as a JSON object: under the id of each element, an object with its parameters.
+    /// At most 56 KiB; longer data stays in the text.
+    pub structured_data: Option<String>,
+    /// What follows the header, without blanks and a byte order mark in front of it. May be empty.
+    pub text: &'a str,
 }
 
-fn level(priority: u32) -> Option<Level> {
-    levels::of_syslog(i64::from(priority % 8))
+impl<'a> Message<'a> {
+    /// Reads a message; `None` if the text has no header. A time without a zone is one of `zone`; one without a year is
+    /// in the latest year that puts it at most a day ahead of `now`.
+    #[must_use]
+    pub fn parse(text: &'a str, strictness: Strictness, zone: &Zone, now: Timestamp) -> Option<Self> {
+        Self::read(text, strictness, Clock { zone, now })
+    }
+
+    /// [`Message::parse`] with a clock.
+    pub(crate) fn read(text: &'a str, strictness: Strictness, clock: Clock<'_>) -> Option<Self> {
+        let Some((priority, rest)) = priority(text) else { return Self::without_priority(text, strictness, clock) };
+        let rfc_5424 = rest.strip_prefix("1 ").and_then(|rest| Self::rfc_5424(rest, clock));
+        let message = rfc_5424.unwrap_or_else(|| Self::rfc_3164(rest, clock));
+        let facility = usize::try_from(priority / 8).ok().and_then(|number| FACILITIES.get(number)).copied();
+        Some(Self { level: levels::of_syslog(i64::from(priority % 8)), facility, ..message })
+    }
+
+    /// The header without level and time as the text of a JSON object with `hostname`, `app`, `pid`, `messageId`,
+    /// `facility` and `structuredData`; `None` if it has none of these.
+    #[must_use]
+    pub fn metadata(&self) -> Option<String> {
+        let fields = self.fields();
+        (!fields.is_empty()).then(|| fields.into_json())
+    }
+
+    /// The members of [`Message::metadata`].
+    pub(crate) fn fields(&self) -> Fields {
+        let mut fields = Fields::default();
+        for (name, value) in [("hostname", self.host), ("app", self.app)] {
+            if let Some(value) = value {
+                fields.push_text(name, value);
+            }
+        }
+        for (name, value) in [("pid", self.pid), ("messageId", self.id)] {
+            if let Some(value) = value {
+                fields.push_number_or_text(name, value);
+            }
+        }
+        if let Some(facility) = self.facility {
+            fields.push_text("facility", facility);
+        }
+        if let Some(data) = &self.structured_data {
+            fields.push_json("structuredData", data);
+        }
+        fields
+    }
+
+    /// `TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG` (RFC 5424, 6). The form of the time tells it from
+    /// text that begins with the digit 1.
+    fn rfc_5424(header: &'a str, clock: Clock<'_>) -> Option<Self> {
+        let mut parts = header.splitn(6, ' ');
+        let time = parts.next()?;
+        let time =
+            if time == NIL { None } else { Some(known_time(time, clock).filter(|(_, rest)| rest.is_empty())?.0) };
+        let mut value = || {
+            let value = parts.next().filter(|value| value.len() <= NAME_BYTES_MAX)?;
+            Some(Some(value).filter(|value| !matches!(*value, NIL | "")))
+        };
+        let (host, app, pid, id) = (value()?, value()?, value()?, value()?);
+        let rest = parts.next().unwrap_or(NIL);
+        let behind_nil = rest.strip_prefix(NIL).filter(|behind| behind.is_empty() || behind.starts_with(' '));
+        let (structured_data, text) = match behind_nil {
+            Some(text) => (None, text),
+            // Some senders leave the structured data out.
+            None => structured_data(rest).map_or((None, rest), |(data, text)| (Some(data), text)),
+        };
+        Some(Self { time, host, app, pid, id, structured_data, text: bare(text), ..Self::default() })
+    }
+
+    /// `Jan 15 10:30:00 host program[7]: text` behind a priority, where each part may be absent (RFC 3164, 4.3).
+    fn rfc_3164(header: &'a str, clock: Clock<'_>) -> Self {
+        // Without a time, the first word is more often a part of the text than a host.
+        let (time, (host, rest)) = match time_and_rest(header, clock) {
+            Some((time, rest)) => (Some(time), host_and_rest(rest)),
+            None => (None, (None, header)),
+        };
+        let tag = Tag::of(rest).unwrap_or_else(|| Tag { text: rest, ..Tag::default() });
+        Self { time, host, app: tag.app, pid: tag.pid, text: bare(tag.text), ..Self::default() }
+    }
+
+    /// `Jan 15 10:30:00 host program[7]: text` without a priority.
+    fn without_priority(line: &'a str, strictness: Strictness, clock: Clock<'_>) -> Option<Self> {
+        let is_rfc_3164 = line.as_bytes().first()?.is_ascii_alphabetic();
+        let (time, rest) = time_and_rest(line, clock)?;
+        let (host, behind) = host_and_rest(rest);
+        let tag = Tag::of(behind)?;
+        if strictness == Strictness::Strict {
+            let is_certain = is_rfc_3164 || tag.has_brackets || tag.app == Some("kernel");
+            // Columns that are filled up with blanks are a log of a program; `[12]:34` is a place in its code.
+            let is_spaced = !rest.starts_with(' ') && (tag.text.is_empty() || tag.text.starts_with(' '));
+            if host.is_none() || !is_spaced || !is_certain {
+                return None;
+            }
+        }
+        Some(Self { time: Some(time), host, app: tag.app, pid: tag.pid, text: bare(tag.text), ..Self::default() })
+    }
 }
 
 fn priority(text: &str) -> Option<(u32, &str)> {
@@ -54,121 +172,126 @@ fn priority(text: &str) -> Option<(u32, &str)> {
     Some((priority, rest))
 }
 
-/// The names of RFC 5424, table 1, as syslog.conf has them.
-fn push_facility(fields: &mut Fields, priority: u32) {
-    const NAMES: [&str; 24] = [
-        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
-        "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
-    ];
-    if let Some(name) = usize::try_from(priority / 8).ok().and_then(|number| NAMES.get(number)) {
-        fields.push_text("facility", name);
+/// The text behind a header without the blanks and the byte order mark (RFC 5424, 6.4) in front of it.
+fn bare(text: &str) -> &str {
+    let text = text.trim_start_matches(' ');
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The time at the beginning of a text, and what follows it. One that cannot be known stays in the text.
+fn known_time<'a>(text: &'a str, clock: Clock<'_>) -> Option<(Timestamp, &'a str)> {
+    let time = times::at(text, 0, clock).filter(|time| time.has_day)?;
+    Some((time.instant?, text.get(time.end..)?))
+}
+
+/// The time at the beginning of a header, and what follows the blank behind it.
+fn time_and_rest<'a>(text: &'a str, clock: Clock<'_>) -> Option<(Timestamp, &'a str)> {
+    let (time, rest) = known_time(text, clock)?;
+    Some((time, rest.strip_prefix(' ')?))
+}
+
+/// The host, and what follows it: all, if the first word cannot be one.
+fn host_and_rest(text: &str) -> (Option<&str>, &str) {
+    let text = text.trim_start_matches(' ');
+    let is_host =
+        |name: &str| (is_name(name) || name.parse::<IpAddr>().is_ok()) && levels::named_in_place(name).is_none();
+    match text.split_once(' ').filter(|(host, _)| is_host(host)) {
+        Some((host, rest)) => (Some(host).filter(|host| *host != NIL), rest),
+        None => (None, text),
     }
 }
 
-/// `TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG` (RFC 5424, 6).
-fn rfc_5424<'a>(priority: u32, text: &'a str, clock: Clock<'_>) -> Option<Line<'a>> {
-    let mut parts = text.splitn(6, ' ');
-    let time = parts.next()?;
-    let names = ["hostname", "app", "pid", "messageId"];
-    let mut fields = Fields::default();
-    for name in names {
-        let value = parts.next()?;
-        if value.len() > NAME_BYTES_MAX {
-            return None;
-        }
-        if value != "-" {
-            fields.push_number_or_text(name, value);
-        }
-    }
-    push_facility(&mut fields, priority);
-    let rest = parts.next().unwrap_or("-");
-    let (data, message) = match rest.strip_prefix('-') {
-        Some(message) => (Fields::default(), message),
-        // Some senders leave the structured data out.
-        None => structured_data(rest).unwrap_or((Fields::default(), rest)),
-    };
-    if !data.is_empty() {
-        fields.push_json("structuredData", &data.into_json());
-    }
-    let message = message.trim_start_matches(' ');
-    let message = message.strip_prefix('\u{feff}').unwrap_or(message);
-    let instant = times::whole(time, clock);
-    if time != "-" && instant.is_none() {
-        return None;
-    }
-    let metadata = fields.into_metadata().ok()?;
-    Some(Line { header: Draft { level: level(priority), time: instant, metadata, ..Draft::default() }, message })
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./@".contains(&byte);
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
 }
 
-/// `[id name="value" …]…` and what follows it (RFC 5424, 6.3).
-fn structured_data(text: &str) -> Option<(Fields, &str)> {
+/// `program[7]: text` or `program: text`.
+#[derive(Default)]
+struct Tag<'a> {
+    app: Option<&'a str>,
+    pid: Option<&'a str>,
+    /// Whether there are brackets for a process id.
+    has_brackets: bool,
+    /// What follows the colon.
+    text: &'a str,
+}
+
+impl<'a> Tag<'a> {
+    /// The tag at the beginning of a text. The name of a level is none.
+    fn of(text: &'a str) -> Option<Self> {
+        let text = text.trim_start_matches(' ');
+        let (tag, behind) = text.split_once(':')?;
+        let (app, pid) = match tag.split_once('[') {
+            Some((app, pid)) => (app, Some(pid.strip_suffix(']')?)),
+            None => (tag, None),
+        };
+        // A number is one that devices count their messages with. Parentheses: `(systemd)`.
+        let is_app = is_name(app.trim_matches(['(', ')']))
+            && app.bytes().any(|byte| byte.is_ascii_alphabetic())
+            && app.len() <= NAME_BYTES_MAX
+            && levels::named(app).is_none();
+        let is_pid = pid.is_none_or(|pid| pid.is_empty() || is_name(pid));
+        // `http://…` and `10:30` are not a tag.
+        let is_end = pid.is_some() || behind.is_empty() || behind.starts_with(' ');
+        (is_app && is_pid && is_end).then_some(Self {
+            app: Some(app),
+            pid: pid.filter(|pid| !pid.is_empty()),
+            has_brackets: pid.is_some(),
+            text: behind,
+        })
+    }
+}
+
+/// `[id name="value" …]…` as JSON, and what follows it (RFC 5424, 6.3).
+fn structured_data(text: &str) -> Option<(String, &str)> {
     let mut elements = Fields::default();
     let mut rest = text;
     while let Some(element) = rest.strip_prefix('[') {
-        let id_end = element.find([' ', ']'])?;
-        let (id, behind) = element.split_at_checked(id_end)?;
+        let (id, mut behind) = element.split_at_checked(element.find([' ', ']'])?)?;
         let mut parameters = Fields::default();
-        rest = behind;
-        while let Some(parameter) = rest.strip_prefix(' ') {
-            let (name, behind) = parameter.split_once("=\"")?;
-            let mut is_escape = false;
-            let end = behind.bytes().position(|byte| {
-                let ends = byte == b'"' && !is_escape;
-                is_escape = byte == b'\\' && !is_escape;
-                ends
-            })?;
-            let (value, behind) = behind.split_at_checked(end)?;
-            parameters.push_json(name, &quoted(&value.replace("\\\"", "\"").replace("\\]", "]").replace("\\\\", "\\")));
-            rest = behind.get(1..)?;
+        rest = loop {
+            behind = behind.trim_start_matches(' ');
+            if let Some(rest) = behind.strip_prefix(']') {
+                break rest;
+            }
+            let (name, value) = behind.split_once("=\"")?;
+            let value = parameter_value(value)?;
+            parameters.push_json(name, &quoted(&value.0));
+            behind = value.1;
+        };
+        if id.is_empty() {
+            return None;
         }
-        rest = rest.strip_prefix(']')?;
         elements.push_json(id, &parameters.into_json());
     }
-    (!elements.is_empty()).then_some((elements, rest))
+    if elements.is_empty() {
+        return None;
+    }
+    let json = elements.into_json();
+    (json.len() <= STRUCTURED_DATA_BYTES_MAX).then_some((json, rest))
 }
 
-/// `Jan 15 10:30:00 host program[7]: message`. With a time of another form, the number of the process is what
-/// distinguishes the line from other text.
-fn without_priority<'a>(text: &'a str, clock: Clock<'_>, priority: Option<u32>) -> Option<Line<'a>> {
-    let first = *text.as_bytes().first()?;
-    if !first.is_ascii_alphanumeric() {
-        return None;
+/// The value of a parameter behind its opening quotation mark, and what follows its closing one.
+fn parameter_value(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut rest = text;
+    loop {
+        let (plain, special) = rest.split_at_checked(rest.find(['"', '\\'])?)?;
+        value.push_str(plain);
+        if let Some(behind) = special.strip_prefix('"') {
+            return Some((value, behind));
+        }
+        let escaped = special.get(1..)?;
+        match escaped.chars().next()? {
+            char @ ('"' | '\\' | ']') => {
+                value.push(char);
+                rest = escaped.get(1..)?;
+            }
+            _ => {
+                value.push('\\');
+                rest = escaped;
+            }
+        }
     }
-    let time = times::at(text, 0, clock).filter(|time| time.has_day)?;
-    let rest = text.get(time.end..)?.strip_prefix(' ')?;
-    let (host, rest) = rest.split_once(' ')?;
-    let is_name = |name: &str| {
-        (1..=NAME_BYTES_MAX).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b'@'))
-    };
-    let is_host = |name: &str| is_name(name) || name.parse::<std::net::IpAddr>().is_ok();
-    if !is_host(host) || levels::named_in_place(host).is_some() {
-        return None;
-    }
-    let (tag, message) = rest.split_once(": ").or_else(|| Some((rest.strip_suffix(':')?, "")))?;
-    let (app, pid) = match tag.split_once('[') {
-        Some((app, pid)) => (app, Some(pid.strip_suffix(']')?)),
-        None => (tag, None),
-    };
-    let is_rfc_3164 = first.is_ascii_alphabetic() || priority.is_some();
-    if !is_name(app) || (pid.is_none() && !is_rfc_3164 && app != "kernel") {
-        return None;
-    }
-    let mut fields = Fields::default();
-    fields.push_text("hostname", host);
-    fields.push_text("app", app);
-    if let Some(pid) = pid {
-        fields.push_number_or_text("pid", pid);
-    }
-    if let Some(priority) = priority {
-        push_facility(&mut fields, priority);
-    }
-    let metadata = fields.into_metadata().ok()?;
-    let header = Draft { level: priority.and_then(level), time: time.instant, metadata, ..Draft::default() };
-    Some(Line { header, message: message.trim_start_matches(' ') })
-}
-
-/// The message of a line whose program wrote nothing.
-pub fn or_whole(message: &str, whole: &str) -> String {
-    bounded(if message.trim().is_empty() { whole } else { message })
 }

@@ -185,6 +185,7 @@ fn syslog() {
         ("<13>2024-05-06T07:08:09.123Z gate app[7]: x", INFO, MS),
         ("<165>1 2024-05-06T07:08:09.123Z gate app 7 ID1 - ERROR is a word", INFO, MS),
         ("<0>1 - - - - - - no time", FATAL, ""),
+        ("<14>app: 2024-05-06T07:08:09.123Z ERROR is a word", INFO, MS),
         ("2024-05-06T07:08:09+00:00 gate CRON[7]: (root) CMD (error)", None, T),
         ("<6>[    1.234567] usb 1-1: new device", INFO, ""),
         ("<189>May  6 2024 07:08:09: %SYS-5-CONFIG_I: Configured", INFO, T),

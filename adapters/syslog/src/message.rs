@@ -1,212 +1,37 @@
-//! A message of syslog as an entry: RFC 5424, RFC 3164 and what devices make of it, or no header at all.
+//! A message of syslog as an entry.
+//!
+//! Invariant: the header is read by the crate `formats`, and the text behind it as any line of an agent. A message
+//! without a header is a line.
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentEntry, JsonText, Members};
-use domain::event_input::LevelInput;
-use domain::level::Level;
+use application::ingest::{AgentEntry, Members, line, state};
 use domain::timestamp::Timestamp;
+use formats::Zone;
+use formats::syslog::{Message, Strictness};
 
-/// Names of facilities (RFC 5424, section 6.2.1), as syslog.h has them.
-const FACILITIES: [&str; 24] = [
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
-    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
-];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-/// Longest name of an application without a delimiter that says that it is one (RFC 5424: 48; some write more).
-const TAG_BYTES_MAX: usize = 64;
-/// Most bytes of an element of structured data.
-const ELEMENT_BYTES_MAX: usize = 60 * 1024;
-const NIL: &str = "-";
-
-/// Reads a message. `received_at` decides the year of a time without one.
+/// Reads a message. `received_at` decides the year of a time without one; a time without a zone is UTC.
 pub fn entry(text: &str, received_at: Timestamp) -> AgentEntry<'_> {
     let text = text.trim_matches(['\n', '\r', '\0', ' ']);
-    let mut message = Message::default();
-    let (priority, rest) = priority(text);
-    let body = match rest.strip_prefix("1 ").filter(|_| priority.is_some()) {
-        Some(rest) => message.rfc_5424(rest),
-        None => message.rfc_3164(rest, priority.is_some(), received_at),
+    let Some(message) = Message::parse(text, Strictness::Lenient, &Zone::UTC, received_at) else {
+        return line(text, received_at);
     };
+    let mut entry: AgentEntry<'_> = line(message.text, received_at);
+    state(&mut entry, message.time, message.level);
+    // An application that the line names is closer to its origin than a host.
+    entry.source = message.app.map(Cow::Borrowed).or(entry.source).or(message.host.map(Cow::Borrowed));
     let mut metadata = Members::default();
-    if let Some(facility) = priority.and_then(|priority| FACILITIES.get(usize::from(priority / 8))) {
-        metadata.text("facility", facility);
+    if let Some(header) = message.metadata() {
+        metadata.object(&header);
     }
-    for (name, value) in [("host", message.host), ("pid", message.pid), ("msgid", message.id)] {
-        if let Some(value) = value {
-            metadata.text(name, value);
-        }
-    }
-    metadata.all(&message.data);
-    AgentEntry {
-        source: message.app.or(message.host).map(Cow::Borrowed),
-        level: priority.map(|priority| LevelInput::Parsed(level(priority % 8))),
-        message: Cow::Borrowed(body.trim_start_matches('\u{feff}')),
-        timestamp: message.time,
-        metadata,
-        ..AgentEntry::default()
-    }
-}
-
-/// The level of a severity (RFC 5424, section 6.2.1).
-fn level(severity: u8) -> Level {
-    match severity {
-        0..=2 => Level::Fatal,
-        3 => Level::Error,
-        4 => Level::Warn,
-        5 | 6 => Level::Info,
-        _ => Level::Debug,
-    }
-}
-
-/// The priority in front of a message, and what follows it.
-fn priority(text: &str) -> (Option<u8>, &str) {
-    let parsed = text.strip_prefix('<').and_then(|rest| rest.split_once('>')).and_then(|(number, rest)| {
-        let is_number = (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
-        let number: u8 = number.parse().ok().filter(|number| is_number && *number < 192)?;
-        Some((number, rest))
-    });
-    parsed.map_or((None, text), |(number, rest)| (Some(number), rest))
-}
-
-/// What a header says.
-#[derive(Default)]
-struct Message<'a> {
-    time: Option<Timestamp>,
-    host: Option<&'a str>,
-    app: Option<&'a str>,
-    pid: Option<&'a str>,
-    id: Option<&'a str>,
-    data: Members,
-}
-
-impl<'a> Message<'a> {
-    /// Reads a header of RFC 5424 behind its version, and returns the rest.
-    fn rfc_5424(&mut self, header: &'a str) -> &'a str {
-        let mut fields = [NIL; 5];
-        let mut rest = header;
-        for field in &mut fields {
-            // Without all of its fields it is none: the text is kept whole.
-            let Some((value, behind)) = rest.split_once(' ') else { return header };
-            (*field, rest) = (value, behind);
-        }
-        let [time, host, app, pid, id] = fields.map(|field| Some(field).filter(|field| *field != NIL));
-        self.time = time.and_then(|time| Timestamp::parse(time).ok());
-        (self.host, self.app, self.pid, self.id) = (host, app, pid, id);
-        if let Some(rest) = rest.strip_prefix(NIL).filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
-            return rest.trim_start_matches(' ');
-        }
-        let mut data = Members::default();
-        match structured_data(rest, &mut data) {
-            Some(behind) => {
-                self.data = data;
-                behind.trim_start_matches(' ')
-            }
-            None => rest,
-        }
-    }
-
-    /// Reads a header of RFC 3164, whose every part may be absent, and returns the rest. Without priority and time
-    /// there is none: a word with a colon may be anything.
-    fn rfc_3164(&mut self, header: &'a str, has_priority: bool, received_at: Timestamp) -> &'a str {
-        let mut rest = header;
-        if let Some((time, behind)) = time(header, received_at) {
-            self.time = Some(time);
-            rest = behind.trim_start_matches(' ');
-            // A host has no colon at its end, and a tag has.
-            if let Some((host, behind)) = rest.split_once(' ')
-                && !host.ends_with(':')
-                && !host.ends_with(']')
-            {
-                self.host = Some(host).filter(|host| *host != NIL);
-                rest = behind.trim_start_matches(' ');
-            }
-        }
-        let has_header = has_priority || self.time.is_some();
-        let tag = rest.split_once(':').filter(|(tag, _)| has_header && is_tag(tag));
-        let Some((tag, body)) = tag else { return rest };
-        match tag.strip_suffix(']').and_then(|tag| tag.split_once('[')) {
-            Some((app, pid)) => (self.app, self.pid) = (Some(app).filter(|app| !app.is_empty()), Some(pid)),
-            None => self.app = Some(tag),
-        }
-        body.trim_start_matches(' ')
-    }
-}
-
-/// Whether a text is the name of an application, with or without a process id.
-fn is_tag(tag: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./@()[]".contains(&byte);
-    (1..=TAG_BYTES_MAX).contains(&tag.len()) && tag.bytes().all(fits)
-}
-
-/// The time at the beginning of a header, and what follows it: `Nov 29 08:04:20`, which is taken for UTC, or RFC 3339.
-fn time(header: &str, received_at: Timestamp) -> Option<(Timestamp, &str)> {
-    let (word, behind) = header.split_once(' ')?;
-    if let Ok(time) = Timestamp::parse(word) {
-        return Some((time, behind));
-    }
-    let (date, rest) = header.split_at_checked(15).filter(|(_, rest)| rest.is_empty() || rest.starts_with(' '))?;
-    let (month, rest_of_date) = date.split_at_checked(3)?;
-    let month = 1 + MONTHS.iter().position(|name| *name == month)?;
-    let (day, clock) = rest_of_date.trim_start_matches(' ').split_once(' ')?;
-    let received = received_at.to_string();
-    let year: u32 = received.get(..4)?.parse().ok()?;
-    let in_year = |year: u32| Timestamp::parse(&format!("{year:04}-{month:02}-{day:0>2}T{clock}Z")).ok();
-    // A message of December that arrives in January is of last year.
-    let a_day_ahead = received_at.checked_add(std::time::Duration::from_secs(24 * 3_600))?;
-    let time = in_year(year).filter(|time| *time <= a_day_ahead).or_else(|| in_year(year.checked_sub(1)?))?;
-    Some((time, rest))
-}
-
-/// Reads elements of structured data (RFC 5424, section 6.3) as objects under their ids, and returns what follows them.
-fn structured_data<'a>(text: &'a str, members: &mut Members) -> Option<&'a str> {
-    let mut rest = text;
-    while let Some(element) = rest.strip_prefix('[') {
-        let id_bytes = element.find([' ', ']'])?;
-        let (id, mut parameters) = element.split_at_checked(id_bytes)?;
-        let mut object = JsonText::new(ELEMENT_BYTES_MAX);
-        object.push("{");
-        loop {
-            parameters = parameters.trim_start_matches(' ');
-            if let Some(behind) = parameters.strip_prefix(']') {
-                rest = behind;
-                break;
-            }
-            let (name, behind) = parameters.split_once("=\"")?;
-            let (value, behind) = parameter_value(behind)?;
-            object.push(if object.as_str().len() > 1 { "," } else { "" });
-            object.push_text(name);
-            object.push(":");
-            object.push_text(&value);
-            parameters = behind;
-        }
-        object.push("}");
-        if object.is_cut() || id.is_empty() || members.has(id) {
-            return None;
-        }
-        members.json(id, object.as_str());
-    }
-    (rest.len() < text.len()).then_some(rest)
-}
-
-/// The value of a parameter behind its opening quotation mark, and what follows its closing one.
-fn parameter_value(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.chars();
-    loop {
-        match chars.next()? {
-            '"' => return Some((value, chars.as_str())),
-            '\\' => match chars.next()? {
-                escaped @ ('"' | '\\' | ']') => value.push(escaped),
-                other => value.extend(['\\', other]),
-            },
-            char => value.push(char),
-        }
-    }
+    metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
+    entry.metadata = metadata;
+    entry
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::level::Level;
     use proptest::prelude::*;
 
     use super::*;
@@ -229,7 +54,14 @@ mod tests {
         let time = Some("2026-11-29T08:04:20Z");
         for (text, source, level, message, time, metadata) in [
             // logging.handlers.SysLogHandler of Python.
-            ("<14>check: text\0", Some("check"), Some(Level::Info), "text", None, r#"{"facility":"user"}"#),
+            (
+                "<14>check: text\0",
+                Some("check"),
+                Some(Level::Info),
+                "text",
+                None,
+                r#"{"app":"check","facility":"user"}"#,
+            ),
             // rsyslog and syslog-ng.
             (
                 "<11>Nov 29 08:04:20 vm app[42]:  text\n",
@@ -237,7 +69,7 @@ mod tests {
                 Some(Level::Error),
                 "text",
                 time,
-                r#"{"facility":"user","host":"vm","pid":"42"}"#,
+                r#"{"hostname":"vm","app":"app","pid":42,"facility":"user"}"#,
             ),
             // log/syslog of Go.
             (
@@ -246,7 +78,7 @@ mod tests {
                 Some(Level::Warn),
                 "text",
                 time,
-                r#"{"facility":"user","host":"vm","pid":"42"}"#,
+                r#"{"hostname":"vm","app":"app","pid":42,"facility":"user"}"#,
             ),
             // rfc5424-logging-handler of Python, with a byte order mark.
             (
@@ -255,7 +87,7 @@ mod tests {
                 Some(Level::Info),
                 "text",
                 time,
-                r#"{"facility":"user","host":"vm","pid":"42"}"#,
+                r#"{"hostname":"vm","app":"app","pid":42,"facility":"user"}"#,
             ),
             // syslog-ng.
             (
@@ -264,7 +96,7 @@ mod tests {
                 Some(Level::Info),
                 "text",
                 time,
-                r#"{"facility":"local4","host":"vm","msgid":"ID47","meta":{"sequenceId":"1"},"x@1":{"a":"b\"]","c":""}}"#,
+                r#"{"hostname":"vm","app":"app","messageId":"ID47","facility":"local4","structuredData":{"meta":{"sequenceId":"1"},"x@1":{"a":"b\"]","c":""}}}"#,
             ),
             // Fluent Bit.
             (
@@ -282,8 +114,8 @@ mod tests {
                 "<14>1 2026-11-29T08:04:20Z short",
                 None,
                 Some(Level::Info),
-                "2026-11-29T08:04:20Z short",
-                None,
+                "1 2026-11-29T08:04:20Z short",
+                time,
                 r#"{"facility":"user"}"#,
             ),
         ] {
@@ -291,6 +123,45 @@ mod tests {
                 (source.map(str::to_owned), level, message.to_owned(), time.map(str::to_owned), metadata.to_owned());
             assert_eq!(read(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_text_is_read_as_a_line_and_the_header_wins() {
+        let time = "2026-11-29T08:04:20Z";
+        for (text, source, level, message, metadata) in [
+            (
+                r#"<12>Nov 29 08:04:20 vm app: {"level":"error","msg":"slow","ms":1.50}"#,
+                Some("app"),
+                Level::Warn,
+                "slow",
+                r#"{"hostname":"vm","app":"app","facility":"user","lineLevel":"ERROR","ms":1.50}"#,
+            ),
+            (
+                "<14>1 2026-11-29T08:04:20Z vm app - - - time=2026-11-29T08:04:19Z level=info msg=slow ms=2",
+                Some("app"),
+                Level::Info,
+                "slow",
+                r#"{"hostname":"vm","app":"app","facility":"user","lineTimestamp":"2026-11-29T08:04:19Z","ms":2}"#,
+            ),
+            // The same name in the header and in the line.
+            (
+                r#"<14>Nov 29 08:04:20 vm {"hostname":"web","service":"shop","msg":"slow"}"#,
+                Some("shop"),
+                Level::Info,
+                "slow",
+                r#"{"hostname":"vm","facility":"user","line":{"hostname":"web"}}"#,
+            ),
+            ("<14>Nov 29 08:04:20 vm a b", Some("vm"), Level::Info, "a b", r#"{"hostname":"vm","facility":"user"}"#),
+        ] {
+            let (found_source, found_level, found_message, found_time, found_metadata) = read(text);
+            let found = (found_source.as_deref(), found_level, found_message.as_str(), found_time.as_deref());
+            assert_eq!(found, (source, Some(level), message, Some(time)), "{text}");
+            let [found, expected] = [found_metadata.as_str(), metadata].map(serde_json::from_str::<serde_json::Value>);
+            assert_eq!(found.expect("JSON"), expected.expect("JSON"), "{text}");
+        }
+        let (_, level, message, time, _) = read("2026-11-29 08:04:20 ERROR no header");
+        assert_eq!((level, message.as_str()), (Some(Level::Error), "2026-11-29 08:04:20 ERROR no header"));
+        assert_eq!(time.as_deref(), Some("2026-11-29T08:04:20Z"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod lane;
 mod line;
 mod members;
 mod outcome;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ pub use self::intake::agents::{AGENT_RECORD_BYTES_MAX, AgentIntake, AgentStop, I
 pub use self::line::line;
 pub use self::members::{JsonText, Members};
 pub use self::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict};
+pub use self::state::state;
 
 /// Maximum wait for a promise; after that the outcome is unknown.
 pub const PROMISE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome};
+use application::ingest::{AgentIntake, AgentStop, Members, Outcome, state};
 use domain::delivery::Guarantee;
 use domain::metadata::{JsonKind, JsonValue};
 use poem::http::StatusCode;
@@ -14,7 +14,6 @@ use poem::{Request, Response};
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{Document, cut_json, document, text_document};
 use crate::ingest::agents::json_values::{Item, items, plain};
-use crate::ingest::agents::lines::state;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, error_answer, text_of};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;

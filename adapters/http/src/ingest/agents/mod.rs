@@ -15,7 +15,6 @@ pub mod fields;
 pub mod hec;
 mod hold;
 mod json_values;
-mod lines;
 pub mod loki;
 pub mod objects;
 pub mod otlp;

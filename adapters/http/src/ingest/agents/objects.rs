@@ -3,7 +3,7 @@
 //! A body is an object, an array, objects one after another, or lines, whatever its media type says. The native
 //! operations stay strict; here every entry is kept, and fields have many names ([`crate::ingest::agents::fields`]).
 
-use application::ingest::{AgentIntake, Outcome};
+use application::ingest::{AgentIntake, Outcome, state};
 use poem::http::StatusCode;
 use poem::{IntoResponse, Request, Response};
 
@@ -11,7 +11,6 @@ use crate::body::Coding;
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{Document, document, text_document};
 use crate::ingest::agents::json_values::{Item, items};
-use crate::ingest::agents::lines::state;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Parameters, media_type, text_of};
 use crate::ingest::native::batch_accepted;
 use crate::ingest::protocol::DecodeError;

@@ -10,7 +10,7 @@
 mod actions;
 pub mod probes;
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome};
+use application::ingest::{AgentIntake, AgentStop, Members, Outcome, state};
 use domain::Uuid;
 use domain::metadata::JsonValue;
 use domain::resend_id::Stream;
@@ -21,7 +21,6 @@ use self::actions::{Action, Kind, Lines};
 use crate::error::ApiError;
 use crate::ingest::agents::fields::{document, text_document};
 use crate::ingest::agents::json_values::is_json_text;
-use crate::ingest::agents::lines::state;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, text_of};
 use crate::ingest::protocol::DecodeError;
 

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, level_of, line};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, level_of, line, state};
 use domain::resend_id::Stream;
 
-use crate::ingest::agents::lines::state;
 use crate::ingest::agents::times::AgentTime;
 
 /// Labels that name the application, the best one first.

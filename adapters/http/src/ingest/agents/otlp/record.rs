@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, line};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, line, state};
 use domain::event_input::LevelInput;
 use domain::level::Level;
 use domain::resend_id::Stream;
 
-use crate::ingest::agents::lines::state;
 use crate::ingest::agents::times::AgentTime;
 
 /// The attribute that names the application (OpenTelemetry semantic conventions, "Service").

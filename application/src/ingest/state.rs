@@ -1,12 +1,15 @@
-//! Plain lines beside what a protocol states about them.
+//! What a protocol states about a line beside the line.
+//!
+//! Invariant: what the protocol states counts. What the line says instead joins the metadata, unless that has the name.
 
-use application::ingest::AgentEntry;
 use domain::event_input::LevelInput;
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 
-/// Gives an entry that was read from a line the time and the level that its protocol states. What the line says instead is
-/// kept in the metadata: the message no longer has it.
+use super::entry::AgentEntry;
+
+/// Gives an entry that was read from a line the time and the level that its protocol states. What the line says instead
+/// is kept in the metadata, as `lineTimestamp` and `lineLevel`: the message no longer has it.
 pub fn state(entry: &mut AgentEntry<'_>, time: Option<Timestamp>, level: Option<Level>) {
     if let Some(time) = time
         && let Some(of_line) = entry.timestamp.replace(time).filter(|of_line| *of_line != time)
