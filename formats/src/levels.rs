@@ -123,7 +123,8 @@ pub fn of_hundreds(number: i64) -> Option<Level> {
     }
 }
 
-/// The severities of syslog (RFC 5424, 6.2.1): 0 is emergency, 7 is debug.
+/// The level of a severity of syslog (RFC 5424, 6.2.1): 0 is emergency, 7 is debug.
+#[must_use]
 pub fn of_syslog(severity: i64) -> Option<Level> {
     match severity {
         0..=2 => Some(Level::Fatal),

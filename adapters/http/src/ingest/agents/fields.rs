@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use application::ingest::{AgentEntry, JsonText, Members, line};
 use domain::Uuid;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
+use domain::event_input::LevelInput;
 use domain::metadata::{JsonKind, JsonValue};
 use domain::timestamp::Timestamp;
 
@@ -105,6 +106,8 @@ pub fn document(object: JsonValue<'_>, now: Timestamp) -> Document<'_> {
             metadata.json(&name, value.json());
         }
     }
+    let [_, level, ..] = best;
+    let is_severity = level.is_some_and(|level| NAMES[1].1.get(level.rank) == Some(&SYSLOG_SEVERITY));
     let [message, level, time, source, stack_trace, trace_id, span_id, event_id] =
         best.map(|best| best.map(|best| best.value));
     let mut entry = match message {
@@ -113,7 +116,9 @@ pub fn document(object: JsonValue<'_>, now: Timestamp) -> Document<'_> {
         None => AgentEntry { message: cut_json(object), ..AgentEntry::default() },
     };
     if let Some(level) = level {
-        entry.level = Some(plain(level).into());
+        let word = plain(level);
+        let severity = word.parse().ok().filter(|_| is_severity).and_then(formats::of_syslog);
+        entry.level = Some(severity.map_or_else(|| word.into(), LevelInput::Parsed));
     }
     if let Some(source) = source {
         entry.source = Some(plain(source));
@@ -191,8 +196,6 @@ pub fn cut_json(value: JsonValue<'_>) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use domain::event_input::LevelInput;
-
     use super::*;
 
     fn read(json: &str) -> (Document<'_>, String) {
@@ -210,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_documents_of_known_agents_are_understood() {
-        // Fluent Bit, pino, Elastic Common Schema in both notations, log4j2.
+        // Fluent Bit, pino, Elastic Common Schema in both notations, log4j2, syslog-ng, journald.
         for (json, source, level_word, message, metadata) in [
             (r#"{"date":1705314600.5,"log":"a line\n","k":1}"#, None, None, "a line", r#"{"k":1}"#),
             (
@@ -249,6 +252,20 @@ mod tests {
                 Some("ERROR"),
                 "m",
                 r#"{"loggerName":"l","host":"h"}"#,
+            ),
+            (
+                r#"{"MESSAGE":"m","PRIORITY":"err","PROGRAM":"p","HOST":"h","date":"2024-01-15T10:30:00.5Z"}"#,
+                Some("p"),
+                Some("err"),
+                "m",
+                r#"{"HOST":"h"}"#,
+            ),
+            (
+                r#"{"MESSAGE":"m","PRIORITY":"3","SYSLOG_IDENTIFIER":"p","__REALTIME_TIMESTAMP":"1705314600500000"}"#,
+                Some("p"),
+                Some("ERROR"),
+                "m",
+                "",
             ),
         ] {
             let (document, found) = read(json);
