@@ -95,7 +95,8 @@ impl OpenConsumer {
             bodies: self.answers,
             cache: shared.cache.clone(),
         };
-        let service = server.service(consumer_endpoint(dependencies, actuator), context.observer("consumer"));
+        let endpoint = consumer_endpoint(dependencies, actuator, context.access.clone());
+        let service = server.service(endpoint, context.observer("consumer"));
         let local: Arc<dyn LocalService> = Arc::clone(&service) as _;
 
         let mut background = vec![

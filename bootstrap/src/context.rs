@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adapter_embedded::disk::Disk;
-use adapter_http::{Activity, Observer, Server, ServerOptions};
+use adapter_http::{AccessControl, AccessRules, Activity, Observer, Server, ServerOptions};
 use adapter_telemetry::Prometheus;
 use anyhow::Context as _;
 use domain::ports::{Alerter, Clock, Telemetry};
@@ -15,13 +15,14 @@ use crate::settings::Settings;
 use crate::system::SystemClock;
 use crate::task::Tasks;
 
-/// Settings, clock, telemetry, alerts, disk and tasks of a process.
+/// Settings, clock, telemetry, alerts, disk, access control and tasks of a process.
 pub struct Context<'s> {
     pub settings: &'s Settings,
     pub prometheus: Arc<Prometheus>,
     pub clock: Arc<dyn Clock>,
     pub alerts: Arc<Alerts>,
     pub disk: Arc<Disk>,
+    pub access: AccessControl,
     pub tasks: Tasks,
 }
 
@@ -35,7 +36,8 @@ impl<'s> Context<'s> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
         let disk = Arc::new(Disk::of(&settings.data_dir));
-        Ok(Self { settings, prometheus, clock, alerts, disk, tasks: Tasks::default() })
+        let access = AccessControl::new(AccessRules { hosts: settings.http.hosts.0.clone().into() });
+        Ok(Self { settings, prometheus, clock, alerts, disk, access, tasks: Tasks::default() })
     }
 
     pub fn telemetry(&self) -> Arc<dyn Telemetry> {

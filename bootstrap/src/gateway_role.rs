@@ -35,7 +35,8 @@ pub fn start(context: &Context<'_>, server: Server, gateway: Gateway, actuator: 
     let health = actuator.health.with_check(UPSTREAMS, Arc::new(move || asked.fault()));
     let actuator =
         Actuator { health: health.clone(), instances: Some(Arc::new(move || instances.instances())), ..actuator };
-    let service = server.service(gateway_endpoint(gateway.clone(), actuator), context.observer("gateway"));
+    let endpoint = gateway_endpoint(gateway.clone(), actuator, context.access.clone());
+    let service = server.service(endpoint, context.observer("gateway"));
     let task = context.tasks.spawn("gateway", |stop| async move {
         tokio::join!(server.run(service, stop.clone()), gateway.watch(stop));
     });

@@ -6,6 +6,7 @@
 //! * Every failure becomes one [`error::ApiError`], which a protocol renders; it is logged once and shows no internals.
 //! * [`routes`] is the only place that knows paths. The OpenAPI document comes from the types that the handlers use.
 
+mod access;
 mod actuator;
 mod body;
 mod client_address;
@@ -18,6 +19,7 @@ mod query;
 mod routes;
 mod server;
 
+pub use access::{AccessControl, AccessRules, HostName, HostNames, InvalidHostName};
 pub use actuator::{Actuator, LogControl, UPSTREAMS};
 pub use body::BodyBudget;
 pub use client_address::TrustedProxies;

@@ -1,8 +1,10 @@
-//! The one table of operations: method, path, role, and who answers.
+//! The one table of operations: method, path, role, who may use it, and who answers.
 //!
-//! Router, rate limit, gateway and the answers 404 and 405 read it. A new ingestion path is one line here; the OpenAPI document
+//! Router, access control, rate limit, gateway and the answers 404 and 405 read it. An operation without a line on who may use
+//! it does not compile. A new ingestion path is one line here; the OpenAPI document
 //! is held to the table by a test.
 
+use domain::access::Role;
 use domain::ports::RequestClass;
 use poem::http::Method;
 use poem_openapi::OpenApi;
@@ -20,6 +22,29 @@ pub enum RouteRole {
     Consumer,
     /// Every role answers it for itself: a gateway does not forward it.
     Every,
+}
+
+/// Who may use an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone, under any host name: it shows only whether the process works, and changes nothing.
+    Probe,
+    /// A scraper, under any host name: the role `operate`, or anyone if `AUTH__METRICS` says so.
+    Scrape,
+    /// Anyone: it shows nothing of events or of the state of the process.
+    Anyone,
+    /// A key with this role.
+    Role(Role),
+    /// A key with this role that is not restricted to some sources: what the operation shows cannot be divided.
+    WholeRole(Role),
+}
+
+impl Access {
+    /// Whether a request may use any host name.
+    #[must_use]
+    pub fn is_exempt_from_host_rules(self) -> bool {
+        matches!(self, Self::Probe | Self::Scrape)
+    }
 }
 
 /// Who answers a request.
@@ -44,44 +69,58 @@ pub struct Route {
     pub path: &'static str,
     /// The role that it belongs to.
     pub role: RouteRole,
+    /// Who may use it.
+    pub access: Access,
     /// Who answers it.
     pub operation: Operation,
 }
 
-const fn route(method: Method, path: &'static str, role: RouteRole, operation: Operation) -> Route {
-    Route { method, path, role, operation }
+const fn route(method: Method, path: &'static str, role: RouteRole, access: Access, operation: Operation) -> Route {
+    Route { method, path, role, access, operation }
 }
+
+/// Who may use what.
+const INGEST: Access = Access::Role(Role::Ingest);
+const READ: Access = Access::Role(Role::Read);
+const OPERATE: Access = Access::Role(Role::Operate);
 
 /// All operations. A path without parameters comes before one with parameters that also matches.
 pub static ROUTES: &[Route] = {
+    use Access::{Anyone, Probe, Scrape, WholeRole};
     use Operation::{Api, Home, Ingest, Page};
     use RouteRole::{Consumer, Every, Producer};
     &[
-        route(Method::POST, "/api/logs", Producer, Ingest(RequestClass::Single, &[&SingleEvent])),
-        route(Method::POST, "/api/logs/batch", Producer, Ingest(RequestClass::Batch, &[&BatchArray, &BatchLines])),
-        route(Method::GET, "/api/logs/health", Producer, Api),
-        route(Method::GET, "/api/logs", Consumer, Api),
-        route(Method::GET, "/api/logs/stats", Consumer, Api),
-        route(Method::GET, "/api/logs/tail", Consumer, Api),
-        route(Method::GET, "/api/logs/fields", Consumer, Api),
-        route(Method::GET, "/api/logs/values", Consumer, Api),
-        route(Method::GET, "/api/logs/export", Consumer, Api),
-        route(Method::GET, "/api/logs/{eventId}", Consumer, Api),
-        route(Method::GET, "/api/logs/{eventId}/context", Consumer, Api),
-        route(Method::GET, "/api/dlq", Consumer, Api),
-        route(Method::POST, "/api/dlq/redrive", Consumer, Api),
-        route(Method::GET, "/actuator/health", Every, Api),
-        route(Method::GET, "/actuator/health/liveness", Every, Api),
-        route(Method::GET, "/actuator/health/readiness", Every, Api),
-        route(Method::GET, "/actuator/info", Every, Api),
-        route(Method::GET, "/actuator/log", Every, Api),
-        route(Method::PUT, "/actuator/log", Every, Api),
-        route(Method::GET, "/actuator/metrics", Every, Api),
-        route(Method::GET, "/actuator/metrics/{name}", Every, Api),
-        route(Method::GET, "/actuator/prometheus", Every, Api),
-        route(Method::GET, "/", Every, Home),
-        route(Method::GET, "/openapi.json", Every, Page),
-        route(Method::GET, "/swagger-ui", Every, Page),
+        route(Method::POST, "/api/logs", Producer, INGEST, Ingest(RequestClass::Single, &[&SingleEvent])),
+        route(
+            Method::POST,
+            "/api/logs/batch",
+            Producer,
+            INGEST,
+            Ingest(RequestClass::Batch, &[&BatchArray, &BatchLines]),
+        ),
+        route(Method::GET, "/api/logs/health", Producer, WholeRole(Role::Read), Api),
+        route(Method::GET, "/api/logs", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/stats", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/tail", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/fields", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/values", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/export", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/{eventId}", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/{eventId}/context", Consumer, READ, Api),
+        route(Method::GET, "/api/dlq", Consumer, WholeRole(Role::Operate), Api),
+        route(Method::POST, "/api/dlq/redrive", Consumer, WholeRole(Role::Operate), Api),
+        route(Method::GET, "/actuator/health", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/health/liveness", Every, Probe, Api),
+        route(Method::GET, "/actuator/health/readiness", Every, Probe, Api),
+        route(Method::GET, "/actuator/info", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/log", Every, OPERATE, Api),
+        route(Method::PUT, "/actuator/log", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/metrics", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/metrics/{name}", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/prometheus", Every, Scrape, Api),
+        route(Method::GET, "/", Every, Anyone, Home),
+        route(Method::GET, "/openapi.json", Every, READ, Page),
+        route(Method::GET, "/swagger-ui", Every, READ, Page),
     ]
 };
 

@@ -12,7 +12,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use adapter_http::{Actuator, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint};
+use adapter_http::{
+    AccessControl, AccessRules, Actuator, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint,
+};
 use application::deliver::Delivery;
 use application::health::Health;
 use application::ingest::Ingest;
@@ -100,7 +102,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };
-    producer_endpoint(dependencies, actuator)
+    producer_endpoint(dependencies, actuator, AccessControl::new(AccessRules::default()))
 }
 
 /// An answer, and what it cost.

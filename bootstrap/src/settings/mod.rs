@@ -11,6 +11,7 @@ mod check;
 mod delivery;
 mod embedded;
 mod gateway;
+mod http;
 mod invalid;
 mod journal;
 mod kafka;
@@ -37,6 +38,7 @@ pub use self::alert::AlertSettings;
 pub use self::delivery::DeliverySettings;
 pub use self::embedded::EmbeddedSettings;
 pub use self::gateway::GatewaySettings;
+pub use self::http::HttpSettings;
 pub use self::invalid::InvalidSettings;
 pub use self::journal::JournalSettings;
 pub use self::kafka::KafkaSettings;
@@ -86,6 +88,8 @@ pub struct Settings {
     pub producer: ServiceSettings,
     /// The consumer.
     pub consumer: ServiceSettings,
+    /// All HTTP listeners.
+    pub http: HttpSettings,
     /// Rate limits of each client: an IPv4 address or an IPv6 /64.
     pub rate_limit: RateLimitSettings,
     /// Guarantee of each level: `at-most-once`, `at-least-once` or `exactly-once`.
@@ -121,6 +125,7 @@ impl Default for Settings {
             gateway: GatewaySettings::default(),
             producer: service(8081),
             consumer: service(8082),
+            http: HttpSettings::default(),
             rate_limit: RateLimitSettings::default(),
             delivery: DeliverySettings::default(),
             journal: JournalSettings::default(),

@@ -12,6 +12,7 @@ use domain::ports::StoreError;
 use poem::http::StatusCode;
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 
+use crate::access::Denial;
 use crate::body::budget::{Lease, NoRoom};
 
 /// How long to wait before trying again when nothing says better.
@@ -97,6 +98,8 @@ pub enum ApiError {
     },
     /// It is not known whether the events were kept.
     OutcomeUnknown,
+    /// The request may not go on.
+    Denied(Denial),
     /// Only the machine itself may ask for this.
     LoopbackOnly,
     /// There is nothing at this path.
@@ -146,6 +149,7 @@ impl ApiError {
             | Self::InvalidParameter { .. }
             | Self::InvalidQuery { .. } => ErrorClass::Invalid,
             Self::UnsupportedTransferCoding => ErrorClass::NotImplemented,
+            Self::Denied(denial) => denial.class(),
             Self::LoopbackOnly => ErrorClass::Forbidden,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::MethodNotAllowed { .. } => ErrorClass::MethodNotAllowed,
@@ -186,6 +190,7 @@ impl ApiError {
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::RateLimited { .. } => "rate_limited",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Denied(denial) => denial.code(),
             Self::LoopbackOnly => "loopback_only",
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -229,6 +234,7 @@ impl ApiError {
                 "Transfer-Encoding must be chunked, or absent: name the coding of the body in Content-Encoding"
             }
             Self::BodyTimeout => "the body did not arrive in time",
+            Self::Denied(denial) => denial.detail(),
             Self::LoopbackOnly => {
                 "send this request to 127.0.0.1 on the machine itself, without a proxy, with the header X-Spillway: 1"
             }
@@ -281,6 +287,12 @@ impl ApiError {
             | Self::UpstreamUnreachable => Some(RETRY_AFTER),
             _ => None,
         }
+    }
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
     }
 }
 
@@ -380,7 +392,8 @@ impl From<&poem::Error> for ApiError {
         }
         if error.is::<ParsePathError>() {
             return Self::InvalidParameter {
-                detail: "the last part of the path must be the UUID of an event, or the name of an operation".to_owned(),
+                detail: "the last part of the path must be the UUID of an event, or the name of an operation"
+                    .to_owned(),
             };
         }
         match error.status() {

@@ -22,6 +22,7 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 use poem::{Body, IntoResponse, Request, Response};
 use tokio::time::{Instant, timeout};
 
+use crate::access::SEC_FETCH_SITE;
 use crate::body::ReplayableBody;
 use crate::client_address::{ForwardedClient, TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::error::ApiError;
@@ -78,6 +79,11 @@ impl Forwarder {
             .http1_max_buf_size(BUFFER_BYTES_MAX)
             .build(connector);
         Self { client, trusted_proxies }
+    }
+
+    /// The proxies that it believes when they name a client.
+    pub fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.trusted_proxies
     }
 
     /// Answers a request that comes to a service of this process. Its client travels as a value: a header could be forged by
@@ -140,8 +146,11 @@ impl Forwarder {
     /// that it can believe.
     fn forwarded_headers(&self, mut headers: HeaderMap, peer: IpAddr) -> HeaderMap {
         remove_hop_by_hop(&mut headers);
-        // The instance has a name of its own.
-        headers.remove(header::HOST);
+        // The instance has a name of its own, to which an origin could not be compared. Where the request comes from was
+        // judged here.
+        for name in [header::HOST, header::ORIGIN, SEC_FETCH_SITE] {
+            headers.remove(name);
+        }
         if !self.trusted_proxies.trusts(peer) {
             headers.remove(X_FORWARDED_FOR);
         }
@@ -243,6 +252,8 @@ mod tests {
             headers.insert(header::CONNECTION, "close, x-private".parse().expect("a header"));
             headers.insert("x-private", "1".parse().expect("a header"));
             headers.insert("x-kept", "1".parse().expect("a header"));
+            headers.insert(header::ORIGIN, "http://192.0.2.9:8080".parse().expect("a header"));
+            headers.insert(SEC_FETCH_SITE, "same-origin".parse().expect("a header"));
             headers.insert(header::TRANSFER_ENCODING, "chunked".parse().expect("a header"));
             headers
         };
@@ -259,7 +270,7 @@ mod tests {
         assert_eq!(hops(&forwarded(&["192.0.2.0/24"])), ["198.51.100.1", "192.0.2.1"]);
         let headers = forwarded(&[]);
         assert!(headers.contains_key("x-kept"));
-        for gone in ["connection", "x-private", "transfer-encoding"] {
+        for gone in ["connection", "x-private", "transfer-encoding", "origin", "sec-fetch-site"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
     }

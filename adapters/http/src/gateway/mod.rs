@@ -70,6 +70,11 @@ impl Gateway {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The proxies that it believes when they name a client.
+    pub(crate) fn trusted_proxies(&self) -> &TrustedProxies {
+        self.inner.forwarder.trusted_proxies()
+    }
+
     /// Why a role cannot be reached, if no instance of it is known to be ready.
     #[must_use]
     pub fn fault(&self) -> Option<String> {

@@ -10,6 +10,7 @@ use domain::ports::{Client, IdempotencyStore, RateDecision, RateLimiter, Request
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Body, Request, Response};
 
+use crate::access::Denial;
 use crate::body::{BodyBudget, Lease};
 use crate::client_address::{ForwardedClient, TrustedProxies, peer_address};
 use crate::error::ApiError;
@@ -140,6 +141,12 @@ fn protocol_of<'p>(headers: &HeaderMap, protocols: &[&'p dyn Protocol]) -> Resul
             given.map_or_else(|| "there is no Content-Type".to_owned(), |given| format!("{given:?} is not supported"));
         ApiError::UnsupportedMediaType { detail: format!("{given}: send Content-Type: {}", known.join(" or ")) }
     })
+}
+
+/// The answer to a request that may not go on.
+pub fn refuse(protocols: &'static [&'static dyn Protocol], headers: &HeaderMap, denial: Denial) -> Response {
+    let protocol = protocol_of(headers, protocols).ok().or(protocols.first().copied());
+    render_error(protocol, denial.into())
 }
 
 fn render_error(protocol: Option<&dyn Protocol>, error: ApiError) -> Response {

@@ -18,6 +18,7 @@ use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 use testkit::clock_at;
 
+use crate::access::{AccessControl, AccessRules};
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::producer_endpoint;
@@ -89,7 +90,7 @@ fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl E
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };
-    producer_endpoint(dependencies, actuator)
+    producer_endpoint(dependencies, actuator, AccessControl::new(AccessRules::default()))
 }
 
 const EVENT: &str = r#"{"source":"s","level":"INFO","message":"m"}"#;

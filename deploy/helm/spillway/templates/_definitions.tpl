@@ -46,6 +46,15 @@ Takes (dict "root" $ "role" "producer").
 {{- $fullname := include "spillway.fullname" .root -}}
 {{- $own := dict "DRAIN_TIMEOUT" (printf "%ds" (int $values.drainTimeoutSeconds)) -}}
 {{- $_ := set $own (printf "%s__LISTEN" (upper .role)) (printf "%s:%s" $values.listenAddress (include "spillway.port" .role)) -}}
+{{- $service := printf "%s-%s" $fullname .role -}}
+{{- $hosts := list $service -}}
+{{- range $suffix := list "" ".svc" ".svc.cluster.local" -}}
+{{- $hosts = append $hosts (printf "%s.%s%s" $service $.root.Release.Namespace $suffix) -}}
+{{- end -}}
+{{- if eq .role "gateway" -}}
+{{- $hosts = concat $hosts $values.gateway.hosts -}}
+{{- end -}}
+{{- $_ := set $own "HTTP__HOSTS" (join "," $hosts) -}}
 {{- if eq .role "gateway" -}}
 {{- $_ := set $own "GATEWAY__PRODUCERS" (printf "http://%s-producer:%s" $fullname (include "spillway.port" "producer")) -}}
 {{- $_ := set $own "GATEWAY__CONSUMERS" (printf "http://%s-consumer:%s" $fullname (include "spillway.port" "consumer")) -}}
