@@ -9,6 +9,7 @@ use application::health::Health;
 use domain::ports::Clock;
 use tokio::time::{Instant, timeout_at};
 
+use crate::access::{open_keys, watch_keys};
 use crate::alerts::Alerts;
 use crate::backends::{Bus, Shared, open_bus, open_shared};
 use crate::consumer_role::{ConsumerRole, OpenConsumer};
@@ -37,6 +38,7 @@ pub struct App {
     alerts: Arc<Alerts>,
     prometheus: Arc<Prometheus>,
     tasks: Tasks,
+    access: Vec<Task>,
     gateway: Option<Task>,
     producer: Option<ProducerRole>,
     consumer: Option<ConsumerRole>,
@@ -48,11 +50,12 @@ impl App {
     /// # Errors
     /// Something cannot be opened or bound; the message says what and where.
     pub async fn build(role: Role, settings: &Settings) -> anyhow::Result<Self> {
+        let keys = open_keys(role, settings)?;
         // All ports first: an address in use must not leave a half-opened store behind.
-        let servers = Servers::bind(role, settings).await?;
+        let servers = Servers::bind(role, settings, keys.is_none()).await?;
         let addresses = servers.addresses()?;
         let activities = servers.activities();
-        let context = Context::new(role, settings, addresses)?;
+        let context = Context::new(role, settings, addresses, keys.as_ref())?;
 
         // The store before the bus: it knows the positions of the embedded one.
         let consumer = match servers.consumer {
@@ -110,6 +113,7 @@ impl App {
             let (task, health_of_gateway) = gateway_role::start(&context, server, opened.clone(), actuator);
             (gateway_task, health) = (Some(task), health_of_gateway);
         }
+        let access = keys.map(|keys| watch_keys(&context.tasks, &keys, context.alerter())).unwrap_or_default();
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
@@ -118,6 +122,7 @@ impl App {
             alerts: context.alerts,
             prometheus: context.prometheus,
             tasks: context.tasks,
+            access,
             gateway: gateway_task,
             producer: producer_role,
             consumer: consumer_role,
@@ -192,6 +197,7 @@ impl App {
                 tracing::warn!("connections to servers could not be closed in time");
             }
         }
+        Task::stop_all(self.access, deadlines.close).await;
         self.alerts.close(deadlines.close).await;
         if left > 0 {
             tracing::error!(events = left, "accepted events could not be made durable in time");

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adapter_embedded::disk::Disk;
-use adapter_http::{AccessControl, AccessRules, Activity, Observer, Server, ServerOptions};
+use adapter_http::{AccessControl, Activity, Observer, Server, ServerOptions};
+use adapter_keys::KeysFile;
 use adapter_telemetry::Prometheus;
 use anyhow::Context as _;
 use domain::ports::{Alerter, Clock, Telemetry};
 
+use crate::access::access_control;
 use crate::alerts::Alerts;
 use crate::role::{Addresses, Role};
 use crate::settings::Settings;
@@ -31,12 +33,17 @@ impl<'s> Context<'s> {
     ///
     /// # Errors
     /// Alerts cannot be sent to the webhook that is set.
-    pub fn new(role: Role, settings: &'s Settings, addresses: Addresses) -> anyhow::Result<Self> {
+    pub fn new(
+        role: Role,
+        settings: &'s Settings,
+        addresses: Addresses,
+        keys: Option<&Arc<KeysFile>>,
+    ) -> anyhow::Result<Self> {
         let prometheus = Arc::new(Prometheus::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
         let disk = Arc::new(Disk::of(&settings.data_dir));
-        let access = AccessControl::new(AccessRules { hosts: settings.http.hosts.0.clone().into() });
+        let access = access_control(settings, keys, Arc::<Prometheus>::clone(&prometheus));
         Ok(Self { settings, prometheus, clock, alerts, disk, access, tasks: Tasks::default() })
     }
 
@@ -64,20 +71,20 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Binds the addresses of a role.
+    /// Binds the addresses of a role. `open` says that everyone is let in.
     ///
     /// # Errors
     /// An address is in use or not of this machine.
-    pub async fn bind(role: Role, settings: &Settings) -> anyhow::Result<Self> {
+    pub async fn bind(role: Role, settings: &Settings, open: bool) -> anyhow::Result<Self> {
         let mut servers = Self::default();
         if role.includes(Role::Producer) {
-            servers.producer = Some(bind(settings.producer.listen, "producer").await?);
+            servers.producer = Some(bind(settings.producer.listen, "producer", open).await?);
         }
         if role.includes(Role::Consumer) {
-            servers.consumer = Some(bind(settings.consumer.listen, "consumer").await?);
+            servers.consumer = Some(bind(settings.consumer.listen, "consumer", open).await?);
         }
         if role.includes(Role::Gateway) {
-            servers.gateway = Some(bind(settings.gateway.listen, "gateway").await?);
+            servers.gateway = Some(bind(settings.gateway.listen, "gateway", open).await?);
         }
         Ok(servers)
     }
@@ -98,9 +105,9 @@ impl Servers {
     }
 }
 
-async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "the {role} can be reached from other machines, and has no authentication");
+async fn bind(address: SocketAddr, role: &str, open: bool) -> anyhow::Result<Server> {
+    if open && !address.ip().is_loopback() {
+        tracing::warn!(%address, "the {role} can be reached from other machines, and lets everyone in");
     }
     let context =
         || format!("the {role} cannot listen at {address}; set SPILLWAY_{}__LISTEN", role.to_ascii_uppercase());

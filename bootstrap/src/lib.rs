@@ -3,6 +3,7 @@
 //! Building an [`App`] and running it to its end are two steps, so that tests can use port 0 and separate directories.
 //! This is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
+mod access;
 mod alerts;
 mod app;
 mod backends;
@@ -18,6 +19,7 @@ mod example;
 mod gateway_role;
 mod http_client;
 mod journal;
+mod key;
 mod metrics;
 mod producer_role;
 mod role;

@@ -95,7 +95,8 @@ impl OpenProducer {
             trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
             shortage: Some(self.short_of_disk),
         };
-        let endpoint = producer_endpoint(dependencies, Actuator { health, ..actuator }, context.access.clone());
+        let access = context.access.behind(settings.producer.trusted_proxies.0.clone().into());
+        let endpoint = producer_endpoint(dependencies, Actuator { health, ..actuator }, access);
         let service = server.service(endpoint, context.observer("producer"));
         let local: Arc<dyn LocalService> = Arc::clone(&service) as _;
 

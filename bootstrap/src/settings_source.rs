@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::settings::Settings;
 
 /// The files with structs of settings.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     include_str!("settings/mod.rs"),
     include_str!("settings/gateway.rs"),
     include_str!("settings/service.rs"),
     include_str!("settings/http.rs"),
+    include_str!("settings/auth.rs"),
     include_str!("settings/rate_limit.rs"),
     include_str!("settings/delivery.rs"),
     include_str!("settings/journal.rs"),

@@ -131,7 +131,7 @@ fn operation(
         Found::Route(route) => Some(*route),
         Found::OtherMethods(_) | Found::Nothing => None,
     };
-    if let Err(denial) = access.judge(request, route.map(|route| route.access)) {
+    if let Err(denial) = access.judge(request, route) {
         return Err(match route.map(|route| route.operation) {
             Some(Operation::Ingest(_, protocols)) => refuse(protocols, request.headers(), denial),
             _ => ApiError::from(denial).into_response(),

@@ -75,9 +75,21 @@ pub struct Route {
     pub operation: Operation,
 }
 
+impl Route {
+    /// Whether each of its requests is audited: those that change the process or dead letters, and those that read everything.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        let operates = matches!(self.access, Access::Role(Role::Operate) | Access::WholeRole(Role::Operate));
+        self.path == EXPORT || (operates && self.method != Method::GET)
+    }
+}
+
 const fn route(method: Method, path: &'static str, role: RouteRole, access: Access, operation: Operation) -> Route {
     Route { method, path, role, access, operation }
 }
+
+/// Where events are exported.
+const EXPORT: &str = "/api/logs/export";
 
 /// Who may use what.
 const INGEST: Access = Access::Role(Role::Ingest);
@@ -104,7 +116,7 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/api/logs/tail", Consumer, READ, Api),
         route(Method::GET, "/api/logs/fields", Consumer, READ, Api),
         route(Method::GET, "/api/logs/values", Consumer, READ, Api),
-        route(Method::GET, "/api/logs/export", Consumer, READ, Api),
+        route(Method::GET, EXPORT, Consumer, READ, Api),
         route(Method::GET, "/api/logs/{eventId}", Consumer, READ, Api),
         route(Method::GET, "/api/logs/{eventId}/context", Consumer, READ, Api),
         route(Method::GET, "/api/dlq", Consumer, WholeRole(Role::Operate), Api),
@@ -230,5 +242,25 @@ mod tests {
             assert_eq!(found(method, path), expected, "{path}");
         }
         assert!(matches!(find(&Method::POST, "/api/logs", |role| role == RouteRole::Consumer), Found::OtherMethods(_)));
+    }
+
+    #[test]
+    fn only_what_shows_nothing_is_open_to_anyone_and_what_changes_something_is_audited() {
+        let paths = |of: fn(&Route) -> bool| {
+            let of_table = ROUTES.iter().filter(|route| of(route));
+            of_table.map(|route| format!("{} {}", route.method, route.path)).collect::<Vec<_>>()
+        };
+        let open = paths(|route| matches!(route.access, Access::Probe | Access::Anyone));
+        assert_eq!(open, ["GET /actuator/health/liveness", "GET /actuator/health/readiness", "GET /"]);
+        let whole = paths(|route| matches!(route.access, Access::WholeRole(_)));
+        assert_eq!(whole, ["GET /api/logs/health", "GET /api/dlq", "POST /api/dlq/redrive"]);
+        assert_eq!(paths(Route::is_audited), ["GET /api/logs/export", "POST /api/dlq/redrive", "PUT /actuator/log"]);
+        for route in ROUTES.iter().filter(|route| matches!(route.operation, Operation::Ingest(..))) {
+            assert_eq!(route.access, INGEST, "{}", route.path);
+        }
+        for route in ROUTES.iter().filter(|route| route.role == RouteRole::Consumer) {
+            let read = matches!(route.access, Access::Role(Role::Read) | Access::WholeRole(Role::Operate));
+            assert!(read, "{}", route.path);
+        }
     }
 }

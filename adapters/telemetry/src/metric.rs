@@ -65,6 +65,8 @@ pub enum Metric {
     EventsRefused,
     /// Requests refused by the rate limit, by class.
     RequestsRateLimited,
+    /// Requests that access control let in or kept out, by outcome.
+    Auth,
     /// Records read by a consumer.
     RecordsFetched,
     /// Events stored by a consumer.
@@ -140,7 +142,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -163,6 +165,7 @@ impl Metric {
         Self::RefusedUnkept,
         Self::EventsRefused,
         Self::RequestsRateLimited,
+        Self::Auth,
         Self::RequestDuration,
         Self::Connections,
         Self::BodyBytes,
@@ -233,6 +236,7 @@ impl Metric {
             Self::RecordsInWork => "spillway_records_in_work",
             Self::EventsRefused => "spillway_events_refused_total",
             Self::RequestsRateLimited => "spillway_requests_rate_limited_total",
+            Self::Auth => "spillway_auth_total",
             Self::RecordsFetched => "spillway_records_fetched_total",
             Self::EventsStored => "spillway_events_stored_total",
             Self::EndToEnd => "spillway_end_to_end_seconds",
@@ -299,6 +303,7 @@ impl Metric {
             Self::RecordsInWork => "Records that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
+            Self::Auth => "Requests that access control let in (allowed; open, without keys) or kept out, by outcome",
             Self::RecordsFetched => "Records read from the bus by this consumer",
             Self::EventsStored => "Events stored by this consumer",
             Self::EndToEnd => "Time from receipt to commit, of the oldest event of each transaction",
@@ -349,6 +354,7 @@ impl Metric {
             Self::ComponentUp => &["component"],
             Self::EventsRefused => &["code"],
             Self::RequestsRateLimited => &["class"],
+            Self::Auth => &["outcome"],
             Self::ConsumerLagRecords | Self::ConsumerLagAge => &["partition"],
             Self::Alerts => &["name", "outcome"],
             Self::KafkaBrokerRtt => &["broker", "quantile"],
@@ -407,6 +413,7 @@ impl Metric {
             | Self::RecordsGivenUp
             | Self::EventsRefused
             | Self::RequestsRateLimited
+            | Self::Auth
             | Self::RecordsFetched
             | Self::EventsStored
             | Self::EventsDeduplicated

@@ -10,7 +10,7 @@ use domain::breaker::BreakerState;
 use domain::delivery::{Deliveries, DropReason, Guarantee};
 use domain::lag::Lag;
 use domain::partition::Partition;
-use domain::ports::{Appended, RequestClass, Telemetry};
+use domain::ports::{AUTH_OUTCOMES, Appended, RequestClass, Telemetry};
 use domain::timestamp::Timestamp;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -103,6 +103,9 @@ impl Prometheus {
         // Known label values exist from the start, so that rates include the first event.
         for class in [RequestClass::Single, RequestClass::Batch] {
             this.labeled_counter(Metric::RequestsRateLimited, "class", class_name(class)).absolute(0);
+        }
+        for outcome in AUTH_OUTCOMES {
+            this.labeled_counter(Metric::Auth, "outcome", outcome).absolute(0);
         }
         for (kind, outcome) in AlertKind::ALL.into_iter().flat_map(|kind| ALERT_OUTCOMES.map(|outcome| (kind, outcome)))
         {
@@ -329,6 +332,10 @@ impl Telemetry for Prometheus {
 
     fn rate_limited(&self, class: RequestClass) {
         self.labeled_counter(Metric::RequestsRateLimited, "class", class_name(class)).increment(1);
+    }
+
+    fn judged(&self, outcome: &'static str) {
+        self.labeled_counter(Metric::Auth, "outcome", outcome).increment(1);
     }
 
     fn sent(&self, events: usize, duration: Duration) {

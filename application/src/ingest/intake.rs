@@ -1,6 +1,7 @@
 //! The events of one request, from drafts to encoded batches.
 
 use domain::Uuid;
+use domain::access::Tenant;
 use domain::admission::admits;
 use domain::delivery::Guarantee;
 use domain::event::{EventDraft, EventError, IdOrigin};
@@ -20,6 +21,7 @@ pub struct Intake<'a> {
     received_at: Timestamp,
     derived_ids: Option<DerivedIds>,
     trace_parent: Option<TraceParent>,
+    tenant: Option<Tenant>,
     /// The priority lane, then the other lane of each partition, up to the last one with events.
     lanes: Vec<Option<Lane>>,
     refusals: Vec<Refusal>,
@@ -37,6 +39,7 @@ impl Ingest {
             received_at: self.clock.now(),
             derived_ids,
             trace_parent,
+            tenant: None,
             lanes: Vec::new(),
             refusals: Vec::new(),
             events: 0,
@@ -46,6 +49,13 @@ impl Ingest {
 }
 
 impl Intake<'_> {
+    /// The same for a request of this tenant, if there is one: events of other sources are refused, and ids are claimed
+    /// for the tenant only.
+    #[must_use]
+    pub fn of_tenant(self, tenant: Option<Tenant>) -> Self {
+        Self { tenant, ..self }
+    }
+
     /// Adds the next event of the request.
     ///
     /// # Errors
@@ -105,10 +115,16 @@ impl Intake<'_> {
 
     fn encode(&mut self, index: usize, draft: EventDraft<'_>) -> Result<(), RefusalReason> {
         let ingest = self.ingest;
-        let event = draft.validate(self.received_at, || match &self.derived_ids {
+        let mut event = draft.validate(self.received_at, || match &self.derived_ids {
             Some(ids) => (ids.id(index), IdOrigin::Client),
             None => (ingest.ids.new_id(self.received_at), IdOrigin::Generated),
         })?;
+        if let Some(tenant) = &self.tenant {
+            if !tenant.sources.allows(&event.source) {
+                return Err(RefusalReason::SourceForbidden);
+            }
+            event.id_origin = event.id_origin.in_request_of(Some(tenant.id));
+        }
         let guarantee = ingest.policy.guarantee(event.level);
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
             return Err(EventError::EventIdRequired.into());

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::Uuid;
+use domain::access::{Tenant, TenantId};
 use domain::admission::Usage;
 use domain::delivery::{Deliveries, DeliveryPolicy, Durability, Guarantee};
 use domain::event::{EventDraft, EventError, IdOrigin};
@@ -344,4 +345,27 @@ async fn the_limit_is_ten_thousand_events() {
     intake.refuse(RefusalReason::Malformed { code: "x", detail: String::new() }).expect("within the limit");
     assert_eq!(intake.add(draft("s", Level::Info, "m")), Err(TooManyEvents));
     assert_eq!(intake.deliver().await.accepted.total(), REQUEST_EVENTS_MAX - 1);
+}
+
+#[tokio::test]
+async fn a_tenant_may_write_its_own_sources_only_and_its_ids_are_its_own() {
+    let (publisher, batches) = publisher();
+    let ingest = ingest(publisher, DeliveryPolicy::default());
+    let tenant = Tenant { id: TenantId::of_name("shop"), sources: vec!["shop-*".parse().expect("a pattern")].into() };
+    let mut intake = ingest.intake(None, None).of_tenant(Some(tenant.clone()));
+    let with_id = |source| EventDraft {
+        event_id: Some(Uuid::from_u128(1).to_string().into()),
+        ..draft(source, Level::Error, "m")
+    };
+    for draft in [with_id("shop-1"), with_id("Shop-1"), with_id("other"), draft("shop-2", Level::Error, "m")] {
+        intake.add(draft).expect("few events");
+    }
+    let outcome = intake.deliver().await;
+    let refused: Vec<_> = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.code())).collect();
+    assert_eq!(refused, [(1, "source_forbidden"), (2, "source_forbidden")]);
+    assert!(outcome.refusals.iter().all(|refusal| !refusal.reason.is_retryable()));
+    let batches = batches.lock().expect("lock");
+    let origin = |record| codec::decode(record).expect("an event").id_origin;
+    let origins: Vec<IdOrigin> = batches.iter().flat_map(|batch| batch.records.iter()).map(origin).collect();
+    assert_eq!(origins, [IdOrigin::Tenant(tenant.id), IdOrigin::Generated]);
 }

@@ -7,6 +7,7 @@
 //! comments of their fields (`settings_source.rs`).
 
 mod alert;
+mod auth;
 mod check;
 mod delivery;
 mod embedded;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::alert::AlertSettings;
+pub use self::auth::{AuthModeKind, AuthSettings, MetricsAccessKind};
 pub use self::delivery::DeliverySettings;
 pub use self::embedded::EmbeddedSettings;
 pub use self::gateway::GatewaySettings;
@@ -90,6 +92,8 @@ pub struct Settings {
     pub consumer: ServiceSettings,
     /// All HTTP listeners.
     pub http: HttpSettings,
+    /// Access control: who is let in, and what for.
+    pub auth: AuthSettings,
     /// Rate limits of each client: an IPv4 address or an IPv6 /64.
     pub rate_limit: RateLimitSettings,
     /// Guarantee of each level: `at-most-once`, `at-least-once` or `exactly-once`.
@@ -126,6 +130,7 @@ impl Default for Settings {
             producer: service(8081),
             consumer: service(8082),
             http: HttpSettings::default(),
+            auth: AuthSettings::default(),
             rate_limit: RateLimitSettings::default(),
             delivery: DeliverySettings::default(),
             journal: JournalSettings::default(),

@@ -236,6 +236,15 @@ impl Keys {
         if !key.hash.equals(hash) {
             return Err(KeyRejection::WrongSecret);
         }
+        self.find(id, now)
+    }
+
+    /// The key with this id, if it is valid now.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn find(&self, id: KeyId, now: Timestamp) -> Result<&Arc<Key>, KeyRejection> {
+        let key = self.0.get(&id).ok_or(KeyRejection::Unknown)?;
         if key.revoked.is_some_and(|revoked| revoked <= now) {
             return Err(KeyRejection::Revoked);
         }

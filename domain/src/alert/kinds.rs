@@ -26,6 +26,8 @@ pub enum AlertKind {
     BusUnusable,
     /// A consumer stopped a partition and needs a decision by the operator.
     PartitionStopped,
+    /// The file of access keys cannot be used.
+    KeysUnusable,
 }
 
 /// How urgent an alert is.
@@ -48,7 +50,7 @@ pub enum AlertState {
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BreakerOpen,
         Self::JournalFilling,
         Self::JournalUnwritable,
@@ -60,6 +62,7 @@ impl AlertKind {
         Self::ConservationBroken,
         Self::BusUnusable,
         Self::PartitionStopped,
+        Self::KeysUnusable,
     ];
 
     /// The stable name.
@@ -77,6 +80,7 @@ impl AlertKind {
             Self::ConservationBroken => "conservation_broken",
             Self::BusUnusable => "bus_unusable",
             Self::PartitionStopped => "partition_stopped",
+            Self::KeysUnusable => "keys_unusable",
         }
     }
 
@@ -84,7 +88,7 @@ impl AlertKind {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpen | Self::DeadLetters | Self::JournalDamaged => Severity::Warning,
+            Self::BreakerOpen | Self::DeadLetters | Self::JournalDamaged | Self::KeysUnusable => Severity::Warning,
             Self::JournalFilling
             | Self::JournalUnwritable
             | Self::RecordsRefused
@@ -155,6 +159,10 @@ impl AlertKind {
                 "a partition is no longer stored because its position is not on the bus: restore a newer store, or give up the lost records"
             }
             (Self::PartitionStopped, Resolved) => "the partition is stored again: nothing to do",
+            (Self::KeysUnusable, Firing) => {
+                "the file of access keys cannot be used, so changes to it have no effect: check the reason, and restore or fix the file"
+            }
+            (Self::KeysUnusable, Resolved) => "the file of access keys is used again: nothing to do",
         }
     }
 

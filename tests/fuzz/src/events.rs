@@ -394,6 +394,7 @@ impl IdSource for Outside {
 impl Telemetry for Outside {
     fn refused(&self, _code: &'static str, _events: usize) {}
     fn rate_limited(&self, _class: RequestClass) {}
+    fn judged(&self, _outcome: &'static str) {}
     fn sent(&self, _events: usize, _duration: Duration) {}
     fn send_failed(&self, _events: usize) {}
     fn fetched(&self, _records: usize) {}

@@ -33,6 +33,7 @@ pub struct NoTelemetry;
 impl Telemetry for NoTelemetry {
     fn refused(&self, _: &'static str, _: usize) {}
     fn rate_limited(&self, _: RequestClass) {}
+    fn judged(&self, _outcome: &'static str) {}
     fn sent(&self, _: usize, _: Duration) {}
     fn send_failed(&self, _: usize) {}
     fn fetched(&self, _: usize) {}

@@ -32,6 +32,8 @@ pub struct Described {
 pub enum ErrorClass {
     /// The request is wrong: the same request fails again.
     Invalid,
+    /// The client must say who it is, or is not who it says.
+    Unauthenticated,
     /// The client may not ask for this.
     Forbidden,
     /// There is nothing at this path.
@@ -278,6 +280,7 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Denied(denial) => denial.retry_after(),
             Self::NoCapacity { .. }
             | Self::StoreUnavailable
             | Self::NoRoomForAnswer

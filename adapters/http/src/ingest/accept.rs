@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use application::health::{Check, Health};
 use application::ingest::{Ingest, Outcome, RefusalReason, Verdict};
+use domain::access::Tenant;
 use domain::idempotency::DerivedIds;
 use domain::ports::{Client, IdempotencyStore, RateDecision, RateLimiter, RequestClass, Telemetry};
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Body, Request, Response};
 
-use crate::access::Denial;
+use crate::access::{Denial, key_of, tenant_of};
 use crate::body::{BodyBudget, Lease};
 use crate::client_address::{ForwardedClient, TrustedProxies, peer_address};
 use crate::error::ApiError;
@@ -43,6 +44,14 @@ pub struct ProducerDependencies {
     pub shortage: Option<Check>,
 }
 
+/// Whose request it is.
+struct Sender {
+    /// Who may repeat the request.
+    owner: Client,
+    /// The tenant whose events these are, if there is one.
+    tenant: Option<Tenant>,
+}
+
 impl ProducerDependencies {
     /// The client that sent a request.
     fn client(&self, request: &Request) -> Client {
@@ -50,6 +59,12 @@ impl ProducerDependencies {
         let client = forwarded
             .unwrap_or_else(|| self.trusted_proxies.client(peer_address(request.remote_addr()), request.headers()));
         client.into()
+    }
+
+    /// Whose request it is.
+    fn sender(&self, request: &Request, client: Client) -> Sender {
+        let owner = key_of(request).map_or(client, |key| Client::with_keys(&key.name));
+        Sender { owner, tenant: tenant_of(request) }
     }
 
     /// Answers a request with events in one of `protocols`. Every answer shows the state of the rate limit.
@@ -71,7 +86,8 @@ impl ProducerDependencies {
             (_, Err(error)) => render_error(protocols.first().copied(), error),
             (_, Ok(protocol)) => {
                 let body = request.take_body();
-                match self.take(class, client, protocol, request.headers(), body).await {
+                let sender = self.sender(&request, client);
+                match self.take(class, sender, protocol, request.headers(), body).await {
                     Ok(response) => response,
                     Err(error) => protocol.render_error(error),
                 }
@@ -87,17 +103,18 @@ impl ProducerDependencies {
     async fn take(
         &self,
         class: RequestClass,
-        client: Client,
+        Sender { owner, tenant }: Sender,
         protocol: &dyn Protocol,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, ApiError> {
         let key = idempotency_key(headers)?;
         let body = self.bodies.read(headers, body).await?;
-        let ids = key.map(|key| DerivedIds::new(key.as_bytes(), &body.bytes)).transpose();
+        let tenant_id = tenant.as_ref().map(|tenant| tenant.id);
+        let ids = key.map(|key| DerivedIds::of_tenant(tenant_id, key.as_bytes(), &body.bytes)).transpose();
         let ids = ids.map_err(|error| ApiError::InvalidParameter { detail: error.to_string() })?;
         let remembered = self.idempotency.as_deref().zip(key).zip(ids.as_ref());
-        let remembered = remembered.map(|((store, key), ids)| Remembered::new(store, client, class, key, ids));
+        let remembered = remembered.map(|((store, key), ids)| Remembered::new(store, owner, class, key, ids));
         if let Some(remembered) = &remembered
             && let Some(answer) = remembered.earlier_answer().await?
         {
@@ -108,7 +125,7 @@ impl ProducerDependencies {
             return Ok(response);
         }
 
-        let mut intake = self.ingest.intake(ids, trace_parent(headers));
+        let mut intake = self.ingest.intake(ids, trace_parent(headers)).of_tenant(tenant);
         protocol.decode(&body.bytes, &mut intake)?;
         // The body is no longer needed; the errors wait for the delivery, and then for the client.
         let mut room = body.into_lease();
@@ -170,6 +187,9 @@ fn judge(
     let first = outcome.refusals.first().map(|refusal| &refusal.reason);
     match (outcome.verdict(), first) {
         (Verdict::Accepted, _) => Ok((outcome, room)),
+        (Verdict::Invalid, Some(RefusalReason::SourceForbidden)) if class == RequestClass::Single => {
+            Err(Denial::SourceForbidden.into())
+        }
         // The only event is the request: the rule that it breaks is what the client needs to know.
         (Verdict::Invalid, Some(reason)) if class == RequestClass::Single => {
             Err(ApiError::InvalidEvent { code: reason.code(), detail: reason.to_string() })

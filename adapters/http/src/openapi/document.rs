@@ -9,6 +9,7 @@ use domain::level::Level;
 use serde_json::{Value, json};
 
 use crate::actuator::ActuatorApi;
+use crate::openapi::access::describe_access;
 use crate::openapi::service::document_of;
 use crate::query::query_api;
 use crate::routes::ingest_operations;
@@ -37,6 +38,7 @@ pub fn openapi_document() -> String {
         allow_null(&mut document, place);
     }
     complete(&mut document);
+    describe_access(&mut document);
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text

@@ -30,6 +30,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::body::ReplayableBody;
 use crate::server::connection::WriteTimeoutStream;
 
+pub(crate) use request_id::X_REQUEST_ID;
 pub(crate) use service::trace_parent;
 pub use service::{Activity, Answered, LocalService, Observer, Service};
 
