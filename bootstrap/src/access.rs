@@ -52,6 +52,14 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
     };
     let unusable = |error| AccessUnusable(format!("auth.keys_file: {}: {error}", path.display()));
     let keys = KeysFile::open(&path, requirement, Arc::new(SystemClock)).map_err(unusable)?;
+    let has_syslog = role.includes(Role::Producer) && settings.syslog.listen.0.is_some();
+    if has_syslog && keys.requires_keys() && settings.syslog.allow.0.is_empty() {
+        return Err(AccessUnusable(
+            "syslog.allow: syslog carries no keys, and keys are required: list the networks that may send it in \
+             SPILLWAY_SYSLOG__ALLOW, such as 10.0.0.0/8"
+                .to_owned(),
+        ));
+    }
     match reached {
         Some((key, address)) if !keys.exists() => Err(AccessUnusable(format!(
             "{key}: other machines reach {address}, and there are no keys in {}: create one with `spillway key create \
@@ -73,12 +81,16 @@ pub fn keys_path(role: Role, settings: &Settings) -> Option<PathBuf> {
 /// The first listener of a role that other machines reach: its key and its address.
 fn reached_by_others(role: Role, settings: &Settings) -> Option<(&'static str, SocketAddr)> {
     let listens = [
-        (Role::Gateway, "gateway.listen", settings.gateway.listen),
-        (Role::Producer, "producer.listen", settings.producer.listen),
-        (Role::Consumer, "consumer.listen", settings.consumer.listen),
+        (Role::Gateway, "gateway.listen", Some(settings.gateway.listen)),
+        (Role::Producer, "producer.listen", Some(settings.producer.listen)),
+        (Role::Producer, "otlp.listen", settings.otlp.listen.0),
+        (Role::Producer, "otlp.grpc_listen", settings.otlp.grpc_listen.0),
+        (Role::Producer, "syslog.listen", settings.syslog.listen.0),
+        (Role::Consumer, "consumer.listen", Some(settings.consumer.listen)),
     ];
-    let reached = |(of, _, address): &(Role, &str, SocketAddr)| role.includes(*of) && !address.ip().is_loopback();
-    listens.into_iter().find(reached).map(|(_, key, address)| (key, address))
+    let own = listens.into_iter().filter(|(of, ..)| role.includes(*of));
+    let mut addresses = own.filter_map(|(_, key, address)| Some((key, address?)));
+    addresses.find(|(_, address)| !address.ip().is_loopback())
 }
 
 /// Judges the requests of a process.
@@ -153,6 +165,9 @@ mod tests {
         assert!(open_keys(Role::All, &of(&[REACHED])).expect("a file").is_some_and(|keys| keys.requires_keys()));
         let file = path.display().to_string();
         assert!(open_keys(Role::Producer, &of(&[REACHED, ("AUTH__KEYS_FILE", &file)])).expect("a file").is_some());
+        let syslog = ("SYSLOG__LISTEN", "127.0.0.1:5514");
+        assert!(refusal(Role::All, &of(&[syslog])).contains("SPILLWAY_SYSLOG__ALLOW"));
+        assert_eq!(refusal(Role::All, &of(&[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")])), "");
         std::fs::write(&path, "[[key").expect("written");
         assert!(refusal(Role::All, &of(&[])).contains("keys.toml: line 1"));
     }

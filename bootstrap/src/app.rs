@@ -99,7 +99,8 @@ impl App {
         let (mut local_producer, mut local_consumer) = (None, None);
         if let Some((Bus { publisher, source, fault, .. }, shared)) = bus {
             if let (Some(producer), Some(server)) = (producer, servers.producer) {
-                let (role, local) = producer.start(&context, server, actuator.clone(), &shared, fault)?;
+                let (role, local) =
+                    producer.start(&context, (server, servers.agents), actuator.clone(), &shared, fault)?;
                 (producer_role, local_producer) = (Some(role), Some(local));
             }
             if let (Some(consumer), Some(server), Some(source)) = (consumer, servers.consumer, source) {
@@ -172,8 +173,8 @@ impl App {
         Task::stop_all(self.gateway, deadlines.gateway).await;
         let (mut servers, mut background) = (Vec::new(), Vec::new());
         let producer = self.producer.map(|producer| {
-            let (server, draining, work) = producer.into_parts();
-            servers.push(server);
+            let (own, draining, work) = producer.into_parts();
+            servers.extend(own);
             background.extend(work);
             draining
         });

@@ -6,6 +6,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use adapter_embedded::agent_limiter::LocalAgentLimiter;
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
 use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
@@ -21,8 +22,8 @@ use application::health::Check;
 use domain::backoff::Backoff;
 use domain::partition::{Partition, PriorityLane};
 use domain::ports::{
-    BusState, Clock, DeadLetterTopic, GroupPartition, IdempotencyStore, LogStore, QueryCache, RateLimiter, RateLimits,
-    RecordPublisher, RecordSource, Telemetry,
+    AgentLimiter, AgentLimits, BusState, Clock, DeadLetterTopic, GroupPartition, IdempotencyStore, LogStore,
+    QueryCache, RateLimiter, RateLimits, RecordPublisher, RecordSource, Telemetry,
 };
 
 use crate::settings::{BusKind, LimiterKind, Settings, StoreKind};
@@ -255,6 +256,8 @@ pub struct Shared {
     pub cache: Option<Arc<dyn QueryCache>>,
     /// The health of the server.
     pub check: Option<Check>,
+    /// Limits what agents send, in this process.
+    pub agent_limiter: Arc<dyn AgentLimiter>,
 }
 
 /// Opens the shared components.
@@ -267,8 +270,15 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
         batch_per_second: NonZeroU32::new(settings.rate_limit.batch_per_second),
     };
     let local: Arc<dyn RateLimiter> = Arc::new(LocalLimiter::new(limits));
+    let bytes_per_second = u32::try_from(settings.rate_limit.agent_bytes_per_second.0).unwrap_or(u32::MAX);
+    let agent_limiter: Arc<dyn AgentLimiter> = Arc::new(LocalAgentLimiter::new(AgentLimits {
+        events_per_second: NonZeroU32::new(settings.rate_limit.agent_events_per_second),
+        bytes_per_second: NonZeroU32::new(bytes_per_second),
+    }));
     match settings.limiter {
-        LimiterKind::Embedded => Ok(Shared { limiter: local, idempotency: None, cache: None, check: None }),
+        LimiterKind::Embedded => {
+            Ok(Shared { limiter: local, idempotency: None, cache: None, check: None, agent_limiter })
+        }
         LimiterKind::Redis => {
             let connection = RedisConnection::connect(&settings.redis.url.0, ROUND_TRIP_MAX)
                 .map_err(|error| anyhow::anyhow!("redis.url cannot be used: {error}"))?;
@@ -281,6 +291,7 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
                 idempotency: Some(Arc::new(RedisIdempotencyStore::new(connected(), window))),
                 cache: Some(Arc::new(RedisQueryCache::new(connected(), &store))),
                 check: Some(Arc::new(move || asked.fault())),
+                agent_limiter,
             })
         }
     }

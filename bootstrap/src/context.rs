@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use domain::ports::{Alerter, Clock, Telemetry};
 
 use crate::access::access_control;
+use crate::agent_listeners::AgentListeners;
 use crate::alerts::Alerts;
 use crate::role::{Addresses, Role};
 use crate::settings::Settings;
@@ -68,6 +69,8 @@ pub struct Servers {
     pub gateway: Option<Server>,
     pub producer: Option<Server>,
     pub consumer: Option<Server>,
+    /// Where the producer listens for agents besides.
+    pub agents: AgentListeners,
 }
 
 impl Servers {
@@ -79,6 +82,7 @@ impl Servers {
         let mut servers = Self::default();
         if role.includes(Role::Producer) {
             servers.producer = Some(bind(settings.producer.listen, "producer", open).await?);
+            servers.agents = AgentListeners::bind(settings, open).await?;
         }
         if role.includes(Role::Consumer) {
             servers.consumer = Some(bind(settings.consumer.listen, "consumer", open).await?);

@@ -4,6 +4,7 @@
 //! This is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
 mod access;
+mod agent_listeners;
 mod alerts;
 mod app;
 mod backends;

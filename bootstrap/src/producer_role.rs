@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use adapter_embedded::journal::DiskJournal;
-use adapter_http::{Actuator, BodyBudget, LocalService, ProducerDependencies, RefusalLog, Server, producer_endpoint};
+use adapter_http::{
+    Actuator, AgentAdmission, BodyBudget, LocalService, ProducerDependencies, RefusalLog, Server, ServerOptions,
+    producer_endpoint,
+};
 use application::alerts::{FaultAlert, ProducerAlerts};
 use application::deliver::Delivery;
 use application::health::{Check, Health};
@@ -13,11 +16,15 @@ use domain::partition::Partitioner;
 use domain::ports::RecordPublisher;
 use tokio::time::Instant;
 
+use crate::agent_listeners::AgentListeners;
 use crate::backends::{Shared, open_delivery, priority_lane};
 use crate::context::Context;
 use crate::drain::DrainDeadlines;
 use crate::system::UuidV7;
 use crate::task::Task;
+
+/// Requests of agents that wait may hold this fraction of all connections.
+const WAITERS_SHARE_OF_CONNECTIONS: usize = 8;
 
 /// A producer whose parts are open.
 pub struct OpenProducer {
@@ -31,7 +38,7 @@ pub struct OpenProducer {
 
 /// A producer that runs.
 pub struct ProducerRole {
-    server: Task,
+    servers: Vec<Task>,
     delivery: Arc<Delivery>,
     journal: Option<Arc<DiskJournal>>,
     replay: Task,
@@ -61,14 +68,15 @@ impl OpenProducer {
         health.with_delivery(Arc::clone(&self.delivery)).with_check("disk", Arc::clone(&self.short_of_disk))
     }
 
-    /// Starts to serve. `bus_fault` says what an operator has to fix at the bus, if anything.
+    /// Starts to serve, and where it listens for agents besides. `bus_fault` says what an operator has to fix at the bus,
+    /// if anything.
     ///
     /// # Errors
     /// The settings do not fit the partitions of the bus.
     pub fn start(
         self,
         context: &Context<'_>,
-        server: Server,
+        (server, mut agents): (Server, AgentListeners),
         actuator: Actuator,
         shared: &Shared,
         bus_fault: Option<Check>,
@@ -82,10 +90,12 @@ impl OpenProducer {
             context.telemetry(),
             settings.delivery.policy(),
             partitioner,
-        );
+        )
+        .deriving_ids(settings.ingest.derived_ids);
+        let ingest = Arc::new(ingest);
         let health = actuator.health.clone().of_producer();
         let dependencies = ProducerDependencies {
-            ingest: Arc::new(ingest),
+            ingest: Arc::clone(&ingest),
             health: health.clone(),
             limiter: Arc::clone(&shared.limiter),
             idempotency: shared.idempotency.clone(),
@@ -93,6 +103,11 @@ impl OpenProducer {
             refusals: RefusalLog::default(),
             bodies: self.bodies,
             trusted_proxies: settings.producer.trusted_proxies.0.clone().into(),
+            agents: AgentAdmission::new(
+                Arc::clone(&shared.agent_limiter),
+                settings.ingest.hold.0,
+                ServerOptions::default().connections_max / WAITERS_SHARE_OF_CONNECTIONS,
+            ),
             shortage: Some(self.short_of_disk),
         };
         let access = context.access.behind(settings.producer.trusted_proxies.0.clone().into());
@@ -108,8 +123,16 @@ impl OpenProducer {
         let (bus, disk, directory) = (settings.bus, Arc::clone(&context.disk), settings.data_dir.clone());
         background.push(tasks.spawn("disk", |stop| crate::disk::watch(bus, disk, directory, stop)));
         let alerts = ProducerAlerts::new(Arc::clone(&self.delivery), context.alerter());
+        // Requests at the second address are those of the producer, and count as such.
+        let second = agents.otlp.take().map(|otlp| {
+            let service = Arc::clone(&service);
+            tasks.spawn("otlp", |stop| otlp.run(service, stop))
+        });
+        let limiter = Arc::clone(&shared.agent_limiter);
+        let others = agents.serve(tasks, &local, ingest, limiter, context.telemetry());
+        let first = tasks.spawn("producer", |stop| server.run(service, stop));
         let role = ProducerRole {
-            server: tasks.spawn("producer", |stop| server.run(service, stop)),
+            servers: std::iter::once(first).chain(second).chain(others).collect(),
             replay: tasks.spawn("replay", |stop| Arc::clone(&self.delivery).replay(stop)),
             alerts: tasks.spawn("producer alerts", |stop| alerts.run(stop)),
             delivery: self.delivery,
@@ -130,9 +153,9 @@ pub struct DrainingProducer {
 
 impl ProducerRole {
     /// What to stop first, what to drain then, and what to stop last.
-    pub fn into_parts(self) -> (Task, DrainingProducer, Vec<Task>) {
-        let Self { server, delivery, journal, replay, alerts, background } = self;
-        (server, DrainingProducer { delivery, journal, replay, alerts }, background)
+    pub fn into_parts(self) -> (Vec<Task>, DrainingProducer, Vec<Task>) {
+        let Self { servers, delivery, journal, replay, alerts, background } = self;
+        (servers, DrainingProducer { delivery, journal, replay, alerts }, background)
     }
 }
 

@@ -11,13 +11,16 @@ use serde_json::Value;
 use crate::settings::Settings;
 
 /// The files with structs of settings.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 17] = [
     include_str!("settings/mod.rs"),
     include_str!("settings/gateway.rs"),
     include_str!("settings/service.rs"),
     include_str!("settings/http.rs"),
     include_str!("settings/auth.rs"),
     include_str!("settings/rate_limit.rs"),
+    include_str!("settings/ingest.rs"),
+    include_str!("settings/otlp.rs"),
+    include_str!("settings/syslog.rs"),
     include_str!("settings/delivery.rs"),
     include_str!("settings/journal.rs"),
     include_str!("settings/embedded.rs"),

@@ -11,6 +11,7 @@
 pub mod access;
 pub mod admission;
 pub mod alert;
+pub mod allowance;
 pub mod backoff;
 pub mod breaker;
 pub mod dead_letter;
@@ -31,6 +32,7 @@ pub mod query;
 pub mod recent;
 pub mod record;
 pub mod replay_window;
+pub mod resend_id;
 pub mod stats;
 pub mod timestamp;
 pub mod token_bucket;

@@ -7,11 +7,12 @@
 //!   outside.
 //! * [`disk`]: free space for all of them.
 //! * [`store`]: events in SQLite, with positions in the same transaction.
-//! * [`limiter`]: token buckets in memory.
+//! * [`limiter`] and [`agent_limiter`]: token buckets in memory.
 //!
 //! These are products, not mocks: they survive `kill -9` and power cuts as the contract says. Local file systems only:
 //! network file systems do not guarantee what locks and fdatasync promise.
 
+pub mod agent_limiter;
 pub mod bus;
 pub mod disk;
 mod frame;

@@ -11,6 +11,8 @@ use crate::actuator::{Actuator, ActuatorApi};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::ingest::accept::{ProducerDependencies, refuse};
+use crate::ingest::agents::Fixed;
+use crate::ingest::agents::bulk::PRODUCT;
 use crate::openapi::service::service_endpoint;
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::query_api;
@@ -32,6 +34,9 @@ pub fn producer_endpoint(
             Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Producer | RouteRole::Every)) {
                 Ok(Route { operation: Operation::Ingest(class, protocols), .. }) => {
                     dependencies.accept(*class, *protocols, request).await
+                }
+                Ok(Route { operation: Operation::Agent(protocol), .. }) => {
+                    dependencies.accept_agent(*protocol, request).await
                 }
                 Ok(route) => answer(route.operation, &handlers, request).await,
                 Err(refusal) => refusal,
@@ -86,8 +91,10 @@ pub fn gateway_endpoint(
 
 /// Answers a request that takes no events.
 async fn answer(operation: Operation, handlers: &impl Endpoint<Output = Response>, mut request: Request) -> Response {
-    if matches!(operation, Operation::Home) {
-        return home(&request);
+    match operation {
+        Operation::Home => return home(&request),
+        Operation::Probe(fixed) => return fixed.response(),
+        _ => {}
     }
     // The table takes a slash at the end for nothing; poem does not.
     let path = request.uri().path();
@@ -105,7 +112,8 @@ fn without_slash_at_end(uri: &Uri) -> Result<Uri, poem::http::Error> {
     Uri::builder().path_and_query(format!("{path}{query}")).build()
 }
 
-/// Sends a browser to Swagger UI, and tells other clients where the documentation is.
+/// Sends a browser to Swagger UI, and tells other clients where the documentation is. Clients of Elasticsearch ask here
+/// for its version before they send, and refuse one that is older than they are.
 fn home(request: &Request) -> Response {
     let accepted = request.headers().get_all(header::ACCEPT).iter();
     let is_browser = accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains("text/html"));
@@ -115,9 +123,16 @@ fn home(request: &Request) -> Response {
             .header(header::LOCATION, "/swagger-ui")
             .finish();
     }
-    let links =
-        r#"{"name":"spillway","documentation":"/swagger-ui","openapi":"/openapi.json","health":"/actuator/health"}"#;
-    Response::builder().header(header::CONTENT_TYPE, "application/json").body(links)
+    const HOME: Fixed = Fixed {
+        body: concat!(
+            r#"{"name":"spillway","documentation":"/swagger-ui","openapi":"/openapi.json","#,
+            r#""health":"/actuator/health","cluster_name":"spillway","cluster_uuid":"spillway","version":{"#,
+            r#""number":"9.5.0","build_flavor":"default","minimum_wire_compatibility_version":"8.19.0","#,
+            r#""minimum_index_compatibility_version":"8.0.0"},"tagline":"You Know, for Search"}"#
+        ),
+        header: Some(PRODUCT),
+    };
+    HOME.response()
 }
 
 /// The operation of a request to a process that serves some roles, if the request may use it; otherwise the answer.
@@ -134,6 +149,7 @@ fn operation(
     if let Err(denial) = access.judge(request, route) {
         return Err(match route.map(|route| route.operation) {
             Some(Operation::Ingest(_, protocols)) => refuse(protocols, request.headers(), denial),
+            Some(Operation::Agent(protocol)) => protocol.error(request, denial.into()),
             _ => ApiError::from(denial).into_response(),
         });
     }

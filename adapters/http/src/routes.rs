@@ -10,6 +10,12 @@ use poem::http::Method;
 use poem_openapi::OpenApi;
 
 use crate::ingest::Protocol;
+use crate::ingest::agents::bulk::{Bulk, probes};
+use crate::ingest::agents::hec::{self, Acknowledgements, Envelopes, RawLines};
+use crate::ingest::agents::loki::Loki;
+use crate::ingest::agents::objects::Objects;
+use crate::ingest::agents::otlp::Otlp;
+use crate::ingest::agents::{AgentProtocol, Fixed};
 use crate::ingest::api::ProducerApi;
 use crate::ingest::native::{BatchArray, BatchLines, SingleEvent};
 
@@ -28,7 +34,7 @@ pub enum RouteRole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Anyone, under any host name: it shows only whether the process works, and changes nothing.
-    Probe,
+    Monitor,
     /// A scraper, under any host name: the role `operate`, or anyone if `AUTH__METRICS` says so.
     Scrape,
     /// Anyone: it shows nothing of events or of the state of the process.
@@ -43,7 +49,7 @@ impl Access {
     /// Whether a request may use any host name.
     #[must_use]
     pub fn is_exempt_from_host_rules(self) -> bool {
-        matches!(self, Self::Probe | Self::Scrape)
+        matches!(self, Self::Monitor | Self::Scrape)
     }
 }
 
@@ -52,6 +58,10 @@ impl Access {
 pub enum Operation {
     /// Takes events of the first of these protocols that has the media type of the body.
     Ingest(RequestClass, &'static [&'static dyn Protocol]),
+    /// Takes what an agent sends.
+    Agent(&'static dyn AgentProtocol),
+    /// Answers what an agent asks before it sends, always with the same. Not in the document: it is not for people.
+    Probe(&'static Fixed),
     /// A handler of poem-openapi.
     Api,
     /// A page beside the API: the OpenAPI document or Swagger UI.
@@ -65,7 +75,7 @@ pub enum Operation {
 pub struct Route {
     /// The method; GET also stands for HEAD.
     pub method: Method,
-    /// The path; a segment in braces is a parameter.
+    /// The path; a segment in braces is a parameter, and one with an asterisk in them all that follows.
     pub path: &'static str,
     /// The role that it belongs to.
     pub role: RouteRole,
@@ -98,8 +108,8 @@ const OPERATE: Access = Access::Role(Role::Operate);
 
 /// All operations. A path without parameters comes before one with parameters that also matches.
 pub static ROUTES: &[Route] = {
-    use Access::{Anyone, Probe, Scrape, WholeRole};
-    use Operation::{Api, Home, Ingest, Page};
+    use Access::{Anyone, Monitor, Scrape, WholeRole};
+    use Operation::{Agent, Api, Home, Ingest, Page, Probe};
     use RouteRole::{Consumer, Every, Producer};
     &[
         route(Method::POST, "/api/logs", Producer, INGEST, Ingest(RequestClass::Single, &[&SingleEvent])),
@@ -110,6 +120,7 @@ pub static ROUTES: &[Route] = {
             INGEST,
             Ingest(RequestClass::Batch, &[&BatchArray, &BatchLines]),
         ),
+        route(Method::POST, "/api/logs/ingest", Producer, INGEST, Agent(&Objects)),
         route(Method::GET, "/api/logs/health", Producer, WholeRole(Role::Read), Api),
         route(Method::GET, "/api/logs", Consumer, READ, Api),
         route(Method::GET, "/api/logs/stats", Consumer, READ, Api),
@@ -122,8 +133,8 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/api/dlq", Consumer, WholeRole(Role::Operate), Api),
         route(Method::POST, "/api/dlq/redrive", Consumer, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/health", Every, OPERATE, Api),
-        route(Method::GET, "/actuator/health/liveness", Every, Probe, Api),
-        route(Method::GET, "/actuator/health/readiness", Every, Probe, Api),
+        route(Method::GET, "/actuator/health/liveness", Every, Monitor, Api),
+        route(Method::GET, "/actuator/health/readiness", Every, Monitor, Api),
         route(Method::GET, "/actuator/info", Every, OPERATE, Api),
         route(Method::GET, "/actuator/log", Every, OPERATE, Api),
         route(Method::PUT, "/actuator/log", Every, OPERATE, Api),
@@ -133,6 +144,37 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/", Every, Anyone, Home),
         route(Method::GET, "/openapi.json", Every, READ, Page),
         route(Method::GET, "/swagger-ui", Every, READ, Page),
+        route(Method::POST, "/v1/logs", Producer, INGEST, Agent(&Otlp)),
+        route(Method::POST, "/loki/api/v1/push", Producer, INGEST, Agent(&Loki)),
+        route(Method::POST, "/api/prom/push", Producer, INGEST, Agent(&Loki)),
+        route(Method::POST, "/services/collector", Producer, INGEST, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/event", Producer, INGEST, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/event/1.0", Producer, INGEST, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/raw", Producer, INGEST, Agent(&RawLines)),
+        route(Method::POST, "/services/collector/raw/1.0", Producer, INGEST, Agent(&RawLines)),
+        route(Method::POST, "/services/collector/ack", Producer, INGEST, Agent(&Acknowledgements)),
+        route(Method::GET, "/services/collector/health", Producer, Monitor, Probe(&hec::HEALTHY)),
+        route(Method::GET, "/services/collector/health/1.0", Producer, Monitor, Probe(&hec::HEALTHY)),
+        route(Method::POST, "/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::PUT, "/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::GET, "/_license", Producer, INGEST, Probe(&probes::LICENSE)),
+        route(Method::GET, "/_cluster/health", Producer, INGEST, Probe(&probes::HEALTH)),
+        route(Method::GET, "/_cat/health", Producer, INGEST, Probe(&probes::CAT_HEALTH)),
+        route(Method::GET, "/_nodes/{*}", Producer, INGEST, Probe(&probes::NODES)),
+        route(Method::GET, "/_index_template/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_index_template/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_component_template/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_component_template/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_template/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_template/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_ilm/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_ilm/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_ingest/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_ingest/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::POST, "/{index}/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::PUT, "/{index}/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::GET, "/{index}/_refresh", Producer, INGEST, Probe(&probes::REFRESHED)),
+        route(Method::POST, "/{index}/_refresh", Producer, INGEST, Probe(&probes::REFRESHED)),
     ]
 };
 
@@ -182,6 +224,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     loop {
         match (pattern.next(), path.next()) {
             (None, None) => return true,
+            (Some("{*}"), Some(_)) => return true,
             (Some(pattern), Some(segment)) if pattern.starts_with('{') || pattern == segment => {}
             _ => return false,
         }
@@ -214,7 +257,7 @@ mod tests {
             .collect();
         let in_table: BTreeSet<(String, String)> = ROUTES
             .iter()
-            .filter(|route| !matches!(route.operation, Operation::Page | Operation::Home))
+            .filter(|route| !matches!(route.operation, Operation::Page | Operation::Home | Operation::Probe(_)))
             .map(|route| (route.method.to_string(), route.path.to_owned()))
             .collect();
         assert_eq!(in_table, documented);
@@ -238,6 +281,13 @@ mod tests {
             (Method::GET, "/swagger-ui/", "GET /swagger-ui"),
             (Method::GET, "/", "GET /"),
             (Method::GET, "/nothing", "404"),
+            (Method::POST, "/api/logs/ingest", "POST /api/logs/ingest"),
+            (Method::GET, "/api/logs/ingest", "405 POST"),
+            (Method::PUT, "/logs-app/_bulk", "PUT /{index}/_bulk"),
+            (Method::HEAD, "/_index_template/logs", "GET /_index_template/{*}"),
+            (Method::PUT, "/_ilm/policy/logs", "PUT /_ilm/{*}"),
+            (Method::GET, "/_ilm", "404"),
+            (Method::DELETE, "/_bulk", "405 POST, PUT"),
         ] {
             assert_eq!(found(method, path), expected, "{path}");
         }
@@ -250,12 +300,23 @@ mod tests {
             let of_table = ROUTES.iter().filter(|route| of(route));
             of_table.map(|route| format!("{} {}", route.method, route.path)).collect::<Vec<_>>()
         };
-        let open = paths(|route| matches!(route.access, Access::Probe | Access::Anyone));
-        assert_eq!(open, ["GET /actuator/health/liveness", "GET /actuator/health/readiness", "GET /"]);
+        let open = paths(|route| matches!(route.access, Access::Monitor | Access::Anyone));
+        assert_eq!(
+            open,
+            [
+                "GET /actuator/health/liveness",
+                "GET /actuator/health/readiness",
+                "GET /",
+                "GET /services/collector/health",
+                "GET /services/collector/health/1.0",
+            ]
+        );
         let whole = paths(|route| matches!(route.access, Access::WholeRole(_)));
         assert_eq!(whole, ["GET /api/logs/health", "GET /api/dlq", "POST /api/dlq/redrive"]);
         assert_eq!(paths(Route::is_audited), ["GET /api/logs/export", "POST /api/dlq/redrive", "PUT /actuator/log"]);
-        for route in ROUTES.iter().filter(|route| matches!(route.operation, Operation::Ingest(..))) {
+        for route in
+            ROUTES.iter().filter(|route| matches!(route.operation, Operation::Ingest(..) | Operation::Agent(_)))
+        {
             assert_eq!(route.access, INGEST, "{}", route.path);
         }
         for route in ROUTES.iter().filter(|route| route.role == RouteRole::Consumer) {

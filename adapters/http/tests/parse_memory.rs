@@ -11,9 +11,11 @@ use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use adapter_http::{
-    AccessControl, AccessRules, Actuator, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint,
+    AccessControl, AccessRules, Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog,
+    producer_endpoint,
 };
 use application::deliver::Delivery;
 use application::health::Health;
@@ -25,8 +27,8 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::event::TEXT_BYTES_MAX;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, RequestClass,
-    Telemetry,
+    AgentLimiter, BusState, Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter,
+    Receipt, RequestClass, Telemetry,
 };
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -45,6 +47,9 @@ const PEAK_BYTES_MAX: u64 = 3_000_000;
 /// The same of one whose answer has the most errors: they are there twice, as refusals and as text, with room to grow.
 const PEAK_WITH_ERRORS_BYTES_MAX: u64 = 11_000_000;
 
+/// The same of a request of an agent: its records, whose buffer doubles, and their places in lists.
+const PEAK_OF_AGENTS_BYTES_MAX: u64 = 200_000_000;
+
 const EVENT: &str = "/api/logs";
 const BATCH: &str = "/api/logs/batch";
 const JSON: &str = "application/json";
@@ -59,10 +64,21 @@ impl RateLimiter for Unlimited {
     }
 }
 
+struct UnlimitedAgents;
+
+impl AgentLimiter for UnlimitedAgents {
+    fn wait(&self, _client: Client) -> Option<Duration> {
+        None
+    }
+
+    fn charge(&self, _client: Client, _events: usize, _bytes: usize) {}
+}
+
 fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
     let mut bus = MockRecordPublisher::new();
     bus.expect_partition_count().return_const(NonZeroU32::MIN);
     bus.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
+    bus.expect_state().returning(|| BusState::Up);
     bus.expect_publish().returning(|_| {
         let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
         Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
@@ -72,6 +88,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
     let mut telemetry = MockTelemetry::new();
     telemetry.expect_refused().return_const(());
     telemetry.expect_sent().return_const(());
+    telemetry.expect_agent_request().return_const(());
     let telemetry: Arc<dyn Telemetry> = Arc::new(telemetry);
     let ingest = Ingest::new(
         Arc::new(Delivery::new(Arc::new(bus), Arc::clone(&telemetry))),
@@ -91,6 +108,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         refusals: RefusalLog::default(),
         bodies,
         trusted_proxies: Vec::new().into(),
+        agents: AgentAdmission::new(Arc::new(UnlimitedAgents), Duration::ZERO, 1),
         shortage: None,
     };
     let actuator = Actuator {
@@ -318,6 +336,42 @@ fn the_most_errors() {
         let events = vec![event; 10_000].join(",");
         let cost = sender.send(BATCH, JSON, None, format!("[{events}]").as_bytes());
         sender.check(code, &cost, PEAK_WITH_ERRORS_BYTES_MAX, 400, ["no_valid_event", code]);
+    }
+    sender.end();
+}
+
+/// Bodies of agents with as many entries as they can have: the bytes of their records end them.
+#[test]
+fn bodies_of_agents() {
+    let mut sender = sender();
+    let full = |begin: &str, unit: &str, end: &str| filled(BODY_BYTES_MAX, begin, unit, end);
+    let many = "\"k\":1,".repeat(LONG_BYTES / 6);
+    for (name, path, body, status) in [
+        ("objects", "/api/logs/ingest", full("", "{}", ""), 413),
+        ("numbers in an array", "/api/logs/ingest", full("[", "0,", "0]"), 413),
+        ("brackets", "/api/logs/ingest", full("", "[", ""), 202),
+        ("braces on lines", "/api/logs/ingest", full("", "{\n", ""), 413),
+        ("one object with many members", "/api/logs/ingest", format!("{{{many}\"k\":1}}").into_bytes(), 202),
+        ("documents", "/_bulk", full("", "{\"index\":{}}\n{}\n", ""), 413),
+        ("actions", "/_bulk", full("", "{\"delete\":{}}\n", ""), 413),
+        ("lines", "/loki/api/v1/push", full(r#"{"streams":[{"values":["#, r#"["1",""],"#, "[]]}]}"), 413),
+        (
+            "labels",
+            "/loki/api/v1/push",
+            full(r#"{"streams":[{"stream":{"#, r#""a":"","#, r#""b":""},"values":[[]]}]}"#),
+            204,
+        ),
+        ("records", "/v1/logs", full(r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":["#, "{},", "{}]}]}]}"), 413),
+        ("envelopes", "/services/collector", full("", r#"{"event":1}"#, ""), 413),
+        ("raw lines", "/services/collector/raw", full("", "x\n", ""), 413),
+    ] {
+        let cost = sender.send(path, JSON, None, &body);
+        println!("{name:<60} {} {} bytes at the peak", cost.status, cost.peak_bytes);
+        if cost.status != status || cost.peak_bytes > PEAK_OF_AGENTS_BYTES_MAX {
+            sender
+                .wrong
+                .push(format!("{path}, {name}: {} instead of {status}, {} bytes", cost.status, cost.peak_bytes));
+        }
     }
     sender.end();
 }

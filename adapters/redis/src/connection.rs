@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::ports::{Cause, RequestClass};
+use domain::ports::Cause;
 use fred::clients::{Client as Redis, WithOptions};
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, LuaInterface};
@@ -165,13 +165,5 @@ impl Script {
     /// A script that works on one key.
     pub(crate) fn new(text: &'static str) -> Self {
         Self { text, hash: sha1_hash(text) }
-    }
-}
-
-/// The name of a class in a key.
-pub(crate) fn class_name(class: RequestClass) -> &'static str {
-    match class {
-        RequestClass::Single => "single",
-        RequestClass::Batch => "batch",
     }
 }

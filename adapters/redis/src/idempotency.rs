@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use domain::ports::{IdempotencyStore, IdempotentRequest, KEPT_ANSWER_BYTES_MAX, Recollection};
 use fred::types::Value;
 
-use crate::connection::{RedisConnection, Script, class_name};
+use crate::connection::{RedisConnection, Script};
 
 /// Maximum TTL that is requested of Redis: a hundred years. Redis rejects a TTL that overflows when added to the
 /// current time.
@@ -48,7 +48,7 @@ impl RedisIdempotencyStore {
     fn key(request: &IdempotentRequest<'_>) -> String {
         let IdempotentRequest { client, class, key, .. } = request;
         // An address has no slash, so no part of it can be mistaken for the key.
-        format!("spillway:idempotency:{}:{client}/{key}", class_name(*class))
+        format!("spillway:idempotency:{}:{client}/{key}", class.name())
     }
 
     fn fingerprint(request: &IdempotentRequest<'_>) -> Value {

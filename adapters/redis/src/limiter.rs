@@ -15,7 +15,7 @@ use domain::recent::Recent;
 use tokio::time::Instant;
 
 use crate::bucket::{self, Granted, Leased};
-use crate::connection::{RedisConnection, Script, class_name};
+use crate::connection::{RedisConnection, Script};
 
 /// One bucket as the generic cell rate algorithm: the key holds the time, in microseconds, at which the bucket is full
 /// again. Arguments: tokens per second, tokens requested. Returns tokens granted, tokens left, and the microseconds
@@ -61,7 +61,7 @@ impl RedisLimiter {
 
     /// Requests tokens from Redis.
     async fn ask(&self, client: Client, class: RequestClass, per_second: u32, tokens: u32) -> Result<Granted, Cause> {
-        let key = format!("spillway:limit:{}:{client}", class_name(class));
+        let key = format!("spillway:limit:{}:{client}", class.name());
         let arguments = vec![i64::from(per_second).into(), i64::from(tokens).into()];
         let (granted, left, full_micros, wait_micros): (u32, u32, u64, u64) =
             self.connection.run(&self.take, &key, arguments).await?;

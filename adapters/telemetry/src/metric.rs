@@ -67,6 +67,12 @@ pub enum Metric {
     RequestsRateLimited,
     /// Requests that access control let in or kept out, by outcome.
     Auth,
+    /// Events that agents sent and that were accepted, by protocol.
+    AgentEvents,
+    /// Those of them that are stored as text, by protocol.
+    AgentEventsAsText,
+    /// Requests of agents that were held, by protocol.
+    AgentRequestsHeld,
     /// Records read by a consumer.
     RecordsFetched,
     /// Events stored by a consumer.
@@ -142,7 +148,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -166,6 +172,9 @@ impl Metric {
         Self::EventsRefused,
         Self::RequestsRateLimited,
         Self::Auth,
+        Self::AgentEvents,
+        Self::AgentEventsAsText,
+        Self::AgentRequestsHeld,
         Self::RequestDuration,
         Self::Connections,
         Self::BodyBytes,
@@ -237,6 +246,9 @@ impl Metric {
             Self::EventsRefused => "spillway_events_refused_total",
             Self::RequestsRateLimited => "spillway_requests_rate_limited_total",
             Self::Auth => "spillway_auth_total",
+            Self::AgentEvents => "spillway_agent_events_total",
+            Self::AgentEventsAsText => "spillway_agent_events_as_text_total",
+            Self::AgentRequestsHeld => "spillway_agent_requests_held_total",
             Self::RecordsFetched => "spillway_records_fetched_total",
             Self::EventsStored => "spillway_events_stored_total",
             Self::EndToEnd => "spillway_end_to_end_seconds",
@@ -304,6 +316,9 @@ impl Metric {
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
             Self::Auth => "Requests that access control let in (allowed; open, without keys) or kept out, by outcome",
+            Self::AgentEvents => "Events that agents sent and this producer accepted",
+            Self::AgentEventsAsText => "Events of agents that are stored in part as text, because they break a rule",
+            Self::AgentRequestsHeld => "Requests of agents that waited for room or for the rate limit",
             Self::RecordsFetched => "Records read from the bus by this consumer",
             Self::EventsStored => "Events stored by this consumer",
             Self::EndToEnd => "Time from receipt to commit, of the oldest event of each transaction",
@@ -355,6 +370,7 @@ impl Metric {
             Self::EventsRefused => &["code"],
             Self::RequestsRateLimited => &["class"],
             Self::Auth => &["outcome"],
+            Self::AgentEvents | Self::AgentEventsAsText | Self::AgentRequestsHeld => &["protocol"],
             Self::ConsumerLagRecords | Self::ConsumerLagAge => &["partition"],
             Self::Alerts => &["name", "outcome"],
             Self::KafkaBrokerRtt => &["broker", "quantile"],
@@ -414,6 +430,9 @@ impl Metric {
             | Self::EventsRefused
             | Self::RequestsRateLimited
             | Self::Auth
+            | Self::AgentEvents
+            | Self::AgentEventsAsText
+            | Self::AgentRequestsHeld
             | Self::RecordsFetched
             | Self::EventsStored
             | Self::EventsDeduplicated

@@ -101,8 +101,8 @@ impl Prometheus {
             brokers: Mutex::default(),
         };
         // Known label values exist from the start, so that rates include the first event.
-        for class in [RequestClass::Single, RequestClass::Batch] {
-            this.labeled_counter(Metric::RequestsRateLimited, "class", class_name(class)).absolute(0);
+        for class in RequestClass::ALL {
+            this.labeled_counter(Metric::RequestsRateLimited, "class", class.name()).absolute(0);
         }
         for outcome in AUTH_OUTCOMES {
             this.labeled_counter(Metric::Auth, "outcome", outcome).absolute(0);
@@ -331,7 +331,16 @@ impl Telemetry for Prometheus {
     }
 
     fn rate_limited(&self, class: RequestClass) {
-        self.labeled_counter(Metric::RequestsRateLimited, "class", class_name(class)).increment(1);
+        self.labeled_counter(Metric::RequestsRateLimited, "class", class.name()).increment(1);
+    }
+
+    fn agent_request(&self, protocol: &'static str, events: usize, as_text: usize) {
+        self.labeled_counter(Metric::AgentEvents, "protocol", protocol).increment(events as u64);
+        self.labeled_counter(Metric::AgentEventsAsText, "protocol", protocol).increment(as_text as u64);
+    }
+
+    fn agent_request_held(&self, protocol: &'static str) {
+        self.labeled_counter(Metric::AgentRequestsHeld, "protocol", protocol).increment(1);
     }
 
     fn judged(&self, outcome: &'static str) {
@@ -366,13 +375,6 @@ impl Telemetry for Prometheus {
     fn given_up(&self, records: usize) {
         self.given_up.increment(records as u64);
         self.in_work.decrement(as_float(records as u64));
-    }
-}
-
-fn class_name(class: RequestClass) -> &'static str {
-    match class {
-        RequestClass::Single => "single",
-        RequestClass::Batch => "batch",
     }
 }
 

@@ -4,16 +4,19 @@ use domain::Uuid;
 use domain::access::Tenant;
 use domain::admission::admits;
 use domain::delivery::Guarantee;
-use domain::event::{EventDraft, EventError, IdOrigin};
+use domain::event::{EventDraft, EventError, IdOrigin, LogEvent};
 use domain::idempotency::DerivedIds;
 use domain::record::{RECORD_BYTES_MAX, Records};
 use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
+use tokio::time::Instant;
 
-use super::Ingest;
 use super::lane::{Lane, partition_of};
 use super::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents};
+use super::{Ingest, PROMISE_TIMEOUT, Publish};
 use crate::codec;
+
+pub(super) mod agents;
 
 /// The events of one request, validated and encoded.
 pub struct Intake<'a> {
@@ -96,12 +99,23 @@ impl Intake<'_> {
     pub async fn deliver(self) -> Outcome {
         let Self { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = self;
         let mut accepted = Accepted::default();
-        ingest.deliver(lanes, trace_parent, &mut accepted, &mut refusals).await;
+        let publish = Publish { deadline: Instant::now() + PROMISE_TIMEOUT, all_or_nothing: false };
+        ingest.deliver(lanes, trace_parent, publish, &mut accepted, &mut refusals).await;
         refusals.sort_by_key(|refusal| refusal.index);
         for (code, events) in count_codes(&refusals) {
             ingest.telemetry.refused(code, events);
         }
         Outcome { received_at, accepted, refusals, event_id: last_id }
+    }
+
+    /// Makes an event one of the tenant's, if there is one.
+    fn assign(&self, event: &mut LogEvent<'_>) -> Result<(), RefusalReason> {
+        let Some(tenant) = &self.tenant else { return Ok(()) };
+        if !tenant.sources.allows(&event.source) {
+            return Err(RefusalReason::SourceForbidden);
+        }
+        event.id_origin = event.id_origin.in_request_of(Some(tenant.id));
+        Ok(())
     }
 
     fn next_index(&mut self) -> Result<usize, TooManyEvents> {
@@ -119,27 +133,30 @@ impl Intake<'_> {
             Some(ids) => (ids.id(index), IdOrigin::Client),
             None => (ingest.ids.new_id(self.received_at), IdOrigin::Generated),
         })?;
-        if let Some(tenant) = &self.tenant {
-            if !tenant.sources.allows(&event.source) {
-                return Err(RefusalReason::SourceForbidden);
-            }
-            event.id_origin = event.id_origin.in_request_of(Some(tenant.id));
-        }
+        self.assign(&mut event)?;
         let guarantee = ingest.policy.guarantee(event.level);
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
             return Err(EventError::EventIdRequired.into());
         }
+        self.push(index, &event, guarantee).map(drop)
+    }
+
+    /// Adds a valid event to its lane, if that has room for its level. Returns the bytes of its record.
+    fn push(&mut self, index: usize, event: &LogEvent<'_>, guarantee: Guarantee) -> Result<usize, RefusalReason> {
+        let ingest = self.ingest;
         let partition = ingest.partitioner.partition(&event.source, event.level, ingest.delivery.partition_count());
         let lane = self.lane(if event.level.is_priority() { 0 } else { 1 + partition as usize });
         if !admits(event.level, lane.usage.with(lane.records.bytes() as u64)) {
             return Err(RefusalReason::LoadShed(event.level));
         }
-        codec::encode(&event, &mut lane.records)
+        let before = lane.records.bytes();
+        codec::encode(event, &mut lane.records)
             .map_err(|_| EventError::RecordTooLarge { limit_bytes: RECORD_BYTES_MAX })?;
         lane.indexes.push(index);
         lane.guarantees.push(guarantee);
+        let bytes = lane.records.bytes() - before;
         self.last_id = Some(event.event_id);
-        Ok(())
+        Ok(bytes)
     }
 
     #[expect(clippy::indexing_slicing, reason = "the vector was just made long enough")]

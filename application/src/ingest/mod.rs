@@ -1,13 +1,16 @@
 //! From the drafts of a request to the promise of its delivery.
 //!
 //! An [`Intake`] validates and encodes each event as it is added, into one batch per lane and partition, in request
-//! order. [`Ingest::deliver`] passes the batches to their delivery queues ([`crate::deliver`]) and waits for the
-//! strictest promise of each. A client that disconnects cancels neither the delivery nor its counts.
+//! order; an [`AgentIntake`] does so with what agents say, in which nothing is invalid. [`Ingest::deliver`] passes the
+//! batches to their delivery queues ([`crate::deliver`]) and waits for the strictest promise of each. A client that
+//! disconnects cancels neither the delivery nor its counts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::admission::admits;
 use domain::delivery::{DeliveryPolicy, Guarantee};
+use domain::level::Level;
 use domain::partition::Partitioner;
 use domain::ports::{Clock, IdSource, Telemetry};
 use domain::record::RecordBatch;
@@ -17,13 +20,18 @@ use tokio::time::{Instant, timeout_at};
 use self::lane::{Lane, partition_of};
 use crate::deliver::{Delivery, Promise};
 
+mod entry;
 mod intake;
 mod lane;
+mod members;
 mod outcome;
 #[cfg(test)]
 mod tests;
 
+pub use self::entry::{AgentEntry, UNKNOWN_SOURCE, level_of};
 pub use self::intake::Intake;
+pub use self::intake::agents::{AGENT_RECORD_BYTES_MAX, AgentIntake, AgentStop, Identity};
+pub use self::members::{JsonText, Members};
 pub use self::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict};
 
 /// Maximum wait for a promise; after that the outcome is unknown.
@@ -37,6 +45,17 @@ pub struct Ingest {
     policy: DeliveryPolicy,
     partitioner: Partitioner,
     telemetry: Arc<dyn Telemetry>,
+    /// Whether entries of agents get ids that are the same when they are sent again.
+    derives_ids: bool,
+}
+
+/// How the batches of a request are published.
+#[derive(Clone, Copy)]
+struct Publish {
+    /// When to stop waiting for promises; after that the outcome is unknown.
+    deadline: Instant,
+    /// Whether to publish no further batch after one that was not taken.
+    all_or_nothing: bool,
 }
 
 impl Ingest {
@@ -50,7 +69,21 @@ impl Ingest {
         policy: DeliveryPolicy,
         partitioner: Partitioner,
     ) -> Self {
-        Self { delivery, clock, ids, policy, partitioner, telemetry }
+        Self { delivery, clock, ids, policy, partitioner, telemetry, derives_ids: true }
+    }
+
+    /// Whether entries of agents without an id get one that is the same when they are sent again
+    /// ([`domain::resend_id`]); without it they do.
+    #[must_use]
+    pub fn deriving_ids(self, derives_ids: bool) -> Self {
+        Self { derives_ids, ..self }
+    }
+
+    /// Whether every partition has room for an event of this level now, as far as is known before the event is.
+    #[must_use]
+    pub fn has_room_for(&self, level: Level) -> bool {
+        let mut partitions = 0..self.delivery.partition_count().get();
+        self.delivery.accepts() && partitions.all(|partition| admits(level, self.delivery.usage(partition)))
     }
 
     /// The delivery queues that the events go to.
@@ -59,15 +92,15 @@ impl Ingest {
         &self.delivery
     }
 
-    /// Delivers batches, and returns what was promised within [`PROMISE_TIMEOUT`].
+    /// Delivers batches, and returns what was promised in time.
     async fn deliver(
         &self,
         lanes: Vec<Option<Lane>>,
         trace_parent: Option<TraceParent>,
+        publish: Publish,
         accepted: &mut Accepted,
         refusals: &mut Vec<Refusal>,
     ) {
-        let deadline = Instant::now() + PROMISE_TIMEOUT;
         let mut promises = Vec::with_capacity(lanes.len());
         for (slot, lane) in lanes.into_iter().enumerate() {
             let Some(Lane { records, indexes, guarantees, .. }) = lane.filter(|lane| !lane.records.is_empty()) else {
@@ -77,11 +110,16 @@ impl Ingest {
             let batch = RecordBatch { partition: partition_of(slot), guarantee, records, trace_parent };
             match self.delivery.deliver(batch, guarantees) {
                 Ok(promise) => promises.push((promise, indexes)),
-                Err(error) => refuse_all(refusals, &indexes, &RefusalReason::from(&error)),
+                Err(error) => {
+                    refuse_all(refusals, &indexes, &RefusalReason::from(&error));
+                    if publish.all_or_nothing {
+                        break;
+                    }
+                }
             }
         }
         for (promise, indexes) in promises {
-            match timeout_at(deadline, promise).await {
+            match timeout_at(publish.deadline, promise).await {
                 Ok(Ok(Ok(Promise { durability, refused }))) => {
                     accepted.add(durability, indexes.len() - refused.len());
                     refusals.extend(refused.into_iter().filter_map(|record| {

@@ -14,13 +14,15 @@ use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane, murmur2};
 use domain::ports::{BoxFuture, MockIdSource, MockRecordPublisher, MockTelemetry, PublishError, Receipt};
 use domain::record::RecordBatch;
+use domain::resend_id::Stream;
 use domain::timestamp::Timestamp;
 use testkit::clock_at;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{
-    Accepted, Ingest, Outcome, PROMISE_TIMEOUT, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict,
+    AGENT_RECORD_BYTES_MAX, Accepted, AgentEntry, AgentStop, Identity, Ingest, Outcome, PROMISE_TIMEOUT,
+    REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict,
 };
 use crate::codec;
 use crate::deliver::Delivery;
@@ -32,6 +34,7 @@ fn telemetry() -> MockTelemetry {
     telemetry.expect_refused().return_const(());
     telemetry.expect_sent().return_const(());
     telemetry.expect_send_failed().return_const(());
+    telemetry.expect_agent_request().return_const(());
     telemetry
 }
 
@@ -368,4 +371,110 @@ async fn a_tenant_may_write_its_own_sources_only_and_its_ids_are_its_own() {
     let origin = |record| codec::decode(record).expect("an event").id_origin;
     let origins: Vec<IdOrigin> = batches.iter().flat_map(|batch| batch.records.iter()).map(origin).collect();
     assert_eq!(origins, [IdOrigin::Tenant(tenant.id), IdOrigin::Generated]);
+}
+
+fn entry(source: &str, level: Level, message: &str) -> AgentEntry<'static> {
+    AgentEntry {
+        source: Some(source.to_owned().into()),
+        level: Some(level.name().into()),
+        message: message.to_owned().into(),
+        ..AgentEntry::default()
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_an_agent_s_request_is_published_unless_every_entry_has_room() {
+    // INFO has no room; ERROR has.
+    let publisher = filled(850_000, || panic!("nothing is published"));
+    let ingest = ingest(publisher, DeliveryPolicy::default());
+    let mut intake = ingest.agent_intake("otlp", None);
+    assert!(intake.add(entry("s", Level::Error, "1"), None).is_ok());
+    let stopped = intake.add(entry("s", Level::Info, "2"), None);
+    assert_eq!(stopped, Err(AgentStop::NoRoom(RefusalReason::LoadShed(Level::Info))));
+}
+
+#[tokio::test]
+async fn an_agent_s_request_that_the_bus_does_not_take_whole_is_refused_as_a_whole() {
+    let ingest = ingest(answering(|| Err(PublishError::Full)), DeliveryPolicy::default());
+    let mut intake = ingest.agent_intake("otlp", None);
+    for level in [Level::Error, Level::Info] {
+        assert!(intake.add(entry("s", level, "m"), None).is_ok());
+    }
+    assert_eq!(intake.deliver(PROMISE_TIMEOUT).await, Err(RefusalReason::NoCapacity));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_waits_for_a_promise_as_long_as_is_left() {
+    let receipt = || Ok(Receipt { promised: pending(), settled: pending() });
+    let ingest = ingest(answering(receipt), DeliveryPolicy::default());
+    let mut intake = ingest.agent_intake("otlp", None);
+    assert!(intake.add(entry("s", Level::Error, "m"), None).is_ok());
+    let began = Instant::now();
+    assert_eq!(intake.deliver(Duration::from_secs(27)).await, Err(RefusalReason::OutcomeUnknown));
+    assert_eq!(began.elapsed(), Duration::from_secs(27));
+}
+
+#[tokio::test]
+async fn entries_sent_again_have_the_same_ids_and_levels_delivered_exactly_once_need_none() {
+    let policy = DeliveryPolicy::default().with(Level::Error, Guarantee::ExactlyOnce);
+    let (publisher, batches) = publisher();
+    let ingest = ingest(publisher, policy);
+    let stream = Stream::new(&[b"otlp", b"", b"labels"]);
+    let identity = |unix_nanos| Some(Identity { stream: &stream, unix_nanos });
+    let mut intake = ingest.agent_intake("otlp", None);
+    let fine = intake.add(entry("s", Level::Error, "m"), identity(1_795_939_445_835_936_256));
+    let coarse = intake.add(entry("s", Level::Error, "m"), identity(1_795_939_445_835_000_000));
+    assert_eq!(fine.as_ref().map(Uuid::get_version_num), Ok(8));
+    assert_eq!(coarse, Ok(Uuid::from_u128(7)));
+    let outcome = intake.deliver(PROMISE_TIMEOUT).await.expect("accepted");
+    assert_eq!((outcome.accepted.total(), outcome.refusals.len()), (2, 0));
+    let batches = batches.lock().expect("lock");
+    let records: Vec<_> = batches.iter().flat_map(|batch| batch.records.iter()).collect();
+    assert_eq!(records.iter().map(|record| record.client_id).collect::<Vec<_>>(), [true, false]);
+    let mut again = ingest.agent_intake("otlp", None);
+    assert_eq!(again.add(entry("s", Level::Error, "m"), identity(1_795_939_445_835_936_256)), fine);
+    let ingest = ingest_without_ids();
+    let mut other = ingest.agent_intake("otlp", None);
+    let new = other.add(entry("s", Level::Error, "m"), identity(1_795_939_445_835_936_256));
+    assert_eq!(new, Ok(Uuid::from_u128(7)));
+}
+
+fn ingest_without_ids() -> Ingest {
+    ingest(publisher().0, DeliveryPolicy::default()).deriving_ids(false)
+}
+
+#[tokio::test]
+async fn the_records_of_an_agent_s_request_are_bounded_and_an_event_too_large_for_one_is_shortened() {
+    let (publisher, batches) = publisher();
+    let ingest = ingest(publisher, DeliveryPolicy::default());
+    let mut intake = ingest.agent_intake("otlp", None);
+    // Each character has six bytes in JSON.
+    assert!(intake.add(entry("s", Level::Info, &"\u{1}".repeat(256 * 1024)), None).is_ok());
+    intake.deliver(PROMISE_TIMEOUT).await.expect("accepted");
+    assert_eq!(batches.lock().expect("lock").len(), 1);
+
+    let mut intake = ingest.agent_intake("otlp", None);
+    let message = "m".repeat(256 * 1024);
+    let taken = (0..1_000).take_while(|_| intake.add(entry("s", Level::Info, &message), None).is_ok()).count();
+    assert_eq!(taken, AGENT_RECORD_BYTES_MAX / message.len() - 1);
+    let mut intake = ingest.agent_intake("otlp", None);
+    assert_eq!(intake.note(AGENT_RECORD_BYTES_MAX + 1), Err(AgentStop::TooLarge));
+}
+
+#[tokio::test]
+async fn of_an_agent_s_request_a_tenant_s_own_sources_are_accepted_and_others_are_not() {
+    let (publisher, batches) = publisher();
+    let ingest = ingest(publisher, DeliveryPolicy::default());
+    let tenant = Tenant { id: TenantId::of_name("shop"), sources: vec!["shop-*".parse().expect("a pattern")].into() };
+    let mut intake = ingest.agent_intake("otlp", None).of_tenant(Some(tenant.clone()));
+    for source in ["shop-1", "other"] {
+        assert!(intake.add(entry(source, Level::Error, "m"), None).is_ok());
+    }
+    let outcome = intake.deliver(PROMISE_TIMEOUT).await.expect("accepted");
+    let refused: Vec<_> = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.code())).collect();
+    assert_eq!((outcome.accepted.total(), refused), (1, vec![(1, "source_forbidden")]));
+    assert_eq!(batches.lock().expect("lock").len(), 1);
+    let mut intake = ingest.agent_intake("otlp", None).of_tenant(Some(tenant));
+    assert!(intake.add(entry("other", Level::Error, "m"), None).is_ok());
+    assert_eq!(intake.deliver(PROMISE_TIMEOUT).await, Err(RefusalReason::SourceForbidden));
 }

@@ -37,6 +37,9 @@ impl Settings {
         if !(Duration::from_millis(10)..=Duration::from_secs(30)).contains(&self.ack_wait.0) {
             return refuse("ack_wait must be from 10ms to 30s: after 30s the outcome of a request is unknown");
         }
+        if self.ingest.hold.0 > Duration::from_secs(10) {
+            return refuse("ingest.hold must be at most 10s: agents do not wait longer for an answer");
+        }
         if self.body_bytes_max.0 < 16 << 20 {
             return refuse("body_bytes_max must be at least 16MiB: the largest body must fit");
         }
@@ -61,11 +64,21 @@ impl Settings {
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
         }
-        let listens =
-            [("gateway", self.gateway.listen), ("producer", self.producer.listen), ("consumer", self.consumer.listen)];
-        for (index, (role, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
+        let always = [
+            ("gateway.listen", self.gateway.listen),
+            ("producer.listen", self.producer.listen),
+            ("consumer.listen", self.consumer.listen),
+        ];
+        let optional = [
+            ("otlp.listen", self.otlp.listen),
+            ("otlp.grpc_listen", self.otlp.grpc_listen),
+            ("syslog.listen", self.syslog.listen),
+        ];
+        let optional = optional.into_iter().filter_map(|(key, address)| Some((key, address.0?)));
+        let listens: Vec<_> = always.into_iter().chain(optional).collect();
+        for (index, (key, listen)) in listens.iter().enumerate().filter(|(_, (_, listen))| listen.port() != 0) {
             if let Some((other, _)) = listens.iter().take(index).find(|(_, other)| other == listen) {
-                return Err(InvalidSettings(format!("{other}.listen and {role}.listen are both {listen}")));
+                return Err(InvalidSettings(format!("{other} and {key} are both {listen}")));
             }
         }
         Ok(())

@@ -13,17 +13,20 @@ mod delivery;
 mod embedded;
 mod gateway;
 mod http;
+mod ingest;
 mod invalid;
 mod journal;
 mod kafka;
 mod kinds;
 mod load;
+mod otlp;
 mod postgres;
 mod rate_limit;
 mod redis;
 mod secrets;
 mod service;
 mod store;
+mod syslog;
 #[cfg(test)]
 mod tests;
 mod unknown_keys;
@@ -41,10 +44,12 @@ pub use self::delivery::DeliverySettings;
 pub use self::embedded::EmbeddedSettings;
 pub use self::gateway::GatewaySettings;
 pub use self::http::HttpSettings;
+pub use self::ingest::IngestSettings;
 pub use self::invalid::InvalidSettings;
 pub use self::journal::JournalSettings;
 pub use self::kafka::KafkaSettings;
 pub use self::kinds::{BusKind, LimiterKind, LogFormatKind};
+pub use self::otlp::OtlpSettings;
 pub use self::postgres::PostgresSettings;
 pub use self::rate_limit::RateLimitSettings;
 pub use self::redis::RedisSettings;
@@ -52,6 +57,7 @@ pub use self::secrets::{Secret, Url, Webhook};
 pub use self::service::ServiceSettings;
 use self::service::service;
 pub use self::store::{StoreKind, StoreSettings};
+pub use self::syslog::SyslogSettings;
 use self::values::one_of;
 pub use self::values::{DurationSetting, List, Size};
 use self::variables::{flatten, variable_of};
@@ -96,6 +102,12 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Rate limits of each client: an IPv4 address or an IPv6 /64.
     pub rate_limit: RateLimitSettings,
+    /// Ingestion by the protocols of log agents.
+    pub ingest: IngestSettings,
+    /// OpenTelemetry's protocol, at addresses of its own.
+    pub otlp: OtlpSettings,
+    /// Syslog.
+    pub syslog: SyslogSettings,
     /// Guarantee of each level: `at-most-once`, `at-least-once` or `exactly-once`.
     pub delivery: DeliverySettings,
     /// The journal: what a producer keeps on disk while Kafka is unavailable.
@@ -132,6 +144,9 @@ impl Default for Settings {
             http: HttpSettings::default(),
             auth: AuthSettings::default(),
             rate_limit: RateLimitSettings::default(),
+            ingest: IngestSettings::default(),
+            otlp: OtlpSettings::default(),
+            syslog: SyslogSettings::default(),
             delivery: DeliverySettings::default(),
             journal: JournalSettings::default(),
             embedded: EmbeddedSettings::default(),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::values::Size;
+
 /// Rate limits of each client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -10,10 +12,19 @@ pub struct RateLimitSettings {
     pub single_per_second: u32,
     /// Batches per second; 0 means unlimited.
     pub batch_per_second: u32,
+    /// Events per second by the protocols of agents, at each producer; 0 means unlimited.
+    pub agent_events_per_second: u32,
+    /// Bytes of decoded bodies per second by the protocols of agents, at each producer; 0 means unlimited.
+    pub agent_bytes_per_second: Size,
 }
 
 impl Default for RateLimitSettings {
     fn default() -> Self {
-        Self { single_per_second: 100, batch_per_second: 10 }
+        Self {
+            single_per_second: 100,
+            batch_per_second: 10,
+            agent_events_per_second: 50_000,
+            agent_bytes_per_second: Size::mb(32),
+        }
     }
 }

@@ -147,6 +147,28 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
         .map_err(|_| de::Error::custom(format!("{text:?} is not an address such as 127.0.0.1:8080 or [::1]:8080")))
 }
 
+/// A socket address, or none: empty text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionalAddress(pub Option<SocketAddr>);
+
+impl<'de> Deserialize<'de> for OptionalAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .map(|address| Self(Some(address)))
+            .map_err(|_| de::Error::custom(format!("{text:?} is not an address such as 127.0.0.1:4318, and not empty")))
+    }
+}
+
+impl Serialize for OptionalAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.map(|address| address.to_string()).unwrap_or_default())
+    }
+}
+
 /// An address that only this machine can reach.
 pub(super) fn local(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()

@@ -34,6 +34,14 @@ impl<'a> JsonValue<'a> {
         Self(json.trim_ascii())
     }
 
+    /// The value that a text begins with, and what follows it. A value without an end takes all of the text.
+    #[must_use]
+    pub fn first(text: &'a str) -> (Self, &'a str) {
+        let text = text.trim_ascii_start();
+        let (value, rest) = text.split_at_checked(value_bytes(text.as_bytes())).unwrap_or((text, ""));
+        (Self(value), rest)
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(self) -> JsonKind {
@@ -163,6 +171,9 @@ mod tests {
         assert_eq!(JsonValue::new("5").elements().count() + JsonValue::new("\"{}\"").members().count(), 0);
         assert_eq!(members(" { \"a\" : 1 , \"b\" : [ 1 ] } ").len(), 2);
         assert_eq!(JsonValue::new(r#""\u0041\n""#).plain(), "A\n");
+        let first = |text| (JsonValue::first(text).0.json(), JsonValue::first(text).1);
+        assert_eq!(first(" {\"a\":\"}\"}{} "), ("{\"a\":\"}\"}", "{} "));
+        assert_eq!((first("[1,{"), first("12 x"), first(" ")), (("[1,{", ""), ("12", " x"), ("", "")));
         assert_eq!(JsonValue::new("-1.50").plain(), "-1.50");
     }
 

@@ -50,13 +50,30 @@ impl fmt::Display for Client {
     }
 }
 
-/// Which of a client's two buckets to use.
+/// What kind of ingestion request it is. A client has a bucket of requests for each class but [`RequestClass::Agent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestClass {
     /// One event per request.
     Single,
     /// Many events per request.
     Batch,
+    /// Of a log agent or a logging library, by its own protocol. Limited by events and bytes: see [`AgentLimiter`].
+    Agent,
+}
+
+impl RequestClass {
+    /// All classes.
+    pub const ALL: [Self; 3] = [Self::Single, Self::Batch, Self::Agent];
+
+    /// Its name in metrics and keys.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Batch => "batch",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 /// Requests per second for each class; `None` means unlimited.
@@ -75,6 +92,7 @@ impl RateLimits {
         match class {
             RequestClass::Single => self.single_per_second,
             RequestClass::Batch => self.batch_per_second,
+            RequestClass::Agent => None,
         }
     }
 }
@@ -103,6 +121,30 @@ pub struct RateDecision {
 pub trait RateLimiter: Send + Sync {
     /// Takes one request of `class` from the bucket of `client`; `None` if the class is unlimited.
     async fn take(&self, client: Client, class: RequestClass) -> Option<RateDecision>;
+}
+
+/// What the agents of one client may send, with a burst of one second's worth; `None` means unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgentLimits {
+    /// Events per second.
+    pub events_per_second: Option<NonZeroU32>,
+    /// Bytes of decoded bodies per second.
+    pub bytes_per_second: Option<NonZeroU32>,
+}
+
+/// Limits what the agents of each client send, by events and bytes.
+///
+/// A request may begin as long as its client has not used up its allowance, and is charged once its size is known: so
+/// every request is accepted or refused as a whole, before its body is read, and a client may overdraw by the requests
+/// that it has in work. A request that is refused or given up is not charged. Keeps at most [`CLIENTS_MAX`]
+/// clients.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+pub trait AgentLimiter: Send + Sync {
+    /// How long until the client may begin another request; `None` if it may now.
+    fn wait(&self, client: Client) -> Option<Duration>;
+
+    /// Charges a client for a request of `events` events in `bytes` bytes.
+    fn charge(&self, client: Client, events: usize, bytes: usize);
 }
 
 #[cfg(test)]

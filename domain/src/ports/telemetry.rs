@@ -31,6 +31,13 @@ pub trait Telemetry: Send + Sync {
     /// A request was let in or kept out; the outcome is one of [`AUTH_OUTCOMES`].
     fn judged(&self, outcome: &'static str);
 
+    /// A producer took in a request of an agent: its protocol, its events, and how many of them are stored in part as
+    /// text, because they break a rule.
+    fn agent_request(&self, protocol: &'static str, events: usize, as_text: usize);
+
+    /// A request of an agent waited for room or for the rate limit.
+    fn agent_request_held(&self, protocol: &'static str);
+
     /// The bus acknowledged a batch this long after it was published.
     fn sent(&self, events: usize, duration: Duration);
 

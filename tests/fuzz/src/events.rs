@@ -14,7 +14,7 @@ use std::time::Duration;
 use adapter_http::native::{NESTING_MAX, take_event, take_events, take_lines};
 use application::codec;
 use application::deliver::Delivery;
-use application::ingest::{Ingest, Intake, REQUEST_EVENTS_MAX};
+use application::ingest::{AgentIntake, Ingest, Intake, PROMISE_TIMEOUT, REQUEST_EVENTS_MAX};
 use async_trait::async_trait;
 use domain::Uuid;
 use domain::admission::Usage;
@@ -316,7 +316,8 @@ fn received_at() -> Timestamp {
     Timestamp::from_unix_micros(1_705_314_600_250_000).expect("in range")
 }
 
-fn ingest(bus: &Arc<Bus>) -> Ingest {
+/// The use case on a bus, with a clock and ids that stand still.
+pub(crate) fn ingest(bus: &Arc<Bus>) -> Ingest {
     let partitioner = Partitioner::new(PriorityLane::Shared, PARTITIONS).expect("valid");
     let policy = DeliveryPolicy::default();
     let delivery = Delivery::new(Arc::<Bus>::clone(bus), Arc::new(Outside));
@@ -325,18 +326,34 @@ fn ingest(bus: &Arc<Bus>) -> Ingest {
 
 /// Delivers a request and returns the outcome.
 fn taken(intake: Intake<'_>, bus: &Bus) -> Taken {
-    thread_local! {
-        static RUNTIME: tokio::runtime::Runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    }
-    let outcome = RUNTIME.with(|runtime| runtime.block_on(intake.deliver()));
+    let outcome = finish(intake.deliver());
     let refusals = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.code()));
     Taken { refusals: refusals.collect(), accepted: outcome.accepted.total(), batches: bus.taken() }
 }
 
+/// Delivers a request of an agent, of which everything is accepted, and returns its records.
+pub(crate) fn deliver_all(intake: AgentIntake<'_>, bus: &Bus) -> Records {
+    let outcome = finish(intake.deliver(PROMISE_TIMEOUT)).expect("everything is accepted");
+    assert!(outcome.refusals.is_empty(), "an entry is refused");
+    let mut records = Records::default();
+    for batch in bus.taken() {
+        batch.records.iter().for_each(|record| records.push_found(record));
+    }
+    records
+}
+
+/// Runs a future that only waits for time.
+fn finish<T>(future: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    }
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}
+
 /// A bus that keeps its batches.
 #[derive(Default)]
-struct Bus {
+pub(crate) struct Bus {
     batches: Mutex<Vec<RecordBatch>>,
 }
 
@@ -395,6 +412,8 @@ impl Telemetry for Outside {
     fn refused(&self, _code: &'static str, _events: usize) {}
     fn rate_limited(&self, _class: RequestClass) {}
     fn judged(&self, _outcome: &'static str) {}
+    fn agent_request(&self, _protocol: &'static str, _events: usize, _as_text: usize) {}
+    fn agent_request_held(&self, _protocol: &'static str) {}
     fn sent(&self, _events: usize, _duration: Duration) {}
     fn send_failed(&self, _events: usize) {}
     fn fetched(&self, _records: usize) {}

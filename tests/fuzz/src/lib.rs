@@ -17,6 +17,7 @@
     reason = "a target fails by panicking, and an out-of-range index is also a failure"
 )]
 
+pub mod agent_bodies;
 pub mod decompression;
 pub mod events;
 mod input;
@@ -29,10 +30,11 @@ pub mod record_decoding;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("events", events::run),
     ("decompression", decompression::run),
     ("log-recovery", log_recovery::run),
     ("record-decoding", record_decoding::run),
     ("query-language", query_language::run),
+    ("agent-bodies", agent_bodies::run),
 ];

@@ -46,6 +46,11 @@ fn logs_in_any_state() {
 }
 
 #[test]
+fn bodies_of_agents() {
+    replay("agent-bodies");
+}
+
+#[test]
 fn records_of_any_bytes() {
     replay("record-decoding");
 }

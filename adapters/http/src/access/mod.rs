@@ -156,7 +156,7 @@ impl AccessControl {
         }
         let (role, whole) = match access {
             // That there is no such operation is no secret.
-            None | Some(Access::Probe | Access::Anyone) => return Ok(Admitted::Public),
+            None | Some(Access::Monitor | Access::Anyone) => return Ok(Admitted::Public),
             Some(Access::Scrape) if self.shared.rules.open_metrics => return Ok(Admitted::Public),
             Some(Access::Scrape) => (Role::Operate, false),
             Some(Access::Role(role)) => (role, false),

@@ -186,7 +186,7 @@ fn presenting(credential: u8, method: Method) -> Request {
 /// What the design says about a credential and an operation.
 fn expected(credential: u8, access: Access) -> Result<(), &'static str> {
     let (role, whole) = match access {
-        Access::Probe | Access::Anyone => return Ok(()),
+        Access::Monitor | Access::Anyone => return Ok(()),
         Access::Scrape => (Role::Operate, false),
         Access::Role(role) => (role, false),
         Access::WholeRole(role) => (role, true),

@@ -51,6 +51,12 @@ impl BodyBudget {
         self.room.used.load(Ordering::Acquire)
     }
 
+    /// Whether there is room for so much more now.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used_bytes().saturating_add(bytes) <= self.room.bytes_max
+    }
+
     /// A body to send, which takes room until it is sent.
     ///
     /// # Errors

@@ -14,13 +14,23 @@ const DECODE_BYTES: usize = 64 * 1024;
 /// Largest window of a zstd frame, as a power of two: what RFC 9659 allows in HTTP.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// The chunk that snappy's frames begin with.
+const SNAPPY_FRAMES: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+
 /// How a body is encoded (RFC 9110, section 8.4.1, and RFC 8878).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub enum Coding {
+    /// None.
     Identity,
+    /// RFC 1952.
     Gzip,
+    /// RFC 1950, or RFC 1951 alone.
     Deflate,
+    /// RFC 8878.
     Zstd,
+    /// Snappy, as a block or in frames (github.com/google/snappy, `format_description.txt` and `framing_format.txt`).
+    /// No coding of HTTP: for agents only.
+    Snappy,
 }
 
 impl Coding {
@@ -45,6 +55,18 @@ impl Coding {
         })
     }
 
+    /// The coding of a body of an agent: any of [`Coding::of`], or snappy.
+    ///
+    /// # Errors
+    /// The coding is another one, or there are several.
+    pub fn of_agent(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+        let name = codings.next().map(|name| name.as_bytes().trim_ascii());
+        let is = |coding: &str| name.is_some_and(|name| name.eq_ignore_ascii_case(coding.as_bytes()));
+        let is_snappy = is("snappy") || is("x-snappy-framed");
+        if is_snappy && codings.next().is_none() { Ok(Self::Snappy) } else { Self::of(headers) }
+    }
+
     /// Decodes a body that was read.
     ///
     /// # Errors
@@ -66,8 +88,27 @@ impl Coding {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| broken(&error))?;
                 decode(budget, &mut decoder)
             }
+            Self::Snappy if read.bytes.starts_with(SNAPPY_FRAMES) => {
+                decode(budget, &mut snap::read::FrameDecoder::new(read.bytes.as_ref()))
+            }
+            Self::Snappy => decode_snappy_block(budget, &read.bytes),
         }
     }
+}
+
+/// Decodes a block, whose head says how long the result is.
+fn decode_snappy_block(budget: &BodyBudget, block: &[u8]) -> Result<ReadBody, ApiError> {
+    let not_snappy = |error: snap::Error| broken(&io::Error::other(error));
+    let bytes = snap::raw::decompress_len(block).map_err(not_snappy)?;
+    if bytes > REQUEST_BYTES_MAX {
+        return Err(too_large());
+    }
+    let mut lease = budget.lease();
+    lease.grow(bytes)?;
+    let mut decoded = vec![0; bytes];
+    let written = snap::raw::Decoder::new().decompress(block, &mut decoded).map_err(not_snappy)?;
+    decoded.truncate(written);
+    Ok(ReadBody { bytes: decoded.into(), lease })
 }
 
 /// Decodes within the limit of a body and the room for all. Without a pause, so that no more decoders, with the

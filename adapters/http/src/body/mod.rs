@@ -8,5 +8,7 @@ mod request_body;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{BodyBudget, Lease};
+pub use budget::{BodyBudget, Lease, NoRoom};
+pub use decompress::Coding;
 pub use replayable::ReplayableBody;
+pub use request_body::REQUEST_BYTES_MAX;

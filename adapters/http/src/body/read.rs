@@ -27,7 +27,14 @@ impl BodyBudget {
     /// It is too large, too slow or broken off, has a coding that is unknown or not what it says, or there is no room
     /// for it now.
     pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReadBody, ApiError> {
-        let coding = Coding::of(headers)?;
+        self.read_coded(Coding::of(headers)?, body).await
+    }
+
+    /// Reads and decodes a whole body of this coding.
+    ///
+    /// # Errors
+    /// It is too large, too slow or broken off, is not what its coding says, or there is no room for it now.
+    pub async fn read_coded(&self, coding: Coding, body: Body) -> Result<ReadBody, ApiError> {
         let read = timeout(BODY_TIMEOUT, self.collect(body.into())).await.unwrap_or(Err(ApiError::BodyTimeout))?;
         coding.decode(self, read)
     }

@@ -28,6 +28,7 @@ use crate::client_address::{ForwardedClient, TrustedProxies, X_FORWARDED_FOR, pe
 use crate::error::ApiError;
 use crate::gateway::balancing::Check;
 use crate::gateway::instances::{Instance, Upstreams};
+use crate::ingest::agents::HELD;
 use crate::query::event_stream::EVENT_STREAM;
 use crate::server::LocalService;
 
@@ -91,7 +92,9 @@ impl Forwarder {
     pub async fn pass_on(&self, service: &dyn LocalService, mut request: Request) -> Response {
         let client = self.trusted_proxies.client(peer_address(request.remote_addr()), request.headers());
         request.extensions_mut().insert(ForwardedClient(client));
-        service.answer(request).await
+        let mut response = service.answer(request).await;
+        response.headers_mut().remove(HELD);
+        response
     }
 
     /// Answers a request with what one of the instances answers.
@@ -113,8 +116,9 @@ impl Forwarder {
             let (under_way, began) = (instance.begin(), Instant::now());
             match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
                 Ok(Ok(answer)) => {
-                    // A client that takes its time to send says nothing about the instance.
-                    let complete = body.last_read().map_or(began, |read| read.max(began));
+                    // A client that takes its time to send says nothing about the instance, nor does a request of an
+                    // agent that the instance held before it read the body.
+                    let complete = body.last_read().unwrap_or(began).max(began + held(answer.headers()));
                     under_way.answered(complete.elapsed(), !answer.status().is_server_error());
                     return answer_of(answer, health);
                 }
@@ -193,9 +197,16 @@ fn upstream_request(
     Some(request)
 }
 
+/// How long an instance held a request of an agent, as it says.
+fn held(headers: &HeaderMap) -> Duration {
+    let millis = headers.get(HELD).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u32>().ok());
+    Duration::from_millis(millis.unwrap_or_default().into())
+}
+
 fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(HELD);
     let body = body.map_err(io::Error::other).boxed();
     // A stream without an end ends with this process; its reader resumes elsewhere.
     let endless = parts.headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == EVENT_STREAM);

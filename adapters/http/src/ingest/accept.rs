@@ -16,6 +16,7 @@ use crate::body::{BodyBudget, Lease};
 use crate::client_address::{ForwardedClient, TrustedProxies, peer_address};
 use crate::error::ApiError;
 use crate::error::problem_json::EVENT_FAILURE_BYTES;
+use crate::ingest::agents::AgentAdmission;
 use crate::ingest::idempotency::{REPLAYED, Remembered, idempotency_key};
 use crate::ingest::protocol::{Protocol, Success};
 use crate::ingest::rate_limit::{RefusalLog, describe_limit};
@@ -40,6 +41,8 @@ pub struct ProducerDependencies {
     pub bodies: BodyBudget,
     /// The proxies that may name a client.
     pub trusted_proxies: TrustedProxies,
+    /// Lets requests of agents begin, at once or after a while.
+    pub agents: AgentAdmission,
     /// Says what is short, such as the disk, for answers that refuse everything because there is no capacity.
     pub shortage: Option<Check>,
 }
@@ -54,7 +57,7 @@ struct Sender {
 
 impl ProducerDependencies {
     /// The client that sent a request.
-    fn client(&self, request: &Request) -> Client {
+    pub(super) fn client(&self, request: &Request) -> Client {
         let forwarded = request.extensions().get().map(|ForwardedClient(client)| *client);
         let client = forwarded
             .unwrap_or_else(|| self.trusted_proxies.client(peer_address(request.remote_addr()), request.headers()));

@@ -3,7 +3,7 @@
 //! Everything else is the same for all protocols and lives in [`crate::ingest::accept`]: rate limit, body, idempotency,
 //! delivery. A decoder knows no status codes.
 
-use application::ingest::{Intake, Outcome, TooManyEvents};
+use application::ingest::{AgentStop, Intake, Outcome, RefusalReason, TooManyEvents};
 use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 
@@ -51,6 +51,21 @@ pub enum DecodeError {
     /// It has too many events.
     #[error(transparent)]
     TooManyEvents(#[from] TooManyEvents),
+    /// Its events are too large together.
+    #[error("{0}")]
+    TooLarge(String),
+    /// There is no room for one of its events, and so for none.
+    #[error(transparent)]
+    NoRoom(RefusalReason),
+}
+
+impl From<AgentStop> for DecodeError {
+    fn from(stop: AgentStop) -> Self {
+        match stop {
+            AgentStop::TooLarge => Self::TooLarge(stop.to_string()),
+            AgentStop::NoRoom(reason) => Self::NoRoom(reason),
+        }
+    }
 }
 
 impl From<DecodeError> for ApiError {
@@ -58,6 +73,8 @@ impl From<DecodeError> for ApiError {
         match error {
             DecodeError::Malformed(detail) => Self::Undecodable { detail },
             DecodeError::TooManyEvents(error) => error.into(),
+            DecodeError::TooLarge(detail) => Self::TooLarge { detail },
+            DecodeError::NoRoom(reason) => Self::NoCapacity { reason, shortage: None },
         }
     }
 }

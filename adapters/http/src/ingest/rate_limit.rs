@@ -40,6 +40,7 @@ impl RefusalLog {
         let setting = match class {
             RequestClass::Single => "RATE_LIMIT__SINGLE_PER_SECOND",
             RequestClass::Batch => "RATE_LIMIT__BATCH_PER_SECOND",
+            RequestClass::Agent => "RATE_LIMIT__AGENT_EVENTS_PER_SECOND, RATE_LIMIT__AGENT_BYTES_PER_SECOND",
         };
         tracing::warn!(
             %client,

@@ -1,5 +1,6 @@
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use application::deliver::Delivery;
 use application::health::Health;
@@ -10,8 +11,9 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::idempotency::DerivedIds;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    Client, Clock, IdempotentRequest, MockIdSource, MockIdempotencyStore, MockRecordPublisher, MockTelemetry,
-    RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher, RequestClass, Telemetry,
+    BusState, Client, Clock, IdempotentRequest, MockAgentLimiter, MockIdSource, MockIdempotencyStore,
+    MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher,
+    RequestClass, Telemetry,
 };
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
@@ -24,7 +26,11 @@ use crate::body::BodyBudget;
 use crate::endpoints::producer_endpoint;
 use crate::ingest::RefusalLog;
 use crate::ingest::accept::ProducerDependencies;
+use crate::ingest::agents::AgentAdmission;
 use crate::ingest::idempotency::REPLAYED;
+
+/// How long requests of agents are held.
+pub(super) const HOLD: Duration = Duration::from_secs(3);
 
 /// Limits nobody.
 struct Unlimited;
@@ -52,24 +58,57 @@ fn no_bus() -> MockRecordPublisher {
     MockRecordPublisher::new()
 }
 
-fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl Endpoint<Output = Response> {
+fn telemetry() -> Arc<dyn Telemetry> {
+    let mut telemetry = MockTelemetry::new();
+    telemetry.expect_refused().return_const(());
+    telemetry.expect_sent().return_const(());
+    telemetry.expect_agent_request().return_const(());
+    telemetry.expect_agent_request_held().return_const(());
+    telemetry.expect_rate_limited().return_const(());
+    Arc::new(telemetry)
+}
+
+fn ingest(mut bus: MockRecordPublisher, telemetry: Arc<dyn Telemetry>) -> Ingest {
     bus.expect_partition_count().return_const(NonZeroU32::MIN);
     let bus: Arc<dyn RecordPublisher> = Arc::new(bus);
     let mut ids = MockIdSource::new();
     ids.expect_new_id().returning(|_| Uuid::from_u128(7));
-    let mut telemetry = MockTelemetry::new();
-    telemetry.expect_refused().return_const(());
-    telemetry.expect_sent().return_const(());
-    let telemetry: Arc<dyn Telemetry> = Arc::new(telemetry);
-    let health = Health::default();
-    let ingest = Ingest::new(
+    Ingest::new(
         Arc::new(Delivery::new(bus, Arc::clone(&telemetry))),
         Arc::new(clock_at("2024-01-15T10:30:00Z")),
         Arc::new(ids),
-        Arc::clone(&telemetry),
+        telemetry,
         DeliveryPolicy::default(),
         Partitioner::new(PriorityLane::Shared, NonZeroU32::MIN).expect("valid"),
-    );
+    )
+}
+
+/// An intake that has room, for decoders alone.
+pub(super) fn ingest_with_room() -> Ingest {
+    ingest(bus(0), telemetry())
+}
+
+/// A producer with this limiter of agents, on a bus that is up.
+pub(super) fn producer_for_agents(
+    bus: MockRecordPublisher,
+    limiter: MockAgentLimiter,
+) -> impl Endpoint<Output = Response> {
+    producer_with(MockIdempotencyStore::new(), bus, limiter)
+}
+
+fn producer(store: MockIdempotencyStore, bus: MockRecordPublisher) -> impl Endpoint<Output = Response> {
+    producer_with(store, bus, MockAgentLimiter::new())
+}
+
+fn producer_with(
+    store: MockIdempotencyStore,
+    mut bus: MockRecordPublisher,
+    limiter: MockAgentLimiter,
+) -> impl Endpoint<Output = Response> {
+    let telemetry = telemetry();
+    bus.expect_state().returning(|| BusState::Up);
+    let ingest = ingest(bus, Arc::clone(&telemetry));
+    let health = Health::default();
     let dependencies = ProducerDependencies {
         ingest: Arc::new(ingest),
         health: health.clone(),
@@ -79,6 +118,7 @@ fn producer(store: MockIdempotencyStore, mut bus: MockRecordPublisher) -> impl E
         refusals: RefusalLog::default(),
         bodies: BodyBudget::new(1 << 20),
         trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")].into(),
+        agents: AgentAdmission::new(Arc::new(limiter), HOLD, 9),
         shortage: None,
     };
     let actuator = Actuator {

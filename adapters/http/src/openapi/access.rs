@@ -13,7 +13,7 @@ const ROLE: &str = "x-spillway-role";
 pub fn describe_access(document: &mut Value) {
     for route in ROUTES {
         let role = match route.access {
-            Access::Probe | Access::Anyone => continue,
+            Access::Monitor | Access::Anyone => continue,
             Access::Scrape => "operate",
             Access::Role(role) | Access::WholeRole(role) => role.name(),
         };
@@ -78,7 +78,7 @@ mod tests {
             if operation.is_null() {
                 continue;
             }
-            let open = matches!(route.access, Access::Probe | Access::Anyone);
+            let open = matches!(route.access, Access::Monitor | Access::Anyone);
             assert_eq!(operation[ROLE].is_string(), !open, "{}", route.path);
             for status in ["401", "403", "429"] {
                 assert_eq!(operation["responses"][status].is_object(), !open, "{} {status}", route.path);

@@ -9,6 +9,7 @@ use domain::level::Level;
 use serde_json::{Value, json};
 
 use crate::actuator::ActuatorApi;
+use crate::ingest::agents;
 use crate::openapi::access::describe_access;
 use crate::openapi::service::document_of;
 use crate::query::query_api;
@@ -24,6 +25,7 @@ const LEVEL_PATTERN: &str = "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn
 pub fn openapi_document() -> String {
     let mut document = document_of((ingest_operations(), ActuatorApi));
     merge(&mut document, document_of(query_api()));
+    merge(&mut document, agents::document::operations());
     for (place, addition) in additions() {
         if let Some(schema) = document.pointer_mut(place) {
             merge(schema, addition);

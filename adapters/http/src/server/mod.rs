@@ -6,6 +6,7 @@
 //! Each server has its [`Service`], which answers requests also for callers in this process.
 
 mod connection;
+mod grpc;
 mod request_id;
 mod service;
 
@@ -30,6 +31,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::body::ReplayableBody;
 use crate::server::connection::WriteTimeoutStream;
 
+pub use grpc::GrpcServer;
 pub(crate) use request_id::X_REQUEST_ID;
 pub(crate) use service::trace_parent;
 pub use service::{Activity, Answered, LocalService, Observer, Service};

@@ -30,6 +30,8 @@ fn all_values_are_rendered_under_the_documented_names() {
     prometheus.fetched(5);
     prometheus.given_up(1);
     prometheus.refused("level_unknown", 2);
+    prometheus.agent_request("otlp", 3, 1);
+    prometheus.agent_request_held("loki");
     let appended = Appended { stored: 2, deduplicated: 1, dead_lettered: 0 };
     prometheus.appended(appended, Some(Duration::from_millis(7)));
     let at = |micros| Timestamp::from_unix_micros(micros).expect("in range");
@@ -85,6 +87,10 @@ fn all_values_are_rendered_under_the_documented_names() {
         "spillway_end_to_end_seconds_bucket{le=\"0.01\"} 1",
         "spillway_events_deduplicated_total 1",
         "spillway_requests_rate_limited_total{class=\"batch\"} 0",
+        "spillway_requests_rate_limited_total{class=\"agent\"} 0",
+        "spillway_agent_events_total{protocol=\"otlp\"} 3",
+        "spillway_agent_events_as_text_total{protocol=\"otlp\"} 1",
+        "spillway_agent_requests_held_total{protocol=\"loki\"} 1",
         "kafka_consumer_lag_records{partition=\"1\"} 0",
         "kafka_consumer_lag_records{partition=\"2\"} 7",
         "kafka_consumer_lag_seconds{partition=\"2\"} 1.5",

@@ -161,7 +161,10 @@ fn opening_brackets(json: &[u8]) -> usize {
 }
 
 /// Refuses JSON that is nested more than [`NESTING_MAX`] deep.
-fn check_nesting(json: &[u8]) -> Result<(), serde_json::Error> {
+///
+/// # Errors
+/// It is; whether it is JSON otherwise is not looked at.
+pub fn check_nesting(json: &[u8]) -> Result<(), serde_json::Error> {
     if json.len() <= NESTING_MAX || opening_brackets(json) <= NESTING_MAX {
         return Ok(());
     }

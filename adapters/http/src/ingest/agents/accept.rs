@@ -1,0 +1,165 @@
+//! The one way of a request of an agent: hold, body, decode, deliver, answer.
+
+use std::time::Duration;
+
+use application::ingest::{PROMISE_TIMEOUT, RefusalReason};
+use domain::level::Level;
+use domain::ports::{Client, RequestClass};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
+use poem::{Body, Request, Response};
+
+use crate::access::{Denial, tenant_of};
+use crate::body::{Coding, REQUEST_BYTES_MAX};
+use crate::error::ApiError;
+use crate::ingest::accept::ProducerDependencies;
+use crate::ingest::agents::hold::{Admission, Shortage};
+use crate::ingest::agents::protocol::{AgentProtocol, add_header};
+use crate::ingest::protocol::DecodeError;
+use crate::server::trace_parent;
+
+/// Says for how many milliseconds a request was held, to a gateway: the wait does not count as latency of the instance.
+pub const HELD: HeaderName = HeaderName::from_static("x-spillway-held-ms");
+/// What is left of a client's time for the answer.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// Room for a body whose length is not given, to begin with.
+const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
+/// Shortest time after which an agent over its limit should send again.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
+impl ProducerDependencies {
+    /// Answers a request of an agent.
+    pub async fn accept_agent(&self, protocol: &dyn AgentProtocol, mut request: Request) -> Response {
+        let client = self.client(&request);
+        let body = request.take_body();
+        let (mut response, held) = match protocol.coding(&request) {
+            Ok(coding) => {
+                let length = content_length(&request);
+                let has_room = || self.ingest.has_room_for(Level::Info) && self.bodies.has_room(length);
+                let patience = patience(request.headers());
+                let admission = self.agents.admit(client, patience, has_room, self.health.draining()).await;
+                let held = admission.held;
+                let answered = match self.refusal(client, length, &admission) {
+                    Some(error) => Err(error),
+                    None => self.take_agent(protocol, &request, (client, coding, held), body).await,
+                };
+                (answered.unwrap_or_else(|error| protocol.error(&request, error)), held)
+            }
+            Err(error) => (protocol.error(&request, error), Duration::ZERO),
+        };
+        if !held.is_zero() {
+            self.telemetry.agent_request_held(protocol.name());
+            let millis = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+            response.headers_mut().insert(HELD, HeaderValue::from(millis));
+        }
+        add_header(&mut response, protocol.header());
+        response
+    }
+
+    /// Why a request may not begin even now. Without room for INFO it may: there is room for ERROR, and each entry is
+    /// looked at.
+    fn refusal(&self, client: Client, length: usize, admission: &Admission) -> Option<ApiError> {
+        match admission.shortage? {
+            Shortage::Tokens(wait) => {
+                self.telemetry.rate_limited(RequestClass::Agent);
+                self.refusals.refused(client, RequestClass::Agent);
+                Some(ApiError::RateLimited { retry_after: wait.max(RETRY_AFTER_MIN) })
+            }
+            Shortage::Turn => Some(self.no_capacity(RefusalReason::NoCapacity)),
+            Shortage::Room if !self.bodies.has_room(length) => Some(crate::body::NoRoom.into()),
+            Shortage::Room if self.ingest.delivery().accepts() => None,
+            Shortage::Room if self.ingest.delivery().is_closed() => Some(self.no_capacity(RefusalReason::Draining)),
+            Shortage::Room => Some(self.no_capacity(RefusalReason::NoCapacity)),
+        }
+    }
+
+    async fn take_agent(
+        &self,
+        protocol: &dyn AgentProtocol,
+        request: &Request,
+        (client, coding, held): (Client, Coding, Duration),
+        body: Body,
+    ) -> Result<Response, ApiError> {
+        let body = self.bodies.read_coded(coding, body).await?;
+        let bytes = body.bytes.len();
+        let intake = self.ingest.agent_intake(protocol.name(), trace_parent(request.headers()));
+        let mut intake = intake.of_tenant(tenant_of(request));
+        let decoded = protocol.decode(request, &body.bytes, &mut intake);
+        // A request that is refused for lack of room comes again: its client should not pay for it twice.
+        if decoded.as_ref().is_err_and(|error| !matches!(error, DecodeError::NoRoom(_))) {
+            self.agents.limiter.charge(client, 0, bytes);
+        }
+        let note = decoded?;
+        let entries = intake.entries();
+        // The body is no longer needed; the note waits for the delivery, and then for the client.
+        let mut room = body.into_lease();
+        room.resize(note.len())?;
+        let outcome = intake.deliver(PROMISE_TIMEOUT.saturating_sub(held)).await;
+        let outcome = outcome.map_err(|reason| self.no_capacity(reason))?;
+        self.agents.limiter.charge(client, entries, bytes);
+        let answer = protocol.answer(request, &outcome, note);
+        let mut response = Response::builder().status(answer.status);
+        if let Some(media_type) = answer.media_type {
+            response = response.header(header::CONTENT_TYPE, media_type);
+        }
+        Ok(if answer.body.is_empty() { response.finish() } else { response.body(room.hold_answer(answer.body)) })
+    }
+
+    /// The error for an event that was not accepted, and with it all others of its request.
+    fn no_capacity(&self, reason: RefusalReason) -> ApiError {
+        match reason {
+            RefusalReason::OutcomeUnknown => return ApiError::OutcomeUnknown,
+            RefusalReason::SourceForbidden => return Denial::SourceForbidden.into(),
+            _ => {}
+        }
+        let is_draining = reason == RefusalReason::Draining;
+        let shortage = self.shortage.as_ref().filter(|_| !is_draining).and_then(|shortage| shortage());
+        ApiError::NoCapacity { reason, shortage }
+    }
+}
+
+/// How long a client waits at most, less what the answer takes: `grpc-timeout`, if it is a call (a number and the first
+/// letter of its unit).
+fn patience(headers: &HeaderMap) -> Duration {
+    let given = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
+    let parsed = given.and_then(|given| {
+        let (number, unit) = given.split_at_checked(given.len().checked_sub(1)?)?;
+        let number: u32 = number.parse().ok()?;
+        let unit = match unit {
+            "H" => Duration::from_secs(3_600),
+            "M" => Duration::from_secs(60),
+            "S" => Duration::from_secs(1),
+            "m" => Duration::from_millis(1),
+            "u" => Duration::from_micros(1),
+            "n" => Duration::from_nanos(1),
+            _ => return None,
+        };
+        Some(unit.saturating_mul(number).saturating_sub(ANSWER_TIME))
+    });
+    parsed.unwrap_or(Duration::MAX)
+}
+
+/// The length of a body as its head gives it, or what it may begin with. No room is waited for that a body cannot have.
+fn content_length(request: &Request) -> usize {
+    let given = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length: Option<usize> = given.and_then(|length| length.trim().parse().ok());
+    length.unwrap_or(UNKNOWN_BODY_BYTES).min(REQUEST_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_held_for_less_than_its_client_waits() {
+        for (given, millis) in [("10S", 9_000), ("1M", 59_000), ("1500m", 500), ("1S", 0), ("5n", 0)] {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), HeaderValue::from_static(given))]);
+            assert_eq!(patience(&headers), Duration::from_millis(millis), "{given}");
+        }
+        for given in ["", "S", "10x", "é"] {
+            let value = HeaderValue::from_bytes(given.as_bytes()).expect("a header");
+            let headers = HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), value)]);
+            assert_eq!(patience(&headers), Duration::MAX, "{given}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The lines of a bulk request: actions, and behind most of them a document.
+
+use std::borrow::Cow;
+
+use domain::metadata::{JsonKind, JsonValue};
+
+use crate::ingest::agents::json_values::is_json_text;
+use crate::ingest::protocol::DecodeError;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Add the document, or replace one with the same id.
+    Index,
+    /// Add the document.
+    Create,
+    /// Change a document.
+    Update,
+    /// Remove a document.
+    Delete,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Index, Self::Create, Self::Update, Self::Delete];
+
+    /// Its name in requests and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// An action line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Action<'a> {
+    /// What to do.
+    pub kind: Kind,
+    /// Where, unless the path says it.
+    pub index: Option<Cow<'a, str>>,
+    /// The id of the document, if the client gave one.
+    pub id: Option<Cow<'a, str>>,
+}
+
+/// The lines of a request.
+pub struct Lines<'a> {
+    rest: &'a str,
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of this body.
+    pub fn new(body: &'a str) -> Self {
+        Self { rest: body, number: 0 }
+    }
+
+    /// The next action, on the next line that is not empty.
+    ///
+    /// # Errors
+    /// The line is not an action: what the following lines are is not known.
+    pub fn action(&mut self) -> Result<Option<Action<'a>>, DecodeError> {
+        let Some(line) = self.line() else { return Ok(None) };
+        let malformed = || {
+            let number = self.number;
+            let detail = format!(
+                "Malformed action/metadata line [{number}], expected an object with index, create, update or delete"
+            );
+            DecodeError::Malformed(detail)
+        };
+        if !line.starts_with('{') || !is_json_text(line) {
+            return Err(malformed());
+        }
+        // Some clients add members of their own beside the action.
+        let known = JsonValue::new(line).members().find_map(|(name, value)| {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+            Some((kind, value)).filter(|_| value.kind() == JsonKind::Object)
+        });
+        let (kind, members) = known.ok_or_else(malformed)?;
+        let mut action = Action { kind, index: None, id: None };
+        for (name, value) in members.members() {
+            let text = matches!(value.kind(), JsonKind::Text | JsonKind::Number).then(|| value.plain());
+            match &*name {
+                "_index" => action.index = text,
+                "_id" => action.id = text,
+                _ => {}
+            }
+        }
+        Ok(Some(action))
+    }
+
+    /// The document behind an action.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn document(&mut self) -> Result<&'a str, DecodeError> {
+        self.line().ok_or_else(|| {
+            DecodeError::Malformed(format!("the action on line [{}] has no document behind it", self.number))
+        })
+    }
+
+    fn line(&mut self) -> Option<&'a str> {
+        loop {
+            if self.rest.is_empty() {
+                return None;
+            }
+            let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+            self.rest = rest;
+            self.number += 1;
+            let line = line.trim();
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
+    }
+}

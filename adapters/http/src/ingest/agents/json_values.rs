@@ -1,0 +1,196 @@
+//! The JSON values of a body: the elements of an array, or values one after another, with or without line breaks
+//! between them and within them.
+//!
+//! Invariants:
+//! * Everything of a body that is not white space is handed on, as a value or as text.
+//! * Time is linear in the body. To find the end of a value that spans lines, at most twice the body is looked at in
+//!   vain.
+
+use std::borrow::Cow;
+
+use domain::event::TEXT_BYTES_MAX;
+use domain::metadata::{JsonKind, JsonValue};
+use serde::de::IgnoredAny;
+
+use crate::ingest::native::check_nesting;
+use crate::ingest::protocol::DecodeError;
+
+/// A part of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A JSON object.
+    Object(JsonValue<'a>),
+    /// A line, or an element of an array, that is no JSON object.
+    Text(&'a str),
+}
+
+/// Longest JSON text, without quotes, of a text that an event holds: an escape takes at most six bytes for one.
+const TEXT_JSON_BYTES_MAX: usize = 6 * TEXT_BYTES_MAX;
+
+/// The text that a value is, or its JSON. Of a text that is longer than an event holds, no more is copied than that.
+pub fn plain(value: JsonValue<'_>) -> Cow<'_, str> {
+    let json = value.json();
+    if json.len() <= TEXT_JSON_BYTES_MAX || value.kind() != JsonKind::Text {
+        return value.plain();
+    }
+    let cut = json.get(..json.floor_char_boundary(TEXT_JSON_BYTES_MAX + 2)).unwrap_or_default();
+    Cow::Owned(JsonValue::new(&format!("{cut}\"")).plain().into_owned())
+}
+
+/// Whether a text is one JSON value.
+pub fn is_json_text(text: &str) -> bool {
+    check_nesting(text.as_bytes()).is_ok() && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// Reads a body that has to be one JSON object.
+///
+/// # Errors
+/// It is something else.
+pub fn object(body: &str) -> Result<JsonValue<'_>, DecodeError> {
+    let malformed = |error: serde_json::Error| {
+        DecodeError::Malformed(format!("the body is not a JSON object, nothing was accepted: {error}"))
+    };
+    check_nesting(body.as_bytes()).map_err(malformed)?;
+    serde_json::from_str::<IgnoredAny>(body).map_err(malformed)?;
+    let value = JsonValue::new(body);
+    if value.kind() == JsonKind::Object {
+        return Ok(value);
+    }
+    Err(DecodeError::Malformed("the body is not a JSON object, nothing was accepted".to_owned()))
+}
+
+/// Hands on the parts of a body, in their order.
+///
+/// # Errors
+/// What `take` says.
+pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+    let mut in_vain = 2 * body.len();
+    let (mut rest, mut line_end) = (body, body);
+    loop {
+        rest = rest.trim_start_matches(|char: char| char.is_ascii_whitespace() || char == ',');
+        if rest.is_empty() {
+            return Ok(());
+        }
+        // The line ends where it did unless the rest begins behind that.
+        if line_end.len() >= rest.len() {
+            line_end = rest.split_once('\n').map_or("", |(_, behind)| behind);
+        }
+        let line = rest.get(..rest.len() - line_end.len()).unwrap_or(rest);
+        if rest.starts_with(['{', '[']) {
+            let scope = if in_vain >= rest.len() { rest } else { line };
+            let (value, behind) = JsonValue::first(scope);
+            if is_json_text(value.json()) && ends(behind) {
+                hand_on(value, &mut take)?;
+                rest = rest.get(value.json().len()..).unwrap_or_default();
+                continue;
+            }
+            in_vain = in_vain.saturating_sub(value.json().len());
+        }
+        take(Item::Text(line.trim_end()))?;
+        rest = line_end;
+    }
+}
+
+/// Whether a value that this follows is whole: on a line of text, a bracket may stand for anything.
+fn ends(behind: &str) -> bool {
+    let behind = behind.trim_start_matches([' ', '\t', '\r']);
+    behind.is_empty() || behind.starts_with(['\n', ',', '{', '['])
+}
+
+fn hand_on<'a>(
+    value: JsonValue<'a>,
+    take: &mut impl FnMut(Item<'a>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    match value.kind() {
+        JsonKind::Array => value.elements().try_for_each(|element| match element.kind() {
+            JsonKind::Object => take(Item::Object(element)),
+            _ => take(Item::Text(element.json())),
+        }),
+        _ => take(Item::Object(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(body: &str) -> Vec<String> {
+        let mut read = Vec::new();
+        items(body, |item| {
+            read.push(match item {
+                Item::Object(value) => value.json().to_owned(),
+                Item::Text(text) => format!("text {text}"),
+            });
+            Ok(())
+        })
+        .expect("every item is taken");
+        read
+    }
+
+    #[test]
+    fn objects_are_found_however_they_are_arranged() {
+        for body in [
+            r#"[{"a":1},{"b":"}{"}]"#,
+            "{\"a\":1}\n{\"b\":\"}{\"}\n",
+            r#"{"a":1}{"b":"}{"}"#,
+            r#"{"a":1}, {"b":"}{"}"#,
+            "{\"a\":1}\r\n\r\n{\"b\":\"}{\"}",
+            "[{\"a\":1}]\n[{\"b\":\"}{\"}]",
+        ] {
+            assert_eq!(read(body), [r#"{"a":1}"#, r#"{"b":"}{"}"#], "{body}");
+        }
+        assert_eq!(read("{\n \"a\": 1\n}\n{}"), ["{\n \"a\": 1\n}", "{}"]);
+        assert_eq!(read(" \n"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_text_and_its_neighbours_are_read() {
+        assert_eq!(
+            read("{\"a\":1}\nplain {text}\n{\"b\":\n{}"),
+            ["{\"a\":1}", "text plain {text}", "text {\"b\":", "{}"]
+        );
+        assert_eq!(read("[1, \"x\", {}]"), ["text 1", "text \"x\"", "{}"]);
+        assert_eq!(
+            read("[INFO] started\n[1] done\n{} trailing"),
+            ["text [INFO] started", "text [1] done", "text {} trailing"]
+        );
+    }
+
+    #[test]
+    fn many_open_braces_take_linear_time() {
+        let body = "{\"a\":\n".repeat(100_000);
+        assert_eq!(read(&body).len(), 100_000);
+        let body = "{}".repeat(100_000);
+        assert_eq!(read(&body).len(), 100_000);
+    }
+
+    #[test]
+    fn of_a_long_text_no_more_is_copied_than_an_event_holds() {
+        for (unit, bytes) in [("x", 1), (r"\n", 1), (r"\u00e9", 2)] {
+            let json = format!("\"{}\"", unit.repeat(2 * TEXT_BYTES_MAX));
+            let text = plain(JsonValue::new(&json));
+            assert!(text.len() > TEXT_BYTES_MAX && text.len() <= 2 * TEXT_BYTES_MAX * bytes, "{unit}: {}", text.len());
+        }
+        assert_eq!(plain(JsonValue::new(r#""a\n""#)), "a\n");
+    }
+
+    #[test]
+    fn a_body_that_has_to_be_an_object_is_one() {
+        assert!(object(" {\"a\":[1]} ").is_ok());
+        for body in ["", "[]", "{", "{}{}", "1"] {
+            assert!(object(body).is_err(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_a_body_is_passed_over(body in "[\\[\\]{}\":,a1 \n]{0,60}") {
+            let items = read(&body).into_iter();
+            let read: String = items.map(|item| item.trim_start_matches("text ").to_owned()).collect();
+            let marks = |text: &str| text.chars().filter(|char| matches!(char, 'a' | '1' | ':')).count();
+            prop_assert_eq!(marks(&read), marks(&body));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Loki's push in JSON, in the present shape (`stream`, `values`) and in the legacy one (`labels`, `entries`).
+
+use std::borrow::Cow;
+
+use application::ingest::AgentIntake;
+use domain::metadata::{JsonKind, JsonValue};
+
+use crate::ingest::agents::json_values::plain;
+use crate::ingest::agents::loki::labels;
+use crate::ingest::agents::loki::stream::{LabelledStream, Labels, Structured};
+use crate::ingest::agents::times::AgentTime;
+use crate::ingest::protocol::DecodeError;
+
+/// Takes in the lines of a push.
+pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
+    let streams = push.members().filter(|(name, _)| name == "streams").last().map(|(_, streams)| streams);
+    let Some(streams) = streams.filter(|streams| streams.kind() == JsonKind::Array) else {
+        return Err(DecodeError::Malformed("the body has no streams, nothing was accepted".to_owned()));
+    };
+    for stream in streams.elements() {
+        let mut labels = Labels::new();
+        for (name, value) in stream.members() {
+            match &*name {
+                "stream" => value.members().for_each(|(name, value)| labels.add(&name, &value.plain())),
+                "labels" => labels = labels::read(&value.plain()),
+                _ => {}
+            }
+        }
+        let labelled = labels.into_stream();
+        for (name, values) in stream.members() {
+            match &*name {
+                "values" => values.elements().try_for_each(|value| take_value(&labelled, value, intake))?,
+                "entries" => values.elements().try_for_each(|entry| take_entry(&labelled, entry, intake))?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A line in the present shape: time, line and, if there is any, structured metadata.
+fn take_value(stream: &LabelledStream, value: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
+    let mut parts = value.elements();
+    let time = parts.next().and_then(nanos);
+    let text = parts.next().map_or_else(|| Cow::Borrowed(value.json()), plain);
+    let mut structured = Structured::default();
+    if let Some(members) = parts.next() {
+        members.members().for_each(|(name, value)| structured.add(&name, &value.plain()));
+    }
+    Ok(stream.line(&text, time, structured, intake)?)
+}
+
+/// A line in the legacy shape.
+fn take_entry(stream: &LabelledStream, entry: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
+    let (mut time, mut text) = (None, None);
+    for (name, value) in entry.members() {
+        match &*name {
+            "ts" | "timestamp" => time = AgentTime::of_json(value),
+            "line" => text = Some(plain(value)),
+            _ => {}
+        }
+    }
+    let text = text.unwrap_or(Cow::Borrowed(entry.json()));
+    Ok(stream.line(&text, time, Structured::default(), intake)?)
+}
+
+/// Loki's times are nanoseconds, however few.
+fn nanos(value: JsonValue<'_>) -> Option<AgentTime> {
+    value.plain().parse::<i64>().ok().and_then(|nanos| AgentTime::from_nanos(nanos.into()))
+}

@@ -1,0 +1,63 @@
+//! The push request of Grafana Loki (grafana.com/docs/loki/latest/reference/loki-http-api, "Ingest logs").
+//!
+//! Bodies are JSON, in its present and its legacy shape, or protobuf in a snappy block. Labels and structured metadata
+//! join the metadata of each line under their own names.
+
+mod json;
+mod labels;
+mod stream;
+mod wire;
+
+use application::ingest::{AgentIntake, Outcome};
+use poem::http::{StatusCode, header};
+use poem::{Request, Response};
+
+use crate::body::Coding;
+use crate::error::ApiError;
+use crate::ingest::agents::json_values;
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, is_json, media_type, text_of};
+use crate::ingest::protocol::DecodeError;
+
+/// Loki's push.
+pub struct Loki;
+
+impl AgentProtocol for Loki {
+    fn name(&self) -> &'static str {
+        "loki"
+    }
+
+    fn coding(&self, request: &Request) -> Result<Coding, ApiError> {
+        // Every client compresses protobuf with snappy, and few say so.
+        let says_nothing = !request.headers().contains_key(header::CONTENT_ENCODING);
+        if says_nothing && !is_json(&media_type(request.headers())) {
+            return Ok(Coding::Snappy);
+        }
+        Coding::of_agent(request.headers())
+    }
+
+    fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
+        if is_json(&media_type(request.headers())) {
+            json::decode(json_values::object(&text_of(body))?, intake)?;
+        } else {
+            wire::decode(body, intake)?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn answer(&self, _request: &Request, _outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
+        // One client takes any other status for a failure.
+        AgentAnswer { status: StatusCode::NO_CONTENT, media_type: None, body: Vec::new() }
+    }
+
+    fn error(&self, _request: &Request, error: ApiError) -> Response {
+        let status = |status: StatusCode| {
+            if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status }
+        };
+        error_answer(error, "text/plain; charset=utf-8", status, |described, _| {
+            format!("{}\n", described.detail).into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

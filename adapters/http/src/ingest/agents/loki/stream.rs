@@ -1,0 +1,137 @@
+//! A stream of Loki: labels that lines share.
+
+use std::borrow::Cow;
+
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, level_of};
+use domain::event_input::LevelInput;
+use domain::resend_id::Stream;
+
+use crate::ingest::agents::lines::line;
+use crate::ingest::agents::times::AgentTime;
+
+/// Labels that name the application, the best one first.
+const SOURCES: [&str; 9] =
+    ["service_name", "service", "app", "application", "container", "job", "unit", "filename", "host"];
+/// Labels that name the level.
+const LEVELS: [&str; 4] = ["detected_level", "level", "severity", "lvl"];
+
+/// The labels of a stream.
+pub struct Labels {
+    source: Ranked,
+    level: Ranked,
+    members: Members,
+}
+
+/// The value of the best name so far, and its rank.
+#[derive(Clone, Default)]
+struct Ranked(Option<(usize, String)>);
+
+impl Ranked {
+    fn consider(&mut self, names: &[&str], name: &str, value: &str) {
+        let rank = names.iter().position(|known| *known == name).filter(|_| !value.is_empty());
+        if let Some(rank) = rank
+            && self.0.as_ref().is_none_or(|(best, _)| rank < *best)
+        {
+            self.0 = Some((rank, value.to_owned()));
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.0.as_ref().map(|(_, value)| value.as_str())
+    }
+}
+
+impl Labels {
+    /// No labels yet.
+    pub fn new() -> Self {
+        Self { source: Ranked::default(), level: Ranked::default(), members: Members::default() }
+    }
+
+    /// Adds a label.
+    pub fn add(&mut self, name: &str, value: &str) {
+        self.source.consider(&SOURCES, name, value);
+        self.level.consider(&LEVELS, name, value);
+        self.members.text(name, value);
+    }
+
+    /// Keeps labels that cannot be read, as they are.
+    pub fn add_unread(&mut self, labels: &str) {
+        self.members.text("labels", labels);
+    }
+
+    /// The stream of these labels.
+    pub fn into_stream(self) -> LabelledStream {
+        let identity = Stream::new(&[b"loki", b"", self.members.as_str().as_bytes()]);
+        LabelledStream { labels: self, identity }
+    }
+}
+
+/// A stream whose labels are known.
+pub struct LabelledStream {
+    labels: Labels,
+    identity: Stream,
+}
+
+/// Structured metadata of a line.
+#[derive(Default)]
+pub struct Structured {
+    level: Ranked,
+    members: Members,
+    trace_id: Option<[u8; 16]>,
+    span_id: Option<[u8; 8]>,
+}
+
+impl Structured {
+    /// Adds a member. Ids of a trace become those of the event.
+    pub fn add(&mut self, name: &str, value: &str) {
+        use domain::event::from_hex;
+        self.level.consider(&LEVELS, name, value);
+        match name {
+            "trace_id" | "traceID" | "traceId" if self.trace_id.is_none() && value.len() == 32 => {
+                self.trace_id = from_hex(value);
+            }
+            "span_id" | "spanID" | "spanId" if self.span_id.is_none() && value.len() == 16 => {
+                self.span_id = from_hex(value);
+            }
+            _ => {}
+        }
+        if !self.members.is_cut() {
+            self.members.text(name, value);
+        }
+    }
+}
+
+impl LabelledStream {
+    /// Takes a line in.
+    pub fn line(
+        &self,
+        text: &str,
+        time: Option<AgentTime>,
+        structured: Structured,
+        intake: &mut AgentIntake<'_>,
+    ) -> Result<(), AgentStop> {
+        let mut entry: AgentEntry<'_> = line(text);
+        if let Some(source) = self.labels.source.text() {
+            entry.source = Some(Cow::Borrowed(source));
+        }
+        // The word itself is kept with the labels.
+        if let Some(level) = structured.level.text().or(self.labels.level.text()) {
+            entry.level = Some(LevelInput::Parsed(level_of(level)));
+        }
+        entry.timestamp = time.map(|time| time.timestamp).or(entry.timestamp);
+        entry.trace_id = structured.trace_id.or(entry.trace_id);
+        entry.span_id = structured.span_id.or(entry.span_id);
+        let mut metadata = self.labels.members.clone();
+        if metadata.shares_a_name(&structured.members) {
+            metadata.value("structuredMetadata", |json| {
+                json.push(&structured.members.into_json().unwrap_or_else(|| "{}".to_owned()));
+            });
+        } else {
+            metadata.all(&structured.members);
+        }
+        metadata.all(&entry.metadata);
+        entry.metadata = metadata;
+        let unix_nanos = time.and_then(|time| time.unix_nanos).unwrap_or_default();
+        intake.add(entry, Some(Identity { stream: &self.identity, unix_nanos })).map(drop)
+    }
+}

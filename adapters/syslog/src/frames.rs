@@ -1,0 +1,178 @@
+//! Messages in a stream of bytes (RFC 6587): each with its length in front of it, or with a line feed or a NUL behind
+//! it. Senders mix up neither within a connection, but each message is looked at for itself.
+//!
+//! Invariant: at most [`FRAME_BYTES_MAX`] and one read are in memory. A longer frame comes in pieces.
+
+use std::ops::Range;
+
+/// Longest frame: a message of an event, and a header.
+pub const FRAME_BYTES_MAX: usize = 260 * 1024;
+/// Most digits of a length.
+const LENGTH_DIGITS_MAX: usize = 7;
+
+/// The bytes of a stream that are not taken yet.
+#[derive(Debug, Default)]
+pub struct Frames {
+    bytes: Vec<u8>,
+    /// Where the next frame begins.
+    at: usize,
+    /// Up to where its end was looked for without success.
+    searched: usize,
+}
+
+/// How the frame at the front ends.
+enum Framing {
+    /// Its bytes begin so far behind the front, and are so many.
+    Counted { head: usize, length: usize },
+    /// At a line feed or a NUL.
+    Delimited,
+    /// More bytes will tell.
+    Unknown,
+}
+
+impl Frames {
+    /// Adds bytes of the stream. Frames that were found before are gone then.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.at);
+        self.searched -= self.at;
+        self.at = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The place of the next whole frame, which is not empty.
+    pub fn next_frame(&mut self) -> Option<Range<usize>> {
+        loop {
+            let begin = self.at;
+            let frame = match self.framing() {
+                Framing::Unknown => return None,
+                Framing::Counted { head, length } => {
+                    let (from, to) = (begin + head, begin + head + length);
+                    if to > self.bytes.len() {
+                        // A frame that is too long comes in pieces, of which only the first has a length.
+                        if self.bytes.len() - begin < FRAME_BYTES_MAX {
+                            return None;
+                        }
+                        self.take_to(begin + FRAME_BYTES_MAX, 0);
+                        return Some(from..begin + FRAME_BYTES_MAX);
+                    }
+                    self.take_to(to, 0);
+                    from..to
+                }
+                Framing::Delimited => {
+                    let rest = self.bytes.get(self.searched..).unwrap_or_default();
+                    let found = rest.iter().position(|byte| matches!(byte, b'\n' | 0));
+                    match found.map(|found| self.searched + found).filter(|end| end - begin <= FRAME_BYTES_MAX) {
+                        Some(end) => {
+                            self.take_to(end, 1);
+                            begin..end
+                        }
+                        None if self.bytes.len() - begin > FRAME_BYTES_MAX => {
+                            self.take_to(begin + FRAME_BYTES_MAX, 0);
+                            begin..begin + FRAME_BYTES_MAX
+                        }
+                        None => {
+                            self.searched = self.bytes.len();
+                            return None;
+                        }
+                    }
+                }
+            };
+            if self.bytes(frame.clone()).iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0) {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// The rest of the stream as a frame, because it has ended.
+    pub fn rest(&mut self) -> Option<Range<usize>> {
+        let frame = self.at..self.bytes.len();
+        self.take_to(frame.end, 0);
+        (!frame.is_empty()).then_some(frame)
+    }
+
+    /// The bytes of a frame that was found since the last [`Frames::push`].
+    pub fn bytes(&self, frame: Range<usize>) -> &[u8] {
+        self.bytes.get(frame).unwrap_or_default()
+    }
+
+    fn take_to(&mut self, end: usize, delimiter: usize) {
+        self.at = end + delimiter;
+        self.searched = self.at;
+    }
+
+    /// A length is digits and a space in front of a message, which begins with `<`.
+    fn framing(&self) -> Framing {
+        let front = self.bytes.get(self.at..).unwrap_or_default();
+        let digits = front.iter().take(LENGTH_DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
+        let begins_with_zero = front.first() == Some(&b'0');
+        if digits == 0 || digits > LENGTH_DIGITS_MAX || begins_with_zero {
+            return if front.is_empty() { Framing::Unknown } else { Framing::Delimited };
+        }
+        match (front.get(digits), front.get(digits + 1)) {
+            (None, _) | (Some(b' '), None) => Framing::Unknown,
+            (Some(b' '), Some(b'<')) => {
+                let number = front.iter().take(digits).fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+                Framing::Counted { head: digits + 1, length: number }
+            }
+            _ => Framing::Delimited,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The frames of a stream that comes in these pieces.
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let (mut frames, mut read) = (Frames::default(), Vec::new());
+        let mut note = |frames: &Frames, frame| read.push(String::from_utf8_lossy(frames.bytes(frame)).into_owned());
+        for piece in pieces {
+            frames.push(piece);
+            while let Some(frame) = frames.next_frame() {
+                note(&frames, frame);
+            }
+        }
+        if let Some(frame) = frames.rest() {
+            note(&frames, frame);
+        }
+        read
+    }
+
+    #[test]
+    fn lengths_line_feeds_and_nuls_end_frames() {
+        for (stream, expected) in [
+            ("5 <1>a\n7 <2>b\nc\n", vec!["<1>a\n", "<2>b\nc\n"]),
+            ("<1>a\n<2>b\n\n<3>c", vec!["<1>a", "<2>b", "<3>c"]),
+            ("<1>a\0<2>b\0", vec!["<1>a", "<2>b"]),
+            ("3 blind mice\n12 <1>x", vec!["3 blind mice", "12 <1>x"]),
+            ("0 <1>a\n12345678 <1>b\n7", vec!["0 <1>a", "12345678 <1>b", "7"]),
+        ] {
+            assert_eq!(read([stream.as_bytes()]), expected, "{stream:?}");
+            assert_eq!(read(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_comes_in_pieces() {
+        let long = "x".repeat(FRAME_BYTES_MAX + 10);
+        let line = format!("{long}\n<1>a\n");
+        let frames: Vec<_> = read(line.as_bytes().chunks(60_000)).iter().map(String::len).collect();
+        assert_eq!(frames, [FRAME_BYTES_MAX, 10, 4]);
+        let counted = format!("{} <1>{long}", long.len() + 3);
+        assert!(read(counted.as_bytes().chunks(60_000)).iter().all(|frame| frame.len() <= FRAME_BYTES_MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn frames_do_not_depend_on_the_pieces(stream in "([0-9 <>a\n\0]|12 <1>abcdefgh){0,40}", size in 1_usize..9) {
+            let whole = read([stream.as_bytes()]);
+            let pieces = read(stream.as_bytes().chunks(size));
+            prop_assert_eq!(&pieces, &whole);
+            let letters = |text: &str| text.matches('a').count();
+            prop_assert_eq!(whole.iter().map(|frame| letters(frame)).sum::<usize>(), letters(&stream));
+        }
+    }
+}

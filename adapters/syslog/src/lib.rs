@@ -1,0 +1,167 @@
+//! Syslog over TCP and UDP, from devices and daemons that can send nothing else.
+//!
+//! Constraints and invariants:
+//! * Nothing answers a sender, so over TCP nothing more is read while there is no room: the sender notices and keeps
+//!   its messages. Over UDP what has no room is dropped and counted.
+//! * Frames, connections and everything in memory are bounded.
+//! * Every frame becomes an event: what has no header of syslog is a line of text.
+
+mod allowed;
+mod datagrams;
+mod frames;
+mod intake;
+mod message;
+mod streams;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use application::ingest::Ingest;
+use domain::ports::{AgentLimiter, Telemetry};
+use ipnet::IpNet;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+
+use crate::allowed::AllowedSenders;
+use crate::intake::Intake;
+
+/// Sockets that listen for syslog at one address, not yet served.
+pub struct SyslogServer {
+    listener: TcpListener,
+    socket: UdpSocket,
+    allowed: AllowedSenders,
+}
+
+impl SyslogServer {
+    /// Listens at an address, over TCP and UDP.
+    ///
+    /// # Errors
+    /// The operating system's, such as an address in use.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        // The same port, also if the one asked for was 0.
+        let socket = UdpSocket::bind(listener.local_addr()?).await?;
+        Ok(Self { listener, socket, allowed: AllowedSenders::default() })
+    }
+
+    /// The same for senders in these networks only; for all, if there are none. Syslog carries no keys.
+    #[must_use]
+    pub fn allowing(self, networks: Vec<IpNet>) -> Self {
+        Self { allowed: networks.into(), ..self }
+    }
+
+    /// The address that it got: the port, if the one asked for was 0.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Takes messages in until `stop` says so.
+    pub async fn run(
+        self,
+        ingest: Arc<Ingest>,
+        limiter: Arc<dyn AgentLimiter>,
+        telemetry: Arc<dyn Telemetry>,
+        stop: watch::Receiver<bool>,
+    ) {
+        let intake = Intake::new(ingest, limiter, telemetry, self.allowed);
+        tokio::join!(
+            streams::run(self.listener, intake.clone(), stop.clone()),
+            datagrams::run(self.socket, intake, stop)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use application::deliver::Delivery;
+    use domain::Uuid;
+    use domain::admission::Usage;
+    use domain::delivery::{DeliveryPolicy, Durability};
+    use domain::partition::{Partitioner, PriorityLane};
+    use domain::ports::{MockAgentLimiter, MockIdSource, MockRecordPublisher, Receipt};
+    use serde_json::Value;
+    use testkit::{NoTelemetry, clock_at};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A server whose bus has so much in use, of a million bytes, and the messages that it gets.
+    async fn server(used_bytes: Arc<Mutex<u64>>) -> (SocketAddr, mpsc::UnboundedReceiver<String>, watch::Sender<bool>) {
+        let (published, messages) = mpsc::unbounded_channel();
+        let mut bus = MockRecordPublisher::new();
+        bus.expect_partition_count().return_const(NonZeroU32::MIN);
+        let used = move |_| Usage { used_bytes: *used_bytes.lock().expect("lock"), bytes_max: 1_000_000 };
+        bus.expect_usage().returning(used);
+        bus.expect_publish().returning(move |batch| {
+            for record in batch.records.iter() {
+                let event: Value = serde_json::from_slice(record.value).expect("JSON");
+                let _ = published.send(event["message"].as_str().unwrap_or_default().to_owned());
+            }
+            let promised = Box::pin(std::future::ready(Ok(Durability::Buffered)));
+            Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
+        });
+        let mut ids = MockIdSource::new();
+        ids.expect_new_id().returning(|_| Uuid::from_u128(7));
+        let ingest = Ingest::new(
+            Arc::new(Delivery::new(Arc::new(bus), Arc::new(NoTelemetry))),
+            Arc::new(clock_at("2026-11-29T08:05:00Z")),
+            Arc::new(ids),
+            Arc::new(NoTelemetry),
+            DeliveryPolicy::default(),
+            Partitioner::new(PriorityLane::Shared, NonZeroU32::MIN).expect("valid"),
+        );
+        let mut limiter = MockAgentLimiter::new();
+        limiter.expect_wait().return_const(None::<Duration>);
+        limiter.expect_charge().return_const(());
+        let server = SyslogServer::bind(([127, 0, 0, 1], 0).into()).await.expect("an address");
+        let address = server.address().expect("an address");
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(server.run(Arc::new(ingest), Arc::new(limiter), Arc::new(NoTelemetry), stopped));
+        (address, messages, stop)
+    }
+
+    #[tokio::test]
+    async fn messages_come_over_tcp_in_any_framing_and_over_udp() {
+        let (address, mut messages, _stop) = server(Arc::default()).await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        for piece in ["<14>a: 1\n12 ", "<14>a: 2 3 4", "<14>a: 5\0<14>a: 6"] {
+            stream.write_all(piece.as_bytes()).await.expect("sent");
+        }
+        stream.shutdown().await.expect("closed");
+        for expected in ["1", "2 3 4", "5", "6"] {
+            assert_eq!(messages.recv().await.as_deref(), Some(expected));
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        socket.send_to(b"<14>a: datagram", address).await.expect("sent");
+        assert_eq!(messages.recv().await.as_deref(), Some("datagram"));
+    }
+
+    #[tokio::test]
+    async fn over_tcp_messages_wait_for_room() {
+        let used_bytes = Arc::new(Mutex::new(990_000));
+        let (address, mut messages, _stop) = server(Arc::clone(&used_bytes)).await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(b"<14>a: waits\n").await.expect("sent");
+        assert!(tokio::time::timeout(Duration::from_millis(300), messages.recv()).await.is_err());
+        *used_bytes.lock().expect("lock") = 0;
+        assert_eq!(messages.recv().await.as_deref(), Some("waits"));
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_the_server() {
+        let (address, mut messages, stop) = server(Arc::default()).await;
+        let _idle = TcpStream::connect(address).await.expect("a connection");
+        stop.send_replace(true);
+        assert_eq!(messages.recv().await, None, "the server and its bus are gone");
+    }
+}

@@ -1,0 +1,214 @@
+//! The JSON text of an event's metadata, written member by member by a protocol whose entries are not JSON.
+//!
+//! Invariant: at most [`MEMBERS_BYTES_MAX`] are written, whatever is added. What comes then is left out, and the text
+//! knows that it was cut.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use domain::metadata::{JsonValue, METADATA_BYTES_MAX};
+
+/// Maximum bytes to write, without the closing brace.
+const MEMBERS_BYTES_MAX: usize = METADATA_BYTES_MAX;
+
+/// JSON text up to a number of bytes.
+#[derive(Clone, Debug)]
+pub struct JsonText {
+    text: String,
+    bytes_max: usize,
+    is_cut: bool,
+}
+
+impl JsonText {
+    /// No text yet; at most `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { text: String::new(), bytes_max, is_cut: false }
+    }
+
+    /// Appends text that is JSON, or part of it. Text that is too long is cut.
+    pub fn push(&mut self, json: &str) {
+        let room = self.bytes_max.saturating_sub(self.text.len());
+        let fits = json.get(..json.floor_char_boundary(room)).unwrap_or_default();
+        self.text.push_str(fits);
+        self.is_cut |= fits.len() < json.len();
+    }
+
+    /// Appends a text as a JSON string.
+    pub fn push_text(&mut self, text: &str) {
+        let room = self.bytes_max.saturating_sub(self.text.len());
+        // An escape is never shorter than what it stands for, so that the rest would be cut anyway.
+        let fits = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
+        self.is_cut |= fits.len() < text.len();
+        let text = fits;
+        if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            self.push(&serde_json::to_string(text).unwrap_or_default());
+            return;
+        }
+        self.push("\"");
+        self.push(text);
+        self.push("\"");
+    }
+
+    /// Whether something did not fit.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.text
+    }
+}
+
+/// A JSON object under construction. It may turn out to be no metadata; nothing is checked here.
+#[derive(Clone, Debug)]
+pub struct Members(JsonText);
+
+impl Default for Members {
+    fn default() -> Self {
+        Self(JsonText::new(MEMBERS_BYTES_MAX))
+    }
+}
+
+impl Members {
+    /// Adds a member with a text.
+    pub fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.0.push_text(value);
+    }
+
+    /// Adds a member whose value is JSON text.
+    pub fn json(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.0.push(value);
+    }
+
+    /// Adds a member whose value `write` appends as JSON text.
+    pub fn value(&mut self, name: &str, write: impl FnOnce(&mut JsonText)) {
+        self.name(name);
+        write(&mut self.0);
+    }
+
+    /// Adds the members of another object that was written here.
+    pub fn all(&mut self, others: &Self) {
+        if let Some(members) = others.0.as_str().get(1..).filter(|members| !members.is_empty()) {
+            self.0.push(if self.is_empty() { "{" } else { "," });
+            self.0.push(members);
+            self.0.is_cut |= others.is_cut();
+        }
+    }
+
+    /// Whether there is a member with this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let json = format!("{}}}", self.as_str());
+        JsonValue::new(&json).members().any(|(of, _)| of == name)
+    }
+
+    /// Whether there is a member with the name of a member of another object.
+    #[must_use]
+    pub fn shares_a_name(&self, others: &Self) -> bool {
+        if self.is_empty() || others.is_empty() {
+            return false;
+        }
+        let [own, others] = [self, others].map(|members| format!("{}}}", members.as_str()));
+        let names: BTreeSet<Cow<'_, str>> = JsonValue::new(&own).members().map(|(name, _)| name).collect();
+        JsonValue::new(&others).members().any(|(name, _)| names.contains(&name))
+    }
+
+    /// What was written so far: the object without its closing brace.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether it has no members.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.as_str().is_empty()
+    }
+
+    /// Whether something did not fit: the object is not complete, and may not be JSON.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.0.is_cut()
+    }
+
+    /// The object, if it has members.
+    #[must_use]
+    pub fn into_json(mut self) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        self.0.bytes_max += 1;
+        self.0.push("}");
+        Some(self.0.into_string())
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.is_empty() { "{" } else { "," });
+        self.0.push_text(name);
+        self.0.push(":");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::metadata::{Metadata, MetadataError};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn members_are_written_in_their_order() {
+        assert_eq!(Members::default().into_json(), None);
+        let mut shared = Members::default();
+        shared.json("n", "1");
+        let mut members = Members::default();
+        members.all(&Members::default());
+        members.text("a\"", "line\n");
+        members.all(&shared);
+        members.value("v", |json| json.push("[true]"));
+        assert!(members.has("a\"") && members.has("n") && !members.has("x") && members.shares_a_name(&shared));
+        assert!(!members.shares_a_name(&Members::default()));
+        assert_eq!(members.into_json().as_deref(), Some("{\"a\\\"\":\"line\\n\",\"n\":1,\"v\":[true]}"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_known_to_be() {
+        for (name, value) in [("a", "x".repeat(METADATA_BYTES_MAX)), (&*"é".repeat(METADATA_BYTES_MAX), String::new())]
+        {
+            let mut members = Members::default();
+            members.text(name, &value);
+            members.text("b", &value);
+            assert!(members.is_cut());
+            let mut others = Members::default();
+            others.all(&members);
+            assert!(others.is_cut());
+            let json = members.into_json().expect("members");
+            assert!(json.len() <= MEMBERS_BYTES_MAX + 1, "{}", json.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_an_object_with_what_was_added(members in prop::collection::btree_map(".{0,9}", ".{0,20}", 1..5)) {
+            let mut written = Members::default();
+            members.iter().for_each(|(name, value)| written.text(name, value));
+            prop_assert!(!written.is_cut());
+            let json = written.into_json().expect("members");
+            let read: std::collections::BTreeMap<String, String> = serde_json::from_str(&json).expect("JSON");
+            prop_assert_eq!(read, members);
+            prop_assert!(!matches!(Metadata::parse(&json), Err(MetadataError::Syntax)));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a producer listens for agents beside its HTTP address.
+
+use std::sync::Arc;
+
+use adapter_http::{GrpcServer, LocalService, Server, ServerOptions};
+use adapter_syslog::SyslogServer;
+use anyhow::Context as _;
+use application::ingest::Ingest;
+use domain::ports::{AgentLimiter, Telemetry};
+
+use crate::settings::Settings;
+use crate::task::{Task, Tasks};
+
+/// Sockets for agents, bound and not yet served. Each exists if its address is set.
+#[derive(Default)]
+pub struct AgentListeners {
+    /// OTLP over HTTP, at the port that its clients expect.
+    pub otlp: Option<Server>,
+    otlp_grpc: Option<GrpcServer>,
+    syslog: Option<SyslogServer>,
+}
+
+impl AgentListeners {
+    /// Binds the addresses that are set. `open` says that everyone is let in.
+    ///
+    /// # Errors
+    /// An address is in use or not of this machine.
+    pub async fn bind(settings: &Settings, open: bool) -> anyhow::Result<Self> {
+        let mut listeners = Self::default();
+        if let Some(address) = settings.otlp.listen.0 {
+            let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__LISTEN");
+            listeners.otlp = Some(Server::bind(address, ServerOptions::default()).await.with_context(context)?);
+        }
+        if let Some(address) = settings.otlp.grpc_listen.0 {
+            let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__GRPC_LISTEN");
+            listeners.otlp_grpc = Some(GrpcServer::bind(address).await.with_context(context)?);
+        }
+        if let Some(address) = settings.syslog.listen.0 {
+            let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__LISTEN");
+            let server = SyslogServer::bind(address).await.with_context(context)?;
+            listeners.syslog = Some(server.allowing(settings.syslog.allow.0.clone()));
+        }
+        let addresses = [settings.otlp.listen.0, settings.otlp.grpc_listen.0, settings.syslog.listen.0];
+        for address in addresses.into_iter().flatten().filter(|address| open && !address.ip().is_loopback()) {
+            tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
+        }
+        Ok(listeners)
+    }
+
+    /// Serves gRPC and syslog; OTLP over HTTP is up to the producer's service.
+    pub fn serve(
+        self,
+        tasks: &Tasks,
+        producer: &Arc<dyn LocalService>,
+        ingest: Arc<Ingest>,
+        limiter: Arc<dyn AgentLimiter>,
+        telemetry: Arc<dyn Telemetry>,
+    ) -> Vec<Task> {
+        let Self { otlp_grpc, syslog, .. } = self;
+        let grpc = otlp_grpc.map(|grpc| {
+            let producer = Arc::clone(producer);
+            tasks.spawn("otlp grpc", |stop| grpc.run(producer, stop))
+        });
+        let syslog = syslog.map(|syslog| tasks.spawn("syslog", |stop| syslog.run(ingest, limiter, telemetry, stop)));
+        grpc.into_iter().chain(syslog).collect()
+    }
+}
