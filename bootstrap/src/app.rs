@@ -22,6 +22,7 @@ use crate::role::{Addresses, Role};
 use crate::settings::Settings;
 use crate::system::SystemClock;
 use crate::task::{Task, TaskEnded, Tasks};
+use crate::tls::ListenerTls;
 
 /// A stopping process stops accepting early if no request arrives for this long: longer than a gateway's health check
 /// interval, so that none of its requests meets a connection that is being closed.
@@ -52,7 +53,8 @@ impl App {
     pub async fn build(role: Role, settings: &Settings) -> anyhow::Result<Self> {
         let keys = open_keys(role, settings)?;
         // All ports first: an address in use must not leave a half-opened store behind.
-        let servers = Servers::bind(role, settings, keys.is_none()).await?;
+        let tls = ListenerTls::open(role, settings)?;
+        let servers = Servers::bind(role, settings, keys.is_none(), &tls).await?;
         let addresses = servers.addresses()?;
         let activities = servers.activities();
         let context = Context::new(role, settings, addresses, keys.as_ref())?;
@@ -88,6 +90,7 @@ impl App {
                 .map(|producer| ("producer", producer.bodies.clone()))
                 .chain(consumer.iter().map(|consumer| ("consumer", consumer.answers.clone())))
                 .collect(),
+            tls: tls.clone(),
             delivery: producer.as_ref().map(|producer| Arc::clone(&producer.delivery)),
             // A consumer's client only sends dead letters again.
             kafka: bus.as_ref().filter(|_| producer.is_some()).and_then(|(bus, _)| bus.client.clone()),
@@ -114,7 +117,8 @@ impl App {
             let (task, health_of_gateway) = gateway_role::start(&context, server, opened.clone(), actuator);
             (gateway_task, health) = (Some(task), health_of_gateway);
         }
-        let access = keys.map(|keys| watch_keys(&context.tasks, &keys, context.alerter())).unwrap_or_default();
+        let mut access = tls.watch(&context.tasks, &context.alerter());
+        access.extend(keys.iter().flat_map(|keys| watch_keys(&context.tasks, keys, context.alerter())));
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,

@@ -17,6 +17,7 @@ use crate::send;
 use crate::settings::Settings;
 use crate::system::{SystemClock, until_clock_is_set};
 use crate::task::TaskEnded;
+use crate::tls::ListenerTls;
 
 /// Bad configuration or usage (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -208,8 +209,10 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
     if let Err(error) = settings.check_role(role) {
         return usage(&error.to_string());
     }
-    if let Err(error) = open_keys(role, settings) {
-        return usage(&error.to_string());
+    let open = open_keys(role, settings).map(drop).map_err(|error| error.to_string());
+    let open = open.and_then(|()| ListenerTls::open(role, settings).map(drop).map_err(|error| error.to_string()));
+    if let Err(message) = open {
+        return usage(&message);
     }
     match serve(role, settings) {
         Ok(0) => ExitCode::SUCCESS,

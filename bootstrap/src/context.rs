@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adapter_embedded::disk::Disk;
-use adapter_http::{AccessControl, Activity, Observer, Server, ServerOptions};
+use adapter_http::{AccessControl, Activity, Observer, Server, ServerOptions, Tls};
 use adapter_keys::KeysFile;
 use adapter_telemetry::Prometheus;
 use anyhow::Context as _;
@@ -17,6 +17,7 @@ use crate::role::{Addresses, Role};
 use crate::settings::Settings;
 use crate::system::SystemClock;
 use crate::task::Tasks;
+use crate::tls::ListenerTls;
 
 /// Settings, clock, telemetry, alerts, disk, access control and tasks of a process.
 pub struct Context<'s> {
@@ -78,17 +79,18 @@ impl Servers {
     ///
     /// # Errors
     /// An address is in use or not of this machine.
-    pub async fn bind(role: Role, settings: &Settings, open: bool) -> anyhow::Result<Self> {
+    pub async fn bind(role: Role, settings: &Settings, open: bool, tls: &ListenerTls) -> anyhow::Result<Self> {
         let mut servers = Self::default();
         if role.includes(Role::Producer) {
-            servers.producer = Some(bind(settings.producer.listen, "producer", open).await?);
-            servers.agents = AgentListeners::bind(settings, open).await?;
+            let server = bind(settings.producer.listen, "producer", open, tls.producer.as_ref()).await?;
+            servers.producer = Some(server);
+            servers.agents = AgentListeners::bind(settings, open, tls.producer.as_ref()).await?;
         }
         if role.includes(Role::Consumer) {
-            servers.consumer = Some(bind(settings.consumer.listen, "consumer", open).await?);
+            servers.consumer = Some(bind(settings.consumer.listen, "consumer", open, tls.consumer.as_ref()).await?);
         }
         if role.includes(Role::Gateway) {
-            servers.gateway = Some(bind(settings.gateway.listen, "gateway", open).await?);
+            servers.gateway = Some(bind(settings.gateway.listen, "gateway", open, tls.gateway.as_ref()).await?);
         }
         Ok(servers)
     }
@@ -109,11 +111,15 @@ impl Servers {
     }
 }
 
-async fn bind(address: SocketAddr, role: &str, open: bool) -> anyhow::Result<Server> {
-    if open && !address.ip().is_loopback() {
+async fn bind(address: SocketAddr, role: &str, open: bool, tls: Option<&Arc<Tls>>) -> anyhow::Result<Server> {
+    let is_reached = !address.ip().is_loopback();
+    if is_reached && open {
         tracing::warn!(%address, "the {role} can be reached from other machines, and lets everyone in");
+    } else if is_reached && tls.is_none() {
+        tracing::warn!(%address, "keys and events reach the {role} unencrypted");
     }
     let context =
         || format!("the {role} cannot listen at {address}; set SPILLWAY_{}__LISTEN", role.to_ascii_uppercase());
-    Server::bind(address, ServerOptions::default()).await.with_context(context)
+    let server = Server::bind(address, ServerOptions::default()).await.with_context(context)?;
+    Ok(server.secured(tls.cloned()))
 }

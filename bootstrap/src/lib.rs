@@ -30,6 +30,7 @@ pub mod settings;
 mod settings_source;
 mod system;
 mod task;
+mod tls;
 
 /// Requests and records are constantly allocated on one thread and freed on another, the worst case of the C library's
 /// allocator (docs/performance.md).

@@ -18,6 +18,7 @@ mod openapi;
 mod query;
 mod routes;
 mod server;
+mod tls;
 
 pub use access::{AccessControl, AccessRules, HostName, HostNames, InvalidHostName};
 pub use actuator::{Actuator, LogControl, UPSTREAMS};
@@ -35,3 +36,4 @@ pub use ingest::native;
 pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};
+pub use tls::{ClientAuth, Tls, TlsError, TlsOptions};

@@ -67,6 +67,8 @@ pub enum Metric {
     RequestsRateLimited,
     /// Requests that access control let in or kept out, by outcome.
     Auth,
+    /// When the certificate of a listener ends, by role.
+    TlsCertificateExpiry,
     /// Events that agents sent and that were accepted, by protocol.
     AgentEvents,
     /// Those of them that are stored as text, by protocol.
@@ -148,7 +150,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -172,6 +174,7 @@ impl Metric {
         Self::EventsRefused,
         Self::RequestsRateLimited,
         Self::Auth,
+        Self::TlsCertificateExpiry,
         Self::AgentEvents,
         Self::AgentEventsAsText,
         Self::AgentRequestsHeld,
@@ -246,6 +249,7 @@ impl Metric {
             Self::EventsRefused => "spillway_events_refused_total",
             Self::RequestsRateLimited => "spillway_requests_rate_limited_total",
             Self::Auth => "spillway_auth_total",
+            Self::TlsCertificateExpiry => "spillway_tls_certificate_expiry_seconds",
             Self::AgentEvents => "spillway_agent_events_total",
             Self::AgentEventsAsText => "spillway_agent_events_as_text_total",
             Self::AgentRequestsHeld => "spillway_agent_requests_held_total",
@@ -316,6 +320,7 @@ impl Metric {
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
             Self::Auth => "Requests that access control let in (allowed; open, without keys) or kept out, by outcome",
+            Self::TlsCertificateExpiry => "When the certificate of a listener ends, since the Unix epoch",
             Self::AgentEvents => "Events that agents sent and this producer accepted",
             Self::AgentEventsAsText => "Events of agents that are stored in part as text, because they break a rule",
             Self::AgentRequestsHeld => "Requests of agents that waited for room or for the rate limit",
@@ -364,7 +369,7 @@ impl Metric {
             | Self::EventsBuffered => &["guarantee"],
             Self::EventsDropped => &["guarantee", "reason"],
             Self::RequestDuration => &["role", "status"],
-            Self::Connections | Self::BodyBytes => &["role"],
+            Self::Connections | Self::BodyBytes | Self::TlsCertificateExpiry => &["role"],
             Self::Upstreams => &["role", "state"],
             Self::ComponentUp => &["component"],
             Self::EventsRefused => &["code"],
@@ -395,6 +400,7 @@ impl Metric {
             | Self::JournalOldestAge
             | Self::JournalUp
             | Self::RefusedUnkept
+            | Self::TlsCertificateExpiry
             | Self::Connections
             | Self::BodyBytes
             | Self::Upstreams

@@ -217,6 +217,12 @@ impl Prometheus {
         self.gauge(Metric::RefusedUnkept).set(as_float(bytes));
     }
 
+    /// Sets when the certificate of a role's listener ends.
+    pub fn show_certificate(&self, role: &'static str, expires: Timestamp) {
+        let seconds = u64::try_from(expires.unix_micros() / 1_000_000).unwrap_or(0);
+        self.labeled_gauge(Metric::TlsCertificateExpiry, "role", role.into()).set(as_float(seconds));
+    }
+
     /// Sets the number of connections of a server.
     pub fn show_connections(&self, role: &'static str, connections: usize) {
         self.labeled_gauge(Metric::Connections, "role", role.into()).set(as_float(connections as u64));

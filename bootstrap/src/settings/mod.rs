@@ -43,7 +43,7 @@ pub use self::auth::{AuthModeKind, AuthSettings, MetricsAccessKind};
 pub use self::delivery::DeliverySettings;
 pub use self::embedded::EmbeddedSettings;
 pub use self::gateway::GatewaySettings;
-pub use self::http::HttpSettings;
+pub use self::http::{ClientAuthKind, HttpSettings, TlsVersionKind};
 pub use self::ingest::IngestSettings;
 pub use self::invalid::InvalidSettings;
 pub use self::journal::JournalSettings;

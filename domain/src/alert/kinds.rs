@@ -28,6 +28,8 @@ pub enum AlertKind {
     PartitionStopped,
     /// The file of access keys cannot be used.
     KeysUnusable,
+    /// The files of a listener's certificate cannot be used.
+    TlsCertificateUnusable,
 }
 
 /// How urgent an alert is.
@@ -50,7 +52,7 @@ pub enum AlertState {
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BreakerOpen,
         Self::JournalFilling,
         Self::JournalUnwritable,
@@ -63,6 +65,7 @@ impl AlertKind {
         Self::BusUnusable,
         Self::PartitionStopped,
         Self::KeysUnusable,
+        Self::TlsCertificateUnusable,
     ];
 
     /// The stable name.
@@ -81,6 +84,7 @@ impl AlertKind {
             Self::BusUnusable => "bus_unusable",
             Self::PartitionStopped => "partition_stopped",
             Self::KeysUnusable => "keys_unusable",
+            Self::TlsCertificateUnusable => "tls_certificate_unusable",
         }
     }
 
@@ -88,7 +92,11 @@ impl AlertKind {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpen | Self::DeadLetters | Self::JournalDamaged | Self::KeysUnusable => Severity::Warning,
+            Self::BreakerOpen
+            | Self::DeadLetters
+            | Self::JournalDamaged
+            | Self::KeysUnusable
+            | Self::TlsCertificateUnusable => Severity::Warning,
             Self::JournalFilling
             | Self::JournalUnwritable
             | Self::RecordsRefused
@@ -163,6 +171,10 @@ impl AlertKind {
                 "the file of access keys cannot be used, so changes to it have no effect: check the reason, and restore or fix the file"
             }
             (Self::KeysUnusable, Resolved) => "the file of access keys is used again: nothing to do",
+            (Self::TlsCertificateUnusable, Firing) => {
+                "the certificate of a listener cannot be used, so the one before it still is: check the reason, and restore or fix the files"
+            }
+            (Self::TlsCertificateUnusable, Resolved) => "the certificate of the listener is used again: nothing to do",
         }
     }
 

@@ -34,6 +34,7 @@ use tokio::time::timeout;
 use crate::ingest::agents::status_message;
 use crate::server::LocalService;
 use crate::server::connection::WriteTimeoutStream;
+use crate::tls::{Protocol, Tls, secure};
 
 /// The operation.
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -75,6 +76,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A socket that listens for gRPC, not yet served.
 pub struct GrpcServer {
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
 }
 
 impl GrpcServer {
@@ -83,7 +85,13 @@ impl GrpcServer {
     /// # Errors
     /// The operating system's, such as an address in use.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
+        Ok(Self { listener: TcpListener::bind(address).await?, tls: None })
+    }
+
+    /// The same with connections encrypted, if there is TLS.
+    #[must_use]
+    pub fn secured(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The address that it got: the port, if the one asked for was 0.
@@ -124,11 +132,16 @@ impl GrpcServer {
                 let producer = Arc::clone(&producer);
                 async move { Ok::<_, Infallible>(answer(producer.as_ref(), call, remote).await) }
             });
-            let stream = TokioIo::new(WriteTimeoutStream::new(stream, WRITE_TIMEOUT));
-            let connection = graceful.watch(builder.serve_connection(stream, calls));
+            let (tls, builder, watcher) = (self.tls.clone(), builder.clone(), graceful.watcher());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, %remote, "a connection for gRPC ended");
+                match secure(tls.as_deref(), stream, Protocol::Http2).await {
+                    Ok(transport) => {
+                        let stream = TokioIo::new(WriteTimeoutStream::new(transport, WRITE_TIMEOUT));
+                        if let Err(error) = watcher.watch(builder.serve_connection(stream, calls)).await {
+                            tracing::debug!(%error, %remote, "a connection for gRPC ended");
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, %remote, "no TLS with a client of gRPC"),
                 }
                 drop(permit);
             });
