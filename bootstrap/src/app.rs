@@ -113,7 +113,8 @@ impl App {
         }
         let mut gateway_task = None;
         if let Some(server) = servers.gateway {
-            let opened = gateway.get_or_init(|| gateway_role::gateway(settings, local_producer, local_consumer));
+            let opened = gateway
+                .get_or_init(|| gateway_role::gateway(settings, local_producer, local_consumer, tls.upstream.clone()));
             let (task, health_of_gateway) = gateway_role::start(&context, server, opened.clone(), actuator);
             (gateway_task, health) = (Some(task), health_of_gateway);
         }

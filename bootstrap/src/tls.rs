@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_http::{ClientAuth, HostName, Tls, TlsOptions};
+use adapter_http::{ClientAuth, HostName, Tls, TlsOptions, UpstreamTls, UpstreamTlsOptions};
 use application::alerts::FaultAlert;
 use domain::alert::Alert;
 use domain::ports::Alerter;
@@ -32,6 +32,8 @@ pub struct ListenerTls {
     pub producer: Option<Arc<Tls>>,
     /// Of the consumer.
     pub consumer: Option<Arc<Tls>>,
+    /// From the gateway to its instances.
+    pub upstream: Option<Arc<UpstreamTls>>,
 }
 
 impl ListenerTls {
@@ -45,6 +47,7 @@ impl ListenerTls {
             gateway: open(Role::Gateway, (&settings.gateway).into())?,
             producer: open(Role::Producer, (&settings.producer).into())?,
             consumer: open(Role::Consumer, (&settings.consumer).into())?,
+            upstream: if role.includes(Role::Gateway) { upstream(&settings.gateway)? } else { None },
         })
     }
 
@@ -65,8 +68,39 @@ impl ListenerTls {
                 tasks.spawn("tls alert", |stop| alert.run(check, stop)),
             ]
         });
-        watched.collect()
+        let upstream = self.upstream.iter().flat_map(|tls| {
+            let (read, asked) = (Arc::clone(tls), Arc::clone(tls));
+            let alert = FaultAlert::new(Arc::clone(alerter), Alert::tls_certificate_unusable);
+            let check = Arc::new(move || asked.fault().map(|fault| format!("upstream of the gateway: {fault}")));
+            [
+                tasks.spawn("upstream tls", |stop| reload_upstream(read, stop)),
+                tasks.spawn("upstream tls alert", |stop| alert.run(check, stop)),
+            ]
+        });
+        watched.chain(upstream).collect()
     }
+}
+
+fn upstream(settings: &GatewaySettings) -> Result<Option<Arc<UpstreamTls>>, TlsUnusable> {
+    let set = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
+    let urls = settings.producers.0.iter().chain(&settings.consumers.0);
+    let Some(ca) = set(&settings.upstream_ca) else {
+        return match urls.into_iter().find(|url| url.is_encrypted()) {
+            Some(url) => Err(TlsUnusable(format!("gateway.upstream_ca must name the authorities for {url}"))),
+            None => Ok(None),
+        };
+    };
+    let client = match (set(&settings.upstream_certificate), set(&settings.upstream_key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            return Err(TlsUnusable(
+                "gateway.upstream_certificate and gateway.upstream_key: set both or none".to_owned(),
+            ));
+        }
+    };
+    let tls = UpstreamTls::open(UpstreamTlsOptions { ca, client });
+    tls.map(|tls| Some(Arc::new(tls))).map_err(|error| TlsUnusable(format!("gateway.upstream_…: {error}")))
 }
 
 /// The settings of one listener, where they differ from those of all.
@@ -140,6 +174,15 @@ impl Own<'_> {
     }
 }
 
+async fn reload_upstream(tls: Arc<UpstreamTls>, mut stop: watch::Receiver<bool>) {
+    while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
+        let tls = Arc::clone(&tls);
+        if tokio::task::spawn_blocking(move || tls.reload()).await.is_ok_and(|reloaded| reloaded) {
+            tracing::info!("the certificates for instances were read again");
+        }
+    }
+}
+
 async fn reload(role: &'static str, tls: Arc<Tls>, mut stop: watch::Receiver<bool>) {
     while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
         let tls = Arc::clone(&tls);
@@ -174,6 +217,9 @@ mod tests {
         assert!(error.contains("gateway.tls_key"), "{error}");
         let missing = [("HTTP__TLS_CERTIFICATE", "/missing"), ("HTTP__TLS_KEY", file)];
         assert!(open(Role::All, &missing).expect_err("no file").contains("/missing"));
+        let https = ("GATEWAY__PRODUCERS", "https://producers:8081");
+        assert!(open(Role::Gateway, &[https]).expect_err("no authorities").contains("gateway.upstream_ca"));
+        assert_eq!(open(Role::Gateway, &[https, ("GATEWAY__UPSTREAM_CA", file)]), Ok(vec![]));
         let client = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_AUTH", "required")];
         assert!(open(Role::All, &client).expect_err("no authorities").contains("authorities"));
     }

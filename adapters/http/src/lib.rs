@@ -36,4 +36,4 @@ pub use ingest::native;
 pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};
-pub use tls::{ClientAuth, Tls, TlsError, TlsOptions};
+pub use tls::{ClientAuth, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};

@@ -23,6 +23,12 @@ pub struct GatewaySettings {
     pub consumers: List<UpstreamUrl>,
     /// Networks of proxies that are trusted to name the client.
     pub trusted_proxies: List<IpNet>,
+    /// PEM file of the authorities that sign the certificates of producers and consumers; needed if a base URL is https.
+    pub upstream_ca: PathBuf,
+    /// PEM file of the certificate that is shown to producers and consumers; empty for none.
+    pub upstream_certificate: PathBuf,
+    /// PEM file of its key.
+    pub upstream_key: PathBuf,
     /// PEM file of the certificate of this listener; empty for that in `http`.
     pub tls_certificate: PathBuf,
     /// PEM file of its key; empty for that in `http`.
@@ -43,6 +49,9 @@ impl Default for GatewaySettings {
             producers: List::default(),
             consumers: List::default(),
             trusted_proxies: List::default(),
+            upstream_ca: PathBuf::new(),
+            upstream_certificate: PathBuf::new(),
+            upstream_key: PathBuf::new(),
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             tls_client_ca: PathBuf::new(),

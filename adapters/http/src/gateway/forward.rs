@@ -6,6 +6,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use poem::http::uri::{PathAndQuery, Scheme};
+use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Body, IntoResponse, Request, Response};
 use tokio::time::{Instant, timeout};
@@ -31,6 +32,7 @@ use crate::gateway::instances::{Instance, Upstreams};
 use crate::ingest::agents::HELD;
 use crate::query::event_stream::EVENT_STREAM;
 use crate::server::LocalService;
+use crate::tls::{Connector, UpstreamTls};
 
 /// Longest time for a connection to an instance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,23 +65,25 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Sends requests on.
 pub struct Forwarder {
-    client: Client<HttpConnector, ReplayableBody>,
+    client: Client<Connector, ReplayableBody>,
+    connector: Connector,
     trusted_proxies: TrustedProxies,
 }
 
 impl Forwarder {
-    /// A forwarder that believes `trusted_proxies` when they name a client.
-    pub fn new(trusted_proxies: TrustedProxies) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    /// A forwarder that believes `trusted_proxies` when they name a client, with this TLS to instances.
+    pub fn new(trusted_proxies: TrustedProxies, tls: Option<Arc<UpstreamTls>>) -> Self {
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = Connector::new(http, tls);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .http1_max_buf_size(BUFFER_BYTES_MAX)
-            .build(connector);
-        Self { client, trusted_proxies }
+            .build(connector.clone());
+        Self { client, connector, trusted_proxies }
     }
 
     /// The proxies that it believes when they name a client.
@@ -110,9 +114,8 @@ impl Forwarder {
             && let Some(instance) = upstreams.choose(&tried).await
         {
             tried.push(instance.address);
-            let Some(request) = upstream_request(&parts.method, &instance, &path, &headers, body.clone()) else {
-                continue;
-            };
+            let request = self.upstream_request(&parts.method, &instance, &path, &headers, body.clone());
+            let Some(request) = request else { continue };
             let (under_way, began) = (instance.begin(), Instant::now());
             match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
                 Ok(Ok(answer)) => {
@@ -164,11 +167,32 @@ impl Forwarder {
         headers
     }
 
+    fn upstream_request(
+        &self,
+        method: &Method,
+        instance: &Instance,
+        path: &PathAndQuery,
+        headers: &HeaderMap,
+        body: ReplayableBody,
+    ) -> Option<hyper::Request<ReplayableBody>> {
+        let (scheme, authority) = (instance.scheme(), instance.authority.clone());
+        if let Some(name) = &instance.name {
+            self.connector.note(&authority, name);
+        }
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path.clone()).build().ok()?;
+        let mut request = hyper::Request::builder().method(method.clone()).uri(uri).body(body).ok()?;
+        request.headers_mut().clone_from(headers);
+        if let Some(host) = &instance.host {
+            request.headers_mut().insert(header::HOST, host.clone());
+        }
+        Some(request)
+    }
+
     /// Asks an instance whether it is ready.
     pub async fn check(&self, instance: &Instance) -> Check {
         let path = PathAndQuery::from_static("/actuator/health/readiness");
         let body = ReplayableBody::new(Body::empty().into());
-        let Some(request) = upstream_request(&Method::GET, instance, &path, &HeaderMap::new(), body) else {
+        let Some(request) = self.upstream_request(&Method::GET, instance, &path, &HeaderMap::new(), body) else {
             return Check::Failed;
         };
         match timeout(CHECK_TIMEOUT, self.client.request(request)).await {
@@ -178,29 +202,6 @@ impl Forwarder {
             Ok(_) | Err(_) => Check::Failed,
         }
     }
-}
-
-fn upstream_request(
-    method: &Method,
-    instance: &Instance,
-    path: &PathAndQuery,
-    headers: &HeaderMap,
-    body: ReplayableBody,
-) -> Option<hyper::Request<ReplayableBody>> {
-    let authority = instance.authority.clone();
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path.clone()).build().ok()?;
-    let mut request = hyper::Request::builder().method(method.clone()).uri(uri).body(body).ok()?;
-    request.headers_mut().clone_from(headers);
-    if let Some(host) = &instance.host {
-        request.headers_mut().insert(header::HOST, host.clone());
-    }
-    Some(request)
-}
-
-/// How long an instance held a request of an agent, as it says.
-fn held(headers: &HeaderMap) -> Duration {
-    let millis = headers.get(HELD).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u32>().ok());
-    Duration::from_millis(millis.unwrap_or_default().into())
 }
 
 fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
@@ -271,7 +272,7 @@ mod tests {
         let forwarded = |trusted: &[&str]| {
             let trusted: Vec<ipnet::IpNet> =
                 trusted.iter().map(|network| network.parse().expect("a network")).collect();
-            Forwarder::new(trusted.into())
+            Forwarder::new(trusted.into(), None)
                 .forwarded_headers(headers("198.51.100.1"), "192.0.2.1".parse().expect("an address"))
         };
         let hops = |headers: &HeaderMap| {

@@ -7,6 +7,7 @@
 //! * A handshake takes at most [`HANDSHAKE_TIMEOUT`], and counts within the connections of its listener.
 
 mod transport;
+mod upstream;
 mod validity;
 
 use std::io;
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::transport::Transport;
+pub use self::upstream::{Connector, UpstreamTls, UpstreamTlsOptions};
 use self::validity::not_after;
 use crate::access::HostName;
 
