@@ -226,6 +226,7 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
 
 fn send_lines(options: send::Options) -> ExitCode {
     let checked = options.target().map_err(|error| error.to_string());
+    let checked = checked.and_then(|target| options.key(&target).map(drop).map_err(|error| error.to_string()));
     if let Err(error) = checked.and(options.headers().map_err(|error| error.to_string())) {
         return usage(&error);
     }

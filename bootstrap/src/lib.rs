@@ -14,6 +14,7 @@ mod client;
 mod configuration_page;
 mod consumer_role;
 mod context;
+mod credentials;
 mod disk;
 mod drain;
 mod example;
