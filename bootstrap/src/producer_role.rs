@@ -98,6 +98,7 @@ impl OpenProducer {
             ingest: Arc::clone(&ingest),
             health: health.clone(),
             limiter: Arc::clone(&shared.limiter),
+            key_limiter: Arc::clone(&shared.key_limiter),
             idempotency: shared.idempotency.clone(),
             telemetry: context.telemetry(),
             refusals: RefusalLog::default(),

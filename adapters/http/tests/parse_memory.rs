@@ -27,8 +27,8 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::event::TEXT_BYTES_MAX;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    AgentLimiter, BusState, Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter,
-    Receipt, RequestClass, Telemetry,
+    AgentLimiter, BusState, Client, Clock, MockIdSource, MockKeyLimiter, MockRecordPublisher, MockTelemetry,
+    RateDecision, RateLimiter, Receipt, RequestClass, Telemetry,
 };
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -103,6 +103,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         ingest: Arc::new(ingest),
         health: health.clone(),
         limiter: Arc::new(Unlimited),
+        key_limiter: Arc::new(MockKeyLimiter::new()),
         idempotency: None,
         telemetry,
         refusals: RefusalLog::default(),

@@ -89,6 +89,12 @@ impl Intake<'_> {
         self.last_id = None;
     }
 
+    /// Number of events so far.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.events
+    }
+
     /// Number of events refused so far.
     #[must_use]
     pub fn refused(&self) -> usize {

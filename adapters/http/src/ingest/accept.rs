@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use application::health::{Check, Health};
 use application::ingest::{Ingest, Outcome, RefusalReason, Verdict};
-use domain::access::Tenant;
+use domain::access::{Key, KeyLimits, Tenant};
 use domain::idempotency::DerivedIds;
-use domain::ports::{Client, IdempotencyStore, RateDecision, RateLimiter, RequestClass, Telemetry};
+use domain::ports::{Client, IdempotencyStore, KeyLimiter, RateDecision, RateLimiter, RequestClass, Telemetry};
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Body, Request, Response};
 
@@ -30,6 +30,8 @@ pub struct ProducerDependencies {
     pub health: Health,
     /// Limits the rate of requests.
     pub limiter: Arc<dyn RateLimiter>,
+    /// Limits what access keys send.
+    pub key_limiter: Arc<dyn KeyLimiter>,
     /// Remembers answers to requests with an `Idempotency-Key`. Without it, the ids that follow from the key let the
     /// store recognise what is sent again, and nothing else does.
     pub idempotency: Option<Arc<dyn IdempotencyStore>>,
@@ -53,6 +55,8 @@ struct Sender {
     owner: Client,
     /// The tenant whose events these are, if there is one.
     tenant: Option<Tenant>,
+    /// Its key, if it needed one.
+    key: Option<Arc<Key>>,
 }
 
 impl ProducerDependencies {
@@ -67,7 +71,7 @@ impl ProducerDependencies {
     /// Whose request it is.
     fn sender(&self, request: &Request, client: Client) -> Sender {
         let owner = key_of(request).map_or(client, |key| Client::with_keys(&key.name));
-        Sender { owner, tenant: tenant_of(request) }
+        Sender { owner, tenant: tenant_of(request), key: key_of(request).cloned() }
     }
 
     /// Answers a request with events in one of `protocols`. Every answer shows the state of the rate limit.
@@ -79,11 +83,14 @@ impl ProducerDependencies {
     ) -> Response {
         let client = self.client(&request);
         // Before anything of the body is read.
-        let decision = self.limiter.take(client, class).await;
+        let decision = self.decide(&request, client, class).await;
         let mut response = match (decision, protocol_of(request.headers(), protocols)) {
             (Some(RateDecision { allowed: false, retry_after, .. }), protocol) => {
                 self.telemetry.rate_limited(class);
-                self.refusals.refused(client, class);
+                // The settings that the log would name are not those of a key.
+                if key_of(&request).is_none_or(|key| key.limits == KeyLimits::default()) {
+                    self.refusals.refused(client, class);
+                }
                 render_error(protocol.ok().or(protocols.first().copied()), ApiError::RateLimited { retry_after })
             }
             (_, Err(error)) => render_error(protocols.first().copied(), error),
@@ -106,7 +113,7 @@ impl ProducerDependencies {
     async fn take(
         &self,
         class: RequestClass,
-        Sender { owner, tenant }: Sender,
+        Sender { owner, tenant, key: access_key }: Sender,
         protocol: &dyn Protocol,
         headers: &HeaderMap,
         body: Body,
@@ -130,6 +137,7 @@ impl ProducerDependencies {
 
         let mut intake = self.ingest.intake(ids, trace_parent(headers)).of_tenant(tenant);
         protocol.decode(&body.bytes, &mut intake)?;
+        self.charge(access_key.as_ref(), intake.events()).await;
         // The body is no longer needed; the errors wait for the delivery, and then for the client.
         let mut room = body.into_lease();
         room.resize(intake.refused() * EVENT_FAILURE_BYTES)?;

@@ -11,7 +11,7 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::idempotency::DerivedIds;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    BusState, Client, Clock, IdempotentRequest, MockAgentLimiter, MockIdSource, MockIdempotencyStore,
+    BusState, Client, Clock, IdempotentRequest, MockAgentLimiter, MockIdSource, MockIdempotencyStore, MockKeyLimiter,
     MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher,
     RequestClass, Telemetry,
 };
@@ -113,6 +113,7 @@ fn producer_with(
         ingest: Arc::new(ingest),
         health: health.clone(),
         limiter: Arc::new(Unlimited),
+        key_limiter: Arc::new(MockKeyLimiter::new()),
         idempotency: Some(Arc::new(store)),
         telemetry,
         refusals: RefusalLog::default(),

@@ -8,7 +8,7 @@ use domain::ports::{Client, RequestClass};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Body, Request, Response};
 
-use crate::access::{Denial, tenant_of};
+use crate::access::{Denial, key_of, tenant_of};
 use crate::body::{Coding, REQUEST_BYTES_MAX};
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
@@ -30,6 +30,10 @@ impl ProducerDependencies {
     /// Answers a request of an agent.
     pub async fn accept_agent(&self, protocol: &dyn AgentProtocol, mut request: Request) -> Response {
         let client = self.client(&request);
+        if let Some(error) = self.refusal_by_key(&request).await {
+            self.telemetry.rate_limited(RequestClass::Agent);
+            return protocol.error(&request, error);
+        }
         let body = request.take_body();
         let (mut response, held) = match protocol.coding(&request) {
             Ok(coding) => {
@@ -90,6 +94,7 @@ impl ProducerDependencies {
         }
         let note = decoded?;
         let entries = intake.entries();
+        self.charge(key_of(request), entries).await;
         // The body is no longer needed; the note waits for the delivery, and then for the client.
         let mut room = body.into_lease();
         room.resize(note.len())?;
