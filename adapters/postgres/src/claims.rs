@@ -1,7 +1,8 @@
 //! Finds out which events with a client-chosen id are new.
 //!
-//! Each claim, which is the id, or the id within a tenant ([`LogEvent::claim`]), has a row shared by all consumers and days. Reading the row locks it, in the order of the ids, so that
-//! transactions with the same ids wait for each other without deadlocks.
+//! Each claim, which is the id, or the id within a tenant ([`LogEvent::claim`]), has a row shared by all consumers and
+//! days. Reading the row locks it, in the order of the ids, so that transactions with the same ids wait for each other
+//! without deadlocks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
