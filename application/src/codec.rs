@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use domain::event::{EventDraft, EventError, IdOrigin, LogEvent, to_hex};
+use domain::access::TenantId;
+use domain::event::{EventDraft, EventError, IdOrigin, LogEvent, from_hex, to_hex};
 use domain::record::{Record, RecordTooLarge, Records};
 use domain::timestamp::{InvalidTimestamp, Timestamp};
 use serde::Deserialize;
@@ -20,8 +21,8 @@ const ID_TEXT_BYTES: usize = 36;
 /// # Errors
 /// Key and value are too large for a record; the batch is unchanged.
 pub fn encode(event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
-    let client_id = event.id_origin == IdOrigin::Client;
-    records.push(event.source.as_bytes(), event.received_at, client_id, |buffer| write_value(event, buffer))
+    let client_id = event.id_origin.is_client();
+    records.push(event.source.as_bytes(), event.received_at, client_id, |buffer| write_record_value(event, buffer))
 }
 
 /// Decodes the event in a record.
@@ -49,7 +50,11 @@ pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
         unknown: Vec::new(),
     };
     let event_id = domain::Uuid::try_parse(&fields.event_id).map_err(|_| EventError::EventIdInvalid)?;
-    let id_origin = if record.client_id { IdOrigin::Client } else { IdOrigin::Generated };
+    let tenant = fields.tenant.map(|tenant| from_hex::<16>(&tenant).ok_or(Undecodable::Tenant)).transpose()?;
+    let id_origin = match (record.client_id, tenant) {
+        (false, _) => IdOrigin::Generated,
+        (true, tenant) => IdOrigin::Client.in_request_of(tenant.map(TenantId::from_bytes)),
+    };
     Ok(draft.validate(received_at, || (event_id, id_origin))?)
 }
 
@@ -62,6 +67,9 @@ pub enum Undecodable {
     /// `receivedAt` is not a time.
     #[error("receivedAt is {0}")]
     ReceivedAt(#[from] InvalidTimestamp),
+    /// `tenant` is not the id of a tenant.
+    #[error("tenant is not 32 hexadecimal digits")]
+    Tenant,
     /// The event breaks a rule.
     #[error("{0}")]
     Event(#[from] EventError),
@@ -85,11 +93,23 @@ struct Fields<'a> {
     stack_trace: Option<Cow<'a, str>>,
     trace_id: Option<Cow<'a, str>>,
     span_id: Option<Cow<'a, str>>,
+    tenant: Option<Cow<'a, str>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
 }
 
-/// Appends the JSON of an event, as used in records and in query answers.
+/// Appends the value of a record: the JSON of an event, and the tenant whose claim its id is.
+fn write_record_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
+    write_value(event, buffer);
+    if let Some(tenant) = event.id_origin.tenant() {
+        // Behind all others: most records have none.
+        buffer.pop();
+        write_plain(",\"tenant\":\"", &to_hex(tenant.as_bytes()), buffer);
+        buffer.push(b'}');
+    }
+}
+
+/// Appends the JSON of an event, as used in records and in query answers. Who claims its id is in records only.
 pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
     // Written by hand, since encoding is the largest cost per event: ids and times need no escapes, nor do most texts.
     let mut id = [0; ID_TEXT_BYTES];
@@ -197,10 +217,25 @@ mod tests {
             text.replace("INFO", "LOUD"),
             text.replace("2024-01-15T10:30:00.25Z", "later"),
             text.replace("00000000-0000", "0000"),
+            text.replacen('{', "{\"tenant\":\"shop\",", 1),
         ] {
             assert!(decode(record(broken.as_bytes())).is_err(), "{broken}");
         }
         assert!(decode(record(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn the_tenant_of_an_id_is_in_the_record_and_not_in_answers() {
+        let mut records = Records::default();
+        let tenant = TenantId::from_bytes([0xab; 16]);
+        let event = LogEvent { id_origin: IdOrigin::Tenant(tenant), ..event() };
+        encode(&event, &mut records).expect("small");
+        let record = records.iter().next().expect("one record");
+        let text = std::str::from_utf8(record.value).expect("UTF-8");
+        assert!(record.client_id && text.ends_with(r#","tenant":"abababababababababababababababab"}"#), "{text}");
+        let mut answer = Vec::new();
+        write_value(&event, &mut answer);
+        assert!(!String::from_utf8(answer).expect("UTF-8").contains("tenant"));
     }
 
     #[test]
@@ -215,7 +250,7 @@ mod tests {
 
     prop_compose! {
         fn any_event()(
-            ids in any::<(u128, bool, Option<[u8; 16]>, Option<[u8; 8]>)>(),
+            ids in any::<(u128, u8, Option<[u8; 16]>, Option<[u8; 8]>)>(),
             source in "[^\\p{Cc}]{1,40}",
             level in prop::sample::select(Level::ALL.to_vec()),
             message in "[^\0]{1,60}",
@@ -226,7 +261,11 @@ mod tests {
             let metadata = metadata.map(|text| serde_json::json!({ "text": text, "n": [1, null] }).to_string());
             LogEvent {
                 event_id: Uuid::from_u128(ids.0),
-                id_origin: if ids.1 { IdOrigin::Client } else { IdOrigin::Generated },
+                id_origin: match ids.1 % 3 {
+                    0 => IdOrigin::Client,
+                    1 => IdOrigin::Generated,
+                    _ => IdOrigin::Tenant(TenantId::from_bytes([ids.1; 16])),
+                },
                 source: source.into(),
                 level,
                 message: message.into(),

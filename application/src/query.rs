@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Uuid;
+use domain::access::Tenant;
 use domain::event::LogEvent;
-use domain::filter::{EventFilter, each_name};
+use domain::filter::{Condition, EventFilter, IdField, each_name};
 use domain::metadata::{JsonKind, JsonValue};
 use domain::ports::{Clock, LogStore, StoreError};
 use domain::query::{
@@ -262,7 +263,7 @@ impl Query {
         Ok(Fields { events: page.items.len(), complete, fields: most_frequent_first(counts) })
     }
 
-    /// An event and its neighbours; `None` if there is no such event.
+    /// An event and its neighbours; `None` if there is no such event. A tenant sees its own only.
     ///
     /// # Errors
     /// A number of neighbours is above [`CONTEXT_EVENTS_MAX`], or the event belongs to no trace; or the store fails.
@@ -272,13 +273,14 @@ impl Query {
         before: u32,
         after: u32,
         scope: ContextScope,
+        tenant: Option<&Tenant>,
     ) -> Result<Option<Context>, QueryError> {
         for (parameter, events) in [("before", before), ("after", after)] {
             if events > CONTEXT_EVENTS_MAX {
                 return Err(invalid(parameter, format!("must be from 0 to {CONTEXT_EVENTS_MAX}")));
             }
         }
-        let Some(event) = self.store.find(event_id).await? else { return Ok(None) };
+        let Some(event) = self.find(event_id, tenant).await? else { return Ok(None) };
         let filter = match (scope, event.event.trace_id) {
             (ContextScope::All, _) => EventFilter::default(),
             (ContextScope::Source, _) => EventFilter::source(&event.event.source),
@@ -286,6 +288,10 @@ impl Query {
             (ContextScope::TraceId, None) => {
                 return Err(invalid("scope", "must not be traceId: this event has none".to_owned()));
             }
+        };
+        let filter = match tenant {
+            Some(tenant) => filter.and(EventFilter::within(&tenant.sources)),
+            None => filter,
         };
         let neighbours = async |order, limit| {
             let (filter, after) = (filter.clone(), Some(PageKey::from(&event)));
@@ -303,12 +309,15 @@ impl Query {
         Ok(Some(Context { before, event, after, more_before, more_after }))
     }
 
-    /// The event with this id.
+    /// The event with this id. A tenant sees its own only, whoever else has an event with the same id.
     ///
     /// # Errors
     /// The store fails.
-    pub async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        self.store.find(event_id).await
+    pub async fn find(&self, event_id: Uuid, tenant: Option<&Tenant>) -> Result<Option<StoredEvent>, StoreError> {
+        let Some(tenant) = tenant else { return self.store.find(event_id).await };
+        let by_id = Condition::IdIs(IdField::Event, event_id.as_bytes().to_vec());
+        let filter = EventFilter::within(&tenant.sources).and(by_id.into());
+        Ok(self.store.query(&LogQuery::newest(filter, 1)).await?.items.into_iter().next())
     }
 
     /// The range of a search; by default, the last hour.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter_http::{GrpcServer, LocalService, Server, ServerOptions};
+use adapter_http::{GrpcServer, LocalService, Server, ServerOptions, Tls};
 use adapter_syslog::SyslogServer;
 use anyhow::Context as _;
 use application::ingest::Ingest;
@@ -21,27 +21,30 @@ pub struct AgentListeners {
 }
 
 impl AgentListeners {
-    /// Binds the addresses that are set.
+    /// Binds the addresses that are set. `open` says that everyone is let in. OTLP has the TLS of the producer.
     ///
     /// # Errors
     /// An address is in use or not of this machine.
-    pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+    pub async fn bind(settings: &Settings, open: bool, tls: Option<&Arc<Tls>>) -> anyhow::Result<Self> {
         let mut listeners = Self::default();
         if let Some(address) = settings.otlp.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__LISTEN");
-            listeners.otlp = Some(Server::bind(address, ServerOptions::default()).await.with_context(context)?);
+            let server = Server::bind(address, ServerOptions::default()).await.with_context(context)?;
+            listeners.otlp = Some(server.secured(tls.cloned()));
         }
         if let Some(address) = settings.otlp.grpc_listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__GRPC_LISTEN");
-            listeners.otlp_grpc = Some(GrpcServer::bind(address).await.with_context(context)?);
+            let server = GrpcServer::bind(address).await.with_context(context)?;
+            listeners.otlp_grpc = Some(server.secured(tls.cloned()));
         }
         if let Some(address) = settings.syslog.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__LISTEN");
-            listeners.syslog = Some(SyslogServer::bind(address).await.with_context(context)?);
+            let server = SyslogServer::bind(address).await.with_context(context)?;
+            listeners.syslog = Some(server.allowing(settings.syslog.allow.0.clone()));
         }
         let addresses = [settings.otlp.listen.0, settings.otlp.grpc_listen.0, settings.syslog.listen.0];
-        for address in addresses.into_iter().flatten().filter(|address| !address.ip().is_loopback()) {
-            tracing::warn!(%address, "agents can reach this address from other machines, and there is no authentication");
+        for address in addresses.into_iter().flatten().filter(|address| open && !address.ip().is_loopback()) {
+            tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
         }
         Ok(listeners)
     }

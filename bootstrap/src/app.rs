@@ -9,6 +9,7 @@ use application::health::Health;
 use domain::ports::Clock;
 use tokio::time::{Instant, timeout_at};
 
+use crate::access::{open_keys, watch_keys};
 use crate::alerts::Alerts;
 use crate::backends::{Bus, Shared, open_bus, open_shared};
 use crate::consumer_role::{ConsumerRole, OpenConsumer};
@@ -21,6 +22,7 @@ use crate::role::{Addresses, Role};
 use crate::settings::Settings;
 use crate::system::SystemClock;
 use crate::task::{Task, TaskEnded, Tasks};
+use crate::tls::ListenerTls;
 
 /// A stopping process stops accepting early if no request arrives for this long: longer than a gateway's health check
 /// interval, so that none of its requests meets a connection that is being closed.
@@ -37,6 +39,7 @@ pub struct App {
     alerts: Arc<Alerts>,
     prometheus: Arc<Prometheus>,
     tasks: Tasks,
+    access: Vec<Task>,
     gateway: Option<Task>,
     producer: Option<ProducerRole>,
     consumer: Option<ConsumerRole>,
@@ -48,11 +51,13 @@ impl App {
     /// # Errors
     /// Something cannot be opened or bound; the message says what and where.
     pub async fn build(role: Role, settings: &Settings) -> anyhow::Result<Self> {
+        let keys = open_keys(role, settings)?;
         // All ports first: an address in use must not leave a half-opened store behind.
-        let servers = Servers::bind(role, settings).await?;
+        let tls = ListenerTls::open(role, settings)?;
+        let servers = Servers::bind(role, settings, keys.is_none(), &tls).await?;
         let addresses = servers.addresses()?;
         let activities = servers.activities();
-        let context = Context::new(role, settings, addresses)?;
+        let context = Context::new(role, settings, addresses, keys.as_ref())?;
 
         // The store before the bus: it knows the positions of the embedded one.
         let consumer = match servers.consumer {
@@ -85,6 +90,7 @@ impl App {
                 .map(|producer| ("producer", producer.bodies.clone()))
                 .chain(consumer.iter().map(|consumer| ("consumer", consumer.answers.clone())))
                 .collect(),
+            tls: tls.clone(),
             delivery: producer.as_ref().map(|producer| Arc::clone(&producer.delivery)),
             // A consumer's client only sends dead letters again.
             kafka: bus.as_ref().filter(|_| producer.is_some()).and_then(|(bus, _)| bus.client.clone()),
@@ -107,10 +113,13 @@ impl App {
         }
         let mut gateway_task = None;
         if let Some(server) = servers.gateway {
-            let opened = gateway.get_or_init(|| gateway_role::gateway(settings, local_producer, local_consumer));
+            let opened = gateway
+                .get_or_init(|| gateway_role::gateway(settings, local_producer, local_consumer, tls.upstream.clone()));
             let (task, health_of_gateway) = gateway_role::start(&context, server, opened.clone(), actuator);
             (gateway_task, health) = (Some(task), health_of_gateway);
         }
+        let mut access = tls.watch(&context.tasks, &context.alerter());
+        access.extend(keys.iter().flat_map(|keys| watch_keys(&context.tasks, keys, context.alerter())));
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
@@ -119,6 +128,7 @@ impl App {
             alerts: context.alerts,
             prometheus: context.prometheus,
             tasks: context.tasks,
+            access,
             gateway: gateway_task,
             producer: producer_role,
             consumer: consumer_role,
@@ -193,6 +203,7 @@ impl App {
                 tracing::warn!("connections to servers could not be closed in time");
             }
         }
+        Task::stop_all(self.access, deadlines.close).await;
         self.alerts.close(deadlines.close).await;
         if left > 0 {
             tracing::error!(events = left, "accepted events could not be made durable in time");

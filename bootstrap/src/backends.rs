@@ -10,20 +10,23 @@ use adapter_embedded::agent_limiter::LocalAgentLimiter;
 use adapter_embedded::bus::{BusOptions, EmbeddedBus};
 use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
+use adapter_embedded::key_limiter::LocalKeyLimiter;
 use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::storage::Directory;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
 use adapter_kafka::{ClientStatistics, KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
-use adapter_redis::{ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisLimiter, RedisQueryCache};
+use adapter_redis::{
+    ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisKeyLimiter, RedisLimiter, RedisQueryCache,
+};
 use anyhow::Context;
 use application::deliver::Delivery;
 use application::health::Check;
 use domain::backoff::Backoff;
 use domain::partition::{Partition, PriorityLane};
 use domain::ports::{
-    AgentLimiter, AgentLimits, BusState, Clock, DeadLetterTopic, GroupPartition, IdempotencyStore, LogStore,
-    QueryCache, RateLimiter, RateLimits, RecordPublisher, RecordSource, Telemetry,
+    AgentLimiter, AgentLimits, BusState, Clock, DeadLetterTopic, GroupPartition, IdempotencyStore, KeyLimiter,
+    LogStore, QueryCache, RateLimiter, RateLimits, RecordPublisher, RecordSource, Telemetry,
 };
 
 use crate::settings::{BusKind, LimiterKind, Settings, StoreKind};
@@ -250,6 +253,8 @@ fn make_data_dir(settings: &Settings) -> anyhow::Result<()> {
 pub struct Shared {
     /// Limits the request rate.
     pub limiter: Arc<dyn RateLimiter>,
+    /// Limits what access keys send.
+    pub key_limiter: Arc<dyn KeyLimiter>,
     /// Remembers answers, if a shared server is configured.
     pub idempotency: Option<Arc<dyn IdempotencyStore>>,
     /// Caches answers to expensive queries, if a shared server is configured.
@@ -270,6 +275,7 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
         batch_per_second: NonZeroU32::new(settings.rate_limit.batch_per_second),
     };
     let local: Arc<dyn RateLimiter> = Arc::new(LocalLimiter::new(limits));
+    let key_limiter: Arc<dyn KeyLimiter> = Arc::new(LocalKeyLimiter::default());
     let bytes_per_second = u32::try_from(settings.rate_limit.agent_bytes_per_second.0).unwrap_or(u32::MAX);
     let agent_limiter: Arc<dyn AgentLimiter> = Arc::new(LocalAgentLimiter::new(AgentLimits {
         events_per_second: NonZeroU32::new(settings.rate_limit.agent_events_per_second),
@@ -277,7 +283,7 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
     }));
     match settings.limiter {
         LimiterKind::Embedded => {
-            Ok(Shared { limiter: local, idempotency: None, cache: None, check: None, agent_limiter })
+            Ok(Shared { limiter: local, key_limiter, idempotency: None, cache: None, check: None, agent_limiter })
         }
         LimiterKind::Redis => {
             let connection = RedisConnection::connect(&settings.redis.url.0, ROUND_TRIP_MAX)
@@ -288,6 +294,7 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
             let store = format!("{}:{}", group_partition(settings, 0).group, settings.postgres.schema);
             Ok(Shared {
                 limiter: Arc::new(RedisLimiter::new(connected(), limits, local)),
+                key_limiter: Arc::new(RedisKeyLimiter::new(connected(), key_limiter)),
                 idempotency: Some(Arc::new(RedisIdempotencyStore::new(connected(), window))),
                 cache: Some(Arc::new(RedisQueryCache::new(connected(), &store))),
                 check: Some(Arc::new(move || asked.fault())),

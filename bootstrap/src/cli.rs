@@ -6,15 +6,18 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::access::{keys_path, open_keys};
 use crate::app::App;
 use crate::client;
 use crate::example::example;
 use crate::journal;
+use crate::key;
 use crate::role::Role;
 use crate::send;
 use crate::settings::Settings;
 use crate::system::{SystemClock, until_clock_is_set};
 use crate::task::TaskEnded;
+use crate::tls::ListenerTls;
 
 /// Bad configuration or usage (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -43,6 +46,7 @@ Sending to a Spillway:
   generate     Send made-up events at a rate, and measure the answers
 
 On this machine:
+  key          Create, list, rotate and revoke access keys
   journal      Inspect the journals in the data directory, also next to a running producer
   config       Print the effective configuration as environment variables
   openapi      Print the OpenAPI document
@@ -86,6 +90,9 @@ enum Command {
     Client(client::Command),
     /// Send the lines of files or of standard input to a Spillway
     Send(Box<send::Options>),
+    /// Create, list, rotate and revoke access keys
+    #[command(subcommand)]
+    Key(key::Command),
     /// Inspect the journals in the data directory, also next to a running producer
     #[command(subcommand)]
     Journal(journal::Command),
@@ -161,6 +168,20 @@ pub fn main() -> ExitCode {
 
 /// Runs a command that needs settings.
 fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
+    if let Command::Key(command) = command {
+        // `all` has a file in its data directory; other roles must name one.
+        let keys_file = keys_path(Role::All, settings).unwrap_or_default();
+        return match key::run(command, &keys_file) {
+            Ok(text) => {
+                print(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                report(&format!("{error:#}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Command::Journal(command) = command {
         return match journal::run(command, &settings.data_dir) {
             Ok(true) => ExitCode::SUCCESS,
@@ -188,6 +209,11 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
     if let Err(error) = settings.check_role(role) {
         return usage(&error.to_string());
     }
+    let open = open_keys(role, settings).map(drop).map_err(|error| error.to_string());
+    let open = open.and_then(|()| ListenerTls::open(role, settings).map(drop).map_err(|error| error.to_string()));
+    if let Err(message) = open {
+        return usage(&message);
+    }
     match serve(role, settings) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -200,6 +226,7 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
 
 fn send_lines(options: send::Options) -> ExitCode {
     let checked = options.target().map_err(|error| error.to_string());
+    let checked = checked.and_then(|target| options.key(&target).map(drop).map_err(|error| error.to_string()));
     if let Err(error) = checked.and(options.headers().map_err(|error| error.to_string())) {
         return usage(&error);
     }

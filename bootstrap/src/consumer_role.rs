@@ -95,7 +95,9 @@ impl OpenConsumer {
             bodies: self.answers,
             cache: shared.cache.clone(),
         };
-        let service = server.service(consumer_endpoint(dependencies, actuator), context.observer("consumer"));
+        let access = context.access.behind(settings.consumer.trusted_proxies.0.clone().into());
+        let endpoint = consumer_endpoint(dependencies, actuator, access);
+        let service = server.service(endpoint, context.observer("consumer"));
         let local: Arc<dyn LocalService> = Arc::clone(&service) as _;
 
         let mut background = vec![

@@ -4,25 +4,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adapter_embedded::disk::Disk;
-use adapter_http::{Activity, Observer, Server, ServerOptions};
+use adapter_http::{AccessControl, Activity, Observer, Server, ServerOptions, Tls};
+use adapter_keys::KeysFile;
 use adapter_telemetry::Prometheus;
 use anyhow::Context as _;
 use domain::ports::{Alerter, Clock, Telemetry};
 
+use crate::access::access_control;
 use crate::agent_listeners::AgentListeners;
 use crate::alerts::Alerts;
 use crate::role::{Addresses, Role};
 use crate::settings::Settings;
 use crate::system::SystemClock;
 use crate::task::Tasks;
+use crate::tls::ListenerTls;
 
-/// Settings, clock, telemetry, alerts, disk and tasks of a process.
+/// Settings, clock, telemetry, alerts, disk, access control and tasks of a process.
 pub struct Context<'s> {
     pub settings: &'s Settings,
     pub prometheus: Arc<Prometheus>,
     pub clock: Arc<dyn Clock>,
     pub alerts: Arc<Alerts>,
     pub disk: Arc<Disk>,
+    pub access: AccessControl,
     pub tasks: Tasks,
 }
 
@@ -31,12 +35,18 @@ impl<'s> Context<'s> {
     ///
     /// # Errors
     /// Alerts cannot be sent to the webhook that is set.
-    pub fn new(role: Role, settings: &'s Settings, addresses: Addresses) -> anyhow::Result<Self> {
+    pub fn new(
+        role: Role,
+        settings: &'s Settings,
+        addresses: Addresses,
+        keys: Option<&Arc<KeysFile>>,
+    ) -> anyhow::Result<Self> {
         let prometheus = Arc::new(Prometheus::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
         let disk = Arc::new(Disk::of(&settings.data_dir));
-        Ok(Self { settings, prometheus, clock, alerts, disk, tasks: Tasks::default() })
+        let access = access_control(settings, keys, Arc::<Prometheus>::clone(&prometheus));
+        Ok(Self { settings, prometheus, clock, alerts, disk, access, tasks: Tasks::default() })
     }
 
     pub fn telemetry(&self) -> Arc<dyn Telemetry> {
@@ -65,21 +75,22 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Binds the addresses of a role.
+    /// Binds the addresses of a role. `open` says that everyone is let in.
     ///
     /// # Errors
     /// An address is in use or not of this machine.
-    pub async fn bind(role: Role, settings: &Settings) -> anyhow::Result<Self> {
+    pub async fn bind(role: Role, settings: &Settings, open: bool, tls: &ListenerTls) -> anyhow::Result<Self> {
         let mut servers = Self::default();
         if role.includes(Role::Producer) {
-            servers.producer = Some(bind(settings.producer.listen, "producer").await?);
-            servers.agents = AgentListeners::bind(settings).await?;
+            let server = bind(settings.producer.listen, "producer", open, tls.producer.as_ref()).await?;
+            servers.producer = Some(server);
+            servers.agents = AgentListeners::bind(settings, open, tls.producer.as_ref()).await?;
         }
         if role.includes(Role::Consumer) {
-            servers.consumer = Some(bind(settings.consumer.listen, "consumer").await?);
+            servers.consumer = Some(bind(settings.consumer.listen, "consumer", open, tls.consumer.as_ref()).await?);
         }
         if role.includes(Role::Gateway) {
-            servers.gateway = Some(bind(settings.gateway.listen, "gateway").await?);
+            servers.gateway = Some(bind(settings.gateway.listen, "gateway", open, tls.gateway.as_ref()).await?);
         }
         Ok(servers)
     }
@@ -100,11 +111,15 @@ impl Servers {
     }
 }
 
-async fn bind(address: SocketAddr, role: &str) -> anyhow::Result<Server> {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "the {role} can be reached from other machines, and has no authentication");
+async fn bind(address: SocketAddr, role: &str, open: bool, tls: Option<&Arc<Tls>>) -> anyhow::Result<Server> {
+    let is_reached = !address.ip().is_loopback();
+    if is_reached && open {
+        tracing::warn!(%address, "the {role} can be reached from other machines, and lets everyone in");
+    } else if is_reached && tls.is_none() {
+        tracing::warn!(%address, "keys and events reach the {role} unencrypted");
     }
     let context =
         || format!("the {role} cannot listen at {address}; set SPILLWAY_{}__LISTEN", role.to_ascii_uppercase());
-    Server::bind(address, ServerOptions::default()).await.with_context(context)
+    let server = Server::bind(address, ServerOptions::default()).await.with_context(context)?;
+    Ok(server.secured(tls.cloned()))
 }

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use adapter_http::{Actuator, Gateway, LocalService, Server, UPSTREAMS, Upstream, UpstreamUrl, gateway_endpoint};
+use adapter_http::{
+    Actuator, Gateway, LocalService, Server, UPSTREAMS, Upstream, UpstreamTls, UpstreamUrl, gateway_endpoint,
+};
 use application::health::Health;
 
 use crate::context::Context;
@@ -15,6 +17,7 @@ pub fn gateway(
     settings: &Settings,
     producer: Option<Arc<dyn LocalService>>,
     consumer: Option<Arc<dyn LocalService>>,
+    tls: Option<Arc<UpstreamTls>>,
 ) -> Gateway {
     let upstream = |configured: &[UpstreamUrl], local: Option<Arc<dyn LocalService>>, usual: SocketAddr| match local {
         _ if !configured.is_empty() => Upstream::Instances(configured.to_vec()),
@@ -25,6 +28,7 @@ pub fn gateway(
         upstream(&settings.gateway.producers.0, producer, settings.producer.listen),
         upstream(&settings.gateway.consumers.0, consumer, settings.consumer.listen),
         settings.gateway.trusted_proxies.0.clone().into(),
+        tls,
     )
 }
 
@@ -35,7 +39,8 @@ pub fn start(context: &Context<'_>, server: Server, gateway: Gateway, actuator: 
     let health = actuator.health.with_check(UPSTREAMS, Arc::new(move || asked.fault()));
     let actuator =
         Actuator { health: health.clone(), instances: Some(Arc::new(move || instances.instances())), ..actuator };
-    let service = server.service(gateway_endpoint(gateway.clone(), actuator), context.observer("gateway"));
+    let endpoint = gateway_endpoint(gateway.clone(), actuator, context.access.clone());
+    let service = server.service(endpoint, context.observer("gateway"));
     let task = context.tasks.spawn("gateway", |stop| async move {
         tokio::join!(server.run(service, stop.clone()), gateway.watch(stop));
     });

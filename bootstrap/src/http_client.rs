@@ -3,21 +3,21 @@
 use std::error::Error;
 use std::time::Duration;
 
-pub use adapter_webhook::{Connector, NoAuthorities};
+pub use adapter_webhook::{Connector, HttpsError, HttpsFiles};
 use hyper_util::client::legacy::connect::HttpConnector;
 
 /// Timeout for a connection, without the handshake of TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects within [`CONNECT_TIMEOUT`], and sends without delay. With `encrypted`, also over HTTPS.
+/// Connects within [`CONNECT_TIMEOUT`], and sends without delay. With `encrypted`, also over HTTPS, with these files.
 ///
 /// # Errors
-/// URLs are encrypted, and the system has no certificates of authorities.
-pub fn connector(encrypted: bool) -> Result<Connector, NoAuthorities> {
+/// URLs are encrypted, and a file cannot be used or the system has no certificates of authorities.
+pub fn connector(encrypted: bool, files: &HttpsFiles) -> Result<Connector, HttpsError> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_nodelay(true);
-    adapter_webhook::connector(connector, encrypted)
+    adapter_webhook::connector_with_files(connector, encrypted, files)
 }
 
 /// The innermost cause, without the operating system's error number.

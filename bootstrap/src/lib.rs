@@ -3,6 +3,7 @@
 //! Building an [`App`] and running it to its end are two steps, so that tests can use port 0 and separate directories.
 //! This is the only crate that knows every adapter, and the only one that uses `anyhow`.
 
+mod access;
 mod agent_listeners;
 mod alerts;
 mod app;
@@ -13,12 +14,14 @@ mod client;
 mod configuration_page;
 mod consumer_role;
 mod context;
+mod credentials;
 mod disk;
 mod drain;
 mod example;
 mod gateway_role;
 mod http_client;
 mod journal;
+mod key;
 mod metrics;
 mod producer_role;
 mod role;
@@ -28,6 +31,7 @@ pub mod settings;
 mod settings_source;
 mod system;
 mod task;
+mod tls;
 
 /// Requests and records are constantly allocated on one thread and freed on another, the worst case of the C library's
 /// allocator (docs/performance.md).

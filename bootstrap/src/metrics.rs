@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::backends::ClientCounts;
 use crate::system::SystemClock;
+use crate::tls::ListenerTls;
 
 /// The sources of all metrics.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Metrics {
     pub gateway: Arc<OnceLock<Gateway>>,
     /// The disk of the data directory, if the process stores anything there.
     pub disk: Option<Arc<Disk>>,
+    /// The TLS of the listeners.
+    pub tls: ListenerTls,
     /// The delivery of a producer.
     pub delivery: Option<Arc<Delivery>>,
     /// Statistics of its Kafka client.
@@ -48,6 +51,9 @@ impl Metrics {
         }
         for (role, bodies) in &self.bodies {
             self.prometheus.show_bodies(role, bodies.used_bytes());
+        }
+        for (role, tls) in self.tls.all() {
+            self.prometheus.show_certificate(role, tls.expires());
         }
         let space = self.disk.as_ref().map(|disk| disk.space());
         if let Some(space) = space.filter(|space| *space != DiskSpace::UNKNOWN) {

@@ -98,6 +98,7 @@ impl OpenProducer {
             ingest: Arc::clone(&ingest),
             health: health.clone(),
             limiter: Arc::clone(&shared.limiter),
+            key_limiter: Arc::clone(&shared.key_limiter),
             idempotency: shared.idempotency.clone(),
             telemetry: context.telemetry(),
             refusals: RefusalLog::default(),
@@ -110,7 +111,8 @@ impl OpenProducer {
             ),
             shortage: Some(self.short_of_disk),
         };
-        let endpoint = producer_endpoint(dependencies, Actuator { health, ..actuator });
+        let access = context.access.behind(settings.producer.trusted_proxies.0.clone().into());
+        let endpoint = producer_endpoint(dependencies, Actuator { health, ..actuator }, access);
         let service = server.service(endpoint, context.observer("producer"));
         let local: Arc<dyn LocalService> = Arc::clone(&service) as _;
 

@@ -6,6 +6,8 @@
 use sha1_smol::Sha1;
 use uuid::{Builder, Uuid};
 
+use crate::access::TenantId;
+
 /// Maximum length of the key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
@@ -30,6 +32,14 @@ impl DerivedIds {
     /// # Errors
     /// The key is not 1 to [`IDEMPOTENCY_KEY_BYTES_MAX`] visible ASCII characters.
     pub fn new(key: &[u8], body: &[u8]) -> Result<Self, InvalidIdempotencyKey> {
+        Self::of_tenant(None, key, body)
+    }
+
+    /// The same in a request of this tenant, if there is one: other tenants get other ids.
+    ///
+    /// # Errors
+    /// See [`DerivedIds::new`].
+    pub fn of_tenant(tenant: Option<TenantId>, key: &[u8], body: &[u8]) -> Result<Self, InvalidIdempotencyKey> {
         if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !key.iter().all(u8::is_ascii_graphic) {
             return Err(InvalidIdempotencyKey);
         }
@@ -37,6 +47,10 @@ impl DerivedIds {
         let mut hash = Sha1::new();
         // The key has no zero byte, so no part of the body can be mistaken for the key.
         [NAMESPACE.as_bytes(), key, &[0], body].into_iter().for_each(|part| hash.update(part));
+        if let Some(tenant) = tenant {
+            // Without a tenant the ids are those that every version has derived.
+            hash.update(tenant.as_bytes());
+        }
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(hash.digest().bytes()).for_each(|(byte, of_hash)| *byte = of_hash);
         Ok(Self { request: Builder::from_sha1_bytes(bytes).into_uuid() })
@@ -95,6 +109,17 @@ mod tests {
             assert!(all.insert(ids(key, body).fingerprint()), "{key} {body}");
             assert_eq!(ids(key, body).fingerprint(), ids(key, body).fingerprint());
         }
+    }
+
+    #[test]
+    fn each_tenant_has_other_ids_and_so_have_requests_without_one() {
+        let of = |tenant: Option<&str>| {
+            DerivedIds::of_tenant(tenant.map(TenantId::of_name), b"order-42", b"[1]").expect("valid").id(0)
+        };
+        assert_eq!(of(None), ids("order-42", "[1]").id(0));
+        let all: HashSet<Uuid> = [of(None), of(Some("shop")), of(Some("till"))].into();
+        assert_eq!(all.len(), 3);
+        assert_eq!(of(Some("shop")), of(Some("shop")));
     }
 
     #[test]

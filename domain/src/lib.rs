@@ -8,6 +8,7 @@
 //! * Per-event work is synchronous and borrows from its input; only the [`ports`] are asynchronous, and they process
 //!   whole batches.
 
+pub mod access;
 pub mod admission;
 pub mod alert;
 pub mod allowance;

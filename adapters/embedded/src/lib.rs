@@ -7,7 +7,7 @@
 //!   outside.
 //! * [`disk`]: free space for all of them.
 //! * [`store`]: events in SQLite, with positions in the same transaction.
-//! * [`limiter`] and [`agent_limiter`]: token buckets in memory.
+//! * [`limiter`], [`agent_limiter`] and [`key_limiter`]: token buckets in memory.
 //!
 //! These are products, not mocks: they survive `kill -9` and power cuts as the contract says. Local file systems only:
 //! network file systems do not guarantee what locks and fdatasync promise.
@@ -18,6 +18,7 @@ pub mod disk;
 mod frame;
 pub mod inspection;
 pub mod journal;
+pub mod key_limiter;
 pub mod limiter;
 mod lock;
 mod partition_log;

@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::Uuid;
+use domain::access::TenantId;
 use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
-use domain::event::{IdOrigin, LogEvent};
+use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StoredEvent, TAIL_BYTES_MAX, TailPage, TailQuery};
@@ -108,7 +109,7 @@ impl SqliteStore {
                 for (offset, event) in part {
                     insert = insert
                         .bind(event.event_id.as_bytes().as_slice())
-                        .bind(event.id_origin == IdOrigin::Client)
+                        .bind(event.id_origin.is_client())
                         .bind(event.source.as_ref())
                         .bind(i64::from(event.level.number()))
                         .bind(event.message.as_ref())
@@ -120,7 +121,8 @@ impl SqliteStore {
                         .bind(event.metadata.as_ref().map(Metadata::as_json))
                         .bind(group_partition.topic.as_str())
                         .bind(i64::from(group_partition.partition))
-                        .bind(offset.cast_signed());
+                        .bind(offset.cast_signed())
+                        .bind(event.id_origin.tenant().map_or_else(Vec::new, |tenant| tenant.as_bytes().to_vec()));
                 }
                 stored += insert.bind(window).execute(&mut *writer).await?.rows_affected();
                 rest = others;
@@ -312,9 +314,9 @@ impl LogStore for SqliteStore {
 /// its own, and whether an event repeats another depends on whether that one was kept. Almost always there is one part.
 fn without_repeats<'a, 'b>(events: &'a [(u64, LogEvent<'b>)]) -> Vec<Vec<&'a (u64, LogEvent<'b>)>> {
     let mut parts: Vec<Vec<_>> = Vec::new();
-    let mut seen: HashMap<Uuid, Vec<Timestamp>> = HashMap::with_capacity(events.len());
+    let mut seen: HashMap<(Uuid, Option<TenantId>), Vec<Timestamp>> = HashMap::with_capacity(events.len());
     for event in events {
-        let times = seen.entry(event.1.event_id).or_default();
+        let times = seen.entry((event.1.event_id, event.1.id_origin.tenant())).or_default();
         // An event received at exactly the time of an earlier one is a repeat as well: of that event, or of the one that
         // it repeated.
         if times.contains(&event.1.received_at) {

@@ -1,38 +1,45 @@
-//! The endpoint of each role: it looks a request up in [`crate::routes`] and hands it to the code that the table names.
+//! The endpoint of each role: it looks a request up in [`crate::routes`], lets [`crate::access`] judge it, and hands it to the
+//! code that the table names.
 
 use std::sync::Arc;
 
 use poem::http::{StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
+use crate::access::AccessControl;
 use crate::actuator::{Actuator, ActuatorApi};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::ingest::accept::ProducerDependencies;
+use crate::ingest::accept::{ProducerDependencies, refuse};
 use crate::ingest::agents::Fixed;
 use crate::ingest::agents::bulk::PRODUCT;
 use crate::openapi::service::service_endpoint;
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::query_api;
-use crate::routes::{Found, Operation, RouteRole, find, ingest_operations};
+use crate::routes::{Found, Operation, Route, RouteRole, find, ingest_operations};
 
 /// The producer's endpoint.
 pub fn producer_endpoint(
     dependencies: ProducerDependencies,
     actuator: Actuator,
+    access: AccessControl,
 ) -> impl Endpoint<Output = Response> + 'static {
     let dependencies = Arc::new(dependencies);
     let handlers = service_endpoint((ingest_operations(), ActuatorApi), Arc::clone(&actuator.document))
         .data(Arc::clone(&dependencies))
         .data(actuator);
-    handlers.around(move |handlers, request| {
-        let dependencies = Arc::clone(&dependencies);
+    handlers.around(move |handlers, mut request| {
+        let (dependencies, access) = (Arc::clone(&dependencies), access.clone());
         async move {
-            Ok(match operation(&request, RouteRole::Producer) {
-                Ok(Operation::Ingest(class, protocols)) => dependencies.accept(class, protocols, request).await,
-                Ok(Operation::Agent(protocol)) => dependencies.accept_agent(protocol, request).await,
-                Ok(operation) => answer(operation, &handlers, request).await,
-                Err(error) => error.into_response(),
+            Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Producer | RouteRole::Every)) {
+                Ok(Route { operation: Operation::Ingest(class, protocols), .. }) => {
+                    dependencies.accept(*class, *protocols, request).await
+                }
+                Ok(Route { operation: Operation::Agent(protocol), .. }) => {
+                    dependencies.accept_agent(*protocol, request).await
+                }
+                Ok(route) => answer(route.operation, &handlers, request).await,
+                Err(refusal) => refusal,
             })
         }
     })
@@ -42,33 +49,41 @@ pub fn producer_endpoint(
 pub fn consumer_endpoint(
     dependencies: ConsumerDependencies,
     actuator: Actuator,
+    access: AccessControl,
 ) -> impl Endpoint<Output = Response> + 'static {
     let handlers = service_endpoint((query_api(), ActuatorApi), Arc::clone(&actuator.document))
         .data(Arc::new(dependencies))
         .data(actuator);
-    handlers.around(|handlers, request| async move {
-        Ok(match operation(&request, RouteRole::Consumer) {
-            Ok(operation) => answer(operation, &handlers, request).await,
-            Err(error) => error.into_response(),
-        })
+    handlers.around(move |handlers, mut request| {
+        let access = access.clone();
+        async move {
+            Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Consumer | RouteRole::Every)) {
+                Ok(route) => answer(route.operation, &handlers, request).await,
+                Err(refusal) => refusal,
+            })
+        }
     })
 }
 
 /// The gateway's endpoint.
-pub fn gateway_endpoint(gateway: Gateway, actuator: Actuator) -> impl Endpoint<Output = Response> + 'static {
+pub fn gateway_endpoint(
+    gateway: Gateway,
+    actuator: Actuator,
+    access: AccessControl,
+) -> impl Endpoint<Output = Response> + 'static {
     let health = actuator.health.clone();
+    let access = access.of_gateway(gateway.trusted_proxies().clone());
     let handlers = service_endpoint(ActuatorApi, Arc::clone(&actuator.document)).data(actuator);
-    handlers.around(move |handlers, request| {
-        let (gateway, health) = (gateway.clone(), health.clone());
+    handlers.around(move |handlers, mut request| {
+        let (gateway, health, access) = (gateway.clone(), health.clone(), access.clone());
         async move {
-            Ok(match find(request.method(), request.uri().path(), |_| true) {
-                Found::Route(route) => match route.role {
+            Ok(match operation(&access, &mut request, |_| true) {
+                Ok(route) => match route.role {
                     RouteRole::Producer => gateway.to_producer(request, &health).await,
                     RouteRole::Consumer => gateway.to_consumer(request, &health).await,
                     RouteRole::Every => answer(route.operation, &handlers, request).await,
                 },
-                Found::OtherMethods(allow) => ApiError::MethodNotAllowed { allow }.into_response(),
-                Found::Nothing => ApiError::nothing_here().into_response(),
+                Err(refusal) => refusal,
             })
         }
     })
@@ -120,11 +135,27 @@ fn home(request: &Request) -> Response {
     HOME.response()
 }
 
-/// The operation of a request to a role.
-fn operation(request: &Request, role: RouteRole) -> Result<Operation, ApiError> {
-    match find(request.method(), request.uri().path(), |of| of == role || of == RouteRole::Every) {
-        Found::Route(route) => Ok(route.operation),
-        Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }),
-        Found::Nothing => Err(ApiError::nothing_here()),
+/// The operation of a request to a process that serves some roles, if the request may use it; otherwise the answer.
+fn operation(
+    access: &AccessControl,
+    request: &mut Request,
+    serves: impl Fn(RouteRole) -> bool,
+) -> Result<&'static Route, Response> {
+    let found = find(request.method(), request.uri().path(), serves);
+    let route = match &found {
+        Found::Route(route) => Some(*route),
+        Found::OtherMethods(_) | Found::Nothing => None,
+    };
+    if let Err(denial) = access.judge(request, route) {
+        return Err(match route.map(|route| route.operation) {
+            Some(Operation::Ingest(_, protocols)) => refuse(protocols, request.headers(), denial),
+            Some(Operation::Agent(protocol)) => protocol.error(request, denial.into()),
+            _ => ApiError::from(denial).into_response(),
+        });
+    }
+    match found {
+        Found::Route(route) => Ok(route),
+        Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }.into_response()),
+        Found::Nothing => Err(ApiError::nothing_here().into_response()),
     }
 }

@@ -6,6 +6,7 @@
 //! * Every failure becomes one [`error::ApiError`], which a protocol renders; it is logged once and shows no internals.
 //! * [`routes`] is the only place that knows paths. The OpenAPI document comes from the types that the handlers use.
 
+mod access;
 mod actuator;
 mod body;
 mod client_address;
@@ -17,7 +18,9 @@ mod openapi;
 mod query;
 mod routes;
 mod server;
+mod tls;
 
+pub use access::{AccessControl, AccessRules, HostName, HostNames, InvalidHostName};
 pub use actuator::{Actuator, LogControl, UPSTREAMS};
 pub use body::BodyBudget;
 pub use client_address::TrustedProxies;
@@ -34,3 +37,4 @@ pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;
 pub use routes::decode_agent_body;
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};
+pub use tls::{ClientAuth, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};

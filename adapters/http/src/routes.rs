@@ -1,9 +1,11 @@
-//! The one table of operations: method, path, role, and who answers.
+//! The one table of operations: method, path, role, who may use it, and who answers.
 //!
-//! Router, rate limit, gateway and the answers 404 and 405 read it. A new ingestion path is one line here; the OpenAPI document
+//! Router, access control, rate limit, gateway and the answers 404 and 405 read it. An operation without a line on who may use
+//! it does not compile. A new ingestion path is one line here; the OpenAPI document
 //! is held to the table by a test.
 
 use application::ingest::AgentIntake;
+use domain::access::Role;
 use domain::ports::RequestClass;
 use poem::Request;
 use poem::http::Method;
@@ -28,6 +30,29 @@ pub enum RouteRole {
     Consumer,
     /// Every role answers it for itself: a gateway does not forward it.
     Every,
+}
+
+/// Who may use an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone, under any host name: it shows only whether the process works, and changes nothing.
+    Monitor,
+    /// A scraper, under any host name: the role `operate`, or anyone if `AUTH__METRICS` says so.
+    Scrape,
+    /// Anyone: it shows nothing of events or of the state of the process.
+    Anyone,
+    /// A key with this role.
+    Role(Role),
+    /// A key with this role that is not restricted to some sources: what the operation shows cannot be divided.
+    WholeRole(Role),
+}
+
+impl Access {
+    /// Whether a request may use any host name.
+    #[must_use]
+    pub fn is_exempt_from_host_rules(self) -> bool {
+        matches!(self, Self::Monitor | Self::Scrape)
+    }
 }
 
 /// Who answers a request.
@@ -56,76 +81,102 @@ pub struct Route {
     pub path: &'static str,
     /// The role that it belongs to.
     pub role: RouteRole,
+    /// Who may use it.
+    pub access: Access,
     /// Who answers it.
     pub operation: Operation,
 }
 
-const fn route(method: Method, path: &'static str, role: RouteRole, operation: Operation) -> Route {
-    Route { method, path, role, operation }
+impl Route {
+    /// Whether each of its requests is audited: those that change the process or dead letters, and those that read everything.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        let operates = matches!(self.access, Access::Role(Role::Operate) | Access::WholeRole(Role::Operate));
+        self.path == EXPORT || (operates && self.method != Method::GET)
+    }
 }
+
+const fn route(method: Method, path: &'static str, role: RouteRole, access: Access, operation: Operation) -> Route {
+    Route { method, path, role, access, operation }
+}
+
+/// Where events are exported.
+const EXPORT: &str = "/api/logs/export";
+
+/// Who may use what.
+const INGEST: Access = Access::Role(Role::Ingest);
+const READ: Access = Access::Role(Role::Read);
+const OPERATE: Access = Access::Role(Role::Operate);
 
 /// All operations. A path without parameters comes before one with parameters that also matches.
 pub static ROUTES: &[Route] = {
+    use Access::{Anyone, Monitor, Scrape, WholeRole};
     use Operation::{Agent, Api, Home, Ingest, Page, Probe};
     use RouteRole::{Consumer, Every, Producer};
     &[
-        route(Method::POST, "/api/logs", Producer, Ingest(RequestClass::Single, &[&SingleEvent])),
-        route(Method::POST, "/api/logs/batch", Producer, Ingest(RequestClass::Batch, &[&BatchArray, &BatchLines])),
-        route(Method::POST, "/api/logs/ingest", Producer, Agent(&Objects)),
-        route(Method::GET, "/api/logs/health", Producer, Api),
-        route(Method::GET, "/api/logs", Consumer, Api),
-        route(Method::GET, "/api/logs/stats", Consumer, Api),
-        route(Method::GET, "/api/logs/tail", Consumer, Api),
-        route(Method::GET, "/api/logs/fields", Consumer, Api),
-        route(Method::GET, "/api/logs/values", Consumer, Api),
-        route(Method::GET, "/api/logs/export", Consumer, Api),
-        route(Method::GET, "/api/logs/{eventId}", Consumer, Api),
-        route(Method::GET, "/api/logs/{eventId}/context", Consumer, Api),
-        route(Method::GET, "/api/dlq", Consumer, Api),
-        route(Method::POST, "/api/dlq/redrive", Consumer, Api),
-        route(Method::GET, "/actuator/health", Every, Api),
-        route(Method::GET, "/actuator/health/liveness", Every, Api),
-        route(Method::GET, "/actuator/health/readiness", Every, Api),
-        route(Method::GET, "/actuator/info", Every, Api),
-        route(Method::GET, "/actuator/log", Every, Api),
-        route(Method::PUT, "/actuator/log", Every, Api),
-        route(Method::GET, "/actuator/metrics", Every, Api),
-        route(Method::GET, "/actuator/metrics/{name}", Every, Api),
-        route(Method::GET, "/actuator/prometheus", Every, Api),
-        route(Method::GET, "/", Every, Home),
-        route(Method::GET, "/openapi.json", Every, Page),
-        route(Method::GET, "/swagger-ui", Every, Page),
-        route(Method::POST, "/v1/logs", Producer, Agent(&Otlp)),
-        route(Method::POST, "/loki/api/v1/push", Producer, Agent(&Loki)),
-        route(Method::POST, "/api/prom/push", Producer, Agent(&Loki)),
-        route(Method::POST, "/services/collector", Producer, Agent(&Envelopes)),
-        route(Method::POST, "/services/collector/event", Producer, Agent(&Envelopes)),
-        route(Method::POST, "/services/collector/event/1.0", Producer, Agent(&Envelopes)),
-        route(Method::POST, "/services/collector/raw", Producer, Agent(&RawLines)),
-        route(Method::POST, "/services/collector/raw/1.0", Producer, Agent(&RawLines)),
-        route(Method::POST, "/services/collector/ack", Producer, Agent(&Acknowledgements)),
-        route(Method::GET, "/services/collector/health", Producer, Probe(&hec::HEALTHY)),
-        route(Method::GET, "/services/collector/health/1.0", Producer, Probe(&hec::HEALTHY)),
-        route(Method::POST, "/_bulk", Producer, Agent(&Bulk)),
-        route(Method::PUT, "/_bulk", Producer, Agent(&Bulk)),
-        route(Method::GET, "/_license", Producer, Probe(&probes::LICENSE)),
-        route(Method::GET, "/_cluster/health", Producer, Probe(&probes::HEALTH)),
-        route(Method::GET, "/_cat/health", Producer, Probe(&probes::CAT_HEALTH)),
-        route(Method::GET, "/_nodes/{*}", Producer, Probe(&probes::NODES)),
-        route(Method::GET, "/_index_template/{*}", Producer, Probe(&probes::EMPTY)),
-        route(Method::PUT, "/_index_template/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
-        route(Method::GET, "/_component_template/{*}", Producer, Probe(&probes::EMPTY)),
-        route(Method::PUT, "/_component_template/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
-        route(Method::GET, "/_template/{*}", Producer, Probe(&probes::EMPTY)),
-        route(Method::PUT, "/_template/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
-        route(Method::GET, "/_ilm/{*}", Producer, Probe(&probes::EMPTY)),
-        route(Method::PUT, "/_ilm/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
-        route(Method::GET, "/_ingest/{*}", Producer, Probe(&probes::EMPTY)),
-        route(Method::PUT, "/_ingest/{*}", Producer, Probe(&probes::ACKNOWLEDGED)),
-        route(Method::POST, "/{index}/_bulk", Producer, Agent(&Bulk)),
-        route(Method::PUT, "/{index}/_bulk", Producer, Agent(&Bulk)),
-        route(Method::GET, "/{index}/_refresh", Producer, Probe(&probes::REFRESHED)),
-        route(Method::POST, "/{index}/_refresh", Producer, Probe(&probes::REFRESHED)),
+        route(Method::POST, "/api/logs", Producer, INGEST, Ingest(RequestClass::Single, &[&SingleEvent])),
+        route(
+            Method::POST,
+            "/api/logs/batch",
+            Producer,
+            INGEST,
+            Ingest(RequestClass::Batch, &[&BatchArray, &BatchLines]),
+        ),
+        route(Method::POST, "/api/logs/ingest", Producer, INGEST, Agent(&Objects)),
+        route(Method::GET, "/api/logs/health", Producer, WholeRole(Role::Read), Api),
+        route(Method::GET, "/api/logs", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/stats", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/tail", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/fields", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/values", Consumer, READ, Api),
+        route(Method::GET, EXPORT, Consumer, READ, Api),
+        route(Method::GET, "/api/logs/{eventId}", Consumer, READ, Api),
+        route(Method::GET, "/api/logs/{eventId}/context", Consumer, READ, Api),
+        route(Method::GET, "/api/dlq", Consumer, WholeRole(Role::Operate), Api),
+        route(Method::POST, "/api/dlq/redrive", Consumer, WholeRole(Role::Operate), Api),
+        route(Method::GET, "/actuator/health", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/health/liveness", Every, Monitor, Api),
+        route(Method::GET, "/actuator/health/readiness", Every, Monitor, Api),
+        route(Method::GET, "/actuator/info", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/log", Every, OPERATE, Api),
+        route(Method::PUT, "/actuator/log", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/metrics", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/metrics/{name}", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/prometheus", Every, Scrape, Api),
+        route(Method::GET, "/", Every, Anyone, Home),
+        route(Method::GET, "/openapi.json", Every, READ, Page),
+        route(Method::GET, "/swagger-ui", Every, READ, Page),
+        route(Method::POST, "/v1/logs", Producer, INGEST, Agent(&Otlp)),
+        route(Method::POST, "/loki/api/v1/push", Producer, INGEST, Agent(&Loki)),
+        route(Method::POST, "/api/prom/push", Producer, INGEST, Agent(&Loki)),
+        route(Method::POST, "/services/collector", Producer, INGEST, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/event", Producer, INGEST, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/event/1.0", Producer, INGEST, Agent(&Envelopes)),
+        route(Method::POST, "/services/collector/raw", Producer, INGEST, Agent(&RawLines)),
+        route(Method::POST, "/services/collector/raw/1.0", Producer, INGEST, Agent(&RawLines)),
+        route(Method::POST, "/services/collector/ack", Producer, INGEST, Agent(&Acknowledgements)),
+        route(Method::GET, "/services/collector/health", Producer, Monitor, Probe(&hec::HEALTHY)),
+        route(Method::GET, "/services/collector/health/1.0", Producer, Monitor, Probe(&hec::HEALTHY)),
+        route(Method::POST, "/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::PUT, "/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::GET, "/_license", Producer, INGEST, Probe(&probes::LICENSE)),
+        route(Method::GET, "/_cluster/health", Producer, INGEST, Probe(&probes::HEALTH)),
+        route(Method::GET, "/_cat/health", Producer, INGEST, Probe(&probes::CAT_HEALTH)),
+        route(Method::GET, "/_nodes/{*}", Producer, INGEST, Probe(&probes::NODES)),
+        route(Method::GET, "/_index_template/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_index_template/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_component_template/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_component_template/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_template/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_template/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_ilm/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_ilm/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::GET, "/_ingest/{*}", Producer, INGEST, Probe(&probes::EMPTY)),
+        route(Method::PUT, "/_ingest/{*}", Producer, INGEST, Probe(&probes::ACKNOWLEDGED)),
+        route(Method::POST, "/{index}/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::PUT, "/{index}/_bulk", Producer, INGEST, Agent(&Bulk)),
+        route(Method::GET, "/{index}/_refresh", Producer, INGEST, Probe(&probes::REFRESHED)),
+        route(Method::POST, "/{index}/_refresh", Producer, INGEST, Probe(&probes::REFRESHED)),
     ]
 };
 
@@ -253,5 +304,36 @@ mod tests {
             assert_eq!(found(method, path), expected, "{path}");
         }
         assert!(matches!(find(&Method::POST, "/api/logs", |role| role == RouteRole::Consumer), Found::OtherMethods(_)));
+    }
+
+    #[test]
+    fn only_what_shows_nothing_is_open_to_anyone_and_what_changes_something_is_audited() {
+        let paths = |of: fn(&Route) -> bool| {
+            let of_table = ROUTES.iter().filter(|route| of(route));
+            of_table.map(|route| format!("{} {}", route.method, route.path)).collect::<Vec<_>>()
+        };
+        let open = paths(|route| matches!(route.access, Access::Monitor | Access::Anyone));
+        assert_eq!(
+            open,
+            [
+                "GET /actuator/health/liveness",
+                "GET /actuator/health/readiness",
+                "GET /",
+                "GET /services/collector/health",
+                "GET /services/collector/health/1.0",
+            ]
+        );
+        let whole = paths(|route| matches!(route.access, Access::WholeRole(_)));
+        assert_eq!(whole, ["GET /api/logs/health", "GET /api/dlq", "POST /api/dlq/redrive"]);
+        assert_eq!(paths(Route::is_audited), ["GET /api/logs/export", "POST /api/dlq/redrive", "PUT /actuator/log"]);
+        for route in
+            ROUTES.iter().filter(|route| matches!(route.operation, Operation::Ingest(..) | Operation::Agent(_)))
+        {
+            assert_eq!(route.access, INGEST, "{}", route.path);
+        }
+        for route in ROUTES.iter().filter(|route| route.role == RouteRole::Consumer) {
+            let read = matches!(route.access, Access::Role(Role::Read) | Access::WholeRole(Role::Operate));
+            assert!(read, "{}", route.path);
+        }
     }
 }

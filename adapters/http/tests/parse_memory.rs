@@ -14,7 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use adapter_http::{
-    Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog, producer_endpoint,
+    AccessControl, AccessRules, Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog,
+    producer_endpoint,
 };
 use application::deliver::Delivery;
 use application::health::Health;
@@ -26,8 +27,8 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::event::TEXT_BYTES_MAX;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    AgentLimiter, BusState, Client, Clock, MockIdSource, MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter,
-    Receipt, RequestClass, Telemetry,
+    AgentLimiter, BusState, Client, Clock, MockIdSource, MockKeyLimiter, MockRecordPublisher, MockTelemetry,
+    RateDecision, RateLimiter, Receipt, RequestClass, Telemetry,
 };
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -102,6 +103,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         ingest: Arc::new(ingest),
         health: health.clone(),
         limiter: Arc::new(Unlimited),
+        key_limiter: Arc::new(MockKeyLimiter::new()),
         idempotency: None,
         telemetry,
         refusals: RefusalLog::default(),
@@ -119,7 +121,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };
-    producer_endpoint(dependencies, actuator)
+    producer_endpoint(dependencies, actuator, AccessControl::new(AccessRules::default()))
 }
 
 /// An answer, and what it cost.

@@ -1,13 +1,14 @@
 //! Finds out which events with a client-chosen id are new.
 //!
-//! Each id has a row shared by all consumers and days. Reading the row locks it, in the order of the ids, so that
-//! transactions with the same ids wait for each other without deadlocks.
+//! Each claim, which is the id, or the id within a tenant ([`LogEvent::claim`]), has a row shared by all consumers and
+//! days. Reading the row locks it, in the order of the ids, so that transactions with the same ids wait for each other
+//! without deadlocks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use domain::Uuid;
-use domain::event::{IdOrigin, LogEvent};
+use domain::event::LogEvent;
 use domain::timestamp::Timestamp;
 use sqlx::{PgConnection, Row};
 
@@ -19,10 +20,11 @@ pub async fn repeats(
     events: &[(u64, LogEvent<'_>)],
     window: Duration,
 ) -> Result<HashSet<usize>, sqlx::Error> {
-    let claimed = || events.iter().enumerate().filter(|(_, (_, event))| event.id_origin == IdOrigin::Client);
+    let claimed =
+        || events.iter().enumerate().filter_map(|(index, (_, event))| Some((index, event.claim()?, event.received_at)));
     let mut firsts: BTreeMap<Uuid, Timestamp> = BTreeMap::new();
-    for (_, (_, event)) in claimed() {
-        firsts.entry(event.event_id).or_insert(event.received_at);
+    for (_, claim, received_at) in claimed() {
+        firsts.entry(claim).or_insert(received_at);
     }
     if firsts.is_empty() {
         return Ok(HashSet::new());
@@ -30,15 +32,14 @@ pub async fn repeats(
     let before = claim(connection, &firsts).await?;
     let mut kept = before.clone();
     let mut repeats = HashSet::new();
-    for (index, (_, event)) in claimed() {
-        let times = kept.entry(event.event_id).or_default();
-        let within = |time: &Timestamp| {
-            u128::from(time.unix_micros().abs_diff(event.received_at.unix_micros())) <= window.as_micros()
-        };
+    for (index, claim, received_at) in claimed() {
+        let times = kept.entry(claim).or_default();
+        let within =
+            |time: &Timestamp| u128::from(time.unix_micros().abs_diff(received_at.unix_micros())) <= window.as_micros();
         if times.iter().any(within) {
             repeats.insert(index);
         } else {
-            times.push(event.received_at);
+            times.push(received_at);
         }
     }
     for (id, times) in kept {

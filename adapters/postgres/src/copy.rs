@@ -1,6 +1,6 @@
 //! Rows in the binary format of `COPY` (PostgreSQL manual, "COPY", file formats).
 
-use domain::event::{IdOrigin, LogEvent};
+use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::GroupPartition;
 
@@ -32,7 +32,7 @@ impl Rows {
         self.count += 1;
         self.bytes.extend_from_slice(&COLUMN_COUNT.to_be_bytes());
         self.field(event.event_id.as_bytes());
-        self.field(&[u8::from(event.id_origin == IdOrigin::Client)]);
+        self.field(&[u8::from(event.id_origin.is_client())]);
         self.field(event.source.as_bytes());
         self.field(&i16::from(event.level.number()).to_be_bytes());
         self.field(event.message.as_bytes());

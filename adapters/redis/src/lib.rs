@@ -10,11 +10,13 @@
 mod bucket;
 mod connection;
 mod idempotency;
+mod key_limiter;
 mod limiter;
 mod outage;
 mod query_cache;
 
 pub use connection::{ROUND_TRIP_MAX, RedisConnection};
 pub use idempotency::RedisIdempotencyStore;
+pub use key_limiter::RedisKeyLimiter;
 pub use limiter::RedisLimiter;
 pub use query_cache::RedisQueryCache;

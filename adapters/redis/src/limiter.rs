@@ -21,7 +21,7 @@ use crate::connection::{RedisConnection, Script};
 /// again. Arguments: tokens per second, tokens requested. Returns tokens granted, tokens left, and the microseconds
 /// until the bucket is full and until the next token. A time more than a second ahead was written before the clock of
 /// Redis stepped back: the bucket counts as empty from now.
-const TAKE: &str = "
+pub(crate) const TAKE: &str = "
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
 local token = 1000000 / ARGV[1]
@@ -58,20 +58,24 @@ impl RedisLimiter {
         let leases = Mutex::new(Recent::new(CLIENTS_MAX));
         Self { connection, take: Script::new(TAKE), limits, leases, local }
     }
+}
 
-    /// Requests tokens from Redis.
-    async fn ask(&self, client: Client, class: RequestClass, per_second: u32, tokens: u32) -> Result<Granted, Cause> {
-        let key = format!("spillway:limit:{}:{client}", class.name());
-        let arguments = vec![i64::from(per_second).into(), i64::from(tokens).into()];
-        let (granted, left, full_micros, wait_micros): (u32, u32, u64, u64) =
-            self.connection.run(&self.take, &key, arguments).await?;
-        Ok(Granted {
-            granted,
-            left,
-            full_after: Duration::from_micros(full_micros),
-            retry_after: Duration::from_micros(wait_micros),
-        })
-    }
+/// Requests tokens of the bucket with this key from Redis. `take` is [`TAKE`].
+pub(crate) async fn ask(
+    connection: &RedisConnection,
+    take: &Script,
+    key: &str,
+    per_second: u32,
+    tokens: u32,
+) -> Result<Granted, Cause> {
+    let arguments = vec![i64::from(per_second).into(), i64::from(tokens).into()];
+    let (granted, left, full_micros, wait_micros): (u32, u32, u64, u64) = connection.run(take, key, arguments).await?;
+    Ok(Granted {
+        granted,
+        left,
+        full_after: Duration::from_micros(full_micros),
+        retry_after: Duration::from_micros(wait_micros),
+    })
 }
 
 #[async_trait]
@@ -83,7 +87,8 @@ impl RateLimiter for RedisLimiter {
         if let Some(decision) = leases().entry(key).decide(per_second, Instant::now()) {
             return Some(decision);
         }
-        match self.ask(client, class, per_second, bucket::lease(per_second)).await {
+        let bucket = format!("spillway:limit:{}:{client}", class.name());
+        match ask(&self.connection, &self.take, &bucket, per_second, bucket::lease(per_second)).await {
             Ok(granted) => Some(leases().entry(key).renew(per_second, granted, Instant::now())),
             Err(_) => self.local.take(client, class).await,
         }

@@ -25,21 +25,25 @@ pub async fn run(socket: UdpSocket, intake: Intake, mut stop: watch::Receiver<bo
     let mut next = None;
     loop {
         let first = match next.take() {
-            Some(first) => Ok(first),
+            Some(first) => Ok(Some(first)),
             None => tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                received = socket.recv_from(&mut buffer) => received.map(|received| datagram(&buffer, received)),
+                received = socket.recv_from(&mut buffer) => received.map(|received| datagram(&intake, &buffer, received)),
             },
         };
-        let Ok((client, first)) = first else {
-            sleep(ERROR_PAUSE).await;
-            continue;
+        let (client, first) = match first {
+            Ok(Some(first)) => first,
+            Ok(None) => continue,
+            Err(_) => {
+                sleep(ERROR_PAUSE).await;
+                continue;
+            }
         };
         let mut messages = vec![first];
         let mut bytes = messages.iter().map(Vec::len).sum::<usize>();
         while messages.len() < TOGETHER_MAX && bytes < TOGETHER_BYTES_MAX {
             let Ok(received) = socket.try_recv_from(&mut buffer) else { break };
-            let (of, message) = datagram(&buffer, received);
+            let Some((of, message)) = datagram(&intake, &buffer, received) else { break };
             if of != client {
                 next = Some((of, message));
                 break;
@@ -55,6 +59,8 @@ pub async fn run(socket: UdpSocket, intake: Intake, mut stop: watch::Receiver<bo
     }
 }
 
-fn datagram(buffer: &[u8], (bytes, peer): (usize, SocketAddr)) -> (Client, Vec<u8>) {
-    (Client::from(peer.ip()), buffer.get(..bytes).unwrap_or_default().to_vec())
+/// The sender and the message of a datagram; `None` if the sender is not heard.
+fn datagram(intake: &Intake, buffer: &[u8], (bytes, peer): (usize, SocketAddr)) -> Option<(Client, Vec<u8>)> {
+    let message = || buffer.get(..bytes).unwrap_or_default().to_vec();
+    intake.allows(peer.ip()).then(|| (Client::from(peer.ip()), message()))
 }

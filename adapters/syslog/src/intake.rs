@@ -1,10 +1,12 @@
 //! From messages to the delivery: what TCP and UDP have in common.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use application::ingest::{AgentIntake, AgentStop, Ingest, PROMISE_TIMEOUT, RefusalReason};
 use domain::ports::{AgentLimiter, Client, RequestClass, Telemetry};
 
+use crate::allowed::AllowedSenders;
 use crate::message::entry;
 
 const PROTOCOL: &str = "syslog";
@@ -15,11 +17,22 @@ pub struct Intake {
     ingest: Arc<Ingest>,
     limiter: Arc<dyn AgentLimiter>,
     telemetry: Arc<dyn Telemetry>,
+    allowed: AllowedSenders,
 }
 
 impl Intake {
-    pub fn new(ingest: Arc<Ingest>, limiter: Arc<dyn AgentLimiter>, telemetry: Arc<dyn Telemetry>) -> Self {
-        Self { ingest, limiter, telemetry }
+    pub fn new(
+        ingest: Arc<Ingest>,
+        limiter: Arc<dyn AgentLimiter>,
+        telemetry: Arc<dyn Telemetry>,
+        allowed: AllowedSenders,
+    ) -> Self {
+        Self { ingest, limiter, telemetry, allowed }
+    }
+
+    /// Whether a sender is heard.
+    pub fn allows(&self, sender: IpAddr) -> bool {
+        self.allowed.allows(sender)
     }
 
     /// Whether a client may send now.

@@ -6,6 +6,7 @@
 //! * Frames, connections and everything in memory are bounded.
 //! * Every frame becomes an event: what has no header of syslog is a line of text.
 
+mod allowed;
 mod datagrams;
 mod frames;
 mod intake;
@@ -18,15 +19,18 @@ use std::sync::Arc;
 
 use application::ingest::Ingest;
 use domain::ports::{AgentLimiter, Telemetry};
+use ipnet::IpNet;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
+use crate::allowed::AllowedSenders;
 use crate::intake::Intake;
 
 /// Sockets that listen for syslog at one address, not yet served.
 pub struct SyslogServer {
     listener: TcpListener,
     socket: UdpSocket,
+    allowed: AllowedSenders,
 }
 
 impl SyslogServer {
@@ -38,7 +42,13 @@ impl SyslogServer {
         let listener = TcpListener::bind(address).await?;
         // The same port, also if the one asked for was 0.
         let socket = UdpSocket::bind(listener.local_addr()?).await?;
-        Ok(Self { listener, socket })
+        Ok(Self { listener, socket, allowed: AllowedSenders::default() })
+    }
+
+    /// The same for senders in these networks only; for all, if there are none. Syslog carries no keys.
+    #[must_use]
+    pub fn allowing(self, networks: Vec<IpNet>) -> Self {
+        Self { allowed: networks.into(), ..self }
     }
 
     /// The address that it got: the port, if the one asked for was 0.
@@ -57,7 +67,7 @@ impl SyslogServer {
         telemetry: Arc<dyn Telemetry>,
         stop: watch::Receiver<bool>,
     ) {
-        let intake = Intake::new(ingest, limiter, telemetry);
+        let intake = Intake::new(ingest, limiter, telemetry, self.allowed);
         tokio::join!(
             streams::run(self.listener, intake.clone(), stop.clone()),
             datagrams::run(self.socket, intake, stop)

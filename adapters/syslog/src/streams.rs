@@ -38,6 +38,10 @@ pub async fn run(listener: TcpListener, intake: Intake, mut stop: watch::Receive
             accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
+            // Closed at once.
+            Ok((_, peer, _)) if !intake.allows(peer.ip()) => {
+                tracing::debug!(%peer, "a sender of syslog is not allowed")
+            }
             Ok((stream, peer, permit)) => {
                 let (intake, stop) = (intake.clone(), stop.clone());
                 connections.spawn(async move {

@@ -65,6 +65,10 @@ pub enum Metric {
     EventsRefused,
     /// Requests refused by the rate limit, by class.
     RequestsRateLimited,
+    /// Requests that access control let in or kept out, by outcome.
+    Auth,
+    /// When the certificate of a listener ends, by role.
+    TlsCertificateExpiry,
     /// Events that agents sent and that were accepted, by protocol.
     AgentEvents,
     /// Those of them that are stored as text, by protocol.
@@ -146,7 +150,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 60] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -169,6 +173,8 @@ impl Metric {
         Self::RefusedUnkept,
         Self::EventsRefused,
         Self::RequestsRateLimited,
+        Self::Auth,
+        Self::TlsCertificateExpiry,
         Self::AgentEvents,
         Self::AgentEventsAsText,
         Self::AgentRequestsHeld,
@@ -242,6 +248,8 @@ impl Metric {
             Self::RecordsInWork => "spillway_records_in_work",
             Self::EventsRefused => "spillway_events_refused_total",
             Self::RequestsRateLimited => "spillway_requests_rate_limited_total",
+            Self::Auth => "spillway_auth_total",
+            Self::TlsCertificateExpiry => "spillway_tls_certificate_expiry_seconds",
             Self::AgentEvents => "spillway_agent_events_total",
             Self::AgentEventsAsText => "spillway_agent_events_as_text_total",
             Self::AgentRequestsHeld => "spillway_agent_requests_held_total",
@@ -311,6 +319,8 @@ impl Metric {
             Self::RecordsInWork => "Records that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
+            Self::Auth => "Requests that access control let in (allowed; open, without keys) or kept out, by outcome",
+            Self::TlsCertificateExpiry => "When the certificate of a listener ends, since the Unix epoch",
             Self::AgentEvents => "Events that agents sent and this producer accepted",
             Self::AgentEventsAsText => "Events of agents that are stored in part as text, because they break a rule",
             Self::AgentRequestsHeld => "Requests of agents that waited for room or for the rate limit",
@@ -359,11 +369,12 @@ impl Metric {
             | Self::EventsBuffered => &["guarantee"],
             Self::EventsDropped => &["guarantee", "reason"],
             Self::RequestDuration => &["role", "status"],
-            Self::Connections | Self::BodyBytes => &["role"],
+            Self::Connections | Self::BodyBytes | Self::TlsCertificateExpiry => &["role"],
             Self::Upstreams => &["role", "state"],
             Self::ComponentUp => &["component"],
             Self::EventsRefused => &["code"],
             Self::RequestsRateLimited => &["class"],
+            Self::Auth => &["outcome"],
             Self::AgentEvents | Self::AgentEventsAsText | Self::AgentRequestsHeld => &["protocol"],
             Self::ConsumerLagRecords | Self::ConsumerLagAge => &["partition"],
             Self::Alerts => &["name", "outcome"],
@@ -389,6 +400,7 @@ impl Metric {
             | Self::JournalOldestAge
             | Self::JournalUp
             | Self::RefusedUnkept
+            | Self::TlsCertificateExpiry
             | Self::Connections
             | Self::BodyBytes
             | Self::Upstreams
@@ -423,6 +435,7 @@ impl Metric {
             | Self::RecordsGivenUp
             | Self::EventsRefused
             | Self::RequestsRateLimited
+            | Self::Auth
             | Self::AgentEvents
             | Self::AgentEventsAsText
             | Self::AgentRequestsHeld

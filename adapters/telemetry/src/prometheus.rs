@@ -10,7 +10,7 @@ use domain::breaker::BreakerState;
 use domain::delivery::{Deliveries, DropReason, Guarantee};
 use domain::lag::Lag;
 use domain::partition::Partition;
-use domain::ports::{Appended, RequestClass, Telemetry};
+use domain::ports::{AUTH_OUTCOMES, Appended, RequestClass, Telemetry};
 use domain::timestamp::Timestamp;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -103,6 +103,9 @@ impl Prometheus {
         // Known label values exist from the start, so that rates include the first event.
         for class in RequestClass::ALL {
             this.labeled_counter(Metric::RequestsRateLimited, "class", class.name()).absolute(0);
+        }
+        for outcome in AUTH_OUTCOMES {
+            this.labeled_counter(Metric::Auth, "outcome", outcome).absolute(0);
         }
         for (kind, outcome) in AlertKind::ALL.into_iter().flat_map(|kind| ALERT_OUTCOMES.map(|outcome| (kind, outcome)))
         {
@@ -212,6 +215,12 @@ impl Prometheus {
     /// Sets the bytes of permanently rejected records that wait to be kept.
     pub fn show_unkept(&self, bytes: u64) {
         self.gauge(Metric::RefusedUnkept).set(as_float(bytes));
+    }
+
+    /// Sets when the certificate of a role's listener ends.
+    pub fn show_certificate(&self, role: &'static str, expires: Timestamp) {
+        let seconds = u64::try_from(expires.unix_micros() / 1_000_000).unwrap_or(0);
+        self.labeled_gauge(Metric::TlsCertificateExpiry, "role", role.into()).set(as_float(seconds));
     }
 
     /// Sets the number of connections of a server.
@@ -338,6 +347,10 @@ impl Telemetry for Prometheus {
 
     fn agent_request_held(&self, protocol: &'static str) {
         self.labeled_counter(Metric::AgentRequestsHeld, "protocol", protocol).increment(1);
+    }
+
+    fn judged(&self, outcome: &'static str) {
+        self.labeled_counter(Metric::Auth, "outcome", outcome).increment(1);
     }
 
     fn sent(&self, events: usize, duration: Duration) {

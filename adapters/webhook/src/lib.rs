@@ -33,7 +33,7 @@ use tokio_retry::RetryIf;
 mod connector;
 mod webhook_url;
 
-pub use connector::{Connector, NoAuthorities, connector};
+pub use connector::{Connector, HttpsError, HttpsFiles, NoAuthorities, connector, connector_with_files};
 use connector::{client_config, connector_with};
 pub use webhook_url::{InvalidWebhookUrl, WebhookUrl, basic_authorization};
 

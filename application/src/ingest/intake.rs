@@ -1,6 +1,7 @@
 //! The events of one request, from drafts to encoded batches.
 
 use domain::Uuid;
+use domain::access::Tenant;
 use domain::admission::admits;
 use domain::delivery::Guarantee;
 use domain::event::{EventDraft, EventError, IdOrigin, LogEvent};
@@ -23,6 +24,7 @@ pub struct Intake<'a> {
     received_at: Timestamp,
     derived_ids: Option<DerivedIds>,
     trace_parent: Option<TraceParent>,
+    tenant: Option<Tenant>,
     /// The priority lane, then the other lane of each partition, up to the last one with events.
     lanes: Vec<Option<Lane>>,
     refusals: Vec<Refusal>,
@@ -40,6 +42,7 @@ impl Ingest {
             received_at: self.clock.now(),
             derived_ids,
             trace_parent,
+            tenant: None,
             lanes: Vec::new(),
             refusals: Vec::new(),
             events: 0,
@@ -49,6 +52,13 @@ impl Ingest {
 }
 
 impl Intake<'_> {
+    /// The same for a request of this tenant, if there is one: events of other sources are refused, and ids are claimed
+    /// for the tenant only.
+    #[must_use]
+    pub fn of_tenant(self, tenant: Option<Tenant>) -> Self {
+        Self { tenant, ..self }
+    }
+
     /// Adds the next event of the request.
     ///
     /// # Errors
@@ -79,6 +89,12 @@ impl Intake<'_> {
         self.last_id = None;
     }
 
+    /// Number of events so far.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.events
+    }
+
     /// Number of events refused so far.
     #[must_use]
     pub fn refused(&self) -> usize {
@@ -98,6 +114,16 @@ impl Intake<'_> {
         Outcome { received_at, accepted, refusals, event_id: last_id }
     }
 
+    /// Makes an event one of the tenant's, if there is one.
+    fn assign(&self, event: &mut LogEvent<'_>) -> Result<(), RefusalReason> {
+        let Some(tenant) = &self.tenant else { return Ok(()) };
+        if !tenant.sources.allows(&event.source) {
+            return Err(RefusalReason::SourceForbidden);
+        }
+        event.id_origin = event.id_origin.in_request_of(Some(tenant.id));
+        Ok(())
+    }
+
     fn next_index(&mut self) -> Result<usize, TooManyEvents> {
         let index = self.events;
         if index == REQUEST_EVENTS_MAX {
@@ -109,10 +135,11 @@ impl Intake<'_> {
 
     fn encode(&mut self, index: usize, draft: EventDraft<'_>) -> Result<(), RefusalReason> {
         let ingest = self.ingest;
-        let event = draft.validate(self.received_at, || match &self.derived_ids {
+        let mut event = draft.validate(self.received_at, || match &self.derived_ids {
             Some(ids) => (ids.id(index), IdOrigin::Client),
             None => (ingest.ids.new_id(self.received_at), IdOrigin::Generated),
         })?;
+        self.assign(&mut event)?;
         let guarantee = ingest.policy.guarantee(event.level);
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
             return Err(EventError::EventIdRequired.into());

@@ -33,6 +33,9 @@ pub enum RefusalReason {
         /// What is wrong.
         detail: String,
     },
+    /// The key of the request may not write events of its source.
+    #[error("this key may not write events of this source")]
+    SourceForbidden,
     /// There is currently no capacity for it.
     #[error("no capacity at the moment, this event was not kept: retry later")]
     NoCapacity,
@@ -60,6 +63,7 @@ impl RefusalReason {
         match self {
             Self::Event(error) => error.code(),
             Self::Malformed { code, .. } => code,
+            Self::SourceForbidden => "source_forbidden",
             Self::NoCapacity => "no_capacity",
             Self::LoadShed(_) => "load_shed",
             Self::BusUnavailable => "bus_unavailable",
@@ -73,7 +77,7 @@ impl RefusalReason {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Event(_) | Self::Malformed { .. } | Self::RefusedByBus(_) => false,
+            Self::Event(_) | Self::Malformed { .. } | Self::SourceForbidden | Self::RefusedByBus(_) => false,
             Self::NoCapacity | Self::LoadShed(_) | Self::BusUnavailable | Self::Draining | Self::OutcomeUnknown => true,
         }
     }

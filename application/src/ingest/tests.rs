@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::Uuid;
+use domain::access::{Tenant, TenantId};
 use domain::admission::Usage;
 use domain::delivery::{Deliveries, DeliveryPolicy, Durability, Guarantee};
 use domain::event::{EventDraft, EventError, IdOrigin};
@@ -349,6 +350,29 @@ async fn the_limit_is_ten_thousand_events() {
     assert_eq!(intake.deliver().await.accepted.total(), REQUEST_EVENTS_MAX - 1);
 }
 
+#[tokio::test]
+async fn a_tenant_may_write_its_own_sources_only_and_its_ids_are_its_own() {
+    let (publisher, batches) = publisher();
+    let ingest = ingest(publisher, DeliveryPolicy::default());
+    let tenant = Tenant { id: TenantId::of_name("shop"), sources: vec!["shop-*".parse().expect("a pattern")].into() };
+    let mut intake = ingest.intake(None, None).of_tenant(Some(tenant.clone()));
+    let with_id = |source| EventDraft {
+        event_id: Some(Uuid::from_u128(1).to_string().into()),
+        ..draft(source, Level::Error, "m")
+    };
+    for draft in [with_id("shop-1"), with_id("Shop-1"), with_id("other"), draft("shop-2", Level::Error, "m")] {
+        intake.add(draft).expect("few events");
+    }
+    let outcome = intake.deliver().await;
+    let refused: Vec<_> = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.code())).collect();
+    assert_eq!(refused, [(1, "source_forbidden"), (2, "source_forbidden")]);
+    assert!(outcome.refusals.iter().all(|refusal| !refusal.reason.is_retryable()));
+    let batches = batches.lock().expect("lock");
+    let origin = |record| codec::decode(record).expect("an event").id_origin;
+    let origins: Vec<IdOrigin> = batches.iter().flat_map(|batch| batch.records.iter()).map(origin).collect();
+    assert_eq!(origins, [IdOrigin::Tenant(tenant.id), IdOrigin::Generated]);
+}
+
 fn entry(source: &str, level: Level, message: &str) -> AgentEntry<'static> {
     AgentEntry {
         source: Some(source.to_owned().into()),
@@ -435,4 +459,22 @@ async fn the_records_of_an_agent_s_request_are_bounded_and_an_event_too_large_fo
     assert_eq!(taken, AGENT_RECORD_BYTES_MAX / message.len() - 1);
     let mut intake = ingest.agent_intake("otlp", None);
     assert_eq!(intake.note(AGENT_RECORD_BYTES_MAX + 1), Err(AgentStop::TooLarge));
+}
+
+#[tokio::test]
+async fn of_an_agent_s_request_a_tenant_s_own_sources_are_accepted_and_others_are_not() {
+    let (publisher, batches) = publisher();
+    let ingest = ingest(publisher, DeliveryPolicy::default());
+    let tenant = Tenant { id: TenantId::of_name("shop"), sources: vec!["shop-*".parse().expect("a pattern")].into() };
+    let mut intake = ingest.agent_intake("otlp", None).of_tenant(Some(tenant.clone()));
+    for source in ["shop-1", "other"] {
+        assert!(intake.add(entry(source, Level::Error, "m"), None).is_ok());
+    }
+    let outcome = intake.deliver(PROMISE_TIMEOUT).await.expect("accepted");
+    let refused: Vec<_> = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.code())).collect();
+    assert_eq!((outcome.accepted.total(), refused), (1, vec![(1, "source_forbidden")]));
+    assert_eq!(batches.lock().expect("lock").len(), 1);
+    let mut intake = ingest.agent_intake("otlp", None).of_tenant(Some(tenant));
+    assert!(intake.add(entry("other", Level::Error, "m"), None).is_ok());
+    assert_eq!(intake.deliver(PROMISE_TIMEOUT).await, Err(RefusalReason::SourceForbidden));
 }

@@ -195,22 +195,55 @@ async fn the_context_of_an_event_is_in_the_order_of_time_and_says_whether_there_
         Ok(Page { more: items.len() < all.len(), items })
     });
     let query = query(store, 0);
-    let context = query.context(Uuid::from_u128(5), 2, 3, ContextScope::Source).await.expect("the store answers");
+    let context = query.context(Uuid::from_u128(5), 2, 3, ContextScope::Source, None).await.expect("the store answers");
     let context = context.expect("there is one");
     let numbers = |events: &[StoredEvent]| events.iter().map(|event| event.offset).collect::<Vec<_>>();
     assert_eq!((numbers(&context.before), numbers(&context.after)), (vec![3, 4], vec![6, 7, 8]));
     assert_eq!((context.more_before, context.more_after.map(|key| key.offset)), (None, Some(8)));
-    let alone = query.context(Uuid::from_u128(5), 0, 0, ContextScope::All).await.expect("the store answers");
+    let alone = query.context(Uuid::from_u128(5), 0, 0, ContextScope::All, None).await.expect("the store answers");
     let alone = alone.expect("there is one");
     assert!(alone.before.is_empty() && alone.after.is_empty());
     assert_eq!((alone.more_before.map(|key| key.offset), alone.more_after.map(|key| key.offset)), (Some(5), Some(5)));
-    assert_eq!(query.context(Uuid::from_u128(6), 1, 1, ContextScope::All).await.expect("the store answers"), None);
+    assert_eq!(
+        query.context(Uuid::from_u128(6), 1, 1, ContextScope::All, None).await.expect("the store answers"),
+        None
+    );
     for (before, after, scope, at_fault) in [
         (CONTEXT_EVENTS_MAX + 1, 0, ContextScope::All, "before"),
         (0, CONTEXT_EVENTS_MAX + 1, ContextScope::All, "after"),
         (1, 1, ContextScope::TraceId, "scope"),
     ] {
-        let refused = query.context(Uuid::from_u128(5), before, after, scope).await;
+        let refused = query.context(Uuid::from_u128(5), before, after, scope, None).await;
         assert!(matches!(refused, Err(QueryError::Invalid { parameter, .. }) if parameter == at_fault));
     }
+}
+
+#[tokio::test]
+async fn a_tenant_finds_its_own_events_only_and_the_store_is_asked_for_no_others() {
+    let tenant = Tenant {
+        id: domain::access::TenantId::of_name("shop"),
+        sources: vec!["shop-*".parse().expect("a pattern")].into(),
+    };
+    let mut store = MockLogStore::new();
+    store.expect_find().never();
+    let sources = tenant.sources.clone();
+    store.expect_query().returning(move |query| {
+        let event = |source: &'static str| {
+            let mut stored = stored(5, None);
+            stored.event.source = source.into();
+            stored
+        };
+        assert!(!query.filter.matches(&event("SHOP-1").event), "{:?}", query.filter);
+        assert!(!query.filter.matches(&event("other").event), "{:?}", query.filter);
+        let all = [event("other"), event("shop-1")];
+        let items: Vec<_> = all.into_iter().filter(|stored| sources.allows(&stored.event.source)).collect();
+        Ok(Page { more: false, items })
+    });
+    let query = query(store, 0);
+    let found = query.find(Uuid::from_u128(5), Some(&tenant)).await.expect("the store answers");
+    assert_eq!(found.map(|stored| stored.event.source.into_owned()), Some("shop-1".to_owned()));
+    let context = query.context(Uuid::from_u128(5), 1, 1, ContextScope::All, Some(&tenant)).await;
+    let context = context.expect("the store answers").expect("there is one");
+    assert!(context.before.iter().chain(&context.after).all(|stored| stored.event.source == "shop-1"));
+    assert_ne!(everything().of_tenant(Some(&tenant)).key(), everything().key(), "an answer is cached for one tenant");
 }

@@ -6,6 +6,7 @@ mod times;
 
 use std::collections::BTreeSet;
 
+use domain::access::Tenant;
 use domain::event::from_hex;
 use domain::filter::{Condition, EventFilter, Pattern};
 use domain::stats::GroupBy;
@@ -145,6 +146,15 @@ impl Search {
         Self { conditions, from: None, to: None, now: Timestamp::MIN }
     }
 
+    /// The same search among the events that a tenant may read; all, unless there is one.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: Option<&Tenant>) -> Self {
+        if let Some(tenant) = tenant {
+            self.conditions = self.conditions.and(EventFilter::within(&tenant.sources));
+        }
+        self
+    }
+
     /// Earliest timestamp, inclusive.
     #[must_use]
     pub fn from(&self) -> Option<Timestamp> {
@@ -163,7 +173,7 @@ impl Search {
         self.conditions.clone().and(EventFilter::between(self.from(), self.to()))
     }
 
-    /// A text that is the same for searches that ask the same, at whatever time.
+    /// A text that is the same for searches that ask the same, at whatever time. Those of different tenants do not.
     #[must_use]
     pub fn key(&self) -> String {
         format!("{:?}", (&self.conditions, self.from, self.to))

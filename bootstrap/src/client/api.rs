@@ -30,6 +30,8 @@ const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 pub struct Api {
     http: Client<Connector, Full<Bytes>>,
     target: Target,
+    /// The header with the access key.
+    key: Option<(HeaderName, HeaderValue)>,
     timeout: Duration,
 }
 
@@ -46,12 +48,17 @@ impl Api {
     /// A client of the server that the options name.
     ///
     /// # Errors
-    /// The environment does not contain a base URL; or it is one of https, and the system has no certificates.
+    /// The environment does not contain a base URL, or there is no key where one should be; or the URL is one of https, and a
+    /// file cannot be used or the system has no certificates.
     pub fn new(connection: &Connection) -> Result<Self, Failure> {
         let target = connection.target()?;
-        let connector = connector(target.is_encrypted()).map_err(|error| Failure::Other(error.to_string()))?;
+        let credentials = &connection.credentials;
+        let key = credentials.header(target.authorization().is_some());
+        let key = key.map_err(|error| Failure::Usage(error.to_string()))?;
+        let connector = connector(target.is_encrypted(), &credentials.https_files());
+        let connector = connector.map_err(|error| Failure::Other(error.to_string()))?;
         let http = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { http, target, timeout: connection.timeout })
+        Ok(Self { http, target, key, timeout: connection.timeout })
     }
 
     /// The body of the answer to a GET request.
@@ -114,6 +121,9 @@ impl Api {
         *request.uri_mut() = self.target.uri(path).map_err(too_long)?;
         if let Some(authorization) = self.target.authorization() {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some((name, value)) = &self.key {
+            request.headers_mut().insert(name, value.clone());
         }
         Ok(request)
     }

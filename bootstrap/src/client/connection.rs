@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
+use crate::credentials::Credentials;
 use crate::secret_argument::secret_argument;
 use crate::send::Target;
 
@@ -26,6 +27,8 @@ pub struct Connection {
     /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
     #[arg(long, value_name = "URL", value_parser = secret_argument::<Target>(), help_heading = "Common options")]
     url: Option<Target>,
+    #[command(flatten)]
+    pub credentials: Credentials,
     /// How long to wait for one answer
     #[arg(long, value_name = "DURATION", default_value = "40s", value_parser = parse_timeout, help_heading = "Common options")]
     pub timeout: Duration,

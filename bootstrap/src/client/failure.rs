@@ -99,7 +99,9 @@ pub fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
     };
     match status.as_u16() {
         400 => Failure::Usage(detail),
-        401 | 403 => Failure::Forbidden(format!("{detail}: check the user and password in --url")),
+        401 | 403 => Failure::Forbidden(format!(
+            "{detail}: check the access key (--key-file, SPILLWAY_CLIENT__KEY), or the user and password in --url"
+        )),
         502..=504 => Failure::Unreachable(detail),
         _ => Failure::Other(detail),
     }

@@ -112,7 +112,8 @@ pub(super) fn read_answer(status: StatusCode, retry_after: Option<Duration>, bod
         408 | 500.. => later(detail, true),
         // These concern the URL or the client; sending every event separately would not help.
         401 | 403 | 407 => Answer::NotHere(format!(
-            "the server refuses this client ({title}): {detail}; check the user and password in --url, or --header"
+            "the server refuses this client ({title}): {detail}; check the access key (--key-file, SPILLWAY_CLIENT__KEY), \
+             the user and password in --url, or --header"
         )),
         404 | 405 | 415 => {
             Answer::NotHere(format!("the server takes no events here ({title}): {detail}; check the URL in --url"))
@@ -160,7 +161,10 @@ mod tests {
     fn an_answer_for_the_client_or_the_url_says_what_to_check() {
         for (status, part) in [
             (301, "(301 Moved Permanently); give the URL that it leads to as --url"),
-            (401, "refuses this client (401 Unauthorized): log in; check the user and password in --url"),
+            (
+                401,
+                "refuses this client (401 Unauthorized): log in; check the access key (--key-file, SPILLWAY_CLIENT__KEY)",
+            ),
             (404, "takes no events here (404 Not Found): log in; check the URL in --url"),
         ] {
             let status = StatusCode::from_u16(status).unwrap();

@@ -26,7 +26,7 @@ use super::patience::{Patience, Pause, Stopped, Waiting};
 use super::pending::Pending;
 use super::tally::Tally;
 use super::target::Target;
-use crate::http_client::{Connector, NoAuthorities, connector, root_cause};
+use crate::http_client::{Connector, HttpsError, HttpsFiles, connector, root_cause};
 
 /// Maximum timeout for an answer: longer than a gateway waits for a producer.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(40);
@@ -48,12 +48,17 @@ pub struct Client {
 impl Client {
     /// A client that stops when no event has been settled for `give_up_after`; `None` means never. An attempt in
     /// progress is not cut short, but has the same time limit. Every request has the headers `extra`, which replace the
-    /// user and password of the target if they log in themselves.
+    /// user and password of the target if they log in themselves. `files` are for https.
     ///
     /// # Errors
-    /// The target is one of https, and the system has no certificates of authorities.
-    pub fn new(target: Target, extra: HeaderMap, give_up_after: Option<Duration>) -> Result<Self, NoAuthorities> {
-        let connector = connector(target.is_encrypted())?;
+    /// The target is one of https, and a file cannot be used or the system has no certificates of authorities.
+    pub fn new(
+        target: Target,
+        extra: HeaderMap,
+        give_up_after: Option<Duration>,
+        files: &HttpsFiles,
+    ) -> Result<Self, HttpsError> {
+        let connector = connector(target.is_encrypted(), files)?;
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));

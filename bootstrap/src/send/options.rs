@@ -7,10 +7,12 @@ use clap::Args;
 use domain::event::SOURCE_BYTES_MAX;
 use domain::level::Level;
 use formats::{Format, Zone};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::header::{ExtraHeader, InvalidHeader, header_map};
 use super::target::{InvalidVariable, Target};
+use crate::credentials::{Credentials, InvalidCredentials};
+use crate::http_client::HttpsFiles;
 use crate::secret_argument::secret_argument;
 
 /// Maximum of `--join-wait`.
@@ -36,7 +38,8 @@ everything before it. The store drops repeats within its dedup window (1 day by 
 again only the new lines are stored. A file that was rewritten is new from its first byte that differs; a copy is
 another file. Events from standard input or a pipe are always new.
 
-Secrets: a user and password in the URL become `Authorization: Basic`; values of --header are never shown.
+Secrets: a user and password in the URL become `Authorization: Basic`, an access key `Authorization: Bearer`, or with
+a user in the URL `X-API-Key`; values of --header are never shown.
 
 Exit codes: 0 every event was accepted, 64 invalid usage, 1 anything else.";
 
@@ -50,6 +53,8 @@ pub struct Options {
     /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
     #[arg(long, visible_alias = "to", value_name = "URL", value_parser = secret_argument::<Target>())]
     url: Option<Target>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// A header of every request: 'Name: value'; may be repeated, and replaces what the URL says
     #[arg(long = "header", value_name = "HEADER", value_parser = secret_argument::<ExtraHeader>())]
     headers: Vec<ExtraHeader>,
@@ -95,6 +100,20 @@ impl Options {
     /// The environment does not name a base URL.
     pub fn target(&self) -> Result<Target, InvalidVariable> {
         Target::or_default(self.url.as_ref())
+    }
+
+    /// The header with the access key, if there is one.
+    ///
+    /// # Errors
+    /// There is no key where one should be.
+    pub fn key(&self, target: &Target) -> Result<Option<(HeaderName, HeaderValue)>, InvalidCredentials> {
+        self.credentials.header(target.authorization().is_some())
+    }
+
+    /// The files for https.
+    #[must_use]
+    pub fn https_files(&self) -> HttpsFiles {
+        self.credentials.https_files()
     }
 
     /// The additional headers of every request.

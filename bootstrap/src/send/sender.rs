@@ -13,6 +13,7 @@ use std::time::Duration;
 use domain::level::Level;
 use domain::ports::{Clock, IdSource};
 use formats::{Event, Reader};
+use hyper::header::HeaderMap;
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
@@ -69,13 +70,17 @@ struct Reading<'a> {
 impl Sender {
     /// A sender that has read nothing yet; `bytes_total` is the size of all inputs, if it is known.
     pub(super) fn new(options: &Options, bytes_total: Option<u64>) -> anyhow::Result<Self> {
+        let target = options.target()?;
+        let mut headers: HeaderMap = options.key(&target)?.into_iter().collect();
+        headers.extend(options.headers()?);
+        let client = Client::new(target, headers, options.give_up_after(), &options.https_files())?;
         Ok(Self {
             batch_events_max: usize::from(options.batch),
             formats: options.formats(),
             default_level: options.level,
             join_wait: options.join_wait,
             ids: UuidV7::default(),
-            client: Client::new(options.target()?, options.headers()?, options.give_up_after())?,
+            client,
             reader: Reader::new(options.formats()),
             join_due: None,
             batch: Vec::new(),

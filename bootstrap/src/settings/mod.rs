@@ -7,10 +7,12 @@
 //! comments of their fields (`settings_source.rs`).
 
 mod alert;
+mod auth;
 mod check;
 mod delivery;
 mod embedded;
 mod gateway;
+mod http;
 mod ingest;
 mod invalid;
 mod journal;
@@ -37,9 +39,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::alert::AlertSettings;
+pub use self::auth::{AuthModeKind, AuthSettings, MetricsAccessKind};
 pub use self::delivery::DeliverySettings;
 pub use self::embedded::EmbeddedSettings;
 pub use self::gateway::GatewaySettings;
+pub use self::http::{ClientAuthKind, HttpSettings, TlsVersionKind};
 pub use self::ingest::IngestSettings;
 pub use self::invalid::InvalidSettings;
 pub use self::journal::JournalSettings;
@@ -92,6 +96,10 @@ pub struct Settings {
     pub producer: ServiceSettings,
     /// The consumer.
     pub consumer: ServiceSettings,
+    /// All HTTP listeners.
+    pub http: HttpSettings,
+    /// Access control: who is let in, and what for.
+    pub auth: AuthSettings,
     /// Rate limits of each client: an IPv4 address or an IPv6 /64.
     pub rate_limit: RateLimitSettings,
     /// Ingestion by the protocols of log agents.
@@ -133,6 +141,8 @@ impl Default for Settings {
             gateway: GatewaySettings::default(),
             producer: service(8081),
             consumer: service(8082),
+            http: HttpSettings::default(),
+            auth: AuthSettings::default(),
             rate_limit: RateLimitSettings::default(),
             ingest: IngestSettings::default(),
             otlp: OtlpSettings::default(),

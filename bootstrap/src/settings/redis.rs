@@ -8,6 +8,7 @@ use super::secrets::Url;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
-    /// URL of the server: `redis://:password@host:6379/0`.
+    /// URL of the server: `redis://:password@host:6379/0`, or with TLS `rediss://`, for a certificate of an authority that the
+    /// system trusts.
     pub url: Url,
 }

@@ -26,6 +26,10 @@ pub enum AlertKind {
     BusUnusable,
     /// A consumer stopped a partition and needs a decision by the operator.
     PartitionStopped,
+    /// The file of access keys cannot be used.
+    KeysUnusable,
+    /// The files of a listener's certificate cannot be used.
+    TlsCertificateUnusable,
 }
 
 /// How urgent an alert is.
@@ -48,7 +52,7 @@ pub enum AlertState {
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::BreakerOpen,
         Self::JournalFilling,
         Self::JournalUnwritable,
@@ -60,6 +64,8 @@ impl AlertKind {
         Self::ConservationBroken,
         Self::BusUnusable,
         Self::PartitionStopped,
+        Self::KeysUnusable,
+        Self::TlsCertificateUnusable,
     ];
 
     /// The stable name.
@@ -77,6 +83,8 @@ impl AlertKind {
             Self::ConservationBroken => "conservation_broken",
             Self::BusUnusable => "bus_unusable",
             Self::PartitionStopped => "partition_stopped",
+            Self::KeysUnusable => "keys_unusable",
+            Self::TlsCertificateUnusable => "tls_certificate_unusable",
         }
     }
 
@@ -84,7 +92,11 @@ impl AlertKind {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::BreakerOpen | Self::DeadLetters | Self::JournalDamaged => Severity::Warning,
+            Self::BreakerOpen
+            | Self::DeadLetters
+            | Self::JournalDamaged
+            | Self::KeysUnusable
+            | Self::TlsCertificateUnusable => Severity::Warning,
             Self::JournalFilling
             | Self::JournalUnwritable
             | Self::RecordsRefused
@@ -155,6 +167,14 @@ impl AlertKind {
                 "a partition is no longer stored because its position is not on the bus: restore a newer store, or give up the lost records"
             }
             (Self::PartitionStopped, Resolved) => "the partition is stored again: nothing to do",
+            (Self::KeysUnusable, Firing) => {
+                "the file of access keys cannot be used, so changes to it have no effect: check the reason, and restore or fix the file"
+            }
+            (Self::KeysUnusable, Resolved) => "the file of access keys is used again: nothing to do",
+            (Self::TlsCertificateUnusable, Firing) => {
+                "the certificate of a listener cannot be used, so the one before it still is: check the reason, and restore or fix the files"
+            }
+            (Self::TlsCertificateUnusable, Resolved) => "the certificate of the listener is used again: nothing to do",
         }
     }
 

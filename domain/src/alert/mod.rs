@@ -139,6 +139,18 @@ impl Alert {
             .with("reason", reason)
     }
 
+    /// The file of access keys cannot be used for this reason, or can be used again.
+    #[must_use]
+    pub fn keys_unusable(state: AlertState, reason: &str) -> Self {
+        Self::new(AlertKind::KeysUnusable, state).with("reason", reason)
+    }
+
+    /// The files of a listener's certificate cannot be used for this reason, or can be used again.
+    #[must_use]
+    pub fn tls_certificate_unusable(state: AlertState, reason: &str) -> Self {
+        Self::new(AlertKind::TlsCertificateUnusable, state).with("reason", reason)
+    }
+
     fn recurring(kind: AlertKind, telling: AlertUpdate) -> Self {
         let alert = Self::new(kind, telling.state());
         match telling {

@@ -30,6 +30,8 @@ fn names_are_stable_and_each_alert_names_its_runbook() {
             "conservation_broken",
             "bus_unusable",
             "partition_stopped",
+            "keys_unusable",
+            "tls_certificate_unusable",
         ]
     );
     assert_eq!(names.into_iter().collect::<HashSet<_>>().len(), names.len());

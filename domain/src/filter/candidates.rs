@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::{Condition, Decimal, EventFilter, IdField, Pattern, TimeField, ValueTest};
+use crate::access::SourceRestriction;
 use crate::level::Level;
 use crate::timestamp::Timestamp;
 
@@ -188,6 +189,7 @@ fn translate(condition: &Condition, negated: bool) -> Candidates<'_> {
             IdField::Span => exact(ExactCondition::Present(Column::SpanId)),
         },
         Condition::Source(pattern) => inexact(text(TextColumn::Source, pattern)),
+        Condition::SourceWithin(sources) => within(sources, negated),
         Condition::Message(pattern) => inexact(text(TextColumn::Message, pattern)),
         Condition::StackTrace(pattern) => inexact(text(TextColumn::StackTrace, pattern)),
         Condition::Anywhere(pattern) => inexact(Clause::Any(vec![
@@ -198,6 +200,21 @@ fn translate(condition: &Condition, negated: bool) -> Candidates<'_> {
         Condition::Id(field, pattern) => inexact(id_text(*field, pattern)),
         Condition::Metadata { name, test } => inexact(metadata(name, test)),
     }
+}
+
+/// The source is one of those that have no wildcard, or contains a part of one that has.
+fn within(sources: &SourceRestriction, negated: bool) -> Candidates<'_> {
+    if negated {
+        // No search negates a restriction, so this need not be fast.
+        return Candidates { clause: TRUE, exact: false };
+    }
+    let exact = sources.patterns().iter().all(|pattern| pattern.exact().is_some());
+    let clauses = sources.patterns().iter().map(|pattern| match (pattern.exact(), pattern.longest_part()) {
+        (Some(source), _) => Clause::Exact { condition: ExactCondition::SourceIs(source), negated: false },
+        (None, "") => TRUE,
+        (None, part) => Clause::ContainsExactly(TextColumn::Source, part.to_owned()),
+    });
+    Candidates { clause: only(clauses.collect(), Clause::Any), exact }
 }
 
 /// The column contains each part of the pattern. Folded text that is not ASCII is not contained in ASCII text. Text beyond ASCII

@@ -24,6 +24,7 @@ pub use self::candidates::{Candidates, Clause, Column, ExactCondition, TextColum
 pub use self::decimal::Decimal;
 pub use self::lookup::{NAME_PARTS_MAX, any_value, each_name};
 pub use self::pattern::Pattern;
+use crate::access::SourceRestriction;
 use crate::event::{LogEvent, to_hex};
 use crate::level::Level;
 use crate::metadata::{JsonKind, JsonValue};
@@ -55,6 +56,8 @@ pub enum Condition {
     SourceIs(String),
     /// The whole source matches.
     Source(Pattern),
+    /// The source is within a restriction: compared byte for byte, unlike all other texts.
+    SourceWithin(SourceRestriction),
     /// The level is one of these.
     Levels(BTreeSet<Level>),
     /// A time is in this range.
@@ -188,6 +191,12 @@ impl EventFilter {
         Condition::SourceIs(source.to_owned()).into()
     }
 
+    /// Events of sources within a restriction.
+    #[must_use]
+    pub fn within(sources: &SourceRestriction) -> Self {
+        Condition::SourceWithin(sources.clone()).into()
+    }
+
     /// Events of one of these levels.
     #[must_use]
     pub fn levels(levels: impl IntoIterator<Item = Level>) -> Self {
@@ -250,6 +259,7 @@ impl Condition {
             }
             Self::SourceIs(source) => *source == event.source,
             Self::Source(pattern) => pattern.matches(&event.source),
+            Self::SourceWithin(sources) => sources.allows(&event.source),
             Self::Levels(levels) => levels.contains(&event.level),
             Self::Time(field, range) => range.contains(&match field {
                 TimeField::Timestamp => event.timestamp,

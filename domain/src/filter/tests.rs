@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
+use crate::access::SourcePattern;
 use crate::event::IdOrigin;
 use crate::metadata::Metadata;
 
@@ -291,6 +292,10 @@ fn some_condition() -> impl Strategy<Value = Condition> {
         some_pattern().prop_map(Condition::StackTrace),
         select(&["shop", "Shop"][..]).prop_map(|source| Condition::SourceIs(source.to_owned())),
         select(&["shop", "STRASSE", "check*", "*", "s*"][..]).prop_map(|text| Condition::Source(pattern(text))),
+        subsequence(&["shop", "Shop", "sh*", "S*p", "*", "%"][..], 0..3).prop_map(|patterns| {
+            let patterns: Vec<SourcePattern> = patterns.iter().map(|text| text.parse().expect("a pattern")).collect();
+            Condition::SourceWithin(patterns.into())
+        }),
         subsequence(&Level::ALL[..], 0..4).prop_map(|levels| Condition::Levels(levels.into_iter().collect())),
         (0_i64..5, 0_i64..5, any::<bool>()).prop_map(|(from, to, received)| {
             let field = if received { TimeField::ReceivedAt } else { TimeField::Timestamp };

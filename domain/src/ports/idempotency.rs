@@ -8,9 +8,9 @@ pub const KEPT_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// A request that came with an `Idempotency-Key`.
 ///
-/// The key is scoped to one client and one class of requests: two independent clients may both use the key `1`. Clients
-/// are identified as in rate limiting, so clients behind one address share their keys, and a client whose address
-/// changes starts afresh.
+/// The key is scoped to one client and one class of requests: two independent clients may both use the key `1`. A client
+/// that shows an access key is identified by the name of that key. Others are identified as in rate limiting, so clients
+/// behind one address share their keys, and a client whose address changes starts afresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdempotentRequest<'a> {
     /// The client that sent it.

@@ -5,29 +5,48 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::access::{KeyName, TenantId};
+
 /// Maximum number of clients whose buckets are kept.
 pub const CLIENTS_MAX: usize = 100_000;
 
-/// The client that a rate limit applies to: an IPv4 address or an IPv6 /64.
+/// The client that a limit applies to: an IPv4 address, an IPv6 /64, or the keys of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Client(IpAddr);
+pub struct Client(Identity);
 
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-            }
-            v4 @ IpAddr::V4(_) => Self(v4),
-        }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Identity {
+    Address(IpAddr),
+    Keys(TenantId),
+}
+
+impl Client {
+    /// The keys with this name, from whatever address.
+    #[must_use]
+    pub fn with_keys(name: &KeyName) -> Self {
+        Self(Identity::Keys(TenantId::of_name(name.as_str())))
     }
 }
 
-/// The address; for a network, its first address.
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        Self(Identity::Address(match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        }))
+    }
+}
+
+/// The address; for a network, its first address; for keys, `key-` and a hash of their name.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match &self.0 {
+            Identity::Address(address) => address.fmt(f),
+            Identity::Keys(id) => write!(f, "key-{id:?}"),
+        }
     }
 }
 
@@ -142,5 +161,13 @@ mod tests {
         assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
         assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
         assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+    }
+
+    #[test]
+    fn keys_of_one_name_are_one_client() {
+        let keys = |name: &str| Client::with_keys(&name.parse().expect("a name"));
+        assert_eq!(keys("shop"), keys("shop"));
+        assert_ne!(keys("shop"), keys("till"));
+        assert!(keys("shop").to_string().starts_with("key-"));
     }
 }

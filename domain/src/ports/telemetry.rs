@@ -2,6 +2,23 @@ use std::time::Duration;
 
 use super::{Appended, RequestClass};
 
+/// What may become of a request before anything else happens.
+pub const AUTH_OUTCOMES: [&str; 13] = [
+    "allowed",
+    "open",
+    "unauthenticated",
+    "malformed",
+    "unknown",
+    "wrong_secret",
+    "revoked",
+    "expired",
+    "role_missing",
+    "rate_limited",
+    "host_not_allowed",
+    "cross_origin",
+    "proxy_not_trusted",
+];
+
 /// Metrics for operators. Called per batch, never per event; never fails, never blocks.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Telemetry: Send + Sync {
@@ -10,6 +27,9 @@ pub trait Telemetry: Send + Sync {
 
     /// The rate limit refused a request.
     fn rate_limited(&self, class: RequestClass);
+
+    /// A request was let in or kept out; the outcome is one of [`AUTH_OUTCOMES`].
+    fn judged(&self, outcome: &'static str);
 
     /// A producer took in a request of an agent: its protocol, its events, and how many of them are stored in part as
     /// text, because they break a rule.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use domain::access::SourcePattern;
 use domain::event::LogEvent;
 use domain::filter::{Comparison, Condition, Decimal, EventFilter, IdField, Literal, Pattern, TimeField, ValueTest};
 use domain::level::Level;
@@ -127,7 +128,7 @@ fn value_test(seed: &mut Seed) -> ValueTest {
 
 fn condition(seed: &mut Seed) -> Condition {
     let id = |seed: &mut Seed| *seed.pick(&[IdField::Event, IdField::Trace, IdField::Span]);
-    match seed.below(13) {
+    match seed.below(14) {
         0 => Condition::Anywhere(pattern(seed)),
         1 => Condition::Message(pattern(seed)),
         2 => Condition::StackTrace(pattern(seed)),
@@ -147,6 +148,12 @@ fn condition(seed: &mut Seed) -> Condition {
             let text: &str = ["", "01020304", "f", "00-", &digits][seed.below(5)];
             let pattern = Pattern::text(text);
             Condition::Id(id(seed), pattern.contained())
+        }
+        9 => {
+            let texts = ["shop", "SHOP*", "sh*", "*\u{f6}*", "back\\*", "*"];
+            let patterns: Vec<SourcePattern> =
+                (0..seed.below(3)).map(|_| seed.pick(&texts).parse().expect("a pattern")).collect();
+            Condition::SourceWithin(patterns.into())
         }
         _ => {
             let name = if seed.one_in(6) { "status" } else { *seed.pick(&NAMES) };

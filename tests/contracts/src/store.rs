@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use domain::Uuid;
+use domain::access::TenantId;
 use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 use domain::filter::EventFilter;
@@ -67,6 +68,7 @@ pub async fn all(subject: &impl StoreSubject) {
         of_two_appends_from_one_position_exactly_one_wins,
         a_position_belongs_to_one_group_one_topic_and_one_partition,
         repeats_within_the_window_count_once_wherever_they_come_from,
+        an_event_is_a_repeat_of_one_of_the_same_tenant_only,
         splitting_records_into_appends_does_not_change_what_is_kept,
         an_append_may_have_any_number_of_events,
         every_field_is_returned_exactly,
@@ -425,6 +427,36 @@ pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subjec
                 assert_eq!(kept, if gap <= window { &["first"][..] } else { &["first", "repeat"] }, "{case}");
             }
         }
+    }
+}
+
+/// No tenant can make an event of another one, or of a client that is restricted to no sources, count as a repeat by
+/// sending its id first. Within a tenant, repeats count once.
+pub async fn an_event_is_a_repeat_of_one_of_the_same_tenant_only(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let received = later(time(EPOCH), subject.dedup_window() * 2);
+    let of = |name| IdOrigin::Tenant(TenantId::of_name(name));
+    let origins = [of("thief"), of("victim"), IdOrigin::Client, of("other")];
+    let mut seed = Seed::new(5);
+    for same_append in [true, false] {
+        let mut consumer = Consumer::of(&*store, group_partition(u32::from(same_append)));
+        let id = seed.id();
+        let one_each = |from: u32| {
+            let at = move |n: u32| later(received, MICROSECOND * (from + n));
+            (0_u32..).zip(origins).map(move |(n, id_origin)| LogEvent { id_origin, ..event(id, at(n)) })
+        };
+        let (mut stored, mut repeats) = (0, 0);
+        if same_append {
+            let appended = consumer.append(one_each(0).chain(one_each(10))).await;
+            (stored, repeats) = (appended.stored, appended.deduplicated);
+        } else {
+            for event in one_each(0).chain(one_each(10)) {
+                let appended = consumer.append([event]).await;
+                (stored, repeats) = (stored + appended.stored, repeats + appended.deduplicated);
+            }
+        }
+        assert_eq!((stored, repeats), (origins.len(), origins.len()), "in one append: {same_append}");
     }
 }
 

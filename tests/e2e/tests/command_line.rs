@@ -48,6 +48,8 @@ fn bad_configuration_and_usage_exit_with_64_and_one_message_that_names_the_key()
         (&["all"], &[("SPILLWAY_PORT", "tcp://10.0.0.1:80")], "Kubernetes"),
         (&["all"], &[("SPILLWAY_LOG", "info,=,")], "log"),
         (&["--config", "missing.toml"], &[], "missing.toml"),
+        (&["all"], &[("SPILLWAY_PRODUCER__LISTEN", "0.0.0.0:0")], "spillway key create --name admin --role admin"),
+        (&["gateway"], &[("SPILLWAY_GATEWAY__LISTEN", "[::]:0")], "SPILLWAY_AUTH__KEYS_FILE"),
         (&["producer"], &[], "bus"),
         (&["consumer"], &[], "store"),
         (&["fly"], &[], "fly"),

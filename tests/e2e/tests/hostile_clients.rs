@@ -90,7 +90,7 @@ async fn slow_and_vanishing_clients_barely_affect_others_and_leave_nothing_behin
 
     let mut half_open = Vec::new();
     for _ in 0..HALF_OPEN {
-        half_open.push(connection(http, b"POST /api/logs HTTP/1.1\r\nHost: x\r\nContent-Ty").await);
+        half_open.push(connection(http, b"POST /api/logs HTTP/1.1\r\nHost: localhost\r\nContent-Ty").await);
     }
     let enough = Arc::new(AtomicBool::new(false));
     let mut slow = Vec::new();
@@ -98,7 +98,7 @@ async fn slow_and_vanishing_clients_barely_affect_others_and_leave_nothing_behin
         let stream = connection(http, b"POST /api/logs HTTP/1.1\r\nX-Slow: ").await;
         slow.push(tokio::spawn(drip(stream, Arc::clone(&enough))));
     }
-    let head = "POST /api/logs/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n[";
+    let head = "POST /api/logs/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n[";
     let mut slow_bodies = Vec::new();
     for _ in 0..SLOW_BODIES {
         slow_bodies.push(connection(http, format!("{head}{}", " ".repeat(10_000)).as_bytes()).await);
@@ -162,7 +162,7 @@ async fn a_client_that_hangs_up_cancels_nothing() {
     let program = Program::start(BINARY, directory.path(), &[]).await;
     let body = format!("[{}]", vec![EVENT.replace("INFO", "ERROR"); 100].join(","));
     let request = format!(
-        "POST /api/logs/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /api/logs/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     for _ in 0..20 {

@@ -38,7 +38,7 @@ fn case(name: &'static str, bytes: impl Into<Bytes>, statuses: &'static [u16], c
 
 /// A request with a body of known length.
 fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n").into_bytes();
+    let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n").into_bytes();
     for header in headers {
         bytes.extend_from_slice(header.as_bytes());
         bytes.extend_from_slice(b"\r\n");
@@ -111,14 +111,14 @@ fn over_the_record_limit() -> String {
 
 fn heads() -> Vec<Case> {
     let head = |text: &str| text.replace('\n', "\r\n").into_bytes();
-    let post = "POST /api/logs HTTP/1.1\nHost: x\nConnection: close\nContent-Type: application/json\n";
+    let post = "POST /api/logs HTTP/1.1\nHost: localhost\nConnection: close\nContent-Type: application/json\n";
     let with_length = |lengths: &str| head(&format!("{post}{lengths}\n{EVENT}"));
     let chunked = |body: &str| head(&format!("{post}Transfer-Encoding: chunked\n\n{body}"));
     let length = EVENT.len();
     let chunk = format!("{length:x}\n{EVENT}\n0\n\n");
     let pipelined = |first: &str| {
         let first = format!(
-            "POST /api/logs HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: {}\n\n{first}",
+            "POST /api/logs HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {}\n\n{first}",
             first.len()
         );
         [head(&first), single(EVENT)].concat()
@@ -131,7 +131,12 @@ fn heads() -> Vec<Case> {
         case("HTTP/0.9", &b"GET /api/logs\r\n\r\n"[..], &[400], ""),
         case("a header of 500 KB", head(&format!("{post}X-Long: {}\n\n", "x".repeat(500_000))), &[431], ""),
         case("65 headers", head(&format!("{post}{many_headers}\n")), &[431], ""),
-        case("a path of 70 KB", head(&format!("GET /{} HTTP/1.1\nHost: x\n\n", "x".repeat(70_000))), &[414], ""),
+        case(
+            "a path of 70 KB",
+            head(&format!("GET /{} HTTP/1.1\nHost: localhost\n\n", "x".repeat(70_000))),
+            &[414],
+            "",
+        ),
         case("a header folded over two lines", head(&format!("{post}X-Folded: a\n b\n\n")), &[400], ""),
         case("a space before the colon", head(&format!("{post}X-Space : a\n\n")), &[400], ""),
         case("U+0000 in a header", head(&format!("{post}X-Nul: a\0b\n\n")), &[400], ""),
@@ -401,7 +406,7 @@ fn batches() -> Vec<Case> {
     };
     let too_large = over_the_record_limit();
     let promised = |framing: &str| {
-        format!("POST /api/logs/batch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{JSON}\r\n{framing}\r\n\r\n")
+        format!("POST /api/logs/batch HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{JSON}\r\n{framing}\r\n\r\n")
     };
     let gigabyte = |framing: &str, part: Vec<u8>| {
         let parts = std::iter::once(promised(framing).into_bytes().into()).chain(vec![Bytes::from(part); 1_024]);

@@ -313,10 +313,13 @@ async fn forged(http: &Http, requests: usize) -> Vec<u16> {
 async fn a_forged_address_changes_nothing_at_the_gateway() {
     let limit = [("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "1")];
     let (program, _directory) = program(&limit).await;
-    let statuses = forged(&program.gateway, 50).await;
-    assert_eq!(statuses[0], 202);
-    assert!(statuses.iter().filter(|status| **status == 429).count() > 40, "{statuses:?}");
-    let refused = program.gateway.post("/api/logs", event("m", "INFO")).await;
+    // Anyone could be behind a proxy that the gateway does not know.
+    assert!(forged(&program.gateway, 50).await.iter().all(|status| *status == 403));
+    let mut last = None;
+    for _ in 0..50 {
+        last = Some(program.gateway.post("/api/logs", event("m", "INFO")).await);
+    }
+    let refused = last.expect("an answer");
     assert_eq!((refused.status, refused.header("retry-after"), refused.header("ratelimit-limit")), (429, "1", "1"));
     // The producer trusts its gateway, and so any client on loopback.
     assert!(forged(&program.producer, 50).await.iter().all(|status| *status == 202));

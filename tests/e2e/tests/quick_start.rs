@@ -207,17 +207,18 @@ async fn the_rate_limit_applies_to_the_client_and_ignores_forged_headers() {
             .await;
     let event = r#"{"source":"s","level":"INFO","message":"m"}"#;
     let json = ("content-type", "application/json");
+    let forged = program.gateway.send("POST", "/api/logs", &[json, ("x-forwarded-for", "198.51.100.1")], event).await;
+    assert_eq!((forged.status, &forged.json()["code"]), (403, &"proxy_not_trusted".into()));
     let mut refused = None;
-    for n in 0..50 {
-        let forged = format!("198.51.100.{n}");
-        let answer = program.gateway.send("POST", "/api/logs", &[json, ("x-forwarded-for", &forged)], event).await;
+    for _ in 0..50 {
+        let answer = program.gateway.send("POST", "/api/logs", &[json], event).await;
         assert_eq!(answer.header("ratelimit-limit"), "2");
         if answer.status == 429 {
             refused = Some(answer);
             break;
         }
     }
-    let refused = refused.expect("the limit holds although the client pretends to be many");
+    let refused = refused.expect("the limit holds");
     assert_eq!((refused.header("ratelimit-remaining"), refused.header("retry-after")), ("0", "1"));
     assert_eq!(refused.json()["code"], "rate_limited");
     // The producer trusts headers from its own machine, so these are other clients.

@@ -411,6 +411,7 @@ impl IdSource for Outside {
 impl Telemetry for Outside {
     fn refused(&self, _code: &'static str, _events: usize) {}
     fn rate_limited(&self, _class: RequestClass) {}
+    fn judged(&self, _outcome: &'static str) {}
     fn agent_request(&self, _protocol: &'static str, _events: usize, _as_text: usize) {}
     fn agent_request_held(&self, _protocol: &'static str) {}
     fn sent(&self, _events: usize, _duration: Duration) {}

@@ -33,6 +33,7 @@ pub struct NoTelemetry;
 impl Telemetry for NoTelemetry {
     fn refused(&self, _: &'static str, _: usize) {}
     fn rate_limited(&self, _: RequestClass) {}
+    fn judged(&self, _outcome: &'static str) {}
     fn agent_request(&self, _: &'static str, _: usize, _: usize) {}
     fn agent_request_held(&self, _: &'static str) {}
     fn sent(&self, _: usize, _: Duration) {}

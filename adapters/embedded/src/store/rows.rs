@@ -21,13 +21,14 @@ use super::filter::push_candidates;
 pub const COLUMNS: &str = "event_id, client_id, source, level, message, timestamp, received_at, stack_trace, trace_id, \
                        span_id, metadata, topic, partition, \"offset\"";
 
-/// Inserts this many events, except repeats of stored ones.
+/// Inserts this many events, each with its tenant behind [`COLUMNS`], except repeats of stored ones.
 pub fn insert_statement(events: usize) -> String {
-    let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let rows = vec![row; events].join(", ");
     format!(
-        "WITH incoming ({COLUMNS}) AS (VALUES {rows}) INSERT INTO events ({COLUMNS}) SELECT * FROM incoming \
-         WHERE NOT EXISTS (SELECT 1 FROM events AS kept WHERE kept.event_id = incoming.event_id \
+        "WITH incoming ({COLUMNS}, tenant) AS (VALUES {rows}) INSERT INTO events ({COLUMNS}, tenant) \
+         SELECT * FROM incoming WHERE NOT EXISTS (SELECT 1 FROM events AS kept \
+         WHERE kept.event_id = incoming.event_id AND kept.tenant = incoming.tenant \
          AND abs(kept.received_at - incoming.received_at) <= ?)"
     )
 }

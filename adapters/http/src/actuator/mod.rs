@@ -13,6 +13,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
+use crate::access::{authority_of, is_loopback};
 use crate::actuator::metrics::{metric_names, metric_report};
 use crate::client_address::{X_FORWARDED_FOR, peer_address};
 use crate::error::ApiError;
@@ -199,15 +200,8 @@ impl ActuatorApi {
 /// requests).
 fn is_from_this_machine(request: &Request) -> bool {
     let headers = request.headers();
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-        .map_or(host, |(name, _)| name);
-    let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     peer_address(request.remote_addr()).to_canonical().is_loopback()
-        && is_loopback
+        && authority_of(request).is_some_and(is_loopback)
         && headers.get("x-spillway").is_some_and(|marker| marker == "1")
         && !headers.contains_key(X_FORWARDED_FOR)
         && !headers.contains_key(header::FORWARDED)

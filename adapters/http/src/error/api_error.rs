@@ -12,6 +12,7 @@ use domain::ports::StoreError;
 use poem::http::StatusCode;
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 
+use crate::access::Denial;
 use crate::body::budget::{Lease, NoRoom};
 
 /// How long to wait before trying again when nothing says better.
@@ -31,6 +32,8 @@ pub struct Described {
 pub enum ErrorClass {
     /// The request is wrong: the same request fails again.
     Invalid,
+    /// The client must say who it is, or is not who it says.
+    Unauthenticated,
     /// The client may not ask for this.
     Forbidden,
     /// There is nothing at this path.
@@ -97,6 +100,8 @@ pub enum ApiError {
     },
     /// It is not known whether the events were kept.
     OutcomeUnknown,
+    /// The request may not go on.
+    Denied(Denial),
     /// Only the machine itself may ask for this.
     LoopbackOnly,
     /// There is nothing at this path.
@@ -146,6 +151,7 @@ impl ApiError {
             | Self::InvalidParameter { .. }
             | Self::InvalidQuery { .. } => ErrorClass::Invalid,
             Self::UnsupportedTransferCoding => ErrorClass::NotImplemented,
+            Self::Denied(denial) => denial.class(),
             Self::LoopbackOnly => ErrorClass::Forbidden,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::MethodNotAllowed { .. } => ErrorClass::MethodNotAllowed,
@@ -186,6 +192,7 @@ impl ApiError {
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::RateLimited { .. } => "rate_limited",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Denied(denial) => denial.code(),
             Self::LoopbackOnly => "loopback_only",
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -229,6 +236,7 @@ impl ApiError {
                 "Transfer-Encoding must be chunked, or absent: name the coding of the body in Content-Encoding"
             }
             Self::BodyTimeout => "the body did not arrive in time",
+            Self::Denied(denial) => denial.detail(),
             Self::LoopbackOnly => {
                 "send this request to 127.0.0.1 on the machine itself, without a proxy, with the header X-Spillway: 1"
             }
@@ -272,6 +280,7 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Denied(denial) => denial.retry_after(),
             Self::NoCapacity { .. }
             | Self::StoreUnavailable
             | Self::NoRoomForAnswer
@@ -281,6 +290,12 @@ impl ApiError {
             | Self::UpstreamUnreachable => Some(RETRY_AFTER),
             _ => None,
         }
+    }
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
     }
 }
 

@@ -81,6 +81,9 @@ impl IntoResponse for ApiError {
         if let Some(retry_after) = self.retry_after() {
             response = response.header(header::RETRY_AFTER, whole_seconds(retry_after));
         }
+        if self.class() == ErrorClass::Unauthenticated {
+            response = response.header(header::WWW_AUTHENTICATE, "Bearer");
+        }
         if let Self::MethodNotAllowed { allow } = &self
             && let Ok(allow) = HeaderValue::from_str(allow)
         {
@@ -108,6 +111,7 @@ impl IntoResponse for ApiError {
 fn status_of(class: ErrorClass) -> StatusCode {
     match class {
         ErrorClass::Invalid => StatusCode::BAD_REQUEST,
+        ErrorClass::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorClass::Forbidden => StatusCode::FORBIDDEN,
         ErrorClass::NotFound => StatusCode::NOT_FOUND,
         ErrorClass::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,11 +18,12 @@ use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use poem::http::uri::{PathAndQuery, Scheme};
+use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Body, IntoResponse, Request, Response};
 use tokio::time::{Instant, timeout};
 
+use crate::access::SEC_FETCH_SITE;
 use crate::body::ReplayableBody;
 use crate::client_address::{ForwardedClient, TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::error::ApiError;
@@ -30,6 +32,7 @@ use crate::gateway::instances::{Instance, Upstreams};
 use crate::ingest::agents::HELD;
 use crate::query::event_stream::EVENT_STREAM;
 use crate::server::LocalService;
+use crate::tls::{Connector, UpstreamTls};
 
 /// Longest time for a connection to an instance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -62,23 +65,30 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Sends requests on.
 pub struct Forwarder {
-    client: Client<HttpConnector, ReplayableBody>,
+    client: Client<Connector, ReplayableBody>,
+    connector: Connector,
     trusted_proxies: TrustedProxies,
 }
 
 impl Forwarder {
-    /// A forwarder that believes `trusted_proxies` when they name a client.
-    pub fn new(trusted_proxies: TrustedProxies) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    /// A forwarder that believes `trusted_proxies` when they name a client, with this TLS to instances.
+    pub fn new(trusted_proxies: TrustedProxies, tls: Option<Arc<UpstreamTls>>) -> Self {
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = Connector::new(http, tls);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .http1_max_buf_size(BUFFER_BYTES_MAX)
-            .build(connector);
-        Self { client, trusted_proxies }
+            .build(connector.clone());
+        Self { client, connector, trusted_proxies }
+    }
+
+    /// The proxies that it believes when they name a client.
+    pub fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.trusted_proxies
     }
 
     /// Answers a request that comes to a service of this process. Its client travels as a value: a header could be forged by
@@ -104,9 +114,8 @@ impl Forwarder {
             && let Some(instance) = upstreams.choose(&tried).await
         {
             tried.push(instance.address);
-            let Some(request) = upstream_request(&parts.method, &instance, &path, &headers, body.clone()) else {
-                continue;
-            };
+            let request = self.upstream_request(&parts.method, &instance, &path, &headers, body.clone());
+            let Some(request) = request else { continue };
             let (under_way, began) = (instance.begin(), Instant::now());
             match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
                 Ok(Ok(answer)) => {
@@ -144,8 +153,11 @@ impl Forwarder {
     /// that it can believe.
     fn forwarded_headers(&self, mut headers: HeaderMap, peer: IpAddr) -> HeaderMap {
         remove_hop_by_hop(&mut headers);
-        // The instance has a name of its own.
-        headers.remove(header::HOST);
+        // The instance has a name of its own, to which an origin could not be compared. Where the request comes from was
+        // judged here.
+        for name in [header::HOST, header::ORIGIN, SEC_FETCH_SITE] {
+            headers.remove(name);
+        }
         if !self.trusted_proxies.trusts(peer) {
             headers.remove(X_FORWARDED_FOR);
         }
@@ -155,11 +167,32 @@ impl Forwarder {
         headers
     }
 
+    fn upstream_request(
+        &self,
+        method: &Method,
+        instance: &Instance,
+        path: &PathAndQuery,
+        headers: &HeaderMap,
+        body: ReplayableBody,
+    ) -> Option<hyper::Request<ReplayableBody>> {
+        let (scheme, authority) = (instance.scheme(), instance.authority.clone());
+        if let Some(name) = &instance.name {
+            self.connector.note(&authority, name);
+        }
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path.clone()).build().ok()?;
+        let mut request = hyper::Request::builder().method(method.clone()).uri(uri).body(body).ok()?;
+        request.headers_mut().clone_from(headers);
+        if let Some(host) = &instance.host {
+            request.headers_mut().insert(header::HOST, host.clone());
+        }
+        Some(request)
+    }
+
     /// Asks an instance whether it is ready.
     pub async fn check(&self, instance: &Instance) -> Check {
         let path = PathAndQuery::from_static("/actuator/health/readiness");
         let body = ReplayableBody::new(Body::empty().into());
-        let Some(request) = upstream_request(&Method::GET, instance, &path, &HeaderMap::new(), body) else {
+        let Some(request) = self.upstream_request(&Method::GET, instance, &path, &HeaderMap::new(), body) else {
             return Check::Failed;
         };
         match timeout(CHECK_TIMEOUT, self.client.request(request)).await {
@@ -169,29 +202,6 @@ impl Forwarder {
             Ok(_) | Err(_) => Check::Failed,
         }
     }
-}
-
-fn upstream_request(
-    method: &Method,
-    instance: &Instance,
-    path: &PathAndQuery,
-    headers: &HeaderMap,
-    body: ReplayableBody,
-) -> Option<hyper::Request<ReplayableBody>> {
-    let authority = instance.authority.clone();
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path.clone()).build().ok()?;
-    let mut request = hyper::Request::builder().method(method.clone()).uri(uri).body(body).ok()?;
-    request.headers_mut().clone_from(headers);
-    if let Some(host) = &instance.host {
-        request.headers_mut().insert(header::HOST, host.clone());
-    }
-    Some(request)
-}
-
-/// How long an instance held a request of an agent, as it says.
-fn held(headers: &HeaderMap) -> Duration {
-    let millis = headers.get(HELD).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u32>().ok());
-    Duration::from_millis(millis.unwrap_or_default().into())
 }
 
 fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
@@ -254,13 +264,15 @@ mod tests {
             headers.insert(header::CONNECTION, "close, x-private".parse().expect("a header"));
             headers.insert("x-private", "1".parse().expect("a header"));
             headers.insert("x-kept", "1".parse().expect("a header"));
+            headers.insert(header::ORIGIN, "http://192.0.2.9:8080".parse().expect("a header"));
+            headers.insert(SEC_FETCH_SITE, "same-origin".parse().expect("a header"));
             headers.insert(header::TRANSFER_ENCODING, "chunked".parse().expect("a header"));
             headers
         };
         let forwarded = |trusted: &[&str]| {
             let trusted: Vec<ipnet::IpNet> =
                 trusted.iter().map(|network| network.parse().expect("a network")).collect();
-            Forwarder::new(trusted.into())
+            Forwarder::new(trusted.into(), None)
                 .forwarded_headers(headers("198.51.100.1"), "192.0.2.1".parse().expect("an address"))
         };
         let hops = |headers: &HeaderMap| {
@@ -270,7 +282,7 @@ mod tests {
         assert_eq!(hops(&forwarded(&["192.0.2.0/24"])), ["198.51.100.1", "192.0.2.1"]);
         let headers = forwarded(&[]);
         assert!(headers.contains_key("x-kept"));
-        for gone in ["connection", "x-private", "transfer-encoding"] {
+        for gone in ["connection", "x-private", "transfer-encoding", "origin", "sec-fetch-site"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderValue, Uri};
+use rustls::pki_types::ServerName;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -30,9 +31,12 @@ const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for a resolver.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The base URL of instances: `http://host:port`.
+/// The base URL of instances: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamUrl(Authority);
+pub struct UpstreamUrl {
+    scheme: Scheme,
+    authority: Authority,
+}
 
 /// The text is not the base URL of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +50,9 @@ impl FromStr for UpstreamUrl {
         let parts = text.parse::<Uri>().map_err(|_| InvalidUpstream)?.into_parts();
         let root = parts.path_and_query.as_ref().is_none_or(|path| *path == "/");
         match (parts.scheme, parts.authority) {
-            (Some(scheme), Some(authority)) if scheme == Scheme::HTTP && root => Ok(Self(authority)),
+            (Some(scheme), Some(authority)) if (scheme == Scheme::HTTP || scheme == Scheme::HTTPS) && root => {
+                Ok(Self { scheme, authority })
+            }
             _ => Err(InvalidUpstream),
         }
     }
@@ -54,7 +60,7 @@ impl FromStr for UpstreamUrl {
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
+        write!(f, "{}://{}", self.scheme, self.authority)
     }
 }
 
@@ -67,11 +73,17 @@ impl UpstreamUrl {
 
     /// Without the brackets of an IPv6 address.
     fn host(&self) -> &str {
-        self.0.host().trim_start_matches('[').trim_end_matches(']')
+        self.authority.host().trim_start_matches('[').trim_end_matches(']')
     }
 
     fn port(&self) -> u16 {
-        self.0.port_u16().unwrap_or(80)
+        self.authority.port_u16().unwrap_or(if self.is_encrypted() { 443 } else { 80 })
+    }
+
+    /// Whether connections are encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.scheme == Scheme::HTTPS
     }
 }
 
@@ -93,6 +105,8 @@ pub struct Instance {
     pub authority: Authority,
     /// What it is called, for its `Host` header (RFC 9110, section 7.2).
     pub host: Option<HeaderValue>,
+    /// The name by which it is verified, if connections are encrypted.
+    pub name: Option<ServerName<'static>>,
     load: Mutex<Load>,
     being_checked: AtomicBool,
     started: Instant,
@@ -127,11 +141,17 @@ impl Instance {
             url: url.clone(),
             address,
             authority: address.to_string().parse().ok()?,
-            host: HeaderValue::from_str(url.0.as_str()).ok(),
+            host: HeaderValue::from_str(url.authority.as_str()).ok(),
+            name: ServerName::try_from(url.host().to_owned()).ok().filter(|_| url.is_encrypted()),
             load: Mutex::default(),
             being_checked: AtomicBool::new(false),
             started,
         }))
+    }
+
+    /// How it is reached.
+    pub fn scheme(&self) -> Scheme {
+        self.url.scheme.clone()
     }
 
     fn load(&self) -> MutexGuard<'_, Load> {
@@ -319,11 +339,10 @@ mod tests {
 
     #[test]
     fn only_base_urls_name_an_instance() {
-        for text in ["http://127.0.0.1:8081", "http://producer:8081/", "http://[::1]:8081"] {
+        for text in ["http://127.0.0.1:8081", "http://producer:8081/", "http://[::1]:8081", "https://producer"] {
             assert!(text.parse::<UpstreamUrl>().is_ok(), "{text}");
         }
-        for text in
-            ["", "127.0.0.1:8081", "https://producer", "http://producer/api", "http://producer/?x=1", "http:///x"]
+        for text in ["", "127.0.0.1:8081", "ftp://producer", "http://producer/api", "http://producer/?x=1", "http:///x"]
         {
             assert_eq!(text.parse::<UpstreamUrl>(), Err(InvalidUpstream), "{text}");
         }

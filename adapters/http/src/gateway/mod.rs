@@ -16,6 +16,7 @@ use crate::client_address::TrustedProxies;
 use crate::gateway::forward::Forwarder;
 use crate::gateway::instances::{Instance, InstanceState, UpstreamUrl, Upstreams};
 use crate::server::LocalService;
+use crate::tls::UpstreamTls;
 
 /// Where requests for a role go.
 pub enum Upstream {
@@ -59,15 +60,26 @@ impl Target {
 }
 
 impl Gateway {
-    /// A gateway in front of a producer and a consumer. It believes `trusted_proxies` when they name a client.
+    /// A gateway in front of a producer and a consumer. It believes `trusted_proxies` when they name a client. `tls` is for
+    /// instances whose URL is https.
     #[must_use]
-    pub fn new(producer: Upstream, consumer: Upstream, trusted_proxies: TrustedProxies) -> Self {
+    pub fn new(
+        producer: Upstream,
+        consumer: Upstream,
+        trusted_proxies: TrustedProxies,
+        tls: Option<Arc<UpstreamTls>>,
+    ) -> Self {
         let inner = Inner {
-            forwarder: Forwarder::new(trusted_proxies),
+            forwarder: Forwarder::new(trusted_proxies, tls),
             producer: Target::new("producer", producer),
             consumer: Target::new("consumer", consumer),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The proxies that it believes when they name a client.
+    pub(crate) fn trusted_proxies(&self) -> &TrustedProxies {
+        self.inner.forwarder.trusted_proxies()
     }
 
     /// Why a role cannot be reached, if no instance of it is known to be ready.
@@ -153,7 +165,7 @@ mod tests {
             Arc::new(move |answered: crate::server::Answered| told.lock().expect("lock").push(answered.status));
         let service = server.service(endpoint.map_to_response(), observer);
         let trusted: Vec<IpNet> = vec!["192.0.2.0/24".parse().expect("a network")];
-        let gateway = Gateway::new(Upstream::InProcess(service), Upstream::Instances(Vec::new()), trusted.into());
+        let gateway = Gateway::new(Upstream::InProcess(service), Upstream::Instances(Vec::new()), trusted.into(), None);
 
         let (mut parts, _) = hyper::Request::new(()).into_parts();
         parts.headers.insert("host", "spillway".parse().expect("a header"));

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use application::health::{Check, Health};
 use application::ingest::{Ingest, Outcome, RefusalReason, Verdict};
+use domain::access::{Key, KeyLimits, Tenant};
 use domain::idempotency::DerivedIds;
-use domain::ports::{Client, IdempotencyStore, RateDecision, RateLimiter, RequestClass, Telemetry};
+use domain::ports::{Client, IdempotencyStore, KeyLimiter, RateDecision, RateLimiter, RequestClass, Telemetry};
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Body, Request, Response};
 
+use crate::access::{Denial, key_of, tenant_of};
 use crate::body::{BodyBudget, Lease};
 use crate::client_address::{ForwardedClient, TrustedProxies, peer_address};
 use crate::error::ApiError;
@@ -28,6 +30,8 @@ pub struct ProducerDependencies {
     pub health: Health,
     /// Limits the rate of requests.
     pub limiter: Arc<dyn RateLimiter>,
+    /// Limits what access keys send.
+    pub key_limiter: Arc<dyn KeyLimiter>,
     /// Remembers answers to requests with an `Idempotency-Key`. Without it, the ids that follow from the key let the
     /// store recognise what is sent again, and nothing else does.
     pub idempotency: Option<Arc<dyn IdempotencyStore>>,
@@ -45,6 +49,16 @@ pub struct ProducerDependencies {
     pub shortage: Option<Check>,
 }
 
+/// Whose request it is.
+struct Sender {
+    /// Who may repeat the request.
+    owner: Client,
+    /// The tenant whose events these are, if there is one.
+    tenant: Option<Tenant>,
+    /// Its key, if it needed one.
+    key: Option<Arc<Key>>,
+}
+
 impl ProducerDependencies {
     /// The client that sent a request.
     pub(super) fn client(&self, request: &Request) -> Client {
@@ -52,6 +66,12 @@ impl ProducerDependencies {
         let client = forwarded
             .unwrap_or_else(|| self.trusted_proxies.client(peer_address(request.remote_addr()), request.headers()));
         client.into()
+    }
+
+    /// Whose request it is.
+    fn sender(&self, request: &Request, client: Client) -> Sender {
+        let owner = key_of(request).map_or(client, |key| Client::with_keys(&key.name));
+        Sender { owner, tenant: tenant_of(request), key: key_of(request).cloned() }
     }
 
     /// Answers a request with events in one of `protocols`. Every answer shows the state of the rate limit.
@@ -63,17 +83,21 @@ impl ProducerDependencies {
     ) -> Response {
         let client = self.client(&request);
         // Before anything of the body is read.
-        let decision = self.limiter.take(client, class).await;
+        let decision = self.decide(&request, client, class).await;
         let mut response = match (decision, protocol_of(request.headers(), protocols)) {
             (Some(RateDecision { allowed: false, retry_after, .. }), protocol) => {
                 self.telemetry.rate_limited(class);
-                self.refusals.refused(client, class);
+                // The settings that the log would name are not those of a key.
+                if key_of(&request).is_none_or(|key| key.limits == KeyLimits::default()) {
+                    self.refusals.refused(client, class);
+                }
                 render_error(protocol.ok().or(protocols.first().copied()), ApiError::RateLimited { retry_after })
             }
             (_, Err(error)) => render_error(protocols.first().copied(), error),
             (_, Ok(protocol)) => {
                 let body = request.take_body();
-                match self.take(class, client, protocol, request.headers(), body).await {
+                let sender = self.sender(&request, client);
+                match self.take(class, sender, protocol, request.headers(), body).await {
                     Ok(response) => response,
                     Err(error) => protocol.render_error(error),
                 }
@@ -89,17 +113,18 @@ impl ProducerDependencies {
     async fn take(
         &self,
         class: RequestClass,
-        client: Client,
+        Sender { owner, tenant, key: access_key }: Sender,
         protocol: &dyn Protocol,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, ApiError> {
         let key = idempotency_key(headers)?;
         let body = self.bodies.read(headers, body).await?;
-        let ids = key.map(|key| DerivedIds::new(key.as_bytes(), &body.bytes)).transpose();
+        let tenant_id = tenant.as_ref().map(|tenant| tenant.id);
+        let ids = key.map(|key| DerivedIds::of_tenant(tenant_id, key.as_bytes(), &body.bytes)).transpose();
         let ids = ids.map_err(|error| ApiError::InvalidParameter { detail: error.to_string() })?;
         let remembered = self.idempotency.as_deref().zip(key).zip(ids.as_ref());
-        let remembered = remembered.map(|((store, key), ids)| Remembered::new(store, client, class, key, ids));
+        let remembered = remembered.map(|((store, key), ids)| Remembered::new(store, owner, class, key, ids));
         if let Some(remembered) = &remembered
             && let Some(answer) = remembered.earlier_answer().await?
         {
@@ -110,8 +135,9 @@ impl ProducerDependencies {
             return Ok(response);
         }
 
-        let mut intake = self.ingest.intake(ids, trace_parent(headers));
+        let mut intake = self.ingest.intake(ids, trace_parent(headers)).of_tenant(tenant);
         protocol.decode(&body.bytes, &mut intake)?;
+        self.charge(access_key.as_ref(), intake.events()).await;
         // The body is no longer needed; the errors wait for the delivery, and then for the client.
         let mut room = body.into_lease();
         room.resize(intake.refused() * EVENT_FAILURE_BYTES)?;
@@ -145,6 +171,12 @@ fn protocol_of<'p>(headers: &HeaderMap, protocols: &[&'p dyn Protocol]) -> Resul
     })
 }
 
+/// The answer to a request that may not go on.
+pub fn refuse(protocols: &'static [&'static dyn Protocol], headers: &HeaderMap, denial: Denial) -> Response {
+    let protocol = protocol_of(headers, protocols).ok().or(protocols.first().copied());
+    render_error(protocol, denial.into())
+}
+
 fn render_error(protocol: Option<&dyn Protocol>, error: ApiError) -> Response {
     match protocol {
         Some(protocol) => protocol.render_error(error),
@@ -166,6 +198,9 @@ fn judge(
     let first = outcome.refusals.first().map(|refusal| &refusal.reason);
     match (outcome.verdict(), first) {
         (Verdict::Accepted, _) => Ok((outcome, room)),
+        (Verdict::Invalid, Some(RefusalReason::SourceForbidden)) if class == RequestClass::Single => {
+            Err(Denial::SourceForbidden.into())
+        }
         // The only event is the request: the rule that it breaks is what the client needs to know.
         (Verdict::Invalid, Some(reason)) if class == RequestClass::Single => {
             Err(ApiError::InvalidEvent { code: reason.code(), detail: reason.to_string() })

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod agents;
 pub mod api;
 mod idempotency;
+mod key_limits;
 pub mod native;
 mod protocol;
 mod rate_limit;

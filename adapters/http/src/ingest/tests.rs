@@ -11,7 +11,7 @@ use domain::delivery::{DeliveryPolicy, Durability};
 use domain::idempotency::DerivedIds;
 use domain::partition::{Partitioner, PriorityLane};
 use domain::ports::{
-    BusState, Client, Clock, IdempotentRequest, MockAgentLimiter, MockIdSource, MockIdempotencyStore,
+    BusState, Client, Clock, IdempotentRequest, MockAgentLimiter, MockIdSource, MockIdempotencyStore, MockKeyLimiter,
     MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher,
     RequestClass, Telemetry,
 };
@@ -20,6 +20,7 @@ use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 use testkit::clock_at;
 
+use crate::access::{AccessControl, AccessRules};
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::producer_endpoint;
@@ -113,6 +114,7 @@ fn producer_with(
         ingest: Arc::new(ingest),
         health: health.clone(),
         limiter: Arc::new(Unlimited),
+        key_limiter: Arc::new(MockKeyLimiter::new()),
         idempotency: Some(Arc::new(store)),
         telemetry,
         refusals: RefusalLog::default(),
@@ -130,7 +132,7 @@ fn producer_with(
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };
-    producer_endpoint(dependencies, actuator)
+    producer_endpoint(dependencies, actuator, AccessControl::new(AccessRules::default()))
 }
 
 const EVENT: &str = r#"{"source":"s","level":"INFO","message":"m"}"#;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::actuator::ActuatorApi;
 use crate::ingest::agents;
+use crate::openapi::access::describe_access;
 use crate::openapi::service::document_of;
 use crate::query::query_api;
 use crate::routes::ingest_operations;
@@ -39,6 +40,7 @@ pub fn openapi_document() -> String {
         allow_null(&mut document, place);
     }
     complete(&mut document);
+    describe_access(&mut document);
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text

@@ -1,5 +1,6 @@
 //! The OpenAPI document: shapes, payloads, the document itself, and the service that poem-openapi makes of it.
 
+pub mod access;
 pub mod document;
 pub mod payload;
 pub mod schemas;

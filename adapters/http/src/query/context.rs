@@ -10,6 +10,7 @@ use poem_openapi::{Enum, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::access::tenant_of;
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented, JsonBytes};
 use crate::openapi::schemas::{EventContext, Tag};
@@ -81,7 +82,9 @@ impl ContextApi {
         let answer = async {
             refuse_unknown_parameters(request, &["before", "after", "scope"])?;
             let scope = scope.0.map(ContextScope::from).unwrap_or_default();
-            let found = dependencies.query.context(event_id.0, before.0, after.0, scope).await?;
+            let tenant = tenant_of(request);
+            let context = dependencies.query.context(event_id.0, before.0, after.0, scope, tenant.as_ref());
+            let found = context.await?;
             let context = found.ok_or(ApiError::NotFound { detail: "there is no event with this id" })?;
             JsonBytes::held(write(&context), &dependencies.bodies)
         };

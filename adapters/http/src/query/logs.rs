@@ -10,6 +10,7 @@ use poem_openapi::{Enum, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::access::tenant_of;
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented, JsonBytes};
 use crate::openapi::schemas::{EventPage, StoredEventSchema, Tag};
@@ -127,7 +128,7 @@ impl EventApi {
     ) -> Answer<JsonBytes<StoredEventSchema>, Finding> {
         let answer = async {
             refuse_unknown_parameters(request, &[])?;
-            let found = dependencies.query.find(event_id.0).await?;
+            let found = dependencies.query.find(event_id.0, tenant_of(request).as_ref()).await?;
             let stored = found.ok_or(ApiError::NotFound { detail: "there is no event with this id" })?;
             let mut bytes = Vec::new();
             write_stored_event(&stored, &mut bytes);

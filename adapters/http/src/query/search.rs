@@ -10,6 +10,7 @@ use poem::http::Method;
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaApi, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef, Registry};
 
+use crate::access::tenant_of;
 use crate::error::ApiError;
 use crate::query::params::parameters;
 
@@ -23,7 +24,8 @@ const TRACE_ID: &str = "traceId";
 /// The parameters of a search.
 const NAMES: [&str; 7] = [QUERY, TEXT, SOURCE, LEVEL, FROM, TO, TRACE_ID];
 
-/// Reads the search of a request; `own` are the other parameters of the operation. Relative times are counted from `now`.
+/// Reads the search of a request, among the events that it may read; `own` are the other parameters of the operation.
+/// Relative times are counted from `now`.
 ///
 /// # Errors
 /// A parameter is unknown, is repeated, or breaks its rule.
@@ -42,7 +44,7 @@ pub fn search(request: &Request, own: &[&str], now: Timestamp) -> Result<Search,
             _ => {}
         }
     }
-    Ok(read.search(now)?)
+    Ok(read.search(now)?.of_tenant(tenant_of(request).as_ref()))
 }
 
 /// Operations that take the parameters of a search. poem-openapi wants one argument of the handler for each parameter that it

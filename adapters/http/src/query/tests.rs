@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::cursor;
 use super::dependencies::{CACHED_FROM, ConsumerDependencies};
+use crate::access::{AccessControl, AccessRules};
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::consumer_endpoint;
@@ -54,7 +55,9 @@ async fn get(dependencies: ConsumerDependencies, uri: &str) -> (u16, String) {
     // Without anyone who could say that it stops, an export would end.
     let _health = dependencies.health.clone();
     let request = Request::builder().uri_str(uri).finish();
-    let response = consumer_endpoint(dependencies, actuator()).get_response(request).await;
+    let response = consumer_endpoint(dependencies, actuator(), AccessControl::new(AccessRules::default()))
+        .get_response(request)
+        .await;
     (response.status().as_u16(), response.into_body().into_string().await.expect("text"))
 }
 
@@ -269,7 +272,7 @@ async fn an_export_is_every_page_in_the_format_that_was_asked_for() {
 #[tokio::test]
 async fn an_export_that_cannot_be_completed_is_broken_off_and_no_more_run_than_may() {
     let dependencies = dependencies(pages(2, true), MockQueryCache::new());
-    let endpoint = consumer_endpoint(dependencies, actuator());
+    let endpoint = consumer_endpoint(dependencies, actuator(), AccessControl::new(AccessRules::default()));
     let export = || endpoint.get_response(Request::builder().uri_str("/api/logs/export").finish());
     let (first, second) = (export().await, export().await);
     let refused = export().await;

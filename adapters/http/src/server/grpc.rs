@@ -34,6 +34,7 @@ use tokio::time::timeout;
 use crate::ingest::agents::status_message;
 use crate::server::LocalService;
 use crate::server::connection::WriteTimeoutStream;
+use crate::tls::{Protocol, Tls, secure};
 
 /// The operation.
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -46,9 +47,11 @@ const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// Codes of answers (github.com/grpc/grpc, `doc/statuscodes.md`).
 const OK: u8 = 0;
 const INVALID_ARGUMENT: u8 = 3;
+const PERMISSION_DENIED: u8 = 7;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
+const UNAUTHENTICATED: u8 = 16;
 
 /// Bytes in front of a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -73,6 +76,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A socket that listens for gRPC, not yet served.
 pub struct GrpcServer {
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
 }
 
 impl GrpcServer {
@@ -81,7 +85,13 @@ impl GrpcServer {
     /// # Errors
     /// The operating system's, such as an address in use.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
+        Ok(Self { listener: TcpListener::bind(address).await?, tls: None })
+    }
+
+    /// The same with connections encrypted, if there is TLS.
+    #[must_use]
+    pub fn secured(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The address that it got: the port, if the one asked for was 0.
@@ -122,11 +132,16 @@ impl GrpcServer {
                 let producer = Arc::clone(&producer);
                 async move { Ok::<_, Infallible>(answer(producer.as_ref(), call, remote).await) }
             });
-            let stream = TokioIo::new(WriteTimeoutStream::new(stream, WRITE_TIMEOUT));
-            let connection = graceful.watch(builder.serve_connection(stream, calls));
+            let (tls, builder, watcher) = (self.tls.clone(), builder.clone(), graceful.watcher());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, %remote, "a connection for gRPC ended");
+                match secure(tls.as_deref(), stream, Protocol::Http2).await {
+                    Ok(transport) => {
+                        let stream = TokioIo::new(WriteTimeoutStream::new(transport, WRITE_TIMEOUT));
+                        if let Err(error) = watcher.watch(builder.serve_connection(stream, calls)).await {
+                            tracing::debug!(%error, %remote, "a connection for gRPC ended");
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, %remote, "no TLS with a client of gRPC"),
                 }
                 drop(permit);
             });
@@ -166,6 +181,10 @@ async fn answer(
         parts.headers.insert(header::CONTENT_ENCODING, encoding);
     }
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    // The host that the call was sent to (RFC 9113, section 8.3.1), for access control.
+    if let Some(host) = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
+        parts.headers.insert(header::HOST, host);
+    }
     parts.uri = Uri::from_static("/v1/logs");
     parts.version = Version::HTTP_2;
     let parts = RequestParts::from((parts, LocalAddr::default(), RemoteAddr(remote.into()), Scheme::HTTP));
@@ -180,6 +199,8 @@ async fn answer(
 /// The code for a status code: clients send again after UNAVAILABLE.
 fn code_of(status: StatusCode) -> u8 {
     match status.as_u16() {
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
         429 | 502..=504 => UNAVAILABLE,
         400..=499 => INVALID_ARGUMENT,
         _ => INTERNAL,
@@ -365,7 +386,9 @@ mod tests {
 
     #[tokio::test]
     async fn errors_have_codes_after_which_clients_do_what_helps() {
-        for (http, grpc) in [(400, "3"), (413, "3"), (429, "14"), (503, "14"), (504, "14"), (500, "13")] {
+        for (http, grpc) in
+            [(400, "3"), (401, "16"), (403, "7"), (413, "3"), (429, "14"), (503, "14"), (504, "14"), (500, "13")]
+        {
             assert_eq!(call(EXPORT, b"\0\0\0\0\x01a", http, b"\x08\x03\x12\x02no").await.1, grpc, "{http}");
         }
         assert_eq!(call("/other", b"\0\0\0\0\x01a", 200, b"").await.1, "12");

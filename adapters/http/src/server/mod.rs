@@ -11,6 +11,7 @@ mod request_id;
 mod service;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use hyper::body::Body as HttpBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Endpoint, Request, Response};
@@ -30,8 +31,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::body::ReplayableBody;
 use crate::server::connection::WriteTimeoutStream;
+use crate::tls::{Protocol, Tls, secure};
 
 pub use grpc::GrpcServer;
+pub(crate) use request_id::X_REQUEST_ID;
 pub(crate) use service::trace_parent;
 pub use service::{Activity, Answered, LocalService, Observer, Service};
 
@@ -63,6 +66,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: TcpListener,
     options: ServerOptions,
+    tls: Option<Arc<Tls>>,
     connections: Arc<Semaphore>,
     activity: Arc<Activity>,
 }
@@ -76,7 +80,13 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let connections = Arc::new(Semaphore::new(options.connections_max));
         let activity = Activity::new(Arc::clone(&connections), options.connections_max);
-        Ok(Self { listener, options, connections, activity: Arc::new(activity) })
+        Ok(Self { listener, options, tls: None, connections, activity: Arc::new(activity) })
+    }
+
+    /// The same with connections encrypted, if there is TLS.
+    #[must_use]
+    pub fn secured(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The address that it got: the port, if the one asked for was 0.
@@ -136,25 +146,17 @@ impl Server {
                     continue;
                 }
             };
-            let stream = WriteTimeoutStream::new(stream, self.options.write_timeout);
-            let (requests, local) = (Arc::clone(&service), local.clone());
-            let requests = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let requests = Arc::clone(&requests);
-                let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), Scheme::HTTP));
-                let body = ReplayableBody::new(request.take_body().into());
-                request.set_body(Body::from(BoxBody::new(body.clone())));
-                async move {
-                    let response = requests.call(request).await;
-                    if !body.is_end_stream() {
-                        tokio::spawn(body.discard());
-                    }
-                    Ok::<_, Infallible>(hyper::Response::from(response))
-                }
-            });
-            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), requests));
+            let connection = Connection {
+                stream,
+                remote,
+                local: local.clone(),
+                tls: self.tls.clone(),
+                write_timeout: self.options.write_timeout,
+            };
+            let (service, builder, watcher) = (Arc::clone(&service), builder.clone(), graceful.watcher());
             tokio::spawn(async move {
                 // Clients go away, and some do not speak HTTP.
-                if let Err(error) = connection.await {
+                if let Err(error) = connection.serve(service, &builder, watcher).await {
                     tracing::debug!(%error, %remote, "connection ended");
                 }
                 drop(permit);
@@ -170,5 +172,43 @@ impl Server {
         // Answers are small, and clients wait for them.
         stream.set_nodelay(true)?;
         Ok((stream, remote, permit))
+    }
+}
+
+/// A connection that was accepted.
+struct Connection {
+    stream: TcpStream,
+    remote: SocketAddr,
+    local: LocalAddr,
+    tls: Option<Arc<Tls>>,
+    write_timeout: Duration,
+}
+
+impl Connection {
+    /// Answers its requests until it ends.
+    async fn serve<E: Endpoint<Output = Response> + 'static>(
+        self,
+        service: Arc<Service<E>>,
+        builder: &http1::Builder,
+        watcher: Watcher,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Self { stream, remote, local, tls, write_timeout } = self;
+        let transport = secure(tls.as_deref(), stream, Protocol::Http1).await?;
+        let scheme = if transport.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
+        let stream = WriteTimeoutStream::new(transport, write_timeout);
+        let requests = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let requests = Arc::clone(&service);
+            let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), scheme.clone()));
+            let body = ReplayableBody::new(request.take_body().into());
+            request.set_body(Body::from(BoxBody::new(body.clone())));
+            async move {
+                let response = requests.call(request).await;
+                if !body.is_end_stream() {
+                    tokio::spawn(body.discard());
+                }
+                Ok::<_, Infallible>(hyper::Response::from(response))
+            }
+        });
+        Ok(watcher.watch(builder.serve_connection(TokioIo::new(stream), requests)).await?)
     }
 }

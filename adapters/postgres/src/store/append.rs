@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::event::{IdOrigin, LogEvent};
+use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, StoreError};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -131,7 +131,7 @@ async fn insert(
     );
     let inserted = sqlx::query(AssertSqlSafe(statement))
         .bind(column(events, |event| event.event_id))
-        .bind(column(events, |event| event.id_origin == IdOrigin::Client))
+        .bind(column(events, |event| event.id_origin.is_client()))
         .bind(column(events, |event| &*event.source))
         .bind(column(events, |event| i16::from(event.level.number())))
         .bind(column(events, |event| &*event.message))

@@ -10,6 +10,7 @@ use fred::types::config::Config;
 
 mod away;
 mod idempotency;
+mod key_limiter;
 mod limiter;
 mod query_cache;
 

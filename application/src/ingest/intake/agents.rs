@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use domain::Uuid;
+use domain::access::Tenant;
 use domain::delivery::Guarantee;
 use domain::event::{EventError, IdOrigin};
 use domain::record::RECORD_BYTES_MAX;
@@ -77,6 +78,13 @@ impl Ingest {
 }
 
 impl AgentIntake<'_> {
+    /// The same for a request of this tenant, if there is one: see [`Intake::of_tenant`]. Entries of other sources are left
+    /// out, and the others accepted: they would not be accepted later either.
+    #[must_use]
+    pub fn of_tenant(self, tenant: Option<Tenant>) -> Self {
+        Self { intake: self.intake.of_tenant(tenant), ..self }
+    }
+
     /// When the request was received.
     #[must_use]
     pub fn received_at(&self) -> Timestamp {
@@ -124,6 +132,11 @@ impl AgentIntake<'_> {
         self.as_text += usize::from(kept.as_text);
         let mut event = kept.event;
         let (id, level) = (event.event_id, event.level);
+        if let Err(reason) = self.intake.assign(&mut event) {
+            self.intake.refusals.push(Refusal { index, reason });
+            self.note(ENTRY_BYTES_MIN)?;
+            return Ok(id);
+        }
         // An agent cannot give its events ids, so that a level that wants them is delivered at least once.
         let mut guarantee = ingest.policy.guarantee(level).max(self.guarantee);
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
@@ -144,7 +157,8 @@ impl AgentIntake<'_> {
     /// nevertheless.
     ///
     /// # Errors
-    /// Not everything is known to be accepted, and what is not may be later: the agent has to send the request again.
+    /// Not everything is known to be accepted, and what is not may be later: the agent has to send the request again. Or the
+    /// tenant may write none of it.
     pub async fn deliver(self, wait: Duration) -> Result<Outcome, RefusalReason> {
         let Self { intake, protocol, as_text, .. } = self;
         let Intake { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = intake;
@@ -160,6 +174,10 @@ impl AgentIntake<'_> {
         let unknown = refusals.iter().find(|refusal| refusal.reason == RefusalReason::OutcomeUnknown);
         if let Some(refusal) = unknown.or_else(|| refusals.iter().find(retryable)) {
             return Err(refusal.reason.clone());
+        }
+        let is_forbidden = |refusal: &Refusal| refusal.reason == RefusalReason::SourceForbidden;
+        if accepted.total() == 0 && !refusals.is_empty() && refusals.iter().all(is_forbidden) {
+            return Err(RefusalReason::SourceForbidden);
         }
         ingest.telemetry.agent_request(protocol, accepted.total(), as_text);
         Ok(Outcome { received_at, accepted, refusals, event_id: last_id })

@@ -56,7 +56,7 @@ fn problem(status: u16, errors: &str) -> Reply {
 }
 
 fn client(url: &str, give_up_after: Option<Duration>) -> Client {
-    Client::new(url.parse().unwrap(), HeaderMap::new(), give_up_after).unwrap()
+    Client::new(url.parse().unwrap(), HeaderMap::new(), give_up_after, &HttpsFiles::default()).unwrap()
 }
 
 struct Delivery {
@@ -223,7 +223,8 @@ async fn requests_have_the_headers_of_the_options_and_of_the_url() {
         (token, vec!["authorization: Bearer t"]),
     ] {
         let server = ScriptedServer::start(vec![accepted(1, "")]).await;
-        let client = Client::new(with_user(&server), extra, Some(Duration::from_secs(60))).unwrap();
+        let client =
+            Client::new(with_user(&server), extra, Some(Duration::from_secs(60)), &HttpsFiles::default()).unwrap();
         let (mut tally, mut waited) = (Tally::default(), Recorded::default());
         assert_eq!(client.deliver(events("a"), &mut tally, &mut waited).await, Ok(()));
         let heads = server.heads();
@@ -235,8 +236,12 @@ async fn requests_have_the_headers_of_the_options_and_of_the_url() {
 #[tokio::test]
 async fn an_https_target_is_not_sent_to_in_the_clear() {
     let server = ScriptedServer::start(vec![accepted(1, "")]).await;
-    let client =
-        Client::new(server.url().replacen("http", "https", 1).parse().unwrap(), HeaderMap::new(), Some(Duration::ZERO));
+    let client = Client::new(
+        server.url().replacen("http", "https", 1).parse().unwrap(),
+        HeaderMap::new(),
+        Some(Duration::ZERO),
+        &HttpsFiles::default(),
+    );
     // A machine without certificates of authorities says so instead.
     if let Ok(client) = client {
         let (mut tally, mut waited) = (Tally::default(), Recorded::default());

@@ -46,9 +46,31 @@ Takes (dict "root" $ "role" "producer").
 {{- $fullname := include "spillway.fullname" .root -}}
 {{- $own := dict "DRAIN_TIMEOUT" (printf "%ds" (int $values.drainTimeoutSeconds)) -}}
 {{- $_ := set $own (printf "%s__LISTEN" (upper .role)) (printf "%s:%s" $values.listenAddress (include "spillway.port" .role)) -}}
+{{- $service := printf "%s-%s" $fullname .role -}}
+{{- $hosts := list $service -}}
+{{- range $suffix := list "" ".svc" ".svc.cluster.local" -}}
+{{- $hosts = append $hosts (printf "%s.%s%s" $service $.root.Release.Namespace $suffix) -}}
+{{- end -}}
 {{- if eq .role "gateway" -}}
-{{- $_ := set $own "GATEWAY__PRODUCERS" (printf "http://%s-producer:%s" $fullname (include "spillway.port" "producer")) -}}
-{{- $_ := set $own "GATEWAY__CONSUMERS" (printf "http://%s-consumer:%s" $fullname (include "spillway.port" "consumer")) -}}
+{{- $hosts = concat $hosts $values.gateway.hosts -}}
+{{- end -}}
+{{- $_ := set $own "HTTP__HOSTS" (join "," $hosts) -}}
+{{- $_ := set $own "AUTH__MODE" $values.auth.mode -}}
+{{- if ne $values.auth.mode "off" -}}
+{{- $_ := set $own "AUTH__KEYS_FILE" "/etc/spillway/keys/keys.toml" -}}
+{{- $_ := set $own "AUTH__METRICS" $values.auth.metrics -}}
+{{- end -}}
+{{- $scheme := ternary "https" "http" (ne $values.tls.secret "") -}}
+{{- if $values.tls.secret -}}
+{{- $_ := set $own "HTTP__TLS_CERTIFICATE" "/etc/spillway/http/tls.crt" -}}
+{{- $_ := set $own "HTTP__TLS_KEY" "/etc/spillway/http/tls.key" -}}
+{{- if eq .role "gateway" -}}
+{{- $_ := set $own "GATEWAY__UPSTREAM_CA" "/etc/spillway/http/ca.crt" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .role "gateway" -}}
+{{- $_ := set $own "GATEWAY__PRODUCERS" (printf "%s://%s-producer:%s" $scheme $fullname (include "spillway.port" "producer")) -}}
+{{- $_ := set $own "GATEWAY__CONSUMERS" (printf "%s://%s-consumer:%s" $scheme $fullname (include "spillway.port" "consumer")) -}}
 {{- with $values.gateway.trustedProxies -}}
 {{- $_ := set $own "GATEWAY__TRUSTED_PROXIES" (join "," .) -}}
 {{- end -}}
@@ -111,6 +133,14 @@ Takes (dict "root" $ "role" "producer").
 {{- $values := .root.Values -}}
 {{- $own := index $values .role -}}
 {{- $files := dict -}}
+{{- $scheme := ternary "HTTPS" "HTTP" (ne $values.tls.secret "") -}}
+{{- $keys := "" -}}
+{{- if ne $values.auth.mode "off" -}}
+{{- $keys = required "secret, or auth.keysSecret, must name an existing Secret with keys.toml; auth.mode=off lets everyone in" ($values.auth.keysSecret | default $values.secret) -}}
+{{- end -}}
+{{- if $values.tls.secret -}}
+{{- $_ := set $files "http" $values.tls.secret -}}
+{{- end -}}
 {{- if and (ne .role "gateway") $values.kafka.tls.enabled $values.kafka.tls.secret -}}
 {{- $_ := set $files "kafka" $values.kafka.tls.secret -}}
 {{- end -}}
@@ -125,6 +155,9 @@ metadata:
     prometheus.io/scrape: "true"
     prometheus.io/port: {{ include "spillway.port" .role | quote }}
     prometheus.io/path: /actuator/prometheus
+    {{- if $values.tls.secret }}
+    prometheus.io/scheme: https
+    {{- end }}
   {{- end }}
 spec:
   # Otherwise Kubernetes sets SPILLWAY_… variables for Services with this name, which Spillway rejects as unknown keys.
@@ -156,17 +189,17 @@ spec:
           containerPort: {{ include "spillway.port" .role }}
       # The process serves within seconds, whether or not Kafka and PostgreSQL answer.
       startupProbe:
-        httpGet: {path: /actuator/health/liveness, port: http}
+        httpGet: {path: /actuator/health/liveness, port: http, scheme: {{ $scheme }}}
         periodSeconds: 1
         timeoutSeconds: 2
         failureThreshold: 60
       livenessProbe:
-        httpGet: {path: /actuator/health/liveness, port: http}
+        httpGet: {path: /actuator/health/liveness, port: http, scheme: {{ $scheme }}}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe:
-        httpGet: {path: /actuator/health/readiness, port: http}
+        httpGet: {path: /actuator/health/readiness, port: http, scheme: {{ $scheme }}}
         periodSeconds: 2
         timeoutSeconds: 2
         failureThreshold: 2
@@ -181,8 +214,11 @@ spec:
         readOnlyRootFilesystem: true
         capabilities:
           drop: [ALL]
-      {{- if or $files (eq .role "producer") }}
+      {{- if or $files $keys (eq .role "producer") }}
       volumeMounts:
+        {{- if $keys }}
+        - {name: keys, mountPath: /etc/spillway/keys, readOnly: true}
+        {{- end }}
         {{- if eq .role "producer" }}
         - {name: journal, mountPath: /var/lib/spillway}
         {{- end }}
@@ -190,9 +226,16 @@ spec:
         - {name: {{ $of }}-tls, mountPath: /etc/spillway/{{ $of }}, readOnly: true}
         {{- end }}
       {{- end }}
-  {{- with $files }}
+  {{- if or $files $keys }}
   volumes:
-    {{- range $of, $secret := . }}
+    {{- if $keys }}
+    - name: keys
+      secret:
+        secretName: {{ $keys }}
+        items: [{key: keys.toml, path: keys.toml}]
+        defaultMode: 0440
+    {{- end }}
+    {{- range $of, $secret := $files }}
     - name: {{ $of }}-tls
       secret:
         secretName: {{ $secret }}

@@ -87,7 +87,7 @@ pub async fn sigterm_slow(test_cluster: Arc<TestCluster>) -> Report {
 async fn slow_request(address: SocketAddr) -> JoinHandle<()> {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let head =
-        "POST /api/logs HTTP/1.1\r\nHost: slow\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
+        "POST /api/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("it takes the head");
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));

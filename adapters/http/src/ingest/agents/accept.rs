@@ -8,6 +8,7 @@ use domain::ports::{Client, RequestClass};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Body, Request, Response};
 
+use crate::access::{Denial, key_of, tenant_of};
 use crate::body::{Coding, REQUEST_BYTES_MAX};
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
@@ -29,6 +30,10 @@ impl ProducerDependencies {
     /// Answers a request of an agent.
     pub async fn accept_agent(&self, protocol: &dyn AgentProtocol, mut request: Request) -> Response {
         let client = self.client(&request);
+        if let Some(error) = self.refusal_by_key(&request).await {
+            self.telemetry.rate_limited(RequestClass::Agent);
+            return protocol.error(&request, error);
+        }
         let body = request.take_body();
         let (mut response, held) = match protocol.coding(&request) {
             Ok(coding) => {
@@ -80,7 +85,8 @@ impl ProducerDependencies {
     ) -> Result<Response, ApiError> {
         let body = self.bodies.read_coded(coding, body).await?;
         let bytes = body.bytes.len();
-        let mut intake = self.ingest.agent_intake(protocol.name(), trace_parent(request.headers()));
+        let intake = self.ingest.agent_intake(protocol.name(), trace_parent(request.headers()));
+        let mut intake = intake.of_tenant(tenant_of(request));
         let decoded = protocol.decode(request, &body.bytes, &mut intake);
         // A request that is refused for lack of room comes again: its client should not pay for it twice.
         if decoded.as_ref().is_err_and(|error| !matches!(error, DecodeError::NoRoom(_))) {
@@ -88,6 +94,7 @@ impl ProducerDependencies {
         }
         let note = decoded?;
         let entries = intake.entries();
+        self.charge(key_of(request), entries).await;
         // The body is no longer needed; the note waits for the delivery, and then for the client.
         let mut room = body.into_lease();
         room.resize(note.len())?;
@@ -104,8 +111,10 @@ impl ProducerDependencies {
 
     /// The error for an event that was not accepted, and with it all others of its request.
     fn no_capacity(&self, reason: RefusalReason) -> ApiError {
-        if reason == RefusalReason::OutcomeUnknown {
-            return ApiError::OutcomeUnknown;
+        match reason {
+            RefusalReason::OutcomeUnknown => return ApiError::OutcomeUnknown,
+            RefusalReason::SourceForbidden => return Denial::SourceForbidden.into(),
+            _ => {}
         }
         let is_draining = reason == RefusalReason::Draining;
         let shortage = self.shortage.as_ref().filter(|_| !is_draining).and_then(|shortage| shortage());

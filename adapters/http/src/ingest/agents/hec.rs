@@ -135,6 +135,8 @@ fn acknowledgements(body: &[u8]) -> Vec<u8> {
 }
 
 const NO_DATA: &str = "No data";
+/// The code of a key that is not valid.
+const CREDENTIALS_INVALID: &str = "credentials_invalid";
 
 /// What an envelope says beside its event.
 #[derive(Default)]
@@ -242,12 +244,19 @@ fn accepted(request: &Request) -> AgentAnswer {
 
 /// Splunk's codes: 5 no data, 6 invalid data, 8 internal, 9 busy.
 fn refused(error: ApiError) -> Response {
+    let is_invalid = error.code() == CREDENTIALS_INVALID;
     let status = |status: StatusCode| match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => StatusCode::SERVICE_UNAVAILABLE,
+        // As Splunk does: it asks for a token only where there is none.
+        StatusCode::UNAUTHORIZED if is_invalid => StatusCode::FORBIDDEN,
         status => status,
     };
     error_answer(error, JSON, status, |described, status| {
         let (text, code) = match status.as_u16() {
+            401 => ("Token is required", 2),
+            403 if is_invalid => ("Invalid token", 4),
+            // A token that may not do this.
+            403 => (described.detail.as_str(), 4),
             503 => ("Server is busy", 9),
             500.. => ("Internal server error", 8),
             _ if described.detail == NO_DATA => (NO_DATA, 5),

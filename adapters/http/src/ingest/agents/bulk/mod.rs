@@ -82,6 +82,7 @@ impl AgentProtocol for Bulk {
             let kind = match status.as_u16() {
                 503 => "es_rejected_execution_exception",
                 500.. => "exception",
+                401 | 403 => "security_exception",
                 _ => "illegal_argument_exception",
             };
             let error = serde_json::json!({ "type": kind, "reason": described.detail });

@@ -83,6 +83,8 @@ pub fn status_message(status: &[u8]) -> String {
 /// The code of `google.rpc.Status` for a status code.
 fn status_code(status: StatusCode) -> u64 {
     match status.as_u16() {
+        401 => 16,
+        403 => 7,
         429 => 8,
         502..=504 => 14,
         500..=599 => 13,

@@ -1,0 +1,102 @@
+//! Why a request may not go on.
+
+use std::time::Duration;
+
+use domain::access::Role;
+
+use crate::error::ErrorClass;
+
+/// Why a request may not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It was sent to a host that is not one of this Spillway.
+    HostNotAllowed,
+    /// A page of another site made it.
+    CrossOrigin,
+    /// A proxy that is not trusted passed it on, and anyone could be behind it.
+    ProxyNotTrusted,
+    /// It presents no key.
+    Unauthenticated,
+    /// It presents a key that is not valid. Which of its faults it is, the client is not told.
+    CredentialsInvalid,
+    /// Its key has not the role that the operation needs.
+    RoleMissing(Role),
+    /// Its key is restricted to some sources, and the operation shows more.
+    Restricted,
+    /// Its key may not write events of the source of its only event.
+    SourceForbidden,
+    /// Its address has presented too many keys that are not valid.
+    TooManyFailures {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+}
+
+impl Denial {
+    /// What kind of error it is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unauthenticated | Self::CredentialsInvalid => ErrorClass::Unauthenticated,
+            Self::TooManyFailures { .. } => ErrorClass::RateLimited,
+            Self::HostNotAllowed
+            | Self::CrossOrigin
+            | Self::ProxyNotTrusted
+            | Self::RoleMissing(_)
+            | Self::Restricted
+            | Self::SourceForbidden => ErrorClass::Forbidden,
+        }
+    }
+
+    /// Stable name for clients to act on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::HostNotAllowed => "host_not_allowed",
+            Self::CrossOrigin => "cross_origin",
+            Self::ProxyNotTrusted => "proxy_not_trusted",
+            Self::Unauthenticated => "unauthenticated",
+            Self::CredentialsInvalid => "credentials_invalid",
+            Self::RoleMissing(_) | Self::Restricted => "role_missing",
+            Self::SourceForbidden => "source_forbidden",
+            Self::TooManyFailures { .. } => "rate_limited",
+        }
+    }
+
+    /// What is wrong, and what to do about it.
+    pub fn detail(&self) -> &'static str {
+        match self {
+            Self::HostNotAllowed => {
+                "the host of this request is not one of this Spillway: use an IP address or localhost, or list the name \
+                 in HTTP__HOSTS"
+            }
+            Self::CrossOrigin => "a page of another site made this request: send it from a program, or from this site",
+            Self::ProxyNotTrusted => {
+                "a proxy passed this request on, and Spillway requires no keys: list the proxy in \
+                 GATEWAY__TRUSTED_PROXIES if only clients that you trust can reach it, or create a key"
+            }
+            Self::Unauthenticated => {
+                "this needs a key: send Authorization: Bearer spw_…, which `spillway key create` prints"
+            }
+            Self::CredentialsInvalid => {
+                "the key is not valid: it has a typing error, is unknown, has expired or was revoked; the audit log of \
+                 Spillway says which"
+            }
+            Self::RoleMissing(Role::Ingest) => "this key has not the role ingest",
+            Self::RoleMissing(Role::Read) => "this key has not the role read",
+            Self::RoleMissing(Role::Operate) => "this key has not the role operate",
+            Self::RoleMissing(Role::Admin) => "this key has not the role admin",
+            Self::Restricted => "this key is restricted to some sources, and this shows more: use one that is not",
+            Self::SourceForbidden => "this key may not write events of this source",
+            Self::TooManyFailures { .. } => {
+                "too many keys that are not valid came from this address: wait as long as Retry-After says"
+            }
+        }
+    }
+
+    /// How long to wait before the request makes sense again, if it will.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyFailures { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}

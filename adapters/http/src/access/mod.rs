@@ -1,0 +1,251 @@
+//! Who may do what.
+//!
+//! Constraints and invariants:
+//! * Every role judges every request here, before anything else happens; [`crate::endpoints`] is the only caller.
+//! * What a client says about itself in a header is never believed, but for a key that proves it. A gateway tells a role of
+//!   the same process what it has decided by a value beside the request ([`Admitted`]), which no peer can send.
+//! * A request that was not judged may read and write nothing ([`tenant_of`]).
+
+mod audit;
+mod credentials;
+mod denial;
+mod failures;
+mod host;
+mod origin;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::access::{Key, KeyId, KeyRejection, Role, Tenant};
+use domain::ports::{KeyRing, Telemetry};
+use poem::Request;
+use poem::http::{HeaderMap, HeaderName, header};
+
+use self::audit::Principal;
+use self::credentials::{Presented, presented};
+pub use self::denial::Denial;
+use self::failures::Failures;
+pub use self::host::{HostName, HostNames, InvalidHostName, authority_of, is_loopback};
+pub use self::origin::SEC_FETCH_SITE;
+use self::origin::is_cross_origin;
+use crate::client_address::{TrustedProxies, peer_address};
+use crate::routes::{Access, Route};
+
+/// The beginning of the names of headers in which proxies describe what they received.
+const X_FORWARDED: &str = "x-forwarded-";
+
+/// Why a request may go on.
+#[derive(Clone, Debug)]
+pub enum Admitted {
+    /// Anyone may use the operation. It has nothing to do with events.
+    Public,
+    /// No keys are required.
+    Open,
+    /// It presents this key.
+    With(Arc<Key>),
+}
+
+/// The key of a request that was judged, if it needed one.
+#[must_use]
+pub fn key_of(request: &Request) -> Option<&Arc<Key>> {
+    match request.extensions().get() {
+        Some(Admitted::With(key)) => Some(key),
+        Some(Admitted::Public | Admitted::Open) | None => None,
+    }
+}
+
+/// The tenant whose events a request may write and read; `None` means all. Nobody's, unless the request was let in.
+#[must_use]
+pub fn tenant_of(request: &Request) -> Option<Tenant> {
+    match request.extensions().get() {
+        Some(Admitted::With(key)) => key.tenant(),
+        Some(Admitted::Open) => None,
+        Some(Admitted::Public) | None => Some(Tenant::nobody()),
+    }
+}
+
+/// What requests are judged by.
+#[derive(Clone, Default)]
+pub struct AccessRules {
+    /// The names that requests may be sent to.
+    pub hosts: HostNames,
+    /// The keys; `None` if none are ever required.
+    pub keys: Option<Arc<dyn KeyRing>>,
+    /// Whether anyone may scrape the metrics.
+    pub open_metrics: bool,
+    /// Counts what becomes of requests, if anyone wants to know.
+    pub telemetry: Option<Arc<dyn Telemetry>>,
+}
+
+/// Judges requests.
+#[derive(Clone)]
+pub struct AccessControl {
+    shared: Arc<Shared>,
+    /// The proxies that may name a client.
+    proxies: TrustedProxies,
+    is_gateway: bool,
+}
+
+struct Shared {
+    rules: AccessRules,
+    failures: Failures,
+}
+
+/// A request that may not go on.
+struct Refused {
+    denial: Denial,
+    /// The same for operators, which may say more than the client is told.
+    reason: &'static str,
+    key: Option<KeyId>,
+    known: Option<Arc<Key>>,
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        Self { reason: denial.code(), denial, key: None, known: None }
+    }
+}
+
+impl AccessControl {
+    /// Judges by these rules.
+    #[must_use]
+    pub fn new(rules: AccessRules) -> Self {
+        let shared = Shared { rules, failures: Failures::default() };
+        Self { shared: Arc::new(shared), proxies: TrustedProxies::default(), is_gateway: false }
+    }
+
+    /// The same for a role that believes these proxies when they name a client.
+    #[must_use]
+    pub fn behind(&self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self.clone() }
+    }
+
+    /// The same for a gateway.
+    #[must_use]
+    pub(crate) fn of_gateway(&self, proxies: TrustedProxies) -> Self {
+        Self { is_gateway: true, ..self.behind(proxies) }
+    }
+
+    /// Judges a request for an operation; `None` if there is none for it. What follows from its key is then found by
+    /// [`key_of`] and [`tenant_of`].
+    ///
+    /// # Errors
+    /// It may not go on.
+    pub fn judge(&self, request: &mut Request, route: Option<&'static Route>) -> Result<(), Denial> {
+        if request.extensions().get::<Admitted>().is_some() {
+            return Ok(());
+        }
+        match self.admit(request, route) {
+            Ok(admitted) => {
+                self.note_let_in(request, route, &admitted);
+                request.extensions_mut().insert(admitted);
+                Ok(())
+            }
+            Err(refused) => Err(self.note_kept_out(request, route, refused)),
+        }
+    }
+
+    fn admit(&self, request: &Request, route: Option<&'static Route>) -> Result<Admitted, Refused> {
+        let keys = self.shared.rules.keys.as_deref().filter(|keys| keys.requires_keys());
+        let access = route.map(|route| route.access);
+        // Probes and scrapes find an instance by whatever name, and change nothing.
+        if !access.is_some_and(Access::is_exempt_from_host_rules) {
+            self.judge_sender(request, keys.is_none())?;
+        }
+        let (role, whole) = match access {
+            // That there is no such operation is no secret.
+            None | Some(Access::Monitor | Access::Anyone) => return Ok(Admitted::Public),
+            Some(Access::Scrape) if self.shared.rules.open_metrics => return Ok(Admitted::Public),
+            Some(Access::Scrape) => (Role::Operate, false),
+            Some(Access::Role(role)) => (role, false),
+            Some(Access::WholeRole(role)) => (role, true),
+        };
+        let Some(keys) = keys else { return Ok(Admitted::Open) };
+        let key = authenticate(request, keys)?;
+        let denial = match (key.has_role(role), whole && key.sources.is_some()) {
+            (true, false) => return Ok(Admitted::With(key)),
+            (false, _) => Denial::RoleMissing(role),
+            (true, true) => Denial::Restricted,
+        };
+        Err(Refused { key: Some(key.id), known: Some(key), ..denial.into() })
+    }
+
+    /// Refuses what a browser sends for a page of another site, and, as long as no keys are required, what a proxy sends
+    /// that may stand for anyone.
+    fn judge_sender(&self, request: &Request, open: bool) -> Result<(), Denial> {
+        let authority = authority_of(request);
+        if authority.is_some_and(|authority| !self.shared.rules.hosts.allow(authority)) {
+            return Err(Denial::HostNotAllowed);
+        }
+        if is_cross_origin(request.method(), request.headers(), authority) {
+            return Err(Denial::CrossOrigin);
+        }
+        let is_trusted = || self.proxies.trusts(peer_address(request.remote_addr()));
+        if self.is_gateway && open && was_forwarded(request.headers()) && !is_trusted() {
+            return Err(Denial::ProxyNotTrusted);
+        }
+        Ok(())
+    }
+
+    fn note_let_in(&self, request: &Request, route: Option<&'static Route>, admitted: &Admitted) {
+        let (outcome, principal) = match admitted {
+            Admitted::Public => return,
+            Admitted::Open => ("open", Principal::default()),
+            Admitted::With(key) => ("allowed", Principal { name: Some(&key.name), key: Some(key.id) }),
+        };
+        self.count(outcome);
+        if route.is_some_and(Route::is_audited) {
+            audit::let_in(request, route, self.client(request), principal);
+        }
+    }
+
+    /// Counts and audits a refusal. Returns it as the client sees it.
+    fn note_kept_out(&self, request: &Request, route: Option<&'static Route>, refused: Refused) -> Denial {
+        let client = self.client(request);
+        let Refused { denial, reason, key, known } = refused;
+        // What clients can cause in any number must not fill the log.
+        let Some(retry_after) = self.shared.failures.count(client) else {
+            self.count(reason);
+            let principal = Principal { name: known.as_ref().map(|key| &key.name), key };
+            audit::kept_out(request, route, client, principal, reason);
+            return denial;
+        };
+        if denial == Denial::CredentialsInvalid {
+            self.count("rate_limited");
+            return Denial::TooManyFailures { retry_after };
+        }
+        self.count(reason);
+        denial
+    }
+
+    fn client(&self, request: &Request) -> IpAddr {
+        self.proxies.client(peer_address(request.remote_addr()), request.headers())
+    }
+
+    fn count(&self, outcome: &'static str) {
+        if let Some(telemetry) = &self.shared.rules.telemetry {
+            telemetry.judged(outcome);
+        }
+    }
+}
+
+/// The key that a request presents.
+fn authenticate(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refused> {
+    let rejected =
+        |rejection: KeyRejection, key| Refused { reason: rejection.name(), key, ..Denial::CredentialsInvalid.into() };
+    match presented(request.headers()) {
+        Presented::Nothing => Err(Denial::Unauthenticated.into()),
+        Presented::Malformed => Err(rejected(KeyRejection::Malformed, None)),
+        Presented::Key(key) => keys.verify(&key).map_err(|rejection| rejected(rejection, Some(key.id()))),
+    }
+}
+
+/// Whether a proxy passed a request on and says so (RFC 9110, section 7.6.3; RFC 7239).
+fn was_forwarded(headers: &HeaderMap) -> bool {
+    let forwards = |name: &HeaderName| {
+        *name == header::VIA || *name == header::FORWARDED || name.as_str().starts_with(X_FORWARDED)
+    };
+    headers.keys().any(forwards)
+}

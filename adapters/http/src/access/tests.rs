@@ -1,0 +1,290 @@
+//! What becomes of each request, whoever makes it.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, TenantId};
+use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
+use poem::http::uri::Scheme;
+use poem::http::{Method, Uri};
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Body, RequestParts};
+
+use super::*;
+use crate::routes::{Found, ROUTES, find};
+
+const PEER: [u8; 4] = [127, 0, 0, 1];
+
+/// A request from this peer.
+fn request(method: Method, peer: [u8; 4], headers: &[(&str, &str)]) -> Request {
+    let (mut parts, ()) = hyper::Request::new(()).into_parts();
+    parts.method = method;
+    for (name, value) in headers {
+        parts.headers.append(name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
+    }
+    let peer = RemoteAddr(SocketAddr::from((peer, 5_000)).into());
+    Request::from_parts(RequestParts::from((parts, LocalAddr::default(), peer, Scheme::HTTP)), Body::empty())
+}
+
+fn route(method: Method, path: &str) -> Option<&'static Route> {
+    match find(&method, path, |_| true) {
+        Found::Route(route) => Some(route),
+        Found::OtherMethods(_) | Found::Nothing => None,
+    }
+}
+
+fn queries() -> Option<&'static Route> {
+    route(Method::GET, "/api/logs")
+}
+
+fn open() -> AccessControl {
+    AccessControl::new(AccessRules::default())
+}
+
+fn gateway(proxies: &[&str]) -> AccessControl {
+    let proxies: Vec<ipnet::IpNet> = proxies.iter().map(|network| network.parse().expect("a network")).collect();
+    open().of_gateway(proxies.into())
+}
+
+#[test]
+fn a_rebinding_name_is_refused_whatever_the_method_except_by_probes() {
+    for method in [Method::GET, Method::POST] {
+        let mut rebound = request(method.clone(), PEER, &[("host", "evil.test:8080")]);
+        assert_eq!(open().judge(&mut rebound, queries()), Err(Denial::HostNotAllowed), "{method}");
+        assert_eq!(open().judge(&mut rebound, None), Err(Denial::HostNotAllowed), "{method}");
+        for exempt in ["/actuator/health/liveness", "/actuator/health/readiness", "/actuator/prometheus"] {
+            let mut rebound = request(method.clone(), PEER, &[("host", "evil.test:8080")]);
+            assert_eq!(open().judge(&mut rebound, route(Method::GET, exempt)), Ok(()), "{exempt}");
+        }
+    }
+    let mut own = request(Method::POST, PEER, &[("host", "localhost:8080"), ("origin", "http://localhost:8080")]);
+    assert_eq!(open().judge(&mut own, queries()), Ok(()));
+    let mut foreign = request(Method::POST, PEER, &[("host", "localhost:8080"), ("origin", "http://evil.test")]);
+    assert_eq!(open().judge(&mut foreign, queries()), Err(Denial::CrossOrigin));
+}
+
+#[test]
+fn the_host_of_the_request_target_comes_before_the_header() {
+    let mut absolute = request(Method::GET, PEER, &[("host", "localhost")]);
+    *absolute.uri_mut() = Uri::from_static("http://evil.test/api/logs");
+    assert_eq!(open().judge(&mut absolute, queries()), Err(Denial::HostNotAllowed));
+}
+
+#[test]
+fn a_gateway_refuses_what_an_unknown_proxy_passed_on_and_a_role_behind_it_does_not() {
+    let host = ("host", "localhost");
+    for header in ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "X-Forwarded-Proto"] {
+        let forwarded = || request(Method::GET, PEER, &[host, (header, "for=192.0.2.1")]);
+        assert_eq!(gateway(&[]).judge(&mut forwarded(), queries()), Err(Denial::ProxyNotTrusted), "{header}");
+        assert_eq!(gateway(&["192.0.2.0/24"]).judge(&mut forwarded(), queries()), Err(Denial::ProxyNotTrusted));
+        assert_eq!(gateway(&["127.0.0.0/8"]).judge(&mut forwarded(), queries()), Ok(()), "{header}");
+        assert_eq!(open().judge(&mut forwarded(), queries()), Ok(()), "{header}");
+    }
+    assert_eq!(gateway(&[]).judge(&mut request(Method::GET, PEER, &[host]), queries()), Ok(()));
+}
+
+#[test]
+fn a_role_believes_the_gateway_of_its_process_and_nobody_else() {
+    let mut judged = request(Method::GET, PEER, &[("host", "localhost")]);
+    assert_eq!(gateway(&[]).judge(&mut judged, queries()), Ok(()));
+    judged.headers_mut().insert("host", "evil.test".parse().expect("a header"));
+    assert_eq!(open().judge(&mut judged, queries()), Ok(()), "the gateway has judged it");
+    let mut claimed = request(Method::GET, PEER, &[("host", "evil.test"), ("admitted", "true")]);
+    assert_eq!(open().judge(&mut claimed, queries()), Err(Denial::HostNotAllowed));
+}
+
+/// Keys whose secrets are all alike but for one byte.
+struct Ring {
+    keys: Vec<(KeyText, Result<Arc<Key>, KeyRejection>)>,
+    required: bool,
+}
+
+impl KeyRing for Ring {
+    fn requires_keys(&self) -> bool {
+        self.required
+    }
+
+    fn verify(&self, presented: &KeyText) -> Result<Arc<Key>, KeyRejection> {
+        let found = self.keys.iter().find(|(text, _)| text == presented);
+        found.map_or(Err(KeyRejection::Unknown), |(_, key)| key.clone())
+    }
+
+    fn find(&self, id: KeyId) -> Result<Arc<Key>, KeyRejection> {
+        let found = self.keys.iter().find(|(text, _)| text.id() == id);
+        found.map_or(Err(KeyRejection::Unknown), |(_, key)| key.clone())
+    }
+}
+
+fn text(byte: u8) -> KeyText {
+    KeyText::from_random(&[byte; 40]).expect("enough bytes")
+}
+
+fn shop() -> SourceRestriction {
+    vec!["shop-*".parse().expect("a pattern")].into()
+}
+
+/// The credentials of the matrix: what each is called, its header, and what it may do.
+const CREDENTIALS: [(&str, u8); 12] = [
+    ("none", 0),
+    ("malformed", 1),
+    ("unknown", 2),
+    ("wrong", 3),
+    ("expired", 4),
+    ("revoked", 5),
+    ("ingest", 6),
+    ("read", 7),
+    ("operate", 8),
+    ("admin", 9),
+    ("tenant that may ingest and read", 10),
+    ("tenant that may operate", 11),
+];
+
+fn ring() -> Ring {
+    let key = |byte: u8, roles: &[Role], sources: Option<SourceRestriction>| {
+        let key = Key {
+            id: text(byte).id(),
+            name: "shop".parse().expect("a name"),
+            hash: KeyHash::new([byte; 32]),
+            roles: roles.to_vec(),
+            sources,
+            expires: None,
+            revoked: None,
+            limits: KeyLimits::default(),
+        };
+        (text(byte), Ok(Arc::new(key)))
+    };
+    let keys = vec![
+        (text(3), Err(KeyRejection::WrongSecret)),
+        (text(4), Err(KeyRejection::Expired)),
+        (text(5), Err(KeyRejection::Revoked)),
+        key(6, &[Role::Ingest], None),
+        key(7, &[Role::Read], None),
+        key(8, &[Role::Operate], None),
+        key(9, &[Role::Admin], None),
+        key(10, &[Role::Ingest, Role::Read], Some(shop())),
+        key(11, &[Role::Operate], Some(shop())),
+    ];
+    Ring { keys, required: true }
+}
+
+fn with_keys(ring: Ring, open_metrics: bool) -> AccessControl {
+    AccessControl::new(AccessRules { keys: Some(Arc::new(ring)), open_metrics, ..AccessRules::default() })
+}
+
+/// A request with a credential of the matrix. Each comes from an address of its own, since failures are limited.
+fn presenting(credential: u8, method: Method) -> Request {
+    let header = match credential {
+        0 => None,
+        1 => Some("Bearer nonsense".to_owned()),
+        byte => Some(format!("Bearer {}", text(byte).reveal())),
+    };
+    let mut headers = vec![("host", "localhost")];
+    headers.extend(header.as_ref().map(|value| ("authorization", value.as_str())));
+    request(method, [10, 0, 0, credential], &headers)
+}
+
+/// What the design says about a credential and an operation.
+fn expected(credential: u8, access: Access) -> Result<(), &'static str> {
+    let (role, whole) = match access {
+        Access::Monitor | Access::Anyone => return Ok(()),
+        Access::Scrape => (Role::Operate, false),
+        Access::Role(role) => (role, false),
+        Access::WholeRole(role) => (role, true),
+    };
+    let (roles, restricted): (&[Role], bool) = match credential {
+        0 => return Err("unauthenticated"),
+        1..=5 => return Err("credentials_invalid"),
+        6 => (&[Role::Ingest], false),
+        7 => (&[Role::Read], false),
+        8 => (&[Role::Operate], false),
+        9 => (&Role::ALL, false),
+        10 => (&[Role::Ingest, Role::Read], true),
+        _ => (&[Role::Operate], true),
+    };
+    if roles.contains(&role) && !(whole && restricted) { Ok(()) } else { Err("role_missing") }
+}
+
+#[test]
+fn each_operation_is_open_to_the_keys_with_its_role_and_to_nobody_else() {
+    let mut cells = 0;
+    for route in ROUTES {
+        for (name, credential) in CREDENTIALS {
+            // A new one for each, since failures are counted.
+            let access = with_keys(ring(), false);
+            let mut request = presenting(credential, route.method.clone());
+            let judged = access.judge(&mut request, Some(route)).map_err(|denial| denial.code());
+            assert_eq!(judged, expected(credential, route.access), "{} {} with {name}", route.method, route.path);
+            // Whoever is let in sees what the key says, and whoever is not sees nothing.
+            let tenant = tenant_of(&request);
+            match (judged.is_ok(), credential) {
+                (true, 6..=9) if key_of(&request).is_some() => assert_eq!(tenant, None),
+                (true, 10 | 11) if key_of(&request).is_some() => {
+                    assert_eq!(tenant, Some(Tenant { id: TenantId::of_name("shop"), sources: shop() }));
+                }
+                _ => assert_eq!(tenant, Some(Tenant::nobody())),
+            }
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, ROUTES.len() * CREDENTIALS.len());
+}
+
+#[test]
+fn metrics_may_be_open_to_anyone_and_nothing_else_is_opened_with_them() {
+    let access = with_keys(ring(), true);
+    let judge = |path| access.judge(&mut presenting(0, Method::GET), route(Method::GET, path));
+    assert_eq!(judge("/actuator/prometheus"), Ok(()));
+    assert_eq!(judge("/actuator/metrics"), Err(Denial::Unauthenticated));
+    assert_eq!(judge("/actuator/health"), Err(Denial::Unauthenticated));
+}
+
+#[test]
+fn where_no_keys_are_required_all_is_open_and_a_key_changes_nothing() {
+    let access = with_keys(Ring { required: false, ..ring() }, false);
+    for credential in [0, 1, 5, 10] {
+        let mut request = presenting(credential, Method::GET);
+        assert_eq!(access.judge(&mut request, queries()), Ok(()));
+        assert_eq!((tenant_of(&request), key_of(&request).is_none()), (None, true));
+    }
+    assert_eq!(tenant_of(&presenting(9, Method::GET)), Some(Tenant::nobody()), "it was not judged");
+}
+
+#[test]
+fn where_keys_are_required_a_proxy_may_be_unknown_to_the_gateway() {
+    let access = with_keys(ring(), false).of_gateway(TrustedProxies::default());
+    let mut request = presenting(7, Method::GET);
+    request.headers_mut().insert("x-forwarded-for", "198.51.100.1".parse().expect("a header"));
+    assert_eq!(access.judge(&mut request, queries()), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_fails_too_often_is_told_to_wait_and_a_valid_key_is_let_in_nevertheless() {
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    let mut telemetry = MockTelemetry::new();
+    let noted = Arc::clone(&outcomes);
+    telemetry.expect_judged().returning(move |outcome| noted.lock().expect("lock").push(outcome));
+    let access = AccessControl::new(AccessRules {
+        keys: Some(Arc::new(ring())),
+        telemetry: Some(Arc::new(telemetry)),
+        ..AccessRules::default()
+    });
+    let from_one_address = |credential| {
+        let mut headers = vec![("host", "localhost".to_owned())];
+        headers.push(("authorization", format!("Bearer {}", text(credential).reveal())));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        access.judge(&mut request(Method::GET, PEER, &headers), queries())
+    };
+    for _ in 0..10 {
+        assert_eq!(from_one_address(3), Err(Denial::CredentialsInvalid));
+    }
+    let retry_after = std::time::Duration::from_secs(60);
+    assert_eq!(from_one_address(4), Err(Denial::TooManyFailures { retry_after }));
+    assert_eq!(from_one_address(7), Ok(()));
+    let outcomes = outcomes.lock().expect("lock").clone();
+    assert_eq!(outcomes[..2], ["wrong_secret", "wrong_secret"]);
+    assert_eq!(outcomes[10..], ["rate_limited", "allowed"]);
+    assert!(outcomes.iter().all(|outcome| AUTH_OUTCOMES.contains(outcome)));
+    for rejection in KeyRejection::ALL {
+        assert!(AUTH_OUTCOMES.contains(&rejection.name()), "{rejection:?}");
+    }
+}

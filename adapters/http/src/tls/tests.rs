@@ -1,0 +1,125 @@
+//! Listeners with TLS, and what becomes of their files.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use rustls::ClientConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+/// Certificate and key of `localhost`, which is its own authority.
+const LOCALHOST: &[u8] = include_bytes!("../../tests/localhost.pem");
+
+fn options(directory: &Path) -> TlsOptions {
+    let (certificate, key) = (directory.join("tls.crt"), directory.join("tls.key"));
+    fs::write(&certificate, LOCALHOST).expect("written");
+    fs::write(&key, LOCALHOST).expect("written");
+    TlsOptions {
+        certificate,
+        key,
+        client_ca: None,
+        client_auth: ClientAuth::None,
+        client_names: Vec::new(),
+        only_tls13: false,
+    }
+}
+
+/// A client that trusts the certificate, and shows none.
+fn client(versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(LOCALHOST).expect("a certificate")).expect("an authority");
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(versions);
+    let config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// What a client and a listener say to each other, if they agree.
+async fn exchange(tls: &Tls, client: TlsConnector) -> io::Result<Vec<u8>> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let address = listener.local_addr()?;
+    let serving = async {
+        let (stream, _) = listener.accept().await?;
+        let mut transport = tls.accept(stream, Protocol::Http1).await?;
+        assert!(transport.is_encrypted());
+        transport.write_all(b"hello").await?;
+        transport.shutdown().await
+    };
+    let asking = async {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut stream = client.connect(name, stream).await?;
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await?;
+        Ok::<_, io::Error>(read)
+    };
+    let (served, read) = tokio::join!(serving, asking);
+    served?;
+    read
+}
+
+#[tokio::test]
+async fn a_listener_is_reached_by_a_client_that_trusts_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tls = Tls::open(options(directory.path())).expect("valid");
+    assert_eq!(exchange(&tls, client(&[&TLS13])).await.expect("they agree"), b"hello");
+    assert_eq!(exchange(&tls, client(&[&TLS12])).await.expect("they agree"), b"hello");
+    assert!(tls.expires() > Timestamp::parse("2026-01-01T00:00:00Z").expect("a time"));
+    let only13 = Tls::open(TlsOptions { only_tls13: true, ..options(directory.path()) }).expect("valid");
+    assert!(exchange(&only13, client(&[&TLS12])).await.is_err());
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_change_nothing_until_they_can() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = options(directory.path());
+    let tls = Tls::open(options.clone()).expect("valid");
+    assert!(!tls.reload() && tls.fault().is_none(), "nothing has changed");
+    let half = LOCALHOST.get(..LOCALHOST.len() / 3).unwrap_or_default();
+    for torn in [half, b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        fs::write(&options.certificate, torn).expect("written");
+        assert!(!tls.reload() && tls.fault().is_some());
+        assert!(Tls::open(options.clone()).is_err(), "a process does not start with it");
+        assert!(exchange(&tls, client(&[&TLS13])).await.is_ok(), "the old one is used");
+    }
+    fs::remove_file(&options.key).expect("removed");
+    assert!(!tls.reload() && tls.fault().is_some_and(|fault| fault.contains("tls.")));
+    fs::write(&options.key, LOCALHOST).expect("written");
+    fs::write(&options.certificate, [LOCALHOST, b"\n"].concat()).expect("written");
+    assert!(tls.reload() && tls.fault().is_none());
+}
+
+#[tokio::test]
+async fn clients_show_a_certificate_where_they_must() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let of = |client_auth| {
+        let options = options(directory.path());
+        let client_ca = Some(options.certificate.clone());
+        Tls::open(TlsOptions { client_ca, client_auth, ..options }).expect("valid")
+    };
+    assert!(exchange(&of(ClientAuth::Required), client(&[&TLS13])).await.is_err());
+    assert!(exchange(&of(ClientAuth::Optional), client(&[&TLS13])).await.is_ok());
+    let names = Tls::open(TlsOptions {
+        client_names: vec!["gateway".parse().expect("a name"), "localhost".parse().expect("a name")],
+        ..options(directory.path())
+    });
+    let own = CertificateDer::from_pem_slice(LOCALHOST).expect("a certificate");
+    assert!(names.expect("valid").allows(&own));
+    let other = TlsOptions { client_names: vec!["gateway".parse().expect("a name")], ..options(directory.path()) };
+    assert!(!Tls::open(other).expect("valid").allows(&own));
+    let missing = TlsOptions { client_auth: ClientAuth::Required, ..options(directory.path()) };
+    assert!(matches!(Tls::open(missing), Err(TlsError::NoClientAuthorities)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_given_up() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tls = Tls::open(options(directory.path())).expect("valid");
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("an address");
+    let _silent = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+    let (stream, _) = listener.accept().await.expect("a connection");
+    let error = tls.accept(stream, Protocol::Http1).await.err().expect("it is given up");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}

@@ -1,0 +1,272 @@
+//! Editing the file: new keys, rotated keys, revoked keys.
+//!
+//! Constraints and invariants:
+//! * Comments and order of the file are kept: people edit it too.
+//! * One edit at a time, under a lock beside the file. The file is replaced as a whole, and synced before that.
+//! * What is written was read back first: an edit never leaves a file that cannot be used.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
+use domain::timestamp::Timestamp;
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+
+use crate::file::{FileError, keys, parse, read};
+use crate::hash::{hash_of, new_key};
+
+/// Permissions of a new file: its owner's only.
+const NEW_FILE_MODE: u32 = 0o600;
+/// The key of the list of keys.
+const LIST: &str = "key";
+
+/// Why the file was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is no key with this id.
+    #[error("there is no key with the id {0}")]
+    NoSuchKey(KeyId),
+    /// The keys are not written as `[[key]]`.
+    #[error("the keys must be written as [[key]], each with a line for each setting")]
+    Form,
+    /// There are no random numbers.
+    #[error("the operating system has no random numbers")]
+    NoRandomNumbers,
+}
+
+impl From<io::Error> for EditError {
+    fn from(error: io::Error) -> Self {
+        Self::File(error.into())
+    }
+}
+
+/// A key to create.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Its name.
+    pub name: KeyName,
+    /// What it may do; not empty.
+    pub roles: Vec<Role>,
+    /// The sources that it may write and read; `None` means all.
+    pub sources: Option<Vec<SourcePattern>>,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// How much it may ask for.
+    pub limits: KeyLimits,
+}
+
+/// Adds a key, and creates the file if there is none. Returns the key: it is shown once and kept nowhere.
+///
+/// # Errors
+/// See [`EditError`].
+pub fn create(path: &Path, key: &NewKey) -> Result<KeyText, EditError> {
+    let text = new_key().ok_or(EditError::NoRandomNumbers)?;
+    edit(path, |list| {
+        list.push(table_of(&text, key));
+        Ok(())
+    })?;
+    Ok(text)
+}
+
+/// Adds a key that may do what the one with this id may, and lets that one end after `overlap`, unless it ends before.
+/// Returns the new key.
+///
+/// # Errors
+/// See [`EditError`].
+pub fn rotate(path: &Path, id: KeyId, overlap: Duration, now: Timestamp) -> Result<KeyText, EditError> {
+    let text = new_key().ok_or(EditError::NoRandomNumbers)?;
+    let old = list(path)?.into_iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
+    let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
+    let end = old.expires.map_or(end, |expires| expires.min(end));
+    let sources = old.sources.as_ref().map(|sources| sources.patterns().to_vec());
+    let new = NewKey { name: old.name, roles: old.roles, sources, expires: None, limits: old.limits };
+    edit(path, |list| {
+        set_time(list, id, "expires", end)?;
+        list.push(table_of(&text, &new));
+        Ok(())
+    })?;
+    Ok(text)
+}
+
+/// Revokes the key with this id. It stays in the file, so that the audit can say why it is refused.
+///
+/// # Errors
+/// See [`EditError`].
+pub fn revoke(path: &Path, id: KeyId, now: Timestamp) -> Result<(), EditError> {
+    edit(path, |list| set_time(list, id, "revoked", now))
+}
+
+/// The keys of the file, in its order.
+///
+/// # Errors
+/// See [`EditError`].
+pub fn list(path: &Path) -> Result<Vec<Key>, EditError> {
+    Ok(parse(&read(path)?)?)
+}
+
+fn table_of(text: &KeyText, key: &NewKey) -> Table {
+    let mut table = Table::new();
+    table.insert("id", value(text.id().to_string()));
+    table.insert("name", value(key.name.to_string()));
+    table.insert("hash", value(hash_of(text).to_string()));
+    table.insert("roles", value(key.roles.iter().map(|role| role.name()).collect::<toml_edit::Array>()));
+    if let Some(sources) = &key.sources {
+        table.insert("sources", value(sources.iter().map(ToString::to_string).collect::<toml_edit::Array>()));
+    }
+    if let Some(expires) = key.expires {
+        table.insert("expires", value(expires.to_string()));
+    }
+    let limits =
+        [("requests_per_second", key.limits.requests_per_second), ("events_per_second", key.limits.events_per_second)];
+    for (name, limit) in limits {
+        if let Some(limit) = limit {
+            table.insert(name, value(i64::from(limit.get())));
+        }
+    }
+    table
+}
+
+fn set_time(list: &mut ArrayOfTables, id: KeyId, name: &str, time: Timestamp) -> Result<(), EditError> {
+    let id_text = id.to_string();
+    let is_it = |table: &Table| table.get("id").and_then(Item::as_str) == Some(id_text.as_str());
+    let table = list.iter_mut().find(|table| is_it(table)).ok_or(EditError::NoSuchKey(id))?;
+    table.insert(name, value(time.to_string()));
+    Ok(())
+}
+
+/// Changes the list of keys, one edit at a time.
+fn edit(path: &Path, change: impl FnOnce(&mut ArrayOfTables) -> Result<(), EditError>) -> Result<(), EditError> {
+    // A link is followed: it would be replaced by a file otherwise.
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error.into()),
+    };
+    // Released when dropped.
+    let lock =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(NEW_FILE_MODE).open(beside(&path, ".lock"))?;
+    lock.lock()?;
+    let (bytes, mode) = match read(&path) {
+        Ok(bytes) => (bytes, fs::metadata(&path)?.permissions().mode()),
+        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), NEW_FILE_MODE),
+        Err(error) => return Err(error.into()),
+    };
+    // Says what is wrong with it better than the editor does.
+    keys(&bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut document: DocumentMut = text.parse().map_err(|_| EditError::Form)?;
+    let list = document.entry(LIST).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    change(list.as_array_of_tables_mut().ok_or(EditError::Form)?)?;
+    let new = document.to_string();
+    keys(new.as_bytes())?;
+    replace(&path, new.as_bytes(), mode)?;
+    Ok(())
+}
+
+/// Replaces a file as a whole, durably.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new_path = beside(path, ".new");
+    let mut new = OpenOptions::new().create(true).truncate(true).write(true).mode(NEW_FILE_MODE).open(&new_path)?;
+    new.write_all(bytes)?;
+    new.set_permissions(Permissions::from_mode(mode))?;
+    new.sync_all()?;
+    fs::rename(&new_path, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    fn new_key(name: &str) -> NewKey {
+        NewKey {
+            name: name.parse().expect("a name"),
+            roles: vec![Role::Ingest, Role::Read],
+            sources: Some(vec!["shop-*".parse().expect("a pattern")]),
+            expires: Timestamp::parse("2027-11-24T00:00:00Z").ok(),
+            limits: KeyLimits { requests_per_second: NonZeroU32::new(200), events_per_second: None },
+        }
+    }
+
+    #[test]
+    fn a_created_key_is_in_the_file_without_its_secret_and_everything_else_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let first = create(&path, &new_key("shop")).expect("created");
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, NEW_FILE_MODE);
+        let text = fs::read_to_string(&path).expect("read");
+        fs::write(&path, format!("# ours\n{text}")).expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("changed");
+        let second = create(&path, &new_key("till")).expect("created");
+        let text = fs::read_to_string(&path).expect("read");
+        assert!(text.starts_with("# ours\n"), "{text}");
+        for key in [&first, &second] {
+            assert!(!text.contains(key.reveal()) && text.contains(&hash_of(key).to_string()), "{text}");
+        }
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o640);
+        let names: Vec<String> = list(&path).expect("valid").iter().map(|key| key.name.to_string()).collect();
+        assert_eq!(names, ["shop", "till"]);
+        let left: Vec<_> = fs::read_dir(directory.path()).expect("a directory").flatten().collect();
+        assert_eq!(left.len(), 2, "the file and its lock: {left:?}");
+    }
+
+    #[test]
+    fn a_rotated_key_keeps_what_it_may_do_and_ends() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let old = create(&path, &new_key("shop")).expect("created");
+        let now = Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
+        let new = rotate(&path, old.id(), Duration::from_secs(24 * 3_600), now).expect("rotated");
+        let keys = list(&path).expect("valid");
+        let [of_old, of_new] = keys.as_slice() else { panic!("{keys:?}") };
+        assert_eq!(of_old.expires, Timestamp::parse("2026-01-02T00:00:00Z").ok());
+        assert_eq!((of_new.id, of_new.expires), (new.id(), None));
+        assert_eq!((&of_new.name, &of_new.roles), (&of_old.name, &of_old.roles));
+        assert_eq!((&of_new.sources, of_new.limits), (&of_old.sources, of_old.limits));
+        revoke(&path, old.id(), now).expect("revoked");
+        assert_eq!(list(&path).expect("valid")[0].revoked, Some(now));
+    }
+
+    #[test]
+    fn an_edit_that_fails_changes_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let key = create(&path, &new_key("shop")).expect("created");
+        let other = super::new_key().expect("a key").id();
+        let now = Timestamp::MIN;
+        assert!(matches!(revoke(&path, other, now), Err(EditError::NoSuchKey(id)) if id == other));
+        assert!(matches!(rotate(&path, other, Duration::ZERO, now), Err(EditError::NoSuchKey(_))));
+        assert_eq!(list(&path).expect("valid")[0].revoked, None);
+        fs::write(&path, "[[key").expect("written");
+        assert!(matches!(revoke(&path, key.id(), now), Err(EditError::File(FileError::Syntax { .. }))));
+        assert_eq!(fs::read_to_string(&path).expect("read"), "[[key");
+        fs::write(&path, "key = []\n").expect("written");
+        assert!(matches!(create(&path, &new_key("shop")), Err(EditError::Form)));
+    }
+
+    #[test]
+    fn a_linked_file_stays_a_link() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, link) = (directory.path().join("keys.toml"), directory.path().join("link.toml"));
+        create(&path, &new_key("shop")).expect("created");
+        std::os::unix::fs::symlink(&path, &link).expect("linked");
+        create(&link, &new_key("till")).expect("created");
+        assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
+        assert_eq!(list(&path).expect("valid").len(), 2);
+    }
+}

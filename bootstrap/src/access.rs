@@ -1,0 +1,174 @@
+//! Who is let in: the keys of this process, and whether it may listen where it is told to.
+//!
+//! Invariant: a listener that other machines reach has keys, unless the operator has said that everyone is let in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_http::{AccessControl, AccessRules};
+use adapter_keys::{KeysFile, Requirement};
+use application::alerts::FaultAlert;
+use domain::alert::Alert;
+use domain::ports::{Alerter, KeyRing, Telemetry};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::role::Role;
+use crate::settings::{AuthModeKind, MetricsAccessKind, Settings};
+use crate::system::SystemClock;
+use crate::task::{Task, Tasks};
+
+/// How often the file of the keys is read again.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a process may not listen: one message that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct AccessUnusable(String);
+
+/// The keys of a process of this role; `None` if it lets everyone in.
+///
+/// # Errors
+/// The keys cannot be used; or there are none, and other machines reach the process.
+pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>>, AccessUnusable> {
+    let requirement = match settings.auth.mode {
+        AuthModeKind::Off => return Ok(None),
+        AuthModeKind::Auto => Requirement::OnceThereIsAFile,
+        AuthModeKind::Required => Requirement::Always,
+    };
+    let reached = reached_by_others(role, settings);
+    let Some(path) = keys_path(role, settings) else {
+        return match (requirement, reached) {
+            (Requirement::OnceThereIsAFile, None) => Ok(None),
+            (_, reached) => Err(AccessUnusable(format!(
+                "auth.keys_file: {} needs the file of the keys that all roles share: create it with `spillway key create \
+                 --keys-file FILE --name admin --role admin` and set SPILLWAY_AUTH__KEYS_FILE=FILE for each role, or let \
+                 everyone in with SPILLWAY_AUTH__MODE=off",
+                reached.map_or_else(|| "auth.mode=required".to_owned(), |(key, address)| format!("{key}={address}")),
+            ))),
+        };
+    };
+    let unusable = |error| AccessUnusable(format!("auth.keys_file: {}: {error}", path.display()));
+    let keys = KeysFile::open(&path, requirement, Arc::new(SystemClock)).map_err(unusable)?;
+    let has_syslog = role.includes(Role::Producer) && settings.syslog.listen.0.is_some();
+    if has_syslog && keys.requires_keys() && settings.syslog.allow.0.is_empty() {
+        return Err(AccessUnusable(
+            "syslog.allow: syslog carries no keys, and keys are required: list the networks that may send it in \
+             SPILLWAY_SYSLOG__ALLOW, such as 10.0.0.0/8"
+                .to_owned(),
+        ));
+    }
+    match reached {
+        Some((key, address)) if !keys.exists() => Err(AccessUnusable(format!(
+            "{key}: other machines reach {address}, and there are no keys in {}: create one with `spillway key create \
+             --name admin --role admin`, or let everyone in with SPILLWAY_AUTH__MODE=off",
+            path.display(),
+        ))),
+        _ => Ok(Some(Arc::new(keys))),
+    }
+}
+
+/// The file of the keys. Roles of their own have no data directory in common.
+pub fn keys_path(role: Role, settings: &Settings) -> Option<PathBuf> {
+    if !settings.auth.keys_file.as_os_str().is_empty() {
+        return Some(settings.auth.keys_file.clone());
+    }
+    (role == Role::All).then(|| settings.data_dir.join("keys.toml"))
+}
+
+/// The first listener of a role that other machines reach: its key and its address.
+fn reached_by_others(role: Role, settings: &Settings) -> Option<(&'static str, SocketAddr)> {
+    let listens = [
+        (Role::Gateway, "gateway.listen", Some(settings.gateway.listen)),
+        (Role::Producer, "producer.listen", Some(settings.producer.listen)),
+        (Role::Producer, "otlp.listen", settings.otlp.listen.0),
+        (Role::Producer, "otlp.grpc_listen", settings.otlp.grpc_listen.0),
+        (Role::Producer, "syslog.listen", settings.syslog.listen.0),
+        (Role::Consumer, "consumer.listen", Some(settings.consumer.listen)),
+    ];
+    let own = listens.into_iter().filter(|(of, ..)| role.includes(*of));
+    let mut addresses = own.filter_map(|(_, key, address)| Some((key, address?)));
+    addresses.find(|(_, address)| !address.ip().is_loopback())
+}
+
+/// Judges the requests of a process.
+pub fn access_control(
+    settings: &Settings,
+    keys: Option<&Arc<KeysFile>>,
+    telemetry: Arc<dyn Telemetry>,
+) -> AccessControl {
+    AccessControl::new(AccessRules {
+        hosts: settings.http.hosts.0.clone().into(),
+        keys: keys.map(|keys| Arc::<KeysFile>::clone(keys) as Arc<dyn KeyRing>),
+        open_metrics: settings.auth.metrics == MetricsAccessKind::Anonymous,
+        telemetry: Some(telemetry),
+    })
+}
+
+/// Reads the keys again whenever the file changes, and alerts if it cannot be used.
+pub fn watch_keys(tasks: &Tasks, keys: &Arc<KeysFile>, alerter: Arc<dyn Alerter>) -> Vec<Task> {
+    let (read, asked) = (Arc::clone(keys), Arc::clone(keys));
+    let alert = FaultAlert::new(alerter, Alert::keys_unusable);
+    let check = Arc::new(move || asked.fault());
+    vec![tasks.spawn("keys", |stop| reload(read, stop)), tasks.spawn("keys alert", |stop| alert.run(check, stop))]
+}
+
+async fn reload(keys: Arc<KeysFile>, mut stop: watch::Receiver<bool>) {
+    while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
+        let keys = Arc::clone(&keys);
+        let reloaded = tokio::task::spawn_blocking(move || keys.reload().then(|| keys.path().display().to_string()));
+        if let Ok(Some(path)) = reloaded.await {
+            tracing::info!(target: "audit", path, "the keys were read again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(directory: &std::path::Path, variables: &[(&str, &str)]) -> Settings {
+        let own = ("SPILLWAY_DATA_DIR".to_owned(), directory.display().to_string());
+        let given = variables.iter().map(|(name, value)| (format!("SPILLWAY_{name}"), (*value).to_owned()));
+        Settings::load(None, std::iter::once(own).chain(given)).expect("valid")
+    }
+
+    fn refusal(role: Role, settings: &Settings) -> String {
+        open_keys(role, settings).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    const REACHED: (&str, &str) = ("PRODUCER__LISTEN", "0.0.0.0:8081");
+
+    #[test]
+    fn loopback_needs_no_keys_and_any_other_address_does_unless_everyone_is_let_in() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let of = |variables: &[(&str, &str)]| settings(directory.path(), variables);
+        assert!(open_keys(Role::All, &of(&[])).expect("loopback").is_some_and(|keys| !keys.requires_keys()));
+        assert!(open_keys(Role::Producer, &of(&[])).expect("loopback").is_none());
+        assert!(open_keys(Role::All, &of(&[REACHED, ("AUTH__MODE", "off")])).expect("off").is_none());
+        let refused = refusal(Role::All, &of(&[REACHED]));
+        for part in ["producer.listen", "0.0.0.0:8081", "spillway key create", "SPILLWAY_AUTH__MODE=off"] {
+            assert!(refused.contains(part), "{part} is missing in {refused}");
+        }
+        // The address of another role is not its concern.
+        assert_eq!(refusal(Role::Consumer, &of(&[REACHED])), "");
+        for variables in [&[REACHED][..], &[("AUTH__MODE", "required")]] {
+            let refused = refusal(Role::Producer, &of(variables));
+            assert!(refused.contains("SPILLWAY_AUTH__KEYS_FILE"), "{refused}");
+        }
+        // Even an empty file is one.
+        let path = directory.path().join("keys.toml");
+        std::fs::write(&path, "").expect("written");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("changed");
+        assert!(open_keys(Role::All, &of(&[REACHED])).expect("a file").is_some_and(|keys| keys.requires_keys()));
+        let file = path.display().to_string();
+        assert!(open_keys(Role::Producer, &of(&[REACHED, ("AUTH__KEYS_FILE", &file)])).expect("a file").is_some());
+        let syslog = ("SYSLOG__LISTEN", "127.0.0.1:5514");
+        assert!(refusal(Role::All, &of(&[syslog])).contains("SPILLWAY_SYSLOG__ALLOW"));
+        assert_eq!(refusal(Role::All, &of(&[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")])), "");
+        std::fs::write(&path, "[[key").expect("written");
+        assert!(refusal(Role::All, &of(&[])).contains("keys.toml: line 1"));
+    }
+}

@@ -1,0 +1,222 @@
+//! `spillway key`: access keys, on the machine that has their file.
+//!
+//! Constraint: a key is printed once, to standard output, and nothing else is, so that a script can take it.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use adapter_keys::NewKey;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
+use domain::ports::Clock;
+use domain::timestamp::Timestamp;
+
+use crate::system::SystemClock;
+
+/// What to do with the access keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Create a key and print it; it cannot be shown again
+    Create(Box<Create>),
+    /// List the keys, without their secrets
+    List(Place),
+    /// Create a key that may do what another one may, which then ends after a while
+    Rotate {
+        /// Id of the key: what stands between the underscores
+        #[arg(value_name = "ID")]
+        id: KeyId,
+        /// How long the old key remains valid
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
+        overlap: Duration,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Revoke a key at once
+    Revoke {
+        /// Id of the key: what stands between the underscores
+        #[arg(value_name = "ID")]
+        id: KeyId,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the keys are.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// File of the keys [default: AUTH__KEYS_FILE, or keys.toml in DATA_DIR]
+    #[arg(long, value_name = "FILE")]
+    keys_file: Option<PathBuf>,
+}
+
+/// A key to create.
+#[derive(Args, Clone, Debug)]
+pub struct Create {
+    /// Name of its owner: limits and claims of ids belong to the name, which several keys may have
+    #[arg(long, value_name = "NAME")]
+    name: KeyName,
+    /// What it may do: ingest, read, operate or admin; may be repeated
+    #[arg(long = "role", value_name = "ROLE", required = true, value_delimiter = ',')]
+    roles: Vec<Role>,
+    /// A source that it may write and read, with * for any characters; may be repeated [default: all sources]
+    #[arg(long = "source", value_name = "SOURCE")]
+    sources: Vec<SourcePattern>,
+    /// When it ends: a duration from now such as 90days, or a time such as 2027-11-24T00:00:00Z [default: never]
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
+    expires: Option<End>,
+    /// Maximum requests per second that send events [default: RATE_LIMIT]
+    #[arg(long, value_name = "REQUESTS")]
+    requests_per_second: Option<NonZeroU32>,
+    /// Maximum events per second [default: no limit]
+    #[arg(long, value_name = "EVENTS")]
+    events_per_second: Option<NonZeroU32>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// When a key ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    After(Duration),
+    At(Timestamp),
+}
+
+fn parse_end(text: &str) -> Result<End, &'static str> {
+    let after = humantime::parse_duration(text).ok().map(End::After);
+    after.or_else(|| Timestamp::parse(text).ok().map(End::At)).ok_or("neither a duration such as 90days nor a time")
+}
+
+/// Runs a command. Returns what it prints to standard output. `keys_file` is that of the settings.
+///
+/// # Errors
+/// The file cannot be read or written, or has no such key.
+pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
+    let now = SystemClock.now();
+    let path = |place: Place| place.keys_file.unwrap_or_else(|| keys_file.to_owned());
+    let context = |path: &Path| format!("cannot use the keys in {}", path.display());
+    match command {
+        Command::Create(create) => {
+            let (key, place) = create.key(now);
+            let path = path(place);
+            if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+                std::fs::create_dir_all(directory).with_context(|| context(&path))?;
+            }
+            adapter_keys::create(&path, &key).map(|key| line(&key)).with_context(|| context(&path))
+        }
+        Command::List(place) => {
+            let path = path(place);
+            let keys = adapter_keys::list(&path).with_context(|| context(&path))?;
+            Ok(table(&keys, now))
+        }
+        Command::Rotate { id, overlap, place } => {
+            let path = path(place);
+            adapter_keys::rotate(&path, id, overlap, now).map(|key| line(&key)).with_context(|| context(&path))
+        }
+        Command::Revoke { id, place } => {
+            let path = path(place);
+            adapter_keys::revoke(&path, id, now).map(|()| String::new()).with_context(|| context(&path))
+        }
+    }
+}
+
+impl Create {
+    fn key(self, now: Timestamp) -> (NewKey, Place) {
+        let expires = self.expires.map(|end| match end {
+            End::After(duration) => now.checked_add(duration).unwrap_or(Timestamp::MAX),
+            End::At(time) => time,
+        });
+        let key = NewKey {
+            name: self.name,
+            roles: self.roles,
+            sources: (!self.sources.is_empty()).then_some(self.sources),
+            expires,
+            limits: KeyLimits {
+                requests_per_second: self.requests_per_second,
+                events_per_second: self.events_per_second,
+            },
+        };
+        (key, self.place)
+    }
+}
+
+fn line(key: &KeyText) -> String {
+    format!("{}\n", key.reveal())
+}
+
+/// One line a key: id, name, roles, sources, and whether it is valid.
+fn table(keys: &[Key], now: Timestamp) -> String {
+    let row = |key: &Key| {
+        let roles: Vec<&str> = key.roles.iter().map(|role| role.name()).collect();
+        let sources = key
+            .sources
+            .as_ref()
+            .map(|sources| sources.patterns().iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+        let state = match (key.revoked, key.expires) {
+            (Some(at), _) if at <= now => format!("revoked {at}"),
+            (_, Some(at)) if at <= now => format!("expired {at}"),
+            (_, Some(at)) => format!("valid until {at}"),
+            _ => "valid".to_owned(),
+        };
+        let name = key.name.as_str();
+        format!("{}  {name:<20}  {:<20}  {:<20}  {state}\n", key.id, roles.join(","), sources.as_deref().unwrap_or("*"))
+    };
+    let head = format!("{:<8}  {:<20}  {:<20}  {:<20}  state\n", "id", "name", "roles", "sources");
+    std::iter::once(head).chain(keys.iter().map(row)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn run_with(path: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+        run(Arguments::try_parse_from([&["key"], arguments].concat())?.command, path)
+    }
+
+    #[test]
+    fn a_key_is_created_listed_rotated_and_revoked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("new").join("keys.toml");
+        let shop = ["create", "--name", "shop", "--role", "ingest,read", "--source", "shop-*", "--expires", "90days"];
+        let printed = run_with(&path, &shop).expect("created");
+        let key: KeyText = printed.trim().parse().expect("a key");
+        let id = key.id().to_string();
+        let listed = run_with(&path, &["list"]).expect("listed");
+        assert!(listed.contains(&id) && listed.contains("ingest,read") && listed.contains("shop-*"), "{listed}");
+        assert!(!listed.contains(&printed.trim()[13..]), "no secret is listed");
+        let rotated: KeyText = run_with(&path, &["rotate", &id]).expect("rotated").trim().parse().expect("a key");
+        assert_ne!(rotated.id(), key.id());
+        assert_eq!(run_with(&path, &["revoke", &id]).expect("revoked"), "");
+        let listed = run_with(&path, &["list"]).expect("listed");
+        assert!(listed.contains("revoked 2") && listed.lines().count() == 3, "{listed}");
+        let unknown = run_with(&path, &["revoke", "AAAAAAAA"]).expect_err("there is none");
+        assert!(format!("{unknown:#}").contains("no key with the id AAAAAAAA"), "{unknown:#}");
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        for wrong in [
+            &["create", "--name", "shop"][..],
+            &["create", "--name", "a b", "--role", "read"],
+            &["create", "--name", "shop", "--role", "root"],
+            &["create", "--name", "shop", "--role", "read", "--expires", "soon"],
+            &["create", "--name", "shop", "--role", "read", "--events-per-second", "0"],
+            &["rotate", "short"],
+        ] {
+            assert!(run_with(&path, wrong).is_err(), "{wrong:?}");
+        }
+        assert!(!path.exists());
+        assert_eq!(parse_end("2027-11-24T00:00:00Z").map(|end| matches!(end, End::At(_))), Ok(true));
+    }
+}

@@ -1,0 +1,226 @@
+//! The TLS of the listeners of this process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_http::{ClientAuth, HostName, Tls, TlsOptions, UpstreamTls, UpstreamTlsOptions};
+use application::alerts::FaultAlert;
+use domain::alert::Alert;
+use domain::ports::Alerter;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::role::Role;
+use crate::settings::{ClientAuthKind, GatewaySettings, List, ServiceSettings, Settings, TlsVersionKind};
+use crate::task::{Task, Tasks};
+
+/// How often the files are read again.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why TLS cannot be used: one message that names the setting.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TlsUnusable(String);
+
+/// The TLS of each listener; `None` where connections are not encrypted.
+#[derive(Clone, Default)]
+pub struct ListenerTls {
+    /// Of the gateway.
+    pub gateway: Option<Arc<Tls>>,
+    /// Of the producer, and of where it listens for OTLP.
+    pub producer: Option<Arc<Tls>>,
+    /// Of the consumer.
+    pub consumer: Option<Arc<Tls>>,
+    /// From the gateway to its instances.
+    pub upstream: Option<Arc<UpstreamTls>>,
+}
+
+impl ListenerTls {
+    /// Reads the files of the listeners of a role.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn open(role: Role, settings: &Settings) -> Result<Self, TlsUnusable> {
+        let open = |of: Role, own: Own<'_>| if role.includes(of) { own.open(of, settings) } else { Ok(None) };
+        Ok(Self {
+            gateway: open(Role::Gateway, (&settings.gateway).into())?,
+            producer: open(Role::Producer, (&settings.producer).into())?,
+            consumer: open(Role::Consumer, (&settings.consumer).into())?,
+            upstream: if role.includes(Role::Gateway) { upstream(&settings.gateway)? } else { None },
+        })
+    }
+
+    /// Those that there are, by role.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Arc<Tls>)> {
+        let all = [("gateway", &self.gateway), ("producer", &self.producer), ("consumer", &self.consumer)];
+        all.into_iter().filter_map(|(role, tls)| Some((role, tls.as_ref()?)))
+    }
+
+    /// Reads the files again whenever they change, and alerts if they cannot be used.
+    pub fn watch(&self, tasks: &Tasks, alerter: &Arc<dyn Alerter>) -> Vec<Task> {
+        let watched = self.all().flat_map(|(role, tls)| {
+            let (read, asked) = (Arc::clone(tls), Arc::clone(tls));
+            let alert = FaultAlert::new(Arc::clone(alerter), Alert::tls_certificate_unusable);
+            let check = Arc::new(move || asked.fault().map(|fault| format!("{role}: {fault}")));
+            [
+                tasks.spawn("tls", |stop| reload(role, read, stop)),
+                tasks.spawn("tls alert", |stop| alert.run(check, stop)),
+            ]
+        });
+        let upstream = self.upstream.iter().flat_map(|tls| {
+            let (read, asked) = (Arc::clone(tls), Arc::clone(tls));
+            let alert = FaultAlert::new(Arc::clone(alerter), Alert::tls_certificate_unusable);
+            let check = Arc::new(move || asked.fault().map(|fault| format!("upstream of the gateway: {fault}")));
+            [
+                tasks.spawn("upstream tls", |stop| reload_upstream(read, stop)),
+                tasks.spawn("upstream tls alert", |stop| alert.run(check, stop)),
+            ]
+        });
+        watched.chain(upstream).collect()
+    }
+}
+
+fn upstream(settings: &GatewaySettings) -> Result<Option<Arc<UpstreamTls>>, TlsUnusable> {
+    let set = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
+    let urls = settings.producers.0.iter().chain(&settings.consumers.0);
+    let Some(ca) = set(&settings.upstream_ca) else {
+        return match urls.into_iter().find(|url| url.is_encrypted()) {
+            Some(url) => Err(TlsUnusable(format!("gateway.upstream_ca must name the authorities for {url}"))),
+            None => Ok(None),
+        };
+    };
+    let client = match (set(&settings.upstream_certificate), set(&settings.upstream_key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            return Err(TlsUnusable(
+                "gateway.upstream_certificate and gateway.upstream_key: set both or none".to_owned(),
+            ));
+        }
+    };
+    let tls = UpstreamTls::open(UpstreamTlsOptions { ca, client });
+    tls.map(|tls| Some(Arc::new(tls))).map_err(|error| TlsUnusable(format!("gateway.upstream_…: {error}")))
+}
+
+/// The settings of one listener, where they differ from those of all.
+struct Own<'s> {
+    certificate: &'s Path,
+    key: &'s Path,
+    client_ca: &'s Path,
+    client_auth: ClientAuthKind,
+    client_names: &'s List<HostName>,
+}
+
+impl<'s> From<&'s GatewaySettings> for Own<'s> {
+    fn from(settings: &'s GatewaySettings) -> Self {
+        Self {
+            certificate: &settings.tls_certificate,
+            key: &settings.tls_key,
+            client_ca: &settings.tls_client_ca,
+            client_auth: settings.tls_client_auth,
+            client_names: &settings.tls_client_names,
+        }
+    }
+}
+
+impl<'s> From<&'s ServiceSettings> for Own<'s> {
+    fn from(settings: &'s ServiceSettings) -> Self {
+        Self {
+            certificate: &settings.tls_certificate,
+            key: &settings.tls_key,
+            client_ca: &settings.tls_client_ca,
+            client_auth: settings.tls_client_auth,
+            client_names: &settings.tls_client_names,
+        }
+    }
+}
+
+impl Own<'_> {
+    fn open(&self, role: Role, settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
+        let (all, role) = (&settings.http, role.name());
+        let of = |own: &Path, all: &Path| if own.as_os_str().is_empty() { all.to_owned() } else { own.to_owned() };
+        let certificate = of(self.certificate, &all.tls_certificate);
+        let key = of(self.key, &all.tls_key);
+        match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+            (true, true) => return Ok(None),
+            (false, false) => {}
+            _ => {
+                return Err(TlsUnusable(format!(
+                    "http.tls_certificate and http.tls_key: the {role} needs both or none, also as {role}.tls_certificate and \
+                     {role}.tls_key"
+                )));
+            }
+        }
+        let client_ca =
+            Some(of(self.client_ca, &all.tls_client_ca)).filter(|path: &PathBuf| !path.as_os_str().is_empty());
+        let client_auth =
+            if self.client_auth == ClientAuthKind::Inherited { all.tls_client_auth } else { self.client_auth };
+        let names = if self.client_names.0.is_empty() { &all.tls_client_names } else { self.client_names };
+        let options = TlsOptions {
+            certificate,
+            key,
+            client_ca,
+            client_auth: match client_auth {
+                ClientAuthKind::Inherited | ClientAuthKind::None => ClientAuth::None,
+                ClientAuthKind::Optional => ClientAuth::Optional,
+                ClientAuthKind::Required => ClientAuth::Required,
+            },
+            client_names: names.0.clone(),
+            only_tls13: all.tls_min == TlsVersionKind::Tls13,
+        };
+        let tls = Tls::open(options).map_err(|error| TlsUnusable(format!("TLS of the {role}: {error}")))?;
+        Ok(Some(Arc::new(tls)))
+    }
+}
+
+async fn reload_upstream(tls: Arc<UpstreamTls>, mut stop: watch::Receiver<bool>) {
+    while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
+        let tls = Arc::clone(&tls);
+        if tokio::task::spawn_blocking(move || tls.reload()).await.is_ok_and(|reloaded| reloaded) {
+            tracing::info!("the certificates for instances were read again");
+        }
+    }
+}
+
+async fn reload(role: &'static str, tls: Arc<Tls>, mut stop: watch::Receiver<bool>) {
+    while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
+        let tls = Arc::clone(&tls);
+        let reloaded = tokio::task::spawn_blocking(move || tls.reload().then(|| tls.expires()));
+        if let Ok(Some(expires)) = reloaded.await {
+            tracing::info!(role, %expires, "the certificate was read again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(role: Role, variables: &[(&str, &str)]) -> Result<Vec<&'static str>, String> {
+        let given = variables.iter().map(|(name, value)| (format!("SPILLWAY_{name}"), (*value).to_owned()));
+        let settings = Settings::load(None, given).expect("valid");
+        let tls = ListenerTls::open(role, &settings).map_err(|error| error.to_string())?;
+        Ok(tls.all().map(|(role, _)| role).collect())
+    }
+
+    #[test]
+    fn each_listener_has_its_own_certificate_or_that_of_all_or_none() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../adapters/http/tests/localhost.pem");
+        let of_all = [("HTTP__TLS_CERTIFICATE", file), ("HTTP__TLS_KEY", file)];
+        assert_eq!(open(Role::All, &[]), Ok(vec![]));
+        assert_eq!(open(Role::All, &of_all), Ok(vec!["gateway", "producer", "consumer"]));
+        assert_eq!(open(Role::Consumer, &of_all), Ok(vec!["consumer"]));
+        let of_gateway = [("GATEWAY__TLS_CERTIFICATE", file), ("GATEWAY__TLS_KEY", file)];
+        assert_eq!(open(Role::All, &of_gateway), Ok(vec!["gateway"]));
+        let error = open(Role::All, &of_gateway[..1]).expect_err("no key");
+        assert!(error.contains("gateway.tls_key"), "{error}");
+        let missing = [("HTTP__TLS_CERTIFICATE", "/missing"), ("HTTP__TLS_KEY", file)];
+        assert!(open(Role::All, &missing).expect_err("no file").contains("/missing"));
+        let https = ("GATEWAY__PRODUCERS", "https://producers:8081");
+        assert!(open(Role::Gateway, &[https]).expect_err("no authorities").contains("gateway.upstream_ca"));
+        assert_eq!(open(Role::Gateway, &[https, ("GATEWAY__UPSTREAM_CA", file)]), Ok(vec![]));
+        let client = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_AUTH", "required")];
+        assert!(open(Role::All, &client).expect_err("no authorities").contains("authorities"));
+    }
+}
