@@ -1,4 +1,4 @@
-//! Lines of text as entries: what an agent read from a file or a terminal and sends as it is.
+//! Lines and objects of agents as entries.
 //!
 //! Constraint: what `spillway send` finds in a line (level, time, fields, stack trace) is found here too, by the same
 //! crate.
@@ -11,6 +11,10 @@ use domain::timestamp::Timestamp;
 use formats::{Draft, Event, Options, Reader};
 
 use super::entry::AgentEntry;
+use super::state::state;
+
+/// Maximum bytes of an object whose members are looked at: an event has less. The memory for its members is bounded so.
+pub const OBJECT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Reads a text of one or more lines. `now` decides the year of times without one; times without a zone are in UTC.
 #[must_use]
@@ -20,7 +24,64 @@ pub fn line(text: &str, now: Timestamp) -> AgentEntry<'static> {
     if text.is_empty() || text.len() > TEXT_BYTES_MAX {
         return AgentEntry { message: Cow::Owned(text.to_owned()), ..AgentEntry::default() };
     }
-    let draft = if text.contains('\n') { of_lines(text, now) } else { of_line(text, now) };
+    entry_of(if text.contains('\n') { of_lines(text, now) } else { of_line(text, now) })
+}
+
+/// Reads the text of a JSON object, which may span lines, as a line that is one. If the object states no level, its message
+/// is read as a line: an agent may have put one there.
+#[must_use]
+pub fn object(json: &str, now: Timestamp) -> AgentEntry<'static> {
+    let json = json.trim();
+    if json.len() > OBJECT_BYTES_MAX {
+        let message = json.get(..json.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned();
+        return AgentEntry { message: message.into(), fault: Some("metadata_size"), ..AgentEntry::default() };
+    }
+    let mut entry = entry_of(of_line(json, now));
+    if entry.level.is_some() || entry.message == json {
+        return entry;
+    }
+    let mut inner = line(&entry.message, now);
+    state(&mut inner, entry.timestamp, None);
+    entry.metadata.all_or_within("line", std::mem::take(&mut inner.metadata));
+    AgentEntry {
+        source: entry.source.or(inner.source),
+        level: inner.level,
+        message: inner.message,
+        timestamp: inner.timestamp,
+        event_id: entry.event_id.or(inner.event_id),
+        stack_trace: entry.stack_trace.or(inner.stack_trace),
+        trace_id: entry.trace_id.or(inner.trace_id),
+        span_id: entry.span_id.or(inner.span_id),
+        metadata: entry.metadata,
+        fault: entry.fault,
+    }
+}
+
+/// Reads the lines of one body: a stack trace joins the event before it.
+pub struct Lines {
+    reader: Reader<()>,
+    now: Timestamp,
+}
+
+impl Lines {
+    /// No line was read yet. `now` decides the year of times without one.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { reader: Reader::new(Options::default()), now }
+    }
+
+    /// Reads the next line. Entries that are complete are passed to `complete`, in the order of their first lines.
+    pub fn line(&mut self, line: &str, mut complete: impl FnMut(AgentEntry<'static>)) {
+        self.reader.line(line.as_bytes(), (), self.now, &mut |event: Event<()>| complete(entry_of(event.draft)));
+    }
+
+    /// Passes on what waits for further lines.
+    pub fn finish(mut self, mut complete: impl FnMut(AgentEntry<'static>)) {
+        self.reader.flush(&mut |event: Event<()>| complete(entry_of(event.draft)));
+    }
+}
+
+fn entry_of(draft: Draft) -> AgentEntry<'static> {
     let mut entry = AgentEntry {
         source: draft.source.map(Cow::Owned),
         level: draft.level.map(LevelInput::Parsed),
@@ -92,6 +153,33 @@ mod tests {
         assert_eq!(read("plain").2, "plain");
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
         assert_eq!((read("").2.as_str(), read(&long).2), ("", long));
+    }
+
+    #[test]
+    fn an_object_is_read_as_a_line_and_without_a_level_its_message_is_too() {
+        let now = Timestamp::parse("2026-11-29T08:00:00Z").expect("a time");
+        let entry = object("{\n \"@timestamp\": \"2024-01-15T10:30:01Z\",\n \"message\": \"2024-01-15 10:30:00 ERROR x\",\n \"k\": 1\n}", now);
+        let level = entry.level.and_then(|level| level.parse());
+        assert_eq!((level, &*entry.message), (Some(Level::Error), "2024-01-15 10:30:00 ERROR x"));
+        assert_eq!(entry.timestamp.map(|time| time.to_string()).as_deref(), Some("2024-01-15T10:30:01Z"));
+        let metadata = r#"{"k":1,"lineTimestamp":"2024-01-15T10:30:00Z"}"#;
+        assert_eq!(entry.metadata.into_json().as_deref(), Some(metadata));
+        let stated = object(r#"{"level":"warn","message":"ERROR: no level"}"#, now);
+        assert_eq!(stated.level.and_then(|level| level.parse()), Some(Level::Warn));
+        let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(OBJECT_BYTES_MAX));
+        let kept = object(&large, now);
+        assert_eq!((kept.message.len(), kept.fault), (TEXT_BYTES_MAX, Some("metadata_size")));
+    }
+
+    #[test]
+    fn the_lines_of_a_body_join_their_event() {
+        let (mut lines, mut entries) = (Lines::new(Timestamp::MIN), Vec::new());
+        for line in ["2024-01-15 10:30:00 ERROR a", "java.lang.X: y", "\tat a.B(C.java:1)", "", "2024-01-15 10:30:01 INFO b"] {
+            lines.line(line, |entry| entries.push(entry));
+        }
+        lines.finish(|entry| entries.push(entry));
+        assert_eq!(entries.len(), 2);
+        assert!(entries[0].stack_trace.as_deref().is_some_and(|trace| trace.contains("\tat a.B")));
     }
 
     #[test]

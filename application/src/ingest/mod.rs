@@ -33,7 +33,7 @@ mod tests;
 pub use self::entry::{AgentEntry, UNKNOWN_SOURCE, level_of};
 pub use self::intake::Intake;
 pub use self::intake::agents::{AGENT_RECORD_BYTES_MAX, AgentIntake, AgentStop, Identity};
-pub use self::line::line;
+pub use self::line::{Lines, OBJECT_BYTES_MAX, line, object};
 pub use self::members::{JsonText, Members};
 pub use self::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict};
 pub use self::state::state;

@@ -5,15 +5,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome, state};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, line, state};
 use domain::delivery::Guarantee;
 use domain::metadata::{JsonKind, JsonValue};
 use poem::http::StatusCode;
 use poem::{Request, Response};
 
 use crate::error::ApiError;
-use crate::ingest::agents::fields::{Document, cut_json, document, text_document};
+use crate::ingest::agents::fields::{cut_json, document};
 use crate::ingest::agents::json_values::{Item, items, plain};
+use crate::ingest::agents::lines::add_lines;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, error_answer, text_of};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;
@@ -49,9 +50,9 @@ impl AgentProtocol for Envelopes {
                     add_envelope(object, &parameters, intake)?;
                 }
                 Item::Text(text) => {
-                    let mut document = text_document(text, intake.received_at());
-                    document.entry.fault = Some("envelope_invalid");
-                    add(document, &Origin::default(), &parameters, intake)?;
+                    let mut entry = line(text, intake.received_at());
+                    entry.fault = Some("envelope_invalid");
+                    add(entry, &Origin::default(), &parameters, intake)?;
                 }
             }
             Ok(())
@@ -80,9 +81,8 @@ impl AgentProtocol for RawLines {
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         let (body, parameters) = (text_of(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
-        for line in body.lines().filter(|line| !line.trim().is_empty()) {
-            add(text_document(line, intake.received_at()), &Origin::default(), &parameters, intake)?;
-        }
+        let origin = Origin::default();
+        add_lines(&body, intake.received_at(), |entry| add(entry, &origin, &parameters, intake))?;
         if intake.entries() == 0 {
             return Err(DecodeError::Malformed(NO_DATA.to_owned()));
         }
@@ -170,33 +170,27 @@ fn add_envelope(
         }
     }
     let now = intake.received_at();
-    let document = match event.map(|event| (event.kind(), event)) {
+    let entry = match event.map(|event| (event.kind(), event)) {
         Some((JsonKind::Object, event)) => document(event, now),
-        Some((JsonKind::Text, event)) => text_document(&plain(event), now),
-        Some((_, event)) => Document { entry: message(event), time: None },
+        Some((JsonKind::Text, event)) => line(&plain(event), now),
+        Some((_, event)) => AgentEntry { message: cut_json(event), ..AgentEntry::default() },
         // No envelope: the object is the event.
         None => {
-            let mut document = document(envelope, now);
-            document.entry.fault = Some("event_missing");
-            return add(document, &Origin::default(), parameters, intake);
+            let mut entry = document(envelope, now);
+            entry.fault = Some("event_missing");
+            return add(entry, &Origin::default(), parameters, intake);
         }
     };
-    add(document, &origin, parameters, intake)
-}
-
-/// An event that is neither a text nor an object.
-fn message(event: JsonValue<'_>) -> application::ingest::AgentEntry<'_> {
-    application::ingest::AgentEntry { message: cut_json(event), ..application::ingest::AgentEntry::default() }
+    add(entry, &origin, parameters, intake)
 }
 
 /// Takes an event in, with what its envelope and its request say about it.
 fn add(
-    document: Document<'_>,
+    mut entry: AgentEntry<'_>,
     origin: &Origin,
     parameters: &Parameters,
     intake: &mut AgentIntake<'_>,
 ) -> Result<(), AgentStop> {
-    let Document { mut entry, time } = document;
     let of = |own: &Option<String>, all: &Option<String>| own.clone().or_else(|| all.clone());
     let named = [
         ("source", of(&origin.source, &parameters.source)),
@@ -207,7 +201,7 @@ fn add(
     if entry.source.is_none() {
         entry.source = named.iter().take(3).find_map(|(_, text)| text.clone()).map(Into::into);
     }
-    state(&mut entry, origin.time.or(time).map(|time| time.timestamp), None);
+    state(&mut entry, origin.time.map(|time| time.timestamp), None);
     let mut metadata = Members::default();
     metadata.all(&entry.metadata);
     for (name, text) in &named {

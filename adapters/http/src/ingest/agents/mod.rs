@@ -15,6 +15,7 @@ pub mod fields;
 pub mod hec;
 mod hold;
 mod json_values;
+mod lines;
 pub mod loki;
 pub mod objects;
 pub mod otlp;

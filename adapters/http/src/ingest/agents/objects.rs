@@ -3,15 +3,16 @@
 //! A body is an object, an array, objects one after another, or lines, whatever its media type says. The native
 //! operations stay strict; here every entry is kept, and fields have many names ([`crate::ingest::agents::fields`]).
 
-use application::ingest::{AgentIntake, Outcome, state};
+use application::ingest::{AgentEntry, AgentIntake, Outcome, line};
 use poem::http::StatusCode;
 use poem::{IntoResponse, Request, Response};
 
 use crate::body::Coding;
 use crate::error::ApiError;
-use crate::ingest::agents::fields::{Document, document, text_document};
+use crate::ingest::agents::fields::document;
 use crate::ingest::agents::json_values::{Item, items};
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Parameters, media_type, text_of};
+use crate::ingest::agents::lines::add_lines;
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Parameters, is_text, media_type, text_of};
 use crate::ingest::native::batch_accepted;
 use crate::ingest::protocol::DecodeError;
 
@@ -35,18 +36,22 @@ impl AgentProtocol for Objects {
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         let (body, parameters) = (text_of(body), Parameters::of(request));
         let now = intake.received_at();
-        items(&body, |item| {
-            let Document { mut entry, time } = match item {
-                Item::Object(object) => document(object, now),
-                Item::Text(text) => text_document(text, now),
-            };
-            state(&mut entry, time.map(|time| time.timestamp), None);
+        let mut add = |mut entry: AgentEntry<'static>| {
             if entry.source.is_none() {
                 entry.source = parameters.source.as_deref().map(Into::into);
             }
-            intake.add(entry, None)?;
-            Ok(())
-        })?;
+            intake.add(entry, None).map(drop)
+        };
+        if is_text(&media_type(request.headers())) && !body.trim_start().starts_with(['{', '[']) {
+            add_lines(&body, now, add)?;
+        } else {
+            items(&body, |item| {
+                Ok(add(match item {
+                    Item::Object(object) => document(object, now),
+                    Item::Text(text) => line(text, now),
+                })?)
+            })?;
+        }
         if intake.entries() == 0 {
             return Err(DecodeError::Malformed("the body has no events".to_owned()));
         }

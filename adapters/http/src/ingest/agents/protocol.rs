@@ -130,6 +130,11 @@ impl Parameters {
     }
 }
 
+/// Whether a media type is text, of which each line may be an event.
+pub fn is_text(media_type: &str) -> bool {
+    media_type.starts_with("text/") && !is_json(media_type)
+}
+
 /// The text of a body. What is not UTF-8 is replaced: an agent could not fix it.
 pub fn text_of(body: &[u8]) -> std::borrow::Cow<'_, str> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -10,7 +10,7 @@
 mod actions;
 pub mod probes;
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome, state};
+use application::ingest::{AgentIntake, AgentStop, Members, Outcome, line};
 use domain::Uuid;
 use domain::metadata::JsonValue;
 use domain::resend_id::Stream;
@@ -19,7 +19,7 @@ use poem::{Request, Response};
 
 use self::actions::{Action, Kind, Lines};
 use crate::error::ApiError;
-use crate::ingest::agents::fields::{document, text_document};
+use crate::ingest::agents::fields::document;
 use crate::ingest::agents::json_values::is_json_text;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, text_of};
 use crate::ingest::protocol::DecodeError;
@@ -106,12 +106,10 @@ fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentI
     let index = cut(action.index.as_deref().unwrap_or(default_index), INDEX_BYTES_MAX);
     let is_object = text.starts_with('{') && is_json_text(text);
     let now = intake.received_at();
-    let mut document = if is_object { document(JsonValue::new(text), now) } else { text_document(text, now) };
+    let mut entry = if is_object { document(JsonValue::new(text), now) } else { line(text, now) };
     if !is_object {
-        document.entry.fault = Some("document_invalid");
+        entry.fault = Some("document_invalid");
     }
-    let entry = &mut document.entry;
-    state(entry, document.time.map(|time| time.timestamp), None);
     if let Some(id) = action.id.as_deref().filter(|id| !id.is_empty()) {
         let named = || Stream::new(&[b"bulk", b"", index.as_bytes()]).named(id.as_bytes());
         entry.event_id = Some(Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).unwrap_or_else(named));
@@ -120,9 +118,9 @@ fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentI
     if !index.is_empty() {
         metadata.text("_index", index);
     }
-    metadata.all(&entry.metadata);
+    metadata.all_or_within("document", std::mem::take(&mut entry.metadata));
     entry.metadata = metadata;
-    intake.add(document.entry, None)
+    intake.add(entry, None)
 }
 
 /// Writes what the answer says about an action, without its status: a line that begins with `+` if the action added an
