@@ -18,6 +18,7 @@
 )]
 
 pub mod agent_bodies;
+pub mod credentials;
 pub mod decompression;
 pub mod events;
 mod input;
@@ -30,11 +31,12 @@ pub mod record_decoding;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("events", events::run),
     ("decompression", decompression::run),
     ("log-recovery", log_recovery::run),
     ("record-decoding", record_decoding::run),
     ("query-language", query_language::run),
     ("agent-bodies", agent_bodies::run),
+    ("credentials", credentials::run),
 ];

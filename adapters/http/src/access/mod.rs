@@ -17,13 +17,16 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use domain::access::{Key, KeyId, KeyRejection, Role, Tenant};
+use domain::access::{Key, KeyId, KeyName, KeyRejection, Role, Tenant};
 use domain::ports::{KeyRing, SessionSealer, Telemetry};
-use poem::Request;
+use hyper::http::request::Parts as RequestHead;
+use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, header};
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Body, Request, RequestParts};
 
 use self::audit::Principal;
 pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
@@ -35,7 +38,7 @@ pub use self::origin::SEC_FETCH_SITE;
 use self::origin::is_cross_origin;
 pub use self::session::end_session;
 use crate::client_address::{TrustedProxies, peer_address};
-use crate::routes::{Access, Route};
+use crate::routes::{Access, Found, Route, find};
 
 /// The beginning of the names of headers in which proxies describe what they received.
 const X_FORWARDED: &str = "x-forwarded-";
@@ -159,6 +162,22 @@ impl AccessControl {
             }
             Err(refused) => Err(self.note_kept_out(request, route, refused)),
         }
+    }
+
+    /// Judges the head of a request from an address to a process with all roles. Returns the name of its key, if it needed
+    /// one.
+    ///
+    /// # Errors
+    /// It may not go on; the code says why.
+    pub fn judge_head(&self, head: RequestHead, peer: SocketAddr) -> Result<Option<KeyName>, &'static str> {
+        let parts = RequestParts::from((head, LocalAddr::default(), RemoteAddr(peer.into()), Scheme::HTTP));
+        let mut request = Request::from_parts(parts, Body::empty());
+        let route = match find(request.method(), request.uri().path(), |_| true) {
+            Found::Route(route) => Some(route),
+            Found::OtherMethods(_) | Found::Nothing => None,
+        };
+        self.judge(&mut request, route).map_err(|denial| denial.code())?;
+        Ok(key_of(&request).map(|key| key.name.clone()))
     }
 
     fn admit(&self, request: &Request, route: Option<&'static Route>) -> Result<Admitted, Refused> {

@@ -1,17 +1,13 @@
 //! What becomes of each request, whoever makes it.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
-use poem::http::uri::Scheme;
 use poem::http::{Method, Uri};
-use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Body, RequestParts};
 
 use super::*;
-use crate::routes::{Found, ROUTES, find};
+use crate::routes::ROUTES;
 
 const PEER: [u8; 4] = [127, 0, 0, 1];
 
