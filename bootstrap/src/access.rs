@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_http::{AccessControl, AccessRules};
-use adapter_keys::{KeysFile, Requirement};
+use adapter_keys::{KeysFile, Requirement, Sessions};
 use application::alerts::FaultAlert;
 use domain::alert::Alert;
-use domain::ports::{Alerter, KeyRing, Telemetry};
+use domain::ports::{Alerter, KeyRing, SessionSealer, Telemetry};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -93,13 +93,31 @@ fn reached_by_others(role: Role, settings: &Settings) -> Option<(&'static str, S
     addresses.find(|(_, address)| !address.ip().is_loopback())
 }
 
+/// What seals the sessions of browsers; `None` if there are none.
+///
+/// # Errors
+/// The secrets cannot be used.
+pub fn open_sessions(role: Role, settings: &Settings) -> Result<Option<Arc<Sessions>>, AccessUnusable> {
+    let path = &settings.auth.session_key_file;
+    if path.as_os_str().is_empty() {
+        // Roles of their own could not read what another one sealed.
+        let own = (role == Role::All).then(|| Sessions::of_this_process(Arc::new(SystemClock))).flatten();
+        return Ok(own.map(Arc::new));
+    }
+    let unusable = |error| AccessUnusable(format!("auth.session_key_file: {}: {error}", path.display()));
+    Sessions::open(path, Arc::new(SystemClock)).map(|sessions| Some(Arc::new(sessions))).map_err(unusable)
+}
+
 /// Judges the requests of a process.
 pub fn access_control(
     settings: &Settings,
     keys: Option<&Arc<KeysFile>>,
+    sessions: Option<Arc<Sessions>>,
     telemetry: Arc<dyn Telemetry>,
 ) -> AccessControl {
     AccessControl::new(AccessRules {
+        sessions: sessions.map(|sessions| sessions as Arc<dyn SessionSealer>),
+        origins: settings.cors.origins.0.clone().into(),
         hosts: settings.http.hosts.0.clone().into(),
         keys: keys.map(|keys| Arc::<KeysFile>::clone(keys) as Arc<dyn KeyRing>),
         open_metrics: settings.auth.metrics == MetricsAccessKind::Anonymous,
@@ -170,5 +188,22 @@ mod tests {
         assert_eq!(refusal(Role::All, &of(&[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")])), "");
         std::fs::write(&path, "[[key").expect("written");
         assert!(refusal(Role::All, &of(&[])).contains("keys.toml: line 1"));
+    }
+
+    #[test]
+    fn there_are_sessions_where_all_roles_know_the_secret() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = |role, variables: &[(&str, &str)]| {
+            let opened = open_sessions(role, &settings(directory.path(), variables));
+            opened.map(|sessions| sessions.is_some()).map_err(|error| error.to_string())
+        };
+        assert_eq!(open(Role::All, &[]), Ok(true));
+        assert_eq!(open(Role::Gateway, &[]), Ok(false));
+        let path = directory.path().join("secrets").display().to_string();
+        let file = [("AUTH__SESSION_KEY_FILE", path.as_str())];
+        assert!(open(Role::Gateway, &file).is_err_and(|error| error.contains("auth.session_key_file")));
+        std::fs::write(&path, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").expect("written");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("changed");
+        assert_eq!(open(Role::Gateway, &file), Ok(true));
     }
 }

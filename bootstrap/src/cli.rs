@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::access::{keys_path, open_keys};
+use crate::access::{keys_path, open_keys, open_sessions};
 use crate::app::App;
 use crate::client;
 use crate::example::example;
@@ -210,6 +210,7 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
         return usage(&error.to_string());
     }
     let open = open_keys(role, settings).map(drop).map_err(|error| error.to_string());
+    let open = open.and_then(|()| open_sessions(role, settings).map(drop).map_err(|error| error.to_string()));
     let open = open.and_then(|()| ListenerTls::open(role, settings).map(drop).map_err(|error| error.to_string()));
     if let Err(message) = open {
         return usage(&message);

@@ -10,7 +10,7 @@ use adapter_telemetry::Prometheus;
 use anyhow::Context as _;
 use domain::ports::{Alerter, Clock, Telemetry};
 
-use crate::access::access_control;
+use crate::access::{access_control, open_sessions};
 use crate::agent_listeners::AgentListeners;
 use crate::alerts::Alerts;
 use crate::role::{Addresses, Role};
@@ -45,7 +45,8 @@ impl<'s> Context<'s> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
         let disk = Arc::new(Disk::of(&settings.data_dir));
-        let access = access_control(settings, keys, Arc::<Prometheus>::clone(&prometheus));
+        let sessions = open_sessions(role, settings)?;
+        let access = access_control(settings, keys, sessions, Arc::<Prometheus>::clone(&prometheus));
         Ok(Self { settings, prometheus, clock, alerts, disk, access, tasks: Tasks::default() })
     }
 

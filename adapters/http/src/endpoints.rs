@@ -6,7 +6,7 @@ use std::sync::Arc;
 use poem::http::{StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
-use crate::access::AccessControl;
+use crate::access::{AccessControl, end_session, readable_by};
 use crate::actuator::{Actuator, ActuatorApi};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -28,7 +28,8 @@ pub fn producer_endpoint(
     let handlers = service_endpoint((ingest_operations(), ActuatorApi), Arc::clone(&actuator.document))
         .data(Arc::clone(&dependencies))
         .data(actuator);
-    handlers.around(move |handlers, mut request| {
+    let origins = access.origins();
+    let endpoint = handlers.around(move |handlers, mut request| {
         let (dependencies, access) = (Arc::clone(&dependencies), access.clone());
         async move {
             Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Producer | RouteRole::Every)) {
@@ -42,7 +43,8 @@ pub fn producer_endpoint(
                 Err(refusal) => refusal,
             })
         }
-    })
+    });
+    readable_by(origins, endpoint)
 }
 
 /// The consumer's endpoint.
@@ -54,7 +56,8 @@ pub fn consumer_endpoint(
     let handlers = service_endpoint((query_api(), ActuatorApi), Arc::clone(&actuator.document))
         .data(Arc::new(dependencies))
         .data(actuator);
-    handlers.around(move |handlers, mut request| {
+    let origins = access.origins();
+    let endpoint = handlers.around(move |handlers, mut request| {
         let access = access.clone();
         async move {
             Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Consumer | RouteRole::Every)) {
@@ -62,7 +65,8 @@ pub fn consumer_endpoint(
                 Err(refusal) => refusal,
             })
         }
-    })
+    });
+    readable_by(origins, endpoint)
 }
 
 /// The gateway's endpoint.
@@ -74,7 +78,8 @@ pub fn gateway_endpoint(
     let health = actuator.health.clone();
     let access = access.of_gateway(gateway.trusted_proxies().clone());
     let handlers = service_endpoint(ActuatorApi, Arc::clone(&actuator.document)).data(actuator);
-    handlers.around(move |handlers, mut request| {
+    let origins = access.origins();
+    let endpoint = handlers.around(move |handlers, mut request| {
         let (gateway, health, access) = (gateway.clone(), health.clone(), access.clone());
         async move {
             Ok(match operation(&access, &mut request, |_| true) {
@@ -86,7 +91,8 @@ pub fn gateway_endpoint(
                 Err(refusal) => refusal,
             })
         }
-    })
+    });
+    readable_by(origins, endpoint)
 }
 
 /// Answers a request that takes no events.
@@ -154,6 +160,8 @@ fn operation(
         });
     }
     match found {
+        Found::Route(Route { operation: Operation::BeginSession, .. }) => Err(access.begin_session(request)),
+        Found::Route(Route { operation: Operation::EndSession, .. }) => Err(end_session()),
         Found::Route(route) => Ok(route),
         Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }.into_response()),
         Found::Nothing => Err(ApiError::nothing_here().into_response()),

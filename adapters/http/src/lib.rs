@@ -20,7 +20,7 @@ mod routes;
 mod server;
 mod tls;
 
-pub use access::{AccessControl, AccessRules, HostName, HostNames, InvalidHostName};
+pub use access::{AccessControl, AccessRules, HostName, HostNames, InvalidHostName, InvalidOrigin, Origin, Origins};
 pub use actuator::{Actuator, LogControl, UPSTREAMS};
 pub use body::BodyBudget;
 pub use client_address::TrustedProxies;

@@ -41,6 +41,8 @@ pub enum Access {
     Scrape,
     /// Anyone: it shows nothing of events or of the state of the process.
     Anyone,
+    /// A key in a header, whatever its roles; a session is not enough.
+    AnyKey,
     /// A key with this role.
     Role(Role),
     /// A key with this role that is not restricted to some sources: what the operation shows cannot be divided.
@@ -70,6 +72,10 @@ pub enum Operation {
     Page,
     /// Says where the documentation is.
     Home,
+    /// Begins the session of a browser. Not in the document: programs present their key.
+    BeginSession,
+    /// Ends it.
+    EndSession,
 }
 
 /// One operation.
@@ -88,11 +94,12 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether each of its requests is audited: those that change the process or dead letters, and those that read everything.
+    /// Whether each of its requests is audited: those that change the process or dead letters, that read
+    /// everything, and that begin a session.
     #[must_use]
     pub fn is_audited(&self) -> bool {
         let operates = matches!(self.access, Access::Role(Role::Operate) | Access::WholeRole(Role::Operate));
-        self.path == EXPORT || (operates && self.method != Method::GET)
+        self.path == EXPORT || self.access == Access::AnyKey || (operates && self.method != Method::GET)
     }
 }
 
@@ -102,6 +109,8 @@ const fn route(method: Method, path: &'static str, role: RouteRole, access: Acce
 
 /// Where events are exported.
 const EXPORT: &str = "/api/logs/export";
+/// Where a browser begins and ends its session.
+const SESSION: &str = "/api/session";
 
 /// Who may use what.
 const INGEST: Access = Access::Role(Role::Ingest);
@@ -110,8 +119,8 @@ const OPERATE: Access = Access::Role(Role::Operate);
 
 /// All operations. A path without parameters comes before one with parameters that also matches.
 pub static ROUTES: &[Route] = {
-    use Access::{Anyone, Monitor, Scrape, WholeRole};
-    use Operation::{Agent, Api, Home, Ingest, Page, Probe};
+    use Access::{AnyKey, Anyone, Monitor, Scrape, WholeRole};
+    use Operation::{Agent, Api, BeginSession, EndSession, Home, Ingest, Page, Probe};
     use RouteRole::{Consumer, Every, Producer};
     &[
         route(Method::POST, "/api/logs", Producer, INGEST, Ingest(RequestClass::Single, &[&SingleEvent])),
@@ -143,6 +152,8 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/actuator/metrics", Every, OPERATE, Api),
         route(Method::GET, "/actuator/metrics/{name}", Every, OPERATE, Api),
         route(Method::GET, "/actuator/prometheus", Every, Scrape, Api),
+        route(Method::POST, SESSION, Every, AnyKey, BeginSession),
+        route(Method::DELETE, SESSION, Every, Anyone, EndSession),
         route(Method::GET, "/", Every, Anyone, Home),
         route(Method::GET, "/openapi.json", Every, READ, Page),
         route(Method::GET, "/swagger-ui", Every, READ, Page),
@@ -269,7 +280,16 @@ mod tests {
             .collect();
         let in_table: BTreeSet<(String, String)> = ROUTES
             .iter()
-            .filter(|route| !matches!(route.operation, Operation::Page | Operation::Home | Operation::Probe(_)))
+            .filter(|route| {
+                !matches!(
+                    route.operation,
+                    Operation::Page
+                        | Operation::Home
+                        | Operation::Probe(_)
+                        | Operation::BeginSession
+                        | Operation::EndSession
+                )
+            })
             .map(|route| (route.method.to_string(), route.path.to_owned()))
             .collect();
         assert_eq!(in_table, documented);
@@ -318,6 +338,7 @@ mod tests {
             [
                 "GET /actuator/health/liveness",
                 "GET /actuator/health/readiness",
+                "DELETE /api/session",
                 "GET /",
                 "GET /services/collector/health",
                 "GET /services/collector/health/1.0",
@@ -325,7 +346,10 @@ mod tests {
         );
         let whole = paths(|route| matches!(route.access, Access::WholeRole(_)));
         assert_eq!(whole, ["GET /api/logs/health", "GET /api/dlq", "POST /api/dlq/redrive"]);
-        assert_eq!(paths(Route::is_audited), ["GET /api/logs/export", "POST /api/dlq/redrive", "PUT /actuator/log"]);
+        assert_eq!(
+            paths(Route::is_audited),
+            ["GET /api/logs/export", "POST /api/dlq/redrive", "PUT /actuator/log", "POST /api/session"]
+        );
         for route in
             ROUTES.iter().filter(|route| matches!(route.operation, Operation::Ingest(..) | Operation::Agent(_)))
         {

@@ -1,4 +1,5 @@
-//! The file of access keys: reading it while requests come, and editing it from the command line.
+//! The file of access keys: reading it while requests come, and editing it from the command line. And what stands for a key in
+//! a browser.
 //!
 //! Constraints and invariants:
 //! * The file has hashes of keys and no secrets. No error shows a value that could be a secret.
@@ -11,7 +12,9 @@ mod edit;
 mod file;
 mod hash;
 mod keys_file;
+mod sessions;
 
 pub use self::edit::{EditError, NewKey, create, list, revoke, rotate};
 pub use self::file::{FileError, KEYS_FILE_BYTES_MAX};
 pub use self::keys_file::{KeysFile, Requirement};
+pub use self::sessions::Sessions;

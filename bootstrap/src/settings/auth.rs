@@ -50,10 +50,19 @@ pub struct AuthSettings {
     /// Who may scrape `/actuator/prometheus` where keys are required: `operate` (keys with that role) or `anonymous`.
     #[serde(deserialize_with = "one_of")]
     pub metrics: MetricsAccessKind,
+    /// File of the secrets that seal the sessions of browsers, which all roles share: one in each line, as
+    /// `openssl rand -base64 32` prints it; the first one seals. Empty for a new secret in each process, with `spillway all`,
+    /// and otherwise for no sessions.
+    pub session_key_file: PathBuf,
 }
 
 impl Default for AuthSettings {
     fn default() -> Self {
-        Self { mode: AuthModeKind::Auto, keys_file: PathBuf::new(), metrics: MetricsAccessKind::Operate }
+        Self {
+            mode: AuthModeKind::Auto,
+            keys_file: PathBuf::new(),
+            metrics: MetricsAccessKind::Operate,
+            session_key_file: PathBuf::new(),
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod alert;
 mod auth;
 mod check;
+mod cors;
 mod delivery;
 mod embedded;
 mod gateway;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::alert::AlertSettings;
 pub use self::auth::{AuthModeKind, AuthSettings, MetricsAccessKind};
+pub use self::cors::CorsSettings;
 pub use self::delivery::DeliverySettings;
 pub use self::embedded::EmbeddedSettings;
 pub use self::gateway::GatewaySettings;
@@ -100,6 +102,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Access control: who is let in, and what for.
     pub auth: AuthSettings,
+    /// Pages of other origins.
+    pub cors: CorsSettings,
     /// Rate limits of each client: an IPv4 address or an IPv6 /64.
     pub rate_limit: RateLimitSettings,
     /// Ingestion by the protocols of log agents.
@@ -143,6 +147,7 @@ impl Default for Settings {
             consumer: service(8082),
             http: HttpSettings::default(),
             auth: AuthSettings::default(),
+            cors: CorsSettings::default(),
             rate_limit: RateLimitSettings::default(),
             ingest: IngestSettings::default(),
             otlp: OtlpSettings::default(),

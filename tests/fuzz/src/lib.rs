@@ -18,6 +18,7 @@
 )]
 
 pub mod agent_bodies;
+pub mod credentials;
 pub mod decompression;
 pub mod events;
 mod input;
@@ -31,7 +32,7 @@ pub mod record_decoding;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("events", events::run),
     ("decompression", decompression::run),
     ("log-recovery", log_recovery::run),
@@ -39,4 +40,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("query-language", query_language::run),
     ("agent-bodies", agent_bodies::run),
     ("line-formats", line_formats::run),
+    ("credentials", credentials::run),
 ];

@@ -46,6 +46,11 @@ fn logs_in_any_state() {
 }
 
 #[test]
+fn heads_with_credentials() {
+    replay("credentials");
+}
+
+#[test]
 fn bodies_of_agents() {
     replay("agent-bodies");
 }

@@ -25,6 +25,10 @@ pub enum Denial {
     Restricted,
     /// Its key may not write events of the source of its only event.
     SourceForbidden,
+    /// It would begin a session over a connection on which others could read along.
+    SessionUnencrypted,
+    /// It would begin a session, and this Spillway has none.
+    SessionsUnavailable,
     /// Its address has presented too many keys that are not valid.
     TooManyFailures {
         /// How long to wait.
@@ -43,7 +47,9 @@ impl Denial {
             | Self::ProxyNotTrusted
             | Self::RoleMissing(_)
             | Self::Restricted
-            | Self::SourceForbidden => ErrorClass::Forbidden,
+            | Self::SourceForbidden
+            | Self::SessionUnencrypted
+            | Self::SessionsUnavailable => ErrorClass::Forbidden,
         }
     }
 
@@ -57,6 +63,8 @@ impl Denial {
             Self::CredentialsInvalid => "credentials_invalid",
             Self::RoleMissing(_) | Self::Restricted => "role_missing",
             Self::SourceForbidden => "source_forbidden",
+            Self::SessionUnencrypted => "session_unencrypted",
+            Self::SessionsUnavailable => "sessions_unavailable",
             Self::TooManyFailures { .. } => "rate_limited",
         }
     }
@@ -86,6 +94,13 @@ impl Denial {
             Self::RoleMissing(Role::Admin) => "this key has not the role admin",
             Self::Restricted => "this key is restricted to some sources, and this shows more: use one that is not",
             Self::SourceForbidden => "this key may not write events of this source",
+            Self::SessionUnencrypted => {
+                "a session needs TLS, unless the browser is on this machine: use https, or list the proxy in front in \
+                 GATEWAY__TRUSTED_PROXIES and let it send X-Forwarded-Proto"
+            }
+            Self::SessionsUnavailable => {
+                "this Spillway has no sessions: set AUTH__SESSION_KEY_FILE to the same file for all roles"
+            }
             Self::TooManyFailures { .. } => {
                 "too many keys that are not valid came from this address: wait as long as Retry-After says"
             }

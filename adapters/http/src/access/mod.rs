@@ -7,31 +7,38 @@
 //! * A request that was not judged may read and write nothing ([`tenant_of`]).
 
 mod audit;
+mod cors;
 mod credentials;
 mod denial;
 mod failures;
 mod host;
 mod origin;
+mod session;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use domain::access::{Key, KeyId, KeyRejection, Role, Tenant};
-use domain::ports::{KeyRing, Telemetry};
-use poem::Request;
+use domain::access::{Key, KeyId, KeyName, KeyRejection, Role, Tenant};
+use domain::ports::{KeyRing, SessionSealer, Telemetry};
+use hyper::http::request::Parts as RequestHead;
+use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, header};
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Body, Request, RequestParts};
 
 use self::audit::Principal;
+pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 use self::credentials::{Presented, presented};
 pub use self::denial::Denial;
 use self::failures::Failures;
 pub use self::host::{HostName, HostNames, InvalidHostName, authority_of, is_loopback};
 pub use self::origin::SEC_FETCH_SITE;
 use self::origin::is_cross_origin;
+pub use self::session::end_session;
 use crate::client_address::{TrustedProxies, peer_address};
-use crate::routes::{Access, Route};
+use crate::routes::{Access, Found, Route, find};
 
 /// The beginning of the names of headers in which proxies describe what they received.
 const X_FORWARDED: &str = "x-forwarded-";
@@ -73,6 +80,10 @@ pub struct AccessRules {
     pub hosts: HostNames,
     /// The keys; `None` if none are ever required.
     pub keys: Option<Arc<dyn KeyRing>>,
+    /// The sessions of browsers; `None` if there are none.
+    pub sessions: Option<Arc<dyn SessionSealer>>,
+    /// The origins whose pages may use Spillway, apart from its own.
+    pub origins: Origins,
     /// Whether anyone may scrape the metrics.
     pub open_metrics: bool,
     /// Counts what becomes of requests, if anyone wants to know.
@@ -128,6 +139,12 @@ impl AccessControl {
         Self { is_gateway: true, ..self.behind(proxies) }
     }
 
+    /// The origins whose pages may use Spillway, apart from its own.
+    #[must_use]
+    pub fn origins(&self) -> Origins {
+        self.shared.rules.origins.clone()
+    }
+
     /// Judges a request for an operation; `None` if there is none for it. What follows from its key is then found by
     /// [`key_of`] and [`tenant_of`].
     ///
@@ -147,6 +164,22 @@ impl AccessControl {
         }
     }
 
+    /// Judges the head of a request from an address to a process with all roles. Returns the name of its key, if it needed
+    /// one.
+    ///
+    /// # Errors
+    /// It may not go on; the code says why.
+    pub fn judge_head(&self, head: RequestHead, peer: SocketAddr) -> Result<Option<KeyName>, &'static str> {
+        let parts = RequestParts::from((head, LocalAddr::default(), RemoteAddr(peer.into()), Scheme::HTTP));
+        let mut request = Request::from_parts(parts, Body::empty());
+        let route = match find(request.method(), request.uri().path(), |_| true) {
+            Found::Route(route) => Some(route),
+            Found::OtherMethods(_) | Found::Nothing => None,
+        };
+        self.judge(&mut request, route).map_err(|denial| denial.code())?;
+        Ok(key_of(&request).map(|key| key.name.clone()))
+    }
+
     fn admit(&self, request: &Request, route: Option<&'static Route>) -> Result<Admitted, Refused> {
         let keys = self.shared.rules.keys.as_deref().filter(|keys| keys.requires_keys());
         let access = route.map(|route| route.access);
@@ -159,11 +192,19 @@ impl AccessControl {
             None | Some(Access::Monitor | Access::Anyone) => return Ok(Admitted::Public),
             Some(Access::Scrape) if self.shared.rules.open_metrics => return Ok(Admitted::Public),
             Some(Access::Scrape) => (Role::Operate, false),
+            Some(Access::AnyKey) => {
+                let Some(keys) = keys else { return Ok(Admitted::Open) };
+                return presented_key(request, keys).map(Admitted::With);
+            }
             Some(Access::Role(role)) => (role, false),
             Some(Access::WholeRole(role)) => (role, true),
         };
         let Some(keys) = keys else { return Ok(Admitted::Open) };
-        let key = authenticate(request, keys)?;
+        let key = presented_key(request, keys).or_else(|refused| match refused.key {
+            // Whoever presents a key does not mean the session.
+            Some(_) => Err(refused),
+            None => self.key_of_session(request, keys).unwrap_or(Err(refused)),
+        })?;
         let denial = match (key.has_role(role), whole && key.sources.is_some()) {
             (true, false) => return Ok(Admitted::With(key)),
             (false, _) => Denial::RoleMissing(role),
@@ -179,7 +220,8 @@ impl AccessControl {
         if authority.is_some_and(|authority| !self.shared.rules.hosts.allow(authority)) {
             return Err(Denial::HostNotAllowed);
         }
-        if is_cross_origin(request.method(), request.headers(), authority) {
+        let is_listed = || self.shared.rules.origins.of(request.headers()).is_some();
+        if is_cross_origin(request.method(), request.headers(), authority) && !is_listed() {
             return Err(Denial::CrossOrigin);
         }
         let is_trusted = || self.proxies.trusts(peer_address(request.remote_addr()));
@@ -231,15 +273,17 @@ impl AccessControl {
     }
 }
 
-/// The key that a request presents.
-fn authenticate(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refused> {
-    let rejected =
-        |rejection: KeyRejection, key| Refused { reason: rejection.name(), key, ..Denial::CredentialsInvalid.into() };
+/// The key that a request presents in a header.
+fn presented_key(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refused> {
     match presented(request.headers()) {
         Presented::Nothing => Err(Denial::Unauthenticated.into()),
         Presented::Malformed => Err(rejected(KeyRejection::Malformed, None)),
         Presented::Key(key) => keys.verify(&key).map_err(|rejection| rejected(rejection, Some(key.id()))),
     }
+}
+
+fn rejected(rejection: KeyRejection, key: Option<KeyId>) -> Refused {
+    Refused { reason: rejection.name(), key, ..Denial::CredentialsInvalid.into() }
 }
 
 /// Whether a proxy passed a request on and says so (RFC 9110, section 7.6.3; RFC 7239).

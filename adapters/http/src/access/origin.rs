@@ -12,9 +12,11 @@ pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site")
 /// Whether a request that may change something was made by a page of another site. `authority` is the host that it was
 /// sent to.
 pub fn is_cross_origin(method: &Method, headers: &HeaderMap, authority: Option<&str>) -> bool {
-    if method.is_safe() {
-        return false;
-    }
+    !method.is_safe() && is_of_other_page(headers, authority)
+}
+
+/// Whether a page of another site made a request, whatever it asks for.
+pub fn is_of_other_page(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
     if sites.peek().is_some() {
         return !sites.all(|site| site == "same-origin" || site == "none");

@@ -1,17 +1,13 @@
 //! What becomes of each request, whoever makes it.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
-use poem::http::uri::Scheme;
 use poem::http::{Method, Uri};
-use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Body, RequestParts};
 
 use super::*;
-use crate::routes::{Found, ROUTES, find};
+use crate::routes::ROUTES;
 
 const PEER: [u8; 4] = [127, 0, 0, 1];
 
@@ -187,6 +183,13 @@ fn presenting(credential: u8, method: Method) -> Request {
 fn expected(credential: u8, access: Access) -> Result<(), &'static str> {
     let (role, whole) = match access {
         Access::Monitor | Access::Anyone => return Ok(()),
+        Access::AnyKey => {
+            return match credential {
+                0 => Err("unauthenticated"),
+                1..=5 => Err("credentials_invalid"),
+                _ => Ok(()),
+            };
+        }
         Access::Scrape => (Role::Operate, false),
         Access::Role(role) => (role, false),
         Access::WholeRole(role) => (role, true),
@@ -287,4 +290,112 @@ async fn an_address_that_fails_too_often_is_told_to_wait_and_a_valid_key_is_let_
     for rejection in KeyRejection::ALL {
         assert!(AUTH_OUTCOMES.contains(&rejection.name()), "{rejection:?}");
     }
+}
+
+/// Sessions that are the id of their key.
+struct PlainSessions;
+
+impl SessionSealer for PlainSessions {
+    fn seal(&self, key: KeyId) -> Option<String> {
+        Some(key.to_string())
+    }
+
+    fn unseal(&self, session: &str) -> Option<KeyId> {
+        session.parse().ok()
+    }
+}
+
+fn with_sessions() -> AccessControl {
+    AccessControl::new(AccessRules {
+        keys: Some(Arc::new(ring())),
+        sessions: Some(Arc::new(PlainSessions)),
+        ..AccessRules::default()
+    })
+}
+
+/// Begins a session with the key of this byte: the status, and the cookie if there is one.
+fn begin(access: &AccessControl, peer: [u8; 4], headers: &[(&str, &str)]) -> (u16, Option<String>) {
+    let bearer = format!("Bearer {}", text(7).reveal());
+    let mut given = vec![("host", "localhost"), ("authorization", bearer.as_str())];
+    given.extend_from_slice(headers);
+    let mut request = request(Method::POST, peer, &given);
+    assert_eq!(access.judge(&mut request, route(Method::POST, "/api/session")), Ok(()));
+    let response = access.begin_session(&request);
+    let cookie = response.headers().get(header::SET_COOKIE).and_then(|cookie| cookie.to_str().ok());
+    (response.status().as_u16(), cookie.map(str::to_owned))
+}
+
+#[test]
+fn a_session_begins_only_where_nobody_reads_along() {
+    let id = text(7).id();
+    let (status, cookie) = begin(&with_sessions(), PEER, &[]);
+    let plain = format!("spillway={id}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict");
+    assert_eq!((status, cookie), (204, Some(plain.clone())));
+    assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[]), (403, None));
+    let https = ("x-forwarded-proto", "https");
+    assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[https]), (403, None), "anyone can say so");
+    let behind = with_sessions().of_gateway(vec!["192.0.2.0/24".parse::<ipnet::IpNet>().expect("a network")].into());
+    assert_eq!(begin(&behind, [192, 0, 2, 1], &[https]), (204, Some(format!("__Host-{plain}; Secure"))));
+    assert_eq!(begin(&with_keys(ring(), false), PEER, &[]), (403, None), "there are no sessions");
+    let open = with_keys(Ring { required: false, ..ring() }, false);
+    assert_eq!(begin(&open, PEER, &[]), (204, None), "no keys are required");
+}
+
+#[test]
+fn a_session_is_worth_its_key_and_only_for_pages_of_this_site() {
+    let session = |byte: u8| format!("spillway={}", text(byte).id());
+    let judge = |headers: &[(&str, &str)], method: Method, path: &str| {
+        let mut given = vec![("host", "localhost")];
+        given.extend_from_slice(headers);
+        let mut request = request(method.clone(), PEER, &given);
+        let judged = with_sessions().judge(&mut request, route(method, path)).map_err(|denial| denial.code());
+        judged.map(|()| tenant_of(&request).is_some())
+    };
+    let read = |headers: &[(&str, &str)]| judge(headers, Method::GET, "/api/logs");
+    let (reader, tenant, revoked) = (session(7), session(10), session(5));
+    assert_eq!(read(&[("cookie", &reader)]), Ok(false));
+    assert_eq!(read(&[("cookie", &tenant)]), Ok(true), "restricted as its key is");
+    assert_eq!(read(&[("cookie", &revoked)]), Err("credentials_invalid"));
+    assert_eq!(read(&[("cookie", "spillway=nonsense")]), Err("unauthenticated"));
+    assert_eq!(read(&[("cookie", &session(6))]), Err("role_missing"));
+    for (site, expected) in [
+        ("same-origin", Ok(false)),
+        ("none", Ok(false)),
+        ("same-site", Err("unauthenticated")),
+        ("cross-site", Err("unauthenticated")),
+    ] {
+        assert_eq!(read(&[("cookie", &reader), ("sec-fetch-site", site)]), expected, "{site}");
+    }
+    assert_eq!(read(&[("cookie", &reader), ("origin", "http://localhost:3000")]), Err("unauthenticated"));
+    // A password for a proxy is no key; a key is meant instead of the session.
+    assert_eq!(read(&[("cookie", &reader), ("authorization", "Basic dXNlcjpwYXNzd29yZA==")]), Ok(false));
+    let wrong = format!("Bearer {}", text(3).reveal());
+    assert_eq!(read(&[("cookie", &reader), ("authorization", &wrong)]), Err("credentials_invalid"));
+    // It cannot prolong itself.
+    assert_eq!(judge(&[("cookie", &reader)], Method::POST, "/api/session"), Err("unauthenticated"));
+}
+
+#[test]
+fn over_tls_only_the_cookie_counts_that_nobody_else_can_set() {
+    let gateway = with_sessions().of_gateway(vec!["127.0.0.0/8".parse::<ipnet::IpNet>().expect("a network")].into());
+    let judge = |access: &AccessControl, cookie: &str| {
+        let headers = [("host", "localhost"), ("x-forwarded-proto", "https"), ("cookie", cookie)];
+        access.judge(&mut request(Method::GET, PEER, &headers), queries())
+    };
+    let (plain, secure) = (format!("spillway={}", text(7).id()), format!("__Host-spillway={}", text(7).id()));
+    assert_eq!(judge(&gateway, &plain), Err(Denial::Unauthenticated));
+    assert_eq!(judge(&gateway, &secure), Ok(()));
+    assert_eq!(judge(&with_sessions(), &plain), Ok(()), "a role knows only its gateway");
+}
+
+#[test]
+fn a_listed_origin_may_change_something_and_no_other_may() {
+    let origins: Vec<Origin> = vec!["https://console.example.com".parse().expect("an origin")];
+    let access = AccessControl::new(AccessRules { origins: origins.into(), ..AccessRules::default() });
+    let judge = |origin: &str| {
+        let headers = [("host", "localhost"), ("origin", origin), ("sec-fetch-site", "cross-site")];
+        access.judge(&mut request(Method::POST, PEER, &headers), route(Method::POST, "/api/logs"))
+    };
+    assert_eq!(judge("https://console.example.com"), Ok(()));
+    assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin));
 }

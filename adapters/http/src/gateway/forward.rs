@@ -204,6 +204,12 @@ impl Forwarder {
     }
 }
 
+/// How long an instance held a request of an agent, as it says.
+fn held(headers: &HeaderMap) -> Duration {
+    let millis = headers.get(HELD).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u32>().ok());
+    Duration::from_millis(millis.unwrap_or_default().into())
+}
+
 fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);

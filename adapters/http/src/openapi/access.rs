@@ -13,7 +13,7 @@ const ROLE: &str = "x-spillway-role";
 pub fn describe_access(document: &mut Value) {
     for route in ROUTES {
         let role = match route.access {
-            Access::Monitor | Access::Anyone => continue,
+            Access::Monitor | Access::Anyone | Access::AnyKey => continue,
             Access::Scrape => "operate",
             Access::Role(role) | Access::WholeRole(role) => role.name(),
         };

@@ -58,6 +58,9 @@ Takes (dict "root" $ "role" "producer").
 {{- $_ := set $own "AUTH__MODE" $values.auth.mode -}}
 {{- if ne $values.auth.mode "off" -}}
 {{- $_ := set $own "AUTH__KEYS_FILE" "/etc/spillway/keys/keys.toml" -}}
+{{- if $values.auth.sessions -}}
+{{- $_ := set $own "AUTH__SESSION_KEY_FILE" "/etc/spillway/keys/session-secrets" -}}
+{{- end -}}
 {{- $_ := set $own "AUTH__METRICS" $values.auth.metrics -}}
 {{- end -}}
 {{- $scheme := ternary "https" "http" (ne $values.tls.secret "") -}}
@@ -232,7 +235,11 @@ spec:
     - name: keys
       secret:
         secretName: {{ $keys }}
-        items: [{key: keys.toml, path: keys.toml}]
+        items:
+          - {key: keys.toml, path: keys.toml}
+          {{- if $values.auth.sessions }}
+          - {key: session-secrets, path: session-secrets}
+          {{- end }}
         defaultMode: 0440
     {{- end }}
     {{- range $of, $secret := $files }}

@@ -40,29 +40,33 @@ pub fn document(json: JsonValue<'_>, now: Timestamp) -> AgentEntry<'static> {
 
 /// The text of the best name in the object.
 fn source_in(object: JsonValue<'_>) -> Option<Cow<'_, str>> {
-    let mut best: Option<(usize, JsonValue<'_>)> = None;
-    let mut consider = |path: &str, value: JsonValue<'_>| {
-        let rank = SOURCES.iter().position(|name| *name == path);
-        let is_text = value.kind() == JsonKind::Text && value.json() != "\"\"";
-        if let Some(rank) = rank.filter(|rank| is_text && best.is_none_or(|(of_best, _)| *rank < of_best)) {
-            best = Some((rank, value));
-        }
-    };
+    let mut best = None;
     for (name, value) in object.members() {
-        consider(&name, value);
+        consider(&mut best, &name, value);
         let is_outer = SOURCES.iter().any(|path| path.split_once('.').is_some_and(|(outer, _)| outer == name));
-        if is_outer && value.kind() == JsonKind::Object {
-            for (inner, value) in value.members() {
-                consider(&format!("{name}.{}", shortened(&inner)), value);
-                if value.kind() == JsonKind::Object && name == "kubernetes" && inner == "container" {
-                    value.members().for_each(|(deeper, value)| {
-                        consider(&format!("kubernetes.container.{}", shortened(&deeper)), value);
-                    });
-                }
+        if !is_outer || value.kind() != JsonKind::Object {
+            continue;
+        }
+        for (inner, value) in value.members() {
+            let path = format!("{name}.{}", shortened(&inner));
+            consider(&mut best, &path, value);
+            if path == "kubernetes.container" && value.kind() == JsonKind::Object {
+                value.members().for_each(|(deeper, value)| {
+                    consider(&mut best, &format!("{path}.{}", shortened(&deeper)), value);
+                });
             }
         }
     }
     best.map(|(_, value)| value.plain())
+}
+
+/// Keeps the value of a path that is better than the best one so far.
+fn consider<'a>(best: &mut Option<(usize, JsonValue<'a>)>, path: &str, value: JsonValue<'a>) {
+    let rank = SOURCES.iter().position(|name| *name == path);
+    let is_text = value.kind() == JsonKind::Text && value.json() != "\"\"";
+    if let Some(rank) = rank.filter(|rank| is_text && best.is_none_or(|(of_best, _)| *rank < of_best)) {
+        *best = Some((rank, value));
+    }
 }
 
 /// Enough of a name to tell whether it is one of a source.

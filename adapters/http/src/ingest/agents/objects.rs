@@ -38,7 +38,7 @@ impl AgentProtocol for Objects {
         let now = intake.received_at();
         let mut add = |mut entry: AgentEntry<'static>| {
             if entry.source.is_none() {
-                entry.source = parameters.source.as_deref().map(Into::into);
+                entry.source = parameters.source.clone().map(Into::into);
             }
             intake.add(entry, None).map(drop)
         };

@@ -1,0 +1,109 @@
+//! Sessions: a page in a browser presents a key once, and a cookie afterwards, so that it need not keep the key where a
+//! script can read it.
+//!
+//! Constraints and invariants:
+//! * A cookie counts only for requests that no other page made: the browser adds it to them too.
+//! * Over TLS its name begins with `__Host-`, so that no other host and no connection in the clear can set it.
+//! * Its key is looked up for each request: whoever revokes the key ends its sessions.
+
+use std::sync::Arc;
+
+use domain::access::{Key, KeyRejection};
+use domain::ports::{KeyRing, SESSION_DURATION};
+use poem::http::uri::Scheme;
+use poem::http::{HeaderMap, HeaderName, StatusCode, header};
+use poem::{IntoResponse, Request, Response};
+
+use super::host::authority_of;
+use super::origin::is_of_other_page;
+use super::{AccessControl, Denial, Refused, key_of, rejected};
+use crate::client_address::peer_address;
+use crate::error::ApiError;
+
+/// The cookie over TLS. Browsers take a cookie with this prefix only from the host itself (RFC 6265bis, section 4.1.3.2).
+const SECURE_COOKIE: &str = "__Host-spillway";
+/// The cookie on the machine itself.
+const PLAIN_COOKIE: &str = "spillway";
+/// What a proxy says about the connection to it.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+impl AccessControl {
+    /// The key behind the session of a request, or why it is no longer valid; `None` if there is no session.
+    pub(super) fn key_of_session(&self, request: &Request, keys: &dyn KeyRing) -> Option<Result<Arc<Key>, Refused>> {
+        let sessions = self.shared.rules.sessions.as_deref()?;
+        if is_of_other_page(request.headers(), authority_of(request)) {
+            return None;
+        }
+        // A role behind a gateway does not know how the browser reached that.
+        let plain = !self.is_gateway || !self.is_secure(request);
+        let session = cookie(request.headers(), SECURE_COOKIE)
+            .or_else(|| cookie(request.headers(), PLAIN_COOKIE).filter(|_| plain))?;
+        let id = sessions.unseal(session)?;
+        Some(keys.find(id).map_err(|rejection: KeyRejection| rejected(rejection, Some(id))))
+    }
+
+    /// Begins a session for a request that was let in with its key. Where no keys are required, there is nothing to begin.
+    pub fn begin_session(&self, request: &Request) -> Response {
+        let Some(key) = key_of(request) else { return nothing_to_say().finish() };
+        let peer = peer_address(request.remote_addr());
+        let (name, attributes) = match (self.is_secure(request), peer.to_canonical().is_loopback()) {
+            (true, _) => (SECURE_COOKIE, "; Secure"),
+            (false, true) => (PLAIN_COOKIE, ""),
+            (false, false) => return ApiError::from(Denial::SessionUnencrypted).into_response(),
+        };
+        let sealed = self.shared.rules.sessions.as_deref().and_then(|sessions| sessions.seal(key.id));
+        let Some(session) = sealed else { return ApiError::from(Denial::SessionsUnavailable).into_response() };
+        let seconds = SESSION_DURATION.as_secs();
+        let cookie = format!("{name}={session}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{attributes}");
+        nothing_to_say().header(header::SET_COOKIE, cookie).finish()
+    }
+
+    /// Whether the client's connection is encrypted, up to a proxy that is trusted to say so.
+    fn is_secure(&self, request: &Request) -> bool {
+        let says_so = || request.headers().get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
+        *request.scheme() == Scheme::HTTPS || (self.proxies.trusts(peer_address(request.remote_addr())) && says_so())
+    }
+}
+
+/// Ends the session of a browser: it forgets the cookie.
+pub fn end_session() -> Response {
+    nothing_to_say()
+        .header(header::SET_COOKIE, format!("{SECURE_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict; Secure"))
+        .header(header::SET_COOKIE, format!("{PLAIN_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"))
+        .finish()
+}
+
+fn nothing_to_say() -> poem::ResponseBuilder {
+    Response::builder().status(StatusCode::NO_CONTENT).header(header::CACHE_CONTROL, "no-store")
+}
+
+/// The value of a cookie (RFC 6265, section 5.4).
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find_map(|(of, value)| (of == name).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(cookie(&headers, PLAIN_COOKIE), None);
+        headers.append(header::COOKIE, "a=b; xspillway=1;spillway=2; spillway=3".parse().expect("a header"));
+        headers.append(header::COOKIE, "__Host-spillway=4=5; broken".parse().expect("a header"));
+        assert_eq!(cookie(&headers, PLAIN_COOKIE), Some("2"));
+        assert_eq!(cookie(&headers, SECURE_COOKIE), Some("4=5"));
+        assert_eq!(cookie(&headers, "broken"), None);
+    }
+
+    #[test]
+    fn the_end_of_a_session_removes_both_cookies() {
+        let response = end_session();
+        let cookies: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!((response.status(), cookies.len()), (StatusCode::NO_CONTENT, 2));
+        assert!(cookies.iter().all(|cookie| cookie.to_str().is_ok_and(|cookie| cookie.contains("Max-Age=0"))));
+    }
+}

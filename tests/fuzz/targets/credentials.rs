@@ -1,0 +1,5 @@
+//! `fuzz::credentials` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::credentials::run(data));
