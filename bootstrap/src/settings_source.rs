@@ -11,12 +11,13 @@ use serde_json::Value;
 use crate::settings::Settings;
 
 /// The files with structs of settings.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     include_str!("settings/mod.rs"),
     include_str!("settings/gateway.rs"),
     include_str!("settings/service.rs"),
     include_str!("settings/http.rs"),
     include_str!("settings/auth.rs"),
+    include_str!("settings/cors.rs"),
     include_str!("settings/rate_limit.rs"),
     include_str!("settings/ingest.rs"),
     include_str!("settings/otlp.rs"),

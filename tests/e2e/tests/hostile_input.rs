@@ -187,8 +187,8 @@ fn heads() -> Vec<Case> {
         case(
             "another host in the request line",
             request("POST", "http://elsewhere/api/logs", &[JSON], EVENT.as_bytes()),
-            &[202],
-            "",
+            &[403],
+            "host_not_allowed",
         ),
         case("an unknown path", get("/api/log"), &[404], "not_found"),
     ]

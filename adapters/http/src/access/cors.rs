@@ -10,7 +10,7 @@ use poem::http::uri::Authority;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, EndpointExt, Request, Response};
 
-use super::Admitted;
+use super::admitted::Admitted;
 
 /// Headers that pages may send.
 const REQUEST_HEADERS: &str = "authorization, content-encoding, content-type, idempotency-key, last-event-id, traceparent, x-api-key, x-request-id";

@@ -4,15 +4,16 @@
 //! * Every role judges every request here, before anything else happens; [`crate::endpoints`] is the only caller.
 //! * What a client says about itself in a header is never believed, but for a key that proves it. A gateway tells a role of
 //!   the same process what it has decided by a value beside the request ([`Admitted`]), which no peer can send.
-//! * A request that was not judged may read and write nothing ([`tenant_of`]).
+//! * A request that was not judged may read and write nothing ([`admitted::tenant_of`]).
 
+pub mod admitted;
 mod audit;
 mod cors;
 mod credentials;
-mod denial;
+pub mod denial;
 mod failures;
-mod host;
-mod origin;
+pub mod host;
+pub mod origin;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Request, RequestParts};
 
+use self::admitted::{Admitted, key_of};
 use self::audit::Principal;
 pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 use self::credentials::{Presented, presented};
@@ -42,36 +44,6 @@ use crate::routes::{Access, Found, Route, find};
 
 /// The beginning of the names of headers in which proxies describe what they received.
 const X_FORWARDED: &str = "x-forwarded-";
-
-/// Why a request may go on.
-#[derive(Clone, Debug)]
-pub enum Admitted {
-    /// Anyone may use the operation. It has nothing to do with events.
-    Public,
-    /// No keys are required.
-    Open,
-    /// It presents this key.
-    With(Arc<Key>),
-}
-
-/// The key of a request that was judged, if it needed one.
-#[must_use]
-pub fn key_of(request: &Request) -> Option<&Arc<Key>> {
-    match request.extensions().get() {
-        Some(Admitted::With(key)) => Some(key),
-        Some(Admitted::Public | Admitted::Open) | None => None,
-    }
-}
-
-/// The tenant whose events a request may write and read; `None` means all. Nobody's, unless the request was let in.
-#[must_use]
-pub fn tenant_of(request: &Request) -> Option<Tenant> {
-    match request.extensions().get() {
-        Some(Admitted::With(key)) => key.tenant(),
-        Some(Admitted::Open) => None,
-        Some(Admitted::Public) | None => Some(Tenant::nobody()),
-    }
-}
 
 /// What requests are judged by.
 #[derive(Clone, Default)]
@@ -146,7 +118,7 @@ impl AccessControl {
     }
 
     /// Judges a request for an operation; `None` if there is none for it. What follows from its key is then found by
-    /// [`key_of`] and [`tenant_of`].
+    /// [`key_of`] and [`admitted::tenant_of`].
     ///
     /// # Errors
     /// It may not go on.

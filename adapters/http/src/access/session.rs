@@ -16,7 +16,8 @@ use poem::{IntoResponse, Request, Response};
 
 use super::host::authority_of;
 use super::origin::is_of_other_page;
-use super::{AccessControl, Denial, Refused, key_of, rejected};
+use super::admitted::key_of;
+use super::{AccessControl, Denial, Refused, rejected};
 use crate::client_address::peer_address;
 use crate::error::ApiError;
 

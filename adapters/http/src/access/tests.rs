@@ -6,6 +6,7 @@ use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
 use poem::http::{Method, Uri};
 
+use super::admitted::tenant_of;
 use super::*;
 use crate::routes::ROUTES;
 
@@ -356,7 +357,7 @@ fn a_session_is_worth_its_key_and_only_for_pages_of_this_site() {
     assert_eq!(read(&[("cookie", &reader)]), Ok(false));
     assert_eq!(read(&[("cookie", &tenant)]), Ok(true), "restricted as its key is");
     assert_eq!(read(&[("cookie", &revoked)]), Err("credentials_invalid"));
-    assert_eq!(read(&[("cookie", "spillway=nonsense")]), Err("unauthenticated"));
+    assert_eq!(read(&[("cookie", "spillway=no session")]), Err("unauthenticated"));
     assert_eq!(read(&[("cookie", &session(6))]), Err("role_missing"));
     for (site, expected) in [
         ("same-origin", Ok(false)),

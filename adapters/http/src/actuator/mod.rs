@@ -13,7 +13,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
-use crate::access::{authority_of, is_loopback};
+use crate::access::host::{authority_of, is_loopback};
 use crate::actuator::metrics::{metric_names, metric_report};
 use crate::client_address::{X_FORWARDED_FOR, peer_address};
 use crate::error::ApiError;

@@ -12,7 +12,7 @@ use domain::ports::StoreError;
 use poem::http::StatusCode;
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 
-use crate::access::Denial;
+use crate::access::denial::Denial;
 use crate::body::budget::{Lease, NoRoom};
 
 /// How long to wait before trying again when nothing says better.

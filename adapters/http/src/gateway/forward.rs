@@ -23,7 +23,7 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 use poem::{Body, IntoResponse, Request, Response};
 use tokio::time::{Instant, timeout};
 
-use crate::access::SEC_FETCH_SITE;
+use crate::access::origin::SEC_FETCH_SITE;
 use crate::body::ReplayableBody;
 use crate::client_address::{ForwardedClient, TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::error::ApiError;

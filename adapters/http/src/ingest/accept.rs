@@ -11,7 +11,8 @@ use domain::ports::{Client, IdempotencyStore, KeyLimiter, RateDecision, RateLimi
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Body, Request, Response};
 
-use crate::access::{Denial, key_of, tenant_of};
+use crate::access::admitted::{key_of, tenant_of};
+use crate::access::denial::Denial;
 use crate::body::{BodyBudget, Lease};
 use crate::client_address::{ForwardedClient, TrustedProxies, peer_address};
 use crate::error::ApiError;

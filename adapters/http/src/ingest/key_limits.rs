@@ -7,7 +7,7 @@ use domain::access::Key;
 use domain::ports::{Client, RateDecision, RequestClass};
 use poem::Request;
 
-use crate::access::key_of;
+use crate::access::admitted::key_of;
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
 

@@ -10,7 +10,7 @@ use poem_openapi::{Enum, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::access::tenant_of;
+use crate::access::admitted::tenant_of;
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented, JsonBytes};
 use crate::openapi::schemas::{EventPage, StoredEventSchema, Tag};

@@ -10,7 +10,7 @@ use poem::http::Method;
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaApi, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef, Registry};
 
-use crate::access::tenant_of;
+use crate::access::admitted::tenant_of;
 use crate::error::ApiError;
 use crate::query::params::parameters;
 

@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 pub use self::transport::Transport;
 pub use self::upstream::{Connector, UpstreamTls, UpstreamTlsOptions};
 use self::validity::not_after;
-use crate::access::HostName;
+use crate::access::host::HostName;
 
 /// Longest time for a handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

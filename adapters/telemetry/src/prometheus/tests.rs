@@ -38,6 +38,7 @@ fn all_values_are_rendered_under_the_documented_names() {
     let gone = Lag { partition: 1, records: 5, oldest: Some(at(0)) };
     prometheus.show_lags(&[gone, Lag { partition: 2, records: 7, oldest: None }], at(1));
     prometheus.show_lags(&[Lag { partition: 2, records: 7, oldest: Some(at(500_000)) }], at(2_000_000));
+    prometheus.show_certificate("gateway", at(1_700_000_000_000_000));
     prometheus.alert_logged("breaker_open");
     prometheus.alert_delivered("dead_letters");
     prometheus.alert_failed("dead_letters");
@@ -76,6 +77,7 @@ fn all_values_are_rendered_under_the_documented_names() {
         "spillway_component_up{component=\"limiter\"} 0",
         "spillway_component_up{component=\"store\"} 1",
         "spillway_data_dir_size_bytes 100",
+        "spillway_tls_certificate_expiry_seconds{role=\"gateway\"} 1700000000",
         "spillway_data_dir_available_bytes 70",
         "spillway_upstream_instances{role=\"producer\",state=\"ejected\"} 2",
         "spillway_http_request_duration_seconds_bucket{role=\"producer\",status=\"202\",le=\"0.0005\"} 1",

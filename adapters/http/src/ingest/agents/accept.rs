@@ -8,7 +8,8 @@ use domain::ports::{Client, RequestClass};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Body, Request, Response};
 
-use crate::access::{Denial, key_of, tenant_of};
+use crate::access::admitted::{key_of, tenant_of};
+use crate::access::denial::Denial;
 use crate::body::{Coding, REQUEST_BYTES_MAX};
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
