@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use crate::draft::{self, Draft};
 use crate::fields::Fields;
 use crate::levels;
-use crate::limits::bounded;
 use crate::times::{self, Clock};
 
 /// Most pairs that are read.
@@ -46,7 +45,7 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
         Err(_) => draft = Draft { level: draft.level, time: draft.time, ..Draft::default() },
     }
     if draft.message.is_empty() {
-        draft.message = bounded(line.trim());
+        draft.set_message(line.trim());
     }
     Some(draft)
 }
@@ -68,7 +67,7 @@ fn take(draft: &mut Draft, name: &str, value: &str, clock: Clock<'_>) -> bool {
         return false;
     }
     if MESSAGE.contains(&name) && draft.message.is_empty() && !value.trim().is_empty() {
-        draft.message = bounded(value);
+        draft.set_message(value);
         return true;
     }
     if SOURCE.contains(&name) && draft.source.is_none() {
@@ -85,7 +84,7 @@ fn take(draft: &mut Draft, name: &str, value: &str, clock: Clock<'_>) -> bool {
         return draft.span_id.is_some();
     }
     if STACK_TRACE.contains(&name) && draft.stack_trace.is_none() && value.contains('\n') {
-        draft.stack_trace = Some(bounded(value));
+        draft.set_stack_trace(value);
         return true;
     }
     false

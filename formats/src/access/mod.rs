@@ -9,7 +9,6 @@ pub mod w3c;
 use self::parts::{Part, parts};
 use crate::draft::Draft;
 use crate::fields::Fields;
-use crate::limits::bounded;
 use crate::text;
 use crate::times::{self, Clock};
 
@@ -101,7 +100,7 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
     } else {
         return None;
     }
-    draft.message = bounded(line.trim_end());
+    draft.set_message(line.trim_end());
     draft.metadata = fields.into_metadata().ok().flatten();
     Some(draft)
 }
