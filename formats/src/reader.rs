@@ -21,7 +21,7 @@ use crate::joining::shape::Shape;
 use crate::joining::{Joined, Outcome};
 use crate::reading::{self, Kind, Reading};
 use crate::times::Clock;
-use crate::wrapper::{self, Unwrapped};
+use crate::wrapper::{self, Known, Unwrapped};
 
 /// Most streams that are told apart at a time.
 const STREAMS_MAX: usize = 64;
@@ -87,6 +87,8 @@ struct Stream<O> {
     /// The number of the event that the next line may join.
     open: Option<u64>,
     partial: Option<Partial<O>>,
+    /// Whether the last line had a time that `kubectl logs --timestamps` put there.
+    is_stamped: bool,
     /// The columns that the last directive named.
     columns: Option<Arc<[String]>>,
 }
@@ -124,10 +126,14 @@ impl<O: Origin> Reader<O> {
         let text = text_of(line, std::mem::take(&mut self.is_first_line));
         let options = Arc::clone(&self.options);
         let clock = Clock { zone: &options.zone, now };
-        let line = wrapper::unwrapped(text, clock, is_trace);
+        let is_stamped = |key: &str| self.streams.iter().any(|stream| stream.is_stamped && stream.key == key);
+        let line = wrapper::unwrapped(text, clock, &Known { is_trace, is_stamped });
         // The wrapper knows the year.
         let clock = Clock { zone: &options.zone, now: line.time.unwrap_or(now) };
         let stream = self.stream(&line.key, complete);
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.is_stamped = line.is_stamped;
+        }
         let Some((line, origin, place)) = self.whole_line(stream, line, origin) else { return };
         // A terminal within a container writes colours and CR LF.
         let text = ansi::removed(line.text.trim_end_matches('\r'));
@@ -175,7 +181,7 @@ impl<O: Origin> Reader<O> {
             self.flush(complete);
             self.streams.clear();
         }
-        self.streams.push(Stream { key: key.to_owned(), open: None, partial: None, columns: None });
+        self.streams.push(Stream { key: key.to_owned(), open: None, partial: None, is_stamped: false, columns: None });
         self.streams.len() - 1
     }
 
@@ -342,7 +348,8 @@ impl<O> Content<O> {
 #[must_use]
 pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     let clock = Clock { zone: &options.zone, now };
-    let line = wrapper::unwrapped(text_of(line, true), clock, is_trace);
+    let known = Known { is_trace, is_stamped: |_: &str| false };
+    let line = wrapper::unwrapped(text_of(line, true), clock, &known);
     let clock = Clock { zone: &options.zone, now: line.time.unwrap_or(now) };
     let text = ansi::removed(line.text.trim_end_matches('\r'));
     let reading = if text.trim().is_empty() {
