@@ -19,6 +19,7 @@ use crate::fields::Fields;
 use crate::format::Options;
 use crate::joining::shape::Shape;
 use crate::joining::{Joined, Outcome};
+use crate::json;
 use crate::reading::{self, Kind, Reading};
 use crate::times::Clock;
 use crate::wrapper::{self, Known, Unwrapped};
@@ -339,6 +340,7 @@ impl<O> Content<O> {
     fn into_event(self, clock: Clock<'_>) -> Event<O> {
         let mut draft = self.event.into_draft(clock);
         draft.time = draft.time.or(self.wrapper_time);
+        draft.source = draft.source.or_else(|| json::place(|| self.fields.members()));
         draft.metadata = self.fields.add_to(draft.metadata);
         Event { draft, origin: self.origin }
     }
@@ -360,6 +362,7 @@ pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     };
     let mut draft = Joined::begin(&text, reading).into_draft(clock);
     draft.time = draft.time.or(line.time);
+    draft.source = draft.source.or_else(|| json::place(|| line.fields.members()));
     draft.metadata = line.fields.add_to(draft.metadata);
     draft
 }

@@ -15,6 +15,7 @@ mod roles;
 mod template;
 mod values;
 
+pub use self::members::place;
 pub use self::part::{Nesting, level_and_time_of_part};
 pub use self::values::time;
 
@@ -56,7 +57,7 @@ fn members_draft(object: &str, line: &str, clock: Clock<'_>) -> Draft {
     let message = message.or_else(|| members.text_of_error());
     let message = message.as_deref().map(ansi::removed).filter(|message| !message.trim().is_empty());
     draft.set_message(message.as_deref().unwrap_or(line.trim()));
-    draft.source = members.source();
+    draft.source = members.source().or_else(|| members.place());
     if let Some(stack_trace) = members.stack_trace() {
         draft.set_stack_trace(&stack_trace);
     }
