@@ -25,7 +25,7 @@ const NAME_BYTES_MAX: usize = 255;
 /// Most bytes of structured data as JSON, so that it fits into the metadata of an event with the other fields.
 const STRUCTURED_DATA_BYTES_MAX: usize = 56 * 1024;
 /// The names of RFC 5424, table 1, as syslog.conf has them.
-const FACILITIES: [&str; 24] = [
+pub(crate) const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
     "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
@@ -155,8 +155,7 @@ impl<'a> Message<'a> {
         let tag = Tag::of(behind)?;
         if strictness == Strictness::Strict {
             let time = line.get(..line.len() - rest.len()).unwrap_or_default().trim_end();
-            let is_certain =
-                is_rfc_3164 || tag.has_brackets || tag.app == Some("kernel") || is_time_of_rsyslog(time);
+            let is_certain = is_rfc_3164 || tag.has_brackets || tag.app == Some("kernel") || is_time_of_rsyslog(time);
             // HAProxy leaves out the host, and Heroku names a process: `app[web.1]`.
             let is_process = tag.pid.is_some_and(|pid| pid.starts_with(|first: char| first.is_ascii_alphabetic()));
             let needs_host = !(tag.has_brackets && (is_rfc_3164 || (is_process && line.get(10..11) == Some("T"))));

@@ -205,10 +205,7 @@ pub fn place<'a, M: Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>>(members: imp
 }
 
 /// The value with this name, in any case; a name with dots is also that of a member within a member.
-fn at_path<'a>(
-    members: &mut dyn Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>,
-    path: &str,
-) -> Option<JsonValue<'a>> {
+fn at_path<'a>(members: &mut dyn Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>, path: &str) -> Option<JsonValue<'a>> {
     for (name, value) in members {
         let Some(begin) = path.get(..name.len()).filter(|begin| begin.eq_ignore_ascii_case(&name)) else { continue };
         let rest = path.get(begin.len()..).unwrap_or_default();

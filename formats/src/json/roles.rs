@@ -77,9 +77,7 @@ fn of_level_or_time(name: &str) -> Option<(Role, u8)> {
         // Monolog's `level` is a number beside it.
         "level_name" | "levelname" => (Level, 0),
         "level" => (Level, 1),
-        "severity" | "log.level" | "loglevel" | "log_level" | "@level" | "@l" | "error_severity" => {
-            (Level, 2)
-        }
+        "severity" | "log.level" | "loglevel" | "log_level" | "@level" | "@l" | "error_severity" => (Level, 2),
         "severitytext" | "severity_text" | "lvl" | "priority" | "s" | "type" => (Level, 3),
         "record.level" | "winlog.level" | "leveldisplayname" => (Level, 3),
         "severitynumber" | "severity_number" | "levelno" | "level_value" | "syslog.severity" => (Level, 4),
@@ -116,7 +114,11 @@ fn of_text(name: &str) -> Option<(Role, u8)> {
             (Source, 2)
         }
         "stacktrace" | "stack_trace" => (StackTrace, 0),
-        "error.stack_trace" | "err.stack" | "error.stack" | "exception.stacktrace" | "exception.stack_trace"
+        "error.stack_trace"
+        | "err.stack"
+        | "error.stack"
+        | "exception.stacktrace"
+        | "exception.stack_trace"
         | "exception.backtrace" => (StackTrace, 1),
         "@x" | "exc_info" | "exc_text" | "thrown.extendedstacktrace" | "attributes.exception.stacktrace" => {
             (StackTrace, 2)

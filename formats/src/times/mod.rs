@@ -133,7 +133,10 @@ fn clock_alone(mut cursor: Cursor<'_>) -> Option<Time> {
     cursor.digits(2, 2)?;
     cursor.byte(b':').then_some(())?;
     cursor.at = from;
-    time_of_day(&mut cursor, false)?.seconds?;
+    let time = time_of_day(&mut cursor, false)?;
+    // `13:00:00 AM` is a clock, though a wrong one; `99:99:99` is none.
+    let has_half = !cursor.previous().is_some_and(|last| last.is_ascii_digit());
+    (time.seconds.is_some() || has_half).then_some(())?;
     Some(Time { instant: None, end: cursor.at, has_day: false })
 }
 
