@@ -229,7 +229,7 @@ fn json_over_several_lines() {
     check(&[
         (
             ERROR,
-            "{\"type\": \"server\", \"timestamp\": \"2024-05-06T07:08:09,123Z\", \"level\": \"ERROR\", \"message\": \"x\", \n\
+            "{\"type\": \"server\", \"timestamp\": \"2024-05-06T07:08:09,123Z\", \"level\": \"ERROR\", \"a\": 1, \n\
              \"stacktrace\": [\"org.acme.Closed: x\",\n\"at org.acme.Gate.open(Gate.java:3)\",\n\"... 6 more\"] }",
         ),
         NEXT,
@@ -297,7 +297,7 @@ fn traces_without_their_beginning() {
 fn the_message_is_the_text_that_says_something() {
     for (log, message) in [
         (
-            "/srv/gate.js:5\n    throw new TypeError(\"x\");\n    ^\n\nTypeError: x\n    at f (/a.js:5:9)\n\nNode.js v20",
+            "/gate.js:5\n  throw new TypeError(\"x\");\n  ^\n\nTypeError: x\n    at f (/a.js:5:9)\n\nNode.js v20",
             "TypeError: x",
         ),
         ("/srv/gate.js:5\nthrow \"by night\";\n^\nby night\n(Use `node ...`)\n\nNode.js v20", "by night"),
