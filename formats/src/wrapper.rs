@@ -216,7 +216,7 @@ fn kubectl_timestamp(
         return false;
     }
     let has_form = match inner.as_bytes() {
-        [b'{', ..] => inner.ends_with('}'),
+        [b'{', ..] => inner.trim_end().ends_with(['}', '{', '[', ',']),
         [b'I' | b'W' | b'E' | b'F', b'0' | b'1', digit, ..] => digit.is_ascii_digit(),
         [b' ' | b'\t', ..] => true,
         [] => line.text.ends_with(' '),
