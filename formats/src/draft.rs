@@ -8,6 +8,8 @@ use domain::level::Level;
 use domain::timestamp::Timestamp;
 use serde_json::value::RawValue;
 
+use crate::limits::{bounded, bounded_in_the_middle};
+
 /// Where a line comes from. An event of several lines has one origin, which covers them all.
 pub trait Origin {
     /// Extends this origin by that of a line that joins the event.
@@ -39,6 +41,31 @@ pub struct Draft {
     pub event_id: Option<Uuid>,
     /// A JSON object that [`domain::metadata::Metadata::parse`] accepts. Numbers are as the line writes them.
     pub metadata: Option<Box<RawValue>>,
+    /// Whether the message or the stack trace was too long and is not complete: a note stands where text is missing.
+    pub cut: bool,
+}
+
+impl Draft {
+    /// A draft that has this message, and nothing else.
+    pub(crate) fn of_message(message: &str) -> Self {
+        let mut draft = Self::default();
+        draft.set_message(message);
+        draft
+    }
+
+    /// Sets the message: its beginning, if it is too long.
+    pub(crate) fn set_message(&mut self, message: &str) {
+        let (message, is_cut) = bounded(message);
+        self.message = message;
+        self.cut |= is_cut;
+    }
+
+    /// Sets the stack trace: its beginning and its end, if it is too long.
+    pub(crate) fn set_stack_trace(&mut self, stack_trace: &str) {
+        let (stack_trace, is_cut) = bounded_in_the_middle(stack_trace);
+        self.stack_trace = Some(stack_trace);
+        self.cut |= is_cut;
+    }
 }
 
 /// A complete event.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what [`Fields::into_metadata`] returns is accepted by [`Metadata::parse`]; no name is there twice.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use domain::metadata::{JsonValue, Metadata, MetadataError};
@@ -54,6 +55,11 @@ impl Fields {
             }
         }
         all.into_metadata().unwrap_or(Some(metadata))
+    }
+
+    /// The names and the values.
+    pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, JsonValue<'_>)> {
+        self.members.iter().map(|(name, json)| (Cow::Borrowed(name.as_str()), JsonValue::new(json)))
     }
 
     pub fn has(&self, name: &str) -> bool {

@@ -70,10 +70,17 @@ pub fn named_in_place(name: &str) -> Option<Level> {
     named(name).or_else(|| find(&WORDS, name))
 }
 
+/// `TRACE` of `trace4` (Apache httpd), `DEBUG` of `DEBUG1` (PostgreSQL): these are levels of 1 to 8.
+pub fn without_number(name: &str) -> &str {
+    let bare = name.strip_suffix(|last: char| matches!(last, '1'..='8')).unwrap_or(name);
+    if ["debug", "trace"].iter().any(|known| bare.eq_ignore_ascii_case(known)) { bare } else { name }
+}
+
 fn find(names: &[(&str, Level)], name: &str) -> Option<Level> {
     if !(3..=NAME_BYTES_MAX).contains(&name.len()) {
         return None;
     }
+    let name = without_number(name);
     names.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, level)| *level)
 }
 

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use crate::draft::{self, Draft};
 use crate::fields::Fields;
 use crate::levels;
-use crate::limits::bounded;
 use crate::times::{self, Clock};
 
 /// Most pairs that are read.
@@ -18,14 +17,17 @@ const LEVEL: [&str; 5] = ["level", "lvl", "severity", "loglevel", "log.level"];
 const TIME: [&str; 6] = ["time", "ts", "t", "timestamp", "@timestamp", "datetime"];
 const MESSAGE: [&str; 3] = ["msg", "message", "log"];
 const SOURCE: [&str; 5] = ["service", "app", "source", "service.name", "service_name"];
-const TRACE: [&str; 4] = ["trace_id", "traceID", "traceId", "trace.id"];
-const SPAN: [&str; 4] = ["span_id", "spanID", "spanId", "span.id"];
+const TRACE: [&str; 3] = ["trace_id", "traceid", "trace.id"];
+const SPAN: [&str; 3] = ["span_id", "spanid", "span.id"];
 const STACK_TRACE: [&str; 3] = ["stacktrace", "stack_trace", "stack"];
 
 /// The draft of a line of pairs.
 pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
+    if let Some(draft) = audit(line.trim()) {
+        return Some(draft);
+    }
     let pairs = pairs(line.trim())?;
-    let is_known = |name: &str| [&LEVEL[..], &TIME[..], &MESSAGE[..]].iter().any(|names| names.contains(&name));
+    let is_known = |name: &str| [&LEVEL[..], &TIME[..], &MESSAGE[..]].iter().any(|names| is_one_of(names, name));
     let with_value = pairs.iter().filter(|(_, value)| value.is_some()).count();
     if with_value < 2 || !pairs.iter().any(|(name, value)| value.is_some() && is_known(name)) {
         return None;
@@ -46,46 +48,72 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
         Err(_) => draft = Draft { level: draft.level, time: draft.time, ..Draft::default() },
     }
     if draft.message.is_empty() {
-        draft.message = bounded(line.trim());
+        draft.set_message(line.trim());
     }
+    Some(draft)
+}
+
+/// A record of the audit daemon of Linux: `type=LOGIN msg=audit(1705314600.123:7): …`, perhaps behind `node=`. Words
+/// that are no pairs (`avc:  denied  { read } for`) may stand between the pairs; the message is the line.
+fn audit(line: &str) -> Option<Draft> {
+    if !line.starts_with("type=") && !line.starts_with("node=") {
+        return None;
+    }
+    let (mut draft, mut fields) = (Draft::of_message(line), Fields::default());
+    let mut rest = line;
+    for number in 0..PAIRS_MAX {
+        rest = rest.trim_start_matches(is_separator);
+        let end = rest.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(rest.len());
+        let (name, behind) = rest.split_at_checked(end)?;
+        let pair = behind.strip_prefix('=').filter(|_| !name.is_empty()).and_then(value);
+        let Some((value, behind)) = pair else {
+            rest = rest.get(rest.find(is_separator).unwrap_or(rest.len())..)?;
+            continue;
+        };
+        rest = behind;
+        fields.push_number_or_text(name, &value);
+        if let Some(stamp) = value.strip_prefix("audit(").filter(|_| name == "msg" && draft.time.is_none()) {
+            draft.time = times::of_number(stamp.split(':').next()?);
+        }
+        // A node, a type, and the time.
+        if number >= 2 && draft.time.is_none() {
+            return None;
+        }
+    }
+    draft.time?;
+    draft.metadata = fields.into_metadata().ok().flatten();
     Some(draft)
 }
 
 /// Makes a pair a field of the event, if it is one. The first of each counts.
 fn take(draft: &mut Draft, name: &str, value: &str, clock: Clock<'_>) -> bool {
-    if LEVEL.contains(&name) && draft.level.is_none() {
+    if is_one_of(&LEVEL, name) && draft.level.is_none() {
         draft.level = levels::of_value(value);
         return draft.level.is_some_and(|level| value.eq_ignore_ascii_case(level.name()) || value.len() < 8);
     }
-    if TIME.contains(&name) && draft.time.is_none() {
+    if is_one_of(&TIME, name) && draft.time.is_none() {
         draft.time = times::whole(value, clock);
         return draft.time.is_some();
     }
-    if name == "msg" && value.starts_with("audit(") {
-        // The audit daemon of Linux: `msg=audit(1705314600.123:7): …`
-        let time = value.strip_prefix("audit(").and_then(|value| value.split(':').next());
-        draft.time = draft.time.or_else(|| times::of_number(time?));
-        return false;
-    }
-    if MESSAGE.contains(&name) && draft.message.is_empty() && !value.trim().is_empty() {
-        draft.message = bounded(value);
+    if is_one_of(&MESSAGE, name) && draft.message.is_empty() && !value.trim().is_empty() {
+        draft.set_message(value);
         return true;
     }
-    if SOURCE.contains(&name) && draft.source.is_none() {
+    if is_one_of(&SOURCE, name) && draft.source.is_none() {
         let is_service = draft::is_source(value) && !value.contains(':');
         draft.source = is_service.then(|| value.to_owned());
         return is_service;
     }
-    if TRACE.contains(&name) && draft.trace_id.is_none() {
+    if is_one_of(&TRACE, name) && draft.trace_id.is_none() {
         draft.trace_id = draft::hexadecimal(value, 32);
         return draft.trace_id.is_some();
     }
-    if SPAN.contains(&name) && draft.span_id.is_none() {
+    if is_one_of(&SPAN, name) && draft.span_id.is_none() {
         draft.span_id = draft::hexadecimal(value, 16);
         return draft.span_id.is_some();
     }
-    if STACK_TRACE.contains(&name) && draft.stack_trace.is_none() && value.contains('\n') {
-        draft.stack_trace = Some(bounded(value));
+    if is_one_of(&STACK_TRACE, name) && draft.stack_trace.is_none() && value.contains('\n') {
+        draft.set_stack_trace(value);
         return true;
     }
     false
@@ -116,13 +144,22 @@ fn pairs(line: &str) -> Option<Vec<Pair<'_>>> {
                 None
             }
         };
-        if !rest.is_empty() && !rest.starts_with([' ', '\t', ',']) {
+        if !rest.is_empty() && !rest.starts_with(is_separator) {
             return None;
         }
-        rest = rest.trim_start_matches([' ', '\t', ',']);
+        rest = rest.trim_start_matches(is_separator);
         pairs.push((name, value));
     }
     Some(pairs)
+}
+
+/// What stands between pairs; U+001D before those that the audit daemon adds.
+fn is_separator(char: char) -> bool {
+    matches!(char, ' ' | '\t' | ',' | '\u{1d}')
+}
+
+fn is_one_of(names: &[&str], name: &str) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 fn is_name_byte(byte: u8) -> bool {
@@ -131,8 +168,13 @@ fn is_name_byte(byte: u8) -> bool {
 
 /// A value, quoted or up to the next blank, and what follows it.
 fn value(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    if let Some((inner, rest)) = text.strip_prefix('\'').and_then(|quoted| quoted.split_once('\''))
+        && (rest.is_empty() || rest.starts_with(is_separator))
+    {
+        return Some((Cow::Borrowed(inner), rest));
+    }
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([' ', '\t']).unwrap_or(text.len());
+        let end = text.find([' ', '\t', '\u{1d}']).unwrap_or(text.len());
         let (value, rest) = text.split_at_checked(end)?;
         // `a, b=1`: the comma separates.
         let bare = value.strip_suffix(',').unwrap_or(value);

@@ -11,7 +11,6 @@ use crate::draft::{self, Draft};
 use crate::fields::Fields;
 use crate::format::InvalidFormat;
 use crate::levels;
-use crate::limits::bounded;
 use crate::times::{self, Clock};
 
 /// Longest pattern, and largest when compiled.
@@ -61,7 +60,7 @@ impl Pattern {
             Err(_) => draft.message.clear(),
         }
         if draft.message.is_empty() {
-            draft.message = bounded(line);
+            draft.set_message(line);
         }
         Some(draft)
     }
@@ -95,11 +94,14 @@ fn take(draft: &mut Draft, name: &str, text: &str, clock: Clock<'_>) -> bool {
             draft.level.is_some()
         }
         "message" => {
-            draft.message = if text.trim().is_empty() { String::new() } else { bounded(text) };
-            !draft.message.is_empty()
+            let is_text = !text.trim().is_empty();
+            if is_text {
+                draft.set_message(text);
+            }
+            is_text
         }
         "stack_trace" => {
-            draft.stack_trace = Some(bounded(text));
+            draft.set_stack_trace(text);
             true
         }
         "source" if draft::is_source(text) => {

@@ -19,9 +19,10 @@ use crate::fields::Fields;
 use crate::format::Options;
 use crate::joining::shape::Shape;
 use crate::joining::{Joined, Outcome};
+use crate::json;
 use crate::reading::{self, Kind, Reading};
 use crate::times::Clock;
-use crate::wrapper::{self, Unwrapped};
+use crate::wrapper::{self, Known, Unwrapped};
 
 /// Most streams that are told apart at a time.
 const STREAMS_MAX: usize = 64;
@@ -87,6 +88,8 @@ struct Stream<O> {
     /// The number of the event that the next line may join.
     open: Option<u64>,
     partial: Option<Partial<O>>,
+    /// Whether the last line had a time that `kubectl logs --timestamps` put there.
+    is_stamped: bool,
     /// The columns that the last directive named.
     columns: Option<Arc<[String]>>,
 }
@@ -124,10 +127,14 @@ impl<O: Origin> Reader<O> {
         let text = text_of(line, std::mem::take(&mut self.is_first_line));
         let options = Arc::clone(&self.options);
         let clock = Clock { zone: &options.zone, now };
-        let line = wrapper::unwrapped(text, clock, is_trace);
+        let is_stamped = |key: &str| self.streams.iter().any(|stream| stream.is_stamped && stream.key == key);
+        let line = wrapper::unwrapped(text, clock, &Known { is_trace, is_stamped });
         // The wrapper knows the year.
         let clock = Clock { zone: &options.zone, now: line.time.unwrap_or(now) };
         let stream = self.stream(&line.key, complete);
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.is_stamped = line.is_stamped;
+        }
         let Some((line, origin, place)) = self.whole_line(stream, line, origin) else { return };
         // A terminal within a container writes colours and CR LF.
         let text = ansi::removed(line.text.trim_end_matches('\r'));
@@ -175,7 +182,7 @@ impl<O: Origin> Reader<O> {
             self.flush(complete);
             self.streams.clear();
         }
-        self.streams.push(Stream { key: key.to_owned(), open: None, partial: None, columns: None });
+        self.streams.push(Stream { key: key.to_owned(), open: None, partial: None, is_stamped: false, columns: None });
         self.streams.len() - 1
     }
 
@@ -333,6 +340,7 @@ impl<O> Content<O> {
     fn into_event(self, clock: Clock<'_>) -> Event<O> {
         let mut draft = self.event.into_draft(clock);
         draft.time = draft.time.or(self.wrapper_time);
+        draft.source = draft.source.or_else(|| json::place(|| self.fields.members()));
         draft.metadata = self.fields.add_to(draft.metadata);
         Event { draft, origin: self.origin }
     }
@@ -342,7 +350,8 @@ impl<O> Content<O> {
 #[must_use]
 pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     let clock = Clock { zone: &options.zone, now };
-    let line = wrapper::unwrapped(text_of(line, true), clock, is_trace);
+    let known = Known { is_trace, is_stamped: |_: &str| false };
+    let line = wrapper::unwrapped(text_of(line, true), clock, &known);
     let clock = Clock { zone: &options.zone, now: line.time.unwrap_or(now) };
     let text = ansi::removed(line.text.trim_end_matches('\r'));
     let reading = if text.trim().is_empty() {
@@ -353,6 +362,7 @@ pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     };
     let mut draft = Joined::begin(&text, reading).into_draft(clock);
     draft.time = draft.time.or(line.time);
+    draft.source = draft.source.or_else(|| json::place(|| line.fields.members()));
     draft.metadata = line.fields.add_to(draft.metadata);
     draft
 }

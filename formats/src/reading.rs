@@ -7,7 +7,6 @@ use crate::access;
 use crate::draft::Draft;
 use crate::format::{Format, Name, Options};
 use crate::json;
-use crate::limits::bounded;
 use crate::logfmt;
 use crate::syslog::{Message, Strictness};
 use crate::text::{self, Head};
@@ -58,7 +57,7 @@ fn named(line: &str, name: Name, clock: Clock<'_>) -> Option<Reading> {
 fn automatic(line: &str, clock: Clock<'_>) -> Reading {
     let first = line.trim_start().as_bytes().first().copied().unwrap_or_default();
     if first == b'{' {
-        return json::draft(line, clock).map_or_else(|| plain(line, clock), structured);
+        return json::draft(line, clock).map_or_else(|| part_of_object(line, clock), structured);
     }
     let reading = behind_time(line, clock)
         .or_else(|| syslog_line(line, clock))
@@ -68,6 +67,17 @@ fn automatic(line: &str, clock: Clock<'_>) -> Reading {
             if is_pair { logfmt::draft(line, clock).map(structured) } else { None }
         });
     reading.unwrap_or_else(|| plain(line, clock))
+}
+
+/// An object whose end is missing, or no object at all.
+fn part_of_object(line: &str, clock: Clock<'_>) -> Reading {
+    let Reading { mut draft, mut kind, mut has_time } = plain(line, clock);
+    if kind == Kind::Bare {
+        (draft.level, draft.time) = json::level_and_time_of_part(line.trim_start(), clock);
+        has_time = draft.time.is_some();
+        kind = if has_time || draft.level.is_some() { Kind::Headed } else { Kind::Bare };
+    }
+    Reading { draft, kind, has_time }
 }
 
 /// An object, or pairs, behind a time that something put before them.
@@ -115,9 +125,8 @@ fn syslog_line(line: &str, clock: Clock<'_>) -> Option<Reading> {
                 level: header.level.or(head.level),
                 // Devices leave out the host, or write their own header.
                 time: header.time.or(head.time),
-                message: bounded(message),
                 metadata: fields.into_metadata().ok()?,
-                ..Draft::default()
+                ..Draft::of_message(message)
             }
         }
     };
@@ -127,7 +136,7 @@ fn syslog_line(line: &str, clock: Clock<'_>) -> Option<Reading> {
 fn plain(line: &str, clock: Clock<'_>) -> Reading {
     let head: Head = text::head(line, clock);
     let message = head.message_alone(line).unwrap_or(line);
-    let draft = Draft { level: head.level, time: head.time, message: bounded(message.trim_end()), ..Draft::default() };
+    let draft = Draft { level: head.level, time: head.time, ..Draft::of_message(message.trim_end()) };
     let kind = if head.begins_event() { Kind::Headed } else { Kind::Bare };
     Reading { draft, kind, has_time: head.has_time }
 }

@@ -25,7 +25,7 @@ const NAME_BYTES_MAX: usize = 255;
 /// Most bytes of structured data as JSON, so that it fits into the metadata of an event with the other fields.
 const STRUCTURED_DATA_BYTES_MAX: usize = 56 * 1024;
 /// The names of RFC 5424, table 1, as syslog.conf has them.
-const FACILITIES: [&str; 24] = [
+pub(crate) const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
     "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
@@ -37,7 +37,7 @@ const NIL: &str = "-";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
     /// For a line of a file, where any text may stand: a time, a host and a tag. If the time is not in the form of
-    /// RFC 3164, the tag has a process id or is that of the kernel.
+    /// RFC 3164, the tag has a process id or is that of the kernel, or the time is one of rsyslog.
     Strict,
     /// For a message that came as syslog: a time and a tag.
     Lenient,
@@ -154,15 +154,29 @@ impl<'a> Message<'a> {
         let (host, behind) = host_and_rest(rest);
         let tag = Tag::of(behind)?;
         if strictness == Strictness::Strict {
-            let is_certain = is_rfc_3164 || tag.has_brackets || tag.app == Some("kernel");
+            let time = line.get(..line.len() - rest.len()).unwrap_or_default().trim_end();
+            let is_certain = is_rfc_3164 || tag.has_brackets || tag.app == Some("kernel") || is_time_of_rsyslog(time);
+            // HAProxy leaves out the host, and Heroku names a process: `app[web.1]`.
+            let is_process = tag.pid.is_some_and(|pid| pid.starts_with(|first: char| first.is_ascii_alphabetic()));
+            let needs_host = !(tag.has_brackets && (is_rfc_3164 || (is_process && line.get(10..11) == Some("T"))));
             // Columns that are filled up with blanks are a log of a program; `[12]:34` is a place in its code.
             let is_spaced = !rest.starts_with(' ') && (tag.text.is_empty() || tag.text.starts_with(' '));
-            if host.is_none() || !is_spaced || !is_certain {
+            if (host.is_none() && needs_host) || !is_spaced || !is_certain {
                 return None;
             }
         }
         Some(Self { time: Some(time), host, app: tag.app, pid: tag.pid, text: bare(tag.text), ..Self::default() })
     }
+}
+
+/// `2024-01-15T10:30:00.123456+01:00`: rsyslog writes six decimals and an offset, unless it is told otherwise
+/// (RSYSLOG_FileFormat).
+fn is_time_of_rsyslog(time: &str) -> bool {
+    let Some((_, fraction)) = time.split_once('.').filter(|(seconds, _)| seconds.get(10..11) == Some("T")) else {
+        return false;
+    };
+    let (digits, offset) = fraction.split_at_checked(6).unwrap_or_default();
+    digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_digit()) && offset.starts_with(['+', '-'])
 }
 
 fn priority(text: &str) -> Option<(u32, &str)> {

@@ -18,6 +18,8 @@ use crate::times::{self, Clock};
 const NESTED_MAX: usize = 4;
 /// Longest name of a container in a prefix.
 const NAME_BYTES_MAX: usize = 128;
+/// Members of an object that a program writes, not a runtime.
+const OWN_NAMES: [&str; 4] = ["level", "severity", "msg", "message"];
 
 /// A line without its wrappers.
 #[derive(Debug, Default)]
@@ -34,25 +36,43 @@ pub struct Unwrapped<'a> {
     pub is_partial: bool,
     /// Whether a wrapper tells apart whole and partial lines.
     pub marks_partial: bool,
+    /// Whether `kubectl logs --timestamps` or `docker logs -t` put a time before the line.
+    pub is_stamped: bool,
 }
 
-/// Takes off all wrappers. `lines_of_trace` says whether a text is part of a stack trace.
-pub fn unwrapped<'a>(text: Cow<'a, str>, clock: Clock<'_>, is_trace: impl Fn(&str) -> bool) -> Unwrapped<'a> {
+/// What is known of the lines, apart from their text.
+pub struct Known<F, G> {
+    /// Whether a text is a part of a stack trace.
+    pub is_trace: F,
+    /// Whether the line before it of the stream with this key has a time that `kubectl logs --timestamps` put there.
+    pub is_stamped: G,
+}
+
+/// Takes off all wrappers.
+pub fn unwrapped<'a>(
+    text: Cow<'a, str>,
+    clock: Clock<'_>,
+    known: &Known<impl Fn(&str) -> bool, impl Fn(&str) -> bool>,
+) -> Unwrapped<'a> {
     let mut unwrapped = Unwrapped { text, ..Unwrapped::default() };
     for _ in 0..NESTED_MAX {
-        if !one(&mut unwrapped, clock, &is_trace) {
+        if !one(&mut unwrapped, clock, known) {
             break;
         }
     }
     unwrapped
 }
 
-fn one(line: &mut Unwrapped<'_>, clock: Clock<'_>, is_trace: &impl Fn(&str) -> bool) -> bool {
+fn one(
+    line: &mut Unwrapped<'_>,
+    clock: Clock<'_>,
+    known: &Known<impl Fn(&str) -> bool, impl Fn(&str) -> bool>,
+) -> bool {
     let first = line.text.as_bytes().first().copied().unwrap_or_default();
     match first {
         b'{' => docker(line, clock),
         b'[' => kubectl_prefix(line),
-        b'0'..=b'9' => cri(line, clock) || kubectl_timestamp(line, clock, is_trace) || compose(line),
+        b'0'..=b'9' => cri(line, clock) || kubectl_timestamp(line, clock, known) || compose(line),
         b'a'..=b'z' | b'A'..=b'Z' => compose(line),
         _ => false,
     }
@@ -115,7 +135,7 @@ fn docker(line: &mut Unwrapped<'_>, clock: Clock<'_>) -> bool {
                 time = json::time(value, clock).or(time);
             }
             // An object with a level or a message of its own is none of a runtime.
-            ("level" | "severity" | "msg" | "message", _) => return false,
+            (own, _) if OWN_NAMES.iter().any(|name| own.eq_ignore_ascii_case(name)) => return false,
             (other, _) => {
                 is_docker &= other == "attrs";
                 others.push_json(&name, value.json());
@@ -179,24 +199,34 @@ fn kubectl_prefix(line: &mut Unwrapped<'_>) -> bool {
     true
 }
 
-/// `2024-01-15T10:30:00.123456789Z LINE`, if the line has a form of its own: a text may as well be one with its own
-/// time in nanoseconds.
-fn kubectl_timestamp(line: &mut Unwrapped<'_>, clock: Clock<'_>, is_trace: &impl Fn(&str) -> bool) -> bool {
-    let Some((time, inner)) = line.text.split_once(' ') else { return false };
+/// `2024-01-15T10:30:00.123456789Z LINE`, if the line is empty or has a form of its own, or the line before it was such
+/// a line: a text may as well be one with its own time in nanoseconds.
+fn kubectl_timestamp(
+    line: &mut Unwrapped<'_>,
+    clock: Clock<'_>,
+    known: &Known<impl Fn(&str) -> bool, impl Fn(&str) -> bool>,
+) -> bool {
+    if line.is_stamped {
+        return false;
+    }
+    let (time, inner) = line.text.split_once(' ').unwrap_or((&line.text, ""));
     let fraction = time.split_once('.').map_or("", |(_, fraction)| fraction);
     let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
     if !time.get(10..).is_some_and(|rest| rest.starts_with('T')) || !(7..=9).contains(&digits) {
         return false;
     }
     let has_form = match inner.as_bytes() {
-        [b'{', ..] => inner.ends_with('}'),
+        [b'{', ..] => inner.trim_end().ends_with(['}', '{', '[', ',']),
         [b'I' | b'W' | b'E' | b'F', b'0' | b'1', digit, ..] => digit.is_ascii_digit(),
         [b' ' | b'\t', ..] => true,
-        _ => times::at(inner, 0, clock).is_some() || is_pair(inner) || is_trace(inner),
+        [] => line.text.ends_with(' '),
+        _ => times::at(inner, 0, clock).is_some() || is_pair(inner) || (known.is_trace)(inner),
     };
+    let has_form = has_form || (known.is_stamped)(&line.key);
     let Some(instant) = times::whole(time, clock).filter(|_| has_form) else { return false };
     let count = line.text.len() - inner.len();
     line.time = Some(instant);
+    line.is_stamped = true;
     drop_front(&mut line.text, count);
     true
 }

@@ -111,6 +111,13 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         b"[[",
         b"]]",
         b"#Fields: date time sc-status",
+        b"# Time: 2024-05-06T07:08:09Z",
+        b"# User@Host: a[a] @ b []",
+        b"{\"level\":\"error\",\"a\":[",
+        b"\"b\",",
+        b"type=A msg=audit(1714979289.000:1): ",
+        b"'",
+        b"kern  :err   : ",
         b"2024-05-06 07:08:09 500",
         b"1.2.3.4 - - [06/May/2024:07:08:09 +0000] \"GET / HTTP/1.1\" 200 5",
         b"E0506 07:08:09.1 7 a.go:1] x",
@@ -255,14 +262,23 @@ fn json() -> impl Strategy<Value = String> {
 #[test]
 fn long_lines_are_cut_and_say_so() {
     let event = draft("x".repeat(TEXT_BYTES_MAX + 1).as_bytes(), &Options::default(), now());
-    assert!(event.message.ends_with("[cut]") && event.message.len() <= TEXT_BYTES_MAX);
+    assert!(event.cut && event.message.ends_with("[cut]") && event.message.len() <= TEXT_BYTES_MAX);
     let mut lines = vec![b"ERROR x".to_vec()];
     lines.extend((0..20_000).map(|number| format!("\tat a.B.c(B.java:{number})").into_bytes()));
+    lines.push(b"Caused by: y".to_vec());
     let events = read(&lines, true);
-    assert_eq!((events.len(), events[0].origin.0.len()), (1, 20_001));
+    assert_eq!((events.len(), events[0].origin.0.len()), (1, 20_002));
     let stack = events[0].draft.stack_trace.as_deref().unwrap();
-    assert!(stack.ends_with("[cut]") && stack.len() <= TEXT_BYTES_MAX);
+    assert!(stack.starts_with("\tat a.B.c(B.java:0)\n") && stack.ends_with("\nCaused by: y"));
+    assert!(events[0].draft.cut && stack.contains("[cut]") && stack.len() <= TEXT_BYTES_MAX);
     assert_valid(&events[0].draft);
+    // So does a stack trace in a member, and what is short is not cut.
+    let long = format!("a.B: x\n{}Caused by: y", "\tat a.B.c(B.java:1)\n".repeat(20_000));
+    let line = serde_json::json!({"message": "x", "stackTrace": long}).to_string();
+    let event = draft(line.as_bytes(), &Options::default(), now());
+    let stack = event.stack_trace.as_deref().unwrap();
+    assert!(event.cut && stack.starts_with("a.B: x\n") && stack.ends_with("\nCaused by: y"));
+    assert!(!draft(b"ERROR x", &Options::default(), now()).cut);
 }
 
 #[test]
@@ -309,6 +325,9 @@ fn hostile_lines_are_read_in_linear_time() {
         "==ERROR: ",
         ":in `",
         "{\"log\":\"",
+        "{\"a\":1,",
+        "type=A msg=audit(1714979289.000:1): ",
+        "msg='",
     ] {
         let text = part.repeat(300_000 / part.len());
         let with_ends = [text.clone(), format!("{{\"a\":\"{text}\"}}"), format!("2024-05-06T07:08:09Z {text}")];
@@ -326,6 +345,10 @@ fn hostile_lines_are_read_in_linear_time() {
         "2024-05-06T07:08:09Z stdout P x",
         "java.lang.Error: x",
         "Traceback (most recent call last)",
+        "{\"a\": [",
+        "\"a\",",
+        "# Time: 2024-05-06T07:08:09Z",
+        "2024-05-06T07:08:09.123456789Z ",
     ] {
         let lines = vec![line.as_bytes().to_vec(); 30_000];
         assert!(!read(&lines, true).is_empty());

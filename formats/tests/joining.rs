@@ -225,6 +225,115 @@ fn messages_of_several_lines() {
 }
 
 #[test]
+fn json_over_several_lines() {
+    check(&[
+        (
+            ERROR,
+            "{\"type\": \"server\", \"timestamp\": \"2024-05-06T07:08:09,123Z\", \"level\": \"ERROR\", \"a\": 1, \n\
+             \"stacktrace\": [\"org.acme.Closed: x\",\n\"at org.acme.Gate.open(Gate.java:3)\",\n\"... 6 more\"] }",
+        ),
+        NEXT,
+        (ERROR, "{\n\"level\": \"error\",\n\"a\": [\n{\"b\": 1},\n[2,\n3\n],\ntrue\n]\n, \"c\":\n4\n}"),
+        (INFO, "{\"level\":\"info\",\"a\":{\"b\":1}\n}"),
+        // What does not go on as JSON is another event; level and time count.
+        (ERROR, "{\"level\":\"error\",\"a\":["),
+        NEXT,
+        (ERROR, "{\"level\":\"error\",\"a\":1,"),
+        (INFO, "{\"level\":\"info\",\"a\":1}"),
+        (ERROR, "{\"level\":\"error\",\"msg\":\"cut he"),
+        (INFO, "{\"level\":\"info\",\"a\":1}"),
+        (None, "{"),
+        NEXT,
+        (None, "{1, 2"),
+        (None, "\"a\""),
+    ]);
+}
+
+#[test]
+fn slow_queries() {
+    let log = "# Time: 2024-05-06T07:08:09.123456Z\n# User@Host: shop[shop] @ gate [192.0.2.1]  Id:     8\n\
+               # Query_time: 2.000123  Lock_time: 0.000000 Rows_sent: 1  Rows_examined: 0\nuse shop;\n\
+               SET timestamp=1714979289;\nSELECT 'ERROR'\n  from gates;\n\
+               # User@Host: shop[shop] @ gate []\n# Query_time: 3.5\nSET timestamp=1714979290;\nSELECT 2;\n\
+               # Time: 240506  7:08:11\n# User@Host: shop[shop] @ gate []\nSELECT 3;\n\
+               2024-05-06T07:08:12Z INFO next";
+    let shown = |event: Event<Lines>| {
+        let time = event.draft.time.map(|time| time.to_string()).unwrap_or_default();
+        let metadata = event.draft.metadata.map(|metadata| metadata.get().to_owned()).unwrap_or_default();
+        format!("{} {time} {} {metadata}", event.origin.0.len(), event.draft.message)
+    };
+    let found: Vec<_> = read(log).into_iter().map(shown).collect();
+    let expected = [
+        "7 2024-05-06T07:08:09.123456Z use shop;\nSET timestamp=1714979289;\nSELECT 'ERROR'\n  from gates; \
+         {\"Time\":\"2024-05-06T07:08:09.123456Z\",\"User@Host\":\"shop[shop] @ gate [192.0.2.1]\",\"Id\":8,\
+         \"Query_time\":2.000123,\"Lock_time\":0.000000,\"Rows_sent\":1,\"Rows_examined\":0}",
+        "4 2024-05-06T07:08:10Z SET timestamp=1714979290;\nSELECT 2; \
+         {\"User@Host\":\"shop[shop] @ gate []\",\"Query_time\":3.5}",
+        "3 2024-05-06T07:08:11Z SELECT 3; {\"Time\":\"240506 7:08:11\",\"User@Host\":\"shop[shop] @ gate []\"}",
+        "1 2024-05-06T07:08:12Z next ",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn traces_without_their_beginning() {
+    check(&[
+        (ERROR, "\tat a.B.c(B.java:1)\n\tat a.B.d(B.java:2)\nCaused by: java.io.IOException: x\n\tat a.B.e(B.java:3)"),
+        NEXT,
+        (ERROR, "Caused by: java.io.IOException: x\n\tat a.B.e(B.java:3)\n\t... 6 more"),
+        (INFO, "{\"level\":\"info\",\"msg\":\"x\"}"),
+        (ERROR, "    at f (/srv/a.js:1:2)\n    at g (/srv/a.js:3:4)"),
+        (INFO, "{\"level\":\"info\",\"msg\":\"x\"}"),
+        (ERROR, "java.lang.X: y\n\tat a.B.c(B.java:1)\nCaused by: z\n\tat a.B.d(B.java:2)"),
+        NEXT,
+        (None, "java.lang.X: y"),
+        (None, "at noon (12:00) the gate closes"),
+        (INFO, "{\"level\":\"info\",\"msg\":\"x\"}"),
+        (None, "  at noon the gate closes"),
+    ]);
+}
+
+#[test]
+fn the_message_is_the_text_that_says_something() {
+    for (log, message) in [
+        (
+            "/gate.js:5\n  throw new TypeError(\"x\");\n  ^\n\nTypeError: x\n    at f (/a.js:5:9)\n\nNode.js v20",
+            "TypeError: x",
+        ),
+        ("/srv/gate.js:5\nthrow \"by night\";\n^\nby night\n(Use `node ...`)\n\nNode.js v20", "by night"),
+        ("Traceback (most recent call last):\n  File \"/a.py\", line 3, in f\nKeyError: 'x'", "KeyError: 'x'"),
+        (
+            "=ERROR REPORT==== 6-May-2024::07:08:09 ===\n** Generic server gate terminating\n    at night",
+            "=ERROR REPORT==== 6-May-2024::07:08:09 ===\n** Generic server gate terminating\n    at night",
+        ),
+    ] {
+        let events = read(log);
+        assert_eq!(events.len(), 1, "{log}");
+        let draft = &events[0].draft;
+        assert_eq!(draft.message, message);
+        let text = format!("{}\n{}", draft.message, draft.stack_trace.as_deref().unwrap_or_default());
+        assert!(log.lines().all(|line| text.contains(line)), "{log}\n{text}");
+    }
+}
+
+#[test]
+fn times_of_kubectl_are_taken_off_every_line() {
+    let stamp = "2024-05-06T07:08:09.123456789Z";
+    let own = "2024-05-06T07:08:10.123456789Z its own time";
+    let dump = ["panic: x", "", "goroutine 1 [running]:", "main.main()", "\t/srv/gate.go:3 +0x1d", "exit status 2"];
+    let lines = dump.into_iter().chain(["plain text", "INFO x", "", own]);
+    let log: Vec<_> = lines.map(|line| format!("{stamp} {line}")).collect();
+    let events = read(&log.join("\n"));
+    let found: Vec<_> = events.iter().map(|event| (event.origin.0.len(), event.draft.message.as_str())).collect();
+    assert_eq!(found, [(5, "panic: x"), (1, "plain text"), (1, "INFO x"), (1, own)]);
+    assert!(events.iter().all(|event| event.draft.time.is_some()));
+    // A program may write such times itself: a line without one shows it.
+    let text = format!("{stamp} plain text");
+    let events = read(&format!("{stamp} panic: x\nno time\n{text}"));
+    assert_eq!(events.last().unwrap().draft.message, text);
+}
+
+#[test]
 fn lines_that_begin_events() {
     check(&[
         (None, "a"),

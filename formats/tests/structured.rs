@@ -55,6 +55,9 @@ fn levels_of_libraries() {
         (r#""level":"\u001b[31merror\u001b[39m""#, "ERROR"),
         (r#""severityNumber":"SEVERITY_NUMBER_WARN2""#, "WARN"),
         (r#""a":{"level":"error"}"#, "-"),
+        (r#""error_severity":"LOG""#, "INFO"),
+        (r#""error_severity":"DEBUG1""#, "DEBUG"),
+        (r#""Level":"Warning","Message":"m""#, "WARN"),
     ] {
         let draft = read(&format!("{{{members},\"x\":1}}"));
         assert_eq!(draft.level.map_or("-", |level| level.name()), level, "{members}");
@@ -112,7 +115,15 @@ fn members_become_fields_and_the_others_stay_digit_for_digit() {
             r#"{"@t":"2024-05-06T07:08:09Z","@mt":"Hello {Name}","Name":"Ada"}"#,
             r#"INFO 2024-05-06T07:08:09Z Hello Ada {"@mt":"Hello {Name}","Name":"Ada"}"#,
         ),
-        (r#"{"level":"info","msg":"x""#, r#"- - {"level":"info","msg":"x" -"#),
+        // The level and the time of an object whose end is missing.
+        (r#"{"level":"info","msg":"x""#, r#"INFO - {"level":"info","msg":"x" -"#),
+        (
+            r#"{"time":"2024-05-06T07:08:09Z","level":"error","a":{"b":["c\"#,
+            r#"ERROR 2024-05-06T07:08:09Z {"time":"2024-05-06T07:08:09Z","level":"error","a":{"b":["c\ -"#,
+        ),
+        (r#"{"level":"error","a":[1,tr"#, r#"ERROR - {"level":"error","a":[1,tr -"#),
+        (r#"{"level":"error","ms"#, r#"ERROR - {"level":"error","ms -"#),
+        ("{level: error", "- - {level: error -"),
         (r#"{"MESSAGE":[104,105]}"#, "- - hi -"),
     ]);
 }
@@ -161,6 +172,15 @@ fn traces_and_sources_of_libraries() {
         (r#""service":{"name":"depot"}"#, Some("depot")),
         (r#""service.name":"depot""#, Some("depot")),
         (r#""Resource":{"service.name":"depot"}"#, Some("depot")),
+        (r#""SYSLOG_IDENTIFIER":"sshd","_SYSTEMD_UNIT":"ssh.service""#, Some("sshd")),
+        (r#""_SYSTEMD_UNIT":"ssh.service","host":{"name":"gate"}"#, Some("ssh.service")),
+        (r#""kubernetes":{"container_name":"app","pod_name":"app-0"}"#, Some("app")),
+        (r#""kubernetes":{"container":{"name":"app"},"pod":{"name":"app-0"}}"#, Some("app")),
+        (r#""resource":{"attributes":{"k8s.container.name":"app"}}"#, Some("app")),
+        (r#""log":{"file":{"path":"/var/log/app.log"}},"host.name":"gate""#, Some("gate")),
+        (r#""log":{"file":{"path":"/var/log/app.log"}}"#, Some("app.log")),
+        (r#""Service":"depot","host.name":"gate""#, Some("depot")),
+        (r#""host":"gate""#, None),
         (r#""source":"main.go:9""#, None),
         (r#""source":{"file":"main.go"}"#, None),
         (r#""source":"a\u0001b""#, None),
@@ -169,6 +189,25 @@ fn traces_and_sources_of_libraries() {
         let draft = read(&format!("{{\"msg\":\"x\",{member}}}"));
         assert_eq!((draft.source.as_deref(), draft.trace_id), (source, None), "{member}");
     }
+}
+
+#[test]
+fn stack_traces_are_texts_or_arrays_of_lines() {
+    for member in [
+        r#""exception.backtrace":["a.rb:1","b.rb:2"]"#,
+        r#""exception":{"class":"A","backtrace":["a.rb:1","b.rb:2"]}"#,
+        r#""stacktrace":["a.rb:1","b.rb:2"]"#,
+        r#""error":{"stack_trace":"a.rb:1\nb.rb:2"}"#,
+    ] {
+        let stack_trace = read(&format!("{{\"msg\":\"x\",{member}}}")).stack_trace;
+        assert_eq!(stack_trace.as_deref(), Some("a.rb:1\nb.rb:2"), "{member}");
+    }
+}
+
+#[test]
+fn what_a_wrapper_knows_of_the_container_names_the_source() {
+    let draft = read(r#"{"log":"INFO x","kubernetes":{"container_name":"app"}}"#);
+    assert_eq!((draft.source.as_deref(), draft.message.as_str()), (Some("app"), "INFO x"));
 }
 
 #[test]
@@ -200,12 +239,26 @@ fn pairs() {
         ("ts=1714979289.5 lvl=eror msg=x a= b=\"\"", "ERROR 2024-05-06T07:08:09.5Z x {\"a\":\"\",\"b\":\"\"}"),
         ("level=info msg=x user=\"level=fatal\"", "INFO - x {\"user\":\"level=fatal\"}"),
         ("a=1 b=2 begins a sentence", "- - a=1 b=2 begins a sentence -"),
+        ("Level=error Msg=x a='b c' d='e", "ERROR - x {\"a\":\"b c\",\"d\":\"'e\"}"),
         ("2024-05-06T07:08:09Z level=error msg=x a=1", "ERROR 2024-05-06T07:08:09Z x {\"a\":1}"),
         (
             "type=SYSCALL msg=audit(1714979289.000:456): arch=c000003e success=no",
             "- 2024-05-06T07:08:09Z type=SYSCALL msg=audit(1714979289.000:456): arch=c000003e success=no \
              {\"type\":\"SYSCALL\",\"msg\":\"audit(1714979289.000:456):\",\"arch\":\"c000003e\",\"success\":\"no\"}",
         ),
+        (
+            "type=LOGIN msg=audit(1714979289.000:7): pid=1 msg='op=login acct=\"root\" res=failed'\u{1d}UID=\"root\"",
+            "- 2024-05-06T07:08:09Z type=LOGIN msg=audit(1714979289.000:7): pid=1 msg='op=login acct=\"root\" \
+             res=failed'\u{1d}UID=\"root\" {\"type\":\"LOGIN\",\"msg\":\"audit(1714979289.000:7):\",\"pid\":1,\
+             \"msg_2\":\"op=login acct=\\\"root\\\" res=failed\",\"UID\":\"root\"}",
+        ),
+        (
+            "node=web-1 type=AVC msg=audit(1714979289.000:7): avc:  denied  { read } for  pid=7 comm=\"a b\"",
+            "- 2024-05-06T07:08:09Z node=web-1 type=AVC msg=audit(1714979289.000:7): avc:  denied  { read } for  pid=7 \
+             comm=\"a b\" {\"node\":\"web-1\",\"type\":\"AVC\",\"msg\":\"audit(1714979289.000:7):\",\"pid\":7,\
+             \"comm\":\"a b\"}",
+        ),
+        ("type=a is no record", "- - type=a is no record -"),
     ]);
 }
 
@@ -228,6 +281,19 @@ fn requests() {
                 r#"{"method":"POST","path":"/a","protocol":"HTTP/2","status":503,"response_flags":"UF","#,
                 r#""bytes_received":0,"bytes":91,"duration_ms":12,"agent":"curl/8","request_id":"id","#,
                 r#""authority":"depot","upstream_host":"192.0.2.1:80"}"#,
+            ),
+        ),
+        (
+            "[06/May/2024 07:08:09] \"GET / HTTP/1.1\" 500 5",
+            "-",
+            r#"{"method":"GET","path":"/","protocol":"HTTP/1.1","status":500,"bytes":5}"#,
+        ),
+        (
+            "192.0.2.1 - - [06/May/2024:07:08:09 +0000] \"GET / HTTP/1.1\" 401 12 0.023 \"req-1\"",
+            "-",
+            concat!(
+                r#"{"client":"192.0.2.1","status":401,"bytes":12,"#,
+                r#""method":"GET","path":"/","protocol":"HTTP/1.1"}"#,
             ),
         ),
         (
@@ -256,6 +322,7 @@ fn wrappers_are_taken_off() {
             r#"{"date":1714979289,"log":"INFO x","kubernetes":{"pod_name":"a"}}"#,
             "INFO 2024-05-06T07:08:09Z INFO x {\"kubernetes\":{\"pod_name\":\"a\"}}",
         ),
+        ("2024-05-06T07:08:09.123456789Z ", "- 2024-05-06T07:08:09.123456Z   -"),
         ("web-1    | WARN x", "WARN - WARN x {\"container\":\"web-1\"}"),
         ("[pod/web-0/app] WARN x", "WARN - WARN x {\"pod\":\"web-0\",\"container\":\"app\"}"),
         (

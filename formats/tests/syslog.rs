@@ -61,12 +61,21 @@ fn without_a_priority_a_line_of_a_file_needs_more_than_a_message() {
     let full = Some(r#"- 2026-05-06T07:08:09Z {"hostname":"gate","app":"app"} x"#);
     let with_pid = Some(r#"- 2024-05-06T07:08:09Z {"hostname":"gate","app":"app","pid":7} x"#);
     let without_pid = Some(r#"- 2024-05-06T07:08:09Z {"hostname":"gate","app":"app"} x"#);
+    let without_host = Some(r#"- 2026-05-06T07:08:09Z {"app":"app","pid":7} x"#);
+    let of_process = Some(r#"- 2024-05-06T07:08:09Z {"app":"app","pid":"web.1"} x"#);
     for (text, strict, lenient) in [
         ("May  6 07:08:09 gate app: x", full, full),
         ("2024-05-06T07:08:09Z gate app[7]: x", with_pid, with_pid),
         ("2024-05-06T07:08:09Z gate app[7]:x", None, with_pid),
         ("2024-05-06T07:08:09Z gate app: x", None, without_pid),
         ("2024-05-06T07:08:09Z  gate app[7]: x", None, with_pid),
+        ("2024-05-06T09:08:09.000000+02:00 gate app: x", without_pid, without_pid),
+        ("2024-05-06T09:08:09.000+02:00 gate app: x", None, without_pid),
+        ("2024-05-06 09:08:09.000000+02:00 gate app: x", None, without_pid),
+        ("2024-05-06T07:08:09.000000Z gate app: x", None, without_pid),
+        ("May  6 07:08:09 app[7]: x", without_host, without_host),
+        ("2024-05-06T07:08:09Z app[web.1]: x", of_process, of_process),
+        ("2024-05-06T07:08:09Z app[7]: x", None, Some(r#"- 2024-05-06T07:08:09Z {"app":"app","pid":7} x"#)),
         ("May  6 07:08:09 app: x", None, Some(r#"- 2026-05-06T07:08:09Z {"app":"app"} x"#)),
         ("2024-05-06T07:08:09Z worker started", None, None),
         ("2024-05-06T07:08:09Z ERROR app: x", None, None),

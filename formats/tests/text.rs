@@ -171,6 +171,10 @@ fn services() {
         ("[ERROR]\t2024-05-06T07:08:09.123Z\t5b1e7c0a-93d2-4f6e-8a1b-2c3d4e5f6071\tx", ERROR, MS),
         ("2024-05-06T07:08:09.123Z 5b1e7c0a-93d2-4f6e-8a1b-2c3d4e5f6071 WARN x", WARN, MS),
         ("2024-05-06 07:08:09 status installed libc6:amd64 2.36", None, T),
+        ("Log started: 2024-05-06  07:08:09", None, T),
+        ("Log started: 2024-05-06  07:08:09 by hand", None, ""),
+        ("# Time: 240506  7:08:09", None, T),
+        ("[Mon May 06 07:08:09.123456 2024] [core:trace4] [pid 7] x", TRACE, "2024-05-06T07:08:09.123456Z"),
     ]);
 }
 
@@ -188,6 +192,12 @@ fn syslog() {
         ("<14>app: 2024-05-06T07:08:09.123Z ERROR is a word", INFO, MS),
         ("2024-05-06T07:08:09+00:00 gate CRON[7]: (root) CMD (error)", None, T),
         ("<6>[    1.234567] usb 1-1: new device", INFO, ""),
+        ("kern  :err   : [    1.234567] usb 1-1: x", ERROR, ""),
+        ("authpriv:notice: [Mon May  6 07:08:09 2024] x", INFO, T),
+        ("kern  :err   : 2024-05-06T07:08:09,123+00:00 x", ERROR, MS),
+        ("gate  :err   : x", None, ""),
+        ("<134>May  6 07:08:09 haproxy[7]: ERROR is a word", INFO, Y),
+        ("2024-05-06T07:08:09.123456+00:00 gate sudo: error: x", ERROR, "2024-05-06T07:08:09.123456Z"),
         ("<189>May  6 2024 07:08:09: %SYS-5-CONFIG_I: Configured", INFO, T),
         ("May 06 07:08:09 gate app[7]: {\"level\":\"error\",\"msg\":\"x\"}", ERROR, Y),
         ("May 06 07:08:09 gate app[7]: level=warn msg=x", WARN, Y),
@@ -266,5 +276,14 @@ fn words_that_are_levels() {
         ("20240506-07:08:09:123|Step|7|x", None, MS),
         ("2024-05-06 1030 boxes", None, ""),
         ("2024-05-06 07:08:09 GMT+0 WARN x", WARN, T),
+        ("\"2024-05-06 07:08:09\";\"ERROR\";\"x\"", ERROR, T),
+        ("7;\"2024-05-06 07:08:09\";\"ERROR\";\"x\"", ERROR, T),
+        ("2024-05-06 07:08:09 UTC [7] DEBUG1:  x", DEBUG, T),
+        // A time that does not exist is none, and the level counts.
+        ("05/26/2024 13:08:09 AM ERROR x", ERROR, ""),
+        ("05/26/2024 25:08:09 error x", ERROR, ""),
+        ("13:08:09 AM ERROR x", ERROR, ""),
+        ("2024-05-06T07:61:09Z ERROR x", ERROR, ""),
+        ("2024-05-06 19:08:09 PM ERROR x", ERROR, "2024-05-06T19:08:09Z"),
     ]);
 }

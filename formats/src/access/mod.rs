@@ -9,7 +9,6 @@ pub mod w3c;
 use self::parts::{Part, parts};
 use crate::draft::Draft;
 use crate::fields::Fields;
-use crate::limits::bounded;
 use crate::text;
 use crate::times::{self, Clock};
 
@@ -80,7 +79,9 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
         draft.time = Some(time);
         parts.get(place)?.push_request(&mut fields);
         push_named(&mut fields, &["status"], behind);
-        push_named(&mut fields, &ENVOY, behind.get(1..).unwrap_or_default());
+        // The server of Django writes nothing else.
+        let names: &[&str] = if behind.len() <= 2 { &["bytes"] } else { &ENVOY };
+        push_named(&mut fields, names, behind.get(1..).unwrap_or_default());
     } else if place == 12 && is_status(parts.get(8..).unwrap_or_default()) {
         draft.time = times::whole(parts.get(1)?.text(), clock);
         draft.time?;
@@ -101,7 +102,7 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
     } else {
         return None;
     }
-    draft.message = bounded(line.trim_end());
+    draft.set_message(line.trim_end());
     draft.metadata = fields.into_metadata().ok().flatten();
     Some(draft)
 }
@@ -121,7 +122,8 @@ fn common(fields: &mut Fields, before: &[Part<'_>], behind: &[Part<'_>]) {
         push_part(fields, name, part);
     }
     push_named(fields, &["status", "bytes"], behind);
-    let quoted: Vec<_> = behind.iter().skip(2).filter(|part| part.is_quoted()).copied().collect();
+    // Texts behind other columns are something else, such as the identifier of the request.
+    let quoted: Vec<_> = behind.iter().skip(2).take_while(|part| part.is_quoted()).copied().collect();
     push_named(fields, &COMMON, &quoted);
 }
 

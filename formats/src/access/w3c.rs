@@ -3,7 +3,6 @@
 
 use crate::draft::Draft;
 use crate::fields::Fields;
-use crate::limits::bounded;
 use crate::times::{self, Clock};
 use crate::zone::Zone;
 
@@ -79,5 +78,5 @@ fn with_columns<'a>(line: &str, columns: impl Iterator<Item = (&'a str, &'a str)
     let utc = Clock { zone: &Zone::UTC, now: clock.now };
     let time = times::whole(&format!("{} {}", day?, time_of_day?), utc);
     let metadata = fields.into_metadata().ok().flatten();
-    Some(Draft { time, message: bounded(line), metadata, ..Draft::default() })
+    Some(Draft { time, metadata, ..Draft::of_message(line) })
 }

@@ -3,55 +3,30 @@
 //! * A line with a level or a time at its head begins an event, unless a report of several lines says otherwise.
 //! * Of all others, a line joins by its shape and by what came before it: the lines of a trace, a message of several
 //!   lines, a report of a runtime. A line that fits nothing is an event of its own.
-//! * Text is kept up to the limit of a stack trace; what is beyond it is cut, and a note says so.
+//! * Texts have limits: of a message the end is cut, of a stack trace the middle, and a note says so.
 
+mod expect;
 mod pretty;
 pub mod shape;
+mod slow_log;
+mod trace;
 
 use domain::event::TEXT_BYTES_MAX;
 use domain::level::Level;
 
+use self::expect::{
+    Expect, MESSAGE_LINES_MAX, NODE_LINES_MAX, REPORT_LINES_MAX, begins_with_level, ends_crash, expected, is_signal,
+    is_syntax_error,
+};
 use self::pretty::{Added, Pretty};
-use self::shape::{Crash, Shape, is_frame};
+use self::shape::{Crash, Shape, is_frame, is_late_trace};
+use self::slow_log::SlowLog;
+use self::trace::Trace;
 use crate::draft::Draft;
 use crate::json;
-use crate::limits::{CUT_NOTE, bounded};
+use crate::limits::CUT_NOTE;
 use crate::reading::{Kind, Reading};
 use crate::times::{self, Clock};
-
-/// Most lines without a shape of their own that a message of an exception may have.
-const MESSAGE_LINES_MAX: u32 = 10;
-/// Most lines of a report whose end is marked.
-const REPORT_LINES_MAX: u32 = 500;
-/// Most lines that Node.js prints before the frames: the code, and an error of several lines.
-const NODE_LINES_MAX: u32 = 20;
-
-/// What the lines so far let expect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expect {
-    /// Nothing in particular.
-    Nothing,
-    /// Frames of Python, then the exception.
-    PythonFrames,
-    /// A further traceback of Python.
-    PythonTraceback,
-    /// The message of an exception goes on, or its frames follow.
-    Message(u32),
-    /// A dump of Go.
-    Go,
-    /// The message of a panic of Rust, in the next line.
-    RustMessage,
-    /// The code, the error and the frames that Node.js prints, up to its version.
-    Node(u32),
-    /// Anything up to `==7==ABORTING`: the report of a sanitizer.
-    Sanitizer(u32),
-    /// Anything up to an empty line: a report of Erlang.
-    UpToEmptyLine(u32),
-    /// Anything up to `]]`: the message of GlassFish.
-    UpToBrackets(u32),
-    /// A level and a colon, as java.util.logging and tinylog print in a second line.
-    LevelLine,
-}
 
 /// Whether a line joined.
 #[derive(Debug)]
@@ -72,8 +47,13 @@ pub struct Joined {
     /// Whether the event begins with a crash or an exception.
     crash: Option<Crash>,
     is_exception: bool,
-    stack: String,
+    /// Whether it begins with the name of a class: an exception, if frames follow.
+    may_be_exception: bool,
+    /// Whether the line that names the error is the message.
+    has_error: bool,
+    stack: Trace,
     pretty: Option<Pretty>,
+    slow_log: Option<SlowLog>,
     /// Whether an empty line came since the last line.
     after_empty: bool,
     is_closed: bool,
@@ -91,13 +71,16 @@ impl Joined {
             shape => shape,
         };
         let mut crash = None;
-        let is_exception = matches!(shape, Shape::Exception { .. });
+        // The beginning of such a trace was passed on before, or is not in the input.
+        let is_late = kind == Kind::Bare && is_late_trace(line);
+        let is_exception = is_late || matches!(shape, Shape::Exception { .. });
         match shape {
             Shape::Crash(which) => {
                 crash = Some(which);
                 draft.level = draft.level.max(Some(which.level()));
             }
             Shape::Exception { .. } | Shape::Goroutine => draft.level = draft.level.or(Some(Level::Error)),
+            _ if is_late => draft.level = Some(Level::Error),
             _ => {}
         }
         if is_exception || crash.is_some() {
@@ -111,7 +94,10 @@ impl Joined {
             expect,
             crash,
             is_exception,
-            stack: String::new(),
+            may_be_exception: kind == Kind::Bare && shape == Shape::Class,
+            has_error: false,
+            stack: Trace::default(),
+            slow_log: if pretty.is_some() { None } else { SlowLog::begin(line) },
             pretty,
             after_empty: false,
             is_closed: false,
@@ -147,12 +133,23 @@ impl Joined {
         if self.kind == Kind::Structured {
             return Outcome::Apart(None);
         }
+        if let Some(slow_log) = &mut self.slow_log {
+            let reading = reading();
+            let joins = !reading.has_time && slow_log.add(line);
+            return if joins { Outcome::Joined } else { Outcome::Apart(Some(Box::new(reading))) };
+        }
         let shape = Shape::of(line);
         if shape == Shape::Indented {
             if !self.joins_indented(line, clock) {
                 return Outcome::Apart(None);
             }
-            let is_frame = is_frame(line);
+            self.expect_error_of_node(line);
+            // All lines of a report are its message.
+            let is_frame = is_frame(line) && !matches!(self.expect, Expect::UpToEmptyLine(_));
+            if is_frame && std::mem::take(&mut self.may_be_exception) {
+                self.is_exception = true;
+                self.draft.level = self.draft.level.or(Some(Level::Error));
+            }
             if is_frame && matches!(self.expect, Expect::Message(_)) {
                 self.expect = Expect::Nothing;
             }
@@ -172,6 +169,15 @@ impl Joined {
         }
         self.push_expected(line, &reading);
         Outcome::Joined
+    }
+
+    /// The line with the caret ends the code that Node.js prints: the error follows.
+    fn expect_error_of_node(&mut self, line: &str) {
+        if let Expect::Node(count) = self.expect
+            && line.trim().bytes().all(|byte| byte == b'^')
+        {
+            self.expect = Expect::NodeError(count);
+        }
     }
 
     /// An indented line joins, unless it is a JSON object or has a time: some logs indent everything.
@@ -210,7 +216,7 @@ impl Joined {
             Shape::Crash(_) => (awaits_trace && failed) || self.expect == Expect::PythonTraceback,
             Shape::Exception { qualified } => {
                 self.expect == Expect::PythonFrames
-                    || matches!(self.expect, Expect::Node(_) | Expect::RustMessage)
+                    || matches!(self.expect, Expect::Node(_) | Expect::NodeError(_) | Expect::RustMessage)
                     || (!in_trace && (failed || self.has_time) && (qualified || (failed && self.has_time)))
             }
             // The virtual machine of Java begins each line of its report so.
@@ -224,6 +230,17 @@ impl Joined {
             self.draft.level = Some(Level::Error);
         }
         let was_python = self.expect == Expect::PythonFrames;
+        if let Expect::UpToEmptyLine(_) = self.expect {
+            self.push(line, false);
+            return;
+        }
+        if let Expect::NodeError(count) = self.expect
+            && shape != Shape::End
+        {
+            self.expect = Expect::Node(count);
+            self.push_error(line);
+            return;
+        }
         self.expect = match shape {
             Shape::Crash(Crash::Python) => Expect::PythonFrames,
             Shape::Crash(Crash::Rust) => Expect::RustMessage,
@@ -240,7 +257,7 @@ impl Joined {
             self.is_closed = true;
         }
         if was_python {
-            self.push_exception_of_python(line);
+            self.push_error(line);
             return;
         }
         self.push(line, true);
@@ -253,7 +270,8 @@ impl Joined {
             Expect::Message(count) => is_bare && count < MESSAGE_LINES_MAX,
             Expect::RustMessage => is_bare,
             // Behind the frames, only closing brackets and the version follow.
-            Expect::Node(count) => is_bare && count < NODE_LINES_MAX && !self.stack.contains("\n    at "),
+            Expect::Node(count) => is_bare && count < NODE_LINES_MAX && !self.stack.head().contains("\n    at "),
+            Expect::NodeError(count) => is_bare && count < NODE_LINES_MAX,
             Expect::Sanitizer(count) => count < REPORT_LINES_MAX && !reading.has_time,
             Expect::UpToEmptyLine(count) => count < REPORT_LINES_MAX && !line.starts_with('='),
             Expect::UpToBrackets(count) => count < REPORT_LINES_MAX,
@@ -266,7 +284,12 @@ impl Joined {
         match self.expect {
             Expect::PythonFrames => {
                 self.expect = Expect::Nothing;
-                self.push_exception_of_python(line);
+                self.push_error(line);
+                return;
+            }
+            Expect::NodeError(count) => {
+                self.expect = Expect::Node(count + 1);
+                self.push_error(line);
                 return;
             }
             Expect::RustMessage => {
@@ -275,12 +298,19 @@ impl Joined {
                 return;
             }
             Expect::Message(count) => self.expect = Expect::Message(count + 1),
-            Expect::Node(count) => self.expect = Expect::Node(count + 1),
+            Expect::Node(count) => {
+                self.expect = Expect::Node(count + 1);
+                self.expect_error_of_node(line);
+            }
             Expect::Sanitizer(count) => {
                 self.expect = Expect::Sanitizer(count + 1);
                 self.is_closed = line.ends_with("==ABORTING") || line.starts_with("=====");
             }
-            Expect::UpToEmptyLine(count) => self.expect = Expect::UpToEmptyLine(count + 1),
+            Expect::UpToEmptyLine(count) => {
+                self.expect = Expect::UpToEmptyLine(count + 1);
+                self.push(line, false);
+                return;
+            }
             Expect::UpToBrackets(count) => {
                 self.expect = Expect::UpToBrackets(count + 1);
                 self.is_closed = line.trim_end().ends_with("]]");
@@ -298,14 +328,20 @@ impl Joined {
         self.push(line, true);
     }
 
-    /// The line that names the exception is the message of an event that begins with its traceback.
-    fn push_exception_of_python(&mut self, line: &str) {
-        if self.crash == Some(Crash::Python) {
-            if self.stack.is_empty() || !self.stack.starts_with("Traceback") {
+    /// The line that names the error is the message of an event that begins with what Python or Node.js prints before
+    /// it.
+    fn push_error(&mut self, line: &str) {
+        if matches!(self.crash, Some(Crash::Python | Crash::Node)) {
+            let is_first = !self.has_error;
+            // Of the errors of Python, the last one was not caught.
+            if is_first || self.crash == Some(Crash::Python) {
                 let heading = std::mem::take(&mut self.draft.message);
-                self.stack = if self.stack.is_empty() { heading } else { format!("{heading}\n{}", self.stack) };
+                if is_first {
+                    self.stack.push_front(&heading);
+                }
+                self.has_error = true;
+                self.draft.set_message(line);
             }
-            self.draft.message = bounded(line);
         }
         self.push(line, true);
     }
@@ -320,32 +356,36 @@ impl Joined {
             && (self.crash.is_none() || self.crash == Some(Crash::Rust))
             && !self.is_exception;
         let empty = std::mem::take(&mut self.after_empty);
-        let text = if to_message { &mut self.draft.message } else { &mut self.stack };
-        let room = TEXT_BYTES_MAX.saturating_sub(text.len() + CUT_NOTE.len() + 2);
+        if !to_message {
+            if empty && !self.stack.is_empty() {
+                self.stack.push("");
+            }
+            self.stack.push(line);
+            return;
+        }
+        let text = &mut self.draft.message;
         if text.ends_with(CUT_NOTE) {
             return;
         }
-        if line.len() > room {
-            let kept = line.get(..line.floor_char_boundary(room)).unwrap_or_default();
-            text.push('\n');
-            text.push_str(kept);
+        let room = TEXT_BYTES_MAX.saturating_sub(text.len() + CUT_NOTE.len() + 2);
+        text.push_str(if empty { "\n\n" } else { "\n" });
+        let kept = line.get(..line.floor_char_boundary(room)).unwrap_or_default();
+        text.push_str(kept);
+        if kept.len() < line.len() {
             text.push_str(CUT_NOTE);
-            return;
+            self.draft.cut = true;
         }
-        if !text.is_empty() {
-            text.push_str(if empty { "\n\n" } else { "\n" });
-        }
-        text.push_str(line);
     }
 
-    /// The object is complete, or a line came that does not belong to it: then it is text.
+    /// The object is complete, or a line came that does not belong to it: then it is text, with its level and time.
     fn end_pretty(&mut self, clock: Clock<'_>) {
         self.is_closed = true;
         let Some(pretty) = self.pretty.take() else { return };
-        match json::draft(pretty.text(), clock) {
-            Some(draft) => self.draft = draft,
-            None => self.draft.message = bounded(pretty.text()),
-        }
+        self.draft = json::draft(pretty.text(), clock).unwrap_or_else(|| {
+            let (level, time) = json::level_and_time_of_part(pretty.text(), clock);
+            let (level, time) = (level.or(self.draft.level), time.or(self.draft.time));
+            Draft { level, time, ..Draft::of_message(pretty.text()) }
+        });
     }
 
     /// Whether the event is complete: lines can no longer join.
@@ -356,101 +396,29 @@ impl Joined {
     /// How many bytes of text are held.
     pub fn bytes(&self) -> usize {
         let pretty = self.pretty.as_ref().map_or(0, |pretty| pretty.text().len());
-        self.draft.message.len() + self.stack.len() + pretty
+        let slow_log = self.slow_log.as_ref().map_or(0, SlowLog::bytes);
+        self.draft.message.len() + self.stack.bytes() + pretty + slow_log
     }
 
     /// The event.
     pub fn into_draft(mut self, clock: Clock<'_>) -> Draft {
         self.end_pretty(clock);
+        if let Some(slow_log) = self.slow_log.take() {
+            slow_log.complete(&mut self.draft);
+        }
         if !self.stack.is_empty() {
+            self.draft.cut |= self.stack.is_cut();
+            let lines = self.stack.into_text();
             let stack = match self.draft.stack_trace.take() {
-                Some(stated) => format!("{stated}\n{}", self.stack),
-                None => self.stack,
+                Some(stated) => format!("{stated}\n{lines}"),
+                None => lines,
             };
-            self.draft.stack_trace = Some(bounded(&stack));
+            self.draft.set_stack_trace(&stack);
         }
         if self.draft.message.len() > TEXT_BYTES_MAX / 6 || self.draft.message.contains('\0') {
-            self.draft.message = bounded(&self.draft.message);
+            let message = std::mem::take(&mut self.draft.message);
+            self.draft.set_message(&message);
         }
         self.draft
-    }
-}
-
-/// What the first line of an event lets expect.
-fn expected(line: &str, draft: &Draft, shape: Shape, kind: Kind, has_time: bool) -> Expect {
-    match shape {
-        Shape::Crash(Crash::Python) => return Expect::PythonFrames,
-        Shape::Crash(Crash::Rust) => return Expect::RustMessage,
-        Shape::Crash(Crash::Go) | Shape::Goroutine => return Expect::Go,
-        Shape::Crash(Crash::Node) => return Expect::Node(0),
-        Shape::Crash(Crash::Sanitizer | Crash::Race) => return Expect::Sanitizer(0),
-        Shape::Crash(Crash::Java) => return Expect::Message(MESSAGE_LINES_MAX - 3),
-        _ => {}
-    }
-    if kind != Kind::Headed {
-        return Expect::Nothing;
-    }
-    if line.starts_with('=') && line.contains(" REPORT====") {
-        return Expect::UpToEmptyLine(0);
-    }
-    if line.contains("[[")
-        && line.starts_with('[')
-        && !line.trim_end().ends_with("]]")
-        && line.trim_end().ends_with("[[")
-    {
-        return Expect::UpToBrackets(0);
-    }
-    if has_time && draft.level.is_none() && ends_with_method(line) {
-        return Expect::LevelLine;
-    }
-    Expect::Nothing
-}
-
-/// `… shop.Cart pay`, `… shop.Cart.pay()`: a class and a method, as the first of two lines ends.
-fn ends_with_method(line: &str) -> bool {
-    let line = line.trim_end();
-    let is_name = |name: &str| {
-        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'$' | b'<' | b'>' | b'-'))
-    };
-    if let Some(method) = line.strip_suffix("()") {
-        return method.rsplit(' ').next().is_some_and(|name| name.contains('.') && is_name(name));
-    }
-    let mut words = line.rsplitn(3, ' ');
-    match (words.next(), words.next()) {
-        (Some(method), Some(class)) => {
-            is_name(method) && !method.contains('.') && class.contains('.') && is_name(class)
-        }
-        _ => false,
-    }
-}
-
-/// The first line of what Python prints for code that it cannot compile, without a heading.
-fn is_syntax_error(line: &str) -> bool {
-    line.starts_with("  File \"")
-}
-
-/// What a shell prints of a process that a signal ended.
-fn is_signal(line: &str) -> bool {
-    let name = line.trim_end().strip_suffix(" (core dumped)").unwrap_or(line.trim_end());
-    matches!(name, "Aborted" | "Segmentation fault" | "Bus error" | "Floating point exception")
-}
-
-/// `SEVERE: …` at the very start.
-fn begins_with_level(line: &str) -> bool {
-    let name = line.split(':').next().unwrap_or_default();
-    line.contains(':') && name.bytes().all(|byte| byte.is_ascii_uppercase())
-}
-
-fn ends_crash(crash: Crash, line: &str) -> bool {
-    match crash {
-        Crash::Go => line.starts_with("exit status "),
-        Crash::Node => line.starts_with("Node.js v"),
-        Crash::Cpp | Crash::Rust | Crash::Dotnet | Crash::Python => {
-            !line.starts_with("Node.js") && !line.starts_with("thrown")
-        }
-        _ => line.starts_with("thrown in ") || line.starts_with("Aborted") || line.starts_with("Segmentation fault"),
     }
 }

@@ -1,5 +1,7 @@
 //! A JSON object over several lines.
 
+use crate::json::Nesting;
+
 /// Most bytes and lines of one object.
 const BYTES_MAX: usize = 256 * 1024;
 const LINES_MAX: usize = 8192;
@@ -8,8 +10,10 @@ const LINES_MAX: usize = 8192;
 #[derive(Debug)]
 pub struct Pretty {
     text: String,
-    depth: usize,
+    nesting: Nesting,
     lines: usize,
+    /// Whether the first line is JSON, so that the others need not be indented.
+    is_json: bool,
 }
 
 /// What became of a line.
@@ -27,27 +31,23 @@ impl Pretty {
     /// The object that a line begins: a brace alone, or one whose last value goes on.
     pub fn begin(line: &str) -> Option<Self> {
         let line = line.trim_end();
-        if !line.starts_with('{') || !line.ends_with(['{', '[', ',']) {
+        let is_json = line == "{" || begins_with_name(line);
+        if !is_json && !(line.starts_with('{') && line.ends_with(['{', '[', ','])) {
             return None;
         }
-        let mut pretty = Self { text: String::new(), depth: 0, lines: 0 };
-        pretty.count(line);
-        let is_open = pretty.depth > 0;
+        let mut pretty = Self { text: String::new(), nesting: Nesting::default(), lines: 0, is_json };
         pretty.push(line);
-        is_open.then_some(pretty)
+        pretty.nesting.is_open().then_some(pretty)
     }
 
-    /// Adds a line, if it is indented or closes a bracket.
+    /// Adds a line, if it is indented, closes a bracket, or goes on as JSON does.
     pub fn add(&mut self, line: &str) -> Added {
-        if !line.starts_with([' ', '\t', '}', ']'])
-            || self.lines >= LINES_MAX
-            || self.text.len() + line.len() > BYTES_MAX
-        {
+        let goes_on = line.starts_with([' ', '\t', '}', ']']) || (self.is_json && self.nesting.may_go_on_with(line));
+        if !goes_on || self.lines >= LINES_MAX || self.text.len() + line.len() > BYTES_MAX {
             return Added::Not;
         }
-        self.count(line);
         self.push(line);
-        if self.depth == 0 { Added::End } else { Added::More }
+        if self.nesting.is_closed() { Added::End } else { Added::More }
     }
 
     /// All lines.
@@ -59,22 +59,14 @@ impl Pretty {
         if self.lines > 0 {
             self.text.push('\n');
         }
+        self.nesting.line(line);
         self.text.push_str(line);
         self.lines += 1;
     }
+}
 
-    /// Counts the brackets of a line outside of its strings, which end with the line.
-    fn count(&mut self, line: &str) {
-        let (mut in_string, mut is_escape) = (false, false);
-        for byte in line.bytes() {
-            match byte {
-                _ if is_escape => is_escape = false,
-                b'\\' if in_string => is_escape = true,
-                b'"' => in_string = !in_string,
-                b'{' | b'[' if !in_string => self.depth += 1,
-                b'}' | b']' if !in_string => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
+/// `{"name": …`
+fn begins_with_name(line: &str) -> bool {
+    let name = line.strip_prefix('{').and_then(|rest| rest.trim_start().strip_prefix('"'));
+    name.and_then(|name| name.split_once('"')).is_some_and(|(_, behind)| behind.trim_start().starts_with(':'))
 }

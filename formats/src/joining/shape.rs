@@ -325,6 +325,20 @@ fn function(line: &str) -> Shape {
     }
 }
 
+/// Whether a line is a frame or a cause that cannot be anything else, so that it is a part of a trace even if nothing
+/// of it came before.
+pub fn is_late_trace(line: &str) -> bool {
+    let inner = line.trim_start();
+    let is_indented = inner.len() < line.len();
+    let place = || inner.contains('(') || (inner.contains('/') && inner.ends_with(|last: char| last.is_ascii_digit()));
+    let count = inner.strip_prefix("... ").map(|rest| rest.trim_start_matches(|char: char| char.is_ascii_digit()));
+    inner.starts_with("Caused by: ")
+        || count.is_some_and(|rest| rest == " more" || rest == " common frames omitted")
+        || (is_indented && inner.starts_with("at ") && place())
+        || (is_indented && inner.starts_with("Suppressed: "))
+        || (is_indented && inner.starts_with("from ") && inner.contains(":in "))
+}
+
 /// Whether an indented line is part of a trace, not of a message of several lines.
 pub fn is_frame(line: &str) -> bool {
     let line = line.trim_start();

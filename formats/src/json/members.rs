@@ -7,7 +7,7 @@ use domain::level::Level;
 use domain::metadata::{JsonKind, JsonValue};
 use domain::timestamp::Timestamp;
 
-use super::roles::{self, CONTAINERS, Role};
+use super::roles::{self, CONTAINERS, FILE, PLACES, Role};
 use super::text_of;
 use super::values::{self, Dialect};
 use crate::draft;
@@ -141,6 +141,11 @@ impl<'a> Members<'a> {
         })
     }
 
+    /// What names a service if nothing better does.
+    pub fn place(&self) -> Option<String> {
+        place(|| self.members.iter().map(|member| (Cow::Borrowed(member.name.as_ref()), member.value)))
+    }
+
     pub fn stack_trace(&mut self) -> Option<String> {
         self.take(Role::StackTrace, values::stack_trace, |_| false)
     }
@@ -188,6 +193,32 @@ impl<'a> Members<'a> {
         }
         fields
     }
+}
+
+/// The first of [`PLACES`] that an object with these members has.
+pub fn place<'a, M: Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>>(members: impl Fn() -> M) -> Option<String> {
+    PLACES.iter().find_map(|path| {
+        let text = text_of(at_path(&mut members(), path)?)?;
+        let base = if path.ends_with(FILE) { text.rsplit(['/', '\\']).next()? } else { text.as_ref() };
+        draft::is_source(base).then(|| base.to_owned())
+    })
+}
+
+/// The value with this name, in any case; a name with dots is also that of a member within a member.
+fn at_path<'a>(members: &mut dyn Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>, path: &str) -> Option<JsonValue<'a>> {
+    for (name, value) in members {
+        let Some(begin) = path.get(..name.len()).filter(|begin| begin.eq_ignore_ascii_case(&name)) else { continue };
+        let rest = path.get(begin.len()..).unwrap_or_default();
+        let found = match rest.strip_prefix('.') {
+            None if rest.is_empty() => Some(value),
+            Some(rest) if value.kind() == JsonKind::Object => at_path(&mut value.members(), rest),
+            _ => None,
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
 }
 
 fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member: &Member<'a>) {

@@ -9,11 +9,14 @@
 
 mod members;
 mod opentelemetry;
+mod part;
 mod repair;
 mod roles;
 mod template;
 mod values;
 
+pub use self::members::place;
+pub use self::part::{Nesting, level_and_time_of_part};
 pub use self::values::time;
 
 use std::borrow::Cow;
@@ -24,7 +27,6 @@ use self::members::Members;
 use self::roles::Role;
 use crate::ansi;
 use crate::draft::Draft;
-use crate::limits::bounded;
 use crate::times::Clock;
 
 /// The draft of a line that is a JSON object.
@@ -54,16 +56,18 @@ fn members_draft(object: &str, line: &str, clock: Clock<'_>) -> Draft {
     let message = members.take_text(Role::Message).or_else(|| template::render(&members));
     let message = message.or_else(|| members.text_of_error());
     let message = message.as_deref().map(ansi::removed).filter(|message| !message.trim().is_empty());
-    draft.message = message.map_or_else(|| bounded(line.trim()), |message| bounded(&message));
-    draft.source = members.source();
-    draft.stack_trace = members.stack_trace().map(|text| bounded(&text));
+    draft.set_message(message.as_deref().unwrap_or(line.trim()));
+    draft.source = members.source().or_else(|| members.place());
+    if let Some(stack_trace) = members.stack_trace() {
+        draft.set_stack_trace(&stack_trace);
+    }
     (draft.trace_id, draft.span_id) = members.trace();
     draft.event_id = members.event_id();
     match members.into_fields().into_metadata() {
         Ok(metadata) => draft.metadata = metadata,
         // As text, nothing is lost.
         Err(_) => {
-            draft = Draft { level: draft.level, time: draft.time, message: bounded(line.trim()), ..Draft::default() };
+            draft = Draft { level: draft.level, time: draft.time, ..Draft::of_message(line.trim()) };
         }
     }
     draft

@@ -44,6 +44,27 @@ pub const CONTAINERS: [&str; 21] = [
     "event",
 ];
 
+/// Members that name a service if nothing better does, in this order: a unit, a container, a host, a file. They say
+/// where the line comes from as well, and stay in the metadata.
+pub const PLACES: [&str; 14] = [
+    "syslog_identifier",
+    "_systemd_unit",
+    "kubernetes.container_name",
+    "kubernetes.container.name",
+    "k8s.container.name",
+    "attributes.k8s.container.name",
+    "resource.k8s.container.name",
+    "resource.attributes.k8s.container.name",
+    "host.name",
+    "attributes.host.name",
+    "resource.host.name",
+    "resource.attributes.host.name",
+    FILE,
+    "attributes.log.file.path",
+];
+/// The path of the file that a line stands in, whose base name counts.
+pub const FILE: &str = "log.file.path";
+
 /// The role of a name in lower case, and its rank among the names of that role: the lowest that is valid counts. The
 /// names of the API come first.
 pub fn of(name: &str) -> Option<(Role, u8)> {
@@ -56,7 +77,7 @@ fn of_level_or_time(name: &str) -> Option<(Role, u8)> {
         // Monolog's `level` is a number beside it.
         "level_name" | "levelname" => (Level, 0),
         "level" => (Level, 1),
-        "severity" | "log.level" | "loglevel" | "log_level" | "@level" | "@l" => (Level, 2),
+        "severity" | "log.level" | "loglevel" | "log_level" | "@level" | "@l" | "error_severity" => (Level, 2),
         "severitytext" | "severity_text" | "lvl" | "priority" | "s" | "type" => (Level, 3),
         "record.level" | "winlog.level" | "leveldisplayname" => (Level, 3),
         "severitynumber" | "severity_number" | "levelno" | "level_value" | "syslog.severity" => (Level, 4),
@@ -93,9 +114,12 @@ fn of_text(name: &str) -> Option<(Role, u8)> {
             (Source, 2)
         }
         "stacktrace" | "stack_trace" => (StackTrace, 0),
-        "error.stack_trace" | "err.stack" | "error.stack" | "exception.stacktrace" | "exception.stack_trace" => {
-            (StackTrace, 1)
-        }
+        "error.stack_trace"
+        | "err.stack"
+        | "error.stack"
+        | "exception.stacktrace"
+        | "exception.stack_trace"
+        | "exception.backtrace" => (StackTrace, 1),
         "@x" | "exc_info" | "exc_text" | "thrown.extendedstacktrace" | "attributes.exception.stacktrace" => {
             (StackTrace, 2)
         }

@@ -4,6 +4,7 @@ use domain::level::Level;
 
 use super::Head;
 use crate::levels;
+use crate::syslog::FACILITIES;
 use crate::times::{self, Clock};
 
 /// Messages of PHP (Zend/zend_errors.h). Notices and deprecations are normal operation.
@@ -36,11 +37,35 @@ pub fn head(text: &str, clock: Clock<'_>) -> Option<Head> {
         }
         [b'=', ..] => erlang(text, clock),
         [b'0'..=b'9', ..] => redis(text, clock),
+        [b'#', b' ', b'T', ..] => labelled(text, &["# Time: "], clock),
+        [b'L', b'o', b'g', b' ', ..] => labelled(text, &["Log started: ", "Log ended: "], clock),
         [b'n', b'p', b'm', b' ', ..] => npm(text),
         [b'P', b'H', b'P', b' ', ..] => php(text).map(|level| Head { level: Some(level), ..Head::default() }),
         [b'[', ..] => php_with_time(text, clock),
+        [b'a'..=b'z', ..] => dmesg(text, clock),
         _ => None,
     }
+}
+
+/// A time that is all of the line but its label: `# Time: …` (the slow query log of MySQL), `Log started: …` (apt).
+fn labelled(text: &str, labels: &[&str], clock: Clock<'_>) -> Option<Head> {
+    let label = labels.iter().find(|label| text.starts_with(**label))?;
+    let time = times::at(text, label.len(), clock)?;
+    text.get(time.end..)?.trim().is_empty().then_some(Head { time: time.instant, has_time: true, ..Head::default() })
+}
+
+/// `kern  :err   : [    1.234567] …`: facility and level in columns, as `dmesg -x` writes them.
+fn dmesg(text: &str, clock: Clock<'_>) -> Option<Head> {
+    let (facility, rest) = text.split_once(':').filter(|(facility, _)| (6..=8).contains(&facility.len()))?;
+    let (level, rest) = rest.split_once(": ").filter(|(level, _)| level.len() == 6)?;
+    if !FACILITIES.contains(&facility.trim_end()) {
+        return None;
+    }
+    let level = levels::named_in_place(level.trim_end())?;
+    let inner = rest.strip_prefix('[').unwrap_or(rest);
+    let time = times::at(inner, 0, clock);
+    let instant = time.and_then(|time| time.instant);
+    Some(Head { level: Some(level), time: instant, has_time: time.is_some(), ..Head::default() })
 }
 
 /// klog and glog: `E0115 10:30:00.123456 …`, with a year `E20240115 …` or `E240115 …`.

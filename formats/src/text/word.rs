@@ -122,6 +122,13 @@ impl<'a> Word<'a> {
                 return Some((*level, name.len()));
             }
         }
+        // `DEBUG1:` of PostgreSQL
+        if is_capitals(name)
+            && let Some(numbered) = self.text.strip_suffix(':')
+            && levels::without_number(numbered).len() < numbered.len()
+        {
+            return levels::named(numbered).map(|level| (level, numbered.len()));
+        }
         if is_capitals(name) {
             let level =
                 levels::named(name).or_else(|| self.usual_word(name).filter(|_| in_place || self.tail() == ":"))?;

@@ -17,6 +17,11 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at).copied()
     }
 
+    /// The last byte that was read.
+    pub fn previous(&self) -> Option<u8> {
+        self.bytes.get(self.at.checked_sub(1)?).copied()
+    }
+
     pub fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }

@@ -60,7 +60,8 @@ enum Stated {
 
 /// A time of day.
 struct TimeOfDay {
-    seconds: i64,
+    /// None if there is no such time.
+    seconds: Option<i64>,
     micros: i64,
 }
 
@@ -100,6 +101,10 @@ fn with_day(text: &str, day: &Day, mut cursor: Cursor<'_>, clock: Clock<'_>) -> 
     }
     let clock_from = cursor.at;
     let time_of_day = time_of_day(&mut cursor, day.is_compact)?;
+    if day.is_compact {
+        // Six digits that are no time of day are a number.
+        time_of_day.seconds?;
+    }
     let mut day = *day;
     let mut stated = stated_zone(text, &mut cursor);
     if day.year.is_none() && day.month_was_named {
@@ -128,7 +133,10 @@ fn clock_alone(mut cursor: Cursor<'_>) -> Option<Time> {
     cursor.digits(2, 2)?;
     cursor.byte(b':').then_some(())?;
     cursor.at = from;
-    time_of_day(&mut cursor, false)?;
+    let time = time_of_day(&mut cursor, false)?;
+    // `13:00:00 AM` is a clock, though a wrong one; `99:99:99` is none.
+    let has_half = !cursor.previous().is_some_and(|last| last.is_ascii_digit());
+    (time.seconds.is_some() || has_half).then_some(())?;
     Some(Time { instant: None, end: cursor.at, has_day: false })
 }
 
@@ -144,13 +152,7 @@ fn time_of_day(cursor: &mut Cursor<'_>, is_compact: bool) -> Option<TimeOfDay> {
         return None;
     };
     let mut micros = cursor.fraction_micros();
-    let mut hour = i64::from(hour);
-    if let Some(afternoon) = cursor.afternoon() {
-        if !(1..=12).contains(&hour) {
-            return None;
-        }
-        hour = hour % 12 + if afternoon { 12 } else { 0 };
-    }
+    let hour = hour_of_day(i64::from(hour), cursor.afternoon());
     let mut second = i64::from(second);
     if second == 60 {
         (second, micros) = (59, LAST_MICRO);
@@ -160,12 +162,23 @@ fn time_of_day(cursor: &mut Cursor<'_>, is_compact: bool) -> Option<TimeOfDay> {
         [next, ..] => !next.is_ascii_digit(),
         [] => true,
     };
-    (ends && hour < 24 && minute < 60 && second < 60)
-        .then_some(TimeOfDay { seconds: hour * 3600 + i64::from(minute) * 60 + second, micros })
+    let hour = hour.filter(|hour| *hour < 24 && minute < 60 && second < 60);
+    let seconds = hour.map(|hour| hour * 3600 + i64::from(minute) * 60 + second);
+    ends.then_some(TimeOfDay { seconds, micros })
+}
+
+/// The hour of 24, if the clock of 12 hours states one: 13 to 23 with PM and 0 with AM have only one reading.
+fn hour_of_day(hour: i64, afternoon: Option<bool>) -> Option<i64> {
+    match (afternoon, hour) {
+        (None, _) | (Some(true), 13..=23) | (Some(false), 0) => Some(hour),
+        (Some(afternoon), 1..=12) => Some(hour % 12 + if afternoon { 12 } else { 0 }),
+        _ => None,
+    }
 }
 
 fn instant(day: &Day, time: &TimeOfDay, zone: &Zone, now: Timestamp) -> Option<Timestamp> {
-    let in_year = |year| zone.instant(day.days_since_1970(year)? * 86_400 + time.seconds, time.micros);
+    let seconds = time.seconds?;
+    let in_year = |year| zone.instant(day.days_since_1970(year)? * 86_400 + seconds, time.micros);
     if let Some(year) = day.year {
         return in_year(year);
     }
