@@ -4,6 +4,8 @@
 //!   waits for sending.
 //! * Slow input is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others. One that later lines may join is
 //!   held until no line came for `--join-wait`. A file does not make its lines wait: its events are held to its end.
+//! * When reading is to stop, what was read from a pipe is sent, because it cannot be read again. An event of a file to
+//!   which later lines may belong is not: it is sent as a whole when the file is sent again.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use domain::ports::{Clock, IdSource};
 use formats::{Event, Reader};
 use hyper::header::HeaderMap;
 use tokio::io::AsyncRead;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
@@ -36,6 +39,8 @@ const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Collects events into batches and sends them.
 pub(super) struct Sender {
+    /// Whether reading is to stop.
+    stop: watch::Receiver<bool>,
     batch_events_max: usize,
     formats: formats::Options,
     default_level: Level,
@@ -68,13 +73,19 @@ struct Reading<'a> {
 }
 
 impl Sender {
-    /// A sender that has read nothing yet; `bytes_total` is the size of all inputs, if it is known.
-    pub(super) fn new(options: &Options, bytes_total: Option<u64>) -> anyhow::Result<Self> {
+    /// A sender that has read nothing yet; `bytes_total` is the size of all inputs, if it is known. It stops reading when
+    /// `stop` is set.
+    pub(super) fn new(
+        options: &Options,
+        bytes_total: Option<u64>,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Self> {
         let target = options.target()?;
         let mut headers: HeaderMap = options.key(&target)?.into_iter().collect();
         headers.extend(options.headers()?);
         let client = Client::new(target, headers, options.give_up_after(), &options.https_files())?;
         Ok(Self {
+            stop,
             batch_events_max: usize::from(options.batch),
             formats: options.formats(),
             default_level: options.level,
@@ -95,6 +106,9 @@ impl Sender {
     /// Sends the lines of all inputs.
     pub(super) async fn send_all(&mut self, inputs: &[Input]) -> Result<(), Stopped> {
         for input in inputs {
+            if *self.stop.borrow() {
+                return Err(self.stop_reading().await);
+            }
             self.summary.inputs_begun += 1;
             self.progress.begin(input.short_name());
             match self.open(input).await? {
@@ -113,7 +127,12 @@ impl Sender {
         let bytes_read = Arc::clone(&self.bytes_read);
         let mut opening = pin!(input.open(&bytes_read, self.join_wait, SystemClock.now()));
         loop {
-            match within(self.due, opening.as_mut()).await {
+            let opened = tokio::select! {
+                biased;
+                opened = within(self.due, opening.as_mut()) => opened,
+                () = requested(&mut self.stop) => return Err(self.stop_reading().await),
+            };
+            match opened {
                 Some(opened) => return Ok(opened),
                 None => self.flush().await?,
             }
@@ -128,8 +147,18 @@ impl Sender {
         self.reader = Reader::new(self.formats.clone());
         loop {
             let due = [self.due, self.join_due].into_iter().flatten().min();
-            match within(due, lines.next()).await {
-                Some(Ok(Some(line))) => self.take(&mut reading, line).await?,
+            let read = tokio::select! {
+                biased;
+                read = within(due, lines.next()) => read,
+                () = requested(&mut self.stop) => return Err(self.stop_within(reading, lines).await?),
+            };
+            match read {
+                Some(Ok(Some(line))) => {
+                    self.take(&mut reading, line).await?;
+                    if *self.stop.borrow() {
+                        return Err(self.stop_within(reading, lines).await?);
+                    }
+                }
                 Some(Ok(None)) => return self.release(&reading).await,
                 Some(Err(error)) => {
                     self.unreadable(reading.input, &Unreadable::Failed(error), reading.lines);
@@ -138,6 +167,27 @@ impl Sender {
                 None => self.send_due(&reading).await?,
             }
         }
+    }
+
+    /// Sends what was read of an input, and reads nothing more. Returns why the run ends.
+    async fn stop_within<R: AsyncRead + Unpin>(
+        &mut self,
+        mut reading: Reading<'_>,
+        mut lines: Lines<R>,
+    ) -> Result<Stopped, Stopped> {
+        if matches!(reading.ids, LineIds::New) {
+            while let Some(line) = lines.next_read() {
+                self.take(&mut reading, line).await?;
+            }
+            self.release(&reading).await?;
+        }
+        Ok(self.stop_reading().await)
+    }
+
+    /// Sends the batch. Returns why the run ends.
+    async fn stop_reading(&mut self) -> Stopped {
+        let sent = if self.reader.holds_events() { "" } else { "; what was read before was sent" };
+        self.flush().await.err().unwrap_or_else(|| Stopped(format!("interrupted{sent}")))
     }
 
     async fn take(&mut self, reading: &mut Reading<'_>, line: Line) -> Result<(), Stopped> {
@@ -241,6 +291,14 @@ impl Sender {
         let (elapsed, stopped) = (self.progress.elapsed(), ended.err().map(|stopped| stopped.0));
         let stdin_alone = matches!(inputs, [input] if input.is_stdin());
         Summary { inputs: inputs.len(), stdin_alone, elapsed, stopped, ..self.summary }
+    }
+}
+
+/// Waits until reading is to stop.
+async fn requested(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could request it.
+        std::future::pending().await
     }
 }
 

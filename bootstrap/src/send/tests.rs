@@ -26,16 +26,36 @@ pub(super) fn accepted(count: u64) -> Reply {
     Reply::new(202, body)
 }
 
+/// When a signal is due.
+type Signal<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 fn file(directory: &TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
     let path = directory.path().join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
+/// Signals that are due when these futures resolve; then there are none.
+struct Scripted<F>(Vec<F>);
+
+impl<F: Future<Output = ()> + Unpin> StopSignals for Scripted<F> {
+    async fn next(&mut self) {
+        match self.0.first_mut() {
+            Some(signal) => signal.await,
+            None => std::future::pending().await,
+        }
+        self.0.remove(0);
+    }
+}
+
+fn no_signals() -> impl StopSignals {
+    Scripted::<std::future::Ready<()>>(Vec::new())
+}
+
 async fn send(replies: Vec<Reply>, arguments: &[&str]) -> (Summary, Vec<String>) {
     let server = ScriptedServer::start(replies).await;
     let options = options(&[&["--to", &server.url()], arguments].concat()).unwrap();
-    let summary = run(options, std::future::pending()).await.unwrap();
+    let summary = run(options, no_signals()).await.unwrap();
     (summary, server.requests())
 }
 
@@ -135,12 +155,12 @@ async fn events_without_a_connection_count_as_not_sent() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, "a.log", "one\ntwo\n");
     let options = options(&["--to", "http://127.0.0.1:1", "--give-up-after", "0", &path]).unwrap();
-    let summary = run(options, std::future::pending()).await.unwrap();
+    let summary = run(options, no_signals()).await.unwrap();
     assert_eq!((summary.tally.in_doubt(), summary.not_sent()), (0, 2));
 }
 
 #[tokio::test]
-async fn an_interruption_leaves_the_request_in_progress_in_doubt_and_the_rest_not_sent() {
+async fn a_second_signal_leaves_the_request_in_progress_in_doubt_and_the_rest_not_sent() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, "a.log", "one\ntwo\nthree\nfour\n");
     let server = ScriptedServer::start(vec![accepted(1), Reply::Silence]).await;
@@ -149,7 +169,8 @@ async fn an_interruption_leaves_the_request_in_progress_in_doubt_and_the_rest_no
         server.received().await;
         server.received().await;
     };
-    let summary = run(options, twice).await.unwrap();
+    let signals = Scripted(vec![Box::pin(twice) as Signal<'_>, Box::pin(async {})]);
+    let summary = run(options, signals).await.unwrap();
     assert_eq!((summary.tally.accepted, summary.tally.in_doubt(), summary.not_sent()), (1, 1, 1));
     assert_eq!(summary.stopped.as_deref(), Some("interrupted"));
 }
@@ -311,7 +332,35 @@ async fn lines_without_a_level_are_listed() {
 async fn an_interruption_ends_the_run_with_a_summary() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, "a.log", "one\n");
-    let summary = run(options(&[&path]).unwrap(), std::future::ready(())).await.unwrap();
+    let signals = Scripted(vec![std::future::ready(())]);
+    let summary = run(options(&[&path]).unwrap(), signals).await.unwrap();
+    assert_eq!(summary.stopped.as_deref(), Some("interrupted; what was read before was sent"));
+    assert!(!summary.is_complete() && summary.events == 0);
+}
+
+#[tokio::test]
+async fn the_first_signal_waits_for_the_request_in_progress_and_reads_nothing_more() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "a.log", "one\ntwo\nthree\nfour\n");
+    let server = ScriptedServer::start(vec![Reply::new(503, String::new()).retry_after(0), accepted(1)]).await;
+    let options = options(&["--to", &server.url(), "--batch", "1", &path]).unwrap();
+    let first = async { server.received().await };
+    let summary = run(options, Scripted(vec![Box::pin(first) as Signal<'_>])).await.unwrap();
+    // The event of the last line that was read is held: later lines may belong to it.
+    assert_eq!((summary.tally.accepted, summary.tally.in_doubt(), summary.not_sent()), (1, 0, 1));
     assert_eq!(summary.stopped.as_deref(), Some("interrupted"));
-    assert!(!summary.is_complete());
+    assert_eq!(server.requests().len(), 2, "the same event");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_first_signal_there_is_little_time_left() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "a.log", "one\ntwo\n");
+    let options = options(&["--to", "http://127.0.0.1:1", "--keep-trying", &path]).unwrap();
+    let start = tokio::time::Instant::now();
+    let later = Box::pin(tokio::time::sleep(Duration::from_secs(60)));
+    let summary = run(options, Scripted(vec![later])).await.unwrap();
+    assert_eq!((summary.events, summary.not_sent(), start.elapsed().as_secs()), (2, 2, 65));
+    let stopped = summary.stopped.unwrap_or_default();
+    assert_eq!(stopped, "interrupted; not all that was read could be sent within 5 s");
 }

@@ -10,7 +10,8 @@ use crate::send::tests::{accepted, options};
 /// A sender, and the input that its lines come from.
 fn sender(server: &ScriptedServer, arguments: &[&str]) -> (Sender, Input) {
     let options = options(&[&["--to", &server.url()], arguments].concat()).unwrap();
-    (Sender::new(&options, None).unwrap(), Input::all(&[], None).remove(0))
+    let (_, stop) = watch::channel(false);
+    (Sender::new(&options, None, stop).unwrap(), Input::all(&[], None).remove(0))
 }
 
 fn reading(input: &Input) -> Reading<'_> {
@@ -87,6 +88,40 @@ async fn events_that_are_held_at_the_end_count_as_not_sent() {
     sender.take(&mut reading(&input), line("ERROR one")).await.unwrap();
     let summary = sender.finish(&[input], Err(Stopped("interrupted".to_owned())));
     assert_eq!((summary.events, summary.not_sent()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_was_read_from_a_pipe_is_sent_when_reading_stops() {
+    let server = ScriptedServer::start(vec![accepted(4)]).await;
+    let (mut sender, input) = sender(&server, &["--join-wait", "1m"]);
+    let (stop, stopped) = watch::channel(false);
+    sender.stop = stopped;
+    let (mut writer, reader) = tokio::io::duplex(1 << 20);
+    writer.write_all(b"INFO one\nINFO two\nERROR three\n\tat four\nINFO fi").await.unwrap();
+    stop.send_replace(true);
+    // The pipe stays open.
+    let stopped = sender.send_lines(reading(&input), Lines::new(reader, None)).await.unwrap_err();
+    assert_eq!(stopped.0, "interrupted; what was read before was sent");
+    let requests = server.requests();
+    assert!(requests.len() == 1 && requests[0].contains("\\tat four") && requests[0].contains("fi\""), "{requests:?}");
+    let summary = sender.finish(&[input], Err(stopped));
+    assert_eq!((summary.events, summary.tally.accepted, summary.not_sent()), (4, 4, 0));
+}
+
+#[tokio::test]
+async fn a_pipe_is_not_waited_for_when_reading_stops() {
+    let server = ScriptedServer::start(vec![accepted(2)]).await;
+    let (mut sender, input) = sender(&server, &[]);
+    let (stop, stopped) = watch::channel(false);
+    sender.stop = stopped;
+    let (mut writer, reader) = tokio::io::duplex(64);
+    let mut lines = Lines::new(reader, None);
+    writer.write_all(b"INFO one\nINFO tw").await.unwrap();
+    let first = lines.next().await.unwrap().unwrap();
+    sender.take(&mut reading(&input), first).await.unwrap();
+    let sending = sender.send_lines(reading(&input), lines);
+    let (ended, _) = tokio::join!(sending, async { stop.send_replace(true) });
+    assert!(ended.is_err() && server.requests().len() == 1, "{ended:?}");
 }
 
 #[tokio::test(start_paused = true)]
