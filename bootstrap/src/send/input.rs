@@ -16,6 +16,7 @@ use super::content::{Content, Foreign, recognize};
 use super::decompression::Decompressed;
 use super::event_id::FileId;
 use super::lines::Lines;
+use super::source::Source;
 use super::summary::grouped;
 
 /// The file name that means standard input.
@@ -27,8 +28,12 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 pub struct Input {
     /// Name for display.
     pub name: Arc<str>,
-    /// Source of its events.
-    pub source: String,
+    /// Source of events whose lines name none.
+    pub source: Source,
+    /// Whether an option names the source, and not the path.
+    pub source_is_given: bool,
+    /// The source that an option names instead of another one: part of the identity of the events.
+    pub other_source: Option<String>,
     /// `None` means standard input.
     path: Option<PathBuf>,
 }
@@ -65,14 +70,16 @@ impl Input {
         paths.iter().map(|path| Self::new(path, source.cloned())).collect()
     }
 
-    fn new(path: &Path, source: Option<String>) -> Self {
-        if path.as_os_str() == STDIN {
-            let source = source.unwrap_or_else(|| "stdin".to_owned());
-            return Self { name: "standard input".into(), source, path: None };
-        }
-        let name = path.display().to_string().into();
-        let source = source.unwrap_or_else(|| source_of(path));
-        Self { name, source, path: Some(path.to_owned()) }
+    fn new(path: &Path, given: Option<String>) -> Self {
+        let (name, path, default) = if path.as_os_str() == STDIN {
+            ("standard input".into(), None, Source::named("stdin"))
+        } else {
+            (path.display().to_string().into(), Some(path.to_owned()), Source::of_file(path))
+        };
+        let other_source = given.clone().filter(|given| *given != default.name);
+        let source_is_given = given.is_some();
+        let source = Source { name: given.unwrap_or(default.name), pod: default.pod };
+        Self { name, source, source_is_given, other_source, path }
     }
 
     /// Whether it is standard input.
@@ -128,13 +135,6 @@ impl Input {
             Unreadable::Failed(error) => format!("cannot read {name}: {error}"),
         }
     }
-}
-
-/// The name of a file without its last extension, and without that of a compressed file.
-fn source_of(path: &Path) -> String {
-    let is_compressed = path.extension().is_some_and(|extension| extension == "gz" || extension == "zst");
-    let name = if is_compressed { path.file_stem().map(Path::new) } else { Some(path) };
-    name.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Whether a file that was modified at `time` may still be written. Clocks of file servers may be ahead.
@@ -194,20 +194,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_is_the_name_without_extensions() {
-        for (path, source) in [
-            ("/var/log/app.log", "app"),
-            ("app.web.log", "app.web"),
-            ("app", "app"),
-            ("app.log.gz", "app"),
-            ("app.log.1.zst", "app.log"),
-            ("app.gz", "app"),
-            (".gz", ".gz"),
-        ] {
-            assert_eq!(Input::all(&[path.into()], None)[0].source, source, "{path}");
-        }
-        assert_eq!(Input::all(&["a.log".into()], Some(&"b".to_owned()))[0].source, "b");
-        assert_eq!(Input::all(&[], None)[0].source, "stdin");
+    fn an_option_names_another_source_than_the_path_does() {
+        let inputs = |source: Option<&str>| {
+            let paths = ["a.log", "-", "/var/log/pods/shop_web-0_5f1c/cart/0.log"].map(PathBuf::from);
+            let inputs = Input::all(&paths, source.map(str::to_owned).as_ref());
+            let of =
+                |input: &Input| (input.source.name.clone(), input.other_source.clone(), input.source.pod.is_some());
+            inputs.iter().map(of).collect::<Vec<_>>()
+        };
+        let [a, stdin, cart] = ["a", "stdin", "cart"].map(str::to_owned);
+        assert_eq!(inputs(None), [(a.clone(), None, false), (stdin, None, false), (cart, None, true)]);
+        let given = (a.clone(), Some(a.clone()));
+        let expected = [(a.clone(), None, false), (given.0.clone(), given.1.clone(), false), (given.0, given.1, true)];
+        assert_eq!(inputs(Some("a")), expected);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod progress;
 #[cfg(test)]
 mod scripted_server;
 mod sender;
+mod source;
 mod summary;
 mod tally;
 mod target;

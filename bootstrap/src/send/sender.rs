@@ -29,6 +29,7 @@ use super::options::Options;
 use super::patience::Stopped;
 use super::pending::{EventLines, Pending, Place};
 use super::progress::Progress;
+use super::source::Source;
 use super::summary::Summary;
 use crate::system::{SystemClock, UuidV7};
 
@@ -44,6 +45,8 @@ pub(super) struct Sender {
     batch_events_max: usize,
     formats: formats::Options,
     default_level: Level,
+    /// The options that are part of the identifiers of events.
+    changed: Vec<(&'static str, String)>,
     join_wait: Duration,
     ids: UuidV7,
     client: Client,
@@ -66,6 +69,8 @@ pub(super) struct Sender {
 struct Reading<'a> {
     /// The input.
     input: &'a Input,
+    /// Source of the events of the lines that are read.
+    source: Source,
     /// The identifiers of its lines.
     ids: LineIds,
     /// Lines read so far.
@@ -89,6 +94,7 @@ impl Sender {
             batch_events_max: usize::from(options.batch),
             formats: options.formats(),
             default_level: options.level,
+            changed: options.changed(),
             join_wait: options.join_wait,
             ids: UuidV7::default(),
             client,
@@ -113,7 +119,10 @@ impl Sender {
             self.progress.begin(input.short_name());
             match self.open(input).await? {
                 Ok(Opened { lines, file }) => {
-                    let reading = Reading { input, ids: LineIds::new(file), lines: 0 };
+                    let source = input.other_source.iter().map(|source| ("source", source.clone()));
+                    let options: Vec<_> = self.changed.iter().cloned().chain(source).collect();
+                    let ids = LineIds::new(file, &options);
+                    let reading = Reading { input, source: input.source.clone(), ids, lines: 0 };
                     self.send_lines(reading, lines).await?;
                 }
                 Err(reason) => self.unreadable(input, &reason, 0),
@@ -241,13 +250,13 @@ impl Sender {
     async fn push_all(&mut self, reading: &Reading<'_>, events: Vec<Event<EventLines>>) -> Result<(), Stopped> {
         events.iter().for_each(|event| self.summary.count(event, self.default_level));
         for event in events {
-            self.push(&reading.input.source, event).await?;
+            self.push(&reading.source, event).await?;
         }
         Ok(())
     }
 
     /// Puts an event into the batch, and sends the batch when it is full.
-    async fn push(&mut self, source: &str, event: Event<EventLines>) -> Result<(), Stopped> {
+    async fn push(&mut self, source: &Source, event: Event<EventLines>) -> Result<(), Stopped> {
         let Event { draft, origin: EventLines { id, place, .. } } = event;
         let id = id.uuid(|| self.ids.new_id(SystemClock.now()));
         let json = match document(&draft, source, self.default_level, id) {

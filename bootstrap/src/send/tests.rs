@@ -190,6 +190,21 @@ async fn a_file_that_is_sent_again_has_the_same_identifiers_and_a_copy_has_other
 }
 
 #[tokio::test]
+async fn a_file_that_is_sent_again_with_other_options_has_other_identifiers() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "a.log", "one\ntwo\n");
+    let (_, plain) = send(vec![accepted(2)], &[&path]).await;
+    let (_, the_same) = send(vec![accepted(2)], &["--source", "a", "--level", "INFO", "--batch", "7", &path]).await;
+    assert_eq!(ids(&plain), ids(&the_same), "the defaults");
+    let mut all = ids(&plain);
+    for options in [&["--source", "b"][..], &["--level", "WARN"], &["--offset", "+02:00"], &["--no-join"]] {
+        let (_, other) = send(vec![accepted(2)], &[options, &[path.as_str()]].concat()).await;
+        assert!(ids(&other).iter().all(|id| !all.contains(id)), "{options:?}");
+        all.extend(ids(&other));
+    }
+}
+
+#[tokio::test]
 async fn of_a_file_that_has_grown_only_the_new_lines_have_new_identifiers() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, "a.log", "a\nb\n");

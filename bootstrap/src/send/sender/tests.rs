@@ -15,7 +15,7 @@ fn sender(server: &ScriptedServer, arguments: &[&str]) -> (Sender, Input) {
 }
 
 fn reading(input: &Input) -> Reading<'_> {
-    Reading { input, ids: LineIds::New, lines: 0 }
+    Reading { input, source: input.source.clone(), ids: LineIds::New, lines: 0 }
 }
 
 fn line(text: &str) -> Line {
@@ -70,7 +70,7 @@ async fn events_of_a_file_are_held_to_its_end_and_those_of_a_pipe_are_new_each_t
     let server = ScriptedServer::start(vec![]).await;
     let (mut sender, input) = sender(&server, &[]);
     let metadata = tempfile::tempfile().unwrap().metadata().unwrap();
-    let mut file = Reading { ids: LineIds::new(FileId::of(&metadata)), ..reading(&input) };
+    let mut file = Reading { ids: LineIds::new(FileId::of(&metadata), &[]), ..reading(&input) };
     sender.take(&mut file, line("ERROR one")).await.unwrap();
     assert!(sender.reader.holds_events() && sender.join_due.is_none());
     let mut pipe = reading(&input);
