@@ -1,6 +1,6 @@
 //! `spillway send`: sends the lines of files or of standard input to the API of a Spillway.
 //!
-//! * Every line with text is an event, or part of one (crate `formats`). Every event is accounted for: accepted,
+//! * Every line with text is an event, or part of one (crate `formats`), or a header of `tail`. Every event is accounted for: accepted,
 //!   refused with a reason, in doubt, or not sent.
 //! * A file that is sent again is stored once as far as it is unchanged: its events have the same identifiers
 //!   (`event_id.rs`), and the store drops repeats within its dedup window, one day by default. A copy of a file is
@@ -29,6 +29,7 @@ mod scripted_server;
 mod sender;
 mod source;
 mod summary;
+mod tail_header;
 mod tally;
 mod target;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! * When reading is to stop, what was read from a pipe is sent, because it cannot be read again. An event of a file to
 //!   which later lines may belong is not: it is sent as a whole when the file is sent again.
 
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,7 @@ use super::pending::{EventLines, Pending, Place};
 use super::progress::Progress;
 use super::source::Source;
 use super::summary::Summary;
+use super::tail_header::TailHeaders;
 use crate::system::{SystemClock, UuidV7};
 
 /// Maximum size of a request body, unless a single event is larger.
@@ -71,6 +73,8 @@ struct Reading<'a> {
     input: &'a Input,
     /// Source of the events of the lines that are read.
     source: Source,
+    /// Finds headers that name another source.
+    headers: TailHeaders,
     /// The identifiers of its lines.
     ids: LineIds,
     /// Lines read so far.
@@ -122,7 +126,8 @@ impl Sender {
                     let source = input.other_source.iter().map(|source| ("source", source.clone()));
                     let options: Vec<_> = self.changed.iter().cloned().chain(source).collect();
                     let ids = LineIds::new(file, &options);
-                    let reading = Reading { input, source: input.source.clone(), ids, lines: 0 };
+                    let (source, headers) = (input.source.clone(), TailHeaders::new());
+                    let reading = Reading { input, source, headers, ids, lines: 0 };
                     self.send_lines(reading, lines).await?;
                 }
                 Err(reason) => self.unreadable(input, &reason, 0),
@@ -201,6 +206,11 @@ impl Sender {
 
     async fn take(&mut self, reading: &mut Reading<'_>, line: Line) -> Result<(), Stopped> {
         reading.lines += 1;
+        if matches!(reading.ids, LineIds::New)
+            && let Some(path) = reading.headers.file(&line.text)
+        {
+            return self.begin_file(reading, path).await;
+        }
         let place = Place { file: Arc::clone(&reading.input.name), line: line.number };
         self.summary.not_utf8 += u64::from(std::str::from_utf8(&line.text).is_err());
         if line.cut_bytes > 0 {
@@ -211,6 +221,20 @@ impl Sender {
         self.reader.line(&line.text, lines, SystemClock.now(), &mut |event| complete.push(event));
         self.push_all(reading, complete).await?;
         self.start_holding(reading);
+        Ok(())
+    }
+
+    /// The lines of another file follow in a pipe. The events before are complete.
+    async fn begin_file(&mut self, reading: &mut Reading<'_>, path: &Path) -> Result<(), Stopped> {
+        self.summary.headers += 1;
+        self.release(reading).await?;
+        self.reader = Reader::new(self.formats.clone());
+        let source = Source::of_file(path);
+        reading.source = if reading.input.source_is_given {
+            Source { name: reading.input.source.name.clone(), ..source }
+        } else {
+            source
+        };
         Ok(())
     }
 

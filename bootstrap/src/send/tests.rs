@@ -133,7 +133,7 @@ async fn a_line_without_an_end_is_cut_and_its_beginning_is_sent() {
     let endless = "x".repeat(LINE_BYTES_MAX + 1);
     let path = file(&directory, "a.log", ["INFO a", &endless, "INFO b\n"].join("\n"));
     let (summary, requests) = send(vec![accepted(3)], &[&path]).await;
-    assert_eq!((summary.events, summary.tally.accepted, summary.cut), (3, 3, 1));
+    assert_eq!((summary.events, summary.tally.accepted, summary.cut, summary.cut_texts), (3, 3, 1, 1));
     assert!(events(&requests)[1]["message"].as_str().unwrap().starts_with("xxx"));
     assert!(summary.to_string().contains("a.log:2: only the beginning is sent"), "{summary}");
 }

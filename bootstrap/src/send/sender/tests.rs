@@ -15,7 +15,7 @@ fn sender(server: &ScriptedServer, arguments: &[&str]) -> (Sender, Input) {
 }
 
 fn reading(input: &Input) -> Reading<'_> {
-    Reading { input, source: input.source.clone(), ids: LineIds::New, lines: 0 }
+    Reading { input, source: input.source.clone(), headers: TailHeaders::new(), ids: LineIds::New, lines: 0 }
 }
 
 fn line(text: &str) -> Line {
@@ -106,6 +106,26 @@ async fn what_was_read_from_a_pipe_is_sent_when_reading_stops() {
     assert!(requests.len() == 1 && requests[0].contains("\\tat four") && requests[0].contains("fi\""), "{requests:?}");
     let summary = sender.finish(&[input], Err(stopped));
     assert_eq!((summary.events, summary.tally.accepted, summary.not_sent()), (4, 4, 0));
+}
+
+#[tokio::test]
+async fn headers_of_tail_name_the_source_of_the_lines_behind_them() {
+    let text =
+        "==> /var/log/a.log <==\nERROR one\n\tat x\n\n==> b.log.1 <==\n\tat y\n\n==> /var/log/a.log <==\nINFO two\n";
+    for (arguments, sources) in [(&[][..], ["a", "b", "a"]), (&["--source", "given"], ["given"; 3])] {
+        let server = ScriptedServer::start(vec![accepted(3)]).await;
+        let options = options(&[&["--to", &server.url()], arguments].concat()).unwrap();
+        let (_, stop) = watch::channel(false);
+        let mut sender = Sender::new(&options, None, stop).unwrap();
+        let input = Input::all(&[], options.source.as_ref()).remove(0);
+        sender.send_lines(reading(&input), Lines::new(text.as_bytes(), None)).await.unwrap();
+        sender.flush().await.unwrap();
+        let requests = server.requests();
+        for (event, source) in requests[0].lines().zip(sources) {
+            assert!(event.contains(&format!(r#""source":"{source}""#)), "{event}");
+        }
+        assert_eq!((sender.summary.events, sender.summary.headers, requests[0].lines().count()), (3, 3, 3));
+    }
 }
 
 #[tokio::test]
