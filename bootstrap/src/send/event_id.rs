@@ -7,8 +7,8 @@
 //!   byte count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from
 //!   those of a file that has grown.
 //! * A copy of a file is another file. For a compressed file, positions and bytes are those of the decompressed text.
-//! * The options that change events (`--source`, `--level` and others) are part of the identifiers where they differ from
-//!   the defaults: a file that is sent again with corrected options is stored again.
+//! * The options that change events (`--source`, `--level` and others) are part of the identifiers where they differ
+//!   from the defaults: a file that is sent again with corrected options is stored again.
 //! * Identifiers of one file ascend with the position: the API orders events of the same time by identifier.
 
 use std::fs::Metadata;

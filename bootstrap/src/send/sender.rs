@@ -82,8 +82,8 @@ struct Reading<'a> {
 }
 
 impl Sender {
-    /// A sender that has read nothing yet; `bytes_total` is the size of all inputs, if it is known. It stops reading when
-    /// `stop` is set.
+    /// A sender that has read nothing yet; `bytes_total` is the size of all inputs, if it is known. It stops reading
+    /// when `stop` is set.
     pub(super) fn new(
         options: &Options,
         bytes_total: Option<u64>,
