@@ -231,6 +231,7 @@ fn send_lines(options: send::Options) -> ExitCode {
     if let Err(error) = checked.and(options.headers().map_err(|error| error.to_string())) {
         return usage(&error);
     }
+    let is_quiet = options.quiet;
     let sent =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let summary = runtime.block_on(async { send::run(options, Signals::listen()?).await });
@@ -240,8 +241,11 @@ fn send_lines(options: send::Options) -> ExitCode {
         });
     match sent {
         Ok(summary) => {
-            print(&summary.to_string());
-            if summary.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let is_complete = summary.is_complete();
+            if !is_quiet || !is_complete {
+                print(&summary.to_string());
+            }
+            if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             report(&format!("{error:#}"));

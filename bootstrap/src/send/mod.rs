@@ -5,8 +5,8 @@
 //! * A file that is sent again is stored once as far as it is unchanged: its events have the same identifiers
 //!   (`event_id.rs`), and the store drops repeats within its dedup window, one day by default. A copy of a file is
 //!   another file. Events from standard input or a pipe are always new; within one run they are stored once too.
-//! * Nothing in an input ends the reading of a pipe; a pipe is refused only if it begins with the signature of content
-//!   that has no lines (`content.rs`).
+//! * Nothing in an input ends the reading of a pipe; a pipe is refused only if it begins with content that has no lines
+//!   (`content.rs`).
 //! * At the first signal nothing more is read, and what was read from a pipe is sent within [`STOP_TIMEOUT`]. The
 //!   second signal ends the run at once.
 //! * Values of headers and the password of a URL are never shown.

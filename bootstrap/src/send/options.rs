@@ -34,11 +34,15 @@ times and fields are found in the lines of common formats; docs/line-formats.md 
 the time of receipt. A line has at most 1 MiB, a message or a stack trace 256 KiB; what is longer is cut.
 
 Inputs: text, also with NUL or bytes that are not UTF-8, and text compressed with gzip or zstd (recognised by its
-first bytes, also from standard input). UTF-16, xz, bzip2, lz4 and ZIP are refused with the command that converts them.
+first bytes, also from standard input). UTF-16, xz, bzip2, lz4, tar and ZIP are refused with the command that converts
+them, and what is mostly not UTF-8. Behind headers of `tail -F a.log b.log`, lines have the source of their file.
 
 Waiting: a batch that is not full is sent after one second. An event that later lines may join is held until the next
 event begins, the input ends, or no line came for --join-wait. A last line without a line feed is awaited until the
 pipe ends; in a file that was written within the last 10 s it is awaited for --join-wait.
+
+Stopping: at the first SIGINT or SIGTERM nothing more is read, and what was read from a pipe is sent for at most 5 s.
+A second signal ends the run at once.
 
 Sending again: an event of a file has an identifier that derives from the file (device and inode), its position and
 everything before it. The store drops repeats within its dedup window (1 day by default): of a file that is sent
@@ -90,6 +94,9 @@ pub struct Options {
     /// How long to try without any progress; up to 40s, also how long to wait for one answer
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_give_up_after)]
     give_up_after: Duration,
+    /// Print no summary if every event was accepted
+    #[arg(short, long)]
+    pub quiet: bool,
     /// Never give up while the server is unavailable or busy: tail -F app.log | spillway send --keep-trying
     #[arg(long, conflicts_with = "give_up_after")]
     keep_trying: bool,
@@ -218,6 +225,7 @@ mod tests {
         let read = read.unwrap();
         assert_eq!((read.level, read.batch, read.join_wait), (Level::Warn, 1_000, Duration::ZERO));
         assert_eq!(options(&[]).unwrap().join_wait, Duration::from_secs(1));
+        assert!(options(&["-q"]).unwrap().quiet && !options(&[]).unwrap().quiet);
         for wrong in [
             ["--batch", "0"],
             ["--batch", "10001"],

@@ -10,6 +10,8 @@ use std::path::Path;
 const CONTAINER_ID_CHARS: usize = 64;
 /// Characters of it that Docker shows.
 const CONTAINER_ID_SHOWN_CHARS: usize = 12;
+/// Suffixes of compressed files, also of those that are refused with advice.
+const COMPRESSIONS: [&str; 7] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"];
 /// Maximum digits of the number of a rotated file.
 const NUMBER_DIGITS_MAX: usize = 5;
 
@@ -82,7 +84,7 @@ fn is_container_id(text: &str) -> bool {
 
 /// The name of a file without its extension and without suffixes of rotation and compression.
 fn of_name(file: &str) -> &str {
-    let name = stripped(file, ".gz").or_else(|| stripped(file, ".zst")).unwrap_or(file);
+    let name = COMPRESSIONS.iter().find_map(|suffix| stripped(file, suffix)).unwrap_or(file);
     let name = without_date(name).or_else(|| without_number(name)).unwrap_or(name);
     let name = name.rsplit_once('.').map(|(stem, _)| stem).filter(|stem| !stem.is_empty()).unwrap_or(name);
     if let Some(id) = name.strip_suffix("-json").filter(|id| is_container_id(id)) {
@@ -144,6 +146,7 @@ mod tests {
             ("app.gz", "app"),
             ("app.log.1", "app"),
             ("app.log.2.gz", "app"),
+            ("app.log.2.xz", "app"),
             ("app.log.1.zst", "app"),
             ("app.log.2026-11-29", "app"),
             ("app.log.2026-11-29.1", "app"),

@@ -293,6 +293,16 @@ async fn a_file_that_is_no_log_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
+async fn an_archive_is_refused_also_if_it_is_compressed() {
+    let directory = TempDir::new().unwrap();
+    let tar = format!("{:\0<257}ustar\0{:\0<249}INFO one\n", "logs/a.log", "00");
+    let plain = file(&directory, "a.tar", &tar);
+    let packed = file(&directory, "a.tar.gz", gzip(&tar));
+    let (summary, requests) = send(vec![], &[&plain, &packed]).await;
+    assert_eq!((summary.events, summary.unreadable, requests.len()), (0, 2, 0));
+}
+
+#[tokio::test]
 async fn holes_in_a_file_lose_no_line() {
     let directory = TempDir::new().unwrap();
     let hole = "\0".repeat(100_000);
