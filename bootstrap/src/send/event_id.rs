@@ -3,8 +3,8 @@
 //! * An event of a file has the same identifier whenever the file is sent, so that the store can drop repeats: it
 //!   derives from the file (device, inode and time of creation), from the position of its first line, and from
 //!   everything in the file up to its last line. A line that is appended changes no identifier of an event before it.
-//! * A file that is truncated and rewritten is therefore a new file from its first byte that differs. Lines before that
-//!   byte count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from
+//! * A file that is truncated and rewritten is therefore a new file from its first line that differs. Lines before that
+//!   line count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from
 //!   those of a file that has grown.
 //! * A copy of a file is another file. For a compressed file, positions and bytes are those of the decompressed text.
 //! * The options that change events (`--source`, `--level` and others) are part of the identifiers where they differ

@@ -149,7 +149,7 @@ impl Summary {
         if self.cut_texts > 0 {
             let (cut, places) = (counted(self.cut_texts, "event"), listed(&self.cut_text_places));
             let what = "with a message or a stack trace of more than 256 KiB";
-            writeln!(f, "  cut:       {cut} {what}, such as {places}: only the beginning is sent")?;
+            writeln!(f, "  cut:       {cut} {what}, such as {places}: a note stands where text is missing")?;
         }
         match self.not_utf8 {
             0 => Ok(()),
@@ -272,7 +272,7 @@ mod tests {
   lines:     6,124 (123 joined to the event before)
   headers:   1 line of tail (==> FILE <==), for the source
   cut:       1 line of more than 1 MiB, such as app.log:5: only the beginning is sent
-  cut:       2 events with a message or a stack trace of more than 256 KiB, such as app.log:5, app.log:8: only the beginning is sent
+  cut:       2 events with a message or a stack trace of more than 256 KiB, such as app.log:5, app.log:8: a note stands where text is missing
   text:      2 lines were not UTF-8 (replaced by U+FFFD)
   in doubt:  their request was sent, but its outcome is unknown: send the same file again, stored events are not duplicated
   promised:  52 acknowledged, 0 journaled, 5,748 buffered
