@@ -118,17 +118,20 @@ fn without_signature(head: &[u8]) -> Content {
     }
 }
 
-/// Whether most bytes are neither UTF-8 nor NUL: bytes of other encodings, and control characters that no terminal
-/// needs. Western text in Latin-1 is mostly ASCII, and not meant.
+/// Whether most bytes, without NULs, are not text: bytes that are not UTF-8, and control characters that no terminal
+/// needs. Western text in Latin-1 is mostly ASCII, and messages of the FIX protocol have one control character in ten
+/// bytes; neither is meant. Random bytes are hardly more than half not text, but have both kinds.
 fn is_binary(head: &[u8]) -> bool {
-    let (mut bytes, mut foreign_bytes) = (0, 0);
+    let (mut bytes, mut foreign_bytes, mut control_bytes) = (0, 0, 0);
     for chunk in head.utf8_chunks() {
         let nuls = chunk.valid().bytes().filter(|byte| *byte == 0).count();
         let controls = chunk.valid().bytes().filter(|byte| is_foreign_control(*byte)).count();
         bytes += chunk.valid().len() + chunk.invalid().len() - nuls;
         foreign_bytes += controls + chunk.invalid().len();
+        control_bytes += controls;
     }
-    bytes >= SAMPLE_BYTES_MIN && foreign_bytes * 2 > bytes
+    let is_foreign = foreign_bytes * 2 > bytes || (foreign_bytes * 4 > bytes && control_bytes * 20 > bytes);
+    bytes >= SAMPLE_BYTES_MIN && is_foreign
 }
 
 fn is_foreign_control(byte: u8) -> bool {
@@ -169,12 +172,14 @@ mod tests {
         assert_eq!(content(&tar).await, (TAR, tar.len()));
         let random = noise(2 * HEAD_BYTES_MAX);
         assert_eq!(content(&random).await, (Content::Binary, random.len()));
+        assert_eq!(content(&random[..2 * SAMPLE_BYTES_MIN]).await.0, Content::Binary);
         let german =
             latin_1("2024-01-15 10:30:00 WARN Gr\u{f6}\u{df}e \u{fc}berschritten: \u{fc}\u{df}\u{e4}\n").repeat(50);
         let coloured = "\x1b[31mERROR\x1b[0m \u{43e}\u{448}\u{438}\u{431}\u{43a}\u{430}\n".repeat(50).into_bytes();
         let behind_a_hole = [&[0; 60_000][..], b"INFO one\n"].concat();
         let late = [&b"INFO one\n".repeat(HEAD_BYTES_MAX / 9 + 1)[..], &random].concat();
-        for text in [german, coloured, behind_a_hole, late, noise(SAMPLE_BYTES_MIN / 2)] {
+        let fix = "8=FIX.4.4\u{1}9=65\u{1}35=A\u{1}49=A\u{1}56=B\u{1}\n".repeat(50).into_bytes();
+        for text in [german, coloured, fix, behind_a_hole, late, noise(SAMPLE_BYTES_MIN / 2)] {
             assert_eq!(content(&text).await, (Content::Text, text.len()), "{:?}", &text[..20]);
         }
     }
