@@ -77,8 +77,8 @@ pub struct Head {
     pub failure: Option<io::Error>,
 }
 
-/// Reads the beginning of an input until its content is certain. Of a pipe, which is not a file, nothing is awaited that
-/// is not necessary for a signature.
+/// Reads the beginning of an input until its content is certain. Of a pipe, which is not a file, nothing is awaited
+/// that is not necessary for a signature.
 ///
 /// # Errors
 /// Not even one byte can be read.

@@ -141,7 +141,8 @@ impl Input {
                  iconv -f ENCODING -t UTF-8 {file} | {send}, otherwise leave it out"
             ),
             Unreadable::Directory => format!(
-                "cannot read {name}: it is a directory; run find {file} -type f -name '*.log' -exec spillway send {{}} +"
+                "cannot read {name}: it is a directory; run \
+                 find {file} -type f -name '*.log' -exec spillway send {{}} +"
             ),
             Unreadable::Foreign(Foreign { name: content, converter: None }) => {
                 format!("cannot read {name}: it is {content}, which has no lines; leave it out")

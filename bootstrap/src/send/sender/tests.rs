@@ -135,11 +135,8 @@ async fn a_pipe_is_not_waited_for_when_reading_stops() {
     let (stop, stopped) = watch::channel(false);
     sender.stop = stopped;
     let (mut writer, reader) = tokio::io::duplex(64);
-    let mut lines = Lines::new(reader, None);
     writer.write_all(b"INFO one\nINFO tw").await.unwrap();
-    let first = lines.next().await.unwrap().unwrap();
-    sender.take(&mut reading(&input), first).await.unwrap();
-    let sending = sender.send_lines(reading(&input), lines);
+    let sending = sender.send_lines(reading(&input), Lines::new(reader, None));
     let (ended, _) = tokio::join!(sending, async { stop.send_replace(true) });
     assert!(ended.is_err() && server.requests().len() == 1, "{ended:?}");
 }
