@@ -25,6 +25,15 @@ pub fn connector(encrypted: bool, files: &HttpsFiles) -> Result<Connector, Https
     adapter_webhook::connector_with_files(connector, encrypted, files)
 }
 
+/// Why https cannot be used on this machine, with what to do.
+pub fn https_unusable(error: &HttpsError) -> String {
+    let advice = match error {
+        HttpsError::File { .. } => "check --ca, --cert and --cert-key",
+        HttpsError::NoAuthorities(_) => "--ca also names a file of certificates",
+    };
+    format!("https cannot be used: {error}; {advice}")
+}
+
 /// Why https to `target` fails however often it is tried, with what to do; `None` if the failure is another one.
 pub fn https_fault(error: &(dyn Error + 'static), target: &dyn Display) -> Option<String> {
     let reason = match TlsFault::of(error)? {
@@ -62,5 +71,21 @@ pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     match cause.downcast_ref::<std::io::Error>() {
         Some(error) if error.raw_os_error().is_some() => error.kind().to_string(),
         _ => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_with_the_options_to_check() {
+        let files = HttpsFiles { ca: Some(PathBuf::from("/missing.pem")), client: None };
+        let error = connector(true, &files).map(drop).unwrap_err();
+        let message = https_unusable(&error);
+        assert!(message.starts_with("https cannot be used: /missing.pem: cannot be read: "), "{message}");
+        assert!(message.ends_with("; check --ca, --cert and --cert-key"), "{message}");
     }
 }

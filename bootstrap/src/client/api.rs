@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::connection::Connection;
 use super::failure::{Failure, failure_of};
 use super::parameters::Parameters;
-use crate::http_client::{Connector, connector, https_fault, root_cause};
+use crate::http_client::{Connector, connector, https_fault, https_unusable, root_cause};
 use crate::send::{Target, URL_VARIABLE};
 
 /// Maximum bytes of an answer: a page ends at 8 MiB of text, which escapes of JSON can make six times as long.
@@ -56,7 +56,7 @@ impl Api {
         let key = credentials.header(target.authorization().is_some());
         let key = key.map_err(|error| Failure::Usage(error.to_string()))?;
         let connector = connector(target.is_encrypted(), &credentials.https_files());
-        let connector = connector.map_err(|error| Failure::Other(error.to_string()))?;
+        let connector = connector.map_err(|error| Failure::Other(https_unusable(&error)))?;
         let http = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { http, target, key, timeout: connection.timeout })
     }

@@ -33,6 +33,7 @@ use super::progress::Progress;
 use super::source::Source;
 use super::summary::Summary;
 use super::tail_header::TailHeaders;
+use crate::http_client::https_unusable;
 use crate::system::{SystemClock, UuidV7};
 
 /// Maximum size of a request body, unless a single event is larger.
@@ -92,7 +93,8 @@ impl Sender {
         let target = options.target()?;
         let mut headers: HeaderMap = options.key(&target)?.into_iter().collect();
         headers.extend(options.headers()?);
-        let client = Client::new(target, headers, options.give_up_after(), &options.https_files())?;
+        let client = Client::new(target, headers, options.give_up_after(), &options.https_files());
+        let client = client.map_err(|error| anyhow::Error::msg(https_unusable(&error)))?;
         Ok(Self {
             stop,
             batch_events_max: usize::from(options.batch),
