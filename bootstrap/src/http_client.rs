@@ -38,9 +38,7 @@ pub fn https_unusable(error: &HttpsError) -> String {
 pub fn https_fault(error: &(dyn Error + 'static), target: &dyn Display) -> Option<String> {
     let reason = match TlsFault::of(error)? {
         TlsFault::UntrustedAuthority => {
-            "no trusted authority has issued its certificate; name the file of its authority \
-                                         with --ca or SSL_CERT_FILE"
-                .to_owned()
+            "no trusted authority has issued its certificate; name its authority with --ca or SSL_CERT_FILE".to_owned()
         }
         TlsFault::OtherNames(names) if names.is_empty() => {
             "its certificate is for another name; use that name in --url".to_owned()
