@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::access::{keys_path, open_keys, open_sessions};
 use crate::app::App;
@@ -231,17 +232,21 @@ fn send_lines(options: send::Options) -> ExitCode {
     if let Err(error) = checked.and(options.headers().map_err(|error| error.to_string())) {
         return usage(&error);
     }
+    let is_quiet = options.quiet;
     let sent =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
-            let summary = runtime.block_on(async { send::run(options, stop_signal()?).await });
+            let summary = runtime.block_on(async { send::run(options, Signals::listen()?).await });
             // A read of standard input may be in progress and cannot be cancelled.
             runtime.shutdown_background();
             summary
         });
     match sent {
         Ok(summary) => {
-            print(&summary.to_string());
-            if summary.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let is_complete = summary.is_complete();
+            if !is_quiet || !is_complete {
+                print(&summary.to_string());
+            }
+            if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             report(&format!("{error:#}"));
@@ -319,16 +324,32 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
     Ok(left)
 }
 
-/// Resolves at SIGTERM or Ctrl-C.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on the signals no longer end the process.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+}
+
+impl send::StopSignals for Signals {
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
+}
+
+/// Resolves at the first SIGTERM or Ctrl-C.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut signals = Signals::listen()?;
+    Ok(async move { send::StopSignals::next(&mut signals).await })
 }
 
 fn usage(message: &str) -> ExitCode {

@@ -31,10 +31,12 @@ use tokio::time::timeout;
 use tokio_retry::RetryIf;
 
 mod connector;
+mod tls_fault;
 mod webhook_url;
 
 pub use connector::{Connector, HttpsError, HttpsFiles, NoAuthorities, connector, connector_with_files};
 use connector::{client_config, connector_with};
+pub use tls_fault::TlsFault;
 pub use webhook_url::{InvalidWebhookUrl, WebhookUrl, basic_authorization};
 
 /// Most alerts that wait to be told.

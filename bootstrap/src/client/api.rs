@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::connection::Connection;
 use super::failure::{Failure, failure_of};
 use super::parameters::Parameters;
-use crate::http_client::{Connector, connector, root_cause};
+use crate::http_client::{Connector, connector, https_fault, https_unusable, root_cause};
 use crate::send::{Target, URL_VARIABLE};
 
 /// Maximum bytes of an answer: a page ends at 8 MiB of text, which escapes of JSON can make six times as long.
@@ -56,7 +56,7 @@ impl Api {
         let key = credentials.header(target.authorization().is_some());
         let key = key.map_err(|error| Failure::Usage(error.to_string()))?;
         let connector = connector(target.is_encrypted(), &credentials.https_files());
-        let connector = connector.map_err(|error| Failure::Other(error.to_string()))?;
+        let connector = connector.map_err(|error| Failure::Other(https_unusable(&error)))?;
         let http = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { http, target, key, timeout: connection.timeout })
     }
@@ -143,7 +143,10 @@ impl Api {
     ) -> Result<T, Failure> {
         let cause = match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => root_cause(&*error),
+            Ok(Err(error)) => match https_fault(&*error, &self.target) {
+                Some(fault) => return Err(Failure::Unreachable(fault)),
+                None => root_cause(&*error),
+            },
             Err(_) => format!("no answer within {}", humantime::format_duration(self.timeout)),
         };
         let advice = format!("start it, or name another one with --url or {URL_VARIABLE}");

@@ -26,7 +26,7 @@ use super::patience::{Patience, Pause, Stopped, Waiting};
 use super::pending::Pending;
 use super::tally::Tally;
 use super::target::Target;
-use crate::http_client::{Connector, HttpsError, HttpsFiles, connector, root_cause};
+use crate::http_client::{Connector, HttpsError, HttpsFiles, connector, https_fault, root_cause};
 
 /// Maximum timeout for an answer: longer than a gateway waits for a producer.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(40);
@@ -43,6 +43,8 @@ pub struct Client {
     headers: HeaderMap,
     /// `None` means never.
     give_up_after: Option<Duration>,
+    /// Whether the server has answered.
+    was_reached: AtomicBool,
 }
 
 impl Client {
@@ -66,7 +68,7 @@ impl Client {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         headers.extend(extra);
-        Ok(Self { http, target, headers, give_up_after })
+        Ok(Self { http, target, headers, give_up_after, was_reached: AtomicBool::new(false) })
     }
 
     /// Settles every event in `tally`, with as many requests as necessary.
@@ -139,8 +141,15 @@ impl Client {
             Answer::Later { pause: Pause { duration: None, reason, away: true }, unknown: true }
         };
         match tokio::time::timeout(self.answer_timeout(), exchange).await {
-            Ok(Ok((status, retry_after, body))) => read_answer(status, retry_after, &body, events.len()),
-            Ok(Err(error)) => unreachable(&root_cause(&*error)),
+            Ok(Ok((status, retry_after, body))) => {
+                self.was_reached.store(true, Ordering::Relaxed);
+                read_answer(status, retry_after, &body, events.len())
+            }
+            Ok(Err(error)) => match https_fault(&*error, &self.target) {
+                // A server that was reached before is changing its certificate, perhaps.
+                Some(fault) if !self.was_reached.load(Ordering::Relaxed) => Answer::NotHere(fault),
+                _ => unreachable(&root_cause(&*error)),
+            },
             Err(_) => unreachable("no answer in time"),
         }
     }

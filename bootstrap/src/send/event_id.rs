@@ -3,10 +3,12 @@
 //! * An event of a file has the same identifier whenever the file is sent, so that the store can drop repeats: it
 //!   derives from the file (device, inode and time of creation), from the position of its first line, and from
 //!   everything in the file up to its last line. A line that is appended changes no identifier of an event before it.
-//! * A file that is truncated and rewritten is therefore a new file from its first byte that differs. Lines before that
-//!   byte count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from
+//! * A file that is truncated and rewritten is therefore a new file from its first line that differs. Lines before that
+//!   line count as repeats of the lines that were there: without a state of its own, a sender cannot tell them from
 //!   those of a file that has grown.
 //! * A copy of a file is another file. For a compressed file, positions and bytes are those of the decompressed text.
+//! * The options that change events (`--source`, `--level` and others) are part of the identifiers where they differ
+//!   from the defaults: a file that is sent again with corrected options is stored again.
 //! * Identifiers of one file ascend with the position: the API orders events of the same time by identifier.
 
 use std::fs::Metadata;
@@ -52,10 +54,13 @@ pub enum LineIds {
 }
 
 impl LineIds {
-    /// The identifiers of the lines of a file, or of an input that is none.
+    /// The identifiers of the lines of a file, or of an input that is none, read with these options: names and values
+    /// of those that change events and are not the defaults.
     #[must_use]
-    pub fn new(file: Option<FileId>) -> Self {
-        file.map_or(Self::New, |file| Self::Derived { file, hash: file.0 })
+    pub fn new(file: Option<FileId>, options: &[(&'static str, String)]) -> Self {
+        let Some(file) = file else { return Self::New };
+        let with = |hash, (name, value): &(&str, String)| Uuid::new_v5(&hash, format!("{name}={value}").as_bytes());
+        Self::Derived { file, hash: options.iter().fold(file.0, with) }
     }
 
     /// The identifier of the next line, which begins at byte `offset`.
@@ -127,7 +132,11 @@ mod tests {
 
     /// The identifiers of the lines of a file.
     fn ids(file: FileId, text: &str) -> Vec<Uuid> {
-        let (mut ids, mut offset) = (LineIds::new(Some(file)), 0);
+        ids_with(file, &[], text)
+    }
+
+    fn ids_with(file: FileId, options: &[(&'static str, String)], text: &str) -> Vec<Uuid> {
+        let (mut ids, mut offset) = (LineIds::new(Some(file), options), 0);
         let id = |line: &str| {
             let id = made(ids.next(offset, line.as_bytes()));
             offset += line.len() as u64 + 1;
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn identifiers_of_lines_have_version_8_and_ascend_with_the_position() {
         let offsets = [0, 1, 1_000, 0xFFF_FFFF, 0x1000_0000, 0x7F_FFFF_FFFF, 0xFF_FFFF_FFFF];
-        let ids = offsets.map(|offset| made(LineIds::new(Some(FILE)).next(offset, b"x")));
+        let ids = offsets.map(|offset| made(LineIds::new(Some(FILE), &[]).next(offset, b"x")));
         assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
         for id in ids {
             assert_eq!((id.get_version_num(), id.get_variant()), (8, uuid::Variant::RFC4122));
@@ -162,14 +171,29 @@ mod tests {
     }
 
     #[test]
+    fn other_options_make_other_events_of_the_same_file() {
+        let option = |name, value: &str| (name, value.to_owned());
+        let choices = [
+            vec![],
+            vec![option("source", "a")],
+            vec![option("source", "b")],
+            vec![option("level", "WARN")],
+            vec![option("level", "WARN"), option("source", "a")],
+        ];
+        let all: Vec<Uuid> = choices.iter().flat_map(|options| ids_with(FILE, options, "a\nb")).collect();
+        assert!(all.iter().enumerate().all(|(index, id)| !all[..index].contains(id)), "{all:?}");
+        assert_eq!(ids_with(FILE, &choices[4], "a\nb"), all[8..], "the same options");
+    }
+
+    #[test]
     fn a_line_that_joins_changes_the_identifier_but_not_the_position() {
-        let mut lines = LineIds::new(Some(FILE));
+        let mut lines = LineIds::new(Some(FILE), &[]);
         let (one, two) = (lines.next(0, b"x"), lines.next(2, b"y"));
         let mut joined = one;
         joined.extend(two);
         assert!(made(joined) != made(one) && made(joined) != made(two) && made(joined) < made(two));
         let mut new = EventId::New;
-        new.extend(LineIds::new(None).next(7, b"z"));
+        new.extend(LineIds::new(None, &[]).next(7, b"z"));
         assert_eq!(new.uuid(|| Uuid::from_u128(7)), Uuid::from_u128(7));
     }
 

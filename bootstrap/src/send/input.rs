@@ -12,10 +12,11 @@ use domain::timestamp::Timestamp;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::content::{Content, Foreign, recognize};
+use super::content::{Content, Foreign, Head, recognize};
 use super::decompression::Decompressed;
 use super::event_id::FileId;
 use super::lines::Lines;
+use super::source::Source;
 use super::summary::grouped;
 
 /// The file name that means standard input.
@@ -27,8 +28,12 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 pub struct Input {
     /// Name for display.
     pub name: Arc<str>,
-    /// Source of its events.
-    pub source: String,
+    /// Source of events whose lines name none.
+    pub source: Source,
+    /// Whether an option names the source, and not the path.
+    pub source_is_given: bool,
+    /// The source that an option names instead of another one: part of the identity of the events.
+    pub other_source: Option<String>,
     /// `None` means standard input.
     path: Option<PathBuf>,
 }
@@ -48,6 +53,10 @@ pub enum Unreadable {
     Failed(io::Error),
     /// It is not a log.
     Foreign(&'static Foreign),
+    /// Most of it is not UTF-8 text.
+    Binary,
+    /// It is a directory.
+    Directory,
 }
 
 impl From<io::Error> for Unreadable {
@@ -65,14 +74,16 @@ impl Input {
         paths.iter().map(|path| Self::new(path, source.cloned())).collect()
     }
 
-    fn new(path: &Path, source: Option<String>) -> Self {
-        if path.as_os_str() == STDIN {
-            let source = source.unwrap_or_else(|| "stdin".to_owned());
-            return Self { name: "standard input".into(), source, path: None };
-        }
-        let name = path.display().to_string().into();
-        let source = source.unwrap_or_else(|| source_of(path));
-        Self { name, source, path: Some(path.to_owned()) }
+    fn new(path: &Path, given: Option<String>) -> Self {
+        let (name, path, default) = if path.as_os_str() == STDIN {
+            ("standard input".into(), None, Source::named("stdin"))
+        } else {
+            (path.display().to_string().into(), Some(path.to_owned()), Source::of_file(path))
+        };
+        let other_source = given.clone().filter(|given| *given != default.name);
+        let source_is_given = given.is_some();
+        let source = Source { name: given.unwrap_or(default.name), pod: default.pod };
+        Self { name, source, source_is_given, other_source, path }
     }
 
     /// Whether it is standard input.
@@ -100,24 +111,39 @@ impl Input {
     ) -> Result<Opened, Unreadable> {
         let bytes_read = Arc::clone(bytes_read);
         let Some(path) = &self.path else {
-            let lines = lines_of(Counted { input: tokio::io::stdin(), bytes_read }, None).await?;
+            let lines = lines_of(Counted { input: tokio::io::stdin(), bytes_read }, false, None).await?;
             return Ok(Opened { lines, file: None });
         };
         let input = File::open(path).await?;
         let metadata = input.metadata().await?;
+        if metadata.is_dir() {
+            return Err(Unreadable::Directory);
+        }
         let may_grow = metadata.is_file() && metadata.modified().is_ok_and(|time| is_recent(time, now));
-        let lines = lines_of(Counted { input, bytes_read }, may_grow.then_some(growth_wait)).await?;
+        let counted = Counted { input, bytes_read };
+        let lines = lines_of(counted, metadata.is_file(), may_grow.then_some(growth_wait)).await?;
         Ok(Opened { lines, file: FileId::of(&metadata) })
     }
 
     /// What to say about an input that cannot be read, with what to do about it. `lines` were read before.
     #[must_use]
     pub fn report(&self, reason: &Unreadable, lines: u64) -> String {
-        let (name, file) = (&self.name, if self.is_stdin() { "FILE" } else { &*self.name });
+        let name = &self.name;
+        let file = if self.is_stdin() { "FILE".to_owned() } else { shell_word(name) };
+        let source = if self.is_stdin() && !self.source_is_given { "NAME" } else { self.source.name.as_str() };
+        let send = format!("spillway send --source {}", shell_word(source));
         match reason {
             Unreadable::Foreign(Foreign { name: content, converter: Some(converter) }) => {
-                format!("cannot read {name}: it is {content}; run {converter} {file} | spillway send --source NAME")
+                format!("cannot read {name}: it is {content}; run {converter} {file} | {send}")
             }
+            Unreadable::Binary => format!(
+                "cannot read {name}: most of it is not UTF-8 text; if it is text of another encoding, run \
+                 iconv -f ENCODING -t UTF-8 {file} | {send}, otherwise leave it out"
+            ),
+            Unreadable::Directory => format!(
+                "cannot read {name}: it is a directory; run \
+                 find {file} -type f -name '*.log' -exec spillway send {{}} +"
+            ),
             Unreadable::Foreign(Foreign { name: content, converter: None }) => {
                 format!("cannot read {name}: it is {content}, which has no lines; leave it out")
             }
@@ -130,13 +156,6 @@ impl Input {
     }
 }
 
-/// The name of a file without its last extension, and without that of a compressed file.
-fn source_of(path: &Path) -> String {
-    let is_compressed = path.extension().is_some_and(|extension| extension == "gz" || extension == "zst");
-    let name = if is_compressed { path.file_stem().map(Path::new) } else { Some(path) };
-    name.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned()
-}
-
 /// Whether a file that was modified at `time` may still be written. Clocks of file servers may be ahead.
 fn is_recent(time: std::time::SystemTime, now: Timestamp) -> bool {
     let modified_micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
@@ -147,17 +166,50 @@ fn is_recent(time: std::time::SystemTime, now: Timestamp) -> bool {
 /// The lines of an input with any readable content. A compressed file is complete.
 async fn lines_of<R: AsyncRead + Unpin + 'static>(
     mut input: R,
+    is_file: bool,
     growth_wait: Option<Duration>,
 ) -> Result<Lines<Box<dyn AsyncRead + Unpin>>, Unreadable> {
-    let (content, head) = recognize(&mut input).await?;
-    let input = Cursor::new(head).chain(input);
-    let (text, growth_wait): (Box<dyn AsyncRead + Unpin>, _) = match content {
-        Content::Text => (Box::new(input), growth_wait),
-        Content::Gzip => (Box::new(Decompressed::gzip(input)), None),
-        Content::Zstd => (Box::new(Decompressed::zstd(input)?), None),
+    let head = recognize(&mut input, is_file).await?;
+    let content = head.content;
+    let input = behind(head, input);
+    let mut decompressed: Box<dyn AsyncRead + Unpin> = match content {
+        Content::Text => return Ok(Lines::new(input, growth_wait)),
+        Content::Gzip => Box::new(Decompressed::gzip(input)),
+        Content::Zstd => Box::new(Decompressed::zstd(input)?),
         Content::Foreign(foreign) => return Err(Unreadable::Foreign(foreign)),
+        Content::Binary => return Err(Unreadable::Binary),
     };
-    Ok(Lines::new(text, growth_wait))
+    let head = recognize(&mut decompressed, is_file).await?;
+    match head.content {
+        Content::Foreign(foreign) => Err(Unreadable::Foreign(foreign)),
+        Content::Binary => Err(Unreadable::Binary),
+        // What is compressed twice is not decompressed twice.
+        Content::Text | Content::Gzip | Content::Zstd => Ok(Lines::new(behind(head, decompressed), None)),
+    }
+}
+
+/// The whole input, whose beginning was read.
+fn behind(head: Head, rest: impl AsyncRead + Unpin + 'static) -> Box<dyn AsyncRead + Unpin> {
+    Box::new(Cursor::new(head.bytes).chain(Failure(head.failure)).chain(rest))
+}
+
+/// Fails, if there is an error, and has no bytes.
+struct Failure(Option<io::Error>);
+
+impl AsyncRead for Failure {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.take().map_or(Ok(()), Err))
+    }
+}
+
+/// Quotes a text for a shell, if necessary.
+fn shell_word(text: &str) -> String {
+    let is_plain = |character: char| character.is_alphanumeric() || "._-/".contains(character);
+    if text.chars().all(is_plain) && !text.is_empty() {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// Counts the bytes that are read.
@@ -194,20 +246,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_is_the_name_without_extensions() {
-        for (path, source) in [
-            ("/var/log/app.log", "app"),
-            ("app.web.log", "app.web"),
-            ("app", "app"),
-            ("app.log.gz", "app"),
-            ("app.log.1.zst", "app.log"),
-            ("app.gz", "app"),
-            (".gz", ".gz"),
-        ] {
-            assert_eq!(Input::all(&[path.into()], None)[0].source, source, "{path}");
-        }
-        assert_eq!(Input::all(&["a.log".into()], Some(&"b".to_owned()))[0].source, "b");
-        assert_eq!(Input::all(&[], None)[0].source, "stdin");
+    fn an_option_names_another_source_than_the_path_does() {
+        let inputs = |source: Option<&str>| {
+            let paths = ["a.log", "-", "/var/log/pods/shop_web-0_5f1c/cart/0.log"].map(PathBuf::from);
+            let inputs = Input::all(&paths, source.map(str::to_owned).as_ref());
+            let of =
+                |input: &Input| (input.source.name.clone(), input.other_source.clone(), input.source.pod.is_some());
+            inputs.iter().map(of).collect::<Vec<_>>()
+        };
+        let [a, stdin, cart] = ["a", "stdin", "cart"].map(str::to_owned);
+        assert_eq!(inputs(None), [(a.clone(), None, false), (stdin, None, false), (cart, None, true)]);
+        let given = (a.clone(), Some(a.clone()));
+        let expected = [(a.clone(), None, false), (given.0.clone(), given.1.clone(), false), (given.0, given.1, true)];
+        assert_eq!(inputs(Some("a")), expected);
     }
 
     #[test]
@@ -224,12 +275,21 @@ mod tests {
     #[tokio::test]
     async fn foreign_content_is_refused_with_what_to_do() {
         let advice = async |content: &'static [u8], files: &[PathBuf]| {
-            let reason = lines_of(content, None).await.err().unwrap();
+            let reason = lines_of(content, true, None).await.err().unwrap();
             Input::all(files, None)[0].report(&reason, 0)
         };
         let utf_16 = "cannot read a.log: it is UTF-16 text; \
-                      run iconv -f UTF-16 -t UTF-8 a.log | spillway send --source NAME";
+                      run iconv -f UTF-16 -t UTF-8 a.log | spillway send --source a";
         assert_eq!(advice(b"\xFF\xFEa\0\n\0", &["a.log".into()]).await, utf_16);
+        let quoted = r"run unzip -p 'it'\''s b.log' | spillway send --source 'it'\''s b'";
+        assert!(advice(b"PK\x03\x04", &["it's b.log".into()]).await.ends_with(quoted));
+        static RANDOM: [u8; 1_000] = [0xFF; 1_000];
+        assert!(advice(&RANDOM[2..], &["a".into()]).await.contains("run iconv -f ENCODING -t UTF-8 a | spillway"));
+        let directory = Input::all(&["my logs".into()], None)[0].report(&Unreadable::Directory, 0);
+        assert!(
+            directory.ends_with("run find 'my logs' -type f -name '*.log' -exec spillway send {} +"),
+            "{directory}"
+        );
         assert!(advice(b"\xFD7zXZ\0", &[]).await.ends_with("run xzcat FILE | spillway send --source NAME"));
         let program = "cannot read a: it is a program, which has no lines; leave it out";
         assert_eq!(advice(b"\x7FELF\x02", &["a".into()]).await, program);

@@ -97,22 +97,32 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return Ok(Some(self.finish()));
             }
             self.growth_until = None;
-            let line_feed = available.iter().position(|byte| *byte == b'\n');
-            let part = available.get(..line_feed.unwrap_or(available.len())).unwrap_or_default();
-            let taken = self.partial.take(part);
-            let is_hole = taken < part.len();
-            let used = if is_hole { taken } else { part.len() + usize::from(line_feed.is_some()) };
-            self.reader.consume(used);
-            self.position += used as u64;
-            if is_hole {
-                return Ok(Some(self.finish()));
-            }
-            if line_feed.is_some() {
-                let line = self.finish();
-                self.number += 1;
+            let taken = self.partial.take_line(available);
+            if let Some(line) = self.taken(taken) {
                 return Ok(Some(line));
             }
         }
+    }
+
+    /// The next line of what was read already; nothing more is read. The last one may be the beginning of a line.
+    pub fn next_read(&mut self) -> Option<Line> {
+        while !self.reader.buffer().is_empty() {
+            let taken = self.partial.take_line(self.reader.buffer());
+            if let Some(line) = self.taken(taken) {
+                return Some(line);
+            }
+        }
+        (!self.partial.is_empty()).then(|| self.finish())
+    }
+
+    /// Bytes were taken: the line, if they end it.
+    fn taken(&mut self, taken: Taken) -> Option<Line> {
+        self.reader.consume(taken.bytes);
+        self.position += taken.bytes as u64;
+        let end = taken.end?;
+        let line = self.finish();
+        self.number += u64::from(end == End::LineFeed);
+        Some(line)
     }
 
     /// Waits until it is worthwhile to read again. Returns whether the end of the line is still awaited.
@@ -148,10 +158,39 @@ struct Partial {
     cut_bytes: u64,
 }
 
+/// What was taken of the bytes that were read.
+struct Taken {
+    /// How many, with the line feed.
+    bytes: usize,
+    /// What ends the line, if anything does.
+    end: Option<End>,
+}
+
+/// What ends a line.
+#[derive(PartialEq, Eq)]
+enum End {
+    LineFeed,
+    Hole,
+}
+
 impl Partial {
     /// Whether it has no text.
     fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+
+    /// Takes what belongs to the line from the bytes that were read.
+    fn take_line(&mut self, available: &[u8]) -> Taken {
+        let line_feed = available.iter().position(|byte| *byte == b'\n');
+        let part = available.get(..line_feed.unwrap_or(available.len())).unwrap_or_default();
+        let bytes = self.take(part);
+        if bytes < part.len() {
+            return Taken { bytes, end: Some(End::Hole) };
+        }
+        match line_feed {
+            Some(_) => Taken { bytes: bytes + 1, end: Some(End::LineFeed) },
+            None => Taken { bytes, end: None },
+        }
     }
 
     /// Takes bytes of the line. Returns their number: there are more if a hole ends the line.

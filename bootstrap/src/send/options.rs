@@ -1,6 +1,7 @@
 //! Options of `spillway send`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +16,12 @@ use crate::credentials::{Credentials, InvalidCredentials};
 use crate::http_client::HttpsFiles;
 use crate::secret_argument::secret_argument;
 
+/// Default of `--level`.
+const LEVEL_DEFAULT: Level = Level::Info;
+/// Default of `--offset`.
+const OFFSET_DEFAULT: &str = "UTC";
+/// Default of `--format`.
+const FORMAT_DEFAULT: &str = "auto";
 /// Maximum of `--join-wait`.
 const JOIN_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Maximum of `--give-up-after`.
@@ -27,16 +34,21 @@ times and fields are found in the lines of common formats; docs/line-formats.md 
 the time of receipt. A line has at most 1 MiB, a message or a stack trace 256 KiB; what is longer is cut.
 
 Inputs: text, also with NUL or bytes that are not UTF-8, and text compressed with gzip or zstd (recognised by its
-first bytes, also from standard input). UTF-16, xz, bzip2, lz4 and ZIP are refused with the command that converts them.
+first bytes, also from standard input). UTF-16, xz, bzip2, lz4, tar and ZIP are refused with the command that converts
+them, and what is mostly not UTF-8. Behind headers of `tail -F a.log b.log`, lines have the source of their file.
 
 Waiting: a batch that is not full is sent after one second. An event that later lines may join is held until the next
 event begins, the input ends, or no line came for --join-wait. A last line without a line feed is awaited until the
 pipe ends; in a file that was written within the last 10 s it is awaited for --join-wait.
 
+Stopping: at the first SIGINT or SIGTERM nothing more is read, and what was read from a pipe is sent for at most 5 s.
+A second signal ends the run at once.
+
 Sending again: an event of a file has an identifier that derives from the file (device and inode), its position and
 everything before it. The store drops repeats within its dedup window (1 day by default): of a file that is sent
-again only the new lines are stored. A file that was rewritten is new from its first byte that differs; a copy is
-another file. Events from standard input or a pipe are always new.
+again only the new lines are stored. A file that was rewritten is new from its first line that differs; a copy is
+another file, and with another --source, --level, --offset, --format or --no-join all its events are new. Events from
+standard input or a pipe are always new.
 
 Secrets: a user and password in the URL become `Authorization: Basic`, an access key `Authorization: Bearer`, or with
 a user in the URL `X-API-Key`; values of --header are never shown.
@@ -58,18 +70,18 @@ pub struct Options {
     /// A header of every request: 'Name: value'; may be repeated, and replaces what the URL says
     #[arg(long = "header", value_name = "HEADER", value_parser = secret_argument::<ExtraHeader>())]
     headers: Vec<ExtraHeader>,
-    /// Source of events whose lines name none [default: name of the file without extensions, or `stdin`]
+    /// Source of events whose lines name none [default: container or name of the file, or `stdin`]
     #[arg(long, value_name = "NAME", value_parser = parse_source)]
     pub source: Option<String>,
     /// Level of lines without one
-    #[arg(long, default_value = "INFO", value_parser = Level::parse)]
+    #[arg(long, default_value = LEVEL_DEFAULT.name(), value_parser = Level::parse)]
     pub level: Level,
     /// Zone of times without one: UTC, +02:00, Europe/Berlin or local
-    #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
-    pub offset: Zone,
+    #[arg(long, value_name = "ZONE", default_value = OFFSET_DEFAULT, allow_hyphen_values = true)]
+    pub offset: Given<Zone>,
     /// Format of the lines: a name, or a pattern such as `^(?<time>\S+) (?<level>\w+) (?<message>.*)`
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    pub format: Format,
+    #[arg(long, value_name = "FORMAT", default_value = FORMAT_DEFAULT)]
+    pub format: Given<Format>,
     /// Make every line an event, including those of stack traces
     #[arg(long)]
     pub no_join: bool,
@@ -82,6 +94,9 @@ pub struct Options {
     /// How long to try without any progress; up to 40s, also how long to wait for one answer
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_give_up_after)]
     give_up_after: Duration,
+    /// Print no summary if every event was accepted
+    #[arg(short, long)]
+    pub quiet: bool,
     /// Never give up while the server is unavailable or busy: tail -F app.log | spillway send --keep-trying
     #[arg(long, conflicts_with = "give_up_after")]
     keep_trying: bool,
@@ -129,10 +144,38 @@ impl Options {
     pub fn formats(&self) -> formats::Options {
         formats::Options {
             level: self.level,
-            zone: self.offset.clone(),
-            format: self.format.clone(),
+            zone: self.offset.value.clone(),
+            format: self.format.value.clone(),
             join: !self.no_join,
         }
+    }
+
+    /// The options that change what is read from lines, where they differ from the defaults: names and values. The
+    /// source is not among them: whether it differs depends on the file.
+    #[must_use]
+    pub fn changed(&self) -> Vec<(&'static str, String)> {
+        let options = [
+            ("level", self.level.name().to_owned(), self.level != LEVEL_DEFAULT),
+            ("offset", self.offset.text.clone(), self.offset.text != OFFSET_DEFAULT),
+            ("format", self.format.text.clone(), self.format.text != FORMAT_DEFAULT),
+            ("no-join", String::new(), self.no_join),
+        ];
+        options.into_iter().filter_map(|(name, value, differs)| differs.then_some((name, value))).collect()
+    }
+}
+
+/// A value, and the text that stands for it.
+#[derive(Clone, Debug)]
+pub struct Given<T> {
+    value: T,
+    text: String,
+}
+
+impl<T: FromStr> FromStr for Given<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        Ok(Self { value: text.parse()?, text: text.to_owned() })
     }
 }
 
@@ -182,6 +225,7 @@ mod tests {
         let read = read.unwrap();
         assert_eq!((read.level, read.batch, read.join_wait), (Level::Warn, 1_000, Duration::ZERO));
         assert_eq!(options(&[]).unwrap().join_wait, Duration::from_secs(1));
+        assert!(options(&["-q"]).unwrap().quiet && !options(&[]).unwrap().quiet);
         for wrong in [
             ["--batch", "0"],
             ["--batch", "10001"],
@@ -199,6 +243,16 @@ mod tests {
         for zone in ["UTC", "+02:00", "Europe/Berlin", "local"] {
             assert!(options(&["--offset", zone]).is_ok(), "{zone}");
         }
+    }
+
+    #[test]
+    fn only_options_that_differ_from_the_defaults_change_events() {
+        let changed = |arguments: &[&str]| options(arguments).unwrap().changed();
+        assert!(changed(&["--batch", "7", "--keep-trying", "a.log"]).is_empty());
+        assert!(changed(&["--level", "info", "--offset", "UTC", "--format", "auto"]).is_empty());
+        let all = changed(&["--level", "warning", "--offset", "local", "--format", "json", "--no-join"]);
+        let expected = [("level", "WARN"), ("offset", "local"), ("format", "json"), ("no-join", "")];
+        assert_eq!(all, expected.map(|(name, value)| (name, value.to_owned())));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The progress shown on a terminal while events are sent.
 //!
-//! * All output goes to standard error. If that is not a terminal, only two things are reported: that a server is
-//!   unavailable, once, and which file cannot be read.
+//! * All output goes to standard error. If that is not a terminal, only three things are reported: that a server is
+//!   unavailable, once, that it is available again, and which file cannot be read.
 //! * Pauses of the client happen here, so that they can be shown.
 
 use std::io::Write;
@@ -52,7 +52,9 @@ impl Progress {
 
     /// This many events were settled, and this many bytes read.
     pub fn advance(&mut self, events: u64, bytes: u64) {
-        self.away_reported = false;
+        if std::mem::take(&mut self.away_reported) {
+            self.report("connected again");
+        }
         self.bar.set_position(bytes);
         self.bar.set_message(format!("{} events, {}", grouped(events), rate(events, self.elapsed())));
     }

@@ -4,7 +4,10 @@
 //!   waits for sending.
 //! * Slow input is sent soon: no event waits longer than [`BATCH_AGE_MAX`] for others. One that later lines may join is
 //!   held until no line came for `--join-wait`. A file does not make its lines wait: its events are held to its end.
+//! * When reading is to stop, what was read from a pipe is sent, because it cannot be read again. An event of a file to
+//!   which later lines may belong is not: it is sent as a whole when the file is sent again.
 
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +18,7 @@ use domain::ports::{Clock, IdSource};
 use formats::{Event, Reader};
 use hyper::header::HeaderMap;
 use tokio::io::AsyncRead;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
@@ -26,7 +30,10 @@ use super::options::Options;
 use super::patience::Stopped;
 use super::pending::{EventLines, Pending, Place};
 use super::progress::Progress;
+use super::source::Source;
 use super::summary::Summary;
+use super::tail_header::TailHeaders;
+use crate::http_client::https_unusable;
 use crate::system::{SystemClock, UuidV7};
 
 /// Maximum size of a request body, unless a single event is larger.
@@ -36,9 +43,13 @@ const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Collects events into batches and sends them.
 pub(super) struct Sender {
+    /// Whether reading is to stop.
+    stop: watch::Receiver<bool>,
     batch_events_max: usize,
     formats: formats::Options,
     default_level: Level,
+    /// The options that are part of the identifiers of events.
+    changed: Vec<(&'static str, String)>,
     join_wait: Duration,
     ids: UuidV7,
     client: Client,
@@ -61,6 +72,10 @@ pub(super) struct Sender {
 struct Reading<'a> {
     /// The input.
     input: &'a Input,
+    /// Source of the events of the lines that are read.
+    source: Source,
+    /// Finds headers that name another source.
+    headers: TailHeaders,
     /// The identifiers of its lines.
     ids: LineIds,
     /// Lines read so far.
@@ -68,16 +83,24 @@ struct Reading<'a> {
 }
 
 impl Sender {
-    /// A sender that has read nothing yet; `bytes_total` is the size of all inputs, if it is known.
-    pub(super) fn new(options: &Options, bytes_total: Option<u64>) -> anyhow::Result<Self> {
+    /// A sender that has read nothing yet; `bytes_total` is the size of all inputs, if it is known. It stops reading
+    /// when `stop` is set.
+    pub(super) fn new(
+        options: &Options,
+        bytes_total: Option<u64>,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Self> {
         let target = options.target()?;
         let mut headers: HeaderMap = options.key(&target)?.into_iter().collect();
         headers.extend(options.headers()?);
-        let client = Client::new(target, headers, options.give_up_after(), &options.https_files())?;
+        let client = Client::new(target, headers, options.give_up_after(), &options.https_files());
+        let client = client.map_err(|error| anyhow::Error::msg(https_unusable(&error)))?;
         Ok(Self {
+            stop,
             batch_events_max: usize::from(options.batch),
             formats: options.formats(),
             default_level: options.level,
+            changed: options.changed(),
             join_wait: options.join_wait,
             ids: UuidV7::default(),
             client,
@@ -95,11 +118,18 @@ impl Sender {
     /// Sends the lines of all inputs.
     pub(super) async fn send_all(&mut self, inputs: &[Input]) -> Result<(), Stopped> {
         for input in inputs {
+            if *self.stop.borrow() {
+                return Err(self.stop_reading().await);
+            }
             self.summary.inputs_begun += 1;
             self.progress.begin(input.short_name());
             match self.open(input).await? {
                 Ok(Opened { lines, file }) => {
-                    let reading = Reading { input, ids: LineIds::new(file), lines: 0 };
+                    let source = input.other_source.iter().map(|source| ("source", source.clone()));
+                    let options: Vec<_> = self.changed.iter().cloned().chain(source).collect();
+                    let ids = LineIds::new(file, &options);
+                    let (source, headers) = (input.source.clone(), TailHeaders::new());
+                    let reading = Reading { input, source, headers, ids, lines: 0 };
                     self.send_lines(reading, lines).await?;
                 }
                 Err(reason) => self.unreadable(input, &reason, 0),
@@ -113,7 +143,12 @@ impl Sender {
         let bytes_read = Arc::clone(&self.bytes_read);
         let mut opening = pin!(input.open(&bytes_read, self.join_wait, SystemClock.now()));
         loop {
-            match within(self.due, opening.as_mut()).await {
+            let opened = tokio::select! {
+                biased;
+                opened = within(self.due, opening.as_mut()) => opened,
+                () = requested(&mut self.stop) => return Err(self.stop_reading().await),
+            };
+            match opened {
                 Some(opened) => return Ok(opened),
                 None => self.flush().await?,
             }
@@ -128,8 +163,18 @@ impl Sender {
         self.reader = Reader::new(self.formats.clone());
         loop {
             let due = [self.due, self.join_due].into_iter().flatten().min();
-            match within(due, lines.next()).await {
-                Some(Ok(Some(line))) => self.take(&mut reading, line).await?,
+            let read = tokio::select! {
+                biased;
+                read = within(due, lines.next()) => read,
+                () = requested(&mut self.stop) => return Err(self.stop_within(reading, lines).await?),
+            };
+            match read {
+                Some(Ok(Some(line))) => {
+                    self.take(&mut reading, line).await?;
+                    if *self.stop.borrow() {
+                        return Err(self.stop_within(reading, lines).await?);
+                    }
+                }
                 Some(Ok(None)) => return self.release(&reading).await,
                 Some(Err(error)) => {
                     self.unreadable(reading.input, &Unreadable::Failed(error), reading.lines);
@@ -140,8 +185,34 @@ impl Sender {
         }
     }
 
+    /// Sends what was read of an input, and reads nothing more. Returns why the run ends.
+    async fn stop_within<R: AsyncRead + Unpin>(
+        &mut self,
+        mut reading: Reading<'_>,
+        mut lines: Lines<R>,
+    ) -> Result<Stopped, Stopped> {
+        if matches!(reading.ids, LineIds::New) {
+            while let Some(line) = lines.next_read() {
+                self.take(&mut reading, line).await?;
+            }
+            self.release(&reading).await?;
+        }
+        Ok(self.stop_reading().await)
+    }
+
+    /// Sends the batch. Returns why the run ends.
+    async fn stop_reading(&mut self) -> Stopped {
+        let sent = if self.reader.holds_events() { "" } else { "; what was read before was sent" };
+        self.flush().await.err().unwrap_or_else(|| Stopped(format!("interrupted{sent}")))
+    }
+
     async fn take(&mut self, reading: &mut Reading<'_>, line: Line) -> Result<(), Stopped> {
         reading.lines += 1;
+        if matches!(reading.ids, LineIds::New)
+            && let Some(path) = reading.headers.file(&line.text)
+        {
+            return self.begin_file(reading, path).await;
+        }
         let place = Place { file: Arc::clone(&reading.input.name), line: line.number };
         self.summary.not_utf8 += u64::from(std::str::from_utf8(&line.text).is_err());
         if line.cut_bytes > 0 {
@@ -152,6 +223,20 @@ impl Sender {
         self.reader.line(&line.text, lines, SystemClock.now(), &mut |event| complete.push(event));
         self.push_all(reading, complete).await?;
         self.start_holding(reading);
+        Ok(())
+    }
+
+    /// The lines of another file follow in a pipe. The events before are complete.
+    async fn begin_file(&mut self, reading: &mut Reading<'_>, path: &Path) -> Result<(), Stopped> {
+        self.summary.headers += 1;
+        self.release(reading).await?;
+        self.reader = Reader::new(self.formats.clone());
+        let source = Source::of_file(path);
+        reading.source = if reading.input.source_is_given {
+            Source { name: reading.input.source.name.clone(), ..source }
+        } else {
+            source
+        };
         Ok(())
     }
 
@@ -191,13 +276,13 @@ impl Sender {
     async fn push_all(&mut self, reading: &Reading<'_>, events: Vec<Event<EventLines>>) -> Result<(), Stopped> {
         events.iter().for_each(|event| self.summary.count(event, self.default_level));
         for event in events {
-            self.push(&reading.input.source, event).await?;
+            self.push(&reading.source, event).await?;
         }
         Ok(())
     }
 
     /// Puts an event into the batch, and sends the batch when it is full.
-    async fn push(&mut self, source: &str, event: Event<EventLines>) -> Result<(), Stopped> {
+    async fn push(&mut self, source: &Source, event: Event<EventLines>) -> Result<(), Stopped> {
         let Event { draft, origin: EventLines { id, place, .. } } = event;
         let id = id.uuid(|| self.ids.new_id(SystemClock.now()));
         let json = match document(&draft, source, self.default_level, id) {
@@ -241,6 +326,14 @@ impl Sender {
         let (elapsed, stopped) = (self.progress.elapsed(), ended.err().map(|stopped| stopped.0));
         let stdin_alone = matches!(inputs, [input] if input.is_stdin());
         Summary { inputs: inputs.len(), stdin_alone, elapsed, stopped, ..self.summary }
+    }
+}
+
+/// Waits until reading is to stop.
+async fn requested(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could request it.
+        std::future::pending().await
     }
 }
 

@@ -20,12 +20,18 @@ pub struct Summary {
     pub events: u64,
     /// Further lines, joined to the event before them.
     pub joined: u64,
+    /// Lines that are headers of `tail`.
+    pub headers: u64,
     /// Lines with bytes that are not UTF-8.
     pub not_utf8: u64,
     /// Lines that were too long and were cut.
     pub cut: u64,
     /// The first of them.
     pub cut_places: Vec<Place>,
+    /// Events with a text that was too long and was cut.
+    pub cut_texts: u64,
+    /// The first of them.
+    pub cut_text_places: Vec<Place>,
     /// The outcome of the events that were sent.
     pub tally: Tally,
     /// Events by level.
@@ -61,17 +67,19 @@ impl Summary {
         *self.levels.entry(draft.level.unwrap_or(default)).or_default() += 1;
         self.levels_found += u64::from(draft.level.is_some());
         self.times_found += u64::from(draft.time.is_some());
-        if draft.level.is_none() && self.levels_missed.len() < PLACES_MAX {
-            self.levels_missed.push(place.clone());
+        if draft.level.is_none() {
+            note(&mut self.levels_missed, place);
+        }
+        if draft.cut {
+            self.cut_texts += 1;
+            note(&mut self.cut_text_places, place);
         }
     }
 
     /// Counts a line that was too long and was cut.
     pub fn count_cut(&mut self, place: &Place) {
         self.cut += 1;
-        if self.cut_places.len() < PLACES_MAX {
-            self.cut_places.push(place.clone());
-        }
+        note(&mut self.cut_places, place);
     }
 
     /// Events that were never sent.
@@ -131,9 +139,17 @@ impl Summary {
             let (lines, joined) = (grouped(self.events + self.joined), grouped(self.joined));
             writeln!(f, "  lines:     {lines} ({joined} joined to the event before)")?;
         }
+        if self.headers > 0 {
+            writeln!(f, "  headers:   {} of tail (==> FILE <==), for the source", counted(self.headers, "line"))?;
+        }
         if self.cut > 0 {
             let (cut, places) = (counted(self.cut, "line"), listed(&self.cut_places));
             writeln!(f, "  cut:       {cut} of more than 1 MiB, such as {places}: only the beginning is sent")?;
+        }
+        if self.cut_texts > 0 {
+            let (cut, places) = (counted(self.cut_texts, "event"), listed(&self.cut_text_places));
+            let what = "with a message or a stack trace of more than 256 KiB";
+            writeln!(f, "  cut:       {cut} {what}, such as {places}: a note stands where text is missing")?;
         }
         match self.not_utf8 {
             0 => Ok(()),
@@ -174,6 +190,13 @@ impl Summary {
             self.tally.refused.iter().map(|(code, count)| format!("{} {code}", grouped(*count))).collect();
         writeln!(f, "  refused:   {}", refused.join(", "))?;
         self.tally.first_refusals.iter().try_for_each(|refusal| writeln!(f, "    {refusal}"))
+    }
+}
+
+/// Adds a place to those that are listed.
+fn note(places: &mut Vec<Place>, place: &Place) {
+    if places.len() < PLACES_MAX {
+        places.push(place.clone());
     }
 }
 
@@ -226,6 +249,9 @@ mod tests {
             not_utf8: 2,
             cut: 1,
             cut_places: vec![Place { file: "app.log".into(), line: 5 }],
+            cut_texts: 2,
+            cut_text_places: [5, 8].map(|line| Place { file: "app.log".into(), line }).to_vec(),
+            headers: 1,
             levels: BTreeMap::from([(Level::Info, 5_921), (Level::Error, 80)]),
             levels_found: 5_993,
             levels_missed: [3, 7, 9].map(|line| Place { file: "app.log".into(), line }).to_vec(),
@@ -244,7 +270,9 @@ mod tests {
         let expected = "\
 6,001 events from 2 of 3 files in 0.9 s (6,667 events/s): 5,800 accepted, 1 refused, 150 in doubt, 50 not sent
   lines:     6,124 (123 joined to the event before)
+  headers:   1 line of tail (==> FILE <==), for the source
   cut:       1 line of more than 1 MiB, such as app.log:5: only the beginning is sent
+  cut:       2 events with a message or a stack trace of more than 256 KiB, such as app.log:5, app.log:8: a note stands where text is missing
   text:      2 lines were not UTF-8 (replaced by U+FFFD)
   in doubt:  their request was sent, but its outcome is unknown: send the same file again, stored events are not duplicated
   promised:  52 acknowledged, 0 journaled, 5,748 buffered
@@ -296,6 +324,10 @@ mod tests {
         assert_eq!(summary.levels, BTreeMap::from([(Level::Error, 1), (Level::Debug, 4)]));
         assert_eq!((summary.cut, listed(&summary.levels_missed)), (4, "a.log:4, a.log:5, a.log:6".to_owned()));
         assert_eq!(listed(&summary.cut_places), listed(&summary.levels_missed));
+        let cut = Draft { cut: true, ..Draft::default() };
+        let origin = EventLines { id: EventId::New, place: place(9), number: 1 };
+        summary.count(&Event { draft: cut, origin }, Level::Info);
+        assert_eq!((summary.cut_texts, listed(&summary.cut_text_places)), (1, "a.log:9".to_owned()));
     }
 
     #[test]

@@ -26,16 +26,36 @@ pub(super) fn accepted(count: u64) -> Reply {
     Reply::new(202, body)
 }
 
+/// When a signal is due.
+type Signal<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 fn file(directory: &TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
     let path = directory.path().join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
+/// Signals that are due when these futures resolve; then there are none.
+struct Scripted<F>(Vec<F>);
+
+impl<F: Future<Output = ()> + Unpin> StopSignals for Scripted<F> {
+    async fn next(&mut self) {
+        match self.0.first_mut() {
+            Some(signal) => signal.await,
+            None => std::future::pending().await,
+        }
+        self.0.remove(0);
+    }
+}
+
+fn no_signals() -> impl StopSignals {
+    Scripted::<std::future::Ready<()>>(Vec::new())
+}
+
 async fn send(replies: Vec<Reply>, arguments: &[&str]) -> (Summary, Vec<String>) {
     let server = ScriptedServer::start(replies).await;
     let options = options(&[&["--to", &server.url()], arguments].concat()).unwrap();
-    let summary = run(options, std::future::pending()).await.unwrap();
+    let summary = run(options, no_signals()).await.unwrap();
     (summary, server.requests())
 }
 
@@ -113,7 +133,7 @@ async fn a_line_without_an_end_is_cut_and_its_beginning_is_sent() {
     let endless = "x".repeat(LINE_BYTES_MAX + 1);
     let path = file(&directory, "a.log", ["INFO a", &endless, "INFO b\n"].join("\n"));
     let (summary, requests) = send(vec![accepted(3)], &[&path]).await;
-    assert_eq!((summary.events, summary.tally.accepted, summary.cut), (3, 3, 1));
+    assert_eq!((summary.events, summary.tally.accepted, summary.cut, summary.cut_texts), (3, 3, 1, 1));
     assert!(events(&requests)[1]["message"].as_str().unwrap().starts_with("xxx"));
     assert!(summary.to_string().contains("a.log:2: only the beginning is sent"), "{summary}");
 }
@@ -135,12 +155,12 @@ async fn events_without_a_connection_count_as_not_sent() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, "a.log", "one\ntwo\n");
     let options = options(&["--to", "http://127.0.0.1:1", "--give-up-after", "0", &path]).unwrap();
-    let summary = run(options, std::future::pending()).await.unwrap();
+    let summary = run(options, no_signals()).await.unwrap();
     assert_eq!((summary.tally.in_doubt(), summary.not_sent()), (0, 2));
 }
 
 #[tokio::test]
-async fn an_interruption_leaves_the_request_in_progress_in_doubt_and_the_rest_not_sent() {
+async fn a_second_signal_leaves_the_request_in_progress_in_doubt_and_the_rest_not_sent() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, "a.log", "one\ntwo\nthree\nfour\n");
     let server = ScriptedServer::start(vec![accepted(1), Reply::Silence]).await;
@@ -149,7 +169,8 @@ async fn an_interruption_leaves_the_request_in_progress_in_doubt_and_the_rest_no
         server.received().await;
         server.received().await;
     };
-    let summary = run(options, twice).await.unwrap();
+    let signals = Scripted(vec![Box::pin(twice) as Signal<'_>, Box::pin(async {})]);
+    let summary = run(options, signals).await.unwrap();
     assert_eq!((summary.tally.accepted, summary.tally.in_doubt(), summary.not_sent()), (1, 1, 1));
     assert_eq!(summary.stopped.as_deref(), Some("interrupted"));
 }
@@ -166,6 +187,21 @@ async fn a_file_that_is_sent_again_has_the_same_identifiers_and_a_copy_has_other
     assert!(ids_of_first.len() == 4 && ids_of_first.is_sorted_by(|one, next| one < next), "{ids_of_first:?}");
     assert_eq!(ids_of_first, ids(&again));
     assert!(ids(&copied).iter().all(|id| !ids_of_first.contains(id)));
+}
+
+#[tokio::test]
+async fn a_file_that_is_sent_again_with_other_options_has_other_identifiers() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "a.log", "one\ntwo\n");
+    let (_, plain) = send(vec![accepted(2)], &[&path]).await;
+    let (_, the_same) = send(vec![accepted(2)], &["--source", "a", "--level", "INFO", "--batch", "7", &path]).await;
+    assert_eq!(ids(&plain), ids(&the_same), "the defaults");
+    let mut all = ids(&plain);
+    for options in [&["--source", "b"][..], &["--level", "WARN"], &["--offset", "+02:00"], &["--no-join"]] {
+        let (_, other) = send(vec![accepted(2)], &[options, &[path.as_str()]].concat()).await;
+        assert!(ids(&other).iter().all(|id| !all.contains(id)), "{options:?}");
+        all.extend(ids(&other));
+    }
 }
 
 #[tokio::test]
@@ -257,6 +293,16 @@ async fn a_file_that_is_no_log_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
+async fn an_archive_is_refused_also_if_it_is_compressed() {
+    let directory = TempDir::new().unwrap();
+    let tar = format!("{:\0<257}ustar\0{:\0<249}INFO one\n", "logs/a.log", "00");
+    let plain = file(&directory, "a.tar", &tar);
+    let packed = file(&directory, "a.tar.gz", gzip(&tar));
+    let (summary, requests) = send(vec![], &[&plain, &packed]).await;
+    assert_eq!((summary.events, summary.unreadable, requests.len()), (0, 2, 0));
+}
+
+#[tokio::test]
 async fn holes_in_a_file_lose_no_line() {
     let directory = TempDir::new().unwrap();
     let hole = "\0".repeat(100_000);
@@ -311,7 +357,35 @@ async fn lines_without_a_level_are_listed() {
 async fn an_interruption_ends_the_run_with_a_summary() {
     let directory = TempDir::new().unwrap();
     let path = file(&directory, "a.log", "one\n");
-    let summary = run(options(&[&path]).unwrap(), std::future::ready(())).await.unwrap();
+    let signals = Scripted(vec![std::future::ready(())]);
+    let summary = run(options(&[&path]).unwrap(), signals).await.unwrap();
+    assert_eq!(summary.stopped.as_deref(), Some("interrupted; what was read before was sent"));
+    assert!(!summary.is_complete() && summary.events == 0);
+}
+
+#[tokio::test]
+async fn the_first_signal_waits_for_the_request_in_progress_and_reads_nothing_more() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "a.log", "one\ntwo\nthree\nfour\n");
+    let server = ScriptedServer::start(vec![Reply::new(503, String::new()).retry_after(0), accepted(1)]).await;
+    let options = options(&["--to", &server.url(), "--batch", "1", &path]).unwrap();
+    let first = async { server.received().await };
+    let summary = run(options, Scripted(vec![Box::pin(first) as Signal<'_>])).await.unwrap();
+    // The event of the last line that was read is held: later lines may belong to it.
+    assert_eq!((summary.tally.accepted, summary.tally.in_doubt(), summary.not_sent()), (1, 0, 1));
     assert_eq!(summary.stopped.as_deref(), Some("interrupted"));
-    assert!(!summary.is_complete());
+    assert_eq!(server.requests().len(), 2, "the same event");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_first_signal_there_is_little_time_left() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "a.log", "one\ntwo\n");
+    let options = options(&["--to", "http://127.0.0.1:1", "--keep-trying", &path]).unwrap();
+    let start = tokio::time::Instant::now();
+    let later = Box::pin(tokio::time::sleep(Duration::from_secs(60)));
+    let summary = run(options, Scripted(vec![later])).await.unwrap();
+    assert_eq!((summary.events, summary.not_sent(), start.elapsed().as_secs()), (2, 2, 65));
+    let stopped = summary.stopped.unwrap_or_default();
+    assert_eq!(stopped, "interrupted; not all that was read could be sent within 5 s");
 }

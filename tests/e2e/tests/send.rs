@@ -145,3 +145,30 @@ async fn an_input_that_cannot_be_read_to_its_end_fails_the_run_and_says_why() {
     }
     assert_eq!(program.terminate().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_from_a_pipe_is_sent_at_the_first_signal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program(directory.path()).await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_spillway-under-test"))
+        .args(["send", "--to", program.gateway.base(), "--source", "stopped", "--join-wait", "1m", "--keep-trying"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // The second event is held, because lines may join it.
+    stdin.write_all(b"INFO one\nERROR two\n").await.expect("the program reads");
+    stored(&program, "stopped", 1).await;
+    let pid = child.id().expect("it runs").to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
+    assert!(sent.success());
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("in time").expect("it ran");
+    let summary = text(&output.stdout);
+    assert!(output.status.code() == Some(1) && summary.contains("2 accepted, 0 refused, 0 not sent"), "{summary}");
+    assert!(summary.contains("interrupted; what was read before was sent"), "{summary}");
+    assert_eq!(stored(&program, "stopped", 2).await.len(), 2);
+    drop(stdin);
+    assert_eq!(program.terminate().await, Some(0));
+}

@@ -1,5 +1,7 @@
 //! Tests of the client against a server with scripted replies.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::send::answer::OUTCOME_UNKNOWN;
 use crate::send::pending::Place;
@@ -231,6 +233,26 @@ async fn requests_have_the_headers_of_the_options_and_of_the_url() {
         let is_header = |line: &&str| line.starts_with("authorization:") || line.starts_with("x-tenant:");
         assert_eq!(heads[0].lines().filter(is_header).collect::<Vec<_>>(), expected);
     }
+}
+
+#[tokio::test]
+async fn https_to_a_port_without_tls_stops_at_once_and_says_what_to_write() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        // The connection stays open until the client has read that.
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    });
+    let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/../adapters/webhook/tests/localhost.pem");
+    let files = HttpsFiles { ca: Some(ca.into()), client: None };
+    let client = Client::new(url.parse().unwrap(), HeaderMap::new(), None, &files).unwrap();
+    let (mut tally, mut waited) = (Tally::default(), Recorded::default());
+    let stopped = client.deliver(events("a"), &mut tally, &mut waited).await.unwrap_err();
+    assert!(stopped.0.contains("it does not speak TLS at this port; write http://"), "{stopped}");
+    assert!(waited.0.is_empty() && tally.in_doubt() == 0);
 }
 
 #[tokio::test]

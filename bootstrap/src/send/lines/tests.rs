@@ -95,6 +95,20 @@ async fn a_cancelled_read_loses_nothing() {
     assert_eq!(lines.next().await.unwrap(), Some(line("half a line", 1, 0)));
 }
 
+#[tokio::test]
+async fn what_was_read_is_passed_on_without_reading_more() {
+    let hole = "\0".repeat(HOLE_BYTES_MIN);
+    let (mut writer, reader) = tokio::io::duplex(1 << 20);
+    let mut lines = Lines::new(reader, None);
+    assert_eq!(lines.next_read(), None);
+    writer.write_all(format!("a\nb\r\n{hole}c{hole}d").as_bytes()).await.unwrap();
+    assert_eq!(lines.next_read(), None, "it was not read yet");
+    assert_eq!(lines.next().await.unwrap(), Some(line("a", 1, 0)));
+    writer.write_all(b"e\n").await.unwrap();
+    let rest: Vec<Line> = std::iter::from_fn(|| lines.next_read()).collect();
+    assert_eq!(rest, [line("b", 2, 2), line("c", 3, 5), line("d", 3, 38)]);
+}
+
 /// An input whose end is reached before each part, as that of a file that grows.
 struct Growing(std::collections::VecDeque<io::Result<&'static [u8]>>);
 

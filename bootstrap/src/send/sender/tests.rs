@@ -10,11 +10,12 @@ use crate::send::tests::{accepted, options};
 /// A sender, and the input that its lines come from.
 fn sender(server: &ScriptedServer, arguments: &[&str]) -> (Sender, Input) {
     let options = options(&[&["--to", &server.url()], arguments].concat()).unwrap();
-    (Sender::new(&options, None).unwrap(), Input::all(&[], None).remove(0))
+    let (_, stop) = watch::channel(false);
+    (Sender::new(&options, None, stop).unwrap(), Input::all(&[], None).remove(0))
 }
 
 fn reading(input: &Input) -> Reading<'_> {
-    Reading { input, ids: LineIds::New, lines: 0 }
+    Reading { input, source: input.source.clone(), headers: TailHeaders::new(), ids: LineIds::New, lines: 0 }
 }
 
 fn line(text: &str) -> Line {
@@ -69,7 +70,7 @@ async fn events_of_a_file_are_held_to_its_end_and_those_of_a_pipe_are_new_each_t
     let server = ScriptedServer::start(vec![]).await;
     let (mut sender, input) = sender(&server, &[]);
     let metadata = tempfile::tempfile().unwrap().metadata().unwrap();
-    let mut file = Reading { ids: LineIds::new(FileId::of(&metadata)), ..reading(&input) };
+    let mut file = Reading { ids: LineIds::new(FileId::of(&metadata), &[]), ..reading(&input) };
     sender.take(&mut file, line("ERROR one")).await.unwrap();
     assert!(sender.reader.holds_events() && sender.join_due.is_none());
     let mut pipe = reading(&input);
@@ -87,6 +88,57 @@ async fn events_that_are_held_at_the_end_count_as_not_sent() {
     sender.take(&mut reading(&input), line("ERROR one")).await.unwrap();
     let summary = sender.finish(&[input], Err(Stopped("interrupted".to_owned())));
     assert_eq!((summary.events, summary.not_sent()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_was_read_from_a_pipe_is_sent_when_reading_stops() {
+    let server = ScriptedServer::start(vec![accepted(4)]).await;
+    let (mut sender, input) = sender(&server, &["--join-wait", "1m"]);
+    let (stop, stopped) = watch::channel(false);
+    sender.stop = stopped;
+    let (mut writer, reader) = tokio::io::duplex(1 << 20);
+    writer.write_all(b"INFO one\nINFO two\nERROR three\n\tat four\nINFO fi").await.unwrap();
+    stop.send_replace(true);
+    // The pipe stays open.
+    let stopped = sender.send_lines(reading(&input), Lines::new(reader, None)).await.unwrap_err();
+    assert_eq!(stopped.0, "interrupted; what was read before was sent");
+    let requests = server.requests();
+    assert!(requests.len() == 1 && requests[0].contains("\\tat four") && requests[0].contains("fi\""), "{requests:?}");
+    let summary = sender.finish(&[input], Err(stopped));
+    assert_eq!((summary.events, summary.tally.accepted, summary.not_sent()), (4, 4, 0));
+}
+
+#[tokio::test]
+async fn headers_of_tail_name_the_source_of_the_lines_behind_them() {
+    let text =
+        "==> /var/log/a.log <==\nERROR one\n\tat x\n\n==> b.log.1 <==\n\tat y\n\n==> /var/log/a.log <==\nINFO two\n";
+    for (arguments, sources) in [(&[][..], ["a", "b", "a"]), (&["--source", "given"], ["given"; 3])] {
+        let server = ScriptedServer::start(vec![accepted(3)]).await;
+        let options = options(&[&["--to", &server.url()], arguments].concat()).unwrap();
+        let (_, stop) = watch::channel(false);
+        let mut sender = Sender::new(&options, None, stop).unwrap();
+        let input = Input::all(&[], options.source.as_ref()).remove(0);
+        sender.send_lines(reading(&input), Lines::new(text.as_bytes(), None)).await.unwrap();
+        sender.flush().await.unwrap();
+        let requests = server.requests();
+        for (event, source) in requests[0].lines().zip(sources) {
+            assert!(event.contains(&format!(r#""source":"{source}""#)), "{event}");
+        }
+        assert_eq!((sender.summary.events, sender.summary.headers, requests[0].lines().count()), (3, 3, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_is_not_waited_for_when_reading_stops() {
+    let server = ScriptedServer::start(vec![accepted(2)]).await;
+    let (mut sender, input) = sender(&server, &[]);
+    let (stop, stopped) = watch::channel(false);
+    sender.stop = stopped;
+    let (mut writer, reader) = tokio::io::duplex(64);
+    writer.write_all(b"INFO one\nINFO tw").await.unwrap();
+    let sending = sender.send_lines(reading(&input), Lines::new(reader, None));
+    let (ended, _) = tokio::join!(sending, async { stop.send_replace(true) });
+    assert!(ended.is_err() && server.requests().len() == 1, "{ended:?}");
 }
 
 #[tokio::test(start_paused = true)]

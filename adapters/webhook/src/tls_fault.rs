@@ -1,0 +1,97 @@
+//! Failures of HTTPS that last until someone changes something.
+
+use std::error::Error;
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+
+/// A failure of HTTPS that lasts until someone changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// No trusted authority has issued the certificate of the server.
+    UntrustedAuthority,
+    /// The certificate of the server is for these other names.
+    OtherNames(Vec<String>),
+    /// The certificate of the server has expired.
+    Expired,
+    /// The certificate of the server cannot be accepted for another reason.
+    Certificate(String),
+    /// The server asks for a certificate of the client.
+    ClientCertificateRequired,
+    /// The server does not speak TLS.
+    NotTls,
+}
+
+impl TlsFault {
+    /// The fault that an error of a connection is about, if it is one.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<rustls::Error>() {
+                return Self::of_tls(error);
+            }
+            // The source of an I/O error is not the error that it holds, but the source of that.
+            cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+                Some(held) => {
+                    let held: &(dyn Error + 'static) = held;
+                    Some(held)
+                }
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    fn of_tls(error: &rustls::Error) -> Option<Self> {
+        match error {
+            rustls::Error::InvalidCertificate(error) => Some(Self::of_certificate(error)),
+            rustls::Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+            ) => Some(Self::NotTls),
+            rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+                Some(Self::ClientCertificateRequired)
+            }
+            _ => None,
+        }
+    }
+
+    fn of_certificate(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::UnknownIssuer => Self::UntrustedAuthority,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidForName => Self::OtherNames(Vec::new()),
+            CertificateError::NotValidForNameContext { presented, .. } => Self::OtherNames(presented.clone()),
+            error => Self::Certificate(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error as a client gets it: within two errors of I/O.
+    fn nested(error: rustls::Error) -> io::Error {
+        io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    #[test]
+    fn faults_are_found_within_errors_of_connections() {
+        let certificate = |error| TlsFault::of(&nested(rustls::Error::InvalidCertificate(error)));
+        assert_eq!(certificate(CertificateError::UnknownIssuer), Some(TlsFault::UntrustedAuthority));
+        assert_eq!(certificate(CertificateError::Expired), Some(TlsFault::Expired));
+        assert_eq!(certificate(CertificateError::NotValidForName), Some(TlsFault::OtherNames(vec![])));
+        assert!(matches!(certificate(CertificateError::BadSignature), Some(TlsFault::Certificate(_))));
+        let other = |error| TlsFault::of(&nested(error));
+        assert_eq!(other(InvalidMessage::InvalidContentType.into()), Some(TlsFault::NotTls));
+        let required = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        assert_eq!(other(required), Some(TlsFault::ClientCertificateRequired));
+    }
+
+    #[test]
+    fn what_may_pass_is_not_a_fault() {
+        assert_eq!(TlsFault::of(&nested(rustls::Error::DecryptError)), None);
+        assert_eq!(TlsFault::of(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
+    }
+}
