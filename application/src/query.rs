@@ -309,7 +309,7 @@ impl Query {
         Ok(Some(Context { before, event, after, more_before, more_after }))
     }
 
-    /// The event with this id. A tenant sees its own only, whoever else has an event with the same id.
+    /// The event with this id. A tenant sees its own only, even if others have events with the same id.
     ///
     /// # Errors
     /// The store fails.

@@ -54,7 +54,7 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
 }
 
 /// A record of the audit daemon of Linux: `type=LOGIN msg=audit(1705314600.123:7): …`, perhaps behind `node=`. Words
-/// that are no pairs (`avc:  denied  { read } for`) may stand between the pairs; the message is the line.
+/// that are not pairs (`avc:  denied  { read } for`) may stand between the pairs; the message is the line.
 fn audit(line: &str) -> Option<Draft> {
     if !line.starts_with("type=") && !line.starts_with("node=") {
         return None;

@@ -258,7 +258,7 @@ fn pairs() {
              comm=\"a b\" {\"node\":\"web-1\",\"type\":\"AVC\",\"msg\":\"audit(1714979289.000:7):\",\"pid\":7,\
              \"comm\":\"a b\"}",
         ),
-        ("type=a is no record", "- - type=a is no record -"),
+        ("type=a is not a record", "- - type=a is not a record -"),
     ]);
 }
 

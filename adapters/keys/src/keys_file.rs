@@ -97,7 +97,7 @@ impl KeysFile {
         false
     }
 
-    /// What an operator is told about a file that cannot be used. That there is none yet is no fault unless keys are
+    /// What an operator is told about a file that cannot be used. A file that does not exist yet is not a fault unless keys are
     /// required.
     fn describe(&self, error: &FileError, had_keys: bool) -> Option<String> {
         let path = self.path.display();

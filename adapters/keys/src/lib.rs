@@ -4,7 +4,7 @@
 //! Constraints and invariants:
 //! * The file has hashes of keys and no secrets. No error shows a value that could be a secret.
 //! * A file that other users of the machine may read or write is refused.
-//! * Whoever reads sees the file as it was before an edit, or as it is after it.
+//! * A reader sees the file as it was before an edit, or as it is after it.
 //! * What was read last stays valid when the file disappears or is damaged: a mistake in it must not lock everyone out, and
 //!   must not let everyone in.
 

@@ -1,6 +1,6 @@
 //! Sessions of browsers, sealed with a secret that the processes of one Spillway share.
 //!
-//! Invariant: a session has no secret of a key in it. Whoever steals it loses it with the key, or after
+//! Invariant: a session has no secret of a key in it. A thief loses it with the key, or after
 //! [`SESSION_DURATION`].
 
 use std::path::Path;

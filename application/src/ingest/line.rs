@@ -158,7 +158,10 @@ mod tests {
     #[test]
     fn an_object_is_read_as_a_line_and_without_a_level_its_message_is_too() {
         let now = Timestamp::parse("2026-11-29T08:00:00Z").expect("a time");
-        let entry = object("{\n \"@timestamp\": \"2024-01-15T10:30:01Z\",\n \"message\": \"2024-01-15 10:30:00 ERROR x\",\n \"k\": 1\n}", now);
+        let entry = object(
+            "{\n \"@timestamp\": \"2024-01-15T10:30:01Z\",\n \"message\": \"2024-01-15 10:30:00 ERROR x\",\n \"k\": 1\n}",
+            now,
+        );
         let level = entry.level.and_then(|level| level.parse());
         assert_eq!((level, &*entry.message), (Some(Level::Error), "2024-01-15 10:30:00 ERROR x"));
         assert_eq!(entry.timestamp.map(|time| time.to_string()).as_deref(), Some("2024-01-15T10:30:01Z"));
@@ -174,7 +177,9 @@ mod tests {
     #[test]
     fn the_lines_of_a_body_join_their_event() {
         let (mut lines, mut entries) = (Lines::new(Timestamp::MIN), Vec::new());
-        for line in ["2024-01-15 10:30:00 ERROR a", "java.lang.X: y", "\tat a.B(C.java:1)", "", "2024-01-15 10:30:01 INFO b"] {
+        for line in
+            ["2024-01-15 10:30:00 ERROR a", "java.lang.X: y", "\tat a.B(C.java:1)", "", "2024-01-15 10:30:01 INFO b"]
+        {
             lines.line(line, |entry| entries.push(entry));
         }
         lines.finish(|entry| entries.push(entry));

@@ -11,7 +11,7 @@ pub const SESSION_DURATION: Duration = Duration::from_secs(12 * 60 * 60);
 /// It says nothing about whether the key is still valid.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait SessionSealer: Send + Sync {
-    /// A session of whoever has presented the key with this id, in characters that a cookie may have; `None` if the
+    /// A session of a client that has presented the key with this id, in characters that a cookie may have; `None` if the
     /// operating system has no random numbers.
     fn seal(&self, key: KeyId) -> Option<String>;
 

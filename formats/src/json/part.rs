@@ -13,7 +13,7 @@ pub struct Nesting {
     brackets: Vec<u8>,
     in_string: bool,
     is_escape: bool,
-    /// The last byte that is no blank.
+    /// The last byte that is not a blank.
     last: u8,
     bytes: usize,
     last_comma: Option<usize>,

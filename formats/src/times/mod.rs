@@ -102,7 +102,7 @@ fn with_day(text: &str, day: &Day, mut cursor: Cursor<'_>, clock: Clock<'_>) -> 
     let clock_from = cursor.at;
     let time_of_day = time_of_day(&mut cursor, day.is_compact)?;
     if day.is_compact {
-        // Six digits that are no time of day are a number.
+        // Six digits that are not a time of day are a number.
         time_of_day.seconds?;
     }
     let mut day = *day;

@@ -40,7 +40,7 @@ pub fn run(input: &[u8]) {
     assert!(shows_credential(&head(method, path, rest)), "{method} {path} is let in without a key");
 }
 
-/// The head of a request. What is no header is left out, as a server does not let it through.
+/// The head of a request. What is not a header is left out, as a server does not let it through.
 fn head(method: &str, path: &str, lines: &[u8]) -> Parts {
     let request = hyper::Request::builder().method(method).uri(path).body(()).expect("an operation");
     let (mut head, ()) = request.into_parts();

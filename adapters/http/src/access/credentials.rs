@@ -2,7 +2,7 @@
 //!
 //! Constraints and invariants:
 //! * A key comes in a header, never in the query string, which proxies and browsers keep.
-//! * Of several headers, those that are no key of Spillway are for someone else, such as a proxy in front. Two different
+//! * Of several headers, those that do not have a key of Spillway are for someone else, such as a proxy in front. Two different
 //!   keys are refused: what the request may do would depend on the order.
 
 use base64::Engine;
@@ -20,7 +20,7 @@ const VALUE_BYTES_MAX: usize = 1_024;
 pub enum Presented {
     /// Nothing.
     Nothing,
-    /// Something that is no key, or several keys.
+    /// Something that is not a key, or several keys.
     Malformed,
     /// A key.
     Key(KeyText),

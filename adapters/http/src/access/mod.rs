@@ -21,7 +21,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use domain::access::{Key, KeyId, KeyName, KeyRejection, Role, Tenant};
+use domain::access::{Key, KeyId, KeyName, KeyRejection, Role};
 use domain::ports::{KeyRing, SessionSealer, Telemetry};
 use hyper::http::request::Parts as RequestHead;
 use poem::http::uri::Scheme;
@@ -35,8 +35,7 @@ pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 use self::credentials::{Presented, presented};
 pub use self::denial::Denial;
 use self::failures::Failures;
-pub use self::host::{HostName, HostNames, InvalidHostName, authority_of, is_loopback};
-pub use self::origin::SEC_FETCH_SITE;
+pub use self::host::{HostName, HostNames, InvalidHostName, authority_of};
 use self::origin::is_cross_origin;
 pub use self::session::end_session;
 use crate::client_address::{TrustedProxies, peer_address};
@@ -173,7 +172,7 @@ impl AccessControl {
         };
         let Some(keys) = keys else { return Ok(Admitted::Open) };
         let key = presented_key(request, keys).or_else(|refused| match refused.key {
-            // Whoever presents a key does not mean the session.
+            // A client that presents a key does not mean its session.
             Some(_) => Err(refused),
             None => self.key_of_session(request, keys).unwrap_or(Err(refused)),
         })?;

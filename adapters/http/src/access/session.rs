@@ -4,7 +4,7 @@
 //! Constraints and invariants:
 //! * A cookie counts only for requests that no other page made: the browser adds it to them too.
 //! * Over TLS its name begins with `__Host-`, so that no other host and no connection in the clear can set it.
-//! * Its key is looked up for each request: whoever revokes the key ends its sessions.
+//! * Its key is looked up for each request: revoking the key ends its sessions.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
 
+use super::admitted::key_of;
 use super::host::authority_of;
 use super::origin::is_of_other_page;
-use super::admitted::key_of;
 use super::{AccessControl, Denial, Refused, rejected};
 use crate::client_address::peer_address;
 use crate::error::ApiError;

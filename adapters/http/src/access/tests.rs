@@ -1,4 +1,4 @@
-//! What becomes of each request, whoever makes it.
+//! What becomes of each request with each key.
 
 use std::sync::Mutex;
 
@@ -218,7 +218,7 @@ fn each_operation_is_open_to_the_keys_with_its_role_and_to_nobody_else() {
             let mut request = presenting(credential, route.method.clone());
             let judged = access.judge(&mut request, Some(route)).map_err(|denial| denial.code());
             assert_eq!(judged, expected(credential, route.access), "{} {} with {name}", route.method, route.path);
-            // Whoever is let in sees what the key says, and whoever is not sees nothing.
+            // A request that is let in sees what its key says, and another one nothing.
             let tenant = tenant_of(&request);
             match (judged.is_ok(), credential) {
                 (true, 6..=9) if key_of(&request).is_some() => assert_eq!(tenant, None),
@@ -368,7 +368,7 @@ fn a_session_is_worth_its_key_and_only_for_pages_of_this_site() {
         assert_eq!(read(&[("cookie", &reader), ("sec-fetch-site", site)]), expected, "{site}");
     }
     assert_eq!(read(&[("cookie", &reader), ("origin", "http://localhost:3000")]), Err("unauthenticated"));
-    // A password for a proxy is no key; a key is meant instead of the session.
+    // A password for a proxy is not a key; a key is meant instead of the session.
     assert_eq!(read(&[("cookie", &reader), ("authorization", "Basic dXNlcjpwYXNzd29yZA==")]), Ok(false));
     let wrong = format!("Bearer {}", text(3).reveal());
     assert_eq!(read(&[("cookie", &reader), ("authorization", &wrong)]), Err("credentials_invalid"));

@@ -97,7 +97,12 @@ mod tests {
         // Fluent Bit, pino, Elastic Common Schema in both notations, log4j2, syslog-ng, journald, Serilog, Monolog.
         for (json, source, level, message) in [
             (r#"{"date":1705314600.5,"log":"a line\n","k":1}"#, None, None, "a line"),
-            (r#"{"date":1705314600.5,"log":"2024-01-15 10:30:00 ERROR x"}"#, None, Some("ERROR"), "2024-01-15 10:30:00 ERROR x"),
+            (
+                r#"{"date":1705314600.5,"log":"2024-01-15 10:30:00 ERROR x"}"#,
+                None,
+                Some("ERROR"),
+                "2024-01-15 10:30:00 ERROR x",
+            ),
             (r#"{"level":50,"time":1705314600500,"pid":1,"hostname":"h","msg":"m"}"#, Some("h"), Some("ERROR"), "m"),
             (
                 r#"{"@timestamp":"2024-01-15T10:30:00.500Z","message":"m","log.level":"warn","service.name":"s"}"#,
@@ -130,7 +135,12 @@ mod tests {
                 "m",
             ),
             (r#"{"@t":"2024-01-15T10:30:00.5Z","@mt":"m","@l":"Error"}"#, None, Some("ERROR"), "m"),
-            (r#"{"message":"m","level":400,"level_name":"ERROR","datetime":"2024-01-15T10:30:00.5Z"}"#, None, Some("ERROR"), "m"),
+            (
+                r#"{"message":"m","level":400,"level_name":"ERROR","datetime":"2024-01-15T10:30:00.5Z"}"#,
+                None,
+                Some("ERROR"),
+                "m",
+            ),
             (
                 r#"{"@timestamp":"2024-01-15T10:30:00.500Z","message":"m","kubernetes":{"container":{"name":"c"}},"host":{"name":"h"}}"#,
                 Some("c"),
@@ -141,7 +151,11 @@ mod tests {
             let (entry, _) = read(json);
             let found = entry.level.and_then(|level| level.parse()).map(|level| level.name());
             assert_eq!((entry.source.as_deref(), found, &*entry.message), (source, level, message), "{json}");
-            assert_eq!(entry.timestamp.map(|time| time.to_string()).as_deref(), Some("2024-01-15T10:30:00.5Z"), "{json}");
+            assert_eq!(
+                entry.timestamp.map(|time| time.to_string()).as_deref(),
+                Some("2024-01-15T10:30:00.5Z"),
+                "{json}"
+            );
         }
     }
 
