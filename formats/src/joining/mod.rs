@@ -89,6 +89,7 @@ impl Joined {
             kind = Kind::Bare;
         }
         let expect = expected(line, &draft, shape, kind, has_time);
+        let slow_log = if pretty.is_some() { None } else { SlowLog::begin(line, draft.time.is_some()) };
         Self {
             draft,
             kind,
@@ -98,9 +99,9 @@ impl Joined {
             is_exception,
             may_be_exception: kind == Kind::Bare && shape == Shape::Class,
             is_late,
-            has_error: false,
+            has_error: line.starts_with(CAUSE),
             stack: Trace::default(),
-            slow_log: if pretty.is_some() { None } else { SlowLog::begin(line, draft.time.is_some()) },
+            slow_log,
             pretty,
             after_empty: false,
             is_closed: false,
