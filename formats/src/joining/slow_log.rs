@@ -35,7 +35,8 @@ impl SlowLog {
     /// The event that a line begins: a time, or a user if the time is that of the event before it.
     /// `has_time`: the time of the line is known, and need not be in the metadata.
     pub fn begin(line: &str, has_time: bool) -> Option<Self> {
-        if !line.starts_with(TIME) && !(line.starts_with(USER) && line.contains(" @ ")) {
+        let begins_with_user = line.starts_with(USER) && line.contains(" @ ");
+        if !line.starts_with(TIME) && !begins_with_user {
             return None;
         }
         let mut log = Self { has_time, ..Self::default() };
