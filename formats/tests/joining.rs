@@ -265,11 +265,11 @@ fn slow_queries() {
     let found: Vec<_> = read(log).into_iter().map(shown).collect();
     let expected = [
         "7 2024-05-06T07:08:09.123456Z use shop;\nSET timestamp=1714979289;\nSELECT 'ERROR'\n  from gates; \
-         {\"Time\":\"2024-05-06T07:08:09.123456Z\",\"User@Host\":\"shop[shop] @ gate [192.0.2.1]\",\"Id\":8,\
+         {\"User@Host\":\"shop[shop] @ gate [192.0.2.1]\",\"Id\":8,\
          \"Query_time\":2.000123,\"Lock_time\":0.000000,\"Rows_sent\":1,\"Rows_examined\":0}",
         "4 2024-05-06T07:08:10Z SET timestamp=1714979290;\nSELECT 2; \
          {\"User@Host\":\"shop[shop] @ gate []\",\"Query_time\":3.5}",
-        "3 2024-05-06T07:08:11Z SELECT 3; {\"Time\":\"240506 7:08:11\",\"User@Host\":\"shop[shop] @ gate []\"}",
+        "3 2024-05-06T07:08:11Z SELECT 3; {\"User@Host\":\"shop[shop] @ gate []\"}",
         "1 2024-05-06T07:08:12Z next ",
     ];
     assert_eq!(found, expected);
@@ -301,6 +301,7 @@ fn the_message_is_the_text_that_says_something() {
             "TypeError: x",
         ),
         ("/srv/gate.js:5\nthrow \"by night\";\n^\nby night\n(Use `node ...`)\n\nNode.js v20", "by night"),
+        ("\tat a.B.c(B.java:1)\nCaused by: x\n\tat a.B.d(B.java:2)\nCaused by: y", "Caused by: x"),
         ("Traceback (most recent call last):\n  File \"/a.py\", line 3, in f\nKeyError: 'x'", "KeyError: 'x'"),
         (
             "=ERROR REPORT==== 6-May-2024::07:08:09 ===\n** Generic server gate terminating\n    at night",

@@ -1,5 +1,7 @@
 //! Messages of syslog: what a header is, what each part of it becomes, and that nothing else is lost.
 
+#![expect(clippy::unwrap_used, reason = "a failed setup is a failed test")]
+
 use domain::timestamp::Timestamp;
 use formats::Zone;
 use formats::syslog::{Message, Strictness};

@@ -277,6 +277,7 @@ fn words_that_are_levels() {
         ("2024-05-06 1030 boxes", None, ""),
         ("2024-05-06 07:08:09 GMT+0 WARN x", WARN, T),
         ("\"2024-05-06 07:08:09\";\"ERROR\";\"x\"", ERROR, T),
+        ("\"2024-05-06 07:08:09\"\t\"ERROR\"\t\"x\"", ERROR, T),
         ("7;\"2024-05-06 07:08:09\";\"ERROR\";\"x\"", ERROR, T),
         ("2024-05-06 07:08:09 UTC [7] DEBUG1:  x", DEBUG, T),
         // A time that does not exist is none, and the level counts.

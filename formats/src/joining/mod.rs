@@ -19,7 +19,7 @@ use self::expect::{
     is_syntax_error,
 };
 use self::pretty::{Added, Pretty};
-use self::shape::{Crash, Shape, is_frame, is_late_trace};
+use self::shape::{CAUSE, Crash, Shape, is_frame, is_late_trace};
 use self::slow_log::SlowLog;
 use self::trace::Trace;
 use crate::draft::Draft;
@@ -49,6 +49,8 @@ pub struct Joined {
     is_exception: bool,
     /// Whether it begins with the name of a class: an exception, if frames follow.
     may_be_exception: bool,
+    /// Whether it begins within a trace.
+    is_late: bool,
     /// Whether the line that names the error is the message.
     has_error: bool,
     stack: Trace,
@@ -87,6 +89,7 @@ impl Joined {
             kind = Kind::Bare;
         }
         let expect = expected(line, &draft, shape, kind, has_time);
+        let slow_log = if pretty.is_some() { None } else { SlowLog::begin(line, draft.time.is_some()) };
         Self {
             draft,
             kind,
@@ -95,9 +98,10 @@ impl Joined {
             crash,
             is_exception,
             may_be_exception: kind == Kind::Bare && shape == Shape::Class,
-            has_error: false,
+            is_late,
+            has_error: line.starts_with(CAUSE),
             stack: Trace::default(),
-            slow_log: if pretty.is_some() { None } else { SlowLog::begin(line) },
+            slow_log,
             pretty,
             after_empty: false,
             is_closed: false,
@@ -256,7 +260,8 @@ impl Joined {
         if shape == Shape::End && self.crash != Some(Crash::Cpp) {
             self.is_closed = true;
         }
-        if was_python {
+        let is_first_cause = self.is_late && !self.has_error && line.starts_with(CAUSE);
+        if was_python || is_first_cause {
             self.push_error(line);
             return;
         }
@@ -329,9 +334,9 @@ impl Joined {
     }
 
     /// The line that names the error is the message of an event that begins with what Python or Node.js prints before
-    /// it.
+    /// it, or with frames.
     fn push_error(&mut self, line: &str) {
-        if matches!(self.crash, Some(Crash::Python | Crash::Node)) {
+        if self.is_late || matches!(self.crash, Some(Crash::Python | Crash::Node)) {
             let is_first = !self.has_error;
             // Of the errors of Python, the last one was not caught.
             if is_first || self.crash == Some(Crash::Python) {

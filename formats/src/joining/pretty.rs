@@ -32,7 +32,8 @@ impl Pretty {
     pub fn begin(line: &str) -> Option<Self> {
         let line = line.trim_end();
         let is_json = line == "{" || begins_with_name(line);
-        if !is_json && !(line.starts_with('{') && line.ends_with(['{', '[', ','])) {
+        let goes_on = line.starts_with('{') && line.ends_with(['{', '[', ',']);
+        if !is_json && !goes_on {
             return None;
         }
         let mut pretty = Self { text: String::new(), nesting: Nesting::default(), lines: 0, is_json };

@@ -158,6 +158,8 @@ const GROUP_OF_PYTHON: &str = "+ Exception Group Traceback";
 /// What the names of exceptions end with.
 const EXCEPTIONS: [&str; 9] =
     ["Exception", "Error", "Throwable", "Failure", "Fault", "Interrupt", "Timeout", "Exit", "Panic"];
+/// What names the cause of an exception.
+pub const CAUSE: &str = "Caused by: ";
 /// Longest name of an exception or a function.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -332,7 +334,7 @@ pub fn is_late_trace(line: &str) -> bool {
     let is_indented = inner.len() < line.len();
     let place = || inner.contains('(') || (inner.contains('/') && inner.ends_with(|last: char| last.is_ascii_digit()));
     let count = inner.strip_prefix("... ").map(|rest| rest.trim_start_matches(|char: char| char.is_ascii_digit()));
-    inner.starts_with("Caused by: ")
+    inner.starts_with(CAUSE)
         || count.is_some_and(|rest| rest == " more" || rest == " common frames omitted")
         || (is_indented && inner.starts_with("at ") && place())
         || (is_indented && inner.starts_with("Suppressed: "))

@@ -26,17 +26,20 @@ pub struct SlowLog {
     fields: Fields,
     heading_lines: u32,
     has_user: bool,
+    has_time: bool,
     /// The time that the statement sets, for events whose heading has none.
     time: Option<Timestamp>,
 }
 
 impl SlowLog {
     /// The event that a line begins: a time, or a user if the time is that of the event before it.
-    pub fn begin(line: &str) -> Option<Self> {
-        if !line.starts_with(TIME) && !(line.starts_with(USER) && line.contains(" @ ")) {
+    /// `has_time`: the time of the line is known, and need not be in the metadata.
+    pub fn begin(line: &str, has_time: bool) -> Option<Self> {
+        let begins_with_user = line.starts_with(USER) && line.contains(" @ ");
+        if !line.starts_with(TIME) && !begins_with_user {
             return None;
         }
-        let mut log = Self::default();
+        let mut log = Self { has_time, ..Self::default() };
         log.add_heading(line);
         Some(log)
     }
@@ -71,6 +74,9 @@ impl SlowLog {
         self.heading_lines += 1;
         self.has_user |= line.starts_with(USER);
         push_line(&mut self.lines, line);
+        if self.has_time && line.starts_with(TIME) {
+            return true;
+        }
         let (mut name, mut value) = ("", String::new());
         let content = line.trim_start_matches(['#', ' ']);
         for word in content.split_whitespace() {

@@ -78,7 +78,7 @@ impl<'a> Scan<'a> {
             return Some(());
         }
         match first {
-            b'"' if self.at == 0 || matches!(self.bytes.get(self.at - 1), Some(b',' | b';')) => self.cell(),
+            b'"' if self.at == 0 || matches!(self.bytes.get(self.at - 1), Some(b',' | b';' | b'\t')) => self.cell(),
             b'"' | b'\'' | b'`' => None,
             b'[' | b'(' | b'<' | b'{' => self.group(first),
             _ => self.word(),
@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
         let from = self.at + 1;
         let length = self.bytes.get(from..)?.iter().take(CELL_BYTES_MAX).position(|byte| *byte == b'"')?;
         let end = from + length + 1;
-        if !matches!(self.bytes.get(end), Some(b',' | b';')) {
+        if !matches!(self.bytes.get(end), Some(b',' | b';' | b'\t')) {
             return None;
         }
         let content = self.text.get(from..end - 1)?;
