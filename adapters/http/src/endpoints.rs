@@ -34,13 +34,13 @@ pub fn producer_endpoint(
         async move {
             Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Producer | RouteRole::Every)) {
                 Ok(Route { operation: Operation::Ingest(class, protocols), .. }) => {
-                    dependencies.accept(*class, *protocols, request).await
+                    dependencies.accept(*class, protocols, request).await
                 }
                 Ok(Route { operation: Operation::Agent(protocol), .. }) => {
                     dependencies.accept_agent(*protocol, request).await
                 }
                 Ok(route) => answer(route.operation, &handlers, request).await,
-                Err(refusal) => refusal,
+                Err(refusal) => *refusal,
             })
         }
     });
@@ -62,7 +62,7 @@ pub fn consumer_endpoint(
         async move {
             Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Consumer | RouteRole::Every)) {
                 Ok(route) => answer(route.operation, &handlers, request).await,
-                Err(refusal) => refusal,
+                Err(refusal) => *refusal,
             })
         }
     });
@@ -88,7 +88,7 @@ pub fn gateway_endpoint(
                     RouteRole::Consumer => gateway.to_consumer(request, &health).await,
                     RouteRole::Every => answer(route.operation, &handlers, request).await,
                 },
-                Err(refusal) => refusal,
+                Err(refusal) => *refusal,
             })
         }
     });
@@ -146,24 +146,25 @@ fn operation(
     access: &AccessControl,
     request: &mut Request,
     serves: impl Fn(RouteRole) -> bool,
-) -> Result<&'static Route, Response> {
+) -> Result<&'static Route, Box<Response>> {
     let found = find(request.method(), request.uri().path(), serves);
     let route = match &found {
         Found::Route(route) => Some(*route),
         Found::OtherMethods(_) | Found::Nothing => None,
     };
     if let Err(denial) = access.judge(request, route) {
-        return Err(match route.map(|route| route.operation) {
+        let refusal = match route.map(|route| route.operation) {
             Some(Operation::Ingest(_, protocols)) => refuse(protocols, request.headers(), denial),
             Some(Operation::Agent(protocol)) => protocol.error(request, denial.into()),
             _ => ApiError::from(denial).into_response(),
-        });
+        };
+        return Err(refusal.into());
     }
     match found {
-        Found::Route(Route { operation: Operation::BeginSession, .. }) => Err(access.begin_session(request)),
-        Found::Route(Route { operation: Operation::EndSession, .. }) => Err(end_session()),
+        Found::Route(Route { operation: Operation::BeginSession, .. }) => Err(access.begin_session(request).into()),
+        Found::Route(Route { operation: Operation::EndSession, .. }) => Err(end_session().into()),
         Found::Route(route) => Ok(route),
-        Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }.into_response()),
-        Found::Nothing => Err(ApiError::nothing_here().into_response()),
+        Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }.into_response().into()),
+        Found::Nothing => Err(ApiError::nothing_here().into_response().into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, TenantId};
+use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, Tenant, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
 use poem::http::{Method, Uri};
 
