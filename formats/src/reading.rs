@@ -36,7 +36,10 @@ pub struct Reading {
 pub fn read(line: &str, options: &Options, clock: Clock<'_>) -> Reading {
     match &options.format {
         Format::Auto => automatic(line, clock),
-        Format::Named(name) => named(line, *name, clock).unwrap_or_else(|| plain(line, clock)),
+        Format::Named(name) => named(line, *name, clock).unwrap_or_else(|| match name {
+            Name::Json => part_of_object(line, clock),
+            _ => plain(line, clock),
+        }),
         Format::Pattern(pattern) => match pattern.draft(line, clock) {
             Some(draft) => Reading { has_time: draft.time.is_some(), draft, kind: Kind::Headed },
             None => automatic(line, clock),

@@ -289,8 +289,18 @@ fn traces_without_their_beginning() {
         (None, "java.lang.X: y"),
         (None, "at noon (12:00) the gate closes"),
         (INFO, "{\"level\":\"info\",\"msg\":\"x\"}"),
-        (None, "  at noon the gate closes"),
+        (None, "  at noon (12:00) the gate closes"),
+        (INFO, "{\"level\":\"info\",\"msg\":\"x\"}"),
+        (ERROR, "   at A.B(String c) in /a.cs:line 1\n   at async f (C:\\a.js:1:2)"),
     ]);
+    // The event was passed on, because no line came for a while.
+    let now = Timestamp::from_unix_micros(1_795_935_600_000_000).unwrap();
+    let (mut reader, mut levels) = (Reader::new(Options::default()), Vec::new());
+    for line in ["2024-05-06T07:08:09Z INFO x", "\tat a.B.c(B.java:1)"] {
+        reader.line(line.as_bytes(), (), now, &mut |event| levels.push(event.draft.level));
+        reader.flush(&mut |event| levels.push(event.draft.level));
+    }
+    assert_eq!(levels, [INFO, ERROR]);
 }
 
 #[test]

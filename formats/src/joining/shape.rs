@@ -332,13 +332,22 @@ fn function(line: &str) -> Shape {
 pub fn is_late_trace(line: &str) -> bool {
     let inner = line.trim_start();
     let is_indented = inner.len() < line.len();
-    let place = || inner.contains('(') || (inner.contains('/') && inner.ends_with(|last: char| last.is_ascii_digit()));
     let count = inner.strip_prefix("... ").map(|rest| rest.trim_start_matches(|char: char| char.is_ascii_digit()));
     inner.starts_with(CAUSE)
         || count.is_some_and(|rest| rest == " more" || rest == " common frames omitted")
-        || (is_indented && inner.starts_with("at ") && place())
+        || (is_indented && inner.strip_prefix("at ").is_some_and(is_place))
         || (is_indented && inner.starts_with("Suppressed: "))
         || (is_indented && inner.starts_with("from ") && inner.contains(":in "))
+}
+
+/// What stands behind `at` in a frame of the JVM, .NET or Node.js: `a.B.c(B.java:1)`, `async f (/srv/a.js:1:2)`,
+/// `/srv/a.js:1:2`. Not `noon (12:00)`.
+fn is_place(text: &str) -> bool {
+    let text = text.strip_prefix("async ").or_else(|| text.strip_prefix("new ")).unwrap_or(text);
+    let word = text.split(' ').next().unwrap_or_default();
+    let is_file = word.contains('/') && word.ends_with(|last: char| last.is_ascii_digit());
+    let has_file = ["(/", "(node:", "(file:", "(<", ":\\"].iter().any(|begin| text.contains(begin));
+    is_file || has_file || word.contains('(') || (word.contains('.') && text.contains('('))
 }
 
 /// Whether an indented line is part of a trace, not of a message of several lines.
