@@ -233,7 +233,7 @@ func checkTriggers(object *ScaledObject) (problems []string) {
 	return problems
 }
 
-var upstream = regexp.MustCompile(`^http://([a-z0-9-]+):([0-9]+)$`)
+var upstream = regexp.MustCompile(`^https?://([a-z0-9-]+):([0-9]+)$`)
 
 // checkWorkload reports requirements that the pods do not meet, and names that do not resolve.
 func checkWorkload(workload Workload, services map[string]*corev1.Service) (problems []string) {
