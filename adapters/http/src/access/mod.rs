@@ -159,7 +159,7 @@ impl AccessControl {
             self.judge_sender(request, keys.is_none())?;
         }
         let (role, whole) = match access {
-            // That there is no such operation is no secret.
+            // Anyone may know which operations exist.
             None | Some(Access::Monitor | Access::Anyone) => return Ok(Admitted::Public),
             Some(Access::Scrape) if self.shared.rules.open_metrics => return Ok(Admitted::Public),
             Some(Access::Scrape) => (Role::Operate, false),

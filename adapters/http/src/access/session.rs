@@ -29,7 +29,7 @@ const PLAIN_COOKIE: &str = "spillway";
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 impl AccessControl {
-    /// The key behind the session of a request, or why it is no longer valid; `None` if there is no session.
+    /// The key of the session that a request presents, or why it is refused; `None` without a session.
     pub(super) fn key_of_session(&self, request: &Request, keys: &dyn KeyRing) -> Option<Result<Arc<Key>, Refused>> {
         let sessions = self.shared.rules.sessions.as_deref()?;
         if is_of_other_page(request.headers(), authority_of(request)) {

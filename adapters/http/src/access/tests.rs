@@ -337,7 +337,7 @@ fn a_session_begins_only_where_nobody_reads_along() {
     assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[https]), (403, None), "anyone can say so");
     let behind = with_sessions().of_gateway(vec!["192.0.2.0/24".parse::<ipnet::IpNet>().expect("a network")].into());
     assert_eq!(begin(&behind, [192, 0, 2, 1], &[https]), (204, Some(format!("__Host-{plain}; Secure"))));
-    assert_eq!(begin(&with_keys(ring(), false), PEER, &[]), (403, None), "there are no sessions");
+    assert_eq!(begin(&with_keys(ring(), false), PEER, &[]), (403, None), "sessions are off");
     let open = with_keys(Ring { required: false, ..ring() }, false);
     assert_eq!(begin(&open, PEER, &[]), (204, None), "no keys are required");
 }

@@ -33,7 +33,7 @@ impl BodyBudget {
     /// Reads and decodes a whole body of this coding.
     ///
     /// # Errors
-    /// It is too large, too slow or broken off, is not what its coding says, or there is no room for it now.
+    /// It is too large, too slow, incomplete or not in its content coding, or the memory for bodies is used up.
     pub async fn read_coded(&self, coding: Coding, body: Body) -> Result<ReadBody, ApiError> {
         let read = timeout(BODY_TIMEOUT, self.collect(body.into())).await.unwrap_or(Err(ApiError::BodyTimeout))?;
         coding.decode(self, read)

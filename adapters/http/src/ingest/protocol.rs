@@ -54,7 +54,7 @@ pub enum DecodeError {
     /// Its events are too large together.
     #[error("{0}")]
     TooLarge(String),
-    /// There is no room for one of its events, and so for none.
+    /// One of its events does not fit into the delivery queues, so none is published.
     #[error(transparent)]
     NoRoom(RefusalReason),
 }

@@ -179,7 +179,7 @@ impl Tls {
                 "the certificate has none of the allowed names",
             ));
         }
-        Ok(Transport::Tls(Box::new(stream)))
+        Ok(Transport::Tls(Box::new(stream.into())))
     }
 
     /// Whether a certificate of a client has a name that is allowed.

@@ -1,12 +1,13 @@
-//! A connection, encrypted or not.
+//! A connection, encrypted or not, of either end.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// A connection, encrypted or not.
 pub enum Transport {
@@ -20,6 +21,13 @@ impl Transport {
     /// Whether it is encrypted.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+}
+
+/// As a client of instances.
+impl Connection for Transport {
+    fn connected(&self) -> Connected {
+        Connected::new()
     }
 }
 

@@ -96,7 +96,7 @@ impl ProducerDependencies {
         let note = decoded?;
         let entries = intake.entries();
         self.charge(key_of(request), entries).await;
-        // The body is no longer needed; the note waits for the delivery, and then for the client.
+        // Frees the body. The note is kept until the client has read the answer.
         let mut room = body.into_lease();
         room.resize(note.len())?;
         let outcome = intake.deliver(PROMISE_TIMEOUT.saturating_sub(held)).await;

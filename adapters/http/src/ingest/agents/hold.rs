@@ -24,7 +24,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 pub enum Shortage {
     /// Its client has used up what it may send; so long until it may send again.
     Tokens(Duration),
-    /// There is no room for an event of level INFO, or for a body.
+    /// The delivery queues are full for INFO, or the memory for bodies is used up.
     Room,
     /// Too many other requests wait.
     Turn,
