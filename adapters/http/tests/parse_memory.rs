@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use adapter_http::{
-    AccessControl, AccessRules, Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog,
-    producer_endpoint,
+    AccessControl, AccessRules, Actuator, AgentAdmission, BodyBudget, InstanceReading, LogControl,
+    ProducerDependencies, RefusalLog, producer_endpoint,
 };
 use application::deliver::Delivery;
 use application::health::Health;
@@ -30,6 +30,7 @@ use domain::ports::{
     AgentLimiter, BusState, Client, Clock, MockIdSource, MockKeyLimiter, MockRecordPublisher, MockTelemetry,
     RateDecision, RateLimiter, Receipt, RequestClass, Telemetry,
 };
+use domain::timestamp::Timestamp;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use poem::http::Method;
@@ -118,6 +119,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         health,
         instances: None,
         log: LogControl::NONE,
+        reading: Arc::new(|| InstanceReading::at(Timestamp::MIN)),
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };

@@ -32,6 +32,7 @@ use poem::{Body, Request, RequestParts};
 use self::admitted::{Admitted, key_of};
 use self::audit::Principal;
 pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
+pub use self::credentials::X_API_KEY;
 use self::credentials::{Presented, presented};
 pub use self::denial::Denial;
 use self::failures::Failures;

@@ -15,12 +15,14 @@ use domain::ports::{
     MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher,
     RequestClass, Telemetry,
 };
+use domain::timestamp::Timestamp;
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 use testkit::clock_at;
 
 use crate::access::{AccessControl, AccessRules};
+use crate::actuator::instance::InstanceReading;
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::producer_endpoint;
@@ -129,6 +131,7 @@ fn producer_with(
         health,
         instances: None,
         log: LogControl::NONE,
+        reading: Arc::new(|| InstanceReading::at(Timestamp::MIN)),
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };

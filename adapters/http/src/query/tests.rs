@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::cursor;
 use super::dependencies::{CACHED_FROM, ConsumerDependencies};
 use crate::access::{AccessControl, AccessRules};
+use crate::actuator::instance::InstanceReading;
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::consumer_endpoint;
@@ -46,6 +47,7 @@ fn actuator() -> Actuator {
         health: Health::default(),
         instances: None,
         log: LogControl::NONE,
+        reading: Arc::new(|| InstanceReading::at(Timestamp::MIN)),
         metrics: Arc::new(String::new),
         document: "{}".into(),
     }
