@@ -20,6 +20,7 @@ mod drain;
 mod example;
 mod gateway_role;
 mod http_client;
+mod instance;
 mod journal;
 mod key;
 mod metrics;

@@ -60,7 +60,7 @@ pub struct Prometheus {
     totals: Totals,
 }
 
-/// Counters that are also read within the process: the recorder gives none back.
+/// Counters that are also read within the process: the recorder cannot be read.
 #[derive(Default)]
 struct Totals {
     refused: AtomicU64,

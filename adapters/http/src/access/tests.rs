@@ -342,6 +342,52 @@ fn a_session_begins_only_where_nobody_reads_along() {
     assert_eq!(begin(&open, PEER, &[]), (204, None), "no keys are required");
 }
 
+/// What a page is told about its session.
+async fn shown(access: &AccessControl, peer: [u8; 4], headers: &[(&str, &str)]) -> String {
+    let mut given = vec![("host", "localhost")];
+    given.extend_from_slice(headers);
+    let mut request = request(Method::GET, peer, &given);
+    assert_eq!(access.judge(&mut request, route(Method::GET, "/api/session")), Ok(()));
+    let response = access.show_session(&request);
+    assert_eq!(response.headers().get(header::CACHE_CONTROL).map(|value| value.as_bytes()), Some(&b"no-store"[..]));
+    response.into_body().into_string().await.expect("a body")
+}
+
+#[tokio::test]
+async fn a_page_is_told_whether_it_needs_a_key_and_whose_session_it_has() {
+    const REMOTE: [u8; 4] = [192, 0, 2, 1];
+    let cookie = |byte: u8| format!("spillway={}", text(byte).id());
+    let (reader, tenant, revoked) = (cookie(7), cookie(10), cookie(5));
+    let signed_out = r#"{"authentication":"keys","signIn":"possible"}"#;
+    for (headers, expected) in [
+        (&[][..], signed_out),
+        (&[("cookie", revoked.as_str())], signed_out),
+        (&[("cookie", "spillway=no session")], signed_out),
+        (&[("cookie", reader.as_str()), ("sec-fetch-site", "cross-site")], signed_out),
+        (
+            &[("cookie", reader.as_str())],
+            r#"{"authentication":"keys","signIn":"possible","key":{"name":"shop","roles":["read"]}}"#,
+        ),
+        (
+            &[("cookie", tenant.as_str())],
+            r#"{"authentication":"keys","signIn":"possible","key":{"name":"shop","roles":["ingest","read"],"sources":["shop-*"]}}"#,
+        ),
+    ] {
+        assert_eq!(shown(&with_sessions(), PEER, headers).await, expected, "{headers:?}");
+    }
+    // A key in a header is not looked at: whoever guesses keys must not do it here.
+    let bearer = format!("Bearer {}", text(7).reveal());
+    assert_eq!(shown(&with_sessions(), PEER, &[("authorization", &bearer)]).await, signed_out);
+    let needs_https = r#"{"authentication":"keys","signIn":"needs_https"}"#;
+    assert_eq!(shown(&with_sessions(), REMOTE, &[]).await, needs_https);
+    let unavailable = r#"{"authentication":"keys","signIn":"unavailable"}"#;
+    assert_eq!(shown(&with_keys(ring(), false), PEER, &[]).await, unavailable);
+    let open_to_all = with_keys(Ring { required: false, ..ring() }, false);
+    let off = r#"{"authentication":"off","signIn":"not_needed"}"#;
+    assert_eq!(shown(&open_to_all, REMOTE, &[]).await, off);
+    assert_eq!(shown(&open(), REMOTE, &[]).await, off);
+}
+
 #[test]
 fn a_session_is_worth_its_key_and_only_for_pages_of_this_site() {
     let session = |byte: u8| format!("spillway={}", text(byte).id());

@@ -23,8 +23,7 @@ impl FleetApi {
     #[oai(path = "/fleet", method = "get", operation_id = "getFleet", tag = "Tag::Operations")]
     async fn fleet(&self, actuator: Data<&Actuator>, gateway: Data<&Gateway>, request: &Request) -> Json<Fleet> {
         let peer = peer_address(request.remote_addr());
-        let ((report, address), (others, instances_left_out)) =
-            tokio::join!(actuator.report(), gateway.reports(request.headers(), peer));
+        let ((report, address), others) = tokio::join!(actuator.report(), gateway.reports(request.headers(), peer));
         let at = report.at;
         let own = FleetInstance {
             role: report.role.clone(),
@@ -35,7 +34,7 @@ impl FleetApi {
             problem: None,
             report: Some(report),
         };
-        let instances = std::iter::once(own).chain(others).collect();
-        Json(Fleet { at, instances, instances_left_out })
+        let instances = std::iter::once(own).chain(others.instances).collect();
+        Json(Fleet { at, instances, instances_left_out: others.left_out })
     }
 }

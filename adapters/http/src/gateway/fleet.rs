@@ -37,43 +37,42 @@ pub enum Known {
     Unresolved(&'static str, String),
 }
 
+/// What instances answered.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// What each of them answered, in the order in which they are known.
+    pub instances: Vec<FleetInstance>,
+    /// How many instances were not asked.
+    pub left_out: u64,
+    /// Whether one of them refused the credentials.
+    refused: bool,
+}
+
 /// The last reports.
 #[derive(Default)]
 pub struct Reports {
-    kept: Mutex<Option<Kept>>,
-}
-
-struct Kept {
-    at: Instant,
-    instances: Vec<FleetInstance>,
-    left_out: u64,
+    kept: Mutex<Option<(Instant, Answers)>>,
 }
 
 impl Reports {
-    /// The reports of the instances that are known, and how many instances were left out.
-    pub async fn get(
-        &self,
-        forwarder: &Arc<Forwarder>,
-        headers: HeaderMap,
-        known: impl FnOnce() -> Vec<Known>,
-    ) -> (Vec<FleetInstance>, u64) {
+    /// The last answers, or new ones if those are too old.
+    pub async fn get<F: Future<Output = Answers>>(&self, ask: impl FnOnce() -> F) -> Answers {
         // Held while instances are asked: others that want to know wait for the same answer. Who asks may go away, which
         // ends the asking; the next one asks anew.
         let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.at.elapsed() < KEPT_FOR) {
-            return (kept.instances.clone(), kept.left_out);
+        if let Some((_, answers)) = kept.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {
+            return answers.clone();
         }
-        let mut known = known();
-        let left_out = known.len().saturating_sub(INSTANCES_MAX) as u64;
-        known.truncate(INSTANCES_MAX);
-        let (instances, refused) = ask_all(forwarder, headers, known).await;
-        *kept = (!refused).then(|| Kept { at: Instant::now(), instances: instances.clone(), left_out });
-        (instances, left_out)
+        let answers = ask().await;
+        *kept = (!answers.refused).then(|| (Instant::now(), answers.clone()));
+        answers
     }
 }
 
-/// Asks instances at the same time. Also returns whether one of them refused the credentials.
-async fn ask_all(forwarder: &Arc<Forwarder>, headers: HeaderMap, known: Vec<Known>) -> (Vec<FleetInstance>, bool) {
+/// Asks instances at the same time.
+pub async fn ask_all(forwarder: &Arc<Forwarder>, headers: HeaderMap, mut known: Vec<Known>) -> Answers {
+    let left_out = known.len().saturating_sub(INSTANCES_MAX) as u64;
+    known.truncate(INSTANCES_MAX);
     let headers = Arc::new(headers);
     let mut asked = JoinSet::new();
     for (place, known) in known.into_iter().enumerate() {
@@ -91,12 +90,13 @@ async fn ask_all(forwarder: &Arc<Forwarder>, headers: HeaderMap, known: Vec<Know
     }
     let mut answers = Vec::new();
     while let Some(answer) = asked.join_next().await {
-        // A task that panicked has no answer; nothing in it does.
+        // A task that panicked would have no answer; nothing in it panics.
         answers.extend(answer);
     }
     answers.sort_by_key(|(place, ..)| *place);
     let refused = answers.iter().any(|(.., refused)| *refused);
-    (answers.into_iter().map(|(_, instance, _)| instance).collect(), refused)
+    let instances = answers.into_iter().map(|(_, instance, _)| instance).collect();
+    Answers { instances, left_out, refused }
 }
 
 fn parsed(body: &[u8]) -> Result<InstanceReport, AskError> {
@@ -133,3 +133,6 @@ fn unresolved(role: &'static str, url: String) -> FleetInstance {
         report: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,10 +16,9 @@ use poem::{Request, Response};
 use tokio::sync::watch;
 
 use crate::client_address::TrustedProxies;
-use crate::gateway::fleet::{Known, Reports};
+use crate::gateway::fleet::{Answers, Known, Reports, ask_all};
 use crate::gateway::forward::Forwarder;
 use crate::gateway::instances::{Instance, InstanceState, UpstreamUrl, Upstreams};
-use crate::openapi::fleet::FleetInstance;
 use crate::server::LocalService;
 use crate::tls::UpstreamTls;
 
@@ -101,13 +100,15 @@ impl Gateway {
         self.upstreams().flat_map(Upstreams::states).collect()
     }
 
-    /// What the instances tell about themselves to a request with these headers that was let in, and how many were left
-    /// out. Roles of this process are not among them.
-    pub(crate) async fn reports(&self, headers: &HeaderMap, peer: IpAddr) -> (Vec<FleetInstance>, u64) {
-        let forwarder = &self.inner.forwarder;
-        let headers = forwarder.headers_to_ask_with(headers, peer);
-        let known = || self.upstreams().flat_map(known_of).collect();
-        self.inner.reports.get(forwarder, headers, known).await
+    /// What the instances tell about themselves to a request with these headers that was let in. Roles of this process
+    /// are not among them.
+    pub(crate) async fn reports(&self, headers: &HeaderMap, peer: IpAddr) -> Answers {
+        let ask = || {
+            let forwarder = &self.inner.forwarder;
+            let known = self.upstreams().flat_map(known_of).collect();
+            ask_all(forwarder, forwarder.headers_to_ask_with(headers, peer), known)
+        };
+        self.inner.reports.get(ask).await
     }
 
     /// Finds out where instances are and whether they are ready, until `stop`.
