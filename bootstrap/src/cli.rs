@@ -315,6 +315,11 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
         }
         let (data_dir, bus, store) = (settings.data_dir.display(), settings.bus.word(), settings.store.kind.word());
         tracing::info!(%data_dir, bus, store, "storing events");
+        if let Some(address) = addresses.gateway.filter(|_| settings.console) {
+            let certificates = [&settings.gateway.tls_certificate, &settings.http.tls_certificate];
+            let encrypted = certificates.iter().any(|path| !path.as_os_str().is_empty());
+            tracing::info!("console: {}://{address}/console/", if encrypted { "https" } else { "http" });
+        }
         if let Some(address) = addresses.gateway.or(addresses.producer).or(addresses.consumer) {
             tracing::info!("documentation: http://{address}/swagger-ui");
         }
