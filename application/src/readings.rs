@@ -65,8 +65,8 @@ impl Readings {
         }
     }
 
-    /// What changed within `interval` before the last reading, or within less after the start; `None` as long as there
-    /// are no two readings that are far enough apart.
+    /// What changed within `interval` before the last reading, or within less after the start; `None` as long as
+    /// two readings that are far enough apart are missing.
     #[must_use]
     pub fn change_over(&self, interval: Duration) -> Option<Change> {
         let (last, after) = *self.kept.back()?;

@@ -375,7 +375,7 @@ async fn a_page_is_told_whether_it_needs_a_key_and_whose_session_it_has() {
     ] {
         assert_eq!(shown(&with_sessions(), PEER, headers).await, expected, "{headers:?}");
     }
-    // A key in a header is not looked at: whoever guesses keys must not do it here.
+    // A key in a header is not looked at: guesses are counted where keys are needed, and not here.
     let bearer = format!("Bearer {}", text(7).reveal());
     assert_eq!(shown(&with_sessions(), PEER, &[("authorization", &bearer)]).await, signed_out);
     let needs_https = r#"{"authentication":"keys","signIn":"needs_https"}"#;

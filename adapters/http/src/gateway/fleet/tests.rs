@@ -123,7 +123,7 @@ fn answers(refused: bool) -> Answers {
 }
 
 #[tokio::test(start_paused = true)]
-async fn instances_are_asked_once_a_second_whoever_asks() {
+async fn instances_are_asked_once_a_second_for_all_requests() {
     let (reports, asked) = (Reports::default(), AtomicUsize::new(0));
     let ask = || async {
         asked.fetch_add(1, Ordering::Relaxed);
