@@ -149,7 +149,7 @@ mod tests {
         #[test]
         fn memory_is_bounded_and_the_interval_is_kept(
             waits in proptest::collection::vec(1_u64..20_000, 1..200),
-            interval in 1_u64..60,
+            interval in 1_u32..60,
         ) {
             let (mut readings, mut now) = (Readings::default(), Duration::ZERO);
             for wait in waits {
