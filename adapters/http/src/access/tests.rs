@@ -361,15 +361,15 @@ async fn a_page_is_told_whether_it_needs_a_key_and_whose_session_it_has() {
     let signed_out = r#"{"authentication":"keys","signIn":"possible"}"#;
     for (headers, expected) in [
         (&[][..], signed_out),
-        (&[("cookie", revoked.as_str())], signed_out),
-        (&[("cookie", "spillway=no session")], signed_out),
-        (&[("cookie", reader.as_str()), ("sec-fetch-site", "cross-site")], signed_out),
+        (&[("cookie", revoked.as_str())][..], signed_out),
+        (&[("cookie", "spillway=no session")][..], signed_out),
+        (&[("cookie", reader.as_str()), ("sec-fetch-site", "cross-site")][..], signed_out),
         (
-            &[("cookie", reader.as_str())],
+            &[("cookie", reader.as_str())][..],
             r#"{"authentication":"keys","signIn":"possible","key":{"name":"shop","roles":["read"]}}"#,
         ),
         (
-            &[("cookie", tenant.as_str())],
+            &[("cookie", tenant.as_str())][..],
             r#"{"authentication":"keys","signIn":"possible","key":{"name":"shop","roles":["ingest","read"],"sources":["shop-*"]}}"#,
         ),
     ] {

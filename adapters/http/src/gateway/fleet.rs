@@ -2,8 +2,8 @@
 //!
 //! Constraints and invariants:
 //! * An instance that does not answer is part of the answer, never an error of the whole.
-//! * Instances are asked at the same time, each once per [`KEPT_FOR`] however many requests there are, and at most [`INSTANCES_MAX`] of them.
-//!   The time of each is bounded ([`crate::gateway::forward`]), and so are the bytes that it may send.
+//! * Instances are asked at the same time, each once per [`KEPT_FOR`] however many requests there are, and at most
+//!   [`INSTANCES_MAX`] of them. The time of each is bounded ([`crate::gateway::forward`]), and so are the bytes that it may send.
 //! * They are asked with the credentials of a request that the gateway has let in, and judge them themselves. What an instance
 //!   refuses to one request is not kept for the next one.
 

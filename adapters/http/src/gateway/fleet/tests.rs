@@ -16,7 +16,7 @@ use super::*;
 use crate::actuator::instance::{InstanceReading, report_of};
 use crate::client_address::{TrustedProxies, X_FORWARDED_FOR};
 use crate::gateway::{Gateway, Upstream};
-use crate::server::{Server, ServerOptions};
+use crate::server::{Answered, Server, ServerOptions};
 
 /// An instance that answers each request like this. It stops when the sender is dropped.
 async fn instance(answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> (String, watch::Sender<bool>) {
@@ -24,7 +24,7 @@ async fn instance(answer: impl Fn(&Request) -> Response + Send + Sync + 'static)
     let server = Server::bind(any_port, ServerOptions::default()).await.expect("an address");
     let url = format!("http://{}", server.address().expect("its address"));
     let endpoint = make_sync(move |request: Request| answer(&request));
-    let service = server.service(endpoint.map_to_response(), Arc::new(|_| {}));
+    let service = server.service(endpoint.map_to_response(), Arc::new(|_: Answered| {}));
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(server.run(service, stopped));
     (url, stop)
