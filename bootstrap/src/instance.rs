@@ -150,8 +150,8 @@ impl Instance {
             full_in_seconds: facts.full_in().map(|full_in| full_in.as_secs()),
         });
         let outage = Outage::of(&BusFacts { state: delivery.bus_state(), breaker, journal: facts });
-        let opened = BreakerState::ALL.iter().zip(delivery.breaker_entered());
-        let opened = opened.filter(|(state, _)| **state == BreakerState::Open).map(|(_, entered)| entered).sum::<u64>();
+        let opened = BreakerState::ALL.into_iter().zip(delivery.breaker_entered());
+        let opened = opened.filter(|(state, _)| *state == BreakerState::Open).map(|(_, entered)| entered).sum::<u64>();
         let breakers =
             facts.map(|_| BreakerReport { name: BREAKER.to_owned(), state: breaker.name().to_owned(), opened });
         let partitions = 0..delivery.partition_count().get();

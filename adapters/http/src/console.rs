@@ -152,12 +152,13 @@ mod tests {
 
     use super::*;
 
+    const PAGE: &[u8] = b"<!doctype html>";
     const SCRIPT: &[u8] = b"let a = 1;let a = 1;let a = 1;let a = 1;let a = 1;let a = 1;let a = 1;let a = 1;";
 
     fn console() -> Console {
         let file = |path, media_type, content: &'static [u8]| ConsoleFile { path, media_type, tag: "0a1b", content };
         Console::new(&[
-            file(INDEX, "text/html; charset=utf-8", b"<!doctype html>"),
+            file(INDEX, "text/html; charset=utf-8", PAGE),
             file("assets/console.js", "text/javascript; charset=utf-8", SCRIPT),
         ])
     }
@@ -178,9 +179,9 @@ mod tests {
     #[tokio::test]
     async fn files_are_served_with_their_type_and_the_headers_of_the_design() {
         for (path, media_type, content) in [
-            ("/console/", "text/html; charset=utf-8", &b"<!doctype html>"[..]),
-            ("/console/?query=a", "text/html; charset=utf-8", b"<!doctype html>"),
-            ("/console/index.html", "text/html; charset=utf-8", b"<!doctype html>"),
+            ("/console/", "text/html; charset=utf-8", PAGE),
+            ("/console/?query=a", "text/html; charset=utf-8", PAGE),
+            ("/console/index.html", "text/html; charset=utf-8", PAGE),
             ("/console/assets/console.js", "text/javascript; charset=utf-8", SCRIPT),
         ] {
             let response = get(path, &[]);
