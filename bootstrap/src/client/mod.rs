@@ -28,7 +28,11 @@ mod tail;
 mod test_server;
 mod times;
 
+use std::time::Duration;
+
 use clap::Subcommand;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use self::connection::Connection;
 pub use self::documents::{completions, manual, write_manuals};
@@ -38,6 +42,9 @@ use self::output::Output;
 
 /// The variables of the environment that are for these commands, and not settings of a server.
 pub const VARIABLE_PREFIX: &str = "SPILLWAY_CLIENT__";
+
+/// How long a command that has results to report may take to write them after a signal.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A command for a Spillway that runs somewhere.
 #[derive(Clone, Debug, Subcommand)]
@@ -92,14 +99,21 @@ pub async fn run(command: Command, stop: impl Future<Output = ()>) -> (u8, Optio
     let may_be_stopped = matches!(command, Command::Tail(_));
     let output = Output::open(command.connection(), command.pages());
     let paged = output.is_paged();
-    let mut task = tokio::spawn(execute(command, output));
+    // It reports what it has done so far.
+    let reports = matches!(command, Command::Generate(_));
+    let (ask, asked) = oneshot::channel();
+    let mut task = tokio::spawn(execute(command, output, asked));
     let ended = tokio::select! {
         biased;
         () = stop => {
-            task.abort();
-            if paged {
-                // The pager restores the terminal. What became of the task no longer matters.
-                let _ = task.await;
+            // A reader of standard output that does not take the report must not hold up the end.
+            let reported = reports && ask.send(()).is_ok() && timeout(REPORT_TIMEOUT, &mut task).await.is_ok();
+            if !reported {
+                task.abort();
+                if paged {
+                    // The pager restores the terminal. What became of the task no longer matters.
+                    let _ = task.await;
+                }
             }
             Err(Failure::Interrupted)
         }
@@ -114,7 +128,8 @@ pub async fn run(command: Command, stop: impl Future<Output = ()>) -> (u8, Optio
     }
 }
 
-async fn execute(command: Command, mut output: Output) -> Result<(), Failure> {
+/// Runs a command. One that reports ends early, with its report, when `stop` says so.
+async fn execute(command: Command, mut output: Output, stop: oneshot::Receiver<()>) -> Result<(), Failure> {
     let result = match command {
         Command::Query(options) => query::run(*options, &mut output).await,
         Command::Tail(options) => tail::run(*options, &mut output).await,
@@ -122,7 +137,7 @@ async fn execute(command: Command, mut output: Output) -> Result<(), Failure> {
         Command::Fields(options) => fields::run_fields(*options, &mut output).await,
         Command::Values(options) => fields::run_values(*options, &mut output).await,
         Command::Dlq(command) => (*command).run(&mut output).await,
-        Command::Generate(options) => generate::run(*options, &mut output).await,
+        Command::Generate(options) => generate::run(*options, &mut output, stop).await,
     };
     let finished = output.finish();
     result.and(finished)
