@@ -7,9 +7,9 @@
 //! `output.rs` is standard output or the pager; `api.rs` makes requests; each command has a file.
 
 mod api;
+mod completions;
 mod connection;
 mod dlq;
-mod documents;
 mod escape;
 mod event;
 mod event_writer;
@@ -17,6 +17,7 @@ mod failure;
 mod fields;
 mod filters;
 mod generate;
+mod manual;
 mod output;
 mod parameters;
 mod query;
@@ -27,6 +28,7 @@ mod tail;
 #[cfg(test)]
 mod test_server;
 mod times;
+mod topics;
 
 use std::time::Duration;
 
@@ -34,10 +36,11 @@ use clap::Subcommand;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub use self::completions::completions;
 use self::connection::Connection;
-pub use self::documents::{completions, manual, write_manuals};
 use self::failure::Failure;
 pub use self::filters::excluding_condition;
+pub use self::manual::{manual, write_manuals};
 use self::output::Output;
 
 /// The variables of the environment that are for these commands, and not settings of a server.

@@ -366,7 +366,10 @@ async fn generated_events_are_accepted_and_counted() {
 fn completions_and_manual_pages_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let output = spillway(&["completions", shell], &[]);
-        assert!(output.status.success() && text(&output.stdout).contains("redrive"), "{shell}");
+        let script = text(&output.stdout);
+        for word in ["redrive", "WARN+", "traceId", "yesterday"] {
+            assert!(output.status.success() && script.contains(word), "{shell}: {word}");
+        }
     }
     let page = spillway(&["man"], &[]);
     assert!(page.status.success() && text(&page.stdout).contains(".TH"));
@@ -375,7 +378,10 @@ fn completions_and_manual_pages_name_the_commands() {
     let output = spillway(&["man", "--dir", path.to_str().expect("text")], &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     for page in ["spillway.1", "spillway-query.1", "spillway-dlq-redrive.1"] {
-        assert!(path.join(page).is_file(), "{page}");
+        let page = std::fs::read_to_string(path.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        for section in ["EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "FILES"] {
+            assert!(page.contains(&format!(".SH {section}\n")), "{section}");
+        }
     }
 }
 
