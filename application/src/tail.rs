@@ -107,7 +107,7 @@ impl Follow {
     /// Waits for items and returns a non-empty list; `None` when the tail ends. Waits while the store is unavailable.
     pub async fn next(&mut self) -> Option<Vec<TailItem>> {
         let Self { store, query, stopping, told, .. } = self;
-        // Whoever comes while the process stops gets nothing, and sees that it is no connection.
+        // First, so that a tail that begins while the process stops ends without an item.
         let items = tokio::select! {
             biased;
             () = stopping => return None,

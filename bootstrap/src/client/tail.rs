@@ -5,7 +5,7 @@
 //! * After a lost connection the stream continues behind the last event that was shown. Pauses between attempts grow from
 //!   [`BACKOFF_MIN`] to [`BACKOFF_MAX`].
 //! * A server that is restarted causes two notes, however many attempts fail: one when the connection is lost, and one when
-//!   the new stream has sent something. A server that drains accepts a stream and ends it at once, which is no connection.
+//!   the new stream has sent something. A server that drains accepts streams and ends them at once, without an item.
 //! * Each event is written at once.
 
 use std::collections::HashSet;

@@ -114,7 +114,7 @@ fn kind(page: &str) -> Kind {
 
 /// Examples: what for, and the command.
 pub fn examples(page: &str) -> Entries {
-    EXAMPLES.iter().find(|(of, _)| *of == page).map_or(&[], |(_, examples)| *examples)
+    EXAMPLES.iter().find(|(of, _)| *of == page).map(|(_, examples)| *examples).unwrap_or_default()
 }
 
 /// The exit codes.
