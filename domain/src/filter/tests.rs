@@ -1,5 +1,7 @@
 //! Tests of the rule, and of its translation for stores.
 
+mod exclusion;
+
 use std::borrow::Cow;
 
 use proptest::collection::vec;
@@ -65,6 +67,7 @@ fn a_literal_matches_numbers_and_text_unless_it_is_text_only() {
         ("null", "n*", false, false),
         ("503", "5*", false, true),
         ("503", "5*", true, false),
+        ("0.5e1", "5*", false, false),
         ("\"50x\"", "5*", true, true),
         ("[1,[2,3]]", "3", false, true),
         ("[]", "3", false, false),
@@ -238,6 +241,8 @@ fn some_json() -> impl Strategy<Value = String> {
             "0.05",
             "5e-2",
             "-0.05",
+            "-5e-2",
+            "-0.5E-1",
             "0",
             "-0.0",
             "0e3",
