@@ -281,6 +281,14 @@ mod tests {
         assert_eq!(said, 12, "the first item and one every 5 seconds, once the store answers");
     }
 
+    #[tokio::test]
+    async fn a_tail_that_begins_while_the_process_stops_ends_without_an_item() {
+        // The store is not asked: it would panic.
+        let tail = Tail::new(Arc::new(MockLogStore::new()));
+        let mut follow = tail.follow(EventFilter::default(), None, Box::pin(async {})).expect("a tail");
+        assert_eq!(follow.next().await, None);
+    }
+
     #[test]
     fn tails_are_bounded_and_release_their_slot() {
         let tail = Tail::new(Arc::new(MockLogStore::new()));
