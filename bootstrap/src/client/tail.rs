@@ -154,7 +154,15 @@ impl Tail<'_> {
     /// Shows the newest stored events; whether these are enough.
     async fn show_stored(&mut self, stored: u64) -> Result<bool, Failure> {
         if stored > 0 {
-            let (events, _) = newest(&self.api, &self.parameters, stored).await?;
+            let events = match newest(&self.api, &self.parameters, stored).await {
+                Ok((events, _)) => events,
+                // A search through all stored events may take longer than the server allows. New ones are shown anyway.
+                Err(failure) if failure.is_temporary() => {
+                    self.output.note(format!("-- stored events are not shown: {failure}"));
+                    Vec::new()
+                }
+                Err(failure) => return Err(failure),
+            };
             for event in &events {
                 self.shown.extend(Event::of(event).field("eventId"));
                 self.writer.write(event, self.output)?;
@@ -329,6 +337,15 @@ mod tests {
         let replies = vec![stream(&[data("b"), data("c"), data("b")].concat()), reply(200, &page)];
         let Followed { ended, text, .. } = follow(replies, 2, 4).await;
         assert_eq!((ended, text.as_str()), (Ok(()), "a\nb\nc\nb\n"));
+    }
+
+    #[tokio::test]
+    async fn stored_events_that_take_too_long_to_find_do_not_keep_new_ones_away() {
+        let replies =
+            vec![stream(&format!("id: 1\ndata: {}\n\n", event("a"))), reply(503, r#"{"detail":"too broad"}"#)];
+        let Followed { ended, text, notes, .. } = follow(replies, 2, 1).await;
+        assert_eq!((ended, text.as_str()), (Ok(()), "a\n"));
+        assert_eq!(notes, ["-- stored events are not shown: too broad (503 Service Unavailable)"]);
     }
 
     #[tokio::test]
