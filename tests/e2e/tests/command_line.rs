@@ -362,6 +362,27 @@ async fn generated_events_are_accepted_and_counted() {
     wait_until("they are stored", async || program.gateway.all_events("", 1_000).await.len() == sent).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_generate_says_what_it_sent() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program_with(directory.path(), &[]).await;
+    let running = tokio::process::Command::new(env!("CARGO_BIN_EXE_spillway-under-test"))
+        .args(["generate", "--for", "10m", "--url", program.gateway.base()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program runs");
+    wait_until("some are stored", async || !program.gateway.all_events("", 1_000).await.is_empty()).await;
+    let pid = running.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+    let ended = tokio::time::timeout(DEADLINE, running.wait_with_output()).await.expect("in time").expect("its end");
+    assert_eq!(ended.status.code(), Some(130));
+    assert!(text(&ended.stdout).contains(" accepted, 0 refused"), "{}", text(&ended.stdout));
+    assert!(text(&ended.stderr).starts_with("-- interrupted: "), "{}", text(&ended.stderr));
+}
+
 #[test]
 fn completions_and_manual_pages_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
