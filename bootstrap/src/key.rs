@@ -4,16 +4,21 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use adapter_keys::NewKey;
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
 use domain::ports::Clock;
 use domain::timestamp::Timestamp;
 
+use crate::suggested::suggested;
 use crate::system::SystemClock;
+
+/// Roles, as completions suggest them.
+const ROLES: [&str; 4] = ["ingest", "read", "operate", "admin"];
 
 /// What to do with the access keys.
 #[derive(Clone, Debug, Subcommand)]
@@ -47,7 +52,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 pub struct Place {
     /// File of the keys [default: AUTH__KEYS_FILE, or keys.toml in DATA_DIR]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     keys_file: Option<PathBuf>,
 }
 
@@ -58,7 +63,7 @@ pub struct Create {
     #[arg(long, value_name = "NAME")]
     name: KeyName,
     /// What it may do: ingest, read, operate or admin; may be repeated
-    #[arg(long = "role", value_name = "ROLE", required = true, value_delimiter = ',')]
+    #[arg(long = "role", value_name = "ROLE", required = true, value_delimiter = ',', hide_possible_values = true, value_parser = suggested(Role::from_str, &ROLES))]
     roles: Vec<Role>,
     /// A source that it may write and read, with * for any characters; may be repeated [default: all sources]
     #[arg(long = "source", value_name = "SOURCE")]

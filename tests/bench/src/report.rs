@@ -77,7 +77,9 @@ pub fn heading(title: &str, began: &str, command: &str) -> String {
          | machine | {cores} cores, {model}, {} GB |\n",
         number(kbytes.unwrap_or_default() / 1e6)
     );
-    for (name, version) in versions {
+    // A program that is not installed was not needed for this page.
+    let is_installed = |version: &str| version != "unknown" && !version.ends_with("not found");
+    for (name, version) in versions.into_iter().filter(|(_, version)| is_installed(version)) {
         writeln!(text, "| {name} | {version} |").expect("memory");
     }
     text

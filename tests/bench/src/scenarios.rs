@@ -204,8 +204,9 @@ pub fn all() -> Vec<Scenario> {
                 "Searches through 5 million rows of SQLite",
                 1,
                 searching::embedded,
-                "One process, rows spread over three hours, while 2,000 events/s arrive. Each search has a range of one hour (1.7 million rows), \
-                 and is repeated up to 20 times within 30 s."
+                "One process, rows spread over three hours, while 2,000 events/s arrive. Each search has a range of one hour, a little \
+                 different each time (*rows of the hour*: at the end), and is repeated up to 100 times within 30 s. Of few answers, the p99 \
+                 is the slowest one."
             )
         },
         Scenario {
@@ -216,7 +217,8 @@ pub fn all() -> Vec<Scenario> {
                 1,
                 searching::postgres,
                 "Producer, Kafka and consumer on the same machine, rows spread over three hours, while 2,000 events/s arrive. Each search \
-                 has a range of one hour (3.3 million rows), and is repeated up to 20 times within 30 s."
+                 has a range of one hour, a little different each time (*rows of the hour*: at the end), and is repeated up to 100 times within \
+                 30 s. Of few answers, the p99 is the slowest one."
             )
         },
         Scenario {

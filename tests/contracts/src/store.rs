@@ -23,7 +23,7 @@ use domain::query::{
 use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 
-use crate::search::{any_filter, searchable_events};
+use crate::search::{any_filter, exact_filters, searchable_events};
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
 use crate::{in_time, run};
 
@@ -73,6 +73,7 @@ pub async fn all(subject: &impl StoreSubject) {
         an_append_may_have_any_number_of_events,
         every_field_is_returned_exactly,
         each_filter_alone_selects_what_its_rule_says,
+        each_exact_filter_selects_what_its_rule_says,
         a_search_for_text_finds_it_in_any_case_and_treats_no_character_as_a_wildcard,
         filters_together_select_what_their_rules_say_together,
         any_filter_finds_what_its_rule_says,
@@ -645,6 +646,22 @@ pub async fn each_filter_alone_selects_what_its_rule_says(subject: &impl StoreSu
         assert_answers(&*store, &events, &only(EventFilter::between(Some(at), None))).await;
         assert_answers(&*store, &events, &only(EventFilter::between(None, Some(at)))).await;
     }
+}
+
+/// Conditions on ids, times of receipt and the existence of a field, each alone and negated. The store decides these alone.
+pub async fn each_exact_filter_selects_what_its_rule_says(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let events = varied(&*store).await;
+    let contents: Vec<LogEvent<'static>> = events.iter().map(|stored| stored.event.clone()).collect();
+    let (mut some, mut all) = (0, 0);
+    for filter in exact_filters(&contents) {
+        let matching = contents.iter().filter(|event| filter.matches(event)).count();
+        some += usize::from(0 < matching && matching < contents.len());
+        all += usize::from(matching == contents.len());
+        assert_answers(&*store, &events, &only(filter)).await;
+    }
+    assert!(some > 100 && all > 4, "{some} filters select some events, {all} all: the check has lost its variety");
 }
 
 /// The rule is [`domain::folding`], whatever the store's own case rules are, and no character is special.
