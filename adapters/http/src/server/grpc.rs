@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
@@ -31,7 +33,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::ingest::agents::status_message;
+use crate::ingest::agents::{status_message, status_with_retry};
 use crate::server::LocalService;
 use crate::server::connection::WriteTimeoutStream;
 use crate::tls::{Protocol, Tls, secure};
@@ -42,6 +44,7 @@ const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Codes of answers (github.com/grpc/grpc, `doc/statuscodes.md`).
@@ -191,12 +194,26 @@ async fn answer(
     let request = Request::from_parts(parts, Body::from(BoxBody::new(message)));
     let response = producer.answer(request).await;
     let status = response.status();
+    let retry_after = retry_after(response.headers());
     // Answers of this operation are small.
     let body = response.into_body().into_bytes().await.unwrap_or_default();
-    if status.is_success() { accepted(&body) } else { refused(code_of(status), &status_message(&body)) }
+    if status.is_success() {
+        return accepted(&body);
+    }
+    let (code, message) = (code_of(status), status_message(&body));
+    match retry_after {
+        Some(retry_after) => refused_for_now(code, &message, retry_after),
+        None => refused(code, &message),
+    }
 }
 
-/// The code for a status code: clients send again after UNAVAILABLE.
+/// `Retry-After`, as every answer has it after which a client may send again.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+/// The code for a status code. All clients send again after UNAVAILABLE. After RESOURCE_EXHAUSTED only those do that
+/// read `RetryInfo`, so that a client over its limit gets UNAVAILABLE, too.
 fn code_of(status: StatusCode) -> u8 {
     match status.as_u16() {
         401 => UNAUTHENTICATED,
@@ -226,6 +243,16 @@ fn refused(code: u8, message: &str) -> hyper::Response<Answer> {
     response.headers_mut().insert(STATUS, HeaderValue::from(u16::from(code)));
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(message)) {
         response.headers_mut().insert(MESSAGE, message);
+    }
+    response
+}
+
+/// The same with the time after which the client should send again, for those that read it: `google.rpc.RetryInfo`.
+fn refused_for_now(code: u8, message: &str, retry_after: Duration) -> hyper::Response<Answer> {
+    let mut response = refused(code, message);
+    let details = STANDARD_NO_PAD.encode(status_with_retry(code, message, retry_after));
+    if let Ok(details) = HeaderValue::from_str(&details) {
+        response.headers_mut().insert(DETAILS, details);
     }
     response
 }
@@ -343,6 +370,18 @@ mod tests {
 
     /// Calls a server whose producer answers so, and returns the producer's requests, and of the answer status and body.
     async fn call(path: &str, body: &[u8], status: u16, answer: &'static [u8]) -> (Vec<Vec<u8>>, String, Vec<u8>) {
+        let (requests, head, status, body) = call_whole(path, body, (status, None), answer).await;
+        assert!(!head.contains_key(DETAILS), "there is no Retry-After");
+        (requests, status, body)
+    }
+
+    /// The same with a `Retry-After`, if there is to be one; also returns the head of the answer.
+    async fn call_whole(
+        path: &str,
+        body: &[u8],
+        (status, retry_after): (u16, Option<&'static str>),
+        answer: &'static [u8],
+    ) -> (Vec<Vec<u8>>, HeaderMap, String, Vec<u8>) {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let seen = Arc::clone(&requests);
@@ -352,7 +391,12 @@ mod tests {
                 assert_eq!(request.uri().path(), "/v1/logs");
                 let body = request.into_body().into_vec().await.expect("a whole body");
                 seen.lock().expect("lock").push(body);
-                Response::builder().status(StatusCode::from_u16(status).expect("a status")).body(answer)
+                let response = Response::builder().status(StatusCode::from_u16(status).expect("a status"));
+                match retry_after {
+                    Some(seconds) => response.header(header::RETRY_AFTER, seconds),
+                    None => response,
+                }
+                .body(answer)
             }
         });
         let http = Server::bind(any_port, ServerOptions::default()).await.expect("an address");
@@ -369,11 +413,12 @@ mod tests {
         let request = hyper::Request::builder().method(Method::POST).uri(uri).header(header::CONTENT_TYPE, GRPC);
         let body = http_body_util::Full::new(Bytes::copy_from_slice(body));
         let response = client.send_request(request.body(body).expect("a request")).await.expect("an answer");
-        let in_head = response.headers().get(STATUS).cloned();
+        let head = response.headers().clone();
+        let in_head = head.get(STATUS).cloned();
         let collected = response.into_body().collect().await.expect("a body");
         let status = in_head.or_else(|| collected.trailers()?.get(STATUS).cloned()).expect("a status");
         let requests = requests.lock().expect("lock").clone();
-        (requests, status.to_str().expect("a number").to_owned(), collected.to_bytes().to_vec())
+        (requests, head, status.to_str().expect("a number").to_owned(), collected.to_bytes().to_vec())
     }
 
     #[tokio::test]
@@ -394,6 +439,20 @@ mod tests {
         assert_eq!(call("/other", b"\0\0\0\0\x01a", 200, b"").await.1, "12");
         let (requests, status, _) = call(EXPORT, b"\0\0", 200, b"").await;
         assert_eq!((requests.len(), status.as_str()), (0, "3"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_for_now_says_when_to_send_again() {
+        for http in [429, 503] {
+            let (_, head, status, _) =
+                call_whole(EXPORT, b"\0\0\0\0\x01a", (http, Some("2")), b"\x08\x0e\x12\x02no").await;
+            assert_eq!(status, "14", "{http}");
+            let details = head.get(DETAILS).and_then(|details| STANDARD_NO_PAD.decode(details.as_bytes()).ok());
+            let details = details.expect("details in base64");
+            assert!(details.starts_with(b"\x08\x0e\x12\x02no\x1a"), "{details:?}");
+            // RetryInfo with a Duration of two seconds.
+            assert!(details.ends_with(b"google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x02"), "{details:?}");
+        }
     }
 
     #[test]

@@ -27,5 +27,5 @@ mod times;
 
 pub use accept::HELD;
 pub use hold::AgentAdmission;
-pub use otlp::status_message;
+pub use otlp::{status_message, status_with_retry};
 pub use protocol::{AgentProtocol, Fixed};
