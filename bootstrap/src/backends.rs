@@ -102,6 +102,7 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore
                 url: settings.postgres.url.0.clone(),
                 schema: settings.postgres.schema.clone(),
                 dedup_window,
+                resend_window: settings.ingest.resend_window.0.min(dedup_window),
                 query_timeout: QUERY_TIMEOUT,
             };
             let store = PostgresStore::new(&options);

@@ -431,6 +431,8 @@ async fn entries_sent_again_have_the_same_ids_and_levels_delivered_exactly_once_
     let batches = batches.lock().expect("lock");
     let records: Vec<_> = batches.iter().flat_map(|batch| batch.records.iter()).collect();
     assert_eq!(records.iter().map(|record| record.client_id).collect::<Vec<_>>(), [true, false]);
+    let origins = records.iter().map(|record| codec::decode(*record).expect("an event").id_origin);
+    assert_eq!(origins.collect::<Vec<_>>(), [IdOrigin::Derived(None), IdOrigin::Generated]);
     let mut again = ingest.agent_intake("otlp", None);
     assert_eq!(again.add(entry("s", Level::Error, "m"), identity(1_795_939_445_835_936_256)), fine);
     let ingest = ingest_without_ids();

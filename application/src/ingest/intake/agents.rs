@@ -120,17 +120,22 @@ impl AgentIntake<'_> {
         let (ingest, received_at) = (self.intake.ingest, self.intake.received_at);
         let index = self.intake.events;
         self.intake.events += 1;
+        let mut is_derived = false;
         if let Some(Identity { stream, unix_nanos }) =
             identity.filter(|_| entry.event_id.is_none() && ingest.derives_ids)
         {
             let metadata = entry.metadata.as_str().as_bytes();
             entry.event_id = self.resend_ids.id(stream, unix_nanos, &[entry.message.as_bytes(), metadata]);
+            is_derived = entry.event_id.is_some();
         }
         let other_id = || (ingest.ids.new_id(received_at), IdOrigin::Generated);
         let kept = entry.into_event(self.protocol, received_at, other_id);
         let kept = kept.map_err(|error| AgentStop::NoRoom(error.into()))?;
         self.as_text += usize::from(kept.as_text);
         let mut event = kept.event;
+        if is_derived {
+            event.id_origin = IdOrigin::Derived(None);
+        }
         let (id, level) = (event.event_id, event.level);
         if let Err(reason) = self.intake.assign(&mut event) {
             self.intake.refusals.push(Refusal { index, reason });
