@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::connection::{RedisConnection, Script};
 
 /// Charges events and bytes: the fields hold the times, in microseconds, at which their buckets are full again. Arguments:
-/// events per second, events, bytes per second, bytes; a rate of 0 is no limit. Returns the microseconds until something
+/// events per second, events, bytes per second, bytes; a rate of 0 means unlimited. Returns the microseconds until something
 /// is left of both. Nobody pays back for longer than a minute.
 const CHARGE: &str = "
 local now = redis.call('TIME')

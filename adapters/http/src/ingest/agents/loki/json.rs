@@ -64,7 +64,7 @@ fn take_entry(stream: &LabelledStream, entry: JsonValue<'_>, intake: &mut AgentI
     Ok(stream.line(&text, time, Structured::default(), intake)?)
 }
 
-/// A value that is no time, for the metadata: of a long one, its beginning.
+/// What was given instead of a time, for the metadata: of a long text, its beginning.
 fn shown(value: JsonValue<'_>) -> String {
     const SHOWN_BYTES_MAX: usize = 64;
     let text = plain(value);

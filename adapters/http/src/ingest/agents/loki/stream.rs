@@ -105,7 +105,7 @@ pub enum Stated {
     Nothing,
     /// This one.
     Time(AgentTime),
-    /// Something that is no time, or one that no event may have, as a text.
+    /// A text that cannot be read as a time, or a time that no event may have.
     Unreadable(String),
 }
 
