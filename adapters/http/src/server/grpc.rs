@@ -3,8 +3,8 @@
 //! A call becomes the HTTP request that has the same message as its body, and the answer to that becomes the answer to the
 //! call. So limits, holding, metrics and the log are those of `POST /v1/logs`, and no gRPC library is needed.
 //!
-//! Bounds beside those of all requests: connections, streams of a connection, resets that a client causes, and headers.
-//! A connection that does not answer a ping is closed.
+//! Bounds beside those of all requests: connections, streams of a connection, resets that a client causes, headers, and
+//! what a client may send before it is read. A connection that does not begin, or does not answer a ping, is closed.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -36,6 +36,7 @@ use tokio::time::timeout;
 use crate::ingest::agents::{status_message, status_with_retry};
 use crate::server::LocalService;
 use crate::server::connection::WriteTimeoutStream;
+use crate::server::opening::OpeningTimeoutStream;
 use crate::tls::{Protocol, Tls, secure};
 
 /// The operation.
@@ -68,6 +69,15 @@ const STREAMS_MAX: u32 = 100;
 const RESETS_MAX: usize = 20;
 /// Most bytes of the headers of a call.
 const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+/// Most bytes that a client may send of the bodies of a connection, and of one call, before they are read. What hyper holds
+/// then is in no budget for bodies: with the most connections it is 128 MiB.
+const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Most bytes of answers of a call that wait for a client. They are small.
+const SEND_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the preface of HTTP/2, and the longest time for them to arrive.
+const PREFACE_BYTES: usize = 24;
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a connection is pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -115,6 +125,9 @@ impl GrpcServer {
             .max_concurrent_streams(STREAMS_MAX)
             .max_pending_accept_reset_streams(RESETS_MAX)
             .max_header_list_size(HEADERS_BYTES_MAX)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         loop {
@@ -139,7 +152,8 @@ impl GrpcServer {
             tokio::spawn(async move {
                 match secure(tls.as_deref(), stream, Protocol::Http2).await {
                     Ok(transport) => {
-                        let stream = TokioIo::new(WriteTimeoutStream::new(transport, WRITE_TIMEOUT));
+                        let stream = WriteTimeoutStream::new(transport, WRITE_TIMEOUT);
+                        let stream = TokioIo::new(OpeningTimeoutStream::new(stream, PREFACE_BYTES, PREFACE_TIMEOUT));
                         if let Err(error) = watcher.watch(builder.serve_connection(stream, calls)).await {
                             tracing::debug!(%error, %remote, "a connection for gRPC ended");
                         }
