@@ -25,7 +25,7 @@ use crate::ingest::{Ingest, Publish};
 
 /// Maximum bytes of the records of one request, and of what its answer says about each: three times the largest body.
 pub const AGENT_RECORD_BYTES_MAX: usize = 48 * 1024 * 1024;
-/// What an entry counts at least: its place in the lists of a request.
+/// What an entry counts at least, for its place in the lists of a request; and a group of entries, for the work.
 const ENTRY_BYTES_MIN: usize = 256;
 
 /// Why no further entry of a request is taken.
@@ -109,6 +109,14 @@ impl AgentIntake<'_> {
     pub fn note(&mut self, bytes: usize) -> Result<(), AgentStop> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > AGENT_RECORD_BYTES_MAX { Err(AgentStop::TooLarge) } else { Ok(()) }
+    }
+
+    /// Counts a group of entries, such as a stream or a resource, which takes work though it may be empty.
+    ///
+    /// # Errors
+    /// The request is too large.
+    pub fn group(&mut self) -> Result<(), AgentStop> {
+        self.note(ENTRY_BYTES_MIN)
     }
 
     /// Adds the next entry of the request, and returns the id of its event. An entry without an id gets one of its

@@ -18,6 +18,7 @@ pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), D
         return Err(DecodeError::Malformed("the body has no streams, nothing was accepted".to_owned()));
     };
     for stream in streams.elements() {
+        intake.group()?;
         let mut labels = Labels::new();
         for (name, value) in stream.members() {
             match &*name {

@@ -12,6 +12,7 @@ use crate::ingest::protocol::DecodeError;
 pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     for stream in repeated(body, 1) {
         let stream = stream?;
+        intake.group()?;
         let mut text = "".into();
         for labels in repeated(stream, 1) {
             text = String::from_utf8_lossy(labels?);

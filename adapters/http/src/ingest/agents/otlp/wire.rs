@@ -26,6 +26,7 @@ impl From<NotProtobuf> for DecodeError {
 pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     for resource_logs in repeated(body, 1) {
         let resource_logs = resource_logs?;
+        intake.group()?;
         // Fields may come in any order: the resource first, however it was written.
         let (mut source, mut resource) = (None, Members::default());
         for message in repeated(resource_logs, 1) {
@@ -39,6 +40,7 @@ pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeErr
         }
         for scope_logs in repeated(resource_logs, 2) {
             let scope_logs = scope_logs?;
+            intake.group()?;
             let mut members = Members::default();
             if let Some(resource) = resource.clone().into_json() {
                 members.json("resource", &resource);
