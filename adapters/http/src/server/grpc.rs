@@ -46,6 +46,9 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// The encodings that a message may have.
+const ENCODINGS: &str = "identity,gzip,deflate,zstd,snappy";
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Codes of answers (github.com/grpc/grpc, `doc/statuscodes.md`).
@@ -230,6 +233,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// read `RetryInfo`, so that a client over its limit gets UNAVAILABLE, too.
 fn code_of(status: StatusCode) -> u8 {
     match status.as_u16() {
+        // An encoding of messages that is not supported (grpc/grpc, `doc/compression.md`).
+        415 => UNIMPLEMENTED,
         401 => UNAUTHENTICATED,
         403 => PERMISSION_DENIED,
         429 | 502..=504 => UNAVAILABLE,
@@ -254,6 +259,7 @@ fn accepted(message: &[u8]) -> hyper::Response<Answer> {
 fn refused(code: u8, message: &str) -> hyper::Response<Answer> {
     let mut response = hyper::Response::new(Answer { data: None, trailers: None });
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
     response.headers_mut().insert(STATUS, HeaderValue::from(u16::from(code)));
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(message)) {
         response.headers_mut().insert(MESSAGE, message);
@@ -445,9 +451,17 @@ mod tests {
 
     #[tokio::test]
     async fn errors_have_codes_after_which_clients_do_what_helps() {
-        for (http, grpc) in
-            [(400, "3"), (401, "16"), (403, "7"), (413, "3"), (429, "14"), (503, "14"), (504, "14"), (500, "13")]
-        {
+        for (http, grpc) in [
+            (400, "3"),
+            (401, "16"),
+            (403, "7"),
+            (413, "3"),
+            (415, "12"),
+            (429, "14"),
+            (503, "14"),
+            (504, "14"),
+            (500, "13"),
+        ] {
             assert_eq!(call(EXPORT, b"\0\0\0\0\x01a", http, b"\x08\x03\x12\x02no").await.1, grpc, "{http}");
         }
         assert_eq!(call("/other", b"\0\0\0\0\x01a", 200, b"").await.1, "12");
