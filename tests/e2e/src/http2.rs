@@ -1,5 +1,9 @@
 //! Frames of HTTP/2, written byte by byte (RFC 9113 and, for headers, RFC 7541): for clients that do what no library does.
 
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
 /// What a client sends first, without its SETTINGS.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -19,6 +23,8 @@ pub mod kind {
     pub const CONTINUATION: u8 = 9;
 }
 
+/// Most bytes in a frame, unless the receiver allows more.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024;
 /// The flag of the last frame of a stream.
 pub const END_STREAM: u8 = 0x1;
 /// The flag of the last frame of a header block.
@@ -93,11 +99,33 @@ pub fn message(length: u32, bytes: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn call(stream: u32, bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).expect("a short message");
-    [
-        frame(kind::HEADERS, END_HEADERS, stream, &export_headers()),
-        frame(kind::DATA, END_STREAM, stream, &message(length, bytes)),
-    ]
-    .concat()
+    let mut call = frame(kind::HEADERS, END_HEADERS, stream, &export_headers());
+    let message = message(length, bytes);
+    let mut parts = message.chunks(FRAME_BYTES_MAX).peekable();
+    while let Some(part) = parts.next() {
+        let flags = if parts.peek().is_none() { END_STREAM } else { 0 };
+        call.extend(frame(kind::DATA, flags, stream, part));
+    }
+    call
+}
+
+/// Reads frames until one ends this stream.
+///
+/// # Errors
+/// The connection ends before that.
+pub async fn read_to_end_of(connection: &mut (impl AsyncRead + Unpin), stream: u32) -> io::Result<()> {
+    loop {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head).await?;
+        let [a, b, c, kind, flags, id @ ..] = head;
+        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX)];
+        connection.read_exact(&mut payload).await?;
+        let has_end = matches!(kind, kind::HEADERS | kind::DATA) && flags & END_STREAM != 0;
+        let was_reset = kind == kind::RST_STREAM;
+        if u32::from_be_bytes(id) == stream && (has_end || was_reset) {
+            return Ok(());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use e2e::Process;
+use e2e::http2::{self, PREFACE};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -31,7 +32,15 @@ const NATIVE: &str = "native batch";
 /// How the bodies of a protocol are sent.
 enum Way {
     Http { path: &'static str, bodies: Bodies },
+    Grpc { bodies: Arc<[Vec<u8>]> },
     Tcp { bodies: Arc<[Vec<u8>]> },
+}
+
+/// Where a producer listens beside its HTTP address.
+#[derive(Clone, Copy, Debug)]
+struct Listeners {
+    grpc: SocketAddr,
+    syslog: SocketAddr,
 }
 
 /// What a protocol has cost so far.
@@ -66,6 +75,7 @@ fn ways() -> Vec<(&'static str, Way)> {
     vec![
         (NATIVE, http("/api/logs/batch", &array, json)),
         ("OTLP, protobuf", http("/v1/logs", &otlp_protobuf, "application/x-protobuf")),
+        ("OTLP over gRPC", Way::Grpc { bodies: bodies(&otlp_protobuf).into() }),
         ("OTLP, JSON", http("/v1/logs", &otlp_json, json)),
         ("Loki, protobuf and snappy", http("/loki/api/v1/push", &loki_protobuf, "application/x-protobuf")),
         ("Loki, JSON", http("/loki/api/v1/push", &loki_json, json)),
@@ -78,13 +88,15 @@ fn ways() -> Vec<(&'static str, Way)> {
 
 /// The same events by each protocol, in alternation.
 pub async fn protocols(test_cluster: &TestCluster) -> Vec<Row> {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
-    let listen = free.to_string();
+    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
+    let listeners = Listeners { grpc: free(), syslog: free() };
+    let (grpc, syslog) = (listeners.grpc.to_string(), listeners.syslog.to_string());
     let installation = test_cluster.installation(&[
         ("SPILLWAY_DELIVERY__INFO", "at-least-once"),
         ("SPILLWAY_RATE_LIMIT__AGENT_EVENTS_PER_SECOND", "10000000"),
         ("SPILLWAY_RATE_LIMIT__AGENT_BYTES_PER_SECOND", "4GB"),
-        ("SPILLWAY_SYSLOG__LISTEN", &listen),
+        ("SPILLWAY_OTLP__GRPC_LISTEN", &grpc),
+        ("SPILLWAY_SYSLOG__LISTEN", &syslog),
     ]);
     let producer = installation.start("producer", &[]).await;
     let ways = ways();
@@ -93,7 +105,7 @@ pub async fn protocols(test_cluster: &TestCluster) -> Vec<Row> {
     let turn = Duration::from_secs((test_cluster.duration.as_secs() / u64::from(TURNS)).max(1));
     for turns in 0..=TURNS {
         for ((_, way), cost) in ways.iter().zip(&mut costs) {
-            let of_turn = measure(&producer, way, free, turn).await;
+            let of_turn = measure(&producer, way, listeners, turn).await;
             if turns > 0 {
                 cost.events += of_turn.events;
                 cost.seconds += of_turn.seconds;
@@ -115,7 +127,7 @@ pub async fn protocols(test_cluster: &TestCluster) -> Vec<Row> {
 }
 
 /// Sends for a while, and waits until everything is acknowledged.
-async fn measure(producer: &Process, way: &Way, syslog: SocketAddr, duration: Duration) -> Cost {
+async fn measure(producer: &Process, way: &Way, listeners: Listeners, duration: Duration) -> Cost {
     let http = producer.http("producer");
     let (before, cpu, began) = (acknowledged(&http).await, cpu_time(producer.pid()), Instant::now());
     let sent = match way {
@@ -123,7 +135,8 @@ async fn measure(producer: &Process, way: &Way, syslog: SocketAddr, duration: Du
             let figures = wrk::run(&format!("{}{path}", http.base()), bodies, CONNECTIONS, duration).await;
             figures.requests * BATCH_EVENTS as u64
         }
-        Way::Tcp { bodies } => stream(syslog, bodies, duration).await,
+        Way::Grpc { bodies } => sent_by(Sender::Calls, listeners.grpc, bodies, duration).await,
+        Way::Tcp { bodies } => sent_by(Sender::Messages, listeners.syslog, bodies, duration).await,
     };
     // Requests in flight when wrk ended arrive, too.
     until("all events are acknowledged", async || acknowledged(&http).await - before >= sent as f64).await;
@@ -131,20 +144,41 @@ async fn measure(producer: &Process, way: &Way, syslog: SocketAddr, duration: Du
     Cost { events, seconds: began.elapsed().as_secs_f64(), cpu: cpu_time(producer.pid()) - cpu }
 }
 
-/// Writes bodies to as many connections for this long; returns the number of messages.
-async fn stream(address: SocketAddr, bodies: &Arc<[Vec<u8>]>, duration: Duration) -> u64 {
+/// What is done with a body on a connection.
+#[derive(Clone, Copy, Debug)]
+enum Sender {
+    /// It is a call of gRPC, whose answer is waited for.
+    Calls,
+    /// It is written, and nothing answers.
+    Messages,
+}
+
+/// Sends bodies over as many connections for this long, one after another on each; returns the number of events.
+async fn sent_by(sender: Sender, address: SocketAddr, bodies: &Arc<[Vec<u8>]>, duration: Duration) -> u64 {
     let sent = Arc::new(AtomicU64::new(0));
     let mut senders = JoinSet::new();
     for connection in 0..CONNECTIONS {
         let (bodies, sent) = (Arc::clone(bodies), Arc::clone(&sent));
         senders.spawn(async move {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.set_nodelay(true).expect("a connection");
+            if matches!(sender, Sender::Calls) {
+                stream.write_all(&[PREFACE, &http2::settings(&[])].concat()).await.expect("it is read");
+            }
             let began = Instant::now();
-            for n in connection.. {
+            // A client's streams have odd numbers.
+            for (n, stream_id) in (connection..).zip((1..).step_by(2)) {
                 if began.elapsed() >= duration {
                     break;
                 }
-                stream.write_all(&bodies[n % bodies.len()]).await.expect("it is read");
+                let body = &bodies[n % bodies.len()];
+                match sender {
+                    Sender::Calls => {
+                        stream.write_all(&http2::call(stream_id, body)).await.expect("it is read");
+                        http2::read_to_end_of(&mut stream, stream_id).await.expect("an answer");
+                    }
+                    Sender::Messages => stream.write_all(body).await.expect("it is read"),
+                }
                 sent.fetch_add(BATCH_EVENTS as u64, Ordering::AcqRel);
             }
             stream.shutdown().await.expect("it is open");
