@@ -186,7 +186,7 @@ fn parameters(path: &str) -> Vec<Value> {
     };
     match path {
         "/{index}/_bulk" => vec![parameter("index", "path")],
-        "/api/logs/ingest" => vec![parameter("source", "query")],
+        "/api/logs/ingest" => vec![parameter("source", "query"), parameter("src", "query")],
         _ => Vec::new(),
     }
 }
