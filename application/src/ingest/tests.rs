@@ -464,6 +464,18 @@ async fn the_records_of_an_agent_s_request_are_bounded_and_an_event_too_large_fo
 }
 
 #[tokio::test]
+async fn requests_of_agents_that_are_decoded_at_once_have_a_bound_together() {
+    let ingest = ingest(publisher().0, DeliveryPolicy::default());
+    let [mut first, mut second, mut third] = [(); 3].map(|()| ingest.agent_intake("otlp", None));
+    assert_eq!(first.note(AGENT_RECORD_BYTES_MAX), Ok(()));
+    assert_eq!(second.note(AGENT_RECORD_BYTES_MAX), Ok(()));
+    let no_room = Err(AgentStop::NoRoom(RefusalReason::NoCapacity));
+    assert_eq!(third.note(AGENT_RECORD_BYTES_MAX / 2), no_room, "the agent sends it again");
+    drop(first);
+    assert_eq!(ingest.agent_intake("otlp", None).note(AGENT_RECORD_BYTES_MAX / 2), Ok(()));
+}
+
+#[tokio::test]
 async fn of_an_agent_s_request_a_tenant_s_own_sources_are_accepted_and_others_are_not() {
     let (publisher, batches) = publisher();
     let ingest = ingest(publisher, DeliveryPolicy::default());

@@ -203,11 +203,9 @@ async fn program(directory: &tempfile::TempDir) -> (Program, [SocketAddr; 3]) {
     (Program::start(BINARY, directory.path(), &variables).await, addresses)
 }
 
-/// Most memory of the process while so many clients send bodies. Decoding does not wait, so as many are decoded at once as
-/// there are threads for requests.
+/// Most memory of the process while so many clients send bodies. The records of two of the largest are in memory at most.
 fn peak_bytes_max(senders: usize) -> u64 {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    PEAK_BYTES_MAX + DECODING_BYTES_MAX * threads.min(senders) as u64
+    PEAK_BYTES_MAX + DECODING_BYTES_MAX * senders.min(2) as u64
 }
 
 async fn everything_is_free_again(program: &Program) {

@@ -19,6 +19,7 @@ use domain::trace_parent::TraceParent;
 use tokio::time::Instant;
 
 use super::{Intake, count_codes};
+use crate::ingest::decoding::DecodingRoom;
 use crate::ingest::entry::{AgentEntry, shortened};
 use crate::ingest::outcome::{Accepted, Outcome, Refusal, RefusalReason};
 use crate::ingest::{Ingest, Publish};
@@ -59,6 +60,7 @@ pub struct AgentIntake<'a> {
     /// The weakest guarantee of any entry.
     guarantee: Guarantee,
     bytes: usize,
+    room: DecodingRoom<'a>,
     as_text: usize,
 }
 
@@ -72,6 +74,7 @@ impl Ingest {
             resend_ids: ResendIds::default(),
             guarantee: Guarantee::AtMostOnce,
             bytes: 0,
+            room: DecodingRoom::new(&self.decoding_bytes),
             as_text: 0,
         }
     }
@@ -105,16 +108,19 @@ impl AgentIntake<'_> {
     /// Counts bytes that the answer will say about an entry.
     ///
     /// # Errors
-    /// The request is too large.
+    /// The request is too large, or too many large ones are decoded now.
     pub fn note(&mut self, bytes: usize) -> Result<(), AgentStop> {
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > AGENT_RECORD_BYTES_MAX { Err(AgentStop::TooLarge) } else { Ok(()) }
+        if self.bytes > AGENT_RECORD_BYTES_MAX {
+            return Err(AgentStop::TooLarge);
+        }
+        if self.room.covers(self.bytes) { Ok(()) } else { Err(AgentStop::NoRoom(RefusalReason::NoCapacity)) }
     }
 
     /// Counts a group of entries, such as a stream or a resource, which takes work though it may be empty.
     ///
     /// # Errors
-    /// The request is too large.
+    /// As of [`AgentIntake::note`].
     pub fn group(&mut self) -> Result<(), AgentStop> {
         self.note(ENTRY_BYTES_MIN)
     }
@@ -173,7 +179,9 @@ impl AgentIntake<'_> {
     /// Not everything is known to be accepted, and what is not may be later: the agent has to send the request again. Or the
     /// tenant may write none of it.
     pub async fn deliver(self, wait: Duration) -> Result<Outcome, RefusalReason> {
-        let Self { intake, protocol, as_text, .. } = self;
+        let Self { intake, protocol, as_text, room, .. } = self;
+        // From here on the batches count in the delivery queues.
+        drop(room);
         let Intake { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = intake;
         let mut accepted = Accepted::default();
         let publish = Publish { deadline: Instant::now() + wait, all_or_nothing: true };
