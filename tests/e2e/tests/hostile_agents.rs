@@ -414,11 +414,12 @@ async fn hostile_agents_at_every_listener_at_once_take_a_bounded_amount_of_memor
     // Every listener still does what it is for.
     everything_is_free_again(&program).await;
     let recorded = include_bytes!("../../../adapters/http/tests/recorded/otlp-python.pb");
-    let mut stream = TcpStream::connect(grpc).await.expect("a connection");
+    let mut caller = TcpStream::connect(grpc).await.expect("a connection");
     let good_call = [PREFACE, &settings(&[]), &call(1, recorded)].concat();
-    stream.write_all(&good_call).await.expect("it is read");
-    let mut stream = TcpStream::connect(syslog).await.expect("a connection");
-    stream.write_all(b"<11>Nov 29 08:04:20 vm good-daemon: still here\n").await.expect("it is read");
+    caller.write_all(&good_call).await.expect("it is read");
+    timeout(DEADLINE, http2::read_to_end_of(&mut caller, 1)).await.expect("in time").expect("an answer");
+    let mut daemon = TcpStream::connect(syslog).await.expect("a connection");
+    daemon.write_all(b"<11>Nov 29 08:04:20 vm good-daemon: still here\n").await.expect("it is read");
     for (source, events) in [("good", accepted), ("good-daemon", 1), ("check-otlp-http-py", 3)] {
         wait_until("what good clients sent is stored", || async {
             let query = format!("source={source}");
@@ -426,5 +427,6 @@ async fn hostile_agents_at_every_listener_at_once_take_a_bounded_amount_of_memor
         })
         .await;
     }
+    drop((caller, daemon));
     assert_eq!(program.terminate().await, Some(0));
 }
