@@ -16,7 +16,7 @@ const FREE_BYTES: usize = 1024 * 1024;
 /// How much is reserved at a time.
 const STEP_BYTES: usize = 1024 * 1024;
 
-/// What a request has reserved; given back on drop.
+/// What a request has reserved. A drop releases it.
 pub struct DecodingRoom<'a> {
     of_all: &'a AtomicUsize,
     bytes: usize,
