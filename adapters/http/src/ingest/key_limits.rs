@@ -66,13 +66,13 @@ impl ProducerDependencies {
 
     /// How long until a request of an agent may begin by the limits of its key; `None` if it may now.
     async fn wait_by_key(&self, key: &Key) -> Option<Duration> {
-        if let Some(limit) = key.limits.requests_per_second {
-            let decision = self.key_limiter.take(Client::with_keys(&key.name), limit).await;
-            if !decision.allowed {
-                return Some(decision.retry_after);
-            }
+        // Before a request is taken from the bucket: a request that looks several times counts once.
+        if let Some(decision) = self.overdrawn(key).await {
+            return Some(decision.retry_after);
         }
-        self.overdrawn(key).await.map(|decision| decision.retry_after)
+        let limit = key.limits.requests_per_second?;
+        let decision = self.key_limiter.take(Client::with_keys(&key.name), limit).await;
+        (!decision.allowed).then_some(decision.retry_after)
     }
 
     /// The decision about a key that has sent more events than it may, and has not paid them back yet.
