@@ -365,6 +365,10 @@ fn bodies_of_agents() {
             204,
         ),
         ("records", "/v1/logs", full(r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":["#, "{},", "{}]}]}]}"), 413),
+        ("streams", "/loki/api/v1/push", full(r#"{"streams":["#, "{},", "{}]}"), 413),
+        ("resources", "/v1/logs", full(r#"{"resourceLogs":["#, "{},", "{}]}"), 413),
+        ("scopes", "/v1/logs", full(r#"{"resourceLogs":[{"scopeLogs":["#, "{},", "{}]}]}"), 413),
+        ("acknowledgements", "/services/collector/ack", full(r#"{"acks":["#, "1,", "1]}"), 413),
         ("envelopes", "/services/collector", full("", r#"{"event":1}"#, ""), 413),
         ("raw lines", "/services/collector/raw", full("", "x\n", ""), 413),
     ] {

@@ -26,6 +26,8 @@ use tokio::sync::watch;
 use crate::allowed::AllowedSenders;
 use crate::intake::Intake;
 
+pub use message::entry;
+
 /// Sockets that listen for syslog at one address, not yet served.
 pub struct SyslogServer {
     listener: TcpListener,

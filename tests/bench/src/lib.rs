@@ -10,6 +10,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "failed measurements panic")]
 
+pub mod agent_bodies;
 pub mod events;
 pub mod openloop;
 pub mod plot;

@@ -2,12 +2,15 @@
 //!
 //! Each round measures Spillway and its yardsticks in alternation, so that other load on the machine affects all of them.
 
+mod agent;
 mod consuming;
+mod derived_ids;
 mod end_to_end;
 mod ingesting;
 mod journaling;
 mod lag;
 mod peer;
+mod protocols;
 mod searching;
 mod soak;
 mod starting;
@@ -123,6 +126,23 @@ pub fn all() -> Vec<Scenario> {
             ingesting::formats,
             "Batches of 100 events; encoded in advance by the client."
         ),
+        scenario!(
+            "protocols",
+            "Protocols of agents",
+            3,
+            protocols::protocols,
+            "The same events, 100 together, by each protocol over 16 connections, in alternation; acknowledged by Kafka. \
+             *of the native batch*: CPU time of the producer per event relative to `POST /api/logs/batch`. OTLP and Loki \
+             have times in nanoseconds, for which ids are derived."
+        ),
+        scenario!(
+            "agent",
+            "One agent with the default settings",
+            1,
+            agent::agent,
+            "OTLP in protobuf and gzip, batches of 500 events over 50 connections through the gateway, 20,000 events/s from one \
+             address for half a minute (open loop). The measurement fails if a request is refused."
+        ),
         scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over this many connections.")
             .drawn("events/s", &["events/s"], "connections"),
         scenario!(
@@ -164,6 +184,14 @@ pub fn all() -> Vec<Scenario> {
             consuming::consumer,
             "One consumer stores a topic that was filled before, each event once, with all indexes. *of \\\\copy*: rows per second \
              relative to `psql \\\\copy` of the same rows into an empty table with the same columns, key and indexes."
+        ),
+        scenario!(
+            "derived-ids",
+            "Ids derived from what agents send",
+            3,
+            derived_ids::derived_ids,
+            "A topic filled with entries of OTLP is stored, with `INGEST__DERIVED_IDS` off and on. SQLite in one process that also \
+             reads the topic. *of those without*: rows per second relative to the row without."
         ),
         scenario!(
             "end-to-end",

@@ -438,7 +438,8 @@ pub async fn an_event_is_a_repeat_of_one_of_the_same_tenant_only(subject: &impl 
     let store = subject.open(&place).await;
     let received = later(time(EPOCH), subject.dedup_window() * 2);
     let of = |name| IdOrigin::Tenant(TenantId::of_name(name));
-    let origins = [of("thief"), of("victim"), IdOrigin::Client, of("other")];
+    let derived = IdOrigin::Derived(Some(TenantId::of_name("agent")));
+    let origins = [of("thief"), of("victim"), IdOrigin::Client, of("other"), derived];
     let mut seed = Seed::new(5);
     for same_append in [true, false] {
         let mut consumer = Consumer::of(&*store, group_partition(u32::from(same_append)));

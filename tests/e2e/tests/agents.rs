@@ -4,10 +4,12 @@
 
 use std::net::SocketAddr;
 
-use e2e::{Http, Program, metric, wait_until};
+use e2e::http2::{self, PREFACE};
+use e2e::{DEADLINE, Http, Program, metric, wait_until};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 
@@ -110,5 +112,26 @@ async fn otlp_has_an_address_of_its_own_if_it_is_to() {
     let (method, path, media_type, body, events, status) = RECORDED[0];
     let answer = Http::to(address).send(method, path, &[("content-type", media_type)], body).await;
     assert_eq!(answer.status, status);
+    assert_eq!(stored(&program.gateway, events).await.len(), events);
+}
+
+#[tokio::test]
+async fn calls_of_otlp_over_grpc_are_stored() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("an address").local_addr().expect("an address");
+    let directory = tempfile::tempdir().expect("a directory");
+    let listen = free.to_string();
+    let program = Program::start(BINARY, directory.path(), &[("SPILLWAY_OTLP__GRPC_LISTEN", &listen)]).await;
+    let (.., body, events, _) = RECORDED[0];
+    let mut connection = TcpStream::connect(free).await.expect("a connection");
+    connection.write_all(&[PREFACE, &http2::settings(&[])].concat()).await.expect("sent");
+    // Two calls on one connection; the second one is what an agent sends again.
+    for stream in [1, 3] {
+        connection.write_all(&http2::call(stream, body)).await.expect("sent");
+        let answered = http2::read_to_end_of(&mut connection, stream);
+        timeout(DEADLINE, answered).await.expect("in time").expect("an answer");
+    }
+    let repeats =
+        || async { metric(&program.consumer, "spillway_events_deduplicated_total").await > events as f64 - 0.5 };
+    wait_until("the repeats are recognised", repeats).await;
     assert_eq!(stored(&program.gateway, events).await.len(), events);
 }

@@ -7,6 +7,7 @@
 
 mod connection;
 mod grpc;
+mod opening;
 mod request_id;
 mod service;
 
