@@ -20,8 +20,9 @@ use crate::settings::{AuthModeKind, MetricsAccessKind, Settings};
 use crate::system::SystemClock;
 use crate::task::{Task, Tasks};
 
-/// How often the file of the keys is read again.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the file of the keys is read again. It is used when it was the same twice: a change takes effect within a
+/// second.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a process may not listen: one message that says what to do.
 #[derive(Debug, thiserror::Error)]
