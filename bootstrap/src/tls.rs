@@ -157,6 +157,15 @@ impl Own<'_> {
         let client_auth =
             if self.client_auth == ClientAuthKind::Inherited { all.tls_client_auth } else { self.client_auth };
         let names = if self.client_names.0.is_empty() { &all.tls_client_names } else { self.client_names };
+        let is_asked = !matches!(client_auth, ClientAuthKind::Inherited | ClientAuthKind::None);
+        // A listener that says `none` itself may differ from the names of all.
+        let says_none = self.client_auth == ClientAuthKind::None && self.client_names.0.is_empty();
+        if !names.0.is_empty() && !is_asked && !says_none {
+            return Err(TlsUnusable(format!(
+                "{role}.tls_client_names: clients of the {role} are asked for no certificate, so each may connect whatever its \
+                 name is: set {role}.tls_client_auth or http.tls_client_auth to required"
+            )));
+        }
         let options = TlsOptions {
             certificate,
             key,
@@ -220,6 +229,20 @@ mod tests {
         let https = ("GATEWAY__PRODUCERS", "https://producers:8081");
         assert!(open(Role::Gateway, &[https]).expect_err("no authorities").contains("gateway.upstream_ca"));
         assert_eq!(open(Role::Gateway, &[https, ("GATEWAY__UPSTREAM_CA", file)]), Ok(vec![]));
+        let named = [of_all[0], of_all[1], ("PRODUCER__TLS_CLIENT_NAMES", "log-gateway")];
+        assert!(open(Role::All, &named).expect_err("not asked").contains("producer.tls_client_auth"));
+        assert_eq!(open(Role::Consumer, &named), Ok(vec!["consumer"]), "the names of another listener");
+        let named = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_NAMES", "log-gateway")];
+        assert!(open(Role::All, &named).is_err());
+        let open_gateway = [
+            of_all[0],
+            of_all[1],
+            named[2],
+            ("HTTP__TLS_CLIENT_AUTH", "required"),
+            ("HTTP__TLS_CLIENT_CA", file),
+            ("GATEWAY__TLS_CLIENT_AUTH", "none"),
+        ];
+        assert_eq!(open(Role::All, &open_gateway), Ok(vec!["gateway", "producer", "consumer"]));
         let client = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_AUTH", "required")];
         assert!(open(Role::All, &client).expect_err("no authorities").contains("authorities"));
     }

@@ -5,6 +5,7 @@
 //! * What a client says about itself in a header is never believed, but for a key that proves it. A gateway tells a role of
 //!   the same process what it has decided by a value beside the request ([`Admitted`]), which no peer can send.
 //! * A request that was not judged may read and write nothing ([`admitted::tenant_of`]).
+//! * A tail and an export end with the right to them ([`admitted::end_of_right`]).
 
 pub mod admitted;
 mod audit;
@@ -29,7 +30,7 @@ use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Request, RequestParts};
 
-use self::admitted::{Admitted, key_of};
+use self::admitted::{Admitted, JudgedBy, key_of};
 use self::audit::Principal;
 pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 use self::credentials::{Presented, presented};
@@ -129,6 +130,9 @@ impl AccessControl {
             Ok(admitted) => {
                 self.note_let_in(request, route, &admitted);
                 request.extensions_mut().insert(admitted);
+                if let Some(keys) = &self.shared.rules.keys {
+                    request.extensions_mut().insert(JudgedBy(Arc::clone(keys)));
+                }
                 Ok(())
             }
             Err(refused) => Err(self.note_kept_out(request, route, refused)),
