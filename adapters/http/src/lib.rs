@@ -35,6 +35,6 @@ pub use ingest::agents::AgentAdmission;
 pub use ingest::native;
 pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;
-pub use routes::decode_agent_body;
+pub use routes::{Access, ListedOperation, RouteRole, decode_agent_body, operations};
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};
 pub use tls::{ClientAuth, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};

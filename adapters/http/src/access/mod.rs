@@ -26,7 +26,6 @@ use domain::access::{Key, KeyId, KeyName, KeyRejection, Role};
 use domain::ports::{KeyRing, SessionSealer, Telemetry};
 use hyper::http::request::Parts as RequestHead;
 use poem::http::uri::Scheme;
-use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Request, RequestParts};
 
@@ -39,11 +38,8 @@ use self::failures::Failures;
 pub use self::host::{HostName, HostNames, InvalidHostName, authority_of};
 use self::origin::is_cross_origin;
 pub use self::session::end_session;
-use crate::client_address::{TrustedProxies, peer_address};
+use crate::client_address::{TrustedProxies, peer_address, was_forwarded};
 use crate::routes::{Access, Found, Route, find};
-
-/// The beginning of the names of headers in which proxies describe what they received.
-const X_FORWARDED: &str = "x-forwarded-";
 
 /// What requests are judged by.
 #[derive(Clone, Default)]
@@ -259,12 +255,4 @@ fn presented_key(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refu
 
 fn rejected(rejection: KeyRejection, key: Option<KeyId>) -> Refused {
     Refused { reason: rejection.name(), key, ..Denial::CredentialsInvalid.into() }
-}
-
-/// Whether a proxy passed a request on and says so (RFC 9110, section 7.6.3; RFC 7239).
-fn was_forwarded(headers: &HeaderMap) -> bool {
-    let forwards = |name: &HeaderName| {
-        *name == header::VIA || *name == header::FORWARDED || name.as_str().starts_with(X_FORWARDED)
-    };
-    headers.keys().any(forwards)
 }

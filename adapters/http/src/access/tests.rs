@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, Tenant, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
-use poem::http::{Method, Uri};
+use poem::http::{HeaderName, Method, Uri};
 
 use super::admitted::{end_of_right, tenant_of};
 use super::*;
