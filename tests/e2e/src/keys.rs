@@ -6,19 +6,19 @@ use std::process::Command;
 use adapter_webhook::HttpsFiles;
 use serde_json::Value;
 
-use crate::{Answer, Http};
+use crate::{Answer, Http, output};
 
 /// The file of the keys of a program under test.
 pub struct KeysFile {
-    binary: &'static str,
+    binary: String,
     path: PathBuf,
 }
 
 impl KeysFile {
     /// The file that `spillway all` finds in its data directory.
     #[must_use]
-    pub fn of(binary: &'static str, data_dir: &Path) -> Self {
-        Self { binary, path: data_dir.join("keys.toml") }
+    pub fn of(binary: &str, data_dir: &Path) -> Self {
+        Self { binary: binary.to_owned(), path: data_dir.join("keys.toml") }
     }
 
     /// Where it is.
@@ -30,13 +30,13 @@ impl KeysFile {
     /// Creates a key with these options. Returns its text.
     #[must_use]
     pub fn create(&self, options: &[&str]) -> String {
-        self.run(&[&["create"], options].concat())
+        noted(self.run(&[&["create"], options].concat()))
     }
 
     /// Rotates a key with these options. Returns the text of the new one.
     #[must_use]
     pub fn rotate(&self, key: &str, options: &[&str]) -> String {
-        self.run(&[&["rotate", id_of(key)], options].concat())
+        noted(self.run(&[&["rotate", id_of(key)], options].concat()))
     }
 
     /// Revokes a key.
@@ -55,13 +55,20 @@ impl KeysFile {
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(self.binary);
+        let mut command = Command::new(&self.binary);
         command.arg("key").args(arguments).arg("--keys-file").arg(&self.path);
         // The settings of the directory of a test are not those of the program.
-        let output = command.current_dir(self.path.parent().expect("a directory")).output().expect("it runs");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+        let ended = command.current_dir(self.path.parent().expect("a directory")).output().expect("it runs");
+        output::keep(output::LOGS, &ended.stderr);
+        assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stdout).expect("text").trim().to_owned()
     }
+}
+
+/// A key whose secret nobody may say.
+fn noted(key: String) -> String {
+    output::keep(output::SECRETS, secret_of(&key).as_bytes());
+    key
 }
 
 /// The id of a key.

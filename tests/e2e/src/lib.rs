@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 pub mod keys;
+pub mod output;
 pub mod servers;
 mod tail;
 pub mod webhook;
@@ -145,7 +146,11 @@ impl Http {
             return Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: Bytes::new() });
         }
         match tokio::time::timeout(DEADLINE, body.collect()).await {
-            Ok(Ok(body)) => Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() }),
+            Ok(Ok(body)) => {
+                let body = body.to_bytes();
+                output::keep(output::ANSWERS, &body);
+                Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+            }
             Ok(Err(_)) | Err(_) => Err(NoAnswer::Unknown),
         }
     }
@@ -330,6 +335,7 @@ impl Process {
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("{name}: {line}");
+                output::keep(output::LOGS, line.as_bytes());
                 written.lock().expect("lock").push(line);
             }
         });
