@@ -251,7 +251,9 @@ impl State {
         };
         // Refuses a key of another certificate.
         let config = builder.with_single_cert(chain, key);
-        let http1 = config.map_err(|error| content(&options.certificate, error.to_string()))?;
+        let mut http1 = config.map_err(|error| content(&options.certificate, error.to_string()))?;
+        // The first cipher of the listener that the client knows, whatever the client's own order.
+        http1.ignore_client_order = true;
         let speaking = |protocol: &[u8]| {
             let mut config = http1.clone();
             config.alpn_protocols = vec![protocol.to_vec()];
