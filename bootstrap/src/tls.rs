@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::role::Role;
-use crate::settings::{ClientAuthKind, GatewaySettings, List, ServiceSettings, Settings, TlsVersionKind};
+use crate::settings::{
+    ClientAuthKind, GatewaySettings, List, ServiceSettings, Settings, SyslogSettings, TlsVersionKind,
+};
 use crate::task::{Task, Tasks};
 
 /// How often the files are read again.
@@ -32,6 +34,8 @@ pub struct ListenerTls {
     pub producer: Option<Arc<Tls>>,
     /// Of the consumer.
     pub consumer: Option<Arc<Tls>>,
+    /// Of where the producer listens for syslog over TLS.
+    pub syslog: Option<Arc<Tls>>,
     /// From the gateway to its instances.
     pub upstream: Option<Arc<UpstreamTls>>,
 }
@@ -42,18 +46,24 @@ impl ListenerTls {
     /// # Errors
     /// They cannot be used.
     pub fn open(role: Role, settings: &Settings) -> Result<Self, TlsUnusable> {
-        let open = |of: Role, own: Own<'_>| if role.includes(of) { own.open(of, settings) } else { Ok(None) };
+        let open = |of: Role, own: Own<'_>| if role.includes(of) { own.open(of.name(), settings) } else { Ok(None) };
         Ok(Self {
             gateway: open(Role::Gateway, (&settings.gateway).into())?,
             producer: open(Role::Producer, (&settings.producer).into())?,
             consumer: open(Role::Consumer, (&settings.consumer).into())?,
+            syslog: if role.includes(Role::Producer) { syslog(settings)? } else { None },
             upstream: if role.includes(Role::Gateway) { upstream(&settings.gateway)? } else { None },
         })
     }
 
     /// Those that there are, by role.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Arc<Tls>)> {
-        let all = [("gateway", &self.gateway), ("producer", &self.producer), ("consumer", &self.consumer)];
+        let all = [
+            ("gateway", &self.gateway),
+            ("producer", &self.producer),
+            ("consumer", &self.consumer),
+            ("syslog", &self.syslog),
+        ];
         all.into_iter().filter_map(|(role, tls)| Some((role, tls.as_ref()?)))
     }
 
@@ -79,6 +89,23 @@ impl ListenerTls {
         });
         watched.chain(upstream).collect()
     }
+}
+
+fn syslog(settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
+    let Some(address) = settings.syslog.tls_listen.0 else { return Ok(None) };
+    match Own::from(&settings.syslog).open("syslog", settings)? {
+        Some(tls) => Ok(Some(tls)),
+        None => Err(TlsUnusable(format!(
+            "syslog.tls_listen={address} needs a certificate: set syslog.tls_certificate and syslog.tls_key, or those in http"
+        ))),
+    }
+}
+
+/// Whether those who send syslog over TLS must show a certificate.
+pub fn syslog_clients_are_verified(settings: &Settings) -> bool {
+    let own = settings.syslog.tls_client_auth;
+    let kind = if own == ClientAuthKind::Inherited { settings.http.tls_client_auth } else { own };
+    kind == ClientAuthKind::Required
 }
 
 fn upstream(settings: &GatewaySettings) -> Result<Option<Arc<UpstreamTls>>, TlsUnusable> {
@@ -136,9 +163,22 @@ impl<'s> From<&'s ServiceSettings> for Own<'s> {
     }
 }
 
+impl<'s> From<&'s SyslogSettings> for Own<'s> {
+    fn from(settings: &'s SyslogSettings) -> Self {
+        Self {
+            certificate: &settings.tls_certificate,
+            key: &settings.tls_key,
+            client_ca: &settings.tls_client_ca,
+            client_auth: settings.tls_client_auth,
+            client_names: &settings.tls_client_names,
+        }
+    }
+}
+
 impl Own<'_> {
-    fn open(&self, role: Role, settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
-        let (all, role) = (&settings.http, role.name());
+    /// Reads the files of the listener with this name, which is that of its section.
+    fn open(&self, role: &str, settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
+        let all = &settings.http;
         let of = |own: &Path, all: &Path| if own.as_os_str().is_empty() { all.to_owned() } else { own.to_owned() };
         let certificate = of(self.certificate, &all.tls_certificate);
         let key = of(self.key, &all.tls_key);
@@ -243,6 +283,11 @@ mod tests {
             ("GATEWAY__TLS_CLIENT_AUTH", "none"),
         ];
         assert_eq!(open(Role::All, &open_gateway), Ok(vec!["gateway", "producer", "consumer"]));
+        let syslog = ("SYSLOG__TLS_LISTEN", "127.0.0.1:6514");
+        assert!(open(Role::Producer, &[syslog]).expect_err("no files").contains("syslog.tls_certificate"));
+        assert_eq!(open(Role::Producer, &[of_all[0], of_all[1], syslog]), Ok(vec!["producer", "syslog"]));
+        let own = [syslog, ("SYSLOG__TLS_CERTIFICATE", file), ("SYSLOG__TLS_KEY", file)];
+        assert_eq!(open(Role::Producer, &own), Ok(vec!["syslog"]));
         let client = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_AUTH", "required")];
         assert!(open(Role::All, &client).expect_err("no authorities").contains("authorities"));
     }

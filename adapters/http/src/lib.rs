@@ -37,4 +37,4 @@ pub use openapi::document::openapi_document;
 pub use query::dependencies::ConsumerDependencies;
 pub use routes::{Access, ListedOperation, RouteRole, decode_agent_body, operations};
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};
-pub use tls::{ClientAuth, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};
+pub use tls::{ClientAuth, Protocol as TlsProtocol, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};

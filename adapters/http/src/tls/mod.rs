@@ -56,6 +56,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// Something without a name of its own there, such as syslog.
+    Unnamed,
 }
 
 /// The files and rules of a listener.
@@ -109,6 +111,7 @@ struct State {
     files: Files,
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
+    unnamed: Arc<ServerConfig>,
     expires: Timestamp,
     fault: Option<String>,
 }
@@ -166,8 +169,13 @@ impl Tls {
     /// # Errors
     /// The client does not agree, takes too long, or shows no certificate that is allowed.
     pub async fn accept(&self, stream: TcpStream, protocol: Protocol) -> io::Result<Transport> {
-        let config =
-            self.with(|state| Arc::clone(if protocol == Protocol::Http1 { &state.http1 } else { &state.http2 }));
+        let config = self.with(|state| {
+            Arc::clone(match protocol {
+                Protocol::Http1 => &state.http1,
+                Protocol::Http2 => &state.http2,
+                Protocol::Unnamed => &state.unnamed,
+            })
+        });
         let accepted = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
         let stream = accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let (_, session) = stream.get_ref();
@@ -251,16 +259,16 @@ impl State {
         };
         // Refuses a key of another certificate.
         let config = builder.with_single_cert(chain, key);
-        let mut http1 = config.map_err(|error| content(&options.certificate, error.to_string()))?;
+        let mut unnamed = config.map_err(|error| content(&options.certificate, error.to_string()))?;
         // The first cipher of the listener that the client knows, whatever the client's own order.
-        http1.ignore_client_order = true;
+        unnamed.ignore_client_order = true;
         let speaking = |protocol: &[u8]| {
-            let mut config = http1.clone();
+            let mut config = unnamed.clone();
             config.alpn_protocols = vec![protocol.to_vec()];
             Arc::new(config)
         };
         let (http1, http2) = (speaking(b"http/1.1"), speaking(b"h2"));
-        Ok(Self { files, http1, http2, expires, fault: None })
+        Ok(Self { files, http1, http2, unnamed: Arc::new(unnamed), expires, fault: None })
     }
 }
 
