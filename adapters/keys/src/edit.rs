@@ -263,7 +263,7 @@ mod tests {
         let [of_old, of_new] = keys.as_slice() else { panic!("{keys:?}") };
         assert_eq!(of_old.expires, Timestamp::parse("2026-01-02T00:00:00Z").ok());
         let end = Timestamp::parse("2027-11-24T00:00:00Z").ok();
-        assert_eq!((of_new.id, of_new.expires), (new.id(), end), "a key for a while does not become one for ever");
+        assert_eq!((of_new.id, of_new.expires), (new.id(), end), "it ends when the old one would have ended");
         assert_eq!((&of_new.name, &of_new.roles), (&of_old.name, &of_old.roles));
         assert_eq!((&of_new.sources, of_new.limits), (&of_old.sources, of_old.limits));
         revoke(&path, old.id(), now).expect("revoked");

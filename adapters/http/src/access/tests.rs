@@ -401,7 +401,7 @@ fn a_listed_origin_may_change_something_and_no_other_may() {
     assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin));
 }
 
-/// Keys of which those with these bytes are not valid any more, or all are required by now.
+/// The keys without those of these bytes.
 fn later(revoked: &[u8], required: bool) -> Ring {
     let mut ring = Ring { required, ..ring() };
     for byte in revoked {

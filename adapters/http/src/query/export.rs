@@ -105,7 +105,7 @@ impl ExportApi {
             let stopping = Box::pin(async move {
                 tokio::select! {
                     () = draining => "this instance stops",
-                    () = ended => "the access key is not valid any more",
+                    () = ended => "the access key has ended",
                 }
             });
             Ok::<_, ApiError>(ExportStream::of(export, format.0.unwrap_or(Format::Ndjson), stopping))
