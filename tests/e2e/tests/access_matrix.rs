@@ -162,7 +162,7 @@ async fn each_operation_is_open_to_the_keys_that_the_table_names_at_each_listene
     let (otlp_listen, grpc_listen) = (otlp.to_string(), grpc.to_string());
     let variables = [
         ("SPILLWAY_OTLP__LISTEN", otlp_listen.as_str()),
-        ("SPILLWAY_OTLP__GRPC_LISTEN", &grpc_listen),
+        ("SPILLWAY_OTLP__GRPC_LISTEN", grpc_listen.as_str()),
         ("SPILLWAY_GATEWAY__TRUSTED_PROXIES", "127.0.0.0/8"),
     ];
     let program = Program::start(BINARY, directory.path(), &variables).await;

@@ -146,9 +146,9 @@ async fn syslog_over_tls_is_taken_from_clients_with_a_certificate_and_from_nobod
     let (server, authority) = (path("server"), path("authority"));
     let variables = [
         ("SPILLWAY_SYSLOG__TLS_LISTEN", listen.as_str()),
-        ("SPILLWAY_SYSLOG__TLS_CERTIFICATE", &server),
-        ("SPILLWAY_SYSLOG__TLS_KEY", &server),
-        ("SPILLWAY_SYSLOG__TLS_CLIENT_CA", &authority),
+        ("SPILLWAY_SYSLOG__TLS_CERTIFICATE", server.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_KEY", server.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_CLIENT_CA", authority.as_str()),
         ("SPILLWAY_SYSLOG__TLS_CLIENT_AUTH", "required"),
         ("SPILLWAY_SYSLOG__TLS_CLIENT_NAMES", "log-gateway"),
     ];

@@ -18,7 +18,7 @@ async fn gateway(directory: &std::path::Path, urls: [&str; 2], shown: Option<&st
     let mut variables = vec![
         ("SPILLWAY_GATEWAY__PRODUCERS", urls[0]),
         ("SPILLWAY_GATEWAY__CONSUMERS", urls[1]),
-        ("SPILLWAY_GATEWAY__UPSTREAM_CA", &authority),
+        ("SPILLWAY_GATEWAY__UPSTREAM_CA", authority.as_str()),
     ];
     if let Some(pair) = &pair {
         variables.push(("SPILLWAY_GATEWAY__UPSTREAM_CERTIFICATE", pair));
@@ -34,8 +34,8 @@ async fn only_the_gateway_reaches_its_instances() {
     let (server, authority) = (path("server"), path("authority"));
     let variables = [
         ("SPILLWAY_HTTP__TLS_CERTIFICATE", server.as_str()),
-        ("SPILLWAY_HTTP__TLS_KEY", &server),
-        ("SPILLWAY_HTTP__TLS_CLIENT_CA", &authority),
+        ("SPILLWAY_HTTP__TLS_KEY", server.as_str()),
+        ("SPILLWAY_HTTP__TLS_CLIENT_CA", authority.as_str()),
         ("SPILLWAY_HTTP__TLS_CLIENT_AUTH", "required"),
         ("SPILLWAY_HTTP__TLS_CLIENT_NAMES", "log-gateway"),
     ];

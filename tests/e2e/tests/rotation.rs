@@ -82,7 +82,7 @@ async fn keys_and_certificates_are_replaced_under_load_and_no_request_fails() {
     let file = pair.display().to_string();
     let variables = [
         ("SPILLWAY_HTTP__TLS_CERTIFICATE", file.as_str()),
-        ("SPILLWAY_HTTP__TLS_KEY", &file),
+        ("SPILLWAY_HTTP__TLS_KEY", file.as_str()),
         ("SPILLWAY_LOG", "warn,bootstrap=info,audit=info"),
     ];
     let files = HttpsFiles { ca: Some(authority), client: None };

@@ -264,7 +264,8 @@ pub async fn secured(test_cluster: &TestCluster) -> Vec<Row> {
         keys.create(&["--name", "bench", "--role", "ingest", "--source", "*", "--events-per-second", "100000000"]);
     let (file, server) = (keys.path().display().to_string(), certificate("server").display().to_string());
     let with_keys = [("SPILLWAY_AUTH__KEYS_FILE", file.as_str())];
-    let with_tls = [("SPILLWAY_PRODUCER__TLS_CERTIFICATE", server.as_str()), ("SPILLWAY_PRODUCER__TLS_KEY", &server)];
+    let with_tls =
+        [("SPILLWAY_PRODUCER__TLS_CERTIFICATE", server.as_str()), ("SPILLWAY_PRODUCER__TLS_KEY", server.as_str())];
     let files = client_files(None);
     let (plain, encrypted) = (Http::to, |address| Http::over_tls(address, &files));
     let bodies = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
@@ -276,7 +277,7 @@ pub async fn secured(test_cluster: &TestCluster) -> Vec<Row> {
     };
     let without = measured(installation.start_with("producer", &[], plain).await, &open).await;
     let mut rows = vec![row("without", &without)];
-    let both = [with_keys.as_slice(), &with_tls].concat();
+    let both = [with_keys.as_slice(), with_tls.as_slice()].concat();
     for (label, run) in [
         ("keys", measured(installation.start_with("producer", &with_keys, plain).await, &presenting).await),
         ("TLS", measured(installation.start_with("producer", &with_tls, encrypted).await, &open).await),
