@@ -18,7 +18,7 @@ use super::admitted::key_of;
 use super::host::authority_of;
 use super::origin::is_of_other_page;
 use super::{AccessControl, Denial, Refused, rejected};
-use crate::client_address::peer_address;
+use crate::client_address::{peer_address, was_forwarded};
 use crate::error::ApiError;
 
 /// The cookie over TLS. Browsers take a cookie with this prefix only from the host itself (RFC 6265bis, section 4.1.3.2).
@@ -47,7 +47,9 @@ impl AccessControl {
     pub fn begin_session(&self, request: &Request) -> Response {
         let Some(key) = key_of(request) else { return nothing_to_say().finish() };
         let peer = peer_address(request.remote_addr());
-        let (name, attributes) = match (self.is_secure(request), peer.to_canonical().is_loopback()) {
+        // A proxy on this machine stands for browsers that are not.
+        let is_local = peer.to_canonical().is_loopback() && !was_forwarded(request.headers());
+        let (name, attributes) = match (self.is_secure(request), is_local) {
             (true, _) => (SECURE_COOKIE, "; Secure"),
             (false, true) => (PLAIN_COOKIE, ""),
             (false, false) => return ApiError::from(Denial::SessionUnencrypted).into_response(),

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, Tenant, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
-use poem::http::{HeaderName, Method, Uri};
+use poem::http::{HeaderName, Method, Uri, header};
 
 use super::admitted::{end_of_right, tenant_of};
 use super::*;
@@ -335,6 +335,10 @@ fn a_session_begins_only_where_nobody_reads_along() {
     assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[]), (403, None));
     let https = ("x-forwarded-proto", "https");
     assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[https]), (403, None), "anyone can say so");
+    for header in ["via", "x-forwarded-for", "forwarded"] {
+        // A proxy on this machine stands for browsers that are not.
+        assert_eq!(begin(&with_sessions(), PEER, &[(header, "192.0.2.7")]), (403, None), "{header}");
+    }
     let behind = with_sessions().of_gateway(vec!["192.0.2.0/24".parse::<ipnet::IpNet>().expect("a network")].into());
     assert_eq!(begin(&behind, [192, 0, 2, 1], &[https]), (204, Some(format!("__Host-{plain}; Secure"))));
     assert_eq!(begin(&with_keys(ring(), false), PEER, &[]), (403, None), "sessions are off");
