@@ -17,8 +17,8 @@ use crate::settings::{
 };
 use crate::task::{Task, Tasks};
 
-/// How often the files are read again.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the files are read again. They are used when they were the same twice: a change takes effect within five seconds.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(2_500);
 
 /// Why TLS cannot be used: one message that names the setting.
 #[derive(Debug, thiserror::Error)]
