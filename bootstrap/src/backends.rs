@@ -20,7 +20,7 @@ use adapter_redis::{
     ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisKeyLimiter, RedisLimiter, RedisQueryCache,
 };
 use anyhow::Context;
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::health::Check;
 use domain::backoff::Backoff;
 use domain::partition::{Partition, PriorityLane};
