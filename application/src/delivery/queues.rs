@@ -5,8 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use domain::delivery::queue::{Effect, Promise, Queue};
+use domain::delivery::queue::{Effect, Event, Promise, Queue};
 use domain::delivery::{Deliveries, Guarantee};
 use domain::partition::Partition;
 use domain::ports::{Backlog, Journal, PublishError};
@@ -27,6 +28,8 @@ pub(super) struct State {
     pub(super) queue: Queue<Listener>,
     /// Empty between events: kept for its memory.
     pub(super) effects: VecDeque<Effect<Listener>>,
+    /// When the present event happened.
+    pub(super) now: Duration,
 }
 
 /// All queues.
@@ -53,11 +56,18 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl PartitionDelivery {
     fn new(partition: Partition, queue: Queue<Listener>, backlog: Option<Arc<dyn Backlog>>) -> Self {
-        Self { partition, backlog, state: Mutex::new(State { queue, effects: VecDeque::new() }) }
+        Self { partition, backlog, state: Mutex::new(State { queue, effects: VecDeque::new(), now: Duration::ZERO }) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+impl State {
+    /// Tells the queue what happened.
+    pub(super) fn handle(&mut self, event: Event<Listener>) {
+        self.queue.handle(event, self.now, &mut self.effects);
     }
 }
 

@@ -40,13 +40,14 @@ impl Shared {
     ) -> Option<Effect<Listener>> {
         let (had_backlog, bytes_before) = (state.queue.has_backlog(), state.queue.writing_bytes());
         let mut left = None;
-        self.handle(state, event);
+        state.now = self.bus.now();
+        state.handle(event);
         while let Some(effect) = state.effects.pop_front() {
             match effect {
                 Effect::Publish { number, batch, origin } => self.publish(queue, state, number, batch, origin),
                 Effect::Journal { write, batch, guarantees, room_bytes } => {
                     let appended = self.append(queue, write, batch, guarantees, room_bytes);
-                    self.handle(state, appended.map_or_else(Event::NotAppended, Event::Appended));
+                    state.handle(appended.map_or_else(Event::NotAppended, Event::Appended));
                 }
                 // The receiver is gone if the client disconnected; the delivery continues.
                 Effect::Resolve(listener, promise) => drop(listener.send(promise)),
@@ -82,10 +83,6 @@ impl Shared {
         left
     }
 
-    fn handle(&self, state: &mut State, event: Event<Listener>) {
-        state.queue.handle(event, self.bus.now(), &mut state.effects);
-    }
-
     /// Sends a batch to the bus, if that is permitted.
     fn publish(
         self: &Arc<Self>,
@@ -96,7 +93,7 @@ impl Shared {
         origin: Origin,
     ) {
         let Some(permit) = self.bus.permit(origin, self.queues.backlogs.load(Ordering::Acquire) > 0) else {
-            return self.handle(state, Event::NotPublished(None));
+            return state.handle(Event::NotPublished(None));
         };
         let events = batch.records.len();
         match self.bus.publisher.publish(batch) {
@@ -109,7 +106,7 @@ impl Shared {
                     self.ledger.failed(events, &error);
                 }
                 self.bus.not_taken(permit, &error);
-                self.handle(state, Event::NotPublished(Some(error)));
+                state.handle(Event::NotPublished(Some(error)));
             }
         }
     }
@@ -124,13 +121,13 @@ impl Shared {
         if publication.origin == Origin::Journal {
             self.bus.sent_from_journal(publication.records);
         }
-        self.handle(state, Event::Published);
+        state.handle(Event::Published);
         let Receipt { mut promised, settled } = receipt;
         // A promise that is already available is taken at once, without waking a task.
         let promised = match promised.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(promise) => {
                 if is_buffered(&promise) {
-                    self.handle(state, Event::Buffered(publication.number));
+                    state.handle(Event::Buffered(publication.number));
                 }
                 None
             }

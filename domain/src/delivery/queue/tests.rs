@@ -28,6 +28,8 @@ type Step = (u8, usize, u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BusMode {
     Up,
+    /// It takes this many batches and then has no room.
+    UpFor(usize),
     NotPermitted,
     Full,
     Down,
@@ -37,6 +39,8 @@ enum BusMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum JournalMode {
     Works,
+    /// It takes this many writes and then has no room.
+    WorksFor(usize),
     /// Room for this many bytes that are being written.
     Tight(u64),
     Broken,
@@ -101,6 +105,8 @@ struct World {
     written: Vec<(Write, bool)>,
     /// The disk refuses writes until it is resumed.
     failed: bool,
+    /// The queue knows that.
+    failure_reported: bool,
     disk: BTreeMap<u64, Guarantee>,
     damaged: BTreeSet<u64>,
     reading: Option<(u64, u64)>,
@@ -138,6 +144,7 @@ impl World {
             writing: VecDeque::new(),
             written: Vec::new(),
             failed: false,
+            failure_reported: false,
             disk: BTreeMap::new(),
             damaged: BTreeSet::new(),
             reading: None,
@@ -205,7 +212,7 @@ impl World {
             Effect::Resume => {
                 let all_reported = self.writing.is_empty() && self.written.is_empty();
                 assert!(self.failed && all_reported, "resumed too early");
-                self.failed = false;
+                (self.failed, self.failure_reported) = (false, false);
             }
             Effect::Read { from, to } => {
                 assert!(from < to && self.reading.is_none());
@@ -239,8 +246,12 @@ impl World {
         assert_eq!(origin == Origin::Client, self.offering.is_some());
         let error = match self.bus {
             BusMode::Up => None,
+            BusMode::UpFor(left @ 1..) => {
+                self.bus = BusMode::UpFor(left - 1);
+                None
+            }
             BusMode::NotPermitted => Some(None),
-            BusMode::Full => Some(Some(PublishError::Full)),
+            BusMode::Full | BusMode::UpFor(0) => Some(Some(PublishError::Full)),
             BusMode::Down => Some(Some(PublishError::Unavailable("away".into()))),
             BusMode::Closed => Some(Some(PublishError::Closed)),
         };
@@ -290,10 +301,16 @@ impl World {
     }
 
     fn append(&mut self, write: Write, room_bytes: u64) {
+        assert!(!self.failure_reported, "the journal takes no writes after a failed one");
         let error = match self.journal {
             // It takes no writes after a failed one, whether or not the queue knows of that.
             _ if self.failed => Some(JournalError::Unavailable("bad disk".into())),
             JournalMode::Works => None,
+            JournalMode::WorksFor(left @ 1..) => {
+                self.journal = JournalMode::WorksFor(left - 1);
+                None
+            }
+            JournalMode::WorksFor(0) => Some(JournalError::Full),
             JournalMode::Tight(bytes) => (room_bytes > bytes).then_some(JournalError::Full),
             JournalMode::Broken => Some(JournalError::Unavailable("bad disk".into())),
         };
@@ -488,6 +505,7 @@ impl World {
             }
             _ => {}
         }
+        self.failure_reported |= !succeeded;
         self.run(if succeeded {
             Event::Synced(write)
         } else {
@@ -675,11 +693,23 @@ impl World {
             21 => self.read(records),
             22 => self.fail_to_read(),
             23 => {
-                self.bus =
-                    [BusMode::Up, BusMode::NotPermitted, BusMode::Full, BusMode::Down, BusMode::Closed][which % 5]
+                self.bus = match which {
+                    0 => BusMode::NotPermitted,
+                    1 => BusMode::Full,
+                    2 => BusMode::Down,
+                    3 => BusMode::Closed,
+                    _ => BusMode::UpFor(usize::try_from(records).expect("few")),
+                };
             }
             24 => self.bus = BusMode::Up,
-            25 => self.journal = [JournalMode::Tight(600), JournalMode::Tight(650), JournalMode::Broken][which % 3],
+            25 => {
+                self.journal = match which {
+                    0 => JournalMode::Tight(600),
+                    1 => JournalMode::Tight(650),
+                    2 => JournalMode::Broken,
+                    _ => JournalMode::WorksFor(usize::try_from(records).expect("few")),
+                };
+            }
             26 => self.journal = JournalMode::Works,
             27 if which == 0 => self.damage(which),
             28 if which == 0 && self.has_journal => self.crash(),
