@@ -103,14 +103,24 @@ impl Records {
         self.bytes.len()
     }
 
+    /// The record at this position, from 0.
+    #[must_use]
+    pub fn get(&self, position: usize) -> Option<Record<'_>> {
+        self.entries.get(position).map(|entry| self.record(entry))
+    }
+
     /// The records in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> + DoubleEndedIterator {
-        self.entries.iter().map(|entry| Record {
+        self.entries.iter().map(|entry| self.record(entry))
+    }
+
+    fn record(&self, entry: &Entry) -> Record<'_> {
+        Record {
             key: self.bytes.get(entry.key_from..entry.value_from).unwrap_or_default(),
             value: self.bytes.get(entry.value_from..entry.value_to).unwrap_or_default(),
             timestamp: entry.timestamp,
             client_id: entry.client_id,
-        })
+        }
     }
 }
 
@@ -125,6 +135,18 @@ pub struct RecordBatch {
     pub records: Records,
     /// The trace of the request.
     pub trace_parent: Option<TraceParent>,
+}
+
+/// Memory overhead of a batch, and of each record, in addition to the bytes of the records.
+const BATCH_OVERHEAD_BYTES: usize = 512;
+const RECORD_OVERHEAD_BYTES: usize = 64;
+
+impl RecordBatch {
+    /// Its approximate memory usage, in bytes: limits of memory count it.
+    #[must_use]
+    pub fn bytes_in_memory(&self) -> usize {
+        self.records.bytes() + self.records.len() * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES
+    }
 }
 
 /// Consecutive records of one partition, as read from the bus.
