@@ -23,7 +23,6 @@ const NAMES: Record<View, string> = { explore: 'Explore', tail: 'Tail', 'dead-le
 const ROLES: Record<View, 'ingest' | 'read' | 'operate'> = { explore: 'read', tail: 'read', 'dead-letters': 'operate', pipeline: 'operate', send: 'ingest' };
 
 export function App() {
-  useEffect(() => void learn(), []);
   const known = session.value;
   if (!known) {
     const error = sessionError.value;

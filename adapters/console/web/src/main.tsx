@@ -7,6 +7,11 @@ import './style/explore.css';
 import './style/event.css';
 import './style/pages.css';
 import { App } from './app';
+import { learn } from './session/session';
 
+// index.html has a frame that is painted before this script runs; it stays until the page knows who it is for.
 const root = document.getElementById('console');
-if (root) render(<App />, root);
+void learn().then(() => {
+  root?.replaceChildren();
+  if (root) render(<App />, root);
+});

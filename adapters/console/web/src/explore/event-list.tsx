@@ -64,6 +64,8 @@ export function EventList(props: EventListProps) {
   }, [wrap]);
   const wrapped = useRef(wrap);
 
+  useLayoutEffect(() => scroller.current?.style.setProperty('--columns', String(columns.length)), [columns.length]);
+
   const items = rows.getVirtualItems();
   const last = items.at(-1);
   useLayoutEffect(() => {
@@ -73,7 +75,7 @@ export function EventList(props: EventListProps) {
   const activeId = props.selected === '' ? undefined : `row-${props.selected}`;
   return (
     <div class={`event-list ${wrap ? 'wrapped' : ''} ${props.dates ? 'dated' : ''}`} ref={scroller} tabIndex={0} role="grid" aria-label={props.label}
-      aria-rowcount={events.length + 1} aria-activedescendant={activeId} data-columns={columns.length}
+      aria-rowcount={events.length + 1} aria-activedescendant={activeId}
       onScroll={(event) => {
         if (kept) kept.scrollTop = event.currentTarget.scrollTop;
         props.onScroll?.(event.currentTarget);
@@ -122,7 +124,7 @@ function EventRow({ event, item, rows, list, open }: RowProps) {
   const selected = list.selected === event.eventId;
   const cut = event.message.length > ROW_CHARACTERS_MAX ? `${event.message.slice(0, ROW_CHARACTERS_MAX)}…` : event.message;
   return (
-    <div id={`row-${event.eventId}`} role="row" aria-rowindex={item.index + 2} aria-selected={selected} aria-expanded={open} data-index={item.index}
+    <div id={`row-${event.eventId}`} role="row" aria-rowindex={item.index + 2} aria-selected={selected} data-index={item.index}
       class={`event-row level-${event.level} ${selected ? 'selected' : ''} ${open ? 'open' : ''}`}
       ref={(element) => {
         if (!element) return;
@@ -160,7 +162,7 @@ function Expanded({ event, terms, onOpen }: { event: StoredEvent; terms: readonl
   return (
     <div class="event-expanded" role="gridcell">
       <LogBlock text={event.message} terms={terms} label="Message" />
-      {event.stackTrace && <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" />}
+      {event.stackTrace && <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" wrapped={false} />}
       <dl class="inline-fields">
         {event.traceId && <div><dt>traceId</dt><dd>{event.traceId}</dd></div>}
         {fields.slice(0, 40).map((field) => (

@@ -7,7 +7,7 @@ import { useKeys } from '../state/keys';
 import { arrivedBy, follow, go, href, place } from '../state/place';
 import { showFields, showHistogram, wrap, zone } from '../state/settings';
 import { counted, duration, grouped } from '../text/numbers';
-import { full } from '../text/time';
+import { full, rangeName } from '../text/time';
 import { Icon } from '../ui/icons';
 import { Menu } from '../ui/menu';
 import { Failure, Notice } from '../ui/notice';
@@ -238,11 +238,13 @@ function Examples() {
 
 function NothingFound({ results }: { results: Results }) {
   const shown = place.value;
-  const outside = results.outside.value;
+  const newest = results.outside.value;
+  const outside = newest === 'none' ? undefined : newest;
   const conditions = shown.query !== '' || shown.where.length > 0 || shown.levels.length > 0;
+  const range = rangeName(shown.from, shown.to, zone.value).toLowerCase();
   const around = (time: string) => ({ from: new Date(Date.parse(time) - 3_600_000).toISOString(), to: new Date(Date.parse(time) + 1_000).toISOString() });
   return (
-    <Notice title={conditions ? 'No events match' : 'No events in this range'}>
+    <Notice title={conditions ? `No events match (${range})` : `No events (${range})`}>
       {outside && (
         <p>
           The newest {conditions ? 'matching event' : 'event'} is of {full(outside.timestamp, zone.value)}.{' '}
@@ -255,7 +257,7 @@ function NothingFound({ results }: { results: Results }) {
           Nothing is stored yet. <a href={href({ view: 'send' })} onClick={follow({ view: 'send' })}>Send some lines</a>, or run <code>spillway generate</code> for made-up events.
         </p>
       )}
-      {shown.from !== '' && !outside && conditions && <p><button type="button" class="link" onClick={() => go({ from: '', to: '' })}>Search all time</button></p>}
+      {conditions && newest === 'none' && <p>No stored event of any time matches either.</p>}
     </Notice>
   );
 }

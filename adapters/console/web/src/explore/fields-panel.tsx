@@ -5,10 +5,11 @@ import { go, place } from '../state/place';
 import { grouped, short } from '../text/numbers';
 import { plain } from '../text/pieces';
 import { Icon } from '../ui/icons';
-import { condition, exists, negated, searchParameters, withCondition } from './query';
+import { condition, negated, searchParameters, withCondition } from './query';
 import type { Results } from './results';
 
 const VALUES_MAX = 10;
+const IDS = ['traceId', 'spanId'];
 
 export function FieldsPanel({ results }: { results: Results }) {
   const [fields, setFields] = useState<LogFields | undefined>();
@@ -26,7 +27,9 @@ export function FieldsPanel({ results }: { results: Results }) {
     return () => broken.abort();
   }, [results]);
 
-  const names = ['source', ...(fields?.fields.map((field) => field.name) ?? [])];
+  const found = fields?.fields.map((field) => field.name) ?? [];
+  // Ids have a value for each event or trace: they come last.
+  const names = ['source', ...found.filter((name) => !IDS.includes(name)), ...found.filter((name) => IDS.includes(name))];
   const shown = names.filter((name) => name.toLowerCase().includes(text.toLowerCase()));
   const counts = new Map(fields?.fields.map((field) => [field.name, field.events]));
   const toggle = (name: string) => {
@@ -122,9 +125,4 @@ function ValueEntry({ field, value, events, total }: { field: string; value: str
       <button type="button" class="bare" aria-label={`Without ${field} ${shown}`} title="Exclude" onClick={() => add(negated(included))}><Icon name="minus" /></button>
     </li>
   );
-}
-
-/** For a field's name: events that have it. */
-export function onlyWith(field: string): void {
-  go({ where: withCondition(place.peek().where, exists(field)) });
 }

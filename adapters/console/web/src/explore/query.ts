@@ -28,11 +28,6 @@ export function condition(field: string, value: string, type: 'text' | 'number' 
   return `${name(field)}:${plain ? value : quoted(value)}`;
 }
 
-/** The condition that a field exists. */
-export function exists(field: string): string {
-  return `${name(field)}:*`;
-}
-
 /** The opposite of a condition. */
 export function negated(text: string): string {
   return text.startsWith('-') ? text.slice(1) : `-${text}`;

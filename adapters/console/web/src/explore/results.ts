@@ -39,7 +39,7 @@ export class Results {
   /** How long the first page took, in milliseconds. */
   readonly tookMs = signal<number | undefined>(undefined);
   /** The newest event without the range of time, once a search found nothing. */
-  readonly outside = signal<StoredEvent | undefined>(undefined);
+  readonly outside = signal<StoredEvent | 'none' | undefined>(undefined);
 
   readonly expanded = signal<ReadonlySet<string>>(new Set());
   readonly selected = signal<string>('');
@@ -106,7 +106,7 @@ export class Results {
     try {
       const { from: _from, to: _to, ...conditions } = searchParameters(this.place);
       const newest = await get('/api/logs', { query: { ...conditions, limit: 1 }, signal: this.#broken.signal });
-      this.outside.value = newest.events[0];
+      this.outside.value = newest.events[0] ?? 'none';
     } catch {
       // It is only a suggestion.
     }

@@ -96,7 +96,7 @@ export function LevelToggles({ counts }: { counts?: Record<string, number> | und
           <button key={level} type="button" class={`level-toggle level-${level} ${levels.length > 0 && !on ? 'off' : ''}`} aria-pressed={on} title={on ? `Remove ${level} from the levels` : `Only ${level}`} onClick={() => toggle(level)}>
             <span class="swatch" aria-hidden="true" />
             {level}
-            {count !== undefined && <span class="count">{short(count)}</span>}
+            {count !== undefined && (on || levels.length === 0) && <span class="count">{short(count)}</span>}
           </button>
         );
       })}

@@ -50,7 +50,7 @@ export function TimeRange() {
   return (
     <div class="time-range">
       <button type="button" class="icon-button" aria-label="Earlier" title="Earlier  [" onClick={() => shift(-1)}><Icon name="left" /></button>
-      <Menu label={`Range of time: ${rangeName(from, to, zone.value)}`} class="range-menu" align="left" face={<><Icon name="clock" /><span class="range-name">{rangeName(from, to, zone.value)}</span></>}>
+      <Menu label={`Range of time: ${rangeName(from, to, zone.value)}`} class="range-menu" face={<><Icon name="clock" /><span class="range-name">{rangeName(from, to, zone.value)}</span></>}>
         {(close) => <RangePanel close={close} />}
       </Menu>
       <button type="button" class="icon-button" aria-label="Later" title="Later  ]" onClick={() => shift(1)}><Icon name="right" /></button>

@@ -29,7 +29,7 @@ function Box({ instance, role, children }: BoxProps) {
       {faults.map(([name, component]) => <p key={name} class="fault"><strong>{name}</strong> {plain(component.detail ?? 'down')}</p>)}
       {children}
       {routing && routing.state !== 'available' && <p class="fault">{routing.state === 'ejected' ? 'The gateway sends it nothing because it failed.' : 'It asks for no requests.'}</p>}
-      {report && <footer>{report.version}, up {duration(report.uptimeSeconds)}{report.memoryBytes !== undefined && `, ${bytes(report.memoryBytes)}`}{routing && `, ${duration(routing.latencyMs / 1000)}`}</footer>}
+      {report && <footer>{report.version}, up {duration(report.uptimeSeconds)}{report.memoryBytes !== undefined && `, ${bytes(report.memoryBytes)}`}{routing && `, answers in ${duration(routing.latencyMs / 1000)}`}</footer>}
     </article>
   );
 }
@@ -142,7 +142,7 @@ export function StoreBox({ consumers }: { consumers: readonly Instance[] }) {
     <article class={`box ${fault ? 'down' : known ? 'up' : 'unknown'}`}>
       <header><span class="status-dot" aria-hidden="true" /><span class="box-address">Store</span><span class="box-state">{fault ? 'fault' : known ? 'up' : 'unknown'}</span></header>
       {fault && <p class="fault">{plain(fault.detail ?? 'down')}</p>}
-      {known && <dl><Figure name="stored since start" value={short(stored)} /></dl>}
+      {known && <dl><Figure name="since start" value={short(stored)} /></dl>}
     </article>
   );
 }

@@ -131,9 +131,9 @@ function Answer({ sum, length, source, format }: { sum: Sum; length: number; sou
       {sum.accepted > 0 && (
         <>
           <dl class="durability">
-            <div><dt>acknowledged</dt><dd>{grouped(sum.acknowledged)}</dd><p class="fine">the bus has them on disk</p></div>
-            <div><dt>journaled</dt><dd>{grouped(sum.journaled)}</dd><p class="fine">on the disk of the producer</p></div>
-            <div><dt>buffered</dt><dd>{grouped(sum.buffered)}</dd><p class="fine">handed over, not yet synced</p></div>
+            <div><dt>acknowledged</dt><dd><strong>{grouped(sum.acknowledged)}</strong><span class="fine">the bus has them on disk</span></dd></div>
+            <div><dt>journaled</dt><dd><strong>{grouped(sum.journaled)}</strong><span class="fine">on the disk of the producer</span></dd></div>
+            <div><dt>buffered</dt><dd><strong>{grouped(sum.buffered)}</strong><span class="fine">handed over, not yet synced</span></dd></div>
           </dl>
           {sum.done && <a class="button primary" href={href(found)} onClick={follow(found)}>Show them in Explore</a>}
         </>

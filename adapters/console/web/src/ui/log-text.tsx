@@ -49,12 +49,12 @@ export function LogText({ text, terms = [] }: { text: string; terms?: readonly s
 }
 
 /** A block of text with its lines, cut at first. */
-export function LogBlock({ text, terms = [], label }: { text: string; terms?: readonly string[]; label: string }) {
+export function LogBlock({ text, terms = [], label, wrapped = true }: { text: string; terms?: readonly string[]; label: string; wrapped?: boolean }) {
   const [whole, setWhole] = useState(false);
   const cut = !whole && text.length > SHOWN_MAX;
   return (
     <div class="log-block">
-      <pre tabIndex={0} aria-label={label}>
+      <pre class={wrapped ? '' : 'unwrapped'} tabIndex={0} aria-label={label}>
         <LogText text={cut ? text.slice(0, SHOWN_MAX) : text} terms={terms} />
       </pre>
       {text.length > SHOWN_MAX && (
