@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { bytes, duration, grouped, rate, short } from '../text/numbers';
 import { plain } from '../text/pieces';
-import type { Instance, Journal, Usage } from './fleet';
+import type { ConsumerPart, Instance, Journal, Usage } from './fleet';
 
 /** A component of health that belongs to another box than that of its process. */
 const ELSEWHERE: Record<string, readonly string[]> = { gateway: ['upstreams'], producer: ['bus', 'disk', 'journal', 'limiter'], consumer: ['bus', 'store'] };
@@ -116,6 +116,14 @@ export function BusBox({ producers }: { producers: readonly Instance[] }) {
   );
 }
 
+/** The alert consumer_lag_high fires beyond it. */
+const LAG_SECONDS_MAX = 60;
+
+function lag({ lagRecords, lagAgeSeconds }: ConsumerPart): string {
+  if (lagRecords === 0) return 'none';
+  return lagAgeSeconds === undefined ? `${short(lagRecords)} records` : `${short(lagRecords)} records, ${duration(lagAgeSeconds)}`;
+}
+
 export function ConsumerBox({ instance }: { instance: Instance }) {
   const part = instance.report?.consumer;
   return (
@@ -123,7 +131,7 @@ export function ConsumerBox({ instance }: { instance: Instance }) {
       {part && (
         <dl>
           <Figure name="stored" value={rate(part.storedPerSecond)} />
-          <Figure name="lag" value={part.lagRecords === 0 ? 'none' : `${short(part.lagRecords)} records, ${duration(part.lagAgeSeconds)}`} bad={part.lagAgeSeconds > 60} />
+          <Figure name="lag" value={lag(part)} bad={(part.lagAgeSeconds ?? 0) > LAG_SECONDS_MAX} />
           <Figure name="partitions" value={grouped(part.partitions)} />
           <Figure name="dead letters" value={grouped(part.deadLetters)} bad={part.deadLetters > 0} />
           <Figure name="queries" value={rate(part.requestsPerSecond)} />

@@ -35,7 +35,7 @@ export interface ProducerPart extends Serving {
   rejected: number;
   lost: number;
   bus: 'kafka' | 'embedded';
-  breakers: { name: string; state: 'closed' | 'open' | 'half_open'; entered: number }[];
+  breakers: { name: string; state: 'closed' | 'open' | 'half_open'; opened: number }[];
   buffer: Usage;
   space: Usage;
   buffered: number;
@@ -49,7 +49,8 @@ export interface ConsumerPart extends Serving {
   deduplicated: number;
   deadLetters: number;
   lagRecords: number;
-  lagAgeSeconds: number;
+  /** Absent if nothing lags. */
+  lagAgeSeconds?: number;
   partitions: number;
 }
 
