@@ -22,6 +22,8 @@ export interface EventListProps {
   terms: readonly string[];
   selected: string;
   expanded: ReadonlySet<string>;
+  /** Whether the list moves by itself: its elements are then used again for other events. */
+  moving?: boolean;
   /** Whether rows show the date too. */
   dates: boolean;
   label: string;
@@ -72,6 +74,9 @@ export function EventList(props: EventListProps) {
     if (last && last.index >= events.length - 20) props.onEnd?.();
   }, [last?.index, events.length]);
 
+  // Elements that are gone are no longer observed.
+  useLayoutEffect(() => rows.measureElement(null));
+
   const activeId = props.selected === '' ? undefined : `row-${props.selected}`;
   return (
     <div class={`event-list ${wrap ? 'wrapped' : ''} ${props.dates ? 'dated' : ''}`} ref={scroller} tabIndex={0} role="grid" aria-label={props.label}
@@ -82,9 +87,9 @@ export function EventList(props: EventListProps) {
       }}>
       <Header columns={columns} onRemove={props.onRemoveColumn} />
       <div class="event-rows" role="rowgroup" ref={(element) => { if (element) element.style.height = `${rows.getTotalSize()}px`; }}>
-        {items.map((item) => {
+        {items.map((item, slot) => {
           const event = events[item.index];
-          return event && <EventRow key={event.eventId} event={event} item={item} rows={rows} list={props} open={expanded.has(event.eventId)} />;
+          return event && <EventRow key={props.moving ? slot : event.eventId} event={event} item={item} rows={rows} list={props} open={expanded.has(event.eventId)} />;
         })}
       </div>
       {props.footer && <div class="event-footer">{props.footer}</div>}
@@ -129,7 +134,7 @@ function EventRow({ event, item, rows, list, open }: RowProps) {
       ref={(element) => {
         if (!element) return;
         element.style.transform = `translateY(${item.start}px)`;
-        rows.measureElement(element);
+        if (mayDiffer(event.eventId, rows, list.wrap || open)) rows.measureElement(element);
       }}>
       <div class="event-line" role="presentation" onClick={(click) => {
         if (isSelecting() || (click.target as Element).closest('button')) return;
@@ -150,6 +155,14 @@ function EventRow({ event, item, rows, list, open }: RowProps) {
       {open && <Expanded event={event} terms={list.terms} onOpen={() => list.onOpen(event.eventId)} />}
     </div>
   );
+}
+
+const narrow = matchMedia('(max-width: 760px)');
+
+/** Whether a row may have another height than all rows have; measuring those would cost a layout for each of them. */
+function mayDiffer(eventId: string, rows: Rows, tall: boolean): boolean {
+  const measured = rows.itemSizeCache.get(eventId);
+  return tall || narrow.matches || (measured !== undefined && measured !== ROW_HEIGHT_PX);
 }
 
 function ColumnCell({ text }: { text: string }) {

@@ -137,11 +137,8 @@ export class Following {
     if (progress.discarded > 0) this.discarded.value += progress.discarded;
     if (progress.received > 0) this.#arrivals.push({ at: performance.now(), events: progress.received });
     if (progress.events.length === 0) return;
-    for (const event of progress.events) {
-      const size = sizeOf(event);
-      this.#sizes.push(size);
-      this.#bytes += size;
-    }
+    this.#sizes.push(...progress.sizes);
+    this.#bytes += progress.sizes.reduce((sum, size) => sum + size, 0);
     this.#show([...this.events.peek(), ...progress.events]);
   }
 

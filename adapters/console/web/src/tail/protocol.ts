@@ -22,6 +22,8 @@ export interface Progress {
   kind: 'progress';
   /** Events that are handed over; none while they are held. */
   events: StoredEvent[];
+  /** The size of each of them, in bytes. */
+  sizes: number[];
   /** Events that are held. */
   held: number;
   /** Events that were received since the last progress. */

@@ -147,7 +147,7 @@ function Lines({ tail }: { tail: Following }) {
   const noteIntent = () => { intent.current = performance.now(); };
   return (
     <div class="tail-lines" onWheel={noteIntent} onTouchMove={noteIntent} onKeyDown={noteIntent} onPointerDown={noteIntent}>
-      <EventList events={events} columns={shown.columns} wrap={wrap.value} zone={zone.value} terms={searchedTexts(shown.query)} selected={shown.event || selected} expanded={expanded}
+      <EventList moving={!tail.paused.value} events={events} columns={shown.columns} wrap={wrap.value} zone={zone.value} terms={searchedTexts(shown.query)} selected={shown.event || selected} expanded={expanded}
         dates={false} label="Events as they are stored" scroller={scroller} onSelect={setSelected} onOpen={open} onToggle={toggle}
         onRemoveColumn={(column) => go({ columns: place.peek().columns.filter((one) => one !== column) }, 'replace')}
         onScroll={(element) => {

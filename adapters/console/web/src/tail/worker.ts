@@ -55,9 +55,11 @@ function take(message: Message): void {
 function report(): void {
   if (!changed) return;
   changed = false;
-  const events = held ? [] : kept.map((one) => one.event);
+  const taken = held ? [] : kept;
+  const events = taken.map((one) => one.event);
+  const sizes = taken.map((one) => one.bytes);
   if (!held) [kept, keptBytes] = [[], 0];
-  send({ kind: 'progress', events, held: kept.length, received, missed, discarded, lastEventId });
+  send({ kind: 'progress', events, sizes, held: kept.length, received, missed, discarded, lastEventId });
   [received, missed, discarded] = [0, 0, 0];
 }
 
