@@ -176,6 +176,28 @@ async function killed({ browser, spillway }) {
   assert.equal(await page.locator('.event-row:has-text("before the kill")').count(), 1);
 }
 
+/** A hidden tab ends its connection after a minute, and continues without a gap. */
+async function hidden({ browser, spillway }) {
+  const page = await browser.page();
+  await page.clock.install();
+  await page.goto(browser.url('?view=tail&where=source:sleeper'));
+  await page.waitForSelector('.tail-status.live');
+  await spillway.send([{ source: 'sleeper', level: 'INFO', message: 'while seen' }]);
+  await page.waitForSelector('.event-row:has-text("while seen")');
+  const turn = (isHidden) => page.evaluate((value) => {
+    Object.defineProperty(document, 'hidden', { value, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, isHidden);
+  await turn(true);
+  await page.clock.runFor(61_000);
+  await page.waitForSelector('.tail-state:has-text("hidden")');
+  await spillway.send([{ source: 'sleeper', level: 'INFO', message: 'while hidden' }]);
+  await spillway.stored('from=-1h&source=sleeper', 2);
+  assert.equal(await page.locator('.event-row:has-text("while hidden")').count(), 0);
+  await turn(false);
+  await page.waitForSelector('.event-row:has-text("while hidden")');
+}
+
 async function failures({ browser }) {
   const page = await browser.page();
   await page.goto(browser.url('?from=-1h&query=level%3DERROR'));
@@ -229,6 +251,7 @@ export const forms = [
   { name: 'exact-numbers', run: exactNumbers },
   { name: 'failures', run: failures },
   { name: 'tail-killed', run: killed },
+  { name: 'tail-hidden', run: hidden },
   // The development server serves the console for one Spillway only.
   { name: 'sign-in', needs: 'served', run: signIn },
 ];

@@ -81,9 +81,27 @@ function Head({ event }: { event: StoredEvent }) {
         <button type="button" class="icon-button text" title="Copy as JSON" onClick={() => void copy(JSON.stringify(event, null, 2), 'Event as JSON')}><Icon name="copy" />JSON</button>
         <button type="button" class="icon-button text" title="Copy a command that fetches it" onClick={() => void copy(curl, 'curl command')}><Icon name="copy" />curl</button>
         <button type="button" class="icon-button" aria-label="Copy a link to the event" title="Copy a link to the event" onClick={() => void copy(link, 'Link to the event')}><Icon name="link" /></button>
+        <Neighbours event={event} />
         <CloseButton />
       </div>
     </div>
+  );
+}
+
+/** The events above and below in the list, for those without a keyboard. */
+function Neighbours({ event }: { event: StoredEvent }) {
+  const events = (place.value.view === 'explore' ? current.value?.events.value : undefined) ?? [];
+  const at = events.findIndex((one) => one.eventId === event.eventId);
+  if (at < 0) return null;
+  const to = (index: number) => {
+    const next = events[index];
+    if (next) go({ event: next.eventId }, 'replace');
+  };
+  return (
+    <>
+      <button type="button" class="icon-button" aria-label="Event above" title="Event above  k" disabled={at === 0} onClick={() => to(at - 1)}><Icon name="up" /></button>
+      <button type="button" class="icon-button" aria-label="Event below" title="Event below  j" disabled={at === events.length - 1} onClick={() => to(at + 1)}><Icon name="down" /></button>
+    </>
   );
 }
 

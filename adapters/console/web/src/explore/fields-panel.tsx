@@ -2,6 +2,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { type ApiError, asApiError, type FieldValues, get, type LogFields } from '../api/client';
 import { go, place } from '../state/place';
+import { showHistogram } from '../state/settings';
 import { grouped, short } from '../text/numbers';
 import { plain } from '../text/pieces';
 import { Icon } from '../ui/icons';
@@ -18,14 +19,17 @@ export function FieldsPanel({ results }: { results: Results }) {
   // Which are open outlasts a search: a person looks at the same fields of the next one.
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set(['source']));
 
+  // Events and histogram come first: the counts of fields would compete with them for the store.
+  const isNext = results.tookMs.value !== undefined && (!showHistogram.value || results.stats.value !== undefined || results.statsError.value !== undefined);
   useEffect(() => {
+    if (!isNext) return;
     const broken = new AbortController();
     setError(undefined);
     get('/api/logs/fields', { query: searchParameters(results.place), signal: broken.signal })
       .then(setFields)
       .catch((error: unknown) => setError(asApiError(error)));
     return () => broken.abort();
-  }, [results]);
+  }, [results, isNext]);
 
   const found = fields?.fields.map((field) => field.name) ?? [];
   // Ids have a value for each event or trace: they come last.
@@ -46,7 +50,7 @@ export function FieldsPanel({ results }: { results: Results }) {
       <ul>
         {shown.map((name) => (
           <FieldEntry key={name} name={name} share={counts.get(name) === undefined || !fields?.events ? undefined : (counts.get(name) ?? 0) / fields.events}
-            open={open.has(name)} onToggle={() => toggle(name)} results={results} />
+            open={open.has(name)} isNext={isNext} onToggle={() => toggle(name)} results={results} />
         ))}
       </ul>
       {fields && fields.fields.length === 0 && fields.events > 0 && <p class="fine">The events have no other fields.</p>}
@@ -60,11 +64,13 @@ interface FieldEntryProps {
   name: string;
   share: number | undefined;
   open: boolean;
+  /** Whether its values may be asked for. */
+  isNext: boolean;
   onToggle: () => void;
   results: Results;
 }
 
-function FieldEntry({ name, share, open, onToggle, results }: FieldEntryProps) {
+function FieldEntry({ name, share, open, isNext, onToggle, results }: FieldEntryProps) {
   const isColumn = place.value.columns.includes(name);
   const toggleColumn = () => go({ columns: isColumn ? place.peek().columns.filter((column) => column !== name) : [...place.peek().columns, name] }, 'replace');
   return (
@@ -81,7 +87,7 @@ function FieldEntry({ name, share, open, onToggle, results }: FieldEntryProps) {
           </button>
         )}
       </div>
-      {open && <Values name={name} results={results} />}
+      {open && isNext && <Values name={name} results={results} />}
     </li>
   );
 }
