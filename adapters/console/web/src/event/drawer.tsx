@@ -1,6 +1,6 @@
 // The event that is open: its fields, what happened around it, and its trace.
 import { signal } from '@preact/signals';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { type ApiError, asApiError, get, type StoredEvent } from '../api/client';
 import { current } from '../explore/results';
 import { follow, go, href, place, SHOWN, type Shown } from '../state/place';
@@ -40,8 +40,16 @@ export function EventDrawer() {
     return () => broken.abort();
   }, [eventId]);
 
+  // Where the event covers the list, the focus goes with it and comes back.
+  const drawer = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (!matchMedia('(max-width: 1100px)').matches) return;
+    drawer.current?.focus();
+    return () => document.querySelector<HTMLElement>('.event-list')?.focus();
+  }, []);
+
   return (
-    <aside class="drawer" aria-label="Event">
+    <aside class="drawer" aria-label="Event" ref={drawer} tabIndex={-1}>
       {error && <><CloseOnly /><Failure error={error} /></>}
       {!error && !event && <><CloseOnly /><p class="fine drawer-wait">Loading the event…</p></>}
       {event && (

@@ -1,13 +1,13 @@
 // Explore: search, counts by time, fields, and the list of matching events.
 import { useSignalEffect } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { writeQuery } from '../api/client';
 import { EventDrawer } from '../event/drawer';
 import { useKeys } from '../state/keys';
 import { arrivedBy, follow, go, href, place } from '../state/place';
 import { showFields, showHistogram, wrap, zone } from '../state/settings';
 import { counted, duration, grouped } from '../text/numbers';
-import { full, rangeName } from '../text/time';
+import { clock, full, rangeName } from '../text/time';
 import { Icon } from '../ui/icons';
 import { Menu } from '../ui/menu';
 import { Failure, Notice } from '../ui/notice';
@@ -27,21 +27,22 @@ const DAY_MS = 86_400_000;
 export function Explore() {
   const shown = place.value;
   const key = searchKey(shown);
-  useEffect(() => {
-    const results = show(shown, arrivedBy.peek() === 'history');
-    if (results.events.peek().length === 0 && !results.complete.peek()) void results.more();
-  }, [key]);
+  // Before the first render with another search, so that no frame is empty and the panels beside the list stay as they are.
+  useMemo(() => show(shown, arrivedBy.peek() === 'history'), [key]);
   // Neither is asked for while it is hidden: that is what the switch is for.
   useSignalEffect(() => {
     if (showHistogram.value) void current.value?.count();
   });
   const results = current.value;
+  useEffect(() => {
+    if (results && results.events.peek().length === 0 && !results.complete.peek()) void results.more();
+  }, [results]);
   const ready = results?.key === key;
   useExploreKeys(results);
   return (
     <div class={`explore ${shown.event === '' ? '' : 'with-drawer'}`}>
       <div class="toolbar">
-        <SearchBar onAgain={again} error={ready ? results.error.value : undefined}>
+        <SearchBar onAgain={refresh} error={ready ? results.error.value : undefined}>
           <TimeRange />
           <button type="submit" class="primary search-button"><Icon name="refresh" /><span>Search</span></button>
         </SearchBar>
@@ -61,12 +62,6 @@ export function Explore() {
       </div>
     </div>
   );
-}
-
-/** Runs the search again from the top. */
-function again(): void {
-  refresh();
-  void current.peek()?.more();
 }
 
 function useExploreKeys(results: Results | undefined): void {
@@ -144,10 +139,14 @@ function Download({ results }: { results: Results | undefined }) {
 function Counts({ results }: { results: Results }) {
   const error = results.statsError.value;
   const stats = results.stats.value;
+  // The counts of the search before stay until the new ones come, but pale.
+  const before = useRef(stats);
+  if (stats) before.current = stats;
   if (error) return <div class="histogram-place"><Failure error={error} retry={() => void results.count()} /></div>;
+  const shown = stats ?? before.current;
   return (
-    <div class={`histogram-place ${stats ? '' : 'loading'}`}>
-      {stats && <Histogram stats={stats} onRange={(from, to) => go({ from, to })} />}
+    <div class={`histogram-place ${stats ? '' : 'loading'} ${shown ? '' : 'nothing'}`} aria-busy={!stats}>
+      {shown && <Histogram stats={shown} onRange={(from, to) => go({ from, to })} />}
     </div>
   );
 }
@@ -190,7 +189,7 @@ function Summary({ results }: { results: Results }) {
   const took = results.tookMs.value;
   return (
     <div class="summary">
-      <span><strong>{counted(total ?? loaded, 'event')}</strong>{total === undefined && !results.complete.value ? ' loaded, more follow' : ''}{took !== undefined && <span class="took"> in {duration(took / 1000)}</span>}</span>
+      <span><strong>{counted(total ?? loaded, 'event')}</strong>{total === undefined && !results.complete.value ? ' loaded, more follow' : ''}{took !== undefined && <span class="took"> in {duration(took / 1000)}, as of {clock(new Date(results.startedAt).toISOString(), zone.value).slice(0, 8)}</span>}</span>
       <button type="button" class="link" onClick={() => go({ order: order === 'desc' ? 'asc' : 'desc' })}>{order === 'desc' ? 'Newest first' : 'Oldest first'}</button>
     </div>
   );

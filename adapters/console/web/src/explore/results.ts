@@ -11,6 +11,8 @@ const PAGE_EVENTS = 200;
 export const EVENTS_MAX = 10_000;
 export const TEXT_BYTES_MAX = 32 * 1024 * 1024;
 const RESULTS_KEPT = 4;
+/** A person who comes back to Explore after this time wants the present state. */
+const FRESH_MS = 15_000;
 
 /** Roughly what an event takes in memory, in bytes. */
 export function sizeOf(event: StoredEvent): number {
@@ -128,11 +130,12 @@ export class Results {
 let kept: Results[] = [];
 export const current = signal<Results | undefined>(undefined);
 
-/** Makes the results of a place the current ones. Those that are kept are shown again if `again` is set, and always for the same search. */
+/** Makes the results of a place the current ones. Those that are kept are shown again if `again` is set, or while they are fresh. */
 export function show(place: Place, again: boolean): Results {
   const key = searchKey(place);
   const found = kept.find((results) => results.key === key);
-  const results = found && (again || found === current.peek()) ? found : new Results(place);
+  const isFresh = found !== undefined && found === current.peek() && Date.now() - found.startedAt < FRESH_MS;
+  const results = found && (again || isFresh) ? found : new Results(place);
   keep(results);
   current.value = results;
   return results;
