@@ -24,8 +24,8 @@ export interface EventListProps {
   expanded: ReadonlySet<string>;
   /** Whether the list moves by itself: its elements are then used again for other events. */
   moving?: boolean;
-  /** Whether rows show the date too. */
-  dates: boolean;
+  /** What rows show of the date. */
+  dates: 'none' | 'day' | 'year';
   label: string;
   onSelect: (eventId: string) => void;
   onOpen: (eventId: string) => void;
@@ -79,7 +79,7 @@ export function EventList(props: EventListProps) {
 
   const activeId = props.selected === '' ? undefined : `row-${props.selected}`;
   return (
-    <div class={`event-list ${wrap ? 'wrapped' : ''} ${props.dates ? 'dated' : ''}`} ref={scroller} tabIndex={0} role="grid" aria-label={props.label}
+    <div class={`event-list ${wrap ? 'wrapped' : ''} dates-${props.dates}`} ref={scroller} tabIndex={0} role="grid" aria-label={props.label}
       aria-rowcount={events.length + 1} aria-activedescendant={activeId}
       onScroll={(event) => {
         if (kept) kept.scrollTop = event.currentTarget.scrollTop;
@@ -146,7 +146,7 @@ function EventRow({ event, item, rows, list, open }: RowProps) {
             <Icon name={open ? 'down' : 'right'} />
           </button>
         </span>
-        <span role="gridcell" class="cell-time" title={exact(event.timestamp, list.zone)}>{list.dates && <span class="date">{day(event.timestamp, list.zone)} </span>}{clock(event.timestamp, list.zone)}</span>
+        <span role="gridcell" class="cell-time" title={exact(event.timestamp, list.zone)}>{list.dates !== 'none' && <span class="date">{day(event.timestamp, list.zone)} </span>}{clock(event.timestamp, list.zone)}</span>
         <span role="gridcell" class="cell-level"><span class="level">{event.level}</span></span>
         <span role="gridcell" class="cell-source" title={plain(event.source)}>{plain(event.source)}</span>
         {list.columns.map((column) => <ColumnCell key={column} text={columnText(event, column)} />)}

@@ -1,7 +1,7 @@
 // Explore: search, counts by time, fields, and the list of matching events.
 import { useSignalEffect } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
-import { writeQuery } from '../api/client';
+import { type StoredEvent, writeQuery } from '../api/client';
 import { EventDrawer } from '../event/drawer';
 import { useKeys } from '../state/keys';
 import { arrivedBy, follow, go, href, place } from '../state/place';
@@ -164,7 +164,6 @@ function Found({ results }: { results: Results }) {
 
   if (error && events.length === 0) return error.code === 'query_invalid' ? <InvalidQuery /> : <Failure error={error} retry={() => void results.more()} />;
   if (events.length === 0) return results.complete.value ? <NothingFound results={results} /> : <Loading />;
-  const range = Date.parse(events[0]?.timestamp ?? '') - Date.parse(events.at(-1)?.timestamp ?? '');
   const open = (eventId: string) => {
     results.selected.value = eventId;
     go({ event: eventId, show: shown.event === '' ? 'details' : shown.show }, shown.event === '' ? 'push' : 'replace');
@@ -173,12 +172,20 @@ function Found({ results }: { results: Results }) {
     <>
       <Summary results={results} />
       <EventList events={events} columns={shown.columns} wrap={wrap.value} zone={zone.value} terms={searchedTexts(shown.query)} selected={selected} expanded={results.expanded.value}
-        dates={Math.abs(range) > DAY_MS / 2 || Date.now() - Date.parse(events[0]?.timestamp ?? '') > DAY_MS / 2} label="Events" kept={results} rows={rows}
+        dates={datesOf(events)} label="Events" kept={results} rows={rows}
         onSelect={(eventId) => { results.selected.value = eventId; }} onOpen={open} onToggle={(eventId) => results.toggle(eventId)}
         onRemoveColumn={(column) => go({ columns: place.peek().columns.filter((one) => one !== column) }, 'replace')}
         onEnd={() => { if (!results.error.peek()) void results.more(); }} footer={<Footer results={results} />} />
     </>
   );
+}
+
+/** Events of the last hours need no date, and events of this year no year. */
+function datesOf(events: readonly StoredEvent[]): 'none' | 'day' | 'year' {
+  const now = Date.now();
+  const [first = now, last = now] = [events[0], events.at(-1)].map((event) => Date.parse(event?.timestamp ?? ''));
+  if ([first, last].some((time) => new Date(time).getUTCFullYear() !== new Date(now).getUTCFullYear())) return 'year';
+  return Math.abs(now - first) > DAY_MS / 2 || Math.abs(now - last) > DAY_MS / 2 ? 'day' : 'none';
 }
 
 function Summary({ results }: { results: Results }) {
@@ -189,7 +196,7 @@ function Summary({ results }: { results: Results }) {
   const took = results.tookMs.value;
   return (
     <div class="summary">
-      <span><strong>{counted(total ?? loaded, 'event')}</strong>{total === undefined && !results.complete.value ? ' loaded, more follow' : ''}{took !== undefined && <span class="took"> in {duration(took / 1000)}, as of {clock(new Date(results.startedAt).toISOString(), zone.value).slice(0, 8)}</span>}</span>
+      <span><strong>{counted(total ?? loaded, 'event')}</strong>{total === undefined && !results.complete.value ? ' loaded' : ''}{took !== undefined && <span class="took"> in {duration(took / 1000)}, as of {clock(new Date(results.startedAt).toISOString(), zone.value).slice(0, 8)}</span>}</span>
       <button type="button" class="link" onClick={() => go({ order: order === 'desc' ? 'asc' : 'desc' })}>{order === 'desc' ? 'Newest first' : 'Oldest first'}</button>
     </div>
   );

@@ -70,6 +70,8 @@ function options(element: HTMLElement, tip: HTMLElement, stats: LogStats, onRang
   const colour = colours(element);
   const from = seconds(stats.from);
   const to = Math.max(seconds(stats.to), from + 1);
+  // Not that of uPlot: it leaves out a first bucket that begins before the range.
+  const highest = Math.max(1, ...stats.buckets.map(sum));
   const axis = { stroke: colour.text ?? '', font: `11px ${colour.font}`, grid: { stroke: colour.grid ?? '', width: 1 }, ticks: { show: false } };
   return {
     width: element.clientWidth,
@@ -79,7 +81,7 @@ function options(element: HTMLElement, tip: HTMLElement, stats: LogStats, onRang
     cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
     scales: {
       x: { time: true, range: [from, to] },
-      y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.05)] },
+      y: { range: [0, highest * 1.05] },
     },
     axes: [
       { ...axis, size: 22, gap: 4, space: 90, grid: { show: false }, values: (_plot, ticks, _index, _space, step) => ticks.map((at) => tick(at, step, zone.value)) },

@@ -44,7 +44,7 @@ export const zone = setting<Zone>('zone', 'local', oneOf('local', 'utc'));
 export const wrap = setting('wrap', false, isBoolean);
 export const showHistogram = setting('histogram', true, isBoolean);
 /** Narrow pages begin without the fields. */
-export const showFields = setting('fields', matchMedia('(min-width: 900px)').matches, isBoolean);
+export const showFields = setting('fields', matchMedia('(min-width: 1100px)').matches, isBoolean);
 /** Keys without a modifier can be switched off (WCAG 2.1.4). */
 export const keysEnabled = setting('keys', true, isBoolean);
 

@@ -148,7 +148,7 @@ function Lines({ tail }: { tail: Following }) {
   return (
     <div class="tail-lines" onWheel={noteIntent} onTouchMove={noteIntent} onKeyDown={noteIntent} onPointerDown={noteIntent}>
       <EventList moving={!tail.paused.value} events={events} columns={shown.columns} wrap={wrap.value} zone={zone.value} terms={searchedTexts(shown.query)} selected={shown.event || selected} expanded={expanded}
-        dates={false} label="Events as they are stored" scroller={scroller} onSelect={setSelected} onOpen={open} onToggle={toggle}
+        dates="none" label="Events as they are stored" scroller={scroller} onSelect={setSelected} onOpen={open} onToggle={toggle}
         onRemoveColumn={(column) => go({ columns: place.peek().columns.filter((one) => one !== column) }, 'replace')}
         onScroll={(element) => {
           const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < END_PX;

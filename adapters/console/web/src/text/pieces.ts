@@ -16,6 +16,9 @@ const SPECIAL = new RegExp(`\\u001b\\[[0-9;:]*m|\\u001b\\[[0-?]*[ -/]*[@-~]|\\u0
 const ANY_SPECIAL = new RegExp(`[${CONTROL}]`);
 const ALL_CONTROL = new RegExp(`[${CONTROL}]`, 'g');
 
+/** The abbreviations of the first 32 characters (ECMA-48, section 8.2). */
+const C0 = 'NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US'.split(' ');
+
 const NAMES: Record<number, string> = {
   0x00: 'null',
   0x07: 'bell',
@@ -41,7 +44,7 @@ const NAMES: Record<number, string> = {
 
 function control(character: string): Piece {
   const code = character.codePointAt(0) ?? 0;
-  const label = code < 0x20 ? String.fromCodePoint(0x2400 + code) : `U+${code.toString(16).toUpperCase().padStart(4, '0')}`;
+  const label = C0[code] ?? `U+${code.toString(16).toUpperCase().padStart(4, '0')}`;
   return { kind: 'control', label, name: NAMES[code] ?? 'control character' };
 }
 
