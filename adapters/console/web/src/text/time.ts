@@ -122,14 +122,14 @@ export function rangeName(from: string, to: string, zone: Zone): string {
   if (preset) return preset.label;
   const name = (text: string) => (/^\d/.test(text) ? shortTime(text, zone) : text);
   if (from === '') return `until ${name(to)}`;
-  return to === '' ? `since ${name(from)}` : `${name(from)} – ${sameDay(from, to, zone) ? clock(to, zone).replace(/\.000$/, '') : name(to)}`;
+  return to === '' ? `since ${name(from)}` : `${name(from)} – ${sameDay(from, to, zone) ? clock(to, zone).slice(0, 8) : name(to)}`;
 }
 
 function shortTime(text: string, zone: Zone): string {
   const time = resolve(text, Date.now());
   if (time === undefined) return text;
   const iso = new Date(time).toISOString();
-  return `${day(iso, zone)} ${clock(iso, zone).replace(/\.000$/, '')}`;
+  return `${day(iso, zone)} ${clock(iso, zone).slice(0, 8)}`;
 }
 
 function sameDay(from: string, to: string, zone: Zone): boolean {
