@@ -69,7 +69,7 @@ async function tail({ browser, spillway, tailSeconds }) {
 }
 
 export const budgets = [
-  { name: 'paint', smoke: true, run: paint },
+  { name: 'paint', run: paint },
   { name: 'histogram', run: histogram },
   { name: 'tail-rate', run: tail },
 ];

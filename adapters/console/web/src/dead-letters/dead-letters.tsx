@@ -11,9 +11,10 @@ import { Failure, Notice } from '../ui/notice';
 import { copy } from '../ui/toast';
 import { Redrive, type RedriveScope } from './redrive';
 
-const PAGE_LETTERS = 100;
+const PAGE_LETTERS = 50;
 /** As many as the page keeps. */
 const LETTERS_MAX = 5_000;
+const TEXT_CHARACTERS_MAX = 32 * 1024 * 1024;
 
 type Shown = 'waiting' | 'redriven' | 'all';
 const CHOICES: [Shown, string][] = [['waiting', 'Not sent again'], ['redriven', 'Sent again'], ['all', 'All']];
@@ -44,6 +45,8 @@ export function DeadLetters() {
     return () => broken.abort();
   }, [shown, topic, run]);
 
+  const characters = (letters ?? []).reduce((sum, letter) => sum + letter.key.length + letter.value.length, 0);
+  const full = (letters?.length ?? 0) >= LETTERS_MAX || characters >= TEXT_CHARACTERS_MAX;
   const topics = [...new Set(letters?.map((letter) => letter.topic) ?? [])];
   return (
     <div class="page dead-letters">
@@ -70,8 +73,8 @@ export function DeadLetters() {
       {!error && !letters && <p class="fine" role="status">Loading…</p>}
       {letters?.length === 0 && !error && <NoLetters shown={shown} />}
       {letters && letters.length > 0 && <Table letters={letters} onRedrive={(letter) => setScope({ kind: 'one', letter })} />}
-      {cursor !== undefined && letters && letters.length < LETTERS_MAX && <p class="page-more"><button type="button" onClick={() => void load(cursor)}>Load more</button></p>}
-      {letters && letters.length >= LETTERS_MAX && <p class="fine page-more">{counted(letters.length, 'dead letter')} are shown, as many as the page keeps. `spillway dlq list` shows all.</p>}
+      {cursor !== undefined && !full && <p class="page-more"><button type="button" onClick={() => void load(cursor)}>Load more</button></p>}
+      {cursor !== undefined && full && letters && <p class="fine page-more">{counted(letters.length, 'dead letter')} are shown, as many as the page keeps. <code>spillway dlq list</code> shows all.</p>}
       {scope && <Redrive scope={scope} onClose={(sent) => { setScope(undefined); if (sent) setRun(run + 1); }} />}
     </div>
   );
