@@ -38,7 +38,7 @@ export function Help() {
   const close = () => { helpOpen.value = false; };
   return (
     <dialog ref={dialog} class="dialog help" aria-labelledby="help-title" onClose={close}>
-      <h2 id="help-title">Keys and query language</h2>
+      <h2 id="help-title" tabIndex={-1} autofocus>Keys and query language</h2>
       <div class="help-columns">
         <dl class="keys">{KEYS.map(([keys, what]) => <div key={keys}><dt>{keys.split('  ').map((key) => <kbd key={key}>{key}</kbd>)}</dt><dd>{what}</dd></div>)}</dl>
         <dl class="language">{LANGUAGE.map(([text, what]) => <div key={text}><dt><code>{text}</code></dt><dd>{what}</dd></div>)}</dl>
