@@ -51,9 +51,11 @@ pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
     };
     let event_id = domain::Uuid::try_parse(&fields.event_id).map_err(|_| EventError::EventIdInvalid)?;
     let tenant = fields.tenant.map(|tenant| from_hex::<16>(&tenant).ok_or(Undecodable::Tenant)).transpose()?;
-    let id_origin = match (record.client_id, tenant) {
+    let tenant = tenant.map(TenantId::from_bytes);
+    let id_origin = match (record.client_id, fields.derived_id) {
         (false, _) => IdOrigin::Generated,
-        (true, tenant) => IdOrigin::Client.in_request_of(tenant.map(TenantId::from_bytes)),
+        (true, Some(true)) => IdOrigin::Derived(tenant),
+        (true, _) => IdOrigin::Client.in_request_of(tenant),
     };
     Ok(draft.validate(received_at, || (event_id, id_origin))?)
 }
@@ -94,11 +96,12 @@ struct Fields<'a> {
     trace_id: Option<Cow<'a, str>>,
     span_id: Option<Cow<'a, str>>,
     tenant: Option<Cow<'a, str>>,
+    derived_id: Option<bool>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
 }
 
-/// Appends the value of a record: the JSON of an event, and the tenant whose claim its id is.
+/// Appends the value of a record: the JSON of an event, the tenant whose claim its id is, and whether that was derived.
 fn write_record_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
     write_value(event, buffer);
     if let Some(tenant) = event.id_origin.tenant() {
@@ -106,6 +109,10 @@ fn write_record_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
         buffer.pop();
         write_plain(",\"tenant\":\"", &to_hex(tenant.as_bytes()), buffer);
         buffer.push(b'}');
+    }
+    if event.id_origin.is_derived() {
+        buffer.pop();
+        buffer.extend_from_slice(b",\"derivedId\":true}");
     }
 }
 
@@ -236,6 +243,17 @@ mod tests {
         let mut answer = Vec::new();
         write_value(&event, &mut answer);
         assert!(!String::from_utf8(answer).expect("UTF-8").contains("tenant"));
+        for (tenant, end) in [(None, r#"","derivedId":true}"#), (Some(tenant), r#"ab","derivedId":true}"#)] {
+            let (mut records, mut answer) = (Records::default(), Vec::new());
+            let event = LogEvent { id_origin: IdOrigin::Derived(tenant), ..event.clone() };
+            encode(&event, &mut records).expect("small");
+            let record = records.iter().next().expect("one record");
+            let text = std::str::from_utf8(record.value).expect("UTF-8");
+            assert!(record.client_id && text.ends_with(end) && text.contains("tenant") == tenant.is_some(), "{text}");
+            assert_eq!(decode(record).expect("an event").id_origin, event.id_origin);
+            write_value(&event, &mut answer);
+            assert!(!String::from_utf8(answer).expect("UTF-8").contains("derivedId"));
+        }
     }
 
     #[test]
@@ -261,9 +279,11 @@ mod tests {
             let metadata = metadata.map(|text| serde_json::json!({ "text": text, "n": [1, null] }).to_string());
             LogEvent {
                 event_id: Uuid::from_u128(ids.0),
-                id_origin: match ids.1 % 3 {
+                id_origin: match ids.1 % 5 {
                     0 => IdOrigin::Client,
                     1 => IdOrigin::Generated,
+                    2 => IdOrigin::Derived(None),
+                    3 => IdOrigin::Derived(Some(TenantId::from_bytes([ids.1; 16]))),
                     _ => IdOrigin::Tenant(TenantId::from_bytes([ids.1; 16])),
                 },
                 source: source.into(),

@@ -107,7 +107,9 @@ impl Follow {
     /// Waits for items and returns a non-empty list; `None` when the tail ends. Waits while the store is unavailable.
     pub async fn next(&mut self) -> Option<Vec<TailItem>> {
         let Self { store, query, stopping, told, .. } = self;
+        // First, so that a tail that begins while the process stops ends without an item.
         let items = tokio::select! {
+            biased;
             () = stopping => return None,
             items = look(store.as_ref(), query, told) => items,
         };
@@ -277,6 +279,14 @@ mod tests {
             said += 1;
         }
         assert_eq!(said, 12, "the first item and one every 5 seconds, once the store answers");
+    }
+
+    #[tokio::test]
+    async fn a_tail_that_begins_while_the_process_stops_ends_without_an_item() {
+        // The store is not asked: it would panic.
+        let tail = Tail::new(Arc::new(MockLogStore::new()));
+        let mut follow = tail.follow(EventFilter::default(), None, Box::pin(async {})).expect("a tail");
+        assert_eq!(follow.next().await, None);
     }
 
     #[test]

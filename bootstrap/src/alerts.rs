@@ -1,11 +1,11 @@
 //! Sends alerts to the log, and to a webhook if one is set.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adapter_telemetry::{LogAlerter, Prometheus};
 use adapter_webhook::{AlertObserver, AlertOutcome, Webhook, WebhookOptions};
 use anyhow::Context;
-use domain::alert::Alert;
+use domain::alert::{Alert, FiringAlerts};
 use domain::ports::{Alerter, Clock};
 use tokio::time::Instant;
 
@@ -18,6 +18,8 @@ pub struct Alerts {
     log: LogAlerter,
     webhook: Option<Webhook>,
     prometheus: Arc<Prometheus>,
+    clock: Arc<dyn Clock>,
+    firing: Mutex<FiringAlerts>,
 }
 
 impl Alerts {
@@ -41,11 +43,16 @@ impl Alerts {
                     instance: instance(addresses),
                     role: role.name(),
                 };
-                let webhook = Webhook::start(options, clock, observer(prometheus));
+                let webhook = Webhook::start(options, Arc::clone(&clock), observer(prometheus));
                 Some(webhook.context("alert.webhook_url cannot be used")?)
             }
         };
-        Ok(Self { log: LogAlerter, webhook, prometheus: Arc::clone(prometheus) })
+        Ok(Self { log: LogAlerter, webhook, prometheus: Arc::clone(prometheus), clock, firing: Mutex::default() })
+    }
+
+    /// The alerts that hold now.
+    pub fn firing(&self) -> FiringAlerts {
+        self.firing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends queued alerts, until `deadline` at the latest, and accepts no more.
@@ -61,6 +68,7 @@ impl Alerts {
 impl Alerter for Alerts {
     fn alert(&self, alert: Alert) {
         let name = alert.kind.name();
+        self.firing.lock().unwrap_or_else(PoisonError::into_inner).observe(&alert, self.clock.now());
         match &self.webhook {
             None => {
                 self.log.alert(alert);

@@ -16,6 +16,7 @@ use crate::consumer_role::{ConsumerRole, OpenConsumer};
 use crate::context::{Context, Servers};
 use crate::drain::DrainDeadlines;
 use crate::gateway_role;
+use crate::instance::Instance;
 use crate::metrics::Metrics;
 use crate::producer_role::{OpenProducer, ProducerRole};
 use crate::role::{Addresses, Role};
@@ -39,7 +40,7 @@ pub struct App {
     alerts: Arc<Alerts>,
     prometheus: Arc<Prometheus>,
     tasks: Tasks,
-    access: Vec<Task>,
+    watchers: Vec<Task>,
     gateway: Option<Task>,
     producer: Option<ProducerRole>,
     consumer: Option<ConsumerRole>,
@@ -96,7 +97,8 @@ impl App {
             kafka: bus.as_ref().filter(|_| producer.is_some()).and_then(|(bus, _)| bus.client.clone()),
             source: bus.as_ref().and_then(|(bus, _)| Some(Arc::clone(&bus.source.as_ref()?.records))),
         };
-        let actuator = actuator(role, &health, metrics);
+        let instance = Arc::new(Instance::new(metrics.clone(), Arc::clone(&context.alerts), settings.bus, addresses));
+        let actuator = actuator(role, &health, metrics, &instance);
 
         let (mut producer_role, mut consumer_role) = (None, None);
         let (mut local_producer, mut local_consumer) = (None, None);
@@ -118,8 +120,9 @@ impl App {
             let (task, health_of_gateway) = gateway_role::start(&context, server, opened.clone(), actuator);
             (gateway_task, health) = (Some(task), health_of_gateway);
         }
-        let mut access = tls.watch(&context.tasks, &context.alerter());
-        access.extend(keys.iter().flat_map(|keys| watch_keys(&context.tasks, keys, context.alerter())));
+        let mut watchers = tls.watch(&context.tasks, &context.alerter());
+        watchers.push(context.tasks.spawn("readings", |stop| instance.run(stop)));
+        watchers.extend(keys.iter().flat_map(|keys| watch_keys(&context.tasks, keys, context.alerter())));
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
@@ -128,7 +131,7 @@ impl App {
             alerts: context.alerts,
             prometheus: context.prometheus,
             tasks: context.tasks,
-            access,
+            watchers,
             gateway: gateway_task,
             producer: producer_role,
             consumer: consumer_role,
@@ -203,7 +206,7 @@ impl App {
                 tracing::warn!("connections to servers could not be closed in time");
             }
         }
-        Task::stop_all(self.access, deadlines.close).await;
+        Task::stop_all(self.watchers, deadlines.close).await;
         self.alerts.close(deadlines.close).await;
         if left > 0 {
             tracing::error!(events = left, "accepted events could not be made durable in time");
@@ -251,12 +254,14 @@ fn health(
     health
 }
 
-fn actuator(role: Role, health: &Health, metrics: Metrics) -> Actuator {
+fn actuator(role: Role, health: &Health, metrics: Metrics, instance: &Arc<Instance>) -> Actuator {
+    let instance = Arc::clone(instance);
     Actuator {
         role: role.name(),
         started_at: SystemClock.now(),
         health: health.clone(),
         instances: None,
+        reading: Arc::new(move || instance.reading()),
         metrics: Arc::new(move || metrics.render()),
         log: LogControl {
             filter: adapter_telemetry::log_filter,

@@ -17,7 +17,8 @@ use adapter_embedded::store::{SqliteStore, StoreOptions};
 use adapter_kafka::{ClientStatistics, KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
 use adapter_redis::{
-    ROUND_TRIP_MAX, RedisConnection, RedisIdempotencyStore, RedisKeyLimiter, RedisLimiter, RedisQueryCache,
+    ROUND_TRIP_MAX, RedisAgentLimiter, RedisConnection, RedisIdempotencyStore, RedisKeyLimiter, RedisLimiter,
+    RedisQueryCache,
 };
 use anyhow::Context;
 use application::deliver::Delivery;
@@ -101,6 +102,7 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore
                 url: settings.postgres.url.0.clone(),
                 schema: settings.postgres.schema.clone(),
                 dedup_window,
+                resend_window: settings.ingest.resend_window.0.min(dedup_window),
                 query_timeout: QUERY_TIMEOUT,
             };
             let store = PostgresStore::new(&options);
@@ -261,7 +263,7 @@ pub struct Shared {
     pub cache: Option<Arc<dyn QueryCache>>,
     /// The health of the server.
     pub check: Option<Check>,
-    /// Limits what agents send, in this process.
+    /// Limits what agents send.
     pub agent_limiter: Arc<dyn AgentLimiter>,
 }
 
@@ -277,10 +279,11 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
     let local: Arc<dyn RateLimiter> = Arc::new(LocalLimiter::new(limits));
     let key_limiter: Arc<dyn KeyLimiter> = Arc::new(LocalKeyLimiter::default());
     let bytes_per_second = u32::try_from(settings.rate_limit.agent_bytes_per_second.0).unwrap_or(u32::MAX);
-    let agent_limiter: Arc<dyn AgentLimiter> = Arc::new(LocalAgentLimiter::new(AgentLimits {
+    let agent_limits = AgentLimits {
         events_per_second: NonZeroU32::new(settings.rate_limit.agent_events_per_second),
         bytes_per_second: NonZeroU32::new(bytes_per_second),
-    }));
+    };
+    let agent_limiter: Arc<dyn AgentLimiter> = Arc::new(LocalAgentLimiter::new(agent_limits));
     match settings.limiter {
         LimiterKind::Embedded => {
             Ok(Shared { limiter: local, key_limiter, idempotency: None, cache: None, check: None, agent_limiter })
@@ -298,7 +301,7 @@ pub fn open_shared(settings: &Settings) -> anyhow::Result<Shared> {
                 idempotency: Some(Arc::new(RedisIdempotencyStore::new(connected(), window))),
                 cache: Some(Arc::new(RedisQueryCache::new(connected(), &store))),
                 check: Some(Arc::new(move || asked.fault())),
-                agent_limiter,
+                agent_limiter: Arc::new(RedisAgentLimiter::new(connected(), agent_limits, agent_limiter)),
             })
         }
     }

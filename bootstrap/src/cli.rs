@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -71,7 +71,7 @@ Options:
 )]
 struct Arguments {
     /// Configuration file (TOML) [default: spillway.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -114,7 +114,7 @@ enum Command {
     /// Print the manual page of the program
     Man {
         /// Write this page and those of all commands to a directory instead
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
     },
 }
@@ -315,6 +315,11 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
         }
         let (data_dir, bus, store) = (settings.data_dir.display(), settings.bus.word(), settings.store.kind.word());
         tracing::info!(%data_dir, bus, store, "storing events");
+        if let Some(address) = addresses.gateway.filter(|_| settings.console) {
+            let certificates = [&settings.gateway.tls_certificate, &settings.http.tls_certificate];
+            let encrypted = certificates.iter().any(|path| !path.as_os_str().is_empty());
+            tracing::info!("console: {}://{address}/console/", if encrypted { "https" } else { "http" });
+        }
         if let Some(address) = addresses.gateway.or(addresses.producer).or(addresses.consumer) {
             tracing::info!("documentation: http://{address}/swagger-ui");
         }
@@ -388,6 +393,28 @@ mod tests {
         }
         assert!(help.contains("--config <FILE>") && help.contains("Exit codes"), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+    }
+
+    #[test]
+    fn every_manual_page_has_examples_and_these_have_only_its_options() {
+        let directory = tempfile::tempdir().unwrap();
+        client::write_manuals(Arguments::command(), directory.path()).unwrap();
+        let mut pages = 0;
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let page = std::fs::read_to_string(&path).unwrap();
+            for section in [".SH EXAMPLES\n", ".SH EXIT STATUS\n"] {
+                assert!(page.contains(section), "{section} is not in {}", path.display());
+            }
+            // Examples are between these requests, and nothing else is.
+            let examples = page.split(".nf\n").skip(1).filter_map(|text| text.split(".fi\n").next());
+            let words = examples.flat_map(str::split_whitespace).filter(|word| word.starts_with("\\-\\-"));
+            for option in words {
+                assert!(page.contains(&format!("\\fB{option}\\fR")), "{option} is not in {}", path.display());
+            }
+            pages += 1;
+        }
+        assert!(pages > 20, "{pages}");
     }
 
     #[test]

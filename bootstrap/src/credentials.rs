@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use adapter_webhook::HttpsFiles;
-use clap::Args;
+use clap::{Args, ValueHint};
 use domain::access::{InvalidKeyText, KeyText};
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
@@ -21,16 +21,16 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 #[derive(Args, Clone, Debug, Default)]
 pub struct Credentials {
     /// File with the access key; the variable SPILLWAY_CLIENT__KEY has the key itself
-    #[arg(long, value_name = "FILE", help_heading = "Common options")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Common options")]
     key_file: Option<PathBuf>,
     /// Certificates (PEM) of the authorities to trust instead of those of the system
-    #[arg(long, value_name = "FILE", help_heading = "Common options")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Common options")]
     ca: Option<PathBuf>,
     /// Certificate (PEM) to show to the server
-    #[arg(long, value_name = "FILE", requires = "cert_key", help_heading = "Common options")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert_key", help_heading = "Common options")]
     cert: Option<PathBuf>,
     /// Key (PEM) of that certificate
-    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Common options")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert", help_heading = "Common options")]
     cert_key: Option<PathBuf>,
 }
 

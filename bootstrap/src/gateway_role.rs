@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use adapter_http::{
-    Actuator, Gateway, LocalService, Server, UPSTREAMS, Upstream, UpstreamTls, UpstreamUrl, gateway_endpoint,
+    Actuator, Console, ConsoleFile, Gateway, LocalService, Server, UPSTREAMS, Upstream, UpstreamTls, UpstreamUrl,
+    gateway_endpoint,
 };
 use application::health::Health;
 
@@ -39,12 +40,24 @@ pub fn start(context: &Context<'_>, server: Server, gateway: Gateway, actuator: 
     let health = actuator.health.with_check(UPSTREAMS, Arc::new(move || asked.fault()));
     let actuator =
         Actuator { health: health.clone(), instances: Some(Arc::new(move || instances.instances())), ..actuator };
-    let endpoint = gateway_endpoint(gateway.clone(), actuator, context.access.clone());
+    let console = context.settings.console.then(console);
+    let endpoint = gateway_endpoint(gateway.clone(), actuator, context.access.clone(), console);
     let service = server.service(endpoint, context.observer("gateway"));
     let task = context.tasks.spawn("gateway", |stop| async move {
         tokio::join!(server.run(service, stop.clone()), gateway.watch(stop));
     });
     (task, health)
+}
+
+/// The console that is part of this program.
+fn console() -> Console {
+    let file = |file: &adapter_console::File| ConsoleFile {
+        path: file.path,
+        media_type: file.media_type,
+        tag: file.tag,
+        content: file.content,
+    };
+    Console::new(&adapter_console::FILES.iter().map(file).collect::<Vec<_>>())
 }
 
 /// How to reach, from this machine, what listens at `address`.

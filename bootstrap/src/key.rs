@@ -4,16 +4,21 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use adapter_keys::NewKey;
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
 use domain::ports::Clock;
 use domain::timestamp::Timestamp;
 
+use crate::suggested::suggested;
 use crate::system::SystemClock;
+
+/// Roles, as completions suggest them.
+const ROLES: [&str; 4] = ["ingest", "read", "operate", "admin"];
 
 /// What to do with the access keys.
 #[derive(Clone, Debug, Subcommand)]
@@ -30,6 +35,9 @@ pub enum Command {
         /// How long the old key remains valid
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
         overlap: Duration,
+        /// When the new key ends: a duration from now such as 90days, or a time [default: when the old one would have ended]
+        #[arg(long, value_name = "TIME", value_parser = parse_end)]
+        expires: Option<End>,
         #[command(flatten)]
         place: Place,
     },
@@ -47,7 +55,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 pub struct Place {
     /// File of the keys [default: AUTH__KEYS_FILE, or keys.toml in DATA_DIR]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     keys_file: Option<PathBuf>,
 }
 
@@ -58,7 +66,7 @@ pub struct Create {
     #[arg(long, value_name = "NAME")]
     name: KeyName,
     /// What it may do: ingest, read, operate or admin; may be repeated
-    #[arg(long = "role", value_name = "ROLE", required = true, value_delimiter = ',')]
+    #[arg(long = "role", value_name = "ROLE", required = true, value_delimiter = ',', hide_possible_values = true, value_parser = suggested(Role::from_str, &ROLES))]
     roles: Vec<Role>,
     /// A source that it may write and read, with * for any characters; may be repeated [default: all sources]
     #[arg(long = "source", value_name = "SOURCE")]
@@ -78,9 +86,20 @@ pub struct Create {
 
 /// When a key ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
+    /// So long after now.
     After(Duration),
+    /// At this time.
     At(Timestamp),
+}
+
+impl End {
+    fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::After(duration) => now.checked_add(duration).unwrap_or(Timestamp::MAX),
+            Self::At(time) => time,
+        }
+    }
 }
 
 fn parse_end(text: &str) -> Result<End, &'static str> {
@@ -110,9 +129,9 @@ pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
             let keys = adapter_keys::list(&path).with_context(|| context(&path))?;
             Ok(table(&keys, now))
         }
-        Command::Rotate { id, overlap, place } => {
-            let path = path(place);
-            adapter_keys::rotate(&path, id, overlap, now).map(|key| line(&key)).with_context(|| context(&path))
+        Command::Rotate { id, overlap, expires, place } => {
+            let (path, expires) = (path(place), expires.map(|end| end.from(now)));
+            adapter_keys::rotate(&path, id, overlap, expires, now).map(|key| line(&key)).with_context(|| context(&path))
         }
         Command::Revoke { id, place } => {
             let path = path(place);
@@ -123,10 +142,7 @@ pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
 
 impl Create {
     fn key(self, now: Timestamp) -> (NewKey, Place) {
-        let expires = self.expires.map(|end| match end {
-            End::After(duration) => now.checked_add(duration).unwrap_or(Timestamp::MAX),
-            End::At(time) => time,
-        });
+        let expires = self.expires.map(|end| end.from(now));
         let key = NewKey {
             name: self.name,
             roles: self.roles,
@@ -154,7 +170,7 @@ fn table(keys: &[Key], now: Timestamp) -> String {
             .as_ref()
             .map(|sources| sources.patterns().iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
         let state = match (key.revoked, key.expires) {
-            (Some(at), _) if at <= now => format!("revoked {at}"),
+            (Some(at), _) => format!("revoked {at}"),
             (_, Some(at)) if at <= now => format!("expired {at}"),
             (_, Some(at)) => format!("valid until {at}"),
             _ => "valid".to_owned(),
@@ -213,6 +229,7 @@ mod tests {
             &["create", "--name", "shop", "--role", "read", "--expires", "soon"],
             &["create", "--name", "shop", "--role", "read", "--events-per-second", "0"],
             &["rotate", "short"],
+            &["rotate", "AAAAAAAA", "--expires", "soon"],
         ] {
             assert!(run_with(&path, wrong).is_err(), "{wrong:?}");
         }

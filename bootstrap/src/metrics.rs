@@ -41,6 +41,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// How much of the file system of the data directory is in use, if the process stores anything there.
+    #[must_use]
+    pub fn data_dir(&self) -> Option<Usage> {
+        let space = self.disk.as_ref()?.space();
+        let usage = Usage { used_bytes: space.used_bytes(), bytes_max: space.total_bytes };
+        (space != DiskSpace::UNKNOWN).then_some(usage)
+    }
+
     /// All metrics in the Prometheus text format. The accounts of a producer are one consistent snapshot. Needs a tokio
     /// runtime.
     #[must_use]
@@ -55,9 +63,8 @@ impl Metrics {
         for (role, tls) in self.tls.all() {
             self.prometheus.show_certificate(role, tls.expires());
         }
-        let space = self.disk.as_ref().map(|disk| disk.space());
-        if let Some(space) = space.filter(|space| *space != DiskSpace::UNKNOWN) {
-            self.prometheus.show_data_dir(Usage { used_bytes: space.used_bytes(), bytes_max: space.total_bytes });
+        if let Some(usage) = self.data_dir() {
+            self.prometheus.show_data_dir(usage);
         }
         if let Some(gateway) = self.gateway.get() {
             let instances = gateway.instances();

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use poem::http::{StatusCode, Uri, header};
+use poem::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::access::{AccessControl, end_session, readable_by};
+use crate::actuator::fleet::FleetApi;
 use crate::actuator::{Actuator, ActuatorApi};
+use crate::console::Console;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::ingest::accept::{ProducerDependencies, refuse};
@@ -16,7 +18,7 @@ use crate::ingest::agents::bulk::PRODUCT;
 use crate::openapi::service::service_endpoint;
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::query_api;
-use crate::routes::{Found, Operation, Route, RouteRole, find, ingest_operations};
+use crate::routes::{CONSOLE, Found, Operation, Route, RouteRole, find, ingest_operations};
 
 /// The producer's endpoint.
 pub fn producer_endpoint(
@@ -69,24 +71,29 @@ pub fn consumer_endpoint(
     readable_by(origins, endpoint)
 }
 
-/// The gateway's endpoint.
+/// The gateway's endpoint, with the console unless that is switched off.
 pub fn gateway_endpoint(
     gateway: Gateway,
     actuator: Actuator,
     access: AccessControl,
+    console: Option<Console>,
 ) -> impl Endpoint<Output = Response> + 'static {
     let health = actuator.health.clone();
     let access = access.of_gateway(gateway.trusted_proxies().clone());
-    let handlers = service_endpoint(ActuatorApi, Arc::clone(&actuator.document)).data(actuator);
+    let handlers =
+        service_endpoint((ActuatorApi, FleetApi), Arc::clone(&actuator.document)).data(gateway.clone()).data(actuator);
     let origins = access.origins();
     let endpoint = handlers.around(move |handlers, mut request| {
-        let (gateway, health, access) = (gateway.clone(), health.clone(), access.clone());
+        let (gateway, health, access, console) = (gateway.clone(), health.clone(), access.clone(), console.clone());
         async move {
             Ok(match operation(&access, &mut request, |_| true) {
-                Ok(route) => match route.role {
-                    RouteRole::Producer => gateway.to_producer(request, &health).await,
-                    RouteRole::Consumer => gateway.to_consumer(request, &health).await,
-                    RouteRole::Every => answer(route.operation, &handlers, request).await,
+                Ok(route) => match (route.role, route.operation, &console) {
+                    (RouteRole::Producer, ..) => gateway.to_producer(request, &health).await,
+                    (RouteRole::Consumer, ..) => gateway.to_consumer(request, &health).await,
+                    (_, Operation::Console, Some(console)) => console.answer(&request),
+                    (_, Operation::Console, None) => ApiError::nothing_here().into_response(),
+                    (_, Operation::Home, Some(_)) if is_browser(&request) => redirect_to(&format!("{CONSOLE}/")),
+                    (_, operation, _) => answer(operation, &handlers, request).await,
                 },
                 Err(refusal) => *refusal,
             })
@@ -109,7 +116,19 @@ async fn answer(operation: Operation, handlers: &impl Endpoint<Output = Response
     {
         *request.uri_mut() = uri;
     }
-    handlers.get_response(request).await
+    let mut response = handlers.get_response(request).await;
+    protect(operation, response.headers_mut());
+    response
+}
+
+/// Says what browsers and caches may not do with an answer: take it for another type, show it within a page of another site,
+/// which could make people click in it, or keep what one key may read for another.
+fn protect(operation: Operation, headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if matches!(operation, Operation::Api) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
 }
 
 fn without_slash_at_end(uri: &Uri) -> Result<Uri, poem::http::Error> {
@@ -121,13 +140,8 @@ fn without_slash_at_end(uri: &Uri) -> Result<Uri, poem::http::Error> {
 /// Sends a browser to Swagger UI, and tells other clients where the documentation is. Clients of Elasticsearch ask here
 /// for its version before they send, and refuse one that is older than they are.
 fn home(request: &Request) -> Response {
-    let accepted = request.headers().get_all(header::ACCEPT).iter();
-    let is_browser = accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains("text/html"));
-    if is_browser {
-        return Response::builder()
-            .status(StatusCode::TEMPORARY_REDIRECT)
-            .header(header::LOCATION, "/swagger-ui")
-            .finish();
+    if is_browser(request) {
+        return redirect_to("/swagger-ui");
     }
     const HOME: Fixed = Fixed {
         body: concat!(
@@ -139,6 +153,16 @@ fn home(request: &Request) -> Response {
         header: Some(PRODUCT),
     };
     HOME.response()
+}
+
+/// Whether a request comes from a browser that would show a page.
+fn is_browser(request: &Request) -> bool {
+    let accepted = request.headers().get_all(header::ACCEPT).iter();
+    accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains("text/html"))
+}
+
+fn redirect_to(path: &str) -> Response {
+    Response::builder().status(StatusCode::TEMPORARY_REDIRECT).header(header::LOCATION, path).finish()
 }
 
 /// The operation of a request to a process that serves some roles, if the request may use it; otherwise the answer.
@@ -163,6 +187,7 @@ fn operation(
     match found {
         Found::Route(Route { operation: Operation::BeginSession, .. }) => Err(access.begin_session(request).into()),
         Found::Route(Route { operation: Operation::EndSession, .. }) => Err(end_session().into()),
+        Found::Route(Route { operation: Operation::ShowSession, .. }) => Err(access.show_session(request).into()),
         Found::Route(route) => Ok(route),
         Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }.into_response().into()),
         Found::Nothing => Err(ApiError::nothing_here().into_response().into()),

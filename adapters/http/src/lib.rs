@@ -10,6 +10,7 @@ mod access;
 mod actuator;
 mod body;
 mod client_address;
+mod console;
 mod endpoints;
 mod error;
 mod gateway;
@@ -21,9 +22,11 @@ mod server;
 mod tls;
 
 pub use access::{AccessControl, AccessRules, HostName, HostNames, InvalidHostName, InvalidOrigin, Origin, Origins};
+pub use actuator::instance::InstanceReading;
 pub use actuator::{Actuator, LogControl, UPSTREAMS};
 pub use body::BodyBudget;
 pub use client_address::TrustedProxies;
+pub use console::{Console, ConsoleFile};
 pub use endpoints::{consumer_endpoint, gateway_endpoint, producer_endpoint};
 pub use gateway::balancing::Availability;
 pub use gateway::instances::{InstanceState, InvalidUpstream, UpstreamUrl};
@@ -34,7 +37,10 @@ pub use ingest::accept::ProducerDependencies;
 pub use ingest::agents::AgentAdmission;
 pub use ingest::native;
 pub use openapi::document::openapi_document;
+pub use openapi::fleet::{
+    BreakerReport, ConsumerReport, GatewayReport, JournalReport, OutageReport, ProducerReport, SpaceReport,
+};
 pub use query::dependencies::ConsumerDependencies;
-pub use routes::decode_agent_body;
+pub use routes::{Access, ListedOperation, RouteRole, decode_agent_body, operations};
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};
-pub use tls::{ClientAuth, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};
+pub use tls::{ClientAuth, Protocol as TlsProtocol, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};

@@ -28,6 +28,8 @@ pub enum RouteRole {
     Producer,
     /// Answers queries.
     Consumer,
+    /// Is the entry point: only a gateway answers it.
+    Gateway,
     /// Every role answers it for itself: a gateway does not forward it.
     Every,
 }
@@ -76,6 +78,10 @@ pub enum Operation {
     BeginSession,
     /// Ends it.
     EndSession,
+    /// Says whether keys are required, and whose session the browser has. Not in the document either.
+    ShowSession,
+    /// A file of the console, or the way to it.
+    Console,
 }
 
 /// One operation.
@@ -112,6 +118,9 @@ const EXPORT: &str = "/api/logs/export";
 /// Where a browser begins and ends its session.
 const SESSION: &str = "/api/session";
 
+/// Where the console is; its files are below.
+pub const CONSOLE: &str = "/console";
+
 /// Who may use what.
 const INGEST: Access = Access::Role(Role::Ingest);
 const READ: Access = Access::Role(Role::Read);
@@ -120,8 +129,8 @@ const OPERATE: Access = Access::Role(Role::Operate);
 /// All operations. A path without parameters comes before one with parameters that also matches.
 pub static ROUTES: &[Route] = {
     use Access::{AnyKey, Anyone, Monitor, Scrape, WholeRole};
-    use Operation::{Agent, Api, BeginSession, EndSession, Home, Ingest, Page, Probe};
-    use RouteRole::{Consumer, Every, Producer};
+    use Operation::{Agent, Api, BeginSession, Console, EndSession, Home, Ingest, Page, Probe, ShowSession};
+    use RouteRole::{Consumer, Every, Gateway, Producer};
     &[
         route(Method::POST, "/api/logs", Producer, INGEST, Ingest(RequestClass::Single, &[&SingleEvent])),
         route(
@@ -147,11 +156,14 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/actuator/health/liveness", Every, Monitor, Api),
         route(Method::GET, "/actuator/health/readiness", Every, Monitor, Api),
         route(Method::GET, "/actuator/info", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/instance", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/fleet", Gateway, OPERATE, Api),
         route(Method::GET, "/actuator/log", Every, OPERATE, Api),
         route(Method::PUT, "/actuator/log", Every, OPERATE, Api),
         route(Method::GET, "/actuator/metrics", Every, OPERATE, Api),
         route(Method::GET, "/actuator/metrics/{name}", Every, OPERATE, Api),
         route(Method::GET, "/actuator/prometheus", Every, Scrape, Api),
+        route(Method::GET, SESSION, Every, Anyone, ShowSession),
         route(Method::POST, SESSION, Every, AnyKey, BeginSession),
         route(Method::DELETE, SESSION, Every, Anyone, EndSession),
         route(Method::GET, "/", Every, Anyone, Home),
@@ -188,12 +200,38 @@ pub static ROUTES: &[Route] = {
         route(Method::PUT, "/{index}/_bulk", Producer, INGEST, Agent(&Bulk)),
         route(Method::GET, "/{index}/_refresh", Producer, INGEST, Probe(&probes::REFRESHED)),
         route(Method::POST, "/{index}/_refresh", Producer, INGEST, Probe(&probes::REFRESHED)),
+        // After the indices, of which one may have this name.
+        route(Method::GET, CONSOLE, Gateway, Anyone, Console),
+        route(Method::GET, "/console/{*}", Gateway, Anyone, Console),
     ]
 };
 
 /// The same operations that take events, as the document describes them.
 pub fn ingest_operations() -> impl OpenApi + 'static {
     ProducerApi
+}
+
+/// What the table says about an operation, for checks of a process that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedOperation {
+    /// The method.
+    pub method: &'static str,
+    /// The path; a segment in braces is a parameter.
+    pub path: &'static str,
+    /// The role that it belongs to.
+    pub role: RouteRole,
+    /// Who may use it.
+    pub access: Access,
+}
+
+/// All operations, in the order of the table.
+pub fn operations() -> impl Iterator<Item = ListedOperation> {
+    ROUTES.iter().map(|route| ListedOperation {
+        method: route.method.as_str(),
+        path: route.path,
+        role: route.role,
+        access: route.access,
+    })
 }
 
 /// What the table says about a request.
@@ -288,6 +326,8 @@ mod tests {
                         | Operation::Probe(_)
                         | Operation::BeginSession
                         | Operation::EndSession
+                        | Operation::ShowSession
+                        | Operation::Console
                 )
             })
             .map(|route| (route.method.to_string(), route.path.to_owned()))
@@ -313,6 +353,12 @@ mod tests {
             (Method::GET, "/swagger-ui/", "GET /swagger-ui"),
             (Method::GET, "/", "GET /"),
             (Method::GET, "/nothing", "404"),
+            (Method::GET, "/console", "GET /console"),
+            (Method::GET, "/console/", "GET /console"),
+            (Method::HEAD, "/console/a/b.js", "GET /console/{*}"),
+            (Method::POST, "/console/a.js", "405 GET"),
+            (Method::PUT, "/console/_bulk", "PUT /{index}/_bulk"),
+            (Method::PUT, "/api/session", "405 DELETE, GET, POST"),
             (Method::POST, "/api/logs/ingest", "POST /api/logs/ingest"),
             (Method::GET, "/api/logs/ingest", "405 POST"),
             (Method::PUT, "/logs-app/_bulk", "PUT /{index}/_bulk"),
@@ -324,6 +370,9 @@ mod tests {
             assert_eq!(found(method, path), expected, "{path}");
         }
         assert!(matches!(find(&Method::POST, "/api/logs", |role| role == RouteRole::Consumer), Found::OtherMethods(_)));
+        for only_a_gateway in ["/console/", "/actuator/fleet"] {
+            assert!(matches!(find(&Method::GET, only_a_gateway, |role| role == RouteRole::Every), Found::Nothing));
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use adapter_http::{
-    AccessControl, AccessRules, Actuator, AgentAdmission, BodyBudget, LogControl, ProducerDependencies, RefusalLog,
-    producer_endpoint,
+    AccessControl, AccessRules, Actuator, AgentAdmission, BodyBudget, InstanceReading, LogControl,
+    ProducerDependencies, RefusalLog, producer_endpoint,
 };
 use application::deliver::Delivery;
 use application::health::Health;
@@ -30,6 +30,7 @@ use domain::ports::{
     AgentLimiter, BusState, Client, Clock, MockIdSource, MockKeyLimiter, MockRecordPublisher, MockTelemetry,
     RateDecision, RateLimiter, Receipt, RequestClass, Telemetry,
 };
+use domain::timestamp::Timestamp;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use poem::http::Method;
@@ -118,6 +119,7 @@ fn producer(bodies: BodyBudget) -> impl Endpoint<Output = Response> {
         health,
         instances: None,
         log: LogControl::NONE,
+        reading: Arc::new(|| InstanceReading::at(Timestamp::MIN)),
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };
@@ -363,6 +365,10 @@ fn bodies_of_agents() {
             204,
         ),
         ("records", "/v1/logs", full(r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":["#, "{},", "{}]}]}]}"), 413),
+        ("streams", "/loki/api/v1/push", full(r#"{"streams":["#, "{},", "{}]}"), 413),
+        ("resources", "/v1/logs", full(r#"{"resourceLogs":["#, "{},", "{}]}"), 413),
+        ("scopes", "/v1/logs", full(r#"{"resourceLogs":[{"scopeLogs":["#, "{},", "{}]}]}"), 413),
+        ("acknowledgements", "/services/collector/ack", full(r#"{"acks":["#, "1,", "1]}"), 413),
         ("envelopes", "/services/collector", full("", r#"{"event":1}"#, ""), 413),
         ("raw lines", "/services/collector/raw", full("", "x\n", ""), 413),
     ] {

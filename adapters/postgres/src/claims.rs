@@ -22,9 +22,12 @@ pub async fn repeats(
 ) -> Result<HashSet<usize>, sqlx::Error> {
     let claimed =
         || events.iter().enumerate().filter_map(|(index, (_, event))| Some((index, event.claim()?, event.received_at)));
-    let mut firsts: BTreeMap<Uuid, Timestamp> = BTreeMap::new();
-    for (_, claim, received_at) in claimed() {
-        firsts.entry(claim).or_insert(received_at);
+    let mut firsts: BTreeMap<Uuid, First> = BTreeMap::new();
+    for (_, event) in events {
+        if let Some(claim) = event.claim() {
+            let first = First { received_at: event.received_at, is_derived: event.id_origin.is_derived() };
+            firsts.entry(claim).or_insert(first);
+        }
     }
     if firsts.is_empty() {
         return Ok(HashSet::new());
@@ -52,21 +55,31 @@ pub async fn repeats(
     Ok(repeats)
 }
 
+/// The first event of an append with an id.
+struct First {
+    received_at: Timestamp,
+    /// Whether the row of the id is dropped early: see `resend_window` in the options of the store.
+    is_derived: bool,
+}
+
 /// Locks the rows of ids, inserting missing ones. Returns, for existing ids, the receipt times stored before.
 async fn claim(
     connection: &mut PgConnection,
-    firsts: &BTreeMap<Uuid, Timestamp>,
+    firsts: &BTreeMap<Uuid, First>,
 ) -> Result<HashMap<Uuid, Vec<Timestamp>>, sqlx::Error> {
     let ids: Vec<sqlx::types::Uuid> = firsts.keys().copied().collect();
-    let times: Vec<PgTime> = firsts.values().copied().map(PgTime).collect();
+    let times: Vec<PgTime> = firsts.values().map(|first| PgTime(first.received_at)).collect();
+    let derived: Vec<bool> = firsts.values().map(|first| first.is_derived).collect();
     let rows = sqlx::query(
-        "INSERT INTO event_ids AS claimed (event_id, kept, latest) \
-         SELECT id, ARRAY[at], at FROM unnest($1::uuid[], $2::timestamptz[]) AS claim (id, at) ORDER BY id \
+        "INSERT INTO event_ids AS claimed (event_id, kept, latest, derived_at) \
+         SELECT id, ARRAY[at], at, CASE WHEN derived THEN now() END \
+         FROM unnest($1::uuid[], $2::timestamptz[], $3::boolean[]) AS claim (id, at, derived) ORDER BY id \
          ON CONFLICT (event_id) DO UPDATE SET latest = claimed.latest \
          RETURNING event_id, kept, xmax = 0 AS is_new",
     )
     .bind(ids)
     .bind(times)
+    .bind(derived)
     .fetch_all(connection)
     .await?;
     let mut kept = HashMap::new();

@@ -155,6 +155,7 @@ async fn open(url: &str) -> Result<PostgresStore, StoreError> {
         url: url.to_owned(),
         schema: "public".to_owned(),
         dedup_window: Duration::from_secs(3_600),
+        resend_window: Duration::from_secs(900),
         query_timeout: QUERY_TIMEOUT,
     };
     let store = PostgresStore::new(&options).map_err(StoreError::Rejected)?;

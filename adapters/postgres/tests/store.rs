@@ -9,6 +9,7 @@ use std::time::Duration;
 use adapter_postgres::{InvalidSchema, PostgresOptions, PostgresStore};
 use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
+use domain::access::TenantId;
 use domain::dead_letter::DeadLetterQuery;
 use domain::event::{IdOrigin, LogEvent};
 use domain::filter::EventFilter;
@@ -64,6 +65,7 @@ fn options(place: &str, schema: &str) -> PostgresOptions {
         url: place.to_owned(),
         schema: schema.to_owned(),
         dedup_window: DEDUP_WINDOW,
+        resend_window: DEDUP_WINDOW,
         query_timeout: contracts::DEADLINE,
     }
 }
@@ -213,6 +215,39 @@ async fn a_fresh_database_may_be_opened_by_many_at_once() {
         }
         let store = open(&place, "fresh").await;
         assert_eq!(tail(store.as_ref(), Some(0)).await.0.len(), 6);
+    }
+}
+
+/// Makes a schema what migration 1 made of it.
+const BEFORE_TENANTS: [&str; 5] = [
+    "ALTER TABLE event_ids DROP COLUMN derived_at",
+    "ALTER TABLE events DROP CONSTRAINT events_pkey",
+    "ALTER TABLE events DROP COLUMN tenant",
+    "ALTER TABLE events ADD PRIMARY KEY (event_id, received_at)",
+    "DELETE FROM _sqlx_migrations WHERE version > 1",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_without_tenants_are_migrated_with_their_events() {
+    let Some(server) = server() else { return };
+    for copy_events_min in [0, usize::MAX] {
+        let place = PostgresStores { server: server.server.clone(), copy_events_min }.place().await;
+        append(open(&place, "public").await.as_ref(), 0, 1).await;
+        let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+        for statement in BEFORE_TENANTS {
+            sqlx::query(statement).execute(&mut beside).await.expect("the statement succeeds");
+        }
+        let store = PostgresStore::new(&options(&place, "public")).expect("valid").copying_from(copy_events_min);
+        store.prepare().await.expect("the store opens");
+        assert!(store.find(Uuid::from_u128(1)).await.expect("an answer").is_some(), "the event of before");
+        // The same record again, and one of a tenant with the same id at the same time.
+        append(&store, 1, 1).await;
+        let of_tenant = LogEvent { id_origin: IdOrigin::Tenant(TenantId::of_name("shop")), ..event(1) };
+        let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 2 };
+        let events = &[(0, of_tenant)];
+        let one = Append { group_partition: &group_partition, expected: None, next: 1, events, dead_letters: &[] };
+        assert_eq!(store.append(&one).await.expect("the append succeeds").stored, 1);
+        assert_eq!(count(&mut beside, "events").await, 2);
     }
 }
 
@@ -515,10 +550,42 @@ async fn one_expiry_removes_all_expired_ids() {
     let place = server.place().await;
     let store = server.open(&place).await;
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
-    let ids = "INSERT INTO event_ids SELECT gen_random_uuid(), ARRAY[at], at FROM generate_series(1, 5000) AS n, \
+    let ids = "INSERT INTO event_ids (event_id, kept, latest) SELECT gen_random_uuid(), ARRAY[at], at FROM generate_series(1, 5000) AS n, \
                LATERAL (SELECT timestamptz '2024-01-01' + n * interval '1 second') AS time (at)";
     sqlx::query(ids).execute(&mut beside).await.expect("they are there");
     let oldest = Timestamp::parse("2024-01-01T01:21:40Z").expect("a time");
     assert_eq!(store.expire(oldest).await.expect("the store answers"), 0, "ids are not counted as events");
     assert_eq!(count(&mut beside, "event_ids").await, 101);
+}
+
+#[tokio::test]
+async fn claims_of_derived_ids_are_dropped_after_the_resend_window_and_others_are_not() {
+    let Some(server) = server() else { return };
+    for (resend_window, left) in [(DEDUP_WINDOW, 3), (Duration::ZERO, 1)] {
+        let place = server.place().await;
+        let options = PostgresOptions { resend_window, ..options(&place, "public") };
+        let store = opened(&options).await.expect("the store opens");
+        let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+        let tenant = TenantId::of_name("shop");
+        let origins = [IdOrigin::Client, IdOrigin::Derived(None), IdOrigin::Derived(Some(tenant)), IdOrigin::Generated];
+        let received_at = |offset: u64| Timestamp::from_unix_micros(1_705_314_600_000_000 + offset.cast_signed());
+        let events: Vec<(u64, LogEvent<'static>)> = (0_u64..8)
+            .zip(origins.into_iter().cycle())
+            .map(|(offset, id_origin)| {
+                let received_at = received_at(offset).expect("in range");
+                (offset, LogEvent { id_origin, received_at, ..event(u128::from(offset % 4) + 1) })
+            })
+            .collect();
+        let append =
+            Append { group_partition: &group_partition, expected: None, next: 8, events: &events, dead_letters: &[] };
+        let appended = store.append(&append).await.expect("the append succeeds");
+        // Of each id that can be repeated, the second event is a repeat.
+        assert_eq!((appended.stored, appended.deduplicated), (5, 3));
+        let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+        assert_eq!(count(&mut beside, "event_ids").await, 3);
+        let oldest = received_at(0).expect("in range");
+        assert_eq!(store.expire(oldest).await.expect("the store answers"), 0, "claims are not counted as events");
+        assert_eq!(count(&mut beside, "event_ids").await, left, "{resend_window:?}");
+        assert_eq!(count(&mut beside, "events").await, 5);
+    }
 }

@@ -63,6 +63,7 @@ async fn open(url: &str) -> PostgresStore {
         url: url.to_owned(),
         schema: "public".to_owned(),
         dedup_window: std::time::Duration::from_secs(3_600),
+        resend_window: std::time::Duration::from_secs(900),
         query_timeout: contracts::DEADLINE,
     };
     let store = PostgresStore::new(&options).expect("valid");

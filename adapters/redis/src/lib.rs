@@ -7,6 +7,7 @@
 //!   been counted.
 //! * Every key has a TTL, so that `maxmemory` with an evicting policy can limit the memory of Redis.
 
+mod agent_limiter;
 mod bucket;
 mod connection;
 mod idempotency;
@@ -15,6 +16,7 @@ mod limiter;
 mod outage;
 mod query_cache;
 
+pub use agent_limiter::RedisAgentLimiter;
 pub use connection::{ROUND_TRIP_MAX, RedisConnection};
 pub use idempotency::RedisIdempotencyStore;
 pub use key_limiter::RedisKeyLimiter;

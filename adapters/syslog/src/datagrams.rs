@@ -52,7 +52,7 @@ pub async fn run(socket: UdpSocket, intake: Intake, mut stop: watch::Receiver<bo
             messages.push(message);
         }
         if !intake.may_send(client) {
-            intake.dropped_over_limit();
+            intake.dropped_over_limit(messages.len());
         } else if let Err(reason) = intake.take(client, messages.iter().map(Vec::as_slice)).await {
             intake.dropped(&reason, messages.len());
         }

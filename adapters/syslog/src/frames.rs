@@ -7,6 +7,8 @@ use std::ops::Range;
 
 /// Longest frame: a message of an event, and a header.
 pub const FRAME_BYTES_MAX: usize = 260 * 1024;
+/// Memory that is kept though it is not used.
+const SPARE_BYTES_MAX: usize = 16 * 1024;
 /// Most digits of a length.
 const LENGTH_DIGITS_MAX: usize = 7;
 
@@ -37,6 +39,19 @@ impl Frames {
         self.searched -= self.at;
         self.at = 0;
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Forgets the frames that were found, and returns the memory that a long one took.
+    pub fn forget_found(&mut self) {
+        self.push(&[]);
+        if self.bytes.capacity() > SPARE_BYTES_MAX && self.bytes.len() < self.bytes.capacity() / 4 {
+            self.bytes.shrink_to(self.bytes.len() * 2);
+        }
+    }
+
+    /// Bytes of a frame whose end has not come yet.
+    pub fn incomplete_bytes(&self) -> usize {
+        self.bytes.len() - self.at
     }
 
     /// The place of the next whole frame, which is not empty.
@@ -160,6 +175,19 @@ mod tests {
         assert_eq!(frames, [FRAME_BYTES_MAX, 10, 4]);
         let counted = format!("{} <1>{long}", long.len() + 3);
         assert!(read(counted.as_bytes().chunks(60_000)).iter().all(|frame| frame.len() <= FRAME_BYTES_MAX));
+    }
+
+    #[test]
+    fn memory_of_a_long_frame_is_returned() {
+        let mut frames = Frames::default();
+        frames.push(format!("{}\n<1>b", "x".repeat(200_000)).as_bytes());
+        assert!(frames.next_frame().is_some() && frames.next_frame().is_none());
+        assert_eq!(frames.incomplete_bytes(), 4);
+        frames.forget_found();
+        assert!(frames.bytes.capacity() <= SPARE_BYTES_MAX, "{}", frames.bytes.capacity());
+        frames.push(b"c\n");
+        let frame = frames.next_frame().expect("a frame");
+        assert_eq!((frames.bytes(frame), frames.incomplete_bytes()), (&b"<1>bc"[..], 0));
     }
 
     proptest! {

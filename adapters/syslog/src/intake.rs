@@ -10,6 +10,8 @@ use crate::allowed::AllowedSenders;
 use crate::message::entry;
 
 const PROTOCOL: &str = "syslog";
+/// Why messages of a client over its limit are refused, in metrics.
+const OVER_LIMIT: &str = "rate_limited";
 
 /// Takes messages in.
 #[derive(Clone)]
@@ -41,8 +43,9 @@ impl Intake {
     }
 
     /// Counts messages that were dropped because their client sends too much.
-    pub fn dropped_over_limit(&self) {
+    pub fn dropped_over_limit(&self, messages: usize) {
         self.telemetry.rate_limited(RequestClass::Agent);
+        self.telemetry.refused(OVER_LIMIT, messages);
     }
 
     /// Counts messages that were dropped for this reason.

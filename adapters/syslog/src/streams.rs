@@ -1,19 +1,24 @@
 //! Syslog over TCP.
+//!
+//! Invariant: the incomplete frames of all connections have at most [`INCOMPLETE_BYTES_MAX`] together, beside the first
+//! [`INCOMPLETE_BYTES_FREE`] of each and one read. Beyond that a frame is taken in pieces, as one that is too long.
 
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use application::ingest::RefusalReason;
 use domain::ports::Client;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::Secure;
 use crate::frames::Frames;
 use crate::intake::Intake;
 
@@ -21,15 +26,20 @@ use crate::intake::Intake;
 const CONNECTIONS_MAX: usize = 1_000;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 * 1024;
+/// Most bytes of incomplete frames of all connections.
+const INCOMPLETE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of an incomplete frame that do not count: common messages must not suffer from connections with long ones.
+const INCOMPLETE_BYTES_FREE: usize = 8 * 1024;
 /// How long to wait for room before the next try.
 const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 /// How long to wait when the operating system cannot accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until `stop` says so, and lets each finish the messages that it has read.
-pub async fn run(listener: TcpListener, intake: Intake, mut stop: watch::Receiver<bool>) {
+pub async fn run(listener: TcpListener, secure: Option<Secure>, intake: Intake, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let incomplete = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -43,9 +53,14 @@ pub async fn run(listener: TcpListener, intake: Intake, mut stop: watch::Receive
                 tracing::debug!(%peer, "a sender of syslog is not allowed")
             }
             Ok((stream, peer, permit)) => {
-                let (intake, stop) = (intake.clone(), stop.clone());
+                let (secure, intake, stop) = (secure.clone(), intake.clone(), stop.clone());
+                let incomplete = Incomplete { bytes: 0, of_all: Arc::clone(&incomplete) };
                 connections.spawn(async move {
-                    if let Err(error) = serve(stream, peer, &intake, stop).await {
+                    let served = match secure {
+                        Some(secure) => serve_secured(stream, secure, peer, &intake, incomplete, stop).await,
+                        None => serve(stream, peer, &intake, incomplete, stop).await,
+                    };
+                    if let Err(error) = served {
                         tracing::debug!(%error, %peer, "a connection for syslog ended");
                     }
                     drop(permit);
@@ -70,10 +85,27 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
-async fn serve(
-    mut stream: TcpStream,
+/// Serves a connection once it is encrypted.
+async fn serve_secured(
+    stream: TcpStream,
+    secure: Secure,
     peer: SocketAddr,
     intake: &Intake,
+    incomplete: Incomplete,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let secured = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        secured = secure(stream) => secured?,
+    };
+    serve(secured, peer, intake, incomplete, stop).await
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + Send + Unpin,
+    peer: SocketAddr,
+    intake: &Intake,
+    mut incomplete: Incomplete,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let client = Client::from(peer.ip());
@@ -89,15 +121,43 @@ async fn serve(
         let mut found: Vec<Range<usize>> = Vec::new();
         frames.push(buffer.get(..read).unwrap_or_default());
         found.extend(std::iter::from_fn(|| frames.next_frame()));
-        if read == 0 {
+        if read == 0 || !incomplete.may_hold(frames.incomplete_bytes()) {
             found.extend(frames.rest());
+            incomplete.may_hold(0);
         }
         if !found.is_empty() {
             take(&frames, &found, client, intake).await;
         }
+        frames.forget_found();
         if read == 0 {
             return Ok(());
         }
+    }
+}
+
+/// What a connection holds of a frame whose end has not come yet, as a part of what all may hold.
+struct Incomplete {
+    bytes: usize,
+    of_all: Arc<AtomicUsize>,
+}
+
+impl Incomplete {
+    /// Notes that so much is held, and says whether it may be.
+    fn may_hold(&mut self, bytes: usize) -> bool {
+        let counted = bytes.saturating_sub(INCOMPLETE_BYTES_FREE);
+        let before = std::mem::replace(&mut self.bytes, counted);
+        if counted <= before {
+            self.of_all.fetch_sub(before - counted, Ordering::AcqRel);
+            return true;
+        }
+        let more = counted - before;
+        self.of_all.fetch_add(more, Ordering::AcqRel) + more <= INCOMPLETE_BYTES_MAX
+    }
+}
+
+impl Drop for Incomplete {
+    fn drop(&mut self) {
+        self.of_all.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -110,5 +170,25 @@ async fn take(frames: &Frames, found: &[Range<usize>], client: Client, intake: &
             return;
         }
         sleep(ROOM_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incomplete_frames_of_all_connections_have_a_bound_and_short_ones_are_free() {
+        let of_all = Arc::new(AtomicUsize::new(0));
+        let connection = || Incomplete { bytes: 0, of_all: Arc::clone(&of_all) };
+        let long = INCOMPLETE_BYTES_MAX / 2 + INCOMPLETE_BYTES_FREE;
+        let (mut first, mut second, mut third) = (connection(), connection(), connection());
+        assert!(first.may_hold(long) && second.may_hold(long));
+        assert!(!third.may_hold(INCOMPLETE_BYTES_FREE + 1), "one byte too many");
+        assert!(third.may_hold(INCOMPLETE_BYTES_FREE), "it gave the byte back");
+        drop(first);
+        assert!(third.may_hold(long));
+        drop((second, third));
+        assert_eq!(of_all.load(Ordering::Acquire), 0);
     }
 }

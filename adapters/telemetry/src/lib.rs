@@ -11,4 +11,5 @@ mod prometheus;
 pub use log_alerter::LogAlerter;
 pub use logs::{InvalidFilter, LogFormat, init_logs, log_filter, set_log_filter};
 pub use metric::Metric;
-pub use prometheus::{Prometheus, Quantiles};
+pub use process::resident_bytes;
+pub use prometheus::{EventTotals, Prometheus, Quantiles};

@@ -60,6 +60,14 @@ impl Process {
     }
 }
 
+/// Memory of this process that is not swapped out, in bytes; `None` if the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let pages = Stat::parse(&stat)?.resident_pages;
+    Some(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
 /// Fields of `/proc/self/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
@@ -135,6 +143,7 @@ mod tests {
         let process = Process::read();
         drop(file);
         assert!(process.resident_bytes > Some(100_000.0), "{process:?}");
+        assert!(resident_bytes() > Some(100_000));
         assert!(process.cpu_seconds >= before.cpu_seconds && process.cpu_seconds.is_some(), "{process:?}");
         // Other tests open files too, but not that many.
         assert!(process.open_fds > Some(3.0) && process.open_fds < Some(10_000.0), "{process:?}");

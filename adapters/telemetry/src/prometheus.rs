@@ -1,6 +1,7 @@
 //! Metrics in memory, rendered for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,29 @@ pub struct Prometheus {
     partitions: Mutex<BTreeSet<Partition>>,
     /// Brokers that were ever reported, with the quantiles of their answer times.
     brokers: Mutex<BTreeMap<String, Vec<f64>>>,
+    totals: Totals,
+}
+
+/// Counters that are also read within the process: the recorder cannot be read.
+#[derive(Default)]
+struct Totals {
+    refused: AtomicU64,
+    stored: AtomicU64,
+    deduplicated: AtomicU64,
+    dead_lettered: AtomicU64,
+}
+
+/// Events counted since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventTotals {
+    /// Events that the producer refused.
+    pub refused: u64,
+    /// Events that the consumer stored.
+    pub stored: u64,
+    /// Repeats that the consumer's store dropped.
+    pub deduplicated: u64,
+    /// Records that can never be stored.
+    pub dead_lettered: u64,
 }
 
 /// A distribution from the Kafka client: quantiles, such as 0.99, and their values.
@@ -99,6 +123,7 @@ impl Prometheus {
             recorder,
             partitions: Mutex::default(),
             brokers: Mutex::default(),
+            totals: Totals::default(),
         };
         // Known label values exist from the start, so that rates include the first event.
         for class in RequestClass::ALL {
@@ -122,6 +147,18 @@ impl Prometheus {
         let mut text = self.handle.render();
         Process::read().render(&mut text);
         text
+    }
+
+    /// Events counted so far.
+    #[must_use]
+    pub fn totals(&self) -> EventTotals {
+        let of = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        EventTotals {
+            refused: of(&self.totals.refused),
+            stored: of(&self.totals.stored),
+            deduplicated: of(&self.totals.deduplicated),
+            dead_lettered: of(&self.totals.dead_lettered),
+        }
     }
 
     /// Folds recent samples into their buckets. Call it every few seconds; otherwise memory grows in a process that is
@@ -325,6 +362,10 @@ impl Prometheus {
     }
 }
 
+fn count(total: &AtomicU64, events: usize) {
+    total.fetch_add(events as u64, Ordering::Relaxed);
+}
+
 impl Default for Prometheus {
     fn default() -> Self {
         Self::new()
@@ -334,6 +375,7 @@ impl Default for Prometheus {
 impl Telemetry for Prometheus {
     fn refused(&self, code: &'static str, events: usize) {
         self.labeled_counter(Metric::EventsRefused, "code", code).increment(events as u64);
+        count(&self.totals.refused, events);
     }
 
     fn rate_limited(&self, class: RequestClass) {
@@ -374,6 +416,9 @@ impl Telemetry for Prometheus {
         self.stored.increment(appended.stored as u64);
         self.deduplicated.increment(appended.deduplicated as u64);
         self.dead_lettered.increment(appended.dead_lettered as u64);
+        count(&self.totals.stored, appended.stored);
+        count(&self.totals.deduplicated, appended.deduplicated);
+        count(&self.totals.dead_lettered, appended.dead_lettered);
         let records = appended.stored + appended.deduplicated + appended.dead_lettered;
         self.in_work.decrement(as_float(records as u64));
     }

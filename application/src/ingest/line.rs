@@ -22,6 +22,8 @@ pub fn line(text: &str, now: Timestamp) -> AgentEntry<'static> {
     let text = text.trim_end();
     // What is too long for a message is cut, and said to be, by the entry.
     if text.is_empty() || text.len() > TEXT_BYTES_MAX {
+        // Enough of it to be too long.
+        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX + 4)).unwrap_or_default();
         return AgentEntry { message: Cow::Owned(text.to_owned()), ..AgentEntry::default() };
     }
     entry_of(if text.contains('\n') { of_lines(text, now) } else { of_line(text, now) })

@@ -6,6 +6,7 @@
 //! disconnects cancels neither the delivery nor its counts.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use domain::admission::admits;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use self::lane::{Lane, partition_of};
 use crate::deliver::{Delivery, Promise};
 
+mod decoding;
 mod entry;
 mod intake;
 mod lane;
@@ -51,6 +53,8 @@ pub struct Ingest {
     telemetry: Arc<dyn Telemetry>,
     /// Whether entries of agents get ids that are the same when they are sent again.
     derives_ids: bool,
+    /// Bytes of records of agents' requests that are being decoded.
+    decoding_bytes: AtomicUsize,
 }
 
 /// How the batches of a request are published.
@@ -73,7 +77,8 @@ impl Ingest {
         policy: DeliveryPolicy,
         partitioner: Partitioner,
     ) -> Self {
-        Self { delivery, clock, ids, policy, partitioner, telemetry, derives_ids: true }
+        let decoding_bytes = AtomicUsize::new(0);
+        Self { delivery, clock, ids, policy, partitioner, telemetry, derives_ids: true, decoding_bytes }
     }
 
     /// Whether entries of agents without an id get one that is the same when they are sent again

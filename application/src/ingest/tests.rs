@@ -431,6 +431,8 @@ async fn entries_sent_again_have_the_same_ids_and_levels_delivered_exactly_once_
     let batches = batches.lock().expect("lock");
     let records: Vec<_> = batches.iter().flat_map(|batch| batch.records.iter()).collect();
     assert_eq!(records.iter().map(|record| record.client_id).collect::<Vec<_>>(), [true, false]);
+    let origins = records.iter().map(|record| codec::decode(*record).expect("an event").id_origin);
+    assert_eq!(origins.collect::<Vec<_>>(), [IdOrigin::Derived(None), IdOrigin::Generated]);
     let mut again = ingest.agent_intake("otlp", None);
     assert_eq!(again.add(entry("s", Level::Error, "m"), identity(1_795_939_445_835_936_256)), fine);
     let ingest = ingest_without_ids();
@@ -459,6 +461,18 @@ async fn the_records_of_an_agent_s_request_are_bounded_and_an_event_too_large_fo
     assert_eq!(taken, AGENT_RECORD_BYTES_MAX / message.len() - 1);
     let mut intake = ingest.agent_intake("otlp", None);
     assert_eq!(intake.note(AGENT_RECORD_BYTES_MAX + 1), Err(AgentStop::TooLarge));
+}
+
+#[tokio::test]
+async fn requests_of_agents_that_are_decoded_at_once_have_a_bound_together() {
+    let ingest = ingest(publisher().0, DeliveryPolicy::default());
+    let [mut first, mut second, mut third] = [(); 3].map(|()| ingest.agent_intake("otlp", None));
+    assert_eq!(first.note(AGENT_RECORD_BYTES_MAX), Ok(()));
+    assert_eq!(second.note(AGENT_RECORD_BYTES_MAX), Ok(()));
+    let no_room = Err(AgentStop::NoRoom(RefusalReason::NoCapacity));
+    assert_eq!(third.note(AGENT_RECORD_BYTES_MAX / 2), no_room, "the agent sends it again");
+    drop(first);
+    assert_eq!(ingest.agent_intake("otlp", None).note(AGENT_RECORD_BYTES_MAX / 2), Ok(()));
 }
 
 #[tokio::test]

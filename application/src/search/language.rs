@@ -148,7 +148,8 @@ fn only(mut filters: Vec<EventFilter>, join: fn(Vec<EventFilter>) -> EventFilter
 
 /// Parses something one level deeper.
 fn list<T>(input: &mut Input<'_>, parse: &mut dyn FnMut(&mut Input<'_>) -> Parsed<T>) -> Parsed<T> {
-    if input.state.depth == DEPTH_MAX {
+    // The whole query is a list too, but no level of parentheses.
+    if input.state.depth > DEPTH_MAX {
         return Err(expected(input, format!("at most {DEPTH_MAX} levels of parentheses and NOT")));
     }
     input.state.depth += 1;

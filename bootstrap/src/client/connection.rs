@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::failure::Failure;
 use crate::credentials::Credentials;
@@ -25,7 +25,7 @@ pub enum Color {
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
     /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL", value_parser = secret_argument::<Target>(), help_heading = "Common options")]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url, value_parser = secret_argument::<Target>(), help_heading = "Common options")]
     url: Option<Target>,
     #[command(flatten)]
     pub credentials: Credentials,

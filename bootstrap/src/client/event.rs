@@ -42,13 +42,13 @@ fn members(json: &RawValue) -> Option<Members<'_>> {
     serde_json::from_str(json.get()).ok()
 }
 
-/// The member at this path: with the whole path as its name, or within a member that has the beginning as its name.
+/// The member at this path, as a search understands it: at each object the longest name that leads to a member.
 fn member<'a>(json: &'a RawValue, path: &str) -> Option<&'a RawValue> {
     let members = members(json)?;
     if let Some(value) = members.get(path).copied() {
         return Some(value);
     }
-    path.match_indices('.').find_map(|(dot, _)| {
+    path.rmatch_indices('.').find_map(|(dot, _)| {
         let (outer, inner) = path.split_at_checked(dot)?;
         member(members.get(outer).copied()?, inner.strip_prefix('.')?)
     })
@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn fields_are_found_in_the_event_and_in_its_metadata() {
         let json = r#"{"eventId":"e","message":"a\"\u001b","stackTrace":null,"partition":2,
-            "metadata":{"userId":"12345","n":1.50,"a.b":"dotted","user":{"name":"x","roles":["r"],"b.c":{"d":true}},"level":"inner"},
+            "metadata":{"userId":"12345","n":1.50,"a.b":"dotted","user":{"name":"x","roles":["r"],"b.c":{"d":true}},"level":"inner",
+                "x":{"y.z":"short"},"x.y":{"z":"long"}},
             "level":"ERROR"}"#;
         let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
         let event = Event::of(&raw);
@@ -87,6 +88,7 @@ mod tests {
             ("user.roles", Some(r#"["r"]"#)),
             ("user.b.c.d", Some("true")),
             ("metadata.user.name", Some("x")),
+            ("x.y.z", Some("long")),
             ("user.name.x", None),
             ("none", None),
             (".", None),

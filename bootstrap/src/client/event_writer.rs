@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use clap::builder::StringValueParser;
 use clap::{Args, ValueEnum};
 use jiff::Zoned;
 use serde_json::value::RawValue;
@@ -16,6 +17,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::table::csv_row;
 use super::times::shown;
+use crate::suggested::suggested;
 
 /// Columns of CSV without `--fields`.
 const COLUMNS: [&str; 13] = [
@@ -54,7 +56,7 @@ pub struct Showing {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub output: Format,
     /// Fields to append as name=value, or the columns of CSV; user.name is `name` within `user` of the metadata
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &COLUMNS))]
     pub fields: Vec<String>,
     /// Show and read times in UTC instead of the local time zone
     #[arg(long)]

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use clap::Args;
+use clap::builder::StringValueParser;
 use serde::Deserialize;
 
 use super::api::{Api, parsed};
@@ -15,6 +16,7 @@ use super::query::counted;
 use super::table::{aligned, csv_row, row};
 use super::times::now;
 use crate::send::grouped;
+use crate::suggested::{COUNTED_FIELDS, suggested};
 
 /// Options of `spillway fields`.
 #[derive(Args, Clone, Debug)]
@@ -32,7 +34,7 @@ pub struct FieldsOptions {
 #[derive(Args, Clone, Debug)]
 pub struct ValuesOptions {
     /// Field to list the values of: level, source, traceId, or the name of a field of the metadata
-    #[arg(value_name = "FIELD")]
+    #[arg(value_name = "FIELD", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &COUNTED_FIELDS))]
     field: String,
     #[command(flatten)]
     filters: Filters,

@@ -1,11 +1,15 @@
 //! The conditions on events that the commands share.
 
-use clap::Args;
+use std::str::FromStr;
+
+use clap::builder::StringValueParser;
+use clap::{Args, ValueHint};
 use jiff::Zoned;
 
 use super::failure::Failure;
 use super::parameters::Parameters;
 use super::times::TimeArgument;
+use crate::suggested::{LEVEL_CONDITIONS, TIMES, suggested};
 
 /// The range of a command without `--since` and `--until`.
 const RANGE_DEFAULT: TimeArgument = TimeArgument::Ago(1, 'h');
@@ -14,22 +18,22 @@ const RANGE_DEFAULT: TimeArgument = TimeArgument::Ago(1, 'h');
 #[derive(Args, Clone, Debug, Default)]
 pub struct Filters {
     /// Condition in the query language of the API, such as timeout level:ERROR; quote what the shell would change
-    #[arg(value_name = "QUERY")]
+    #[arg(value_name = "QUERY", value_hint = ValueHint::Other)]
     pub query: Vec<String>,
     /// Source of the events; may be repeated
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", value_hint = ValueHint::Other)]
     pub source: Vec<String>,
     /// Levels: ERROR,FATAL, or WARN+ for WARN and above
-    #[arg(short, long, value_name = "LEVELS")]
+    #[arg(short, long, value_name = "LEVELS", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &LEVEL_CONDITIONS))]
     pub level: Vec<String>,
     /// Trace id of the events
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", value_hint = ValueHint::Other)]
     pub trace: Option<String>,
     /// Earliest time: 15m, 1h, today, yesterday, 2024-01-15, '2024-01-15 10:30', 2024-01-15T10:30:00Z
-    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(TimeArgument::from_str, &TIMES))]
     pub since: Option<TimeArgument>,
     /// Latest time, exclusive
-    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(TimeArgument::from_str, &TIMES))]
     pub until: Option<TimeArgument>,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * One request at a time: if the server is slower than the rate, fewer events are sent, and the summary says so.
 //! * Events that the server refuses are counted and not sent again.
+//! * An interrupted run prints the summary of what it has sent. Events of a request without an answer are in doubt.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use clap::Args;
 use domain::ports::Clock;
 use serde::Deserialize;
+use tokio::sync::oneshot;
 use tokio::time::interval;
 
 use super::api::{Answer, Api};
@@ -87,20 +89,29 @@ struct Results {
     requests: usize,
 }
 
-/// Runs the command.
+/// Runs the command until it ends, or until `stop` says so.
 ///
 /// # Errors
 /// See [`Failure`]. The summary of what was sent is printed in any case.
-pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
+pub async fn run(options: Options, output: &mut Output, stop: oneshot::Receiver<()>) -> Result<(), Failure> {
     let (api, began) = (Api::new(&options.connection)?, Instant::now());
     let mut results = Results::default();
-    let seed = SystemClock.now().unix_micros().unsigned_abs();
-    let sent = send(&api, &options, &mut Random(seed), &mut results).await;
-    if results.requests > 0 {
+    let mut random = Random(SystemClock.now().unix_micros().unsigned_abs());
+    let sent = tokio::select! {
+        biased;
+        Ok(()) = stop => Err(Failure::Interrupted),
+        sent = send(&api, &options, &mut random, &mut results) => sent,
+    };
+    let interrupted = sent == Err(Failure::Interrupted);
+    // Without any answer, a failure says all there is to say.
+    if results.requests > 0 || interrupted && results.sent > 0 {
         output.write(results.summary(began.elapsed()).as_bytes())?;
         output.flush()?;
     }
     let wanted = events_due(&options, options.duration);
+    if interrupted {
+        output.note(format!("-- interrupted: {} of {} sent", grouped(results.sent), counted(wanted)));
+    }
     if sent.is_ok() && results.sent < wanted {
         let missing = counted(wanted - results.sent);
         output
@@ -229,6 +240,9 @@ impl Results {
         for (reason, events) in &self.reasons {
             let _ = writeln!(text, "  refused:    {}: {reason}", grouped(*events));
         }
+        if self.latencies.is_empty() {
+            return text;
+        }
         self.latencies.sort_unstable();
         let [p50, p90, p99] = [50, 90, 99].map(|percent| millis(percentile(&self.latencies, percent)));
         let requests = grouped(self.requests as u64);
@@ -273,12 +287,36 @@ mod tests {
     use clap::Parser;
     use hyper::StatusCode;
 
+    use super::super::test_server::{TestServer, reply};
     use super::*;
 
     #[derive(Parser)]
     struct Arguments {
         #[command(flatten)]
         options: Options,
+    }
+
+    const TWO_ACCEPTED: &str = r#"{"accepted":2,"failed":0,"durability":{"buffered":2}}"#;
+
+    #[tokio::test]
+    async fn an_interrupted_run_prints_what_it_has_sent() {
+        // The third request has no answer until the run is interrupted.
+        let replies = vec![reply(202, TWO_ACCEPTED), reply(202, TWO_ACCEPTED)];
+        let server = TestServer::start_and_hold(replies).await;
+        let (stop, stopped) = oneshot::channel();
+        let options = options(&["--url", &server.url, "--rate", "10", "--for", "1h"]);
+        let (mut output, written) = Output::in_memory();
+        let interrupt = async {
+            server.wait_for_requests(3).await;
+            stop.send(()).unwrap();
+        };
+        let (ended, ()) = tokio::join!(run(options, &mut output, stopped), interrupt);
+        assert_eq!(ended, Err(Failure::Interrupted));
+        let text = written.text();
+        let sent: u64 = text.split(' ').next().unwrap().parse().unwrap();
+        assert!(sent > 4 && text.contains(": 4 accepted, 0 refused, "), "{text}");
+        assert!(text.contains(&format!("{} in doubt", sent - 4)) && text.contains("(2 requests)"), "{text}");
+        assert_eq!(output.notes(), [format!("-- interrupted: {sent} of 36,000 events sent")]);
     }
 
     fn options(arguments: &[&str]) -> Options {

@@ -7,9 +7,9 @@
 //! `output.rs` is standard output or the pager; `api.rs` makes requests; each command has a file.
 
 mod api;
+mod completions;
 mod connection;
 mod dlq;
-mod documents;
 mod escape;
 mod event;
 mod event_writer;
@@ -17,6 +17,7 @@ mod failure;
 mod fields;
 mod filters;
 mod generate;
+mod manual;
 mod output;
 mod parameters;
 mod query;
@@ -27,17 +28,26 @@ mod tail;
 #[cfg(test)]
 mod test_server;
 mod times;
+mod topics;
+
+use std::time::Duration;
 
 use clap::Subcommand;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
+pub use self::completions::completions;
 use self::connection::Connection;
-pub use self::documents::{completions, manual, write_manuals};
 use self::failure::Failure;
 pub use self::filters::excluding_condition;
+pub use self::manual::{manual, write_manuals};
 use self::output::Output;
 
 /// The variables of the environment that are for these commands, and not settings of a server.
 pub const VARIABLE_PREFIX: &str = "SPILLWAY_CLIENT__";
+
+/// How long a command that has results to report may take to write them after a signal.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A command for a Spillway that runs somewhere.
 #[derive(Clone, Debug, Subcommand)]
@@ -92,14 +102,21 @@ pub async fn run(command: Command, stop: impl Future<Output = ()>) -> (u8, Optio
     let may_be_stopped = matches!(command, Command::Tail(_));
     let output = Output::open(command.connection(), command.pages());
     let paged = output.is_paged();
-    let mut task = tokio::spawn(execute(command, output));
+    // It reports what it has done so far.
+    let reports = matches!(command, Command::Generate(_));
+    let (ask, asked) = oneshot::channel();
+    let mut task = tokio::spawn(execute(command, output, asked));
     let ended = tokio::select! {
         biased;
         () = stop => {
-            task.abort();
-            if paged {
-                // The pager restores the terminal. What became of the task no longer matters.
-                let _ = task.await;
+            // A reader of standard output that does not take the report must not hold up the end.
+            let reported = reports && ask.send(()).is_ok() && timeout(REPORT_TIMEOUT, &mut task).await.is_ok();
+            if !reported {
+                task.abort();
+                if paged {
+                    // The pager restores the terminal. What became of the task no longer matters.
+                    let _ = task.await;
+                }
             }
             Err(Failure::Interrupted)
         }
@@ -114,7 +131,8 @@ pub async fn run(command: Command, stop: impl Future<Output = ()>) -> (u8, Optio
     }
 }
 
-async fn execute(command: Command, mut output: Output) -> Result<(), Failure> {
+/// Runs a command. One that reports ends early, with its report, when `stop` says so.
+async fn execute(command: Command, mut output: Output, stop: oneshot::Receiver<()>) -> Result<(), Failure> {
     let result = match command {
         Command::Query(options) => query::run(*options, &mut output).await,
         Command::Tail(options) => tail::run(*options, &mut output).await,
@@ -122,7 +140,7 @@ async fn execute(command: Command, mut output: Output) -> Result<(), Failure> {
         Command::Fields(options) => fields::run_fields(*options, &mut output).await,
         Command::Values(options) => fields::run_values(*options, &mut output).await,
         Command::Dlq(command) => (*command).run(&mut output).await,
-        Command::Generate(options) => generate::run(*options, &mut output).await,
+        Command::Generate(options) => generate::run(*options, &mut output, stop).await,
     };
     let finished = output.finish();
     result.and(finished)

@@ -20,6 +20,8 @@ pub struct Output {
     terminal: bool,
     quiet: bool,
     has_data: bool,
+    /// Whether notes wait until the output is finished: a pager has the terminal.
+    holds_notes: bool,
     held_notes: Vec<String>,
 }
 
@@ -34,10 +36,11 @@ impl Output {
             None => Box::new(BufWriter::with_capacity(BUFFER_BYTES, io::stdout())),
         };
         let quiet = connection.quiet;
-        Self { writer: Some(writer), pager, terminal, quiet, has_data: false, held_notes: Vec::new() }
+        let holds_notes = pager.is_some();
+        Self { writer: Some(writer), pager, terminal, quiet, has_data: false, holds_notes, held_notes: Vec::new() }
     }
 
-    /// An output into memory, without notes.
+    /// An output into memory, which holds its notes.
     #[cfg(test)]
     pub fn in_memory() -> (Self, Written) {
         let written = Written::default();
@@ -46,11 +49,18 @@ impl Output {
             writer: Some(writer),
             pager: None,
             terminal: false,
-            quiet: true,
+            quiet: false,
             has_data: false,
+            holds_notes: true,
             held_notes: Vec::new(),
         };
         (output, written)
+    }
+
+    /// The notes that are held.
+    #[cfg(test)]
+    pub fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.held_notes)
     }
 
     /// Whether a pager has the terminal.
@@ -93,7 +103,7 @@ impl Output {
         if self.quiet {
             return;
         }
-        if self.is_paged() { self.held_notes.push(note) } else { print_note(&note) }
+        if self.holds_notes { self.held_notes.push(note) } else { print_note(&note) }
     }
 
     /// Writes everything, waits for the pager, and prints the notes that were held.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap::builder::StringValueParser;
 use domain::level::Level;
 use jiff::Zoned;
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use super::query::counted;
 use super::table::{aligned, csv_row};
 use super::times::{now, shown};
 use crate::send::grouped;
+use crate::suggested::{COUNTED_FIELDS, INTERVALS, suggested};
 
 /// The column of values that are not counted one by one.
 const OTHER: &str = "other";
@@ -30,10 +32,10 @@ pub struct Options {
     #[command(flatten)]
     filters: Filters,
     /// Length of a bucket, such as 30s, 5m, 1h or 1d [default: chosen by the server]
-    #[arg(short, long, value_name = "DURATION")]
+    #[arg(short, long, value_name = "DURATION", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &INTERVALS))]
     interval: Option<String>,
     /// Count by level, source, traceId or the name of a field of the metadata
-    #[arg(long, value_name = "FIELD", default_value = "level")]
+    #[arg(long, value_name = "FIELD", default_value = "level", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &COUNTED_FIELDS))]
     by: String,
     /// Format of the counts
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]

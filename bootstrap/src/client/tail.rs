@@ -4,6 +4,8 @@
 //!   contain is shown once.
 //! * After a lost connection the stream continues behind the last event that was shown. Pauses between attempts grow from
 //!   [`BACKOFF_MIN`] to [`BACKOFF_MAX`].
+//! * A server that is restarted causes two notes, however many attempts fail: one when the connection is lost, and one when
+//!   the new stream has sent something. A server that drains accepts streams and ends them at once, without an item.
 //! * Each event is written at once.
 
 use std::collections::HashSet;
@@ -31,7 +33,7 @@ use super::times::now;
 
 /// First pause before another attempt; each further one is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// Maximum pause.
+/// Maximum pause. An absence that lasts until the pauses are so long is reported once more, with its reason.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Name of the blocks about events that the reader was too slow for.
 const MISSED: &str = "missed";
@@ -87,6 +89,18 @@ struct Tail<'o> {
     shown: HashSet<String>,
     backoff_min: Duration,
     backoff: Duration,
+    absence: Absence,
+}
+
+/// What the user was told about a lost connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    /// There is a connection.
+    None,
+    /// It was lost; the user knows.
+    Noted,
+    /// It has been away for long; the user knows the reason.
+    LongNoted,
 }
 
 /// Runs the command.
@@ -106,6 +120,7 @@ pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
         shown: HashSet::new(),
         backoff_min: BACKOFF_MIN,
         backoff: BACKOFF_MIN,
+        absence: Absence::None,
     };
     match options.duration {
         // A time beyond the range of the clock has no end.
@@ -139,7 +154,15 @@ impl Tail<'_> {
     /// Shows the newest stored events; whether these are enough.
     async fn show_stored(&mut self, stored: u64) -> Result<bool, Failure> {
         if stored > 0 {
-            let (events, _) = newest(&self.api, &self.parameters, stored).await?;
+            let events = match newest(&self.api, &self.parameters, stored).await {
+                Ok((events, _)) => events,
+                // A search through all stored events may take longer than the server allows. New ones are shown anyway.
+                Err(failure) if failure.is_temporary() => {
+                    self.output.note(format!("-- stored events are not shown: {failure}"));
+                    Vec::new()
+                }
+                Err(failure) => return Err(failure),
+            };
             for event in &events {
                 self.shown.extend(Event::of(event).field("eventId"));
                 self.writer.write(event, self.output)?;
@@ -157,14 +180,13 @@ impl Tail<'_> {
     /// Opens the stream again, as often as necessary. Only a failure that will not pass by itself is an error.
     async fn open_again(&mut self, mut reason: String) -> Result<Incoming, Failure> {
         loop {
-            self.output.note(format!("-- {reason}; connecting again in {} s", self.backoff.as_secs()));
+            if let Some(note) = self.absence.note(&reason, self.backoff) {
+                self.output.note(note);
+            }
             sleep(self.backoff).await;
             self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
             match self.open().await {
-                Ok(stream) => {
-                    self.output.note("-- connected again".to_owned());
-                    return Ok(stream);
-                }
+                Ok(stream) => return Ok(stream),
                 Err(failure) if failure.is_temporary() => reason = failure.to_string(),
                 Err(failure) => return Err(failure),
             }
@@ -187,6 +209,9 @@ impl Tail<'_> {
             let blocks = reader.read(&data).map_err(|error| Failure::Other(format!("{error}: check --url")))?;
             for block in blocks {
                 self.backoff = self.backoff_min;
+                if std::mem::replace(&mut self.absence, Absence::None) != Absence::None {
+                    self.output.note("-- connected again".to_owned());
+                }
                 self.show(&block)?;
                 if self.left == 0 {
                     return Ok(Ended::Enough);
@@ -204,8 +229,10 @@ impl Tail<'_> {
         }
         if block.name == MISSED {
             let missed = serde_json::from_str::<Missed>(&block.data)
-                .map_or_else(|_| "events".to_owned(), |missed| counted(missed.events));
-            self.output.note(format!("-- {missed} missed: this reader was too slow; spillway query shows them"));
+                .map_or_else(|_| "stored events".to_owned(), |missed| format!("{} stored", counted(missed.events)));
+            self.output.note(format!(
+                "-- {missed} meanwhile, matching or not, were skipped: too many to catch up with; spillway query finds them"
+            ));
             return Ok(());
         }
         if !block.name.is_empty() {
@@ -226,6 +253,23 @@ impl Tail<'_> {
     }
 }
 
+impl Absence {
+    /// Notes that there is no connection, for this reason; returns what the user does not know yet.
+    fn note(&mut self, reason: &str, pause: Duration) -> Option<String> {
+        match self {
+            Self::None => {
+                *self = Self::Noted;
+                Some(format!("-- {reason}; connecting again"))
+            }
+            Self::Noted if pause >= BACKOFF_MAX => {
+                *self = Self::LongNoted;
+                Some(format!("-- still no connection: {reason}; trying every {} s", BACKOFF_MAX.as_secs()))
+            }
+            Self::Noted | Self::LongNoted => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -243,8 +287,15 @@ mod tests {
         format!(r#"{{"eventId":"{name}","message":"{name}"}}"#)
     }
 
-    /// Follows without pauses until `max` events were shown; returns the output and the requests.
-    async fn follow(replies: Vec<String>, stored: u64, max: u64) -> (Result<(), Failure>, String, Vec<String>) {
+    struct Followed {
+        ended: Result<(), Failure>,
+        text: String,
+        requests: Vec<String>,
+        notes: Vec<String>,
+    }
+
+    /// Follows without pauses until `max` events were shown.
+    async fn follow(replies: Vec<String>, stored: u64, max: u64) -> Followed {
         let server = TestServer::start(replies).await;
         let options = Arguments::try_parse_from(["tail", "--raw", "--url", &server.url]).unwrap().options;
         let (mut output, written) = Output::in_memory();
@@ -259,9 +310,11 @@ mod tests {
             shown: HashSet::new(),
             backoff_min: Duration::ZERO,
             backoff: Duration::ZERO,
+            absence: Absence::None,
         };
         let ended = tail.follow(stored).await;
-        (ended, written.text(), server.requests())
+        drop(tail);
+        Followed { ended, text: written.text(), requests: server.requests(), notes: output.notes() }
     }
 
     #[tokio::test]
@@ -271,7 +324,7 @@ mod tests {
             reply(503, r#"{"detail":"too many tails"}"#),
             stream(&format!("id: 8\nevent: missed\ndata: {{\"events\":2}}\n\nid: 9\ndata: {}\n\n", event("b"))),
         ];
-        let (ended, text, requests) = follow(replies, 0, 2).await;
+        let Followed { ended, text, requests, .. } = follow(replies, 0, 2).await;
         assert_eq!((ended, text.as_str()), (Ok(()), "a\nb\n"));
         let ids: Vec<bool> = requests.iter().map(|head| head.contains("last-event-id: 6\r\n")).collect();
         assert_eq!(ids, [false, true, true], "{requests:?}");
@@ -282,15 +335,60 @@ mod tests {
         let data = |name: &str| format!("id: 1\ndata: {}\n\n", event(name));
         let page = format!(r#"{{"events":[{},{}],"nextCursor":null}}"#, event("b"), event("a"));
         let replies = vec![stream(&[data("b"), data("c"), data("b")].concat()), reply(200, &page)];
-        let (ended, text, _) = follow(replies, 2, 4).await;
+        let Followed { ended, text, .. } = follow(replies, 2, 4).await;
         assert_eq!((ended, text.as_str()), (Ok(()), "a\nb\nc\nb\n"));
+    }
+
+    #[tokio::test]
+    async fn stored_events_that_take_too_long_to_find_do_not_keep_new_ones_away() {
+        let replies =
+            vec![stream(&format!("id: 1\ndata: {}\n\n", event("a"))), reply(503, r#"{"detail":"too broad"}"#)];
+        let Followed { ended, text, notes, .. } = follow(replies, 2, 1).await;
+        assert_eq!((ended, text.as_str()), (Ok(()), "a\n"));
+        assert_eq!(notes, ["-- stored events are not shown: too broad (503 Service Unavailable)"]);
     }
 
     #[tokio::test]
     async fn a_failure_that_will_not_pass_ends_the_tail() {
         let replies = vec![stream("id: 5\n\n"), reply(401, "")];
-        let (ended, text, _) = follow(replies, 0, 2).await;
+        let Followed { ended, text, .. } = follow(replies, 0, 2).await;
         assert_eq!((ended.map_err(|failure| failure.exit_code()), text.as_str()), (Err(77), ""));
+    }
+
+    #[tokio::test]
+    async fn a_restart_of_the_server_is_noted_twice_however_many_attempts_fail() {
+        let replies = vec![
+            stream(&format!("id: 5\n\nid: 6\ndata: {}\n\n", event("a"))),
+            // It drains: streams end at once. Then it is away, and then it starts.
+            stream(""),
+            stream(""),
+            String::new(),
+            reply(503, r#"{"detail":"starting"}"#),
+            stream(&format!(
+                "id: 6\n\nid: 9\nevent: missed\ndata: {{\"events\":2}}\n\nid: 10\ndata: {}\n\n",
+                event("b")
+            )),
+        ];
+        let Followed { ended, text, requests, notes } = follow(replies, 0, 2).await;
+        assert_eq!((ended, text.as_str(), requests.len()), (Ok(()), "a\nb\n", 6));
+        assert_eq!(
+            notes,
+            [
+                "-- the server closed the connection; connecting again",
+                "-- connected again",
+                "-- 2 events stored meanwhile, matching or not, were skipped: too many to catch up with; spillway query finds them",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_absence_is_noted_once_more_with_its_reason() {
+        let mut absence = Absence::None;
+        let mut note = |reason, seconds| absence.note(reason, Duration::from_secs(seconds));
+        assert_eq!(note("closed", 1).as_deref(), Some("-- closed; connecting again"));
+        assert_eq!(note("refused", 2), None);
+        assert_eq!(note("refused", 30).as_deref(), Some("-- still no connection: refused; trying every 30 s"));
+        assert_eq!(note("refused", 30), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use domain::event::SOURCE_BYTES_MAX;
 use domain::level::Level;
 use formats::{Format, Zone};
@@ -15,6 +15,7 @@ use super::target::{InvalidVariable, Target};
 use crate::credentials::{Credentials, InvalidCredentials};
 use crate::http_client::HttpsFiles;
 use crate::secret_argument::secret_argument;
+use crate::suggested::{LEVELS, suggested};
 
 /// Default of `--level`.
 const LEVEL_DEFAULT: Level = Level::Info;
@@ -60,21 +61,21 @@ Exit codes: 0 every event was accepted, 64 invalid usage, 1 anything else.";
 #[command(after_help = AFTER_HELP)]
 pub struct Options {
     /// Files to send; `-` is standard input, which is also the default
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
     /// Base URL of the Spillway, also with user:password@ [env: SPILLWAY_CLIENT__URL] [default: http://127.0.0.1:8080]
-    #[arg(long, visible_alias = "to", value_name = "URL", value_parser = secret_argument::<Target>())]
+    #[arg(long, visible_alias = "to", value_name = "URL", value_hint = ValueHint::Url, value_parser = secret_argument::<Target>())]
     url: Option<Target>,
     #[command(flatten)]
     credentials: Credentials,
     /// A header of every request: 'Name: value'; may be repeated, and replaces what the URL says
-    #[arg(long = "header", value_name = "HEADER", value_parser = secret_argument::<ExtraHeader>())]
+    #[arg(long = "header", value_name = "HEADER", value_hint = ValueHint::Other, value_parser = secret_argument::<ExtraHeader>())]
     headers: Vec<ExtraHeader>,
     /// Source of events whose lines name none [default: container or name of the file, or `stdin`]
-    #[arg(long, value_name = "NAME", value_parser = parse_source)]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other, value_parser = parse_source)]
     pub source: Option<String>,
     /// Level of lines without one
-    #[arg(long, default_value = LEVEL_DEFAULT.name(), value_parser = Level::parse)]
+    #[arg(long, default_value = LEVEL_DEFAULT.name(), hide_possible_values = true, value_parser = suggested(Level::parse, &LEVELS))]
     pub level: Level,
     /// Zone of times without one: UTC, +02:00, Europe/Berlin or local
     #[arg(long, value_name = "ZONE", default_value = OFFSET_DEFAULT, allow_hyphen_values = true)]

@@ -14,10 +14,17 @@ pub struct IngestSettings {
     pub hold: DurationSetting,
     /// Whether events that agents send without an id get one that is the same when they are sent again.
     pub derived_ids: bool,
+    /// How long such an id is recognised at least, once it is stored; no longer than `store.dedup_window`. After that
+    /// PostgreSQL drops its claim. The consumers apply it.
+    pub resend_window: DurationSetting,
 }
 
 impl Default for IngestSettings {
     fn default() -> Self {
-        Self { hold: DurationSetting(Duration::from_secs(3)), derived_ids: true }
+        Self {
+            hold: DurationSetting(Duration::from_secs(3)),
+            derived_ids: true,
+            resend_window: DurationSetting(Duration::from_secs(15 * 60)),
+        }
     }
 }

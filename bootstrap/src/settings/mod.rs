@@ -92,6 +92,8 @@ pub struct Settings {
     /// Format of the process's own log: `text` for people, `json` for programs.
     #[serde(deserialize_with = "one_of")]
     pub log_format: LogFormatKind,
+    /// Whether the gateway serves the console at `/console/`.
+    pub console: bool,
     /// The gateway.
     pub gateway: GatewaySettings,
     /// The producer.
@@ -142,6 +144,7 @@ impl Default for Settings {
             drain_timeout: DurationSetting(Duration::from_secs(25)),
             log: "info".to_owned(),
             log_format: LogFormatKind::Text,
+            console: true,
             gateway: GatewaySettings::default(),
             producer: service(8081),
             consumer: service(8082),

@@ -12,9 +12,11 @@ pub struct RateLimitSettings {
     pub single_per_second: u32,
     /// Batches per second; 0 means unlimited.
     pub batch_per_second: u32,
-    /// Events per second by the protocols of agents, at each producer; 0 means unlimited.
+    /// Events per second by the protocols of agents, at all producers together with `limiter = "redis"`, and else at
+    /// each; 0 means unlimited.
     pub agent_events_per_second: u32,
-    /// Bytes of decoded bodies per second by the protocols of agents, at each producer; 0 means unlimited.
+    /// Bytes of decoded bodies per second by the protocols of agents, at all producers together or at each, as for
+    /// events; 0 means unlimited.
     pub agent_bytes_per_second: Size,
 }
 

@@ -12,11 +12,13 @@ use crate::admission::Usage;
 use crate::delivery::Guarantee;
 use crate::partition::Partition;
 
+mod firing;
 mod hysteresis;
 mod kinds;
 #[cfg(test)]
 mod tests;
 
+pub use self::firing::{FiringAlert, FiringAlerts};
 pub use self::hysteresis::{
     AlertUpdate, CALM_INTERVAL, Condition, FIRM_INTERVAL, FillCondition, QUIET_INTERVAL, REPEAT_INTERVAL, Recurrence,
     Trouble,

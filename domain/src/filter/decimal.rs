@@ -142,6 +142,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_number_is_written_out_within_a_number_of_digits() {
+        for (text, digits_max, written) in [
+            ("12345", 5, Some("12345")),
+            ("12345", 4, None),
+            ("1e4", 5, Some("10000")),
+            ("1e4", 4, None),
+            ("-1.50", 2, Some("-1.5")),
+            ("-1.50", 1, None),
+            ("0.5", 1, Some("0.5")),
+            ("-5e-2", 2, Some("-0.05")),
+            ("-5e-2", 1, None),
+            ("5e-3", 2, None),
+            ("-0e7", 0, Some("0")),
+        ] {
+            assert_eq!(number(text).written_out(digits_max).as_deref(), written, "{text} {digits_max}");
+        }
+        assert!(number("-5e-2").is_negative() && !number("5").is_negative() && !number("-0").is_negative());
+        assert_eq!((number("-0.0120").digits(), number("0").digits()), ("12", ""));
+    }
+
     proptest! {
         #[test]
         fn the_order_is_that_of_the_numbers(one in any::<i64>(), other in any::<i64>(), shift in 0_u32..6) {

@@ -138,6 +138,15 @@ mod tests {
         assert!(pattern("").contained().matches_all() && Pattern::ANY.matches_all());
     }
 
+    #[test]
+    fn a_pattern_says_how_its_matches_begin() {
+        for (of, begin) in [("ABC", Some("abc")), ("a*b", Some("a")), ("", Some("")), ("*a", None), ("*", None)] {
+            assert_eq!(pattern(of).begin(), begin, "{of}");
+        }
+        assert_eq!(pattern("a").contained().begin(), None);
+        assert_eq!(pattern("*a**B*").parts(), ["a", "b"]);
+    }
+
     /// The same rule, by trying every place.
     fn reference(pattern: &[char], text: &[char]) -> bool {
         match pattern.split_first() {

@@ -1,5 +1,7 @@
 //! Tests of the rule, and of its translation for stores.
 
+mod exclusion;
+
 use std::borrow::Cow;
 
 use proptest::collection::vec;
@@ -65,6 +67,7 @@ fn a_literal_matches_numbers_and_text_unless_it_is_text_only() {
         ("null", "n*", false, false),
         ("503", "5*", false, true),
         ("503", "5*", true, false),
+        ("0.5e1", "5*", false, false),
         ("\"50x\"", "5*", true, true),
         ("[1,[2,3]]", "3", false, true),
         ("[]", "3", false, false),
@@ -141,6 +144,25 @@ fn words_are_found_in_the_message_the_stack_trace_and_every_value() {
     assert!(Condition::Source(pattern("checkout-*")).matches(&one));
     assert!(!Condition::SourceIs("checkout-1".to_owned()).matches(&one));
     assert!(Condition::Id(IdField::Event, pattern("00000000-0000-*9ABC")).matches(&one));
+}
+
+#[test]
+fn a_filter_of_one_condition_selects_what_it_names_and_nothing_else() {
+    let one = LogEvent { trace_id: Some([1; 16]), span_id: Some([2; 8]), ..event("m", "") };
+    let within = |text: &str| EventFilter::within(&vec![text.parse::<SourcePattern>().expect("a pattern")].into());
+    let id = |field, bytes: &[u8]| EventFilter::from(Condition::IdIs(field, bytes.to_vec()));
+    for (selecting, other) in [
+        (EventFilter::message("M"), EventFilter::message("x")),
+        (EventFilter::source("Checkout-1"), EventFilter::source("checkout-1")),
+        (within("Check*"), within("check*")),
+        (EventFilter::levels([Level::Warn]), EventFilter::levels([Level::Info])),
+        (EventFilter::trace([1; 16]), EventFilter::trace([2; 16])),
+        (id(IdField::Span, &[2; 8]), id(IdField::Span, &[1; 8])),
+        (id(IdField::Event, one.event_id.as_bytes()), id(IdField::Event, &[0; 16])),
+    ] {
+        assert!(selecting.matches(&one) && !other.matches(&one), "{selecting:?}");
+        assert!(!selecting.clone().and(other.clone()).matches(&one), "{other:?}");
+    }
 }
 
 /// The clauses of a clause, and how deep they are.
@@ -238,6 +260,8 @@ fn some_json() -> impl Strategy<Value = String> {
             "0.05",
             "5e-2",
             "-0.05",
+            "-5e-2",
+            "-0.5E-1",
             "0",
             "-0.0",
             "0e3",

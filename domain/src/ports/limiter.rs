@@ -136,8 +136,9 @@ pub struct AgentLimits {
 ///
 /// A request may begin as long as its client has not used up its allowance, and is charged once its size is known: so
 /// every request is accepted or refused as a whole, before its body is read, and a client may overdraw by the requests
-/// that it has in work. A request that is refused or given up is not charged. Keeps at most [`CLIENTS_MAX`]
-/// clients.
+/// that it has in work. A request that is refused or given up is not charged. An implementation that several processes
+/// share may learn late what the others charged, and never waits for that. Without its server it limits by itself. Keeps
+/// at most [`CLIENTS_MAX`] clients.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait AgentLimiter: Send + Sync {
     /// How long until the client may begin another request; `None` if it may now.

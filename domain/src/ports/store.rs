@@ -87,7 +87,8 @@ pub struct Appended {
 ///
 /// Promises: events, dead letters and the position of an [`Append`] are stored together or not at all, and durably
 /// before it returns. Of several events with the same id received within the dedup window, the first one appended is
-/// kept, in whatever way the others arrive. Positions are kept only in the store.
+/// kept, in whatever way the others arrive; of an id that was derived from what an agent sent, a store may keep that
+/// promise for a shorter time after it was stored. Positions are kept only in the store.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait LogStore: Send + Sync {

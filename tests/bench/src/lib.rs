@@ -5,10 +5,12 @@
 //!   event, from the operating system's accounting. Absolute times on a shared machine are not comparable.
 //! * Nothing is disabled for a figure: rate limits are on but not reached, metrics are recorded, and the events of a rate
 //!   are counted where they arrive.
-//! * A run with an answer other than 202, or with a lost event, is not a measurement: it fails.
+//! * A run with an answer other than 202, or with a lost event, is not a measurement: it fails. Only searches that fail are
+//!   counted beside the others: that they do is what their page must show.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "failed measurements panic")]
 
+pub mod agent_bodies;
 pub mod events;
 pub mod openloop;
 pub mod plot;

@@ -7,8 +7,11 @@ use std::path::Path;
 use crate::plot::{self, Curves};
 use crate::scenarios::Picture;
 
+/// The figure that compares a protocol with the native one.
+const OF_NATIVE: &str = "of the native batch";
+
 /// Targets: description, target, and where it is measured (scenario, row, figure).
-const TARGETS: [(&str, &str, &str, &str, &str); 18] = [
+const TARGETS: [(&str, &str, &str, &str, &str); 28] = [
     ("batches, acknowledged", "≥ 500,000 events/s", "batch", "acknowledged", "events/s"),
     ("in relation to librdkafka alone", "≥ 0.6", "batch", "acknowledged", "of librdkafka"),
     ("CPU of the producer, batches", "≤ 1.8 µs an event", "batch", "acknowledged", "CPU µs/event"),
@@ -21,6 +24,22 @@ const TARGETS: [(&str, &str, &str, &str, &str); 18] = [
     ("POST to row, at 50,000 events/s, p99", "< 100 ms", "end-to-end", "50,000 events/s", "row p99 ms"),
     ("memory of the producer at 50,000 events/s", "< 100 MB", "end-to-end", "50,000 events/s", "producer's RSS MB"),
     ("start to first 202, embedded", "< 300 ms", "start", "ERROR, acknowledged, through the gateway", "ms"),
+    ("CPU of OTLP in protobuf, in relation to the native batch", "≤ 1.5", "protocols", "OTLP, protobuf", OF_NATIVE),
+    ("of OTLP over gRPC", "≤ 1.5", "protocols", "OTLP over gRPC", OF_NATIVE),
+    ("of OTLP in JSON", "≤ 1.5", "protocols", "OTLP, JSON", OF_NATIVE),
+    ("of Loki in protobuf", "≤ 1.5", "protocols", "Loki, protobuf and snappy", OF_NATIVE),
+    ("of Loki in JSON", "≤ 1.5", "protocols", "Loki, JSON", OF_NATIVE),
+    ("of `_bulk`", "≤ 1.5", "protocols", "_bulk", OF_NATIVE),
+    ("of HTTP outputs", "≤ 1.5", "protocols", "HTTP outputs", OF_NATIVE),
+    ("of Splunk HEC", "≤ 1.5", "protocols", "Splunk HEC", OF_NATIVE),
+    ("of syslog over TCP", "≤ 1.5", "protocols", "syslog over TCP", OF_NATIVE),
+    (
+        "PostgreSQL with derived ids, in relation to without",
+        "≥ 0.8",
+        "derived-ids",
+        "PostgreSQL, with derived ids",
+        "of those without",
+    ),
     ("journal, fsynced, batches of 100", "≥ 500,000 events/s", "journal", "written, fsynced", "events/s"),
     ("replay of the journal, in relation to live ingestion", "≥ 1", "journal", "sent when Kafka is back", "of live"),
     ("newest 100 of one source, 10 million rows, p50", "< 50 ms", "query", "newest 100 of one source", "p50 ms"),
@@ -77,7 +96,9 @@ pub fn heading(title: &str, began: &str, command: &str) -> String {
          | machine | {cores} cores, {model}, {} GB |\n",
         number(kbytes.unwrap_or_default() / 1e6)
     );
-    for (name, version) in versions {
+    // A program that is not installed was not needed for this page.
+    let is_installed = |version: &str| version != "unknown" && !version.ends_with("not found");
+    for (name, version) in versions.into_iter().filter(|(_, version)| is_installed(version)) {
         writeln!(text, "| {name} | {version} |").expect("memory");
     }
     text

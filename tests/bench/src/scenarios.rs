@@ -2,12 +2,15 @@
 //!
 //! Each round measures Spillway and its yardsticks in alternation, so that other load on the machine affects all of them.
 
+mod agent;
 mod consuming;
+mod derived_ids;
 mod end_to_end;
 mod ingesting;
 mod journaling;
 mod lag;
 mod peer;
+mod protocols;
 mod searching;
 mod soak;
 mod starting;
@@ -117,11 +120,37 @@ pub fn all() -> Vec<Scenario> {
             "The same through the gateway, which runs on the same two cores."
         ),
         scenario!(
+            "secured",
+            "Keys and TLS",
+            9,
+            ingesting::secured,
+            "Batches of 100 events, acknowledged, over 64 connections that stay open: without both, with a key that is restricted and \
+             limited, with TLS, and with both. wrk encrypts on the same two cores. `BENCH_ROUNDS=5` measures five of each in \
+             alternation."
+        ),
+        scenario!(
             "formats",
             "Formats and codings",
             1,
             ingesting::formats,
             "Batches of 100 events; encoded in advance by the client."
+        ),
+        scenario!(
+            "protocols",
+            "Protocols of agents",
+            3,
+            protocols::protocols,
+            "The same events, 100 together, by each protocol over 16 connections, in alternation; acknowledged by Kafka. \
+             *of the native batch*: CPU time of the producer per event relative to `POST /api/logs/batch`. OTLP and Loki \
+             have times in nanoseconds, for which ids are derived."
+        ),
+        scenario!(
+            "agent",
+            "One agent with the default settings",
+            1,
+            agent::agent,
+            "OTLP in protobuf and gzip, batches of 500 events over 50 connections through the gateway, 20,000 events/s from one \
+             address for half a minute (open loop). The measurement fails if a request is refused."
         ),
         scenario!("clients", "Clients", 1, ingesting::clients, "Batches of 100 events over this many connections.")
             .drawn("events/s", &["events/s"], "connections"),
@@ -166,6 +195,14 @@ pub fn all() -> Vec<Scenario> {
              relative to `psql \\\\copy` of the same rows into an empty table with the same columns, key and indexes."
         ),
         scenario!(
+            "derived-ids",
+            "Ids derived from what agents send",
+            3,
+            derived_ids::derived_ids,
+            "A topic filled with entries of OTLP is stored, with `INGEST__DERIVED_IDS` off and on. SQLite in one process that also \
+             reads the topic. *of those without*: rows per second relative to the row without."
+        ),
+        scenario!(
             "end-to-end",
             "From POST to row",
             3,
@@ -204,8 +241,9 @@ pub fn all() -> Vec<Scenario> {
                 "Searches through 5 million rows of SQLite",
                 1,
                 searching::embedded,
-                "One process, rows spread over three hours, while 2,000 events/s arrive. Each search has a range of one hour (1.7 million rows), \
-                 and is repeated up to 20 times within 30 s."
+                "One process, rows spread over three hours, while 2,000 events/s arrive. Each search has a range of one hour, a little \
+                 different each time (*rows of the hour*: at the end), and is repeated up to 100 times within 30 s. Of few answers, the p99 \
+                 is the slowest one."
             )
         },
         Scenario {
@@ -216,7 +254,8 @@ pub fn all() -> Vec<Scenario> {
                 1,
                 searching::postgres,
                 "Producer, Kafka and consumer on the same machine, rows spread over three hours, while 2,000 events/s arrive. Each search \
-                 has a range of one hour (3.3 million rows), and is repeated up to 20 times within 30 s."
+                 has a range of one hour, a little different each time (*rows of the hour*: at the end), and is repeated up to 100 times within \
+                 30 s. Of few answers, the p99 is the slowest one."
             )
         },
         Scenario {

@@ -4,9 +4,8 @@
 //! interchangeable. To run a suite, an adapter's integration test
 //!
 //! 1. implements the suite's subject trait ([`store::StoreSubject`], [`bus::BusSubject`], [`limiter::LimiterSubject`],
-//!    [`idempotency::IdempotencySubject`], [`journal::JournalSubject`] or [`query_cache::QueryCacheSubject`]): how to
-//!    create
-//!    a fresh instance, how to reopen it, and the few properties in which implementations may differ;
+//!    [`agent_limiter::AgentLimiterSubject`], [`idempotency::IdempotencySubject`], [`journal::JournalSubject`] or
+//!    [`query_cache::QueryCacheSubject`]): how to create a fresh instance, how to reopen it, and the few properties in which implementations may differ;
 //! 2. calls the suite's `all` from one test, or each check from a separate test:
 //!
 //! ```text
@@ -33,6 +32,7 @@ use std::time::Duration;
 
 mod variety;
 
+pub mod agent_limiter;
 pub mod bus;
 pub mod idempotency;
 pub mod journal;

@@ -13,7 +13,7 @@ use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, time, varied_events};
 /// Names in metadata; dots and quotes must not confuse anyone.
 const NAMES: [&str; 9] = ["userId", "http.status", "http", "tags", "a.b", "a", "naïve", "q\"uote", "back\\slash"];
 /// JSON values: several forms of one number, numbers that floating point confuses, text that looks like a number.
-const VALUES: [&str; 34] = [
+const VALUES: [&str; 36] = [
     "12345",
     "12345.0",
     "1.2345e4",
@@ -24,6 +24,8 @@ const VALUES: [&str; 34] = [
     "5e-2",
     "0.050",
     "-0.05",
+    "-5e-2",
+    "-0.5E-1",
     "123450E-1",
     "\"12345\"",
     "\"012345\"",
@@ -91,6 +93,33 @@ pub(crate) fn searchable_events(seed: &mut Seed, count: usize) -> Vec<LogEvent<'
         event.stack_trace = seed.one_in(4).then(|| Cow::Borrowed(*seed.pick(&PIECES)));
     }
     events
+}
+
+/// Filters that a store must check by itself, since it counts and pages what they select without a look at the events; and their
+/// negations, which select events without the field.
+pub(crate) fn exact_filters(events: &[LogEvent<'_>]) -> Vec<EventFilter> {
+    let mut conditions = vec![Condition::StackTrace(Pattern::ANY), Condition::IdIs(IdField::Span, vec![0; 8])];
+    for field in [IdField::Event, IdField::Trace, IdField::Span] {
+        conditions.push(Condition::Id(field, Pattern::ANY));
+        // Of a length that no id has.
+        conditions.push(Condition::IdIs(field, vec![1; 3]));
+    }
+    for event in events.iter().step_by(11) {
+        conditions.push(Condition::IdIs(IdField::Event, event.event_id.as_bytes().to_vec()));
+        conditions.extend(event.trace_id.map(|id| Condition::IdIs(IdField::Trace, id.to_vec())));
+        conditions.extend(event.span_id.map(|id| Condition::IdIs(IdField::Span, id.to_vec())));
+        let (first, last) = (event.received_at, time(event.received_at.unix_micros() + 3));
+        conditions.push(Condition::Time(TimeField::ReceivedAt, first..=last));
+        conditions.push(Condition::Time(TimeField::ReceivedAt, last..=first));
+        conditions.push(Condition::Time(TimeField::Timestamp, event.timestamp..=event.timestamp));
+    }
+    let filters = conditions.into_iter().map(EventFilter::from);
+    let filters: Vec<EventFilter> = filters.flat_map(|filter| [filter.clone(), !filter]).collect();
+    assert!(
+        filters.iter().all(|filter| filter.candidates().exact),
+        "a filter is not exact: the check has lost its purpose"
+    );
+    filters
 }
 
 /// A text from an event, or a part of one, perhaps with a wildcard.

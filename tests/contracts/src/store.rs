@@ -11,7 +11,7 @@ use domain::Uuid;
 use domain::access::TenantId;
 use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
-use domain::filter::EventFilter;
+use domain::filter::{Condition, EventFilter, IdField};
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::partition::Partition;
@@ -23,7 +23,7 @@ use domain::query::{
 use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 
-use crate::search::{any_filter, searchable_events};
+use crate::search::{any_filter, exact_filters, searchable_events};
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
 use crate::{in_time, run};
 
@@ -73,6 +73,7 @@ pub async fn all(subject: &impl StoreSubject) {
         an_append_may_have_any_number_of_events,
         every_field_is_returned_exactly,
         each_filter_alone_selects_what_its_rule_says,
+        each_exact_filter_selects_what_its_rule_says,
         a_search_for_text_finds_it_in_any_case_and_treats_no_character_as_a_wildcard,
         filters_together_select_what_their_rules_say_together,
         any_filter_finds_what_its_rule_says,
@@ -431,20 +432,21 @@ pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subjec
 }
 
 /// No tenant can make an event of another one, or of a client that is restricted to no sources, count as a repeat by
-/// sending its id first. Within a tenant, repeats count once.
+/// sending its id first, not even in the same microsecond. Within a tenant, repeats count once.
 pub async fn an_event_is_a_repeat_of_one_of_the_same_tenant_only(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
     let received = later(time(EPOCH), subject.dedup_window() * 2);
     let of = |name| IdOrigin::Tenant(TenantId::of_name(name));
-    let origins = [of("thief"), of("victim"), IdOrigin::Client, of("other")];
+    let derived = IdOrigin::Derived(Some(TenantId::of_name("agent")));
+    let origins = [of("thief"), of("victim"), IdOrigin::Client, of("other"), derived];
     let mut seed = Seed::new(5);
     for same_append in [true, false] {
         let mut consumer = Consumer::of(&*store, group_partition(u32::from(same_append)));
         let id = seed.id();
-        let one_each = |from: u32| {
-            let at = move |n: u32| later(received, MICROSECOND * (from + n));
-            (0_u32..).zip(origins).map(move |(n, id_origin)| LogEvent { id_origin, ..event(id, at(n)) })
+        let one_each = |micros: u32| {
+            let at = later(received, MICROSECOND * micros);
+            origins.into_iter().map(move |id_origin| LogEvent { id_origin, ..event(id, at) })
         };
         let (mut stored, mut repeats) = (0, 0);
         if same_append {
@@ -457,6 +459,9 @@ pub async fn an_event_is_a_repeat_of_one_of_the_same_tenant_only(subject: &impl 
             }
         }
         assert_eq!((stored, repeats), (origins.len(), origins.len()), "in one append: {same_append}");
+        let by_id = EventFilter::from(Condition::IdIs(IdField::Event, id.as_bytes().to_vec()));
+        let found = store.query(&LogQuery::newest(by_id, 100)).await.expect("the store answers");
+        assert_eq!(found.items.len(), origins.len(), "all of them are found");
     }
 }
 
@@ -645,6 +650,22 @@ pub async fn each_filter_alone_selects_what_its_rule_says(subject: &impl StoreSu
         assert_answers(&*store, &events, &only(EventFilter::between(Some(at), None))).await;
         assert_answers(&*store, &events, &only(EventFilter::between(None, Some(at)))).await;
     }
+}
+
+/// Conditions on ids, times of receipt and the existence of a field, each alone and negated. The store decides these alone.
+pub async fn each_exact_filter_selects_what_its_rule_says(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let events = varied(&*store).await;
+    let contents: Vec<LogEvent<'static>> = events.iter().map(|stored| stored.event.clone()).collect();
+    let (mut some, mut all) = (0, 0);
+    for filter in exact_filters(&contents) {
+        let matching = contents.iter().filter(|event| filter.matches(event)).count();
+        some += usize::from(0 < matching && matching < contents.len());
+        all += usize::from(matching == contents.len());
+        assert_answers(&*store, &events, &only(filter)).await;
+    }
+    assert!(some > 100 && all > 4, "{some} filters select some events, {all} all: the check has lost its variety");
 }
 
 /// The rule is [`domain::folding`], whatever the store's own case rules are, and no character is special.

@@ -362,11 +362,35 @@ async fn generated_events_are_accepted_and_counted() {
     wait_until("they are stored", async || program.gateway.all_events("", 1_000).await.len() == sent).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_generate_says_what_it_sent() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = program_with(directory.path(), &[]).await;
+    let running = tokio::process::Command::new(env!("CARGO_BIN_EXE_spillway-under-test"))
+        .args(["generate", "--for", "10m", "--url", program.gateway.base()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program runs");
+    wait_until("some are stored", async || !program.gateway.all_events("", 1_000).await.is_empty()).await;
+    let pid = running.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+    let ended = tokio::time::timeout(DEADLINE, running.wait_with_output()).await.expect("in time").expect("its end");
+    assert_eq!(ended.status.code(), Some(130));
+    assert!(text(&ended.stdout).contains(" accepted, 0 refused"), "{}", text(&ended.stdout));
+    assert!(text(&ended.stderr).starts_with("-- interrupted: "), "{}", text(&ended.stderr));
+}
+
 #[test]
 fn completions_and_manual_pages_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let output = spillway(&["completions", shell], &[]);
-        assert!(output.status.success() && text(&output.stdout).contains("redrive"), "{shell}");
+        let script = text(&output.stdout);
+        for word in ["redrive", "WARN+", "traceId", "yesterday"] {
+            assert!(output.status.success() && script.contains(word), "{shell}: {word}");
+        }
     }
     let page = spillway(&["man"], &[]);
     assert!(page.status.success() && text(&page.stdout).contains(".TH"));
@@ -375,7 +399,10 @@ fn completions_and_manual_pages_name_the_commands() {
     let output = spillway(&["man", "--dir", path.to_str().expect("text")], &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     for page in ["spillway.1", "spillway-query.1", "spillway-dlq-redrive.1"] {
-        assert!(path.join(page).is_file(), "{page}");
+        let page = std::fs::read_to_string(path.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        for section in ["EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "FILES"] {
+            assert!(page.contains(&format!(".SH {section}\n")), "{section}");
+        }
     }
 }
 

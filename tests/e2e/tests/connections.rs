@@ -110,9 +110,11 @@ async fn requests_that_others_may_understand_differently_are_refused() {
 async fn a_person_finds_the_documentation() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, directory.path(), &[]).await;
-    for http in [&program.gateway, &program.producer, &program.consumer] {
+    for (http, page) in
+        [(&program.gateway, "/console/"), (&program.producer, "/swagger-ui"), (&program.consumer, "/swagger-ui")]
+    {
         let browser = http.send("GET", "/", &[("accept", "text/html,*/*")], "").await;
-        assert_eq!((browser.status, browser.header("location")), (307, "/swagger-ui"));
+        assert_eq!((browser.status, browser.header("location")), (307, page));
         assert_eq!(http.get("/").await.json()["documentation"], "/swagger-ui");
         assert_eq!(http.get("/swagger-ui/").await.status, 200);
     }

@@ -255,7 +255,7 @@ async fn every_answer_has_a_request_id_and_a_405_names_the_allowed_methods() {
     }
     let documents = [gateway, &program.producer, &program.consumer].map(|http| http.get("/openapi.json"));
     for document in documents {
-        assert_eq!(document.await.json()["paths"].as_object().map(serde_json::Map::len), Some(32));
+        assert_eq!(document.await.json()["paths"].as_object().map(serde_json::Map::len), Some(34));
     }
 }
 

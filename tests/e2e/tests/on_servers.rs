@@ -362,6 +362,13 @@ async fn a_broker_with_tls_and_scram_works_and_errors_are_clear() {
         let answer = http.post("/api/logs", kept.to_string()).await;
         assert_eq!((answer.status, &answer.json()["durability"]), (202, &"journaled".into()), "{:?}", answer.body);
         assert_eq!(http.get("/actuator/health/readiness").await.status, 200);
+        let report = http.get("/actuator/instance").await.json();
+        let (outage, journal) = (&report["producer"]["outage"], &report["producer"]["journal"]);
+        assert!(
+            outage["state"] == "away" && outage["reason"].as_str().is_some_and(|of| of.contains(expected)),
+            "{report}"
+        );
+        assert!(journal["events"].as_u64() > Some(0), "{report}");
         wait_until("the log names the error", async || producer.has_said(expected)).await;
         let told: Vec<String> =
             producer.log().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();

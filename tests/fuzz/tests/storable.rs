@@ -76,7 +76,13 @@ fn postgresql_stores_accepted_events() {
     };
     let events = events();
     let schema = format!("fuzz_{}", std::process::id());
-    let options = PostgresOptions { url, schema, dedup_window: DEDUP_WINDOW, query_timeout: QUERY_TIMEOUT };
+    let options = PostgresOptions {
+        url,
+        schema,
+        dedup_window: DEDUP_WINDOW,
+        resend_window: DEDUP_WINDOW,
+        query_timeout: QUERY_TIMEOUT,
+    };
     block_on(async {
         let store = PostgresStore::new(&options).expect("a URL");
         store.prepare().await.expect("the server answers");

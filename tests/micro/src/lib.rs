@@ -6,6 +6,8 @@
 
 #![expect(clippy::expect_used, reason = "failed measurements panic")]
 
+mod agents;
+
 use std::fmt::Write as _;
 use std::io;
 use std::num::NonZeroU32;
@@ -48,11 +50,11 @@ pub fn counted(run: &mut dyn FnMut()) {
     run();
 }
 
-/// All steps, in processing order.
+/// All steps, in processing order; then the intake of the same events by each protocol of agents.
 #[must_use]
 pub fn steps() -> Vec<Step> {
     let body = body();
-    let ingest = ingest();
+    let ingest = Arc::new(ingest());
     let partitioner = partitioner();
     let partitions = NonZeroU32::new(6).expect("not zero");
     let sources: Vec<String> = (0..EVENTS).map(|n| format!("checkout-{n:03}")).collect();
@@ -61,9 +63,10 @@ pub fn steps() -> Vec<Step> {
         records.iter().map(|record| codec::decode(record).expect("an event").into_owned()).collect();
     let group_partition = GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 1 };
     let (encoded, appended) = (decoded.clone(), records.clone());
+    let of_agents = agents::steps(&ingest);
     // A segment that is never full, so that only appending is measured.
     let (mut log, _) = SegmentedLog::open(Arc::new(Nowhere), u64::MAX, 0).expect("nothing can fail");
-    vec![
+    let mut steps = vec![
         Step {
             name: "intake: parse, validate, partition, encode",
             run: Box::new(move || {
@@ -116,7 +119,9 @@ pub fn steps() -> Vec<Step> {
                 std::hint::black_box(rows.finish());
             }),
         },
-    ]
+    ];
+    steps.extend(of_agents);
+    steps
 }
 
 /// A batch as a service would send it.

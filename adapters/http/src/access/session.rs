@@ -13,12 +13,13 @@ use domain::ports::{KeyRing, SESSION_DURATION};
 use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
+use serde_json::json;
 
 use super::admitted::key_of;
 use super::host::authority_of;
 use super::origin::is_of_other_page;
 use super::{AccessControl, Denial, Refused, rejected};
-use crate::client_address::peer_address;
+use crate::client_address::{peer_address, was_forwarded};
 use crate::error::ApiError;
 
 /// The cookie over TLS. Browsers take a cookie with this prefix only from the host itself (RFC 6265bis, section 4.1.3.2).
@@ -46,17 +47,53 @@ impl AccessControl {
     /// Begins a session for a request that was let in with its key. Where no keys are required, there is nothing to begin.
     pub fn begin_session(&self, request: &Request) -> Response {
         let Some(key) = key_of(request) else { return nothing_to_say().finish() };
-        let peer = peer_address(request.remote_addr());
-        let (name, attributes) = match (self.is_secure(request), peer.to_canonical().is_loopback()) {
-            (true, _) => (SECURE_COOKIE, "; Secure"),
-            (false, true) => (PLAIN_COOKIE, ""),
-            (false, false) => return ApiError::from(Denial::SessionUnencrypted).into_response(),
+        let Some((name, attributes)) = self.cookie_for(request) else {
+            return ApiError::from(Denial::SessionUnencrypted).into_response();
         };
         let sealed = self.shared.rules.sessions.as_deref().and_then(|sessions| sessions.seal(key.id));
         let Some(session) = sealed else { return ApiError::from(Denial::SessionsUnavailable).into_response() };
         let seconds = SESSION_DURATION.as_secs();
         let cookie = format!("{name}={session}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{attributes}");
         nothing_to_say().header(header::SET_COOKIE, cookie).finish()
+    }
+
+    /// Tells a page whether keys are required, whether a session could begin, and whose session the browser has. It looks
+    /// at no key in a header: presenting keys is limited where they count.
+    pub fn show_session(&self, request: &Request) -> Response {
+        let keys = self.shared.rules.keys.as_deref().filter(|keys| keys.requires_keys());
+        let key = keys.and_then(|keys| self.key_of_session(request, keys)?.ok());
+        let sign_in = match (keys, &self.shared.rules.sessions, self.cookie_for(request)) {
+            (None, ..) => "not_needed",
+            (Some(_), None, _) => "unavailable",
+            (Some(_), Some(_), None) => "needs_https",
+            (Some(_), Some(_), Some(_)) => "possible",
+        };
+        let mut session = json!({ "authentication": if keys.is_some() { "keys" } else { "off" }, "signIn": sign_in });
+        if let Some(key) = key {
+            let roles: Vec<&str> = key.roles.iter().map(|role| role.name()).collect();
+            session["key"] = json!({ "name": key.name.to_string(), "roles": roles });
+            if let Some(sources) = &key.sources {
+                let patterns: Vec<String> = sources.patterns().iter().map(ToString::to_string).collect();
+                session["key"]["sources"] = patterns.into();
+            }
+        }
+        Response::builder()
+            .content_type("application/json")
+            .header(header::CACHE_CONTROL, "no-store")
+            .body(session.to_string())
+    }
+
+    /// The name of the cookie of a session on this connection, and what its name requires; `None` if others could read
+    /// along.
+    fn cookie_for(&self, request: &Request) -> Option<(&'static str, &'static str)> {
+        let peer = peer_address(request.remote_addr());
+        // A proxy on this machine stands for browsers that are not.
+        let is_local = peer.to_canonical().is_loopback() && !was_forwarded(request.headers());
+        match (self.is_secure(request), is_local) {
+            (true, _) => Some((SECURE_COOKIE, "; Secure")),
+            (false, true) => Some((PLAIN_COOKIE, "")),
+            (false, false) => None,
+        }
     }
 
     /// Whether the client's connection is encrypted, up to a proxy that is trusted to say so.

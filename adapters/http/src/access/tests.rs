@@ -4,9 +4,9 @@ use std::sync::Mutex;
 
 use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, Tenant, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
-use poem::http::{Method, Uri};
+use poem::http::{HeaderName, Method, Uri, header};
 
-use super::admitted::tenant_of;
+use super::admitted::{end_of_right, tenant_of};
 use super::*;
 use crate::routes::ROUTES;
 
@@ -335,11 +335,61 @@ fn a_session_begins_only_where_nobody_reads_along() {
     assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[]), (403, None));
     let https = ("x-forwarded-proto", "https");
     assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[https]), (403, None), "anyone can say so");
+    for header in ["via", "x-forwarded-for", "forwarded"] {
+        // A proxy on this machine stands for browsers that are not.
+        assert_eq!(begin(&with_sessions(), PEER, &[(header, "192.0.2.7")]), (403, None), "{header}");
+    }
     let behind = with_sessions().of_gateway(vec!["192.0.2.0/24".parse::<ipnet::IpNet>().expect("a network")].into());
     assert_eq!(begin(&behind, [192, 0, 2, 1], &[https]), (204, Some(format!("__Host-{plain}; Secure"))));
     assert_eq!(begin(&with_keys(ring(), false), PEER, &[]), (403, None), "sessions are off");
     let open = with_keys(Ring { required: false, ..ring() }, false);
     assert_eq!(begin(&open, PEER, &[]), (204, None), "no keys are required");
+}
+
+/// What a page is told about its session.
+async fn shown(access: &AccessControl, peer: [u8; 4], headers: &[(&str, &str)]) -> String {
+    let mut given = vec![("host", "localhost")];
+    given.extend_from_slice(headers);
+    let mut request = request(Method::GET, peer, &given);
+    assert_eq!(access.judge(&mut request, route(Method::GET, "/api/session")), Ok(()));
+    let response = access.show_session(&request);
+    assert_eq!(response.headers().get(header::CACHE_CONTROL).map(|value| value.as_bytes()), Some(&b"no-store"[..]));
+    response.into_body().into_string().await.expect("a body")
+}
+
+#[tokio::test]
+async fn a_page_is_told_whether_it_needs_a_key_and_whose_session_it_has() {
+    const REMOTE: [u8; 4] = [192, 0, 2, 1];
+    let cookie = |byte: u8| format!("spillway={}", text(byte).id());
+    let (reader, tenant, revoked) = (cookie(7), cookie(10), cookie(5));
+    let signed_out = r#"{"authentication":"keys","signIn":"possible"}"#;
+    for (headers, expected) in [
+        (&[][..], signed_out),
+        (&[("cookie", revoked.as_str())][..], signed_out),
+        (&[("cookie", "spillway=no session")][..], signed_out),
+        (&[("cookie", reader.as_str()), ("sec-fetch-site", "cross-site")][..], signed_out),
+        (
+            &[("cookie", reader.as_str())][..],
+            r#"{"authentication":"keys","signIn":"possible","key":{"name":"shop","roles":["read"]}}"#,
+        ),
+        (
+            &[("cookie", tenant.as_str())][..],
+            r#"{"authentication":"keys","signIn":"possible","key":{"name":"shop","roles":["ingest","read"],"sources":["shop-*"]}}"#,
+        ),
+    ] {
+        assert_eq!(shown(&with_sessions(), PEER, headers).await, expected, "{headers:?}");
+    }
+    // A key in a header is not looked at: guesses are counted where keys are needed, and not here.
+    let bearer = format!("Bearer {}", text(7).reveal());
+    assert_eq!(shown(&with_sessions(), PEER, &[("authorization", &bearer)]).await, signed_out);
+    let needs_https = r#"{"authentication":"keys","signIn":"needs_https"}"#;
+    assert_eq!(shown(&with_sessions(), REMOTE, &[]).await, needs_https);
+    let unavailable = r#"{"authentication":"keys","signIn":"unavailable"}"#;
+    assert_eq!(shown(&with_keys(ring(), false), PEER, &[]).await, unavailable);
+    let open_to_all = with_keys(Ring { required: false, ..ring() }, false);
+    let off = r#"{"authentication":"off","signIn":"not_needed"}"#;
+    assert_eq!(shown(&open_to_all, REMOTE, &[]).await, off);
+    assert_eq!(shown(&open(), REMOTE, &[]).await, off);
 }
 
 #[test]
@@ -399,4 +449,59 @@ fn a_listed_origin_may_change_something_and_no_other_may() {
     };
     assert_eq!(judge("https://console.example.com"), Ok(()));
     assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin));
+}
+
+/// The keys without those of these bytes.
+fn later(revoked: &[u8], required: bool) -> Ring {
+    let mut ring = Ring { required, ..ring() };
+    for byte in revoked {
+        ring.keys.retain(|(key, _)| *key != text(*byte));
+    }
+    ring
+}
+
+/// Keys that change.
+struct Changing(Mutex<Ring>);
+
+impl KeyRing for Changing {
+    fn requires_keys(&self) -> bool {
+        self.0.lock().expect("lock").requires_keys()
+    }
+
+    fn verify(&self, presented: &KeyText) -> Result<Arc<Key>, KeyRejection> {
+        self.0.lock().expect("lock").verify(presented)
+    }
+
+    fn find(&self, id: KeyId) -> Result<Arc<Key>, KeyRejection> {
+        self.0.lock().expect("lock").find(id)
+    }
+}
+
+/// Whether an answer to a request with this credential ends when the keys change.
+async fn ends(credential: u8, before: Ring, after: Ring) -> bool {
+    let keys = Arc::new(Changing(Mutex::new(before)));
+    let access = AccessControl::new(AccessRules { keys: Some(keys.clone()), ..AccessRules::default() });
+    let mut request = presenting(credential, Method::GET);
+    assert_eq!(access.judge(&mut request, queries()), Ok(()));
+    let mut end = std::pin::pin!(end_of_right(&request));
+    let while_valid = tokio::time::timeout(std::time::Duration::from_secs(60), end.as_mut()).await;
+    assert!(while_valid.is_err(), "nothing has changed");
+    *keys.0.lock().expect("lock") = after;
+    tokio::time::timeout(std::time::Duration::from_secs(60), end).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_an_end_ends_with_its_key() {
+    let with_other_sources = || {
+        let mut ring = later(&[10], true);
+        let (_, like) = ring.keys.iter().find(|(key, _)| *key == text(7)).cloned().expect("a key");
+        let key = Key { id: text(10).id(), ..Key::clone(&like.expect("a key")) };
+        ring.keys.push((text(10), Ok(Arc::new(key))));
+        ring
+    };
+    assert!(ends(7, ring(), later(&[7], true)).await, "it was revoked");
+    assert!(!ends(7, ring(), later(&[9], true)).await, "another one was");
+    assert!(ends(10, ring(), with_other_sources()).await, "it may do something else");
+    assert!(ends(0, later(&[], false), ring()).await, "keys are required by now");
+    assert!(!ends(0, later(&[], false), later(&[7], false)).await, "none are");
 }

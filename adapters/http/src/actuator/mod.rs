@@ -1,23 +1,27 @@
 //! The state of a process, for probes, scrapers and people.
 
+pub mod fleet;
+pub mod instance;
 pub mod metrics;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use application::health::Health;
 use domain::timestamp::Timestamp;
 use poem::Request;
-use poem::http::header;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::access::host::{authority_of, is_loopback};
+use crate::actuator::instance::{InstanceReading, report_of, status};
 use crate::actuator::metrics::{metric_names, metric_report};
-use crate::client_address::{X_FORWARDED_FOR, peer_address};
+use crate::client_address::{peer_address, was_forwarded};
 use crate::error::ApiError;
 use crate::gateway::instances::InstanceState;
+use crate::openapi::fleet::InstanceReport;
 use crate::openapi::payload::{Answer, Documented};
 use crate::openapi::schemas::{
     BuildInfo, ComponentHealth, HealthReport, Info, LogDirectives, MetricNames, MetricReport, Tag, date_time,
@@ -34,12 +38,21 @@ pub struct Actuator {
     pub health: Health,
     /// The instances, if this is a gateway.
     pub instances: Option<Arc<dyn Fn() -> Vec<InstanceState> + Send + Sync>>,
+    /// Reads what the parts of the process tell about themselves.
+    pub reading: Arc<dyn Fn() -> InstanceReading + Send + Sync>,
     /// Renders all metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The process's own log.
     pub log: LogControl,
     /// The OpenAPI document of the whole API.
     pub document: Arc<str>,
+}
+
+impl Actuator {
+    /// The report of this process, and where it listens.
+    pub(crate) async fn report(&self) -> (InstanceReport, Option<SocketAddr>) {
+        report_of(self.role, self.started_at, &self.health, &*self.reading).await
+    }
 }
 
 /// What of the process's own log passes, and how to change that.
@@ -127,6 +140,12 @@ impl ActuatorApi {
         Json(Info { build, role: actuator.role.to_owned(), started_at: date_time(actuator.started_at) })
     }
 
+    /// What this process tells about its roles: rates, lag, journal, breakers and the alerts that hold
+    #[oai(path = "/instance", method = "get", operation_id = "getInstance", tag = "Tag::Operations")]
+    async fn instance(&self, actuator: Data<&Actuator>) -> Json<InstanceReport> {
+        Json(actuator.report().await.0)
+    }
+
     /// What of this process's own log passes
     #[oai(path = "/log", method = "get", operation_id = "getLogFilter", tag = "Tag::Operations")]
     async fn log_filter(&self, actuator: Data<&Actuator>) -> Json<LogDirectives> {
@@ -203,15 +222,10 @@ fn is_from_this_machine(request: &Request) -> bool {
     peer_address(request.remote_addr()).to_canonical().is_loopback()
         && authority_of(request).is_some_and(is_loopback)
         && headers.get("x-spillway").is_some_and(|marker| marker == "1")
-        && !headers.contains_key(X_FORWARDED_FOR)
-        && !headers.contains_key(header::FORWARDED)
+        && !was_forwarded(headers)
 }
 
 fn answer(up: bool, components: Option<std::collections::BTreeMap<String, ComponentHealth>>) -> HealthAnswer {
     let report = Json(HealthReport { status: status(up), components });
     if up { HealthAnswer::Up(report) } else { HealthAnswer::Down(report) }
-}
-
-fn status(up: bool) -> String {
-    if up { "UP" } else { "DOWN" }.to_owned()
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use application::health::Health;
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,6 +23,7 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 use poem::{Body, IntoResponse, Request, Response};
 use tokio::time::{Instant, timeout};
 
+use crate::access::X_API_KEY;
 use crate::access::origin::SEC_FETCH_SITE;
 use crate::body::ReplayableBody;
 use crate::client_address::{ForwardedClient, TrustedProxies, X_FORWARDED_FOR, peer_address};
@@ -31,7 +32,7 @@ use crate::gateway::balancing::Check;
 use crate::gateway::instances::{Instance, Upstreams};
 use crate::ingest::agents::HELD;
 use crate::query::event_stream::EVENT_STREAM;
-use crate::server::LocalService;
+use crate::server::{LocalService, X_REQUEST_ID};
 use crate::tls::{Connector, UpstreamTls};
 
 /// Longest time for a connection to an instance.
@@ -41,6 +42,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// Longest wait for an instance to say that it is ready.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for all of what an instance tells about itself: it waits a second for its store itself.
+const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Most bytes of what an instance tells about itself.
+const ASKED_BYTES_MAX: usize = 128 * 1024;
 /// How long an idle connection is kept: less than a server keeps it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Most instances that a request is tried on.
@@ -62,6 +67,35 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
+
+/// Headers of a request with which an instance is asked about itself: who asks.
+const ASKED_WITH: [HeaderName; 5] = [header::AUTHORIZATION, X_API_KEY, header::COOKIE, X_FORWARDED_FOR, X_REQUEST_ID];
+
+/// Why an instance tells nothing about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error("nobody listens there: check whether the instance runs")]
+    Unreachable,
+    /// It takes too long.
+    #[error("it does not answer within 1.5 s")]
+    TimedOut,
+    /// It broke off.
+    #[error("it broke off the connection")]
+    BrokenOff,
+    /// It refuses the credentials, with this status.
+    #[error("it refuses the key of this request ({0}): give all roles the same AUTH__KEYS_FILE")]
+    Refused(StatusCode),
+    /// It answers with another status than 200.
+    #[error("it answers with {0}: check whether it runs the same version")]
+    Status(StatusCode),
+    /// Its answer is longer than it may be.
+    #[error("its answer is longer than 128 KiB")]
+    TooLong,
+    /// Its answer is not understood.
+    #[error("its answer is not understood: check whether it runs the same version")]
+    Unreadable,
+}
 
 /// Sends requests on.
 pub struct Forwarder {
@@ -186,6 +220,45 @@ impl Forwarder {
             request.headers_mut().insert(header::HOST, host.clone());
         }
         Some(request)
+    }
+
+    /// Who asks, as an instance gets to see it.
+    pub fn headers_to_ask_with(&self, headers: &HeaderMap, peer: IpAddr) -> HeaderMap {
+        let forwarded = self.forwarded_headers(headers.clone(), peer);
+        let mut kept = HeaderMap::new();
+        for name in ASKED_WITH {
+            for value in forwarded.get_all(&name) {
+                kept.append(name.clone(), value.clone());
+            }
+        }
+        kept
+    }
+
+    /// What an instance answers at this path to a request with these headers. It counts as no request: what the instance
+    /// tells about itself says nothing about how it answers others.
+    ///
+    /// # Errors
+    /// It does not answer as it should.
+    pub async fn ask(&self, instance: &Instance, path: &'static str, headers: &HeaderMap) -> Result<Bytes, AskError> {
+        let body = ReplayableBody::new(Body::empty().into());
+        let request = self.upstream_request(&Method::GET, instance, &PathAndQuery::from_static(path), headers, body);
+        let Some(request) = request else { return Err(AskError::Unreachable) };
+        let answered = async {
+            let answer = self.client.request(request).await;
+            let answer =
+                answer.map_err(|error| if error.is_connect() { AskError::Unreachable } else { AskError::BrokenOff })?;
+            match answer.status() {
+                StatusCode::OK => {}
+                status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) => {
+                    return Err(AskError::Refused(status));
+                }
+                status => return Err(AskError::Status(status)),
+            }
+            let body = Limited::new(answer.into_body(), ASKED_BYTES_MAX).collect().await;
+            body.map(|body| body.to_bytes())
+                .map_err(|error| if error.is::<LengthLimitError>() { AskError::TooLong } else { AskError::BrokenOff })
+        };
+        timeout(ASK_TIMEOUT, answered).await.unwrap_or(Err(AskError::TimedOut))
     }
 
     /// Asks an instance whether it is ready.

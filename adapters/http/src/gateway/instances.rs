@@ -226,19 +226,33 @@ impl Upstreams {
     /// How the instances are.
     #[must_use]
     pub fn states(&self) -> Vec<InstanceState> {
-        let now = self.started.elapsed();
-        let state = |instance: &Arc<Instance>| {
-            let load = instance.load();
-            InstanceState {
-                role: self.role,
-                url: instance.url.to_string(),
-                address: instance.address,
-                availability: load.availability(),
-                under_way: load.under_way(),
-                latency_ms: load.latency_seconds(now) * 1e3,
-            }
-        };
-        self.instances().iter().map(state).collect()
+        self.instances().iter().map(|instance| self.state_of(instance)).collect()
+    }
+
+    /// The instances, and how they are.
+    #[must_use]
+    pub fn instances_with_state(&self) -> Vec<(InstanceState, Arc<Instance>)> {
+        self.instances().into_iter().map(|instance| (self.state_of(&instance), instance)).collect()
+    }
+
+    /// The role, and its URLs of which no address is known.
+    #[must_use]
+    pub fn unresolved(&self) -> (&'static str, Vec<String>) {
+        let instances = self.instances();
+        let is_known = |url: &&UpstreamUrl| instances.iter().any(|instance| instance.url == **url);
+        (self.role, self.urls.iter().filter(|url| !is_known(url)).map(UpstreamUrl::to_string).collect())
+    }
+
+    fn state_of(&self, instance: &Instance) -> InstanceState {
+        let load = instance.load();
+        InstanceState {
+            role: self.role,
+            url: instance.url.to_string(),
+            address: instance.address,
+            availability: load.availability(),
+            under_way: load.under_way(),
+            latency_ms: load.latency_seconds(self.started.elapsed()) * 1e3,
+        }
     }
 
     /// What is wrong, if no instance is known to be ready.

@@ -1,18 +1,22 @@
 //! One entry point in front of producers and consumers, which are instances at some address or services of this process.
 //!
-//! [`instances`] decides which instance gets a request, and [`forward`] sends it there.
+//! [`instances`] decides which instance gets a request, and [`forward`] sends it there. [`fleet`] asks all of them how they are.
 
 pub mod balancing;
+mod fleet;
 mod forward;
 pub mod instances;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use application::health::Health;
+use poem::http::HeaderMap;
 use poem::{Request, Response};
 use tokio::sync::watch;
 
 use crate::client_address::TrustedProxies;
+use crate::gateway::fleet::{Answers, Known, Reports, ask_all};
 use crate::gateway::forward::Forwarder;
 use crate::gateway::instances::{Instance, InstanceState, UpstreamUrl, Upstreams};
 use crate::server::LocalService;
@@ -33,9 +37,10 @@ pub struct Gateway {
 }
 
 struct Inner {
-    forwarder: Forwarder,
+    forwarder: Arc<Forwarder>,
     producer: Target,
     consumer: Target,
+    reports: Reports,
 }
 
 enum Target {
@@ -70,9 +75,10 @@ impl Gateway {
         tls: Option<Arc<UpstreamTls>>,
     ) -> Self {
         let inner = Inner {
-            forwarder: Forwarder::new(trusted_proxies, tls),
+            forwarder: Arc::new(Forwarder::new(trusted_proxies, tls)),
             producer: Target::new("producer", producer),
             consumer: Target::new("consumer", consumer),
+            reports: Reports::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -94,6 +100,17 @@ impl Gateway {
         self.upstreams().flat_map(Upstreams::states).collect()
     }
 
+    /// What the instances tell about themselves to a request with these headers that was let in. Roles of this process
+    /// are not among them.
+    pub(crate) async fn reports(&self, headers: &HeaderMap, peer: IpAddr) -> Answers {
+        let ask = || {
+            let forwarder = &self.inner.forwarder;
+            let known = self.upstreams().flat_map(known_of).collect();
+            ask_all(forwarder, forwarder.headers_to_ask_with(headers, peer), known)
+        };
+        self.inner.reports.get(ask).await
+    }
+
     /// Finds out where instances are and whether they are ready, until `stop`.
     pub async fn watch(self, stop: watch::Receiver<bool>) {
         let inner = &self.inner;
@@ -113,6 +130,14 @@ impl Gateway {
     fn upstreams(&self) -> impl Iterator<Item = &Upstreams> {
         [&self.inner.producer, &self.inner.consumer].into_iter().filter_map(Target::instances)
     }
+}
+
+/// The instances of a role, and its names without an address.
+fn known_of(upstreams: &Upstreams) -> Vec<Known> {
+    let (role, urls) = upstreams.unresolved();
+    let instances = upstreams.instances_with_state();
+    let instances = instances.into_iter().map(|(state, instance)| Known::Instance(state, instance));
+    instances.chain(urls.into_iter().map(|url| Known::Unresolved(role, url))).collect()
 }
 
 impl Inner {

@@ -1,15 +1,18 @@
 //! The limits of access keys: how much the keys of one name may send, whatever addresses they come from.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::access::Key;
 use domain::ports::{Client, RateDecision, RequestClass};
 use poem::Request;
+use tokio::time::{Instant, sleep_until};
 
 use crate::access::admitted::key_of;
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
+use crate::ingest::agents::LOOK_INTERVAL;
 
 /// The burst of events: a bucket is full again this long after a request that was just refused may begin.
 const BURST: Duration = Duration::from_secs(1);
@@ -29,17 +32,47 @@ impl ProducerDependencies {
         self.overdrawn(key).await.or(decision)
     }
 
-    /// Why a request of an agent may not begin by the limits of its key, if it has any.
-    pub(super) async fn refusal_by_key(&self, request: &Request) -> Option<ApiError> {
-        let key = key_of(request)?;
-        if let Some(limit) = key.limits.requests_per_second {
-            let decision = self.key_limiter.take(Client::with_keys(&key.name), limit).await;
-            if !decision.allowed {
-                return Some(ApiError::RateLimited { retry_after: decision.retry_after });
+    /// Holds a request of an agent for at most `patience` until it may begin by the limits of its key, if that has any.
+    /// Requests with keys of one name begin in the order in which they came, and at most as many wait as of one client.
+    /// Returns how long it was held, and why it may not begin even then.
+    pub(super) async fn hold_by_key(&self, request: &Request, patience: Duration) -> (Duration, Option<ApiError>) {
+        let refused = |retry_after| Some(ApiError::RateLimited { retry_after });
+        let Some(key) = key_of(request) else { return (Duration::ZERO, None) };
+        let Some(mut wait) = self.wait_by_key(key).await else { return (Duration::ZERO, None) };
+        let Some(place) = self.agents.queue(Client::with_keys(&key.name)) else {
+            return (Duration::ZERO, refused(wait));
+        };
+        let began = Instant::now();
+        let deadline = began + patience;
+        let mut stop = pin!(self.health.draining());
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return (now.duration_since(began), refused(wait));
+            }
+            let pause = if place.is_first() { wait.max(LOOK_INTERVAL) } else { LOOK_INTERVAL };
+            tokio::select! {
+                () = &mut stop => return (began.elapsed(), refused(wait)),
+                () = sleep_until(deadline.min(now + pause)) => {}
+            }
+            if place.is_first() {
+                match self.wait_by_key(key).await {
+                    None => return (began.elapsed(), None),
+                    Some(longer) => wait = longer,
+                }
             }
         }
-        let RateDecision { retry_after, .. } = self.overdrawn(key).await?;
-        Some(ApiError::RateLimited { retry_after })
+    }
+
+    /// How long until a request of an agent may begin by the limits of its key; `None` if it may now.
+    async fn wait_by_key(&self, key: &Key) -> Option<Duration> {
+        // Before a request is taken from the bucket: a request that looks several times counts once.
+        if let Some(decision) = self.overdrawn(key).await {
+            return Some(decision.retry_after);
+        }
+        let limit = key.limits.requests_per_second?;
+        let decision = self.key_limiter.take(Client::with_keys(&key.name), limit).await;
+        (!decision.allowed).then_some(decision.retry_after)
     }
 
     /// The decision about a key that has sent more events than it may, and has not paid them back yet.
@@ -57,5 +90,73 @@ impl ProducerDependencies {
         if let Some((key, limit)) = limited {
             self.key_limiter.charge(Client::with_keys(&key.name), limit, events).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use domain::access::{KeyHash, KeyLimits};
+    use domain::ports::MockKeyLimiter;
+
+    use super::*;
+    use crate::access::admitted::Admitted;
+    use crate::ingest::tests::{HOLD, dependencies_with_keys};
+
+    const TEN: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+
+    /// A request with a key that has both limits.
+    fn request() -> Request {
+        let key = Key {
+            id: "AAAAAAAA".parse().expect("an id"),
+            name: "shop".parse().expect("a name"),
+            hash: KeyHash::new([1; 32]),
+            roles: Vec::new(),
+            sources: None,
+            expires: None,
+            revoked: None,
+            limits: KeyLimits { requests_per_second: Some(TEN), events_per_second: Some(TEN) },
+        };
+        let mut request = Request::builder().finish();
+        request.extensions_mut().insert(Admitted::With(Arc::new(key)));
+        request
+    }
+
+    /// A limiter that makes requests wait by their number, and by events, until these times.
+    fn limiter(requests: Duration, events: Duration) -> MockKeyLimiter {
+        let began = Instant::now();
+        let left = move |until: Duration| until.saturating_sub(began.elapsed());
+        let mut limiter = MockKeyLimiter::new();
+        limiter.expect_take().returning(move |_, limit| {
+            let retry_after = left(requests);
+            let allowed = retry_after.is_zero();
+            RateDecision { allowed, limit: limit.get(), remaining: 0, reset_after: retry_after, retry_after }
+        });
+        limiter.expect_wait().returning(move |_, _| left(events));
+        limiter
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_of_an_agent_waits_for_the_limits_of_its_key_and_no_longer_than_it_may() {
+        let second = Duration::from_secs(1);
+        for (requests, events, held, is_refused) in [
+            (Duration::ZERO, Duration::ZERO, Duration::ZERO, false),
+            (second, Duration::ZERO, second, false),
+            (Duration::ZERO, 2 * second, 2 * second, false),
+            (5 * second, Duration::ZERO, HOLD, true),
+        ] {
+            let producer = dependencies_with_keys(limiter(requests, events));
+            let (waited, refused) = producer.hold_by_key(&request(), HOLD).await;
+            assert!(waited >= held && waited <= held + LOOK_INTERVAL, "{requests:?} {events:?}: {waited:?}");
+            assert_eq!(refused.is_some(), is_refused, "{requests:?} {events:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_key_or_a_limit_nothing_waits() {
+        let producer = dependencies_with_keys(MockKeyLimiter::new());
+        let (waited, refused) = producer.hold_by_key(&Request::builder().finish(), HOLD).await;
+        assert!(waited.is_zero() && refused.is_none());
     }
 }

@@ -15,12 +15,14 @@ use domain::ports::{
     MockRecordPublisher, MockTelemetry, RateDecision, RateLimiter, Receipt, Recollection, RecordPublisher,
     RequestClass, Telemetry,
 };
+use domain::timestamp::Timestamp;
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 use testkit::clock_at;
 
 use crate::access::{AccessControl, AccessRules};
+use crate::actuator::instance::InstanceReading;
 use crate::actuator::{Actuator, LogControl};
 use crate::body::BodyBudget;
 use crate::endpoints::producer_endpoint;
@@ -101,18 +103,23 @@ fn producer(store: MockIdempotencyStore, bus: MockRecordPublisher) -> impl Endpo
     producer_with(store, bus, MockAgentLimiter::new())
 }
 
-fn producer_with(
+/// What a producer with this limiter of keys works with.
+pub(super) fn dependencies_with_keys(limiter: MockKeyLimiter) -> ProducerDependencies {
+    let dependencies = dependencies(MockIdempotencyStore::new(), bus(0), MockAgentLimiter::new());
+    ProducerDependencies { key_limiter: Arc::new(limiter), ..dependencies }
+}
+
+fn dependencies(
     store: MockIdempotencyStore,
     mut bus: MockRecordPublisher,
     limiter: MockAgentLimiter,
-) -> impl Endpoint<Output = Response> {
+) -> ProducerDependencies {
     let telemetry = telemetry();
     bus.expect_state().returning(|| BusState::Up);
     let ingest = ingest(bus, Arc::clone(&telemetry));
-    let health = Health::default();
-    let dependencies = ProducerDependencies {
+    ProducerDependencies {
         ingest: Arc::new(ingest),
-        health: health.clone(),
+        health: Health::default(),
         limiter: Arc::new(Unlimited),
         key_limiter: Arc::new(MockKeyLimiter::new()),
         idempotency: Some(Arc::new(store)),
@@ -122,13 +129,23 @@ fn producer_with(
         trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")].into(),
         agents: AgentAdmission::new(Arc::new(limiter), HOLD, 9),
         shortage: None,
-    };
+    }
+}
+
+fn producer_with(
+    store: MockIdempotencyStore,
+    bus: MockRecordPublisher,
+    limiter: MockAgentLimiter,
+) -> impl Endpoint<Output = Response> {
+    let dependencies = dependencies(store, bus, limiter);
+    let health = dependencies.health.clone();
     let actuator = Actuator {
         role: "producer",
         started_at: clock_at("2024-01-15T10:30:00Z").now(),
         health,
         instances: None,
         log: LogControl::NONE,
+        reading: Arc::new(|| InstanceReading::at(Timestamp::MIN)),
         metrics: Arc::new(String::new),
         document: "{}".into(),
     };

@@ -4,11 +4,16 @@
 //! which poem-openapi would write twice, so their documents are merged here.
 
 use application::ingest::REQUEST_EVENTS_MAX;
+use application::outage::OutageState;
+use domain::alert::Severity;
+use domain::breaker::BreakerState;
 use domain::delivery::Durability;
 use domain::level::Level;
 use serde_json::{Value, json};
 
 use crate::actuator::ActuatorApi;
+use crate::actuator::fleet::FleetApi;
+use crate::gateway::balancing::Availability;
 use crate::ingest::agents;
 use crate::openapi::access::describe_access;
 use crate::openapi::service::document_of;
@@ -23,7 +28,7 @@ const LEVEL_PATTERN: &str = "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn
 /// The document of the whole API, as JSON with a newline at the end.
 #[must_use]
 pub fn openapi_document() -> String {
-    let mut document = document_of((ingest_operations(), ActuatorApi));
+    let mut document = document_of((ingest_operations(), ActuatorApi, FleetApi));
     merge(&mut document, document_of(query_api()));
     merge(&mut document, agents::document::operations());
     for (place, addition) in additions() {
@@ -51,6 +56,11 @@ fn additions() -> Vec<(&'static str, Value)> {
     let names = Level::ALL.map(Level::name);
     let durabilities = [Durability::Acknowledged, Durability::Journaled, Durability::Buffered].map(Durability::name);
     let status = json!({ "enum": ["UP", "DOWN"] });
+    let roles = json!({ "enum": ["all", "gateway", "producer", "consumer"] });
+    let availabilities = Availability::ALL.map(Availability::name);
+    let breakers = BreakerState::ALL.map(BreakerState::name);
+    let outages = [OutageState::Away, OutageState::Replaying].map(OutageState::name);
+    let severities = [Severity::Warning, Severity::Critical].map(Severity::name);
     vec![
         ("/components/schemas/LogEvent/properties/level", json!({ "pattern": LEVEL_PATTERN })),
         ("/components/schemas/LogEvent/properties/source", json!({ "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$" })),
@@ -59,7 +69,16 @@ fn additions() -> Vec<(&'static str, Value)> {
         ("/components/schemas/EventAccepted/properties/durability", json!({ "enum": durabilities })),
         ("/components/schemas/ProducerHealth/properties/status", status.clone()),
         ("/components/schemas/HealthReport/properties/status", status.clone()),
-        ("/components/schemas/ComponentHealth/properties/status", status),
+        ("/components/schemas/ComponentHealth/properties/status", status.clone()),
+        ("/components/schemas/InstanceReport/properties/status", status),
+        ("/components/schemas/FleetInstance/properties/status", json!({ "enum": ["UP", "DOWN", "UNREACHABLE"] })),
+        ("/components/schemas/FleetInstance/properties/role", roles.clone()),
+        ("/components/schemas/InstanceReport/properties/role", roles),
+        ("/components/schemas/InstanceRouting/properties/state", json!({ "enum": availabilities })),
+        ("/components/schemas/BreakerReport/properties/state", json!({ "enum": breakers })),
+        ("/components/schemas/OutageReport/properties/state", json!({ "enum": outages })),
+        ("/components/schemas/AlertReport/properties/severity", json!({ "enum": severities })),
+        ("/components/schemas/ProducerReport/properties/bus", json!({ "enum": ["embedded", "kafka"] })),
         ("/components/schemas/DeadLetter/properties/encoding", json!({ "enum": ["text", "base64"] })),
         ("/components/schemas/EventPage/properties/nextCursor", json!({ "nullable": true })),
         ("/components/schemas/EventContext/properties/beforeCursor", json!({ "nullable": true })),

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod document;
+pub mod fleet;
 pub mod payload;
 pub mod schemas;
 pub mod service;

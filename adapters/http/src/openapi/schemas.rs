@@ -434,7 +434,7 @@ pub struct HealthReport {
 }
 
 /// How a component is.
-#[derive(Debug, Object)]
+#[derive(Clone, Debug, Object)]
 pub struct ComponentHealth {
     /// `UP` or `DOWN`.
     pub status: String,
@@ -447,7 +447,7 @@ pub struct ComponentHealth {
 }
 
 /// How an instance behind a gateway is.
-#[derive(Debug, Object)]
+#[derive(Clone, Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub struct InstanceHealth {
     /// `producer` or `consumer`.

@@ -3,8 +3,8 @@
 //! A call becomes the HTTP request that has the same message as its body, and the answer to that becomes the answer to the
 //! call. So limits, holding, metrics and the log are those of `POST /v1/logs`, and no gRPC library is needed.
 //!
-//! Bounds beside those of all requests: connections, streams of a connection, resets that a client causes, and headers.
-//! A connection that does not answer a ping is closed.
+//! Bounds beside those of all requests: connections, streams of a connection, resets that a client causes, headers, and
+//! what a client may send before it is read. A connection that does not begin, or does not answer a ping, is closed.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
@@ -31,9 +33,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::ingest::agents::status_message;
+use crate::ingest::agents::{status_message, status_with_retry};
 use crate::server::LocalService;
-use crate::server::connection::WriteTimeoutStream;
+use crate::server::connection::TimeoutStream;
 use crate::tls::{Protocol, Tls, secure};
 
 /// The operation.
@@ -42,6 +44,10 @@ const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// The encodings that a message may have.
+const ENCODINGS: &str = "identity,gzip,deflate,zstd,snappy";
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Codes of answers (github.com/grpc/grpc, `doc/statuscodes.md`).
@@ -57,6 +63,10 @@ const UNAUTHENTICATED: u8 = 16;
 const PREFIX_BYTES: usize = 5;
 /// Longest time for those to arrive.
 const PREFIX_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes with which a client begins a connection (RFC 9113, section 3.4), and the longest time for them. Pings find out only
+/// afterwards that a client is gone.
+const PREFACE_BYTES: usize = 24;
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most connections at a time; further ones wait in the operating system's queue.
 const CONNECTIONS_MAX: usize = 1_000;
 /// Most calls of a connection at a time.
@@ -65,6 +75,15 @@ const STREAMS_MAX: u32 = 100;
 const RESETS_MAX: usize = 20;
 /// Most bytes of the headers of a call.
 const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+/// Most bytes that a client may send of the bodies of a connection, and of one call, before they are read. What hyper holds
+/// then is in no budget for bodies: with the most connections it is 128 MiB.
+const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Most bytes of answers of a call that wait for a client. They are small.
+const SEND_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the preface of HTTP/2, and the longest time for them to arrive.
+const PREFACE_BYTES: usize = 24;
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a connection is pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,6 +131,9 @@ impl GrpcServer {
             .max_concurrent_streams(STREAMS_MAX)
             .max_pending_accept_reset_streams(RESETS_MAX)
             .max_header_list_size(HEADERS_BYTES_MAX)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         loop {
@@ -136,7 +158,8 @@ impl GrpcServer {
             tokio::spawn(async move {
                 match secure(tls.as_deref(), stream, Protocol::Http2).await {
                     Ok(transport) => {
-                        let stream = TokioIo::new(WriteTimeoutStream::new(transport, WRITE_TIMEOUT));
+                        let stream = TimeoutStream::new(transport, WRITE_TIMEOUT);
+                        let stream = TokioIo::new(stream.opening_with(PREFACE_BYTES, PREFACE_TIMEOUT));
                         if let Err(error) = watcher.watch(builder.serve_connection(stream, calls)).await {
                             tracing::debug!(%error, %remote, "a connection for gRPC ended");
                         }
@@ -191,14 +214,30 @@ async fn answer(
     let request = Request::from_parts(parts, Body::from(BoxBody::new(message)));
     let response = producer.answer(request).await;
     let status = response.status();
+    let retry_after = retry_after(response.headers());
     // Answers of this operation are small.
     let body = response.into_body().into_bytes().await.unwrap_or_default();
-    if status.is_success() { accepted(&body) } else { refused(code_of(status), &status_message(&body)) }
+    if status.is_success() {
+        return accepted(&body);
+    }
+    let (code, message) = (code_of(status), status_message(&body));
+    match retry_after {
+        Some(retry_after) => refused_for_now(code, &message, retry_after),
+        None => refused(code, &message),
+    }
 }
 
-/// The code for a status code: clients send again after UNAVAILABLE.
+/// `Retry-After`, as every answer has it after which a client may send again.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+/// The code for a status code. All clients send again after UNAVAILABLE. After RESOURCE_EXHAUSTED only those do that
+/// read `RetryInfo`, so that a client over its limit gets UNAVAILABLE, too.
 fn code_of(status: StatusCode) -> u8 {
     match status.as_u16() {
+        // An encoding of messages that is not supported (grpc/grpc, `doc/compression.md`).
+        415 => UNIMPLEMENTED,
         401 => UNAUTHENTICATED,
         403 => PERMISSION_DENIED,
         429 | 502..=504 => UNAVAILABLE,
@@ -223,9 +262,20 @@ fn accepted(message: &[u8]) -> hyper::Response<Answer> {
 fn refused(code: u8, message: &str) -> hyper::Response<Answer> {
     let mut response = hyper::Response::new(Answer { data: None, trailers: None });
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
     response.headers_mut().insert(STATUS, HeaderValue::from(u16::from(code)));
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(message)) {
         response.headers_mut().insert(MESSAGE, message);
+    }
+    response
+}
+
+/// The same with the time after which the client should send again, for those that read it: `google.rpc.RetryInfo`.
+fn refused_for_now(code: u8, message: &str, retry_after: Duration) -> hyper::Response<Answer> {
+    let mut response = refused(code, message);
+    let details = STANDARD_NO_PAD.encode(status_with_retry(code, message, retry_after));
+    if let Ok(details) = HeaderValue::from_str(&details) {
+        response.headers_mut().insert(DETAILS, details);
     }
     response
 }
@@ -343,6 +393,18 @@ mod tests {
 
     /// Calls a server whose producer answers so, and returns the producer's requests, and of the answer status and body.
     async fn call(path: &str, body: &[u8], status: u16, answer: &'static [u8]) -> (Vec<Vec<u8>>, String, Vec<u8>) {
+        let (requests, head, status, body) = call_whole(path, body, (status, None), answer).await;
+        assert!(!head.contains_key(DETAILS), "there is no Retry-After");
+        (requests, status, body)
+    }
+
+    /// The same with a `Retry-After`, if there is to be one; also returns the head of the answer.
+    async fn call_whole(
+        path: &str,
+        body: &[u8],
+        (status, retry_after): (u16, Option<&'static str>),
+        answer: &'static [u8],
+    ) -> (Vec<Vec<u8>>, HeaderMap, String, Vec<u8>) {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let seen = Arc::clone(&requests);
@@ -352,7 +414,12 @@ mod tests {
                 assert_eq!(request.uri().path(), "/v1/logs");
                 let body = request.into_body().into_vec().await.expect("a whole body");
                 seen.lock().expect("lock").push(body);
-                Response::builder().status(StatusCode::from_u16(status).expect("a status")).body(answer)
+                let response = Response::builder().status(StatusCode::from_u16(status).expect("a status"));
+                match retry_after {
+                    Some(seconds) => response.header(header::RETRY_AFTER, seconds),
+                    None => response,
+                }
+                .body(answer)
             }
         });
         let http = Server::bind(any_port, ServerOptions::default()).await.expect("an address");
@@ -369,11 +436,12 @@ mod tests {
         let request = hyper::Request::builder().method(Method::POST).uri(uri).header(header::CONTENT_TYPE, GRPC);
         let body = http_body_util::Full::new(Bytes::copy_from_slice(body));
         let response = client.send_request(request.body(body).expect("a request")).await.expect("an answer");
-        let in_head = response.headers().get(STATUS).cloned();
+        let head = response.headers().clone();
+        let in_head = head.get(STATUS).cloned();
         let collected = response.into_body().collect().await.expect("a body");
         let status = in_head.or_else(|| collected.trailers()?.get(STATUS).cloned()).expect("a status");
         let requests = requests.lock().expect("lock").clone();
-        (requests, status.to_str().expect("a number").to_owned(), collected.to_bytes().to_vec())
+        (requests, head, status.to_str().expect("a number").to_owned(), collected.to_bytes().to_vec())
     }
 
     #[tokio::test]
@@ -386,14 +454,36 @@ mod tests {
 
     #[tokio::test]
     async fn errors_have_codes_after_which_clients_do_what_helps() {
-        for (http, grpc) in
-            [(400, "3"), (401, "16"), (403, "7"), (413, "3"), (429, "14"), (503, "14"), (504, "14"), (500, "13")]
-        {
+        for (http, grpc) in [
+            (400, "3"),
+            (401, "16"),
+            (403, "7"),
+            (413, "3"),
+            (415, "12"),
+            (429, "14"),
+            (503, "14"),
+            (504, "14"),
+            (500, "13"),
+        ] {
             assert_eq!(call(EXPORT, b"\0\0\0\0\x01a", http, b"\x08\x03\x12\x02no").await.1, grpc, "{http}");
         }
         assert_eq!(call("/other", b"\0\0\0\0\x01a", 200, b"").await.1, "12");
         let (requests, status, _) = call(EXPORT, b"\0\0", 200, b"").await;
         assert_eq!((requests.len(), status.as_str()), (0, "3"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_for_now_says_when_to_send_again() {
+        for http in [429, 503] {
+            let (_, head, status, _) =
+                call_whole(EXPORT, b"\0\0\0\0\x01a", (http, Some("2")), b"\x08\x0e\x12\x02no").await;
+            assert_eq!(status, "14", "{http}");
+            let details = head.get(DETAILS).and_then(|details| STANDARD_NO_PAD.decode(details.as_bytes()).ok());
+            let details = details.expect("details in base64");
+            assert!(details.starts_with(b"\x08\x0e\x12\x02no\x1a"), "{details:?}");
+            // RetryInfo with a Duration of two seconds.
+            assert!(details.ends_with(b"google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x02"), "{details:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::trace_parent::TraceParent;
-use poem::http::{HeaderMap, HeaderName, Version, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::sync::Semaphore;
 
@@ -124,6 +124,8 @@ impl<E: Endpoint<Output = Response>> Service<E> {
             None => tracing::debug!(status, %method, path, request_id, traceparent, "request answered"),
         }
         response.headers_mut().insert(X_REQUEST_ID, id);
+        // What is in an answer depends on the key, and on the moment. A file that may be kept says so itself.
+        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         (self.observer)(answered);
         response
     }

@@ -67,6 +67,7 @@ pub struct PostgresStore {
     writer_lock: i64,
     days: Days,
     dedup_window: Duration,
+    resend_window: Duration,
     query_timeout: Duration,
     copy_events_min: usize,
 }
@@ -117,6 +118,7 @@ impl PostgresStore {
             writer_lock: writer_lock(schema),
             days: Days::default(),
             dedup_window: options.dedup_window,
+            resend_window: options.resend_window,
             query_timeout: options.query_timeout,
             copy_events_min: COPY_EVENTS_MIN,
         })

@@ -8,6 +8,7 @@ use fred::clients::Client as Redis;
 use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::config::Config;
 
+mod agent_limiter;
 mod away;
 mod idempotency;
 mod key_limiter;

@@ -34,6 +34,8 @@ fn all_values_are_rendered_under_the_documented_names() {
     prometheus.agent_request_held("loki");
     let appended = Appended { stored: 2, deduplicated: 1, dead_lettered: 0 };
     prometheus.appended(appended, Some(Duration::from_millis(7)));
+    let totals = EventTotals { refused: 2, stored: 2, deduplicated: 1, dead_lettered: 0 };
+    assert_eq!(prometheus.totals(), totals);
     let at = |micros| Timestamp::from_unix_micros(micros).expect("in range");
     let gone = Lag { partition: 1, records: 5, oldest: Some(at(0)) };
     prometheus.show_lags(&[gone, Lag { partition: 2, records: 7, oldest: None }], at(1));

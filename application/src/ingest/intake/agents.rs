@@ -19,13 +19,14 @@ use domain::trace_parent::TraceParent;
 use tokio::time::Instant;
 
 use super::{Intake, count_codes};
+use crate::ingest::decoding::DecodingRoom;
 use crate::ingest::entry::{AgentEntry, shortened};
 use crate::ingest::outcome::{Accepted, Outcome, Refusal, RefusalReason};
 use crate::ingest::{Ingest, Publish};
 
 /// Maximum bytes of the records of one request, and of what its answer says about each: three times the largest body.
 pub const AGENT_RECORD_BYTES_MAX: usize = 48 * 1024 * 1024;
-/// What an entry counts at least: its place in the lists of a request.
+/// What an entry counts at least, for its place in the lists of a request; and a group of entries, for the work.
 const ENTRY_BYTES_MIN: usize = 256;
 
 /// Why no further entry of a request is taken.
@@ -59,6 +60,7 @@ pub struct AgentIntake<'a> {
     /// The weakest guarantee of any entry.
     guarantee: Guarantee,
     bytes: usize,
+    room: DecodingRoom<'a>,
     as_text: usize,
 }
 
@@ -72,6 +74,7 @@ impl Ingest {
             resend_ids: ResendIds::default(),
             guarantee: Guarantee::AtMostOnce,
             bytes: 0,
+            room: DecodingRoom::new(&self.decoding_bytes),
             as_text: 0,
         }
     }
@@ -105,10 +108,21 @@ impl AgentIntake<'_> {
     /// Counts bytes that the answer will say about an entry.
     ///
     /// # Errors
-    /// The request is too large.
+    /// The request is too large, or too many large ones are decoded now.
     pub fn note(&mut self, bytes: usize) -> Result<(), AgentStop> {
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > AGENT_RECORD_BYTES_MAX { Err(AgentStop::TooLarge) } else { Ok(()) }
+        if self.bytes > AGENT_RECORD_BYTES_MAX {
+            return Err(AgentStop::TooLarge);
+        }
+        if self.room.covers(self.bytes) { Ok(()) } else { Err(AgentStop::NoRoom(RefusalReason::NoCapacity)) }
+    }
+
+    /// Counts a group of entries, such as a stream or a resource, which takes work though it may be empty.
+    ///
+    /// # Errors
+    /// As of [`AgentIntake::note`].
+    pub fn group(&mut self) -> Result<(), AgentStop> {
+        self.note(ENTRY_BYTES_MIN)
     }
 
     /// Adds the next entry of the request, and returns the id of its event. An entry without an id gets one of its
@@ -120,17 +134,22 @@ impl AgentIntake<'_> {
         let (ingest, received_at) = (self.intake.ingest, self.intake.received_at);
         let index = self.intake.events;
         self.intake.events += 1;
+        let mut is_derived = false;
         if let Some(Identity { stream, unix_nanos }) =
             identity.filter(|_| entry.event_id.is_none() && ingest.derives_ids)
         {
             let metadata = entry.metadata.as_str().as_bytes();
             entry.event_id = self.resend_ids.id(stream, unix_nanos, &[entry.message.as_bytes(), metadata]);
+            is_derived = entry.event_id.is_some();
         }
         let other_id = || (ingest.ids.new_id(received_at), IdOrigin::Generated);
         let kept = entry.into_event(self.protocol, received_at, other_id);
         let kept = kept.map_err(|error| AgentStop::NoRoom(error.into()))?;
         self.as_text += usize::from(kept.as_text);
         let mut event = kept.event;
+        if is_derived {
+            event.id_origin = IdOrigin::Derived(None);
+        }
         let (id, level) = (event.event_id, event.level);
         if let Err(reason) = self.intake.assign(&mut event) {
             self.intake.refusals.push(Refusal { index, reason });
@@ -160,7 +179,9 @@ impl AgentIntake<'_> {
     /// Not everything is known to be accepted, and what is not may be later: the agent has to send the request again. Or the
     /// tenant may write none of it.
     pub async fn deliver(self, wait: Duration) -> Result<Outcome, RefusalReason> {
-        let Self { intake, protocol, as_text, .. } = self;
+        let Self { intake, protocol, as_text, room, .. } = self;
+        // From here on the batches count in the delivery queues.
+        drop(room);
         let Intake { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = intake;
         let mut accepted = Accepted::default();
         let publish = Publish { deadline: Instant::now() + wait, all_or_nothing: true };

@@ -170,9 +170,10 @@ fn queries_are_bounded() {
     assert!(parse_query(&"x ".repeat(CONDITIONS_MAX), now()).is_ok());
     assert!(error(&"x ".repeat(CONDITIONS_MAX + 1)).contains("64 conditions"));
     let nested = |depth: usize| format!("{}x{}", "(".repeat(depth), ")".repeat(depth));
-    assert!(parse_query(&nested(DEPTH_MAX - 1), now()).is_ok());
-    assert!(error(&nested(DEPTH_MAX)).contains("16 levels"));
-    assert!(error(&format!("{}x", "NOT ".repeat(DEPTH_MAX))).contains("16 levels"));
+    assert!(parse_query(&nested(DEPTH_MAX), now()).is_ok());
+    assert!(error(&nested(DEPTH_MAX + 1)).contains("16 levels"));
+    assert!(error(&format!("{}x", "NOT ".repeat(DEPTH_MAX + 1))).contains("16 levels"));
+    assert!(parse_query(&format!("{}x", "NOT ".repeat(DEPTH_MAX)), now()).is_ok());
     assert!(error(&format!("a:{}x", "(".repeat(4_000))).contains("16 levels"));
     assert!(error(&format!("{}:x", "a.".repeat(20))).contains("16 parts"));
 }

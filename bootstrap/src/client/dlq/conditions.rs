@@ -1,10 +1,13 @@
 //! The conditions on dead letters.
 
+use std::str::FromStr;
+
 use clap::Args;
 use jiff::Zoned;
 
 use super::super::failure::Failure;
 use super::super::times::TimeArgument;
+use crate::suggested::{TIMES, suggested};
 
 /// Conditions on dead letters; all must hold.
 #[derive(Args, Clone, Debug, Default)]
@@ -16,10 +19,10 @@ pub struct Conditions {
     #[arg(long, value_name = "NUMBER")]
     pub partition: Option<u32>,
     /// Found at this time or later: 15m, 1h, today, yesterday, 2024-01-15, '2024-01-15 10:30', 2024-01-15T10:30:00Z
-    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(TimeArgument::from_str, &TIMES))]
     since: Option<TimeArgument>,
     /// Found before this time
-    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(TimeArgument::from_str, &TIMES))]
     until: Option<TimeArgument>,
 }
 

@@ -31,25 +31,28 @@ impl ProducerDependencies {
     /// Answers a request of an agent.
     pub async fn accept_agent(&self, protocol: &dyn AgentProtocol, mut request: Request) -> Response {
         let client = self.client(&request);
-        if let Some(error) = self.refusal_by_key(&request).await {
-            self.telemetry.rate_limited(RequestClass::Agent);
-            return protocol.error(&request, error);
-        }
+        let patience = self.agents.hold(patience(request.headers()));
+        let (by_key, over_limit) = self.hold_by_key(&request, patience).await;
         let body = request.take_body();
-        let (mut response, held) = match protocol.coding(&request) {
+        let (mut response, held) = match over_limit.map_or_else(|| protocol.coding(&request), Err) {
             Ok(coding) => {
                 let length = content_length(&request);
                 let has_room = || self.ingest.has_room_for(Level::Info) && self.bodies.has_room(length);
-                let patience = patience(request.headers());
+                let patience = patience.saturating_sub(by_key);
                 let admission = self.agents.admit(client, patience, has_room, self.health.draining()).await;
-                let held = admission.held;
+                let held = by_key + admission.held;
                 let answered = match self.refusal(client, length, &admission) {
                     Some(error) => Err(error),
                     None => self.take_agent(protocol, &request, (client, coding, held), body).await,
                 };
                 (answered.unwrap_or_else(|error| protocol.error(&request, error)), held)
             }
-            Err(error) => (protocol.error(&request, error), Duration::ZERO),
+            Err(error) => {
+                if matches!(error, ApiError::RateLimited { .. }) {
+                    self.telemetry.rate_limited(RequestClass::Agent);
+                }
+                (protocol.error(&request, error), by_key)
+            }
         };
         if !held.is_zero() {
             self.telemetry.agent_request_held(protocol.name());

@@ -33,7 +33,7 @@ const OPERATIONS: [Operation; 7] = [
         summary: "Hand over events as log agents write them",
         description: "A JSON object, an array, objects one after another, or lines of text, whatever the media type \
                       says. Fields have the names that agents and libraries give them; what breaks a rule is kept as \
-                      text. `source` in the query is the source of events without one.",
+                      text. `source` in the query (or `src`) is the source of events without one.",
         bodies: &[(JSON, true), (NDJSON, false), ("text/plain", false)],
         success: ("202", "All events are accepted", Some(JSON)),
         errors: "application/problem+json",
@@ -186,7 +186,7 @@ fn parameters(path: &str) -> Vec<Value> {
     };
     match path {
         "/{index}/_bulk" => vec![parameter("index", "path")],
-        "/api/logs/ingest" => vec![parameter("source", "query")],
+        "/api/logs/ingest" => vec![parameter("source", "query"), parameter("src", "query")],
         _ => Vec::new(),
     }
 }

@@ -107,7 +107,9 @@ impl AgentProtocol for Acknowledgements {
     }
 
     fn decode(&self, _request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let answer = acknowledgements(body);
+        let answer = acknowledgements(body).ok_or_else(|| {
+            DecodeError::TooLarge(format!("a request may ask for {ACKS_MAX} acknowledgements: ask for fewer"))
+        })?;
         intake.note(answer.len())?;
         Ok(answer)
     }
@@ -121,17 +123,23 @@ impl AgentProtocol for Acknowledgements {
     }
 }
 
-/// What a client asks about the acknowledgements of earlier requests: all of them are there.
-fn acknowledgements(body: &[u8]) -> Vec<u8> {
+/// Most acknowledgements that a request may ask for: clients ask for those of the requests that they have in work.
+const ACKS_MAX: usize = 10_000;
+
+/// What a client asks about the acknowledgements of earlier requests: all of them are there. `None` if it asks for too many.
+fn acknowledgements(body: &[u8]) -> Option<Vec<u8>> {
     let body = text_of(body);
     let numbers =
         JsonValue::new(&body).members().filter(|(name, _)| name == "acks").flat_map(|(_, acks)| acks.elements());
     let mut answer = "{\"acks\":{".to_owned();
     for (index, number) in numbers.filter_map(|number| number.json().parse::<u64>().ok()).enumerate() {
+        if index == ACKS_MAX {
+            return None;
+        }
         answer.push_str(&format!("{}\"{number}\":true", if index == 0 { "" } else { "," }));
     }
     answer.push_str("}}");
-    answer.into_bytes()
+    Some(answer.into_bytes())
 }
 
 const NO_DATA: &str = "No data";
@@ -318,8 +326,13 @@ mod tests {
         let path = "/services/collector/raw?channel=c";
         let [first, second] = [hec(path, b"x").await, hec(path, b"x").await].map(|sent| sent.json()["ackId"].as_u64());
         assert!(first.is_some() && first < second, "{first:?} {second:?}");
-        assert_eq!(acknowledgements(br#"{"acks":[0,7]}"#), br#"{"acks":{"0":true,"7":true}}"#);
-        assert_eq!(acknowledgements(b"x"), br#"{"acks":{}}"#);
+        for (body, answer) in [(r#"{"acks":[0,7]}"#, r#"{"acks":{"0":true,"7":true}}"#), ("x", r#"{"acks":{}}"#)] {
+            assert_eq!(acknowledgements(body.as_bytes()).as_deref(), Some(answer.as_bytes()), "{body}");
+        }
+        for (numbers, status) in [(10_000, 200), (10_001, 413)] {
+            let body = format!(r#"{{"acks":[{}]}}"#, vec!["1"; numbers].join(","));
+            assert_eq!(hec("/services/collector/ack", body.as_bytes()).await.status, status, "{numbers}");
+        }
         let asked = hec("/services/collector/ack?channel=c", br#"{"acks":[3]}"#).await;
         assert_eq!((asked.status, asked.json()), (200, json!({ "acks": { "3": true } })));
         assert_eq!(send(Method::GET, "/services/collector/health", &[], b"").await.json()["code"], 17);

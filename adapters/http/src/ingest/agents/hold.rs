@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 /// Most requests of one client that wait.
 pub const CLIENT_WAITERS_MAX: usize = 8;
 /// How often a request that waits looks again: nobody tells when room appears.
-const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+pub(in crate::ingest) const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
 /// What a request lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ struct Waiters {
 }
 
 /// A place in the queue of a client, free again when dropped.
-struct Place<'a> {
+pub(in crate::ingest) struct Place<'a> {
     admission: &'a AgentAdmission,
     client: Client,
     number: u64,
@@ -109,6 +109,19 @@ impl AgentAdmission {
         }
     }
 
+    /// How long a request waits at most, if its client has so much patience.
+    pub(in crate::ingest) fn hold(&self, patience: Duration) -> Duration {
+        self.hold.min(patience)
+    }
+
+    /// A place in the queue of a client, for a request that has to wait for something else; `None` if too many wait.
+    pub(in crate::ingest) fn queue(&self, client: Client) -> Option<Place<'_>> {
+        match self.enter(client, || true) {
+            Entry::Waits(place) => Some(place),
+            Entry::Full | Entry::Begins => None,
+        }
+    }
+
     /// Finds a place in the queue for a request that has to wait.
     fn enter(&self, client: Client, is_short: impl FnOnce() -> bool) -> Entry<'_> {
         let mut waiters = self.waiters();
@@ -138,7 +151,8 @@ enum Entry<'a> {
 }
 
 impl Place<'_> {
-    fn is_first(&self) -> bool {
+    /// Whether all requests of the client that came before have begun or given up.
+    pub(in crate::ingest) fn is_first(&self) -> bool {
         let waiters = self.admission.waiters();
         waiters.clients.get(&self.client).and_then(VecDeque::front) == Some(&self.number)
     }

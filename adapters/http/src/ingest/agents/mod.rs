@@ -27,5 +27,6 @@ mod times;
 
 pub use accept::HELD;
 pub use hold::AgentAdmission;
-pub use otlp::status_message;
+pub(in crate::ingest) use hold::LOOK_INTERVAL;
+pub use otlp::{status_message, status_with_retry};
 pub use protocol::{AgentProtocol, Fixed};

@@ -27,7 +27,9 @@ impl AgentProtocol for Objects {
     fn coding(&self, request: &Request) -> Result<Coding, ApiError> {
         let media_type = media_type(request.headers());
         if media_type.starts_with("multipart/") || media_type == "application/x-www-form-urlencoded" {
-            let detail = format!("{media_type:?} is not supported: send JSON, or lines of text");
+            let detail = format!(
+                "{media_type:?} is not supported: send Content-Type: application/json, or text/plain for lines of text"
+            );
             return Err(ApiError::UnsupportedMediaType { detail });
         }
         Coding::of_agent(request.headers())
@@ -110,6 +112,11 @@ mod tests {
         let sent = ingest("/api/logs/ingest?source=my-app", Some("text/plain"), lines).await;
         assert_eq!(sent.all("message"), ["m", "one line", "last"], "ERROR is in another lane");
         assert_eq!(sent.all("source"), ["my-app"; 3]);
+        for (query, source) in [("src=short", "short"), ("src=short&source=long", "long"), ("other=x", "unknown")] {
+            let sent = ingest(&format!("{PATH}?{query}"), Some("text/plain"), b"line").await;
+            assert_eq!(sent.all("source"), [source], "{query}");
+        }
+        let sent = ingest("/api/logs/ingest?source=my-app", Some("text/plain"), lines).await;
         assert_eq!(sent.events[0]["level"], "ERROR");
     }
 
@@ -121,7 +128,10 @@ mod tests {
             ("application/json", " ", 400),
             ("application/json", "[]", 400),
         ] {
-            assert_eq!(ingest(PATH, Some(media_type), body.as_bytes()).await.status, status, "{media_type}");
+            let sent = ingest(PATH, Some(media_type), body.as_bytes()).await;
+            assert_eq!(sent.status, status, "{media_type}");
+            let names_the_header = String::from_utf8_lossy(&sent.body).contains("send Content-Type: application/json");
+            assert_eq!(names_the_header, status == 415, "{media_type}");
         }
     }
 

@@ -113,6 +113,8 @@ pub fn is_json(media_type: &str) -> bool {
 pub struct Parameters {
     /// The source of entries that name none.
     pub source: Option<String>,
+    /// Another name of `source`, which counts if that is absent.
+    pub src: Option<String>,
     /// Splunk's type of the data.
     pub sourcetype: Option<String>,
     /// The host of entries that name none.
@@ -126,7 +128,9 @@ pub struct Parameters {
 impl Parameters {
     /// The parameters of a request. Others mean nothing, and neither do those that cannot be read.
     pub fn of(request: &Request) -> Self {
-        request.params().unwrap_or_default()
+        let mut parameters: Self = request.params().unwrap_or_default();
+        parameters.source = parameters.source.or(parameters.src.take());
+        parameters
     }
 }
 

@@ -7,7 +7,7 @@ use domain::metadata::{JsonKind, JsonValue};
 
 use crate::ingest::agents::json_values::plain;
 use crate::ingest::agents::loki::labels;
-use crate::ingest::agents::loki::stream::{LabelledStream, Labels, Structured};
+use crate::ingest::agents::loki::stream::{LabelledStream, Labels, Stated, Structured};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;
 
@@ -18,6 +18,7 @@ pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), D
         return Err(DecodeError::Malformed("the body has no streams, nothing was accepted".to_owned()));
     };
     for stream in streams.elements() {
+        intake.group()?;
         let mut labels = Labels::new();
         for (name, value) in stream.members() {
             match &*name {
@@ -41,7 +42,7 @@ pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), D
 /// A line in the present shape: time, line and, if there is any, structured metadata.
 fn take_value(stream: &LabelledStream, value: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     let mut parts = value.elements();
-    let time = parts.next().and_then(nanos);
+    let time = parts.next().map_or(Stated::Nothing, |time| Stated::read(nanos(time), || shown(time)));
     let text = parts.next().map_or_else(|| Cow::Borrowed(value.json()), plain);
     let mut structured = Structured::default();
     if let Some(members) = parts.next() {
@@ -52,16 +53,23 @@ fn take_value(stream: &LabelledStream, value: JsonValue<'_>, intake: &mut AgentI
 
 /// A line in the legacy shape.
 fn take_entry(stream: &LabelledStream, entry: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    let (mut time, mut text) = (None, None);
+    let (mut time, mut text) = (Stated::Nothing, None);
     for (name, value) in entry.members() {
         match &*name {
-            "ts" | "timestamp" => time = AgentTime::of_json(value),
+            "ts" | "timestamp" => time = Stated::read(AgentTime::of_json(value), || shown(value)),
             "line" => text = Some(plain(value)),
             _ => {}
         }
     }
     let text = text.unwrap_or(Cow::Borrowed(entry.json()));
     Ok(stream.line(&text, time, Structured::default(), intake)?)
+}
+
+/// What was given instead of a time, for the metadata: of a long text, its beginning.
+fn shown(value: JsonValue<'_>) -> String {
+    const SHOWN_BYTES_MAX: usize = 64;
+    let text = plain(value);
+    text.get(..text.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or_default().to_owned()
 }
 
 /// Loki's times are nanoseconds, however few.

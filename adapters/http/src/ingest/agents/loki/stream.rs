@@ -99,16 +99,41 @@ impl Structured {
     }
 }
 
+/// The time that an entry states.
+pub enum Stated {
+    /// None.
+    Nothing,
+    /// This one.
+    Time(AgentTime),
+    /// A text that cannot be read as a time, or a time that no event may have.
+    Unreadable(String),
+}
+
+impl Stated {
+    /// What was read of a time that is given as this text.
+    pub fn read(time: Option<AgentTime>, given: impl FnOnce() -> String) -> Self {
+        time.map_or_else(|| Self::Unreadable(given()), Self::Time)
+    }
+}
+
+/// Why the time of an event is that of its receipt, or one that its line has.
+const TIME_INVALID: &str = "timestamp_invalid";
+
 impl LabelledStream {
-    /// Takes a line in.
+    /// Takes a line in. Without a time that can be read, its time is that of the line or of receipt.
     pub fn line(
         &self,
         text: &str,
-        time: Option<AgentTime>,
+        stated: Stated,
         structured: Structured,
         intake: &mut AgentIntake<'_>,
     ) -> Result<(), AgentStop> {
         let mut entry: AgentEntry<'_> = line(text, intake.received_at());
+        let (time, unreadable) = match stated {
+            Stated::Nothing => (None, None),
+            Stated::Time(time) => (Some(time), None),
+            Stated::Unreadable(given) => (None, Some(given)),
+        };
         if let Some(source) = self.labels.source.text() {
             entry.source = Some(Cow::Borrowed(source));
         }
@@ -120,6 +145,12 @@ impl LabelledStream {
         let mut metadata = self.labels.members.clone();
         metadata.all_or_within("structuredMetadata", structured.members);
         metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
+        if let Some(given) = unreadable {
+            entry.fault = Some(TIME_INVALID);
+            if !metadata.has("timestamp") {
+                metadata.text("timestamp", &given);
+            }
+        }
         entry.metadata = metadata;
         let unix_nanos = time.and_then(|time| time.unix_nanos).unwrap_or_default();
         intake.add(entry, Some(Identity { stream: &self.identity, unix_nanos })).map(drop)

@@ -81,6 +81,34 @@ async fn a_line_of_json_is_a_line_and_an_empty_line_is_an_event() {
 }
 
 #[tokio::test]
+async fn a_line_whose_time_cannot_be_read_is_kept_with_the_time_of_receipt() {
+    let times = ["yesterday", "", "99999999999999999999999", "{\"a\":1}"];
+    let values: Vec<_> = times.iter().map(|time| json!([time, format!("at {time}")])).collect();
+    let body = json!({ "streams": [{ "stream": { "app": "a" }, "values": values }] }).to_string();
+    let sent = push("application/json", body.as_bytes()).await;
+    assert_eq!((sent.status, sent.events.len()), (204, times.len()));
+    for (event, time) in sent.events.iter().zip(times) {
+        assert_eq!(event["message"], format!("at {time}").trim_end());
+        assert_eq!(event["timestamp"], event["receivedAt"]);
+        let expected = json!({ "protocol": "loki", "reason": "timestamp_invalid" });
+        assert_eq!((&event["metadata"]["ingest"], &event["metadata"]["timestamp"]), (&expected, &json!(time)));
+    }
+    // A stream with the labels `{}` and one entry: a timestamp that is cut off, or beyond the year 9999, and the line `x`.
+    for timestamp in [&b"\x08"[..], b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f"] {
+        let field = |number: u8, bytes: &[u8]| {
+            let length = u8::try_from(bytes.len()).expect("short");
+            [&[number << 3 | 2, length][..], bytes].concat()
+        };
+        let entry = [field(1, timestamp), field(2, b"x")].concat();
+        let push_request = field(1, &[field(1, b"{}"), field(2, &entry)].concat());
+        let block = snap::raw::Encoder::new().compress_vec(&push_request).expect("it is small");
+        let sent = push("application/x-protobuf", &block).await;
+        assert_eq!((sent.status, sent.all("message")), (204, vec![&json!("x")]), "{timestamp:?}");
+        assert_eq!(sent.events[0]["metadata"]["ingest"]["reason"], "timestamp_invalid");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_cannot_be_decoded_is_refused_with_a_text() {
     for (media_type, body) in
         [("application/json", &b"{"[..]), ("application/json", b"{}"), ("application/x-protobuf", b"\x05hello")]

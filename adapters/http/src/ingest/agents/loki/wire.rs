@@ -3,7 +3,7 @@
 use application::ingest::AgentIntake;
 
 use crate::ingest::agents::loki::labels;
-use crate::ingest::agents::loki::stream::{LabelledStream, Structured};
+use crate::ingest::agents::loki::stream::{LabelledStream, Stated, Structured};
 use crate::ingest::agents::protobuf::{Fields, NotProtobuf, Value, repeated};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;
@@ -12,6 +12,7 @@ use crate::ingest::protocol::DecodeError;
 pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     for stream in repeated(body, 1) {
         let stream = stream?;
+        intake.group()?;
         let mut text = "".into();
         for labels in repeated(stream, 1) {
             text = String::from_utf8_lossy(labels?);
@@ -25,11 +26,11 @@ pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeErr
 }
 
 fn take(stream: &LabelledStream, entry: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    let (mut time, mut line) = (None, "".into());
+    let (mut time, mut line) = (Stated::Nothing, "".into());
     let mut structured = Structured::default();
     for field in Fields::new(entry) {
         match field? {
-            (1, Value::Bytes(timestamp)) => time = time_of(timestamp)?,
+            (1, Value::Bytes(timestamp)) => time = time_of(timestamp),
             (2, Value::Bytes(text)) => line = String::from_utf8_lossy(text),
             (3, Value::Bytes(pair)) => {
                 let (name, value) = name_and_value(pair)?;
@@ -41,17 +42,19 @@ fn take(stream: &LabelledStream, entry: &[u8], intake: &mut AgentIntake<'_>) -> 
     Ok(stream.line(&line, time, structured, intake)?)
 }
 
-/// A `google.protobuf.Timestamp`.
-fn time_of(timestamp: &[u8]) -> Result<Option<AgentTime>, NotProtobuf> {
+/// A `google.protobuf.Timestamp`. One that cannot be read costs its line nothing but the time.
+fn time_of(timestamp: &[u8]) -> Stated {
     let (mut seconds, mut nanos) = (0, 0);
     for field in Fields::new(timestamp) {
-        match field? {
-            (1, Value::Varint(number)) => seconds = number.cast_signed(),
-            (2, Value::Varint(number)) => nanos = number.cast_signed(),
-            _ => {}
+        match field {
+            Ok((1, Value::Varint(number))) => seconds = number.cast_signed(),
+            Ok((2, Value::Varint(number))) => nanos = number.cast_signed(),
+            Ok(_) => {}
+            Err(NotProtobuf) => return Stated::Unreadable("not a protocol buffer".to_owned()),
         }
     }
-    Ok(AgentTime::from_nanos(i128::from(seconds) * 1_000_000_000 + i128::from(nanos)))
+    let time = AgentTime::from_nanos(i128::from(seconds) * 1_000_000_000 + i128::from(nanos));
+    Stated::read(time, || format!("{seconds} s, {nanos} ns"))
 }
 
 /// A `LabelPairAdapter`.

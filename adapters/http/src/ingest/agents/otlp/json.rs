@@ -17,6 +17,7 @@ const VALUE_DEPTH_MAX: u32 = 24;
 /// Takes in the records of an `ExportLogsServiceRequest`.
 pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     for resource_logs in elements(request, "resourceLogs") {
+        intake.group()?;
         let (mut source, mut resource) = (None, Members::default());
         for attribute in elements(member_of(resource_logs, "resource"), "attributes") {
             let (key, value) = key_value(attribute);
@@ -26,6 +27,7 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
             member(&mut resource, &key, value);
         }
         for scope_logs in elements(resource_logs, "scopeLogs") {
+            intake.group()?;
             let mut members = Members::default();
             if let Some(resource) = resource.clone().into_json() {
                 members.json("resource", &resource);

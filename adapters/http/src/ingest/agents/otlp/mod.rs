@@ -6,6 +6,8 @@ mod json;
 mod record;
 mod wire;
 
+use std::time::Duration;
+
 use application::ingest::{AgentIntake, Outcome};
 use poem::http::StatusCode;
 use poem::{Request, Response};
@@ -30,8 +32,13 @@ impl AgentProtocol for Otlp {
 
     fn coding(&self, request: &Request) -> Result<Coding, ApiError> {
         let media_type = media_type(request.headers());
-        if media_type != PROTOBUF && media_type != "application/protobuf" && !is_json(&media_type) {
-            let detail = format!("{media_type:?} is not supported: send Content-Type: {PROTOBUF} or {JSON}");
+        if !is_protobuf(&media_type) && !is_json(&media_type) {
+            let given = if media_type.is_empty() {
+                "there is no Content-Type".to_owned()
+            } else {
+                format!("{media_type:?} is not supported")
+            };
+            let detail = format!("{given}: send Content-Type: {PROTOBUF} or {JSON}");
             return Err(ApiError::UnsupportedMediaType { detail });
         }
         Coding::of_agent(request.headers())
@@ -64,13 +71,24 @@ impl AgentProtocol for Otlp {
         let status = |status: StatusCode| {
             if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status }
         };
-        if is_json(&media_type(request.headers())) {
+        // A request in another format comes from a person rather than from a client: JSON can be read.
+        if !is_protobuf(&media_type(request.headers())) {
             return error_answer(error, JSON, status, |described, status| {
                 serde_json::json!({ "code": status_code(status), "message": described.detail }).to_string().into_bytes()
             });
         }
         error_answer(error, PROTOBUF, status, |described, status| wire::status(status_code(status), &described.detail))
     }
+}
+
+/// A `google.rpc.Status` with a `google.rpc.RetryInfo`, in protobuf: when the client should send again.
+#[must_use]
+pub fn status_with_retry(code: u8, message: &str, retry_after: Duration) -> Vec<u8> {
+    wire::status_with_retry(code.into(), message, retry_after)
+}
+
+fn is_protobuf(media_type: &str) -> bool {
+    media_type == PROTOBUF || media_type == "application/protobuf"
 }
 
 /// The message of a `google.rpc.Status` in protobuf; empty if there is none.

@@ -143,7 +143,12 @@ async fn errors_are_a_status_in_the_format_of_the_request() {
     let binary = otlp("application/x-protobuf", b"\x0a").await;
     assert_eq!((binary.status, binary.headers["content-type"].to_str().ok()), (400, Some("application/x-protobuf")));
     assert!(binary.body.starts_with(b"\x08\x03\x12"), "{:?}", binary.body);
-    assert_eq!(otlp("text/plain", b"").await.status, 415);
+    for media_type in ["text/plain", "application/x-www-form-urlencoded", ""] {
+        let other = otlp(media_type, b"").await;
+        assert_eq!((other.status, other.json()["code"].as_u64()), (415, Some(3)), "{media_type}");
+        let message = other.json()["message"].as_str().map(str::to_owned).unwrap_or_default();
+        assert!(message.ends_with("send Content-Type: application/x-protobuf or application/json"), "{message}");
+    }
 }
 
 proptest! {

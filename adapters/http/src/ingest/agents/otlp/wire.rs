@@ -2,6 +2,7 @@
 //! common/v1/common.proto, resource/v1/resource.proto).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use application::ingest::{AgentIntake, JsonText, Members};
 use base64::Engine;
@@ -25,6 +26,7 @@ impl From<NotProtobuf> for DecodeError {
 pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     for resource_logs in repeated(body, 1) {
         let resource_logs = resource_logs?;
+        intake.group()?;
         // Fields may come in any order: the resource first, however it was written.
         let (mut source, mut resource) = (None, Members::default());
         for message in repeated(resource_logs, 1) {
@@ -38,6 +40,7 @@ pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeErr
         }
         for scope_logs in repeated(resource_logs, 2) {
             let scope_logs = scope_logs?;
+            intake.group()?;
             let mut members = Members::default();
             if let Some(resource) = resource.clone().into_json() {
                 members.json("resource", &resource);
@@ -223,6 +226,25 @@ pub fn status(code: u64, message: &str) -> Vec<u8> {
     write_varint(&mut status, 1 << 3);
     write_varint(&mut status, code);
     write_bytes(&mut status, 2, message.as_bytes());
+    status
+}
+
+/// The same with a `google.rpc.RetryInfo` among its details (googleapis/googleapis, `google/rpc/error_details.proto`).
+pub fn status_with_retry(code: u64, message: &str, retry_after: Duration) -> Vec<u8> {
+    let mut delay = Vec::new();
+    for (field, number) in [(1, retry_after.as_secs()), (2, retry_after.subsec_nanos().into())] {
+        if number > 0 {
+            write_varint(&mut delay, field << 3);
+            write_varint(&mut delay, number);
+        }
+    }
+    let mut retry_info = Vec::new();
+    write_bytes(&mut retry_info, 1, &delay);
+    let mut detail = Vec::new();
+    write_bytes(&mut detail, 1, b"type.googleapis.com/google.rpc.RetryInfo");
+    write_bytes(&mut detail, 2, &retry_info);
+    let mut status = status(code, message);
+    write_bytes(&mut status, 3, &detail);
     status
 }
 
