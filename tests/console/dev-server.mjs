@@ -7,7 +7,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const DIST = fileURLToPath(new URL('../../adapters/console/dist/', import.meta.url));
-const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml' };
+const RUNBOOKS = fileURLToPath(new URL('../../docs/runbooks/', import.meta.url));
+const TYPES = { '.md': 'text/markdown; charset=utf-8', '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml' };
 const HEADERS = {
   'Content-Security-Policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'",
@@ -17,8 +18,10 @@ const HEADERS = {
 };
 
 function serve(pathname, response) {
-  const file = path.join(DIST, path.normalize(pathname.slice('/console/'.length) || 'index.html'));
-  if (!file.startsWith(DIST) || !existsSync(file)) {
+  const below = path.normalize(pathname.slice('/console/'.length) || 'index.html');
+  const [root, name] = below.startsWith('runbooks/') ? [RUNBOOKS, below.slice('runbooks/'.length)] : [DIST, below];
+  const file = path.join(root, name);
+  if (!file.startsWith(root) || !existsSync(file)) {
     response.writeHead(404).end();
     return;
   }

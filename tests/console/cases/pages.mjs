@@ -39,6 +39,11 @@ const VIEWS = {
     await page.goto(browser.url('?view=pipeline'));
     await page.waitForSelector('.box');
   },
+  runbook: async (page, browser) => {
+    await page.goto(browser.url('?view=pipeline'));
+    await page.click('text=Open the runbook');
+    await page.waitForSelector('.runbook-body h2');
+  },
   send: async (page, browser) => {
     await page.goto(browser.url('?view=send'));
     await page.click('text=Use an example');

@@ -109,8 +109,13 @@ async function kafkaAway({ browser }) {
   assert.match(text, /Kafka/);
   assert.match(text, /breaker\s*open/);
   assert.match(text, /full in 5 min/);
-  assert.match(text, /docs\/runbooks\/breaker_open\.md/);
   assert.match(text, /not reachable/);
+  await page.click('text=Open the runbook');
+  await page.waitForSelector('.runbook-body:has-text("The circuit breaker in front of Kafka is open")');
+  await page.click('.runbook-body button:has-text("bus_unusable")');
+  await page.waitForSelector('.runbook-place:has-text("bus_unusable")');
+  await page.keyboard.press('Escape');
+  await page.waitForSelector('.runbook-dialog', { state: 'detached' });
 }
 
 async function send({ browser, spillway }) {

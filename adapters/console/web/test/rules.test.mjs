@@ -1,5 +1,6 @@
 // The rules of the console that need no browser.
 import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
 import test from 'node:test';
 import { load, random } from './load.mjs';
 
@@ -10,6 +11,7 @@ const { EventStreamReader } = await load('tail/event-stream.ts');
 const { resolve } = await load('text/time.ts');
 const { short, duration, bytes } = await load('text/numbers.ts');
 const { batches, formatOf } = await load('send/batches.ts');
+const { blocks } = await load('text/markdown.ts');
 const { metadataFields, columnText } = await load('event/fields.ts');
 
 // Node.js 20 does not tell a reviver the text of a number; the case `exact-numbers` of tests/console has it in a browser.
@@ -126,4 +128,23 @@ test('members of metadata are found as searches find them', () => {
   assert.deepEqual(metadataFields(metadata).map((field) => field.name), ['http.status', 'http.method', 'tags', 'metadata.level', 'empty']);
   const event = { source: 's', level: 'INFO', message: 'm', metadata };
   assert.deepEqual(['http.status', 'http.method', 'tags', 'metadata.level', 'level', 'none'].map((column) => columnText(event, column)), ['502', 'POST', '["a",1]', 'deep', 'INFO', '']);
+});
+
+test('runbooks are understood as a whole', async () => {
+  assert.deepEqual(blocks('# a (b)\n\n**Do** `x` [y](y.md)\nmore\n\n* one\n  two\n* three\n\n```sh\ncode |\n```\n\n| a | b |\n|---|---|\n| c | d |'), [
+    { kind: 'heading', level: 1, content: [{ kind: 'text', text: 'a (b)' }] },
+    { kind: 'paragraph', content: [{ kind: 'bold', text: 'Do' }, { kind: 'text', text: ' ' }, { kind: 'code', text: 'x' }, { kind: 'text', text: ' ' }, { kind: 'link', text: 'y', target: 'y.md' }, { kind: 'text', text: ' more' }] },
+    { kind: 'list', numbered: false, items: [[{ kind: 'text', text: 'one two' }], [{ kind: 'text', text: 'three' }]] },
+    { kind: 'code', text: 'code |' },
+    { kind: 'table', rows: [[[{ kind: 'text', text: 'a' }], [{ kind: 'text', text: 'b' }]], [[{ kind: 'text', text: 'c' }], [{ kind: 'text', text: 'd' }]]] },
+  ]);
+  // Every word of every runbook is shown.
+  const folder = new URL('../../../../docs/runbooks/', import.meta.url);
+  const words = (text) => text.match(/[\p{L}\p{N}]+/gu) ?? [];
+  for (const name of await readdir(folder)) {
+    const markdown = await readFile(new URL(name, folder), 'utf8');
+    const shown = words(JSON.stringify(blocks(markdown)));
+    const missing = words(markdown.replace(/```\w*/g, '').replace(/^\d+\. /gm, '').replace(/\]\([^)]*\)/g, ']')).filter((word) => !shown.some((one) => one.endsWith(word)));
+    assert.deepEqual(missing, [], name);
+  }
 });

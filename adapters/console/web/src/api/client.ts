@@ -82,10 +82,15 @@ export async function post<T>(path: string, body: string | undefined, headers: R
 
 /** Reads JSON that the document does not describe. */
 export async function read<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return JSON.parse(await readText(path, signal)) as T;
+}
+
+/** Reads a text. */
+export async function readText(path: string, signal?: AbortSignal): Promise<string> {
   const response = await fetch(path, signal ? { signal } : {}).catch(unreachable);
   const text = await response.text().catch(unreachable);
   if (!response.ok) throw problem(response, text);
-  return JSON.parse(text) as T;
+  return text;
 }
 
 function unreachable(error: unknown): never {

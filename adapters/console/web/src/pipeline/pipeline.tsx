@@ -7,8 +7,8 @@ import { plain } from '../text/pieces';
 import { ago, clock, exact } from '../text/time';
 import { Icon } from '../ui/icons';
 import { Failure } from '../ui/notice';
-import { copy } from '../ui/toast';
 import { BusBox, ConsumerBox, GatewayBox, ProducerBox, StoreBox } from './boxes';
+import { Runbook, RunbookLink } from './runbook';
 import { type Alert, alerts, type Fleet, type Instance, type Outage, total, withRole } from './fleet';
 
 const POLL_MS = 2_000;
@@ -53,6 +53,7 @@ export function Pipeline() {
       <Flow fleet={fleet} />
       {fleet.instancesLeftOut > 0 && <p class="fine">{grouped(fleet.instancesLeftOut)} more instances were not asked.</p>}
       <Alerts fleet={fleet} />
+      <Runbook />
     </div>
   );
 }
@@ -64,7 +65,7 @@ function Verdict({ fleet }: { fleet: Fleet }) {
   const down = fleet.instances.filter((instance) => instance.status === 'DOWN');
   const lost = total(fleet.instances, (report) => report.producer?.lost) ?? 0;
   if (lost > 0) {
-    return <div class="verdict bad" role="status"><h2>{grouped(lost)} accepted events are lost</h2><p>The runbook docs/runbooks/events_lost.md says what to do.</p></div>;
+    return <div class="verdict bad" role="status"><h2>{grouped(lost)} accepted events are lost</h2><p><RunbookLink path="docs/runbooks/events_lost.md" /> It says what to do.</p></div>;
   }
   if (outages.length > 0) return <>{outages.map(({ outage, instance }) => <OutageCard key={instance.address} outage={outage} of={outages.length > 1 ? instance : undefined} />)}</>;
   if (unreachable.length === 0 && down.length === 0) {
@@ -149,7 +150,7 @@ function AlertLine({ alert, instance }: { alert: Alert; instance: Instance }) {
       </div>
       <p>{plain(alert.summary)}</p>
       <dl class="inline-fields">{Object.entries(alert.details).filter(([name]) => name !== 'runbook').map(([name, text]) => <div key={name}><dt>{plain(name)}</dt><dd>{plain(text)}</dd></div>)}</dl>
-      {runbook && <p class="runbook">Runbook: {/^https?:\/\//.test(runbook) ? <a href={runbook} rel="noreferrer" target="_blank">{runbook}</a> : <><code>{runbook}</code><button type="button" class="bare" aria-label="Copy the path of the runbook" onClick={() => void copy(runbook, 'Path of the runbook')}><Icon name="copy" /></button></>}</p>}
+      {runbook && <p class="runbook"><RunbookLink path={runbook} /></p>}
     </li>
   );
 }
