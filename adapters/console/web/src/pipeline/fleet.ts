@@ -1,6 +1,6 @@
 // The answer of `GET /actuator/fleet`: what each process is and how it does.
 //
-// The types are those of openapi/spillway.json, with only the members that the page shows.
+// The types follow adapters/http/src/openapi/fleet.rs, with only the members that the page shows. A member without a value is absent.
 export interface Usage {
   usedBytes: number;
   bytesMax: number;

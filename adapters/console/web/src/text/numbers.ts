@@ -21,8 +21,8 @@ function digits(value: number): string {
 }
 
 /** A rate a second. */
-export function rate(perSecond: number | undefined): string {
-  if (perSecond === undefined) return '–';
+export function rate(perSecond: number | null | undefined): string {
+  if (perSecond === undefined || perSecond === null) return '–';
   return `${perSecond >= 1000 ? grouped(perSecond) : digits(perSecond)}/s`;
 }
 

@@ -92,6 +92,7 @@ export function ago(text: string, now = Date.now()): string {
   return seconds >= 0 ? `${amount} ago` : `in ${amount}`;
 }
 
+const UNIT_NAMES: Record<string, string> = { s: 's', m: 'minutes', h: 'hours', d: 'days', w: 'weeks' };
 const UNITS: Record<string, number> = { s: 1e3, m: 60e3, h: 3_600e3, d: 86_400e3, w: 604_800e3 };
 
 /** Milliseconds since 1970 of a time in one of the API's forms, or `undefined` if it is none. */
@@ -120,6 +121,8 @@ export function written(text: string, zone: Zone): string | undefined {
 export function rangeName(from: string, to: string, zone: Zone): string {
   const preset = to === '' ? RANGES.find((range) => range.from === from) : undefined;
   if (preset) return preset.label;
+  const relative = /^(?:now)?-(\d+)([smhdw])$/.exec(from);
+  if (relative && to === '') return `Last ${relative[1]} ${UNIT_NAMES[relative[2] ?? '']}`;
   const name = (text: string) => (/^\d/.test(text) ? shortTime(text, zone) : text);
   if (from === '') return `until ${name(to)}`;
   return to === '' ? `since ${name(from)}` : `${name(from)} – ${sameDay(from, to, zone) ? clock(to, zone).slice(0, 8) : name(to)}`;
