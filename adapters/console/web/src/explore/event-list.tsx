@@ -13,6 +13,7 @@ import { plain } from '../text/pieces';
 /** What a row shows of a message that is not expanded, in characters. */
 const ROW_CHARACTERS_MAX = 2_000;
 const ROW_HEIGHT_PX = 24;
+const HALF_DAY_MS = 12 * 3_600_000;
 
 export interface EventListProps {
   events: readonly StoredEvent[];
@@ -39,6 +40,14 @@ export interface EventListProps {
   footer?: ComponentChildren;
   scroller?: RefObject<HTMLDivElement | null>;
   rows?: { current: Rows | undefined };
+}
+
+/** Events of the last hours need no date, and events of this year no year. */
+export function datesOf(events: readonly (StoredEvent | undefined)[]): EventListProps['dates'] {
+  const now = Date.now();
+  const times = events.map((event) => (event ? Date.parse(event.timestamp) : now));
+  if (times.some((time) => new Date(time).getUTCFullYear() !== new Date(now).getUTCFullYear())) return 'year';
+  return times.some((time) => Math.abs(now - time) > HALF_DAY_MS) ? 'day' : 'none';
 }
 
 export function EventList(props: EventListProps) {

@@ -1,7 +1,7 @@
 // Explore: search, counts by time, fields, and the list of matching events.
 import { useSignalEffect } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
-import { type StoredEvent, writeQuery } from '../api/client';
+import { writeQuery } from '../api/client';
 import { EventDrawer } from '../event/drawer';
 import { useKeys } from '../state/keys';
 import { arrivedBy, follow, go, href, place } from '../state/place';
@@ -13,7 +13,7 @@ import { Menu } from '../ui/menu';
 import { Failure, Notice } from '../ui/notice';
 import { copy } from '../ui/toast';
 import type { Rows } from '../ui/virtual';
-import { EventList } from './event-list';
+import { datesOf, EventList } from './event-list';
 import { FieldsPanel } from './fields-panel';
 import { Histogram } from './histogram';
 import { searchedTexts, searchParameters } from './query';
@@ -21,8 +21,6 @@ import { current, EVENTS_MAX, refresh, type Results, searchKey, show } from './r
 import { SavedViews } from './saved-views';
 import { Chips, LevelToggles, SearchBar } from './search-bar';
 import { absolute, shift, TimeRange } from './time-range';
-
-const DAY_MS = 86_400_000;
 
 export function Explore() {
   const shown = place.value;
@@ -172,20 +170,12 @@ function Found({ results }: { results: Results }) {
     <>
       <Summary results={results} />
       <EventList events={events} columns={shown.columns} wrap={wrap.value} zone={zone.value} terms={searchedTexts(shown.query)} selected={selected} expanded={results.expanded.value}
-        dates={datesOf(events)} label="Events" kept={results} rows={rows}
+        dates={datesOf([events[0], events.at(-1)])} label="Events" kept={results} rows={rows}
         onSelect={(eventId) => { results.selected.value = eventId; }} onOpen={open} onToggle={(eventId) => results.toggle(eventId)}
         onRemoveColumn={(column) => go({ columns: place.peek().columns.filter((one) => one !== column) }, 'replace')}
         onEnd={() => { if (!results.error.peek()) void results.more(); }} footer={<Footer results={results} />} />
     </>
   );
-}
-
-/** Events of the last hours need no date, and events of this year no year. */
-function datesOf(events: readonly StoredEvent[]): 'none' | 'day' | 'year' {
-  const now = Date.now();
-  const [first = now, last = now] = [events[0], events.at(-1)].map((event) => Date.parse(event?.timestamp ?? ''));
-  if ([first, last].some((time) => new Date(time).getUTCFullYear() !== new Date(now).getUTCFullYear())) return 'year';
-  return Math.abs(now - first) > DAY_MS / 2 || Math.abs(now - last) > DAY_MS / 2 ? 'day' : 'none';
 }
 
 function Summary({ results }: { results: Results }) {

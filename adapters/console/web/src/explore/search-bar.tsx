@@ -35,7 +35,12 @@ export function SearchBar({ onAgain, error, children }: SearchBarProps) {
           <input ref={input} type="text" name="query" value={text} spellcheck={false} autocomplete="off" autocapitalize="off" maxLength={8_000}
             placeholder="Search: timeout, &quot;card declined&quot;, userId:12345 level>=WARN" aria-label="Search" aria-invalid={invalid} aria-describedby={invalid ? 'query-error' : undefined}
             onInput={(event) => setText(event.currentTarget.value)}
-            onKeyDown={(event) => { if (event.key === 'Escape') input.current?.blur(); }} />
+            onKeyDown={(event) => {
+              if (event.key !== 'Escape') return;
+              // It leaves the box, and closes nothing behind it.
+              event.preventDefault();
+              input.current?.blur();
+            }} />
           {text !== '' && (
             <button type="button" class="bare" aria-label="Clear the search" onClick={() => { setText(''); go({ query: '' }); input.current?.focus(); }}><Icon name="close" /></button>
           )}

@@ -85,8 +85,12 @@ export function go(change: Partial<Place>, how: 'push' | 'replace' = 'push'): vo
   const next = { ...place.peek(), ...change };
   const url = `${location.pathname}${writePlace(next) === '' ? '' : `?${writePlace(next)}`}`;
   const same = url === `${location.pathname}${location.search}`;
-  if (how === 'replace' || same) history.replaceState(null, '', url);
-  else history.pushState(null, '', url);
+  try {
+    if (how === 'replace' || same) history.replaceState(null, '', url);
+    else history.pushState(null, '', url);
+  } catch {
+    // Browsers refuse more than some hundred changes a minute, such as those of a key that is held down. The next one has it.
+  }
   arrivedBy.value = 'link';
   place.value = next;
 }

@@ -4,7 +4,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
 import { EventDrawer, followed } from '../event/drawer';
-import { EventList } from '../explore/event-list';
+import { datesOf, EventList } from '../explore/event-list';
 import { combined, searchedTexts } from '../explore/query';
 import { Chips, LevelToggles, SearchBar } from '../explore/search-bar';
 import { useKeys } from '../state/keys';
@@ -17,6 +17,8 @@ import { Following } from './following';
 
 /** How near the end counts as the end. */
 const END_PX = 40;
+/** As many events as a screen has decide whether times need a date. */
+const DATED_EVENTS = 100;
 /** A scroll this long after an input of the person is theirs. */
 const INTENT_MS = 600;
 
@@ -148,7 +150,7 @@ function Lines({ tail }: { tail: Following }) {
   return (
     <div class="tail-lines" onWheel={noteIntent} onTouchMove={noteIntent} onKeyDown={noteIntent} onPointerDown={noteIntent}>
       <EventList moving={!tail.paused.value} events={events} columns={shown.columns} wrap={wrap.value} zone={zone.value} terms={searchedTexts(shown.query)} selected={shown.event || selected} expanded={expanded}
-        dates="none" label="Events as they are stored" scroller={scroller} onSelect={setSelected} onOpen={open} onToggle={toggle}
+        dates={datesOf(events.slice(-DATED_EVENTS))} label="Events as they are stored" scroller={scroller} onSelect={setSelected} onOpen={open} onToggle={toggle}
         onRemoveColumn={(column) => go({ columns: place.peek().columns.filter((one) => one !== column) }, 'replace')}
         onScroll={(element) => {
           const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < END_PX;
