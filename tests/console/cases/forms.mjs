@@ -86,6 +86,36 @@ async function keyboard({ browser }) {
   assert.equal(await page.locator('.tail-status.paused, .dialog.help').count(), 0);
 }
 
+/** Names of fields and values of a field are offered, and taken with the keyboard. */
+async function suggestions({ browser }) {
+  const page = await browser.page();
+  await page.goto(browser.url('?from=-1h'));
+  await explored(page);
+  await page.waitForSelector('.field:has-text("http.status")');
+  await page.keyboard.press('/');
+  await page.keyboard.type('htt');
+  await page.waitForSelector('.suggestions li:has-text("http.status:")');
+  const box = page.locator('input[name=query]');
+  const choose = async (label) => {
+    const labels = await page.locator('.suggestions li').allTextContents();
+    for (let presses = 0; presses <= labels.indexOf(label); presses += 1) await page.keyboard.press('ArrowDown');
+    await page.waitForSelector(`.suggestions li.on:text-is("${label}")`);
+    await page.keyboard.press('Enter');
+  };
+  await choose('http.status:');
+  await page.waitForSelector('.suggestions li:text-is("502")');
+  await choose('502');
+  assert.equal(await box.inputValue(), 'http.status:502 ');
+  await page.keyboard.type('lev');
+  await page.waitForSelector('.suggestions li:text-is("level:")');
+  await page.keyboard.press('Escape');
+  await page.waitForSelector('.suggestions', { state: 'hidden' });
+  for (let presses = 0; presses < 3; presses += 1) await page.keyboard.press('Backspace');
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => location.search.includes('query=http.status:502'));
+  await page.waitForSelector('.event-row:has-text("502")');
+}
+
 /** Each view is reached and used with Tab and Enter alone. */
 async function tabbing({ browser }) {
   const page = await browser.page();
@@ -245,6 +275,7 @@ async function signIn({ browser, spillway, work }) {
 export const forms = [
   { name: 'back', smoke: true, run: back },
   { name: 'keyboard', run: keyboard },
+  { name: 'suggestions', run: suggestions },
   { name: 'tab-order', run: tabbing },
   { name: 'hostile-texts', smoke: true, run: hostile },
   { name: 'large-message', run: largeMessage },

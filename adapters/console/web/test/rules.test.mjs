@@ -6,7 +6,7 @@ import { load, random } from './load.mjs';
 
 const { parseExactly, ExactNumber } = await load('api/exact-json.ts');
 const { pieces, plain } = await load('text/pieces.ts');
-const { condition, negated, withCondition, combined, searchedTexts } = await load('explore/query.ts');
+const { condition, negated, withCondition, combined, searchedTexts, written } = await load('explore/query.ts');
 const { EventStreamReader } = await load('tail/event-stream.ts');
 const { resolve } = await load('text/time.ts');
 const { short, duration, bytes } = await load('text/numbers.ts');
@@ -147,4 +147,14 @@ test('runbooks are understood as a whole', async () => {
     const missing = words(markdown.replace(/```\w*/g, '').replace(/^\d+\. /gm, '').replace(/\]\([^)]*\)/g, ']')).filter((word) => !shown.some((one) => one.endsWith(word)));
     assert.deepEqual(missing, [], name);
   }
+});
+
+test('what is being written in the search box is known', () => {
+  const at = (text) => written(text.replace('|', ''), text.indexOf('|'));
+  assert.deepEqual(at('lev|'), { start: 0, field: undefined, part: 'lev' });
+  assert.deepEqual(at('timeout -http.st| x'), { start: 9, field: undefined, part: 'http.st' });
+  assert.deepEqual(at('(source:check|)'), { start: 1, field: 'source', part: 'check' });
+  assert.deepEqual(at('level:|'), { start: 0, field: 'level', part: '' });
+  assert.equal(at('"lev|'), undefined);
+  assert.equal(at('le|vel'), undefined);
 });

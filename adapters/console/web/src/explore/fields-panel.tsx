@@ -8,6 +8,7 @@ import { plain } from '../text/pieces';
 import { Icon } from '../ui/icons';
 import { condition, negated, searchParameters, withCondition } from './query';
 import type { Results } from './results';
+import { knownFields } from './suggestions';
 
 const VALUES_MAX = 10;
 const IDS = ['traceId', 'spanId'];
@@ -26,7 +27,10 @@ export function FieldsPanel({ results }: { results: Results }) {
     const broken = new AbortController();
     setError(undefined);
     get('/api/logs/fields', { query: searchParameters(results.place), signal: broken.signal })
-      .then(setFields)
+      .then((found) => {
+        setFields(found);
+        knownFields.value = found.fields.map((field) => field.name);
+      })
       .catch((error: unknown) => setError(asApiError(error)));
     return () => broken.abort();
   }, [results, isNext]);

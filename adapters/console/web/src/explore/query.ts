@@ -69,6 +69,17 @@ export function searchedTexts(query: string): string[] {
   return texts.slice(0, 8);
 }
 
+/** The part of a query that is being written: a name, or the value of a field. */
+export function written(text: string, caret: number): { start: number; field: string | undefined; part: string } | undefined {
+  const before = text.slice(0, caret);
+  // Not in the middle of a word, and not within quotes.
+  if (/^[^\s)]/.test(text.slice(caret)) || (before.match(/(?<!\\)"/g)?.length ?? 0) % 2 === 1) return undefined;
+  const match = /(?:^|[\s(])-?(?:([A-Za-z_@$][\w@$.\-/]*):)?([^\s():"<>=]*)$/.exec(before);
+  if (!match) return undefined;
+  const [, field, part = ''] = match;
+  return { start: caret - part.length - (field === undefined ? 0 : field.length + 1), field, part };
+}
+
 /** One value of an event, by the name of a column. */
 export interface Value {
   readonly text: string;

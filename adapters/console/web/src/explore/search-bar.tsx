@@ -1,14 +1,14 @@
 // The search box, the conditions as chips, and the levels. Explore and Tail share them.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import type { ApiError } from '../api/client';
 import { LEVELS, type Level } from '../api/levels';
 import { go, place } from '../state/place';
-import { useKeys } from '../state/keys';
 import { short } from '../text/numbers';
 import { plain } from '../text/pieces';
 import { Icon } from '../ui/icons';
 import { negated } from './query';
+import { SearchInput } from './search-input';
 
 interface SearchBarProps {
   /** Asked for when the same search is sent again. */
@@ -18,10 +18,8 @@ interface SearchBarProps {
 }
 
 export function SearchBar({ onAgain, error, children }: SearchBarProps) {
-  const input = useRef<HTMLInputElement>(null);
   const [text, setText] = useState(place.value.query);
   useEffect(() => setText(place.value.query), [place.value.query]);
-  useKeys({ '/': () => input.current?.select() });
   const invalid = error?.code === 'query_invalid';
   return (
     <>
@@ -30,22 +28,7 @@ export function SearchBar({ onAgain, error, children }: SearchBarProps) {
         if (text.trim() === place.peek().query) onAgain();
         else go({ query: text.trim() });
       }}>
-        <div class={`search-box ${invalid ? 'invalid' : ''}`}>
-          <Icon name="search" />
-          <input ref={input} type="text" name="query" value={text} spellcheck={false} autocomplete="off" autocapitalize="off" maxLength={8_000}
-            placeholder="Search: timeout, &quot;card declined&quot;, userId:12345 level>=WARN" aria-label="Search" aria-invalid={invalid} aria-describedby={invalid ? 'query-error' : undefined}
-            onInput={(event) => setText(event.currentTarget.value)}
-            onKeyDown={(event) => {
-              if (event.key !== 'Escape') return;
-              // It leaves the box, and closes nothing behind it.
-              event.preventDefault();
-              input.current?.blur();
-            }} />
-          {text !== '' && (
-            <button type="button" class="bare" aria-label="Clear the search" onClick={() => { setText(''); go({ query: '' }); input.current?.focus(); }}><Icon name="close" /></button>
-          )}
-          <kbd class="hint">/</kbd>
-        </div>
+        <SearchInput text={text} invalid={invalid} onText={setText} onClear={() => { setText(''); go({ query: '' }); }} />
         {children}
       </form>
       {invalid && error && <p class="query-error" id="query-error" role="alert">{located(error.message)}</p>}
