@@ -16,6 +16,16 @@ async function openEvent(page, browser, tab, wait) {
   await page.waitForSelector(wait);
 }
 
+/** The newest event is in sight, whatever the heights of the rows. */
+async function atEnd(page) {
+  await page.waitForFunction(() => {
+    const list = document.querySelector('.event-list');
+    const last = Number(list.getAttribute('aria-rowcount')) - 2;
+    const row = list.querySelector(`[data-index="${last}"]`);
+    return row && row.getBoundingClientRect().bottom <= list.getBoundingClientRect().bottom + 1;
+  });
+}
+
 /** How each view is reached. */
 const VIEWS = {
   explore: async (page, browser) => {
@@ -30,6 +40,11 @@ const VIEWS = {
     await page.goto(browser.url('?view=tail'));
     await page.waitForSelector('.tail-status.live');
     await page.waitForSelector('.event-row');
+    await atEnd(page);
+    await page.keyboard.press('w');
+    await page.waitForSelector('.event-list.wrapped');
+    await atEnd(page);
+    await page.keyboard.press('w');
   },
   'dead-letters': async (page, browser) => {
     await page.goto(browser.url('?view=dead-letters'));

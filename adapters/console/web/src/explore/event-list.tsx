@@ -13,7 +13,10 @@ import { plain } from '../text/pieces';
 /** What a row shows of a message that is not expanded, in characters. */
 const ROW_CHARACTERS_MAX = 2_000;
 const ROW_HEIGHT_PX = 24;
+/** Most rows of a narrow page: a line of facts and a line of text. */
+const NARROW_ROW_HEIGHT_PX = 48;
 const HALF_DAY_MS = 12 * 3_600_000;
+const narrow = matchMedia('(max-width: 760px)');
 
 export interface EventListProps {
   events: readonly StoredEvent[];
@@ -23,7 +26,7 @@ export interface EventListProps {
   terms: readonly string[];
   selected: string;
   expanded: ReadonlySet<string>;
-  /** Whether the list moves by itself: its elements are then used again for other events. */
+  /** Whether the list keeps to its end by itself; its elements are then used again for other events. */
   moving?: boolean;
   /** What rows show of the date. */
   dates: 'none' | 'day' | 'year';
@@ -58,7 +61,7 @@ export function EventList(props: EventListProps) {
     count: events.length,
     scroller,
     keyOf: (index) => events[index]?.eventId ?? index,
-    estimate: ROW_HEIGHT_PX,
+    estimate: narrow.matches ? NARROW_ROW_HEIGHT_PX : ROW_HEIGHT_PX,
     ...(kept ? { scrollTop: kept.scrollTop, measurements: kept.measurements } : {}),
   });
   if (props.rows) props.rows.current = rows;
@@ -83,6 +86,18 @@ export function EventList(props: EventListProps) {
     if (last && last.index >= events.length - 20) props.onEnd?.();
   }, [last?.index, events.length]);
 
+  // Rows have their heights only once they are elements, so the end moves after it was scrolled to.
+  const height = rows.getTotalSize();
+  useLayoutEffect(() => {
+    if (!props.moving) return;
+    const toEnd = () => {
+      if (scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
+    };
+    toEnd();
+    // The virtual list corrects the position for rows above that were measured; the end counts more.
+    const frame = requestAnimationFrame(toEnd);
+    return () => cancelAnimationFrame(frame);
+  }, [props.moving, height, events]);
   // Elements that are gone are no longer observed.
   useLayoutEffect(() => rows.measureElement(null));
 
@@ -165,8 +180,6 @@ function EventRow({ event, item, rows, list, open }: RowProps) {
     </div>
   );
 }
-
-const narrow = matchMedia('(max-width: 760px)');
 
 /** Whether a row may have another height than all rows have; measuring those would cost a layout for each of them. */
 function mayDiffer(eventId: string, rows: Rows, tall: boolean): boolean {

@@ -1,7 +1,7 @@
 // Tail: matching events as they are stored, newest at the bottom.
 //
 // It never moves what a person reads: scrolling up pauses it, and a paused tail says so and how much is new.
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
 import { EventDrawer, followed } from '../event/drawer';
 import { datesOf, EventList } from '../explore/event-list';
@@ -101,10 +101,6 @@ function Lines({ tail }: { tail: Following }) {
   const [selected, setSelected] = useState('');
   const [expanded, setExpanded] = useState<ReadonlySet<string>>(new Set());
 
-  const toEnd = () => {
-    if (scroller.current && !tail.paused.peek()) scroller.current.scrollTop = scroller.current.scrollHeight;
-  };
-  useLayoutEffect(toEnd, [events, tail.paused.value, wrap.value]);
   useEffect(() => {
     if (shown.event !== '' && !tail.paused.peek()) tail.pause();
   }, [shown.event]);
