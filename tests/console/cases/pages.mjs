@@ -16,6 +16,14 @@ async function openEvent(page, browser, tab, wait) {
   await page.waitForSelector(wait);
 }
 
+/** No row covers another one. */
+async function rowsApart(page) {
+  await page.waitForFunction(() => {
+    const rows = [...document.querySelectorAll('.event-row')].map((row) => row.getBoundingClientRect()).sort((a, b) => a.top - b.top);
+    return rows.every((row, index) => index === 0 || row.top >= rows[index - 1].bottom - 1);
+  });
+}
+
 /** The newest event is in sight, whatever the heights of the rows. */
 async function atEnd(page) {
   await page.waitForFunction(() => {
@@ -45,6 +53,8 @@ const VIEWS = {
     await page.waitForSelector('.event-list.wrapped');
     await atEnd(page);
     await page.keyboard.press('w');
+    await page.waitForSelector('.event-list:not(.wrapped)');
+    await atEnd(page);
   },
   'dead-letters': async (page, browser) => {
     await page.goto(browser.url('?view=dead-letters'));
@@ -84,6 +94,7 @@ async function look(view, { browser, screenshots }) {
       const page = await browser.page({ viewport, colorScheme, reducedMotion: 'reduce' });
       await page.route('**/actuator/fleet', (route) => route.fulfill({ path: FLEET, contentType: 'application/json' }));
       await VIEWS[view](page, browser);
+      await rowsApart(page);
       if (screenshots) await page.screenshot({ path: path.join(screenshots, `${view}-${size}-${colorScheme}.png`) });
       const width = await page.evaluate(() => document.scrollingElement.scrollWidth);
       assert.ok(width <= viewport.width, `${size}: the page is ${width} wide`);
