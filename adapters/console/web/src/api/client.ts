@@ -50,11 +50,15 @@ export function writeQuery(parameters: Record<string, unknown>): string {
   return written.toString();
 }
 
+/** The JSON of an answer 200. */
+type JsonOf<Operation> = Operation extends { get: { responses: { 200: { content: infer Content } } } }
+  ? Content extends { 'application/json': infer T } | { 'application/json; charset=utf-8': infer T }
+    ? T
+    : never
+  : never;
 /** The paths that answer a GET with JSON. */
-type Readable = {
-  [P in keyof paths]: paths[P] extends { get: { responses: { 200: { content: { 'application/json': unknown } } } } } ? P : never;
-}[keyof paths];
-type Read<P extends Readable> = paths[P] extends { get: { responses: { 200: { content: { 'application/json': infer T } } } } } ? T : never;
+type Readable = { [P in keyof paths]: [JsonOf<paths[P]>] extends [never] ? never : P }[keyof paths];
+type Read<P extends Readable> = JsonOf<paths[P]>;
 
 interface GetOptions {
   query?: Parameters;

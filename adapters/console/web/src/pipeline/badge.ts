@@ -1,7 +1,7 @@
 // How many alerts fire, for the navigation: a person in another view should learn it too.
 import { signal } from '@preact/signals';
-import { read } from '../api/client';
-import { alerts, type Fleet } from './fleet';
+import { get } from '../api/client';
+import { alerts } from './fleet';
 
 const POLL_MS = 15_000;
 
@@ -14,7 +14,7 @@ export function watchAlerts(): () => void {
   const ask = async () => {
     try {
       if (!document.hidden) {
-        const fleet = await read<Fleet>('/actuator/fleet', broken.signal);
+        const fleet = await get('/actuator/fleet', { signal: broken.signal });
         const found = alerts(fleet);
         const away = fleet.instances.some((instance) => instance.report?.producer?.outage?.state === 'away');
         firing.value = { count: found.length, critical: found.some(({ alert }) => alert.severity === 'critical'), away };

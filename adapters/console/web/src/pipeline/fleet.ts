@@ -1,101 +1,15 @@
 // The answer of `GET /actuator/fleet`: what each process is and how it does.
-//
-// The types follow adapters/http/src/openapi/fleet.rs, with only the members that the page shows. A member without a value is absent.
-export interface Usage {
-  usedBytes: number;
-  bytesMax: number;
-}
+import type { components } from '../api/schema';
 
-export interface Outage {
-  state: 'away' | 'replaying';
-  reason?: string;
-  /** Whole sentences to show. */
-  summary: string;
-}
-
-export interface Journal extends Usage {
-  events: number;
-  oldestAgeSeconds?: number;
-  growthBytesPerSecond?: number;
-  fullInSeconds?: number;
-}
-
-interface Serving {
-  requestsPerSecond?: number;
-  connections: number;
-}
-
-export interface ProducerPart extends Serving {
-  ready: boolean;
-  acceptedPerSecond?: number;
-  refusedPerSecond?: number;
-  publishedPerSecond?: number;
-  accepted: number;
-  refused: number;
-  rejected: number;
-  lost: number;
-  bus: 'kafka' | 'embedded';
-  breakers: { name: string; state: 'closed' | 'open' | 'half_open'; opened: number }[];
-  buffer: Usage;
-  space: Usage;
-  buffered: number;
-  journal?: Journal;
-  outage?: Outage;
-}
-
-export interface ConsumerPart extends Serving {
-  storedPerSecond?: number;
-  stored: number;
-  deduplicated: number;
-  deadLetters: number;
-  lagRecords: number;
-  /** Absent if nothing lags. */
-  lagAgeSeconds?: number;
-  partitions: number;
-}
-
-export interface Alert {
-  name: string;
-  severity: 'warning' | 'critical';
-  since: string;
-  summary: string;
-  runbook?: string;
-  details: Record<string, string>;
-}
-
-export interface Report {
-  role: string;
-  version: string;
-  startedAt: string;
-  uptimeSeconds: number;
-  status: 'UP' | 'DOWN';
-  ready: boolean;
-  components: Record<string, { status: string; detail?: string }>;
-  memoryBytes?: number;
-  rateSeconds?: number;
-  dataDir?: Usage;
-  gateway?: Serving;
-  producer?: ProducerPart;
-  consumer?: ConsumerPart;
-  alerts: Alert[];
-  alertsLeftOut: number;
-}
-
-export interface Instance {
-  role: string;
-  url?: string;
-  address: string;
-  status: 'UP' | 'DOWN' | 'UNREACHABLE';
-  routing?: { state: 'available' | 'unready' | 'ejected'; underWay: number; latencyMs: number };
-  report?: Report;
-  problem?: string;
-}
-
-export interface Fleet {
-  at: string;
-  instances: Instance[];
-  instancesLeftOut: number;
-}
+export type Fleet = components['schemas']['Fleet'];
+export type Instance = components['schemas']['FleetInstance'];
+export type Report = components['schemas']['InstanceReport'];
+export type Alert = components['schemas']['AlertReport'];
+export type ConsumerPart = components['schemas']['ConsumerReport'];
+export type Journal = components['schemas']['JournalReport'];
+export type Outage = components['schemas']['OutageReport'];
+/** How much of a bounded space is used. */
+export type Usage = components['schemas']['SpaceReport'];
 
 export type Role = 'gateway' | 'producer' | 'consumer';
 

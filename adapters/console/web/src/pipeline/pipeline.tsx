@@ -1,6 +1,6 @@
 // Pipeline: the processes between a client and the store, how they do, and what a fault means.
 import { useEffect, useState } from 'preact/hooks';
-import { type ApiError, asApiError, read } from '../api/client';
+import { type ApiError, asApiError, get } from '../api/client';
 import { zone } from '../state/settings';
 import { grouped, rate } from '../text/numbers';
 import { plain } from '../text/pieces';
@@ -22,7 +22,7 @@ export function Pipeline() {
     let timer: ReturnType<typeof setTimeout>;
     const ask = async () => {
       try {
-        if (!document.hidden) setFleet(await read<Fleet>('/actuator/fleet', broken.signal));
+        if (!document.hidden) setFleet(await get('/actuator/fleet', { signal: broken.signal }));
         setError(undefined);
       } catch (failure) {
         const known = asApiError(failure);
