@@ -123,23 +123,13 @@ function Lines({ tail }: { tail: Following }) {
     if (!tail.paused.peek()) tail.pause();
     setExpanded(next);
   };
-  const open = (eventId: string, show: 'details' | 'context' | 'trace' = 'details') => {
+  const open = (eventId: string, show: Show = 'details') => {
     const event = tail.events.peek().find((one) => one.eventId === eventId);
     if (event) followed.value = new Map([[eventId, event]]);
     setSelected(eventId);
     go({ event: eventId, show });
   };
-  useKeys({
-    ' ': () => (tail.paused.peek() ? tail.resume() : tail.pause()),
-    j: () => move(1),
-    k: () => move(-1),
-    Enter: () => (selected === '' ? false : open(selected)),
-    c: () => (selected === '' ? false : open(selected, 'context')),
-    t: () => (selected === '' ? false : open(selected, 'trace')),
-    w: () => { wrap.value = !wrap.peek(); },
-    l: () => tail.resume(),
-    Escape: () => (place.peek().event === '' ? false : go({ event: '', show: 'details' })),
-  });
+  useTailKeys(tail, { selected, move, open });
 
   if (events.length === 0 && !tail.paused.value) return <Waiting tail={tail} />;
   const noteIntent = () => { intent.current = performance.now(); };
@@ -162,6 +152,28 @@ function Lines({ tail }: { tail: Following }) {
       {tail.paused.value && <button type="button" class="to-end primary" onClick={() => tail.resume()}><Icon name="bottom" />{tail.held.value > 0 ? `${grouped(tail.held.value)} new` : 'Resume'}</button>}
     </div>
   );
+}
+
+type Show = 'details' | 'context' | 'trace';
+
+interface TailActions {
+  selected: string;
+  move: (by: number) => void;
+  open: (eventId: string, show?: Show) => void;
+}
+
+function useTailKeys(tail: Following, { selected, move, open }: TailActions): void {
+  useKeys({
+    ' ': () => (tail.paused.peek() ? tail.resume() : tail.pause()),
+    j: () => move(1),
+    k: () => move(-1),
+    Enter: () => (selected === '' ? false : open(selected)),
+    c: () => (selected === '' ? false : open(selected, 'context')),
+    t: () => (selected === '' ? false : open(selected, 'trace')),
+    w: () => { wrap.value = !wrap.peek(); },
+    l: () => tail.resume(),
+    Escape: () => (place.peek().event === '' ? false : go({ event: '', show: 'details' })),
+  });
 }
 
 function Waiting({ tail }: { tail: Following }) {
