@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { bytes, duration, grouped, rate, short } from '../text/numbers';
 import { plain } from '../text/pieces';
-import type { ConsumerPart, Instance, Journal, Usage } from './fleet';
+import { addressOf, type ConsumerPart, type Instance, type Journal, type Usage } from './fleet';
 
 /** A component of health that belongs to another box than that of its process. */
 const ELSEWHERE: Record<string, readonly string[]> = { gateway: ['upstreams'], producer: ['bus', 'disk', 'journal', 'limiter'], consumer: ['bus', 'store'] };
@@ -22,7 +22,7 @@ function Box({ instance, role, children }: BoxProps) {
     <article class={`box ${state}`}>
       <header>
         <span class="status-dot" aria-hidden="true" />
-        <span class="box-address mono" title={instance.url ?? instance.address}>{instance.address}</span>
+        <span class="box-address mono" title={instance.url ?? addressOf(instance)}>{addressOf(instance)}</span>
         <span class="box-state">{state === 'up' ? 'up' : state === 'down' ? (report?.ready ? 'fault' : 'not ready') : 'not reachable'}</span>
       </header>
       {instance.problem && <p class="fault">{plain(instance.problem)}</p>}

@@ -29,3 +29,8 @@ export function alerts(fleet: Fleet): { alert: Alert; instance: Instance }[] {
   const all = fleet.instances.flatMap((instance) => (instance.report?.alerts ?? []).map((alert) => ({ alert, instance })));
   return all.sort((a, b) => Number(b.alert.severity === 'critical') - Number(a.alert.severity === 'critical') || a.alert.since.localeCompare(b.alert.since));
 }
+
+/** Where an instance is: its address, or the URL that is configured if its name has no address. */
+export function addressOf(instance: Instance): string {
+  return instance.address || (instance.url ?? '');
+}

@@ -9,7 +9,7 @@ import { Icon } from '../ui/icons';
 import { Failure } from '../ui/notice';
 import { BusBox, ConsumerBox, GatewayBox, ProducerBox, StoreBox } from './boxes';
 import { Runbook, RunbookLink } from './runbook';
-import { type Alert, alerts, type Fleet, type Instance, type Outage, total, withRole } from './fleet';
+import { addressOf, type Alert, alerts, type Fleet, type Instance, type Outage, total, withRole } from './fleet';
 
 const POLL_MS = 2_000;
 
@@ -67,7 +67,7 @@ function Verdict({ fleet }: { fleet: Fleet }) {
   if (lost > 0) {
     return <div class="verdict bad" role="status"><h2>{grouped(lost)} accepted events are lost</h2><p><RunbookLink path="docs/runbooks/events_lost.md" /> It says what to do.</p></div>;
   }
-  if (outages.length > 0) return <>{outages.map(({ outage, instance }) => <OutageCard key={instance.address} outage={outage} of={outages.length > 1 ? instance : undefined} />)}</>;
+  if (outages.length > 0) return <>{outages.map(({ outage, instance }) => <OutageCard key={addressOf(instance)} outage={outage} of={outages.length > 1 ? instance : undefined} />)}</>;
   if (unreachable.length === 0 && down.length === 0) {
     return <div class="verdict good" role="status"><h2>Everything works</h2><p>Events are accepted, published and stored.</p></div>;
   }
@@ -75,8 +75,8 @@ function Verdict({ fleet }: { fleet: Fleet }) {
     <div class={`verdict ${down.length > 0 ? 'bad' : 'fair'}`} role="status">
       <h2>{[down.length > 0 ? `${grouped(down.length)} of ${grouped(fleet.instances.length)} instances report a fault` : '', unreachable.length > 0 ? `${grouped(unreachable.length)} cannot be reached` : ''].filter(Boolean).join(', ')}</h2>
       <ul>
-        {down.flatMap((instance) => Object.entries(instance.report?.components ?? {}).filter(([, component]) => component.status !== 'UP').map(([name, component]) => <li key={`${instance.address}${name}`}>{instance.role} {instance.address}: {name}: {plain(component.detail ?? 'down')}</li>))}
-        {unreachable.map((instance) => <li key={instance.address}>{instance.role} {instance.address}: {plain(instance.problem ?? 'no answer')}</li>)}
+        {down.flatMap((instance) => Object.entries(instance.report?.components ?? {}).filter(([, component]) => component.status !== 'UP').map(([name, component]) => <li key={`${addressOf(instance)}${name}`}>{instance.role} {addressOf(instance)}: {name}: {plain(component.detail ?? 'down')}</li>))}
+        {unreachable.map((instance) => <li key={addressOf(instance)}>{instance.role} {addressOf(instance)}: {plain(instance.problem ?? 'no answer')}</li>)}
       </ul>
     </div>
   );
@@ -86,7 +86,7 @@ function OutageCard({ outage, of }: { outage: Outage; of: Instance | undefined }
   const away = outage.state === 'away';
   return (
     <div class={`verdict ${away ? 'bad' : 'fair'}`} role="status">
-      <h2>{away ? 'The bus takes no events: they are kept on disk' : 'The bus is back: kept events are being sent'}{of && ` (${of.address})`}</h2>
+      <h2>{away ? 'The bus takes no events: they are kept on disk' : 'The bus is back: kept events are being sent'}{of && ` (${addressOf(of)})`}</h2>
       <p>{plain(outage.summary)}</p>
       {outage.reason && <p class="fine">Reason: {plain(outage.reason)}</p>}
     </div>
@@ -100,13 +100,13 @@ function Flow({ fleet }: { fleet: Fleet }) {
   const away = producers.some((instance) => instance.report?.producer?.outage?.state === 'away');
   return (
     <div class="flow">
-      <Stage title="Gateway">{gateways.map((instance) => <GatewayBox key={instance.address} instance={instance} />)}</Stage>
+      <Stage title="Gateway">{gateways.map((instance) => <GatewayBox key={addressOf(instance)} instance={instance} />)}</Stage>
       <Arrow label={rate(total(producers, (report) => report.producer?.acceptedPerSecond))} what="accepted" />
-      <Stage title={producers.length > 1 ? 'Producers' : 'Producer'}>{producers.map((instance) => <ProducerBox key={instance.address} instance={instance} />)}</Stage>
+      <Stage title={producers.length > 1 ? 'Producers' : 'Producer'}>{producers.map((instance) => <ProducerBox key={addressOf(instance)} instance={instance} />)}</Stage>
       <Arrow label={rate(total(producers, (report) => report.producer?.publishedPerSecond))} what="published" broken={away} />
       <Stage title="Bus"><BusBox producers={producers} /></Stage>
       <Arrow label={rate(total(consumers, (report) => report.consumer?.storedPerSecond))} what="stored" />
-      <Stage title={consumers.length > 1 ? 'Consumers' : 'Consumer'}>{consumers.map((instance) => <ConsumerBox key={instance.address} instance={instance} />)}</Stage>
+      <Stage title={consumers.length > 1 ? 'Consumers' : 'Consumer'}>{consumers.map((instance) => <ConsumerBox key={addressOf(instance)} instance={instance} />)}</Stage>
       <Stage title="Store"><StoreBox consumers={consumers} /></Stage>
     </div>
   );
@@ -133,7 +133,7 @@ function Alerts({ fleet }: { fleet: Fleet }) {
     <section class="alerts" aria-label="Firing alerts">
       <h2>Firing alerts {firing.length > 0 && <span class="count">{grouped(firing.length + leftOut)}</span>}</h2>
       {firing.length === 0 && <p class="muted">None. Alerts that a process raises by itself appear here with their runbook.</p>}
-      <ul>{firing.map(({ alert, instance }) => <AlertLine key={`${instance.address}${alert.name}${alert.since}`} alert={alert} instance={instance} />)}</ul>
+      <ul>{firing.map(({ alert, instance }) => <AlertLine key={`${addressOf(instance)}${alert.name}${alert.since}`} alert={alert} instance={instance} />)}</ul>
     </section>
   );
 }
@@ -145,7 +145,7 @@ function AlertLine({ alert, instance }: { alert: Alert; instance: Instance }) {
       <div class="alert-head">
         <span class="severity">{alert.severity}</span>
         <strong class="mono">{alert.name}</strong>
-        <span class="muted">{instance.role} {instance.address}</span>
+        <span class="muted">{instance.role} {addressOf(instance)}</span>
         <span class="alert-since" title={exact(alert.since, zone.value)}>since {ago(alert.since).replace(' ago', '')}</span>
       </div>
       <p>{plain(alert.summary)}</p>
