@@ -26,7 +26,7 @@ export interface EventListProps {
   terms: readonly string[];
   selected: string;
   expanded: ReadonlySet<string>;
-  /** Whether the list keeps to its end by itself; its elements are then used again for other events. */
+  /** Whether the list keeps to its end by itself; its elements may then be used again for other events. */
   moving?: boolean;
   /** What rows show of the date. */
   dates: 'none' | 'day' | 'year';
@@ -80,24 +80,31 @@ export function EventList(props: EventListProps) {
 
   useLayoutEffect(() => scroller.current?.style.setProperty('--columns', String(columns.length)), [columns.length]);
 
+  // Only elements of one height: the virtual list observes an element for one row, as long as it is there.
+  const reused = props.moving === true && !wrap && !narrow.matches;
   const items = rows.getVirtualItems();
   const last = items.at(-1);
   useLayoutEffect(() => {
     if (last && last.index >= events.length - 20) props.onEnd?.();
   }, [last?.index, events.length]);
 
+  // The virtual list corrects its position for rows above that were measured. A list that keeps to its end must not be moved so.
+  rows.shouldAdjustScrollPositionOnItemSizeChange = props.moving ? () => false : undefined;
   // Rows have their heights only once they are elements, so the end moves after it was scrolled to.
-  const height = rows.getTotalSize();
+  const body = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    if (!props.moving) return;
+    if (!props.moving || !body.current) return;
     const toEnd = () => {
       if (scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
     };
     toEnd();
-    // The virtual list corrects the position for rows above that were measured; the end counts more.
-    const frame = requestAnimationFrame(toEnd);
-    return () => cancelAnimationFrame(frame);
-  }, [props.moving, height, events]);
+    const observer = new ResizeObserver(toEnd);
+    observer.observe(body.current);
+    return () => observer.disconnect();
+  }, [props.moving, events]);
+  useLayoutEffect(() => {
+    if (body.current) body.current.style.height = `${rows.getTotalSize()}px`;
+  });
   // Elements that are gone are no longer observed.
   useLayoutEffect(() => rows.measureElement(null));
 
@@ -110,10 +117,10 @@ export function EventList(props: EventListProps) {
         props.onScroll?.(event.currentTarget);
       }}>
       <Header columns={columns} onRemove={props.onRemoveColumn} />
-      <div class="event-rows" role="rowgroup" ref={(element) => { if (element) element.style.height = `${rows.getTotalSize()}px`; }}>
+      <div class="event-rows" role="rowgroup" ref={body}>
         {items.map((item, slot) => {
           const event = events[item.index];
-          return event && <EventRow key={props.moving ? slot : event.eventId} event={event} item={item} rows={rows} list={props} open={expanded.has(event.eventId)} />;
+          return event && <EventRow key={reused ? slot : event.eventId} event={event} item={item} rows={rows} list={props} open={expanded.has(event.eventId)} />;
         })}
       </div>
       {props.footer && <div class="event-footer">{props.footer}</div>}
