@@ -1,4 +1,4 @@
-//! Writes the table of the files in `dist/`, so that they become part of the program.
+//! Writes the table of the files in `dist/` and of the runbooks, so that they become part of the program.
 //!
 //! Constraints: it needs neither Node nor a network, and the same files give the same table.
 
@@ -6,14 +6,26 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+/// A folder whose files are in the table.
+struct Folder {
+    /// Where it is, from the folder of this crate.
+    place: &'static str,
+    /// Where its files are in the table: empty, or a name and `/`.
+    below: &'static str,
+}
+
+const FOLDERS: [&Folder; 2] =
+    [&Folder { place: "dist", below: "" }, &Folder { place: "../../docs/runbooks", below: "runbooks/" }];
+
 /// Media types by the extension of a file.
-const MEDIA_TYPES: [(&str, &str); 11] = [
+const MEDIA_TYPES: [(&str, &str); 12] = [
     ("css", "text/css; charset=utf-8"),
     ("html", "text/html; charset=utf-8"),
     ("ico", "image/x-icon"),
     ("js", "text/javascript; charset=utf-8"),
     ("json", "application/json"),
     ("map", "application/json"),
+    ("md", "text/markdown; charset=utf-8"),
     ("png", "image/png"),
     ("svg", "image/svg+xml"),
     ("txt", "text/plain; charset=utf-8"),
@@ -23,15 +35,16 @@ const MEDIA_TYPES: [(&str, &str); 11] = [
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=dist");
-    let dist = directory("CARGO_MANIFEST_DIR")?.join("dist");
-    let mut files = Vec::new();
-    collect(&dist, &mut files)?;
-    // Directories are listed in any order.
-    files.sort();
     let mut table = String::from("&[\n");
-    for file in &files {
-        table.push_str(&entry(&dist, file)?);
+    for folder in FOLDERS {
+        let root = directory("CARGO_MANIFEST_DIR")?.join(folder.place);
+        let mut files = Vec::new();
+        collect(&root, &mut files)?;
+        // Directories are listed in any order.
+        files.sort();
+        for file in &files {
+            table.push_str(&entry(folder, &root, file)?);
+        }
     }
     table.push_str("]\n");
     fs::write(directory("OUT_DIR")?.join("files.rs"), table)
@@ -57,8 +70,8 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// The line of a file in the table.
-fn entry(dist: &Path, file: &Path) -> io::Result<String> {
-    let below = file.strip_prefix(dist).map_err(io::Error::other)?;
+fn entry(folder: &Folder, root: &Path, file: &Path) -> io::Result<String> {
+    let below = file.strip_prefix(root).map_err(io::Error::other)?;
     let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str().filter(|part| is_plain(part))).collect();
     let wrong = |what: &str| io::Error::other(format!("{}: {what}", file.display()));
     let path = parts.ok_or_else(|| wrong("a name has letters, digits, '-', '_' and '.' only"))?.join("/");
@@ -70,9 +83,10 @@ fn entry(dist: &Path, file: &Path) -> io::Result<String> {
     // Writing to a string does not fail.
     let _ = writeln!(
         line,
-        "    File {{ path: {path:?}, media_type: {media_type:?}, tag: \"{tag:016x}\", \
+        "    File {{ path: {:?}, media_type: {media_type:?}, tag: \"{tag:016x}\", \
          content: include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {:?})) }},",
-        format!("/dist/{path}"),
+        format!("{}{path}", folder.below),
+        format!("/{}/{path}", folder.place),
     );
     Ok(line)
 }

@@ -3,13 +3,15 @@
 //! Constraints and invariants:
 //! * The files in `dist/` are part of the program. They are built from `web/` and committed, so that building the program needs
 //!   neither Node nor a network.
-//! * The table is made at build time from whatever is in `dist/`; nothing is read at run time.
+//! * The runbooks (`docs/runbooks`) are files of it too, below `runbooks/`: an alert leads to its runbook also where nothing but
+//!   Spillway can be reached.
+//! * The table is made at build time from whatever is in these folders; nothing is read at run time.
 //! * How they are served is not decided here: the gateway does that, with the headers that they need.
 
 /// A file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Its path below `dist/`, with `/` between folders.
+    /// Its path below `dist/`, or `runbooks/` and its name; with `/` between folders.
     pub path: &'static str,
     /// Its media type.
     pub media_type: &'static str,
@@ -31,25 +33,28 @@ mod tests {
 
     #[test]
     fn every_file_of_the_folder_is_in_the_table_with_its_content() {
-        let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
-        let mut directories = vec![dist.clone()];
         let mut found = BTreeSet::new();
-        while let Some(directory) = directories.pop() {
-            for entry in std::fs::read_dir(directory).expect("a directory") {
-                let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    directories.push(path);
-                    continue;
+        for (place, prefix) in [("dist", ""), ("../../docs/runbooks", "runbooks/")] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
+            let mut directories = vec![root.clone()];
+            while let Some(directory) = directories.pop() {
+                for entry in std::fs::read_dir(directory).expect("a directory") {
+                    let path = entry.expect("an entry").path();
+                    if path.is_dir() {
+                        directories.push(path);
+                        continue;
+                    }
+                    let below = path.strip_prefix(&root).expect("below").to_str().expect("text").replace('\\', "/");
+                    let below = format!("{prefix}{below}");
+                    let file = FILES.iter().find(|file| file.path == below).expect("it is in the table");
+                    assert!(file.content == std::fs::read(&path).expect("a file"), "{below} has another content");
+                    found.insert(below);
                 }
-                let below = path.strip_prefix(&dist).expect("below").to_str().expect("text").replace('\\', "/");
-                let file = FILES.iter().find(|file| file.path == below).expect("it is in the table");
-                assert!(file.content == std::fs::read(&path).expect("a file"), "{below} has another content");
-                found.insert(below);
             }
         }
         let listed: BTreeSet<String> = FILES.iter().map(|file| file.path.to_owned()).collect();
         assert_eq!(listed, found);
-        assert!(listed.contains("index.html"));
+        assert!(listed.contains("index.html") && listed.contains("runbooks/breaker_open.md"));
     }
 
     #[test]

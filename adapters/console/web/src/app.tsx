@@ -1,0 +1,110 @@
+// The frame of all views: navigation, settings, sign-in.
+import { useEffect } from 'preact/hooks';
+import { DeadLetters } from './dead-letters/dead-letters';
+import { Explore } from './explore/explore';
+import { firing, watchAlerts } from './pipeline/badge';
+import { Pipeline } from './pipeline/pipeline';
+import { Send } from './send/send';
+import { learn, may, mustSignIn, session, sessionError, signOut } from './session/session';
+import { SignIn } from './session/sign-in';
+import { useKeys } from './state/keys';
+import { follow, href, place, START, type View } from './state/place';
+import { dark, theme, zone } from './state/settings';
+import { Tail } from './tail/tail';
+import { zoneName } from './text/time';
+import { Help, helpOpen } from './ui/help';
+import { Icon, Mark } from './ui/icons';
+import { Menu } from './ui/menu';
+import { Failure, Notice } from './ui/notice';
+import { Toast } from './ui/toast';
+
+const NAMES: Record<View, string> = { explore: 'Explore', tail: 'Tail', 'dead-letters': 'Dead letters', pipeline: 'Pipeline', send: 'Send' };
+/** The role that a view needs (docs/access-control.md). */
+const ROLES: Record<View, 'ingest' | 'read' | 'operate'> = { explore: 'read', tail: 'read', 'dead-letters': 'operate', pipeline: 'operate', send: 'ingest' };
+
+export function App() {
+  const known = session.value;
+  if (!known) {
+    const error = sessionError.value;
+    return error ? <main class="alone"><Failure error={error} retry={() => void learn()} /></main> : null;
+  }
+  return mustSignIn(known) ? <SignIn /> : <Frame />;
+}
+
+function Frame() {
+  const { view } = place.value;
+  useKeys({ '?': () => { helpOpen.value = true; } });
+  useEffect(() => { document.title = `${NAMES[view]} · Spillway`; }, [view]);
+  useEffect(() => (may('operate') ? watchAlerts() : undefined), [session.value]);
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById('main')?.focus(); }}>Skip to the content</a>
+      <header class="top">
+        <a class="brand" href={location.pathname} onClick={follow(START)} aria-label="Spillway: start"><Mark /><span>Spillway</span></a>
+        <nav aria-label="Views">{(Object.keys(NAMES) as View[]).map((name) => <ViewLink key={name} name={name} on={view === name} />)}</nav>
+        <div class="top-end">
+          <button type="button" class="icon-button text" title="Time zone of all times" onClick={() => { zone.value = zone.peek() === 'utc' ? 'local' : 'utc'; }}>{zoneName(zone.value)}</button>
+          <ThemeButton />
+          <button type="button" class="icon-button" aria-label="Keys and query language" title="Keys and query language  ?" onClick={() => { helpOpen.value = true; }}><Icon name="help" /></button>
+          <User />
+        </div>
+      </header>
+      <main id="main" tabIndex={-1}>{may(ROLES[view]) ? <Shown view={view} /> : <Missing view={view} />}</main>
+      <Help />
+      <Toast />
+    </>
+  );
+}
+
+function Shown({ view }: { view: View }) {
+  switch (view) {
+    case 'explore':
+      return <Explore />;
+    case 'tail':
+      return <Tail />;
+    case 'dead-letters':
+      return <DeadLetters />;
+    case 'pipeline':
+      return <Pipeline />;
+    case 'send':
+      return <Send />;
+  }
+}
+
+function Missing({ view }: { view: View }) {
+  return <div class="page"><Notice title={`${NAMES[view]} needs the role ${ROLES[view]}`}><p>Your key has not this role. Sign in with another key, or ask an administrator for the role.</p></Notice></div>;
+}
+
+/** Explore and Tail share their search; the other views begin without one. */
+function ViewLink({ name, on }: { name: View; on: boolean }) {
+  const searching = (view: View) => view === 'explore' || view === 'tail';
+  const target = searching(name) && searching(place.value.view) ? { view: name, event: '' } : { ...START, view: name };
+  const alerts = name === 'pipeline' ? firing.value : undefined;
+  return (
+    <a href={href(target)} class={on ? 'on' : ''} aria-current={on ? 'page' : undefined} onClick={follow(target)}>
+      {NAMES[name]}
+      {alerts && alerts.count > 0 && <span class={`badge ${alerts.critical || alerts.away ? 'critical' : ''}`} title={`${alerts.count} firing alerts`}>{alerts.count}</span>}
+    </a>
+  );
+}
+
+function ThemeButton() {
+  const label = dark.value ? 'Light theme' : 'Dark theme';
+  return <button type="button" class="icon-button" aria-label={label} title={label} onClick={() => { theme.value = dark.peek() ? 'light' : 'dark'; }}><Icon name={dark.value ? 'sun' : 'moon'} /></button>;
+}
+
+function User() {
+  const key = session.value?.key;
+  if (!key) return null;
+  return (
+    <Menu label={`Signed in as ${key.name}`} face={<Icon name="user" />}>
+      {(close) => (
+        <div class="user-panel">
+          <p><strong>{key.name}</strong></p>
+          <p class="fine">Roles: {key.roles.join(', ')}{key.sources && <><br />Sources: {key.sources.join(', ')}</>}</p>
+          <button type="button" class="menu-item" onClick={() => { close(); void signOut(); }}>Sign out</button>
+        </div>
+      )}
+    </Menu>
+  );
+}

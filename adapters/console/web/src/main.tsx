@@ -1,0 +1,17 @@
+// The entry of the console.
+import { render } from 'preact';
+import 'uplot/dist/uPlot.min.css';
+import './style/base.css';
+import './style/frame.css';
+import './style/explore.css';
+import './style/event.css';
+import './style/pages.css';
+import { App } from './app';
+import { learn } from './session/session';
+
+// index.html has a frame that is painted before this script runs; it stays until the page knows who it is for.
+const root = document.getElementById('console');
+void learn().then(() => {
+  root?.replaceChildren();
+  if (root) render(<App />, root);
+});

@@ -1,0 +1,156 @@
+// The boxes of the pipeline: one for each instance of a role, one for the bus and one for the store.
+import type { ComponentChildren } from 'preact';
+import { bytes, duration, grouped, rate, short } from '../text/numbers';
+import { plain } from '../text/pieces';
+import { addressOf, type ConsumerPart, type Instance, type Journal, type Usage } from './fleet';
+
+/** A component of health that belongs to another box than that of its process. */
+const ELSEWHERE: Record<string, readonly string[]> = { gateway: ['upstreams'], producer: ['bus', 'disk', 'journal', 'limiter'], consumer: ['bus', 'store'] };
+
+interface BoxProps {
+  instance: Instance;
+  role: 'gateway' | 'producer' | 'consumer';
+  children?: ComponentChildren;
+}
+
+function Box({ instance, role, children }: BoxProps) {
+  const { report, routing } = instance;
+  const components = Object.entries(report?.components ?? {}).filter(([name]) => instance.role !== 'all' || ELSEWHERE[role]?.includes(name));
+  const faults = components.filter(([, component]) => component.status !== 'UP');
+  const state = instance.status === 'UNREACHABLE' ? 'unreachable' : faults.length > 0 || (report && !report.ready) ? 'down' : 'up';
+  return (
+    <article class={`box ${state}`}>
+      <header>
+        <span class="status-dot" aria-hidden="true" />
+        <span class="box-address mono" title={instance.url ?? addressOf(instance)}>{addressOf(instance)}</span>
+        <span class="box-state">{state === 'up' ? 'up' : state === 'down' ? (report?.ready ? 'fault' : 'not ready') : 'not reachable'}</span>
+      </header>
+      {instance.problem && <p class="fault">{plain(instance.problem)}</p>}
+      {faults.map(([name, component]) => <p key={name} class="fault"><strong>{name}</strong> {plain(component.detail ?? 'down')}</p>)}
+      {children}
+      {routing && routing.state !== 'available' && <p class="fault">{routing.state === 'ejected' ? 'The gateway sends it nothing because it failed.' : 'It asks for no requests.'}</p>}
+      {report && <footer>{report.version}, up {duration(report.uptimeSeconds)}{report.memoryBytes !== undefined && `, ${bytes(report.memoryBytes)}`}{routing && `, answers in ${duration(routing.latencyMs / 1000)}`}</footer>}
+    </article>
+  );
+}
+
+function Figure({ name, value, bad = false }: { name: string; value: string; bad?: boolean }) {
+  return <div class={`figure ${bad ? 'bad' : ''}`}><dt>{name}</dt><dd>{value}</dd></div>;
+}
+
+/** How full something is. */
+function Meter({ name, usage, text }: { name: string; usage: Usage; text?: string }) {
+  const share = usage.bytesMax > 0 ? usage.usedBytes / usage.bytesMax : 0;
+  const percent = Math.round(100 * share);
+  return (
+    <div class={`meter ${share > 0.9 ? 'bad' : share > 0.7 ? 'fair' : ''}`}>
+      <div class="meter-text"><span>{name}</span><span>{text ?? `${bytes(usage.usedBytes)} of ${bytes(usage.bytesMax)}`}</span></div>
+      <div class="meter-track" role="meter" aria-label={name} aria-valuemin={0} aria-valuemax={100} aria-valuenow={percent}><span ref={(element) => { if (element) element.style.width = `${Math.min(100, Math.max(share > 0 ? 1 : 0, percent))}%`; }} /></div>
+    </div>
+  );
+}
+
+export function GatewayBox({ instance }: { instance: Instance }) {
+  const part = instance.report?.gateway;
+  return (
+    <Box instance={instance} role="gateway">
+      {part && <dl><Figure name="requests" value={rate(part.requestsPerSecond)} /><Figure name="connections" value={grouped(part.connections)} /></dl>}
+    </Box>
+  );
+}
+
+export function ProducerBox({ instance }: { instance: Instance }) {
+  const part = instance.report?.producer;
+  return (
+    <Box instance={instance} role="producer">
+      {part && (
+        <>
+          <dl>
+            <Figure name="accepted" value={rate(part.acceptedPerSecond)} />
+            <Figure name="refused" value={rate(part.refusedPerSecond)} bad={(part.refusedPerSecond ?? 0) > 0} />
+            <Figure name="published" value={rate(part.publishedPerSecond)} />
+            {part.rejected > 0 && <Figure name="rejected by the bus" value={grouped(part.rejected)} bad />}
+            {part.lost > 0 && <Figure name="lost" value={grouped(part.lost)} bad />}
+          </dl>
+          {part.journal && part.journal.events > 0 && <JournalMeter journal={part.journal} />}
+          {part.journal?.events === 0 && <Figure name="journal" value="empty" />}
+          <Meter name="memory for events" usage={part.buffer} />
+          {!part.journal && <Meter name="space" usage={part.space} />}
+        </>
+      )}
+    </Box>
+  );
+}
+
+function JournalMeter({ journal }: { journal: Journal }) {
+  const facts = [
+    `${grouped(journal.events)} events wait`,
+    journal.oldestAgeSeconds === undefined ? '' : `the oldest for ${duration(journal.oldestAgeSeconds)}`,
+    journal.fullInSeconds === undefined ? '' : `full in ${duration(journal.fullInSeconds)}`,
+  ];
+  return (
+    <>
+      <Meter name="journal" usage={journal} />
+      <p class="fine">{facts.filter(Boolean).join(', ')}</p>
+    </>
+  );
+}
+
+export function BusBox({ producers }: { producers: readonly Instance[] }) {
+  const parts = producers.flatMap((instance) => (instance.report?.producer ? [instance.report.producer] : []));
+  const first = parts[0];
+  if (!first) return <article class="box unknown"><header><span class="status-dot" aria-hidden="true" /><span>unknown</span></header><p class="fine">No producer answers.</p></article>;
+  const breakers = parts.flatMap((part) => part.breakers);
+  const open = breakers.filter((breaker) => breaker.state === 'open').length;
+  const halfOpen = breakers.filter((breaker) => breaker.state === 'half_open').length;
+  const state = open > 0 ? 'down' : halfOpen > 0 ? 'fair' : 'up';
+  return (
+    <article class={`box ${state}`}>
+      <header><span class="status-dot" aria-hidden="true" /><span class="box-address">{first.bus === 'kafka' ? 'Kafka' : 'Embedded log'}</span><span class="box-state">{open > 0 ? 'away' : halfOpen > 0 ? 'trying again' : 'up'}</span></header>
+      <dl>
+        {breakers.length > 0 && <Figure name="breaker" value={open > 0 ? `open${parts.length > 1 ? ` at ${open} of ${parts.length}` : ''}` : halfOpen > 0 ? 'half-open' : 'closed'} bad={open > 0} />}
+        {first.bus === 'embedded' && <Figure name="space used" value={`${Math.round((100 * first.space.usedBytes) / Math.max(1, first.space.bytesMax))} %`} />}
+      </dl>
+      {open > 0 && <p class="fine">Producers keep accepted events in their journals.</p>}
+    </article>
+  );
+}
+
+/** The alert consumer_lag_high fires beyond it. */
+const LAG_SECONDS_MAX = 60;
+
+function lag({ lagRecords, lagAgeSeconds }: ConsumerPart): string {
+  if (lagRecords === 0) return 'none';
+  return lagAgeSeconds === undefined ? `${short(lagRecords)} records` : `${short(lagRecords)} records, ${duration(lagAgeSeconds)}`;
+}
+
+export function ConsumerBox({ instance }: { instance: Instance }) {
+  const part = instance.report?.consumer;
+  return (
+    <Box instance={instance} role="consumer">
+      {part && (
+        <dl>
+          <Figure name="stored" value={rate(part.storedPerSecond)} />
+          <Figure name="lag" value={lag(part)} bad={(part.lagAgeSeconds ?? 0) > LAG_SECONDS_MAX} />
+          <Figure name="partitions" value={grouped(part.partitions)} />
+          <Figure name="dead letters" value={grouped(part.deadLetters)} bad={part.deadLetters > 0} />
+          <Figure name="queries" value={rate(part.requestsPerSecond)} />
+        </dl>
+      )}
+    </Box>
+  );
+}
+
+export function StoreBox({ consumers }: { consumers: readonly Instance[] }) {
+  const reports = consumers.flatMap((instance) => (instance.report ? [instance.report] : []));
+  const fault = reports.map((report) => report.components.store).find((store) => store && store.status !== 'UP');
+  const known = reports.length > 0;
+  const stored = reports.reduce((sum, report) => sum + (report.consumer?.stored ?? 0), 0);
+  return (
+    <article class={`box ${fault ? 'down' : known ? 'up' : 'unknown'}`}>
+      <header><span class="status-dot" aria-hidden="true" /><span class="box-address">Store</span><span class="box-state">{fault ? 'fault' : known ? 'up' : 'unknown'}</span></header>
+      {fault && <p class="fault">{plain(fault.detail ?? 'down')}</p>}
+      {known && <dl><Figure name="since start" value={short(stored)} /></dl>}
+    </article>
+  );
+}

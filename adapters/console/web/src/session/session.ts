@@ -1,0 +1,53 @@
+// Who the page is signed in as. The key is sent once; afterwards the browser has a cookie that no script can read.
+import { effect, signal } from '@preact/signals';
+import { ApiError, asApiError, post, read, unauthenticated } from '../api/client';
+import { forget } from '../explore/results';
+
+export interface Session {
+  authentication: 'off' | 'keys';
+  signIn: 'not_needed' | 'possible' | 'needs_https' | 'unavailable';
+  key?: { name: string; roles: string[]; sources?: string[] };
+}
+
+export const session = signal<Session | undefined>(undefined);
+export const sessionError = signal<ApiError | undefined>(undefined);
+
+/** Asks who this is. */
+export async function learn(): Promise<void> {
+  try {
+    session.value = await read<Session>('/api/session');
+    sessionError.value = undefined;
+  } catch (error) {
+    const known = asApiError(error);
+    if (known?.status === 404 || known?.status === 405) session.value = { authentication: 'off', signIn: 'not_needed' };
+    else sessionError.value = known;
+  }
+}
+
+/** Whether a key is needed now. */
+export function mustSignIn(known: Session): boolean {
+  return known.authentication === 'keys' && known.key === undefined;
+}
+
+/** Whether the role is there: without keys everyone has all of them. */
+export function may(role: 'ingest' | 'read' | 'operate'): boolean {
+  const known = session.value;
+  if (!known || known.authentication === 'off') return true;
+  return known.key?.roles.some((one) => one === role || one === 'admin') ?? false;
+}
+
+export async function signIn(key: string): Promise<void> {
+  await post<void>('/api/session', undefined, { Authorization: `Bearer ${key}` });
+  await learn();
+}
+
+export async function signOut(): Promise<void> {
+  await fetch('/api/session', { method: 'DELETE' });
+  forget();
+  await learn();
+}
+
+// A 401 anywhere: the session ended, or the key was revoked.
+effect(() => {
+  if (unauthenticated.value > 0) void learn();
+});

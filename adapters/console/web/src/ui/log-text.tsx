@@ -1,0 +1,67 @@
+// Log text as text nodes, with searched texts marked. Long texts are cut, and shown as a whole on request.
+import { useState } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
+import { bytes } from '../text/numbers';
+import { pieces } from '../text/pieces';
+
+/** What is shown of a long text at first, in characters. */
+export const SHOWN_MAX = 10_000;
+const MARKS_MAX = 200;
+
+function marked(text: string, terms: readonly string[]): ComponentChildren {
+  if (terms.length === 0) return text;
+  const folded = text.toLowerCase();
+  // Folding may change the length of unusual texts: their places would be wrong.
+  if (folded.length !== text.length) return text;
+  const found: ComponentChildren[] = [];
+  let end = 0;
+  while (found.length < MARKS_MAX) {
+    let at = -1;
+    let length = 0;
+    for (const term of terms) {
+      const next = folded.indexOf(term.toLowerCase(), end);
+      if (next >= 0 && (at < 0 || next < at || (next === at && term.length > length))) [at, length] = [next, term.length];
+    }
+    if (at < 0) break;
+    if (at > end) found.push(text.slice(end, at));
+    found.push(<mark>{text.slice(at, at + length)}</mark>);
+    end = at + length;
+  }
+  return found.length === 0 ? text : [...found, text.slice(end)];
+}
+
+/** Text within a line. */
+export function LogText({ text, terms = [] }: { text: string; terms?: readonly string[] }) {
+  const parts = pieces(text);
+  const only = parts[0];
+  if (parts.length === 1 && only?.kind === 'text' && only.classes === '') return <>{marked(only.text, terms)}</>;
+  return (
+    <>
+      {parts.map((piece, index) =>
+        piece.kind === 'text' ? (
+          <span key={index} class={piece.classes}>{marked(piece.text, terms)}</span>
+        ) : (
+          <span key={index} class="control" title={`${piece.name}`}>{piece.label}</span>
+        ),
+      )}
+    </>
+  );
+}
+
+/** A block of text with its lines, cut at first. */
+export function LogBlock({ text, terms = [], label, wrapped = true }: { text: string; terms?: readonly string[]; label: string; wrapped?: boolean }) {
+  const [whole, setWhole] = useState(false);
+  const cut = !whole && text.length > SHOWN_MAX;
+  return (
+    <div class="log-block">
+      <pre class={wrapped ? '' : 'unwrapped'} tabIndex={0} aria-label={label}>
+        <LogText text={cut ? text.slice(0, SHOWN_MAX) : text} terms={terms} />
+      </pre>
+      {text.length > SHOWN_MAX && (
+        <button type="button" class="link" onClick={() => setWhole(!whole)}>
+          {cut ? `Show all (${bytes(new Blob([text]).size)})` : 'Show less'}
+        </button>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,30 @@
+// Builds the console into ../dist, which is committed: `cargo build` embeds it and needs neither Node.js nor a network.
+//
+// The names of the files are stable, and two builds of the same sources are equal byte for byte (scripts/console-check).
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  base: './',
+  oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+  build: {
+    outDir: '../dist',
+    emptyOutDir: true,
+    target: ['chrome111', 'firefox115', 'safari16.4'],
+    // The polyfill would only add bytes: all targets know modulepreload.
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    cssCodeSplit: false,
+    reportCompressedSize: false,
+    rollupOptions: {
+      output: {
+        entryFileNames: 'console.js',
+        chunkFileNames: '[name].js',
+        assetFileNames: ({ names }) => (names.some((name) => name.endsWith('.css')) ? 'console.css' : '[name][extname]'),
+      },
+    },
+  },
+  worker: {
+    format: 'es',
+    rollupOptions: { output: { entryFileNames: 'tail-worker.js' } },
+  },
+});

@@ -1,0 +1,142 @@
+// What people come for.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { explored } from '../browser.mjs';
+import { until } from '../spillway.mjs';
+
+const LETTERS = fileURLToPath(new URL('../letters.py', import.meta.url));
+
+/** Finds the error of a failing checkout, as a person would: by level, then by field, then by its text. */
+async function findError({ browser }) {
+  const page = await browser.page();
+  await page.goto(browser.url('?from=-1h'));
+  await explored(page);
+  await page.click('.level-toggle.level-ERROR');
+  await page.waitForFunction(() => [...document.querySelectorAll('.event-row .level')].every((level) => level.textContent === 'ERROR'));
+  await page.click('button[aria-label="Only source payments"]');
+  await page.waitForSelector('.chip');
+  await page.waitForFunction(() => [...document.querySelectorAll('.event-row .cell-source')].every((source) => source.textContent === 'payments'));
+  await page.click('.event-row .cell-message');
+  await page.waitForSelector('.drawer .field-table');
+  const text = await page.textContent('.drawer-body');
+  assert.match(text, /pool exhausted/);
+  assert.match(text, /AcquirerClient\.java:142/);
+  assert.match(text, /pool\.active/);
+  return page;
+}
+
+async function context(environment) {
+  const page = await findError(environment);
+  await page.keyboard.press('c');
+  await page.waitForSelector('.context-line.itself');
+  const lines = await page.locator('.context-line').count();
+  const itself = await page.locator('.context-line').evaluateAll((all) => all.findIndex((line) => line.classList.contains('itself')));
+  assert.ok(itself > 0 && itself < lines - 1, `event ${itself} of ${lines} lines`);
+  await page.click('text=40 more before');
+  await page.waitForFunction((before) => document.querySelectorAll('.context-line').length > before, lines);
+}
+
+async function trace(environment) {
+  const page = await findError(environment);
+  await page.keyboard.press('t');
+  await page.waitForSelector('.trace-line.itself');
+  const sources = new Set(await page.locator('.trace-source').allTextContents());
+  assert.ok(sources.has('gateway') && sources.has('payments') && [...sources].some((source) => source.startsWith('checkout-')), [...sources].join());
+}
+
+async function share(environment) {
+  const { browser } = environment;
+  const page = await findError(environment);
+  await page.click('button[aria-label="Copy a link with absolute times"]');
+  await page.waitForSelector('.toast');
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(link, /from=\d{4}-/);
+  assert.match(link, /to=\d{4}-/);
+  const other = await browser.page();
+  await other.goto(link);
+  await other.waitForSelector('.drawer .field-table');
+  assert.match(await other.textContent('.drawer-body'), /pool exhausted/);
+  assert.equal(await other.textContent('.chip-text'), 'source:payments');
+}
+
+async function watch({ browser, spillway }) {
+  const page = await browser.page();
+  await page.goto(browser.url('?view=tail&level=ERROR,FATAL'));
+  await page.waitForSelector('.tail-status.live');
+  await spillway.send([{ source: 'watched', level: 'INFO', message: 'not this one' }, { source: 'watched', level: 'ERROR', message: 'this one is new' }]);
+  await page.waitForSelector('.event-row:has-text("this one is new")');
+  assert.equal(await page.locator('.event-row:has-text("not this one")').count(), 0);
+  await page.keyboard.press(' ');
+  await page.waitForSelector('.tail-status.paused');
+  await spillway.send([{ source: 'watched', level: 'FATAL', message: 'while paused' }]);
+  await page.waitForSelector('.tail-state:has-text("Paused, 1 new")');
+  assert.equal(await page.locator('.event-row:has-text("while paused")').count(), 0);
+  await page.keyboard.press(' ');
+  await page.waitForSelector('.event-row:has-text("while paused")');
+}
+
+async function redrive({ browser, spillway }) {
+  const put = spawnSync('python3', [LETTERS, spillway.store, '40'], { encoding: 'utf8' });
+  assert.equal(put.status, 0, put.stderr);
+  const page = await browser.page();
+  await page.goto(browser.url('?view=dead-letters'));
+  await page.waitForSelector('.letter-line');
+  await page.click('.letter-line button[aria-expanded]');
+  assert.match(await page.textContent('.raw'), /invoice 7000/);
+  await page.click('.letter-line >> nth=1 >> text=Send again…');
+  await page.click('.dialog .primary');
+  await page.waitForSelector('.dialog:has-text("1 dead letter sent again")');
+  await page.click('.dialog-actions button:has-text("Close")');
+  await page.click('text=Send all again…');
+  await page.fill('.dialog input[type=number]', '20');
+  await page.click('.dialog .primary:has-text("Send 39 again")');
+  await page.waitForSelector('progress');
+  await page.waitForSelector('.dialog:has-text("39 dead letters sent again")');
+  await until('redriven events are stored', async () => (await (await fetch(`${spillway.url}/api/logs?source=billing&limit=100`)).json()).events.length >= 30);
+}
+
+async function kafkaAway({ browser }) {
+  const page = await browser.page();
+  const fleet = fileURLToPath(new URL('../fixtures/fleet-kafka-away.json', import.meta.url));
+  await page.route('**/actuator/fleet', (route) => route.fulfill({ path: fleet, contentType: 'application/json' }));
+  await page.goto(browser.url());
+  // Seen from any view.
+  await page.click('nav a:has(.badge.critical)');
+  await page.waitForSelector('.verdict.bad');
+  const text = await page.textContent('main');
+  assert.match(text, /kept on disk/);
+  assert.match(text, /Kafka/);
+  assert.match(text, /breaker\s*open/);
+  assert.match(text, /full in 5 min/);
+  assert.match(text, /not reachable/);
+  await page.click('text=Open the runbook');
+  await page.waitForSelector('.runbook-body:has-text("The circuit breaker in front of Kafka is open")');
+  await page.click('.runbook-body button:has-text("bus_unusable")');
+  await page.waitForSelector('.runbook-place:has-text("bus_unusable")');
+  await page.keyboard.press('Escape');
+  await page.waitForSelector('.runbook-dialog', { state: 'detached' });
+}
+
+async function send({ browser, spillway }) {
+  const page = await browser.page();
+  await page.goto(browser.url('?view=send'));
+  await page.fill('textarea', '2026-01-15T10:30:00Z ERROR first line failed\njava.lang.IllegalStateException: x\n\tat a.B.c(B.java:1)\n2026-01-15T10:30:01Z INFO second line');
+  await page.fill('label:has-text("Source") input', 'typed in');
+  await page.click('.send-controls .primary');
+  await page.waitForSelector('.answer:has-text("2 events accepted")');
+  await until('the sent events are stored', async () => (await (await fetch(`${spillway.url}/api/logs?source=typed+in`)).json()).events.length === 2);
+  await page.click('text=Show them in Explore');
+  await page.waitForSelector('.event-row:has-text("second line")');
+}
+
+export const tasks = [
+  { name: 'find-error', smoke: true, run: async (environment) => void (await findError(environment)) },
+  { name: 'context', smoke: true, run: context },
+  { name: 'trace', run: trace },
+  { name: 'share', run: share },
+  { name: 'watch-errors', smoke: true, run: watch },
+  { name: 'redrive', run: redrive },
+  { name: 'kafka-away', run: kafkaAway },
+  { name: 'send', smoke: true, run: send },
+];
