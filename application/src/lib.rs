@@ -14,6 +14,7 @@ pub mod deliver;
 pub mod export;
 pub mod health;
 pub mod ingest;
+pub mod json_reader;
 pub mod outbox;
 pub mod persist;
 pub mod query;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use crate::access::TenantId;
-use crate::event_input::{IdInput, LevelInput, TimestampInput};
+use crate::event_input::{IdInput, LevelInput, MetadataInput, TimestampInput};
 use crate::level::Level;
 use crate::metadata::{Metadata, MetadataError, UNKNOWN_MEMBERS_MAX, UnknownMember};
 use crate::timestamp::Timestamp;
@@ -116,8 +116,8 @@ pub struct EventDraft<'a> {
     pub trace_id: Option<IdInput<'a, 16>>,
     /// `spanId`.
     pub span_id: Option<IdInput<'a, 8>>,
-    /// `metadata`, as JSON text.
-    pub metadata: Option<&'a str>,
+    /// `metadata`.
+    pub metadata: Option<MetadataInput<'a>>,
     /// Members with other names, as [`EventDraft::add_unknown`] collects them.
     pub unknown: Vec<UnknownMember<'a>>,
 }
@@ -257,7 +257,7 @@ impl<'a> EventDraft<'a> {
             .map(|id| id.bytes(from_hex).ok_or(EventError::SpanIdInvalid))
             .transpose()?;
 
-        let metadata = self.metadata.map(Metadata::parse).transpose()?;
+        let metadata = self.metadata.map(MetadataInput::check).transpose()?;
         let metadata = Metadata::with_unknown(metadata, &self.unknown)?;
 
         let (event_id, id_origin) = match self.event_id {

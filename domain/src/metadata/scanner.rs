@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
 use super::name::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
+use super::plain::plain_bytes;
 
 /// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
 /// cannot equal that of another member: a name within [`METADATA_BYTES_MAX`] has at most six times as many bytes when
@@ -18,20 +19,6 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 const EXPONENT_MAX: i64 = 400;
 /// Up to this many names are compared pair by pair, which needs no memory.
 const NAMES_IN_PAIRS_MAX: usize = 16;
-
-/// The bytes of a string that stand for themselves, which most do: all but quotes, backslashes and control characters.
-#[expect(clippy::indexing_slicing, reason = "checked by the compiler, which evaluates it")]
-const IS_PLAIN: [bool; 256] = {
-    let mut plain = [true; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        plain[byte] = false;
-        byte += 1;
-    }
-    plain[b'"' as usize] = false;
-    plain[b'\\' as usize] = false;
-    plain
-};
 
 /// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 pub(super) struct Scanner<'a> {
@@ -55,6 +42,11 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// A scan of one value that will be at nesting level `depth` in the result.
     pub(super) fn new(input: &'a str, depth: u32) -> Self {
+        Self::with_names(input, depth, Vec::new())
+    }
+
+    /// The same, with the memory of an earlier scan.
+    fn with_names(input: &'a str, depth: u32, names: Vec<&'a str>) -> Self {
         // `object` and `array` count themselves on entry.
         Self {
             input,
@@ -63,7 +55,7 @@ impl<'a> Scanner<'a> {
             overflowed: false,
             kept_from: 0,
             depth: depth.saturating_sub(1),
-            names: Vec::new(),
+            names,
             name_bytes: 0,
             name_escapes: false,
         }
@@ -87,11 +79,35 @@ impl<'a> Scanner<'a> {
         if self.at != self.input.len() {
             return Err(MetadataError::Syntax);
         }
+        Ok(self.compact())
+    }
+
+    /// The value that the input begins with, as [`Scanner::document`] returns it, and its length in the input. `names`
+    /// is memory that every scan of one input may use.
+    pub(super) fn first(
+        input: &'a str,
+        depth: u32,
+        names: &mut Vec<&'a str>,
+    ) -> Result<(Cow<'a, str>, usize), MetadataError> {
+        names.clear();
+        let mut scanner = Self::with_names(input, depth, std::mem::take(names));
+        scanner.value()?;
+        *names = std::mem::take(&mut scanner.names);
+        let bytes = scanner.at;
+        Ok((scanner.compact(), bytes))
+    }
+
+    /// What was scanned, as compact text.
+    fn compact(mut self) -> Cow<'a, str> {
         if self.changed.is_empty() && !self.overflowed {
-            return Ok(Cow::Borrowed(self.input.get(self.kept_from..).unwrap_or_default()));
+            return Cow::Borrowed(self.input.get(self.kept_from..self.at).unwrap_or_default());
         }
         self.keep_up_to(self.at);
-        Ok(if self.overflowed { Cow::Borrowed(self.input) } else { Cow::Owned(self.changed) })
+        if self.overflowed {
+            Cow::Borrowed(self.input.get(..self.at).unwrap_or_default())
+        } else {
+            Cow::Owned(self.changed)
+        }
     }
 
     fn value(&mut self) -> Result<(), MetadataError> {
@@ -199,9 +215,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let mut escapes = false;
         loop {
-            let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
-            let is_plain = |byte: &&u8| IS_PLAIN.get(usize::from(**byte)).is_some_and(|plain| *plain);
-            self.at += rest.iter().take_while(is_plain).count();
+            self.at += plain_bytes(self.input.as_bytes().get(self.at..).unwrap_or_default());
             match self.next()? {
                 b'"' => return Ok(escapes),
                 b'\\' => {
