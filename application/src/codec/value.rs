@@ -157,10 +157,11 @@ impl<'a> From<Members<'a>> for Value<'a> {
 
 #[cfg(test)]
 mod tests {
+    use domain::event::LogEvent;
     use proptest::prelude::*;
     use proptest::sample::{Index, select, subsequence};
 
-    use super::super::event_of;
+    use super::super::{Undecodable, event_of};
     use super::*;
 
     /// The same without reading in place.
@@ -168,13 +169,13 @@ mod tests {
         serde_json::from_slice::<Members<'_>>(value).map(Into::into)
     }
 
+    /// The event, or the words of the error, which include the place in the value.
+    fn decoded(read: Result<Value<'_>, serde_json::Error>) -> Result<LogEvent<'static>, String> {
+        let event = read.map_err(Undecodable::from).and_then(|value| event_of(value, true));
+        event.map(LogEvent::into_owned).map_err(|error| error.to_string())
+    }
+
     fn compare(value: &[u8]) -> Result<(), TestCaseError> {
-        let decoded = |read: Result<Value<'static>, serde_json::Error>| {
-            let event = read.map_err(Into::into).and_then(|value| event_of(value, true));
-            event.map_err(|error| error.to_string())
-        };
-        // The words of an error include the place in the value.
-        let value: &'static [u8] = value.to_vec().leak();
         prop_assert_eq!(decoded(Value::read(value)), decoded(by_serde(value)), "{}", String::from_utf8_lossy(value));
         Ok(())
     }
