@@ -94,16 +94,18 @@ impl<'a> JsonReader<'a> {
         if self.peek() == Some(b'n') {
             return self.null().map(|()| None);
         }
-        let (metadata, bytes) = self.metadata.metadata(self.rest()?).ok()?;
+        let rest = self.rest()?;
+        let (metadata, bytes) = self.metadata.metadata(rest).ok()?;
         self.at += bytes;
         Some(Some(metadata))
     }
 
     /// Reads any value that metadata can hold, and returns its JSON text.
     pub fn value(&mut self) -> Option<&'a str> {
-        let from = self.at;
-        self.at += self.metadata.unknown_value(self.rest()?).ok()?;
-        self.text.get(from..self.at)
+        let rest = self.rest()?;
+        let bytes = self.metadata.unknown_value(rest).ok()?;
+        self.at += bytes;
+        rest.get(..bytes)
     }
 
     /// Goes on with another text, from its beginning.
