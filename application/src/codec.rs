@@ -6,9 +6,9 @@
 
 use domain::access::TenantId;
 use domain::event::{EventError, IdOrigin, LogEvent, from_hex, to_hex};
-use domain::metadata::plain_bytes;
+use domain::metadata::is_plain;
 use domain::record::{Record, RecordTooLarge, Records};
-use domain::timestamp::{InvalidTimestamp, Timestamp};
+use domain::timestamp::{InvalidTimestamp, Timestamp, TimestampText};
 
 use self::value::Value;
 
@@ -22,8 +22,34 @@ const ID_TEXT_BYTES: usize = 36;
 /// # Errors
 /// Key and value are too large for a record; the batch is unchanged.
 pub fn encode(event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
-    let client_id = event.id_origin.is_client();
-    records.push(event.source.as_bytes(), event.received_at, client_id, |buffer| write_record_value(event, buffer))
+    Encoder::new(event.received_at).encode(event, records)
+}
+
+/// Encodes events that were received together.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder {
+    received_at: Timestamp,
+    /// Written once and not for each event.
+    received_at_text: TimestampText,
+}
+
+impl Encoder {
+    /// For events that were received at this time.
+    #[must_use]
+    pub fn new(received_at: Timestamp) -> Self {
+        Self { received_at, received_at_text: received_at.text() }
+    }
+
+    /// Adds an event to a batch of records, as [`encode`] does. It is received when all others are.
+    ///
+    /// # Errors
+    /// Key and value are too large for a record; the batch is unchanged.
+    pub fn encode(&self, event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
+        let client_id = event.id_origin.is_client();
+        records.push(event.source.as_bytes(), self.received_at, client_id, |buffer| {
+            write_record_value(event, &self.received_at_text, buffer);
+        })
+    }
 }
 
 /// Decodes the event in a record.
@@ -66,8 +92,8 @@ pub enum Undecodable {
 }
 
 /// Appends the value of a record: the JSON of an event, and the tenant whose claim its id is.
-fn write_record_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
-    write_value(event, buffer);
+fn write_record_value(event: &LogEvent<'_>, received_at: &TimestampText, buffer: &mut Vec<u8>) {
+    write_members(event, received_at, buffer);
     if let Some(tenant) = event.id_origin.tenant() {
         // Behind all others: most records have none.
         buffer.pop();
@@ -78,11 +104,16 @@ fn write_record_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
 
 /// Appends the JSON of an event, as used in records and in query answers. Who claims its id is in records only.
 pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
+    write_members(event, &event.received_at.text(), buffer);
+}
+
+fn write_members(event: &LogEvent<'_>, received_at: &TimestampText, buffer: &mut Vec<u8>) {
     // Written by hand, since encoding is the largest cost per event: ids and times need no escapes, nor do most texts.
     let mut id = [0; ID_TEXT_BYTES];
-    write_plain("{\"eventId\":\"", event.event_id.hyphenated().encode_lower(&mut id).as_bytes(), buffer);
+    event.event_id.hyphenated().encode_lower(&mut id);
+    write_plain("{\"eventId\":\"", &id, buffer);
     write_plain(",\"timestamp\":\"", event.timestamp.text().as_bytes(), buffer);
-    write_plain(",\"receivedAt\":\"", event.received_at.text().as_bytes(), buffer);
+    write_plain(",\"receivedAt\":\"", received_at.as_bytes(), buffer);
     write_text(",\"source\":", &event.source, buffer);
     write_plain(",\"level\":\"", event.level.name().as_bytes(), buffer);
     write_text(",\"message\":", &event.message, buffer);
@@ -114,7 +145,7 @@ fn write_plain(name: &str, text: &[u8], buffer: &mut Vec<u8>) {
 /// Appends a member name and a text as JSON.
 fn write_text(name: &str, text: &str, buffer: &mut Vec<u8>) {
     buffer.extend_from_slice(name.as_bytes());
-    if plain_bytes(text.as_bytes()) < text.len() && serde_json::to_writer(&mut *buffer, text).is_ok() {
+    if !is_plain(text.as_bytes()) && serde_json::to_writer(&mut *buffer, text).is_ok() {
         return;
     }
     buffer.push(b'"');

@@ -23,12 +23,26 @@ pub struct JsonReader<'a> {
 }
 
 /// The name of a member, which has no escapes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct MemberName<'a> {
-    /// As JSON text, with quotation marks.
-    pub json: &'a str,
-    /// Without them.
-    pub plain: &'a str,
+    text: &'a str,
+    from: usize,
+    to: usize,
+}
+
+impl<'a> MemberName<'a> {
+    /// Its bytes. Two names are equal if these are.
+    #[must_use]
+    #[inline]
+    pub fn bytes(self) -> &'a [u8] {
+        self.text.as_bytes().get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// The JSON text, with quotation marks.
+    #[must_use]
+    pub fn json(self) -> &'a str {
+        self.text.get(self.from - 1..=self.to).unwrap_or_default()
+    }
 }
 
 impl<'a> JsonReader<'a> {
@@ -149,11 +163,12 @@ impl<'a> JsonReader<'a> {
 
     #[inline]
     fn name(&mut self) -> Option<MemberName<'a>> {
+        self.take(b'"')?;
         let from = self.at;
-        self.take(b'"')?;
         self.skip_plain();
+        let to = self.at;
         self.take(b'"')?;
-        Some(MemberName { json: self.text.get(from..self.at)?, plain: self.text.get(from + 1..self.at - 1)? })
+        Some(MemberName { text: self.text, from, to })
     }
 
     #[inline(never)]

@@ -8,6 +8,20 @@ use time::format_description::well_known::Rfc3339;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// What a fraction with so many digits is multiplied with, and then divided by, for microseconds.
+const SCALES: [(u32, u32); 10] =
+    [(1_000_000, 1), (100_000, 1), (10_000, 1), (1_000, 1), (100, 1), (10, 1), (1, 1), (1, 10), (1, 100), (1, 1_000)];
+/// The two digits of each number below 100.
+const DIGITS: &[[u8; 2]; 100] = {
+    let (pairs, _) =
+        b"00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051\
+        525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
+            .as_chunks();
+    match pairs.first_chunk() {
+        Some(digits) => digits,
+        None => &[[b'0'; 2]; 100],
+    }
+};
 /// Days in 400 years.
 const DAYS_PER_ERA: u32 = 146_097;
 /// Days from the first of March, 400 years before the year 0, to 1970-01-01.
@@ -72,10 +86,8 @@ impl Timestamp {
             b"Z" => 0,
             [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => {
                 let fraction = number(digits)?;
-                match 6_u32.checked_sub(u32::try_from(digits.len()).ok()?) {
-                    Some(missing) => fraction * 10_u32.pow(missing),
-                    None => fraction / 10_u32.pow(u32::try_from(digits.len()).ok()?.saturating_sub(6)),
-                }
+                let (of_six, beyond_six) = SCALES.get(digits.len())?;
+                fraction * of_six / beyond_six
             }
             _ => return None,
         };
@@ -99,7 +111,12 @@ impl Timestamp {
         if micros == 0 {
             len = TimestampText::SECONDS_BYTES;
         } else {
-            while micros % 10 == 0 {
+            // Most clocks have milliseconds.
+            if micros.is_multiple_of(1_000) {
+                micros /= 1_000;
+                len -= 3;
+            }
+            while micros.is_multiple_of(10) {
                 micros /= 10;
                 len -= 1;
             }
@@ -154,7 +171,7 @@ fn two_digits(tens: u8, ones: u8) -> Option<u32> {
 
 /// Two digits of a number below 100.
 fn digits_of(number: u32) -> [u8; 2] {
-    [number / 10, number % 10].map(|digit| b'0' + digit as u8)
+    DIGITS.get(number as usize).copied().unwrap_or([b'0'; 2])
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, in the years 0 to 9999. `None` if there is no such date.
@@ -272,7 +289,10 @@ mod tests {
     fn dates_are_those_of_the_time_crate() {
         let day = |year, month, day| time::Date::from_calendar_date(year, month, day).expect("a date").to_julian_day();
         let (first, epoch) = (day(0, time::Month::January, 1), day(1970, time::Month::January, 1));
-        for julian_day in first..=day(9999, time::Month::December, 31) {
+        let last = day(9999, time::Month::December, 31);
+        // Every day of 400 years, after which dates repeat, and some of all others.
+        let era = day(1800, time::Month::January, 1)..day(2200, time::Month::January, 1);
+        for julian_day in (first..=last).step_by(13).chain(era).chain([first, last]) {
             let (year, month, day) = time::Date::from_julian_day(julian_day).expect("a date").to_calendar_date();
             let date = (year.unsigned_abs(), u32::from(u8::from(month)), u32::from(day));
             let days = i64::from(julian_day - epoch);

@@ -52,48 +52,48 @@ fn in_place(json: &str) -> Option<Value<'_>> {
     let (mut event_id, mut received_at, mut tenant) = (None, None, None);
     let mut seen = 0_u16;
     reader.object(|reader, name| {
-        let bit = match name.plain {
-            "eventId" => {
+        let bit = match name.bytes() {
+            b"eventId" => {
                 event_id = Some(reader.string()?);
                 1
             }
-            "timestamp" => {
+            b"timestamp" => {
                 draft.timestamp = Some(reader.string()?.into());
                 1 << 1
             }
-            "receivedAt" => {
+            b"receivedAt" => {
                 received_at = Some(reader.string()?);
                 1 << 2
             }
-            "source" => {
+            b"source" => {
                 draft.source = Some(reader.string()?);
                 1 << 3
             }
-            "level" => {
+            b"level" => {
                 draft.level = Some(reader.string()?.into());
                 1 << 4
             }
-            "message" => {
+            b"message" => {
                 draft.message = Some(reader.string()?);
                 1 << 5
             }
-            "stackTrace" => {
+            b"stackTrace" => {
                 draft.stack_trace = reader.string_or_null()?;
                 1 << 6
             }
-            "traceId" => {
+            b"traceId" => {
                 draft.trace_id = reader.string_or_null()?.map(Into::into);
                 1 << 7
             }
-            "spanId" => {
+            b"spanId" => {
                 draft.span_id = reader.string_or_null()?.map(Into::into);
                 1 << 8
             }
-            "metadata" => {
+            b"metadata" => {
                 draft.metadata = reader.metadata_or_null()?.map(MetadataInput::Checked);
                 1 << 9
             }
-            "tenant" => {
+            b"tenant" => {
                 tenant = reader.string_or_null()?;
                 1 << 10
             }

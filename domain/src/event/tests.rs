@@ -103,7 +103,10 @@ fn every_rule_has_its_own_code() {
         (EventDraft { trace_id: Some("x".repeat(32).into()), ..draft() }, "trace_id_invalid"),
         (EventDraft { span_id: Some("00f067aa0ba902b7a".into()), ..draft() }, "span_id_invalid"),
         (EventDraft { metadata: Some("[]".into()), ..draft() }, "metadata_not_object"),
-        (EventDraft { metadata: Some(r#"{"a":1}"#.into()), unknown: vec![("\"a\"", "2")], ..draft() }, "metadata_clash"),
+        (
+            EventDraft { metadata: Some(r#"{"a":1}"#.into()), unknown: vec![("\"a\"", "2")], ..draft() },
+            "metadata_clash",
+        ),
         (EventDraft { unknown: vec![("\"a\"", "1"), ("\"a\"", "2")], ..draft() }, "duplicate_field"),
         (EventDraft { metadata: Some(r#"{"a":1,"a":2}"#.into()), ..draft() }, "metadata_duplicate_name"),
     ];

@@ -21,7 +21,7 @@ mod value;
 
 pub use self::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
 pub use self::name::UNKNOWN_MEMBERS_MAX;
-pub use self::plain::plain_bytes;
+pub use self::plain::{is_plain, plain_bytes};
 pub use self::reader::MetadataReader;
 pub use self::value::{JsonKind, JsonValue};
 

@@ -3,6 +3,7 @@
 //! Constraint: nearly every byte of an event passes through here, so bytes are compared eight at a time.
 
 const WORD_BYTES: usize = 8;
+const BLOCK_BYTES: usize = 16;
 /// The lowest bit of each byte.
 const LOWEST: u64 = u64::from_ne_bytes([0x01; WORD_BYTES]);
 /// The highest bit of each byte.
@@ -15,16 +16,67 @@ const SPACES: u64 = u64::from_ne_bytes([b' '; WORD_BYTES]);
 #[must_use]
 #[inline]
 pub fn plain_bytes(text: &[u8]) -> usize {
-    let (words, rest) = text.as_chunks::<WORD_BYTES>();
+    // Most texts end within the first words, all names do. The compiler compares whole blocks of longer ones at once.
     let mut plain = 0;
-    for word in words {
-        let special = special(u64::from_le_bytes(*word));
-        if special != 0 {
-            return plain + special.trailing_zeros() as usize / 8;
+    for _ in 0..2 {
+        match text.get(plain..).and_then(<[u8]>::first_chunk) {
+            Some(word) => match first_special(word) {
+                Some(at) => return plain + at,
+                None => plain += WORD_BYTES,
+            },
+            None => return plain + plain_bytes_one_by_one(text.get(plain..).unwrap_or_default()),
         }
-        plain += WORD_BYTES;
     }
-    plain + rest.iter().take_while(|byte| **byte >= b' ' && **byte != b'"' && **byte != b'\\').count()
+    plain + plain_bytes_in_blocks(text.get(plain..).unwrap_or_default())
+}
+
+/// Whether all bytes stand for themselves.
+#[must_use]
+#[inline]
+pub fn is_plain(text: &[u8]) -> bool {
+    if let Some(last) = text.last_chunk() {
+        let (blocks, _) = text.as_chunks();
+        // Without a branch for each block.
+        return blocks.iter().fold(is_plain_block(last), |plain, block| plain & is_plain_block(block));
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return first_special(first).is_none() && first_special(last).is_none();
+    }
+    plain_bytes_one_by_one(text) == text.len()
+}
+
+fn plain_bytes_in_blocks(text: &[u8]) -> usize {
+    let (blocks, _) = text.as_chunks();
+    let blocks = blocks.iter().take_while(|block| is_plain_block(block)).count();
+    let mut plain = blocks * BLOCK_BYTES;
+    while let Some(word) = text.get(plain..).and_then(<[u8]>::first_chunk) {
+        match first_special(word) {
+            Some(at) => return plain + at,
+            None => plain += WORD_BYTES,
+        }
+    }
+    plain + plain_bytes_one_by_one(text.get(plain..).unwrap_or_default())
+}
+
+fn plain_bytes_one_by_one(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| is_plain_byte(**byte)).count()
+}
+
+#[inline]
+fn is_plain_byte(byte: u8) -> bool {
+    (byte >= b' ') & (byte != b'"') & (byte != b'\\')
+}
+
+#[inline]
+fn is_plain_block(block: &[u8; BLOCK_BYTES]) -> bool {
+    block.iter().fold(true, |plain, byte| plain & is_plain_byte(*byte))
+}
+
+/// The place of the first byte that does not stand for itself.
+#[inline]
+fn first_special(word: &[u8; WORD_BYTES]) -> Option<usize> {
+    let special = special(u64::from_le_bytes(*word));
+    (special != 0).then(|| special.trailing_zeros() as usize / 8)
 }
 
 /// The lowest bit that is set is the highest bit of the first byte that does not stand for itself. Bits above it mean
@@ -50,15 +102,16 @@ mod tests {
     #[test]
     fn each_byte_is_found_at_each_place() {
         for byte in 0..=u8::MAX {
-            for len in 1..20 {
+            for len in 1..42 {
                 for at in 0..len {
                     let mut text = vec![b'x'; len];
                     text[at] = byte;
                     assert_eq!(plain_bytes(&text), expected(&text), "{text:?}");
+                    assert_eq!(is_plain(&text), expected(&text) == len, "{text:?}");
                 }
             }
         }
-        assert_eq!(plain_bytes(b""), 0);
+        assert_eq!((plain_bytes(b""), is_plain(b"")), (0, true));
     }
 
     proptest! {

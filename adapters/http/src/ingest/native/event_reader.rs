@@ -49,17 +49,18 @@ impl Field {
     }
 
     /// The field of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    #[inline]
+    pub fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
-            "source" => Self::Source,
-            "level" => Self::Level,
-            "message" => Self::Message,
-            "timestamp" => Self::Timestamp,
-            "eventId" => Self::EventId,
-            "stackTrace" => Self::StackTrace,
-            "traceId" => Self::TraceId,
-            "spanId" => Self::SpanId,
-            "metadata" => Self::Metadata,
+            b"source" => Self::Source,
+            b"level" => Self::Level,
+            b"message" => Self::Message,
+            b"timestamp" => Self::Timestamp,
+            b"eventId" => Self::EventId,
+            b"stackTrace" => Self::StackTrace,
+            b"traceId" => Self::TraceId,
+            b"spanId" => Self::SpanId,
+            b"metadata" => Self::Metadata,
             _ => return None,
         })
     }
@@ -70,9 +71,9 @@ impl Field {
         if bare.contains('\\') {
             // A longer one is not read: it may be as long as the body.
             let key = Some(key).filter(|_| bare.len() <= NAME_JSON_BYTES_MAX)?;
-            serde_json::from_str::<String>(key).ok().and_then(|name| Self::named(&name))
+            serde_json::from_str::<String>(key).ok().and_then(|name| Self::named(name.as_bytes()))
         } else {
-            Self::named(bare)
+            Self::named(bare.as_bytes())
         }
     }
 
@@ -113,8 +114,8 @@ pub fn read_event<'a>(json: &mut JsonReader<'a>) -> Option<EventDraft<'a>> {
     let mut draft = EventDraft::default();
     let mut seen = Seen::default();
     json.object(|json, name| {
-        let Some(field) = Field::named(name.plain) else {
-            draft.add_unknown(name.json, json.value()?);
+        let Some(field) = Field::named(name.bytes()) else {
+            draft.add_unknown(name.json(), json.value()?);
             return Some(());
         };
         if seen.again(field) {

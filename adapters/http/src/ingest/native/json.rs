@@ -76,6 +76,7 @@ impl Protocol for BatchArray {
 /// # Errors
 /// The body is not JSON.
 pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeError> {
+    intake.reserve(body.len());
     if let Some(draft) = read(&mut JsonReader::new(""), body) {
         return Ok(intake.add(draft)?);
     }
@@ -95,6 +96,7 @@ pub fn take_events(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeErr
              application/x-ndjson";
         return Err(DecodeError::Malformed(detail.to_owned()));
     }
+    intake.reserve(body.len());
     if let Ok(json) = std::str::from_utf8(body) {
         if walk(json, intake)? {
             return Ok(());

@@ -36,6 +36,7 @@ impl Protocol for BatchLines {
 pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeError> {
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut reader = JsonReader::new("");
+    intake.reserve(body.len());
     for line in lines.filter(|line| !line.is_empty()) {
         if let Some(draft) = read(&mut reader, line) {
             intake.add(draft)?;
