@@ -68,16 +68,12 @@ impl Timestamp {
     /// Parses the most common form, `2024-01-15T10:30:00.123Z`, with up to nine fractional digits or none; `None` for
     /// any other text, which may still be a time.
     fn parse_utc(text: &[u8]) -> Option<Self> {
-        let (date, rest) = text.split_first_chunk::<10>()?;
-        let (time, rest) = rest.split_first_chunk::<9>()?;
-        let [y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2] = *date else { return None };
-        let [b'T', h1, h2, b':', mi1, mi2, b':', s1, s2] = *time else { return None };
-        let days = days_from_date(
-            two_digits(y1, y2)? * 100 + two_digits(y3, y4)?,
-            two_digits(mo1, mo2)?,
-            two_digits(d1, d2)?,
-        )?;
-        let (hour, minute, second) = (two_digits(h1, h2)?, two_digits(mi1, mi2)?, two_digits(s1, s2)?);
+        let (year_and_month, rest) = text.split_first_chunk::<8>()?;
+        let ([d1, d2, b'T'], rest) = rest.split_first_chunk::<3>()? else { return None };
+        let (time, rest) = rest.split_first_chunk::<8>()?;
+        let [century, year, month] = numbers(year_and_month, b"0000-00-", [0, 2, 5])?;
+        let days = days_from_date(century * 100 + year, month, two_digits(*d1, *d2)?)?;
+        let [hour, minute, second] = numbers(time, b"00:00:00", [0, 3, 6])?;
         // Leap seconds are left to the full parser.
         if hour > 23 || minute > 59 || second > 59 {
             return None;
@@ -161,6 +157,22 @@ impl Timestamp {
 /// The number written in up to nine digits.
 fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+}
+
+/// The three numbers of two digits each that begin at these bytes of a text, if it has the form of `zeros`, with any
+/// digit for each zero.
+#[inline]
+fn numbers(text: &[u8; 8], zeros: &[u8; 8], at: [u32; 3]) -> Option<[u32; 3]> {
+    // All bytes at once: digits become their values, and all others zero. The highest bit of a byte is set if it is more
+    // than 9, or more than 0 where it is not a digit.
+    let is_digit = zeros.map(|byte| if byte == b'0' { 0x80 - 10 } else { 0x80 - 1 });
+    let values = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*zeros);
+    let highest = u64::from_ne_bytes([0x80; 8]);
+    if (values | (values & !highest).wrapping_add(u64::from_le_bytes(is_digit))) & highest != 0 {
+        return None;
+    }
+    let digit = |at: u32| (values >> (8 * at)) as u32 & 0xff;
+    Some(at.map(|at| digit(at) * 10 + digit(at + 1)))
 }
 
 /// The number written in two digits.

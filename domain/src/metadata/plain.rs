@@ -16,18 +16,15 @@ const SPACES: u64 = u64::from_ne_bytes([b' '; WORD_BYTES]);
 #[must_use]
 #[inline]
 pub fn plain_bytes(text: &[u8]) -> usize {
-    // Most texts end within the first words, all names do. The compiler compares whole blocks of longer ones at once.
+    let (words, rest) = text.as_chunks();
     let mut plain = 0;
-    for _ in 0..2 {
-        match text.get(plain..).and_then(<[u8]>::first_chunk) {
-            Some(word) => match first_special(word) {
-                Some(at) => return plain + at,
-                None => plain += WORD_BYTES,
-            },
-            None => return plain + plain_bytes_one_by_one(text.get(plain..).unwrap_or_default()),
+    for word in words {
+        match first_special(word) {
+            Some(at) => return plain + at,
+            None => plain += WORD_BYTES,
         }
     }
-    plain + plain_bytes_in_blocks(text.get(plain..).unwrap_or_default())
+    plain + plain_bytes_one_by_one(rest)
 }
 
 /// Whether all bytes stand for themselves.
@@ -45,31 +42,20 @@ pub fn is_plain(text: &[u8]) -> bool {
     plain_bytes_one_by_one(text) == text.len()
 }
 
-fn plain_bytes_in_blocks(text: &[u8]) -> usize {
-    let (blocks, _) = text.as_chunks();
-    let blocks = blocks.iter().take_while(|block| is_plain_block(block)).count();
-    let mut plain = blocks * BLOCK_BYTES;
-    while let Some(word) = text.get(plain..).and_then(<[u8]>::first_chunk) {
-        match first_special(word) {
-            Some(at) => return plain + at,
-            None => plain += WORD_BYTES,
-        }
-    }
-    plain + plain_bytes_one_by_one(text.get(plain..).unwrap_or_default())
-}
-
 fn plain_bytes_one_by_one(text: &[u8]) -> usize {
     text.iter().take_while(|byte| is_plain_byte(**byte)).count()
 }
 
 #[inline]
 fn is_plain_byte(byte: u8) -> bool {
-    (byte >= b' ') & (byte != b'"') & (byte != b'\\')
+    !matches!(byte, 0..=0x1f | b'"' | b'\\')
 }
 
 #[inline]
 fn is_plain_block(block: &[u8; BLOCK_BYTES]) -> bool {
-    block.iter().fold(true, |plain, byte| plain & is_plain_byte(*byte))
+    // In this form the compiler compares all bytes of a block at once.
+    let special = block.map(|byte| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\'));
+    u128::from_ne_bytes(special) == 0
 }
 
 /// The place of the first byte that does not stand for itself.

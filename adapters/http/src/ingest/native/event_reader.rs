@@ -51,18 +51,19 @@ impl Field {
     /// The field of this name.
     #[inline]
     pub fn named(name: &[u8]) -> Option<Self> {
-        Some(match name {
-            b"source" => Self::Source,
-            b"level" => Self::Level,
-            b"message" => Self::Message,
-            b"timestamp" => Self::Timestamp,
-            b"eventId" => Self::EventId,
-            b"stackTrace" => Self::StackTrace,
-            b"traceId" => Self::TraceId,
-            b"spanId" => Self::SpanId,
-            b"metadata" => Self::Metadata,
+        let field = match name.len() {
+            5 => Self::Level,
+            6 if name == b"source" => Self::Source,
+            6 => Self::SpanId,
+            7 if name == b"message" => Self::Message,
+            7 if name == b"eventId" => Self::EventId,
+            7 => Self::TraceId,
+            8 => Self::Metadata,
+            9 => Self::Timestamp,
+            10 => Self::StackTrace,
             _ => return None,
-        })
+        };
+        (name == field.name().as_bytes()).then_some(field)
     }
 
     /// The field of a JSON text of a key, with its quotes.
