@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! * What a reader takes is JSON (RFC 8259) and was checked byte by byte. Texts with escapes are the exception: their
-//!   ends are certain, and whoever replaces the escapes checks them.
+//!   ends are certain, and the code that replaces the escapes checks them.
 //! * A reader may refuse what is JSON: names with escapes, and values that metadata cannot hold. It says neither what is
 //!   wrong nor where. The caller gives such a text to `serde_json`, which decides.
 //! * Beside its input it has the names of one metadata object in memory, whose number and bytes are bounded.
