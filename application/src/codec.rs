@@ -4,14 +4,15 @@
 //! key is its source. Other consumers read these records, so members are only ever added. The decoder trusts nothing:
 //! it rejects a value that breaks any rule of the event.
 
-use std::borrow::Cow;
-
 use domain::access::TenantId;
-use domain::event::{EventDraft, EventError, IdOrigin, LogEvent, from_hex, to_hex};
+use domain::event::{EventError, IdOrigin, LogEvent, from_hex, to_hex};
+use domain::metadata::is_plain;
 use domain::record::{Record, RecordTooLarge, Records};
-use domain::timestamp::{InvalidTimestamp, Timestamp};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use domain::timestamp::{InvalidTimestamp, Timestamp, TimestampText};
+
+use self::value::Value;
+
+mod value;
 
 /// Bytes of a UUID in text form (RFC 9562).
 const ID_TEXT_BYTES: usize = 36;
@@ -21,8 +22,34 @@ const ID_TEXT_BYTES: usize = 36;
 /// # Errors
 /// Key and value are too large for a record; the batch is unchanged.
 pub fn encode(event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
-    let client_id = event.id_origin.is_client();
-    records.push(event.source.as_bytes(), event.received_at, client_id, |buffer| write_record_value(event, buffer))
+    Encoder::new(event.received_at).encode(event, records)
+}
+
+/// Encodes events that were received together.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder {
+    received_at: Timestamp,
+    /// Written once and not for each event.
+    received_at_text: TimestampText,
+}
+
+impl Encoder {
+    /// For events that were received at this time.
+    #[must_use]
+    pub fn new(received_at: Timestamp) -> Self {
+        Self { received_at, received_at_text: received_at.text() }
+    }
+
+    /// Adds an event to a batch of records, as [`encode`] does. It is received when all others are.
+    ///
+    /// # Errors
+    /// Key and value are too large for a record; the batch is unchanged.
+    pub fn encode(&self, event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
+        let client_id = event.id_origin.is_client();
+        records.push(event.source.as_bytes(), self.received_at, client_id, |buffer| {
+            write_record_value(event, &self.received_at_text, buffer);
+        })
+    }
 }
 
 /// Decodes the event in a record.
@@ -30,29 +57,18 @@ pub fn encode(event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordT
 /// # Errors
 /// The value cannot be decoded. This never happens to a record written by [`encode`].
 pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
-    // Validating the UTF-8 once is cheaper than string by string.
-    let fields: Fields<'a> = match std::str::from_utf8(record.value) {
-        Ok(json) => serde_json::from_str(json)?,
-        Err(_) => serde_json::from_slice(record.value)?,
-    };
-    let received_at = Timestamp::parse(&fields.received_at)?;
-    let draft = EventDraft {
-        source: Some(fields.source),
-        level: Some(fields.level.into()),
-        message: Some(fields.message),
-        timestamp: Some(fields.timestamp.into()),
-        // Not checked as that of a client: the record was accepted under the rules of its time.
-        event_id: None,
-        stack_trace: fields.stack_trace,
-        trace_id: fields.trace_id.map(Into::into),
-        span_id: fields.span_id.map(Into::into),
-        metadata: fields.metadata.map(RawValue::get),
-        unknown: Vec::new(),
-    };
-    let event_id = domain::Uuid::try_parse(&fields.event_id).map_err(|_| EventError::EventIdInvalid)?;
-    let tenant = fields.tenant.map(|tenant| from_hex::<16>(&tenant).ok_or(Undecodable::Tenant)).transpose()?;
+    event_of(Value::read(record.value)?, record.client_id)
+}
+
+/// The event of a value. `client_id` is whether the client chose its id.
+fn event_of(value: Value<'_>, client_id: bool) -> Result<LogEvent<'_>, Undecodable> {
+    let Value { draft, event_id, received_at, tenant, derived_id } = value;
+    let received_at = Timestamp::parse(&received_at)?;
+    // Not checked as that of a client: the record was accepted under the rules of its time.
+    let event_id = domain::Uuid::try_parse(&event_id).map_err(|_| EventError::EventIdInvalid)?;
+    let tenant = tenant.map(|tenant| from_hex::<16>(&tenant).ok_or(Undecodable::Tenant)).transpose()?;
     let tenant = tenant.map(TenantId::from_bytes);
-    let id_origin = match (record.client_id, fields.derived_id) {
+    let id_origin = match (client_id, derived_id) {
         (false, _) => IdOrigin::Generated,
         (true, Some(true)) => IdOrigin::Derived(tenant),
         (true, _) => IdOrigin::Client.in_request_of(tenant),
@@ -77,37 +93,13 @@ pub enum Undecodable {
     Event(#[from] EventError),
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields<'a> {
-    #[serde(borrow)]
-    event_id: Cow<'a, str>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    received_at: Cow<'a, str>,
-    #[serde(borrow)]
-    source: Cow<'a, str>,
-    #[serde(borrow)]
-    level: Cow<'a, str>,
-    #[serde(borrow)]
-    message: Cow<'a, str>,
-    stack_trace: Option<Cow<'a, str>>,
-    trace_id: Option<Cow<'a, str>>,
-    span_id: Option<Cow<'a, str>>,
-    tenant: Option<Cow<'a, str>>,
-    derived_id: Option<bool>,
-    #[serde(borrow)]
-    metadata: Option<&'a RawValue>,
-}
-
 /// Appends the value of a record: the JSON of an event, the tenant whose claim its id is, and whether that was derived.
-fn write_record_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
-    write_value(event, buffer);
+fn write_record_value(event: &LogEvent<'_>, received_at: &TimestampText, buffer: &mut Vec<u8>) {
+    write_members(event, received_at, buffer);
     if let Some(tenant) = event.id_origin.tenant() {
         // Behind all others: most records have none.
         buffer.pop();
-        write_plain(",\"tenant\":\"", &to_hex(tenant.as_bytes()), buffer);
+        write_plain(",\"tenant\":\"", to_hex(tenant.as_bytes()).as_bytes(), buffer);
         buffer.push(b'}');
     }
     if event.id_origin.is_derived() {
@@ -118,22 +110,27 @@ fn write_record_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
 
 /// Appends the JSON of an event, as used in records and in query answers. Who claims its id is in records only.
 pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
+    write_members(event, &event.received_at.text(), buffer);
+}
+
+fn write_members(event: &LogEvent<'_>, received_at: &TimestampText, buffer: &mut Vec<u8>) {
     // Written by hand, since encoding is the largest cost per event: ids and times need no escapes, nor do most texts.
     let mut id = [0; ID_TEXT_BYTES];
-    write_plain("{\"eventId\":\"", event.event_id.hyphenated().encode_lower(&mut id), buffer);
-    write_plain(",\"timestamp\":\"", event.timestamp.text().as_str(), buffer);
-    write_plain(",\"receivedAt\":\"", event.received_at.text().as_str(), buffer);
+    event.event_id.hyphenated().encode_lower(&mut id);
+    write_plain("{\"eventId\":\"", &id, buffer);
+    write_plain(",\"timestamp\":\"", event.timestamp.text().as_bytes(), buffer);
+    write_plain(",\"receivedAt\":\"", received_at.as_bytes(), buffer);
     write_text(",\"source\":", &event.source, buffer);
-    write_plain(",\"level\":\"", event.level.name(), buffer);
+    write_plain(",\"level\":\"", event.level.name().as_bytes(), buffer);
     write_text(",\"message\":", &event.message, buffer);
     if let Some(stack_trace) = &event.stack_trace {
         write_text(",\"stackTrace\":", stack_trace, buffer);
     }
     if let Some(id) = &event.trace_id {
-        write_plain(",\"traceId\":\"", &to_hex(id), buffer);
+        write_plain(",\"traceId\":\"", to_hex(id).as_bytes(), buffer);
     }
     if let Some(id) = &event.span_id {
-        write_plain(",\"spanId\":\"", &to_hex(id), buffer);
+        write_plain(",\"spanId\":\"", to_hex(id).as_bytes(), buffer);
     }
     if let Some(metadata) = &event.metadata {
         // Already checked and compact: copied unchanged.
@@ -144,18 +141,17 @@ pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
 }
 
 /// Appends a member name, the opening quotation mark, and a text without characters to escape.
-fn write_plain(name: &str, text: &str, buffer: &mut Vec<u8>) {
+#[inline]
+fn write_plain(name: &str, text: &[u8], buffer: &mut Vec<u8>) {
     buffer.extend_from_slice(name.as_bytes());
-    buffer.extend_from_slice(text.as_bytes());
+    buffer.extend_from_slice(text);
     buffer.push(b'"');
 }
 
 /// Appends a member name and a text as JSON.
 fn write_text(name: &str, text: &str, buffer: &mut Vec<u8>) {
     buffer.extend_from_slice(name.as_bytes());
-    // Reads every byte instead of stopping early, so that the loop can be vectorised.
-    let escapes = text.bytes().fold(false, |escapes, byte| escapes | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
-    if escapes && serde_json::to_writer(&mut *buffer, text).is_ok() {
+    if !is_plain(text.as_bytes()) && serde_json::to_writer(&mut *buffer, text).is_ok() {
         return;
     }
     buffer.push(b'"');
@@ -165,6 +161,8 @@ fn write_text(name: &str, text: &str, buffer: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use domain::Uuid;
     use domain::level::Level;
     use domain::metadata::Metadata;

@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod export;
 pub mod health;
 pub mod ingest;
+pub mod json_reader;
 pub mod outage;
 pub mod outbox;
 pub mod persist;

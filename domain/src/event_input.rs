@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use crate::level::Level;
+use crate::metadata::{Metadata, MetadataError};
 use crate::timestamp::Timestamp;
 
 /// A time.
@@ -69,6 +70,34 @@ impl<const N: usize> IdInput<'_, N> {
             Self::Text(text) => parse(text),
             Self::Bytes(bytes) => Some(*bytes),
         }
+    }
+}
+
+/// Metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetadataInput<'a> {
+    /// JSON text.
+    Text(&'a str),
+    /// Metadata that was checked where it was read.
+    Checked(Metadata<'a>),
+}
+
+impl<'a> MetadataInput<'a> {
+    /// The metadata.
+    ///
+    /// # Errors
+    /// The text breaks a rule of [`Metadata::parse`].
+    pub fn check(self) -> Result<Metadata<'a>, MetadataError> {
+        match self {
+            Self::Text(json) => Metadata::parse(json),
+            Self::Checked(metadata) => Ok(metadata),
+        }
+    }
+}
+
+impl<'a> From<&'a str> for MetadataInput<'a> {
+    fn from(json: &'a str) -> Self {
+        Self::Text(json)
     }
 }
 

@@ -22,7 +22,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use tokio::sync::oneshot;
 
-use crate::client::{ClientErrorLog, log};
+use crate::client::{ClientErrorLog, REPORTS_POLL, log};
 use crate::error::{Handling, handling};
 use crate::lock::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
@@ -39,8 +39,6 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 const REASON_BYTES_MAX: usize = 4_096;
 /// Maximum number of calls that wait while one is in progress.
 const CALLS_MAX: usize = 1;
-/// Duration of one poll for delivery reports.
-const POLL: Duration = Duration::from_millis(20);
 
 /// The dead letter topic.
 pub struct KafkaDeadLetterTopic {
@@ -153,11 +151,11 @@ impl DeadLetterSender {
                     self.give_up();
                     return Err(self.failure(letters, index, error));
                 }
-                self.producer.poll(POLL);
+                self.producer.poll(REPORTS_POLL);
             }
         }
         while self.producer.in_flight_count() > 0 && began.elapsed() < SEND_TIMEOUT {
-            self.producer.poll(POLL);
+            self.producer.poll(REPORTS_POLL);
         }
         if self.producer.in_flight_count() > 0 {
             self.give_up();

@@ -14,19 +14,27 @@ use tokio::time::Instant;
 use super::lane::{Lane, partition_of};
 use super::outcome::{Accepted, Outcome, REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents};
 use super::{Ingest, PROMISE_TIMEOUT, Publish};
-use crate::codec;
+use crate::codec::Encoder;
 
 pub(super) mod agents;
+
+/// Most bytes to set aside for records before there are any.
+const RESERVED_BYTES_MAX: usize = 256 * 1024;
+/// What a record has beside the members of its event: its key, an id and a time.
+const RECORD_BYTES_BESIDE: usize = 256;
 
 /// The events of one request, validated and encoded.
 pub struct Intake<'a> {
     ingest: &'a Ingest,
     received_at: Timestamp,
+    encoder: Encoder,
     derived_ids: Option<DerivedIds>,
     trace_parent: Option<TraceParent>,
     tenant: Option<Tenant>,
     /// The priority lane, then the other lane of each partition, up to the last one with events.
     lanes: Vec<Option<Lane>>,
+    /// Bytes to set aside for the records of the next lane.
+    reserved_bytes: usize,
     refusals: Vec<Refusal>,
     events: usize,
     last_id: Option<Uuid>,
@@ -37,13 +45,16 @@ impl Ingest {
     /// are any, otherwise a new one. The trace of the request is kept with them.
     #[must_use]
     pub fn intake(&self, derived_ids: Option<DerivedIds>, trace_parent: Option<TraceParent>) -> Intake<'_> {
+        let received_at = self.clock.now();
         Intake {
             ingest: self,
-            received_at: self.clock.now(),
+            received_at,
+            encoder: Encoder::new(received_at),
             derived_ids,
             trace_parent,
             tenant: None,
             lanes: Vec::new(),
+            reserved_bytes: 0,
             refusals: Vec::new(),
             events: 0,
             last_id: None,
@@ -57,6 +68,12 @@ impl Intake<'_> {
     #[must_use]
     pub fn of_tenant(self, tenant: Option<Tenant>) -> Self {
         Self { tenant, ..self }
+    }
+
+    /// Sets memory aside for the records of a body with so many bytes: for one lane, since most requests have one source.
+    pub fn reserve(&mut self, body_bytes: usize) {
+        // Records have more members than events, and most requests are far below the bound.
+        self.reserved_bytes = (body_bytes + body_bytes / 2 + RECORD_BYTES_BESIDE).min(RESERVED_BYTES_MAX);
     }
 
     /// Adds the next event of the request.
@@ -149,14 +166,15 @@ impl Intake<'_> {
 
     /// Adds a valid event to its lane, if that has room for its level. Returns the bytes of its record.
     fn push(&mut self, index: usize, event: &LogEvent<'_>, guarantee: Guarantee) -> Result<usize, RefusalReason> {
-        let ingest = self.ingest;
+        let (ingest, encoder) = (self.ingest, self.encoder);
         let partition = ingest.partitioner.partition(&event.source, event.level, ingest.delivery.partition_count());
         let lane = self.lane(if event.level.is_priority() { 0 } else { 1 + partition as usize });
         if !admits(event.level, lane.usage.with(lane.records.bytes() as u64)) {
             return Err(RefusalReason::LoadShed(event.level));
         }
         let before = lane.records.bytes();
-        codec::encode(event, &mut lane.records)
+        encoder
+            .encode(event, &mut lane.records)
             .map_err(|_| EventError::RecordTooLarge { limit_bytes: RECORD_BYTES_MAX })?;
         lane.indexes.push(index);
         lane.guarantees.push(guarantee);
@@ -170,9 +188,10 @@ impl Intake<'_> {
         if self.lanes.len() <= slot {
             self.lanes.resize_with(slot + 1, || None);
         }
+        let reserved_bytes = &mut self.reserved_bytes;
         self.lanes[slot].get_or_insert_with(|| Lane {
             usage: self.ingest.delivery.usage(partition_of(slot)),
-            records: Records::default(),
+            records: Records::with_capacity(0, std::mem::take(reserved_bytes)),
             indexes: Vec::new(),
             guarantees: Vec::new(),
         })

@@ -68,7 +68,7 @@ fn given_fields_are_kept() {
         trace_id: Some("4BF92F3577B34DA6A3CE929D0E0E4736".into()),
         span_id: Some("00f067aa0ba902b7".into()),
         stack_trace: Some(String::new().into()),
-        metadata: Some(r#"{"userId": "12345"}"#),
+        metadata: Some(r#"{"userId": "12345"}"#.into()),
         unknown: vec![("\"host\"", "\"web-1\"")],
         ..draft()
     })
@@ -102,10 +102,13 @@ fn every_rule_has_its_own_code() {
         (EventDraft { trace_id: Some("4bf9".into()), ..draft() }, "trace_id_invalid"),
         (EventDraft { trace_id: Some("x".repeat(32).into()), ..draft() }, "trace_id_invalid"),
         (EventDraft { span_id: Some("00f067aa0ba902b7a".into()), ..draft() }, "span_id_invalid"),
-        (EventDraft { metadata: Some("[]"), ..draft() }, "metadata_not_object"),
-        (EventDraft { metadata: Some(r#"{"a":1}"#), unknown: vec![("\"a\"", "2")], ..draft() }, "metadata_clash"),
+        (EventDraft { metadata: Some("[]".into()), ..draft() }, "metadata_not_object"),
+        (
+            EventDraft { metadata: Some(r#"{"a":1}"#.into()), unknown: vec![("\"a\"", "2")], ..draft() },
+            "metadata_clash",
+        ),
         (EventDraft { unknown: vec![("\"a\"", "1"), ("\"a\"", "2")], ..draft() }, "duplicate_field"),
-        (EventDraft { metadata: Some(r#"{"a":1,"a":2}"#), ..draft() }, "metadata_duplicate_name"),
+        (EventDraft { metadata: Some(r#"{"a":1,"a":2}"#.into()), ..draft() }, "metadata_duplicate_name"),
     ];
     for (draft, code) in cases {
         assert_eq!(validate(draft).map_err(|error| error.code()).map(drop), Err(code));

@@ -12,6 +12,8 @@ use self::scanner::{KEPT_BYTES_MAX, Scanner};
 
 mod error;
 mod name;
+mod plain;
+mod reader;
 mod scanner;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,8 @@ mod value;
 
 pub use self::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
 pub use self::name::UNKNOWN_MEMBERS_MAX;
+pub use self::plain::{is_plain, plain_bytes};
+pub use self::reader::MetadataReader;
 pub use self::value::{JsonKind, JsonValue};
 
 /// A compact JSON object that every store can hold.

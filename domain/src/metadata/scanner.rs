@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
 use super::name::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
+use super::plain::plain_bytes;
 
 /// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
 /// cannot equal that of another member: a name within [`METADATA_BYTES_MAX`] has at most six times as many bytes when
@@ -18,20 +19,6 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 const EXPONENT_MAX: i64 = 400;
 /// Up to this many names are compared pair by pair, which needs no memory.
 const NAMES_IN_PAIRS_MAX: usize = 16;
-
-/// The bytes of a string that stand for themselves, which most do: all but quotes, backslashes and control characters.
-#[expect(clippy::indexing_slicing, reason = "checked by the compiler, which evaluates it")]
-const IS_PLAIN: [bool; 256] = {
-    let mut plain = [true; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        plain[byte] = false;
-        byte += 1;
-    }
-    plain[b'"' as usize] = false;
-    plain[b'\\' as usize] = false;
-    plain
-};
 
 /// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 pub(super) struct Scanner<'a> {
@@ -50,11 +37,29 @@ pub(super) struct Scanner<'a> {
     name_bytes: usize,
     /// Whether one of the names so far has an escape.
     name_escapes: bool,
+    /// The name of [`Fault::DuplicateName`].
+    duplicate: String,
+}
+
+/// A [`MetadataError`] during the scan, which fits into a register.
+#[derive(Clone, Copy)]
+enum Fault {
+    Syntax,
+    Depth,
+    LoneSurrogate,
+    Number,
+    /// The name is [`Scanner::duplicate`].
+    DuplicateName,
 }
 
 impl<'a> Scanner<'a> {
     /// A scan of one value that will be at nesting level `depth` in the result.
     pub(super) fn new(input: &'a str, depth: u32) -> Self {
+        Self::with_names(input, depth, Vec::new())
+    }
+
+    /// The same, with the memory of an earlier scan.
+    fn with_names(input: &'a str, depth: u32, names: Vec<&'a str>) -> Self {
         // `object` and `array` count themselves on entry.
         Self {
             input,
@@ -63,9 +68,10 @@ impl<'a> Scanner<'a> {
             overflowed: false,
             kept_from: 0,
             depth: depth.saturating_sub(1),
-            names: Vec::new(),
+            names,
             name_bytes: 0,
             name_escapes: false,
+            duplicate: String::new(),
         }
     }
 
@@ -82,19 +88,53 @@ impl<'a> Scanner<'a> {
     /// The value as compact text; if that exceeds [`KEPT_BYTES_MAX`], the input, which is longer still.
     pub(super) fn document(mut self) -> Result<Cow<'a, str>, MetadataError> {
         self.skip_space();
-        self.value()?;
+        self.checked_value()?;
         self.skip_space();
         if self.at != self.input.len() {
             return Err(MetadataError::Syntax);
         }
-        if self.changed.is_empty() && !self.overflowed {
-            return Ok(Cow::Borrowed(self.input.get(self.kept_from..).unwrap_or_default()));
-        }
-        self.keep_up_to(self.at);
-        Ok(if self.overflowed { Cow::Borrowed(self.input) } else { Cow::Owned(self.changed) })
+        Ok(self.compact())
     }
 
-    fn value(&mut self) -> Result<(), MetadataError> {
+    /// The value that the input begins with, as [`Scanner::document`] returns it, and its length in the input. `names`
+    /// is memory that every scan of one input may use.
+    pub(super) fn first(
+        input: &'a str,
+        depth: u32,
+        names: &mut Vec<&'a str>,
+    ) -> Result<(Cow<'a, str>, usize), MetadataError> {
+        names.clear();
+        let mut scanner = Self::with_names(input, depth, std::mem::take(names));
+        scanner.checked_value()?;
+        *names = std::mem::take(&mut scanner.names);
+        let bytes = scanner.at;
+        Ok((scanner.compact(), bytes))
+    }
+
+    fn checked_value(&mut self) -> Result<(), MetadataError> {
+        self.value().map_err(|fault| match fault {
+            Fault::Syntax => MetadataError::Syntax,
+            Fault::Depth => MetadataError::Depth,
+            Fault::LoneSurrogate => MetadataError::LoneSurrogate,
+            Fault::Number => MetadataError::Number,
+            Fault::DuplicateName => MetadataError::DuplicateName(std::mem::take(&mut self.duplicate)),
+        })
+    }
+
+    /// What was scanned, as compact text.
+    fn compact(mut self) -> Cow<'a, str> {
+        if self.changed.is_empty() && !self.overflowed {
+            return Cow::Borrowed(self.input.get(self.kept_from..self.at).unwrap_or_default());
+        }
+        self.keep_up_to(self.at);
+        if self.overflowed {
+            Cow::Borrowed(self.input.get(..self.at).unwrap_or_default())
+        } else {
+            Cow::Owned(self.changed)
+        }
+    }
+
+    fn value(&mut self) -> Result<(), Fault> {
         match self.peek() {
             Some(b'{') => self.object(),
             Some(b'[') => self.array(),
@@ -103,26 +143,27 @@ impl<'a> Scanner<'a> {
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
-            _ => Err(MetadataError::Syntax),
+            _ => Err(Fault::Syntax),
         }
     }
 
     /// Refuses two members of one name: PostgreSQL would keep the last, and SQLite find the first.
-    fn object(&mut self) -> Result<(), MetadataError> {
+    fn object(&mut self) -> Result<(), Fault> {
         let outer = self.names.len();
         self.members()?;
         let own = self.names.get(outer..).unwrap_or_default();
         if !self.overflowed
             && let Some(name) = name_given_twice(own, self.name_escapes)
         {
-            return Err(MetadataError::DuplicateName(shown(&name)));
+            self.duplicate = shown(&name);
+            return Err(Fault::DuplicateName);
         }
         self.name_bytes -= own.iter().map(|name| name.len()).sum::<usize>();
         self.names.truncate(outer);
         Ok(())
     }
 
-    fn members(&mut self) -> Result<(), MetadataError> {
+    fn members(&mut self) -> Result<(), Fault> {
         self.enter()?;
         if !self.closes(b'}') {
             loop {
@@ -151,7 +192,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn array(&mut self) -> Result<(), MetadataError> {
+    fn array(&mut self) -> Result<(), Fault> {
         self.enter()?;
         if !self.closes(b']') {
             loop {
@@ -166,11 +207,11 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips the opening bracket.
-    fn enter(&mut self) -> Result<(), MetadataError> {
+    fn enter(&mut self) -> Result<(), Fault> {
         self.at += 1;
         self.depth += 1;
         if self.depth > METADATA_DEPTH_MAX {
-            return Err(MetadataError::Depth);
+            return Err(Fault::Depth);
         }
         self.skip_space();
         Ok(())
@@ -184,7 +225,7 @@ impl<'a> Scanner<'a> {
         closes
     }
 
-    fn ends_list(&mut self, bracket: u8) -> Result<bool, MetadataError> {
+    fn ends_list(&mut self, bracket: u8) -> Result<bool, Fault> {
         self.skip_space();
         if self.closes(bracket) {
             return Ok(true);
@@ -195,25 +236,24 @@ impl<'a> Scanner<'a> {
     }
 
     /// Returns whether it has an escape.
-    fn string(&mut self) -> Result<bool, MetadataError> {
+    #[inline]
+    fn string(&mut self) -> Result<bool, Fault> {
         self.expect(b'"')?;
         let mut escapes = false;
         loop {
-            let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
-            let is_plain = |byte: &&u8| IS_PLAIN.get(usize::from(**byte)).is_some_and(|plain| *plain);
-            self.at += rest.iter().take_while(is_plain).count();
+            self.at += plain_bytes(self.input.as_bytes().get(self.at..).unwrap_or_default());
             match self.next()? {
                 b'"' => return Ok(escapes),
                 b'\\' => {
                     self.escape()?;
                     escapes = true;
                 }
-                _ => return Err(MetadataError::Syntax),
+                _ => return Err(Fault::Syntax),
             }
         }
     }
 
-    fn escape(&mut self) -> Result<(), MetadataError> {
+    fn escape(&mut self) -> Result<(), Fault> {
         let escape_from = self.at - 1;
         match self.next()? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
@@ -226,34 +266,34 @@ impl<'a> Scanner<'a> {
                 }
                 0xd800..=0xdbff => {
                     if self.next()? != b'\\' || self.next()? != b'u' || !(0xdc00..=0xdfff).contains(&self.hex4()?) {
-                        return Err(MetadataError::LoneSurrogate);
+                        return Err(Fault::LoneSurrogate);
                     }
                     Ok(())
                 }
-                0xdc00..=0xdfff => Err(MetadataError::LoneSurrogate),
+                0xdc00..=0xdfff => Err(Fault::LoneSurrogate),
                 _ => Ok(()),
             },
-            _ => Err(MetadataError::Syntax),
+            _ => Err(Fault::Syntax),
         }
     }
 
-    fn hex4(&mut self) -> Result<u32, MetadataError> {
+    fn hex4(&mut self) -> Result<u32, Fault> {
         let mut value = 0;
         for _ in 0..4 {
-            let digit = char::from(self.next()?).to_digit(16).ok_or(MetadataError::Syntax)?;
+            let digit = char::from(self.next()?).to_digit(16).ok_or(Fault::Syntax)?;
             value = value * 16 + digit;
         }
         Ok(value)
     }
 
-    fn number(&mut self) -> Result<(), MetadataError> {
+    fn number(&mut self) -> Result<(), Fault> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
         let leading_zero = self.peek() == Some(b'0');
         let integer_digits = self.digits()?;
         if leading_zero && integer_digits > 1 {
-            return Err(MetadataError::Syntax);
+            return Err(Fault::Syntax);
         }
         let mut fraction_digits = 0;
         if self.peek() == Some(b'.') {
@@ -272,32 +312,32 @@ impl<'a> Scanner<'a> {
             let magnitude: i64 =
                 self.input.get(from..self.at).and_then(|digits| digits.parse().ok()).unwrap_or(i64::MAX);
             if magnitude > EXPONENT_MAX {
-                return Err(MetadataError::Number);
+                return Err(Fault::Number);
             }
             exponent = if negative { -magnitude } else { magnitude };
         }
         if integer_digits + exponent > INTEGER_DIGITS_MAX || fraction_digits - exponent > FRACTION_DIGITS_MAX {
-            return Err(MetadataError::Number);
+            return Err(Fault::Number);
         }
         Ok(())
     }
 
     /// Skips one or more digits and returns their number.
-    fn digits(&mut self) -> Result<i64, MetadataError> {
+    fn digits(&mut self) -> Result<i64, Fault> {
         let from = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
         if self.at == from {
-            return Err(MetadataError::Syntax);
+            return Err(Fault::Syntax);
         }
         Ok(i64::try_from(self.at - from).unwrap_or(i64::MAX))
     }
 
-    fn literal(&mut self, word: &str) -> Result<(), MetadataError> {
+    fn literal(&mut self, word: &str) -> Result<(), Fault> {
         let rest = self.input.as_bytes().get(self.at..).unwrap_or_default();
         if !rest.starts_with(word.as_bytes()) {
-            return Err(MetadataError::Syntax);
+            return Err(Fault::Syntax);
         }
         self.at += word.len();
         Ok(())
@@ -334,16 +374,16 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), MetadataError> {
-        if self.next()? == byte { Ok(()) } else { Err(MetadataError::Syntax) }
+    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+        if self.next()? == byte { Ok(()) } else { Err(Fault::Syntax) }
     }
 
     fn peek(&self) -> Option<u8> {
         self.input.as_bytes().get(self.at).copied()
     }
 
-    fn next(&mut self) -> Result<u8, MetadataError> {
-        let byte = self.peek().ok_or(MetadataError::Syntax)?;
+    fn next(&mut self) -> Result<u8, Fault> {
+        let byte = self.peek().ok_or(Fault::Syntax)?;
         self.at += 1;
         Ok(byte)
     }

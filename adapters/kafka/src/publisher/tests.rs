@@ -1,5 +1,6 @@
 //! Tests of handing over, and of delivery numbers.
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -14,10 +15,12 @@ use super::partition_queue::RecordId;
 use super::shared::{Client, Deliveries};
 use crate::client::ClientErrorLog;
 
-/// A client that never reaches a broker, so that it keeps its records.
-fn client() -> Arc<Client> {
+/// A client of a broker that never answers, so that it keeps its records. A broker that refuses connections would not do:
+/// the errors that a client has yet to report count as messages in flight.
+fn client(silent_broker: &TcpListener) -> Arc<Client> {
     let mut config = rdkafka::ClientConfig::new();
-    config.set("bootstrap.servers", "127.0.0.1:1").set("queue.buffering.max.messages", "0");
+    let address = silent_broker.local_addr().expect("an address").to_string();
+    config.set("bootstrap.servers", address).set("queue.buffering.max.messages", "0");
     let context = Deliveries {
         shared: Weak::new(),
         error_log: ClientErrorLog::default(),
@@ -54,7 +57,8 @@ fn a_queue_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
         (1, 100, HAND_OVER_BYTES_MAX / 40, 3),
         (3, 10, 10, 1),
     ] {
-        let client = client();
+        let silent_broker = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let client = client(&silent_broker);
         let with_client = || usize::try_from(client.in_flight_count()).expect("a number");
         let mut queue = ClientQueue::new("logs".into(), Some(Arc::clone(&client)));
         queue.push(batch(1, 1));

@@ -11,10 +11,9 @@ use tokio::sync::oneshot;
 
 use super::client_queue::DeliveryContext;
 use super::shared::{Client, Shared};
+use crate::client::REPORTS_POLL;
 use crate::lock::lock;
 
-/// Duration of one poll for delivery reports.
-const POLL: Duration = Duration::from_millis(20);
 /// Maximum wait for the last reports of a client that is being replaced.
 const LAST_REPORTS: Duration = Duration::from_secs(10);
 /// First wait before another client is created.
@@ -34,7 +33,7 @@ pub(super) fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
         shared.switch(Some(&client));
         let mut more = true;
         let broken = loop {
-            client.poll(if more { Duration::ZERO } else { POLL });
+            client.poll(if more { Duration::ZERO } else { REPORTS_POLL });
             if shared.has_ended() {
                 return shared.switch(None);
             }
@@ -54,7 +53,7 @@ pub(super) fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
         client.purge(PurgeConfig::default().queue().inflight());
         let began = Instant::now();
         while client.in_flight_count() > 0 && began.elapsed() < LAST_REPORTS {
-            client.poll(POLL);
+            client.poll(REPORTS_POLL);
         }
         if client.context().decided.load(Ordering::Acquire) {
             waits = backoff();

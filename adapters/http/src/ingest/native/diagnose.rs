@@ -10,7 +10,7 @@ use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
-use crate::ingest::native::event_visitor::{Field, Seen};
+use crate::ingest::native::event_reader::{Field, Seen};
 
 /// Longest JSON text, without quotes, of a text that a field holds: an escape takes at most six bytes for one.
 const TEXT_JSON_BYTES_MAX: usize = 6 * TEXT_BYTES_MAX;
@@ -74,7 +74,7 @@ fn take_member<'a>(
     }
     let given = Some(value).filter(|json| *json != "null");
     if field == Field::Metadata {
-        draft.metadata = given;
+        draft.metadata = given.map(Into::into);
     } else {
         field.set(draft, given.map(|json| text(field, json)).transpose()?);
     }

@@ -1,31 +1,33 @@
 //! Events in JSON bodies, parsed in place.
 //!
-//! The fast path walks the body once and hands each event on as it borrows it. What it cannot take, the careful path
-//! takes again, element by element ([`crate::ingest::native::diagnose`]), so that a bad event has its own error and its
-//! neighbours are accepted.
+//! The fast path ([`crate::ingest::native::event_reader`]) walks the body once and hands each event on as it borrows it.
+//! An element that it cannot take, the careful path takes again ([`crate::ingest::native::diagnose`]), so that a bad event
+//! has its own error and its neighbours are accepted. Whether a body is JSON at all, and where it is not, `serde_json`
+//! says: a body that the fast path cannot walk to its end begins anew with that.
 //!
-//! Invariant: beside the body and what an [`Intake`] keeps, parsing takes memory within a constant bound, whatever the
-//! body says. Nothing is collected past the limit that refuses it, and [`fits_scratch`] tells which bodies the fast path
-//! leaves to the careful one.
+//! Invariants:
+//! * What the fast path takes, the careful path would take too, as the same event.
+//! * Beside the body and what an [`Intake`] keeps, parsing takes memory within a constant bound, whatever the body says.
+//!   Nothing is collected past the limit that refuses it.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use application::ingest::{Intake, Outcome, TooManyEvents};
+use application::json_reader::JsonReader;
+use domain::event::EventDraft;
 use serde::de::{self, Deserialize, Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, de::Read};
 
 use crate::ingest::native::diagnose::examine;
-use crate::ingest::native::event_visitor::Draft;
+use crate::ingest::native::event_reader::read_event;
 use crate::ingest::native::reply::{ACCEPTED, JSON, batch_accepted, event_accepted};
 use crate::ingest::protocol::{DecodeError, Protocol, Success};
 
-/// Most bytes that serde_json may set aside on the fast path. It copies a string that has escapes, and notes a byte for
-/// each level of nesting in a value that it skips.
-pub(super) const SCRATCH_BYTES_MAX: usize = 256 * 1024;
-/// Deepest nesting of a body; that of an event has a lower limit, with an error of its own.
-pub const NESTING_MAX: usize = SCRATCH_BYTES_MAX;
+/// Deepest nesting of a body, for each level of which serde_json notes a byte; that of an event has a lower limit, with an
+/// error of its own.
+pub const NESTING_MAX: usize = 256 * 1024;
 
 /// One event, as a JSON object.
 pub struct SingleEvent;
@@ -74,7 +76,8 @@ impl Protocol for BatchArray {
 /// # Errors
 /// The body is not JSON.
 pub fn take_event(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeError> {
-    if let Some(Draft(draft)) = read(body) {
+    intake.reserve(body.len());
+    if let Some(draft) = read(&mut JsonReader::new(""), body) {
         return Ok(intake.add(draft)?);
     }
     let element = raw(body).map_err(|error| undecodable(&error))?;
@@ -93,13 +96,12 @@ pub fn take_events(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeErr
              application/x-ndjson";
         return Err(DecodeError::Malformed(detail.to_owned()));
     }
-    if let Some(json) = plain_text(body) {
-        match take_elements(Deserializer::from_str(json), |Draft(draft)| intake.add(draft)) {
-            Ok(()) => return Ok(()),
-            Err(Stopped::Full(error)) => return Err(error.into()),
-            // The careful path begins anew.
-            Err(Stopped::Broken(_)) => intake.restart(),
+    intake.reserve(body.len());
+    if let Ok(json) = std::str::from_utf8(body) {
+        if walk(json, intake)? {
+            return Ok(());
         }
+        intake.restart();
     }
     check_nesting(body).map_err(|error| undecodable(&error))?;
     match take_elements(Deserializer::from_slice(body), |element| take_element(element, intake)) {
@@ -109,9 +111,46 @@ pub fn take_events(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeErr
     }
 }
 
-/// Reads an event that has nothing wrong and nothing unusual.
-pub(super) fn read(json: &[u8]) -> Option<Draft<'_>> {
-    serde_json::from_str(plain_text(json)?).ok()
+/// Reads an event that has nothing wrong and nothing unusual. The UTF-8 is checked first and at once, which is cheaper
+/// than string by string.
+pub(super) fn read<'a>(reader: &mut JsonReader<'a>, json: &'a [u8]) -> Option<EventDraft<'a>> {
+    reader.restart(std::str::from_utf8(json).ok()?);
+    reader.skip_space();
+    let draft = read_event(reader)?;
+    reader.end()?;
+    Some(draft)
+}
+
+/// Takes the elements of an array, and returns whether that is all of the text. If not, the intake must restart.
+fn walk(json: &str, intake: &mut Intake<'_>) -> Result<bool, TooManyEvents> {
+    let mut reader = JsonReader::new(json);
+    reader.skip_space();
+    let Some(mut more) = reader.begins_array() else { return Ok(false) };
+    // Looked at once, and only if an element needs the careful path.
+    let mut fits_nesting = None;
+    while more {
+        let from = reader.position();
+        if let Some(draft) = read_event(&mut reader) {
+            intake.add(draft)?;
+        } else {
+            if !*fits_nesting.get_or_insert_with(|| check_nesting(json.as_bytes()).is_ok()) {
+                return Ok(false);
+            }
+            let Some(element) = json.get(from..).and_then(first_element) else { return Ok(false) };
+            take_element(element, intake)?;
+            reader.go_to(from + element.get().len());
+        }
+        match reader.continues_array() {
+            Some(continues) => more = continues,
+            None => return Ok(false),
+        }
+    }
+    Ok(reader.end().is_some())
+}
+
+/// The element that a text begins with, if it is JSON.
+fn first_element(json: &str) -> Option<&RawValue> {
+    Deserializer::from_str(json).into_iter().next()?.ok()
 }
 
 /// Reads the extent of a value.
@@ -134,23 +173,6 @@ fn undecodable(error: &serde_json::Error) -> DecodeError {
         format!("the body cannot be read, nothing was accepted: {error}")
     };
     DecodeError::Malformed(detail)
-}
-
-/// The text of a body for the fast path. Its UTF-8 is checked first and at once, which is cheaper than string by string.
-fn plain_text(json: &[u8]) -> Option<&str> {
-    std::str::from_utf8(json).ok().filter(|_| fits_scratch(json))
-}
-
-/// Whether the parser takes every part of `json` within [`SCRATCH_BYTES_MAX`]. Costs little where that is so, and may
-/// say no where a closer look would say yes.
-pub(super) fn fits_scratch(json: &[u8]) -> bool {
-    if json.len() <= SCRATCH_BYTES_MAX {
-        return true;
-    }
-    // A longer string fills a whole block, and each quotation mark in it is escaped.
-    let ends_string = |pair: &[u8]| matches!(pair, [before, b'"'] if *before != b'\\');
-    let mut blocks = json.chunks_exact(SCRATCH_BYTES_MAX / 2);
-    blocks.all(|block| block.windows(2).any(ends_string)) && opening_brackets(json) <= SCRATCH_BYTES_MAX
 }
 
 /// How many brackets and braces open, in strings too: the nesting is at most this deep.

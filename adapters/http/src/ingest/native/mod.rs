@@ -1,7 +1,9 @@
 //! Spillway's own protocol: events in JSON and JSON lines.
 
 mod diagnose;
-mod event_visitor;
+#[cfg(test)]
+mod differential;
+mod event_reader;
 mod json;
 mod ndjson;
 mod reply;

@@ -1,8 +1,8 @@
 //! Events as JSON lines: one event a line (github.com/ndjson/ndjson-spec).
 
 use application::ingest::{Intake, Outcome, RefusalReason};
+use application::json_reader::JsonReader;
 
-use crate::ingest::native::event_visitor::Draft;
 use crate::ingest::native::json::{raw, read, take_element};
 use crate::ingest::native::reply::{ACCEPTED, batch_accepted};
 use crate::ingest::protocol::{DecodeError, Protocol, Success};
@@ -35,8 +35,10 @@ impl Protocol for BatchLines {
 /// There are too many lines: nothing may be delivered.
 pub fn take_lines(body: &[u8], intake: &mut Intake<'_>) -> Result<(), DecodeError> {
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut reader = JsonReader::new("");
+    intake.reserve(body.len());
     for line in lines.filter(|line| !line.is_empty()) {
-        if let Some(Draft(draft)) = read(line) {
+        if let Some(draft) = read(&mut reader, line) {
             intake.add(draft)?;
             continue;
         }
