@@ -9,7 +9,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::ingest::{Ingest, Intake, Refusal, RefusalReason, TooManyEvents};
 use application::json_reader::JsonReader;
 use domain::Uuid;
