@@ -10,7 +10,8 @@ use crate::timestamp::Timestamp;
 /// Maximum number of unstored chunks that are tracked separately; beyond it the newest chunks are merged.
 const CHUNKS_MAX: usize = 64;
 
-/// Records of a partition that are on the bus and not known to be stored.
+/// Records of a partition that are on the bus and not known to be stored. The bus numbers records, not events: a packed
+/// record counts as one, so that the number of events can only be estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// The partition.

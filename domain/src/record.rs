@@ -15,7 +15,7 @@ pub const RECORD_BYTES_MAX: usize = 1_000_000;
 pub struct Record<'a> {
     /// The source of the event.
     pub key: &'a [u8],
-    /// The encoded event.
+    /// The encoded event; as read from the bus, perhaps several of them ([`crate::pack`]).
     pub value: &'a [u8],
     /// The time of receipt: Kafka's record timestamp.
     pub timestamp: Timestamp,
@@ -103,14 +103,24 @@ impl Records {
         self.bytes.len()
     }
 
+    /// The record at this position, from 0.
+    #[must_use]
+    pub fn get(&self, position: usize) -> Option<Record<'_>> {
+        self.entries.get(position).map(|entry| self.record(entry))
+    }
+
     /// The records in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> + DoubleEndedIterator {
-        self.entries.iter().map(|entry| Record {
+        self.entries.iter().map(|entry| self.record(entry))
+    }
+
+    fn record(&self, entry: &Entry) -> Record<'_> {
+        Record {
             key: self.bytes.get(entry.key_from..entry.value_from).unwrap_or_default(),
             value: self.bytes.get(entry.value_from..entry.value_to).unwrap_or_default(),
             timestamp: entry.timestamp,
             client_id: entry.client_id,
-        })
+        }
     }
 }
 
