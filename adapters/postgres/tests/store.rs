@@ -368,7 +368,16 @@ const LETTERS: u64 = 6;
 async fn append_letters(store: &dyn LogStore) {
     let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 9 };
     let at = Timestamp::parse("2024-01-15T10:30:00Z").expect("a time");
-    let letter = |offset| DeadLetter { offset, key: b"", value: b"", reason: String::new(), attempts: 0, at };
+    let letter = |offset| DeadLetter {
+        offset,
+        record_index: 0,
+        key: b"",
+        value: b"",
+        trace_parent: None,
+        reason: String::new(),
+        attempts: 0,
+        at,
+    };
     let letters: Vec<_> = (0..LETTERS).map(letter).collect();
     let append = Append {
         group_partition: &group_partition,

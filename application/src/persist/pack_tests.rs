@@ -150,7 +150,7 @@ async fn a_store_that_is_away_during_a_probe_makes_no_event_a_letter() {
         }));
         let (is_away, kept) = (Arc::clone(&calls_left), Arc::clone(&letters));
         store.expect_append().returning(move |append| {
-            if (is_away.lock().expect("lock"))() {
+            if (*is_away.lock().expect("lock"))() {
                 return Err(StoreError::Unavailable("away".into()));
             }
             if has_poison(append.events) {
@@ -161,7 +161,7 @@ async fn a_store_that_is_away_during_a_probe_makes_no_event_a_letter() {
         });
         let is_away = calls_left;
         store.expect_probe().returning(move |append| {
-            if (is_away.lock().expect("lock"))() {
+            if (*is_away.lock().expect("lock"))() {
                 return Err(StoreError::Unavailable("away".into()));
             }
             if has_poison(append.events) { Err(StoreError::Rejected("refused".into())) } else { Ok(()) }
@@ -213,7 +213,7 @@ proptest! {
     fn every_event_is_stored_or_a_letter_once_and_in_order(
         records in prop::collection::vec(prop::collection::vec(prop::sample::select(vec!["ok", "ok", POISON, ""]), 1..9), 1..9),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let (store, kept) = store(has_poison);
         runtime.block_on(store_chunk(store, None, &chunk(5, &records))).expect("stored");
         let kept = kept.lock().expect("lock");
@@ -222,7 +222,9 @@ proptest! {
             for (index, message) in (0..).zip(messages) {
                 match *message {
                     "ok" => expected.0.push((offset, "ok".to_owned())),
-                    _ => drop(expected.1.insert((offset, index))),
+                    _ => {
+                        expected.1.insert((offset, index));
+                    }
                 }
             }
         }
