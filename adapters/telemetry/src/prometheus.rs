@@ -404,8 +404,8 @@ impl Telemetry for Prometheus {
         self.failed.increment(events as u64);
     }
 
-    fn fetched(&self, records: usize) {
-        self.fetched.increment(records as u64);
+    fn fetched(&self, events: usize) {
+        self.fetched.increment(events as u64);
         self.in_work.increment(as_float(records as u64));
     }
 
@@ -423,8 +423,8 @@ impl Telemetry for Prometheus {
         self.in_work.decrement(as_float(records as u64));
     }
 
-    fn given_up(&self, records: usize) {
-        self.given_up.increment(records as u64);
+    fn given_up(&self, events: usize) {
+        self.given_up.increment(events as u64);
         self.in_work.decrement(as_float(records as u64));
     }
 }
