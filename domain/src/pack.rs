@@ -66,7 +66,7 @@ pub fn split_written<'a>(value: &'a [u8], elements: &mut Vec<&'a [u8]>) -> Resul
     push(rest, elements)
 }
 
-/// Splits any JSON array into its elements, whoever wrote it. The elements of a valid array are exact; those of an invalid
+/// Splits any JSON array into its elements, also of another program. The elements of a valid array are exact; those of an invalid
 /// one are parts of it, of which at least one cannot be decoded, or the array is an error.
 ///
 /// Replaces the content of `elements`.

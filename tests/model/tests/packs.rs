@@ -32,7 +32,7 @@ use tokio::sync::{Notify, watch};
 const DEADLINE: Duration = Duration::from_secs(60);
 /// A message that the store refuses.
 const POISON: &str = "poison";
-/// The messages of each record. An empty one is no event.
+/// The messages of each record. An empty one is not an event.
 const RECORDS: [&[&str]; 5] =
     [&["ok", "ok"], &["ok", POISON, "", "ok", POISON, "ok"], &[POISON], &["ok"], &["ok", "ok", POISON]];
 /// The position behind them.
