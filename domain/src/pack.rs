@@ -7,7 +7,8 @@
 //!   with more, is not a pack: its record cannot be decoded.
 //! * Unpacking borrows from the value and trusts nothing. It only finds where the elements are; whether an element is JSON
 //!   and an event is checked when it is decoded. It does not recurse.
-//! * Packing keeps the order. A pack has one key and one origin of ids, so that both apply to all its events.
+//! * Packing keeps the order. A pack has one key, one time of receipt and one origin of ids, so that they apply to all its
+//!   events. A batch that was replayed from a journal has events of several requests: their times keep them apart.
 
 use std::ops::Range;
 
@@ -41,6 +42,11 @@ pub enum InvalidPack {
 #[must_use]
 pub fn is_packed(value: &[u8]) -> bool {
     value.first() == Some(&b'[')
+}
+
+/// Whether a value may be in a pack.
+fn is_object(value: &[u8]) -> bool {
+    value.first() == Some(&b'{')
 }
 
 /// Splits a pack as Spillway writes it into its elements: fast, and right if every element is a complete JSON value. If
@@ -163,7 +169,7 @@ pub struct Packs {
 }
 
 impl Packs {
-    /// Packs that are as large as allowed: each has the records of one key and one origin of ids, at most
+    /// Packs that are as large as allowed: each has consecutive records of one key, one time and one origin of ids, at most
     /// [`PACK_EVENTS_MAX`] of them, and at most `bytes_max` bytes of value. A record that is larger is alone.
     #[must_use]
     pub fn of(records: &Records, bytes_max: usize) -> Self {
@@ -174,10 +180,11 @@ impl Packs {
             let joined = pack.filter(|(first, events, bytes)| {
                 *events < PACK_EVENTS_MAX
                     && first.client_id == record.client_id
+                    && first.timestamp == record.timestamp
                     && first.key == record.key
-                    // A pack within a pack would be taken apart differently.
-                    && !is_packed(record.value)
-                    && !is_packed(first.value)
+                    // Anything else than an object, such as a redriven letter, might be taken apart differently.
+                    && is_object(record.value)
+                    && is_object(first.value)
                     && bytes + SEPARATOR.len() + record.value.len() <= bytes_max
             });
             pack = Some(match joined {
@@ -340,8 +347,15 @@ mod tests {
         assert_eq!(ranges(&[], 8), []);
         let many = vec![event(1, true); 2 * PACK_EVENTS_MAX + 1];
         assert_eq!(ranges(&many, PACK_BYTES_MAX), [0..1_000, 1_000..2_000, 2_000..2_001]);
-        let redriven = [event(1, true), (1, true, "[{}]".to_owned()), event(1, true)];
-        assert_eq!(ranges(&redriven, PACK_BYTES_MAX), [0..1, 1..2, 2..3], "an array is never within a pack");
+        for other in ["[{}]", "", "x"] {
+            let redriven = [event(1, true), (1, true, other.to_owned()), event(1, true)];
+            assert_eq!(ranges(&redriven, PACK_BYTES_MAX), [0..1, 1..2, 2..3], "{other:?} is never within a pack");
+        }
+        let mut of_two_requests = Records::default();
+        for time in [Timestamp::MIN, Timestamp::MIN, Timestamp::MAX] {
+            of_two_requests.push(b"s", time, true, |buffer| buffer.extend_from_slice(b"{}")).expect("small");
+        }
+        assert_eq!(Packs::of(&of_two_requests, PACK_BYTES_MAX).iter().collect::<Vec<_>>(), [0..2, 2..3]);
     }
 
     #[test]
