@@ -19,9 +19,11 @@ use crate::role::Role;
 use crate::settings::{AuthModeKind, MetricsAccessKind, Settings};
 use crate::system::SystemClock;
 use crate::task::{Task, Tasks};
+use crate::tls::syslog_clients_are_verified;
 
-/// How often the file of the keys is read again.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the file of the keys is read again. It is used when it was the same twice: a change takes effect within a
+/// second.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a process may not listen: one message that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +54,14 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
     };
     let unusable = |error| AccessUnusable(format!("auth.keys_file: {}: {error}", path.display()));
     let keys = KeysFile::open(&path, requirement, Arc::new(SystemClock)).map_err(unusable)?;
-    let has_syslog = role.includes(Role::Producer) && settings.syslog.listen.0.is_some();
+    let in_clear = settings.syslog.listen.0.is_some();
+    let by_anyone = settings.syslog.tls_listen.0.is_some() && !syslog_clients_are_verified(settings);
+    let has_syslog = role.includes(Role::Producer) && (in_clear || by_anyone);
     if has_syslog && keys.requires_keys() && settings.syslog.allow.0.is_empty() {
         return Err(AccessUnusable(
             "syslog.allow: syslog carries no keys, and keys are required: list the networks that may send it in \
-             SPILLWAY_SYSLOG__ALLOW, such as 10.0.0.0/8"
+             SPILLWAY_SYSLOG__ALLOW, such as 10.0.0.0/8, or listen at SPILLWAY_SYSLOG__TLS_LISTEN alone with \
+             SPILLWAY_SYSLOG__TLS_CLIENT_AUTH=required"
                 .to_owned(),
         ));
     }
@@ -86,6 +91,7 @@ fn reached_by_others(role: Role, settings: &Settings) -> Option<(&'static str, S
         (Role::Producer, "otlp.listen", settings.otlp.listen.0),
         (Role::Producer, "otlp.grpc_listen", settings.otlp.grpc_listen.0),
         (Role::Producer, "syslog.listen", settings.syslog.listen.0),
+        (Role::Producer, "syslog.tls_listen", settings.syslog.tls_listen.0),
         (Role::Consumer, "consumer.listen", Some(settings.consumer.listen)),
     ];
     let own = listens.into_iter().filter(|(of, ..)| role.includes(*of));
@@ -186,6 +192,10 @@ mod tests {
         let syslog = ("SYSLOG__LISTEN", "127.0.0.1:5514");
         assert!(refusal(Role::All, &of(&[syslog])).contains("SPILLWAY_SYSLOG__ALLOW"));
         assert_eq!(refusal(Role::All, &of(&[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")])), "");
+        let (over_tls, verified) = (("SYSLOG__TLS_LISTEN", "127.0.0.1:6514"), ("SYSLOG__TLS_CLIENT_AUTH", "required"));
+        assert!(refusal(Role::All, &of(&[over_tls])).contains("SPILLWAY_SYSLOG__ALLOW"));
+        assert_eq!(refusal(Role::All, &of(&[over_tls, verified])), "");
+        assert!(refusal(Role::All, &of(&[over_tls, verified, syslog])).contains("SPILLWAY_SYSLOG__ALLOW"));
         std::fs::write(&path, "[[key").expect("written");
         assert!(refusal(Role::All, &of(&[])).contains("keys.toml: line 1"));
     }

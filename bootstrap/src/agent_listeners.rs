@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use adapter_http::{GrpcServer, LocalService, Server, ServerOptions, Tls};
-use adapter_syslog::SyslogServer;
+use adapter_http::{GrpcServer, LocalService, Server, ServerOptions, Tls, TlsProtocol};
+use adapter_syslog::{Secure, SecureStream, SyslogServer};
 use anyhow::Context as _;
 use application::ingest::Ingest;
-use domain::ports::{AgentLimiter, Telemetry};
+use domain::ports::{AgentLimiter, BoxFuture, Telemetry};
 
 use crate::settings::Settings;
 use crate::task::{Task, Tasks};
+use crate::tls::ListenerTls;
 
 /// Sockets for agents, bound and not yet served. Each exists if its address is set.
 #[derive(Default)]
@@ -17,7 +18,8 @@ pub struct AgentListeners {
     /// OTLP over HTTP, at the port that its clients expect.
     pub otlp: Option<Server>,
     otlp_grpc: Option<GrpcServer>,
-    syslog: Option<SyslogServer>,
+    /// In the clear, and over TLS.
+    syslog: Vec<SyslogServer>,
 }
 
 impl AgentListeners {
@@ -25,24 +27,31 @@ impl AgentListeners {
     ///
     /// # Errors
     /// An address is in use or not of this machine.
-    pub async fn bind(settings: &Settings, open: bool, tls: Option<&Arc<Tls>>) -> anyhow::Result<Self> {
+    pub async fn bind(settings: &Settings, open: bool, tls: &ListenerTls) -> anyhow::Result<Self> {
         let mut listeners = Self::default();
+        let allowed = || settings.syslog.allow.0.clone();
         if let Some(address) = settings.otlp.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__LISTEN");
             let server = Server::bind(address, ServerOptions::default()).await.with_context(context)?;
-            listeners.otlp = Some(server.secured(tls.cloned()));
+            listeners.otlp = Some(server.secured(tls.producer.clone()));
         }
         if let Some(address) = settings.otlp.grpc_listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__GRPC_LISTEN");
             let server = GrpcServer::bind(address).await.with_context(context)?;
-            listeners.otlp_grpc = Some(server.secured(tls.cloned()));
+            listeners.otlp_grpc = Some(server.secured(tls.producer.clone()));
         }
         if let Some(address) = settings.syslog.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__LISTEN");
             let server = SyslogServer::bind(address).await.with_context(context)?;
-            listeners.syslog = Some(server.allowing(settings.syslog.allow.0.clone()));
+            listeners.syslog.push(server.allowing(allowed()));
         }
-        let addresses = [settings.otlp.listen.0, settings.otlp.grpc_listen.0, settings.syslog.listen.0];
+        if let Some((address, tls)) = settings.syslog.tls_listen.0.zip(tls.syslog.as_ref()) {
+            let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__TLS_LISTEN");
+            let server = SyslogServer::bind_secured(address, secure(tls)).await.with_context(context)?;
+            listeners.syslog.push(server.allowing(allowed()));
+        }
+        let (otlp, syslog) = (&settings.otlp, &settings.syslog);
+        let addresses = [otlp.listen.0, otlp.grpc_listen.0, syslog.listen.0, syslog.tls_listen.0];
         for address in addresses.into_iter().flatten().filter(|address| open && !address.ip().is_loopback()) {
             tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
         }
@@ -63,7 +72,22 @@ impl AgentListeners {
             let producer = Arc::clone(producer);
             tasks.spawn("otlp grpc", |stop| grpc.run(producer, stop))
         });
-        let syslog = syslog.map(|syslog| tasks.spawn("syslog", |stop| syslog.run(ingest, limiter, telemetry, stop)));
+        let syslog = syslog.into_iter().map(|syslog| {
+            let (ingest, limiter, telemetry) = (Arc::clone(&ingest), Arc::clone(&limiter), Arc::clone(&telemetry));
+            tasks.spawn("syslog", |stop| syslog.run(ingest, limiter, telemetry, stop))
+        });
         grpc.into_iter().chain(syslog).collect()
     }
+}
+
+/// Encrypts connections for syslog.
+fn secure(tls: &Arc<Tls>) -> Secure {
+    let tls = Arc::clone(tls);
+    Arc::new(move |stream| -> BoxFuture<std::io::Result<SecureStream>> {
+        let tls = Arc::clone(&tls);
+        Box::pin(async move {
+            let transport = tls.accept(stream, TlsProtocol::Unnamed).await?;
+            Ok::<SecureStream, std::io::Error>(Box::new(transport))
+        })
+    })
 }

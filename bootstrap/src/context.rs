@@ -85,7 +85,7 @@ impl Servers {
         if role.includes(Role::Producer) {
             let server = bind(settings.producer.listen, "producer", open, tls.producer.as_ref()).await?;
             servers.producer = Some(server);
-            servers.agents = AgentListeners::bind(settings, open, tls.producer.as_ref()).await?;
+            servers.agents = AgentListeners::bind(settings, open, tls).await?;
         }
         if role.includes(Role::Consumer) {
             servers.consumer = Some(bind(settings.consumer.listen, "consumer", open, tls.consumer.as_ref()).await?);

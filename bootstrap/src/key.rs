@@ -35,6 +35,9 @@ pub enum Command {
         /// How long the old key remains valid
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
         overlap: Duration,
+        /// When the new key ends: a duration from now such as 90days, or a time [default: when the old one would have ended]
+        #[arg(long, value_name = "TIME", value_parser = parse_end)]
+        expires: Option<End>,
         #[command(flatten)]
         place: Place,
     },
@@ -83,9 +86,20 @@ pub struct Create {
 
 /// When a key ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
+    /// So long after now.
     After(Duration),
+    /// At this time.
     At(Timestamp),
+}
+
+impl End {
+    fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::After(duration) => now.checked_add(duration).unwrap_or(Timestamp::MAX),
+            Self::At(time) => time,
+        }
+    }
 }
 
 fn parse_end(text: &str) -> Result<End, &'static str> {
@@ -115,9 +129,9 @@ pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
             let keys = adapter_keys::list(&path).with_context(|| context(&path))?;
             Ok(table(&keys, now))
         }
-        Command::Rotate { id, overlap, place } => {
-            let path = path(place);
-            adapter_keys::rotate(&path, id, overlap, now).map(|key| line(&key)).with_context(|| context(&path))
+        Command::Rotate { id, overlap, expires, place } => {
+            let (path, expires) = (path(place), expires.map(|end| end.from(now)));
+            adapter_keys::rotate(&path, id, overlap, expires, now).map(|key| line(&key)).with_context(|| context(&path))
         }
         Command::Revoke { id, place } => {
             let path = path(place);
@@ -128,10 +142,7 @@ pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
 
 impl Create {
     fn key(self, now: Timestamp) -> (NewKey, Place) {
-        let expires = self.expires.map(|end| match end {
-            End::After(duration) => now.checked_add(duration).unwrap_or(Timestamp::MAX),
-            End::At(time) => time,
-        });
+        let expires = self.expires.map(|end| end.from(now));
         let key = NewKey {
             name: self.name,
             roles: self.roles,
@@ -159,7 +170,7 @@ fn table(keys: &[Key], now: Timestamp) -> String {
             .as_ref()
             .map(|sources| sources.patterns().iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
         let state = match (key.revoked, key.expires) {
-            (Some(at), _) if at <= now => format!("revoked {at}"),
+            (Some(at), _) => format!("revoked {at}"),
             (_, Some(at)) if at <= now => format!("expired {at}"),
             (_, Some(at)) => format!("valid until {at}"),
             _ => "valid".to_owned(),
@@ -218,6 +229,7 @@ mod tests {
             &["create", "--name", "shop", "--role", "read", "--expires", "soon"],
             &["create", "--name", "shop", "--role", "read", "--events-per-second", "0"],
             &["rotate", "short"],
+            &["rotate", "AAAAAAAA", "--expires", "soon"],
         ] {
             assert!(run_with(&path, wrong).is_err(), "{wrong:?}");
         }

@@ -12,11 +12,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::role::Role;
-use crate::settings::{ClientAuthKind, GatewaySettings, List, ServiceSettings, Settings, TlsVersionKind};
+use crate::settings::{
+    ClientAuthKind, GatewaySettings, List, ServiceSettings, Settings, SyslogSettings, TlsVersionKind,
+};
 use crate::task::{Task, Tasks};
 
-/// How often the files are read again.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the files are read again. They are used when they were the same twice: a change takes effect within five seconds.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(2_500);
 
 /// Why TLS cannot be used: one message that names the setting.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,8 @@ pub struct ListenerTls {
     pub producer: Option<Arc<Tls>>,
     /// Of the consumer.
     pub consumer: Option<Arc<Tls>>,
+    /// Of where the producer listens for syslog over TLS.
+    pub syslog: Option<Arc<Tls>>,
     /// From the gateway to its instances.
     pub upstream: Option<Arc<UpstreamTls>>,
 }
@@ -42,18 +46,24 @@ impl ListenerTls {
     /// # Errors
     /// They cannot be used.
     pub fn open(role: Role, settings: &Settings) -> Result<Self, TlsUnusable> {
-        let open = |of: Role, own: Own<'_>| if role.includes(of) { own.open(of, settings) } else { Ok(None) };
+        let open = |of: Role, own: Own<'_>| if role.includes(of) { own.open(of.name(), settings) } else { Ok(None) };
         Ok(Self {
             gateway: open(Role::Gateway, (&settings.gateway).into())?,
             producer: open(Role::Producer, (&settings.producer).into())?,
             consumer: open(Role::Consumer, (&settings.consumer).into())?,
+            syslog: if role.includes(Role::Producer) { syslog(settings)? } else { None },
             upstream: if role.includes(Role::Gateway) { upstream(&settings.gateway)? } else { None },
         })
     }
 
     /// Those that there are, by role.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Arc<Tls>)> {
-        let all = [("gateway", &self.gateway), ("producer", &self.producer), ("consumer", &self.consumer)];
+        let all = [
+            ("gateway", &self.gateway),
+            ("producer", &self.producer),
+            ("consumer", &self.consumer),
+            ("syslog", &self.syslog),
+        ];
         all.into_iter().filter_map(|(role, tls)| Some((role, tls.as_ref()?)))
     }
 
@@ -79,6 +89,23 @@ impl ListenerTls {
         });
         watched.chain(upstream).collect()
     }
+}
+
+fn syslog(settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
+    let Some(address) = settings.syslog.tls_listen.0 else { return Ok(None) };
+    match Own::from(&settings.syslog).open("syslog", settings)? {
+        Some(tls) => Ok(Some(tls)),
+        None => Err(TlsUnusable(format!(
+            "syslog.tls_listen={address} needs a certificate: set syslog.tls_certificate and syslog.tls_key, or those in http"
+        ))),
+    }
+}
+
+/// Whether those who send syslog over TLS must show a certificate.
+pub fn syslog_clients_are_verified(settings: &Settings) -> bool {
+    let own = settings.syslog.tls_client_auth;
+    let kind = if own == ClientAuthKind::Inherited { settings.http.tls_client_auth } else { own };
+    kind == ClientAuthKind::Required
 }
 
 fn upstream(settings: &GatewaySettings) -> Result<Option<Arc<UpstreamTls>>, TlsUnusable> {
@@ -136,9 +163,22 @@ impl<'s> From<&'s ServiceSettings> for Own<'s> {
     }
 }
 
+impl<'s> From<&'s SyslogSettings> for Own<'s> {
+    fn from(settings: &'s SyslogSettings) -> Self {
+        Self {
+            certificate: &settings.tls_certificate,
+            key: &settings.tls_key,
+            client_ca: &settings.tls_client_ca,
+            client_auth: settings.tls_client_auth,
+            client_names: &settings.tls_client_names,
+        }
+    }
+}
+
 impl Own<'_> {
-    fn open(&self, role: Role, settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
-        let (all, role) = (&settings.http, role.name());
+    /// Reads the files of the listener with this name, which is that of its section.
+    fn open(&self, role: &str, settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
+        let all = &settings.http;
         let of = |own: &Path, all: &Path| if own.as_os_str().is_empty() { all.to_owned() } else { own.to_owned() };
         let certificate = of(self.certificate, &all.tls_certificate);
         let key = of(self.key, &all.tls_key);
@@ -157,6 +197,15 @@ impl Own<'_> {
         let client_auth =
             if self.client_auth == ClientAuthKind::Inherited { all.tls_client_auth } else { self.client_auth };
         let names = if self.client_names.0.is_empty() { &all.tls_client_names } else { self.client_names };
+        let is_asked = !matches!(client_auth, ClientAuthKind::Inherited | ClientAuthKind::None);
+        // A listener that says `none` itself may differ from the names of all.
+        let says_none = self.client_auth == ClientAuthKind::None && self.client_names.0.is_empty();
+        if !names.0.is_empty() && !is_asked && !says_none {
+            return Err(TlsUnusable(format!(
+                "{role}.tls_client_names: clients of the {role} are asked for no certificate, so each may connect whatever its \
+                 name is: set {role}.tls_client_auth or http.tls_client_auth to required"
+            )));
+        }
         let options = TlsOptions {
             certificate,
             key,
@@ -220,6 +269,25 @@ mod tests {
         let https = ("GATEWAY__PRODUCERS", "https://producers:8081");
         assert!(open(Role::Gateway, &[https]).expect_err("no authorities").contains("gateway.upstream_ca"));
         assert_eq!(open(Role::Gateway, &[https, ("GATEWAY__UPSTREAM_CA", file)]), Ok(vec![]));
+        let named = [of_all[0], of_all[1], ("PRODUCER__TLS_CLIENT_NAMES", "log-gateway")];
+        assert!(open(Role::All, &named).expect_err("not asked").contains("producer.tls_client_auth"));
+        assert_eq!(open(Role::Consumer, &named), Ok(vec!["consumer"]), "the names of another listener");
+        let named = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_NAMES", "log-gateway")];
+        assert!(open(Role::All, &named).is_err());
+        let open_gateway = [
+            of_all[0],
+            of_all[1],
+            named[2],
+            ("HTTP__TLS_CLIENT_AUTH", "required"),
+            ("HTTP__TLS_CLIENT_CA", file),
+            ("GATEWAY__TLS_CLIENT_AUTH", "none"),
+        ];
+        assert_eq!(open(Role::All, &open_gateway), Ok(vec!["gateway", "producer", "consumer"]));
+        let syslog = ("SYSLOG__TLS_LISTEN", "127.0.0.1:6514");
+        assert!(open(Role::Producer, &[syslog]).expect_err("no files").contains("syslog.tls_certificate"));
+        assert_eq!(open(Role::Producer, &[of_all[0], of_all[1], syslog]), Ok(vec!["producer", "syslog"]));
+        let own = [syslog, ("SYSLOG__TLS_CERTIFICATE", file), ("SYSLOG__TLS_KEY", file)];
+        assert_eq!(open(Role::Producer, &own), Ok(vec!["syslog"]));
         let client = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_AUTH", "required")];
         assert!(open(Role::All, &client).expect_err("no authorities").contains("authorities"));
     }

@@ -4,11 +4,22 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use poem::Addr;
-use poem::http::{HeaderMap, HeaderName};
+use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::RemoteAddr;
 
 /// The header in which proxies name whom they forward for.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The beginning of the names of headers in which proxies describe what they received.
+const X_FORWARDED: &str = "x-forwarded-";
+
+/// Whether a proxy passed a request on and says so (RFC 9110, section 7.6.3; RFC 7239).
+pub fn was_forwarded(headers: &HeaderMap) -> bool {
+    let forwards = |name: &HeaderName| {
+        *name == header::VIA || *name == header::FORWARDED || name.as_str().starts_with(X_FORWARDED)
+    };
+    headers.keys().any(forwards)
+}
 
 /// The address of the other end of the connection.
 pub fn peer_address(remote: &RemoteAddr) -> IpAddr {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use poem::http::{StatusCode, Uri, header};
+use poem::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::access::{AccessControl, end_session, readable_by};
@@ -116,7 +116,19 @@ async fn answer(operation: Operation, handlers: &impl Endpoint<Output = Response
     {
         *request.uri_mut() = uri;
     }
-    handlers.get_response(request).await
+    let mut response = handlers.get_response(request).await;
+    protect(operation, response.headers_mut());
+    response
+}
+
+/// Says what browsers and caches may not do with an answer: take it for another type, show it within a page of another site,
+/// which could make people click in it, or keep what one key may read for another.
+fn protect(operation: Operation, headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if matches!(operation, Operation::Api) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
 }
 
 fn without_slash_at_end(uri: &Uri) -> Result<Uri, poem::http::Error> {

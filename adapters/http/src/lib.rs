@@ -41,6 +41,6 @@ pub use openapi::fleet::{
     BreakerReport, ConsumerReport, GatewayReport, JournalReport, OutageReport, ProducerReport, SpaceReport,
 };
 pub use query::dependencies::ConsumerDependencies;
-pub use routes::decode_agent_body;
+pub use routes::{Access, ListedOperation, RouteRole, decode_agent_body, operations};
 pub use server::{Activity, Answered, GrpcServer, LocalService, Observer, Server, ServerOptions, Service};
-pub use tls::{ClientAuth, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};
+pub use tls::{ClientAuth, Protocol as TlsProtocol, Tls, TlsError, TlsOptions, UpstreamTls, UpstreamTlsOptions};

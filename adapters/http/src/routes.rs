@@ -211,6 +211,29 @@ pub fn ingest_operations() -> impl OpenApi + 'static {
     ProducerApi
 }
 
+/// What the table says about an operation, for checks of a process that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedOperation {
+    /// The method.
+    pub method: &'static str,
+    /// The path; a segment in braces is a parameter.
+    pub path: &'static str,
+    /// The role that it belongs to.
+    pub role: RouteRole,
+    /// Who may use it.
+    pub access: Access,
+}
+
+/// All operations, in the order of the table.
+pub fn operations() -> impl Iterator<Item = ListedOperation> {
+    ROUTES.iter().map(|route| ListedOperation {
+        method: route.method.as_str(),
+        path: route.path,
+        role: route.role,
+        access: route.access,
+    })
+}
+
 /// What the table says about a request.
 pub enum Found {
     /// This operation.

@@ -5,9 +5,9 @@
 //! * One edit at a time, under a lock beside the file. The file is replaced as a whole, and synced before that.
 //! * What is written was read back first: an edit never leaves a file that cannot be used.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ pub enum EditError {
     /// There is no key with this id.
     #[error("there is no key with the id {0}")]
     NoSuchKey(KeyId),
+    /// The key with this id has ended, and so would the one that takes its place.
+    #[error("the key {0} has ended: say with --expires when the new one ends")]
+    Ended(KeyId),
     /// The keys are not written as `[[key]]`.
     #[error("the keys must be written as [[key]], each with a line for each setting")]
     Form,
@@ -75,18 +78,29 @@ pub fn create(path: &Path, key: &NewKey) -> Result<KeyText, EditError> {
 }
 
 /// Adds a key that may do what the one with this id may, and lets that one end after `overlap`, unless it ends before.
-/// Returns the new key.
+/// The new key ends at `expires`; if that is not given, when the old one would have ended. Returns the new key.
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn rotate(path: &Path, id: KeyId, overlap: Duration, now: Timestamp) -> Result<KeyText, EditError> {
+pub fn rotate(
+    path: &Path,
+    id: KeyId,
+    overlap: Duration,
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<KeyText, EditError> {
     let text = new_key().ok_or(EditError::NoRandomNumbers)?;
-    let old = list(path)?.into_iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
-    let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
-    let end = old.expires.map_or(end, |expires| expires.min(end));
-    let sources = old.sources.as_ref().map(|sources| sources.patterns().to_vec());
-    let new = NewKey { name: old.name, roles: old.roles, sources, expires: None, limits: old.limits };
-    edit(path, |list| {
+    edit_with(path, |list, keys| {
+        // Read under the lock: what another edit has just taken away must not come back.
+        let old = keys.into_iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
+        let expires = expires.or(old.expires);
+        if expires.is_some_and(|expires| expires <= now) {
+            return Err(EditError::Ended(id));
+        }
+        let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
+        let end = old.expires.map_or(end, |expires| expires.min(end));
+        let sources = old.sources.as_ref().map(|sources| sources.patterns().to_vec());
+        let new = NewKey { name: old.name, roles: old.roles, sources, expires, limits: old.limits };
         set_time(list, id, "expires", end)?;
         list.push(table_of(&text, &new));
         Ok(())
@@ -142,6 +156,14 @@ fn set_time(list: &mut ArrayOfTables, id: KeyId, name: &str, time: Timestamp) ->
 
 /// Changes the list of keys, one edit at a time.
 fn edit(path: &Path, change: impl FnOnce(&mut ArrayOfTables) -> Result<(), EditError>) -> Result<(), EditError> {
+    edit_with(path, |list, _| change(list))
+}
+
+/// Changes the list of keys, one edit at a time, by what they are now.
+fn edit_with(
+    path: &Path,
+    change: impl FnOnce(&mut ArrayOfTables, Vec<Key>) -> Result<(), EditError>,
+) -> Result<(), EditError> {
     // A link is followed: it would be replaced by a file otherwise.
     let path = match fs::canonicalize(path) {
         Ok(path) => path,
@@ -152,9 +174,9 @@ fn edit(path: &Path, change: impl FnOnce(&mut ArrayOfTables) -> Result<(), EditE
     let lock =
         OpenOptions::new().create(true).truncate(false).write(true).mode(NEW_FILE_MODE).open(beside(&path, ".lock"))?;
     lock.lock()?;
-    let (bytes, mode) = match read(&path) {
-        Ok(bytes) => (bytes, fs::metadata(&path)?.permissions().mode()),
-        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), NEW_FILE_MODE),
+    let (bytes, old) = match read(&path) {
+        Ok(bytes) => (bytes, Some(fs::metadata(&path)?)),
+        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
         Err(error) => return Err(error.into()),
     };
     // Says what is wrong with it better than the editor does.
@@ -162,19 +184,24 @@ fn edit(path: &Path, change: impl FnOnce(&mut ArrayOfTables) -> Result<(), EditE
     let text = String::from_utf8_lossy(&bytes);
     let mut document: DocumentMut = text.parse().map_err(|_| EditError::Form)?;
     let list = document.entry(LIST).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
-    change(list.as_array_of_tables_mut().ok_or(EditError::Form)?)?;
+    change(list.as_array_of_tables_mut().ok_or(EditError::Form)?, parse(&bytes)?)?;
     let new = document.to_string();
     keys(new.as_bytes())?;
-    replace(&path, new.as_bytes(), mode)?;
+    replace(&path, new.as_bytes(), old.as_ref())?;
     Ok(())
 }
 
-/// Replaces a file as a whole, durably.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+/// Replaces a file as a whole, durably. The new one has the owner, the group and the permissions of the old one: an
+/// edit by root must not take the file from the user that Spillway runs as.
+fn replace(path: &Path, bytes: &[u8], old: Option<&Metadata>) -> io::Result<()> {
     let new_path = beside(path, ".new");
     let mut new = OpenOptions::new().create(true).truncate(true).write(true).mode(NEW_FILE_MODE).open(&new_path)?;
     new.write_all(bytes)?;
-    new.set_permissions(Permissions::from_mode(mode))?;
+    let made = new.metadata()?;
+    if let Some(old) = old.filter(|old| (old.uid(), old.gid()) != (made.uid(), made.gid())) {
+        fchown(&new, Some(old.uid()), Some(old.gid()))?;
+    }
+    new.set_permissions(Permissions::from_mode(old.map_or(NEW_FILE_MODE, |old| old.permissions().mode())))?;
     new.sync_all()?;
     fs::rename(&new_path, path)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -231,15 +258,37 @@ mod tests {
         let path = directory.path().join("keys.toml");
         let old = create(&path, &new_key("shop")).expect("created");
         let now = Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
-        let new = rotate(&path, old.id(), Duration::from_secs(24 * 3_600), now).expect("rotated");
+        let new = rotate(&path, old.id(), Duration::from_secs(24 * 3_600), None, now).expect("rotated");
         let keys = list(&path).expect("valid");
         let [of_old, of_new] = keys.as_slice() else { panic!("{keys:?}") };
         assert_eq!(of_old.expires, Timestamp::parse("2026-01-02T00:00:00Z").ok());
-        assert_eq!((of_new.id, of_new.expires), (new.id(), None));
+        let end = Timestamp::parse("2027-11-24T00:00:00Z").ok();
+        assert_eq!((of_new.id, of_new.expires), (new.id(), end), "it ends when the old one would have ended");
         assert_eq!((&of_new.name, &of_new.roles), (&of_old.name, &of_old.roles));
         assert_eq!((&of_new.sources, of_new.limits), (&of_old.sources, of_old.limits));
         revoke(&path, old.id(), now).expect("revoked");
         assert_eq!(list(&path).expect("valid")[0].revoked, Some(now));
+        let later = Timestamp::parse("2027-12-01T00:00:00Z").expect("a time");
+        let ended = rotate(&path, new.id(), Duration::ZERO, None, later);
+        assert!(matches!(ended, Err(EditError::Ended(id)) if id == new.id()));
+        let last = rotate(&path, new.id(), Duration::ZERO, Some(Timestamp::MAX), later).expect("rotated");
+        let keys = list(&path).expect("valid");
+        assert_eq!(keys.last().map(|key| (key.id, key.expires)), Some((last.id(), Some(Timestamp::MAX))));
+    }
+
+    #[test]
+    fn the_owner_of_the_file_keeps_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        create(&path, &new_key("shop")).expect("created");
+        // Only root can give a file away; any other user edits its own.
+        let (user, group) = (12_345, 12_346);
+        if std::os::unix::fs::chown(&path, Some(user), Some(group)).is_err() {
+            return;
+        }
+        create(&path, &new_key("till")).expect("created");
+        let metadata = fs::metadata(&path).expect("a file");
+        assert_eq!((metadata.uid(), metadata.gid()), (user, group));
     }
 
     #[test]
@@ -250,7 +299,7 @@ mod tests {
         let other = super::new_key().expect("a key").id();
         let now = Timestamp::MIN;
         assert!(matches!(revoke(&path, other, now), Err(EditError::NoSuchKey(id)) if id == other));
-        assert!(matches!(rotate(&path, other, Duration::ZERO, now), Err(EditError::NoSuchKey(_))));
+        assert!(matches!(rotate(&path, other, Duration::ZERO, None, now), Err(EditError::NoSuchKey(_))));
         assert_eq!(list(&path).expect("valid")[0].revoked, None);
         fs::write(&path, "[[key").expect("written");
         assert!(matches!(revoke(&path, key.id(), now), Err(EditError::File(FileError::Syntax { .. }))));

@@ -1,4 +1,7 @@
 //! The keys of a running process.
+//!
+//! Invariant: a file that is being written is not used. The part of it that is there may be valid and give more rights, such
+//! as a key whose line `sources` or `revoked` is not written yet. So the keys change only when the file was the same twice.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,6 +40,8 @@ struct State {
     fault: Option<String>,
     /// Whether there ever was a file.
     seen: bool,
+    /// A file that was seen once, and may not be complete.
+    unsettled: Option<Vec<u8>>,
 }
 
 impl KeysFile {
@@ -48,7 +53,7 @@ impl KeysFile {
         let mut state = State::default();
         match read(path) {
             Ok(bytes) => {
-                state = State { keys: Some(keys(&bytes)?), bytes, fault: None, seen: true };
+                state = State { keys: Some(keys(&bytes)?), bytes, seen: true, ..State::default() };
             }
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(error),
@@ -74,18 +79,23 @@ impl KeysFile {
         self.state().fault.clone()
     }
 
-    /// Reads the file again if it has changed. Call it every second or so. Returns whether the keys are others now.
+    /// Reads the file again, and uses it if it has changed and was the same in the call before. Call it every half second or
+    /// so. Returns whether the keys are others now.
     pub fn reload(&self) -> bool {
         let new = match read(&self.path) {
             Ok(bytes) if self.is_known(&bytes) => Ok(None),
+            Ok(bytes) if !self.is_settled(&bytes) => {
+                self.state.write().unwrap_or_else(PoisonError::into_inner).unsettled = Some(bytes);
+                return false;
+            }
             Ok(bytes) => keys(&bytes).map(|keys| Some((keys, bytes))),
             Err(error) => Err(error),
         };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match new {
-            Ok(None) => state.fault = None,
+            Ok(None) => (state.fault, state.unsettled) = (None, None),
             Ok(Some((keys, bytes))) => {
-                *state = State { keys: Some(keys), bytes, fault: None, seen: true };
+                *state = State { keys: Some(keys), bytes, seen: true, ..State::default() };
                 return true;
             }
             Err(error) => {
@@ -115,6 +125,10 @@ impl KeysFile {
     fn is_known(&self, bytes: &[u8]) -> bool {
         let state = self.state();
         state.keys.is_some() && state.bytes == bytes
+    }
+
+    fn is_settled(&self, bytes: &[u8]) -> bool {
+        self.state().unsettled.as_deref() == Some(bytes)
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -179,6 +193,7 @@ mod tests {
         assert!(open(&path, Requirement::Always).expect("none is needed").requires_keys());
 
         let key = create(&path, &new_key("shop")).expect("created");
+        assert!(!file.reload() && !file.requires_keys(), "it may not be complete");
         assert!(file.reload() && file.requires_keys() && file.exists());
         assert!(!file.reload(), "nothing has changed");
         assert_eq!(file.verify(&key).expect("valid").name.as_str(), "shop");
@@ -199,7 +214,7 @@ mod tests {
         let good = std::fs::read(&path).expect("read");
         for bad in [&b"[[key"[..], b"[[key]]\nid = 1\n", b"\xff"] {
             std::fs::write(&path, bad).expect("written");
-            assert!(!file.reload() && file.fault().is_some(), "{bad:?}");
+            assert!(!file.reload() && !file.reload() && file.fault().is_some(), "{bad:?}");
             assert!(file.verify(&key).is_ok() && file.requires_keys());
             assert!(open(&path, Requirement::OnceThereIsAFile).is_err(), "a process does not start with it");
         }
@@ -210,6 +225,7 @@ mod tests {
         file.reload();
         assert_eq!(file.fault(), None);
         std::fs::write(&path, "").expect("written");
+        assert!(!file.reload() && file.verify(&key).is_ok(), "it may not be complete");
         assert!(file.reload() && file.requires_keys(), "an empty file lets nobody in");
         assert_eq!(file.verify(&key).err(), Some(KeyRejection::Unknown));
     }
@@ -220,6 +236,7 @@ mod tests {
         let path = directory.path().join("keys.toml");
         let file = open(&path, Requirement::OnceThereIsAFile).expect("none is needed");
         std::fs::write(&path, "[[key").expect("written");
+        file.reload();
         file.reload();
         assert!(file.requires_keys());
         std::fs::remove_file(&path).expect("removed");
@@ -234,7 +251,7 @@ mod tests {
         let old = create(&path, &new_key("shop")).expect("created");
         let now = domain::timestamp::Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
         let overlap = std::time::Duration::from_secs(3_600);
-        let new = rotate(&path, old.id(), overlap, now.saturating_sub(overlap / 2)).expect("rotated");
+        let new = rotate(&path, old.id(), overlap, None, now.saturating_sub(overlap / 2)).expect("rotated");
         let file = open(&path, Requirement::OnceThereIsAFile).expect("valid");
         let names = [&old, &new].map(|key| file.verify(key).expect("valid").name.to_string());
         assert_eq!(names, ["shop", "shop"]);
@@ -243,8 +260,28 @@ mod tests {
         assert_eq!(file.verify(&old).err(), Some(KeyRejection::Expired));
         assert!(file.verify(&new).is_ok());
         revoke(&path, new.id(), now).expect("revoked");
-        assert!(file.reload());
+        assert!(!file.reload() && file.reload());
         assert_eq!(file.verify(&new).err(), Some(KeyRejection::Revoked));
         assert_eq!(file.find(new.id()).err(), Some(KeyRejection::Revoked));
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_gives_no_rights() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let sources = Some(vec!["shop-*".parse().expect("a pattern")]);
+        let key = create(&path, &NewKey { sources, ..new_key("shop") }).expect("created");
+        let file = open(&path, Requirement::Always).expect("valid");
+        let whole = std::fs::read_to_string(&path).expect("read");
+        // Valid up to here, and without the restriction.
+        let part = &whole[..whole.find("sources").expect("a restriction")];
+        std::fs::write(&path, part).expect("written");
+        assert!(!file.reload());
+        assert!(file.verify(&key).expect("valid").sources.is_some());
+        std::fs::write(&path, &whole).expect("written");
+        assert!(!file.reload() && !file.reload(), "it is as it was");
+        std::fs::write(&path, part).expect("written");
+        assert!(!file.reload(), "what was seen before the file was whole again does not count");
+        assert!(file.reload() && file.verify(&key).expect("valid").sources.is_none(), "that is what it says");
     }
 }

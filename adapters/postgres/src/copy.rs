@@ -6,11 +6,18 @@ use domain::ports::GroupPartition;
 
 use crate::time::PgTime;
 
-/// The columns that [`Rows`] writes, in this order.
+/// The columns of an event, in the order in which they are written and read. When written, `tenant` is behind them: it is
+/// part of the key, and no answer shows it.
 pub const COLUMNS: &str = "event_id, client_id, source, level, message, \"timestamp\", received_at, stack_trace, \
                            trace_id, span_id, metadata, topic, partition, \"offset\"";
-const COLUMN_COUNT: i16 = 14;
+/// [`COLUMNS`] and the tenant.
+const COLUMN_COUNT: i16 = 15;
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// The tenant of an event in its row: empty if it has none.
+pub fn tenant_of(event: &LogEvent<'_>) -> Vec<u8> {
+    event.id_origin.tenant().map_or_else(Vec::new, |tenant| tenant.as_bytes().to_vec())
+}
 
 /// Rows being written.
 #[derive(Debug)]
@@ -45,6 +52,7 @@ impl Rows {
         self.field(group_partition.topic.as_bytes());
         self.field(&group_partition.partition.cast_signed().to_be_bytes());
         self.field(&offset.cast_signed().to_be_bytes());
+        self.field(&tenant_of(event));
     }
 
     /// Number of rows.

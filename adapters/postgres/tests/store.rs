@@ -218,6 +218,39 @@ async fn a_fresh_database_may_be_opened_by_many_at_once() {
     }
 }
 
+/// Makes a schema what migration 1 made of it.
+const BEFORE_TENANTS: [&str; 5] = [
+    "ALTER TABLE event_ids DROP COLUMN derived_at",
+    "ALTER TABLE events DROP CONSTRAINT events_pkey",
+    "ALTER TABLE events DROP COLUMN tenant",
+    "ALTER TABLE events ADD PRIMARY KEY (event_id, received_at)",
+    "DELETE FROM _sqlx_migrations WHERE version > 1",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_without_tenants_are_migrated_with_their_events() {
+    let Some(server) = server() else { return };
+    for copy_events_min in [0, usize::MAX] {
+        let place = PostgresStores { server: server.server.clone(), copy_events_min }.place().await;
+        append(open(&place, "public").await.as_ref(), 0, 1).await;
+        let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+        for statement in BEFORE_TENANTS {
+            sqlx::query(statement).execute(&mut beside).await.expect("the statement succeeds");
+        }
+        let store = PostgresStore::new(&options(&place, "public")).expect("valid").copying_from(copy_events_min);
+        store.prepare().await.expect("the store opens");
+        assert!(store.find(Uuid::from_u128(1)).await.expect("an answer").is_some(), "the event of before");
+        // The same record again, and one of a tenant with the same id at the same time.
+        append(&store, 1, 1).await;
+        let of_tenant = LogEvent { id_origin: IdOrigin::Tenant(TenantId::of_name("shop")), ..event(1) };
+        let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 2 };
+        let events = &[(0, of_tenant)];
+        let one = Append { group_partition: &group_partition, expected: None, next: 1, events, dead_letters: &[] };
+        assert_eq!(store.append(&one).await.expect("the append succeeds").stored, 1);
+        assert_eq!(count(&mut beside, "events").await, 2);
+    }
+}
+
 #[tokio::test]
 async fn an_existing_schema_needs_no_create_privilege_and_reserved_words_are_valid_names() {
     let Some(server) = server() else { return };

@@ -1,4 +1,4 @@
-//! Syslog over TCP and UDP, from devices and daemons that can send nothing else.
+//! Syslog over TCP, UDP and TLS, from devices and daemons that can send nothing else.
 //!
 //! Constraints and invariants:
 //! * Nothing answers a sender, so over TCP nothing more is read while there is no room: the sender notices and keeps
@@ -18,9 +18,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use application::ingest::Ingest;
-use domain::ports::{AgentLimiter, Telemetry};
+use domain::ports::{AgentLimiter, BoxFuture, Telemetry};
 use ipnet::IpNet;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::io::AsyncRead;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 
 use crate::allowed::AllowedSenders;
@@ -28,10 +29,17 @@ use crate::intake::Intake;
 
 pub use message::entry;
 
+/// What a sender says on a connection that is encrypted.
+pub type SecureStream = Box<dyn AsyncRead + Send + Unpin>;
+/// Encrypts a connection, within a time of its own. The error says why the sender gets none.
+pub type Secure = Arc<dyn Fn(TcpStream) -> BoxFuture<io::Result<SecureStream>> + Send + Sync>;
+
 /// Sockets that listen for syslog at one address, not yet served.
 pub struct SyslogServer {
     listener: TcpListener,
-    socket: UdpSocket,
+    /// `None` where connections are encrypted.
+    socket: Option<UdpSocket>,
+    secure: Option<Secure>,
     allowed: AllowedSenders,
 }
 
@@ -44,7 +52,16 @@ impl SyslogServer {
         let listener = TcpListener::bind(address).await?;
         // The same port, also if the one asked for was 0.
         let socket = UdpSocket::bind(listener.local_addr()?).await?;
-        Ok(Self { listener, socket, allowed: AllowedSenders::default() })
+        Ok(Self { listener, socket: Some(socket), secure: None, allowed: AllowedSenders::default() })
+    }
+
+    /// Listens at an address, over TLS only (RFC 5425).
+    ///
+    /// # Errors
+    /// The operating system's, such as an address in use.
+    pub async fn bind_secured(address: SocketAddr, secure: Secure) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { listener, socket: None, secure: Some(secure), allowed: AllowedSenders::default() })
     }
 
     /// The same for senders in these networks only; for all, if there are none. Syslog carries no keys.
@@ -70,10 +87,11 @@ impl SyslogServer {
         stop: watch::Receiver<bool>,
     ) {
         let intake = Intake::new(ingest, limiter, telemetry, self.allowed);
-        tokio::join!(
-            streams::run(self.listener, intake.clone(), stop.clone()),
-            datagrams::run(self.socket, intake, stop)
-        );
+        let streams = streams::run(self.listener, self.secure, intake.clone(), stop.clone());
+        match self.socket {
+            Some(socket) => _ = tokio::join!(streams, datagrams::run(socket, intake, stop)),
+            None => streams.await,
+        }
     }
 }
 
@@ -91,14 +109,22 @@ mod tests {
     use domain::ports::{MockAgentLimiter, MockIdSource, MockRecordPublisher, Receipt};
     use serde_json::Value;
     use testkit::{NoTelemetry, clock_at};
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpStream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::mpsc;
 
     use super::*;
 
     /// A server whose bus has so much in use, of a million bytes, and the messages that it gets.
     async fn server(used_bytes: Arc<Mutex<u64>>) -> (SocketAddr, mpsc::UnboundedReceiver<String>, watch::Sender<bool>) {
+        let listening = SyslogServer::bind(([127, 0, 0, 1], 0).into()).await.expect("an address");
+        serve(listening, used_bytes).await
+    }
+
+    /// The same with these sockets.
+    async fn serve(
+        server: SyslogServer,
+        used_bytes: Arc<Mutex<u64>>,
+    ) -> (SocketAddr, mpsc::UnboundedReceiver<String>, watch::Sender<bool>) {
         let (published, messages) = mpsc::unbounded_channel();
         let mut bus = MockRecordPublisher::new();
         bus.expect_partition_count().return_const(NonZeroU32::MIN);
@@ -125,7 +151,6 @@ mod tests {
         let mut limiter = MockAgentLimiter::new();
         limiter.expect_wait().return_const(None::<Duration>);
         limiter.expect_charge().return_const(());
-        let server = SyslogServer::bind(([127, 0, 0, 1], 0).into()).await.expect("an address");
         let address = server.address().expect("an address");
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.run(Arc::new(ingest), Arc::new(limiter), Arc::new(NoTelemetry), stopped));
@@ -146,6 +171,33 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
         socket.send_to(b"<14>a: datagram", address).await.expect("sent");
         assert_eq!(messages.recv().await.as_deref(), Some("datagram"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_heard_only_once_it_is_encrypted_and_datagrams_are_not_heard() {
+        // Stands for a handshake: what begins with another byte gets no connection.
+        let secure: Secure = Arc::new(|mut stream: TcpStream| -> BoxFuture<io::Result<SecureStream>> {
+            Box::pin(async move {
+                let mut first = [0];
+                stream.read_exact(&mut first).await?;
+                if first != *b"!" {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Ok::<SecureStream, io::Error>(Box::new(stream))
+            })
+        });
+        let listening = SyslogServer::bind_secured(([127, 0, 0, 1], 0).into(), secure).await.expect("an address");
+        let (address, mut messages, _stop) = serve(listening, Arc::default()).await;
+        for (sent, heard) in [("<14>a: plain\n", None), ("!12 <14>a: hello", Some("hello"))] {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.write_all(sent.as_bytes()).await.expect("sent");
+            stream.shutdown().await.expect("closed");
+            let mut rest = Vec::new();
+            // A reset is an end, too.
+            let _ = stream.read_to_end(&mut rest).await;
+            assert_eq!(messages.try_recv().ok().as_deref(), heard, "{sent}");
+        }
+        assert!(UdpSocket::bind(address).await.is_ok(), "nobody listens over UDP");
     }
 
     #[tokio::test]

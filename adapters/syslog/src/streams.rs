@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use application::ingest::RefusalReason;
 use domain::ports::Client;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::Secure;
 use crate::frames::Frames;
 use crate::intake::Intake;
 
@@ -35,7 +36,7 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until `stop` says so, and lets each finish the messages that it has read.
-pub async fn run(listener: TcpListener, intake: Intake, mut stop: watch::Receiver<bool>) {
+pub async fn run(listener: TcpListener, secure: Option<Secure>, intake: Intake, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let incomplete = Arc::new(AtomicUsize::new(0));
@@ -52,10 +53,14 @@ pub async fn run(listener: TcpListener, intake: Intake, mut stop: watch::Receive
                 tracing::debug!(%peer, "a sender of syslog is not allowed")
             }
             Ok((stream, peer, permit)) => {
-                let (intake, stop) = (intake.clone(), stop.clone());
+                let (secure, intake, stop) = (secure.clone(), intake.clone(), stop.clone());
                 let incomplete = Incomplete { bytes: 0, of_all: Arc::clone(&incomplete) };
                 connections.spawn(async move {
-                    if let Err(error) = serve(stream, peer, &intake, incomplete, stop).await {
+                    let served = match secure {
+                        Some(secure) => serve_secured(stream, secure, peer, &intake, incomplete, stop).await,
+                        None => serve(stream, peer, &intake, incomplete, stop).await,
+                    };
+                    if let Err(error) = served {
                         tracing::debug!(%error, %peer, "a connection for syslog ended");
                     }
                     drop(permit);
@@ -80,8 +85,24 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
+/// Serves a connection once it is encrypted.
+async fn serve_secured(
+    stream: TcpStream,
+    secure: Secure,
+    peer: SocketAddr,
+    intake: &Intake,
+    incomplete: Incomplete,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let secured = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        secured = secure(stream) => secured?,
+    };
+    serve(secured, peer, intake, incomplete, stop).await
+}
+
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + Send + Unpin,
     peer: SocketAddr,
     intake: &Intake,
     mut incomplete: Incomplete,

@@ -76,6 +76,7 @@ impl Settings {
             ("otlp.listen", self.otlp.listen),
             ("otlp.grpc_listen", self.otlp.grpc_listen),
             ("syslog.listen", self.syslog.listen),
+            ("syslog.tls_listen", self.syslog.tls_listen),
         ];
         let optional = optional.into_iter().filter_map(|(key, address)| Some((key, address.0?)));
         let listens: Vec<_> = always.into_iter().chain(optional).collect();

@@ -120,6 +120,15 @@ pub fn all() -> Vec<Scenario> {
             "The same through the gateway, which runs on the same two cores."
         ),
         scenario!(
+            "secured",
+            "Keys and TLS",
+            9,
+            ingesting::secured,
+            "Batches of 100 events, acknowledged, over 64 connections that stay open: without both, with a key that is restricted and \
+             limited, with TLS, and with both. wrk encrypts on the same two cores. `BENCH_ROUNDS=5` measures five of each in \
+             alternation."
+        ),
+        scenario!(
             "formats",
             "Formats and codings",
             1,

@@ -1,9 +1,11 @@
 //! Environment of the measurements: real servers, the roles as processes, and the yardsticks.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use e2e::keys::KeysFile;
 use e2e::servers::{OwnServers, Servers};
 use e2e::{Http, Process, metric};
 use rdkafka::ClientConfig;
@@ -135,11 +137,28 @@ impl TestCluster {
 impl Installation<'_> {
     /// Starts a role and waits until it is ready.
     pub async fn start(&self, role: &str, others: &[(&str, &str)]) -> Process {
+        self.start_with(role, others, Http::to).await
+    }
+
+    /// The same for a role that these clients can talk to.
+    pub async fn start_with(
+        &self,
+        role: &str,
+        others: &[(&str, &str)],
+        client: impl Fn(SocketAddr) -> Http,
+    ) -> Process {
         let own = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let variables: Vec<_> = own.chain(others.iter().copied()).collect();
         let directory = self.directory.path().join(role);
         std::fs::create_dir_all(&directory).expect("a directory");
-        Process::start(self.test_cluster.spillway(), role, &directory, &self.names.variables(&variables)).await
+        let variables = self.names.variables(&variables);
+        Process::start_with(self.test_cluster.spillway(), role, &directory, &variables, client).await
+    }
+
+    /// The file of the keys of its roles.
+    #[must_use]
+    pub fn keys(&self) -> KeysFile {
+        KeysFile::of(self.test_cluster.spillway(), self.directory.path())
     }
 
     /// Creates the topic with these settings, before a producer does.

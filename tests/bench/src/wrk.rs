@@ -11,9 +11,10 @@ local requests, n = {}, 0
 function init(arguments)
   local headers = { ["Content-Type"] = arguments[1] }
   if arguments[2] ~= "" then headers["Content-Encoding"] = arguments[2] end
-  for i = 3, #arguments do
+  if arguments[3] ~= "" then headers["Authorization"] = arguments[3] end
+  for i = 4, #arguments do
     local file = assert(io.open(arguments[i], "rb"))
-    requests[i - 2] = wrk.format("POST", nil, headers, file:read("*a"))
+    requests[i - 3] = wrk.format("POST", nil, headers, file:read("*a"))
     file:close()
   end
   n = math.random(#requests)
@@ -35,6 +36,8 @@ pub struct Bodies {
     files: Vec<PathBuf>,
     content_type: &'static str,
     coding: &'static str,
+    /// Empty for none.
+    authorization: String,
 }
 
 impl Bodies {
@@ -49,7 +52,13 @@ impl Bodies {
         };
         let files = bodies.iter().enumerate().map(write).collect();
         std::fs::write(directory.path().join("wrk.lua"), SCRIPT).expect("a file");
-        Self { directory, files, content_type, coding }
+        Self { directory, files, content_type, coding, authorization: String::new() }
+    }
+
+    /// The same with an access key.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Self {
+        Self { authorization: format!("Bearer {key}"), ..self }
     }
 
     fn script(&self) -> PathBuf {
@@ -91,7 +100,7 @@ pub async fn run(url: &str, bodies: &Bodies, connections: usize, duration: Durat
         .args(["--threads", "1", "--timeout", "30s", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{}s", duration.as_secs()), "--script"])
         .arg(bodies.script())
-        .args([url, "--", bodies.content_type, bodies.coding])
+        .args([url, "--", bodies.content_type, bodies.coding, &bodies.authorization])
         .args(bodies.files())
         .kill_on_drop(true);
     let output = command.output().await.expect("wrk runs: scripts/bench installs it");

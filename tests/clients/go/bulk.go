@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 func esutilBulk(plan *Plan) error {
 	client, err := elasticsearch.NewClient(elasticsearch.Config{
 		Addresses:     []string{plan.URL},
+		APIKey:        os.Getenv("CLIENT_KEY"),
 		RetryOnStatus: []int{429, 502, 503, 504},
 		MaxRetries:    4,
 		RetryBackoff:  func(attempt int) time.Duration { return time.Duration(attempt) * time.Second },

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/grafana/loki-client-go/loki"
+	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	slogloki "github.com/samber/slog-loki/v3"
 )
@@ -20,6 +22,9 @@ func newLoki(plan *Plan) (*loki.Client, error) {
 	}
 	config.TenantID = "clients"
 	config.BatchWait = 500 * time.Millisecond
+	if key := os.Getenv("CLIENT_KEY"); key != "" {
+		config.Client.BasicAuth = &promconfig.BasicAuth{Username: "clients", Password: promconfig.Secret(key)}
+	}
 	return loki.New(config)
 }
 

@@ -52,6 +52,11 @@ class Client:
     in_faults: bool = False
     """Whether `--faults` runs it when no names are given."""
 
+    @property
+    def keyed(self) -> bool:
+        """Whether its runner presents an access key. Syslog has none; the others are not set up for one."""
+        return self.ecosystem in ("python", "node", "go") and self.listener is not Listener.SYSLOG
+
 
 def otlp(name: str, ecosystem: str, package: str, protocol: str, **others: object) -> Client:
     """An OTLP client: everything that an event has arrives."""

@@ -29,6 +29,10 @@ LISTENERS = {Listener.OTLP_GRPC: ("otlp", "grpc_listen"), Listener.SYSLOG: ("sys
 OTHER_LISTENERS = (("otlp", "listen"),)
 
 
+# The key with which this harness reads, as a header; empty if none is needed.
+READER: dict[str, str] = {}
+
+
 class NotReady(Exception):
     """A process or server does not start."""
 
@@ -99,8 +103,18 @@ class Services:
 class Spillway:
     """A running system."""
 
-    def __init__(self, program: Path, directory: Path, services: Services | None, settings: dict[str, str]) -> None:
+    def __init__(
+        self, program: Path, directory: Path, services: Services | None, settings: dict[str, str], keys: bool = False
+    ) -> None:
         self._program = program
+        self._keys_file = directory / "keys.toml"
+        self.key = ""
+        """The access key of the clients, if keys are required."""
+        if keys:
+            self.key = self._run_key("create", "--name", "clients", "--role", "ingest")
+            READER["Authorization"] = f"Bearer {self._run_key('create', '--name', 'reader', '--role', 'read')}"
+            # Syslog carries no keys.
+            settings = {**settings, "AUTH__KEYS_FILE": str(self._keys_file), "SYSLOG__ALLOW": "127.0.0.0/8"}
         self._directory = directory
         self.services = services
         self._settings = settings
@@ -124,6 +138,31 @@ class Spillway:
             process.stop()
         if self.services:
             self.services.run("down")
+
+    def revoke(self) -> None:
+        """Revokes the key of the clients, and waits until it is refused."""
+        self._run_key("revoke", self.key[4:12])
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        headers = {"Authorization": f"Bearer {self.key}"}
+        while (status := request(f"{self.url}/api/logs", headers=headers)[0]) not in (401, 429):
+            if time.monotonic() > deadline:
+                raise NotReady(f"a revoked key is not refused: {status}")
+            time.sleep(0.1)
+
+    def restart(self) -> None:
+        """Stops all processes and starts them again: they forget who has failed too often."""
+        for process in reversed(self.processes.values()):
+            process.stop()
+        for process in self.processes.values():
+            process.start()
+
+    def _run_key(self, *arguments: str) -> str:
+        command = [str(self._program), "key", *arguments, "--keys-file", str(self._keys_file)]
+        own = {name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")}
+        ended = subprocess.run(command, env=own, cwd=self._keys_file.parent, capture_output=True, text=True)
+        if ended.returncode != 0:
+            raise NotReady(f"spillway key {arguments[0]}: {ended.stderr}")
+        return ended.stdout.strip()
 
     def undelivered(self) -> int:
         """How many accepted events the producer has in its journal or memory; -1 if it does not answer."""
@@ -164,7 +203,8 @@ class Spillway:
         self._launch("producer", {**common, "PRODUCER__LISTEN": producer, **listeners}, producer)
         self._launch("consumer", {**common, "CONSUMER__LISTEN": consumer}, consumer)
         upstreams = {"GATEWAY__PRODUCERS": f"http://{producer}", "GATEWAY__CONSUMERS": f"http://{consumer}"}
-        self._launch("gateway", {**data, **upstreams, "GATEWAY__LISTEN": gateway}, gateway)
+        keys = {name: value for name, value in self._settings.items() if name.startswith("AUTH__")}
+        self._launch("gateway", {**data, **upstreams, **keys, "GATEWAY__LISTEN": gateway}, gateway)
 
     def _launch(self, role: str, settings: dict[str, str], address: str) -> None:
         self.processes[role] = Process(self._program, role, settings, address, self._directory)
@@ -201,10 +241,15 @@ def known_settings(program: Path) -> set[tuple[str, str]]:
     return known
 
 
-def request(url: str, body: object = None) -> tuple[int, object]:
-    """Sends a request; returns status and JSON body. The status is 0 if there is no answer."""
+def request(url: str, body: object = None, headers: dict[str, str] | None = None) -> tuple[int, object]:
+    """Sends a request, with the key of this harness unless other headers are given; returns status and JSON body.
+
+    The status is 0 if there is no answer.
+    """
     data = None if body is None else json.dumps(body).encode()
-    headers = {} if body is None else {"Content-Type": "application/json"}
+    headers = dict(READER if headers is None else headers)
+    if body is not None:
+        headers["Content-Type"] = "application/json"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=REQUEST_SECONDS_MAX) as answer:
             text = answer.read()

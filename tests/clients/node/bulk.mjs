@@ -1,16 +1,16 @@
 // The clients of Elasticsearch and OpenSearch, with their helper for bulk requests.
-import { SPAN_ID, STACK_TRACE, TRACE_ID } from './plan.mjs'
+import { KEY, LOGIN, SPAN_ID, STACK_TRACE, TRACE_ID } from './plan.mjs'
 
 export async function elasticsearch (plan) {
-  await send(plan, (await import('@elastic/elasticsearch')).Client)
+  await send(plan, (await import('@elastic/elasticsearch')).Client, KEY && { apiKey: KEY })
 }
 
 export async function opensearch (plan) {
-  await send(plan, (await import('@opensearch-project/opensearch')).Client)
+  await send(plan, (await import('@opensearch-project/opensearch')).Client, LOGIN)
 }
 
-async function send (plan, Client) {
-  const client = new Client({ node: plan.url, maxRetries: 3 })
+async function send (plan, Client, auth) {
+  const client = new Client({ node: plan.url, maxRetries: 3, ...(auth && { auth }) })
   try {
     const result = await client.helpers.bulk({
       datasource: documents(plan),

@@ -1,6 +1,6 @@
 // Transports of pino. Those in worker threads print their errors and report nothing.
 import pino from 'pino'
-import { sleep, SPAN_ID, TRACE_ID } from './plan.mjs'
+import { KEY, LOGIN, sleep, SPAN_ID, TRACE_ID } from './plan.mjs'
 
 const CLOSED_WITHIN_MS = 10_000
 
@@ -19,14 +19,21 @@ export async function openTelemetry (plan) {
 
 export async function loki (plan) {
   const batching = plan.client.endsWith('unbatched') ? false : { interval: 1 }
-  await inWorker(plan, 'pino-loki', { host: plan.url, batching, labels: { service_name: plan.source } })
+  const labels = { service_name: plan.source }
+  await inWorker(plan, 'pino-loki', { host: plan.url, batching, labels, ...(LOGIN && { basicAuth: LOGIN }) })
 }
 
 // A stream in the thread of the program, which reports what was inserted.
 export async function elasticsearch (plan) {
   const { default: pinoElastic } = await import('pino-elasticsearch')
   const stream = pinoElastic({
-    node: plan.url, index: 'logs-clients', esVersion: 8, opType: 'create', flushBytes: 1000, flushInterval: 500
+    node: plan.url,
+    index: 'logs-clients',
+    esVersion: 8,
+    opType: 'create',
+    flushBytes: 1000,
+    flushInterval: 500,
+    ...(KEY && { auth: { apiKey: KEY } })
   })
   let delivered = null
   const inserted = new Promise(resolve => stream.on('insert', stats => resolve(delivered = stats.successful)))

@@ -1,5 +1,9 @@
 // What one client is to send, and how a runner reports. The rules of all runners are in ../python/plan.py.
 
+// The access key to present, if any, and the same as a user and a password.
+export const KEY = process.env.CLIENT_KEY || undefined
+export const LOGIN = KEY && { username: 'clients', password: KEY }
+
 export const TRACE_ID = '5f2b1c7d9e3a48606b1d0c4e8f7a9235'
 export const SPAN_ID = '9c41d07be2a35f68'
 export const STACK_TRACE = 'Failure: the disk of shard 7 is full\n    at store (store.js:12:3)'

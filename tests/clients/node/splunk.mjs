@@ -1,12 +1,12 @@
 // splunk-logging: batches of HEC envelopes with a form's media type, and the time as a text.
 import splunk from 'splunk-logging'
-import { sleep } from './plan.mjs'
+import { KEY, sleep } from './plan.mjs'
 
 const BATCH = 5
 const ANSWERED_WITHIN_MS = 20_000
 
 export async function splunkLogging (plan) {
-  const options = { token: 'token', url: plan.url, maxRetries: 3, batchInterval: 0, maxBatchCount: BATCH }
+  const options = { token: KEY ?? 'token', url: plan.url, maxRetries: 3, batchInterval: 0, maxBatchCount: BATCH }
   const logger = new splunk.Logger(options)
   logger.error = error => plan.failed(error)
   let delivered = 0

@@ -1,7 +1,7 @@
 // Transports of winston.
 import { createRequire } from 'node:module'
 import winston from 'winston'
-import { sleep, SPAN_ID, TRACE_ID } from './plan.mjs'
+import { KEY, LOGIN, sleep, SPAN_ID, TRACE_ID } from './plan.mjs'
 
 const require = createRequire(import.meta.url)
 const FLUSHED_WITHIN_MS = 20_000
@@ -14,6 +14,7 @@ export async function loki (plan) {
     json: plan.client.endsWith('json'),
     format: winston.format.json(),
     labels: { service_name: plan.source },
+    ...(LOGIN && { basicAuth: `${LOGIN.username}:${LOGIN.password}` }),
     interval: 1,
     replaceTimestamp: false,
     timeout: 10_000,
@@ -32,7 +33,7 @@ export async function elasticsearch (plan) {
     dataStream: true,
     index: 'logs-clients-default',
     source: plan.source,
-    clientOpts: { node: plan.url, maxRetries: 2 },
+    clientOpts: { node: plan.url, maxRetries: 2, ...(KEY && { auth: { apiKey: KEY } }) },
     flushInterval: 500,
     retryLimit: 20
   })
@@ -64,7 +65,9 @@ export async function syslog (plan) {
 export async function http (plan) {
   const batch = plan.client.endsWith('batch')
   const path = `/api/logs/ingest?source=${plan.source}`
-  const transport = new winston.transports.Http({ ...plan.address, path, batch, batchInterval: 500, batchCount: 5 })
+  const transport = new winston.transports.Http({
+    ...plan.address, path, batch, batchInterval: 500, batchCount: 5, ...(KEY && { auth: { bearer: KEY } })
+  })
   let answered = 0
   let delivered = 0
   const answers = batch ? plan.count / 5 : plan.count

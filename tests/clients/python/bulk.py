@@ -9,14 +9,14 @@ def elasticsearch(plan: Plan) -> None:
     """elasticsearch-py."""
     from elasticsearch import Elasticsearch, helpers
 
-    send(plan, Elasticsearch(plan.url, request_timeout=20), helpers)
+    send(plan, Elasticsearch(plan.url, request_timeout=20, api_key=plan.key), helpers)
 
 
 def opensearch(plan: Plan) -> None:
     """opensearch-py."""
     from opensearchpy import OpenSearch, helpers
 
-    send(plan, OpenSearch(hosts=[plan.url], timeout=20), helpers)
+    send(plan, OpenSearch(hosts=[plan.url], timeout=20, http_auth=plan.login), helpers)
 
 
 def send(plan: Plan, client: object, helpers: object) -> None:

@@ -51,7 +51,8 @@ def loki(plan: Plan) -> None:
 
     legacy = plan.client.endswith("legacy")
     path = "/api/prom/push" if legacy else "/loki/api/v1/push"
-    handler = LokiHandler(url=plan.url + path, tags={"app": plan.source}, version="0" if legacy else "1")
+    version = "0" if legacy else "1"
+    handler = LokiHandler(url=plan.url + path, tags={"app": plan.source}, auth=plan.login, version=version)
     send(plan, handler, tags=lambda event: {"order": str(event.number)})
     plan.report(plan.count - len(plan.errors))
 
@@ -64,7 +65,7 @@ def splunk(plan: Plan) -> None:
     handler = SplunkHandler(
         host=address.hostname,
         port=address.port,
-        token="token",
+        token=plan.key or "token",
         index="main",
         protocol="http",
         verify=False,

@@ -9,6 +9,8 @@ Every runner, whatever its language, is called as `RUNNER CLIENT URL RUN COUNT` 
 * EVENT_TIME_MS is the time of event 0, in milliseconds since 1970; each further event is one millisecond later. A
   client that takes no time from its caller uses its own clock.
 * It waits EVENT_PAUSE_MS between two events.
+* If CLIENT_KEY is set, it presents that access key in the way that is usual for the client. OTLP clients of Python, Node.js and Go take it
+  from OTEL_EXPORTER_OTLP_HEADERS by themselves.
 * It prints `{"ready":true}` before the first event, and at the end one line of JSON: `delivered`, the number of events
   that the client reports as delivered, or null if it reports nothing; and `errors`, the first three messages.
 """
@@ -64,6 +66,16 @@ class Plan:
     def source(self) -> str:
         """The source of the events."""
         return f"clients-{self.client}"
+
+    @property
+    def key(self) -> str | None:
+        """The access key to present, if any."""
+        return os.environ.get("CLIENT_KEY") or None
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """The same as a user and a password."""
+        return ("clients", self.key) if self.key else None
 
     @property
     def address(self) -> SplitResult:

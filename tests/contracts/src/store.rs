@@ -11,7 +11,7 @@ use domain::Uuid;
 use domain::access::TenantId;
 use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
-use domain::filter::EventFilter;
+use domain::filter::{Condition, EventFilter, IdField};
 use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::partition::Partition;
@@ -450,7 +450,7 @@ pub async fn repeats_within_the_window_count_once_wherever_they_come_from(subjec
 }
 
 /// No tenant can make an event of another one, or of a client that is restricted to no sources, count as a repeat by
-/// sending its id first. Within a tenant, repeats count once.
+/// sending its id first, not even in the same microsecond. Within a tenant, repeats count once.
 pub async fn an_event_is_a_repeat_of_one_of_the_same_tenant_only(subject: &impl StoreSubject) {
     let place = subject.place().await;
     let store = subject.open(&place).await;
@@ -462,9 +462,9 @@ pub async fn an_event_is_a_repeat_of_one_of_the_same_tenant_only(subject: &impl 
     for same_append in [true, false] {
         let mut consumer = Consumer::of(&*store, group_partition(u32::from(same_append)));
         let id = seed.id();
-        let one_each = |from: u32| {
-            let at = move |n: u32| later(received, MICROSECOND * (from + n));
-            (0_u32..).zip(origins).map(move |(n, id_origin)| LogEvent { id_origin, ..event(id, at(n)) })
+        let one_each = |micros: u32| {
+            let at = later(received, MICROSECOND * micros);
+            origins.into_iter().map(move |id_origin| LogEvent { id_origin, ..event(id, at) })
         };
         let (mut stored, mut repeats) = (0, 0);
         if same_append {
@@ -477,6 +477,9 @@ pub async fn an_event_is_a_repeat_of_one_of_the_same_tenant_only(subject: &impl 
             }
         }
         assert_eq!((stored, repeats), (origins.len(), origins.len()), "in one append: {same_append}");
+        let by_id = EventFilter::from(Condition::IdIs(IdField::Event, id.as_bytes().to_vec()));
+        let found = store.query(&LogQuery::newest(by_id, 100)).await.expect("the store answers");
+        assert_eq!(found.items.len(), origins.len(), "all of them are found");
     }
 }
 

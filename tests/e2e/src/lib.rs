@@ -13,9 +13,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use adapter_webhook::{Connector, HttpsFiles, connector_with_files};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -25,8 +25,13 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 pub mod http2;
+pub mod keys;
+pub mod output;
 pub mod servers;
+mod tail;
 pub mod webhook;
+
+pub use tail::Tail;
 
 /// Maximum wait for any condition.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -34,7 +39,8 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// An HTTP client for one base URL, with pooled connections.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
+    address: SocketAddr,
     base: String,
 }
 
@@ -76,18 +82,29 @@ impl Http {
     /// A client for `address`.
     #[must_use]
     pub fn to(address: SocketAddr) -> Self {
+        Self::with(address, "http", &HttpsFiles::default())
+    }
+
+    /// A client for `address` over TLS, with these files.
+    #[must_use]
+    pub fn over_tls(address: SocketAddr, files: &HttpsFiles) -> Self {
+        Self::with(address, "https", files)
+    }
+
+    fn with(address: SocketAddr, scheme: &str, files: &HttpsFiles) -> Self {
+        let connector = connector_with_files(HttpConnector::new(), scheme == "https", files).expect("usable files");
         // Shorter than the server's timeout: a request on a connection that the server is closing would have no answer.
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(5))
-            .build_http();
-        Self { client, base: format!("http://{address}") }
+            .build(connector);
+        Self { client, address, base: format!("{scheme}://{address}") }
     }
 
     /// The address that it connects to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.base.trim_start_matches("http://").parse().expect("an address")
+        self.address
     }
 
     /// Its base URL.
@@ -107,7 +124,7 @@ impl Http {
         self.attempt(method, path, headers, body).await.ok()
     }
 
-    /// Sends a request; the error says whether it may have arrived.
+    /// Sends a request; the error says whether it may have arrived. An answer without an end is not read.
     pub async fn attempt(
         &self,
         method: &str,
@@ -126,8 +143,15 @@ impl Http {
             Ok(Err(_)) | Err(_) => return Err(NoAnswer::Unknown),
         };
         let (parts, body) = answer.into_parts();
+        if parts.headers.get("content-type").is_some_and(|media_type| media_type == "text/event-stream") {
+            return Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: Bytes::new() });
+        }
         match tokio::time::timeout(DEADLINE, body.collect()).await {
-            Ok(Ok(body)) => Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() }),
+            Ok(Ok(body)) => {
+                let body = body.to_bytes();
+                output::keep(output::ANSWERS, &body);
+                Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+            }
             Ok(Err(_)) | Err(_) => Err(NoAnswer::Unknown),
         }
     }
@@ -188,56 +212,6 @@ pub async fn exchange(address: SocketAddr, parts: impl IntoIterator<Item = Bytes
     }
 }
 
-/// A reader of Server-Sent Events.
-pub struct Tail {
-    body: Incoming,
-    received: Vec<u8>,
-}
-
-impl Tail {
-    /// Opens a tail, and waits for the head of the response.
-    pub async fn open(http: &Http, query: &str, last_event_id: Option<&str>) -> Self {
-        let mut request = hyper::Request::builder().uri(format!("{}/api/logs/tail{query}", http.base));
-        if let Some(id) = last_event_id {
-            request = request.header("last-event-id", id);
-        }
-        let request = request.body(Full::default()).expect("a request");
-        let answer = tokio::time::timeout(DEADLINE, http.client.request(request)).await.expect("in time");
-        let answer = answer.expect("an answer");
-        assert_eq!(answer.status().as_u16(), 200);
-        Self { body: answer.into_body(), received: Vec::new() }
-    }
-
-    async fn line(&mut self) -> Option<String> {
-        loop {
-            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.received.drain(..=end).collect();
-                return Some(String::from_utf8(line).expect("UTF-8").trim_end().to_owned());
-            }
-            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await.expect("a line in time")?;
-            self.received.extend_from_slice(frame.ok()?.data_ref().expect("no trailers"));
-        }
-    }
-
-    /// The next block that begins with an id: the id, and its JSON if it has any; `None` at the end.
-    pub async fn next(&mut self) -> Option<(String, Option<Value>)> {
-        loop {
-            let Some(id) = self.line().await?.strip_prefix("id: ").map(str::to_owned) else { continue };
-            let line = self.line().await?;
-            return Some((id, line.strip_prefix("data: ").map(|json| serde_json::from_str(json).expect("JSON"))));
-        }
-    }
-
-    /// The next event, with its id.
-    pub async fn event(&mut self) -> (String, Value) {
-        loop {
-            if let (id, Some(event)) = self.next().await.expect("an event before the end") {
-                return (id, event);
-            }
-        }
-    }
-}
-
 /// Waits until `condition` holds.
 pub async fn wait_until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let began = Instant::now();
@@ -285,7 +259,18 @@ pub struct Process {
 impl Process {
     /// Starts `spillway COMMAND` and waits until it is ready. Its log is also printed to standard error.
     pub async fn start(binary: &str, command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut process = Self::listening(binary, command, data_dir, variables).await;
+        Self::start_with(binary, command, data_dir, variables, Http::to).await
+    }
+
+    /// The same for listeners that these clients can talk to.
+    pub async fn start_with(
+        binary: &str,
+        command: &str,
+        data_dir: &Path,
+        variables: &[(&str, &str)],
+        client: impl Fn(SocketAddr) -> Http,
+    ) -> Self {
+        let mut process = Self::listening_with(binary, command, data_dir, variables, client).await;
         let began = Instant::now();
         while !process.is_ready().await {
             assert!(process.is_running(), "the program ended instead of becoming ready");
@@ -296,6 +281,16 @@ impl Process {
 
     /// Starts `spillway COMMAND` and waits until it listens.
     pub async fn listening(binary: &str, command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::listening_with(binary, command, data_dir, variables, Http::to).await
+    }
+
+    async fn listening_with(
+        binary: &str,
+        command: &str,
+        data_dir: &Path,
+        variables: &[(&str, &str)],
+        client: impl Fn(SocketAddr) -> Http,
+    ) -> Self {
         let mut process = Self::spawn(binary, command, data_dir, variables);
         let roles: &[&str] = match command {
             "all" => &["gateway", "producer", "consumer"],
@@ -308,7 +303,7 @@ impl Process {
             wait_until("it listens", async || process.has_said(&said)).await;
             let log = process.log();
             let address = log.iter().find_map(|line| line.split_once(&said)).expect("it was said").1;
-            process.listeners.insert(role, Http::to(address.trim().parse().expect("an address")));
+            process.listeners.insert(role, client(address.trim().parse().expect("an address")));
         }
         process
     }
@@ -341,6 +336,7 @@ impl Process {
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("{name}: {line}");
+                output::keep(output::LOGS, line.as_bytes());
                 written.lock().expect("lock").push(line);
             }
         });

@@ -3,13 +3,20 @@
 #![cfg(test)]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use e2e::http2::{self, PREFACE};
-use e2e::{DEADLINE, Http, Program, metric, wait_until};
+use e2e::keys::{Keyed, KeysFile, certificate};
+use e2e::{DEADLINE, Http, Program, dead_address, metric, wait_until};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 
@@ -100,6 +107,63 @@ async fn lines_of_syslog_are_stored() {
     stream.write_all(b"<11>Nov 29 08:04:20 vm app[42]: failed\n").await.expect("sent");
     let events = stored(&program.gateway, 1).await;
     assert_eq!((&events[0]["source"], &events[0]["level"]), (&"app".into(), &"ERROR".into()));
+}
+
+/// A client of TLS that trusts the authority and shows this certificate, if any.
+fn tls_client(shown: Option<&str>) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(certificate("authority")).expect("a certificate");
+    roots.add(authority).expect("an authority");
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_root_certificates(roots);
+    let config = match shown.map(certificate) {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let chain = vec![CertificateDer::from_pem_file(&pair).expect("a certificate")];
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&pair).expect("a key")).expect("a pair")
+        }
+    };
+    TlsConnector::from(Arc::new(config))
+}
+
+/// Sends a frame of syslog over TLS, and waits until the other end has closed the connection.
+async fn send_over_tls(address: SocketAddr, client: TlsConnector, message: &str) {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let name = ServerName::try_from("localhost").expect("a name");
+    // With TLS 1.3, a client knows only afterwards whether its certificate is taken.
+    let Ok(mut stream) = client.connect(name, stream).await else { return };
+    let frame = format!("{} {message}", message.len());
+    let _ = stream.write_all(frame.as_bytes()).await;
+    let _ = stream.shutdown().await;
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+#[tokio::test]
+async fn syslog_over_tls_is_taken_from_clients_with_a_certificate_and_from_nobody_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keys = KeysFile::of(BINARY, directory.path());
+    let reader = keys.create(&["--name", "reader", "--role", "read"]);
+    let address = dead_address();
+    let (listen, path) = (address.to_string(), |name: &str| certificate(name).display().to_string());
+    let (server, authority) = (path("server"), path("authority"));
+    let variables = [
+        ("SPILLWAY_SYSLOG__TLS_LISTEN", listen.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_CERTIFICATE", server.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_KEY", server.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_CLIENT_CA", authority.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_CLIENT_AUTH", "required"),
+        ("SPILLWAY_SYSLOG__TLS_CLIENT_NAMES", "log-gateway"),
+    ];
+    let program = Program::start(BINARY, directory.path(), &variables).await;
+    send_over_tls(address, tls_client(None), "<11>app: nobody").await;
+    send_over_tls(address, tls_client(Some("stranger")), "<11>app: stranger").await;
+    let mut plain = TcpStream::connect(address).await.expect("a connection");
+    plain.write_all(b"<11>app: in the clear\n").await.expect("sent");
+    let _ = plain.read_to_end(&mut Vec::new()).await;
+    send_over_tls(address, tls_client(Some("gateway")), "<11>app: known").await;
+    let client = Keyed::new(&program.gateway, &reader);
+    wait_until("it is stored", async || !client.messages().await.is_empty()).await;
+    assert_eq!(client.messages().await, ["known"]);
 }
 
 #[tokio::test]

@@ -1,113 +1,171 @@
-//! Keys, roles and tenants over real sockets: two tenants try everything against each other.
+//! Keys, roles and tenants over real sockets: two tenants try everything against each other, in one process and on servers.
 
 #![cfg(test)]
 
-use std::path::Path;
-use std::process::Command;
+use std::time::Instant;
 
-use e2e::{Answer, Http, Program, wait_until};
+use e2e::keys::{Keyed, KeysFile, secret_of};
+use e2e::servers::Servers;
+use e2e::{DEADLINE, Http, Process, Program, Tail, wait_until};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
+/// An id that both tenants use.
+const ID: &str = "018d0000-0000-7000-8000-000000000001";
 
-/// Creates a key with these options. Returns its text.
-fn key(directory: &Path, options: &[&str]) -> String {
-    let file = directory.join("keys.toml").display().to_string();
-    let output = Command::new(BINARY)
-        .args(["key", "create", "--keys-file", &file])
-        .args(options)
-        .current_dir(directory)
-        .output()
-        .expect("the program runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+/// The keys of two tenants and of someone who sees everything.
+struct Keys {
+    shop: String,
+    till: String,
+    admin: String,
 }
 
-/// A client with a key.
-struct Owner<'a> {
-    http: &'a Http,
-    authorization: String,
-}
-
-impl<'a> Owner<'a> {
-    fn of(http: &'a Http, key: &str) -> Self {
-        Self { http, authorization: format!("Bearer {key}") }
+impl Keys {
+    fn create(file: &KeysFile) -> Self {
+        let tenant = |name: &str| {
+            file.create(&["--name", name, "--role", "ingest,read,operate", "--source", &format!("{name}-*")])
+        };
+        let admin = file.create(&["--name", "ops", "--role", "admin"]);
+        Self { shop: tenant("shop"), till: tenant("till"), admin }
     }
 
-    async fn get(&self, path: &str) -> Answer {
-        self.http.send("GET", path, &[("authorization", &self.authorization)], "").await
-    }
-
-    async fn post(&self, body: &Value, headers: &[(&str, &str)]) -> Answer {
-        let path = if body.is_array() { "/api/logs/batch" } else { "/api/logs" };
-        let own = [("authorization", self.authorization.as_str()), ("content-type", "application/json")];
-        self.http.send("POST", path, &[&own, headers].concat(), body.to_string()).await
-    }
-
-    async fn messages(&self) -> Vec<String> {
-        let page = self.get("/api/logs").await.json();
-        let message = |event: &Value| event["message"].as_str().map(str::to_owned);
-        page["events"].as_array().expect("events").iter().filter_map(message).collect()
+    fn at(&self, http: &Http) -> [Keyed; 3] {
+        [&self.shop, &self.till, &self.admin].map(|key| Keyed::new(http, key))
     }
 }
 
-#[tokio::test]
-async fn two_tenants_neither_see_nor_suppress_each_other() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let tenant = |name: &str| {
-        key(directory.path(), &["--name", name, "--role", "ingest,read,operate", "--source", &format!("{name}-*")])
-    };
-    let (shop, till) = (tenant("shop"), tenant("till"));
-    let admin = key(directory.path(), &["--name", "ops", "--role", "admin"]);
-    let program = Program::start(BINARY, directory.path(), &[]).await;
-    let (shop, till) = (Owner::of(&program.gateway, &shop), Owner::of(&program.gateway, &till));
-    let admin = Owner::of(&program.gateway, &admin);
+/// An event with the id that both tenants use.
+fn event(source: &str, message: &str) -> Value {
+    json!({
+        "eventId": ID, "source": source, "level": "ERROR", "message": message,
+        "traceId": "ab".repeat(16), "metadata": { "owner": source },
+    })
+}
 
-    // The thief is first, with the id and the Idempotency-Key that the other will use.
-    let id = "018d0000-0000-7000-8000-000000000001";
-    let event = |source: &str, message: &str| json!({ "eventId": id, "source": source, "level": "ERROR", "message": message, "traceId": "ab".repeat(16) });
+fn keyed(source: &str) -> Value {
+    json!([{ "source": source, "level": "ERROR", "message": format!("keyed {source}") }])
+}
+
+const SAME_KEY: [(&str, &str); 1] = [("idempotency-key", "order-1")];
+
+/// The thief is first, with the id and the `Idempotency-Key` that the other will use. `remembers` says that answers are
+/// remembered.
+async fn neither_suppresses_the_other([shop, till, admin]: &[Keyed; 3], remembers: bool) {
     assert_eq!(till.post(&event("till-1", "thief"), &[]).await.status, 202);
     assert_eq!(shop.post(&event("shop-1", "victim"), &[]).await.status, 202);
-    let keyed = |source: &str| json!([{ "source": source, "level": "ERROR", "message": format!("keyed {source}") }]);
-    let same = [("idempotency-key", "order-1")];
-    assert_eq!(till.post(&keyed("till-1"), &same).await.status, 202);
-    assert_eq!(shop.post(&keyed("shop-1"), &same).await.status, 202);
+    assert_eq!(till.post(&keyed("till-1"), &SAME_KEY).await.status, 202);
+    let own = shop.post(&keyed("shop-1"), &SAME_KEY).await;
+    assert_eq!((own.status, own.header("idempotency-replayed")), (202, ""), "not the answer of another tenant");
     wait_until("all are stored", async || admin.messages().await.len() == 4).await;
-    let mut seen = shop.messages().await;
-    seen.sort_unstable();
-    assert_eq!(seen, ["keyed shop-1", "victim"]);
+    assert_eq!(shop.messages().await, ["keyed shop-1", "victim"]);
     // Within a tenant a repeat counts once.
     assert_eq!(shop.post(&event("shop-1", "again"), &[]).await.status, 202);
+    let again = shop.post(&keyed("shop-1"), &SAME_KEY).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (202, if remembers { "true" } else { "" }));
+    // The very request of the other is not answered as it was to that one.
+    let stolen = shop.post(&keyed("till-1"), &SAME_KEY).await;
+    assert!(matches!(stolen.status, 400 | 403 | 422), "{} {:?}", stolen.status, stolen.body);
+    assert_eq!(stolen.header("idempotency-replayed"), "");
+}
 
-    // No path shows the other's events.
-    assert_eq!(shop.get(&format!("/api/logs/{id}")).await.json()["message"], "victim");
-    assert_eq!(till.get(&format!("/api/logs/{id}")).await.json()["message"], "thief");
-    let foreign = admin.get("/api/logs?source=till-1").await.json()["events"][0]["eventId"].clone();
-    let foreign = foreign.as_str().expect("an id");
-    if foreign != id {
-        assert_eq!(shop.get(&format!("/api/logs/{foreign}")).await.status, 404);
-        assert_eq!(shop.get(&format!("/api/logs/{foreign}/context?scope=all")).await.status, 404);
-    }
-    for path in [
+/// No path shows the other's events.
+async fn neither_sees_the_other([shop, till, admin]: &[Keyed; 3]) {
+    assert_eq!(shop.get(&format!("/api/logs/{ID}")).await.json()["message"], "victim");
+    assert_eq!(till.get(&format!("/api/logs/{ID}")).await.json()["message"], "thief");
+    let found = admin.get("/api/logs?query=message:keyed%20AND%20source:till-1").await.json();
+    let foreign = found["events"][0]["eventId"].as_str().expect("an id");
+    assert_eq!(shop.get(&format!("/api/logs/{foreign}")).await.status, 404);
+    assert_eq!(shop.get(&format!("/api/logs/{foreign}/context?scope=all")).await.status, 404);
+    let page = till.get("/api/logs?limit=1").await.json();
+    let cursor = page["nextCursor"].as_str().expect("there are more");
+    let around = till.get(&format!("/api/logs/{ID}/context?before=0&after=0")).await.json();
+    let mut paths: Vec<String> = [
+        "/api/logs",
         "/api/logs?source=till-1",
         "/api/logs?source=till-*",
         "/api/logs?query=message:thief",
         "/api/logs?query=NOT%20source:shop-1%20AND%20NOT%20source:shop-2",
+        "/api/logs?query=source:till-1%20OR%20source:shop-1",
         "/api/logs?traceId=abababababababababababababababab",
+        "/api/logs/stats",
         "/api/logs/stats?by=source",
+        "/api/logs/stats?by=owner",
         "/api/logs/values?field=source",
+        "/api/logs/values?field=owner",
         "/api/logs/fields",
         "/api/logs/export",
         "/api/logs/export?format=csv",
-        &format!("/api/logs/{id}/context?scope=all"),
-        &format!("/api/logs/{id}/context?scope=traceId"),
-    ] {
-        let answer = shop.get(path).await;
+        "/api/logs/export?query=source:till-1",
+    ]
+    .map(str::to_owned)
+    .into();
+    paths.extend(["all", "traceId", "source"].map(|scope| format!("/api/logs/{ID}/context?scope={scope}")));
+    paths.push(format!("/api/logs?cursor={cursor}"));
+    for cursor in ["beforeCursor", "afterCursor"].iter().filter_map(|name| around[*name].as_str()) {
+        paths.push(format!("/api/logs?cursor={cursor}"));
+    }
+    for path in paths {
+        // The other asks first, so that an answer that is kept is not this one's.
+        till.get(&path).await;
+        let answer = shop.get(&path).await;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         assert_eq!(answer.status, 200, "{path}: {text}");
         assert!(!text.contains("till") && !text.contains("thief"), "{path}: {text}");
+        if matches!(path.as_str(), "/api/logs/stats" | "/api/logs/stats?by=source") {
+            let counts = answer.json()["buckets"].as_array().expect("buckets").iter().map(events_of).sum::<u64>();
+            assert_eq!(counts, 2, "{path}: {text}");
+        }
     }
-    // Nobody writes the sources of another, and dead letters are nobody's.
+    for path in ["/api/dlq", "/api/logs/health"] {
+        assert_eq!(shop.get(path).await.json()["code"], "role_missing", "{path}");
+        assert_eq!(admin.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(shop.post(&json!({}), &[]).await.status, 400);
+}
+
+/// The sum of all numbers of a bucket.
+fn events_of(bucket: &Value) -> u64 {
+    match bucket {
+        Value::Number(number) => number.as_u64().unwrap_or_default(),
+        Value::Object(members) => {
+            let counts = members.iter().filter(|(name, _)| *name != "total").map(|(_, value)| events_of(value));
+            counts.sum()
+        }
+        Value::Array(elements) => elements.iter().map(events_of).sum(),
+        _ => 0,
+    }
+}
+
+/// A tail shows the tenant's own events, also when it resumes where the other's ended.
+async fn neither_follows_the_other(http: &Http, [shop, till, _]: &[Keyed; 3]) {
+    let from_the_start = |owner: &Keyed, last: &str| {
+        let (http, authorization) = (http.clone(), owner.header().1.to_owned());
+        let last = last.to_owned();
+        async move { Tail::open_with(&http, "", &[("authorization", &authorization), ("last-event-id", &last)]).await }
+    };
+    let mut theirs = from_the_start(till, "0").await;
+    let (last, _) = theirs.event().await;
+    for last in ["0", last.as_str()] {
+        let mut own = from_the_start(shop, last).await;
+        let marker = format!("marker after {last}");
+        let marked = json!({ "source": "shop-2", "level": "ERROR", "message": marker });
+        let foreign = json!({ "source": "till-2", "level": "ERROR", "message": marker });
+        assert_eq!(till.post(&foreign, &[]).await.status, 202);
+        assert_eq!(shop.post(&marked, &[]).await.status, 202);
+        loop {
+            let (_, event) = own.event().await;
+            let source = event["source"].as_str().expect("a source");
+            assert!(source.starts_with("shop-"), "after {last}: {event}");
+            if event["message"] == marker.as_str() {
+                break;
+            }
+        }
+    }
+}
+
+/// Nobody writes the sources of another.
+async fn neither_writes_for_the_other(shop: &Keyed) {
     let refused = shop.post(&event("till-1", "forged"), &[]).await;
     assert_eq!((refused.status, &refused.json()["code"]), (403, &"source_forbidden".into()));
     let mixed = json!([event("till-1", "forged"), { "source": "shop-3", "level": "INFO", "message": "m" }]);
@@ -115,47 +173,120 @@ async fn two_tenants_neither_see_nor_suppress_each_other() {
     assert_eq!((mixed.status, &mixed.json()["accepted"]), (202, &1.into()));
     assert_eq!(mixed.json()["errors"][0]["code"], "source_forbidden");
     assert_eq!(mixed.json()["errors"][0]["retryable"], false);
-    for path in ["/api/dlq", "/api/logs/health"] {
-        assert_eq!(shop.get(path).await.json()["code"], "role_missing", "{path}");
-        assert_eq!(admin.get(path).await.status, 200, "{path}");
+}
+
+#[tokio::test]
+async fn two_tenants_neither_see_nor_suppress_each_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keys = Keys::create(&KeysFile::of(BINARY, directory.path()));
+    let program = Program::start(BINARY, directory.path(), &[]).await;
+    let owners = keys.at(&program.gateway);
+    neither_suppresses_the_other(&owners, false).await;
+    neither_sees_the_other(&owners).await;
+    neither_follows_the_other(&program.gateway, &owners).await;
+    neither_writes_for_the_other(&owners[0]).await;
+}
+
+/// A connection that holds the table of events: queries wait for it.
+async fn held(servers: &Servers) -> PgConnection {
+    let mut holder = PgConnection::connect(&servers.postgres).await.expect("PostgreSQL answers");
+    for statement in ["BEGIN".to_owned(), format!("LOCK TABLE {}.events IN ACCESS EXCLUSIVE MODE", servers.schema())] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut holder).await.expect("it is held");
     }
+    holder
+}
+
+/// Lets queries go on once one has waited for so long that its answer is kept.
+async fn release(servers: &Servers, mut holder: PgConnection) {
+    let mut observer = PgConnection::connect(&servers.postgres).await.expect("PostgreSQL answers");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                   AND query_start < clock_timestamp() - interval '300 milliseconds'";
+    let began = Instant::now();
+    loop {
+        let count: i64 = sqlx::query_scalar(waiting).fetch_one(&mut observer).await.expect("an answer");
+        if count > 0 {
+            break;
+        }
+        assert!(began.elapsed() < DEADLINE, "no query waits");
+    }
+    sqlx::query("ROLLBACK").execute(&mut holder).await.expect("it is released");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tenants_on_servers_neither_see_nor_suppress_each_other() {
+    let Some(servers) = Servers::of_environment() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = KeysFile::of(BINARY, directory.path());
+    let keys = Keys::create(&file);
+    let path = file.path().display().to_string();
+    let shared = [("SPILLWAY_AUTH__KEYS_FILE", path.as_str())];
+    let variables = servers.variables(&shared);
+    let producer = Process::start(BINARY, "producer", directory.path(), &variables).await;
+    let consumer = Process::start(BINARY, "consumer", directory.path(), &variables).await;
+    let (producers, consumers) = (producer.http("producer"), consumer.http("consumer"));
+    let upstreams = [
+        shared[0],
+        ("SPILLWAY_GATEWAY__PRODUCERS", producers.base()),
+        ("SPILLWAY_GATEWAY__CONSUMERS", consumers.base()),
+    ];
+    let gateway = Process::start(BINARY, "gateway", directory.path(), &upstreams).await;
+    let http = gateway.http("gateway");
+    let owners = keys.at(&http);
+    neither_suppresses_the_other(&owners, true).await;
+    neither_sees_the_other(&owners).await;
+
+    // Answers that took long are kept in Redis.
+    let [shop, till, admin] = &owners;
+    for path in ["/api/logs?", "/api/logs/stats?by=source&", "/api/logs/values?field=source&", "/api/logs/fields?"] {
+        // Asked nowhere else, so that it is not kept already.
+        let path = format!("{path}level=ERROR");
+        for other in [till, admin] {
+            let holder = held(&servers).await;
+            let (answer, ()) = tokio::join!(other.get(&path), release(&servers, holder));
+            assert_eq!(answer.status, 200, "{path}");
+            let text = String::from_utf8_lossy(&shop.get(&path).await.body).into_owned();
+            assert!(!text.contains("till") && !text.contains("thief"), "{path}: {text}");
+        }
+    }
+    // The same at the roles themselves: each judges by the same keys.
+    let direct = keys.at(&consumers);
+    neither_sees_the_other(&direct).await;
+    neither_follows_the_other(&http, &owners).await;
+    neither_writes_for_the_other(&owners[0]).await;
 }
 
 #[tokio::test]
 async fn keys_are_required_by_every_role_and_a_revoked_one_is_refused_within_seconds() {
     let directory = tempfile::tempdir().expect("a directory");
-    let reader = key(directory.path(), &["--name", "reader", "--role", "read"]);
+    let keys = KeysFile::of(BINARY, directory.path());
+    let reader = keys.create(&["--name", "reader", "--role", "read"]);
     let program = Program::start(BINARY, directory.path(), &[]).await;
     for http in [&program.gateway, &program.consumer] {
         let none = http.get("/api/logs").await;
         assert_eq!((none.status, none.header("www-authenticate")), (401, "Bearer"));
         assert_eq!(none.json()["code"], "unauthenticated");
-        assert_eq!(Owner::of(http, &reader).get("/api/logs").await.status, 200);
-        let forbidden = Owner::of(http, &reader).get("/actuator/health").await;
+        assert_eq!(Keyed::new(http, &reader).get("/api/logs").await.status, 200);
+        let forbidden = Keyed::new(http, &reader).get("/actuator/health").await;
         assert_eq!((forbidden.status, &forbidden.json()["code"]), (403, &"role_missing".into()));
         assert_eq!(http.get("/actuator/health/liveness").await.status, 200);
         let last = if reader.ends_with('A') { 'B' } else { 'A' };
-        let wrong = Owner::of(http, &format!("{}{last}", &reader[..reader.len() - 1])).get("/api/logs").await;
+        let wrong = Keyed::new(http, &format!("{}{last}", &reader[..reader.len() - 1])).get("/api/logs").await;
         assert_eq!((wrong.status, &wrong.json()["code"]), (401, &"credentials_invalid".into()));
     }
     let event = json!({ "source": "s", "level": "INFO", "message": "m" });
     for http in [&program.gateway, &program.producer] {
-        assert_eq!(Owner::of(http, &reader).post(&event, &[]).await.status, 403);
+        assert_eq!(Keyed::new(http, &reader).post(&event, &[]).await.status, 403);
         let header = ("content-type", "application/json");
         assert_eq!(http.send("POST", "/api/logs", &[header], event.to_string()).await.status, 401);
     }
-    let file = directory.path().join("keys.toml").display().to_string();
-    let revoked = Command::new(BINARY)
-        .args(["key", "revoke", &reader[4..12], "--keys-file", &file])
-        .current_dir(directory.path())
-        .status()
-        .expect("the program runs");
-    assert!(revoked.success());
+    let client = Keyed::new(&program.gateway, &reader);
+    let mut tail = Tail::open_with(&program.gateway, "", &[client.header()]).await;
+    assert!(tail.next().await.is_some(), "it says where it is");
+    keys.revoke(&reader);
     // 429 once this address has failed too often.
-    let is_refused = async || {
-        let status = Owner::of(&program.gateway, &reader).get("/api/logs").await.status;
-        matches!(status, 401 | 429)
-    };
+    let is_refused = async || matches!(client.get("/api/logs").await.status, 401 | 429);
     wait_until("it is refused", is_refused).await;
-    assert!(program.log().iter().all(|line| !line.contains(&reader[13..])), "no secret is in the log");
+    let ended = async { while tail.next().await.is_some() {} };
+    tokio::time::timeout(DEADLINE, ended).await.expect("the tail ends with its key");
+    assert!(program.log().iter().all(|line| !line.contains(secret_of(&reader))), "no secret is in the log");
 }

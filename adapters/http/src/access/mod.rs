@@ -5,6 +5,7 @@
 //! * What a client says about itself in a header is never believed, but for a key that proves it. A gateway tells a role of
 //!   the same process what it has decided by a value beside the request ([`Admitted`]), which no peer can send.
 //! * A request that was not judged may read and write nothing ([`admitted::tenant_of`]).
+//! * A tail and an export end with the right to them ([`admitted::end_of_right`]).
 
 pub mod admitted;
 mod audit;
@@ -25,11 +26,10 @@ use domain::access::{Key, KeyId, KeyName, KeyRejection, Role};
 use domain::ports::{KeyRing, SessionSealer, Telemetry};
 use hyper::http::request::Parts as RequestHead;
 use poem::http::uri::Scheme;
-use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Request, RequestParts};
 
-use self::admitted::{Admitted, key_of};
+use self::admitted::{Admitted, JudgedBy, key_of};
 use self::audit::Principal;
 pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 pub use self::credentials::X_API_KEY;
@@ -39,11 +39,8 @@ use self::failures::Failures;
 pub use self::host::{HostName, HostNames, InvalidHostName, authority_of};
 use self::origin::is_cross_origin;
 pub use self::session::end_session;
-use crate::client_address::{TrustedProxies, peer_address};
+use crate::client_address::{TrustedProxies, peer_address, was_forwarded};
 use crate::routes::{Access, Found, Route, find};
-
-/// The beginning of the names of headers in which proxies describe what they received.
-const X_FORWARDED: &str = "x-forwarded-";
 
 /// What requests are judged by.
 #[derive(Clone, Default)]
@@ -130,6 +127,9 @@ impl AccessControl {
             Ok(admitted) => {
                 self.note_let_in(request, route, &admitted);
                 request.extensions_mut().insert(admitted);
+                if let Some(keys) = &self.shared.rules.keys {
+                    request.extensions_mut().insert(JudgedBy(Arc::clone(keys)));
+                }
                 Ok(())
             }
             Err(refused) => Err(self.note_kept_out(request, route, refused)),
@@ -256,12 +256,4 @@ fn presented_key(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refu
 
 fn rejected(rejection: KeyRejection, key: Option<KeyId>) -> Refused {
     Refused { reason: rejection.name(), key, ..Denial::CredentialsInvalid.into() }
-}
-
-/// Whether a proxy passed a request on and says so (RFC 9110, section 7.6.3; RFC 7239).
-fn was_forwarded(headers: &HeaderMap) -> bool {
-    let forwards = |name: &HeaderName| {
-        *name == header::VIA || *name == header::FORWARDED || name.as_str().starts_with(X_FORWARDED)
-    };
-    headers.keys().any(forwards)
 }

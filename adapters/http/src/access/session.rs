@@ -19,7 +19,7 @@ use super::admitted::key_of;
 use super::host::authority_of;
 use super::origin::is_of_other_page;
 use super::{AccessControl, Denial, Refused, rejected};
-use crate::client_address::peer_address;
+use crate::client_address::{peer_address, was_forwarded};
 use crate::error::ApiError;
 
 /// The cookie over TLS. Browsers take a cookie with this prefix only from the host itself (RFC 6265bis, section 4.1.3.2).
@@ -87,7 +87,9 @@ impl AccessControl {
     /// along.
     fn cookie_for(&self, request: &Request) -> Option<(&'static str, &'static str)> {
         let peer = peer_address(request.remote_addr());
-        match (self.is_secure(request), peer.to_canonical().is_loopback()) {
+        // A proxy on this machine stands for browsers that are not.
+        let is_local = peer.to_canonical().is_loopback() && !was_forwarded(request.headers());
+        match (self.is_secure(request), is_local) {
             (true, _) => Some((SECURE_COOKIE, "; Secure")),
             (false, true) => Some((PLAIN_COOKIE, "")),
             (false, false) => None,

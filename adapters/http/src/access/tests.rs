@@ -4,9 +4,9 @@ use std::sync::Mutex;
 
 use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, Tenant, TenantId};
 use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
-use poem::http::{Method, Uri};
+use poem::http::{HeaderName, Method, Uri, header};
 
-use super::admitted::tenant_of;
+use super::admitted::{end_of_right, tenant_of};
 use super::*;
 use crate::routes::ROUTES;
 
@@ -335,6 +335,10 @@ fn a_session_begins_only_where_nobody_reads_along() {
     assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[]), (403, None));
     let https = ("x-forwarded-proto", "https");
     assert_eq!(begin(&with_sessions(), [192, 0, 2, 1], &[https]), (403, None), "anyone can say so");
+    for header in ["via", "x-forwarded-for", "forwarded"] {
+        // A proxy on this machine stands for browsers that are not.
+        assert_eq!(begin(&with_sessions(), PEER, &[(header, "192.0.2.7")]), (403, None), "{header}");
+    }
     let behind = with_sessions().of_gateway(vec!["192.0.2.0/24".parse::<ipnet::IpNet>().expect("a network")].into());
     assert_eq!(begin(&behind, [192, 0, 2, 1], &[https]), (204, Some(format!("__Host-{plain}; Secure"))));
     assert_eq!(begin(&with_keys(ring(), false), PEER, &[]), (403, None), "sessions are off");
@@ -445,4 +449,59 @@ fn a_listed_origin_may_change_something_and_no_other_may() {
     };
     assert_eq!(judge("https://console.example.com"), Ok(()));
     assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin));
+}
+
+/// The keys without those of these bytes.
+fn later(revoked: &[u8], required: bool) -> Ring {
+    let mut ring = Ring { required, ..ring() };
+    for byte in revoked {
+        ring.keys.retain(|(key, _)| *key != text(*byte));
+    }
+    ring
+}
+
+/// Keys that change.
+struct Changing(Mutex<Ring>);
+
+impl KeyRing for Changing {
+    fn requires_keys(&self) -> bool {
+        self.0.lock().expect("lock").requires_keys()
+    }
+
+    fn verify(&self, presented: &KeyText) -> Result<Arc<Key>, KeyRejection> {
+        self.0.lock().expect("lock").verify(presented)
+    }
+
+    fn find(&self, id: KeyId) -> Result<Arc<Key>, KeyRejection> {
+        self.0.lock().expect("lock").find(id)
+    }
+}
+
+/// Whether an answer to a request with this credential ends when the keys change.
+async fn ends(credential: u8, before: Ring, after: Ring) -> bool {
+    let keys = Arc::new(Changing(Mutex::new(before)));
+    let access = AccessControl::new(AccessRules { keys: Some(keys.clone()), ..AccessRules::default() });
+    let mut request = presenting(credential, Method::GET);
+    assert_eq!(access.judge(&mut request, queries()), Ok(()));
+    let mut end = std::pin::pin!(end_of_right(&request));
+    let while_valid = tokio::time::timeout(std::time::Duration::from_secs(60), end.as_mut()).await;
+    assert!(while_valid.is_err(), "nothing has changed");
+    *keys.0.lock().expect("lock") = after;
+    tokio::time::timeout(std::time::Duration::from_secs(60), end).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_an_end_ends_with_its_key() {
+    let with_other_sources = || {
+        let mut ring = later(&[10], true);
+        let (_, like) = ring.keys.iter().find(|(key, _)| *key == text(7)).cloned().expect("a key");
+        let key = Key { id: text(10).id(), ..Key::clone(&like.expect("a key")) };
+        ring.keys.push((text(10), Ok(Arc::new(key))));
+        ring
+    };
+    assert!(ends(7, ring(), later(&[7], true)).await, "it was revoked");
+    assert!(!ends(7, ring(), later(&[9], true)).await, "another one was");
+    assert!(ends(10, ring(), with_other_sources()).await, "it may do something else");
+    assert!(ends(0, later(&[], false), ring()).await, "keys are required by now");
+    assert!(!ends(0, later(&[], false), later(&[7], false)).await, "none are");
 }

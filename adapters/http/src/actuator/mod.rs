@@ -10,7 +10,6 @@ use std::sync::Arc;
 use application::health::Health;
 use domain::timestamp::Timestamp;
 use poem::Request;
-use poem::http::header;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::{Json, PlainText};
@@ -19,7 +18,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use crate::access::host::{authority_of, is_loopback};
 use crate::actuator::instance::{InstanceReading, report_of, status};
 use crate::actuator::metrics::{metric_names, metric_report};
-use crate::client_address::{X_FORWARDED_FOR, peer_address};
+use crate::client_address::{peer_address, was_forwarded};
 use crate::error::ApiError;
 use crate::gateway::instances::InstanceState;
 use crate::openapi::fleet::InstanceReport;
@@ -223,8 +222,7 @@ fn is_from_this_machine(request: &Request) -> bool {
     peer_address(request.remote_addr()).to_canonical().is_loopback()
         && authority_of(request).is_some_and(is_loopback)
         && headers.get("x-spillway").is_some_and(|marker| marker == "1")
-        && !headers.contains_key(X_FORWARDED_FOR)
-        && !headers.contains_key(header::FORWARDED)
+        && !was_forwarded(headers)
 }
 
 fn answer(up: bool, components: Option<std::collections::BTreeMap<String, ComponentHealth>>) -> HealthAnswer {

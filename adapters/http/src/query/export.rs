@@ -27,6 +27,7 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::{Enum, OpenApi};
 use tokio::sync::mpsc;
 
+use crate::access::admitted::end_of_right;
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented};
 use crate::openapi::schemas::Tag;
@@ -100,7 +101,13 @@ impl ExportApi {
             let order = Order { direction: order.0.map(Into::into).unwrap_or_default(), ..Order::default() };
             let export =
                 dependencies.exports.begin(filter, order).map_err(|TooManyExports| ApiError::TooManyExports)?;
-            let stopping = Box::pin(dependencies.health.draining());
+            let (draining, ended) = (dependencies.health.draining(), end_of_right(request));
+            let stopping = Box::pin(async move {
+                tokio::select! {
+                    () = draining => "this instance stops",
+                    () = ended => "the access key has ended",
+                }
+            });
             Ok::<_, ApiError>(ExportStream::of(export, format.0.unwrap_or(Format::Ndjson), stopping))
         };
         begin().into()
@@ -114,13 +121,13 @@ pub struct ExportStream {
 }
 
 impl ExportStream {
-    /// Begins to send the events of an export, until `stopping` resolves.
-    fn of(export: Export, format: Format, stopping: BoxFuture<()>) -> Self {
+    /// Begins to send the events of an export, until `stopping` says why there will be no more.
+    fn of(export: Export, format: Format, stopping: BoxFuture<&'static str>) -> Self {
         let (sender, blocks) = mpsc::channel(1);
         tokio::spawn(async move {
             let sent = tokio::select! {
                 () = sender.closed() => return,
-                () = stopping => Err("this instance stops".to_owned()),
+                reason = stopping => Err(reason.to_owned()),
                 sent = send(export, format, &sender) => sent,
             };
             if let Err(reason) = sent {

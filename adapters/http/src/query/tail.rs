@@ -7,6 +7,7 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Header;
 
+use crate::access::admitted::end_of_right;
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented};
 use crate::openapi::schemas::{StoredEventSchema, Tag};
@@ -33,7 +34,7 @@ impl TailApi {
     /// Follow events as they are stored
     ///
     /// Server-Sent Events. Begins with what is stored from now on, or after `Last-Event-ID`; a browser's `EventSource`
-    /// resumes by itself. A reader that has fallen too far behind is told how many events it missed.
+    /// resumes by itself. A tail ends when its key does. A reader that has fallen too far behind is told how many events it missed.
     #[oai(path = "/logs/tail", method = "get", operation_id = "tailLogs", tag = "Tag::Query")]
     async fn tail(
         &self,
@@ -45,7 +46,13 @@ impl TailApi {
     ) -> Answer<EventStream<StoredEventSchema>, Following> {
         let follow = || {
             let filter = search(request, &[], dependencies.query.now())?.filter();
-            let stopping = Box::pin(dependencies.health.draining());
+            let (draining, ended) = (dependencies.health.draining(), end_of_right(request));
+            let stopping = Box::pin(async move {
+                tokio::select! {
+                    () = draining => {}
+                    () = ended => {}
+                }
+            });
             let follow = dependencies.tail.follow(filter, last_event_id.0, stopping)?;
             Ok::<_, ApiError>(EventStream::of(follow))
         };

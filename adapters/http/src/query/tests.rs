@@ -291,3 +291,16 @@ async fn an_export_that_cannot_be_completed_is_broken_off_and_no_more_run_than_m
     };
     tokio::time::timeout(Duration::from_secs(60), again).await.expect("another export may begin");
 }
+
+#[tokio::test]
+async fn no_cache_keeps_an_answer_and_no_page_of_another_site_shows_it() {
+    let dependencies = dependencies(pages(1, false), MockQueryCache::new());
+    let endpoint = consumer_endpoint(dependencies, actuator(), AccessControl::new(AccessRules::default()));
+    for (path, kept) in [("/api/logs/export", Some("no-store")), ("/openapi.json", None)] {
+        let response = endpoint.get_response(Request::builder().uri_str(path).finish()).await;
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+        assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{path}");
+        assert_eq!(header("x-frame-options").as_deref(), Some("DENY"), "{path}");
+        assert_eq!(header("cache-control").as_deref(), kept, "{path}");
+    }
+}

@@ -35,8 +35,7 @@ use tokio::time::timeout;
 
 use crate::ingest::agents::{status_message, status_with_retry};
 use crate::server::LocalService;
-use crate::server::connection::WriteTimeoutStream;
-use crate::server::opening::OpeningTimeoutStream;
+use crate::server::connection::TimeoutStream;
 use crate::tls::{Protocol, Tls, secure};
 
 /// The operation.
@@ -64,6 +63,10 @@ const UNAUTHENTICATED: u8 = 16;
 const PREFIX_BYTES: usize = 5;
 /// Longest time for those to arrive.
 const PREFIX_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes with which a client begins a connection (RFC 9113, section 3.4), and the longest time for them. Pings find out only
+/// afterwards that a client is gone.
+const PREFACE_BYTES: usize = 24;
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most connections at a time; further ones wait in the operating system's queue.
 const CONNECTIONS_MAX: usize = 1_000;
 /// Most calls of a connection at a time.
@@ -155,8 +158,8 @@ impl GrpcServer {
             tokio::spawn(async move {
                 match secure(tls.as_deref(), stream, Protocol::Http2).await {
                     Ok(transport) => {
-                        let stream = WriteTimeoutStream::new(transport, WRITE_TIMEOUT);
-                        let stream = TokioIo::new(OpeningTimeoutStream::new(stream, PREFACE_BYTES, PREFACE_TIMEOUT));
+                        let stream = TimeoutStream::new(transport, WRITE_TIMEOUT);
+                        let stream = TokioIo::new(stream.opening_with(PREFACE_BYTES, PREFACE_TIMEOUT));
                         if let Err(error) = watcher.watch(builder.serve_connection(stream, calls)).await {
                             tracing::debug!(%error, %remote, "a connection for gRPC ended");
                         }

@@ -7,7 +7,6 @@
 
 mod connection;
 mod grpc;
-mod opening;
 mod request_id;
 mod service;
 
@@ -31,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::body::ReplayableBody;
-use crate::server::connection::WriteTimeoutStream;
+use crate::server::connection::TimeoutStream;
 use crate::tls::{Protocol, Tls, secure};
 
 pub use grpc::GrpcServer;
@@ -196,7 +195,7 @@ impl Connection {
         let Self { stream, remote, local, tls, write_timeout } = self;
         let transport = secure(tls.as_deref(), stream, Protocol::Http1).await?;
         let scheme = if transport.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
-        let stream = WriteTimeoutStream::new(transport, write_timeout);
+        let stream = TimeoutStream::new(transport, write_timeout);
         let requests = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let requests = Arc::clone(&service);
             let mut request = Request::from((request, local.clone(), RemoteAddr(remote.into()), scheme.clone()));

@@ -1,8 +1,9 @@
 //! TLS for listeners.
 //!
 //! Constraints and invariants:
-//! * Certificate and key are read again when their files change, and are used together only if they belong together. Until
-//!   then, and whenever a file cannot be used, new connections get the pair that could be used last.
+//! * Certificate and key are read again when their files change, and are used together only if they belong together and were the
+//!   same twice: a file that is being written may lack some of its certificates. Until then, and whenever a file cannot be used,
+//!   new connections get the pair that could be used last.
 //! * Open connections keep what they began with.
 //! * A handshake takes at most [`HANDSHAKE_TIMEOUT`], and counts within the connections of its listener.
 
@@ -56,6 +57,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// Something without a name of its own there, such as syslog.
+    Unnamed,
 }
 
 /// The files and rules of a listener.
@@ -109,8 +112,11 @@ struct State {
     files: Files,
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
+    unnamed: Arc<ServerConfig>,
     expires: Timestamp,
     fault: Option<String>,
+    /// Files that were seen once, and may not be complete.
+    unsettled: Option<Files>,
 }
 
 /// The contents of the files.
@@ -131,19 +137,25 @@ impl Tls {
         Ok(Self { options, state: RwLock::new(state) })
     }
 
-    /// Reads the files again, and uses them if they have changed and can be used. Returns whether they are others now.
+    /// Reads the files again, and uses them if they have changed, were the same in the call before, and can be used. Returns
+    /// whether they are others now.
     pub fn reload(&self) -> bool {
-        let new = Files::read(&self.options).and_then(|files| {
-            let is_known = self.with(|state| state.files == files);
-            if is_known { Ok(None) } else { State::of(&self.options, files).map(Some) }
-        });
+        let new = match Files::read(&self.options) {
+            Ok(files) if self.with(|state| state.files == files) => Ok(None),
+            Ok(files) if self.with(|state| state.unsettled.as_ref() != Some(&files)) => {
+                self.state.write().unwrap_or_else(PoisonError::into_inner).unsettled = Some(files);
+                return false;
+            }
+            Ok(files) => State::of(&self.options, files).map(Some),
+            Err(error) => Err(error),
+        };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match new {
             Ok(Some(new)) => {
                 *state = new;
                 return true;
             }
-            Ok(None) => state.fault = None,
+            Ok(None) => (state.fault, state.unsettled) = (None, None),
             Err(error) => state.fault = Some(format!("{error}; the certificate that could be used last is still used")),
         }
         false
@@ -166,8 +178,13 @@ impl Tls {
     /// # Errors
     /// The client does not agree, takes too long, or shows no certificate that is allowed.
     pub async fn accept(&self, stream: TcpStream, protocol: Protocol) -> io::Result<Transport> {
-        let config =
-            self.with(|state| Arc::clone(if protocol == Protocol::Http1 { &state.http1 } else { &state.http2 }));
+        let config = self.with(|state| {
+            Arc::clone(match protocol {
+                Protocol::Http1 => &state.http1,
+                Protocol::Http2 => &state.http2,
+                Protocol::Unnamed => &state.unnamed,
+            })
+        });
         let accepted = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
         let stream = accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let (_, session) = stream.get_ref();
@@ -251,14 +268,16 @@ impl State {
         };
         // Refuses a key of another certificate.
         let config = builder.with_single_cert(chain, key);
-        let http1 = config.map_err(|error| content(&options.certificate, error.to_string()))?;
+        let mut unnamed = config.map_err(|error| content(&options.certificate, error.to_string()))?;
+        // The first cipher of the listener that the client knows, whatever the client's own order.
+        unnamed.ignore_client_order = true;
         let speaking = |protocol: &[u8]| {
-            let mut config = http1.clone();
+            let mut config = unnamed.clone();
             config.alpn_protocols = vec![protocol.to_vec()];
             Arc::new(config)
         };
         let (http1, http2) = (speaking(b"http/1.1"), speaking(b"h2"));
-        Ok(Self { files, http1, http2, expires, fault: None })
+        Ok(Self { files, http1, http2, unnamed: Arc::new(unnamed), expires, fault: None, unsettled: None })
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ struct State {
     files: Vec<Vec<u8>>,
     config: Arc<ClientConfig>,
     fault: Option<String>,
+    /// Files that were seen once, and may not be complete.
+    unsettled: Option<Vec<Vec<u8>>>,
 }
 
 impl UpstreamTls {
@@ -62,22 +64,28 @@ impl UpstreamTls {
     pub fn open(options: UpstreamTlsOptions) -> Result<Self, TlsError> {
         let files = options.read()?;
         let config = options.config(&files)?;
-        Ok(Self { options, state: RwLock::new(State { files, config, fault: None }) })
+        Ok(Self { options, state: RwLock::new(State { files, config, fault: None, unsettled: None }) })
     }
 
-    /// Reads the files again, and uses them if they have changed and can be used. Returns whether they are others now.
+    /// Reads the files again, and uses them if they have changed, were the same in the call before, and can be used. Returns
+    /// whether they are others now.
     pub fn reload(&self) -> bool {
-        let new = self.options.read().and_then(|files| {
-            let is_known = self.state.read().unwrap_or_else(PoisonError::into_inner).files == files;
-            if is_known { Ok(None) } else { self.options.config(&files).map(|config| Some((files, config))) }
-        });
+        let new = match self.options.read() {
+            Ok(files) if self.state().files == files => Ok(None),
+            Ok(files) if self.state().unsettled.as_ref() != Some(&files) => {
+                self.state.write().unwrap_or_else(PoisonError::into_inner).unsettled = Some(files);
+                return false;
+            }
+            Ok(files) => self.options.config(&files).map(|config| Some((files, config))),
+            Err(error) => Err(error),
+        };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match new {
             Ok(Some((files, config))) => {
-                *state = State { files, config, fault: None };
+                *state = State { files, config, fault: None, unsettled: None };
                 return true;
             }
-            Ok(None) => state.fault = None,
+            Ok(None) => (state.fault, state.unsettled) = (None, None),
             Err(error) => state.fault = Some(format!("{error}; the files that could be used last are still used")),
         }
         false
@@ -86,11 +94,15 @@ impl UpstreamTls {
     /// Why the files cannot be used now, if they cannot.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).fault.clone()
+        self.state().fault.clone()
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connector(&self) -> TlsConnector {
-        TlsConnector::from(Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner).config))
+        TlsConnector::from(Arc::clone(&self.state().config))
     }
 }
 

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::PostgresStore;
 use super::position::advance;
 use crate::claims::repeats;
-use crate::copy::{COLUMNS, Rows};
+use crate::copy::{COLUMNS, Rows, tenant_of};
 use crate::days::Day;
 use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
 use crate::time::PgTime;
@@ -145,11 +145,11 @@ async fn insert(
         events.iter().map(|(_, event)| value(event)).collect()
     }
     let statement = format!(
-        "INSERT INTO {table} ({COLUMNS}) SELECT event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, \
-         span_id, metadata::json, $12, $13, place FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::smallint[], $5::text[], \
-         $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::text[], $14::bigint[]) \
-         AS event (event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, span_id, metadata, place) \
-         ON CONFLICT (event_id, received_at) DO NOTHING"
+        "INSERT INTO {table} ({COLUMNS}, tenant) SELECT event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, \
+         span_id, metadata::json, $12, $13, place, tenant FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::smallint[], $5::text[], \
+         $6::timestamptz[], $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::text[], $14::bigint[], \
+         $15::bytea[]) AS event (event_id, client_id, source, level, message, at, received_at, stack_trace, trace_id, span_id, \
+         metadata, place, tenant) ON CONFLICT (event_id, received_at, tenant) DO NOTHING"
     );
     let inserted = sqlx::query(AssertSqlSafe(statement))
         .bind(column(events, |event| event.event_id))
@@ -166,13 +166,15 @@ async fn insert(
         .bind(&group_partition.topic)
         .bind(group_partition.partition.cast_signed())
         .bind(events.iter().map(|(offset, _)| offset.cast_signed()).collect::<Vec<_>>())
+        .bind(column(events, tenant_of))
         .execute(connection)
         .await?;
     Ok(inserted.rows_affected())
 }
 
 async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<(), sqlx::Error> {
-    let mut copy = connection.copy_in_raw(&format!("COPY {table} ({COLUMNS}) FROM STDIN (FORMAT binary)")).await?;
+    let mut copy =
+        connection.copy_in_raw(&format!("COPY {table} ({COLUMNS}, tenant) FROM STDIN (FORMAT binary)")).await?;
     copy.send(bytes).await?;
     copy.finish().await.map(drop)
 }
@@ -186,8 +188,8 @@ async fn merge_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> R
     sqlx::query("TRUNCATE incoming").execute(&mut *connection).await?;
     copy_in(connection, "incoming", bytes).await?;
     let insert = format!(
-        "INSERT INTO {table} (sequence, {COLUMNS}) SELECT sequence, {COLUMNS} FROM incoming ORDER BY sequence \
-         ON CONFLICT (event_id, received_at) DO NOTHING"
+        "INSERT INTO {table} (sequence, {COLUMNS}, tenant) SELECT sequence, {COLUMNS}, tenant FROM incoming ORDER BY sequence \
+         ON CONFLICT (event_id, received_at, tenant) DO NOTHING"
     );
     Ok(sqlx::query(AssertSqlSafe(insert)).execute(connection).await?.rows_affected())
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use e2e::Process;
+use e2e::keys::{certificate, client_files};
+use e2e::{Http, Process};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -257,6 +258,40 @@ pub async fn gateway(test_cluster: &TestCluster) -> Vec<Row> {
     }
     gateway.terminate().await;
     producer.terminate().await;
+    installation.remove().await;
+    rows
+}
+
+/// Batches with keys and TLS, beside the same without, in alternation.
+pub async fn secured(test_cluster: &TestCluster) -> Vec<Row> {
+    let installation = test_cluster.installation(&[ACKNOWLEDGED, ("SPILLWAY_AUTH__METRICS", "anonymous")]);
+    let keys = installation.keys();
+    let key =
+        keys.create(&["--name", "bench", "--role", "ingest", "--source", "*", "--events-per-second", "100000000"]);
+    let (file, server) = (keys.path().display().to_string(), certificate("server").display().to_string());
+    let with_keys = [("SPILLWAY_AUTH__KEYS_FILE", file.as_str())];
+    let with_tls =
+        [("SPILLWAY_PRODUCER__TLS_CERTIFICATE", server.as_str()), ("SPILLWAY_PRODUCER__TLS_KEY", server.as_str())];
+    let files = client_files(None);
+    let (plain, encrypted) = (Http::to, |address| Http::over_tls(address, &files));
+    let bodies = batch_bodies(BATCH_EVENTS, EVENT_BYTES);
+    let (open, presenting) = (json(&bodies), json(&bodies).with_key(&key));
+    let measured = async |producer: Process, bodies: &Bodies| {
+        let run = run(test_cluster, &batch_target(&producer, BATCH_EVENTS), bodies).await;
+        producer.terminate().await;
+        run
+    };
+    let without = measured(installation.start_with("producer", &[], plain).await, &open).await;
+    let mut rows = vec![row("without", &without)];
+    let both = [with_keys.as_slice(), with_tls.as_slice()].concat();
+    for (label, run) in [
+        ("keys", measured(installation.start_with("producer", &with_keys, plain).await, &presenting).await),
+        ("TLS", measured(installation.start_with("producer", &with_tls, encrypted).await, &open).await),
+        ("keys and TLS", measured(installation.start_with("producer", &both, encrypted).await, &presenting).await),
+    ] {
+        let share = run.events_per_second / without.events_per_second;
+        rows.push(row(label, &run).with("of without", share));
+    }
     installation.remove().await;
     rows
 }
