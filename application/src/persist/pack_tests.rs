@@ -109,6 +109,23 @@ async fn packs_and_singles_are_stored_in_one_append() {
     assert_eq!(kept.letters, [(12, 1, 0)]);
 }
 
+/// What a consumer of a version before packed records does: it decodes a value as one event, and keeps what it cannot
+/// decode as a dead letter. Redriven, the letter is a packed record for this version.
+#[tokio::test]
+async fn a_pack_is_undecodable_as_one_event_and_stored_once_it_is_redriven() {
+    for messages in [vec!["a", "b"], vec!["a", "b", "c"], vec!["a"; 11], vec!["a"; 12]] {
+        let packed = chunk(10, std::slice::from_ref(&messages));
+        let letter = packed.records.get(0).expect("a record");
+        assert!(codec::decode(letter).is_err());
+        let mut redriven = Chunk::default();
+        redriven.push(77, Record { client_id: true, ..letter }, trace());
+        let (store, kept) = store(has_poison);
+        store_chunk(store, None, &redriven).await.expect("stored");
+        let stored: Vec<String> = kept.lock().expect("lock").events.iter().map(|(_, text)| text.clone()).collect();
+        assert_eq!(stored, messages);
+    }
+}
+
 #[tokio::test]
 async fn a_refused_event_of_a_pack_becomes_a_letter_and_its_neighbours_are_stored_with_it() {
     let (store, kept) = store(has_poison);
