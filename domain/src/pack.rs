@@ -44,6 +44,13 @@ pub fn is_packed(value: &[u8]) -> bool {
     value.first() == Some(&b'[')
 }
 
+/// How many events a record with this value has: exact for records that Spillway wrote, and 1 or more for any other.
+#[must_use]
+pub fn events_estimated(value: &[u8]) -> u64 {
+    let newlines = || value.iter().filter(|byte| **byte == b'\n').count() as u64;
+    if is_packed(value) { 1 + newlines() } else { 1 }
+}
+
 /// Whether a value may be in a pack.
 fn is_object(value: &[u8]) -> bool {
     value.first() == Some(&b'{')
@@ -404,6 +411,7 @@ mod tests {
                     continue;
                 }
                 prop_assert!(is_packed(&value) && value.len() <= bytes_max && pack.len() <= PACK_EVENTS_MAX);
+                prop_assert_eq!(events_estimated(&value), pack.len() as u64);
                 let elements = written(&value).expect("a pack");
                 prop_assert_eq!(&elements, &any(&value).expect("a pack"));
                 unpacked.extend(elements.into_iter().map(<[u8]>::to_vec));

@@ -91,6 +91,8 @@ pub enum Metric {
     RecordsInWork,
     /// Records between a consumer's position and the end of a partition. A packed record counts as one.
     ConsumerLagRecords,
+    /// Events in these records, estimated.
+    ConsumerLagEvents,
     /// Age of the oldest record that a consumer has not stored.
     ConsumerLagAge,
     /// Alerts, by name and outcome.
@@ -150,7 +152,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -193,6 +195,7 @@ impl Metric {
         Self::RecordsGivenUp,
         Self::RecordsInWork,
         Self::ConsumerLagRecords,
+        Self::ConsumerLagEvents,
         Self::ConsumerLagAge,
         Self::Alerts,
         Self::AlertsDropped,
@@ -259,6 +262,7 @@ impl Metric {
             Self::EventsDeduplicated => "spillway_events_deduplicated_total",
             Self::EventsDeadLettered => "spillway_events_dead_lettered_total",
             Self::ConsumerLagRecords => "kafka_consumer_lag_records",
+            Self::ConsumerLagEvents => "kafka_consumer_lag_events",
             Self::ConsumerLagAge => "kafka_consumer_lag_seconds",
             Self::Alerts => "spillway_alerts_total",
             Self::AlertsDropped => "spillway_alerts_dropped_total",
@@ -337,6 +341,9 @@ impl Metric {
                 "Records on the bus that are not stored yet, of the partitions that this consumer reads; a packed record, \
                  which has several events, counts as one"
             }
+            Self::ConsumerLagEvents => {
+                "Events in these records, estimated from the number of events in the records that were read last"
+            }
             Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
             Self::Alerts => "Alerts by outcome: only logged, delivered to the webhook, or failed",
             Self::AlertsDropped => "Alerts that were not sent to the webhook because the queue was full",
@@ -379,7 +386,7 @@ impl Metric {
             Self::RequestsRateLimited => &["class"],
             Self::Auth => &["outcome"],
             Self::AgentEvents | Self::AgentEventsAsText | Self::AgentRequestsHeld => &["protocol"],
-            Self::ConsumerLagRecords | Self::ConsumerLagAge => &["partition"],
+            Self::ConsumerLagRecords | Self::ConsumerLagEvents | Self::ConsumerLagAge => &["partition"],
             Self::Alerts => &["name", "outcome"],
             Self::KafkaBrokerRtt => &["broker", "quantile"],
             Self::KafkaBrokerOutbuf => &["broker"],
@@ -412,6 +419,7 @@ impl Metric {
             | Self::DataDirSize
             | Self::RecordsInWork
             | Self::ConsumerLagRecords
+            | Self::ConsumerLagEvents
             | Self::ConsumerLagAge
             | Self::ProcessResidentMemory
             | Self::ProcessOpenFds

@@ -299,6 +299,7 @@ impl Prometheus {
             let age = now.since(oldest);
             let gauge = |metric| self.labeled_gauge(metric, "partition", partition.to_string().into());
             gauge(Metric::ConsumerLagRecords).set(as_float(lag.map_or(0, |lag| lag.records)));
+            gauge(Metric::ConsumerLagEvents).set(as_float(lag.map_or(0, |lag| lag.events)));
             gauge(Metric::ConsumerLagAge).set(age.as_secs_f64());
         }
     }
