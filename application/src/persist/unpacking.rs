@@ -28,7 +28,7 @@ pub(super) struct Place<'a> {
 }
 
 /// Consecutive records of a chunk, decoded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Part<'a> {
     /// Events with the offsets of their records, ascending.
     pub(super) events: Vec<(u64, LogEvent<'a>)>,
@@ -188,15 +188,27 @@ mod tests {
     #[test]
     fn singles_and_packs_are_understood_side_by_side() {
         let of_another = format!("[\n  {},\n  {}\n]\n", event("c"), event("d").replacen('{', "{\"x\":[{}\n,{}],", 1));
+        // Ends as Spillway's, but with a newline before a comma within an event.
+        let of_a_third = format!("[{}\n,{}]", event("f").replacen('{', "{\"x\":[{}\n,{}],", 1), event("g"));
         let values = [
             (7, event("a")),
             (8, format!("[{}\n,{}]", event("b"), event("b2"))),
             (11, of_another),
             (12, format!("[{}]", event("e"))),
+            (13, of_a_third),
         ];
-        let expected = [(7, 0, "a"), (8, 0, "b"), (8, 1, "b2"), (11, 0, "c"), (11, 1, "d"), (12, 0, "e")];
+        let expected = [
+            (7, 0, "a"),
+            (8, 0, "b"),
+            (8, 1, "b2"),
+            (11, 0, "c"),
+            (11, 1, "d"),
+            (12, 0, "e"),
+            (13, 0, "f"),
+            (13, 1, "g"),
+        ];
         let expected = expected.map(|(offset, index, message)| (offset, index, message.to_owned())).to_vec();
-        assert_eq!(parts(&values), [(expected, vec![], 13)]);
+        assert_eq!(parts(&values), [(expected, vec![], 14)]);
     }
 
     #[test]
