@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::alert::{Alert, AlertState, AlertUpdate, Condition, FillCondition, Recurrence, Trouble};
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::delivery::{Deliveries, Guarantee};
 use domain::partition::Partition;
 use domain::ports::{Alerter, BusState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::deliver::Delivery;
+use crate::delivery::{Delivery, DeliveryStatus};
 use crate::health::Check;
 
 /// How often to check for alerts that are due.
@@ -181,15 +181,16 @@ impl ProducerAlerts {
     }
 
     fn look(&mut self) {
-        self.look_at_bus();
-        self.look_at_accounts();
+        let status = self.delivery.status();
+        self.look_at_bus(&status);
+        self.look_at_accounts(status);
     }
 
-    fn look_at_bus(&mut self) {
-        let (breaker, bus) = (self.delivery.breaker_state(), self.delivery.bus_state());
-        let Some(journal) = self.delivery.journal() else {
-            // A closed bus has no fault. Checked last, so that the bus cannot have been closed in between.
-            if !self.delivery.is_closed() {
+    fn look_at_bus(&mut self, status: &DeliveryStatus) {
+        let DeliveryStatus { breaker, bus, .. } = status;
+        let Some(journal) = &status.journal else {
+            // A closed bus has no fault.
+            if !status.is_closed {
                 self.bus_unusable.observe(fault(bus));
             }
             return;
@@ -203,30 +204,30 @@ impl ProducerAlerts {
             let reason = fault(bus).unwrap_or_else(|| "the bus does not report published records".to_owned());
             self.alerter.alert(Alert::breaker_open(state, &reason));
         }
-        self.journal_unwritable.observe(journal.fault());
-        self.refused_log_unwritable.observe(self.delivery.unkept().map(|(fault, _)| fault));
-        let usage = journal.usage();
+        self.journal_unwritable.observe(journal.fault.clone());
+        self.refused_log_unwritable.observe(journal.unkept.as_ref().map(|(fault, _)| fault.clone()));
+        let usage = journal.usage;
         if let Some(state) = self.journal_filling.observe(usage) {
             self.alerter.alert(Alert::journal_filling(state, usage));
         }
     }
 
-    fn look_at_accounts(&mut self) {
-        let deliveries = self.delivery.snapshot().deliveries;
+    fn look_at_accounts(&mut self, status: DeliveryStatus) {
+        let deliveries = status.deliveries;
         let sum = |events: fn(&Deliveries) -> u64| deliveries.iter().map(events).sum::<u64>();
         let now = (sum(|of| of.dead_lettered), sum(|of| of.dropped.iter().sum()));
-        if let Some(last) = self.delivery.last_rejection() {
+        if let Some(last) = status.last_rejection {
             self.refused.occurred(now.0.saturating_sub(self.told.0), last);
             self.told.0 = now.0;
         }
-        if let Some(last) = self.delivery.last_loss() {
+        if let Some(last) = status.last_loss {
             self.lost.occurred(now.1.saturating_sub(self.told.1), last);
             self.told.1 = now.1;
         }
-        let (partition, damaged_bytes) = self.delivery.journal_damage();
+        let (partition, damaged_bytes) = status.journal.as_ref().map(|journal| journal.damage).unwrap_or_default();
         self.damaged.occurred(damaged_bytes - self.damaged_told, partition);
         self.damaged_told = damaged_bytes;
-        let imbalances = self.delivery.imbalances();
+        let imbalances = status.imbalances;
         let broken = imbalances == self.imbalances && imbalances.iter().any(|(_, imbalance)| *imbalance != 0);
         if let Some(state) = self.conservation.observe(broken) {
             self.alerter.alert(Alert::conservation_broken(state, &imbalances));
@@ -235,10 +236,10 @@ impl ProducerAlerts {
     }
 }
 
-fn fault(bus: BusState) -> Option<String> {
+fn fault(bus: &BusState) -> Option<String> {
     match bus {
         BusState::Up => None,
-        BusState::Down(reason) => Some(reason),
+        BusState::Down(reason) => Some(reason.clone()),
     }
 }
 

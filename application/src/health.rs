@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::breaker::BreakerState;
-use domain::ports::{BusState, GroupPartition, Journal, LogStore};
+use domain::delivery::breaker::BreakerState;
+use domain::ports::{BusState, GroupPartition, LogStore};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::deliver::Delivery;
+use crate::delivery::{Delivery, JournalStatus};
 
 /// Timeout of the health check of one component.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -87,24 +87,14 @@ impl Health {
     pub async fn components(&self) -> Vec<Component> {
         let mut components = Vec::new();
         if let Some(delivery) = &self.delivery {
-            let wrong = match delivery.bus_state() {
-                BusState::Up if delivery.breaker_state() == BreakerState::Closed => None,
+            let status = delivery.status();
+            let wrong = match status.bus {
+                BusState::Up if status.breaker == BreakerState::Closed => None,
                 BusState::Up => Some("the circuit breaker is not closed: events are journaled".to_owned()),
                 BusState::Down(reason) => Some(reason),
             };
             components.push(("bus", wrong));
-            let unkept = || {
-                let (fault, bytes) = delivery.unkept()?;
-                Some(format!("{bytes} bytes of records that the bus permanently rejected cannot be kept: {fault}"))
-            };
-            let stranded = || {
-                let (partition, partitions) = delivery.stranded()?;
-                Some(format!(
-                    "the journal has events of partition {partition} and the topic has {partitions} partitions: add partitions"
-                ))
-            };
-            let wrong = |journal: &dyn Journal| journal.fault().or_else(unkept).or_else(stranded);
-            components.extend(delivery.journal().map(|journal| ("journal", wrong(journal))));
+            components.extend(status.journal.map(|journal| ("journal", fault_of(journal))));
         }
         if let Some((store, group_partition)) = &self.store {
             let wrong = match timeout(CHECK_TIMEOUT, store.position(group_partition)).await {
@@ -117,6 +107,19 @@ impl Health {
         components.extend(self.checks.iter().map(|(name, check)| (*name, check())));
         components
     }
+}
+
+/// What is wrong with a journal, if anything.
+fn fault_of(journal: JournalStatus) -> Option<String> {
+    let unkept = journal.unkept.map(|(fault, bytes)| {
+        format!("{bytes} bytes of records that the bus permanently rejected cannot be kept: {fault}")
+    });
+    let stranded = journal.stranded.map(|(partition, partitions)| {
+        format!(
+            "the journal has events of partition {partition} and the topic has {partitions} partitions: add partitions"
+        )
+    });
+    journal.fault.or(unkept).or(stranded)
 }
 
 #[cfg(test)]

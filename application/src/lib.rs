@@ -5,12 +5,11 @@
 //! * Each use case makes decisions. Code that only forwards belongs to the adapter that needs it.
 //! * Per-event work is synchronous; all waiting is per batch and bounded.
 
-mod accounts;
 pub mod alerts;
 mod cause;
 pub mod codec;
 pub mod dead_letters;
-pub mod deliver;
+pub mod delivery;
 pub mod export;
 pub mod health;
 pub mod ingest;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use domain::admission::Usage;
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::ports::BusState;
 
 /// A longer time is of no use to anyone, and depends on a rate that will have changed.

@@ -21,7 +21,7 @@ use adapter_redis::{
     RedisQueryCache,
 };
 use anyhow::Context;
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::health::Check;
 use domain::backoff::Backoff;
 use domain::partition::{Partition, PriorityLane};

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use adapter_http::{
     BreakerReport, ConsumerReport, GatewayReport, InstanceReading, JournalReport, OutageReport, ProducerReport,
 };
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::outage::{BusFacts, JournalFacts, Outage};
 use application::readings::{Change, GROWTH_INTERVAL, RATE_INTERVAL, READING_INTERVAL, Reading, Readings};
 use domain::admission::Usage;
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::delivery::Deliveries;
 use domain::ports::{Clock, RecordSource};
 use domain::timestamp::Timestamp;
@@ -114,10 +114,10 @@ impl Instance {
             ..Reading::default()
         };
         if let Some(delivery) = &self.metrics.delivery {
-            let deliveries = delivery.snapshot().deliveries;
-            reading.accepted = sum(&deliveries, |of| of.accepted);
-            reading.published = sum(&deliveries, |of| of.acknowledged);
-            reading.journal_bytes = delivery.journal().map(|journal| journal.usage().used_bytes).unwrap_or_default();
+            let status = delivery.status();
+            reading.accepted = sum(&status.deliveries, |of| of.accepted);
+            reading.published = sum(&status.deliveries, |of| of.acknowledged);
+            reading.journal_bytes = status.journal.map(|journal| journal.usage.used_bytes).unwrap_or_default();
         }
         self.readings.lock().unwrap_or_else(PoisonError::into_inner).add(self.began.elapsed(), reading);
     }
@@ -133,46 +133,46 @@ impl Instance {
     }
 
     fn producer(&self, connections: u64, delivery: &Delivery, changes: Changes, now: Timestamp) -> ProducerReport {
-        let deliveries = delivery.snapshot().deliveries;
-        let breaker = delivery.breaker_state();
-        let facts = delivery.journal().map(|journal| JournalFacts {
-            events: sum(&deliveries, |of| of.journaled),
-            usage: journal.usage(),
+        let status = delivery.status();
+        let (deliveries, breaker) = (&status.deliveries, status.breaker);
+        let facts = status.journal.as_ref().map(|journal| JournalFacts {
+            events: sum(deliveries, |of| of.journaled),
+            usage: journal.usage,
             growth_bytes_per_second: changes.growth.map(|change| change.journal_growth()),
         });
-        let journal = facts.zip(delivery.journal()).map(|(facts, journal)| JournalReport {
+        let journal = facts.zip(status.journal.as_ref()).map(|(facts, journal)| JournalReport {
             events: facts.events,
             used_bytes: facts.usage.used_bytes,
             bytes_max: facts.usage.bytes_max,
-            oldest_age_seconds: journal.oldest().map(|oldest| now.since(oldest).as_secs_f64()),
+            oldest_age_seconds: journal.oldest.map(|oldest| now.since(oldest).as_secs_f64()),
             growth_bytes_per_second: facts.growth_bytes_per_second,
             growth_seconds: changes.growth.map(|change| change.seconds()),
             full_in_seconds: facts.full_in().map(|full_in| full_in.as_secs()),
         });
-        let outage = Outage::of(&BusFacts { state: delivery.bus_state(), breaker, journal: facts });
-        let opened = BreakerState::ALL.into_iter().zip(delivery.breaker_entered());
+        let outage = Outage::of(&BusFacts { state: status.bus, breaker, journal: facts });
+        let opened = BreakerState::ALL.into_iter().zip(status.breaker_entered);
         let opened = opened.filter(|(state, _)| *state == BreakerState::Open).map(|(_, entered)| entered).sum::<u64>();
         let breakers =
             facts.map(|_| BreakerReport { name: BREAKER.to_owned(), state: breaker.name().to_owned(), opened });
         let partitions = 0..delivery.partition_count().get();
         let space = partitions.map(|partition| delivery.usage(partition)).reduce(Usage::tighter);
         ProducerReport {
-            ready: delivery.accepts(),
+            ready: status.accepts,
             requests_per_second: changes.per_second(|of| of.producer_requests),
             connections,
             accepted_per_second: changes.per_second(|of| of.accepted),
             refused_per_second: changes.per_second(|of| of.refused),
             published_per_second: changes.per_second(|of| of.published),
-            accepted: sum(&deliveries, |of| of.accepted),
+            accepted: sum(deliveries, |of| of.accepted),
             refused: self.metrics.prometheus.totals().refused,
-            published: sum(&deliveries, |of| of.acknowledged),
-            rejected: sum(&deliveries, |of| of.dead_lettered),
-            lost: sum(&deliveries, |of| of.dropped.iter().sum()),
-            buffered: sum(&deliveries, |of| of.buffered),
+            published: sum(deliveries, |of| of.acknowledged),
+            rejected: sum(deliveries, |of| of.dead_lettered),
+            lost: sum(deliveries, |of| of.dropped.iter().sum()),
+            buffered: sum(deliveries, |of| of.buffered),
             bus: self.bus.word().to_owned(),
             breakers: breakers.into_iter().collect(),
-            buffer: delivery.buffer().into(),
-            space: space.unwrap_or_else(|| delivery.buffer()).into(),
+            buffer: status.buffer.into(),
+            space: space.unwrap_or(status.buffer).into(),
             journal,
             outage: outage.map(|outage| OutageReport {
                 state: outage.state.name().to_owned(),

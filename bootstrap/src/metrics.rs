@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use adapter_embedded::disk::Disk;
 use adapter_http::{Activity, Availability, BodyBudget, Gateway};
 use adapter_telemetry::Prometheus;
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use domain::admission::Usage;
 use domain::disk::DiskSpace;
 use domain::ports::{Clock, RecordSource};
@@ -76,15 +76,14 @@ impl Metrics {
             }
         }
         if let Some(delivery) = &self.delivery {
-            let snapshot = delivery.snapshot();
-            self.prometheus.show_deliveries(&snapshot.deliveries, snapshot.oldest_buffered);
-            self.prometheus.show_bus(delivery.breaker_state(), delivery.breaker_entered(), delivery.buffer());
-            if let Some(journal) = delivery.journal() {
-                let oldest_age = journal.oldest().map(|oldest| SystemClock.now().since(oldest)).unwrap_or_default();
-                let (_, damaged_bytes) = delivery.journal_damage();
-                let is_up = journal.fault().is_none();
-                self.prometheus.show_journal(journal.usage(), oldest_age, is_up, damaged_bytes);
-                self.prometheus.show_unkept(delivery.unkept().map_or(0, |(_, bytes)| bytes));
+            let status = delivery.status();
+            self.prometheus.show_deliveries(&status.deliveries, status.oldest_buffered);
+            self.prometheus.show_bus(status.breaker, status.breaker_entered, status.buffer);
+            if let Some(journal) = status.journal {
+                let oldest_age = journal.oldest.map(|oldest| SystemClock.now().since(oldest)).unwrap_or_default();
+                let (is_up, (_, damaged_bytes)) = (journal.fault.is_none(), journal.damage);
+                self.prometheus.show_journal(journal.usage, oldest_age, is_up, damaged_bytes);
+                self.prometheus.show_unkept(journal.unkept.map_or(0, |(_, bytes)| bytes));
             }
         }
         if let Some(source) = &self.source {

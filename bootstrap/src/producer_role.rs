@@ -8,7 +8,7 @@ use adapter_http::{
     producer_endpoint,
 };
 use application::alerts::{FaultAlert, ProducerAlerts};
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::health::{Check, Health};
 use application::ingest::Ingest;
 use domain::alert::Alert;

@@ -137,6 +137,18 @@ pub struct RecordBatch {
     pub trace_parent: Option<TraceParent>,
 }
 
+/// Memory overhead of a batch, and of each record, in addition to the bytes of the records.
+const BATCH_OVERHEAD_BYTES: usize = 512;
+const RECORD_OVERHEAD_BYTES: usize = 64;
+
+impl RecordBatch {
+    /// Its approximate memory usage, in bytes: limits of memory count it.
+    #[must_use]
+    pub fn bytes_in_memory(&self) -> usize {
+        self.records.bytes() + self.records.len() * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES
+    }
+}
+
 /// Consecutive records of one partition, as read from the bus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {

@@ -387,10 +387,13 @@ mod tests {
             [
                 "GET /actuator/health/liveness",
                 "GET /actuator/health/readiness",
+                "GET /api/session",
                 "DELETE /api/session",
                 "GET /",
                 "GET /services/collector/health",
                 "GET /services/collector/health/1.0",
+                "GET /console",
+                "GET /console/{*}",
             ]
         );
         let whole = paths(|route| matches!(route.access, Access::WholeRole(_)));

@@ -17,7 +17,7 @@ use adapter_http::{
     AccessControl, AccessRules, Actuator, AgentAdmission, BodyBudget, InstanceReading, LogControl,
     ProducerDependencies, RefusalLog, producer_endpoint,
 };
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::health::Health;
 use application::ingest::Ingest;
 use bytes::Bytes;

@@ -101,7 +101,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use application::deliver::Delivery;
+    use application::delivery::Delivery;
     use domain::Uuid;
     use domain::admission::Usage;
     use domain::delivery::{DeliveryPolicy, Durability};

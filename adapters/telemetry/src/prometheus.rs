@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::admission::Usage;
 use domain::alert::AlertKind;
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::delivery::{Deliveries, DropReason, Guarantee};
 use domain::lag::Lag;
 use domain::partition::Partition;

@@ -2,7 +2,7 @@
 //!
 //! An [`Intake`] validates and encodes each event as it is added, into one batch per lane and partition, in request
 //! order; an [`AgentIntake`] does so with what agents say, in which nothing is invalid. [`Ingest::deliver`] passes the
-//! batches to their delivery queues ([`crate::deliver`]) and waits for the strictest promise of each. A client that
+//! batches to their delivery queues ([`crate::delivery`]) and waits for the strictest promise of each. A client that
 //! disconnects cancels neither the delivery nor its counts.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use domain::trace_parent::TraceParent;
 use tokio::time::{Instant, timeout_at};
 
 use self::lane::{Lane, partition_of};
-use crate::deliver::{Delivery, Promise};
+use crate::delivery::{Delivery, Promise};
 
 mod decoding;
 mod entry;

@@ -12,7 +12,7 @@ use domain::event::{EventDraft, EventError, IdOrigin};
 use domain::idempotency::DerivedIds;
 use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane, murmur2};
-use domain::ports::{BoxFuture, MockIdSource, MockRecordPublisher, MockTelemetry, PublishError, Receipt};
+use domain::ports::{BoxFuture, BusState, MockIdSource, MockRecordPublisher, MockTelemetry, PublishError, Receipt};
 use domain::record::RecordBatch;
 use domain::resend_id::Stream;
 use domain::timestamp::Timestamp;
@@ -25,7 +25,7 @@ use super::{
     REQUEST_EVENTS_MAX, Refusal, RefusalReason, TooManyEvents, Verdict,
 };
 use crate::codec;
-use crate::deliver::Delivery;
+use crate::delivery::Delivery;
 
 const THREE: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 
@@ -68,6 +68,8 @@ fn publisher() -> (MockRecordPublisher, Arc<Mutex<Vec<Arc<RecordBatch>>>>) {
     let mut publisher = MockRecordPublisher::new();
     publisher.expect_partition_count().return_const(THREE);
     publisher.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
+    publisher.expect_buffer().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
+    publisher.expect_state().return_const(BusState::Up);
     let published = Arc::clone(&batches);
     publisher.expect_publish().returning(move |batch| {
         let durability =
@@ -87,6 +89,8 @@ fn filled(used_bytes: u64, answer: impl Fn() -> Result<Receipt, PublishError> + 
     let mut publisher = MockRecordPublisher::new();
     publisher.expect_partition_count().return_const(THREE);
     publisher.expect_usage().return_const(Usage { used_bytes, bytes_max: 1_000_000 });
+    publisher.expect_buffer().return_const(Usage { used_bytes: 0, bytes_max: 1 << 30 });
+    publisher.expect_state().return_const(BusState::Up);
     publisher.expect_publish().returning(move |_| answer());
     publisher
 }
@@ -224,21 +228,21 @@ async fn every_accepted_event_is_in_exactly_one_term_from_promise_to_end() {
         }),
         DeliveryPolicy::default(),
     );
-    let term = |guarantee: Guarantee| ingest.delivery.snapshot().deliveries[guarantee as usize];
+    let term = |guarantee: Guarantee| ingest.delivery.status().deliveries[guarantee as usize];
     deliver(&ingest, [draft("s", Level::Info, "1"), draft("s", Level::Info, "2")]).await;
     let on_their_way = Deliveries { accepted: 2, buffered: 2, ..Deliveries::default() };
     assert_eq!(term(Guarantee::AtMostOnce), on_their_way);
     assert_eq!(term(Guarantee::AtLeastOnce), Deliveries::default());
     arrive.send(false).expect("the delivery task listens");
     tokio::time::timeout(Duration::from_secs(1), async {
-        while ingest.delivery.snapshot().deliveries[0].buffered > 0 {
+        while ingest.delivery.status().deliveries[0].buffered > 0 {
             tokio::task::yield_now().await;
         }
     })
     .await
     .expect("settled");
     assert_eq!(term(Guarantee::AtMostOnce), Deliveries { accepted: 2, dropped: [2, 0], ..Deliveries::default() });
-    assert_eq!(ingest.delivery.snapshot().oldest_buffered, Duration::ZERO);
+    assert_eq!(ingest.delivery.status().oldest_buffered, Duration::ZERO);
 }
 
 #[tokio::test]
@@ -249,13 +253,13 @@ async fn events_that_the_bus_refuses_later_were_never_accepted() {
     let outcome = deliver(&ingest, [draft("s", Level::Info, "1")]).await;
     assert_eq!(outcome.verdict(), Verdict::NoCapacity);
     tokio::time::timeout(Duration::from_secs(1), async {
-        while ingest.delivery.totals().failed == 0 {
+        while ingest.delivery.status().totals.failed == 0 {
             tokio::task::yield_now().await;
         }
     })
     .await
     .expect("counted as failed");
-    assert_eq!(ingest.delivery.snapshot().deliveries, [Deliveries::default(); 3]);
+    assert_eq!(ingest.delivery.status().deliveries, [Deliveries::default(); 3]);
 }
 
 #[tokio::test]
@@ -273,7 +277,7 @@ async fn events_that_the_bus_does_not_take_are_refused_as_retryable_and_counted_
         let outcome = deliver(&ingest, [draft("s", Level::Error, "1"), draft("s", Level::Fatal, "2")]).await;
         assert_eq!(outcome.verdict(), Verdict::NoCapacity);
         assert!(outcome.refusals.iter().all(|r| r.reason.code() == code && r.reason.is_retryable()), "{code}");
-        assert_eq!(ingest.delivery.totals().failed, 2);
+        assert_eq!(ingest.delivery.status().totals.failed, 2);
     }
 }
 
@@ -299,10 +303,10 @@ async fn a_client_that_disconnects_cancels_neither_the_delivery_nor_its_count() 
     let ingest = ingest(publisher, DeliveryPolicy::default());
     let hung_up = tokio::time::timeout(Duration::from_secs(1), deliver(&ingest, [draft("s", Level::Error, "1")])).await;
     assert!(hung_up.is_err());
-    assert_eq!(ingest.delivery.totals().sent, 0);
+    assert_eq!(ingest.delivery.status().totals.sent, 0);
     promise.send(()).expect("the delivery task still listens");
     tokio::time::timeout(Duration::from_secs(1), async {
-        while ingest.delivery.totals().sent == 0 {
+        while ingest.delivery.status().totals.sent == 0 {
             tokio::task::yield_now().await;
         }
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use application::health::Health;
 use domain::alert::{AlertKind, AlertState};
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::delivery::{Deliveries, Durability};
 use domain::ports::{PublishError, RefusedRecord};
 
@@ -51,7 +51,7 @@ async fn a_failed_write_of_a_batch_that_the_bus_has_is_repeated_and_blocks_no_ba
     harness.disk.lock().slow = false;
     assert_eq!((promise(first).await, promise(second).await), (Durability::Journaled, Durability::Journaled));
     harness.bus.lock().down = true;
-    until("open", || harness.delivery.breaker_state() == BreakerState::Open).await;
+    until("open", || harness.delivery.status().breaker == BreakerState::Open).await;
     assert_eq!(promise(harness.deliver(0, STRICT, &["c"])).await, Durability::Journaled);
     assert_eq!(harness.disk.kept(0), ["a", "b", "early", "c"], "in order, without a gap");
     assert!(harness.delivery.accepts());
@@ -84,7 +84,7 @@ async fn records_rejected_while_being_journaled_are_kept_if_they_were_accepted()
             harness.disk.write(1);
         }
         let promise = promised.await.expect("an answer").expect("a promise");
-        until("it is over", || harness.delivery.snapshot().deliveries[STRICT as usize].journaled == 0).await;
+        until("it is over", || harness.delivery.status().deliveries[STRICT as usize].journaled == 0).await;
         pass(Duration::from_secs(1)).await;
         let account = harness.account(STRICT);
         let kept = harness.disk.lock().refused.len() as u64;
@@ -114,7 +114,7 @@ async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_
         }
         pass(Duration::from_millis(50)).await;
     }
-    let (fault, bytes) = harness.delivery.unkept().expect("they are not kept");
+    let (fault, bytes) = harness.journal().unkept.expect("they are not kept");
     assert!(bytes > MEMORY_BYTES_MAX / 4 && bytes < MEMORY_BYTES_MAX / 4 + 100_000, "{bytes}");
     assert_eq!(published, 5, "nothing more is sent that the bus could reject");
     assert_eq!(harness.disk.kept(0).len(), 40, "the journal takes the rest, behind the records that wait to be kept");
@@ -130,7 +130,7 @@ async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_
     until("all is kept", || harness.account(LOOSE).dead_lettered == 5).await;
     until("and the rest is sent", || harness.account(LOOSE).acknowledged == 35).await;
     assert_eq!(harness.disk.lock().refused.len(), 5);
-    assert!(harness.delivery.accepts() && harness.delivery.unkept().is_none());
+    assert!(harness.delivery.accepts() && harness.journal().unkept.is_none());
     pass(Duration::from_secs(90)).await;
     let kinds: Vec<_> = seen(&told, "").into_iter().map(|(kind, state, _)| (kind, state)).collect();
     let expected = [

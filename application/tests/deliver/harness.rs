@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use application::alerts::ProducerAlerts;
-use application::deliver::{Delivery, Promised};
+use application::delivery::{Delivery, JournalStatus, Promised};
 use async_trait::async_trait;
 use domain::admission::Usage;
 use domain::alert::{Alert, AlertKind, AlertState};
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::delivery::{Deliveries, Durability, Guarantee, count_guarantees};
 use domain::partition::Partition;
 use domain::ports::{
@@ -329,8 +329,12 @@ impl Harness {
         self.delivery.deliver(batch, vec![guarantee; values.len()]).expect("taken")
     }
 
+    pub fn journal(&self) -> JournalStatus {
+        self.delivery.status().journal.expect("there is one")
+    }
+
     pub fn account(&self, guarantee: Guarantee) -> Deliveries {
-        let account = self.delivery.snapshot().deliveries[guarantee as usize];
+        let account = self.delivery.status().deliveries[guarantee as usize];
         assert_eq!(account.imbalance(), 0, "{account:?}");
         account
     }
@@ -342,7 +346,7 @@ impl Harness {
             self.deliver(partition, Guarantee::AtMostOnce, &[value]);
         }
         pass(ACK_WAIT * 3 / 2).await;
-        assert_eq!(self.delivery.breaker_state(), BreakerState::Open);
+        assert_eq!(self.delivery.status().breaker, BreakerState::Open);
         lost
     }
 }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::deliver::{Delivery, Promise};
+use application::delivery::{Delivery, Promise};
 use domain::admission::Usage;
 use domain::alert::{AlertKind, AlertState};
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::delivery::{Deliveries, Durability};
 use domain::ports::{MockTelemetry, PublishError, RefusedRecord};
 use tokio::time::{Instant, timeout};
@@ -58,7 +58,7 @@ async fn at_most_once_alone_is_not_journaled_while_the_breaker_is_closed() {
     let harness = harness();
     promise(harness.deliver(1, LOOSE, &["a"])).await;
     pass(ACK_WAIT * 5).await;
-    assert_eq!(harness.delivery.breaker_state(), BreakerState::Closed, "five failures are not ten");
+    assert_eq!(harness.delivery.status().breaker, BreakerState::Closed, "five failures are not ten");
     assert!(harness.disk.kept(1).is_empty());
 }
 
@@ -79,7 +79,7 @@ async fn when_the_breaker_opens_everything_is_journaled_and_new_batches_go_behin
     for _ in 0..11 {
         harness.bus.settle(Ok(()));
     }
-    until("closed", || harness.delivery.breaker_state() == BreakerState::Closed).await;
+    until("closed", || harness.delivery.status().breaker == BreakerState::Closed).await;
     assert_eq!(promise(harness.deliver(1, STRICT, &["new"])).await, Durability::Acknowledged);
     until("all is released", || harness.disk.kept(1).is_empty() && harness.disk.kept(0).is_empty()).await;
     assert_eq!(harness.bus.published(1), [lost, vec!["later".to_owned(), "new".to_owned()]].concat());
@@ -151,14 +151,14 @@ async fn a_bus_that_answers_again_is_tried_at_once_even_with_nothing_in_flight()
     for partition in [0, 1, 2] {
         promise(harness.deliver(partition, STRICT, &["a"])).await;
     }
-    until("open", || harness.delivery.breaker_state() == BreakerState::Open).await;
+    until("open", || harness.delivery.status().breaker == BreakerState::Open).await;
     pass(Duration::from_secs(5)).await;
-    assert_eq!(harness.delivery.breaker_state(), BreakerState::Open);
+    assert_eq!(harness.delivery.status().breaker, BreakerState::Open);
     (harness.bus.lock().down, harness.bus.lock().quick) = (false, true);
     let began = Instant::now();
     until("all is sent", || (0..3).all(|partition| harness.disk.kept(partition).is_empty())).await;
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    assert_eq!(harness.delivery.breaker_state(), BreakerState::Closed);
+    assert_eq!(harness.delivery.status().breaker, BreakerState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,7 +202,7 @@ async fn permanently_rejected_records_leave_the_line_and_their_neighbours_contin
     assert_eq!(harness.disk.lock().refused, [("worse".to_owned(), "too bad".to_owned())]);
     let account = Deliveries { accepted: 2, acknowledged: 1, dead_lettered: 1, ..Deliveries::default() };
     assert_eq!(harness.account(LOOSE), account);
-    assert_eq!(harness.delivery.breaker_state(), BreakerState::Closed);
+    assert_eq!(harness.delivery.status().breaker, BreakerState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +231,7 @@ async fn damage_in_the_journal_of_a_dead_process_is_reported() {
     pass(Duration::from_secs(10)).await;
     assert_eq!(harness.account(STRICT), Deliveries { recovered: 1, acknowledged: 1, ..Deliveries::default() });
     assert_eq!(seen(&told, "new"), [(AlertKind::JournalDamaged, AlertState::Firing, "300".to_owned())]);
-    assert_eq!(harness.delivery.journal_damage(), (2, 300));
+    assert_eq!(harness.journal().damage, (2, 300));
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,9 +242,9 @@ async fn events_of_a_missing_partition_wait_and_do_not_count_against_the_bus() {
     harness.disk.lock().to_adopt.push(Arc::clone(&orphan));
     harness.bus.lock().quick = true;
     pass(Duration::from_secs(600)).await;
-    assert_eq!(harness.delivery.breaker_state(), BreakerState::Closed);
+    assert_eq!(harness.delivery.status().breaker, BreakerState::Closed);
     assert_eq!((harness.bus.published(3), orphan.kept(3)), (vec![], vec!["x".to_owned()]));
-    assert_eq!(harness.delivery.stranded(), Some((3, 3)), "health reports it");
+    assert_eq!(harness.journal().stranded, Some((3, 3)), "health reports it");
     assert_eq!(promise(harness.deliver(0, STRICT, &["y"])).await, Durability::Acknowledged);
 }
 
@@ -306,7 +306,7 @@ async fn outages_of_bus_and_journal_are_reported_when_they_begin_and_end() {
     for _ in 0..10 {
         harness.bus.settle(Ok(()));
     }
-    until("closed", || harness.delivery.breaker_state() == BreakerState::Closed).await;
+    until("closed", || harness.delivery.status().breaker == BreakerState::Closed).await;
     pass(Duration::from_secs(5)).await;
     let kinds: Vec<_> = seen(&told, "").into_iter().map(|(kind, state, _)| (kind, state)).collect();
     assert_eq!(
@@ -376,8 +376,8 @@ async fn accepted_events_that_are_rejected_or_lost_are_reported_with_counts_and_
     // Each keeps its own cause: another rejection does not replace that of the loss.
     harness.bus.lock().quick = false;
     refuse(&["g"]).await;
-    assert_eq!(harness.delivery.last_loss(), Some((0, "the journal is damaged".to_owned())));
-    assert_eq!(harness.delivery.last_rejection(), Some((1, "too bad".to_owned())));
+    assert_eq!(harness.delivery.status().last_loss, Some((0, "the journal is damaged".to_owned())));
+    assert_eq!(harness.delivery.status().last_rejection, Some((1, "too bad".to_owned())));
     stop.send(true).expect("it runs");
     telling.await.expect("it ended normally");
     let counts: Vec<_> =

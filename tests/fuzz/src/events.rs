@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use adapter_http::native::{NESTING_MAX, take_event, take_events, take_lines};
 use application::codec;
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::ingest::{AgentIntake, Ingest, Intake, PROMISE_TIMEOUT, REQUEST_EVENTS_MAX};
 use async_trait::async_trait;
 use domain::Uuid;

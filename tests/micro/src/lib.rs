@@ -19,7 +19,7 @@ use adapter_embedded::storage::{Storage, StorageFile};
 use adapter_http::native::take_events;
 use adapter_postgres::Rows;
 use application::codec;
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::ingest::Ingest;
 use async_trait::async_trait;
 use domain::Uuid;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use adapter_embedded::disk::Disk;
 use adapter_embedded::journal::{DiskJournal, JournalOptions};
-use application::deliver::{Delivery, Promised};
+use application::delivery::{Delivery, Promised};
 use async_trait::async_trait;
 use domain::admission::Usage;
 use domain::delivery::{Durability, Guarantee};
@@ -221,7 +221,7 @@ impl Producer {
     }
 
     fn check_accounts(&self) {
-        let imbalances = self.delivery.imbalances();
+        let imbalances = self.delivery.status().imbalances;
         assert!(imbalances.iter().all(|(_, imbalance)| *imbalance == 0), "{imbalances:?}");
     }
 }
@@ -291,7 +291,7 @@ async fn history(seed: u64) -> (usize, usize) {
             (0..PARTITIONS.get()).for_each(|partition| broker.acknowledge(partition, 10_000));
             pass(Duration::from_millis(200)).await;
             producer.note(generation, &mut sent);
-            let deliveries = producer.delivery.snapshot().deliveries;
+            let deliveries = producer.delivery.status().deliveries;
             let left: u64 = deliveries.iter().map(|of| of.journaled + of.buffered).sum();
             if left == 0 && producer.promises.is_empty() && disk.names().is_empty() {
                 break;

@@ -20,7 +20,7 @@ use adapter_embedded::bus::{BusOptions, EmbeddedBus};
 use adapter_embedded::disk::Disk;
 use adapter_embedded::storage::Storage;
 use adapter_embedded::store::{SqliteStore, StoreOptions};
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::ingest::Ingest;
 use application::persist::Persist;
 use async_trait::async_trait;

@@ -45,11 +45,6 @@ mod retention;
 
 pub use self::records::{read_chunk, write_record};
 
-/// Memory per batch beside the bytes of its records.
-const BATCH_OVERHEAD_BYTES: usize = 512;
-/// Memory per record beside its bytes.
-const RECORD_OVERHEAD_BYTES: usize = 64;
-
 /// Settings of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusOptions {
@@ -220,7 +215,7 @@ impl RecordPublisher for EmbeddedBus {
             return Err(PublishError::Unavailable(format!("partition {} does not exist", batch.partition).into()));
         };
         let records = batch.records.len();
-        let bytes = batch.records.bytes() + records * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES;
+        let bytes = batch.bytes_in_memory();
         let room = self.memory.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= self.memory.bytes_max)
         });

@@ -95,7 +95,7 @@ impl ProducerApi {
         &self,
         dependencies: Data<&Arc<ProducerDependencies>>,
     ) -> Answer<Json<ProducerHealth>, AlwaysAnswers> {
-        let totals = dependencies.ingest.delivery().totals();
+        let totals = dependencies.ingest.delivery().status().totals;
         Answer::Success(Json(ProducerHealth {
             status: if dependencies.health.is_ready() { "UP" } else { "DOWN" }.to_owned(),
             metrics: SendMetrics {

@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::health::Health;
 use application::ingest::Ingest;
 use domain::Uuid;

@@ -6,7 +6,7 @@
 use application::ingest::REQUEST_EVENTS_MAX;
 use application::outage::OutageState;
 use domain::alert::Severity;
-use domain::breaker::BreakerState;
+use domain::delivery::breaker::BreakerState;
 use domain::delivery::Durability;
 use domain::level::Level;
 use serde_json::{Value, json};

@@ -81,9 +81,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Most bytes of answers of a call that wait for a client. They are small.
 const SEND_BUFFER_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of the preface of HTTP/2, and the longest time for them to arrive.
-const PREFACE_BYTES: usize = 24;
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a connection is pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,10 +5,11 @@
 //!   decisions about what is handed to the client, what is reported and what comes next are made under the queue's lock.
 //! * A failed delivery stops its queue at once, and the whole client is replaced: it is purged, its last reports are
 //!   taken, and a new client gets all unreported records, in the old order. This is the only recovery path.
-//! * A queue hands a new client one record alone, and more only once that one is delivered: Kafka accepts any sequence
-//!   number as the first of a producer, so of several requests it could accept the second and reject the first.
+//! * A queue hands a new client one record alone, and more only once that one is delivered ([`partition_queue::Flight`]):
+//!   Kafka accepts any sequence number as the first of a producer, so of several requests it could accept the second and
+//!   reject the first.
 //! * A record is refused permanently only if it is certain that Kafka means it and not another of the same request.
-//! * A queue's lock is held for the time it takes to hand over [`partition_queue::HAND_OVER_RECORDS_MAX`] records:
+//! * A queue's lock is held for the time it takes to hand over [`client_queue::HAND_OVER_RECORDS_MAX`] records:
 //!   `publish`, called on runtime threads, waits for it.
 //! * A batch occupies room from acceptance until its last report. The room is smaller than the client's queue.
 //! * While the bus is known to be down, no batches are accepted.
@@ -37,16 +38,13 @@ use crate::thread::spawn;
 use crate::topic::Topic;
 
 mod batch;
+mod client_queue;
 mod partition_queue;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod threads;
 
-/// Memory per batch beside the bytes of its records.
-const BATCH_OVERHEAD_BYTES: usize = 512;
-/// Memory per record beside its bytes. The client's copy is not counted.
-const RECORD_OVERHEAD_BYTES: usize = 64;
 /// Maximum wait for the threads to end if no time is left to drain.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -138,7 +136,8 @@ impl RecordPublisher for KafkaPublisher {
             return Err(PublishError::Unavailable(reason.into()));
         }
         let records = batch.records.len();
-        let bytes = batch.records.bytes() + records * RECORD_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES;
+        // The client's copy is not counted.
+        let bytes = batch.bytes_in_memory();
         if records >= BATCH_RECORDS_MAX || !shared.memory.take(bytes, records) {
             return Err(PublishError::Full);
         }
@@ -151,14 +150,7 @@ impl RecordPublisher for KafkaPublisher {
         if shared.closed.load(Ordering::SeqCst) {
             return Err(PublishError::Closed);
         }
-        let mut queue = lock(&queue);
-        // Behind other batches, the thread that hands those over continues with it: the caller does not do their work.
-        let is_behind = queue.is_behind();
-        queue.batches.push_back(batch);
-        if !is_behind {
-            queue.hand_over();
-        }
-        drop(queue);
+        lock(&queue).push(batch);
         let gone = || PublishError::Unavailable("the Kafka client has ended".into());
         Ok(Receipt {
             promised: Box::pin(async move { promised.await.unwrap_or_else(|_| Err(gone())) }),

@@ -1,121 +1,317 @@
-//! The queue of batches of one partition, and what it hands to the client.
+//! Which records of a partition the client gets next: pure, without a client.
+//!
+//! Constraints and invariants:
+//! * Records are handed over in order. A record is handed over again only after [`PartitionQueue::restart`].
+//! * A new client gets one record alone, and more only once that one is delivered ([`Flight`]).
+//! * A record that was refused together with others is sent alone: so Kafka's next answer means it and no other.
+//! * A batch leaves once all its records are reported, behind the batches before it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
-
-use super::batch::{Batch, HandedOver, Progress, Share};
-
-/// Maximum number of records, and of bytes of records, that a queue hands over at once: about 4 ms. A queue with 64 MB
-/// would need a quarter of a second.
-pub(super) const HAND_OVER_RECORDS_MAX: usize = 5_000;
-pub(super) const HAND_OVER_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What a queue needs of its client.
-pub(super) trait DeliveryContext: ProducerContext<DeliveryOpaque = usize> {
-    /// Requests the replacement of the client. The first reason is kept.
-    fn break_off(&self, code: Option<RDKafkaErrorCode>, reason: &str);
+/// A record: the number of its batch and its position in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RecordId {
+    pub(super) batch: u64,
+    pub(super) position: usize,
 }
 
-/// The batches of one partition, oldest first.
-pub(super) struct PartitionQueue<C: DeliveryContext> {
-    pub(super) topic: Arc<str>,
-    pub(super) batches: VecDeque<Batch>,
+/// What may be in flight to the client's broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flight {
+    /// The client has delivered nothing yet: the next record is sent alone.
+    Probing,
+    /// This record only; the others wait for its report.
+    Alone(RecordId),
+    /// Any number of records.
+    Open,
+}
+
+/// State of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// No final report yet.
+    Open,
+    /// No final report yet, and refused together with others: sent alone to find out which one is meant.
+    Suspect,
+    /// A final report has arrived.
+    Reported,
+}
+
+/// The batches of one partition, oldest first. `B` is the content of a batch.
+#[derive(Debug)]
+pub(super) struct PartitionQueue<B> {
+    batches: VecDeque<QueuedBatch<B>>,
     /// Number of the first of `batches`.
-    pub(super) first: u64,
-    /// The next record to hand over: number of its batch and position in it.
-    pub(super) next: (u64, usize),
-    /// Receives the records; `None` while it is being replaced.
-    pub(super) client: Option<Arc<BaseProducer<C>>>,
-    /// The client has delivered a record, so more than one may be in flight.
-    pub(super) proven: bool,
-    /// The only record in flight; the others wait for its report.
-    pub(super) alone: Option<(u64, usize)>,
+    first: u64,
+    /// The next record to hand over.
+    next: RecordId,
+    flight: Flight,
 }
 
-impl<C: DeliveryContext> PartitionQueue<C> {
-    /// Hands the client its next records, up to a limit. Returns whether there are more for which it may have room; the
-    /// thread that receives the reports continues with those.
-    pub(super) fn hand_over(&mut self) -> bool {
-        let Some(client) = self.client.clone() else { return false };
-        let topic = Arc::clone(&self.topic);
-        let mut more = false;
-        let mut share = Share { records: HAND_OVER_RECORDS_MAX, bytes: HAND_OVER_BYTES_MAX };
-        while self.alone.is_none() {
-            self.let_go();
-            let ((number, position), oldest, proven) = (self.next, self.first == self.next.0, self.proven);
-            let Some(batch) = self.batch(number) else { break };
-            match batch.hand_over(&client, &topic, number, position, (oldest, proven), &mut share) {
-                HandedOver::All => self.next = (number + 1, 0),
-                HandedOver::Alone(position) => {
-                    self.alone = Some((number, position));
-                    self.next = (number, position + 1);
-                }
-                HandedOver::Full(position) | HandedOver::Busy(position) => {
-                    self.next = (number, position);
-                    break;
-                }
-                HandedOver::Enough(position) => {
-                    self.next = (number, position);
-                    more = true;
-                    break;
-                }
-                HandedOver::Broken(error) => {
-                    client.context().break_off(error.rdkafka_error_code(), &error.to_string());
-                    self.client = None;
-                    break;
-                }
-            }
-        }
-        self.let_go();
-        more
+#[derive(Debug)]
+struct QueuedBatch<B> {
+    content: B,
+    /// State of each record.
+    progress: Vec<Progress>,
+    /// Number of records without a final report.
+    left: usize,
+}
+
+impl<B> Default for PartitionQueue<B> {
+    /// An empty queue.
+    fn default() -> Self {
+        Self { batches: VecDeque::new(), first: 0, next: RecordId { batch: 0, position: 0 }, flight: Flight::Probing }
+    }
+}
+
+impl<B> PartitionQueue<B> {
+    /// Adds a batch of this many records.
+    pub(super) fn push(&mut self, content: B, records: usize) {
+        self.batches.push_back(QueuedBatch { content, progress: vec![Progress::Open; records], left: records });
     }
 
     /// Whether there are records that the client does not have.
     pub(super) fn is_behind(&self) -> bool {
-        self.next.0 < self.first + self.batches.len() as u64
+        self.next.batch < self.first + self.batches.len() as u64
     }
 
-    pub(super) fn hands_over_to(&self, client: Option<&Arc<BaseProducer<C>>>) -> bool {
-        match (&self.client, client) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-            (None, None) => true,
-            _ => false,
+    /// The next record to hand over, if one may be: then call [`PartitionQueue::handed_over`] or
+    /// [`PartitionQueue::report`].
+    pub(super) fn next_record(&mut self) -> Option<(&B, RecordId)> {
+        if let Flight::Alone(_) = self.flight {
+            return None;
         }
+        loop {
+            self.release();
+            let RecordId { batch: number, position } = self.next;
+            match self.batch(number)?.progress.get(position) {
+                Some(Progress::Reported) | None => self.pass(),
+                Some(Progress::Open) if self.flight == Flight::Open => break,
+                Some(Progress::Open | Progress::Suspect) if self.is_first_unreported() => break,
+                Some(Progress::Open | Progress::Suspect) => return None,
+            }
+        }
+        let next = self.next;
+        self.batch(next.batch).map(|batch| (&batch.content, next))
     }
 
-    fn batch(&mut self, number: u64) -> Option<&mut Batch> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.batches.get_mut(index)
+    /// The client has the record that [`PartitionQueue::next_record`] returned.
+    pub(super) fn handed_over(&mut self) {
+        let next = self.next;
+        let progress = self.batch(next.batch).and_then(|batch| batch.progress.get(next.position).copied());
+        if self.flight == Flight::Probing || progress == Some(Progress::Suspect) {
+            self.flight = Flight::Alone(next);
+        }
+        self.pass();
     }
 
-    /// Handles a final report.
-    pub(super) fn report(&mut self, number: u64, position: usize, refused: Option<String>) {
-        if let Some(batch) = self.batch(number) {
-            batch.report(position, refused);
+    /// The final report of a record; `delivered` by the present client, or not. Calls `settle` with the batch, and with
+    /// whether this was its last report, unless the record was reported before. Returns whether other records waited for
+    /// this report.
+    pub(super) fn report(&mut self, id: RecordId, delivered: bool, settle: impl FnOnce(&mut B, bool)) -> bool {
+        if let Some(batch) = self.batch_mut(id.batch)
+            && let Some(progress) = batch.progress.get_mut(id.position)
+            && *progress != Progress::Reported
+        {
+            *progress = Progress::Reported;
+            batch.left -= 1;
+            settle(&mut batch.content, batch.left == 0);
         }
-        if self.alone == Some((number, position)) {
-            self.alone = None;
-            self.hand_over();
+        let was_alone = self.is_alone(id);
+        if was_alone {
+            self.flight = if delivered { Flight::Open } else { Flight::Probing };
         }
-        self.let_go();
+        self.release();
+        was_alone
     }
 
     /// Marks a record as refused, possibly because of another one.
-    pub(super) fn suspect(&mut self, number: u64, position: usize) {
-        let record = self.batch(number).and_then(|batch| batch.progress.get_mut(position));
-        if let Some(record) = record.filter(|record| **record == Progress::Open) {
-            *record = Progress::Suspect;
+    pub(super) fn suspect(&mut self, id: RecordId) {
+        let progress = self.batch_mut(id.batch).and_then(|batch| batch.progress.get_mut(id.position));
+        if let Some(progress) = progress.filter(|progress| **progress == Progress::Open) {
+            *progress = Progress::Suspect;
         }
     }
 
-    /// Releases the oldest batches whose records are all reported.
-    fn let_go(&mut self) {
-        while self.first < self.next.0 && self.batches.front().is_some_and(|batch| batch.left == 0) {
+    /// Whether this record is in flight alone, so that an answer means it.
+    pub(super) fn is_alone(&self, id: RecordId) -> bool {
+        self.flight == Flight::Alone(id)
+    }
+
+    /// The client is gone: all unreported records are handed over again. A new client, unlike none, has delivered nothing
+    /// yet; without one, the last reports of the previous one may still come.
+    pub(super) fn restart(&mut self, is_new: bool) {
+        self.next = RecordId { batch: self.first, position: 0 };
+        if is_new {
+            self.flight = Flight::Probing;
+        }
+    }
+
+    fn index(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
+    fn batch(&self, number: u64) -> Option<&QueuedBatch<B>> {
+        self.batches.get(self.index(number)?)
+    }
+
+    fn batch_mut(&mut self, number: u64) -> Option<&mut QueuedBatch<B>> {
+        let index = self.index(number)?;
+        self.batches.get_mut(index)
+    }
+
+    /// Whether all records before the next one are reported.
+    fn is_first_unreported(&self) -> bool {
+        let before = self.batch(self.next.batch).and_then(|batch| batch.progress.get(..self.next.position));
+        let mut before = before.unwrap_or_default().iter();
+        self.next.batch == self.first && before.all(|progress| *progress == Progress::Reported)
+    }
+
+    /// Passes the next record.
+    fn pass(&mut self) {
+        let records = self.batch(self.next.batch).map_or(0, |batch| batch.progress.len());
+        self.next.position += 1;
+        if self.next.position >= records {
+            self.next = RecordId { batch: self.next.batch + 1, position: 0 };
+        }
+    }
+
+    /// Removes the oldest batches whose records are all reported.
+    fn release(&mut self) {
+        while self.batches.front().is_some_and(|batch| batch.left == 0) {
             self.batches.pop_front();
             self.first += 1;
+            if self.next.batch < self.first {
+                self.next = RecordId { batch: self.first, position: 0 };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The queue, and what its clients and Kafka know.
+    #[derive(Default)]
+    struct World {
+        queue: PartitionQueue<u64>,
+        /// Records by batch.
+        batches: Vec<usize>,
+        /// Records with the present client, in order, without a report.
+        in_flight: Vec<RecordId>,
+        /// The present client has delivered a record.
+        is_proven: bool,
+        suspects: BTreeSet<RecordId>,
+        reported: BTreeSet<RecordId>,
+        /// Reports that each batch got.
+        settled: BTreeMap<u64, usize>,
+    }
+
+    impl World {
+        /// The client takes up to `records`.
+        fn hand_over(&mut self, records: usize) {
+            for _ in 0..records {
+                let Some((content, id)) = self.queue.next_record() else { return self.check_wait() };
+                assert_eq!(*content, id.batch);
+                assert!(!self.reported.contains(&id) && !self.in_flight.contains(&id), "{id:?} is sent twice");
+                let all = (0..)
+                    .zip(&self.batches)
+                    .flat_map(|(batch, records)| (0..*records).map(move |position| RecordId { batch, position }));
+                let mut before = all.take_while(|other| *other < id);
+                assert!(
+                    before.all(|other| self.reported.contains(&other) || self.in_flight.contains(&other)),
+                    "{id:?}"
+                );
+                let is_alone = !self.is_proven || self.suspects.contains(&id);
+                assert!(!is_alone || self.in_flight.is_empty(), "{id:?} has to be alone");
+                self.queue.handed_over();
+                assert_eq!(self.queue.is_alone(id), is_alone);
+                self.in_flight.push(id);
+            }
+        }
+
+        /// Nothing is handed over only for a reason.
+        fn check_wait(&self) {
+            let all: usize = self.batches.iter().sum();
+            assert!(!self.in_flight.is_empty() || self.reported.len() == all, "nothing will be sent");
+        }
+
+        fn report(&mut self, id: RecordId, delivered: bool) {
+            self.in_flight.retain(|other| *other != id);
+            self.is_proven |= delivered;
+            self.reported.insert(id);
+            let (settled, batches) = (&mut self.settled, &self.batches);
+            self.queue.report(id, delivered, |content, is_last| {
+                let count = settled.entry(*content).or_default();
+                *count += 1;
+                let records = usize::try_from(*content).ok().and_then(|number| batches.get(number)).copied();
+                assert_eq!(is_last, records == Some(*count));
+            });
+        }
+
+        fn step(&mut self, step: u8, which: usize) {
+            let first = self.in_flight.first().copied();
+            match (step, first) {
+                (0 | 1, _) => {
+                    self.queue.push(self.batches.len() as u64, which);
+                    self.batches.push(which);
+                }
+                (2 | 3, _) => self.hand_over(which + 1),
+                // Kafka reports in order.
+                (4 | 5, Some(id)) => self.report(id, true),
+                // Kafka names this record.
+                (6, Some(id)) if self.queue.is_alone(id) => {
+                    // A client that a record was refused for alone has to prove itself again.
+                    self.is_proven = false;
+                    self.report(id, false);
+                }
+                // It refuses a whole request: the client is replaced.
+                (7, _) => {
+                    for id in std::mem::take(&mut self.in_flight) {
+                        self.queue.suspect(id);
+                        self.suspects.insert(id);
+                    }
+                    self.replace();
+                }
+                (8, _) => self.replace(),
+                // A repeated report changes nothing.
+                (9, _) => {
+                    if let Some(id) = self.reported.first().copied() {
+                        self.queue.report(id, true, |_, _| panic!("{id:?} was reported before"));
+                    }
+                }
+                _ => {}
+            }
+        }
+
+        fn replace(&mut self) {
+            self.queue.restart(false);
+            self.queue.restart(true);
+            (self.in_flight, self.is_proven) = (Vec::new(), false);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_handed_over_in_order_and_alone_where_an_answer_must_mean_one(
+            steps in prop::collection::vec((0_u8..10, 0_usize..4), 1..120),
+        ) {
+            let mut world = World::default();
+            steps.iter().for_each(|(step, which)| world.step(*step, *which));
+            let all: usize = world.batches.iter().sum();
+            for _ in 0..2 * all + 1 {
+                world.hand_over(all);
+                std::mem::take(&mut world.in_flight).into_iter().for_each(|id| world.report(id, true));
+            }
+            prop_assert_eq!(world.reported.len(), all);
+            world.hand_over(1);
+            prop_assert!(!world.queue.is_behind());
+            prop_assert!(world.queue.batches.is_empty(), "a batch is kept");
         }
     }
 }

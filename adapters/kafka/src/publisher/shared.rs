@@ -1,6 +1,5 @@
 //! What the publisher, its threads and the client's callbacks share.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::{JoinHandle, Thread};
@@ -10,11 +9,11 @@ use domain::ports::BusState;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Statistics};
 
 use super::batch::{Memory, delivery_of};
-use super::partition_queue::{DeliveryContext, PartitionQueue};
+use super::client_queue::{ClientQueue, DeliveryContext};
 use crate::client::{ClientErrorLog, Reachability, log};
 use crate::error::{Handling, handling, is_of_one_record};
 use crate::lock::lock;
@@ -51,7 +50,7 @@ pub(super) struct Shared {
 pub(super) type Client = BaseProducer<Deliveries>;
 
 /// The queue of a partition.
-type Queue = PartitionQueue<Deliveries>;
+type Queue = ClientQueue<Deliveries>;
 
 /// Receives the delivery reports of one client.
 pub(super) struct Deliveries {
@@ -96,16 +95,7 @@ impl Shared {
             }
             // Under the lock of the queues, so that the thread that replaces the client sees every queue.
             let client = lock(&self.client).clone();
-            let queue = PartitionQueue {
-                topic: Arc::clone(&self.name),
-                batches: VecDeque::new(),
-                first: 0,
-                next: (0, 0),
-                client,
-                proven: false,
-                alone: None,
-            };
-            queues.push(Arc::new(Mutex::new(queue)));
+            queues.push(Arc::new(Mutex::new(ClientQueue::new(Arc::clone(&self.name), client))));
         }
     }
 
@@ -120,14 +110,7 @@ impl Shared {
         for queue in self.queues() {
             let mut queue = lock(&queue);
             // A queue created just now already has the client, and may have handed over.
-            if !queue.hands_over_to(client) {
-                queue.client = client.cloned();
-                queue.next = (queue.first, 0);
-                // The previous client's lone record may still be reported.
-                if client.is_some() {
-                    (queue.proven, queue.alone) = (false, None);
-                }
-            }
+            queue.switch(client);
             queue.hand_over();
         }
     }
@@ -250,34 +233,32 @@ impl ProducerContext for Deliveries {
         let (Some(shared), Ok(partition)) = (self.shared.upgrade(), Partition::try_from(message.partition())) else {
             return;
         };
-        let (number, position) = delivery_of(opaque);
+        let id = delivery_of(opaque);
         let queue = shared.queue(partition);
         let mut queue = lock(&queue);
-        let current = queue.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), self));
+        let current = queue.is_of(self);
         let code = error.and_then(KafkaError::rdkafka_error_code);
         match error {
             None => {
-                queue.proven |= current;
-                queue.report(number, position, None);
+                queue.report(id, current, None);
                 self.note_progress(&shared);
             }
             Some(error)
                 if code.is_some_and(|code| {
-                    handling(code) == Handling::Refuse
-                        && (is_of_one_record(code) || queue.alone == Some((number, position)))
+                    handling(code) == Handling::Refuse && (is_of_one_record(code) || queue.is_alone(id))
                 }) =>
             {
-                queue.report(number, position, Some(error.to_string()));
+                queue.report(id, false, Some(error.to_string()));
                 self.note_progress(&shared);
             }
             Some(error) => {
                 if code.is_some_and(|code| handling(code) == Handling::Refuse) {
-                    queue.suspect(number, position);
+                    queue.suspect(id);
                 }
                 self.break_off(code, &error.to_string());
                 // Unless another client has already taken over.
                 if current {
-                    queue.client = None;
+                    queue.stop();
                 }
             }
         }

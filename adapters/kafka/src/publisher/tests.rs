@@ -1,15 +1,16 @@
 //! Tests of handing over, and of delivery numbers.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 
 use domain::delivery::Guarantee;
 use domain::record::RecordBatch;
+use rdkafka::producer::Producer;
 use tokio::sync::Notify;
 
 use super::batch::{BATCH_RECORDS_MAX, Batch, Memory, Receipts, delivery_of, opaque};
-use super::partition_queue::{HAND_OVER_BYTES_MAX, HAND_OVER_RECORDS_MAX, PartitionQueue};
+use super::client_queue::{ClientQueue, HAND_OVER_BYTES_MAX, HAND_OVER_RECORDS_MAX};
+use super::partition_queue::RecordId;
 use super::shared::{Client, Deliveries};
 use crate::client::ClientErrorLog;
 
@@ -25,18 +26,6 @@ fn client() -> Arc<Client> {
         decided: AtomicBool::new(true),
     };
     Arc::new(config.create_with_context(context).expect("a client"))
-}
-
-fn queue(client: &Arc<Client>) -> PartitionQueue<Deliveries> {
-    PartitionQueue {
-        topic: "logs".into(),
-        batches: VecDeque::new(),
-        first: 0,
-        next: (0, 0),
-        client: Some(Arc::clone(client)),
-        proven: true,
-        alone: None,
-    }
 }
 
 fn batch(records: usize, value_bytes: usize) -> Batch {
@@ -56,7 +45,7 @@ fn batch(records: usize, value_bytes: usize) -> Batch {
 }
 
 #[test]
-fn a_line_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
+fn a_queue_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
     for (batches, records, value_bytes, times) in [
         // The limit on records: within a batch, and over several.
         (1, HAND_OVER_RECORDS_MAX * 5 / 2, 10, 3),
@@ -66,15 +55,17 @@ fn a_line_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
         (3, 10, 10, 1),
     ] {
         let client = client();
-        let mut queue = queue(&client);
-        queue.batches.extend((0..batches).map(|_| batch(records, value_bytes)));
-        let mut handed_over = vec![];
-        let mut more = true;
-        while more {
-            let at = |(batch, record): (u64, usize)| usize::try_from(batch).expect("few") * records + record;
-            let before = at(queue.next);
-            more = queue.hand_over();
-            handed_over.push(at(queue.next) - before);
+        let with_client = || usize::try_from(client.in_flight_count()).expect("a number");
+        let mut queue = ClientQueue::new("logs".into(), Some(Arc::clone(&client)));
+        queue.push(batch(1, 1));
+        (0..batches).for_each(|_| queue.push(batch(records, value_bytes)));
+        assert_eq!(with_client(), 1, "a new client gets one record alone");
+        queue.report(RecordId { batch: 0, position: 0 }, true, None);
+        let mut handed_over = vec![with_client() - 1];
+        while queue.is_behind() {
+            let before = with_client();
+            let more = queue.hand_over();
+            handed_over.push(with_client() - before);
             assert_eq!(queue.is_behind(), more);
         }
         assert!(handed_over.iter().all(|records| *records <= HAND_OVER_RECORDS_MAX), "{handed_over:?}");
@@ -88,7 +79,8 @@ fn a_line_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
 fn a_delivery_knows_its_batch_and_record() {
     for number in [0, 1, 77, (1 << 44) - 1] {
         for position in [0, 1, 9_999, BATCH_RECORDS_MAX - 1] {
-            assert_eq!(delivery_of(opaque(number, position)), (number, position));
+            let id = RecordId { batch: number, position };
+            assert_eq!(delivery_of(opaque(id)), id);
         }
     }
 }

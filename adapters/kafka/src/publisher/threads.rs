@@ -9,7 +9,7 @@ use domain::ports::BusState;
 use rdkafka::producer::{Producer, PurgeConfig};
 use tokio::sync::oneshot;
 
-use super::partition_queue::DeliveryContext;
+use super::client_queue::DeliveryContext;
 use super::shared::{Client, Shared};
 use crate::lock::lock;
 

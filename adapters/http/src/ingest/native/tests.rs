@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use application::deliver::Delivery;
+use application::delivery::Delivery;
 use application::ingest::{Ingest, Intake, Outcome};
 use domain::Uuid;
 use domain::admission::Usage;

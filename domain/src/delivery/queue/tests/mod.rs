@@ -1,0 +1,95 @@
+//! Random histories of one queue, compared with a model of the bus, the journal and each record.
+//!
+//! The model knows what happened outside the queue: what the bus took and reported, what is on disk, what a client was told.
+//! After each event it checks order, the prefix on disk, promises, release, memory and all terms of the accounts. At the end
+//! bus and journal work again, and everything must be settled. A history may be cut by a crash: another queue adopts what
+//! is on disk.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use self::world::World;
+
+mod steps;
+mod world;
+
+/// Histories with fixed seeds, whose transitions are counted.
+const SEEDED_HISTORIES: usize = 2_000;
+/// Steps of a history, at most.
+const STEPS_MAX: usize = 150;
+
+/// A step: what happens, to which batch, and how many records are meant.
+type Step = (u8, usize, u64);
+
+fn history(has_journal: bool, steps: &[Step]) -> BTreeMap<(&'static str, &'static str), u64> {
+    let mut world = World::new(has_journal);
+    steps.iter().for_each(|step| world.step(*step));
+    world.end();
+    world.seen
+}
+
+fn histories() -> impl Strategy<Value = (bool, Vec<Step>)> {
+    let steps = prop::collection::vec((0_u8..30, 0_usize..5, 1_u64..4), 1..STEPS_MAX);
+    (prop::bool::weighted(0.9), steps)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_each_record_is_sent_once_in_order_and_accounted_for((has_journal, steps) in histories()) {
+        history(has_journal, &steps);
+    }
+}
+
+/// The transitions of `docs/delivery.md`.
+const TRANSITIONS: [(&str, &str); 31] = [
+    ("taken", "with bus"),
+    ("taken", "being written"),
+    ("refused", "offered"),
+    ("promised as buffered", "with bus"),
+    ("promised as buffered", "with bus, being written"),
+    ("silent", "with bus"),
+    ("silent", "with bus, being written"),
+    ("silent", "with bus and on disk"),
+    ("appended", "with bus"),
+    ("synced", "with bus, being written"),
+    ("synced", "with bus, rejected"),
+    ("synced", "being written"),
+    ("synced", "settled, being written"),
+    ("sync failed", "with bus, being written"),
+    ("sync failed", "being written"),
+    ("sync failed", "settled, being written"),
+    ("acknowledged", "with bus"),
+    ("acknowledged", "with bus, being written"),
+    ("acknowledged", "with bus and on disk"),
+    ("rejected", "with bus"),
+    ("rejected", "with bus, being written"),
+    ("rejected, to be kept", "with bus"),
+    ("rejected, to be kept", "with bus, being written"),
+    ("rejected, to be kept", "with bus and on disk"),
+    ("kept", "with bus, rejected"),
+    ("failed", "with bus"),
+    ("failed", "with bus and on disk"),
+    ("sent", "being written"),
+    ("sent", "on disk"),
+    ("lost", "on disk"),
+    ("adopted", "on disk"),
+];
+
+#[test]
+fn the_histories_cover_every_transition() {
+    let (mut runner, strategy) = (TestRunner::deterministic(), histories());
+    let mut seen: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for _ in 0..SEEDED_HISTORIES {
+        let (has_journal, steps) = strategy.new_tree(&mut runner).expect("a history").current();
+        for (transition, times) in history(has_journal, &steps) {
+            *seen.entry(transition).or_default() += times;
+        }
+    }
+    println!("histories={SEEDED_HISTORIES} transitions={} times={}", seen.len(), seen.values().sum::<u64>());
+    seen.iter().for_each(|((event, state), times)| println!("{times:>8}  {event}: {state}"));
+    let missing: Vec<_> = TRANSITIONS.iter().filter(|transition| !seen.contains_key(transition)).collect();
+    assert!(missing.is_empty(), "not covered: {missing:?}");
+}
