@@ -264,7 +264,7 @@ mod tests {
     use super::*;
     use crate::timestamp::Timestamp;
 
-    fn any(value: &[u8]) -> Result<Vec<&[u8]>, InvalidPack> {
+    fn general(value: &[u8]) -> Result<Vec<&[u8]>, InvalidPack> {
         let mut elements = vec![b"from before".as_slice()];
         split_any(value, &mut elements).map(|()| elements)
     }
@@ -288,7 +288,7 @@ mod tests {
             ("[{\"a\":[{\"b\":1}\n,{\"b\":2}]}\n,{}]", vec!["{\"a\":[{\"b\":1}\n,{\"b\":2}]}", "{}"]),
             ("[1,\"x\",[2],null]", vec!["1", "\"x\"", "[2]", "null"]),
         ] {
-            assert_eq!(texts(&any(value.as_bytes()).expect("an array")), elements, "{value}");
+            assert_eq!(texts(&general(value.as_bytes()).expect("an array")), elements, "{value}");
         }
     }
 
@@ -312,7 +312,7 @@ mod tests {
             ("[{\"a", InvalidPack::NotAnArray(2)),
             ("[\"\\", InvalidPack::NotAnArray(1)),
         ] {
-            assert_eq!(any(value.as_bytes()), Err(error), "{value}");
+            assert_eq!(general(value.as_bytes()), Err(error), "{value}");
         }
         assert_eq!(written(b"[]"), Err(InvalidPack::Empty));
         assert_eq!(written(b"[{}"), Err(InvalidPack::NotAnArray(3)));
@@ -322,12 +322,12 @@ mod tests {
     #[test]
     fn the_number_of_events_is_bounded_and_deep_nesting_needs_no_stack() {
         let array = |count: usize| format!("[{}]", vec!["{}"; count].join("\n,"));
-        for split in [any, written] {
+        for split in [general, written] {
             assert_eq!(split(array(PACK_EVENTS_MAX).as_bytes()).expect("in bounds").len(), PACK_EVENTS_MAX);
             assert_eq!(split(array(PACK_EVENTS_MAX + 1).as_bytes()), Err(InvalidPack::TooMany));
         }
         let deep = "[".repeat(1_000_000);
-        assert_eq!(any(deep.as_bytes()), Err(InvalidPack::NotAnArray(deep.len())));
+        assert_eq!(general(deep.as_bytes()), Err(InvalidPack::NotAnArray(deep.len())));
     }
 
     fn records(given: &[(u8, bool, String)]) -> Records {
@@ -413,7 +413,7 @@ mod tests {
                 prop_assert!(is_packed(&value) && value.len() <= bytes_max && pack.len() <= PACK_EVENTS_MAX);
                 prop_assert_eq!(events_estimated(&value), pack.len() as u64);
                 let elements = written(&value).expect("a pack");
-                prop_assert_eq!(&elements, &any(&value).expect("a pack"));
+                prop_assert_eq!(&elements, &general(&value).expect("a pack"));
                 unpacked.extend(elements.into_iter().map(<[u8]>::to_vec));
             }
             let expected: Vec<Vec<u8>> = given.into_iter().map(|(_, _, value)| value.into_bytes()).collect();
@@ -425,7 +425,7 @@ mod tests {
             prop::sample::select(b"[]{},\"\\\n x1".to_vec()), 0..60,
         )) {
             let value: Vec<u8> = std::iter::once(b'[').chain(tail).collect();
-            for split in [any, written] {
+            for split in [general, written] {
                 if let Ok(elements) = split(&value) {
                     prop_assert!(!elements.is_empty() && elements.len() <= PACK_EVENTS_MAX);
                     // Each element with the byte behind it, and the opening bracket.
