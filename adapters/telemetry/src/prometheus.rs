@@ -407,7 +407,7 @@ impl Telemetry for Prometheus {
 
     fn fetched(&self, events: usize) {
         self.fetched.increment(events as u64);
-        self.in_work.increment(as_float(records as u64));
+        self.in_work.increment(as_float(events as u64));
     }
 
     fn appended(&self, appended: Appended, oldest_age: Option<Duration>) {
@@ -420,13 +420,13 @@ impl Telemetry for Prometheus {
         count(&self.totals.stored, appended.stored);
         count(&self.totals.deduplicated, appended.deduplicated);
         count(&self.totals.dead_lettered, appended.dead_lettered);
-        let records = appended.stored + appended.deduplicated + appended.dead_lettered;
-        self.in_work.decrement(as_float(records as u64));
+        let events = appended.stored + appended.deduplicated + appended.dead_lettered;
+        self.in_work.decrement(as_float(events as u64));
     }
 
     fn given_up(&self, events: usize) {
         self.given_up.increment(events as u64);
-        self.in_work.decrement(as_float(records as u64));
+        self.in_work.decrement(as_float(events as u64));
     }
 }
 
