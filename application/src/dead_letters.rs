@@ -5,6 +5,8 @@
 //!   again; the store recognises the repeat if the letter has become an event.
 //! * A letter is redriven twice only with `force`; a process runs one redrive at a time.
 //! * A redrive is bounded in letters and time; the next one continues with the rest.
+//! * A redriven record has the headers of the record that the letter came from: its trace, and that its id may be repeated.
+//!   An event of a packed record is sent as a record of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,7 +172,7 @@ impl DeadLetters {
             partition,
             guarantee: Guarantee::AtLeastOnce,
             records,
-            trace_parent: None,
+            trace_parent: letter.trace_parent,
         }))?;
         timeout(REDRIVE_TIME_MAX, receipt.promised).await.map_err(|_| RedriveError::Timeout)??;
         let marked = self.store.mark_redriven(&[letter.id], self.clock.now()).await;
@@ -201,17 +203,24 @@ mod tests {
     use domain::delivery::Durability;
     use domain::ports::{GroupPartition, MockLogStore, MockRecordPublisher, Receipt};
     use domain::timestamp::Timestamp;
+    use domain::trace_parent::TraceParent;
     use testkit::FixedClock;
 
     use super::*;
+
+    fn trace() -> Option<TraceParent> {
+        TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    }
 
     fn letter(id: u64, redriven: bool) -> StoredDeadLetter {
         StoredDeadLetter {
             id,
             group_partition: GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 7 },
             offset: id,
+            record_index: 0,
             key: b"k".to_vec(),
             value: id.to_string().into_bytes(),
+            trace_parent: trace(),
             reason: "not an event".to_owned(),
             attempts: 0,
             at: Timestamp::MIN,
@@ -250,6 +259,7 @@ mod tests {
             }
             let record = batch.records.iter().next().expect("one record");
             assert!(record.client_id && batch.guarantee == Guarantee::AtLeastOnce);
+            assert_eq!(batch.trace_parent, trace());
             sent.push((batch.partition, record.value.to_vec()));
             let promised = Box::pin(std::future::ready(Ok(Durability::Acknowledged)));
             Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })

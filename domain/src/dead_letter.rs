@@ -3,6 +3,7 @@
 use crate::ports::GroupPartition;
 use crate::query::Page;
 use crate::timestamp::Timestamp;
+use crate::trace_parent::TraceParent;
 
 /// Selects dead letters. All conditions must hold; an absent condition matches every letter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,13 +44,17 @@ pub struct StoredDeadLetter {
     pub group_partition: GroupPartition,
     /// Offset in the partition.
     pub offset: u64,
+    /// Position in a packed record, from 0; 0 for a record of its own.
+    pub record_index: u32,
     /// The original key; empty if there was none.
     pub key: Vec<u8>,
-    /// The original value.
+    /// The original value; of an event in a packed record, the event alone.
     pub value: Vec<u8>,
+    /// The trace of the request that the record came with, if the bus keeps it.
+    pub trace_parent: Option<TraceParent>,
     /// Why the record cannot be stored.
     pub reason: String,
-    /// How many appends that contained this record the store refused; 0 if the record cannot be decoded.
+    /// How many appends and probes that contained this record the store refused; 0 if the record cannot be decoded.
     pub attempts: u32,
     /// When this was found.
     pub at: Timestamp,

@@ -10,13 +10,19 @@ use crate::timestamp::Timestamp;
 /// Maximum number of unstored chunks that are tracked separately; beyond it the newest chunks are merged.
 const CHUNKS_MAX: usize = 64;
 
-/// Records of a partition that are on the bus and not known to be stored.
+/// Records read until the number of events in a record counts half: the estimate follows a change of the records.
+const MEAN_RECORDS: u64 = 10_000;
+
+/// Records of a partition that are on the bus and not known to be stored. The bus numbers records, not events: a packed
+/// record counts as one, so that the number of events can only be estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// The partition.
     pub partition: Partition,
     /// Number of records.
     pub records: u64,
+    /// Number of events in them, estimated from the records that were read last; the number of records before any was read.
+    pub events: u64,
     /// A lower bound for the time of receipt of the oldest of them; `None` if there is none, or if none has been read
     /// yet.
     pub oldest: Option<Timestamp>,
@@ -33,6 +39,8 @@ pub struct LagTracker {
     in_work: VecDeque<(u64, Timestamp)>,
     /// Time of receipt of the last record that was read.
     last: Option<Timestamp>,
+    /// Records that were read lately, and the events in them.
+    counted: (u64, u64),
 }
 
 impl LagTracker {
@@ -61,6 +69,15 @@ impl LagTracker {
         }
     }
 
+    /// This many records that were read have this many events.
+    pub fn count(&mut self, records: u64, events: u64) {
+        let (of_records, of_events) = &mut self.counted;
+        if *of_records >= MEAN_RECORDS {
+            (*of_records, *of_events) = (*of_records / 2, *of_events / 2);
+        }
+        (*of_records, *of_events) = (of_records.saturating_add(records), of_events.saturating_add(events));
+    }
+
     /// Everything before `position` is stored.
     pub fn store(&mut self, position: u64) {
         self.stored = self.stored.max(position);
@@ -74,7 +91,10 @@ impl LagTracker {
     pub fn lag(&self, partition: Partition) -> Lag {
         let records = self.end.saturating_sub(self.stored);
         let oldest = self.in_work.front().map(|(_, first)| *first).or(self.last);
-        Lag { partition, records, oldest: oldest.filter(|_| records > 0) }
+        let (of_records, of_events) = self.counted;
+        let estimated = (u128::from(records) * u128::from(of_events)).checked_div(u128::from(of_records));
+        let events = estimated.map_or(records, |events| u64::try_from(events).unwrap_or(u64::MAX));
+        Lag { partition, records, events, oldest: oldest.filter(|_| records > 0) }
     }
 }
 
@@ -115,6 +135,22 @@ mod tests {
         tracker.read(time(1), time(2), 10);
         tracker.read(time(3), time(4), 20);
         assert_eq!(seen(&tracker), (10, Some(3)));
+    }
+
+    #[test]
+    fn the_number_of_events_is_estimated_from_the_records_read_last() {
+        let mut tracker = LagTracker::new(0, 600);
+        assert_eq!(tracker.lag(0).events, 600, "nothing was read");
+        tracker.count(10, 10);
+        assert_eq!(tracker.lag(0).events, 600);
+        tracker.count(30, 3_030);
+        assert_eq!(tracker.lag(0).events, 600 * 76);
+        for _ in 0..1_000 {
+            tracker.count(1_000, 50_000);
+        }
+        assert_eq!(tracker.lag(0).events / 600, 50, "earlier records no longer matter");
+        tracker.store(600);
+        assert_eq!(tracker.lag(0).events, 0);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod idempotency;
 pub mod lag;
 pub mod level;
 pub mod metadata;
+pub mod pack;
 pub mod partition;
 pub mod ports;
 pub mod query;

@@ -106,7 +106,7 @@ pub struct PageKey {
     pub received_at: Timestamp,
     /// Partition that the event was read from.
     pub partition: Partition,
-    /// Offset in the partition.
+    /// Offset in the partition; events of one packed record have the same one.
     pub offset: u64,
 }
 
@@ -144,7 +144,8 @@ pub enum Ties {
     #[default]
     EventId,
     /// In the order of arrival: by `received_at`, partition and offset. What happened at one time is read in the order in
-    /// which it was written.
+    /// which it was written. Events of one packed record have one offset; they follow each other by `event_id`, which for
+    /// ids that Spillway made is the order in which they were written.
     Arrival,
 }
 
@@ -156,7 +157,7 @@ impl Order {
         let ascending = by_time.then_with(|| match self.ties {
             Ties::EventId => (one.event_id, one.received_at).cmp(&(other.event_id, other.received_at)),
             Ties::Arrival => {
-                let arrival = |key: &PageKey| (key.received_at, key.partition, key.offset);
+                let arrival = |key: &PageKey| (key.received_at, key.partition, key.offset, key.event_id);
                 arrival(one).cmp(&arrival(other))
             }
         });
@@ -222,7 +223,7 @@ pub struct StoredEvent {
     pub topic: String,
     /// Partition that the event was read from.
     pub partition: Partition,
-    /// Offset in the partition.
+    /// Offset in the partition; events of one packed record have the same one.
     pub offset: u64,
 }
 

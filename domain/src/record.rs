@@ -15,7 +15,7 @@ pub const RECORD_BYTES_MAX: usize = 1_000_000;
 pub struct Record<'a> {
     /// The source of the event.
     pub key: &'a [u8],
-    /// The encoded event.
+    /// The encoded event; as read from the bus, perhaps several of them ([`crate::pack`]).
     pub value: &'a [u8],
     /// The time of receipt: Kafka's record timestamp.
     pub timestamp: Timestamp,

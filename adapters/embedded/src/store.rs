@@ -27,6 +27,7 @@ use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StoredEvent, TAIL_BYTES_MAX, TailPage, TailQuery};
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConnection};
 
@@ -156,15 +157,17 @@ impl SqliteStore {
         }
         for letter in append.dead_letters {
             sqlx::query(
-                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, \
-                 attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", record_index, key, value, \
+                 trace_parent, reason, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             )
             .bind(group_partition.group.as_str())
             .bind(group_partition.topic.as_str())
             .bind(i64::from(group_partition.partition))
             .bind(letter.offset.cast_signed())
+            .bind(letter.record_index)
             .bind(letter.key)
             .bind(letter.value)
+            .bind(letter.trace_parent.as_ref().map(TraceParent::as_bytes))
             .bind(letter.reason.as_str())
             .bind(letter.attempts)
             .bind(letter.at.unix_micros())
@@ -207,6 +210,10 @@ impl LogStore for SqliteStore {
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
         self.writer.write(async |writer| self.append_on(writer, append).await).await
+    }
+
+    async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError> {
+        self.writer.probe(async |writer| self.append_on(writer, append).await.map(drop)).await
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {

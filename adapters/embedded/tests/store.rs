@@ -181,8 +181,10 @@ async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     let store = open(&directory, contracts::DEADLINE).await;
     let letter = |offset| DeadLetter {
         offset,
+        record_index: 0,
         key: b"\xff",
         value: b"\0",
+        trace_parent: None,
         reason: "why".to_owned(),
         attempts: 0,
         at: time(EPOCH),
@@ -224,6 +226,19 @@ async fn a_dead_letter_is_kept_once_and_only_with_its_append() {
     assert_eq!(kept, (b"\xff".to_vec(), b"\0".to_vec(), "why".to_owned()));
 }
 
+fn letter(offset: u64) -> DeadLetter<'static> {
+    DeadLetter {
+        offset,
+        record_index: 0,
+        key: b"",
+        value: b"",
+        trace_parent: None,
+        reason: String::new(),
+        attempts: 0,
+        at: time(EPOCH),
+    }
+}
+
 #[tokio::test]
 async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -236,7 +251,7 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
         .expect("the trigger is created");
 
     let events = [(1, event(1)), (2, event(2))];
-    let letters = [DeadLetter { offset: 3, key: b"", value: b"", reason: String::new(), attempts: 0, at: time(EPOCH) }];
+    let letters = [letter(3)];
     let refused = Append {
         group_partition: &group_partition(),
         expected: position,
@@ -296,14 +311,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
     for waits in 0.. {
         let from = position.unwrap_or(0);
         let events: Vec<_> = (from..from + 3).map(|offset| (offset, event(offset as u32))).collect();
-        let letters = [DeadLetter {
-            offset: from + 3,
-            key: b"",
-            value: b"",
-            reason: String::new(),
-            attempts: 0,
-            at: time(EPOCH),
-        }];
+        let letters = [letter(from + 3)];
         let next = from + 4;
         let mine = Append {
             group_partition: &group_partition(),
@@ -383,6 +391,9 @@ async fn a_store_of_the_first_version_is_migrated_with_all_its_data() {
         letters.items.iter().map(|letter| (letter.id, letter.redriven_at, letter.attempts)).collect::<Vec<_>>(),
         [(9, None, 0)]
     );
+    let [kept] = letters.items.as_slice() else { panic!("{letters:?}") };
+    assert_eq!((kept.offset, kept.record_index, kept.trace_parent), (4, 0, None));
+    assert_eq!((kept.key.as_slice(), kept.value.as_slice()), (&[0][..], &[1][..]));
     append(&store, Some(5), vec![event(1)]).await;
     let end =
         store.tail(&TailQuery { filter: EventFilter::default(), after: None, limit: 10 }).await.expect("a page").end;

@@ -122,8 +122,10 @@ fn assert_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
 async fn prepared(file: &Path, beside: &mut SqliteConnection, store: &SqliteStore) {
     let letter = |n: u64| DeadLetter {
         offset: n,
+        record_index: 0,
         key: b"",
         value: b"",
+        trace_parent: None,
         reason: String::new(),
         attempts: 0,
         at: time(EPOCH + SECOND * i64::try_from(n).expect("small")),

@@ -27,7 +27,7 @@ use crate::error::{Handling, handling};
 use crate::lock::lock;
 use crate::options::{InvalidOptions, KafkaOptions};
 use crate::thread::spawn;
-use crate::topic::Topic;
+use crate::topic::{TRACE_PARENT, Topic};
 
 /// Suffix of the name of a dead letter topic.
 const SUFFIX: &str = ".dlq";
@@ -200,11 +200,15 @@ fn record<'a>(topic: &'a str, letter: &'a StoredDeadLetter, index: usize) -> Bas
         ("topic", letter.group_partition.topic.clone()),
         ("partition", letter.group_partition.partition.to_string()),
         ("offset", letter.offset.to_string()),
+        ("record_index", letter.record_index.to_string()),
         ("attempts", letter.attempts.to_string()),
     ];
-    let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+    let mut headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len() + 1), |all, (key, value)| {
         all.insert(Header { key, value: Some(value) })
     });
+    if let Some(trace_parent) = &letter.trace_parent {
+        headers = headers.insert(Header { key: TRACE_PARENT, value: Some(trace_parent.as_bytes()) });
+    }
     BaseRecord::with_opaque_to(topic, index).partition(0).key(&*letter.key).payload(&*letter.value).headers(headers)
 }
 

@@ -24,7 +24,7 @@ mod thread;
 mod topic;
 
 pub use dead_letters::KafkaDeadLetterTopic;
-pub use options::{ALLOWED_PROPERTIES, InvalidOptions, KafkaOptions, Sasl, SaslMechanism, Tls};
+pub use options::{ALLOWED_PROPERTIES, InvalidOptions, KafkaOptions, RecordForm, Sasl, SaslMechanism, Tls};
 pub use publisher::KafkaPublisher;
 pub use source::KafkaSource;
 pub use statistics::{BrokerStatistics, ClientStatistics, Distribution};

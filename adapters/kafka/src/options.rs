@@ -145,6 +145,8 @@ pub struct KafkaOptions {
     pub retention: Duration,
     /// Codec of the batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
+    /// Whether a producer packs several events into one record.
+    pub records: RecordForm,
     /// Consumer group.
     pub group: String,
     /// Maximum bytes of unacknowledged batches.
@@ -155,6 +157,17 @@ pub struct KafkaOptions {
     pub sasl: Option<Sasl>,
     /// Other properties of librdkafka, of [`ALLOWED_PROPERTIES`].
     pub properties: BTreeMap<String, String>,
+}
+
+/// The form of the records that a producer sends. Consumers read both forms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordForm {
+    /// One event in each record.
+    #[default]
+    Single,
+    /// Consecutive events of one batch, of one source and with the same origin of ids, in one record
+    /// ([`domain::pack`]).
+    Packed,
 }
 
 /// Certificates; all files are PEM.

@@ -11,7 +11,7 @@ mod servers;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use adapter_kafka::{KafkaPublisher, KafkaSource};
+use adapter_kafka::{KafkaOptions, KafkaPublisher, KafkaSource, RecordForm};
 use cluster::{Cluster, MEMORY_BYTES_MAX, options, unique};
 use contracts::bus::{Bus, BusSubject};
 use domain::timestamp::Timestamp;
@@ -19,6 +19,8 @@ use servers::brokers;
 
 struct KafkaBuses {
     brokers: String,
+    /// The form of the records. Only events of one source and time are packed, so most checks have single records.
+    records: RecordForm,
     /// Creates topics where clients cannot.
     mock: Option<Cluster>,
 }
@@ -38,7 +40,7 @@ impl BusSubject for KafkaBuses {
             // It may exist already.
             let _ = mock.with(move |mock| mock.create_topic(&topic, partitions, 1));
         }
-        let options = options(&self.brokers, place, partitions);
+        let options = KafkaOptions { records: self.records, ..options(&self.brokers, place, partitions) };
         let source = KafkaSource::open(&options).expect("the source opens");
         let publisher = KafkaPublisher::open(options).await.expect("the publisher opens");
         Bus { publisher: Arc::new(publisher), source: Arc::new(source) }
@@ -61,12 +63,16 @@ impl BusSubject for KafkaBuses {
 #[test]
 fn kafka_keeps_the_promises_of_the_bus() {
     if let Some(brokers) = brokers() {
-        contracts::bus::all_at_once(&KafkaBuses { brokers, mock: None });
+        for records in [RecordForm::Single, RecordForm::Packed] {
+            contracts::bus::all_at_once(&KafkaBuses { brokers: brokers.clone(), records, mock: None });
+        }
     }
 }
 
 #[test]
 fn the_mock_cluster_keeps_the_promises_of_the_bus() {
-    let mock = Cluster::start();
-    contracts::bus::all_at_once(&KafkaBuses { brokers: mock.brokers.clone(), mock: Some(mock) });
+    for records in [RecordForm::Single, RecordForm::Packed] {
+        let mock = Cluster::start();
+        contracts::bus::all_at_once(&KafkaBuses { brokers: mock.brokers.clone(), records, mock: Some(mock) });
+    }
 }

@@ -13,11 +13,14 @@ use cluster::{Cluster, options, unique};
 use domain::dead_letter::StoredDeadLetter;
 use domain::ports::{DeadLetterTopic, DeadLetterTopicError, GroupPartition};
 use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+/// The trace of each letter.
+const TRACE: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 /// Deadline for events that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -26,8 +29,10 @@ fn letter(id: u64) -> StoredDeadLetter {
         id,
         group_partition: GroupPartition { group: "group".to_owned(), topic: "logs".to_owned(), partition: 2 },
         offset: id,
+        record_index: 3,
         key: b"shop".to_vec(),
         value: format!("letter {id}").into_bytes(),
+        trace_parent: TraceParent::parse(TRACE),
         reason: "not an event".to_owned(),
         at: Timestamp::MIN,
         redriven_at: None,
@@ -47,6 +52,9 @@ fn values(brokers: &str, topic: &str, count: usize) -> Vec<String> {
     while values.len() < count {
         assert!(began.elapsed() < DEADLINE, "only {values:?}");
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            let headers = message.headers().expect("headers");
+            let header = |name| headers.iter().find(|header| header.key == name).and_then(|header| header.value);
+            assert_eq!((header("record_index"), header("traceparent")), (Some(&b"3"[..]), Some(TRACE)));
             values.push(String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned());
         }
     }

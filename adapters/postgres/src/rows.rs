@@ -13,6 +13,7 @@ use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{GroupPartition, StoreError};
 use domain::query::{Direction, Order, PageFilling, PageKey, StoredEvent, Ties};
+use domain::trace_parent::TraceParent;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
@@ -53,7 +54,7 @@ pub fn events_statement<T>(
 ) -> QueryBuilder<Postgres> {
     let columns = match order.ties {
         Ties::EventId => ["\"timestamp\"", "event_id", "received_at"].as_slice(),
-        Ties::Arrival => &["\"timestamp\"", "received_at", "partition", "\"offset\""],
+        Ties::Arrival => &["\"timestamp\"", "received_at", "partition", "\"offset\"", "event_id"],
     };
     let (direction, comparison) = match order.direction {
         Direction::NewestFirst => (" DESC", "<"),
@@ -72,7 +73,8 @@ pub fn events_statement<T>(
             }
             Ties::Arrival => {
                 select.push_bind(PgTime(after.received_at)).push(", ").push_bind(i64::from(after.partition));
-                select.push(", ").push_bind(after.offset.cast_signed()).push(")");
+                select.push(", ").push_bind(after.offset.cast_signed()).push(", ");
+                select.push_bind(after.event_id).push(")");
             }
         }
     }
@@ -100,7 +102,8 @@ pub fn dead_letters_statement<T>(
     after: Option<u64>,
     page: &PageFilling<T>,
 ) -> QueryBuilder<Postgres> {
-    let columns = "id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, attempts";
+    let columns = "id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, attempts, \
+                   record_index, trace_parent";
     let mut select = begin_page(columns, LETTER_BYTES, "id");
     select.push("dead_letters WHERE id > ").push_bind(after.unwrap_or(0).cast_signed());
     if let Some(id) = filter.id {
@@ -196,8 +199,10 @@ pub fn stored_dead_letter(row: &PgRow) -> Result<StoredDeadLetter, sqlx::Error> 
             partition: row.try_get::<i32, _>(3)?.cast_unsigned(),
         },
         offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        record_index: row.try_get::<i32, _>(11)?.cast_unsigned(),
         key: row.try_get(5)?,
         value: row.try_get(6)?,
+        trace_parent: row.try_get::<Option<&[u8]>, _>(12)?.and_then(TraceParent::parse),
         reason: row.try_get(7)?,
         at: row.try_get::<PgTime, _>(8)?.0,
         redriven_at: row.try_get::<Option<PgTime>, _>(9)?.map(|PgTime(time)| time),

@@ -219,7 +219,10 @@ async fn a_fresh_database_may_be_opened_by_many_at_once() {
 }
 
 /// Makes a schema what migration 1 made of it.
-const BEFORE_TENANTS: [&str; 5] = [
+const BEFORE_TENANTS: [&str; 6] = [
+    // The constraint with the column goes with it.
+    "ALTER TABLE dead_letters DROP COLUMN record_index, DROP COLUMN trace_parent, \
+     ADD UNIQUE (consumer_group, topic, partition, \"offset\")",
     "ALTER TABLE event_ids DROP COLUMN derived_at",
     "ALTER TABLE events DROP CONSTRAINT events_pkey",
     "ALTER TABLE events DROP COLUMN tenant",
@@ -401,7 +404,16 @@ const LETTERS: u64 = 6;
 async fn append_letters(store: &dyn LogStore) {
     let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 9 };
     let at = Timestamp::parse("2024-01-15T10:30:00Z").expect("a time");
-    let letter = |offset| DeadLetter { offset, key: b"", value: b"", reason: String::new(), attempts: 0, at };
+    let letter = |offset| DeadLetter {
+        offset,
+        record_index: 0,
+        key: b"",
+        value: b"",
+        trace_parent: None,
+        reason: String::new(),
+        attempts: 0,
+        at,
+    };
     let letters: Vec<_> = (0..LETTERS).map(letter).collect();
     let append = Append {
         group_partition: &group_partition,

@@ -75,7 +75,7 @@ pub enum Metric {
     AgentEventsAsText,
     /// Requests of agents that were held, by protocol.
     AgentRequestsHeld,
-    /// Records read by a consumer.
+    /// Events in the records that a consumer read.
     RecordsFetched,
     /// Events stored by a consumer.
     EventsStored,
@@ -85,12 +85,14 @@ pub enum Metric {
     EventsDeduplicated,
     /// Records that can never be stored.
     EventsDeadLettered,
-    /// Records that a consumer read and abandoned.
+    /// Events that a consumer read and abandoned.
     RecordsGivenUp,
-    /// Records that a consumer has read and not yet stored.
+    /// Events that a consumer has read and not yet stored.
     RecordsInWork,
-    /// Records between a consumer's position and the end of a partition.
+    /// Records between a consumer's position and the end of a partition. A packed record counts as one.
     ConsumerLagRecords,
+    /// Events in these records, estimated.
+    ConsumerLagEvents,
     /// Age of the oldest record that a consumer has not stored.
     ConsumerLagAge,
     /// Alerts, by name and outcome.
@@ -150,7 +152,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -193,6 +195,7 @@ impl Metric {
         Self::RecordsGivenUp,
         Self::RecordsInWork,
         Self::ConsumerLagRecords,
+        Self::ConsumerLagEvents,
         Self::ConsumerLagAge,
         Self::Alerts,
         Self::AlertsDropped,
@@ -259,6 +262,7 @@ impl Metric {
             Self::EventsDeduplicated => "spillway_events_deduplicated_total",
             Self::EventsDeadLettered => "spillway_events_dead_lettered_total",
             Self::ConsumerLagRecords => "kafka_consumer_lag_records",
+            Self::ConsumerLagEvents => "kafka_consumer_lag_events",
             Self::ConsumerLagAge => "kafka_consumer_lag_seconds",
             Self::Alerts => "spillway_alerts_total",
             Self::AlertsDropped => "spillway_alerts_dropped_total",
@@ -315,8 +319,8 @@ impl Metric {
             Self::Upstreams => {
                 "Instances behind this gateway: available, unready (not ready for requests), or ejected (after failures)"
             }
-            Self::RecordsGivenUp => "Records that this consumer read but did not store: they are read again",
-            Self::RecordsInWork => "Records that this consumer has read and not stored yet",
+            Self::RecordsGivenUp => "Events that this consumer read but did not store: they are read again",
+            Self::RecordsInWork => "Events that this consumer has read and not stored yet",
             Self::EventsRefused => "Events refused by this producer",
             Self::RequestsRateLimited => "Requests refused by the rate limit",
             Self::Auth => "Requests that access control let in (allowed; open, without keys) or kept out, by outcome",
@@ -324,7 +328,9 @@ impl Metric {
             Self::AgentEvents => "Events that agents sent and this producer accepted",
             Self::AgentEventsAsText => "Events of agents that are stored in part as text, because they break a rule",
             Self::AgentRequestsHeld => "Requests of agents that waited for room or for the rate limit",
-            Self::RecordsFetched => "Records read from the bus by this consumer",
+            Self::RecordsFetched => {
+                "Events read from the bus by this consumer; a record that cannot be decoded counts as one"
+            }
             Self::EventsStored => "Events stored by this consumer",
             Self::EndToEnd => "Time from receipt to commit, of the oldest event of each transaction",
             Self::EventsDeduplicated => "Events dropped by this consumer because they were stored before",
@@ -332,7 +338,11 @@ impl Metric {
                 "Events that can never be stored, or that the bus permanently rejected: set aside"
             }
             Self::ConsumerLagRecords => {
-                "Records on the bus that are not stored yet, of the partitions that this consumer reads"
+                "Records on the bus that are not stored yet, of the partitions that this consumer reads; a packed record, \
+                 which has several events, counts as one"
+            }
+            Self::ConsumerLagEvents => {
+                "Events in these records, estimated from the number of events in the records that were read last"
             }
             Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
             Self::Alerts => "Alerts by outcome: only logged, delivered to the webhook, or failed",
@@ -350,7 +360,7 @@ impl Metric {
             Self::KafkaBrokerRtt => "Time from a request to a broker to its answer, in the last 15 seconds",
             Self::KafkaBrokerOutbuf => "Records in requests that wait to be written to a broker's connection",
             Self::KafkaBatchBytes => "Size of the batches that the Kafka client built in the last 15 seconds",
-            Self::KafkaBatchEvents => "Events in the batches that the Kafka client built in the last 15 seconds",
+            Self::KafkaBatchEvents => "Records in the batches that the Kafka client built in the last 15 seconds",
             Self::BuildInfo => "Version of this build",
         }
     }
@@ -376,7 +386,7 @@ impl Metric {
             Self::RequestsRateLimited => &["class"],
             Self::Auth => &["outcome"],
             Self::AgentEvents | Self::AgentEventsAsText | Self::AgentRequestsHeld => &["protocol"],
-            Self::ConsumerLagRecords | Self::ConsumerLagAge => &["partition"],
+            Self::ConsumerLagRecords | Self::ConsumerLagEvents | Self::ConsumerLagAge => &["partition"],
             Self::Alerts => &["name", "outcome"],
             Self::KafkaBrokerRtt => &["broker", "quantile"],
             Self::KafkaBrokerOutbuf => &["broker"],
@@ -409,6 +419,7 @@ impl Metric {
             | Self::DataDirSize
             | Self::RecordsInWork
             | Self::ConsumerLagRecords
+            | Self::ConsumerLagEvents
             | Self::ConsumerLagAge
             | Self::ProcessResidentMemory
             | Self::ProcessOpenFds

@@ -299,6 +299,7 @@ impl Prometheus {
             let age = now.since(oldest);
             let gauge = |metric| self.labeled_gauge(metric, "partition", partition.to_string().into());
             gauge(Metric::ConsumerLagRecords).set(as_float(lag.map_or(0, |lag| lag.records)));
+            gauge(Metric::ConsumerLagEvents).set(as_float(lag.map_or(0, |lag| lag.events)));
             gauge(Metric::ConsumerLagAge).set(age.as_secs_f64());
         }
     }
@@ -404,9 +405,9 @@ impl Telemetry for Prometheus {
         self.failed.increment(events as u64);
     }
 
-    fn fetched(&self, records: usize) {
-        self.fetched.increment(records as u64);
-        self.in_work.increment(as_float(records as u64));
+    fn fetched(&self, events: usize) {
+        self.fetched.increment(events as u64);
+        self.in_work.increment(as_float(events as u64));
     }
 
     fn appended(&self, appended: Appended, oldest_age: Option<Duration>) {
@@ -419,13 +420,13 @@ impl Telemetry for Prometheus {
         count(&self.totals.stored, appended.stored);
         count(&self.totals.deduplicated, appended.deduplicated);
         count(&self.totals.dead_lettered, appended.dead_lettered);
-        let records = appended.stored + appended.deduplicated + appended.dead_lettered;
-        self.in_work.decrement(as_float(records as u64));
+        let events = appended.stored + appended.deduplicated + appended.dead_lettered;
+        self.in_work.decrement(as_float(events as u64));
     }
 
-    fn given_up(&self, records: usize) {
-        self.given_up.increment(records as u64);
-        self.in_work.decrement(as_float(records as u64));
+    fn given_up(&self, events: usize) {
+        self.given_up.increment(events as u64);
+        self.in_work.decrement(as_float(events as u64));
     }
 }
 

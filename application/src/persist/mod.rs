@@ -1,9 +1,9 @@
 //! From the bus into the store, exactly once.
 //!
-//! One task per assigned partition reads a chunk, decodes it, and appends events, dead letters and the new position in
-//! one transaction that is fenced by the old position. Positions are kept only in the store; the bus is informed
-//! afterwards. Only a record that can never be stored becomes a dead letter; everything else waits, however long it
-//! takes, and the lag grows.
+//! One task per assigned partition reads a chunk, decodes it (a record has one event or a pack of them), and appends
+//! events, dead letters and the new position in one transaction that is fenced by the old position. Positions are kept
+//! only in the store; the bus is informed afterwards. Only what can never be stored becomes a dead letter; everything else
+//! waits, however long it takes, and the lag grows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,11 +21,14 @@ use self::readers::{Reader, stop_all};
 use crate::alerts::ConsumerAlerts;
 use crate::cause::Chain;
 
+#[cfg(test)]
+mod pack_tests;
 mod partition_reader;
 mod readers;
 mod store_chunk;
 #[cfg(test)]
 mod tests;
+mod unpacking;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

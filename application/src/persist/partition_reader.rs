@@ -59,12 +59,7 @@ impl Persist {
                     }
                 }
             };
-            self.telemetry.fetched(chunk.records.len());
             let stored = self.store_chunk(&group_partition, &mut expected, &chunk, &stop).await;
-            if stored.is_err() {
-                let from = expected.unwrap_or(0);
-                self.telemetry.given_up(chunk.offsets.iter().filter(|offset| **offset >= from).count());
-            }
             match stored {
                 Ok(()) => self.source.stored(partition, chunk.next),
                 Err(Halt::Moved(actual)) => {

@@ -18,9 +18,9 @@ use super::Persist;
 use super::store_chunk::Halt;
 use crate::alerts::ConsumerAlerts;
 
-const POISON: &str = "poison";
+pub(super) const POISON: &str = "poison";
 
-fn group_partition() -> GroupPartition {
+pub(super) fn group_partition() -> GroupPartition {
     GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 2 }
 }
 
@@ -91,7 +91,7 @@ fn failing_store(position: Option<u64>, away_at: usize, done: bool) -> (MockLogS
     (store, log)
 }
 
-fn persist(source: MockRecordSource, store: MockLogStore) -> Persist {
+pub(super) fn persist(source: MockRecordSource, store: MockLogStore) -> Persist {
     let group_partition = group_partition();
     Persist::new(
         Arc::new(source),
@@ -103,7 +103,7 @@ fn persist(source: MockRecordSource, store: MockLogStore) -> Persist {
     )
 }
 
-async fn store_chunk(store: MockLogStore, expected: Option<u64>, chunk: &Chunk) -> Result<(), Halt> {
+pub(super) async fn store_chunk(store: MockLogStore, expected: Option<u64>, chunk: &Chunk) -> Result<(), Halt> {
     let (_stop, stopped) = watch::channel(false);
     persist(MockRecordSource::new(), store).store_chunk(&group_partition(), &mut { expected }, chunk, &stopped).await
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adapter_kafka::{ALLOWED_PROPERTIES, KafkaOptions, Sasl, SaslMechanism, Tls};
+use adapter_kafka::{ALLOWED_PROPERTIES, KafkaOptions, RecordForm, Sasl, SaslMechanism, Tls};
 use domain::partition::{Partitioner, PriorityLane};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -31,6 +31,10 @@ pub struct KafkaSettings {
     pub retention: DurationSetting,
     /// Compression of batches: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
+    /// Form of the records: `single`, one event each; `packed`, several events of one request and source in one record,
+    /// which costs less. Upgrade every consumer before setting `packed` (docs/kafka.md).
+    #[serde(deserialize_with = "one_of", serialize_with = "word")]
+    pub records: RecordForm,
     /// Which partitions events outside of the priority lane may use: `shared`, all; `exclusive`, all but 0, which is
     /// reserved for ERROR and FATAL.
     #[serde(deserialize_with = "one_of", serialize_with = "word")]
@@ -65,6 +69,7 @@ impl Default for KafkaSettings {
             replication_factor: 1,
             retention: DurationSetting(Duration::from_secs(7 * 24 * 3600)),
             compression: "snappy".to_owned(),
+            records: RecordForm::Single,
             priority_lane: PriorityLane::Shared,
             tls: false,
             tls_ca: PathBuf::new(),
@@ -135,6 +140,7 @@ impl KafkaSettings {
             replication_factor: self.replication_factor,
             retention: self.retention.0,
             compression: self.compression.clone(),
+            records: self.records,
             group: self.group.clone(),
             memory_bytes_max,
             tls: self.tls.then(|| Tls { ca: path(&self.tls_ca), identity }),
@@ -161,6 +167,10 @@ impl KafkaSettings {
         }
         Ok(Some(Sasl { mechanism, username: username.clone(), password: password.clone() }))
     }
+}
+
+impl Word for RecordForm {
+    const ALL: &'static [(&'static str, Self)] = &[("single", Self::Single), ("packed", Self::Packed)];
 }
 
 impl Word for PriorityLane {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use adapter_kafka::SaslMechanism;
+use adapter_kafka::{RecordForm, SaslMechanism};
 use domain::delivery::Guarantee;
 use domain::level::Level;
 use domain::partition::PriorityLane;
@@ -123,6 +123,7 @@ fn kafka_settings_become_client_options() {
         ("SPILLWAY_KAFKA__SASL_PASSWORD", "sec:ret"),
         ("SPILLWAY_KAFKA__PROPERTIES__LINGER_MS", "20"),
         ("SPILLWAY_KAFKA__PRIORITY_LANE", "exclusive"),
+        ("SPILLWAY_KAFKA__RECORDS", "packed"),
     ]);
     let settings = settings.expect("valid");
     let options = settings.kafka.options(7).expect("valid");
@@ -130,6 +131,8 @@ fn kafka_settings_become_client_options() {
         (options.brokers.as_str(), options.topic.as_str(), options.memory_bytes_max),
         ("a:9092,b:9092", "logs", 7)
     );
+    assert_eq!(options.records, RecordForm::Packed);
+    assert_eq!(load_kafka(&[]).expect("valid").kafka.records, RecordForm::Single);
     assert_eq!(options.tls.expect("TLS").ca.as_deref(), Some(Path::new("/ca.pem")));
     let sasl = options.sasl.expect("SASL");
     assert_eq!((sasl.mechanism, sasl.password.as_str()), (SaslMechanism::ScramSha256, "sec:ret"));
@@ -153,6 +156,7 @@ fn invalid_kafka_settings_are_rejected_by_name() {
         ("COMPRESSION", "brotli", &["kafka.compression", "snappy"]),
         ("TOPIC", "a b", &["kafka.topic"]),
         ("PRIORITY_LANE", "fast", &["none of shared, exclusive"]),
+        ("RECORDS", "both", &["none of single, packed"]),
         ("LINGER", "1", &["unknown key kafka.linger"]),
         ("PROPERTIES__LINGER", "1", &["kafka.properties.linger", "unknown"]),
         ("PROPERTIES__DELIVERY_REPORT_ONLY_ERROR", "true", &["delivery.report.only.error", "cannot be set"]),

@@ -24,10 +24,11 @@ pub enum DeadLetterTopicError {
 /// A topic that dead letters are copied to, for operators who watch the bus rather than the store.
 ///
 /// Each letter becomes one record with the original key and value, byte for byte; an empty key may become a null key.
-/// Headers contain, as text: `reason`, the `topic`, `partition` and `offset` that it was read from, and `attempts`.
+/// Headers contain, as text: `reason`, the `topic`, `partition` and `offset` that it was read from, `record_index`, its
+/// position in a packed record, `attempts`, and the `traceparent` of its record, if it had one.
 ///
-/// Promises: at-least-once delivery. Letters may be repeated and may arrive in any order; topic, partition and offset
-/// identify a letter.
+/// Promises: at-least-once delivery. Letters may be repeated and may arrive in any order; topic, partition, offset and
+/// record index identify a letter.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait DeadLetterTopic: Send + Sync {

@@ -5,7 +5,7 @@ use crate::lag::Lag;
 use crate::partition::Partition;
 use crate::record::Chunk;
 
-/// Maximum records of a chunk.
+/// Maximum records of a chunk. A packed record counts as one: what is unpacked together has its own limit.
 pub const CHUNK_RECORDS_MAX: usize = 5_000;
 /// Maximum bytes of a chunk, unless its first record alone has more.
 pub const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;

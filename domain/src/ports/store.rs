@@ -8,6 +8,7 @@ use crate::partition::Partition;
 use crate::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
 use crate::stats::{Counts, StatsQuery};
 use crate::timestamp::Timestamp;
+use crate::trace_parent::TraceParent;
 
 /// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,18 +41,23 @@ pub struct GroupPartition {
     pub partition: Partition,
 }
 
-/// A record that can never be stored as an event.
+/// A record, or an event of a packed record, that can never be stored as an event. Group, topic, partition, offset and
+/// `record_index` identify it: a letter that is appended again is the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
-    /// Its offset.
+    /// The offset of its record.
     pub offset: u64,
+    /// Its position in a packed record, from 0; 0 for a record of its own, and for a packed record that cannot be unpacked.
+    pub record_index: u32,
     /// The original key; empty if there was none.
     pub key: &'a [u8],
-    /// The original value.
+    /// The original value; of an event in a packed record, the event alone, so that it can be sent as a record of its own.
     pub value: &'a [u8],
+    /// The trace of the request that the record came with, if the bus keeps it.
+    pub trace_parent: Option<TraceParent>,
     /// Why it cannot be stored.
     pub reason: String,
-    /// How many appends that contained this record the store refused; 0 if the record cannot be decoded.
+    /// How many appends and probes that contained it the store refused; 0 if it cannot be decoded.
     pub attempts: u32,
     /// When this was found.
     pub at: Timestamp,
@@ -64,9 +70,10 @@ pub struct Append<'a> {
     pub group_partition: &'a GroupPartition,
     /// The position as this consumer knows it: the append happens only if the store has the same one.
     pub expected: Option<u64>,
-    /// The new position: the offset to continue at.
+    /// The new position: the offset to continue at. An append never ends within a packed record: it is above every offset
+    /// in the append, so that a consumer that was replaced in the middle of one is refused by the fence.
     pub next: u64,
-    /// Events with their offsets.
+    /// Events with the offsets of their records, ascending. Events of a packed record have the same offset.
     pub events: &'a [(u64, LogEvent<'a>)],
     /// Records that cannot be stored as events.
     pub dead_letters: &'a [DeadLetter<'a>],
@@ -104,6 +111,13 @@ pub trait LogStore: Send + Sync {
     /// Nothing was stored and the position is unchanged, except after [`StoreError::Unavailable`]: then everything or
     /// nothing was stored (the answer was lost). [`LogStore::position`] tells which.
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError>;
+
+    /// Finds out whether the store would take an append: does the same work in a transaction and rolls it back. Stores
+    /// nothing, moves no position, and leaves no id known.
+    ///
+    /// # Errors
+    /// As [`LogStore::append`]; nothing was stored and the position is unchanged in any case.
+    async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError>;
 
     /// Matching events in the order of the query.
     ///

@@ -44,14 +44,14 @@ pub trait Telemetry: Send + Sync {
     /// Publishing a batch failed.
     fn send_failed(&self, events: usize);
 
-    /// A consumer read records.
-    fn fetched(&self, records: usize);
+    /// A consumer read records with this many events. A record that cannot be decoded counts as one.
+    fn fetched(&self, events: usize);
 
     /// A consumer's transaction committed, this long after a producer received the oldest of its events; `None` without
     /// events.
     fn appended(&self, appended: Appended, oldest_age: Option<Duration>);
 
-    /// A consumer abandoned records that it had read, without storing them: another consumer, or the same one later,
-    /// reads them again.
-    fn given_up(&self, records: usize);
+    /// A consumer abandoned events that it had read, without storing them: another consumer, or the same one later, reads
+    /// them again.
+    fn given_up(&self, events: usize);
 }

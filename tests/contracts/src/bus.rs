@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use domain::admission::Usage;
 use domain::delivery::{Durability, Guarantee};
+use domain::pack::{PACK_EVENTS_MAX, is_packed, split_any};
 use domain::partition::Partition;
 use domain::ports::{
     AssignmentChange, BusState, CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, PublishError, Receipt, RecordPublisher,
@@ -62,6 +63,7 @@ macro_rules! checks {
             a_batch_is_delivered_though_its_receipt_is_dropped,
             batches_keep_their_order_and_come_once,
             records_of_concurrent_publishers_keep_their_order_and_come_once,
+            events_keep_key_origin_and_order_packed_or_not,
             an_empty_batch_is_acknowledged_and_leaves_nothing,
             a_partition_that_does_not_exist_accepts_nothing,
             a_batch_beyond_the_memory_is_refused_and_leaves_nothing,
@@ -280,6 +282,47 @@ pub async fn a_batch_is_delivered_though_its_receipt_is_dropped(subject: &impl B
     }
     let expected: Vec<String> = (0..30).map(|n| n.to_string()).collect();
     assert_eq!(read_values(&bus, 0, 30).await, expected);
+    close(bus).await;
+}
+
+/// Events of one source and time, which a bus may pack into one record: each comes once, in order, with its key and origin.
+pub async fn events_keep_key_origin_and_order_packed_or_not(subject: &impl BusSubject) {
+    let (_place, bus) = opened(subject, 1).await;
+    let mut seed = Seed::new(9);
+    let mut published: Vec<(&[u8], bool, String)> = Vec::new();
+    for batch in 0..40 {
+        let count = *seed.pick(&[1, 2, 30, PACK_EVENTS_MAX + 1]);
+        let (mut key, mut client_id) = (b"shop".as_slice(), true);
+        let mut records = Records::default();
+        for number in 0..count {
+            if seed.one_in(20) {
+                (key, client_id) = (*seed.pick(&[b"shop".as_slice(), b"cart"]), seed.one_in(2));
+            }
+            // What could be mistaken for the end of an event.
+            let event = format!("{{\"text\":\"\\n,{batch}/{number}]\",\"n\":[{{}}]}}");
+            let push = |buffer: &mut Vec<u8>| buffer.extend_from_slice(event.as_bytes());
+            records.push(key, time(EPOCH), client_id, push).expect("small enough");
+            published.push((key, client_id, event));
+        }
+        publish(&bus, RecordBatch { partition: 0, guarantee: LAST, records, trace_parent: None });
+    }
+    let mut seen: Vec<(Vec<u8>, bool, String)> = Vec::new();
+    while seen.len() < published.len() {
+        for (_, record) in chunk(&bus, 0).await.iter() {
+            let mut events = vec![record.value];
+            if is_packed(record.value) {
+                split_any(record.value, &mut events).expect("a pack");
+            }
+            let text = |event: &[u8]| String::from_utf8(event.to_vec()).expect("text was published");
+            seen.extend(events.into_iter().map(|event| (record.key.to_vec(), record.client_id, text(event))));
+        }
+    }
+    assert!(
+        seen.iter()
+            .map(|(key, origin, event)| (key.as_slice(), *origin, event))
+            .eq(published.iter().map(|(key, origin, event)| (*key, *origin, event)))
+    );
+    assert_nothing_more(&bus, 0).await;
     close(bus).await;
 }
 

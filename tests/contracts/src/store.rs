@@ -22,6 +22,7 @@ use domain::query::{
 };
 use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
 
 use crate::search::{any_filter, exact_filters, searchable_events};
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
@@ -86,6 +87,9 @@ pub async fn all(subject: &impl StoreSubject) {
         expiry_removes_only_events_received_before,
         expiry_reaches_old_events_that_arrived_behind_newer_ones,
         a_dead_letter_may_be_repeated,
+        dead_letters_of_one_record_are_kept_apart,
+        a_probe_answers_as_an_append_and_changes_nothing,
+        events_of_one_record_are_all_on_pages,
         dead_letters_are_returned_unchanged_in_the_order_in_which_they_were_found,
         a_redriven_dead_letter_has_the_time,
         a_copied_dead_letter_is_not_copied_again_and_the_others_are,
@@ -141,9 +145,19 @@ impl<'a> Consumer<'a> {
     }
 
     async fn append(&mut self, events: impl IntoIterator<Item = LogEvent<'static>>) -> Appended {
+        self.append_packed(1, events).await
+    }
+
+    /// Appends events in records of `per_record` events each.
+    async fn append_packed(
+        &mut self,
+        per_record: usize,
+        events: impl IntoIterator<Item = LogEvent<'static>>,
+    ) -> Appended {
         let from = self.position.unwrap_or(0);
-        let events: Vec<_> = (from..).zip(events).collect();
-        let next = from + events.len() as u64;
+        let offsets = (from..).flat_map(|offset| std::iter::repeat_n(offset, per_record));
+        let events: Vec<_> = offsets.zip(events).collect();
+        let next = events.last().map_or(from, |(offset, _)| offset + 1);
         let append = Append {
             group_partition: &self.group_partition,
             expected: self.position,
@@ -260,11 +274,15 @@ pub async fn an_append_without_events_moves_the_position(subject: &impl StoreSub
     }
 }
 
+const TRACE_PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 fn dead_letter(offset: u64) -> DeadLetter<'static> {
     DeadLetter {
         offset,
+        record_index: 0,
         key: b"\xffkey",
         value: b"\0not an event",
+        trace_parent: None,
         reason: "no JSON: é'".to_owned(),
         attempts: 0,
         at: time(EPOCH),
@@ -1054,6 +1072,84 @@ pub async fn a_dead_letter_may_be_repeated(subject: &impl StoreSubject) {
     assert_eq!(position(&*store, &group_partition(0)).await, Some(2));
 }
 
+/// Several events of one packed record may be dead letters. Each is kept once.
+pub async fn dead_letters_of_one_record_are_kept_apart(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let of = |record_index| DeadLetter { record_index, ..dead_letter(4) };
+    for (expected, next, indexes) in [(None, 5, [0, 1, 999].as_slice()), (Some(5), 6, &[1, 2])] {
+        let letters: Vec<_> = indexes.iter().map(|index| of(*index)).collect();
+        let append =
+            Append { group_partition: &group_partition(0), expected, next, events: &[], dead_letters: &letters };
+        in_time("append", store.append(&append)).await.expect("the append is in order");
+    }
+    let kept = letters(&*store, &all_letters(DeadLetterFilter::default())).await;
+    let places: Vec<_> = kept.iter().map(|letter| (letter.offset, letter.record_index)).collect();
+    assert_eq!(places, [(4, 0), (4, 1), (4, 999), (4, 2)]);
+}
+
+/// [`LogStore::probe`]: the same fence, and nothing is left: no event, no letter, no position, no known id.
+pub async fn a_probe_answers_as_an_append_and_changes_nothing(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(23);
+    let mut consumer = Consumer::of(&*store, group_partition(0));
+    for _ in 0..3 {
+        let from = consumer.position.unwrap_or(0);
+        // Ids of clients: those are what a store remembers.
+        let event = |id| LogEvent { id_origin: IdOrigin::Client, ..event(id, time(EPOCH)) };
+        let events: Vec<_> = (from..from + 3).map(|offset| (offset, event(seed.id()))).collect();
+        let probe = Append {
+            group_partition: &group_partition(0),
+            expected: consumer.position,
+            next: from + 4,
+            events: &events,
+            dead_letters: &[dead_letter(from + 3)],
+        };
+        for _ in 0..2 {
+            in_time("probe", store.probe(&probe)).await.expect("an append would succeed");
+            assert_eq!(position(&*store, &group_partition(0)).await, consumer.position, "a probe moves nothing");
+            assert_answers(&*store, &consumer.appended, &everything()).await;
+            assert_eq!(letters(&*store, &all_letters(DeadLetterFilter::default())).await, []);
+        }
+        let elsewhere = Append { expected: Some(from + 1), ..probe.clone() };
+        match in_time("probe", store.probe(&elsewhere)).await {
+            Err(StoreError::Conflict { actual }) => assert_eq!(actual, consumer.position),
+            other => panic!("a probe at another position returns {other:?}"),
+        }
+        let events = events.into_iter().map(|(_, event)| event);
+        assert_eq!(consumer.append(events).await.stored, 3, "a probe makes no id known");
+    }
+    assert_answers(&*store, &consumer.appended, &everything()).await;
+}
+
+/// Events of one packed record have one offset, and often one time: pages in any order have each of them.
+pub async fn events_of_one_record_are_all_on_pages(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let mut seed = Seed::new(24);
+    let mut consumer = Consumer::of(&*store, group_partition(0));
+    let events: Vec<_> = (0..120).map(|_| event(seed.id(), time(EPOCH))).collect();
+    assert_eq!(consumer.append_packed(50, events).await.stored, 120);
+    assert_eq!(position(&*store, &group_partition(0)).await, Some(3));
+    for (order, limit) in ORDERS.into_iter().flat_map(|order| [1, 7, 49].map(|limit| (order, limit))) {
+        let expected: Vec<_> =
+            answer(&consumer.appended, &LogQuery { order, ..everything() }).iter().map(key).collect();
+        let mut ask = LogQuery { order, limit, ..everything() };
+        let mut seen = Vec::new();
+        loop {
+            let page = page(&*store, &ask).await;
+            ask.after = page.next();
+            seen.extend(page.items.iter().map(key));
+            assert!(seen.len() <= expected.len(), "pages of {limit} have too many events in {order:?}");
+            if ask.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "pages of {limit} in {order:?}");
+    }
+}
+
 async fn letters(store: &dyn LogStore, query: &DeadLetterQuery) -> Vec<StoredDeadLetter> {
     in_time("dead letters", store.dead_letters(query)).await.expect("the store answers").items
 }
@@ -1068,7 +1164,13 @@ async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
     for (group_partition, partition) in [(group_partition(0), 0), (group_partition(1), 1)] {
         let found = |offset: u64| later(time(EPOCH), Duration::from_secs(partition * 6 + offset));
         let letters: Vec<_> = (0..6)
-            .map(|offset| DeadLetter { at: found(offset), attempts: 7 * offset as u32, ..dead_letter(offset) })
+            .map(|offset| DeadLetter {
+                at: found(offset),
+                attempts: 7 * offset as u32,
+                record_index: 199 * offset as u32,
+                trace_parent: TraceParent::parse(TRACE_PARENT).filter(|_| offset % 2 == 1),
+                ..dead_letter(offset)
+            })
             .collect();
         let append =
             Append { group_partition: &group_partition, expected: None, next: 6, events: &[], dead_letters: &letters };
@@ -1078,8 +1180,10 @@ async fn twelve_letters(store: &dyn LogStore) -> Vec<StoredDeadLetter> {
             id: 0,
             group_partition: group_partition.clone(),
             offset: letter.offset,
+            record_index: letter.record_index,
             key: letter.key.to_vec(),
             value: letter.value.to_vec(),
+            trace_parent: letter.trace_parent,
             reason: letter.reason,
             attempts: letter.attempts,
             at: letter.at,

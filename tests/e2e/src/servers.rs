@@ -42,7 +42,7 @@ impl Servers {
     pub fn at(brokers: String, postgres: String, redis: String) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("e2e-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let variables = [
+        let variables: [(&str, &str); 9] = [
             ("BUS", "kafka"),
             ("STORE", "postgres"),
             ("LIMITER", "redis"),
@@ -53,7 +53,10 @@ impl Servers {
             ("POSTGRES__SCHEMA", &name.replace('-', "_")),
             ("REDIS__URL", &redis),
         ];
-        let variables = variables.iter().map(|(key, value)| (format!("SPILLWAY_{key}"), (*value).to_owned())).collect();
+        // `packed` for packed records; the program refuses anything else that it does not know.
+        let records = std::env::var("TEST_KAFKA_RECORDS").ok();
+        let variables = variables.into_iter().chain(records.as_deref().map(|form| ("KAFKA__RECORDS", form)));
+        let variables = variables.map(|(key, value)| (format!("SPILLWAY_{key}"), value.to_owned())).collect();
         Self { variables, brokers, postgres, name }
     }
 

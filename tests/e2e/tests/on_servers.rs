@@ -232,7 +232,7 @@ async fn poison_is_set_aside_and_nothing_else_is() {
     execute(&servers, "ALTER TABLE SCHEMA.events ADD CONSTRAINT no_poison CHECK (message NOT LIKE 'poison%')").await;
 
     let now = "2026-01-01T00:00:00Z";
-    let refused: Vec<String> = (0..3)
+    let refused: Vec<String> = (0..4)
         .map(|n| {
             json!({"eventId": Uuid::from_u128(77 + n).to_string(), "timestamp": now, "receivedAt": now, "source": "other",
                 "level": "INFO", "message": format!("poison {n}")})
@@ -240,20 +240,22 @@ async fn poison_is_set_aside_and_nothing_else_is() {
         })
         .collect();
     let undecodable: [&[u8]; 4] = [b"no JSON", b"{}", b"", b"\xff\xfe"];
+    // Two dead letters at one offset.
+    let packed = format!("[{}\n,{{}}]", refused[3]);
     for part in 0..10 {
         let events: Vec<Value> = (0..GOOD).filter(|n| n % 10 == part).map(event).collect();
         post(&producer.http("producer"), events).await;
         match part {
             2 => produce(&servers, 0, &[undecodable[0], refused[0].as_bytes()]),
             5 => produce(&servers, 1, &[refused[1].as_bytes(), undecodable[1], undecodable[2]]),
-            7 => produce(&servers, 2, &[undecodable[3], refused[2].as_bytes()]),
+            7 => produce(&servers, 2, &[undecodable[3], refused[2].as_bytes(), packed.as_bytes()]),
             _ => {}
         }
     }
     // Repeatedly killed while it makes progress, and the store goes down in the middle.
     let progress =
         || async { rows(&servers).await + number(&servers, "SELECT count(*) FROM SCHEMA.dead_letters").await };
-    let whole = GOOD as i64 + 7;
+    let whole = GOOD as i64 + 9;
     let mut kills = 0;
     for step in 0..4 {
         let consumer = start("consumer").await;
@@ -276,16 +278,17 @@ async fn poison_is_set_aside_and_nothing_else_is() {
     for letter in letters {
         println!("  partition={} offset={} reason={}", letter["partition"], letter["offset"], letter["reason"]);
     }
-    assert_eq!((good, rows(&servers).await, letters.len()), (GOOD as i64, GOOD as i64, 7));
+    assert_eq!((good, rows(&servers).await, letters.len()), (GOOD as i64, GOOD as i64, 9));
 
     let original: BTreeSet<Vec<u8>> = undecodable
         .iter()
         .map(|value| value.to_vec())
         .chain(refused.iter().map(|value| value.as_bytes().to_vec()))
         .collect();
-    let place = |headers: &BTreeMap<String, String>| (headers["partition"].clone(), headers["offset"].clone());
+    let place =
+        |headers: &BTreeMap<String, String>| ["partition", "offset", "record_index"].map(|name| headers[name].clone());
     let copies = read_topic(&servers, &format!("{}.dlq", servers.name), |copies| {
-        copies.iter().map(|(_, headers)| place(headers)).collect::<HashSet<_>>().len() == 7
+        copies.iter().map(|(_, headers)| place(headers)).collect::<HashSet<_>>().len() == 9
     });
     assert_eq!(copies.iter().map(|(value, _)| value.clone()).collect::<BTreeSet<_>>(), original);
     for (_, headers) in &copies {
@@ -296,11 +299,11 @@ async fn poison_is_set_aside_and_nothing_else_is() {
     // Once the cause is fixed, they are events like all others.
     execute(&servers, "ALTER TABLE SCHEMA.events DROP CONSTRAINT no_poison").await;
     let redriven = consumer.http("consumer").post("/api/dlq/redrive", json!({"ratePerSecond": 100}).to_string()).await;
-    assert_eq!((redriven.status, &redriven.json()["redriven"]), (200, &7.into()), "{:?}", redriven.body);
-    until_rows(&servers, GOOD as i64 + 3).await;
-    wait_until("records that cannot be decoded are dead letters again", async || progress().await == whole + 3 + 4)
+    assert_eq!((redriven.status, &redriven.json()["redriven"]), (200, &9.into()), "{:?}", redriven.body);
+    until_rows(&servers, GOOD as i64 + 4).await;
+    wait_until("records that cannot be decoded are dead letters again", async || progress().await == whole + 4 + 5)
         .await;
-    assert_eq!(rows(&servers).await, GOOD as i64 + 3);
+    assert_eq!(rows(&servers).await, GOOD as i64 + 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

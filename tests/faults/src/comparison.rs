@@ -5,7 +5,8 @@
 //! * An event counts once, by its last answer: refused and then accepted counts as accepted.
 //! * In a batch with different promises, missing events are attributed to the less durable ones first; only those in
 //!   excess of these break a promise.
-//! * Order is that of the first copies of one source and lane within a partition, by offset. Events without a defined
+//! * Order is that of the first copies of one source and lane within a partition, by offset and, within a packed
+//!   record, by the order of storage. Events without a defined
 //!   order are left out: those in doubt, those refused alone and sent again, and those of different producers.
 
 use std::time::Duration;
@@ -25,8 +26,10 @@ pub struct Row {
     pub level: u8,
     /// Partition of the topic.
     pub partition: u32,
-    /// Offset in the partition.
+    /// Offset in the partition; events of one packed record have the same one.
     pub offset: u64,
+    /// Order of storage: that of the events of one packed record.
+    pub sequence: u64,
 }
 
 /// Hash that distinguishes sources.
@@ -159,7 +162,7 @@ pub fn compare(ledger: &Ledger, rows: &mut [Row], ordering: Ordering) -> Compari
     for client in &ledger.clients {
         events[usize::from(client.client)] = events_of(client);
     }
-    rows.sort_unstable_by_key(|row| (row.partition, row.offset));
+    rows.sort_unstable_by_key(|row| (row.partition, row.offset, row.sequence));
     look_at_rows(ledger, rows, ordering, &mut events, &mut comparison);
     for client in &ledger.clients {
         let events = &events[usize::from(client.client)];
@@ -310,6 +313,7 @@ mod tests {
             level: lane.level(sequence).number(),
             partition: 1,
             offset,
+            sequence: offset,
         }
     }
 

@@ -77,8 +77,8 @@ impl Store {
     /// # Errors
     /// The server fails before the result is complete.
     pub async fn rows(&self) -> Result<Vec<Row>, sqlx::Error> {
-        const QUERY: &str = r#"SELECT split_part(message, ' ', 2)::bigint AS number, source, level, partition, "offset"
-            FROM OWN.events WHERE message LIKE 'event %'"#;
+        const QUERY: &str = r#"SELECT split_part(message, ' ', 2)::bigint AS number, source, level, partition, "offset",
+            sequence FROM OWN.events WHERE message LIKE 'event %'"#;
         let mut connection = PgConnection::connect(&self.url).await?;
         let mut rows = Vec::new();
         let mut answers = sqlx::query(AssertSqlSafe(self.with_schema(QUERY))).fetch(&mut connection);
@@ -90,6 +90,7 @@ impl Store {
                 Err(error) => return Err(error),
             };
             let (number, offset): (i64, i64) = (row.try_get("number")?, row.try_get("offset")?);
+            let sequence: i64 = row.try_get("sequence")?;
             let (level, partition): (i16, i32) = (row.try_get("level")?, row.try_get("partition")?);
             rows.push(Row {
                 number: number.unsigned_abs(),
@@ -97,6 +98,7 @@ impl Store {
                 level: u8::try_from(level).unwrap_or(u8::MAX),
                 partition: partition.unsigned_abs(),
                 offset: offset.unsigned_abs(),
+                sequence: sequence.unsigned_abs(),
             });
         }
     }

@@ -5,11 +5,13 @@
 //! * Every entry of the log becomes a record, and so at least a dead letter; its neighbours are unchanged.
 //! * A record written to the log is read back unchanged.
 //! * A decoded event satisfies all rules, and encodes to a record that decodes to the same event.
+//! * If every part of a packed record, split as Spillway writes it, is an event, then these are the elements of its array.
 
 use adapter_embedded::bus::{read_chunk, write_record};
 use adapter_embedded::segmented_log::{PAYLOAD_BYTES_MAX, SegmentedLog};
 use application::codec;
 use domain::event::{LogEvent, SOURCE_BYTES_MAX};
+use domain::pack::{self, PACK_EVENTS_MAX};
 use domain::ports::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX};
 use domain::record::{RECORD_BYTES_MAX, Record, Records};
 use domain::timestamp::Timestamp;
@@ -25,7 +27,27 @@ const GROWTH_BYTES_MAX: usize = SOURCE_BYTES_MAX + 4;
 pub fn run(input: &[u8]) {
     let bytes = expanded(input, PAYLOAD_BYTES_MAX);
     entry(&bytes);
-    value(Record { key: b"key", value: &bytes, timestamp: time(), client_id: bytes.len() % 2 == 1 });
+    let record = Record { key: b"key", value: &bytes, timestamp: time(), client_id: bytes.len() % 2 == 1 };
+    value(record);
+    packed(record);
+}
+
+/// A record that may be packed.
+fn packed(record: Record<'_>) {
+    let (mut parts, mut elements) = (Vec::new(), Vec::new());
+    let is_written = pack::split_written(record.value, &mut parts).is_ok();
+    let is_array = pack::split_any(record.value, &mut elements).is_ok();
+    assert!(pack::is_packed(record.value) || !is_written && !is_array);
+    if is_array {
+        assert!((1..=PACK_EVENTS_MAX).contains(&elements.len()));
+        elements.iter().for_each(|element| value(Record { value: element, ..record }));
+    }
+    let is_event = |part: &&[u8]| codec::decode(Record { value: part, ..record }).is_ok();
+    if is_written && parts.iter().all(is_event) {
+        assert!(is_array, "events are not an array");
+        let trimmed = parts.iter().map(|part| part.trim_ascii());
+        assert!(trimmed.eq(elements.iter().copied()), "events are split in two ways");
+    }
 }
 
 /// An entry of the log, between two valid ones.

@@ -320,6 +320,10 @@ impl LogStore for Remembering {
         Ok(appended)
     }
 
+    async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError> {
+        self.store.probe(append).await
+    }
+
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         self.store.query(query).await
     }

@@ -12,6 +12,7 @@ use domain::metadata::Metadata;
 use domain::ports::GroupPartition;
 use domain::query::{Direction, LogQuery, StoredEvent, Ties};
 use domain::timestamp::Timestamp;
+use domain::trace_parent::TraceParent;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
@@ -40,7 +41,7 @@ pub fn select_statement(query: &LogQuery, candidates: &Candidates<'_>, rows_max:
     let newest_first = query.order.direction == Direction::NewestFirst;
     let columns = match query.order.ties {
         Ties::EventId => ["timestamp", "event_id", "received_at"].as_slice(),
-        Ties::Arrival => &["timestamp", "received_at", "partition", "\"offset\""],
+        Ties::Arrival => &["timestamp", "received_at", "partition", "\"offset\"", "event_id"],
     };
     if let Some(after) = &query.after {
         let comparison = if newest_first { "<" } else { ">" };
@@ -53,7 +54,8 @@ pub fn select_statement(query: &LogQuery, candidates: &Candidates<'_>, rows_max:
             }
             Ties::Arrival => {
                 select.push_bind(after.received_at.unix_micros()).push(", ").push_bind(i64::from(after.partition));
-                select.push(", ").push_bind(after.offset.cast_signed()).push(")");
+                select.push(", ").push_bind(after.offset.cast_signed()).push(", ");
+                select.push_bind(after.event_id.as_bytes().to_vec()).push(")");
             }
         }
     }
@@ -70,7 +72,7 @@ pub fn select_statement(query: &LogQuery, candidates: &Candidates<'_>, rows_max:
 pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, rows_max: i64) -> QueryBuilder<Sqlite> {
     let mut select = QueryBuilder::new(
         "SELECT id, consumer_group, topic, partition, \"offset\", key, value, reason, at, redriven_at, \
-         attempts FROM dead_letters WHERE id > ",
+         attempts, record_index, trace_parent FROM dead_letters WHERE id > ",
     );
     select.push_bind(after.unwrap_or(0).cast_signed());
     if let Some(id) = filter.id {
@@ -169,8 +171,10 @@ pub fn stored_dead_letter(row: &SqliteRow) -> Result<StoredDeadLetter, sqlx::Err
         id: row.try_get::<i64, _>(0)?.cast_unsigned(),
         group_partition: GroupPartition { group: row.try_get(1)?, topic: row.try_get(2)?, partition: row.try_get(3)? },
         offset: row.try_get::<i64, _>(4)?.cast_unsigned(),
+        record_index: row.try_get(11)?,
         key: row.try_get(5)?,
         value: row.try_get(6)?,
+        trace_parent: row.try_get::<Option<&[u8]>, _>(12)?.and_then(TraceParent::parse),
         reason: row.try_get(7)?,
         at: time(row.try_get(8)?)?,
         redriven_at: row.try_get::<Option<i64>, _>(9)?.map(time).transpose()?,

@@ -1,7 +1,8 @@
 //! The single connection that writes.
 //!
 //! Constraints and invariants:
-//! * Everything is written through [`Writer::write`], in one transaction, completely or not at all.
+//! * Everything is written through [`Writer::write`], in one transaction, completely or not at all. [`Writer::probe`] does
+//!   the same work and rolls it back.
 //! * A connection is used again only if its last transaction was committed, or was rolled back because its content was
 //!   refused. On a full or failing disk, and when memory runs out, SQLite rolls back by itself. The driver does not
 //!   notice: its own `ROLLBACK` fails, and it refuses every later `BEGIN`. A write that its caller dropped leaves the
@@ -28,6 +29,13 @@ pub struct Writer {
     wal: PathBuf,
     wal_bytes_max: u64,
     slot: Mutex<Slot>,
+}
+
+/// How a transaction ends whose work succeeded.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Commit,
+    RollBack,
 }
 
 struct Slot {
@@ -63,6 +71,25 @@ impl Writer {
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.run(Ending::Commit, work).await
+    }
+
+    /// Runs `work` in a transaction and rolls it back, whether it succeeds or not.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub async fn probe<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.run(Ending::RollBack, work).await
+    }
+
+    async fn run<T>(
+        &self,
+        ending: Ending,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut slot = self.slot.lock().await;
         let Slot { connection, usable, cut_at_bytes } = &mut *slot;
         let connection = connection.as_mut().ok_or_else(closed)?;
@@ -72,7 +99,7 @@ impl Writer {
         }
         // Remains false if this future is dropped below.
         *usable = false;
-        let outcome = transact(connection, work).await;
+        let outcome = transact(connection, ending, work).await;
         if outcome.is_ok() && self.wal_bytes() > *cut_at_bytes {
             // Waits for readers for as long as the connection waits for locks.
             if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await {
@@ -101,11 +128,18 @@ impl Writer {
 /// committed nor was refused for its content and rolled back.
 async fn transact<T>(
     connection: &mut SqliteConnection,
+    ending: Ending,
     work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
 ) -> Result<Result<T, StoreError>, StoreError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
     match work(&mut transaction).await {
-        Ok(value) => transaction.commit().await.map(|()| Ok(value)).map_err(store_error),
+        Ok(value) => {
+            let ended = match ending {
+                Ending::Commit => transaction.commit().await,
+                Ending::RollBack => transaction.rollback().await,
+            };
+            ended.map(|()| Ok(value)).map_err(store_error)
+        }
         Err(error) => match (transaction.rollback().await, &error) {
             (Ok(()), StoreError::Conflict { .. } | StoreError::Rejected(_)) => Ok(Err(error)),
             _ => Err(error),
@@ -274,6 +308,16 @@ mod tests {
             }
             assert_ne!(cache_size(&writer).await, 77, "after {waits} waits");
         }
+    }
+
+    #[tokio::test]
+    async fn a_probe_leaves_nothing_and_keeps_the_connection() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let writer = open(&directory).await;
+        mark(&writer).await;
+        writer.probe(async |writer| add(writer, 0, 0).await).await.expect("the work succeeds");
+        assert_eq!(count(&writer).await.expect("it is rolled back"), 0);
+        assert_eq!(cache_size(&writer).await, 77);
     }
 
     #[tokio::test]

@@ -219,9 +219,9 @@ pub struct ConsumerReport {
     pub stored: u64,
     /// Repeats dropped since the start.
     pub deduplicated: u64,
-    /// Records found since the start that can never be stored.
+    /// Events found since the start that can never be stored.
     pub dead_letters: u64,
-    /// Records on the bus that are not known to be stored.
+    /// Records on the bus that are not known to be stored; a packed record, which has several events, counts as one.
     pub lag_records: u64,
     /// Age of the oldest of them, in seconds; absent if there is none, or if none was read yet.
     pub lag_age_seconds: Option<f64>,

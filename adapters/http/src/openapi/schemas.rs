@@ -266,15 +266,17 @@ pub struct DeadLetterSchema {
     pub partition: u32,
     /// Offset in the partition.
     pub offset: u64,
+    /// Position in a packed record, from 0; 0 for a record of its own.
+    pub record_index: u32,
     /// The original key.
     pub key: String,
-    /// The original value.
+    /// The original value; of an event in a packed record, the event alone.
     pub value: String,
     /// How `key` and `value` are written: `text`, or `base64` if one of them is no UTF-8.
     pub encoding: String,
     /// Why it cannot be stored.
     pub reason: String,
-    /// How many appends were refused with it before it was found out; 0 if it cannot be decoded.
+    /// How many appends and probes were refused with it before it was found out; 0 if it cannot be decoded.
     pub attempts: u32,
     /// When that was found.
     pub at: OffsetDateTime,

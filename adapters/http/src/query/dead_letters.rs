@@ -160,6 +160,7 @@ fn dead_letter(letter: StoredDeadLetter) -> DeadLetterSchema {
         topic: letter.group_partition.topic,
         partition: letter.group_partition.partition,
         offset: letter.offset,
+        record_index: letter.record_index,
         key,
         value,
         encoding: encoding.to_owned(),

@@ -1,9 +1,11 @@
 //! A batch on its way to Kafka: its messages, the caller that waits for it, and the room that it occupies.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domain::delivery::{Durability, Guarantee};
+use domain::pack::{Packs, write_pack};
 use domain::partition::Partition;
 use domain::ports::{PublishError, RefusedRecord};
 use domain::record::{Record, RecordBatch};
@@ -46,6 +48,8 @@ impl Memory {
 /// A batch that waits for its last report.
 pub(super) struct Batch {
     pub(super) batch: Arc<RecordBatch>,
+    /// How its records are packed; `None` if each is sent by itself.
+    packs: Option<Packs>,
     refused: Vec<RefusedRecord>,
     receipts: Receipts,
     memory: Arc<Memory>,
@@ -59,8 +63,14 @@ pub(super) struct Receipts {
 }
 
 impl Batch {
-    pub(super) fn new(batch: Arc<RecordBatch>, receipts: Receipts, memory: Arc<Memory>, bytes: usize) -> Self {
-        let mut this = Self { refused: Vec::new(), receipts, memory, bytes, batch };
+    pub(super) fn new(
+        batch: Arc<RecordBatch>,
+        packs: Option<Packs>,
+        receipts: Receipts,
+        memory: Arc<Memory>,
+        bytes: usize,
+    ) -> Self {
+        let mut this = Self { packs, refused: Vec::new(), receipts, memory, bytes, batch };
         if this.batch.guarantee == Guarantee::AtMostOnce {
             this.receipts.promise(Ok(Durability::Buffered));
         }
@@ -70,15 +80,38 @@ impl Batch {
         this
     }
 
-    /// The message of a record, for the client.
-    pub(super) fn message<'a>(&'a self, topic: &'a str, id: RecordId) -> Option<BaseRecord<'a, [u8], [u8], usize>> {
-        let record = self.batch.records.get(id.position)?;
+    /// The positions of the records that are sent together with this one.
+    pub(super) fn pack(&self, position: usize) -> Range<usize> {
+        self.packs.as_ref().map_or(position..position + 1, |packs| packs.containing(position))
+    }
+
+    /// Divides the pack that contains this record. Returns whether it had several records.
+    pub(super) fn halve(&mut self, position: usize) -> bool {
+        self.packs.as_mut().is_some_and(|packs| packs.halve(position))
+    }
+
+    /// The message of a record, or of the pack that begins with it, for the client. The value of a pack is written to
+    /// `buffer`.
+    pub(super) fn message<'a>(
+        &'a self,
+        topic: &'a str,
+        id: RecordId,
+        buffer: &'a mut Vec<u8>,
+    ) -> Option<BaseRecord<'a, [u8], [u8], usize>> {
+        let mut record = self.batch.records.get(id.position)?;
+        let pack = self.pack(id.position);
+        if pack.len() > 1 {
+            buffer.clear();
+            write_pack(pack.filter_map(|position| self.batch.records.get(position)), buffer);
+            record.value = buffer.as_slice();
+        }
         Some(message(topic, self.batch.partition, &record, self.batch.trace_parent, opaque(id)))
     }
 
-    /// Bytes of a record.
-    pub(super) fn record_bytes(&self, position: usize) -> usize {
-        self.batch.records.get(position).map_or(0, |record| record.key.len() + record.value.len())
+    /// Bytes of a record, or of the pack that begins with it.
+    pub(super) fn message_bytes(&self, position: usize) -> usize {
+        let records = self.pack(position).filter_map(|position| self.batch.records.get(position));
+        records.map(|record| record.key.len() + record.value.len()).sum()
     }
 
     /// A record has its final report: Kafka has it, or permanently rejected it for this reason.

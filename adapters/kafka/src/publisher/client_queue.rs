@@ -25,12 +25,14 @@ pub(super) struct ClientQueue<C: DeliveryContext> {
     queue: PartitionQueue<Batch>,
     /// Receives the records; `None` while it is being replaced.
     client: Option<Arc<BaseProducer<C>>>,
+    /// The value of a pack, until the client has copied it.
+    buffer: Vec<u8>,
 }
 
 impl<C: DeliveryContext> ClientQueue<C> {
     /// An empty queue.
     pub(super) fn new(topic: Arc<str>, client: Option<Arc<BaseProducer<C>>>) -> Self {
-        Self { topic, queue: PartitionQueue::default(), client }
+        Self { topic, queue: PartitionQueue::default(), client, buffer: Vec::new() }
     }
 
     /// Adds a batch, and hands it over if nothing is before it. Behind other batches, the thread that hands those over
@@ -54,16 +56,21 @@ impl<C: DeliveryContext> ClientQueue<C> {
             if records_left == 0 || bytes_left == 0 {
                 return true;
             }
-            (records_left, bytes_left) = (records_left - 1, bytes_left.saturating_sub(batch.record_bytes(id.position)));
-            let Some(message) = batch.message(&topic, id) else { return false };
+            let records = batch.pack(id.position).len();
+            records_left = records_left.saturating_sub(records);
+            bytes_left = bytes_left.saturating_sub(batch.message_bytes(id.position));
+            let Some(message) = batch.message(&topic, id, &mut self.buffer) else { return false };
             let Err(error) = client.send(message).map_err(|(error, _)| error) else {
-                self.queue.handed_over();
+                self.queue.handed_over(records);
                 continue;
             };
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                     let reason = Some(error.to_string());
-                    self.queue.report(id, false, |batch, is_last| batch.settle(id.position, reason, is_last));
+                    // The topic takes smaller records than before: the halves are next.
+                    if !self.queue.content_mut(id.batch).is_some_and(|batch| batch.halve(id.position)) {
+                        self.queue.report(id, false, |batch, is_last| batch.settle(id.position, reason, is_last));
+                    }
                 }
                 Some(RDKafkaErrorCode::QueueFull) => return false,
                 code => {
@@ -105,16 +112,44 @@ impl<C: DeliveryContext> ClientQueue<C> {
         self.client = None;
     }
 
-    /// The final report of a record: `delivered` by the present client, or not, and perhaps permanently rejected.
+    /// The final report of a record, or of the pack that begins with it: `delivered` by the present client, or not, and
+    /// perhaps permanently rejected.
     pub(super) fn report(&mut self, id: RecordId, delivered: bool, refused: Option<String>) {
+        let others = self.pack(id).filter(|position| *position != id.position);
+        for position in others {
+            let (id, refused) = (RecordId { position, ..id }, refused.clone());
+            self.queue.report(id, delivered, |batch, is_last| batch.settle(position, refused, is_last));
+        }
+        // The others wait for the record that stands for all of them.
         if self.queue.report(id, delivered, |batch, is_last| batch.settle(id.position, refused, is_last)) {
             self.hand_over();
         }
     }
 
-    /// Marks a record as refused, possibly because of another one.
+    /// Marks a record, or a pack, as refused, possibly because of another one.
     pub(super) fn suspect(&mut self, id: RecordId) {
-        self.queue.suspect(id);
+        for position in self.pack(id) {
+            self.queue.suspect(RecordId { position, ..id });
+        }
+    }
+
+    /// Whether the record is a pack of several.
+    pub(super) fn is_pack(&self, id: RecordId) -> bool {
+        self.pack(id).len() > 1
+    }
+
+    /// A pack that is in flight alone was rejected for its content: sends its halves alone, in order.
+    pub(super) fn halve(&mut self, id: RecordId) {
+        self.suspect(id);
+        if let Some(batch) = self.queue.content_mut(id.batch) {
+            batch.halve(id.position);
+        }
+        self.queue.again(id);
+        self.hand_over();
+    }
+
+    fn pack(&self, id: RecordId) -> std::ops::Range<usize> {
+        self.queue.content(id.batch).map_or(0..0, |batch| batch.pack(id.position))
     }
 
     /// Whether this record is in flight alone, so that an answer means it.

@@ -8,7 +8,8 @@
 //! * A queue hands a new client one record alone, and more only once that one is delivered ([`partition_queue::Flight`]):
 //!   Kafka accepts any sequence number as the first of a producer, so of several requests it could accept the second and
 //!   reject the first.
-//! * A record is refused permanently only if it is certain that Kafka means it and not another of the same request.
+//! * A record is refused permanently only if it is certain that Kafka means it and not another of the same request. A pack
+//!   of several events that Kafka rejects is halved, alone and in order, until that is certain of one event.
 //! * A queue's lock is held for the time it takes to hand over [`client_queue::HAND_OVER_RECORDS_MAX`] records:
 //!   `publish`, called on runtime threads, waits for it.
 //! * A batch occupies room from acceptance until its last report. The room is smaller than the client's queue.
@@ -145,7 +146,8 @@ impl RecordPublisher for KafkaPublisher {
         let (settle, settled) = oneshot::channel();
         let receipts = Receipts { promised: Some(promise), settled: Some(settle) };
         let queue = shared.queue(batch.partition);
-        let batch = Batch::new(batch, receipts, Arc::clone(&shared.memory), bytes);
+        let packs = shared.packs(&batch.records);
+        let batch = Batch::new(batch, packs, receipts, Arc::clone(&shared.memory), bytes);
         // Either this sees that the publisher is closing, or the closing task sees the batch.
         if shared.closed.load(Ordering::SeqCst) {
             return Err(PublishError::Closed);

@@ -4,6 +4,8 @@
 //! * Records are handed over in order. A record is handed over again only after [`PartitionQueue::restart`].
 //! * A new client gets one record alone, and more only once that one is delivered ([`Flight`]).
 //! * A record that was refused together with others is sent alone: so Kafka's next answer means it and no other.
+//! * Records that are handed over as one pack are reported together. The caller knows the packs; the number of a pack is
+//!   that of its first record.
 //! * A batch leaves once all its records are reported, behind the batches before it.
 
 use std::collections::VecDeque;
@@ -85,7 +87,7 @@ impl<B> PartitionQueue<B> {
             self.release();
             let RecordId { batch: number, position } = self.next;
             match self.batch(number)?.progress.get(position) {
-                Some(Progress::Reported) | None => self.pass(),
+                Some(Progress::Reported) | None => self.pass(1),
                 Some(Progress::Open) if self.flight == Flight::Open => break,
                 Some(Progress::Open | Progress::Suspect) if self.is_first_unreported() => break,
                 Some(Progress::Open | Progress::Suspect) => return None,
@@ -95,14 +97,32 @@ impl<B> PartitionQueue<B> {
         self.batch(next.batch).map(|batch| (&batch.content, next))
     }
 
-    /// The client has the record that [`PartitionQueue::next_record`] returned.
-    pub(super) fn handed_over(&mut self) {
+    /// The client has the record that [`PartitionQueue::next_record`] returned, in a pack of this many.
+    pub(super) fn handed_over(&mut self, records: usize) {
         let next = self.next;
         let progress = self.batch(next.batch).and_then(|batch| batch.progress.get(next.position).copied());
         if self.flight == Flight::Probing || progress == Some(Progress::Suspect) {
             self.flight = Flight::Alone(next);
         }
-        self.pass();
+        self.pass(records);
+    }
+
+    /// The content of a batch.
+    pub(super) fn content(&self, number: u64) -> Option<&B> {
+        self.batch(number).map(|batch| &batch.content)
+    }
+
+    /// The content of a batch, to be changed.
+    pub(super) fn content_mut(&mut self, number: u64) -> Option<&mut B> {
+        self.batch_mut(number).map(|batch| &mut batch.content)
+    }
+
+    /// A pack that is in flight alone was refused, and is handed over again, in parts. The client has to prove itself
+    /// again.
+    pub(super) fn again(&mut self, id: RecordId) {
+        if self.is_alone(id) {
+            (self.flight, self.next) = (Flight::Probing, id);
+        }
     }
 
     /// The final report of a record; `delivered` by the present client, or not. Calls `settle` with the batch, and with
@@ -167,11 +187,11 @@ impl<B> PartitionQueue<B> {
         self.next.batch == self.first && before.all(|progress| *progress == Progress::Reported)
     }
 
-    /// Passes the next record.
-    fn pass(&mut self) {
-        let records = self.batch(self.next.batch).map_or(0, |batch| batch.progress.len());
-        self.next.position += 1;
-        if self.next.position >= records {
+    /// Passes the next records of a batch.
+    fn pass(&mut self, records: usize) {
+        let of_batch = self.batch(self.next.batch).map_or(0, |batch| batch.progress.len());
+        self.next.position += records.max(1);
+        if self.next.position >= of_batch {
             self.next = RecordId { batch: self.next.batch + 1, position: 0 };
         }
     }
@@ -192,9 +212,21 @@ impl<B> PartitionQueue<B> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use domain::pack::{PACK_BYTES_MAX, Packs};
+    use domain::record::Records;
+    use domain::timestamp::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Records that fit into one pack.
+    fn records(count: usize) -> Records {
+        let mut records = Records::default();
+        for _ in 0..count {
+            records.push(b"s", Timestamp::MIN, true, |buffer| buffer.extend_from_slice(b"{}")).expect("small");
+        }
+        records
+    }
 
     /// The queue, and what its clients and Kafka know.
     #[derive(Default)]
@@ -202,7 +234,9 @@ mod tests {
         queue: PartitionQueue<u64>,
         /// Records by batch.
         batches: Vec<usize>,
-        /// Records with the present client, in order, without a report.
+        /// How the records of each batch are packed.
+        packs: Vec<Packs>,
+        /// First records of the packs with the present client, in order, without a report.
         in_flight: Vec<RecordId>,
         /// The present client has delivered a record.
         is_proven: bool,
@@ -218,18 +252,23 @@ mod tests {
             for _ in 0..records {
                 let Some((content, id)) = self.queue.next_record() else { return self.check_wait() };
                 assert_eq!(*content, id.batch);
+                let pack = self.pack(id);
+                assert_eq!(pack.start, id.position, "a pack is handed over from its first record on");
                 assert!(!self.reported.contains(&id) && !self.in_flight.contains(&id), "{id:?} is sent twice");
                 let all = (0..)
                     .zip(&self.batches)
                     .flat_map(|(batch, records)| (0..*records).map(move |position| RecordId { batch, position }));
                 let mut before = all.take_while(|other| *other < id);
                 assert!(
-                    before.all(|other| self.reported.contains(&other) || self.in_flight.contains(&other)),
+                    before.all(|other| {
+                        let first = RecordId { position: self.pack(other).start, ..other };
+                        self.reported.contains(&other) || self.in_flight.contains(&first)
+                    }),
                     "{id:?}"
                 );
                 let is_alone = !self.is_proven || self.suspects.contains(&id);
                 assert!(!is_alone || self.in_flight.is_empty(), "{id:?} has to be alone");
-                self.queue.handed_over();
+                self.queue.handed_over(pack.len());
                 assert_eq!(self.queue.is_alone(id), is_alone);
                 self.in_flight.push(id);
             }
@@ -244,14 +283,37 @@ mod tests {
         fn report(&mut self, id: RecordId, delivered: bool) {
             self.in_flight.retain(|other| *other != id);
             self.is_proven |= delivered;
-            self.reported.insert(id);
-            let (settled, batches) = (&mut self.settled, &self.batches);
-            self.queue.report(id, delivered, |content, is_last| {
-                let count = settled.entry(*content).or_default();
-                *count += 1;
-                let records = usize::try_from(*content).ok().and_then(|number| batches.get(number)).copied();
-                assert_eq!(is_last, records == Some(*count));
-            });
+            // Its first record stands for the pack, and is reported last.
+            for position in self.pack(id).rev() {
+                let id = RecordId { position, ..id };
+                self.reported.insert(id);
+                let (settled, batches) = (&mut self.settled, &self.batches);
+                self.queue.report(id, delivered, |content, is_last| {
+                    let count = settled.entry(*content).or_default();
+                    *count += 1;
+                    let records = usize::try_from(*content).ok().and_then(|number| batches.get(number)).copied();
+                    assert_eq!(is_last, records == Some(*count));
+                });
+            }
+        }
+
+        fn pack(&self, id: RecordId) -> std::ops::Range<usize> {
+            self.packs[usize::try_from(id.batch).expect("few")].containing(id.position)
+        }
+
+        fn suspect(&mut self, id: RecordId) {
+            for position in self.pack(id) {
+                self.queue.suspect(RecordId { position, ..id });
+                self.suspects.insert(RecordId { position, ..id });
+            }
+        }
+
+        /// Kafka rejects a pack that is alone.
+        fn halve(&mut self, id: RecordId) {
+            self.suspect(id);
+            assert!(self.packs[usize::try_from(id.batch).expect("few")].halve(id.position));
+            self.queue.again(id);
+            (self.in_flight, self.is_proven) = (Vec::new(), false);
         }
 
         fn step(&mut self, step: u8, which: usize) {
@@ -260,10 +322,13 @@ mod tests {
                 (0 | 1, _) => {
                     self.queue.push(self.batches.len() as u64, which);
                     self.batches.push(which);
+                    let packed = || Packs::of(&records(which), PACK_BYTES_MAX);
+                    self.packs.push(if step == 0 { Packs::single(which) } else { packed() });
                 }
                 (2 | 3, _) => self.hand_over(which + 1),
                 // Kafka reports in order.
                 (4 | 5, Some(id)) => self.report(id, true),
+                (6, Some(id)) if self.queue.is_alone(id) && self.pack(id).len() > 1 => self.halve(id),
                 // Kafka names this record.
                 (6, Some(id)) if self.queue.is_alone(id) => {
                     // A client that a record was refused for alone has to prove itself again.
@@ -273,8 +338,7 @@ mod tests {
                 // It refuses a whole request: the client is replaced.
                 (7, _) => {
                     for id in std::mem::take(&mut self.in_flight) {
-                        self.queue.suspect(id);
-                        self.suspects.insert(id);
+                        self.suspect(id);
                     }
                     self.replace();
                 }

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::{JoinHandle, Thread};
 
+use domain::pack::{PACK_BYTES_MAX, Packs};
 use domain::partition::Partition;
 use domain::ports::BusState;
+use domain::record::Records;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -17,9 +19,12 @@ use super::client_queue::{ClientQueue, DeliveryContext};
 use crate::client::{ClientErrorLog, Reachability, log};
 use crate::error::{Handling, handling, is_of_one_record};
 use crate::lock::lock;
-use crate::options::{InvalidOptions, KafkaOptions};
+use crate::options::{InvalidOptions, KafkaOptions, RecordForm};
 use crate::statistics::{ClientStatistics, INTERVAL_MILLIS};
 use crate::topic::Topic;
+
+/// What a record of Kafka has beside the value of a pack: its key, its headers, and the format of a batch.
+const PACK_OVERHEAD_BYTES: usize = 1_024;
 
 /// The state of the publisher.
 pub(super) struct Shared {
@@ -80,6 +85,15 @@ impl Shared {
             decided: AtomicBool::new(false),
         };
         config.create_with_context(context).map(Arc::new).map_err(|error| InvalidOptions(error.to_string()))
+    }
+
+    /// How to pack the records of a batch: as large as the topic allows now. If it allows less later, packs are halved.
+    pub(super) fn packs(&self, records: &Records) -> Option<Packs> {
+        if self.options.records == RecordForm::Single {
+            return None;
+        }
+        let bytes_max = self.topic.message_bytes_max().saturating_sub(PACK_OVERHEAD_BYTES);
+        Some(Packs::of(records, bytes_max.min(PACK_BYTES_MAX)))
     }
 
     /// The queue of a partition; creates it if it is new.
@@ -222,6 +236,11 @@ impl ClientContext for Deliveries {
     }
 }
 
+/// Whether Kafka can never accept a record, or another one of its request.
+fn is_refused(code: Option<RDKafkaErrorCode>) -> bool {
+    code.is_some_and(|code| handling(code) == Handling::Refuse)
+}
+
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
@@ -243,16 +262,21 @@ impl ProducerContext for Deliveries {
                 queue.report(id, current, None);
                 self.note_progress(&shared);
             }
+            // Which of its events is meant is found out in order, so only while nothing behind the pack is in flight.
+            Some(_) if is_refused(code) && queue.is_pack(id) && queue.is_alone(id) && current => {
+                queue.halve(id);
+                self.note_progress(&shared);
+            }
             Some(error)
-                if code.is_some_and(|code| {
-                    handling(code) == Handling::Refuse && (is_of_one_record(code) || queue.is_alone(id))
-                }) =>
+                if is_refused(code)
+                    && !queue.is_pack(id)
+                    && (code.is_some_and(is_of_one_record) || queue.is_alone(id)) =>
             {
                 queue.report(id, false, Some(error.to_string()));
                 self.note_progress(&shared);
             }
             Some(error) => {
-                if code.is_some_and(|code| handling(code) == Handling::Refuse) {
+                if is_refused(code) {
                     queue.suspect(id);
                 }
                 self.break_off(code, &error.to_string());

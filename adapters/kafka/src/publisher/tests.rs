@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 
 use domain::delivery::Guarantee;
+use domain::pack::{PACK_BYTES_MAX, Packs};
 use domain::record::RecordBatch;
 use rdkafka::producer::Producer;
 use tokio::sync::Notify;
@@ -32,11 +33,17 @@ fn client(silent_broker: &TcpListener) -> Arc<Client> {
 }
 
 fn batch(records: usize, value_bytes: usize) -> Batch {
+    packed_batch(records, value_bytes, None)
+}
+
+/// A batch whose packs have at most this many bytes, if it has packs.
+fn packed_batch(records: usize, value_bytes: usize, pack_bytes_max: Option<usize>) -> Batch {
     let time = domain::timestamp::Timestamp::MIN;
     let mut all = domain::record::Records::default();
     for _ in 0..records {
         all.push(b"s", time, false, |buffer| buffer.resize(buffer.len() + value_bytes, b'x')).expect("small enough");
     }
+    let packs = pack_bytes_max.map(|bytes_max| Packs::of(&all, bytes_max));
     let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtLeastOnce, records: all, trace_parent: None };
     let memory = Memory {
         bytes: AtomicUsize::new(0),
@@ -44,7 +51,7 @@ fn batch(records: usize, value_bytes: usize) -> Batch {
         records: AtomicUsize::new(records),
         freed: Notify::new(),
     };
-    Batch::new(batch.into(), Receipts { promised: None, settled: None }, memory.into(), 0)
+    Batch::new(batch.into(), packs, Receipts { promised: None, settled: None }, memory.into(), 0)
 }
 
 #[test]
@@ -77,6 +84,49 @@ fn a_queue_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
         assert!(bytes_most < HAND_OVER_BYTES_MAX + value_bytes + 1, "{handed_over:?} of {value_bytes} bytes");
         assert_eq!((handed_over.len(), handed_over.iter().sum()), (times, batches * records), "{handed_over:?}");
     }
+}
+
+#[test]
+fn a_pack_is_one_record_of_the_client_and_is_halved_alone_until_the_rejected_event_is_alone() {
+    let client = client();
+    let sent = || usize::try_from(client.in_flight_count()).expect("a number");
+    let mut queue = ClientQueue::new("logs".into(), Some(Arc::clone(&client)));
+    queue.push(packed_batch(4, 10, Some(PACK_BYTES_MAX)));
+    queue.push(packed_batch(4, 10, Some(PACK_BYTES_MAX)));
+    let id = |batch, position| RecordId { batch, position };
+    assert!(queue.is_pack(id(0, 0)) && queue.is_alone(id(0, 0)));
+    assert_eq!(sent(), 1, "a new client gets one pack alone");
+    // Kafka rejects it, and then its first half, and then the first event.
+    queue.halve(id(0, 0));
+    assert!(queue.is_pack(id(0, 0)) && queue.is_alone(id(0, 0)));
+    queue.halve(id(0, 0));
+    assert!(!queue.is_pack(id(0, 0)) && queue.is_alone(id(0, 0)));
+    queue.report(id(0, 0), false, Some("rejected".to_owned()));
+    assert!(!queue.is_pack(id(0, 1)) && queue.is_alone(id(0, 1)), "the next event is alone as well");
+    queue.report(id(0, 1), true, None);
+    assert!(queue.is_pack(id(0, 2)) && queue.is_alone(id(0, 2)), "the other half is a pack");
+    queue.report(id(0, 2), true, None);
+    assert_eq!(sent(), 6, "the next batch is one pack again");
+    assert!(!queue.is_behind());
+}
+
+#[test]
+fn a_pack_that_the_client_finds_too_large_is_halved() {
+    let mut config = rdkafka::ClientConfig::new();
+    config.set("bootstrap.servers", "127.0.0.1:1").set("message.max.bytes", "1000");
+    let context = Deliveries {
+        shared: Weak::new(),
+        error_log: ClientErrorLog::default(),
+        message_bytes_max: 1_000,
+        broken: Mutex::default(),
+        decided: AtomicBool::new(true),
+    };
+    let client: Arc<Client> = Arc::new(config.create_with_context(context).expect("a client"));
+    let mut queue = ClientQueue::new("logs".into(), Some(Arc::clone(&client)));
+    queue.push(packed_batch(8, 300, Some(PACK_BYTES_MAX)));
+    queue.report(RecordId { batch: 0, position: 0 }, true, None);
+    assert_eq!(client.in_flight_count(), 4, "packs of two events");
+    assert!(!queue.is_behind());
 }
 
 #[test]

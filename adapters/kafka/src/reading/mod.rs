@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::lag::{Lag, LagTracker};
+use domain::pack::events_estimated;
 use domain::partition::Partition;
 use domain::ports::{CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, SourceError};
 use domain::record::{Chunk, RECORD_BYTES_MAX, Record};
@@ -146,7 +147,9 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         let received = |record: Option<Record<'_>>| record.map(|record| record.timestamp);
         let (first, last) = (received(chunk.records.iter().next()), received(chunk.records.iter().next_back()));
         if let (Some(first), Some(last)) = (first, last) {
+            let events = chunk.records.iter().map(|record| events_estimated(record.value)).sum();
             progress.lag.read(first, last, chunk.next);
+            progress.lag.count(chunk.records.len() as u64, events);
             progress.position = chunk.next;
             return Ok(Some(chunk));
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use adapter_kafka::KafkaOptions;
+use adapter_kafka::{KafkaOptions, RecordForm};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
@@ -62,6 +62,7 @@ pub fn options(brokers: &str, topic: &str, partitions: NonZeroU32) -> KafkaOptio
         // The records have arbitrary times: the broker must not remove them while a test runs.
         retention: Duration::from_secs(200 * 365 * 24 * 3_600),
         compression: "snappy".to_owned(),
+        records: RecordForm::Single,
         group: topic.to_owned(),
         memory_bytes_max: MEMORY_BYTES_MAX,
         tls: None,

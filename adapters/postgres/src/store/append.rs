@@ -1,10 +1,11 @@
-//! Appends: events, dead letters and the position in one transaction.
+//! Appends: events, dead letters and the position in one transaction; and probes, which roll it back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, StoreError};
+use domain::trace_parent::TraceParent;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::PostgresStore;
@@ -21,10 +22,29 @@ impl PostgresStore {
         connection: &mut PgConnection,
         append: &Append<'_>,
     ) -> Result<Appended, StoreError> {
-        let days: BTreeSet<Day> = append.events.iter().map(|(_, event)| Day::of(event.received_at)).collect();
-        self.days.ensure(connection, &days).await.map_err(store_error)?;
+        self.create_days(connection, append).await?;
         let mut transaction = connection.begin().await.map_err(store_error)?;
-        advance(&mut transaction, append).await?;
+        let appended = self.append_in(&mut transaction, append).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(appended)
+    }
+
+    pub(super) async fn probe_on(&self, connection: &mut PgConnection, append: &Append<'_>) -> Result<(), StoreError> {
+        self.create_days(connection, append).await?;
+        let mut transaction = connection.begin().await.map_err(store_error)?;
+        self.append_in(&mut transaction, append).await?;
+        transaction.rollback().await.map_err(store_error)
+    }
+
+    /// Creates the tables that an append needs.
+    async fn create_days(&self, connection: &mut PgConnection, append: &Append<'_>) -> Result<(), StoreError> {
+        let days: BTreeSet<Day> = append.events.iter().map(|(_, event)| Day::of(event.received_at)).collect();
+        self.days.ensure(connection, &days).await.map_err(store_error)
+    }
+
+    /// Does the work of an append in a transaction.
+    async fn append_in(&self, transaction: &mut PgConnection, append: &Append<'_>) -> Result<Appended, StoreError> {
+        advance(transaction, append).await?;
         sqlx::query(
             "SELECT pg_advisory_xact_lock_shared($1 | CASE WHEN is_called THEN last_value ELSE 0 END) FROM events_sequence",
         )
@@ -32,7 +52,7 @@ impl PostgresStore {
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;
-        let repeats = repeats(&mut transaction, append.events, self.dedup_window).await.map_err(store_error)?;
+        let repeats = repeats(transaction, append.events, self.dedup_window).await.map_err(store_error)?;
         let new: Vec<_> = append
             .events
             .iter()
@@ -40,22 +60,25 @@ impl PostgresStore {
             .filter(|(index, _)| !repeats.contains(index))
             .map(|(_, event)| event)
             .collect();
-        let stored = self.write(&mut transaction, append.group_partition, &new).await.map_err(|error| {
+        let stored = self.write(transaction, append.group_partition, &new).await.map_err(|error| {
             // The table of a day may have been dropped.
             self.days.forget_all();
             store_error(error)
         })?;
         for letter in append.dead_letters {
             sqlx::query(
-                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", key, value, reason, \
-                 attempts, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", record_index, key, value, \
+                 trace_parent, reason, attempts, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                 ON CONFLICT DO NOTHING",
             )
             .bind(&append.group_partition.group)
             .bind(&append.group_partition.topic)
             .bind(append.group_partition.partition.cast_signed())
             .bind(letter.offset.cast_signed())
+            .bind(letter.record_index.cast_signed())
             .bind(letter.key)
             .bind(letter.value)
+            .bind(letter.trace_parent.as_ref().map(TraceParent::as_bytes))
             .bind(letter.reason.replace('\0', "\u{fffd}"))
             .bind(i64::from(letter.attempts))
             .bind(PgTime(letter.at))
@@ -63,7 +86,6 @@ impl PostgresStore {
             .await
             .map_err(store_error)?;
         }
-        transaction.commit().await.map_err(store_error)?;
         let stored = usize::try_from(stored).unwrap_or(usize::MAX);
         Ok(Appended {
             stored,

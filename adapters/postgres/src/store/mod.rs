@@ -237,6 +237,11 @@ impl LogStore for PostgresStore {
         self.lend(pool, APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
     }
 
+    async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError> {
+        let pool = if append.group_partition.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends };
+        self.lend(pool, APPEND_TIMEOUT, async |connection| self.probe_on(connection, append).await).await
+    }
+
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
         let time_max = self.timeout_of(query.time_max);
         self.lend(&self.reads, time_max, async |connection| self.query_on(connection, query).await).await

@@ -37,9 +37,9 @@ fn all_values_are_rendered_under_the_documented_names() {
     let totals = EventTotals { refused: 2, stored: 2, deduplicated: 1, dead_lettered: 0 };
     assert_eq!(prometheus.totals(), totals);
     let at = |micros| Timestamp::from_unix_micros(micros).expect("in range");
-    let gone = Lag { partition: 1, records: 5, oldest: Some(at(0)) };
-    prometheus.show_lags(&[gone, Lag { partition: 2, records: 7, oldest: None }], at(1));
-    prometheus.show_lags(&[Lag { partition: 2, records: 7, oldest: Some(at(500_000)) }], at(2_000_000));
+    let gone = Lag { partition: 1, records: 5, events: 5, oldest: Some(at(0)) };
+    prometheus.show_lags(&[gone, Lag { partition: 2, records: 7, events: 70, oldest: None }], at(1));
+    prometheus.show_lags(&[Lag { partition: 2, records: 7, events: 70, oldest: Some(at(500_000)) }], at(2_000_000));
     prometheus.show_certificate("gateway", at(1_700_000_000_000_000));
     prometheus.alert_logged("breaker_open");
     prometheus.alert_delivered("dead_letters");
@@ -97,6 +97,8 @@ fn all_values_are_rendered_under_the_documented_names() {
         "spillway_agent_requests_held_total{protocol=\"loki\"} 1",
         "kafka_consumer_lag_records{partition=\"1\"} 0",
         "kafka_consumer_lag_records{partition=\"2\"} 7",
+        "kafka_consumer_lag_events{partition=\"1\"} 0",
+        "kafka_consumer_lag_events{partition=\"2\"} 70",
         "kafka_consumer_lag_seconds{partition=\"2\"} 1.5",
         "spillway_alerts_total{name=\"breaker_open\",outcome=\"logged\"} 1",
         "spillway_alerts_total{name=\"breaker_open\",outcome=\"delivered\"} 0",

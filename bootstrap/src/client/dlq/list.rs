@@ -22,7 +22,8 @@ use crate::send::grouped;
 /// Maximum dead letters of a page, as in the API.
 const PAGE_LETTERS_MAX: u64 = 1_000;
 /// The fields of a dead letter that `show` prints before its key and value.
-const FIELDS: [&str; 8] = ["id", "reason", "at", "redrivenAt", "topic", "partition", "offset", "attempts"];
+const FIELDS: [&str; 9] =
+    ["id", "reason", "at", "redrivenAt", "topic", "partition", "offset", "recordIndex", "attempts"];
 
 /// The format of dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -157,7 +158,10 @@ fn line(letter: &Event<'_>, now: &Zoned) -> String {
     let (id, at) = (text("id"), escaped(&shown(&letter.text("at"), now, false)).into_owned());
     let redriven = if letter.field("redrivenAt").is_some() { "  (redriven)" } else { "" };
     let (topic, partition, offset, reason) = (text("topic"), text("partition"), text("offset"), text("reason"));
-    format!("{id:>6}  {at}  {topic}/{partition}@{offset}  {reason}{redriven}\n")
+    // Only an event of a packed record has an index.
+    let index = letter.field("recordIndex").filter(|index| index != "0");
+    let index = index.map(|index| format!("#{}", escaped(&index))).unwrap_or_default();
+    format!("{id:>6}  {at}  {topic}/{partition}@{offset}{index}  {reason}{redriven}\n")
 }
 
 /// All of a dead letter.
@@ -166,7 +170,7 @@ fn details(letter: &Event<'_>, now: &Zoned) -> String {
     for name in FIELDS {
         let Some(value) = letter.field(name) else { continue };
         let value = if matches!(name, "at" | "redrivenAt") { shown(&value, now, true) } else { value };
-        text.push_str(&format!("{name:<10}  {}\n", escaped(&value)));
+        text.push_str(&format!("{name:<11}  {}\n", escaped(&value)));
     }
     let encoding = letter.text("encoding");
     for name in ["key", "value"] {
@@ -189,9 +193,14 @@ mod tests {
         let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
         let letter = Event::of(&raw);
         assert_eq!(line(&letter, &now(true)), "     7  2024-01-15 10:30:00  logs/2@41  not an event\\r\n");
+        let packed: Box<RawValue> = serde_json::from_str(&json.replace("41,", "41,\"recordIndex\":3,")).unwrap();
+        assert_eq!(
+            line(&Event::of(&packed), &now(true)),
+            "     7  2024-01-15 10:30:00  logs/2@41#3  not an event\\r\n"
+        );
         let details = details(&letter, &now(true));
         assert!(
-            details.starts_with("id          7\nreason      not an event\\r\nat          2024-01-15 10:30:00.500\n"),
+            details.starts_with("id           7\nreason       not an event\\r\nat           2024-01-15 10:30:00.500\n"),
             "{details}"
         );
         assert!(details.ends_with("key (text):\n    k\nvalue (text):\n    {\n        x\\x1b\n"), "{details}");

@@ -171,6 +171,8 @@ async fn rows(consumer: &Http) -> Vec<Row> {
             level: domain::level::Level::parse(text("level")).map_or(u8::MAX, domain::level::Level::number),
             partition: u32::try_from(number("partition")).unwrap_or(u32::MAX),
             offset: number("offset"),
+            // Only the embedded bus is read this way, and it has no packed records.
+            sequence: 0,
         });
     }
     rows
