@@ -88,7 +88,8 @@ fn a_queue_hands_over_a_bounded_part_at_a_time_and_all_in_the_end() {
 
 #[test]
 fn a_pack_is_one_record_of_the_client_and_is_halved_alone_until_the_rejected_event_is_alone() {
-    let client = client();
+    let silent_broker = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let client = client(&silent_broker);
     let sent = || usize::try_from(client.in_flight_count()).expect("a number");
     let mut queue = ClientQueue::new("logs".into(), Some(Arc::clone(&client)));
     queue.push(packed_batch(4, 10, Some(PACK_BYTES_MAX)));
@@ -112,8 +113,10 @@ fn a_pack_is_one_record_of_the_client_and_is_halved_alone_until_the_rejected_eve
 
 #[test]
 fn a_pack_that_the_client_finds_too_large_is_halved() {
+    let silent_broker = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut config = rdkafka::ClientConfig::new();
-    config.set("bootstrap.servers", "127.0.0.1:1").set("message.max.bytes", "1000");
+    let address = silent_broker.local_addr().expect("an address").to_string();
+    config.set("bootstrap.servers", address).set("message.max.bytes", "1000");
     let context = Deliveries {
         shared: Weak::new(),
         error_log: ClientErrorLog::default(),
