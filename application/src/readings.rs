@@ -72,7 +72,7 @@ impl Readings {
         let (last, after) = *self.kept.back()?;
         let (first, before) = *self.kept.iter().find(|(at, _)| last.saturating_sub(*at) <= interval)?;
         let covered = last.saturating_sub(first);
-        (covered >= SHORTEST).then(|| Change { before, after, seconds: covered.as_secs_f64() })
+        (covered >= SHORTEST).then_some(Change { before, after, seconds: covered.as_secs_f64() })
     }
 }
 

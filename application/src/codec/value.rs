@@ -246,7 +246,7 @@ mod tests {
         fn a_damaged_value_is_read_as_by_serde_json(
             object in object(),
             damage in prop::collection::vec((any::<Index>(), any::<bool>(), prop_oneof![
-                3 => select(b"\"\\{}[],: \n\00-e.\x7f\xc3\xa9".to_vec()),
+                3 => select(b"\"\\{}[],: \n\x000-e.\x7f\xc3\xa9".to_vec()),
                 1 => any::<u8>(),
             ]), 1..3),
         ) {

@@ -13,7 +13,7 @@ use domain::ports::{KeyRing, SESSION_DURATION};
 use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use super::admitted::key_of;
 use super::host::authority_of;
@@ -68,19 +68,24 @@ impl AccessControl {
             (Some(_), Some(_), None) => "needs_https",
             (Some(_), Some(_), Some(_)) => "possible",
         };
-        let mut session = json!({ "authentication": if keys.is_some() { "keys" } else { "off" }, "signIn": sign_in });
+        let mut session = Map::new();
+        session.insert("authentication".to_owned(), if keys.is_some() { "keys" } else { "off" }.into());
+        session.insert("signIn".to_owned(), sign_in.into());
         if let Some(key) = key {
             let roles: Vec<&str> = key.roles.iter().map(|role| role.name()).collect();
-            session["key"] = json!({ "name": key.name.to_string(), "roles": roles });
+            let mut shown = Map::new();
+            shown.insert("name".to_owned(), key.name.to_string().into());
+            shown.insert("roles".to_owned(), roles.into());
             if let Some(sources) = &key.sources {
                 let patterns: Vec<String> = sources.patterns().iter().map(ToString::to_string).collect();
-                session["key"]["sources"] = patterns.into();
+                shown.insert("sources".to_owned(), patterns.into());
             }
+            session.insert("key".to_owned(), shown.into());
         }
         Response::builder()
             .content_type("application/json")
             .header(header::CACHE_CONTROL, "no-store")
-            .body(session.to_string())
+            .body(Value::Object(session).to_string())
     }
 
     /// The name of the cookie of a session on this connection, and what its name requires; `None` if others could read

@@ -41,7 +41,7 @@ fn packed_batch(records: usize, value_bytes: usize, pack_bytes_max: Option<usize
     let time = domain::timestamp::Timestamp::MIN;
     let mut all = domain::record::Records::default();
     for _ in 0..records {
-        all.push(b"s", time, false, |buffer| buffer.resize(buffer.len() + value_bytes, b'x')).expect("small enough");
+        all.push(b"s", time, false, |buffer| buffer.resize(buffer.len() + value_bytes, b'{')).expect("small enough");
     }
     let packs = pack_bytes_max.map(|bytes_max| Packs::of(&all, bytes_max));
     let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtLeastOnce, records: all, trace_parent: None };

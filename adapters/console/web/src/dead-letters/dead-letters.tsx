@@ -113,7 +113,7 @@ function Letter({ letter, open, onToggle, onRedrive }: { letter: DeadLetter; ope
         <td><button type="button" class="bare" aria-expanded={open} aria-label={`Dead letter ${letter.id}`} onClick={onToggle}><Icon name={open ? 'down' : 'right'} /></button></td>
         <td class="mono nowrap" title={exact(letter.at, zone.value)}>{full(letter.at, zone.value)}</td>
         <td class="reason">{plain(letter.reason)}</td>
-        <td class="mono nowrap">{plain(letter.topic)}/{letter.partition} @ {letter.offset}</td>
+        <td class="mono nowrap">{plain(letter.topic)}/{letter.partition} @ {letter.offset}{letter.recordIndex ? `#${letter.recordIndex}` : ''}</td>
         <td class="number">{letter.attempts}</td>
         <td class="nowrap">{letter.redrivenAt ? ago(letter.redrivenAt) : <span class="muted">no</span>}</td>
         <td class="nowrap"><button type="button" onClick={onRedrive}>Send again…</button></td>
