@@ -98,6 +98,12 @@ pub(crate) fn gram(bytes: u32) -> u64 {
     mix(u64::from(bytes) | 1 << 32)
 }
 
+/// The hash of six bytes of an id.
+#[inline]
+pub(crate) fn id_part(bytes: u64) -> u64 {
+    mix(bytes & 0xffff_ffff_ffff | 2 << 48)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,10 @@
 //!   then contained in every text that contains the pattern.
 //! * A word is a run of letters, digits, `_` and bytes beyond ASCII. Only a word between two other characters counts: a
 //!   pattern says of no other word that it is whole.
+//! * Three neighbouring bytes say nothing of numbers and hexadecimal ids: all combinations are in every block. Of three
+//!   neighbouring parts of six such bytes each, the one with the least hash counts (winnowing: Schleimer, Wilkerson and Aiken,
+//!   "Winnowing: Local Algorithms for Document Fingerprinting", 2003). So every eight bytes of an id have a key, in a text as in
+//!   a pattern, for half a key a byte.
 //! * Metadata is walked as [`domain::filter::any_value`] understands names.
 
 use std::collections::HashSet;
@@ -43,6 +47,37 @@ fn each_word<'t>(folded: &'t [u8], mut see: impl FnMut(&'t [u8])) {
     }
 }
 
+/// Bytes of a part of an id.
+const ID_PART_BYTES: usize = 6;
+
+/// Calls `see` with the keys of numbers and hexadecimal ids: for each three neighbouring parts, of which each has a digit,
+/// one of them.
+fn each_id_key(folded: &[u8], mut see: impl FnMut(u64)) {
+    // Digits so far, the last six of them, how long ago the last decimal one was, and the hashes of the last parts.
+    let (mut digits, mut bytes, mut without_decimal) = (0_usize, 0_u64, ID_PART_BYTES);
+    let (mut parts, mut hashes) = (0_usize, [0_u64; 3]);
+    for byte in folded {
+        if !matches!(byte, b'0'..=b'9' | b'a'..=b'f') {
+            (digits, parts) = (0, 0);
+            continue;
+        }
+        digits += 1;
+        bytes = bytes << 8 | u64::from(*byte);
+        without_decimal = if byte.is_ascii_digit() { 0 } else { without_decimal + 1 };
+        if digits < ID_PART_BYTES || without_decimal >= ID_PART_BYTES {
+            parts = 0;
+            continue;
+        }
+        parts += 1;
+        let [_, one, two] = hashes;
+        let three = key::id_part(bytes);
+        hashes = [one, two, three];
+        if parts >= 3 {
+            see(one.min(two).min(three));
+        }
+    }
+}
+
 /// Keys are hashes already.
 #[derive(Default)]
 pub(crate) struct AsItIs(u64);
@@ -68,7 +103,7 @@ pub(crate) type Keys = HashSet<u64, BuildHasherDefault<AsItIs>>;
 
 /// Collects the keys of the texts of a block.
 pub(crate) struct BlockTexts {
-    /// Words, names and values.
+    /// Words, parts of ids, names and values.
     pub tokens: Keys,
     /// Three neighbouring bytes each.
     pub grams: Vec<u64>,
@@ -106,6 +141,9 @@ impl BlockTexts {
         let tokens = &mut self.tokens;
         each_word(folded, |word| {
             tokens.insert(key::word(word));
+        });
+        each_id_key(folded, |key| {
+            tokens.insert(key);
         });
         let mut gram = 0_u32;
         for (at, byte) in folded.iter().enumerate() {
@@ -167,7 +205,7 @@ impl BlockTexts {
 /// Keys that a text contains if it contains a match of a pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Required {
-    /// Words.
+    /// Words and parts of ids.
     pub words: Vec<u64>,
     /// Three neighbouring bytes each.
     pub grams: Vec<u64>,
@@ -181,6 +219,11 @@ impl Required {
             each_word(part.as_bytes(), |word| {
                 if required.words.len() < REQUIRED_MAX {
                     required.words.push(key::word(word));
+                }
+            });
+            each_id_key(part.as_bytes(), |key| {
+                if required.words.len() < REQUIRED_MAX {
+                    required.words.push(key);
                 }
             });
             for window in part.as_bytes().windows(3) {
@@ -224,6 +267,32 @@ mod tests {
     }
 
     #[test]
+    fn every_eight_digits_of_an_id_have_a_key() {
+        let keys = |text: &str| {
+            let mut keys = Vec::new();
+            each_id_key(text.as_bytes(), |key| keys.push(key));
+            keys
+        };
+        for (text, count) in [
+            ("1234567", 0),
+            ("12345678", 1),
+            ("1234-5678", 0),
+            ("facade facadefacade", 0),
+            ("0facadef", 0),
+            ("fa0ade1b", 1),
+            ("4bf92f3577b34da6a3ce929d0e0e4736", 25),
+        ] {
+            assert_eq!(keys(text).len(), count, "{text}");
+        }
+        // Fewer than one key a byte, since neighbours choose the same part.
+        let distinct: Keys = keys("4bf92f3577b34da6a3ce929d0e0e4736").into_iter().collect();
+        assert!((10..18).contains(&distinct.len()), "{}", distinct.len());
+        let texts = texts_of("order 8473920176 placed");
+        assert!(contains(&texts, &Required::of(&Pattern::text("73920176"))));
+        assert!(!contains(&texts, &Required::of(&Pattern::text("84739202"))));
+    }
+
+    #[test]
     fn names_are_those_of_the_rule() {
         for (json, name) in [
             (r#"{"":{"a":1}}"#, ".a"),
@@ -243,6 +312,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_text_contains_the_keys_of_its_parts(text in "[0-9A-Fg.]{0,40}", from in 0_usize..40, bytes in 0_usize..20) {
+            let part = text.get(from..).map_or("", |rest| &rest[..bytes.min(rest.len())]);
+            prop_assert!(contains(&texts_of(&text), &Required::of(&Pattern::text(part).contained())), "{part}");
+        }
+
         #[test]
         fn a_text_contains_what_a_pattern_that_it_matches_requires(
             before in "[a-cß_ .-]{0,6}", one in "[A-Cß_ .-]{0,8}", between in "[a-cǅ ]{0,4}", other in "[a-cA-C -]{0,8}",
