@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use parquet::arrow::parquet_to_arrow_schema;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::parser::parse_message_type;
-use parquet::schema::types::{ColumnPath, SchemaDescriptor};
+use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type};
 
 /// The format version that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -156,10 +156,23 @@ impl ColumnSet {
     }
 }
 
-/// The schema in Parquet's form.
-pub(crate) fn parquet_schema() -> Result<SchemaDescriptor, ParquetError> {
+/// The name of the column of a name in metadata.
+fn path_column(path: &str) -> String {
+    format!("metadata.{path}")
+}
+
+/// The schema in Parquet's form, with columns for names of metadata behind all others.
+pub(crate) fn parquet_schema(paths: &[String]) -> Result<SchemaDescriptor, ParquetError> {
     let fields: String = Column::ALL.iter().map(|column| format!("{};", column.parquet())).collect();
-    let message = parse_message_type(&format!("message event {{ {fields} }}"))?;
+    let mut fields = parse_message_type(&format!("message event {{ {fields} }}"))?.get_fields().to_vec();
+    for path in paths {
+        let name = path_column(path);
+        let column = Type::primitive_type_builder(&name, PhysicalType::BYTE_ARRAY)
+            .with_repetition(Repetition::OPTIONAL)
+            .with_logical_type(Some(LogicalType::String));
+        fields.push(Arc::new(column.build()?));
+    }
+    let message = Type::group_type_builder("event").with_fields(fields).build()?;
     Ok(SchemaDescriptor::new(Arc::new(message)))
 }
 
@@ -169,7 +182,7 @@ pub(crate) fn arrow_schema(parquet: &SchemaDescriptor) -> Result<arrow_schema::S
 }
 
 /// How the columns are encoded. A page has the rows of a block.
-pub(crate) fn writer_properties(block_rows: usize) -> Result<WriterProperties, ParquetError> {
+pub(crate) fn writer_properties(block_rows: usize, paths: &[String]) -> Result<WriterProperties, ParquetError> {
     let path = |column: Column| ColumnPath::from(column.name());
     let mut properties = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
@@ -182,6 +195,10 @@ pub(crate) fn writer_properties(block_rows: usize) -> Result<WriterProperties, P
         .set_data_page_size_limit(PAGE_BYTES_MAX);
     for column in [Column::Source, Column::Level, Column::Topic, Column::Partition, Column::Tenant] {
         properties = properties.set_column_dictionary_enabled(path(column), true);
+    }
+    for path in paths {
+        let column = ColumnPath::new(vec![path_column(path)]);
+        properties = properties.set_column_dictionary_enabled(column, true);
     }
     for column in [Column::Timestamp, Column::ReceivedAt, Column::Offset, Column::Sequence] {
         properties = properties.set_column_encoding(path(column), Encoding::DELTA_BINARY_PACKED);
@@ -201,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_schema_has_the_columns_in_their_order() {
-        let schema = parquet_schema().expect("a schema");
+        let schema = parquet_schema(&[]).expect("a schema");
         let names: Vec<&str> = schema.columns().iter().map(|column| column.name()).collect();
         assert_eq!(names, Column::ALL.map(Column::name));
         assert!(Column::ALL.iter().enumerate().all(|(index, column)| column.index() == index));

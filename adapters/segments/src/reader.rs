@@ -121,6 +121,13 @@ impl Segment {
         Rollup::decode(&self.read(self.index.rollup)?).ok_or_else(|| self.named().damaged("its rollup is not one"))
     }
 
+    /// The columns for names of metadata, which other programs read.
+    #[must_use]
+    pub fn path_columns(&self) -> Vec<&str> {
+        let columns = self.parquet.parquet_schema().columns().iter().map(|column| column.name());
+        columns.skip(Column::ALL.len()).collect()
+    }
+
     pub(crate) fn groups(&self) -> &[Group] {
         &self.index.groups
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use domain::timestamp::Timestamp;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -28,6 +29,7 @@ use crate::error::{Named, SegmentError};
 use crate::fuse::{FilterBuilder, Precision};
 use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
 use crate::key;
+use crate::paths;
 use crate::rollup::{MINUTE_MICROS, Rollup};
 use crate::rows::{GroupRows, Row, Rows};
 use crate::sink::Sink;
@@ -77,13 +79,41 @@ pub struct SegmentWriter {
     storage: Arc<dyn Storage>,
     name: String,
     bounds: SegmentBounds,
-    writer: ArrowWriter<Sink>,
+    output: Output,
     usual: GroupRows,
     unusual: GroupRows,
     groups: Vec<Group>,
     texts: BlockTexts,
     rollup: Rollup,
     totals: Option<Totals>,
+}
+
+/// The file. Its columns are chosen when its first row group is written.
+enum Output {
+    Empty(Sink),
+    Begun(Begun),
+    /// A write failed.
+    Failed,
+}
+
+struct Begun {
+    writer: ArrowWriter<Sink>,
+    schema: SchemaRef,
+    /// The names of metadata that have columns.
+    paths: Vec<String>,
+}
+
+impl Begun {
+    fn new(sink: Sink, block_rows: usize, paths: Vec<String>) -> Result<Self, ParquetError> {
+        let parquet = parquet_schema(&paths)?;
+        let schema = arrow_schema(&parquet)?;
+        let options = ArrowWriterOptions::new()
+            .with_properties(writer_properties(block_rows, &paths)?)
+            .with_skip_arrow_metadata(true)
+            .with_parquet_schema(parquet);
+        let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options)?;
+        Ok(Self { writer, schema, paths })
+    }
 }
 
 /// What is known of the rows so far.
@@ -105,24 +135,15 @@ impl SegmentWriter {
         let named = Named(name);
         let bounds = SegmentBounds { block_rows: bounds.block_rows.max(1), ..bounds };
         let file = storage.create(name).map_err(|error| named.io(error))?;
-        let begin = || {
-            let schema = parquet_schema()?;
-            let arrow = arrow_schema(&schema)?;
-            let options = ArrowWriterOptions::new()
-                .with_properties(writer_properties(bounds.block_rows)?)
-                .with_skip_arrow_metadata(true)
-                .with_parquet_schema(schema);
-            let writer = ArrowWriter::try_new_with_options(Sink::new(file), Arc::clone(&arrow), options)?;
-            Ok((arrow, writer))
-        };
-        let (arrow, writer) = begin().map_err(|error| named.writing(error))?;
+        let schema = parquet_schema(&[]).and_then(|parquet| arrow_schema(&parquet));
+        let schema = schema.map_err(|error| named.writing(error))?;
         Ok(Self {
             storage,
             name: name.to_owned(),
             bounds,
-            writer,
-            usual: GroupRows::new(Arc::clone(&arrow)),
-            unusual: GroupRows::new(arrow),
+            output: Output::Empty(Sink::new(file)),
+            usual: GroupRows::new(Arc::clone(&schema)),
+            unusual: GroupRows::new(schema),
             groups: Vec::new(),
             texts: BlockTexts::new(),
             rollup: Rollup::default(),
@@ -133,7 +154,15 @@ impl SegmentWriter {
     /// Whether it takes no further rows.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.rows() >= self.bounds.rows_max || self.writer.bytes_written() as u64 >= self.bounds.file_bytes_max
+        self.rows() >= self.bounds.rows_max || self.file_bytes() >= self.bounds.file_bytes_max
+    }
+
+    /// Bytes of the row groups so far.
+    fn file_bytes(&self) -> u64 {
+        match &self.output {
+            Output::Begun(begun) => begun.writer.bytes_written() as u64,
+            Output::Empty(_) | Output::Failed => 0,
+        }
     }
 
     /// Number of rows so far.
@@ -197,17 +226,16 @@ impl SegmentWriter {
             self.discard()?;
             return Ok(None);
         };
-        for rows in [&mut self.usual, &mut self.unusual] {
-            if rows.is_empty() {
-                continue;
+        for unusual in [false, true] {
+            let rows = if unusual { &mut self.unusual } else { &mut self.usual };
+            if !rows.is_empty() {
+                let batch = rows.take().map_err(|error| Named(&self.name).writing(ParquetError::from(error)))?;
+                self.write_group(&batch)?;
             }
-            let batch = rows.take().map_err(|error| Named(&self.name).writing(ParquetError::from(error)))?;
-            let mut group = write_columns(&mut self.writer, &batch, self.bounds.block_rows, &self.name)?;
-            write_filters(&mut self.writer, &mut self.texts, &batch, &mut group, &self.name)?;
-            self.groups.push(group);
         }
-        let Self { storage, name, mut writer, groups, rollup, .. } = self;
+        let Self { storage, name, output, groups, rollup, .. } = self;
         let named = Named(&name);
+        let Output::Begun(Begun { mut writer, .. }) = output else { return Err(named.refused("a write failed")) };
         let rollup = write_region(&mut writer, &rollup.encode(), &named)?;
         let tail_offset = writer.bytes_written() as u64;
         let index = Index { groups, rollup }.encode();
@@ -241,17 +269,32 @@ impl SegmentWriter {
     /// # Errors
     /// [`SegmentError::Io`].
     pub fn discard(self) -> Result<(), SegmentError> {
-        let Self { storage, name, writer, .. } = self;
-        drop(writer);
+        let Self { storage, name, output, .. } = self;
+        drop(output);
         storage.remove(&name).map_err(|error| Named(&name).io(error))
     }
 
     fn write_group(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
-        let mut group = write_columns(&mut self.writer, batch, self.bounds.block_rows, &self.name)?;
-        write_filters(&mut self.writer, &mut self.texts, batch, &mut group, &self.name)?;
+        let named = Named(&self.name);
+        let rows = Rows::new(batch);
+        let mut begun = match std::mem::replace(&mut self.output, Output::Failed) {
+            Output::Begun(begun) => begun,
+            Output::Empty(sink) => Begun::new(sink, self.bounds.block_rows, paths::frequent(&rows))
+                .map_err(|error| named.writing(error))?,
+            Output::Failed => return Err(named.refused("a write failed")),
+        };
+        let mut columns = batch.columns().to_vec();
+        columns.extend(paths::columns(&rows, &begun.paths));
+        let whole = RecordBatch::try_new(Arc::clone(&begun.schema), columns);
+        let whole = whole.map_err(|error| named.writing(ParquetError::from(error)))?;
+        let writer = &mut begun.writer;
+        let mut group = write_columns(writer, &whole, self.bounds.block_rows, &self.name)?;
+        write_filters(writer, &mut self.texts, &whole, &mut group, &self.name)?;
+        let written = writer.sync().and_then(|()| writer.inner_mut().write_pending());
+        written.map_err(|error| named.io(error))?;
         self.groups.push(group);
-        let written = self.writer.sync().and_then(|()| self.writer.inner_mut().write_pending());
-        written.map_err(|error| Named(&self.name).io(error))
+        self.output = Output::Begun(begun);
+        Ok(())
     }
 }
 
