@@ -16,11 +16,11 @@ use domain::delivery::{Guarantee, GuaranteeCounts};
 use domain::partition::Partition;
 use domain::record::Record;
 use domain::timestamp::Timestamp;
+use storage::{LOCK, Storage, StorageFile, directories_in, if_there, number_of};
 
 use crate::frame::{Journaled, Refused};
 use crate::journal::{JOURNAL, REFUSED, SLOTS_MAX};
 use crate::segmented_log::{Damage, Entry, Flaw, Seen, name_of, walk};
-use crate::storage::{LOCK, Storage, StorageFile, directories_in, if_there, number_of};
 
 /// Maximum number of damaged places that are reported individually.
 pub const DAMAGES_MAX: usize = 100;

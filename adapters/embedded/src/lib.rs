@@ -23,5 +23,6 @@ pub mod limiter;
 mod lock;
 mod partition_log;
 pub mod segmented_log;
-pub mod storage;
 pub mod store;
+
+pub use ::storage;

@@ -47,6 +47,12 @@ impl Decimal {
         &self.digits
     }
 
+    /// The value is 0.DIGITS times ten to this power; 0 for zero.
+    #[must_use]
+    pub fn power(&self) -> i64 {
+        self.power
+    }
+
     /// Whether it is less than zero.
     #[must_use]
     pub fn is_negative(&self) -> bool {

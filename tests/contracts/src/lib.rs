@@ -38,7 +38,7 @@ pub mod idempotency;
 pub mod journal;
 pub mod limiter;
 pub mod query_cache;
-mod search;
+pub mod search;
 pub mod store;
 
 /// Deadline for events that must happen.

@@ -10,6 +10,16 @@ use domain::metadata::Metadata;
 
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, time, varied_events};
 
+/// Varied events with metadata of every kind, and any trees of conditions on them, from a seed: for tests of adapters that
+/// answer only a part of a port.
+#[must_use]
+pub fn events_and_filters(seed: u64, events: usize, filters: usize) -> (Vec<LogEvent<'static>>, Vec<EventFilter>) {
+    let mut seed = Seed::new(seed);
+    let events = searchable_events(&mut seed, events);
+    let filters = (0..filters).map(|_| any_filter(&mut seed, 3)).collect();
+    (events, filters)
+}
+
 /// Names in metadata; dots and quotes must not confuse anyone.
 const NAMES: [&str; 9] = ["userId", "http.status", "http", "tags", "a.b", "a", "naïve", "q\"uote", "back\\slash"];
 /// JSON values: several forms of one number, numbers that floating point confuses, text that looks like a number.

@@ -11,13 +11,14 @@ use serde_json::Value;
 
 /// Each technology has its adapter, and no other crate may depend on it, except the fault harness and the benchmarks,
 /// which query the servers directly and measure yardsticks.
-const PARENTS: [(&str, &[&str]); 12] = [
+const PARENTS: [(&str, &[&str]); 13] = [
     ("poem", &["adapter-http", "bench"]),
     ("poem-openapi", &["adapter-http"]),
     ("hyper-rustls", &["adapter-webhook"]),
     ("sqlx", &["adapter-embedded", "adapter-postgres", "bench", "faults"]),
     ("fred", &["adapter-redis"]),
     ("toml_edit", &["adapter-keys"]),
+    ("parquet", &["segments"]),
     ("rdkafka", &["adapter-kafka", "bench", "faults"]),
     ("metrics", &["adapter-telemetry"]),
     ("metrics-exporter-prometheus", &["adapter-telemetry"]),

@@ -29,6 +29,7 @@ use domain::ports::{
     AssignmentChange, BusState, Clock, PublishError, Receipt, RecordPublisher, RecordSource, SourceError,
 };
 use domain::record::{Chunk, Record, RecordBatch};
+use storage::{Directory, Storage};
 use tokio::sync::{Notify, oneshot};
 
 use self::publication::{Memory, Publication};
@@ -37,7 +38,6 @@ use crate::disk::Disk;
 use crate::lock::lock;
 use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX, Upkeep};
 use crate::segmented_log::{LogError, SegmentedLog};
-use crate::storage::{Directory, Storage};
 
 mod publication;
 mod records;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use domain::partition::Partition;
 use domain::ports::{Backlog, BacklogPartition, JournalChunk, JournalError};
 use domain::timestamp::Timestamp;
+use storage::Slot;
 
 use super::ages::Ages;
 use super::reading::Reading;
@@ -20,7 +21,6 @@ use super::slots::{partitions_in, remove_remains, tell_of_recovery};
 use crate::lock::lock;
 use crate::partition_log::SEGMENT_BYTES_MAX;
 use crate::segmented_log::{LogError, SegmentedLog, has_entries};
-use crate::storage::Slot;
 
 /// Wait before the remover retries a failed removal.
 const RETRY_WAIT: Duration = Duration::from_secs(1);

@@ -27,6 +27,7 @@ use domain::partition::Partition;
 use domain::ports::{Backlog, BacklogPartition, BoxFuture, Journal, JournalChunk, JournalError, RefusedRecord};
 use domain::record::RecordBatch;
 use domain::timestamp::Timestamp;
+use storage::{Slot, SlotDirectories, Slots};
 
 use self::adopted::{AdoptedBacklog, AdoptedPartition, Remover};
 use self::own::{KeepAll, KeepRefused, OwnPartition};
@@ -37,7 +38,6 @@ use crate::disk::Disk;
 use crate::lock::lock;
 use crate::partition_log::{PartitionLog, SEGMENT_BYTES_MAX};
 use crate::segmented_log::SegmentedLog;
-use crate::storage::{Slot, SlotDirectories, Slots};
 
 mod adopted;
 mod ages;

@@ -11,6 +11,7 @@ use domain::partition::Partition;
 use domain::ports::{BoxFuture, JournalChunk, JournalError, RefusedRecord};
 use domain::record::RecordBatch;
 use domain::timestamp::Timestamp;
+use storage::Slot;
 use tokio::sync::oneshot;
 
 use super::ages::Ages;
@@ -21,7 +22,6 @@ use crate::frame::{Journaled, Refused};
 use crate::lock::lock;
 use crate::partition_log::{LogBatch, PartitionLog, Refusal, Upkeep, WAIT_BYTES_MAX};
 use crate::segmented_log::{FRAME_HEADER_BYTES, LogError, SegmentedLog};
-use crate::storage::Slot;
 
 /// The log of a partition.
 pub(super) struct OwnPartition {

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domain::partition::Partition;
+use storage::{Slot, Storage, number_of};
 
 use crate::partition_log::SEGMENT_BYTES_MAX;
 use crate::segmented_log::{LogError, Recovered, SegmentedLog, has_entries};
-use crate::storage::{Slot, Storage, number_of};
 
 /// Makes sure that a slot contains no partition files; returns false if a partition has entries.
 pub(super) fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {

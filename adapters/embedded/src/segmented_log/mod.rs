@@ -22,11 +22,11 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use domain::timestamp::Timestamp;
+use storage::Storage;
 
 use self::header::{Header, SKIP_MAX, write_frame};
 use self::segment::{Segment, View, bases_in};
 use crate::lock::lock;
-use crate::storage::Storage;
 
 mod error;
 mod header;

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use storage::{Storage, StorageFile};
+
 use super::error::LogError;
 use super::header::{FRAME_HEADER_BYTES, Header};
 use super::scan::{PAGE_BYTES, READ_BYTES, Scan, is_bad_sector};
 use super::segment::{Segment, bases_in, name_of};
 use super::{PROBE_NAME, SegmentedLog};
-use crate::storage::{Storage, StorageFile};
 
 /// What recovery found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
+use storage::StorageFile;
+
 use super::header::{FRAME_HEADER_BYTES, Header, PAYLOAD_BYTES_MAX, SKIP_MAX, checksum};
-use crate::storage::StorageFile;
 
 /// Size of a read, and of the block that a reader keeps until it reaches the end.
 pub(super) const READ_BYTES: usize = 128 * 1024;

@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use domain::timestamp::Timestamp;
-
-use crate::storage::{Storage, StorageFile};
+use storage::{Storage, StorageFile};
 
 /// The part that readers may see.
 #[derive(Default)]

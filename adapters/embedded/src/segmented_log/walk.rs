@@ -2,11 +2,12 @@
 
 use std::io;
 
+use storage::Storage;
+
 use super::header::Header;
 use super::reader::Entry;
 use super::scan::{Flaw, Scan};
 use super::segment::{bases_in, name_of};
-use crate::storage::Storage;
 
 /// Whether `storage` has a log with an entry. Changes nothing.
 ///

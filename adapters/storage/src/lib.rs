@@ -1,4 +1,4 @@
-//! The few file operations that segmented logs need: files in a directory, and directories that processes lock.
+//! The few file operations that logs and sealed segments need: files in a directory, and directories that processes lock.
 //!
 //! These are traits, so that tests can inject disk failures: no space, torn writes, failing syncs, power cuts that drop
 //! every unsynced write.
@@ -116,7 +116,7 @@ pub trait Slot: Send + Sync {
 }
 
 /// Name of the file that is locked in a directory that one process holds.
-pub(crate) const LOCK: &str = "LOCK";
+pub const LOCK: &str = "LOCK";
 
 /// A directory of the file system.
 #[derive(Clone, Debug)]
@@ -214,7 +214,10 @@ impl Storage for LazyDirectory {
 }
 
 /// The default value if the file or directory does not exist.
-pub(crate) fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
+///
+/// # Errors
+/// All others.
+pub fn if_there<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         result => result,
@@ -273,11 +276,16 @@ impl Slot for SlotDirectory {
 }
 
 /// Parses a number as written in a directory name.
-pub(crate) fn number_of(name: &str) -> Option<u32> {
+#[must_use]
+pub fn number_of(name: &str) -> Option<u32> {
     name.parse().ok().filter(|number: &u32| number.to_string() == name)
 }
 
-pub(crate) fn directories_in(path: &Path) -> io::Result<Vec<String>> {
+/// Names of the directories in a directory, unordered.
+///
+/// # Errors
+/// I/O errors.
+pub fn directories_in(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;

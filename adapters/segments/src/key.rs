@@ -1,0 +1,138 @@
+//! The keys of filters: 64-bit hashes of what an event contains.
+//!
+//! Constraint: the hashes are part of the file format. They never change within a format version.
+
+use domain::filter::Decimal;
+
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// What a key stands for. Keys of different kinds differ, although the bytes are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    EventId = 1,
+    TraceId = 2,
+    Source = 3,
+    /// A word of a searchable text, in folded case.
+    Word = 4,
+    /// A name in metadata that has a value.
+    Name = 5,
+    /// A name in metadata and the folded text of its value.
+    Text = 6,
+    /// A name in metadata and its value, a number.
+    Number = 7,
+}
+
+/// A hash in progress: FNV-1a, finished with the last step of MurmurHash3, which spreads the bits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hash(u64);
+
+impl Hash {
+    pub fn of(kind: Kind) -> Self {
+        Self(OFFSET).byte(kind as u8)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn byte(self, byte: u8) -> Self {
+        Self((self.0 ^ u64::from(byte)).wrapping_mul(PRIME))
+    }
+
+    #[must_use]
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        bytes.iter().fold(self, |hash, byte| hash.byte(*byte))
+    }
+
+    #[inline]
+    pub fn key(self) -> u64 {
+        mix(self.0)
+    }
+}
+
+/// Spreads the bits of a number.
+#[inline]
+pub(crate) fn mix(mut bits: u64) -> u64 {
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    bits ^ (bits >> 33)
+}
+
+pub(crate) fn event_id(id: &[u8]) -> u64 {
+    Hash::of(Kind::EventId).bytes(id).key()
+}
+
+pub(crate) fn trace_id(id: &[u8]) -> u64 {
+    Hash::of(Kind::TraceId).bytes(id).key()
+}
+
+pub(crate) fn source(source: &str) -> u64 {
+    Hash::of(Kind::Source).bytes(source.as_bytes()).key()
+}
+
+pub(crate) fn word(folded: &[u8]) -> u64 {
+    Hash::of(Kind::Word).bytes(folded).key()
+}
+
+/// The key of a name that has a value.
+pub(crate) fn name(name: &str) -> u64 {
+    Hash::of(Kind::Name).bytes(name.as_bytes()).key()
+}
+
+/// The key of a name and the folded text of its value. A byte that UTF-8 does not have separates them.
+pub(crate) fn text(name: &str, folded: &str) -> u64 {
+    Hash::of(Kind::Text).bytes(name.as_bytes()).byte(0xff).bytes(folded.as_bytes()).key()
+}
+
+/// The key of a name and a number: the same for `500` and `5e2`.
+pub(crate) fn number(name: &str, number: &Decimal) -> u64 {
+    let hash = Hash::of(Kind::Number).bytes(name.as_bytes()).byte(0xff).byte(u8::from(number.is_negative()));
+    hash.bytes(&number.power().to_le_bytes()).bytes(number.digits().as_bytes()).key()
+}
+
+/// The key of three bytes of a searchable text in folded case.
+#[inline]
+pub(crate) fn gram(bytes: u32) -> u64 {
+    mix(u64::from(bytes) | 1 << 32)
+}
+
+/// The hash of six bytes of an id.
+#[inline]
+pub(crate) fn id_part(bytes: u64) -> u64 {
+    mix(bytes & 0xffff_ffff_ffff | 2 << 48)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files have these numbers.
+    #[test]
+    fn keys_never_change() {
+        assert_eq!(word(b"order"), 0x684e_1d33_3c9b_d609);
+        assert_eq!(gram(0x61_62_63), 0x9a31_f7f3_afbf_31f3);
+    }
+
+    #[test]
+    fn keys_of_different_kinds_differ() {
+        let decimal = |text| Decimal::parse(text).expect("a number");
+        assert_eq!(number("a", &decimal("500")), number("a", &decimal("5.0e2")));
+        let keys = [
+            event_id(b"abc"),
+            trace_id(b"abc"),
+            source("abc"),
+            word(b"abc"),
+            name("abc"),
+            text("abc", ""),
+            text("ab", "c"),
+            number("abc", &decimal("0")),
+            number("abc", &decimal("5")),
+            number("abc", &decimal("-5")),
+            number("abc", &decimal("50")),
+        ];
+        let distinct: std::collections::BTreeSet<u64> = keys.into_iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+}

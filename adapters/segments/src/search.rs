@@ -1,0 +1,227 @@
+//! Pages of events from segments.
+//!
+//! Constraints and invariants:
+//! * The order is that of the query. Blocks are read from the end where the page begins; reading stops when the page is full
+//!   and its last timestamp is strictly beyond everything that was not read. Of equal timestamps, the ids or the arrival
+//!   decide, so a block that reaches the same timestamp is read.
+//! * Memory: the best events so far, at most as many as the page holds and one more, and the bytes of a page.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::Uuid;
+use domain::query::{Direction, LogQuery, Order, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StoredEvent, Ties};
+use domain::timestamp::Timestamp;
+
+use crate::columns::{Column, ColumnSet};
+use crate::error::SegmentError;
+use crate::key;
+use crate::needs::{FilterKind, Need};
+use crate::reader::{GroupReader, Segment};
+use crate::scan::{Scan, Unit, read_rows};
+use domain::filter::{Condition, EventFilter, IdField};
+
+/// A place in the order of a query. Places that compare as equal are told apart by the order in which they were found.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    order: Order,
+    key: PageKey,
+    found: u64,
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let further = |place: &Self| (place.key.partition, place.key.offset, place.found);
+        self.order.compare(&self.key, &other.key).then_with(|| further(self).cmp(&further(other)))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Place {}
+
+/// A page that is being found.
+pub struct PageSearch<'q> {
+    query: &'q LogQuery,
+    best: BTreeMap<Place, StoredEvent>,
+    best_bytes: usize,
+    found: u64,
+}
+
+impl<'q> PageSearch<'q> {
+    /// A search for the page of a query.
+    #[must_use]
+    pub fn new(query: &'q LogQuery) -> Self {
+        Self { query, best: BTreeMap::new(), best_bytes: 0, found: 0 }
+    }
+
+    /// Offers an event that matches, such as one that is in no segment yet.
+    pub fn offer(&mut self, event: StoredEvent) {
+        let key = PageKey::from(&event);
+        if !self.wants(&key) {
+            return;
+        }
+        self.found += 1;
+        self.best_bytes += event.bytes();
+        self.best.insert(Place { order: self.query.order, key, found: self.found }, event);
+        // The last event only tells that more follow. Without it, those that remain must still fill the page.
+        while self.best.len() > self.events_max() || self.is_full_without_the_last(2) {
+            let Some((_, event)) = self.best.pop_last() else { return };
+            self.best_bytes -= event.bytes();
+        }
+    }
+
+    /// As many as the page holds, and one to tell that more follow.
+    fn events_max(&self) -> usize {
+        (self.query.limit as usize).saturating_add(1)
+    }
+
+    /// Whether the bytes of all but the last events fill a page.
+    fn is_full_without_the_last(&self, events: usize) -> bool {
+        let last: usize = self.best.values().rev().take(events).map(StoredEvent::bytes).sum();
+        self.best.len() > events && self.best_bytes - last >= PAGE_BYTES_MAX
+    }
+
+    /// The last event of a page that needs no further ones, unless they come before it.
+    fn last_of_full_page(&self) -> Option<&PageKey> {
+        let full = self.best.len() >= self.events_max() || self.is_full_without_the_last(1);
+        self.best.last_key_value().filter(|_| full).map(|(place, _)| &place.key)
+    }
+
+    /// Whether an event would be on the page.
+    fn wants(&self, key: &PageKey) -> bool {
+        let order = self.query.order;
+        self.query.after.as_ref().is_none_or(|after| order.compare(after, key).is_lt())
+            && self.last_of_full_page().is_none_or(|last| order.compare(key, last).is_le())
+    }
+
+    /// The timestamps that can be behind `after`.
+    fn timestamps(&self) -> Need {
+        let Some(after) = self.query.after else { return Need::All(Vec::new()) };
+        Need::Timestamp(match self.query.order.direction {
+            Direction::NewestFirst => Timestamp::MIN..=after.timestamp,
+            Direction::OldestFirst => after.timestamp..=Timestamp::MAX,
+        })
+    }
+
+    /// Whether no row of a block, nor of those behind it, can be on the page.
+    fn is_beyond(&self, unit: &Unit) -> bool {
+        self.last_of_full_page().is_some_and(|last| match self.query.order.direction {
+            Direction::NewestFirst => unit.timestamps.to < last.timestamp,
+            Direction::OldestFirst => unit.timestamps.from > last.timestamp,
+        })
+    }
+
+    /// Searches segments.
+    ///
+    /// # Errors
+    /// Those of reading. [`SegmentError::TooBroad`] once `time_is_up`; what was found until then is not the page.
+    pub fn scan(&mut self, segments: &[Arc<Segment>], time_is_up: &dyn Fn() -> bool) -> Result<(), SegmentError> {
+        let mut scan = Scan::new(segments, &self.query.filter, self.timestamps(), time_is_up);
+        let mut units = scan.units()?;
+        match self.query.order.direction {
+            Direction::NewestFirst => units.sort_by_key(|unit| std::cmp::Reverse(unit.timestamps.to)),
+            Direction::OldestFirst => units.sort_by_key(|unit| unit.timestamps.from),
+        }
+        for unit in units {
+            if self.is_beyond(&unit) {
+                return Ok(());
+            }
+            if let Some((rows, reader)) = scan.matching(unit)? {
+                self.take_best(&rows, reader)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads, of matching rows, those that can be on the page.
+    fn take_best(&mut self, rows: &[usize], reader: &mut GroupReader<'_>) -> Result<(), SegmentError> {
+        let order = self.query.order;
+        let columns = match order.ties {
+            Ties::EventId => ColumnSet::of(&[Column::Timestamp, Column::EventId, Column::ReceivedAt]),
+            Ties::Arrival => ColumnSet::of(&[Column::Timestamp, Column::ReceivedAt, Column::Partition, Column::Offset]),
+        };
+        let read = read_rows(reader, columns, rows)?;
+        let mut wanted = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let key = read.page_key(at).ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+            if self.wants(&key) {
+                wanted.push((key, *row));
+            }
+        }
+        // Rows that compare as equal stay: which of them is first is not decided by these columns.
+        wanted.sort_by(|(one, _), (other, _)| order.compare(one, other));
+        if let Some((last, _)) = wanted.get(self.events_max().saturating_sub(1)) {
+            let last = *last;
+            wanted.retain(|(key, _)| order.compare(key, &last).is_le());
+        }
+        let mut rows: Vec<usize> = wanted.into_iter().map(|(_, row)| row).collect();
+        rows.sort_unstable();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let read = read_rows(reader, ColumnSet::ALL, &rows)?;
+        for at in 0..read.len() {
+            let event = read.stored_event(at);
+            self.offer(event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?);
+        }
+        Ok(())
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn page(self) -> Page<StoredEvent> {
+        let mut page = PageFilling::new(self.query.limit, PAGE_BYTES_MAX);
+        for event in self.best.into_values() {
+            if page.take(event.bytes(), event) {
+                break;
+            }
+        }
+        page.page
+    }
+}
+
+/// The page of a query over segments alone.
+///
+/// # Errors
+/// Those of reading, or [`SegmentError::TooBroad`] once `time_is_up`.
+pub fn search(
+    segments: &[Arc<Segment>],
+    query: &LogQuery,
+    time_is_up: &dyn Fn() -> bool,
+) -> Result<Page<StoredEvent>, SegmentError> {
+    let mut search = PageSearch::new(query);
+    search.scan(segments, time_is_up)?;
+    Ok(search.page())
+}
+
+/// All events with an id, from segments alone, in no particular order. An id may be repeated outside of the dedup window.
+///
+/// # Errors
+/// Those of reading.
+pub fn find(segments: &[Arc<Segment>], event_id: Uuid) -> Result<Vec<StoredEvent>, SegmentError> {
+    let filter = EventFilter::from(Condition::IdIs(IdField::Event, event_id.as_bytes().to_vec()));
+    let need = Need::Key(FilterKind::EventIds, key::event_id(event_id.as_bytes()));
+    let mut scan = Scan::new(segments, &filter, need, &|| false);
+    let mut events = Vec::new();
+    for unit in scan.units()? {
+        let Some((rows, reader)) = scan.matching(unit)? else { continue };
+        let read = read_rows(reader, ColumnSet::ALL, &rows)?;
+        for at in 0..read.len() {
+            let event = read.stored_event(at);
+            events.push(event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?);
+        }
+    }
+    Ok(events)
+}

@@ -1,0 +1,409 @@
+//! Writing a segment.
+//!
+//! Constraints and invariants:
+//! * Bounds: [`SEGMENT_ROWS_MAX`], [`SEGMENT_BYTES_MAX`] (checked after each row group), one day of receipt (UTC), row groups
+//!   as `columns.rs` says. At most two row groups are in memory: that of usual events, and that of events whose timestamp is
+//!   more than [`TIMESTAMP_DISTANCE_MAX`] from their receipt. One timestamp of the year 9999 would otherwise open its row
+//!   group for every search.
+//! * The file is complete and synced, with its directory, before [`SegmentWriter::finish`] returns. Names are never used
+//!   twice, so the file has its name from the beginning: what is not in the list of segments is not a segment.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use domain::timestamp::Timestamp;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use storage::Storage;
+
+use crate::columns::{
+    BLOCK_ROWS, Column, FORMAT_VERSION, GROUP_BYTES_MAX, GROUP_ROWS_MAX, arrow_schema, parquet_schema,
+    writer_properties,
+};
+use crate::error::{Named, SegmentError};
+use crate::fuse::{FilterBuilder, Precision};
+use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
+use crate::key;
+use crate::paths;
+use crate::rollup::{MINUTE_MICROS, Rollup};
+use crate::rows::{GroupRows, Row, Rows};
+use crate::sink::Sink;
+use crate::texts::BlockTexts;
+
+/// Maximum rows of a segment that is sealed.
+pub const SEGMENT_ROWS_MAX: u64 = 500_000;
+/// A segment that is sealed takes no further rows once its file has this many bytes.
+pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Maximum distance of a timestamp from the receipt of a usual event.
+pub const TIMESTAMP_DISTANCE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Names of the entries in the footer of Parquet.
+pub(crate) const VERSION_ENTRY: &str = "spillway.segment.version";
+pub(crate) const INDEX_ENTRY: &str = "spillway.segment.index";
+
+const DAY_MICROS: i64 = 24 * 60 * MINUTE_MICROS;
+
+/// Ends of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentBounds {
+    /// Maximum rows.
+    pub rows_max: u64,
+    /// No further rows once the file has this many bytes.
+    pub file_bytes_max: u64,
+    /// Maximum rows of a row group.
+    pub group_rows_max: usize,
+    /// A row group takes no further rows once its texts have this many bytes.
+    pub group_bytes_max: usize,
+    /// Rows of a block.
+    pub block_rows: usize,
+}
+
+impl Default for SegmentBounds {
+    fn default() -> Self {
+        Self {
+            rows_max: SEGMENT_ROWS_MAX,
+            file_bytes_max: SEGMENT_BYTES_MAX,
+            group_rows_max: GROUP_ROWS_MAX,
+            group_bytes_max: GROUP_BYTES_MAX,
+            block_rows: BLOCK_ROWS,
+        }
+    }
+}
+
+/// Writes one segment.
+pub struct SegmentWriter {
+    storage: Arc<dyn Storage>,
+    name: String,
+    bounds: SegmentBounds,
+    output: Output,
+    usual: GroupRows,
+    unusual: GroupRows,
+    groups: Vec<Group>,
+    texts: BlockTexts,
+    rollup: Rollup,
+    totals: Option<Totals>,
+}
+
+/// The file. Its columns are chosen when its first row group is written.
+enum Output {
+    Empty(Sink),
+    Begun(Begun),
+    /// A write failed.
+    Failed,
+}
+
+struct Begun {
+    writer: ArrowWriter<Sink>,
+    schema: SchemaRef,
+    /// The names of metadata that have columns.
+    paths: Vec<String>,
+}
+
+impl Begun {
+    fn new(sink: Sink, block_rows: usize, paths: Vec<String>) -> Result<Self, ParquetError> {
+        let parquet = parquet_schema(&paths)?;
+        let schema = arrow_schema(&parquet)?;
+        let options = ArrowWriterOptions::new()
+            .with_properties(writer_properties(block_rows, &paths)?)
+            .with_skip_arrow_metadata(true)
+            .with_parquet_schema(parquet);
+        let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options)?;
+        Ok(Self { writer, schema, paths })
+    }
+}
+
+/// What is known of the rows so far.
+#[derive(Clone, Copy)]
+struct Totals {
+    rows: u64,
+    text_bytes: u64,
+    timestamps: TimeSpan,
+    received: TimeSpan,
+    sequences: (u64, u64),
+}
+
+impl SegmentWriter {
+    /// Creates the file of a segment.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`], also if the file exists.
+    pub fn create(storage: Arc<dyn Storage>, name: &str, bounds: SegmentBounds) -> Result<Self, SegmentError> {
+        let named = Named(name);
+        let bounds = SegmentBounds { block_rows: bounds.block_rows.max(1), ..bounds };
+        let file = storage.create(name).map_err(|error| named.io(error))?;
+        let schema = parquet_schema(&[]).and_then(|parquet| arrow_schema(&parquet));
+        let schema = schema.map_err(|error| named.writing(error))?;
+        Ok(Self {
+            storage,
+            name: name.to_owned(),
+            bounds,
+            output: Output::Empty(Sink::new(file)),
+            usual: GroupRows::new(Arc::clone(&schema)),
+            unusual: GroupRows::new(schema),
+            groups: Vec::new(),
+            texts: BlockTexts::new(),
+            rollup: Rollup::default(),
+            totals: None,
+        })
+    }
+
+    /// Whether it takes no further rows.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.rows() >= self.bounds.rows_max || self.file_bytes() >= self.bounds.file_bytes_max
+    }
+
+    /// Bytes of the row groups so far.
+    fn file_bytes(&self) -> u64 {
+        match &self.output {
+            Output::Begun(begun) => begun.writer.bytes_written() as u64,
+            Output::Empty(_) | Output::Failed => 0,
+        }
+    }
+
+    /// Number of rows so far.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.totals.map_or(0, |totals| totals.rows)
+    }
+
+    /// Whether an event was received on the day of the others.
+    #[must_use]
+    pub fn is_of_day(&self, received_at: Timestamp) -> bool {
+        let day = |time: Timestamp| time.unix_micros().div_euclid(DAY_MICROS);
+        self.totals.is_none_or(|totals| day(totals.received.from) == day(received_at))
+    }
+
+    /// Adds a row. Rows may come in any order; searches are fastest if they come nearly in the order of their timestamps.
+    ///
+    /// # Errors
+    /// [`SegmentError::Refused`] if the segment is full or of another day, and nothing changed; [`SegmentError::Io`], and
+    /// then the segment must be discarded.
+    pub fn push(&mut self, row: &Row<'_>) -> Result<(), SegmentError> {
+        let event = row.event;
+        if self.is_full() {
+            return Err(Named(&self.name).refused("it is full"));
+        }
+        if !self.is_of_day(event.received_at) {
+            return Err(Named(&self.name).refused("the event was received on another day"));
+        }
+        let text_bytes = row.text_bytes() as u64;
+        let one = Totals {
+            rows: 1,
+            text_bytes,
+            timestamps: TimeSpan::of(event.timestamp),
+            received: TimeSpan::of(event.received_at),
+            sequences: (row.sequence, row.sequence),
+        };
+        self.totals = Some(self.totals.map_or(one, |totals| Totals {
+            rows: totals.rows + 1,
+            text_bytes: totals.text_bytes + text_bytes,
+            timestamps: totals.timestamps.and(one.timestamps),
+            received: totals.received.and(one.received),
+            sequences: (totals.sequences.0.min(row.sequence), totals.sequences.1.max(row.sequence)),
+        }));
+        self.rollup.add(event.timestamp, &event.source, event.level, 1);
+        let distance = event.timestamp.since(event.received_at).max(event.received_at.since(event.timestamp));
+        let rows = if distance > TIMESTAMP_DISTANCE_MAX { &mut self.unusual } else { &mut self.usual };
+        rows.push(row).map_err(|error| Named(&self.name).writing(ParquetError::from(error)))?;
+        if rows.len() < self.bounds.group_rows_max && rows.text_bytes() < self.bounds.group_bytes_max {
+            return Ok(());
+        }
+        let batch = rows.take().map_err(|error| Named(&self.name).writing(ParquetError::from(error)))?;
+        self.write_group(&batch)
+    }
+
+    /// Completes the file and syncs it and its directory. `None` if there are no rows; then the file is removed.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`]; the caller removes the file.
+    pub fn finish(mut self) -> Result<Option<SegmentSummary>, SegmentError> {
+        let Some(totals) = self.totals else {
+            self.discard()?;
+            return Ok(None);
+        };
+        for unusual in [false, true] {
+            let rows = if unusual { &mut self.unusual } else { &mut self.usual };
+            if !rows.is_empty() {
+                let batch = rows.take().map_err(|error| Named(&self.name).writing(ParquetError::from(error)))?;
+                self.write_group(&batch)?;
+            }
+        }
+        let Self { storage, name, output, groups, rollup, .. } = self;
+        let named = Named(&name);
+        let Output::Begun(Begun { mut writer, .. }) = output else { return Err(named.refused("a write failed")) };
+        let rollup = write_region(&mut writer, &rollup.encode(), &named)?;
+        let tail_offset = writer.bytes_written() as u64;
+        let index = Index { groups, rollup }.encode();
+        let crc = crc32c::crc32c(&index);
+        writer.write_all(&index).map_err(|error| named.io(error))?;
+        let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+        writer.append_key_value_metadata(entry(VERSION_ENTRY, FORMAT_VERSION.to_string()));
+        writer.append_key_value_metadata(entry(INDEX_ENTRY, format!("{tail_offset} {} {crc}", index.len())));
+        let sink = writer.into_inner().map_err(|error| named.writing(error))?;
+        let tail = sink.region(tail_offset, sink.end() - tail_offset);
+        let tail_crc = tail.ok_or_else(|| named.damaged("its tail is not in memory"))?.crc;
+        let (file_bytes, sha256) = sink.finish().map_err(|error| named.io(error))?;
+        storage.sync_directory().map_err(|error| named.io(error))?;
+        let Totals { rows, text_bytes, timestamps, received, sequences } = totals;
+        Ok(Some(SegmentSummary {
+            name,
+            file_bytes,
+            sha256,
+            tail_offset,
+            tail_crc,
+            rows,
+            text_bytes,
+            timestamps,
+            received,
+            sequences,
+        }))
+    }
+
+    /// Removes the file.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`].
+    pub fn discard(self) -> Result<(), SegmentError> {
+        let Self { storage, name, output, .. } = self;
+        drop(output);
+        storage.remove(&name).map_err(|error| Named(&name).io(error))
+    }
+
+    fn write_group(&mut self, batch: &RecordBatch) -> Result<(), SegmentError> {
+        let named = Named(&self.name);
+        let rows = Rows::new(batch);
+        let mut begun = match std::mem::replace(&mut self.output, Output::Failed) {
+            Output::Begun(begun) => begun,
+            Output::Empty(sink) => Begun::new(sink, self.bounds.block_rows, paths::frequent(&rows))
+                .map_err(|error| named.writing(error))?,
+            Output::Failed => return Err(named.refused("a write failed")),
+        };
+        let mut columns = batch.columns().to_vec();
+        columns.extend(paths::columns(&rows, &begun.paths));
+        let whole = RecordBatch::try_new(Arc::clone(&begun.schema), columns);
+        let whole = whole.map_err(|error| named.writing(ParquetError::from(error)))?;
+        let writer = &mut begun.writer;
+        let mut group = write_columns(writer, &whole, self.bounds.block_rows, &self.name)?;
+        write_filters(writer, &mut self.texts, &whole, &mut group, &self.name)?;
+        let written = writer.sync().and_then(|()| writer.inner_mut().write_pending());
+        written.map_err(|error| named.io(error))?;
+        self.groups.push(group);
+        self.output = Output::Begun(begun);
+        Ok(())
+    }
+}
+
+/// Writes a row group. Its blocks have no filters yet.
+fn write_columns(
+    writer: &mut ArrowWriter<Sink>,
+    batch: &RecordBatch,
+    block_rows: usize,
+    name: &str,
+) -> Result<Group, SegmentError> {
+    let named = Named(name);
+    writer.write(batch).and_then(|()| writer.flush()).map_err(|error| named.writing(error))?;
+    writer.sync().map_err(|error| named.io(error))?;
+    let written = writer.flushed_row_groups().last().ok_or_else(|| named.damaged("it has no row group"))?;
+    let ranges: Vec<(u64, u64)> = written.columns().iter().map(|column| column.byte_range()).collect();
+    let columns = ranges.into_iter().map(|(offset, bytes)| writer.inner().region(offset, bytes)).collect();
+    let columns: Option<Vec<Region>> = columns;
+    let rows = Rows::new(batch);
+    let blocks = (0..batch.num_rows()).step_by(block_rows).map(|begin| {
+        let end = batch.num_rows().min(begin + block_rows);
+        let mut levels = LevelSet::default();
+        (begin..end).filter_map(|row| rows.level(row)).for_each(|level| levels.add(level));
+        let timestamps = span(begin..end, |row| rows.timestamp(row))?;
+        let rows = u32::try_from(end - begin).ok()?;
+        Some(Block { rows, timestamps, levels, tokens: None, grams: None })
+    });
+    let group = || {
+        let blocks: Vec<Block> = blocks.collect::<Option<_>>()?;
+        let timestamps = blocks.iter().map(|block| block.timestamps).reduce(TimeSpan::and)?;
+        let levels = LevelSet(blocks.iter().fold(0, |levels, block| levels | block.levels.0));
+        let received = span(0..batch.num_rows(), |row| rows.received_at(row))?;
+        let (event_ids, trace_ids, sources) = (None, None, None);
+        Some(Group { timestamps, received, levels, columns: columns?, event_ids, trace_ids, sources, blocks })
+    };
+    group().ok_or_else(|| named.damaged("the row group that was written is incomplete"))
+}
+
+fn span(rows: std::ops::Range<usize>, time: impl Fn(usize) -> Option<Timestamp>) -> Option<TimeSpan> {
+    rows.map(|row| time(row).map(TimeSpan::of)).reduce(|one, other| Some(one?.and(other?)))?
+}
+
+/// Writes the filters of a row group and of its blocks behind it.
+fn write_filters(
+    writer: &mut ArrowWriter<Sink>,
+    texts: &mut BlockTexts,
+    batch: &RecordBatch,
+    group: &mut Group,
+    name: &str,
+) -> Result<(), SegmentError> {
+    let named = Named(name);
+    let rows = Rows::new(batch);
+    let incomplete = || named.damaged("the row group that was written is incomplete");
+    let mut begin = 0;
+    for block in &mut group.blocks {
+        let end = begin + block.rows as usize;
+        texts.clear();
+        for row in begin..end {
+            add_row(texts, &rows, row).ok_or_else(incomplete)?;
+        }
+        begin = end;
+        let mut tokens: Vec<u64> = texts.tokens.iter().copied().collect();
+        block.tokens = write_filter(writer, Precision::Byte, &mut tokens, &named)?;
+        block.grams = write_filter(writer, Precision::Byte, &mut texts.grams, &named)?;
+    }
+    let mut event_ids = Vec::with_capacity(rows.len());
+    let (mut trace_ids, mut sources) = (HashSet::new(), HashSet::new());
+    for row in 0..rows.len() {
+        event_ids.push(key::event_id(rows.event_id(row).ok_or_else(incomplete)?.as_bytes()));
+        if let Some(id) = rows.trace_id(row).ok_or_else(incomplete)? {
+            trace_ids.insert(key::trace_id(&id));
+        }
+        if let Some(source) = rows.text(Column::Source, row).ok_or_else(incomplete)? {
+            sources.insert(key::source(source));
+        }
+    }
+    // An append looks up each id of a client: one in 65,536 may be looked for without success.
+    group.event_ids = write_filter(writer, Precision::TwoBytes, &mut event_ids, &named)?;
+    group.trace_ids = write_filter(writer, Precision::Byte, &mut trace_ids.into_iter().collect(), &named)?;
+    group.sources = write_filter(writer, Precision::Byte, &mut sources.into_iter().collect(), &named)?;
+    Ok(())
+}
+
+fn add_row(texts: &mut BlockTexts, rows: &Rows, row: usize) -> Option<()> {
+    for column in [Column::Message, Column::StackTrace] {
+        if let Some(text) = rows.text(column, row)? {
+            texts.add_text(text);
+        }
+    }
+    if let Some(json) = rows.text(Column::Metadata, row)? {
+        texts.add_metadata(json);
+    }
+    Some(())
+}
+
+fn write_filter(
+    writer: &mut ArrowWriter<Sink>,
+    precision: Precision,
+    keys: &mut Vec<u64>,
+    named: &Named<'_>,
+) -> Result<Option<Region>, SegmentError> {
+    match FilterBuilder::new(precision).build(keys) {
+        Some(bytes) => write_region(writer, &bytes, named).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn write_region(writer: &mut ArrowWriter<Sink>, bytes: &[u8], named: &Named<'_>) -> Result<Region, SegmentError> {
+    let offset = writer.bytes_written() as u64;
+    writer.write_all(bytes).map_err(|error| named.io(error))?;
+    let length = u32::try_from(bytes.len()).map_err(|_| named.refused("a part has more than 4 GiB"))?;
+    Ok(Region { offset, bytes: length, crc: crc32c::crc32c(bytes) })
+}
