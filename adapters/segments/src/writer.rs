@@ -90,8 +90,8 @@ pub struct SegmentWriter {
 
 /// The file. Its columns are chosen when its first row group is written.
 enum Output {
-    Empty(Sink),
-    Begun(Begun),
+    Empty(Box<Sink>),
+    Begun(Box<Begun>),
     /// A write failed.
     Failed,
 }
@@ -141,7 +141,7 @@ impl SegmentWriter {
             storage,
             name: name.to_owned(),
             bounds,
-            output: Output::Empty(Sink::new(file)),
+            output: Output::Empty(Box::new(Sink::new(file))),
             usual: GroupRows::new(Arc::clone(&schema)),
             unusual: GroupRows::new(schema),
             groups: Vec::new(),
@@ -235,7 +235,8 @@ impl SegmentWriter {
         }
         let Self { storage, name, output, groups, rollup, .. } = self;
         let named = Named(&name);
-        let Output::Begun(Begun { mut writer, .. }) = output else { return Err(named.refused("a write failed")) };
+        let Output::Begun(begun) = output else { return Err(named.refused("a write failed")) };
+        let mut writer = begun.writer;
         let rollup = write_region(&mut writer, &rollup.encode(), &named)?;
         let tail_offset = writer.bytes_written() as u64;
         let index = Index { groups, rollup }.encode();
@@ -279,8 +280,10 @@ impl SegmentWriter {
         let rows = Rows::new(batch);
         let mut begun = match std::mem::replace(&mut self.output, Output::Failed) {
             Output::Begun(begun) => begun,
-            Output::Empty(sink) => Begun::new(sink, self.bounds.block_rows, paths::frequent(&rows))
-                .map_err(|error| named.writing(error))?,
+            Output::Empty(sink) => {
+                let begun = Begun::new(*sink, self.bounds.block_rows, paths::frequent(&rows));
+                Box::new(begun.map_err(|error| named.writing(error))?)
+            }
             Output::Failed => return Err(named.refused("a write failed")),
         };
         let mut columns = batch.columns().to_vec();

@@ -161,7 +161,7 @@ fn every_event_is_found_by_its_id_and_others_are_not() {
     let events = stored(events_and_filters(7, 150, 0).0);
     let segments = in_segments(&files, &events, "");
     for stored in &events {
-        assert_eq!(find(&segments, stored.event.event_id).expect("it is read"), [stored.clone()]);
+        assert_eq!(find(&segments, stored.event.event_id).expect("it is read"), std::slice::from_ref(stored));
     }
     assert_eq!(find(&segments, Uuid::from_u128(1)).expect("it is read"), []);
 }
