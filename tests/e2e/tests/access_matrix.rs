@@ -111,6 +111,7 @@ fn concrete(path: &str) -> String {
         ("{eventId}", "018d0000-0000-7000-8000-000000000001"),
         ("{name}", "process.uptime"),
         ("{index}", "logs"),
+        ("/console/{*}", "/console/index.html"),
         ("{*}", "any"),
     ];
     values.iter().fold(path.to_owned(), |path, (parameter, value)| path.replace(parameter, value))
