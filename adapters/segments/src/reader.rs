@@ -229,7 +229,7 @@ pub(crate) struct GroupReader<'s> {
 }
 
 impl<'s> GroupReader<'s> {
-    /// `None` if there is no row group with this number.
+    /// `None` if the segment has no row group with this number.
     pub fn new(segment: &'s Segment, number: usize) -> Option<Self> {
         let group = segment.index.groups.get(number)?;
         let chunks = Parts { length: segment.summary.file_bytes, parts: BTreeMap::new() };

@@ -217,7 +217,7 @@ impl SegmentWriter {
         self.write_group(&batch)
     }
 
-    /// Completes the file and syncs it and its directory. `None` if there are no rows; then the file is removed.
+    /// Completes the file and syncs it and its directory. Without rows, removes the file and returns `None`.
     ///
     /// # Errors
     /// [`SegmentError::Io`]; the caller removes the file.

@@ -254,7 +254,7 @@ impl Tail<'_> {
 }
 
 impl Absence {
-    /// Notes that there is no connection, for this reason; returns what the user does not know yet.
+    /// Records why the connection failed, and returns what to tell the user, if that is new.
     fn note(&mut self, reason: &str, pause: Duration) -> Option<String> {
         match self {
             Self::None => {

@@ -26,7 +26,7 @@ const KEPT_FOR: Duration = Duration::from_secs(1);
 const INSTANCES_MAX: usize = 100;
 /// Where an instance reports.
 const PATH: &str = "/actuator/instance";
-/// What stands in place of a report that there is none of.
+/// What the fleet shows for an instance that sent no report.
 const UNREACHABLE: &str = "UNREACHABLE";
 
 /// An instance that may be asked, or a name without an address.

@@ -40,11 +40,11 @@ pub struct FleetInstance {
     pub url: Option<String>,
     /// Its address; empty if its name has none.
     pub address: String,
-    /// `UP`, `DOWN` (a component is down) or `UNREACHABLE` (there is no report).
+    /// `UP`, `DOWN` (a component is down) or `UNREACHABLE` (it sent no report).
     pub status: String,
     /// How the gateway treats it; absent for the process that answers.
     pub routing: Option<InstanceRouting>,
-    /// Why there is no report.
+    /// Why the instance sent no report.
     pub problem: Option<String>,
     /// What it tells about itself.
     pub report: Option<InstanceReport>,
