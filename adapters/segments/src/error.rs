@@ -45,6 +45,20 @@ pub enum SegmentError {
     TooBroad,
 }
 
+impl SegmentError {
+    /// Name of the file; `None` if the time is up.
+    #[must_use]
+    pub fn segment(&self) -> Option<&str> {
+        match self {
+            Self::Io { segment, .. }
+            | Self::Damaged { segment, .. }
+            | Self::Version { segment, .. }
+            | Self::Refused { segment, .. } => Some(segment),
+            Self::TooBroad => None,
+        }
+    }
+}
+
 impl From<SegmentError> for StoreError {
     fn from(error: SegmentError) -> Self {
         match error {

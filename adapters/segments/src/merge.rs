@@ -85,12 +85,13 @@ fn read_block(reader: &mut GroupReader<'_>, block: usize) -> Result<Option<Rows>
 ///
 /// # Errors
 /// [`SegmentError::Refused`] if they are more than [`MERGE_SEGMENTS_MAX`], have more than [`MERGE_BYTES_MAX`] or are of
-/// several days; otherwise those of reading and writing.
+/// several days; [`SegmentError::TooBroad`] once `time_is_up`; otherwise those of reading and writing.
 pub fn merge(
     segments: &[Arc<Segment>],
     storage: Arc<dyn Storage>,
     name: &str,
     bounds: SegmentBounds,
+    time_is_up: &dyn Fn() -> bool,
 ) -> Result<Option<SegmentSummary>, SegmentError> {
     let file_bytes: u64 = segments.iter().map(|segment| segment.summary().file_bytes).sum();
     if segments.len() > MERGE_SEGMENTS_MAX || file_bytes > MERGE_BYTES_MAX {
@@ -116,6 +117,9 @@ pub fn merge(
             open.extend(OpenGroup::open(segment, number)?);
         }
         let Some((at, group)) = open.iter_mut().enumerate().min_by_key(|(_, group)| group.key) else { break };
+        if time_is_up() {
+            return Err(SegmentError::TooBroad);
+        }
         group.write(&mut writer)?;
         if !group.advance()? {
             open.swap_remove(at);

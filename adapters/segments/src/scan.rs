@@ -83,6 +83,18 @@ impl<'s> Scan<'s> {
     /// # Errors
     /// Those of reading, or [`SegmentError::TooBroad`].
     pub fn matching(&mut self, unit: Unit) -> Result<Option<(Vec<usize>, &mut GroupReader<'s>)>, SegmentError> {
+        self.matching_among(unit, |_, rows| Ok(rows))
+    }
+
+    /// The matching rows among those that `choose` leaves of a block, ascending; `None` if there are none.
+    ///
+    /// # Errors
+    /// Those of reading and of `choose`, or [`SegmentError::TooBroad`].
+    pub fn matching_among(
+        &mut self,
+        unit: Unit,
+        choose: impl FnOnce(&mut GroupReader<'s>, Vec<usize>) -> Result<Vec<usize>, SegmentError>,
+    ) -> Result<Option<(Vec<usize>, &mut GroupReader<'s>)>, SegmentError> {
         if (self.time_is_up)() {
             return Err(SegmentError::TooBroad);
         }
@@ -91,12 +103,13 @@ impl<'s> Scan<'s> {
         }
         let at = self.reader(unit)?;
         let Some((_, reader)) = self.readers.get_mut(at) else { return Ok(None) };
-        let mut rows: Vec<usize> = reader.rows_of(unit.block).collect();
+        let of_block = reader.rows_of(unit.block).collect();
+        let mut rows = choose(reader, of_block)?;
         for stage in &self.stages {
-            rows = rows_of_stage(stage, reader, &rows)?;
             if rows.is_empty() {
                 return Ok(None);
             }
+            rows = rows_of_stage(stage, reader, &rows)?;
         }
         Ok((!rows.is_empty()).then_some((rows, reader)))
     }

@@ -8,6 +8,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use domain::Uuid;
@@ -16,10 +17,11 @@ use domain::timestamp::Timestamp;
 
 use crate::columns::{Column, ColumnSet};
 use crate::error::SegmentError;
+use crate::index::TimeSpan;
 use crate::key;
 use crate::needs::{FilterKind, Need};
 use crate::reader::{GroupReader, Segment};
-use crate::scan::{Scan, Unit, read_rows};
+use crate::scan::{Scan, read_rows};
 use domain::filter::{Condition, EventFilter, IdField};
 
 /// A place in the order of a query. Places that compare as equal are told apart by the order in which they were found.
@@ -52,17 +54,17 @@ impl PartialEq for Place {
 impl Eq for Place {}
 
 /// A page that is being found.
-pub struct PageSearch<'q> {
-    query: &'q LogQuery,
+pub struct PageSearch {
+    query: LogQuery,
     best: BTreeMap<Place, StoredEvent>,
     best_bytes: usize,
     found: u64,
 }
 
-impl<'q> PageSearch<'q> {
+impl PageSearch {
     /// A search for the page of a query.
     #[must_use]
-    pub fn new(query: &'q LogQuery) -> Self {
+    pub fn new(query: LogQuery) -> Self {
         Self { query, best: BTreeMap::new(), best_bytes: 0, found: 0 }
     }
 
@@ -99,6 +101,32 @@ impl<'q> PageSearch<'q> {
         self.best.last_key_value().filter(|_| full).map(|(place, _)| &place.key)
     }
 
+    /// Whether the page is full, and an event beyond it is known. Events that come later in the order change nothing.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.last_of_full_page().is_some()
+    }
+
+    /// Whether an event with one of these timestamps can be on the page, or tell that more follow.
+    #[must_use]
+    pub fn needs(&self, timestamps: TimeSpan) -> bool {
+        let meets = |range: RangeInclusive<Timestamp>| *range.start() <= timestamps.to && timestamps.from <= *range.end();
+        meets(self.query.filter.time_range()) && meets(self.range_behind_after()) && !self.is_beyond(timestamps)
+    }
+
+    /// Whether the page has all of its events, and none with these timestamps can come before one of them. Whether more
+    /// follow need not be known yet.
+    #[must_use]
+    pub fn holds_page(&self, unread: impl IntoIterator<Item = TimeSpan>) -> bool {
+        let is_complete = self.best.len() >= self.query.limit as usize || self.best_bytes >= PAGE_BYTES_MAX;
+        let Some((last, _)) = self.best.last_key_value() else { return is_complete };
+        let comes_before = |unread: &TimeSpan| match self.query.order.direction {
+            Direction::NewestFirst => unread.to >= last.key.timestamp,
+            Direction::OldestFirst => unread.from <= last.key.timestamp,
+        };
+        is_complete && !unread.into_iter().any(|unread| self.needs(unread) && comes_before(&unread))
+    }
+
     /// Whether an event would be on the page.
     fn wants(&self, key: &PageKey) -> bool {
         let order = self.query.order;
@@ -107,19 +135,19 @@ impl<'q> PageSearch<'q> {
     }
 
     /// The timestamps that can be behind `after`.
-    fn timestamps(&self) -> Need {
-        let Some(after) = self.query.after else { return Need::All(Vec::new()) };
-        Need::Timestamp(match self.query.order.direction {
-            Direction::NewestFirst => Timestamp::MIN..=after.timestamp,
-            Direction::OldestFirst => after.timestamp..=Timestamp::MAX,
-        })
+    fn range_behind_after(&self) -> RangeInclusive<Timestamp> {
+        match (self.query.after, self.query.order.direction) {
+            (None, _) => Timestamp::MIN..=Timestamp::MAX,
+            (Some(after), Direction::NewestFirst) => Timestamp::MIN..=after.timestamp,
+            (Some(after), Direction::OldestFirst) => after.timestamp..=Timestamp::MAX,
+        }
     }
 
-    /// Whether no row of a block, nor of those behind it, can be on the page.
-    fn is_beyond(&self, unit: &Unit) -> bool {
+    /// Whether no event with one of these timestamps, nor one behind them in the order, can be on the page.
+    fn is_beyond(&self, timestamps: TimeSpan) -> bool {
         self.last_of_full_page().is_some_and(|last| match self.query.order.direction {
-            Direction::NewestFirst => unit.timestamps.to < last.timestamp,
-            Direction::OldestFirst => unit.timestamps.from > last.timestamp,
+            Direction::NewestFirst => timestamps.to < last.timestamp,
+            Direction::OldestFirst => timestamps.from > last.timestamp,
         })
     }
 
@@ -128,14 +156,15 @@ impl<'q> PageSearch<'q> {
     /// # Errors
     /// Those of reading. [`SegmentError::TooBroad`] once `time_is_up`; what was found until then is not the page.
     pub fn scan(&mut self, segments: &[Arc<Segment>], time_is_up: &dyn Fn() -> bool) -> Result<(), SegmentError> {
-        let mut scan = Scan::new(segments, &self.query.filter, self.timestamps(), time_is_up);
+        let behind_after = Need::Timestamp(self.range_behind_after());
+        let mut scan = Scan::new(segments, &self.query.filter, behind_after, time_is_up);
         let mut units = scan.units()?;
         match self.query.order.direction {
             Direction::NewestFirst => units.sort_by_key(|unit| std::cmp::Reverse(unit.timestamps.to)),
             Direction::OldestFirst => units.sort_by_key(|unit| unit.timestamps.from),
         }
         for unit in units {
-            if self.is_beyond(&unit) {
+            if self.is_beyond(unit.timestamps) {
                 return Ok(());
             }
             if let Some((rows, reader)) = scan.matching(unit)? {
@@ -201,7 +230,7 @@ pub fn search(
     query: &LogQuery,
     time_is_up: &dyn Fn() -> bool,
 ) -> Result<Page<StoredEvent>, SegmentError> {
-    let mut search = PageSearch::new(query);
+    let mut search = PageSearch::new(query.clone());
     search.scan(segments, time_is_up)?;
     Ok(search.page())
 }

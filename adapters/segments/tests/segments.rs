@@ -173,7 +173,7 @@ fn a_merged_segment_has_the_rows_of_the_others() {
     let events = stored(events);
     let segments = in_segments(&files, &events, "part");
     let bounds = SegmentBounds { rows_max: 1, ..SMALL };
-    let summary = merge(&segments, Arc::clone(&files.storage), "merged", bounds).expect("they are merged");
+    let summary = merge(&segments, Arc::clone(&files.storage), "merged", bounds, NEVER).expect("they are merged");
     let summary = summary.expect("there are rows");
     verify(files.storage.as_ref(), &summary).expect("it is whole");
     assert_eq!((summary.rows, summary.sequences), (300, (0, 598)));
@@ -185,7 +185,7 @@ fn a_merged_segment_has_the_rows_of_the_others() {
     }
     // The order of time keeps blocks narrow: the newest event needs none but the last one.
     let too_many = vec![Arc::clone(&segments[0]); segments::MERGE_SEGMENTS_MAX + 1];
-    let refused = merge(&too_many, Arc::clone(&files.storage), "refused", SMALL);
+    let refused = merge(&too_many, Arc::clone(&files.storage), "refused", SMALL, NEVER);
     assert!(matches!(refused, Err(SegmentError::Refused { .. })) && !files.path("refused").exists());
 }
 

@@ -1,7 +1,7 @@
 //! The connections that answer queries.
 //!
 //! Constraints and invariants:
-//! * No statement of [`Readers::read`] exceeds the query timeout, or outlives its caller.
+//! * No statement of [`read_until`] exceeds its deadline, or outlives its caller.
 //! * Everything that a call sets on a connection is removed before the connection returns to the pool, however the call
 //!   ended.
 //! * Few rows are read ahead of their consumer, because each may be large.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use domain::ports::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{Connection, QueryBuilder, Sqlite};
+use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::store_error;
 
@@ -65,53 +65,57 @@ impl Readers {
         self.pool.acquire().await.map_err(store_error)
     }
 
+    /// When a read that begins now must end: after `time_max`, or after the query timeout.
+    pub fn deadline(&self, time_max: Option<Duration>) -> Instant {
+        Instant::now() + time_max.unwrap_or(self.query_timeout)
+    }
+
     /// Reads what a statement selects, until `take` has enough or the query timeout expires.
     pub async fn read(
         &self,
         select: QueryBuilder<Sqlite>,
         take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
     ) -> Result<(), StoreError> {
-        self.read_within(None, select, take).await
-    }
-
-    /// Like [`Self::read`], with another timeout.
-    pub async fn read_within(
-        &self,
-        time_max: Option<Duration>,
-        mut select: QueryBuilder<Sqlite>,
-        mut take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
-    ) -> Result<(), StoreError> {
         let mut reader = self.acquire().await?;
-        let deadline = Instant::now() + time_max.unwrap_or(self.query_timeout);
-        // Stops the statement itself when time is up, or when this future is dropped or has enough. Otherwise it would go
-        // on using the disk and the connection.
-        let wanted = Arc::new(());
-        let still_wanted = Arc::downgrade(&wanted);
-        let mut handle = reader.lock_handle().await.map_err(store_error)?;
-        handle.set_progress_handler(CLOCK_EVERY, move || still_wanted.strong_count() > 0 && Instant::now() < deadline);
-        drop(handle);
-
-        let mut rows = select.build().fetch(&mut *reader);
-        let mut yielded_at = Instant::now();
-        loop {
-            // Rows may arrive faster than they are consumed, and then the driver's channel never makes a reader wait.
-            if yielded_at.elapsed() >= YIELD_INTERVAL {
-                tokio::task::yield_now().await;
-                yielded_at = Instant::now();
-            }
-            let next = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await;
-            match next.map(|row| row.and_then(|row| take(&row))) {
-                Some(Ok(Enough(false))) if Instant::now() >= deadline => return Err(StoreError::TooBroad),
-                Some(Ok(Enough(false))) => {}
-                Some(Ok(Enough(true))) | None => return Ok(()),
-                Some(Err(error)) => return Err(store_error(error)),
-            }
-        }
+        read_until(&mut reader, self.deadline(None), select, take).await
     }
 
     /// Waits for active reads and closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Reads what a statement selects on a connection of [`Readers::acquire`], until `take` has enough or the deadline is over.
+pub async fn read_until(
+    reader: &mut SqliteConnection,
+    deadline: Instant,
+    mut select: QueryBuilder<Sqlite>,
+    mut take: impl FnMut(&SqliteRow) -> Result<Enough, sqlx::Error> + Send,
+) -> Result<(), StoreError> {
+    // Stops the statement itself when time is up, or when this future is dropped or has enough. Otherwise it would go on
+    // using the disk and the connection.
+    let wanted = Arc::new(());
+    let still_wanted = Arc::downgrade(&wanted);
+    let mut handle = reader.lock_handle().await.map_err(store_error)?;
+    handle.set_progress_handler(CLOCK_EVERY, move || still_wanted.strong_count() > 0 && Instant::now() < deadline);
+    drop(handle);
+
+    let mut rows = select.build().fetch(&mut *reader);
+    let mut yielded_at = Instant::now();
+    loop {
+        // Rows may arrive faster than they are consumed, and then the driver's channel never makes a reader wait.
+        if yielded_at.elapsed() >= YIELD_INTERVAL {
+            tokio::task::yield_now().await;
+            yielded_at = Instant::now();
+        }
+        let next = std::future::poll_fn(|context| rows.as_mut().poll_next(context)).await;
+        match next.map(|row| row.and_then(|row| take(&row))) {
+            Some(Ok(Enough(false))) if Instant::now() >= deadline => return Err(StoreError::TooBroad),
+            Some(Ok(Enough(false))) => {}
+            Some(Ok(Enough(true))) | None => return Ok(()),
+            Some(Err(error)) => return Err(store_error(error)),
+        }
     }
 }
 

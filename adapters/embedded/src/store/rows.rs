@@ -22,7 +22,8 @@ use super::filter::push_candidates;
 pub const COLUMNS: &str = "event_id, client_id, source, level, message, timestamp, received_at, stack_trace, trace_id, \
                        span_id, metadata, topic, partition, \"offset\"";
 
-/// Inserts this many events, each with its tenant behind [`COLUMNS`], except repeats of stored ones.
+/// Inserts this many events, each with its tenant behind [`COLUMNS`], except repeats of rows and of claims. Behind the events,
+/// the dedup window is bound twice.
 pub fn insert_statement(events: usize) -> String {
     let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let rows = vec![row; events].join(", ");
@@ -30,7 +31,10 @@ pub fn insert_statement(events: usize) -> String {
         "WITH incoming ({COLUMNS}, tenant) AS (VALUES {rows}) INSERT INTO events ({COLUMNS}, tenant) \
          SELECT * FROM incoming WHERE NOT EXISTS (SELECT 1 FROM events AS kept \
          WHERE kept.event_id = incoming.event_id AND kept.tenant = incoming.tenant \
-         AND abs(kept.received_at - incoming.received_at) <= ?)"
+         AND abs(kept.received_at - incoming.received_at) <= ?) \
+         AND NOT (incoming.client_id AND EXISTS (SELECT 1 FROM claims \
+         WHERE claims.event_id = incoming.event_id AND claims.tenant = incoming.tenant \
+         AND abs(claims.received_at - incoming.received_at) <= ?))"
     )
 }
 

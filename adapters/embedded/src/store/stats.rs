@@ -3,19 +3,35 @@
 //! Invariant: no statement sorts, since a full disk has no room for temporary files. Except for a plain histogram by level,
 //! rows are read and counted in memory, which [`Counts`] bounds.
 
+use std::time::Instant;
+
 use domain::event::to_hex;
 use domain::ports::StoreError;
 use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::{QueryBuilder, Row, SqliteConnection};
 
 use super::filter::push_candidates;
-use super::readers::{Enough, Readers};
+use super::readers::{Enough, read_until};
 use super::rows::{COLUMNS, decode_error, level, level_counts_statement, stored_event};
 
-/// Counts matching events. Whole events are read with `readers`, single values with `counters`.
-pub async fn counts(readers: &Readers, counters: &Readers, query: &StatsQuery) -> Result<Counts, StoreError> {
+/// Whether the rows that are counted have single values, and not whole events.
+pub fn reads_values(query: &StatsQuery) -> bool {
+    query.filter.candidates().exact && !is_histogram_by_level(query)
+}
+
+/// A histogram by level of a range of time is read from an index.
+fn is_histogram_by_level(query: &StatsQuery) -> bool {
+    query.by == GroupBy::Level && query.filter.only_time_range().is_some()
+}
+
+/// Counts matching rows.
+pub async fn counts(
+    reader: &mut SqliteConnection,
+    deadline: Instant,
+    query: &StatsQuery,
+) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
     let candidates = query.filter.candidates();
     if let (Some(range), GroupBy::Level) = (query.filter.only_time_range(), &query.by) {
@@ -29,7 +45,7 @@ pub async fn counts(readers: &Readers, counters: &Readers, query: &StatsQuery) -
             Ok(Enough(false))
         };
         let select = level_counts_statement(first, interval, &range);
-        readers.read_within(query.time_max, select, take).await?;
+        read_until(reader, deadline, select, take).await?;
         return Ok(counts);
     }
     let value = match &query.by {
@@ -52,8 +68,7 @@ pub async fn counts(readers: &Readers, counters: &Readers, query: &StatsQuery) -
         }
         Ok(Enough(false))
     };
-    let readers = if candidates.exact { counters } else { readers };
-    readers.read_within(query.time_max, select, take).await?;
+    read_until(reader, deadline, select, take).await?;
     Ok(counts)
 }
 

@@ -1,0 +1,145 @@
+//! Reading a segment for its list: which ids it knows, which events it has, and what it adds to counts.
+//!
+//! Constraint: memory for one block, except for what is returned.
+
+use std::collections::{BTreeMap, HashSet};
+
+use domain::Uuid;
+use domain::access::TenantId;
+use domain::level::Level;
+use domain::query::StoredEvent;
+use domain::timestamp::Timestamp;
+
+use crate::columns::{Column, ColumnSet};
+use crate::error::SegmentError;
+use crate::fuse::Filter;
+use crate::key;
+use crate::reader::{GroupReader, Segment};
+use crate::rollup::MINUTE_MICROS;
+use crate::scan::read_rows;
+
+/// An event that has one of the ids that were looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownId {
+    /// Its id.
+    pub event_id: Uuid,
+    /// The tenant whose claim of the id it is.
+    pub tenant: Option<TenantId>,
+    /// Its time of receipt.
+    pub received_at: Timestamp,
+}
+
+/// Some events of one minute, source, level and tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantCount {
+    /// When the minute of their timestamps begins.
+    pub minute: Timestamp,
+    /// Their source.
+    pub source: String,
+    /// Their level.
+    pub level: Level,
+    /// Their tenant, if there is one.
+    pub tenant: Option<TenantId>,
+    /// How many they are.
+    pub events: u64,
+}
+
+/// The events that have one of these ids. Reads the ids of a row group only if its filter may have one of them.
+///
+/// # Errors
+/// Those of reading.
+pub fn known(segment: &Segment, event_ids: &HashSet<Uuid>) -> Result<Vec<KnownId>, SegmentError> {
+    let mut found = Vec::new();
+    for (number, group) in segment.groups().iter().enumerate() {
+        if let Some(region) = group.event_ids {
+            let bytes = segment.read(region)?;
+            let filter = Filter::parse(&bytes).ok_or_else(|| segment.named().damaged("a filter is not one"))?;
+            if !event_ids.iter().any(|id| filter.may_contain(key::event_id(id.as_bytes()))) {
+                continue;
+            }
+        }
+        let Some(mut reader) = GroupReader::new(segment, number) else { continue };
+        for block in 0..group.blocks.len() {
+            find_in_block(&mut reader, block, event_ids, &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+fn find_in_block(
+    reader: &mut GroupReader<'_>,
+    block: usize,
+    event_ids: &HashSet<Uuid>,
+    found: &mut Vec<KnownId>,
+) -> Result<(), SegmentError> {
+    let rows: Vec<usize> = reader.rows_of(block).collect();
+    let read = read_rows(reader, ColumnSet::of(&[Column::EventId]), &rows)?;
+    let mut wanted = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let id = read.event_id(at).ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+        if event_ids.contains(&id) {
+            wanted.push(*row);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let columns = ColumnSet::of(&[Column::EventId, Column::ReceivedAt, Column::Tenant]);
+    let read = read_rows(reader, columns, &wanted)?;
+    for at in 0..read.len() {
+        let event = read.event(at).ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+        let (event_id, received_at, tenant) = (event.event_id, event.received_at, event.id_origin.tenant());
+        found.push(KnownId { event_id, tenant, received_at });
+    }
+    Ok(())
+}
+
+/// Calls `take` with each event and its sequence number, in the order in which they are in the file.
+///
+/// # Errors
+/// Those of reading, and those of `take`.
+pub fn for_each_event<E: From<SegmentError>>(
+    segment: &Segment,
+    mut take: impl FnMut(u64, StoredEvent) -> Result<(), E>,
+) -> Result<(), E> {
+    for (number, group) in segment.groups().iter().enumerate() {
+        let Some(mut reader) = GroupReader::new(segment, number) else { continue };
+        for block in 0..group.blocks.len() {
+            let range = reader.rows_of(block);
+            let rows = reader.read(ColumnSet::ALL, vec![range])?;
+            for at in 0..rows.len() {
+                let event = rows.sequence(at).zip(rows.stored_event(at));
+                let (sequence, event) = event.ok_or_else(|| segment.named().damaged("a row is not an event"))?;
+                take(sequence, event)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts the events of a segment by minute, source, level and tenant.
+///
+/// # Errors
+/// Those of reading.
+pub fn tenant_counts(segment: &Segment) -> Result<Vec<TenantCount>, SegmentError> {
+    let columns = ColumnSet::of(&[Column::Timestamp, Column::Source, Column::Level, Column::Tenant]);
+    let mut counts: BTreeMap<(i64, String, Level, Option<TenantId>), u64> = BTreeMap::new();
+    for (number, group) in segment.groups().iter().enumerate() {
+        let Some(mut reader) = GroupReader::new(segment, number) else { continue };
+        for block in 0..group.blocks.len() {
+            let range = reader.rows_of(block);
+            let rows = reader.read(columns, vec![range])?;
+            for at in 0..rows.len() {
+                let event = rows.event(at).ok_or_else(|| segment.named().damaged("a row is not an event"))?;
+                let minute = event.timestamp.unix_micros().div_euclid(MINUTE_MICROS);
+                let key = (minute, event.source.into_owned(), event.level, event.id_origin.tenant());
+                *counts.entry(key).or_default() += 1;
+            }
+        }
+    }
+    let count = |((minute, source, level, tenant), events)| {
+        let minute = Timestamp::from_unix_micros(minute * MINUTE_MICROS).unwrap_or(Timestamp::MIN);
+        TenantCount { minute, source, level, tenant, events }
+    };
+    Ok(counts.into_iter().map(count).collect())
+}
