@@ -6,7 +6,7 @@
 //! * [`journal`]: records that wait for an external bus, also over one log per partition; [`inspection`] reads it from
 //!   outside.
 //! * [`disk`]: free space for all of them.
-//! * [`store`]: events in SQLite, with positions in the same transaction.
+//! * [`store`]: events in SQLite, with positions in the same transaction, and in sealed segments.
 //! * [`limiter`], [`agent_limiter`] and [`key_limiter`]: token buckets in memory.
 //!
 //! These are products, not mocks: they survive `kill -9` and power cuts as the contract says. Local file systems only:
@@ -25,4 +25,5 @@ mod partition_log;
 pub mod segmented_log;
 pub mod store;
 
+pub use ::segments;
 pub use ::storage;

@@ -1,4 +1,4 @@
-//! Events in a SQLite file.
+//! Events in a SQLite file, and in sealed segments beside it.
 //!
 //! Constraints and invariants:
 //! * One connection writes; rows, dead letters and the position change in one transaction that is synced to disk
@@ -6,15 +6,25 @@
 //! * Readers never wait for the writer (write-ahead log), and no query runs longer than its limit.
 //! * Expired events and dead letters return their disk space.
 //! * SQLite finds candidates; where they are not exact, the domain decides what matches.
+//! * SQLite has everything that must change together: positions, dead letters, the newest events, the claims of ids, and the
+//!   list of segments. A segment never changes.
 
+mod dedup;
 mod filter;
+mod merging;
 mod readers;
+mod reading;
+mod removal;
 mod rows;
+mod sealing;
+mod segment_files;
+mod segment_list;
 mod stats;
 mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,17 +34,24 @@ use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
-use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StoredEvent, TAIL_BYTES_MAX, TailPage, TailQuery};
+use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StoredEvent, TailPage, TailQuery};
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
+use storage::{Directory, Storage};
+use tokio::sync::Mutex;
 
-use filter::push_candidates;
 use readers::{EVENTS_AHEAD, Enough, Readers, VALUES_AHEAD};
-use rows::{COLUMNS, dead_letters_statement, insert_statement, select_statement, stored_dead_letter, stored_event};
+use rows::{dead_letters_statement, insert_statement, stored_dead_letter};
+pub use sealing::SealOptions;
+use segment_files::SegmentFiles;
+pub use segment_files::SegmentsStatus;
 use writer::Writer;
+
+/// Name of the directory of sealed segments, beside the file.
+pub const SEGMENTS: &str = "segments";
 
 /// Events per `INSERT`, largest first: every number of events is a sum of few of these, so few statements are ever
 /// prepared.
@@ -69,14 +86,33 @@ pub struct SqliteStore {
     dedup_window: Duration,
     /// One statement for each of [`INSERT_EVENTS`].
     inserts: Vec<String>,
+    segments: Arc<SegmentFiles>,
+    seal: SealOptions,
+    /// Held by a step of [`SqliteStore::seal`].
+    step: Mutex<()>,
 }
 
 impl SqliteStore {
-    /// Opens the store in a file; creates it if necessary.
+    /// Opens the store in a file, with its segments in the directory [`SEGMENTS`] beside it; creates both if necessary.
+    ///
+    /// # Errors
+    /// The file cannot be opened or migrated, or the directory cannot be created.
+    pub async fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let directory = path.with_file_name(SEGMENTS);
+        let directory = Directory::open(&directory).map_err(|error| StoreError::Unavailable(error.into()))?;
+        Self::over(path, options, SealOptions::default(), Arc::new(directory)).await
+    }
+
+    /// Opens the store in a file, with its segments in this storage.
     ///
     /// # Errors
     /// The file cannot be opened or migrated.
-    pub async fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+    pub async fn over(
+        path: &Path,
+        options: StoreOptions,
+        seal: SealOptions,
+        segments: Arc<dyn Storage>,
+    ) -> Result<Self, StoreError> {
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -92,7 +128,20 @@ impl SqliteStore {
             readers: Readers::new(connect, READERS, options.query_timeout, EVENTS_AHEAD),
             dedup_window: options.dedup_window,
             inserts: INSERT_EVENTS.iter().map(|events| insert_statement(*events)).collect(),
+            segments: Arc::new(SegmentFiles::new(segments)),
+            seal,
+            step: Mutex::new(()),
         })
+    }
+
+    /// What operators are shown of the sealed segments.
+    #[must_use]
+    pub fn segments_status(&self) -> SegmentsStatus {
+        self.segments.status()
+    }
+
+    fn window_micros(&self) -> i64 {
+        i64::try_from(self.dedup_window.as_micros()).unwrap_or(i64::MAX)
     }
 
     async fn insert(
@@ -101,7 +150,7 @@ impl SqliteStore {
         group_partition: &GroupPartition,
         events: &[&(u64, LogEvent<'_>)],
     ) -> Result<u64, sqlx::Error> {
-        let window = i64::try_from(self.dedup_window.as_micros()).unwrap_or(i64::MAX);
+        let window = self.window_micros();
         let mut stored = 0;
         let mut rest = events;
         for (size, statement) in INSERT_EVENTS.into_iter().zip(&self.inserts) {
@@ -125,7 +174,7 @@ impl SqliteStore {
                         .bind(offset.cast_signed())
                         .bind(event.id_origin.tenant().map_or_else(Vec::new, |tenant| tenant.as_bytes().to_vec()));
                 }
-                stored += insert.bind(window).execute(&mut *writer).await?.rows_affected();
+                stored += insert.bind(window).bind(window).execute(&mut *writer).await?.rows_affected();
                 rest = others;
             }
         }
@@ -151,8 +200,10 @@ impl SqliteStore {
         if actual != append.expected {
             return Err(StoreError::Conflict { actual });
         }
+        let repeats = self.sealed_repeats(&mut *writer, append.events).await?;
+        let events = append.events.iter().enumerate().filter(|(at, _)| !repeats.contains(at)).map(|(_, event)| event);
         let mut stored = 0;
-        for events in without_repeats(append.events) {
+        for events in without_repeats(events) {
             stored += self.insert(&mut *writer, group_partition, &events).await.map_err(store_error)?;
         }
         for letter in append.dead_letters {
@@ -217,56 +268,15 @@ impl LogStore for SqliteStore {
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        let candidates = query.filter.candidates();
-        let mut page = PageFilling::new(query.limit, PAGE_BYTES_MAX);
-        let select = select_statement(query, &candidates, page.items_wanted());
-        let take = |row: &SqliteRow| {
-            let event = stored_event(row, 0)?;
-            let matches = candidates.exact || query.filter.matches(&event.event);
-            Ok(Enough(matches && page.take(event.bytes(), event)))
-        };
-        match self.readers.read_within(query.time_max, select, take).await {
-            // Time was up only for finding out whether there are more.
-            Err(StoreError::TooBroad) if page.is_full() => page.page.more = true,
-            result => result?,
-        }
-        Ok(page.page)
+        self.page(query).await
     }
 
     async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
-        stats::counts(&self.readers, &self.counters, query).await
+        self.counts(query).await
     }
 
     async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
-        let mut reader = self.readers.acquire().await?;
-        let end: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
-            .fetch_one(&mut *reader)
-            .await
-            .map_err(store_error)?;
-        let end = end.cast_unsigned();
-        let Some(after) = query.after.filter(|after| *after < end) else {
-            return Ok(TailPage { events: Vec::new(), scanned: end, end });
-        };
-        drop(reader);
-
-        let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
-        let candidates = query.filter.candidates();
-        let mut page = PageFilling::new(query.limit, TAIL_BYTES_MAX);
-        let take = |row: &SqliteRow| {
-            let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
-            let event = stored_event(row, 1)?;
-            let matches = candidates.exact || query.filter.matches(&event.event);
-            Ok(Enough(matches && page.take(event.bytes(), (sequence, event))))
-        };
-        // The range of ids makes it fast, whatever the filter.
-        let mut select = QueryBuilder::new(format!("SELECT id, {COLUMNS} FROM events NOT INDEXED WHERE id > "));
-        select.push_bind(after.cast_signed()).push(" AND id <= ").push_bind(until.cast_signed());
-        push_candidates(&mut select, &candidates);
-        select.push(" ORDER BY id");
-        self.readers.read(select, take).await?;
-        let Page { items: events, more } = page.page;
-        let last = events.last().filter(|_| more).map_or(until, |(sequence, _)| *sequence);
-        Ok(TailPage { scanned: last, events, end })
+        self.tail_page(query).await
     }
 
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
@@ -289,39 +299,23 @@ impl LogStore for SqliteStore {
     }
 
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        let mut reader = self.readers.acquire().await?;
-        let mut select = QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM events WHERE event_id = "));
-        select.push_bind(event_id.as_bytes().as_slice()).push(" ORDER BY received_at DESC LIMIT 1");
-        let row = select.build().fetch_optional(&mut *reader).await.map_err(store_error)?;
-        row.as_ref().map(|row| stored_event(row, 0)).transpose().map_err(store_error)
+        self.event(event_id).await
     }
 
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
-        self.writer
-            .write(async |writer| {
-                let mut removed = 0;
-                for statement in [
-                    "DELETE FROM events WHERE id IN \
-                     (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?)",
-                    "DELETE FROM dead_letters WHERE id IN \
-                     (SELECT id FROM dead_letters WHERE at < ? ORDER BY at LIMIT ?)",
-                ] {
-                    let delete = sqlx::query(statement).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
-                    removed += delete.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
-                }
-                let give_back = format!("PRAGMA incremental_vacuum({EXPIRE_PAGES_MAX})");
-                sqlx::query(AssertSqlSafe(give_back)).execute(&mut *writer).await.map_err(store_error)?;
-                Ok(removed)
-            })
-            .await
+        self.remove_before(oldest).await
     }
 }
 
 /// Splits events, in order, into parts without repeated ids: an `INSERT` compares with the rows in the table and not with
 /// its own, and whether an event repeats another depends on whether that one was kept. Almost always there is one part.
-fn without_repeats<'a, 'b>(events: &'a [(u64, LogEvent<'b>)]) -> Vec<Vec<&'a (u64, LogEvent<'b>)>> {
+fn without_repeats<'a, 'b: 'a>(
+    events: impl Iterator<Item = &'a (u64, LogEvent<'b>)>,
+) -> Vec<Vec<&'a (u64, LogEvent<'b>)>> {
     let mut parts: Vec<Vec<_>> = Vec::new();
-    let mut seen: HashMap<(Uuid, Option<TenantId>), Vec<Timestamp>> = HashMap::with_capacity(events.len());
+    let (_, events_max) = events.size_hint();
+    let mut seen: HashMap<(Uuid, Option<TenantId>), Vec<Timestamp>> =
+        HashMap::with_capacity(events_max.unwrap_or_default());
     for event in events {
         let times = seen.entry((event.1.event_id, event.1.id_origin.tenant())).or_default();
         // An event received at exactly the time of an earlier one is a repeat as well: of that event, or of the one that

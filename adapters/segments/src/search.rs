@@ -110,7 +110,8 @@ impl PageSearch {
     /// Whether an event with one of these timestamps can be on the page, or tell that more follow.
     #[must_use]
     pub fn needs(&self, timestamps: TimeSpan) -> bool {
-        let meets = |range: RangeInclusive<Timestamp>| *range.start() <= timestamps.to && timestamps.from <= *range.end();
+        let meets =
+            |range: RangeInclusive<Timestamp>| *range.start() <= timestamps.to && timestamps.from <= *range.end();
         meets(self.query.filter.time_range()) && meets(self.range_behind_after()) && !self.is_beyond(timestamps)
     }
 

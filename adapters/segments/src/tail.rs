@@ -80,7 +80,8 @@ impl TailSearch {
             let read = read_rows(reader, ColumnSet::ALL, &rows)?;
             for at in 0..read.len() {
                 let event = read.sequence(at).zip(read.stored_event(at));
-                let (sequence, event) = event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+                let (sequence, event) =
+                    event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
                 self.offer(sequence, event);
             }
         }

@@ -1,0 +1,84 @@
+//! Removing what is old: segments as a whole, and rows.
+//!
+//! Constraints and invariants:
+//! * A segment is removed once its last event is too old, or while all segments have too many bytes; those that were received first
+//!   go first.
+//! * A call removes a bounded number of segments and rows. Removing a segment writes one row, so a full disk does not prevent it.
+
+use domain::ports::StoreError;
+use domain::timestamp::Timestamp;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::{EXPIRE_EVENTS_MAX, EXPIRE_PAGES_MAX, SqliteStore, segment_list, store_error};
+
+/// Maximum segments that one call removes.
+const SEGMENTS_REMOVED_MAX: usize = 64;
+
+impl SqliteStore {
+    /// Removes what was received, or found, before `oldest`. Returns how many events and dead letters it removed.
+    pub(super) async fn remove_before(&self, oldest: Timestamp) -> Result<u64, StoreError> {
+        let (sealed, removed) = self
+            .writer
+            .write(async |writer| {
+                let sealed = self.remove_segments(writer, oldest).await?;
+                Ok((sealed, remove_rows(writer, oldest).await?))
+            })
+            .await?;
+        if sealed > 0 {
+            self.segments.want_sweep();
+            // Otherwise the next step removes the files.
+            if let Ok(_step) = self.step.try_lock()
+                && let Err(error) = self.sweep().await
+            {
+                tracing::warn!(%error, "cannot remove the files of old segments yet");
+            }
+        }
+        Ok(sealed + removed)
+    }
+
+    /// Removes segments beyond the maximum of bytes.
+    pub(super) async fn remove_beyond_bytes_max(&self) -> Result<(), StoreError> {
+        let removed = self.writer.write(async |writer| self.remove_segments(writer, Timestamp::MIN).await).await?;
+        self.segments.want_sweep();
+        tracing::info!(events = removed, "removed the oldest events: sealed segments have more than STORE__BYTES_MAX");
+        Ok(())
+    }
+
+    /// Takes segments off the list. Returns how many events they have.
+    async fn remove_segments(&self, writer: &mut SqliteConnection, oldest: Timestamp) -> Result<u64, StoreError> {
+        let list = self.segments.list(&mut *writer).await?;
+        let mut file_bytes = list.file_bytes();
+        let (mut numbers, mut events) = (Vec::new(), 0);
+        // In the order of their last receipt.
+        for listed in list.segments.iter().take(SEGMENTS_REMOVED_MAX) {
+            let summary = &listed.summary;
+            if summary.received.to >= oldest && file_bytes <= self.seal.segment_bytes_max {
+                break;
+            }
+            file_bytes -= summary.file_bytes;
+            events += summary.rows;
+            numbers.push(listed.number);
+        }
+        if numbers.is_empty() {
+            return Ok(0);
+        }
+        // Counts of all events that a table has would lose those of the segments here: `segments::tenant_counts`.
+        segment_list::remove(&mut *writer, &numbers).await?;
+        segment_list::next_generation(writer).await?;
+        Ok(events)
+    }
+}
+
+async fn remove_rows(writer: &mut SqliteConnection, oldest: Timestamp) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for statement in [
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?)",
+        "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < ? ORDER BY at LIMIT ?)",
+    ] {
+        let delete = sqlx::query(statement).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
+        removed += delete.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
+    }
+    let give_up = format!("PRAGMA incremental_vacuum({EXPIRE_PAGES_MAX})");
+    sqlx::query(AssertSqlSafe(give_up)).execute(&mut *writer).await.map_err(store_error)?;
+    Ok(removed)
+}
