@@ -96,6 +96,7 @@ impl App {
             // A consumer's client only sends dead letters again.
             kafka: bus.as_ref().filter(|_| producer.is_some()).and_then(|(bus, _)| bus.client.clone()),
             source: bus.as_ref().and_then(|(bus, _)| Some(Arc::clone(&bus.source.as_ref()?.records))),
+            segments: consumer.as_ref().and_then(|consumer| consumer.sealing.clone()),
         };
         let instance = Arc::new(Instance::new(metrics.clone(), Arc::clone(&context.alerts), settings.bus, addresses));
         let actuator = actuator(role, &health, metrics, &instance);

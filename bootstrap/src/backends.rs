@@ -13,7 +13,7 @@ use adapter_embedded::journal::{DiskJournal, JournalOptions};
 use adapter_embedded::key_limiter::LocalKeyLimiter;
 use adapter_embedded::limiter::LocalLimiter;
 use adapter_embedded::storage::Directory;
-use adapter_embedded::store::{SqliteStore, StoreOptions};
+use adapter_embedded::store::{SEGMENTS, SealOptions, SqliteStore, StoreOptions};
 use adapter_kafka::{ClientStatistics, KafkaDeadLetterTopic, KafkaPublisher, KafkaSource};
 use adapter_postgres::{PostgresOptions, PostgresStore};
 use adapter_redis::{
@@ -32,6 +32,8 @@ use domain::ports::{
 
 use crate::settings::{BusKind, LimiterKind, Settings, StoreKind};
 
+/// The file of the embedded store in the data directory.
+pub const STORE_FILE: &str = "store.db";
 /// Topic and group of the embedded bus.
 const TOPIC: &str = "logs";
 const GROUP: &str = "log-processor";
@@ -83,19 +85,39 @@ pub fn priority_lane(settings: &Settings) -> PriorityLane {
     }
 }
 
-/// Opens the store; for a store with daily tables also returns a check for why the next day's table cannot be created.
+/// The store, and what only one kind of store has.
+pub struct Store {
+    /// The store.
+    pub events: Arc<dyn LogStore>,
+    /// Why the next day's table cannot be created; of a store with daily tables.
+    pub next_day: Option<Check>,
+    /// The store again, if it seals events.
+    pub sealing: Option<Arc<SqliteStore>>,
+}
+
+/// Opens the store.
 ///
 /// # Errors
 /// Its file cannot be opened, or its URL is invalid.
-pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore>, Option<Check>)> {
+pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     let dedup_window = settings.store.dedup_window.0;
     match settings.store.kind {
         StoreKind::Embedded => {
             make_data_dir(settings)?;
-            let file = settings.data_dir.join("store.db");
+            let file = settings.data_dir.join(STORE_FILE);
             let options = StoreOptions { dedup_window, query_timeout: QUERY_TIMEOUT };
-            let store = SqliteStore::open(&file, options).await;
-            Ok((Arc::new(store.with_context(|| format!("cannot open the store {}", file.display()))?), None))
+            let bytes_max = Some(settings.store.bytes_max.0).filter(|bytes| *bytes > 0);
+            let seal = SealOptions {
+                enabled: settings.store.seal,
+                segment_bytes_max: bytes_max.unwrap_or(u64::MAX),
+                ..SealOptions::default()
+            };
+            let directory = settings.data_dir.join(SEGMENTS);
+            let segments = Directory::open(&directory)
+                .with_context(|| format!("cannot create the directory {}", directory.display()))?;
+            let store = SqliteStore::over(&file, options, seal, Arc::new(segments)).await;
+            let store = Arc::new(store.with_context(|| format!("cannot open the store {}", file.display()))?);
+            Ok(Store { events: Arc::<SqliteStore>::clone(&store), next_day: None, sealing: Some(store) })
         }
         StoreKind::Postgres => {
             let options = PostgresOptions {
@@ -113,7 +135,8 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn LogStore
             };
             let store = Arc::new(store.map_err(unusable)?);
             let asked = Arc::clone(&store);
-            Ok((store, Some(Arc::new(move || asked.next_day_fault()))))
+            let next_day: Check = Arc::new(move || asked.next_day_fault());
+            Ok(Store { events: store, next_day: Some(next_day), sealing: None })
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::example::example;
 use crate::journal;
 use crate::key;
 use crate::role::Role;
+use crate::segments;
 use crate::send;
 use crate::settings::Settings;
 use crate::system::{SystemClock, until_clock_is_set};
@@ -49,6 +50,7 @@ Sending to a Spillway:
 On this machine:
   key          Create, list, rotate and revoke access keys
   journal      Inspect the journals in the data directory, also next to a running producer
+  segments     Inspect the sealed segments in the data directory, also next to a running process
   config       Print the effective configuration as environment variables
   openapi      Print the OpenAPI document
   completions  Print the completions of a shell
@@ -97,6 +99,9 @@ enum Command {
     /// Inspect the journals in the data directory, also next to a running producer
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Inspect the sealed segments in the data directory, also next to a running process
+    #[command(subcommand)]
+    Segments(segments::Command),
     /// Print the effective configuration as environment variables
     Config {
         /// Print a configuration file instead, with the meaning and default of each setting
@@ -183,8 +188,13 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
             }
         };
     }
-    if let Command::Journal(command) = command {
-        return match journal::run(command, &settings.data_dir) {
+    let inspected = match command {
+        Command::Journal(command) => Some(journal::run(command, &settings.data_dir)),
+        Command::Segments(command) => Some(segments::run(command, &settings.data_dir)),
+        _ => None,
+    };
+    if let Some(inspected) = inspected {
+        return match inspected {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {

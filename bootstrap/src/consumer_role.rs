@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use adapter_embedded::store::SqliteStore;
 use adapter_http::{Actuator, BodyBudget, ConsumerDependencies, LocalService, Server, consumer_endpoint};
-use application::alerts::ConsumerAlerts;
+use application::alerts::{ConsumerAlerts, FaultAlert};
 use application::dead_letters::DeadLetters;
 use application::export::Exports;
 use application::health::{Check, Health};
@@ -12,11 +13,13 @@ use application::persist::Persist;
 use application::query::Query;
 use application::retention::Retention;
 use application::tail::Tail;
+use domain::alert::Alert;
 use domain::ports::{LogStore, RecordPublisher, RecordSource};
 use tokio::time::Instant;
 
-use crate::backends::{Shared, Source, group_partition, open_store};
+use crate::backends::{Shared, Source, Store, group_partition, open_store};
 use crate::context::Context;
+use crate::sealing;
 use crate::settings::Settings;
 use crate::task::Task;
 
@@ -29,6 +32,8 @@ pub struct OpenConsumer {
     pub store: Arc<dyn LogStore>,
     /// Room for answers.
     pub answers: BodyBudget,
+    /// The embedded store, which seals events.
+    pub sealing: Option<Arc<SqliteStore>>,
     next_day: Option<Check>,
 }
 
@@ -54,8 +59,8 @@ impl OpenConsumer {
     /// # Errors
     /// It cannot be opened.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let (store, next_day) = open_store(settings).await?;
-        Ok(Self { store, answers: BodyBudget::new(ANSWER_BYTES_MAX), next_day })
+        let Store { events, next_day, sealing } = open_store(settings).await?;
+        Ok(Self { store: events, answers: BodyBudget::new(ANSWER_BYTES_MAX), sealing, next_day })
     }
 
     /// Adds the parts of a consumer to the health of the process.
@@ -105,6 +110,12 @@ impl OpenConsumer {
             tasks.spawn("retention", |stop| retention.run(stop)),
         ];
         background.extend(outbox.map(|outbox| tasks.spawn("outbox", |stop| outbox.run(stop))));
+        if let Some(store) = self.sealing {
+            let check = sealing::check(Arc::clone(&store));
+            let alert = FaultAlert::new(context.alerter(), Alert::segment_unreadable);
+            background.push(tasks.spawn("segments", |stop| alert.run(check, stop)));
+            background.push(tasks.spawn("sealing", |stop| sealing::run(store, stop)));
+        }
         let role = ConsumerRole {
             server: tasks.spawn("consumer", |stop| server.run(service, stop)),
             background,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use adapter_embedded::disk::Disk;
+use adapter_embedded::store::SqliteStore;
 use adapter_http::{Activity, Availability, BodyBudget, Gateway};
 use adapter_telemetry::Prometheus;
 use application::delivery::Delivery;
@@ -38,6 +39,8 @@ pub struct Metrics {
     pub kafka: Option<ClientCounts>,
     /// The record source of a consumer.
     pub source: Option<Arc<dyn RecordSource>>,
+    /// The store of a consumer, if it has sealed segments.
+    pub segments: Option<Arc<SqliteStore>>,
 }
 
 impl Metrics {
@@ -88,6 +91,10 @@ impl Metrics {
         }
         if let Some(source) = &self.source {
             self.prometheus.show_lags(&source.lags(), SystemClock.now());
+        }
+        if let Some(store) = &self.segments {
+            let segments = store.segments_status();
+            self.prometheus.show_segments(segments.file_bytes, segments.unreadable);
         }
         if let Some(client) = self.kafka.as_ref().and_then(|counts| counts()) {
             let (messages, bytes) = client.queued;

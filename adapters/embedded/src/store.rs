@@ -11,6 +11,7 @@
 
 mod dedup;
 mod filter;
+mod inspection;
 mod merging;
 mod readers;
 mod reading;
@@ -43,6 +44,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 use storage::{Directory, Storage};
 use tokio::sync::Mutex;
 
+pub use inspection::list_segments;
 use readers::{EVENTS_AHEAD, Enough, Readers, VALUES_AHEAD};
 use rows::{dead_letters_statement, insert_statement, stored_dead_letter};
 pub use sealing::SealOptions;

@@ -95,6 +95,10 @@ pub enum Metric {
     ConsumerLagEvents,
     /// Age of the oldest record that a consumer has not stored.
     ConsumerLagAge,
+    /// Bytes of the sealed segments.
+    SegmentBytes,
+    /// Sealed segments that cannot be read.
+    SegmentsUnreadable,
     /// Alerts, by name and outcome.
     Alerts,
     /// Alerts that were dropped because the queue was full.
@@ -152,7 +156,7 @@ impl Kind {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 63] = [
         Self::MessagesSent,
         Self::MessagesFailed,
         Self::SendDuration,
@@ -197,6 +201,8 @@ impl Metric {
         Self::ConsumerLagRecords,
         Self::ConsumerLagEvents,
         Self::ConsumerLagAge,
+        Self::SegmentBytes,
+        Self::SegmentsUnreadable,
         Self::Alerts,
         Self::AlertsDropped,
         Self::ProcessCpu,
@@ -264,6 +270,8 @@ impl Metric {
             Self::ConsumerLagRecords => "kafka_consumer_lag_records",
             Self::ConsumerLagEvents => "kafka_consumer_lag_events",
             Self::ConsumerLagAge => "kafka_consumer_lag_seconds",
+            Self::SegmentBytes => "spillway_segment_bytes",
+            Self::SegmentsUnreadable => "spillway_segments_unreadable",
             Self::Alerts => "spillway_alerts_total",
             Self::AlertsDropped => "spillway_alerts_dropped_total",
             Self::ProcessCpu => "process_cpu_seconds_total",
@@ -345,6 +353,8 @@ impl Metric {
                 "Events in these records, estimated from the number of events in the records that were read last"
             }
             Self::ConsumerLagAge => "Time since the receipt of the oldest record that is not stored yet",
+            Self::SegmentBytes => "Bytes of the sealed segments of the embedded store",
+            Self::SegmentsUnreadable => "Sealed segments that failed and have not been read since",
             Self::Alerts => "Alerts by outcome: only logged, delivered to the webhook, or failed",
             Self::AlertsDropped => "Alerts that were not sent to the webhook because the queue was full",
             Self::ProcessCpu => "CPU time of all threads of this process, in user and kernel mode",
@@ -421,6 +431,8 @@ impl Metric {
             | Self::ConsumerLagRecords
             | Self::ConsumerLagEvents
             | Self::ConsumerLagAge
+            | Self::SegmentBytes
+            | Self::SegmentsUnreadable
             | Self::ProcessResidentMemory
             | Self::ProcessOpenFds
             | Self::ProcessMaxFds

@@ -254,6 +254,12 @@ impl Prometheus {
         self.gauge(Metric::RefusedUnkept).set(as_float(bytes));
     }
 
+    /// Sets the bytes of the sealed segments, and how many segments cannot be read.
+    pub fn show_segments(&self, bytes: u64, unreadable: u64) {
+        self.gauge(Metric::SegmentBytes).set(as_float(bytes));
+        self.gauge(Metric::SegmentsUnreadable).set(as_float(unreadable));
+    }
+
     /// Sets when the certificate of a role's listener ends.
     pub fn show_certificate(&self, role: &'static str, expires: Timestamp) {
         let seconds = u64::try_from(expires.unix_micros() / 1_000_000).unwrap_or(0);

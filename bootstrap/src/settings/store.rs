@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{DurationSetting, Word, one_of, word_of};
+use super::values::{DurationSetting, Size, Word, one_of, word_of};
 
 /// Settings of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,10 @@ pub struct StoreSettings {
     pub retention: DurationSetting,
     /// Two events with the same id are different events if their times of receipt are further apart than this.
     pub dedup_window: DurationSetting,
+    /// Whether the embedded store moves old events into sealed segments.
+    pub seal: bool,
+    /// Maximum bytes of all sealed segments; beyond it the oldest events are removed before `retention`. 0 for no limit.
+    pub bytes_max: Size,
 }
 
 impl Default for StoreSettings {
@@ -25,6 +29,8 @@ impl Default for StoreSettings {
             kind: StoreKind::Embedded,
             retention: DurationSetting(Duration::from_secs(30 * 24 * 3600)),
             dedup_window: DurationSetting(Duration::from_secs(24 * 3600)),
+            seal: true,
+            bytes_max: Size(0),
         }
     }
 }

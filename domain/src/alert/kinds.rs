@@ -26,6 +26,8 @@ pub enum AlertKind {
     BusUnusable,
     /// A consumer stopped a partition and needs a decision by the operator.
     PartitionStopped,
+    /// A sealed segment of the store cannot be read.
+    SegmentUnreadable,
     /// The file of access keys cannot be used.
     KeysUnusable,
     /// The files of a listener's certificate cannot be used.
@@ -52,7 +54,7 @@ pub enum AlertState {
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BreakerOpen,
         Self::JournalFilling,
         Self::JournalUnwritable,
@@ -64,6 +66,7 @@ impl AlertKind {
         Self::ConservationBroken,
         Self::BusUnusable,
         Self::PartitionStopped,
+        Self::SegmentUnreadable,
         Self::KeysUnusable,
         Self::TlsCertificateUnusable,
     ];
@@ -83,6 +86,7 @@ impl AlertKind {
             Self::ConservationBroken => "conservation_broken",
             Self::BusUnusable => "bus_unusable",
             Self::PartitionStopped => "partition_stopped",
+            Self::SegmentUnreadable => "segment_unreadable",
             Self::KeysUnusable => "keys_unusable",
             Self::TlsCertificateUnusable => "tls_certificate_unusable",
         }
@@ -104,7 +108,8 @@ impl AlertKind {
             | Self::EventsLost
             | Self::ConservationBroken
             | Self::BusUnusable
-            | Self::PartitionStopped => Severity::Critical,
+            | Self::PartitionStopped
+            | Self::SegmentUnreadable => Severity::Critical,
         }
     }
 
@@ -167,6 +172,10 @@ impl AlertKind {
                 "a partition is no longer stored because its position is not on the bus: restore a newer store, or give up the lost records"
             }
             (Self::PartitionStopped, Resolved) => "the partition is stored again: nothing to do",
+            (Self::SegmentUnreadable, Firing) => {
+                "a sealed segment cannot be read, so queries that need it fail: restore its file from a backup, or give up its events"
+            }
+            (Self::SegmentUnreadable, Resolved) => "all sealed segments that failed can be read again: nothing to do",
             (Self::KeysUnusable, Firing) => {
                 "the file of access keys cannot be used, so changes to it have no effect: check the reason, and restore or fix the file"
             }

@@ -141,6 +141,12 @@ impl Alert {
             .with("reason", reason)
     }
 
+    /// A sealed segment cannot be read for this reason, or all can be read again.
+    #[must_use]
+    pub fn segment_unreadable(state: AlertState, reason: &str) -> Self {
+        Self::new(AlertKind::SegmentUnreadable, state).with("reason", reason)
+    }
+
     /// The file of access keys cannot be used for this reason, or can be used again.
     #[must_use]
     pub fn keys_unusable(state: AlertState, reason: &str) -> Self {

@@ -30,6 +30,7 @@ fn names_are_stable_and_each_alert_names_its_runbook() {
             "conservation_broken",
             "bus_unusable",
             "partition_stopped",
+            "segment_unreadable",
             "keys_unusable",
             "tls_certificate_unusable",
         ]

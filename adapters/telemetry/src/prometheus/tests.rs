@@ -19,6 +19,7 @@ fn all_values_are_rendered_under_the_documented_names() {
     prometheus.show_journal(Usage { used_bytes: 10, bytes_max: 50 }, Duration::from_secs(9), true, 7);
     prometheus.show_deliveries(&[Deliveries::default(), delivered], Duration::from_millis(1_500));
     prometheus.show_unkept(4_000);
+    prometheus.show_segments(5_000, 2);
     prometheus.show_bus(BreakerState::Open, [0, 1, 0], Usage { used_bytes: 30, bytes_max: 100 });
     prometheus.show_bodies("producer", 17);
     prometheus.show_connections("gateway", 3);
@@ -67,6 +68,8 @@ fn all_values_are_rendered_under_the_documented_names() {
         "spillway_journal_oldest_age_seconds 9",
         "spillway_journal_up 1",
         "spillway_refused_unkept_bytes 4000",
+        "spillway_segment_bytes 5000",
+        "spillway_segments_unreadable 2",
         "spillway_events_buffered{guarantee=\"at-least-once\"} 2",
         "spillway_oldest_buffered_age_seconds 1.5",
         "resilience4j_circuitbreaker_state{name=\"kafka\",state=\"open\"} 1",
