@@ -84,6 +84,13 @@ const EXAMPLES: &[(&str, Entries)] = &[
     ("spillway-journal-status", &[("Show the journals", "spillway journal status")]),
     ("spillway-journal-verify", &[("Look for damage", "spillway journal verify")]),
     ("spillway-journal-export", &[("The records that the bus rejected", "spillway journal export --refused")]),
+    ("spillway-segments", &[("Show the sealed segments", "spillway segments list")]),
+    ("spillway-segments-list", &[("Show the sealed segments", "spillway segments list")]),
+    ("spillway-segments-verify", &[("Look for damage", "spillway segments verify")]),
+    (
+        "spillway-segments-export",
+        &[("All sealed events, compressed", "spillway segments export | zstd > events.ndjson.zst")],
+    ),
     ("spillway-config", &[("A configuration file with every setting", "spillway config --example > spillway.toml")]),
     ("spillway-openapi", &[("Write the document to a file", "spillway openapi > openapi.json")]),
     ("spillway-completions", &[("Completions of bash", "spillway completions bash > /etc/bash_completion.d/spillway")]),
