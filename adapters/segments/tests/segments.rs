@@ -2,21 +2,25 @@
 
 #![cfg(test)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::search::events_and_filters;
 use domain::Uuid;
-use domain::event::{LogEvent, TEXT_BYTES_MAX};
+use domain::access::TenantId;
+use domain::event::{IdOrigin, LogEvent, TEXT_BYTES_MAX};
 use domain::filter::{Condition, EventFilter, Pattern, TimeField};
 use domain::metadata::{METADATA_BYTES_MAX, Metadata};
-use domain::query::{Direction, LogQuery, Order, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StoredEvent, Ties};
+use domain::query::{
+    Direction, LogQuery, Order, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StoredEvent, TAIL_BYTES_MAX, TailQuery,
+    Ties,
+};
 use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use segments::{
-    GROUP_BYTES_MAX, Row, Segment, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter, count, find, merge,
-    search, verify,
+    GROUP_BYTES_MAX, KnownId, PageSearch, Row, Segment, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter,
+    TailSearch, count, find, for_each_event, known, merge, search, tenant_counts, verify,
 };
 use storage::{Directory, Storage};
 
@@ -164,6 +168,100 @@ fn every_event_is_found_by_its_id_and_others_are_not() {
         assert_eq!(find(&segments, stored.event.event_id).expect("it is read"), std::slice::from_ref(stored));
     }
     assert_eq!(find(&segments, Uuid::from_u128(1)).expect("it is read"), []);
+}
+
+#[test]
+fn a_tail_finds_the_matching_events_of_a_range_in_the_order_of_their_sequence_numbers() {
+    let files = Files::new();
+    let (events, filters) = events_and_filters(12, 160, 60);
+    let events = stored(events);
+    let segments = in_segments(&files, &events, "");
+    let mut found = 0;
+    for (n, filter) in filters.into_iter().enumerate() {
+        let range = n as u64 * 3..=n as u64 * 3 + 150;
+        let query = TailQuery { filter, after: None, limit: 1 + n as u32 % 20 };
+        let mut search = TailSearch::new(query.clone(), range.clone());
+        for segment in &segments {
+            search.scan(std::slice::from_ref(segment), NEVER).expect("it is read");
+        }
+        let mut expected = PageFilling::new(query.limit, TAIL_BYTES_MAX);
+        let sequences = events.iter().map(|stored| (stored.offset * 2, stored));
+        let _ = sequences
+            .filter(|(sequence, stored)| range.contains(sequence) && query.filter.matches(&stored.event))
+            .any(|(sequence, stored)| expected.take(stored.bytes(), (sequence, stored.clone())));
+        found += expected.page.items.len();
+        assert_eq!(search.page(), expected.page, "{query:?}");
+    }
+    assert!(found > 100, "the filters must find something: {found}");
+}
+
+/// Rows that are in no segment yet take part in a page, and say which segments it needs.
+#[test]
+fn a_page_of_offered_events_and_segments_is_that_of_all_events() {
+    let files = Files::new();
+    let (events, filters) = events_and_filters(13, 160, 60);
+    let events = stored(events);
+    let (sealed, rows) = events.split_at(120);
+    let segments = in_segments(&files, sealed, "");
+    for (n, filter) in filters.into_iter().enumerate() {
+        let order = orders().nth(n % 4).expect("there are four");
+        let query = LogQuery { order, ..LogQuery::newest(filter, 1 + n as u32 % 20) };
+        let mut search = PageSearch::new(query.clone());
+        rows.iter()
+            .filter(|stored| query.filter.matches(&stored.event))
+            .for_each(|stored| search.offer(stored.clone()));
+        let expected = reference(&events, &query);
+        let spans = segments.iter().map(|segment| segment.summary().timestamps);
+        if search.holds_page(spans) {
+            let mut page = PageSearch::new(query.clone());
+            rows.iter().filter(|row| query.filter.matches(&row.event)).for_each(|row| page.offer(row.clone()));
+            assert_eq!(page.page().items, expected.items, "{query:?}");
+        }
+        for segment in segments.iter().filter(|segment| search.needs(segment.summary().timestamps)).collect::<Vec<_>>()
+        {
+            search.scan(std::slice::from_ref(segment), NEVER).expect("it is read");
+        }
+        assert_eq!(search.page(), expected, "{query:?}");
+    }
+}
+
+#[test]
+fn a_segment_knows_its_ids_and_counts_its_events_by_tenant() {
+    let files = Files::new();
+    let mut events = stored(events_and_filters(14, 100, 0).0);
+    let tenant = TenantId::of_name("shop");
+    for stored in events.iter_mut().step_by(3) {
+        stored.event.id_origin = IdOrigin::Tenant(tenant);
+    }
+    let segment = files.open(&files.write("segment", &events, SMALL));
+    let wanted: Vec<&StoredEvent> = events.iter().step_by(5).collect();
+    let ids: HashSet<Uuid> = wanted.iter().map(|stored| stored.event.event_id).chain([Uuid::from_u128(1)]).collect();
+    let mut found = known(&segment, &ids).expect("it is read");
+    found.sort_by_key(|known| known.event_id);
+    let mut expected: Vec<KnownId> = wanted
+        .iter()
+        .map(|StoredEvent { event, .. }| KnownId {
+            event_id: event.event_id,
+            tenant: event.id_origin.tenant(),
+            received_at: event.received_at,
+        })
+        .collect();
+    expected.sort_by_key(|known| known.event_id);
+    assert_eq!(found, expected);
+
+    let counts = tenant_counts(&segment).expect("it is read");
+    let of_tenant = counts.iter().filter(|count| count.tenant == Some(tenant)).map(|count| count.events).sum::<u64>();
+    assert_eq!((of_tenant, counts.iter().map(|count| count.events).sum::<u64>()), (34, 100));
+    assert!(counts.iter().all(|count| count.minute.unix_micros() % 60_000_000 == 0));
+    let mut sequences = Vec::new();
+    for_each_event::<SegmentError>(&segment, |sequence, stored| {
+        assert_eq!(sequence, stored.offset * 2);
+        sequences.push(sequence);
+        Ok(())
+    })
+    .expect("it is read");
+    sequences.sort_unstable();
+    assert_eq!(sequences, (0..100).map(|n| n * 2).collect::<Vec<u64>>());
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl SqliteStore {
             if let Ok(_step) = self.step.try_lock()
                 && let Err(error) = self.sweep().await
             {
-                tracing::warn!(%error, "cannot remove the files of old segments yet");
+                tracing::warn!(%error, "cannot remove the files of expired segments yet");
             }
         }
         Ok(sealed + removed)
