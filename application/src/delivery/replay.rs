@@ -35,13 +35,8 @@ impl Shared {
         let mut stopped = pin!(async { stop.wait_for(|stop| *stop).await.map(drop) });
         let mut adopt = interval(ADOPT_INTERVAL);
         adopt.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_away = false;
         loop {
-            let is_away = !self.bus.is_up();
-            // A process that started during an outage has nothing in flight whose report could come late.
-            if std::mem::replace(&mut was_away, is_away) && !is_away {
-                self.bus.judge(|breaker, _| breaker.bus_answers());
-            }
+            let is_away = self.bus.look();
             if self.bus.breaker_state() != BreakerState::Closed {
                 self.flush();
             }

@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::ingest::agents::fields::{cut_json, document};
 use crate::ingest::agents::json_values::{Item, items, plain};
 use crate::ingest::agents::lines::add_lines;
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, error_answer, text_of};
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, body_text, error_answer};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;
 
@@ -40,7 +40,7 @@ impl AgentProtocol for Envelopes {
     }
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let (body, parameters) = (text_of(body), Parameters::of(request));
+        let (body, parameters) = (body_text(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
         let mut envelopes = 0;
         items(&body, |item| {
@@ -79,7 +79,7 @@ impl AgentProtocol for RawLines {
     }
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let (body, parameters) = (text_of(body), Parameters::of(request));
+        let (body, parameters) = (body_text(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
         let origin = Origin::default();
         add_lines(&body, intake.received_at(), |entry| add(entry, &origin, &parameters, intake))?;
@@ -128,7 +128,7 @@ const ACKS_MAX: usize = 10_000;
 
 /// What a client asks about the acknowledgements of earlier requests: all of them are there. `None` if it asks for too many.
 fn acknowledgements(body: &[u8]) -> Option<Vec<u8>> {
-    let body = text_of(body);
+    let body = body_text(body);
     let numbers =
         JsonValue::new(&body).members().filter(|(name, _)| name == "acks").flat_map(|(_, acks)| acks.elements());
     let mut answer = "{\"acks\":{".to_owned();

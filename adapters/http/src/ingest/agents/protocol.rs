@@ -1,7 +1,9 @@
 //! What a protocol of agents has to say for itself. Everything else is the same for all of them
 //! ([`crate::ingest::agents`]).
 
-use application::ingest::{AgentIntake, Outcome};
+use std::borrow::Cow;
+
+use application::ingest::{AgentIntake, Outcome, text_of};
 use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
 use serde::Deserialize;
@@ -139,8 +141,8 @@ pub fn is_text(media_type: &str) -> bool {
     media_type.starts_with("text/") && !is_json(media_type)
 }
 
-/// The text of a body. What is not UTF-8 is replaced: an agent could not fix it.
-pub fn text_of(body: &[u8]) -> std::borrow::Cow<'_, str> {
+/// The text of a body, without its byte order mark.
+pub fn body_text(body: &[u8]) -> Cow<'_, str> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-    String::from_utf8_lossy(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body))
+    text_of(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body))
 }

@@ -21,7 +21,7 @@ use self::actions::{Action, Kind, Lines};
 use crate::error::ApiError;
 use crate::ingest::agents::fields::document;
 use crate::ingest::agents::json_values::is_json_text;
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, text_of};
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer};
 use crate::ingest::protocol::DecodeError;
 
 const JSON: &str = "application/json";
@@ -43,7 +43,7 @@ impl AgentProtocol for Bulk {
     }
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let body = text_of(body);
+        let body = body_text(body);
         let index = index_of_path(request.uri().path());
         let mut note = Vec::new();
         let mut lines = Lines::new(&body);
