@@ -161,6 +161,8 @@ async fn dead_letters_are_shown_and_can_be_redriven() {
     let first = gateway.get("/api/dlq?limit=1").await.json();
     let next = gateway.get(&format!("/api/dlq?limit=1&cursor={}", first["nextCursor"])).await.json();
     assert_eq!((&next["deadLetters"][0]["id"], &next["nextCursor"]), (&found[1]["id"], &Value::Null));
+    assert_eq!((&first["total"], &first["moreThanTotal"]), (&2.into(), &false.into()));
+    assert_eq!(next["total"], Value::Null, "the first page has it");
 
     let redrive = async |body: Value| {
         let answer = gateway.post("/api/dlq/redrive", body.to_string()).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::Uuid;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
 use domain::stats::{Counts, StatsQuery};
@@ -72,6 +72,10 @@ impl<A: Appending> LogStore for AppendingStore<A> {
 
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         self.store.dead_letters(query).await
+    }
+
+    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError> {
+        self.store.count_dead_letters(filter, max).await
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
