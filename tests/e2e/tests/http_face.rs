@@ -111,6 +111,10 @@ async fn counts_match_the_events_sent() {
         ["2024-01-15T10:00:00Z", "2024-01-15T10:01:00Z", "2024-01-15T10:02:00Z", "2024-01-15T10:03:00Z"]
     );
     assert_eq!((&buckets[0]["counts"]["INFO"], &buckets[1]["counts"]["ERROR"]), (&2.into(), &1.into()));
+    let since_first = gateway.get("/api/logs/stats?from=first&level=ERROR&level=FATAL").await.json();
+    let total = &since_first["total"];
+    assert_eq!(since_first["from"], "2024-01-15T10:01:00Z");
+    assert_eq!((&total["INFO"], &total["ERROR"], &total["FATAL"]), (&0.into(), &1.into(), &1.into()));
 }
 
 /// Publishes records on the bus of a data directory whose program is not running.
