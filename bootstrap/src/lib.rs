@@ -26,6 +26,7 @@ mod key;
 mod metrics;
 mod producer_role;
 mod role;
+mod roles;
 mod secret_argument;
 mod send;
 pub mod settings;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::Uuid;
 use domain::access::TenantId;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
@@ -33,7 +33,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, QueryBuilder, Row, Sqlite, SqliteConne
 
 use filter::push_candidates;
 use readers::{EVENTS_AHEAD, Enough, Readers, VALUES_AHEAD};
-use rows::{COLUMNS, dead_letters_statement, insert_statement, select_statement, stored_dead_letter, stored_event};
+use rows::{
+    COLUMNS, dead_letter_count_statement, dead_letters_statement, insert_statement, select_statement,
+    stored_dead_letter, stored_event,
+};
 use writer::Writer;
 
 /// Events per `INSERT`, largest first: every number of events is a sum of few of these, so few statements are ever
@@ -278,6 +281,16 @@ impl LogStore for SqliteStore {
         };
         self.readers.read(select, take).await?;
         Ok(page.page)
+    }
+
+    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError> {
+        let mut letters = 0;
+        let take = |row: &SqliteRow| {
+            letters = row.try_get::<i64, _>(0)?.cast_unsigned();
+            Ok(Enough(true))
+        };
+        self.readers.read(dead_letter_count_statement(filter, max), take).await?;
+        Ok(letters)
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {

@@ -106,6 +106,21 @@ pub fn dead_letters_statement<T>(
                    record_index, trace_parent";
     let mut select = begin_page(columns, LETTER_BYTES, "id");
     select.push("dead_letters WHERE id > ").push_bind(after.unwrap_or(0).cast_signed());
+    push_letter_conditions(&mut select, filter);
+    end_page(&mut select, "id", page);
+    select
+}
+
+/// The number of matching dead letters, counted up to `max`.
+pub fn dead_letter_count_statement(filter: &DeadLetterFilter, max: u64) -> QueryBuilder<Postgres> {
+    let mut select = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE true");
+    push_letter_conditions(&mut select, filter);
+    select.push(" LIMIT ").push_bind(i64::try_from(max).unwrap_or(i64::MAX)).push(") AS matching");
+    select
+}
+
+/// Continues a condition with those of a filter.
+fn push_letter_conditions(select: &mut QueryBuilder<Postgres>, filter: &DeadLetterFilter) {
     if let Some(id) = filter.id {
         select.push(" AND id = ").push_bind(id.cast_signed());
     }
@@ -121,18 +136,12 @@ pub fn dead_letters_statement<T>(
     if let Some(to) = filter.to {
         select.push(" AND at < ").push_bind(PgTime(to));
     }
-    match filter.redriven {
-        Some(true) => select.push(" AND redriven_at IS NOT NULL"),
-        Some(false) => select.push(" AND redriven_at IS NULL"),
-        None => &mut select,
-    };
-    match filter.copied {
-        Some(true) => select.push(" AND copied_at IS NOT NULL"),
-        Some(false) => select.push(" AND copied_at IS NULL"),
-        None => &mut select,
-    };
-    end_page(&mut select, "id", page);
-    select
+    if let Some(redriven) = filter.redriven {
+        select.push(if redriven { " AND redriven_at IS NOT NULL" } else { " AND redriven_at IS NULL" });
+    }
+    if let Some(copied) = filter.copied {
+        select.push(if copied { " AND copied_at IS NOT NULL" } else { " AND copied_at IS NULL" });
+    }
 }
 
 /// Reads all rows of a statement, one at a time.

@@ -1216,6 +1216,10 @@ pub async fn dead_letters_are_returned_unchanged_in_the_order_in_which_they_were
         let selected = letters(store.as_ref(), &all_letters(filter.clone())).await;
         let wanted: Vec<_> = indexes.iter().map(|index: &usize| found[*index].clone()).collect();
         assert_eq!(selected, wanted, "{filter:?}");
+        for max in [0, 1, 6, 100] {
+            let counted = in_time("count", store.count_dead_letters(&filter, max)).await.expect("the store answers");
+            assert_eq!(counted, max.min(wanted.len() as u64), "up to {max}: {filter:?}");
+        }
     }
     let page = DeadLetterQuery { after: Some(found[3].id), limit: 2, ..DeadLetterQuery::default() };
     assert_eq!(letters(store.as_ref(), &page).await, found[4..6]);
@@ -1235,7 +1239,8 @@ pub async fn a_redriven_dead_letter_has_the_time(subject: &impl StoreSubject) {
     let seen: Vec<_> = marked.iter().map(|letter| (letter.id, letter.redriven_at)).collect();
     assert_eq!(seen, [(found[1].id, Some(first)), (found[9].id, Some(second))]);
     let others = DeadLetterFilter { redriven: Some(false), ..DeadLetterFilter::default() };
-    assert_eq!(letters(store.as_ref(), &all_letters(others)).await.len(), 10);
+    assert_eq!(letters(store.as_ref(), &all_letters(others.clone())).await.len(), 10);
+    assert_eq!(in_time("count", store.count_dead_letters(&others, 100)).await.expect("the store answers"), 10);
 }
 
 /// Letters that were not marked remain to be copied, across reopening, whatever else is done with a letter.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::Uuid;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::partition::PRIORITY_PARTITION;
 use domain::ports::{Append, Appended, Cause, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
@@ -263,6 +263,11 @@ impl LogStore for PostgresStore {
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         self.lend(&self.reads, self.read_timeout(), async |connection| self.dead_letters_on(connection, query).await)
             .await
+    }
+
+    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError> {
+        let count = async |connection: &mut PgConnection| self.count_dead_letters_on(connection, filter, max).await;
+        self.lend(&self.reads, self.read_timeout(), count).await
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
