@@ -35,7 +35,7 @@ pub trait AgentProtocol: Send + Sync {
     /// with an error that says [`Outcome::left_out`].
     fn answer(&self, request: &Request, outcome: &Outcome, note: Vec<u8>) -> AgentAnswer;
 
-    /// The answer to a request of which nothing is accepted.
+    /// The answer to a request that is wrong, or of which not everything is known to be accepted.
     fn error(&self, request: &Request, error: ApiError) -> Response;
 
     /// A header of every answer.
