@@ -22,6 +22,8 @@ use crate::alerts::DeadLetterRef;
 pub(super) enum Halt {
     /// The store has another position: continue there.
     Moved(Option<u64>),
+    /// The store refuses even a dead letter, for this reason.
+    Refused(String),
     /// The process is stopping.
     Stopped,
 }
@@ -165,11 +167,7 @@ impl Persist {
                         self.dead_letter(group_partition, chunk, place, cause.clone(), refusals.saturating_add(1))
                     }));
                 }
-                Tried::Refused(cause) => {
-                    let partition = group_partition.partition;
-                    tracing::error!(partition, cause, "the store refuses a dead letter");
-                    return Err(Halt::Stopped);
-                }
+                Tried::Refused(cause) => return Err(Halt::Refused(cause)),
             }
         }
     }
@@ -211,7 +209,10 @@ impl Persist {
         let append = attempt.as_append();
         let can_be_split = middle(events).is_some();
         let transient = |error: &StoreError| is_transient(error, can_be_split);
-        let appended = match self.retry_until_stopped(stop, transient, || self.store.append(&append)).await {
+        let appended = match self
+            .retry_until_stopped(group_partition.partition, stop, transient, || self.store.append(&append))
+            .await
+        {
             Ok(appended) => appended,
             // The answer to an earlier attempt was lost, but the append had succeeded.
             Err(Some(StoreError::Conflict { actual: Some(actual) })) if actual == next => {
@@ -234,7 +235,10 @@ impl Persist {
         let append = attempt.as_append();
         let can_be_split = attempt.events.len() > 1;
         let transient = |error: &StoreError| is_transient(error, can_be_split);
-        match self.retry_until_stopped(stop, transient, || self.store.probe(&append)).await {
+        match self
+            .retry_until_stopped(attempt.group_partition.partition, stop, transient, || self.store.probe(&append))
+            .await
+        {
             Ok(()) => Ok(Tried::Stored),
             Err(error) => failure(attempt, can_be_split, error),
         }

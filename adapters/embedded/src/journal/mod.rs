@@ -230,7 +230,8 @@ impl Shared {
         let (log, recovered) = SegmentedLog::open(self.slot.storage(REFUSED), segment_bytes_max, 0).map_err(failed)?;
         tell_of_recovery(&self.slot.path(REFUSED), &recovered);
         let upkeep = KeepAll { bytes_max: self.options.refused_bytes_max, _slot: Arc::clone(&self.slot) };
-        let started = PartitionLog::start("journal-refused".to_owned(), log, upkeep);
+        let directory = self.slot.path(REFUSED).display().to_string();
+        let started = PartitionLog::start("journal-refused".to_owned(), directory, log, upkeep);
         let started = Arc::new(started.map_err(|error| failed(error.into()))?);
         *refused = Some(Arc::clone(&started));
         Ok(started)
