@@ -14,7 +14,7 @@ use domain::record::Chunk;
 use tokio::sync::watch;
 
 use super::Persist;
-use super::unpacking::{Part, Place, Unpacking};
+use super::unpacking::{Part, RecordPlace, Unpacking};
 use crate::alerts::DeadLetterRef;
 
 /// Why a chunk was not stored.
@@ -48,7 +48,7 @@ struct Attempt<'a, 'b> {
 }
 
 /// Where the store refused the content of a record, and how often.
-struct RefusedRecord {
+struct StoreRefusal {
     /// Its events, of those of its part.
     events: Range<usize>,
     /// The position after it.
@@ -118,7 +118,7 @@ impl Persist {
                 // Only an append of several records can be too slow.
                 (Tried::TooSlow, None) => ranges.push((range, next, refusals)),
                 (Tried::Refused(cause), None) => {
-                    let refused = RefusedRecord { events: range, next, cause, refusals };
+                    let refused = StoreRefusal { events: range, next, cause, refusals };
                     self.store_refused(group_partition, *expected, chunk, part, refused, letters, stop).await?;
                     *expected = Some(next);
                 }
@@ -136,11 +136,11 @@ impl Persist {
         expected: Option<u64>,
         chunk: &Chunk,
         part: &Part<'a>,
-        refused: RefusedRecord,
+        refused: StoreRefusal,
         mut letters: Vec<DeadLetter<'a>>,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
-        let RefusedRecord { next, refusals, .. } = refused;
+        let StoreRefusal { next, refusals, .. } = refused;
         let at_fault = self.find_refused(group_partition, expected, part, &refused, stop).await?;
         let mut good = Vec::new();
         for index in refused.events.clone() {
@@ -179,7 +179,7 @@ impl Persist {
         group_partition: &GroupPartition,
         expected: Option<u64>,
         part: &Part<'_>,
-        record: &RefusedRecord,
+        record: &StoreRefusal,
         stop: &watch::Receiver<bool>,
     ) -> Result<Vec<(usize, String, u32)>, Halt> {
         let Range { start, end } = record.events;
@@ -248,11 +248,11 @@ impl Persist {
         &self,
         group_partition: &GroupPartition,
         chunk: &Chunk,
-        place: Place<'a>,
+        place: RecordPlace<'a>,
         reason: String,
         attempts: u32,
     ) -> DeadLetter<'a> {
-        let Place { offset, record_index, key, value } = place;
+        let RecordPlace { offset, record_index, key, value } = place;
         let trace_parent = chunk.trace_of(offset);
         tracing::warn!(
             topic = group_partition.topic,
