@@ -210,11 +210,12 @@ impl Bus {
         let after = breaker.state(now);
         drop(breaker);
         if before != after {
-            tracing::info!(
-                from = before.name(),
-                to = after.name(),
-                "the circuit breaker in front of the bus changed state"
-            );
+            let (from, to) = (before.name(), after.name());
+            if before == BreakerState::Closed && after == BreakerState::Open {
+                tracing::warn!(from, to, "the circuit breaker in front of the bus changed state");
+            } else {
+                tracing::info!(from, to, "the circuit breaker in front of the bus changed state");
+            }
             self.replayable.notify_one();
         }
         after

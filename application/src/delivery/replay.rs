@@ -134,10 +134,13 @@ impl Shared {
     fn take_over(&self, backlog: &Arc<dyn Backlog>) {
         for found in backlog.found() {
             let (partition, events) = (found.partition, found.records.iter().sum::<u64>());
-            tracing::info!(partition, events, "sending events from the journal of an earlier process");
             if found.damaged_bytes > 0 {
                 self.ledger.damaged(partition, found.damaged_bytes);
             }
+            if found.first == found.next {
+                continue;
+            }
+            tracing::info!(partition, events, "sending events from the journal of an earlier process");
             let queue = Queue::adopted(found.first, found.next, found.records, self.bus.now());
             self.queues.adopt(partition, queue, Arc::clone(backlog));
         }

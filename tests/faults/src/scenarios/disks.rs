@@ -131,7 +131,7 @@ pub async fn small_disk(test_cluster: Arc<TestCluster>) -> Report {
     let lines = [
         ("filling up", said("is filling up")),
         ("disk state", said("the disk is") + said("the disk has space again")),
-        ("log state", said("the log does not accept records") + said("the log accepts records again")),
+        ("log state", said("a log on disk does not accept records") + said("a log on disk accepts records again")),
         ("store", said("the store failed, retrying")),
     ];
     report.note(format!("lines of the log: {lines:?}"));

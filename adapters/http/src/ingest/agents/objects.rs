@@ -61,8 +61,10 @@ impl AgentProtocol for Objects {
     }
 
     fn answer(&self, _request: &Request, outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
+        // Many clients send again after an error, so that accepted events would come twice.
+        let is_accepted = outcome.accepted.total() > 0;
         AgentAnswer {
-            status: StatusCode::ACCEPTED,
+            status: if is_accepted { StatusCode::ACCEPTED } else { StatusCode::BAD_REQUEST },
             media_type: Some("application/json"),
             body: batch_accepted(outcome),
         }

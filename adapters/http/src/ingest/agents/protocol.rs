@@ -32,10 +32,12 @@ pub trait AgentProtocol: Send + Sync {
     /// The body as a whole cannot be taken: nothing of it is delivered.
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError>;
 
-    /// The answer to a request of which everything was accepted, except the events that the bus rejects permanently.
+    /// The answer to a request that need not be sent again. It says which events were left out, if any were: the bus
+    /// rejects them permanently, or the key may not write them. A protocol that has no place for single events answers
+    /// with an error that says [`Outcome::left_out`].
     fn answer(&self, request: &Request, outcome: &Outcome, note: Vec<u8>) -> AgentAnswer;
 
-    /// The answer to a request of which nothing is accepted.
+    /// The answer to a request that is wrong, or of which not everything is known to be accepted.
     fn error(&self, request: &Request, error: ApiError) -> Response;
 
     /// A header of every answer.
@@ -44,7 +46,7 @@ pub trait AgentProtocol: Send + Sync {
     }
 }
 
-/// How an answer looks that accepts events.
+/// How an answer looks to a request that need not be sent again.
 pub struct AgentAnswer {
     /// Its status code.
     pub status: StatusCode,

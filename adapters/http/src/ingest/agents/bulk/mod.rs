@@ -10,7 +10,7 @@
 mod actions;
 pub mod probes;
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome, line};
+use application::ingest::{AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
 use domain::Uuid;
 use domain::metadata::JsonValue;
 use domain::resend_id::Stream;
@@ -160,17 +160,26 @@ fn answer(outcome: &Outcome, note: &[u8]) -> Vec<u8> {
         r#""reason":"the bus permanently rejects this event"}}}"#
     )
     .as_bytes();
+    const FORBIDDEN: &[u8] = concat!(
+        r#","status":403,"error":{"type":"security_exception","#,
+        r#""reason":"this key may not write events of this source"}}}"#
+    )
+    .as_bytes();
     let mut items = Vec::with_capacity(note.len() + note.len() / 2);
     let (mut errors, mut event) = (false, 0_usize);
-    let mut refused = outcome.refusals.iter().map(|refusal| refusal.index).peekable();
+    let mut refused = outcome.refusals.iter().peekable();
     for line in note.split(|byte| *byte == b'\n') {
         let Some((kind, item)) = line.split_first() else { continue };
         let status = if *kind == b'-' {
             NOT_SUPPORTED
         } else {
-            let rejected = refused.next_if_eq(&event).is_some();
+            let refusal = refused.next_if(|refusal| refusal.index == event);
             event += 1;
-            if rejected { REJECTED } else { CREATED }
+            match refusal.map(|refusal| &refusal.reason) {
+                None => CREATED,
+                Some(RefusalReason::SourceForbidden) => FORBIDDEN,
+                Some(_) => REJECTED,
+            }
         };
         errors |= status != CREATED;
         if !items.is_empty() {

@@ -55,7 +55,7 @@ impl AgentProtocol for Otlp {
 
     fn answer(&self, request: &Request, outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
         let rejected = outcome.refusals.len();
-        let reason = outcome.refusals.first().map(|refusal| refusal.reason.to_string()).unwrap_or_default();
+        let reason = outcome.left_out().unwrap_or_default();
         let (media_type, body) = if is_json(&media_type(request.headers())) {
             let partial = serde_json::json!({ "rejectedLogRecords": rejected.to_string(), "errorMessage": reason });
             let answer = serde_json::json!({ "partialSuccess": partial });
