@@ -106,7 +106,10 @@ pub async fn postgres(test_cluster: &TestCluster) -> Vec<Row> {
     );
     store.execute(AssertSqlSafe(rollups)).await.expect("rollups");
     // As autovacuum would, which must not begin during the measurement.
-    store.execute(AssertSqlSafe(format!("VACUUM ANALYZE {0}.events, {0}.rollups", installation.schema()))).await.expect("statistics");
+    store
+        .execute(AssertSqlSafe(format!("VACUUM ANALYZE {0}.events, {0}.rollups", installation.schema())))
+        .await
+        .expect("statistics");
     let rows = measure(&http, &producer.http("producer")).await;
     producer.terminate().await;
     consumer.terminate().await;
