@@ -52,8 +52,8 @@ pub async fn add(
     .map(drop)
 }
 
-/// Timestamps, levels and sources of those of these events that the present transaction has stored. Only for an append with
-/// repeats: it looks up each of them.
+/// Timestamps, levels and sources of those of these events that the present transaction has stored, outside of savepoints. Only
+/// for an append with repeats: it looks up each of them.
 pub async fn newly_stored(
     connection: &mut PgConnection,
     day: Day,

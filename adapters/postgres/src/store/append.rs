@@ -9,7 +9,7 @@ use domain::partition::Partition;
 use domain::ports::{Append, Appended, GroupPartition, StoreError};
 use domain::rollup::Rollups;
 use domain::trace_parent::TraceParent;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::PostgresStore;
 use super::position::advance;
@@ -194,11 +194,14 @@ async fn copy(
     let mut rows = Rows::default();
     events.iter().for_each(|(offset, event)| rows.push(group_partition, *offset, event));
     let (count, bytes) = (rows.count(), rows.finish());
-    let mut attempt = connection.begin().await?;
-    match copy_in(&mut attempt, table, &bytes).await {
-        Ok(()) => attempt.commit().await.map(|()| count),
+    connection.execute(sqlx::raw_sql("SAVEPOINT copying")).await?;
+    match copy_in(connection, table, &bytes).await {
+        Ok(()) => connection.execute(sqlx::raw_sql("RELEASE SAVEPOINT copying")).await.map(|_| count),
         Err(error) if sqlstate(&error).as_deref() == Some(UNIQUE_VIOLATION) => {
-            attempt.rollback().await?;
+            // Without the release, what follows would be part of a transaction within this one, and `newly_stored` would not find
+            // it: sqlx does not release.
+            let undo = "ROLLBACK TO SAVEPOINT copying; RELEASE SAVEPOINT copying";
+            connection.execute(sqlx::raw_sql(undo)).await?;
             merge_in(connection, table, &bytes).await
         }
         Err(error) => Err(error),
