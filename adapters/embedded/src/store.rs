@@ -6,15 +6,18 @@
 //! * Readers never wait for the writer (write-ahead log), and no query runs longer than its limit.
 //! * Expired events and dead letters return their disk space.
 //! * SQLite finds candidates; where they are not exact, the domain decides what matches.
+//! * Rollups count exactly the stored events.
 
 mod filter;
 mod readers;
+mod rollups;
 mod rows;
 mod stats;
 mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +28,7 @@ use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StoredEvent, TAIL_BYTES_MAX, TailPage, TailQuery};
+use domain::rollup::{RollupSources, Rollups};
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
@@ -72,6 +76,7 @@ pub struct SqliteStore {
     dedup_window: Duration,
     /// One statement for each of [`INSERT_EVENTS`].
     inserts: Vec<String>,
+    rollup_sources: Mutex<RollupSources>,
 }
 
 impl SqliteStore {
@@ -95,6 +100,7 @@ impl SqliteStore {
             readers: Readers::new(connect, READERS, options.query_timeout, EVENTS_AHEAD),
             dedup_window: options.dedup_window,
             inserts: INSERT_EVENTS.iter().map(|events| insert_statement(*events)).collect(),
+            rollup_sources: Mutex::default(),
         })
     }
 
@@ -135,6 +141,26 @@ impl SqliteStore {
         Ok(stored)
     }
 
+    /// Adds the events of an append to the rollups, of which so many were new.
+    async fn roll_up(
+        &self,
+        writer: &mut SqliteConnection,
+        events: &[(u64, LogEvent<'_>)],
+        stored: usize,
+    ) -> Result<(), sqlx::Error> {
+        let Some((_, first)) = events.first() else { return Ok(()) };
+        let newest;
+        let mut rollups = if stored == events.len() {
+            Rollups::of(events.iter().map(|(_, event)| event))
+        } else {
+            newest = rollups::newest(&mut *writer, stored).await?;
+            rollups::of_rows(&newest)?
+        };
+        let sources = &self.rollup_sources;
+        rollups.limit_sources(first.received_at, &mut sources.lock().unwrap_or_else(PoisonError::into_inner));
+        rollups::add(writer, &rollups).await
+    }
+
     /// Sets a time on each of these dead letters, all or none.
     async fn mark(&self, update: &'static str, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
         self.writer
@@ -158,6 +184,8 @@ impl SqliteStore {
         for events in without_repeats(append.events) {
             stored += self.insert(&mut *writer, group_partition, &events).await.map_err(store_error)?;
         }
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        self.roll_up(&mut *writer, append.events, stored).await.map_err(store_error)?;
         for letter in append.dead_letters {
             sqlx::query(
                 "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", record_index, key, value, \
@@ -189,7 +217,6 @@ impl SqliteStore {
         .execute(&mut *writer)
         .await
         .map_err(store_error)?;
-        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
         Ok(Appended {
             stored,
             deduplicated: append.events.len().saturating_sub(stored),
@@ -312,22 +339,27 @@ impl LogStore for SqliteStore {
     async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
         self.writer
             .write(async |writer| {
-                let mut removed = 0;
-                for statement in [
-                    "DELETE FROM events WHERE id IN \
-                     (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?)",
-                    "DELETE FROM dead_letters WHERE id IN \
-                     (SELECT id FROM dead_letters WHERE at < ? ORDER BY at LIMIT ?)",
-                ] {
-                    let delete = sqlx::query(statement).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
-                    removed += delete.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
-                }
+                let expired = delete_expired(&mut *writer, oldest).await.map_err(store_error)?;
+                let letters = "DELETE FROM dead_letters WHERE id IN \
+                               (SELECT id FROM dead_letters WHERE at < ? ORDER BY at LIMIT ?)";
+                let letters = sqlx::query(letters).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
+                let removed = expired + letters.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
                 let give_back = format!("PRAGMA incremental_vacuum({EXPIRE_PAGES_MAX})");
                 sqlx::query(AssertSqlSafe(give_back)).execute(&mut *writer).await.map_err(store_error)?;
                 Ok(removed)
             })
             .await
     }
+}
+
+/// Removes at most [`EXPIRE_EVENTS_MAX`] events that were received before a time, and their counts. Returns how many.
+async fn delete_expired(writer: &mut SqliteConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
+    let delete = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?) \
+                  RETURNING timestamp, level, source";
+    let delete = sqlx::query(delete).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
+    let expired = delete.fetch_all(&mut *writer).await?;
+    rollups::subtract(writer, &rollups::of_rows(&expired)?).await?;
+    Ok(expired.len() as u64)
 }
 
 /// Splits events, in order, into parts without repeated ids: an `INSERT` compares with the rows in the table and not with

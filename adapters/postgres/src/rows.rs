@@ -4,7 +4,7 @@
 //! receive the rest before it can use the connection again.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
@@ -13,6 +13,7 @@ use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{GroupPartition, StoreError};
 use domain::query::{Direction, Order, PageFilling, PageKey, StoredEvent, Ties};
+use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
@@ -20,6 +21,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use crate::copy::COLUMNS;
 use crate::error::store_error;
 use crate::filter::push_candidates;
+use crate::rollups::push_received;
 use crate::time::PgTime;
 
 /// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be
@@ -45,9 +47,10 @@ fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFill
     select.push_bind(i64::try_from(page.bytes_max()).unwrap_or(i64::MAX)).push(format!(" ORDER BY {order}"));
 }
 
-/// Candidates in an order, after a position in it.
+/// Candidates that were received in some ranges, in an order, after a position in it.
 pub fn events_statement<T>(
     candidates: &Candidates<'_>,
+    received: &[RangeInclusive<Timestamp>],
     order: Order,
     after: Option<PageKey>,
     page: &PageFilling<T>,
@@ -63,6 +66,7 @@ pub fn events_statement<T>(
     let order_by = columns.iter().map(|column| format!("{column}{direction}")).collect::<Vec<_>>().join(", ");
     let mut select = begin_page(COLUMNS, EVENT_BYTES, &order_by);
     select.push("events WHERE true");
+    push_received(&mut select, received);
     push_candidates(&mut select, candidates);
     if let Some(after) = after {
         select.push(format!(" AND ({}) {comparison} (", columns.join(", ")));

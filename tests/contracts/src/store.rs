@@ -1,5 +1,7 @@
 //! Contract of [`LogStore`].
 
+mod rollups;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -24,6 +26,10 @@ use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 
+pub use self::rollups::{
+    counts_are_exact_whatever_they_are_read_from, counts_are_exact_with_more_sources_than_rollups_keep_apart,
+    counts_of_partitions_that_append_at_once_are_exact,
+};
 use crate::search::{any_filter, exact_filters, searchable_events};
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
 use crate::{in_time, run};
@@ -95,6 +101,9 @@ pub async fn all(subject: &impl StoreSubject) {
         a_copied_dead_letter_is_not_copied_again_and_the_others_are,
         expiry_removes_dead_letters_that_were_found_before,
         counts_are_those_of_the_bucket_and_level,
+        counts_are_exact_whatever_they_are_read_from,
+        counts_are_exact_with_more_sources_than_rollups_keep_apart,
+        counts_of_partitions_that_append_at_once_are_exact,
         a_tail_shows_every_event_once_in_the_order_of_storage,
         a_tail_follows_its_filter_and_reports_how_far_it_read,
         a_sequence_number_is_never_assigned_twice,

@@ -1,7 +1,7 @@
 //! Counting events.
 //!
-//! Invariant: no statement sorts, since a full disk has no room for temporary files. Except for a plain histogram by level,
-//! rows are read and counted in memory, which [`Counts`] bounds.
+//! Invariant: no statement sorts, since a full disk has no room for temporary files. What neither rollups nor the index of
+//! levels answer is counted in memory, which [`Counts`] bounds, row by row.
 
 use domain::event::to_hex;
 use domain::ports::StoreError;
@@ -12,10 +12,14 @@ use sqlx::{QueryBuilder, Row};
 
 use super::filter::push_candidates;
 use super::readers::{Enough, Readers};
+use super::rollups;
 use super::rows::{COLUMNS, decode_error, level, level_counts_statement, stored_event};
 
 /// Counts matching events. Whole events are read with `readers`, single values with `counters`.
 pub async fn counts(readers: &Readers, counters: &Readers, query: &StatsQuery) -> Result<Counts, StoreError> {
+    if let Some(counts) = rollups::counts(counters, query).await? {
+        return Ok(counts);
+    }
     let mut counts = Counts::default();
     let candidates = query.filter.candidates();
     if let (Some(range), GroupBy::Level) = (query.filter.only_time_range(), &query.by) {

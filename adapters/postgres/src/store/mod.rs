@@ -1,7 +1,8 @@
 //! [`LogStore`] over PostgreSQL.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::Uuid;
@@ -9,6 +10,7 @@ use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::partition::PRIORITY_PARTITION;
 use domain::ports::{Append, Appended, Cause, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use domain::rollup::RollupSources;
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
@@ -28,6 +30,7 @@ mod options;
 mod position;
 mod queries;
 mod retention;
+mod stats;
 mod tail;
 mod writers;
 
@@ -70,6 +73,7 @@ pub struct PostgresStore {
     resend_window: Duration,
     query_timeout: Duration,
     copy_events_min: usize,
+    rollup_sources: Mutex<RollupSources>,
 }
 
 impl PostgresStore {
@@ -121,6 +125,7 @@ impl PostgresStore {
             resend_window: options.resend_window,
             query_timeout: options.query_timeout,
             copy_events_min: COPY_EVENTS_MIN,
+            rollup_sources: Mutex::default(),
         })
     }
 
@@ -209,6 +214,23 @@ async fn limited(
     let mut transaction = connection.begin().await.map_err(store_error)?;
     limit(&mut transaction, timeout).await?;
     Ok(transaction)
+}
+
+/// A transaction whose statements are limited, and all see what was stored at one moment: that of the first one that reads.
+async fn snapshot(
+    connection: &mut PgConnection,
+    timeout: Duration,
+) -> Result<sqlx::Transaction<'_, Postgres>, StoreError> {
+    let begin = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+    let mut transaction = begin.await.map_err(store_error)?;
+    limit(&mut transaction, timeout).await?;
+    Ok(transaction)
+}
+
+/// Limits the statements of a transaction to the time that is left.
+async fn limit_until(connection: &mut PgConnection, deadline: Instant) -> Result<(), StoreError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(StoreError::TooBroad) } else { limit(connection, left).await }
 }
 
 /// Limits the statements of a transaction from here on.
