@@ -1,4 +1,4 @@
-//! Listing dead letters and redriving them: sending them to the bus again.
+//! Listing and counting dead letters, and redriving them: sending them to the bus again.
 //!
 //! Constraints and invariants:
 //! * A letter is marked as redriven only after the bus has acknowledged it. After a crash in between it is redriven
@@ -25,6 +25,8 @@ use crate::query::{QueryError, invalid};
 pub const LETTERS_MAX: u32 = 1_000;
 /// Default letters per page and per redrive.
 pub const LETTERS_DEFAULT: u32 = 100;
+/// Maximum number to which [`DeadLetters::total`] counts.
+pub const LETTERS_COUNTED_MAX: u64 = 10_000;
 /// Maximum rate of a redrive.
 pub const REDRIVE_PER_SECOND_MAX: u32 = 1_000;
 /// Maximum duration of a redrive: well within a gateway's timeout.
@@ -36,6 +38,15 @@ pub struct DeadLetters {
     publisher: Arc<dyn RecordPublisher>,
     clock: Arc<dyn Clock>,
     redriving: Mutex<()>,
+}
+
+/// How many letters match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// Letters, counted up to [`LETTERS_COUNTED_MAX`].
+    pub letters: u64,
+    /// Whether there are more.
+    pub more: bool,
 }
 
 /// A request to redrive letters.
@@ -99,6 +110,28 @@ impl DeadLetters {
         Ok(self.store.dead_letters(&DeadLetterQuery { filter, after, limit }).await?)
     }
 
+    /// How many letters match in all, of which these are the first; `None` if counting takes too long.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn total(
+        &self,
+        filter: &DeadLetterFilter,
+        first: &Page<StoredDeadLetter>,
+    ) -> Result<Option<Total>, QueryError> {
+        if !first.more {
+            return Ok(Some(Total { letters: first.items.len() as u64, more: false }));
+        }
+        match self.store.count_dead_letters(filter, LETTERS_COUNTED_MAX + 1).await {
+            Ok(letters) => {
+                let more = letters > LETTERS_COUNTED_MAX;
+                Ok(Some(Total { letters: letters.min(LETTERS_COUNTED_MAX), more }))
+            }
+            Err(StoreError::TooBroad) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Sends letters to the bus again, oldest first, to the partition that they came from.
     ///
     /// # Errors
@@ -158,8 +191,7 @@ impl DeadLetters {
     /// How many letters match and were already redriven, up to [`LETTERS_MAX`].
     async fn count_redriven(&self, filter: DeadLetterFilter) -> Result<u64, QueryError> {
         let filter = DeadLetterFilter { redriven: Some(true), ..filter };
-        let query = DeadLetterQuery { filter, after: None, limit: LETTERS_MAX };
-        Ok(self.store.dead_letters(&query).await?.items.len() as u64)
+        Ok(self.store.count_dead_letters(&filter, LETTERS_MAX.into()).await?)
     }
 
     async fn send(&self, letter: &StoredDeadLetter) -> Result<(), RedriveError> {
@@ -241,6 +273,11 @@ mod tests {
             let items = matching.by_ref().take(query.limit as usize).collect();
             Ok(Page { items, more: matching.next().is_some() })
         });
+        store.expect_count_dead_letters().returning(|filter, max| {
+            let redriven = filter.redriven;
+            let matching = (1..=2_500_u64).filter(|id| redriven.is_none_or(|is| is == (id % 5 == 0)));
+            Ok(max.min(matching.count() as u64))
+        });
         let marked = Arc::new(SyncMutex::new(Vec::new()));
         let marks = Arc::clone(&marked);
         store.expect_mark_redriven().returning(move |ids, at| {
@@ -310,10 +347,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_redrive_of_letters_that_the_bus_rejects_ends_in_time_however_many_there_are() {
         let mut store = MockLogStore::new();
+        store.expect_count_dead_letters().returning(|_, _| Ok(0));
         store.expect_dead_letters().returning(|query| {
-            if query.filter.redriven == Some(true) {
-                return Ok(Page::default());
-            }
             // Each page takes a second.
             let mut second = std::pin::pin!(tokio::time::advance(Duration::from_secs(1)));
             let _ = second.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
@@ -328,6 +363,29 @@ mod tests {
         let dead_letters = DeadLetters::new(Arc::new(store), Arc::new(publisher), clock);
         let result = dead_letters.redrive(redrive()).await.expect("nothing to send");
         assert_eq!(result, Redriven { redriven: 0, skipped: 19, more: true });
+    }
+
+    #[tokio::test]
+    async fn letters_are_counted_up_to_a_limit_and_within_a_time() {
+        let filter = DeadLetterFilter::default();
+        let (dead_letters, _, _) = dead_letters(usize::MAX);
+        let first = dead_letters.page(filter.clone(), None, 4).await.expect("a page");
+        let total = dead_letters.total(&filter, &first).await.expect("counted");
+        assert_eq!(total, Some(Total { letters: 2_500, more: false }));
+        let counting = |counted: fn(u64) -> Result<u64, StoreError>| {
+            let mut store = MockLogStore::new();
+            store.expect_count_dead_letters().returning(move |_, max| counted(max));
+            let publisher = Arc::new(MockRecordPublisher::new());
+            DeadLetters::new(Arc::new(store), publisher, Arc::new(FixedClock(Timestamp::MAX)))
+        };
+        let many = counting(Ok).total(&filter, &first).await.expect("counted");
+        assert_eq!(many, Some(Total { letters: LETTERS_COUNTED_MAX, more: true }));
+        let exactly = counting(|max| Ok(max - 1)).total(&filter, &first).await.expect("counted");
+        assert_eq!(exactly, Some(Total { letters: LETTERS_COUNTED_MAX, more: false }));
+        let slow = counting(|_| Err(StoreError::TooBroad));
+        assert_eq!(slow.total(&filter, &first).await.expect("a page without a total"), None);
+        let only = Page { items: first.items, more: false };
+        assert_eq!(slow.total(&filter, &only).await.expect("not counted"), Some(Total { letters: 4, more: false }));
     }
 
     #[tokio::test]

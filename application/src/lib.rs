@@ -8,6 +8,7 @@
 pub mod alerts;
 mod cause;
 pub mod codec;
+pub mod connections;
 pub mod dead_letters;
 pub mod delivery;
 pub mod export;

@@ -66,7 +66,7 @@ pub struct Query {
 /// A request for counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsRequest {
-    /// Which events; by default, of the last hour.
+    /// Which events; by default, of the last hour. One that begins with the first event begins with the first that matches.
     pub search: Search,
     /// Length of a bucket; chosen to suit unless given.
     pub interval: Option<Duration>,
@@ -200,7 +200,7 @@ impl Query {
     /// The range is empty, the interval is shorter than a second or longer than 10,000 years, or there would be more than
     /// [`STATS_BUCKETS_MAX`] buckets; or the store fails.
     pub async fn stats(&self, request: &StatsRequest) -> Result<Stats, QueryError> {
-        let (from, to) = self.range(&request.search)?;
+        let (from, to) = self.range(&request.search).await?;
         let range = Duration::from_micros(to.unix_micros().abs_diff(from.unix_micros()));
         let interval = request.interval.unwrap_or_else(|| interval_for(range));
         if interval < Duration::from_secs(1) || interval > all_time() {
@@ -233,7 +233,7 @@ impl Query {
         if !(1..=VALUES_MAX).contains(&limit) {
             return Err(invalid("limit", format!("must be from 1 to {VALUES_MAX}")));
         }
-        let (from, to) = self.range(search)?;
+        let (from, to) = self.range(search).await?;
         let request = StatsRequest { search: search.clone(), interval: None, by, sparse: true };
         let counted = self.store.stats(&self.stats_query(&request, from, to, all_time())).await?;
         let (mut totals, mut other) = totals(&counted);
@@ -320,11 +320,20 @@ impl Query {
         Ok(self.store.query(&LogQuery::newest(filter, 1)).await?.items.into_iter().next())
     }
 
-    /// The range of a search; by default, the last hour.
-    fn range(&self, search: &Search) -> Result<(Timestamp, Timestamp), QueryError> {
+    /// The range of a search; by default, and without an event to begin with, the last hour.
+    async fn range(&self, search: &Search) -> Result<(Timestamp, Timestamp), QueryError> {
         let to = search.to().unwrap_or_else(|| self.clock.now());
-        let from = search.from().unwrap_or_else(|| to.saturating_sub(STATS_RANGE));
+        let first = if search.since_first { self.first(search, to).await? } else { None };
+        let from = search.from().or(first).unwrap_or_else(|| to.saturating_sub(STATS_RANGE));
         if from < to { Ok((from, to)) } else { Err(invalid("from", "must be before to".to_owned())) }
+    }
+
+    /// The timestamp of the first matching event before `to`.
+    async fn first(&self, search: &Search, to: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let filter = search.conditions.clone().and(EventFilter::between(None, Some(to)));
+        let order = Order { direction: Direction::OldestFirst, ..Order::default() };
+        let page = self.store.query(&LogQuery { order, ..LogQuery::newest(filter, 1) }).await?;
+        Ok(page.items.first().map(|first| first.event.timestamp))
     }
 
     /// How long a query may take: `None` is the limit of the store.

@@ -1,10 +1,12 @@
 //! Where a producer listens for agents beside its HTTP address.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use adapter_http::{GrpcServer, LocalService, Server, ServerOptions, Tls, TlsProtocol};
 use adapter_syslog::{Secure, SecureStream, SyslogServer};
 use anyhow::Context as _;
+use application::connections::ConnectionLimit;
 use application::ingest::Ingest;
 use domain::ports::{AgentLimiter, BoxFuture, Telemetry};
 
@@ -30,6 +32,8 @@ impl AgentListeners {
     pub async fn bind(settings: &Settings, open: bool, tls: &ListenerTls) -> anyhow::Result<Self> {
         let mut listeners = Self::default();
         let allowed = || settings.syslog.allow.0.clone();
+        let connections_max = NonZeroU32::new(settings.rate_limit.agent_connections_max);
+        let limit = |listener| ConnectionLimit::new(listener, connections_max);
         if let Some(address) = settings.otlp.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__LISTEN");
             let server = Server::bind(address, ServerOptions::default()).await.with_context(context)?;
@@ -37,17 +41,18 @@ impl AgentListeners {
         }
         if let Some(address) = settings.otlp.grpc_listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_OTLP__GRPC_LISTEN");
-            let server = GrpcServer::bind(address).await.with_context(context)?;
+            let server = GrpcServer::bind(address, limit("otlp grpc")).await.with_context(context)?;
             listeners.otlp_grpc = Some(server.secured(tls.producer.clone()));
         }
         if let Some(address) = settings.syslog.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__LISTEN");
-            let server = SyslogServer::bind(address).await.with_context(context)?;
+            let server = SyslogServer::bind(address, limit("syslog")).await.with_context(context)?;
             listeners.syslog.push(server.allowing(allowed()));
         }
         if let Some((address, tls)) = settings.syslog.tls_listen.0.zip(tls.syslog.as_ref()) {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__TLS_LISTEN");
-            let server = SyslogServer::bind_secured(address, secure(tls)).await.with_context(context)?;
+            let server =
+                SyslogServer::bind_secured(address, secure(tls), limit("syslog tls")).await.with_context(context)?;
             listeners.syslog.push(server.allowing(allowed()));
         }
         let (otlp, syslog) = (&settings.otlp, &settings.syslog);

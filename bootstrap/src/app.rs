@@ -11,15 +11,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::access::{open_keys, watch_keys};
 use crate::alerts::Alerts;
-use crate::backends::{Bus, Shared, open_bus, open_shared};
-use crate::consumer_role::{ConsumerRole, OpenConsumer};
+use crate::consumer_role::ConsumerRole;
 use crate::context::{Context, Servers};
 use crate::drain::DrainDeadlines;
-use crate::gateway_role;
 use crate::instance::Instance;
 use crate::metrics::Metrics;
-use crate::producer_role::{OpenProducer, ProducerRole};
+use crate::producer_role::ProducerRole;
 use crate::role::{Addresses, Role};
+use crate::roles::OpenRoles;
 use crate::settings::Settings;
 use crate::system::SystemClock;
 use crate::task::{Task, TaskEnded, Tasks};
@@ -59,83 +58,30 @@ impl App {
         let addresses = servers.addresses()?;
         let activities = servers.activities();
         let context = Context::new(role, settings, addresses, keys.as_ref())?;
+        let open = OpenRoles::open(role, &servers, &context).await?;
 
-        // The store before the bus: it knows the positions of the embedded one.
-        let consumer = match servers.consumer {
-            Some(_) => Some(OpenConsumer::open(settings).await?),
-            None => None,
-        };
-        let bus = match role {
-            Role::Gateway => None,
-            Role::All | Role::Producer | Role::Consumer => {
-                let store = consumer.as_ref().map(|consumer| &consumer.store);
-                Some((open_bus(settings, &context.disk, &context.clock, store).await?, open_shared(settings)?))
-            }
-        };
-        let producer = match (&bus, &servers.producer) {
-            (Some((bus, _)), Some(_)) => Some(OpenProducer::open(&context, &bus.publisher).await?),
-            _ => None,
-        };
-
-        let mut health = health(settings, producer.as_ref(), consumer.as_ref(), bus.as_ref());
-        // The gateway comes last, because it may be in front of the other roles of this process.
+        // Filled once the gateway is there, which comes last.
         let gateway = Arc::new(OnceLock::new());
-        let metrics = Metrics {
-            prometheus: Arc::clone(&context.prometheus),
-            rendering: Arc::default(),
-            servers: activities.clone(),
-            gateway: Arc::clone(&gateway),
-            disk: producer.is_some().then(|| Arc::clone(&context.disk)),
-            bodies: producer
-                .iter()
-                .map(|producer| ("producer", producer.bodies.clone()))
-                .chain(consumer.iter().map(|consumer| ("consumer", consumer.answers.clone())))
-                .collect(),
-            tls: tls.clone(),
-            delivery: producer.as_ref().map(|producer| Arc::clone(&producer.delivery)),
-            // A consumer's client only sends dead letters again.
-            kafka: bus.as_ref().filter(|_| producer.is_some()).and_then(|(bus, _)| bus.client.clone()),
-            source: bus.as_ref().and_then(|(bus, _)| Some(Arc::clone(&bus.source.as_ref()?.records))),
-            segments: consumer.as_ref().and_then(|consumer| consumer.sealing.clone()),
-        };
+        let metrics = open.metrics(&context, activities.clone(), &gateway, &tls);
         let instance = Arc::new(Instance::new(metrics.clone(), Arc::clone(&context.alerts), settings.bus, addresses));
-        let actuator = actuator(role, &health, metrics, &instance);
+        let actuator = actuator(role, open.health(settings), metrics, &instance);
+        let running = open.start(&context, servers, actuator, &gateway, &tls)?;
 
-        let (mut producer_role, mut consumer_role) = (None, None);
-        let (mut local_producer, mut local_consumer) = (None, None);
-        if let Some((Bus { publisher, source, fault, .. }, shared)) = bus {
-            if let (Some(producer), Some(server)) = (producer, servers.producer) {
-                let (role, local) =
-                    producer.start(&context, (server, servers.agents), actuator.clone(), &shared, fault)?;
-                (producer_role, local_producer) = (Some(role), Some(local));
-            }
-            if let (Some(consumer), Some(server), Some(source)) = (consumer, servers.consumer, source) {
-                let (role, local) = consumer.start(&context, server, actuator.clone(), &shared, source, publisher);
-                (consumer_role, local_consumer) = (Some(role), Some(local));
-            }
-        }
-        let mut gateway_task = None;
-        if let Some(server) = servers.gateway {
-            let opened = gateway
-                .get_or_init(|| gateway_role::gateway(settings, local_producer, local_consumer, tls.upstream.clone()));
-            let (task, health_of_gateway) = gateway_role::start(&context, server, opened.clone(), actuator);
-            (gateway_task, health) = (Some(task), health_of_gateway);
-        }
         let mut watchers = tls.watch(&context.tasks, &context.alerter());
         watchers.push(context.tasks.spawn("readings", |stop| instance.run(stop)));
         watchers.extend(keys.iter().flat_map(|keys| watch_keys(&context.tasks, keys, context.alerter())));
         Ok(Self {
             addresses,
             drain_timeout: settings.drain_timeout.0,
-            health,
+            health: running.health,
             activities: activities.into_iter().map(|(_, activity)| activity).collect(),
             alerts: context.alerts,
             prometheus: context.prometheus,
             tasks: context.tasks,
             watchers,
-            gateway: gateway_task,
-            producer: producer_role,
-            consumer: consumer_role,
+            gateway: running.gateway,
+            producer: running.producer,
+            consumer: running.consumer,
         })
     }
 
@@ -233,34 +179,12 @@ async fn quiet(activities: &[Arc<Activity>]) {
     }
 }
 
-/// What the process depends on. A consumer without a producer reports the consuming side of the bus.
-fn health(
-    settings: &Settings,
-    producer: Option<&OpenProducer>,
-    consumer: Option<&OpenConsumer>,
-    bus: Option<&(Bus, Shared)>,
-) -> Health {
-    let mut health = Health::default();
-    if let Some(producer) = producer {
-        health = producer.add_to(health);
-    } else if let Some(check) = bus.and_then(|(bus, _)| bus.source.as_ref()?.check.clone()) {
-        health = health.with_check("bus", check);
-    }
-    if let Some(consumer) = consumer {
-        health = consumer.add_to(health, settings);
-    }
-    if let Some(check) = bus.and_then(|(_, shared)| shared.check.clone()) {
-        health = health.with_check("limiter", check);
-    }
-    health
-}
-
-fn actuator(role: Role, health: &Health, metrics: Metrics, instance: &Arc<Instance>) -> Actuator {
+fn actuator(role: Role, health: Health, metrics: Metrics, instance: &Arc<Instance>) -> Actuator {
     let instance = Arc::clone(instance);
     Actuator {
         role: role.name(),
         started_at: SystemClock.now(),
-        health: health.clone(),
+        health,
         instances: None,
         reading: Arc::new(move || instance.reading()),
         metrics: Arc::new(move || metrics.render()),

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use crate::client;
 use crate::example::example;
 use crate::journal;
 use crate::key;
-use crate::role::Role;
+use crate::role::{Addresses, Role};
 use crate::segments;
 use crate::send;
 use crate::settings::Settings;
@@ -325,18 +326,27 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
         }
         let (data_dir, bus, store) = (settings.data_dir.display(), settings.bus.word(), settings.store.kind.word());
         tracing::info!(%data_dir, bus, store, "storing events");
-        if let Some(address) = addresses.gateway.filter(|_| settings.console) {
-            let certificates = [&settings.gateway.tls_certificate, &settings.http.tls_certificate];
-            let encrypted = certificates.iter().any(|path| !path.as_os_str().is_empty());
-            tracing::info!("console: {}://{address}/console/", if encrypted { "https" } else { "http" });
-        }
-        if let Some(address) = addresses.gateway.or(addresses.producer).or(addresses.consumer) {
-            tracing::info!("documentation: http://{address}/swagger-ui");
+        for page in pages(addresses, settings) {
+            tracing::info!("{page}");
         }
         app.run(stop).await.map_err(|TaskEnded| anyhow::anyhow!("a task ended unexpectedly: see the log"))
     })?;
     runtime.shutdown_background();
     Ok(left)
+}
+
+/// The pages of this process for a browser, each with its URL.
+fn pages(addresses: Addresses, settings: &Settings) -> Vec<String> {
+    let url = |address: Option<SocketAddr>, own: &Path| {
+        let encrypted = [own, &settings.http.tls_certificate].iter().any(|path| !path.as_os_str().is_empty());
+        address.map(|address| format!("{}://{address}", if encrypted { "https" } else { "http" }))
+    };
+    let gateway = url(addresses.gateway, &settings.gateway.tls_certificate);
+    let producer = url(addresses.producer, &settings.producer.tls_certificate);
+    let consumer = url(addresses.consumer, &settings.consumer.tls_certificate);
+    let console = gateway.as_ref().filter(|_| settings.console).map(|url| format!("console: {url}/console/"));
+    let documentation = gateway.or(producer).or(consumer).map(|url| format!("documentation: {url}/swagger-ui"));
+    console.into_iter().chain(documentation).collect()
 }
 
 /// SIGTERM and Ctrl-C.
@@ -425,6 +435,35 @@ mod tests {
             pages += 1;
         }
         assert!(pages > 20, "{pages}");
+    }
+
+    #[test]
+    fn the_urls_of_pages_are_https_where_the_listener_has_tls() {
+        let at = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let all = Addresses { gateway: at(1), producer: at(2), consumer: at(3) };
+        let producer = Addresses { producer: at(2), ..Addresses::default() };
+        let consumer = Addresses { consumer: at(3), ..Addresses::default() };
+        let pages = |addresses, variables: &[&str]| {
+            let given = variables.iter().map(|name| (format!("SPILLWAY_{name}"), "/certificate.pem".to_owned()));
+            pages(addresses, &Settings::load(None, given).unwrap())
+        };
+        let gateway_pages = |scheme: &str| {
+            ["console: _://127.0.0.1:1/console/", "documentation: _://127.0.0.1:1/swagger-ui"]
+                .map(|page| page.replace('_', scheme))
+                .to_vec()
+        };
+        let documentation =
+            |scheme: &str, port: u16| vec![format!("documentation: {scheme}://127.0.0.1:{port}/swagger-ui")];
+        let (of_all, of_gateway) = (&["HTTP__TLS_CERTIFICATE"][..], &["GATEWAY__TLS_CERTIFICATE"][..]);
+        let (of_producer, of_consumer) = (&["PRODUCER__TLS_CERTIFICATE"][..], &["CONSUMER__TLS_CERTIFICATE"][..]);
+        assert_eq!(pages(all, &[]), gateway_pages("http"));
+        assert_eq!(pages(all, of_all), gateway_pages("https"));
+        assert_eq!(pages(all, of_gateway), gateway_pages("https"));
+        assert_eq!(pages(all, of_producer), gateway_pages("http"), "that of another listener");
+        assert_eq!(pages(producer, of_producer), documentation("https", 2));
+        assert_eq!(pages(producer, of_gateway), documentation("http", 2));
+        assert_eq!(pages(consumer, of_consumer), documentation("https", 3));
+        assert_eq!(pages(consumer, of_all), documentation("https", 3));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod key;
 mod metrics;
 mod producer_role;
 mod role;
+mod roles;
 mod sealing;
 mod secret_argument;
 mod segments;

@@ -83,7 +83,10 @@ impl Task {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(task = self.name, %error, "a task did not end by itself"),
             Err(_) => {
-                tracing::warn!(task = self.name, "still busy at the end of its part of the drain, breaking off");
+                tracing::warn!(
+                    task = self.name,
+                    "still busy at the end of its part of the drain, breaking off: its requests get no answer; lost events would be in a line of their own"
+                );
                 self.handle.abort();
             }
         }

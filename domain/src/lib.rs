@@ -31,6 +31,7 @@ pub mod query;
 pub mod recent;
 pub mod record;
 pub mod resend_id;
+pub mod rollup;
 pub mod stats;
 pub mod timestamp;
 pub mod token_bucket;

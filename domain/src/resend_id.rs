@@ -10,54 +10,54 @@
 
 use std::collections::HashMap;
 
-use sha1_smol::Sha1;
+use twox_hash::XxHash3_128;
 use uuid::Uuid;
 
-/// The namespace of the ids. It never changes: otherwise what is sent again would look new.
-const NAMESPACE: Uuid = Uuid::from_u128(0x5b1a_9c7e_2f40_5d83_9e6b_1c4d_70a8_36f5);
+/// What the hashes begin with. It never changes: otherwise what is sent again would look new.
+const NAMESPACE: [u8; 16] = 0x5b1a_9c7e_2f40_5d83_9e6b_1c4d_70a8_36f5_u128.to_be_bytes();
 
 const NANOS_PER_MILLISECOND: u64 = 1_000_000;
 
 /// Where entries come from: everything that they share and that tells them from others.
-#[derive(Clone)]
-pub struct Stream(Sha1);
+#[derive(Clone, Copy, Debug)]
+pub struct Stream([u8; 16]);
 
 impl Stream {
     /// The stream that these parts name, such as the protocol, the tenant and the labels.
     #[must_use]
     pub fn new(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha1::new();
-        hash.update(NAMESPACE.as_bytes());
-        parts.iter().for_each(|part| add(&mut hash, part));
-        Self(hash)
+        let mut bytes = NAMESPACE.to_vec();
+        parts.iter().for_each(|part| add(&mut bytes, part));
+        Self(hash(&bytes))
     }
 
     /// The id of what a protocol names in this stream, whenever it was.
     #[must_use]
     pub fn named(&self, name: &[u8]) -> Uuid {
-        let mut hash = self.0.clone();
-        add(&mut hash, name);
-        Uuid::new_v8(first_bytes(&hash))
+        let mut bytes = self.0.to_vec();
+        add(&mut bytes, name);
+        Uuid::new_v8(hash(&bytes))
     }
 }
 
 /// Adds a part with its length, so that no part can be mistaken for the end of another.
-fn add(hash: &mut Sha1, part: &[u8]) {
-    hash.update(&(part.len() as u64).to_be_bytes());
-    hash.update(part);
+fn add(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(part);
 }
 
-fn first_bytes(hash: &Sha1) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(hash.digest().bytes()).for_each(|(byte, of_hash)| *byte = of_hash);
-    bytes
+/// XXH3, which takes a tenth of the time of SHA-1. Whoever makes two entries collide loses one of their own.
+fn hash(bytes: &[u8]) -> [u8; 16] {
+    XxHash3_128::oneshot(bytes).to_be_bytes()
 }
 
 /// The ids of one request.
 #[derive(Debug, Default)]
 pub struct ResendIds {
     /// How often each entry came so far. At most one element for each entry of the request.
-    seen: HashMap<Uuid, u32>,
+    seen: HashMap<[u8; 16], u32>,
+    /// What is hashed: kept for its memory.
+    bytes: Vec<u8>,
 }
 
 impl ResendIds {
@@ -72,19 +72,23 @@ impl ResendIds {
         if nanos == 0 {
             return None;
         }
-        let mut hash = stream.0.clone();
-        hash.update(&unix_nanos.to_be_bytes());
-        text.iter().for_each(|part| add(&mut hash, part));
-        let count = self.seen.entry(Uuid::from_bytes(first_bytes(&hash))).or_default();
+        let bytes = &mut self.bytes;
+        bytes.clear();
+        bytes.extend_from_slice(&stream.0);
+        bytes.extend_from_slice(&unix_nanos.to_be_bytes());
+        text.iter().for_each(|part| add(bytes, part));
+        let mut of_entry = hash(bytes);
+        let count = self.seen.entry(of_entry).or_default();
         let earlier = *count;
         *count = count.saturating_add(1);
         if earlier > 0 {
-            hash.update(&earlier.to_be_bytes());
+            bytes.extend_from_slice(&earlier.to_be_bytes());
+            of_entry = hash(bytes);
         }
-        let hash = u128::from_be_bytes(first_bytes(&hash)) & ((1 << 54) - 1);
+        let of_entry = u128::from_be_bytes(of_entry) & ((1 << 54) - 1);
         // Version and variant take the bits 76 to 79 and 62 to 63.
         let time = u128::from(millis) << 80 | u128::from(nanos >> 8) << 64 | u128::from(nanos & 0xff) << 54;
-        Some(Uuid::new_v8((time | hash).to_be_bytes()))
+        Some(Uuid::new_v8((time | of_entry).to_be_bytes()))
     }
 }
 
@@ -128,6 +132,12 @@ mod tests {
         let again = request(&["y", "x", "other", "x"]);
         assert_ne!(first[0], first[1]);
         assert_eq!([first[0], first[1], first[2]], [again[1], again[3], again[0]]);
+    }
+
+    #[test]
+    fn ids_are_the_same_in_every_version() {
+        let expected = "PLACEHOLDER";
+        assert_eq!(id("a", NANOS, "text").map(|id| id.to_string()).as_deref(), Some(expected));
     }
 
     #[test]

@@ -16,6 +16,17 @@ CREATE TABLE segments (
     rewrites INTEGER NOT NULL
 ) STRICT;
 
+-- Which of the counts in `rollups` are of the events of a segment, with all their sources. They are subtracted when it is
+-- removed. Segment 0 stands for rows that are being removed.
+CREATE TABLE segment_rollups (
+    segment INTEGER NOT NULL,
+    minute INTEGER NOT NULL,
+    level INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (segment, minute, level, source)
+) STRICT, WITHOUT ROWID;
+
 -- A file that is being written. AUTOINCREMENT: no number is used twice.
 CREATE TABLE segment_intents (number INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
 

@@ -97,8 +97,8 @@ pub(crate) struct PartitionLog<B> {
 }
 
 struct State {
-    /// Name in messages, and of the thread.
-    name: String,
+    /// Where the log is.
+    directory: String,
     /// The current fault of the disk.
     fault: Mutex<Option<String>>,
     /// Everything before this sequence is readable.
@@ -108,14 +108,14 @@ struct State {
 }
 
 impl<B: LogBatch> PartitionLog<B> {
-    /// Starts the thread. `name` also identifies the log in messages.
+    /// Starts the thread of this name. `directory` identifies the log in messages.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(name: String, log: SegmentedLog, upkeep: impl Upkeep) -> io::Result<Self> {
+    pub fn start(name: String, directory: String, log: SegmentedLog, upkeep: impl Upkeep) -> io::Result<Self> {
         let (queue, tasks) = mpsc::channel();
         let state = Arc::new(State {
-            name: name.clone(),
+            directory,
             fault: Mutex::default(),
             readable: watch::Sender::new(log.next()),
             abandoned: AtomicBool::new(false),
@@ -323,11 +323,13 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
 
     /// Publishes the fault to callers, and logs when it begins or ends.
     fn report_fault(&self, fault: Option<String>) {
-        let log = &self.state.name;
+        let log = &self.state.directory;
         let mut current = lock(&self.state.fault);
         match (current.as_ref(), &fault) {
-            (None, Some(fault)) => tracing::error!(log, fault, "the log does not accept records"),
-            (Some(_), None) => tracing::info!(log, "the log accepts records again"),
+            (None, Some(fault)) => {
+                tracing::error!(log, fault, "a log on disk does not accept records, retrying until it does");
+            }
+            (Some(_), None) => tracing::info!(log, "a log on disk accepts records again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
         *current = fault;

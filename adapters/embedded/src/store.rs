@@ -6,8 +6,9 @@
 //! * Readers never wait for the writer (write-ahead log), and no query runs longer than its limit.
 //! * Expired events and dead letters return their disk space.
 //! * SQLite finds candidates; where they are not exact, the domain decides what matches.
-//! * SQLite has everything that must change together: positions, dead letters, the newest events, the claims of ids, and the
-//!   list of segments. A segment never changes.
+//! * SQLite has everything that must change together: positions, dead letters, the newest events, the claims of ids, the list of
+//!   segments, and the rollups. A segment never changes.
+//! * Rollups count exactly the stored events, rows and sealed ones alike.
 
 mod dedup;
 mod filter;
@@ -16,6 +17,7 @@ mod merging;
 mod readers;
 mod reading;
 mod removal;
+mod rollups;
 mod rows;
 mod sealing;
 mod segment_files;
@@ -25,28 +27,28 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::Uuid;
 use domain::access::TenantId;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::LogEvent;
 use domain::metadata::Metadata;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, PAGE_BYTES_MAX, Page, PageFilling, StoredEvent, TailPage, TailQuery};
+use domain::rollup::{RollupSources, Rollups};
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 use storage::{Directory, Storage};
-use tokio::sync::Mutex;
 
 pub use inspection::list_segments;
 use readers::{EVENTS_AHEAD, Enough, Readers, VALUES_AHEAD};
-use rows::{dead_letters_statement, insert_statement, stored_dead_letter};
+use rows::{dead_letter_count_statement, dead_letters_statement, insert_statement, stored_dead_letter};
 pub use sealing::SealOptions;
 use segment_files::SegmentFiles;
 pub use segment_files::SegmentsStatus;
@@ -88,10 +90,11 @@ pub struct SqliteStore {
     dedup_window: Duration,
     /// One statement for each of [`INSERT_EVENTS`].
     inserts: Vec<String>,
+    rollup_sources: Mutex<RollupSources>,
     segments: Arc<SegmentFiles>,
     seal: SealOptions,
     /// Held by a step of [`SqliteStore::seal`].
-    step: Mutex<()>,
+    step: tokio::sync::Mutex<()>,
 }
 
 impl SqliteStore {
@@ -130,9 +133,10 @@ impl SqliteStore {
             readers: Readers::new(connect, READERS, options.query_timeout, EVENTS_AHEAD),
             dedup_window: options.dedup_window,
             inserts: INSERT_EVENTS.iter().map(|events| insert_statement(*events)).collect(),
+            rollup_sources: Mutex::default(),
             segments: Arc::new(SegmentFiles::new(segments)),
             seal,
-            step: Mutex::new(()),
+            step: tokio::sync::Mutex::default(),
         })
     }
 
@@ -183,6 +187,26 @@ impl SqliteStore {
         Ok(stored)
     }
 
+    /// Adds the events of an append to the rollups, of which so many were new.
+    async fn roll_up(
+        &self,
+        writer: &mut SqliteConnection,
+        events: &[(u64, LogEvent<'_>)],
+        stored: usize,
+    ) -> Result<(), sqlx::Error> {
+        let Some((_, first)) = events.first() else { return Ok(()) };
+        let newest;
+        let mut rollups = if stored == events.len() {
+            Rollups::of(events.iter().map(|(_, event)| event))
+        } else {
+            newest = rollups::newest(&mut *writer, stored).await?;
+            rollups::of_rows(&newest)?
+        };
+        let sources = &self.rollup_sources;
+        rollups.limit_sources(first.received_at, &mut sources.lock().unwrap_or_else(PoisonError::into_inner));
+        rollups::add(writer, &rollups).await
+    }
+
     /// Sets a time on each of these dead letters, all or none.
     async fn mark(&self, update: &'static str, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
         self.writer
@@ -208,6 +232,8 @@ impl SqliteStore {
         for events in without_repeats(events) {
             stored += self.insert(&mut *writer, group_partition, &events).await.map_err(store_error)?;
         }
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        self.roll_up(&mut *writer, append.events, stored).await.map_err(store_error)?;
         for letter in append.dead_letters {
             sqlx::query(
                 "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", record_index, key, value, \
@@ -239,7 +265,6 @@ impl SqliteStore {
         .execute(&mut *writer)
         .await
         .map_err(store_error)?;
-        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
         Ok(Appended {
             stored,
             deduplicated: append.events.len().saturating_sub(stored),
@@ -290,6 +315,16 @@ impl LogStore for SqliteStore {
         };
         self.readers.read(select, take).await?;
         Ok(page.page)
+    }
+
+    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError> {
+        let mut letters = 0;
+        let take = |row: &SqliteRow| {
+            letters = row.try_get::<i64, _>(0)?.cast_unsigned();
+            Ok(Enough(true))
+        };
+        self.readers.read(dead_letter_count_statement(filter, max), take).await?;
+        Ok(letters)
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {

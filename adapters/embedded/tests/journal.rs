@@ -148,6 +148,38 @@ async fn damage_found_when_adopting_a_journal_is_counted() {
     close(journal).await;
 }
 
+#[tokio::test]
+async fn a_partition_of_which_nothing_can_be_read_is_counted_once_as_damage() {
+    // In the slot that the next process takes, and in one that it looks at.
+    for own_slot in [true, false] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let small = JournalOptions { segment_bytes_max: 100, ..JournalOptions::new(PLENTY) };
+        let living = (!own_slot).then(|| open(directory.path(), PLENTY));
+        let journal = DiskJournal::open(directory.path(), small, Arc::new(Disk::unlimited())).expect("it opens");
+        let partition = directory.path().join(format!("journal/{}/4", journal.slot()));
+        for first in [0, 5, 10] {
+            append(&journal, 4, first..first + 5).await;
+        }
+        close(journal).await;
+        let files = || std::fs::read_dir(&partition).map(Iterator::count).unwrap_or_default();
+        assert!(files() > 1, "{}", files());
+        let mut bytes = 0;
+        for file in std::fs::read_dir(&partition).expect("a directory") {
+            let path = file.expect("a file").path();
+            let content = std::fs::read(&path).expect("it can be read");
+            bytes += content.len() as u64;
+            std::fs::write(&path, vec![b'x'; content.len()]).expect("it can be written");
+        }
+        let journal = living.unwrap_or_else(|| open(directory.path(), PLENTY));
+        let damage = journal.adopt().await.expect("the disk works").expect("damage is reported");
+        let found: Vec<_> =
+            damage.found().iter().map(|of| (of.partition, of.next - of.first, of.damaged_bytes)).collect();
+        assert_eq!((found, files()), (vec![(4, 0, bytes)], 0));
+        assert!(journal.adopt().await.expect("the disk works").is_none(), "it is reported again");
+        close(journal).await;
+    }
+}
+
 #[test]
 fn the_number_of_slots_is_limited() {
     assert!(

@@ -13,12 +13,13 @@ use adapter_embedded::store::{SEGMENTS, SealOptions, SqliteStore, StoreOptions, 
 use async_trait::async_trait;
 use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
 use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use domain::rollup::ROLLUP_SOURCES_MAX;
 use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::ConnectOptions;
@@ -114,6 +115,10 @@ impl LogStore for Sealing {
 
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         self.store.dead_letters(query).await
+    }
+
+    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError> {
+        self.store.count_dead_letters(filter, max).await
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
@@ -269,6 +274,96 @@ async fn a_damaged_segment_fails_what_needs_it_until_it_is_whole_again() {
         std::fs::write(&path, &whole).expect("it is restored");
         seal_all(&other).await;
         assert_eq!((other.segments_status().unreadable, offsets(&other).await.len()), (0, 100));
+    }
+}
+
+/// Asserts that counts by minute are those of these events, by level and by source.
+async fn assert_counts(store: &SqliteStore, events: &[LogEvent<'static>], filter: &EventFilter) {
+    for by in [GroupBy::Level, GroupBy::Source] {
+        let (filter, interval) = (filter.clone(), Duration::from_secs(60));
+        let query = StatsQuery { filter, interval, by, time_max: None };
+        assert!(query.rollups().is_some(), "{query:?}");
+        let mut expected = Counts::default();
+        let matching = events.iter().filter(|event| query.filter.matches(event));
+        matching.for_each(|event| expected.add(&query, event));
+        assert_eq!(store.stats(&query).await.expect("counts"), expected, "{query:?}");
+    }
+}
+
+async fn expire_all(store: &SqliteStore, oldest: Timestamp) {
+    while store.expire(oldest).await.expect("the store answers") > 0 {}
+}
+
+/// The further sources of the first day are counted as others, and kept apart on the second day. Removing the events of the first
+/// day takes the counts of the second, and leaves as many others.
+#[tokio::test]
+async fn counts_stay_exact_when_a_segment_goes_whose_sources_were_counted_as_others() {
+    const FURTHER: u32 = 40;
+    let directory = tempfile::tempdir().expect("a directory");
+    let seal = SealOptions { bounds: SegmentBounds { rows_max: 4_000, ..SegmentBounds::default() }, ..tiny() };
+    let store = open(&directory, seal).await;
+    let kept_apart = u32::try_from(ROLLUP_SOURCES_MAX).expect("few");
+    let of_day = |n: u32, day: u32| LogEvent {
+        event_id: Uuid::from_u128(u128::from(day) << 64 | u128::from(n)),
+        // The names have the order of the numbers.
+        source: format!("source-{n:06}").into(),
+        received_at: time(EPOCH + i64::from(day) * 24 * HOUR_MICROS),
+        ..event(n)
+    };
+    let first: Vec<_> = (0..kept_apart + FURTHER).map(|n| of_day(n, 0)).collect();
+    let second: Vec<_> = (kept_apart..kept_apart + FURTHER).map(|n| of_day(n, 1)).collect();
+    append(&store, first.clone()).await;
+    append(&store, second.clone()).await;
+    let both = [first, second.clone()].concat();
+    let everything = EventFilter::default();
+    assert_counts(&store, &both, &everything).await;
+    seal_all(&store).await;
+    assert_eq!(rows(&directory, "events").await, 3);
+    assert_counts(&store, &both, &everything).await;
+    expire_all(&store, time(EPOCH + HOUR_MICROS)).await;
+    assert_eq!(offsets(&store).await.len(), second.len());
+    assert_counts(&store, &second, &everything).await;
+    assert_eq!(rows(&directory, "rollups").await, 1, "all are others now");
+    let last = EventFilter::source(&second.last().expect("an event").source);
+    assert_counts(&store, &second, &last).await;
+    expire_all(&store, Timestamp::MAX).await;
+    assert_counts(&store, &[], &everything).await;
+    assert_eq!((rows(&directory, "rollups").await, rows(&directory, "segment_rollups").await), (0, 0));
+}
+
+/// Whole minutes need no segment, and expiry reads none.
+#[tokio::test]
+async fn a_segment_that_is_missing_counts_until_it_expires() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, tiny()).await;
+    let events: Vec<_> = (0..150)
+        .map(|n| {
+            let day = if n < 100 { 0 } else { 24 * HOUR_MICROS };
+            let level = if n % 3 == 0 { Level::Warn } else { Level::Info };
+            let (timestamp, received_at) = (EPOCH + i64::from(n) * 7_000_000, EPOCH + i64::from(n) + day);
+            LogEvent { level, timestamp: time(timestamp), received_at: time(received_at), ..event(n) }
+        })
+        .collect();
+    append(&store, events.clone()).await;
+    seal_all(&store).await;
+    let minute = 60_000_000;
+    let with_edges = EventFilter::between(Some(time(EPOCH + 1)), Some(time(EPOCH + 15 * minute + 1)));
+    let whole = EventFilter::between(Some(time(EPOCH)), Some(time(EPOCH + 15 * minute)));
+    for filter in [&with_edges, &whole] {
+        assert_counts(&store, &events, filter).await;
+    }
+    store.close().await;
+    let [first, _]: [PathBuf; 2] = files(&directory).try_into().expect("a segment for each day");
+    std::fs::remove_file(first).expect("it is removed");
+    let store = open(&directory, tiny()).await;
+    assert_counts(&store, &events, &whole).await;
+    let interval = Duration::from_secs(60);
+    let query = StatsQuery { filter: with_edges.clone(), interval, by: GroupBy::Level, time_max: None };
+    let refused = store.stats(&query).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    expire_all(&store, time(EPOCH + HOUR_MICROS)).await;
+    for filter in [&with_edges, &whole, &EventFilter::default()] {
+        assert_counts(&store, &events[100..], filter).await;
     }
 }
 

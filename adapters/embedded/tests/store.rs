@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "test setup may panic")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::ports::{Append, DeadLetter, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, PageKey, TailQuery};
+use domain::stats::{GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Executor};
@@ -394,7 +396,18 @@ async fn a_store_of_the_first_version_is_migrated_with_all_its_data() {
     let [kept] = letters.items.as_slice() else { panic!("{letters:?}") };
     assert_eq!((kept.offset, kept.record_index, kept.trace_parent), (4, 0, None));
     assert_eq!((kept.key.as_slice(), kept.value.as_slice()), (&[0][..], &[1][..]));
+    let counted = async || {
+        let filter = EventFilter::default();
+        let query = StatsQuery { filter, interval: Duration::from_secs(60), by: GroupBy::Source, time_max: None };
+        let counts = store.stats(&query).await.expect("counts");
+        counts.buckets.iter().map(|(at, bucket)| (at.unix_micros(), bucket.values.clone())).collect::<Vec<_>>()
+    };
+    let one = |source: &str| BTreeMap::from([(source.to_owned(), 1)]);
+    assert_eq!(counted().await, [(0, one("s"))]);
     append(&store, Some(5), vec![event(1)]).await;
+    assert_eq!(counted().await, [(0, one("s")), (EPOCH, one("shop"))]);
+    store.expire(time(9)).await.expect("the store answers");
+    assert_eq!(counted().await, [(EPOCH, one("shop"))]);
     let end =
         store.tail(&TailQuery { filter: EventFilter::default(), after: None, limit: 10 }).await.expect("a page").end;
     assert_eq!(end, 42);

@@ -1,5 +1,6 @@
 //! The topic: its existence, its expected settings, and the format of its records.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::runtime::Handle;
 
+use crate::lock::lock;
 use crate::options::{KafkaOptions, MESSAGE_BYTES_MAX};
 
 /// Header of a record whose event may be repeated, because the client chose or derived its id.
@@ -35,6 +37,11 @@ pub fn kafka_time(time: Timestamp) -> i64 {
     time.unix_micros().div_euclid(1_000).max(1)
 }
 
+/// How old the knowledge of the topic's limit may be when a record is refused for it.
+const LIMIT_AGE_MAX: Duration = Duration::from_secs(1);
+/// What Kafka adds to a record: the header of its batch. The client does not count it.
+const BATCH_OVERHEAD_BYTES: usize = 61;
+
 /// The `max.message.bytes` of a topic as passed to librdkafka, whose minimum is 1,000.
 fn allowed(bytes: usize) -> usize {
     bytes.clamp(1_000, MESSAGE_BYTES_MAX)
@@ -48,6 +55,10 @@ pub struct Topic {
     replication_factor: i32,
     retention: Duration,
     message_bytes_max: AtomicUsize,
+    /// When the limit was read.
+    limit_read_at: Mutex<Option<Instant>>,
+    /// The limit could not be read, which was logged.
+    limit_unreadable: AtomicBool,
     compared: AtomicBool,
     runtime: Handle,
 }
@@ -62,6 +73,8 @@ impl Topic {
             replication_factor: i32::from(options.replication_factor),
             retention: options.retention,
             message_bytes_max: AtomicUsize::new(MESSAGE_BYTES_MAX),
+            limit_read_at: Mutex::default(),
+            limit_unreadable: AtomicBool::new(false),
             compared: AtomicBool::new(false),
             runtime,
         }
@@ -70,6 +83,18 @@ impl Topic {
     /// Maximum batch, in bytes, that the topic accepts and Spillway builds.
     pub fn message_bytes_max(&self) -> usize {
         self.message_bytes_max.load(Ordering::Acquire)
+    }
+
+    /// The largest record that a client may send to a topic with this limit, in bytes as the client counts them.
+    pub fn record_bytes_max(limit_bytes: usize) -> usize {
+        if limit_bytes == MESSAGE_BYTES_MAX { limit_bytes } else { allowed(limit_bytes - BATCH_OVERHEAD_BYTES) }
+    }
+
+    /// Whether the limit is known to be this one now: an operator may have raised it, and a record is not refused for a
+    /// limit of the past.
+    pub fn has_limit_now(&self, limit_bytes: usize) -> bool {
+        self.message_bytes_max() == limit_bytes
+            && lock(&self.limit_read_at).is_some_and(|at| at.elapsed() <= LIMIT_AGE_MAX)
     }
 
     /// The same topic, for components that leave reporting differences to others.
@@ -222,19 +247,41 @@ impl Topic {
                     "the topic rejects large records: set max.message.bytes"
                 );
             }
-            self.message_bytes_max.store(allowed(bytes), Ordering::Release);
+            self.note_limit(bytes);
         }
     }
 
     /// Checks whether a topic that rejected large records accepts them now.
     async fn look_at_limit(&self) {
-        // The comparison has already logged that the settings cannot be read.
-        let Ok(settings) = self.settings().await else { return };
+        let settings = match self.settings().await {
+            Ok(settings) => settings,
+            Err(error) => {
+                if !self.limit_unreadable.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(
+                        topic = self.name,
+                        %error,
+                        "cannot read max.message.bytes of the topic: larger records than it allowed last wait until it can be read"
+                    );
+                }
+                return;
+            }
+        };
+        self.limit_unreadable.store(false, Ordering::Release);
         let value = settings.get("max.message.bytes").and_then(|entry| entry.value.as_deref()?.parse::<usize>().ok());
-        let Some(bytes) = value.map(allowed) else { return };
-        if bytes != self.message_bytes_max.swap(bytes, Ordering::AcqRel) {
+        let before = self.message_bytes_max();
+        if let Some(bytes) = value
+            && self.note_limit(bytes) != before
+        {
             tracing::info!(topic = self.name, bytes, "the topic's record size limit has changed");
         }
+    }
+
+    /// Keeps the limit that was just read, and returns what Spillway makes of it.
+    fn note_limit(&self, bytes: usize) -> usize {
+        let bytes = allowed(bytes);
+        self.message_bytes_max.store(bytes, Ordering::Release);
+        *lock(&self.limit_read_at) = Some(Instant::now());
+        bytes
     }
 
     async fn settings(&self) -> Result<ConfigResource, KafkaError> {

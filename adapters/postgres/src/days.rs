@@ -1,7 +1,8 @@
 //! One table for each UTC day of receipt.
 //!
-//! Invariant: a table is attached only with exactly the bounds of its day, so that it does not matter which process
-//! created it.
+//! Invariants:
+//! * A table is attached only with exactly the bounds of its day, so that it does not matter which process created it.
+//! * From then on, all events of its day are in the rollups.
 //!
 //! A table is created detached and attached afterwards, which blocks neither readers nor writers; `CREATE TABLE …
 //! PARTITION OF` would lock all of them out.
@@ -29,7 +30,7 @@ impl Day {
 
     /// Name of its table, such as `events_20240115`.
     pub fn table(self) -> String {
-        let start = Timestamp::from_unix_micros(self.0 * DAY_MICROS).unwrap_or(Timestamp::MIN).to_string();
+        let start = self.first().to_string();
         let date: String = start.chars().filter(char::is_ascii_digit).take(8).collect();
         format!("events_{date}")
     }
@@ -39,6 +40,27 @@ impl Day {
         let date = name.strip_prefix("events_").filter(|date| date.len() == 8)?;
         let (year, month, day) = (date.get(..4)?, date.get(4..6)?, date.get(6..)?);
         Timestamp::parse(&format!("{year}-{month}-{day}T00:00:00Z")).ok().map(Self::of)
+    }
+
+    /// The day with a number.
+    pub fn numbered(days_since_1970: i64) -> Self {
+        Self(days_since_1970)
+    }
+
+    /// Days since 1970-01-01.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+
+    /// Its first microsecond.
+    pub fn first(self) -> Timestamp {
+        Timestamp::from_unix_micros(self.0.saturating_mul(DAY_MICROS)).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Its last microsecond.
+    pub fn last(self) -> Timestamp {
+        let last = self.0.saturating_add(1).saturating_mul(DAY_MICROS) - 1;
+        Timestamp::from_unix_micros(last).unwrap_or(Timestamp::MAX)
     }
 
     /// Whether all of it is before a time.
@@ -117,7 +139,7 @@ async fn is_attached(connection: &mut PgConnection, table: &str) -> Result<bool,
 
 async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error> {
     let table = day.table();
-    let (from, to) = (day.start_seconds(), day.start_seconds() + 86_400);
+    let (number, from, to) = (day.number(), day.start_seconds(), day.start_seconds() + 86_400);
     if is_attached(connection, &table).await? {
         return Ok(());
     }
@@ -128,6 +150,9 @@ async fn make(connection: &mut PgConnection, day: Day) -> Result<(), sqlx::Error
         format!(
             "ALTER TABLE {table} ADD CONSTRAINT day CHECK (received_at >= to_timestamp({from}) AND received_at < to_timestamp({to}))"
         ),
+        // Of a table that was removed by other means.
+        format!("DELETE FROM rollups WHERE day = {number}"),
+        format!("INSERT INTO rollup_days (day) VALUES ({number}) ON CONFLICT DO NOTHING"),
         format!(
             "ALTER TABLE events ATTACH PARTITION {table} FOR VALUES FROM (to_timestamp({from})) TO (to_timestamp({to}))"
         ),

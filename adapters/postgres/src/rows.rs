@@ -4,7 +4,7 @@
 //! receive the rest before it can use the connection again.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
@@ -13,6 +13,7 @@ use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::ports::{GroupPartition, StoreError};
 use domain::query::{Direction, Order, PageFilling, PageKey, StoredEvent, Ties};
+use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
@@ -20,6 +21,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use crate::copy::COLUMNS;
 use crate::error::store_error;
 use crate::filter::push_candidates;
+use crate::rollups::push_received;
 use crate::time::PgTime;
 
 /// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be
@@ -45,9 +47,10 @@ fn end_page<T>(select: &mut QueryBuilder<Postgres>, order: &str, page: &PageFill
     select.push_bind(i64::try_from(page.bytes_max()).unwrap_or(i64::MAX)).push(format!(" ORDER BY {order}"));
 }
 
-/// Candidates in an order, after a position in it.
+/// Candidates that were received in some ranges, in an order, after a position in it.
 pub fn events_statement<T>(
     candidates: &Candidates<'_>,
+    received: &[RangeInclusive<Timestamp>],
     order: Order,
     after: Option<PageKey>,
     page: &PageFilling<T>,
@@ -63,6 +66,7 @@ pub fn events_statement<T>(
     let order_by = columns.iter().map(|column| format!("{column}{direction}")).collect::<Vec<_>>().join(", ");
     let mut select = begin_page(COLUMNS, EVENT_BYTES, &order_by);
     select.push("events WHERE true");
+    push_received(&mut select, received);
     push_candidates(&mut select, candidates);
     if let Some(after) = after {
         select.push(format!(" AND ({}) {comparison} (", columns.join(", ")));
@@ -106,6 +110,21 @@ pub fn dead_letters_statement<T>(
                    record_index, trace_parent";
     let mut select = begin_page(columns, LETTER_BYTES, "id");
     select.push("dead_letters WHERE id > ").push_bind(after.unwrap_or(0).cast_signed());
+    push_letter_conditions(&mut select, filter);
+    end_page(&mut select, "id", page);
+    select
+}
+
+/// The number of matching dead letters, counted up to `max`.
+pub fn dead_letter_count_statement(filter: &DeadLetterFilter, max: u64) -> QueryBuilder<Postgres> {
+    let mut select = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE true");
+    push_letter_conditions(&mut select, filter);
+    select.push(" LIMIT ").push_bind(i64::try_from(max).unwrap_or(i64::MAX)).push(") AS matching");
+    select
+}
+
+/// Continues a condition with those of a filter.
+fn push_letter_conditions(select: &mut QueryBuilder<Postgres>, filter: &DeadLetterFilter) {
     if let Some(id) = filter.id {
         select.push(" AND id = ").push_bind(id.cast_signed());
     }
@@ -121,18 +140,12 @@ pub fn dead_letters_statement<T>(
     if let Some(to) = filter.to {
         select.push(" AND at < ").push_bind(PgTime(to));
     }
-    match filter.redriven {
-        Some(true) => select.push(" AND redriven_at IS NOT NULL"),
-        Some(false) => select.push(" AND redriven_at IS NULL"),
-        None => &mut select,
-    };
-    match filter.copied {
-        Some(true) => select.push(" AND copied_at IS NOT NULL"),
-        Some(false) => select.push(" AND copied_at IS NULL"),
-        None => &mut select,
-    };
-    end_page(&mut select, "id", page);
-    select
+    if let Some(redriven) = filter.redriven {
+        select.push(if redriven { " AND redriven_at IS NOT NULL" } else { " AND redriven_at IS NULL" });
+    }
+    if let Some(copied) = filter.copied {
+        select.push(if copied { " AND copied_at IS NOT NULL" } else { " AND copied_at IS NULL" });
+    }
 }
 
 /// Reads all rows of a statement, one at a time.

@@ -219,7 +219,8 @@ async fn a_fresh_database_may_be_opened_by_many_at_once() {
 }
 
 /// Makes a schema what migration 1 made of it.
-const BEFORE_TENANTS: [&str; 6] = [
+const BEFORE_TENANTS: [&str; 7] = [
+    "DROP TABLE rollups, rollup_days",
     // The constraint with the column goes with it.
     "ALTER TABLE dead_letters DROP COLUMN record_index, DROP COLUMN trace_parent, \
      ADD UNIQUE (consumer_group, topic, partition, \"offset\")",
@@ -251,7 +252,57 @@ async fn tables_without_tenants_are_migrated_with_their_events() {
         let one = Append { group_partition: &group_partition, expected: None, next: 1, events, dead_letters: &[] };
         assert_eq!(store.append(&one).await.expect("the append succeeds").stored, 1);
         assert_eq!(count(&mut beside, "events").await, 2);
+        // The table of the day is older than rollups: its events are counted from rows until it is removed.
+        assert_eq!((counted(&store).await, count(&mut beside, "rollup_days").await), (2, 0));
+        assert_eq!(store.expire(Timestamp::MAX).await.expect("it is removed"), 2);
+        assert_eq!((counted(&store).await, count(&mut beside, "rollups").await), (0, 0));
+        append(&store, 3, 3).await;
+        assert_eq!((counted(&store).await, count(&mut beside, "rollup_days").await), (1, 1));
     }
+}
+
+/// The number of events, as a request for counts has it that rollups may answer.
+async fn counted(store: &PostgresStore) -> u64 {
+    let (filter, interval) = (EventFilter::default(), Duration::from_secs(60));
+    let query = StatsQuery { filter, interval, by: GroupBy::Level, time_max: None };
+    let counts = store.stats(&query).await.expect("counts");
+    counts.buckets.values().flat_map(|bucket| bucket.values.values()).sum()
+}
+
+/// A row that no append wrote shows from what a read answers.
+#[tokio::test]
+async fn whole_minutes_of_a_day_with_rollups_are_read_from_them_alone() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = opened(&options(&place, "public")).await.expect("the store opens");
+    append(&store, 0, 1).await;
+    append(&store, 1, 2).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    assert_eq!(count(&mut beside, "rollups").await, 2, "each partition has a row of its own");
+    let more = "UPDATE rollups SET events = 40 WHERE partition = 1";
+    sqlx::query(more).execute(&mut beside).await.expect("it is changed");
+    assert_eq!(counted(&store).await, 41);
+    // While a day is being removed, it is counted from rows.
+    sqlx::query("DELETE FROM rollup_days").execute(&mut beside).await.expect("they are gone");
+    assert_eq!(counted(&store).await, 2);
+}
+
+/// The day of a row whose timestamp its rollups do not have is skipped.
+#[tokio::test]
+async fn a_day_without_minutes_of_the_range_is_not_read() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = opened(&options(&place, "public")).await.expect("the store opens");
+    append(&store, 0, 1).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    let elsewhere = "UPDATE events SET \"timestamp\" = '2023-12-24T12:00:00Z'";
+    sqlx::query(elsewhere).execute(&mut beside).await.expect("it is changed");
+    let time = |text| Timestamp::parse(text).expect("a time");
+    let range = EventFilter::between(Some(time("2023-12-24T00:00:00Z")), Some(time("2023-12-25T00:00:00Z")));
+    let found = async || store.query(&LogQuery::newest(range.clone(), 10)).await.expect("a page").items.len();
+    assert_eq!(found().await, 0);
+    sqlx::query("DELETE FROM rollup_days").execute(&mut beside).await.expect("they are gone");
+    assert_eq!(found().await, 1);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Numbers and texts in bytes, for the parts of a file that are not Parquet.
+//! Numbers in bytes, for the parts of a file that are not Parquet.
 //!
 //! Invariant: reading checks every length against the bytes that are there, before memory is reserved for it.
 
@@ -16,17 +16,11 @@ pub(crate) fn put_signed(bytes: &mut Vec<u8>, number: i64) {
     put_number(bytes, ((number << 1) ^ (number >> 63)).cast_unsigned());
 }
 
-/// Appends a text with its length.
-pub(crate) fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    put_number(bytes, text.len() as u64);
-    bytes.extend_from_slice(text.as_bytes());
-}
-
 /// Bytes that are being read. Each method is `None` if the bytes are not what it expects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a>(pub &'a [u8]);
 
-impl<'a> Input<'a> {
+impl Input<'_> {
     pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -64,13 +58,6 @@ impl<'a> Input<'a> {
         let count = usize::try_from(self.number()?).ok()?;
         (count.checked_mul(item_bytes_min)? <= self.0.len()).then_some(count)
     }
-
-    pub fn text(&mut self) -> Option<&'a str> {
-        let bytes = self.count(1)?;
-        let (text, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        std::str::from_utf8(text).ok()
-    }
 }
 
 #[cfg(test)]
@@ -81,22 +68,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_is_read_as_it_was_written(number: u64, signed: i64, text in ".{0,20}") {
+        fn everything_is_read_as_it_was_written(number: u64, signed: i64) {
             let mut bytes = Vec::new();
             put_number(&mut bytes, number);
             put_signed(&mut bytes, signed);
-            put_text(&mut bytes, &text);
             let mut input = Input(&bytes);
             prop_assert_eq!(input.number(), Some(number));
             prop_assert_eq!(input.signed(), Some(signed));
-            prop_assert_eq!(input.text(), Some(text.as_str()));
             prop_assert!(input.0.is_empty());
         }
 
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
             let mut input = Input(&bytes);
-            while input.number().is_some() || input.signed().is_some() || input.text().is_some() {}
+            while input.number().is_some() || input.signed().is_some() {}
         }
     }
 }

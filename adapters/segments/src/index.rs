@@ -159,13 +159,11 @@ impl Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Index {
     pub groups: Vec<Group>,
-    pub rollup: Region,
 }
 
 impl Index {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.rollup.put(&mut bytes);
         put_number(&mut bytes, self.groups.len() as u64);
         for group in &self.groups {
             group.timestamps.put(&mut bytes);
@@ -191,9 +189,8 @@ impl Index {
     /// The index in these bytes; `None` if they are not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut input = Input(bytes);
-        let rollup = Region::read(&mut input)?;
         let groups = (0..input.count(9)?).map(|_| read_group(&mut input)).collect::<Option<Vec<_>>>()?;
-        input.0.is_empty().then_some(Self { groups, rollup })
+        input.0.is_empty().then_some(Self { groups })
     }
 }
 
@@ -247,7 +244,7 @@ mod tests {
             blocks: vec![block.clone(), block],
         };
         assert_eq!(group.rows(), 16_000);
-        let index = Index { groups: vec![group.clone(), group], rollup: region(0) };
+        let index = Index { groups: vec![group.clone(), group] };
         assert_eq!(Index::decode(&index.encode()), Some(index));
     }
 

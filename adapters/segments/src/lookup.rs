@@ -1,12 +1,11 @@
-//! Reading a segment for its list: which ids it knows, which events it has, and what it adds to counts.
+//! Reading a segment for its list: which ids it knows, and which events it has.
 //!
 //! Constraint: memory for one block, except for what is returned.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use domain::Uuid;
 use domain::access::TenantId;
-use domain::level::Level;
 use domain::query::StoredEvent;
 use domain::timestamp::Timestamp;
 
@@ -15,7 +14,6 @@ use crate::error::SegmentError;
 use crate::fuse::Filter;
 use crate::key;
 use crate::reader::{GroupReader, Segment};
-use crate::rollup::MINUTE_MICROS;
 use crate::scan::read_rows;
 
 /// An event that has one of the ids that were looked for.
@@ -27,21 +25,6 @@ pub struct KnownId {
     pub tenant: Option<TenantId>,
     /// Its time of receipt.
     pub received_at: Timestamp,
-}
-
-/// Some events of one minute, source, level and tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TenantCount {
-    /// When the minute of their timestamps begins.
-    pub minute: Timestamp,
-    /// Their source.
-    pub source: String,
-    /// Their level.
-    pub level: Level,
-    /// Their tenant, if there is one.
-    pub tenant: Option<TenantId>,
-    /// How many they are.
-    pub events: u64,
 }
 
 /// The events that have one of these ids. Reads the ids of a row group only if its filter may have one of them.
@@ -115,31 +98,4 @@ pub fn for_each_event<E: From<SegmentError>>(
         }
     }
     Ok(())
-}
-
-/// Counts the events of a segment by minute, source, level and tenant.
-///
-/// # Errors
-/// Those of reading.
-pub fn tenant_counts(segment: &Segment) -> Result<Vec<TenantCount>, SegmentError> {
-    let columns = ColumnSet::of(&[Column::Timestamp, Column::Source, Column::Level, Column::Tenant]);
-    let mut counts: BTreeMap<(i64, String, Level, Option<TenantId>), u64> = BTreeMap::new();
-    for (number, group) in segment.groups().iter().enumerate() {
-        let Some(mut reader) = GroupReader::new(segment, number) else { continue };
-        for block in 0..group.blocks.len() {
-            let range = reader.rows_of(block);
-            let rows = reader.read(columns, vec![range])?;
-            for at in 0..rows.len() {
-                let event = rows.event(at).ok_or_else(|| segment.named().damaged("a row is not an event"))?;
-                let minute = event.timestamp.unix_micros().div_euclid(MINUTE_MICROS);
-                let key = (minute, event.source.into_owned(), event.level, event.id_origin.tenant());
-                *counts.entry(key).or_default() += 1;
-            }
-        }
-    }
-    let count = |((minute, source, level, tenant), events)| {
-        let minute = Timestamp::from_unix_micros(minute * MINUTE_MICROS).unwrap_or(Timestamp::MIN);
-        TenantCount { minute, source, level, tenant, events }
-    };
-    Ok(counts.into_iter().map(count).collect())
 }

@@ -25,7 +25,6 @@ use crate::columns::{Column, ColumnSet, FORMAT_VERSION};
 use crate::error::{Named, SegmentError};
 use crate::fuse::Filter;
 use crate::index::{Group, Index, Region, SegmentSummary};
-use crate::rollup::Rollup;
 use crate::rows::Rows;
 use crate::writer::{INDEX_ENTRY, VERSION_ENTRY};
 
@@ -111,14 +110,6 @@ impl Segment {
     #[must_use]
     pub fn summary(&self) -> &SegmentSummary {
         &self.summary
-    }
-
-    /// The counts of its events by minute, source and level.
-    ///
-    /// # Errors
-    /// [`SegmentError::Io`] or [`SegmentError::Damaged`].
-    pub fn rollup(&self) -> Result<Rollup, SegmentError> {
-        Rollup::decode(&self.read(self.index.rollup)?).ok_or_else(|| self.named().damaged("its rollup is not one"))
     }
 
     /// The columns for names of metadata, which other programs read.

@@ -28,8 +28,7 @@ pub fn verify(storage: &dyn Storage, summary: &SegmentSummary) -> Result<(), Seg
     for number in 0..segment.groups().len() {
         check_group(&segment, number, &mut texts)?;
     }
-    let counted: u64 = segment.rollup()?.within(&(Timestamp::MIN..=Timestamp::MAX)).map(|count| count.events).sum();
-    if counted == summary.rows { Ok(()) } else { Err(segment.named().damaged("its rollup counts other events")) }
+    Ok(())
 }
 
 fn check_sha256(segment: &Segment) -> Result<(), SegmentError> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use domain::rollup::MINUTE_MICROS;
 use domain::timestamp::Timestamp;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -30,7 +31,6 @@ use crate::fuse::{FilterBuilder, Precision};
 use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
 use crate::key;
 use crate::paths;
-use crate::rollup::{MINUTE_MICROS, Rollup};
 use crate::rows::{GroupRows, Row, Rows};
 use crate::sink::Sink;
 use crate::texts::BlockTexts;
@@ -84,7 +84,6 @@ pub struct SegmentWriter {
     unusual: GroupRows,
     groups: Vec<Group>,
     texts: BlockTexts,
-    rollup: Rollup,
     totals: Option<Totals>,
 }
 
@@ -146,7 +145,6 @@ impl SegmentWriter {
             unusual: GroupRows::new(schema),
             groups: Vec::new(),
             texts: BlockTexts::new(),
-            rollup: Rollup::default(),
             totals: None,
         })
     }
@@ -206,7 +204,6 @@ impl SegmentWriter {
             received: totals.received.and(one.received),
             sequences: (totals.sequences.0.min(row.sequence), totals.sequences.1.max(row.sequence)),
         }));
-        self.rollup.add(event.timestamp, &event.source, event.level, 1);
         let distance = event.timestamp.since(event.received_at).max(event.received_at.since(event.timestamp));
         let rows = if distance > TIMESTAMP_DISTANCE_MAX { &mut self.unusual } else { &mut self.usual };
         rows.push(row).map_err(|error| Named(&self.name).writing(ParquetError::from(error)))?;
@@ -233,13 +230,12 @@ impl SegmentWriter {
                 self.write_group(&batch)?;
             }
         }
-        let Self { storage, name, output, groups, rollup, .. } = self;
+        let Self { storage, name, output, groups, .. } = self;
         let named = Named(&name);
         let Output::Begun(begun) = output else { return Err(named.refused("a write failed")) };
         let mut writer = begun.writer;
-        let rollup = write_region(&mut writer, &rollup.encode(), &named)?;
         let tail_offset = writer.bytes_written() as u64;
-        let index = Index { groups, rollup }.encode();
+        let index = Index { groups }.encode();
         let crc = crc32c::crc32c(&index);
         writer.write_all(&index).map_err(|error| named.io(error))?;
         let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);

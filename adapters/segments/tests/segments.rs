@@ -20,7 +20,7 @@ use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use segments::{
     GROUP_BYTES_MAX, KnownId, PageSearch, Row, Segment, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter,
-    TailSearch, count, find, for_each_event, known, merge, search, tenant_counts, verify,
+    TailSearch, count, find, for_each_event, known, merge, search, verify,
 };
 use storage::{Directory, Storage};
 
@@ -135,7 +135,6 @@ fn counts_are_those_of_a_full_scan() {
         let segments = in_segments(&files, &events, &format!("{seed}-"));
         let first = events.iter().map(|stored| stored.event.timestamp).min().expect("there are events");
         for (n, filter) in filters.into_iter().enumerate() {
-            // Ranges with and without edges, so that rollups answer some of them.
             let from = first.unix_micros() - first.unix_micros().rem_euclid(60_000_000) + [0, 0, 3_000_001][n % 3];
             let to = from + [60_000_000, 7_200_000_000, 61_000_000][n / 3 % 3] - 1;
             let range = Condition::Time(TimeField::Timestamp, time(from)..=time(to));
@@ -226,7 +225,7 @@ fn a_page_of_offered_events_and_segments_is_that_of_all_events() {
 }
 
 #[test]
-fn a_segment_knows_its_ids_and_counts_its_events_by_tenant() {
+fn a_segment_knows_its_ids_and_tells_all_of_its_events() {
     let files = Files::new();
     let mut events = stored(events_and_filters(14, 100, 0).0);
     let tenant = TenantId::of_name("shop");
@@ -249,10 +248,6 @@ fn a_segment_knows_its_ids_and_counts_its_events_by_tenant() {
     expected.sort_by_key(|known| known.event_id);
     assert_eq!(found, expected);
 
-    let counts = tenant_counts(&segment).expect("it is read");
-    let of_tenant = counts.iter().filter(|count| count.tenant == Some(tenant)).map(|count| count.events).sum::<u64>();
-    assert_eq!((of_tenant, counts.iter().map(|count| count.events).sum::<u64>()), (34, 100));
-    assert!(counts.iter().all(|count| count.minute.unix_micros() % 60_000_000 == 0));
     let mut sequences = Vec::new();
     for_each_event::<SegmentError>(&segment, |sequence, stored| {
         assert_eq!(sequence, stored.offset * 2);

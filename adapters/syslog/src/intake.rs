@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use application::ingest::{AgentIntake, AgentStop, Ingest, PROMISE_TIMEOUT, RefusalReason};
+use application::ingest::{AgentIntake, AgentStop, Ingest, PROMISE_TIMEOUT, RefusalReason, text_of};
 use domain::ports::{AgentLimiter, Client, RequestClass, Telemetry};
 
 use crate::allowed::AllowedSenders;
@@ -86,7 +86,7 @@ impl Intake {
 }
 
 fn add(message: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), AgentStop> {
-    let text = String::from_utf8_lossy(message);
+    let text = text_of(message);
     let entry = entry(&text, intake.received_at());
     intake.add(entry, None).map(drop)
 }

@@ -3,7 +3,7 @@
 //! Constraints and invariants:
 //! * Nothing answers a sender, so over TCP nothing more is read while there is no room: the sender notices and keeps
 //!   its messages. Over UDP what has no room is dropped and counted.
-//! * Frames, connections and everything in memory are bounded.
+//! * Frames, connections of each client and of all, and everything in memory are bounded.
 //! * Every frame becomes an event: what has no header of syslog is a line of text.
 
 mod allowed;
@@ -17,6 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use application::connections::ConnectionLimit;
 use application::ingest::Ingest;
 use domain::ports::{AgentLimiter, BoxFuture, Telemetry};
 use ipnet::IpNet;
@@ -41,27 +42,28 @@ pub struct SyslogServer {
     socket: Option<UdpSocket>,
     secure: Option<Secure>,
     allowed: AllowedSenders,
+    limit: ConnectionLimit,
 }
 
 impl SyslogServer {
-    /// Listens at an address, over TCP and UDP.
+    /// Listens at an address, over TCP and UDP. The limit applies to connections over TCP.
     ///
     /// # Errors
     /// The operating system's, such as an address in use.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub async fn bind(address: SocketAddr, limit: ConnectionLimit) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         // The same port, also if the one asked for was 0.
         let socket = UdpSocket::bind(listener.local_addr()?).await?;
-        Ok(Self { listener, socket: Some(socket), secure: None, allowed: AllowedSenders::default() })
+        Ok(Self { listener, socket: Some(socket), secure: None, allowed: AllowedSenders::default(), limit })
     }
 
     /// Listens at an address, over TLS only (RFC 5425).
     ///
     /// # Errors
     /// The operating system's, such as an address in use.
-    pub async fn bind_secured(address: SocketAddr, secure: Secure) -> io::Result<Self> {
+    pub async fn bind_secured(address: SocketAddr, secure: Secure, limit: ConnectionLimit) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, socket: None, secure: Some(secure), allowed: AllowedSenders::default() })
+        Ok(Self { listener, socket: None, secure: Some(secure), allowed: AllowedSenders::default(), limit })
     }
 
     /// The same for senders in these networks only; for all, if there are none. Syslog carries no keys.
@@ -87,7 +89,7 @@ impl SyslogServer {
         stop: watch::Receiver<bool>,
     ) {
         let intake = Intake::new(ingest, limiter, telemetry, self.allowed);
-        let streams = streams::run(self.listener, self.secure, intake.clone(), stop.clone());
+        let streams = streams::run(self.listener, self.secure, self.limit, intake.clone(), stop.clone());
         match self.socket {
             Some(socket) => _ = tokio::join!(streams, datagrams::run(socket, intake, stop)),
             None => streams.await,
@@ -114,9 +116,17 @@ mod tests {
 
     use super::*;
 
+    const ANY_PORT: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// A limit of connections for each client.
+    fn connections(max: Option<NonZeroU32>) -> ConnectionLimit {
+        ConnectionLimit::new("syslog", max)
+    }
+
     /// A server whose bus has so much in use, of a million bytes, and the messages that it gets.
     async fn server(used_bytes: Arc<Mutex<u64>>) -> (SocketAddr, mpsc::UnboundedReceiver<String>, watch::Sender<bool>) {
-        let listening = SyslogServer::bind(([127, 0, 0, 1], 0).into()).await.expect("an address");
+        let listening = SyslogServer::bind(ANY_PORT.into(), connections(None)).await.expect("an address");
         serve(listening, used_bytes).await
     }
 
@@ -186,7 +196,8 @@ mod tests {
                 Ok::<SecureStream, io::Error>(Box::new(stream))
             })
         });
-        let listening = SyslogServer::bind_secured(([127, 0, 0, 1], 0).into(), secure).await.expect("an address");
+        let bound = SyslogServer::bind_secured(ANY_PORT.into(), secure, connections(None)).await;
+        let listening = bound.expect("an address");
         let (address, mut messages, _stop) = serve(listening, Arc::default()).await;
         for (sent, heard) in [("<14>a: plain\n", None), ("!12 <14>a: hello", Some("hello"))] {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -198,6 +209,42 @@ mod tests {
             assert_eq!(messages.try_recv().ok().as_deref(), heard, "{sent}");
         }
         assert!(UdpSocket::bind(address).await.is_ok(), "nobody listens over UDP");
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_limit_of_its_client_is_closed_also_before_it_is_encrypted() {
+        // A handshake without an end.
+        let secure: Secure =
+            Arc::new(|_: TcpStream| -> BoxFuture<io::Result<SecureStream>> { Box::pin(std::future::pending()) });
+        let one = || connections(Some(NonZeroU32::MIN));
+        let plain = SyslogServer::bind(ANY_PORT.into(), one()).await.expect("an address");
+        let secured = SyslogServer::bind_secured(ANY_PORT.into(), secure, one()).await.expect("an address");
+        for listening in [plain, secured] {
+            let (address, _messages, _stop) = serve(listening, Arc::default()).await;
+            // The system keeps the order of connections.
+            let _first = TcpStream::connect(address).await.expect("a connection");
+            let mut second = TcpStream::connect(address).await.expect("a connection");
+            let closed = tokio::time::timeout(DEADLINE, second.read(&mut [0])).await.expect("it is closed");
+            assert_eq!(closed.ok(), Some(0), "without a word");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_place_of_a_connection_is_free_once_it_has_ended() {
+        let listening = SyslogServer::bind(ANY_PORT.into(), connections(Some(NonZeroU32::MIN))).await;
+        let (address, mut messages, _stop) = serve(listening.expect("an address"), Arc::default()).await;
+        let all = async {
+            let mut heard = 0;
+            while heard < 5 {
+                let mut stream = TcpStream::connect(address).await.expect("a connection");
+                // The place may not be free yet: then the server closes this connection, perhaps while this writes.
+                let _ = stream.write_all(b"<14>a: m\n").await;
+                let _ = stream.shutdown().await;
+                let _ = stream.read(&mut [0]).await;
+                heard += usize::from(messages.try_recv().is_ok());
+            }
+        };
+        tokio::time::timeout(DEADLINE, all).await.expect("each place becomes free");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use application::connections::ConnectionLimit;
 use application::ingest::RefusalReason;
 use domain::ports::Client;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -36,7 +37,13 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until `stop` says so, and lets each finish the messages that it has read.
-pub async fn run(listener: TcpListener, secure: Option<Secure>, intake: Intake, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    listener: TcpListener,
+    secure: Option<Secure>,
+    limit: ConnectionLimit,
+    intake: Intake,
+    mut stop: watch::Receiver<bool>,
+) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let incomplete = Arc::new(AtomicUsize::new(0));
@@ -53,6 +60,7 @@ pub async fn run(listener: TcpListener, secure: Option<Secure>, intake: Intake, 
                 tracing::debug!(%peer, "a sender of syslog is not allowed")
             }
             Ok((stream, peer, permit)) => {
+                let Some(counted) = limit.admit(peer.ip()) else { continue };
                 let (secure, intake, stop) = (secure.clone(), intake.clone(), stop.clone());
                 let incomplete = Incomplete { bytes: 0, of_all: Arc::clone(&incomplete) };
                 connections.spawn(async move {
@@ -63,7 +71,7 @@ pub async fn run(listener: TcpListener, secure: Option<Secure>, intake: Intake, 
                     if let Err(error) = served {
                         tracing::debug!(%error, %peer, "a connection for syslog ended");
                     }
-                    drop(permit);
+                    drop((permit, counted));
                 });
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! Whether the bus may be called: the circuit breaker in front of it, and rejected records that wait to be kept.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(super) struct Bus {
     pub(super) unkept: Mutex<Unkept>,
     /// Notified when there may be a backlog to replay.
     pub(super) replayable: Notify,
+    /// The bus was unavailable, and has not been seen available since.
+    was_away: AtomicBool,
     started: Instant,
 }
 
@@ -36,7 +39,9 @@ pub(super) struct Bus {
 pub(super) struct Unkept {
     pub(super) batches: u64,
     pub(super) bytes: u64,
-    /// Why they cannot be kept, if the last attempt failed.
+    /// Of these, batches whose last attempt failed.
+    pub(super) failing: u64,
+    /// Why they cannot be kept, while there are any of these.
     pub(super) fault: Option<String>,
 }
 
@@ -58,6 +63,7 @@ impl Bus {
             ack_wait: ack_wait.unwrap_or(Duration::MAX),
             unkept: Mutex::default(),
             replayable: Notify::new(),
+            was_away: AtomicBool::new(false),
             started: Instant::now(),
         }
     }
@@ -88,7 +94,7 @@ impl Bus {
     /// Permission to send a batch; the inner option is `None` without a breaker.
     pub(super) fn permit(&self, origin: Origin, has_backlogs: bool) -> Option<Option<Permit>> {
         let Some(breaker) = &self.breaker else { return Some(None) };
-        if self.is_blocked() {
+        if self.is_full_of_unkept() {
             return None;
         }
         let (mut breaker, now) = (lock(breaker), self.now());
@@ -99,17 +105,42 @@ impl Bus {
         breaker.permit(now).map(Some)
     }
 
-    /// Whether so many rejected records wait to be kept that the bus must not reject any further ones.
+    /// Whether so many rejected records wait to be kept that the bus must not reject any further ones, whether the journal
+    /// is slow or fails.
+    fn is_full_of_unkept(&self) -> bool {
+        lock(&self.unkept).bytes > self.publisher.buffer().bytes_max / UNKEPT_SHARE_OF_MEMORY
+    }
+
+    /// A batch with rejected records could not be kept, perhaps again. Returns whether it is the first such batch.
+    pub(super) fn cannot_keep(&self, again: bool, fault: String) -> bool {
+        let mut unkept = lock(&self.unkept);
+        unkept.failing += u64::from(!again);
+        unkept.fault.replace(fault).is_none()
+    }
+
+    /// A batch with rejected records was kept, perhaps after it could not be.
+    pub(super) fn can_keep(&self, was_failing: bool) {
+        let mut unkept = lock(&self.unkept);
+        unkept.failing -= u64::from(was_failing);
+        if unkept.failing == 0 && unkept.fault.take().is_some() {
+            tracing::info!("records that the bus permanently rejected can be kept again");
+        }
+    }
+
+    /// Whether nothing is sent until an operator makes room for rejected records.
     pub(super) fn is_blocked(&self) -> bool {
-        let unkept = lock(&self.unkept);
-        unkept.fault.is_some() && unkept.bytes > self.publisher.buffer().bytes_max / UNKEPT_SHARE_OF_MEMORY
+        lock(&self.unkept).fault.is_some() && self.is_full_of_unkept()
     }
 
     /// How many records of a backlog may be sent now, given the memory in use: half of it is left to partitions without
     /// a backlog.
     pub(super) fn replay_records_max(&self, memory: Usage) -> u64 {
         let may_send = self.breaker.as_ref().is_some_and(|breaker| lock(breaker).may_permit(self.now()));
-        if may_send && memory.used_bytes <= memory.bytes_max / 2 { lock(&self.window).next_batch() } else { 0 }
+        if may_send && !self.is_full_of_unkept() && memory.used_bytes <= memory.bytes_max / 2 {
+            lock(&self.window).next_batch()
+        } else {
+            0
+        }
     }
 
     /// The bus took a batch from the journal.
@@ -120,6 +151,9 @@ impl Bus {
     /// The bus did not take a batch: it is unavailable or full.
     pub(super) fn not_taken(&self, permit: Option<Permit>, error: &PublishError) {
         let Some(permit) = permit else { return };
+        if matches!(error, PublishError::Unavailable(_)) {
+            self.was_away.store(true, Ordering::Release);
+        }
         self.judge(|breaker, now| match error {
             PublishError::Unavailable(_) => breaker.fail(permit, now),
             PublishError::Full | PublishError::Refused(_) | PublishError::Closed => breaker.cancel(permit),
@@ -148,9 +182,22 @@ impl Bus {
             Err(PublishError::Refused(refused)) if (refused.len() as u64) < publication.records => {
                 breaker.succeed(permit, now);
             }
-            Err(PublishError::Refused(_)) => breaker.cancel(permit),
+            Err(PublishError::Refused(_)) => {
+                breaker.cancel(permit);
+                breaker.bus_answers();
+            }
             Err(_) => breaker.fail(permit, now),
         });
+    }
+
+    /// Looks whether the bus is available; if it was not since the last look, and is, the breaker tries it. Returns whether it
+    /// is unavailable.
+    pub(super) fn look(&self) -> bool {
+        let is_away = !self.is_up();
+        if self.was_away.swap(is_away, Ordering::AcqRel) && !is_away {
+            self.judge(|breaker, _| breaker.bus_answers());
+        }
+        is_away
     }
 
     /// Reports a result to the breaker. The replay acts on a change of state.
@@ -163,11 +210,12 @@ impl Bus {
         let after = breaker.state(now);
         drop(breaker);
         if before != after {
-            tracing::info!(
-                from = before.name(),
-                to = after.name(),
-                "the circuit breaker in front of the bus changed state"
-            );
+            let (from, to) = (before.name(), after.name());
+            if before == BreakerState::Closed && after == BreakerState::Open {
+                tracing::warn!(from, to, "the circuit breaker in front of the bus changed state");
+            } else {
+                tracing::info!(from, to, "the circuit breaker in front of the bus changed state");
+            }
             self.replayable.notify_one();
         }
         after

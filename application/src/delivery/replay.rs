@@ -35,13 +35,8 @@ impl Shared {
         let mut stopped = pin!(async { stop.wait_for(|stop| *stop).await.map(drop) });
         let mut adopt = interval(ADOPT_INTERVAL);
         adopt.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_away = false;
         loop {
-            let is_away = !self.bus.is_up();
-            // A process that started during an outage has nothing in flight whose report could come late.
-            if std::mem::replace(&mut was_away, is_away) && !is_away {
-                self.bus.judge(|breaker, _| breaker.bus_answers());
-            }
+            let is_away = self.bus.look();
             if self.bus.breaker_state() != BreakerState::Closed {
                 self.flush();
             }
@@ -139,10 +134,13 @@ impl Shared {
     fn take_over(&self, backlog: &Arc<dyn Backlog>) {
         for found in backlog.found() {
             let (partition, events) = (found.partition, found.records.iter().sum::<u64>());
-            tracing::info!(partition, events, "sending events from the journal of an earlier process");
             if found.damaged_bytes > 0 {
                 self.ledger.damaged(partition, found.damaged_bytes);
             }
+            if found.first == found.next {
+                continue;
+            }
+            tracing::info!(partition, events, "sending events from the journal of an earlier process");
             let queue = Queue::adopted(found.first, found.next, found.records, self.bus.now());
             self.queues.adopt(partition, queue, Arc::clone(backlog));
         }

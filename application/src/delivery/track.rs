@@ -130,10 +130,6 @@ impl Shared {
                 let mut unkept = lock(&shared.bus.unkept);
                 unkept.batches -= 1;
                 unkept.bytes -= bytes;
-                if is_kept && unkept.fault.take().is_some() {
-                    let batches = unkept.batches;
-                    tracing::info!(batches, "records that the bus permanently rejected can be kept again");
-                }
             }
             if is_kept {
                 shared.tell(&queue, Event::Kept { number, refused, after });
@@ -152,17 +148,21 @@ impl Shared {
         refused: &[RefusedRecord],
     ) -> bool {
         let Some(journal) = &self.journal else { return true };
+        let mut is_failing = false;
         for wait in Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT) {
             let error = match journal.keep_refused(Arc::clone(batch), refused.to_vec()).await {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.bus.can_keep(is_failing);
+                    return true;
+                }
                 Err(JournalError::Closed) => return false,
                 Err(error) => Chain(&error).to_string(),
             };
-            let before = lock(&self.bus.unkept).fault.replace(error.clone());
-            if before.is_none() {
+            if self.bus.cannot_keep(is_failing, error.clone()) {
                 let partition = queue.partition;
                 tracing::error!(partition, error, "cannot keep records that the bus permanently rejected, retrying");
             }
+            is_failing = true;
             tokio::time::sleep(wait).await;
         }
         false

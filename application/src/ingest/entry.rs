@@ -134,6 +134,13 @@ impl<'a> AgentEntry<'a> {
     }
 }
 
+/// The text of bytes. What is not UTF-8 becomes U+FFFD: an agent could not fix it.
+#[must_use]
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    // Faster than to look for what has to be replaced, and nearly all texts are valid.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// The same event with so little text that it fits into a record.
 pub(super) fn shortened<'a>(mut event: LogEvent<'a>, protocol: &str) -> LogEvent<'a> {
     cut(&mut event.message, SMALL_TEXT_BYTES_MAX);

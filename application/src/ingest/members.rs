@@ -6,10 +6,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use domain::metadata::{JsonValue, METADATA_BYTES_MAX};
+use domain::metadata::{JsonValue, METADATA_BYTES_MAX, is_plain};
 
 /// Maximum bytes to write, without the closing brace.
 const MEMBERS_BYTES_MAX: usize = METADATA_BYTES_MAX;
+
+/// Memory for the first members: most objects need no more.
+const USUAL_BYTES: usize = 256;
 
 /// JSON text up to a number of bytes.
 #[derive(Clone, Debug)]
@@ -41,7 +44,7 @@ impl JsonText {
         let fits = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
         self.is_cut |= fits.len() < text.len();
         let text = fits;
-        if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        if !is_plain(text.as_bytes()) {
             self.push(&serde_json::to_string(text).unwrap_or_default());
             return;
         }
@@ -175,6 +178,9 @@ impl Members {
     }
 
     fn name(&mut self, name: &str) {
+        if self.is_empty() {
+            self.0.text.reserve(USUAL_BYTES);
+        }
         self.0.push(if self.is_empty() { "{" } else { "," });
         self.0.push_text(name);
         self.0.push(":");

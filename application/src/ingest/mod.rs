@@ -32,7 +32,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use self::entry::{AgentEntry, UNKNOWN_SOURCE, level_of};
+pub use self::entry::{AgentEntry, UNKNOWN_SOURCE, level_of, text_of};
 pub use self::intake::Intake;
 pub use self::intake::agents::{AGENT_RECORD_BYTES_MAX, AgentIntake, AgentStop, Identity};
 pub use self::line::{Lines, OBJECT_BYTES_MAX, line, object};

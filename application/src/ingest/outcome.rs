@@ -146,6 +146,28 @@ impl Outcome {
             Verdict::Invalid
         }
     }
+
+    /// What the answer to a client says that reads nothing about single events: how many were not accepted, and why.
+    /// `None` if all were accepted.
+    #[must_use]
+    pub fn left_out(&self) -> Option<String> {
+        let mut reasons: Vec<(&RefusalReason, usize)> = Vec::new();
+        for Refusal { reason, .. } in &self.refusals {
+            match reasons.iter_mut().find(|(first, _)| first.code() == reason.code()) {
+                Some((_, events)) => *events += 1,
+                None => reasons.push((reason, 1)),
+            }
+        }
+        let (left_out, accepted) = (self.refusals.len(), self.accepted.total());
+        let reasons: Vec<String> = reasons.iter().map(|(reason, events)| format!("{events}: {reason}")).collect();
+        (left_out > 0).then(|| {
+            format!(
+                "{left_out} of {} events left out, {accepted} accepted: do not send them again ({})",
+                left_out + accepted,
+                reasons.join("; ")
+            )
+        })
+    }
 }
 
 /// Accepted events by durability.
@@ -184,5 +206,23 @@ impl Accepted {
         } else {
             Durability::Buffered
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_is_counted_by_reason() {
+        let rejected = |cause: &str| RefusalReason::RefusedByBus(cause.to_owned());
+        let reasons = [rejected("too old"), RefusalReason::SourceForbidden, rejected("too large")];
+        let refusals = reasons.into_iter().enumerate().map(|(index, reason)| Refusal { index, reason }).collect();
+        let accepted = Accepted { journaled: 1, buffered: 1, ..Accepted::default() };
+        let outcome = Outcome { received_at: Timestamp::MIN, accepted, refusals, event_id: None };
+        let text = "3 of 5 events left out, 2 accepted: do not send them again (2: the bus permanently rejects this event: too \
+                    old; 1: this key may not write events of this source)";
+        assert_eq!(outcome.left_out().as_deref(), Some(text));
+        assert_eq!(Outcome { refusals: Vec::new(), ..outcome }.left_out(), None);
     }
 }

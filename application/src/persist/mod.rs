@@ -89,7 +89,7 @@ impl Persist {
                 }
                 Err(error) => {
                     if !matches!(error, SourceError::Closed) {
-                        tracing::error!(error = %Chain(&error), "the source assigns no more partitions");
+                        tracing::error!(error = %Chain(&error), "the bus no longer assigns partitions to this consumer: its process stops, restart it");
                     }
                     break;
                 }
@@ -104,7 +104,8 @@ impl Persist {
         for partition in partitions {
             let group_partition = self.group_partition(*partition);
             let transient = |error: &StoreError| matches!(error, StoreError::Unavailable(_) | StoreError::TooBroad);
-            match self.retry_until_stopped(stop, transient, || self.store.position(&group_partition)).await {
+            match self.retry_until_stopped(*partition, stop, transient, || self.store.position(&group_partition)).await
+            {
                 Ok(position) => positions.push(position),
                 Err(_) => return None,
             }
@@ -123,10 +124,12 @@ impl Persist {
         Reader { stop, task }
     }
 
-    /// Retries a store operation until it returns something other than a `transient` error. `Err(None)` if the process
-    /// stops first: an attempt in progress gets a few more seconds.
+    /// Retries a store operation for a partition until it returns something other than a `transient` error. `Err(None)` if the process
+    /// Retries a store operation for a partition until it returns something other than a `transient` error. `Err(None)`
+    /// if the process stops first: an attempt in progress gets a few more seconds.
     async fn retry_until_stopped<'a, T, F>(
         &'a self,
+        partition: Partition,
         stop: &watch::Receiver<bool>,
         is_transient: impl Fn(&StoreError) -> bool,
         ask: impl Fn() -> F,
@@ -138,7 +141,7 @@ impl Persist {
         let transient = |error: &StoreError| {
             let transient = is_transient(error);
             if transient {
-                tracing::warn!(error = %Chain(error), "the store failed, retrying");
+                tracing::warn!(partition, error = %Chain(error), "the store failed, retrying");
             }
             transient && !*stopping.borrow()
         };

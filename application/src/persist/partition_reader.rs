@@ -1,9 +1,10 @@
-//! Reading of one partition: chunk by chunk from the bus, until it is revoked or its source ends.
+//! Reading of one partition: chunk by chunk from the bus, until it is revoked or its source ends, or until reading on would
+//! lose records.
 
 use domain::alert::{Alert, AlertState};
 use domain::backoff::Backoff;
 use domain::partition::Partition;
-use domain::ports::SourceError;
+use domain::ports::{GroupPartition, SourceError};
 use tokio::sync::watch;
 
 use super::store_chunk::Halt;
@@ -40,15 +41,7 @@ impl Persist {
                         error = %error,
                         "the position in the store is no longer on the bus, reading of the partition stops: restore a newer store"
                     );
-                    if let Some(alerts) = &self.alerts {
-                        alerts.tell(Alert::partition_stopped(
-                            AlertState::Firing,
-                            &group_partition.topic,
-                            partition,
-                            &error.to_string(),
-                        ));
-                    }
-                    return;
+                    return self.tell_of_stop(&group_partition, &error.to_string());
                 }
                 Err(error @ SourceError::Unavailable(_)) => {
                     tracing::warn!(partition, error = %Chain(&error), "cannot read from the bus, retrying");
@@ -72,8 +65,24 @@ impl Persist {
                     expected = actual;
                     self.source.seek(partition, actual.unwrap_or(0));
                 }
+                Err(Halt::Refused(cause)) => {
+                    // Without the dead letter, the record would be lost silently.
+                    tracing::error!(
+                        partition,
+                        cause,
+                        "the store refuses a dead letter, reading of the partition stops: fix the store, then restart the consumer"
+                    );
+                    return self.tell_of_stop(&group_partition, &format!("the store refuses a dead letter: {cause}"));
+                }
                 Err(Halt::Stopped) => return,
             }
+        }
+    }
+
+    fn tell_of_stop(&self, group_partition: &GroupPartition, reason: &str) {
+        if let Some(alerts) = &self.alerts {
+            let GroupPartition { topic, partition, .. } = group_partition;
+            alerts.tell(Alert::partition_stopped(AlertState::Firing, topic, *partition, reason));
         }
     }
 }

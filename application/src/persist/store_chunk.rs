@@ -14,7 +14,7 @@ use domain::record::Chunk;
 use tokio::sync::watch;
 
 use super::Persist;
-use super::unpacking::{Part, Place, Unpacking};
+use super::unpacking::{Part, RecordPlace, Unpacking};
 use crate::alerts::DeadLetterRef;
 
 /// Why a chunk was not stored.
@@ -22,6 +22,8 @@ use crate::alerts::DeadLetterRef;
 pub(super) enum Halt {
     /// The store has another position: continue there.
     Moved(Option<u64>),
+    /// The store refuses even a dead letter, for this reason.
+    Refused(String),
     /// The process is stopping.
     Stopped,
 }
@@ -46,7 +48,7 @@ struct Attempt<'a, 'b> {
 }
 
 /// Where the store refused the content of a record, and how often.
-struct RefusedRecord {
+struct StoreRefusal {
     /// Its events, of those of its part.
     events: Range<usize>,
     /// The position after it.
@@ -116,7 +118,7 @@ impl Persist {
                 // Only an append of several records can be too slow.
                 (Tried::TooSlow, None) => ranges.push((range, next, refusals)),
                 (Tried::Refused(cause), None) => {
-                    let refused = RefusedRecord { events: range, next, cause, refusals };
+                    let refused = StoreRefusal { events: range, next, cause, refusals };
                     self.store_refused(group_partition, *expected, chunk, part, refused, letters, stop).await?;
                     *expected = Some(next);
                 }
@@ -134,11 +136,11 @@ impl Persist {
         expected: Option<u64>,
         chunk: &Chunk,
         part: &Part<'a>,
-        refused: RefusedRecord,
+        refused: StoreRefusal,
         mut letters: Vec<DeadLetter<'a>>,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Halt> {
-        let RefusedRecord { next, refusals, .. } = refused;
+        let StoreRefusal { next, refusals, .. } = refused;
         let at_fault = self.find_refused(group_partition, expected, part, &refused, stop).await?;
         let mut good = Vec::new();
         for index in refused.events.clone() {
@@ -165,11 +167,7 @@ impl Persist {
                         self.dead_letter(group_partition, chunk, place, cause.clone(), refusals.saturating_add(1))
                     }));
                 }
-                Tried::Refused(cause) => {
-                    let partition = group_partition.partition;
-                    tracing::error!(partition, cause, "the store refuses a dead letter");
-                    return Err(Halt::Stopped);
-                }
+                Tried::Refused(cause) => return Err(Halt::Refused(cause)),
             }
         }
     }
@@ -181,7 +179,7 @@ impl Persist {
         group_partition: &GroupPartition,
         expected: Option<u64>,
         part: &Part<'_>,
-        record: &RefusedRecord,
+        record: &StoreRefusal,
         stop: &watch::Receiver<bool>,
     ) -> Result<Vec<(usize, String, u32)>, Halt> {
         let Range { start, end } = record.events;
@@ -211,7 +209,10 @@ impl Persist {
         let append = attempt.as_append();
         let can_be_split = middle(events).is_some();
         let transient = |error: &StoreError| is_transient(error, can_be_split);
-        let appended = match self.retry_until_stopped(stop, transient, || self.store.append(&append)).await {
+        let appended = match self
+            .retry_until_stopped(group_partition.partition, stop, transient, || self.store.append(&append))
+            .await
+        {
             Ok(appended) => appended,
             // The answer to an earlier attempt was lost, but the append had succeeded.
             Err(Some(StoreError::Conflict { actual: Some(actual) })) if actual == next => {
@@ -234,7 +235,10 @@ impl Persist {
         let append = attempt.as_append();
         let can_be_split = attempt.events.len() > 1;
         let transient = |error: &StoreError| is_transient(error, can_be_split);
-        match self.retry_until_stopped(stop, transient, || self.store.probe(&append)).await {
+        match self
+            .retry_until_stopped(attempt.group_partition.partition, stop, transient, || self.store.probe(&append))
+            .await
+        {
             Ok(()) => Ok(Tried::Stored),
             Err(error) => failure(attempt, can_be_split, error),
         }
@@ -244,11 +248,11 @@ impl Persist {
         &self,
         group_partition: &GroupPartition,
         chunk: &Chunk,
-        place: Place<'a>,
+        place: RecordPlace<'a>,
         reason: String,
         attempts: u32,
     ) -> DeadLetter<'a> {
-        let Place { offset, record_index, key, value } = place;
+        let RecordPlace { offset, record_index, key, value } = place;
         let trace_parent = chunk.trace_of(offset);
         tracing::warn!(
             topic = group_partition.topic,

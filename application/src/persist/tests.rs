@@ -323,3 +323,15 @@ async fn a_stopped_partition_is_reported() {
     let expected = Alert::partition_stopped(AlertState::Firing, "logs", 2, &gone().to_string());
     assert_eq!(*told.lock().expect("lock"), [expected]);
 }
+
+#[tokio::test]
+async fn a_partition_whose_dead_letter_the_store_refuses_stops_and_is_reported() {
+    let (mut source, mut store) = (MockRecordSource::new(), MockLogStore::new());
+    source.expect_chunk().times(1).returning(|_| Ok(chunk(3, &["a", "b"])));
+    store.expect_append().returning(|_| Err(StoreError::Rejected("no table".into())));
+    let (persist, told) = alerted(source, store);
+    let (_stop, stopped) = watch::channel(false);
+    persist.read_partition(2, Some(3), stopped).await;
+    let reason = "the store refuses a dead letter: no table";
+    assert_eq!(*told.lock().expect("lock"), [Alert::partition_stopped(AlertState::Firing, "logs", 2, reason)]);
+}

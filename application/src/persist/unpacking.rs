@@ -16,7 +16,7 @@ const PART_EVENTS_MAX: usize = 5_000;
 
 /// Where an event comes from, and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place<'a> {
+pub(super) struct RecordPlace<'a> {
     /// Offset of its record.
     pub(super) offset: u64,
     /// Position in a packed record, from 0.
@@ -33,9 +33,9 @@ pub(super) struct Part<'a> {
     /// Events with the offsets of their records, ascending.
     pub(super) events: Vec<(u64, LogEvent<'a>)>,
     /// The place of each of `events`.
-    pub(super) places: Vec<Place<'a>>,
+    pub(super) places: Vec<RecordPlace<'a>>,
     /// What cannot be decoded, with the reason; ascending.
-    pub(super) undecodable: Vec<(Place<'a>, String)>,
+    pub(super) undecodable: Vec<(RecordPlace<'a>, String)>,
     /// Where to continue after this part.
     pub(super) next: u64,
 }
@@ -53,7 +53,7 @@ impl<'a> Part<'a> {
     }
 
     fn take(&mut self, offset: u64, record_index: u32, record: Record<'a>) {
-        let place = Place { offset, record_index, key: record.key, value: record.value };
+        let place = RecordPlace { offset, record_index, key: record.key, value: record.value };
         match codec::decode(record) {
             Ok(event) => {
                 self.events.push((offset, event));
@@ -79,7 +79,7 @@ impl<'a> Part<'a> {
         match pack::split_any(record.value, elements) {
             Ok(()) => self.take_elements(offset, record, elements),
             Err(error) => {
-                let place = Place { offset, record_index: 0, key: record.key, value: record.value };
+                let place = RecordPlace { offset, record_index: 0, key: record.key, value: record.value };
                 self.undecodable.push((place, error.to_string()));
             }
         }

@@ -72,6 +72,44 @@ async fn statistics_cover_the_last_hour_by_default_and_choose_a_suitable_interva
 }
 
 #[tokio::test]
+async fn statistics_may_begin_with_the_first_matching_event() {
+    let since_first = |events: &'static [i64]| {
+        let mut store = MockLogStore::new();
+        store.expect_query().returning(move |query| {
+            assert_eq!((query.order.direction, query.limit), (Direction::OldestFirst, 1));
+            let event = |second: &i64| {
+                let mut stored = stored(1, None);
+                stored.event.timestamp = at(*second);
+                stored
+            };
+            let items: Vec<_> =
+                events.iter().map(event).filter(|stored| query.filter.matches(&stored.event)).take(1).collect();
+            Ok(Page { items, more: true })
+        });
+        store.expect_stats().returning(|_| Ok(Counts::default()));
+        query(store, 10_000)
+    };
+    let search = |to: Option<&str>, source: &str| {
+        let (from, to) = (Some("first".to_owned()), to.map(str::to_owned));
+        let parameters = Parameters { from, to, sources: vec![source.to_owned()], ..Parameters::default() };
+        parameters.search(at(10_000)).expect("valid")
+    };
+    let stats = |search| StatsRequest { search, interval: None, by: GroupBy::Level, sparse: false };
+    let query = since_first(&[-20_000_000, 4_000]);
+    let all = query.stats(&stats(search(None, "shop"))).await.expect("counts");
+    assert_eq!((all.from, all.to), (at(-20_000_000), at(10_000)));
+    assert!(all.buckets.len() <= 121, "{}", all.buckets.len());
+    let values = query.values(&search(None, "shop"), GroupBy::Source, None).await.expect("values");
+    assert_eq!((values.from, values.to), (at(-20_000_000), at(10_000)));
+    // Without an event to begin with, as by default.
+    let hour = (at(6_400), at(10_000));
+    let none = query.stats(&stats(search(None, "other"))).await.expect("counts");
+    assert_eq!((none.from, none.to), hour);
+    let before = since_first(&[4_000]).stats(&stats(search(Some("1000000"), "shop"))).await.expect("counts");
+    assert_eq!((before.from, before.to), (at(1_000 - 3_600), at(1_000)), "the first event is behind the end");
+}
+
+#[tokio::test]
 async fn invalid_statistics_and_too_many_buckets_are_refused() {
     let stats = stats(10_000, &[]);
     let seconds = Duration::from_secs;

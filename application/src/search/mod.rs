@@ -20,6 +20,9 @@ pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
 /// Maximum sources of one search.
 pub const SOURCES_MAX: usize = 100;
 
+/// What `from` says if it means the first event.
+const FIRST: &str = "first";
+
 /// The parameters of a search; all that are given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
@@ -31,7 +34,7 @@ pub struct Parameters {
     pub sources: Vec<String>,
     /// One of these levels; each text is a list, and `WARN+` means WARN and above.
     pub levels: Vec<String>,
-    /// Earliest timestamp, inclusive.
+    /// Earliest timestamp, inclusive; or `first`, that of the first event.
     pub from: Option<String>,
     /// Latest timestamp, exclusive.
     pub to: Option<String>,
@@ -64,6 +67,8 @@ pub struct Search {
     pub from: Option<TimeInput>,
     /// Latest timestamp, exclusive.
     pub to: Option<TimeInput>,
+    /// Whether it begins with the first matching event, also where a search without `from` would begin later.
+    pub since_first: bool,
     now: Timestamp,
 }
 
@@ -91,8 +96,10 @@ impl Parameters {
             all.push(EventFilter::trace(id));
         }
         let time = |parameter, text: &Option<String>| text.as_ref().map(|text| time(parameter, text, now)).transpose();
-        let (from, to) = (time("from", &self.from)?, time("to", &self.to)?);
-        let search = Search { conditions: EventFilter::All(all), from, to, now };
+        let since_first = self.from.as_deref() == Some(FIRST);
+        let from = if since_first { None } else { time("from", &self.from)? };
+        let to = time("to", &self.to)?;
+        let search = Search { conditions: EventFilter::All(all), from, to, since_first, now };
         if let (Some(from), Some(to)) = (search.from(), search.to())
             && from > to
         {
@@ -143,7 +150,7 @@ impl Search {
     /// A search for all events that match a filter.
     #[must_use]
     pub fn of(conditions: EventFilter) -> Self {
-        Self { conditions, from: None, to: None, now: Timestamp::MIN }
+        Self { conditions, from: None, to: None, since_first: false, now: Timestamp::MIN }
     }
 
     /// The same search among the events that a tenant may read; all, unless there is one.
@@ -176,7 +183,7 @@ impl Search {
     /// A text that is the same for searches that ask the same, at whatever time. Those of different tenants do not.
     #[must_use]
     pub fn key(&self) -> String {
-        format!("{:?}", (&self.conditions, self.from, self.to))
+        format!("{:?}", (&self.conditions, self.from, self.to, self.since_first))
     }
 }
 

@@ -41,6 +41,18 @@ fn parameters_hold_together_and_the_order_of_lists_means_nothing() {
 }
 
 #[test]
+fn a_search_may_begin_with_the_first_event_and_not_end_with_it() {
+    let first = || Some("first".to_owned());
+    let from_first = search(&Parameters { from: first(), ..Parameters::default() }).expect("valid");
+    let everything = search(&Parameters::default()).expect("valid");
+    assert!(from_first.since_first && !everything.since_first);
+    assert_eq!(from_first.filter(), everything.filter());
+    assert_ne!(from_first.key(), everything.key(), "statistics of both differ");
+    let refused = search(&Parameters { to: first(), ..Parameters::default() }).expect_err("no end");
+    assert!(refused.starts_with("to must be a time"), "{refused}");
+}
+
+#[test]
 fn a_wrong_parameter_is_named_with_its_rule() {
     let text = |text: &str| Some(text.to_owned());
     let none = Parameters::default;

@@ -18,6 +18,9 @@ pub struct RateLimitSettings {
     /// Bytes of decoded bodies per second by the protocols of agents, at all producers together or at each, as for
     /// events; 0 means unlimited.
     pub agent_bytes_per_second: Size,
+    /// Connections at a time for OTLP over gRPC, for syslog over TCP and for syslog over TLS, at each producer; further ones are
+    /// closed. Each of these listeners has at most 1,000 of all clients. 0 means unlimited.
+    pub agent_connections_max: u32,
 }
 
 impl Default for RateLimitSettings {
@@ -27,6 +30,7 @@ impl Default for RateLimitSettings {
             batch_per_second: 10,
             agent_events_per_second: 50_000,
             agent_bytes_per_second: Size::mb(32),
+            agent_connections_max: 250,
         }
     }
 }

@@ -169,7 +169,7 @@ impl AlertKind {
             }
             (Self::BusUnusable, Resolved) => "the bus accepts records again: nothing to do",
             (Self::PartitionStopped, Firing) => {
-                "a partition is no longer stored because its position is not on the bus: restore a newer store, or give up the lost records"
+                "a partition is no longer stored: see the reason and the runbook, then restart the consumer"
             }
             (Self::PartitionStopped, Resolved) => "the partition is stored again: nothing to do",
             (Self::SegmentUnreadable, Firing) => {

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::name::unescaped;
+use super::plain::plain_bytes;
 
 /// A JSON value in its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,14 +140,15 @@ fn value_bytes(json: &[u8]) -> usize {
 /// The length of the text, with both quotes, that the bytes begin with.
 fn text_bytes(json: &[u8]) -> usize {
     let mut at = 1;
-    while let Some(byte) = json.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+    loop {
+        at += plain_bytes(json.get(at..).unwrap_or_default());
+        match json.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return json.len(),
         }
     }
-    json.len()
 }
 
 #[cfg(test)]

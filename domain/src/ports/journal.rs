@@ -69,7 +69,8 @@ pub struct JournalChunk {
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait Backlog: Send + Sync {
-    /// What was found when the backlog was opened, for each partition with entries, lowest partition first.
+    /// What was found when the backlog was opened, for each partition with entries, lowest partition first; or, of a
+    /// backlog without entries, for each partition of which nothing could be read: `first` and `next` are the same.
     fn found(&self) -> Vec<BacklogPartition>;
 
     /// Entries of a partition with numbers in `from..to` that are fsynced, starting at `from`: at least one if there is

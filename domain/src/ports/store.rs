@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::Cause;
-use crate::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use crate::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use crate::event::LogEvent;
 use crate::partition::Partition;
 use crate::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
@@ -150,6 +150,12 @@ pub trait LogStore: Send + Sync {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError>;
+
+    /// How many dead letters match, counted up to `max`.
+    ///
+    /// # Errors
+    /// [`StoreError::TooBroad`] when time is up.
+    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError>;
 
     /// Marks these dead letters as redriven.
     ///

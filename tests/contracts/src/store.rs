@@ -1,5 +1,7 @@
 //! Contract of [`LogStore`].
 
+mod rollups;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -24,6 +26,10 @@ use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 
+pub use self::rollups::{
+    counts_are_exact_whatever_they_are_read_from, counts_are_exact_with_more_sources_than_rollups_keep_apart,
+    counts_of_partitions_that_append_at_once_are_exact,
+};
 use crate::search::{any_filter, exact_filters, searchable_events};
 use crate::variety::{EPOCH, PIECES, SOURCES, Seed, TRACES, event, message, time, varied_events};
 use crate::{in_time, run};
@@ -95,6 +101,9 @@ pub async fn all(subject: &impl StoreSubject) {
         a_copied_dead_letter_is_not_copied_again_and_the_others_are,
         expiry_removes_dead_letters_that_were_found_before,
         counts_are_those_of_the_bucket_and_level,
+        counts_are_exact_whatever_they_are_read_from,
+        counts_are_exact_with_more_sources_than_rollups_keep_apart,
+        counts_of_partitions_that_append_at_once_are_exact,
         a_tail_shows_every_event_once_in_the_order_of_storage,
         a_tail_follows_its_filter_and_reports_how_far_it_read,
         a_sequence_number_is_never_assigned_twice,
@@ -1216,6 +1225,10 @@ pub async fn dead_letters_are_returned_unchanged_in_the_order_in_which_they_were
         let selected = letters(store.as_ref(), &all_letters(filter.clone())).await;
         let wanted: Vec<_> = indexes.iter().map(|index: &usize| found[*index].clone()).collect();
         assert_eq!(selected, wanted, "{filter:?}");
+        for max in [0, 1, 6, 100] {
+            let counted = in_time("count", store.count_dead_letters(&filter, max)).await.expect("the store answers");
+            assert_eq!(counted, max.min(wanted.len() as u64), "up to {max}: {filter:?}");
+        }
     }
     let page = DeadLetterQuery { after: Some(found[3].id), limit: 2, ..DeadLetterQuery::default() };
     assert_eq!(letters(store.as_ref(), &page).await, found[4..6]);
@@ -1235,7 +1248,8 @@ pub async fn a_redriven_dead_letter_has_the_time(subject: &impl StoreSubject) {
     let seen: Vec<_> = marked.iter().map(|letter| (letter.id, letter.redriven_at)).collect();
     assert_eq!(seen, [(found[1].id, Some(first)), (found[9].id, Some(second))]);
     let others = DeadLetterFilter { redriven: Some(false), ..DeadLetterFilter::default() };
-    assert_eq!(letters(store.as_ref(), &all_letters(others)).await.len(), 10);
+    assert_eq!(letters(store.as_ref(), &all_letters(others.clone())).await.len(), 10);
+    assert_eq!(in_time("count", store.count_dead_letters(&others, 100)).await.expect("the store answers"), 10);
 }
 
 /// Letters that were not marked remain to be copied, across reopening, whatever else is done with a letter.

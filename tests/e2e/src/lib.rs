@@ -320,7 +320,7 @@ impl Process {
             .env("SPILLWAY_PRODUCER__LISTEN", &any_port)
             .env("SPILLWAY_CONSUMER__LISTEN", &any_port)
             // Its log contains the address.
-            .env("SPILLWAY_LOG", "warn,bootstrap=info")
+            .env("SPILLWAY_LOG", "warn,bootstrap=info,application::delivery=info")
             .env("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "0")
             .env("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", "0")
             .envs(variables.iter().copied())

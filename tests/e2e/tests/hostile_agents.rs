@@ -199,6 +199,7 @@ async fn program(directory: &tempfile::TempDir) -> (Program, [SocketAddr; 3]) {
         // The limits would refuse most of what is sent here before anything reads it.
         ("SPILLWAY_RATE_LIMIT__AGENT_EVENTS_PER_SECOND", "0"),
         ("SPILLWAY_RATE_LIMIT__AGENT_BYTES_PER_SECOND", "0"),
+        ("SPILLWAY_RATE_LIMIT__AGENT_CONNECTIONS_MAX", "0"),
     ];
     (Program::start(BINARY, directory.path(), &variables).await, addresses)
 }

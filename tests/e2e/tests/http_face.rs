@@ -111,6 +111,10 @@ async fn counts_match_the_events_sent() {
         ["2024-01-15T10:00:00Z", "2024-01-15T10:01:00Z", "2024-01-15T10:02:00Z", "2024-01-15T10:03:00Z"]
     );
     assert_eq!((&buckets[0]["counts"]["INFO"], &buckets[1]["counts"]["ERROR"]), (&2.into(), &1.into()));
+    let since_first = gateway.get("/api/logs/stats?from=first&level=ERROR&level=FATAL").await.json();
+    let total = &since_first["total"];
+    assert_eq!(since_first["from"], "2024-01-15T10:01:00Z");
+    assert_eq!((&total["INFO"], &total["ERROR"], &total["FATAL"]), (&0.into(), &1.into(), &1.into()));
 }
 
 /// Publishes records on the bus of a data directory whose program is not running.
@@ -161,6 +165,8 @@ async fn dead_letters_are_shown_and_can_be_redriven() {
     let first = gateway.get("/api/dlq?limit=1").await.json();
     let next = gateway.get(&format!("/api/dlq?limit=1&cursor={}", first["nextCursor"])).await.json();
     assert_eq!((&next["deadLetters"][0]["id"], &next["nextCursor"]), (&found[1]["id"], &Value::Null));
+    assert_eq!((&first["total"], &first["moreThanTotal"]), (&2.into(), &false.into()));
+    assert_eq!(next["total"], Value::Null, "the first page has it");
 
     let redrive = async |body: Value| {
         let answer = gateway.post("/api/dlq/redrive", body.to_string()).await;

@@ -30,6 +30,7 @@ use domain::level::Level;
 use domain::partition::{Partition, Partitioner, PriorityLane};
 use domain::ports::{BusState, GroupPartition, IdSource, PublishError, Receipt, RecordPublisher};
 use domain::record::{RecordBatch, Records};
+use domain::rollup::{RollupSources, Rollups};
 use domain::timestamp::Timestamp;
 use testkit::{NoTelemetry, clock_at};
 
@@ -62,7 +63,8 @@ pub fn steps() -> Vec<Step> {
     let decoded: Vec<LogEvent<'static>> =
         records.iter().map(|record| codec::decode(record).expect("an event").into_owned()).collect();
     let group_partition = GroupPartition { group: "log-processor".to_owned(), topic: "logs".to_owned(), partition: 1 };
-    let (encoded, appended) = (decoded.clone(), records.clone());
+    let (encoded, rolled_up, appended) = (decoded.clone(), decoded.clone(), records.clone());
+    let mut rollup_sources = RollupSources::default();
     let of_agents = agents::steps(&ingest);
     // A segment that is never full, so that only appending is measured.
     let (mut log, _) = SegmentedLog::open(Arc::new(Nowhere), u64::MAX, 0).expect("nothing can fail");
@@ -117,6 +119,14 @@ pub fn steps() -> Vec<Step> {
                     rows.push(&group_partition, offset, event);
                 }
                 std::hint::black_box(rows.finish());
+            }),
+        },
+        Step {
+            name: "count for rollups",
+            run: Box::new(move || {
+                let mut rollups = Rollups::of(&rolled_up);
+                rollups.limit_sources(Timestamp::MIN, &mut rollup_sources);
+                std::hint::black_box(rollups.as_slice().len());
             }),
         },
     ];

@@ -384,14 +384,14 @@ impl History {
     async fn adopt(&mut self) {
         let no_reason = self.disk_works();
         match in_time("adoption", self.journal.adopt()).await {
-            Ok(Some(backlog)) => {
+            Ok(Some(backlog)) if has_entries(&*backlog) => {
                 let Some(incarnation) = self.identify(&*backlog).await else { return };
                 assert_ne!(incarnation, self.incarnations.len() - 1, "the journal of the live process was adopted");
                 let twice = self.adopted.iter().any(|(other, _)| *other == incarnation);
                 assert!(!twice, "a backlog is adopted twice");
                 self.adopted.push((incarnation, backlog));
             }
-            Ok(None) => {}
+            Ok(_) => {}
             Err(error) => assert!(!no_reason || self.disk.is_killed(), "not adopted without a reason: {error:?}"),
         }
     }
@@ -452,6 +452,9 @@ impl History {
         let mut found = BTreeSet::new();
         let mut backlogs = Vec::new();
         while let Some(backlog) = in_time("adoption", self.journal.adopt()).await.unwrap() {
+            if !has_entries(&*backlog) {
+                continue;
+            }
             let incarnation = self.identify(&*backlog).await.expect("the disk can be read");
             assert!(found.insert(incarnation), "two backlogs of one process");
             backlogs.push(backlog);
@@ -476,6 +479,11 @@ impl History {
         assert_eq!(journal.slot(), 0, "all slots are empty");
         assert_eq!(self.disk.names(), Vec::<String>::new(), "no file is left");
     }
+}
+
+/// Whether a backlog has entries. Otherwise it reports damage that a power cut left.
+fn has_entries(backlog: &dyn Backlog) -> bool {
+    backlog.found().iter().any(|of| of.first < of.next)
 }
 
 /// The expected report of a backlog with these entries.

@@ -15,17 +15,17 @@ use adapter_embedded::store::{SqliteStore, StoreOptions};
 use application::persist::Persist;
 use async_trait::async_trait;
 use domain::Uuid;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::DeadLetterQuery;
 use domain::filter::EventFilter;
 use domain::lag::Lag;
 use domain::partition::Partition;
 use domain::ports::{
     Append, Appended, AssignmentChange, GroupPartition, LogStore, RecordSource, SourceError, StoreError,
 };
-use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use domain::query::LogQuery;
 use domain::record::{Chunk, Record};
-use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
+use testkit::store::{Appending, AppendingStore};
 use testkit::{NoTelemetry, clock_at};
 use tokio::sync::{Notify, watch};
 
@@ -72,14 +72,16 @@ async fn one_history(pause: Option<Pause>) -> usize {
     let tally = Tally::default();
     let first = Consumer::start(&store, &tally, pause);
     if pause.is_some() {
-        tokio::time::timeout(DEADLINE, first.store.paused.notified()).await.expect("the first consumer stops in time");
+        tokio::time::timeout(DEADLINE, first.store.appending.paused.notified())
+            .await
+            .expect("the first consumer stops in time");
         let second = Consumer::start(&store, &tally, None);
         second.until_it_waits(pause).await;
         second.end().await;
-        first.store.go_on.notify_one();
+        first.store.appending.go_on.notify_one();
     }
     first.until_it_waits(pause).await;
-    let calls = first.store.calls.load(Ordering::Acquire);
+    let calls = first.store.appending.calls.load(Ordering::Acquire);
     first.end().await;
 
     assert_eq!(store.position(&group_partition()).await.expect("a position"), Some(END), "{pause:?}");
@@ -106,7 +108,7 @@ fn places() -> Vec<(u64, u128, &'static str)> {
 }
 
 struct Consumer {
-    store: Arc<Pausing>,
+    store: Arc<AppendingStore<Pausing>>,
     source: Arc<Records>,
     stop: watch::Sender<bool>,
     persist: tokio::task::JoinHandle<()>,
@@ -114,19 +116,19 @@ struct Consumer {
 
 impl Consumer {
     fn start(store: &Arc<SqliteStore>, tally: &Tally, pause: Option<Pause>) -> Self {
-        let store = Arc::new(Pausing {
-            store: Arc::clone(store),
+        let appending = Pausing {
             tally: Arc::clone(tally),
             pause,
             calls: AtomicUsize::new(0),
             paused: Notify::new(),
             go_on: Notify::new(),
-        });
+        };
+        let store = Arc::new(AppendingStore { store: Arc::<SqliteStore>::clone(store), appending });
         let source = Arc::new(Records::default());
         let GroupPartition { group, topic, .. } = group_partition();
         let persist = Persist::new(
             Arc::<Records>::clone(&source),
-            Arc::<Pausing>::clone(&store),
+            Arc::<AppendingStore<Pausing>>::clone(&store),
             Arc::new(clock_at("2024-01-15T12:00:00Z")),
             Arc::new(NoTelemetry),
             group,
@@ -217,9 +219,8 @@ fn value(offset: u64, messages: &[&str]) -> String {
     if messages.len() == 1 { events.concat() } else { format!("[{}]", events.join("\n,")) }
 }
 
-/// A store that refuses [`POISON`], counts what it took, and stops its consumer at one call.
+/// Refuses [`POISON`], counts what the store took, and stops the consumer at one call.
 struct Pausing {
-    store: Arc<SqliteStore>,
     tally: Tally,
     pause: Option<Pause>,
     calls: AtomicUsize,
@@ -236,17 +237,17 @@ impl Pausing {
     }
 
     /// Refuses what a store with such a rule would refuse: behind the fence.
-    async fn refuse(&self, append: &Append<'_>) -> Result<(), StoreError> {
+    async fn refuse(&self, store: &dyn LogStore, append: &Append<'_>) -> Result<(), StoreError> {
         if append.events.iter().any(|(_, event)| event.message == POISON) {
-            self.store.probe(&Append { events: &[], dead_letters: &[], ..append.clone() }).await?;
+            store.probe(&Append { events: &[], dead_letters: &[], ..append.clone() }).await?;
             return Err(StoreError::Rejected(POISON.into()));
         }
         Ok(())
     }
 
-    async fn take(&self, append: &Append<'_>) -> Result<Appended, StoreError> {
-        self.refuse(append).await?;
-        let appended = self.store.append(append).await?;
+    async fn take(&self, store: &dyn LogStore, append: &Append<'_>) -> Result<Appended, StoreError> {
+        self.refuse(store, append).await?;
+        let appended = store.append(append).await?;
         let mut tally = self.tally.lock().expect("lock");
         let index = |id: Uuid| id.as_u128() & u128::from(u64::MAX);
         let events = append.events.iter().map(|(offset, event)| (*offset, index(event.event_id)));
@@ -257,61 +258,23 @@ impl Pausing {
 }
 
 #[async_trait]
-impl LogStore for Pausing {
-    async fn close(&self) {}
-
-    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
-        self.store.position(group_partition).await
-    }
-
-    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+impl Appending for Pausing {
+    async fn append<'a>(&self, store: &dyn LogStore, append: &Append<'a>) -> Result<Appended, StoreError> {
         let call = self.calls.fetch_add(1, Ordering::AcqRel);
         self.pause(call, false).await;
-        let appended = self.take(append).await;
+        let appended = self.take(store, append).await;
         self.pause(call, true).await;
         appended
     }
 
-    async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError> {
+    async fn probe<'a>(&self, store: &dyn LogStore, append: &Append<'a>) -> Result<(), StoreError> {
         let call = self.calls.fetch_add(1, Ordering::AcqRel);
         self.pause(call, false).await;
-        let probed = match self.refuse(append).await {
-            Ok(()) => self.store.probe(append).await,
+        let probed = match self.refuse(store, append).await {
+            Ok(()) => store.probe(append).await,
             refused => refused,
         };
         self.pause(call, true).await;
         probed
-    }
-
-    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        self.store.query(query).await
-    }
-
-    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        self.store.find(event_id).await
-    }
-
-    async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
-        self.store.stats(query).await
-    }
-
-    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
-        self.store.tail(query).await
-    }
-
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
-        self.store.dead_letters(query).await
-    }
-
-    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        self.store.mark_redriven(ids, at).await
-    }
-
-    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        self.store.mark_copied(ids, at).await
-    }
-
-    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
-        self.store.expire(oldest).await
     }
 }

@@ -25,7 +25,6 @@ use application::ingest::Ingest;
 use application::persist::Persist;
 use async_trait::async_trait;
 use domain::Uuid;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
 use domain::delivery::{DeliveryPolicy, Guarantee};
 use domain::event::EventDraft;
 use domain::filter::EventFilter;
@@ -34,10 +33,10 @@ use domain::partition::{Partition, Partitioner, PriorityLane};
 use domain::ports::{
     Append, Appended, Clock, GroupPartition, IdSource, LogStore, RecordPublisher, RecordSource, StoreError,
 };
-use domain::query::{LogQuery, Page, PageKey, StoredEvent, TailPage, TailQuery};
-use domain::stats::{Counts, StatsQuery};
+use domain::query::{LogQuery, PageKey, StoredEvent};
 use domain::timestamp::Timestamp;
 use model::{Chance, SimulatedDisk};
+use testkit::store::{Appending, AppendingStore};
 use testkit::{NoTelemetry, clock_at};
 use tokio::sync::watch;
 
@@ -164,7 +163,8 @@ impl Machine {
         let ids = Arc::new(Numbers::default());
         let delivery = Arc::new(Delivery::new(publisher, Arc::new(NoTelemetry)));
         let ingest = Ingest::new(delivery, Arc::clone(&clock), ids, Arc::new(NoTelemetry), policy, partitioner);
-        let remembering = Arc::new(Remembering { store: Arc::clone(&store), snapshots: snapshots.clone() });
+        let appending = Remembering { snapshots: snapshots.clone() };
+        let remembering = Arc::new(AppendingStore { store: Arc::<SqliteStore>::clone(&store), appending });
         let source: Arc<dyn RecordSource> = bus;
         let persist = Persist::new(
             Arc::clone(&source),
@@ -295,65 +295,20 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A store that records every commit.
+/// Copies the store after every commit.
 struct Remembering {
-    store: Arc<SqliteStore>,
     snapshots: Snapshots,
 }
 
 #[async_trait]
-impl LogStore for Remembering {
-    async fn close(&self) {
-        self.store.close().await;
-    }
-
-    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
-        self.store.position(group_partition).await
-    }
-
-    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+impl Appending for Remembering {
+    async fn append<'a>(&self, store: &dyn LogStore, append: &Append<'a>) -> Result<Appended, StoreError> {
         // Commits are serialized, so that each can be copied.
         static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let _one = ONE.lock().await;
-        let appended = self.store.append(append).await?;
+        let appended = store.append(append).await?;
         self.snapshots.take();
         Ok(appended)
-    }
-
-    async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError> {
-        self.store.probe(append).await
-    }
-
-    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        self.store.query(query).await
-    }
-
-    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        self.store.find(event_id).await
-    }
-
-    async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
-        self.store.stats(query).await
-    }
-
-    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
-        self.store.tail(query).await
-    }
-
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
-        self.store.dead_letters(query).await
-    }
-
-    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        self.store.mark_redriven(ids, at).await
-    }
-
-    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        self.store.mark_copied(ids, at).await
-    }
-
-    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
-        self.store.expire(oldest).await
     }
 }
 

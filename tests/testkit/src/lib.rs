@@ -1,6 +1,10 @@
-//! Stand-ins for ports that the tests of several crates use. It knows the domain only, so that every crate may use it.
+//! What the tests of several crates use: stand-ins for ports, and bodies of requests. Of this workspace it knows the domain
+//! only, so that every crate may use it.
 
 #![expect(clippy::expect_used, reason = "tests fail by panicking")]
+
+pub mod agent_bodies;
+pub mod store;
 
 use std::time::Duration;
 

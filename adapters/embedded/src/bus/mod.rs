@@ -114,7 +114,11 @@ impl EmbeddedBus {
 
         let existing = Self::partitions_in(directory);
         if existing > options.partitions.get() {
-            tracing::warn!(configured = options.partitions, existing, "keeping all existing partitions");
+            tracing::warn!(
+                configured = options.partitions,
+                existing,
+                "more partitions are on disk than EMBEDDED__PARTITIONS says: all are used, set it to their number"
+            );
         }
         let partitions = options.partitions.max(NonZeroU32::new(existing).unwrap_or(NonZeroU32::MIN));
         let storages: Result<Vec<Arc<dyn Storage>>, OpenError> = (0..partitions.get())
@@ -180,7 +184,7 @@ impl EmbeddedBus {
             upkeep.survey(&log);
             partitions.push(Arc::new(PartitionState {
                 partition,
-                log: PartitionLog::start(format!("log-{partition}"), log, upkeep)?,
+                log: PartitionLog::start(format!("log-{partition}"), format!("bus/logs-{partition}"), log, upkeep)?,
                 position: AtomicU64::new(stored),
                 retention,
                 lag: Mutex::new(LagTracker::new(stored, stored)),

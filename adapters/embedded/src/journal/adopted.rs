@@ -28,6 +28,8 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Its entries. This process holds the slot until this is dropped and its remover has finished with it.
 pub(super) struct AdoptedBacklog {
     partitions: Vec<Arc<AdoptedPartition>>,
+    /// Partitions of which nothing could be read. Their files are removed.
+    damaged: Vec<BacklogPartition>,
     remover: Arc<Remover>,
 }
 
@@ -44,17 +46,29 @@ pub(super) struct AdoptedPartition {
 }
 
 impl AdoptedBacklog {
-    /// The entries of a slot that this process has taken; `None` if it has none.
+    /// A backlog without entries that reports damage.
+    pub fn of_damage(damaged: Vec<BacklogPartition>, remover: &Arc<Remover>) -> Self {
+        Self { partitions: Vec::new(), damaged, remover: Arc::clone(remover) }
+    }
+
+    /// The entries of a slot that this process has taken; `None` if it has none. Adds to `damaged` what was removed
+    /// because nothing of it could be read.
     ///
     /// # Errors
     /// I/O errors.
-    pub fn open(slot: &Arc<dyn Slot>, room: &Arc<Room>, remover: &Arc<Remover>) -> Result<Option<Self>, LogError> {
+    pub fn open(
+        slot: &Arc<dyn Slot>,
+        room: &Arc<Room>,
+        remover: &Arc<Remover>,
+        damaged: &Mutex<Vec<BacklogPartition>>,
+    ) -> Result<Option<Self>, LogError> {
         let (mut partitions, mut strangers) = (Vec::new(), false);
         for partition in partitions_in(slot.as_ref())? {
             let name = partition.to_string();
             let (storage, path): (_, Arc<Path>) = (slot.storage(&name), slot.path(&name).into());
             if !has_entries(storage.as_ref())? {
-                remove_remains(storage, &path)?;
+                let remains = remove_remains(partition, storage, &path)?;
+                lock(damaged).extend(remains);
                 continue;
             }
             let (log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
@@ -82,7 +96,8 @@ impl AdoptedBacklog {
                 io::Error::new(io::ErrorKind::InvalidData, "no entry is a record that this version knows").into()
             );
         }
-        Ok((!partitions.is_empty()).then(|| Self { partitions, remover: Arc::clone(remover) }))
+        let damaged = Vec::new();
+        Ok((!partitions.is_empty()).then(|| Self { partitions, damaged, remover: Arc::clone(remover) }))
     }
 
     pub fn partitions(&self) -> &[Arc<AdoptedPartition>] {
@@ -97,7 +112,7 @@ impl AdoptedBacklog {
 #[async_trait]
 impl Backlog for AdoptedBacklog {
     fn found(&self) -> Vec<BacklogPartition> {
-        self.partitions.iter().map(|partition| partition.found).collect()
+        self.partitions.iter().map(|partition| partition.found).chain(self.damaged.iter().copied()).collect()
     }
 
     async fn read(&self, partition: Partition, from: u64, to: u64) -> Result<JournalChunk, JournalError> {

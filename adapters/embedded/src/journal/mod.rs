@@ -105,6 +105,8 @@ struct Shared {
     remover: Arc<Remover>,
     /// Slots of other processes that cannot be read and were already logged.
     unreadable: Mutex<BTreeSet<u32>>,
+    /// Partitions that were removed because nothing of them could be read, and that no backlog has reported yet.
+    damaged: Mutex<Vec<BacklogPartition>>,
 }
 
 #[derive(Default)]
@@ -129,9 +131,10 @@ impl DiskJournal {
     /// # Errors
     /// I/O errors.
     pub fn over(slots: Arc<dyn Slots>, options: JournalOptions, disk: Arc<Disk>) -> io::Result<Option<Self>> {
+        let mut damaged = Vec::new();
         for number in 0..SLOTS_MAX {
             let Some(slot) = slots.take(number)? else { continue };
-            match make_empty(slot.as_ref()) {
+            match make_empty(slot.as_ref(), &mut damaged) {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(error) => {
@@ -151,6 +154,7 @@ impl DiskJournal {
                 adopted: Mutex::default(),
                 remover: Arc::new(Remover::start()?),
                 unreadable: Mutex::default(),
+                damaged: Mutex::new(damaged),
             };
             return Ok(Some(Self { shared: Arc::new(shared) }));
         }
@@ -230,7 +234,8 @@ impl Shared {
         let (log, recovered) = SegmentedLog::open(self.slot.storage(REFUSED), segment_bytes_max, 0).map_err(failed)?;
         tell_of_recovery(&self.slot.path(REFUSED), &recovered);
         let upkeep = KeepAll { bytes_max: self.options.refused_bytes_max, _slot: Arc::clone(&self.slot) };
-        let started = PartitionLog::start("journal-refused".to_owned(), log, upkeep);
+        let directory = self.slot.path(REFUSED).display().to_string();
+        let started = PartitionLog::start("journal-refused".to_owned(), directory, log, upkeep);
         let started = Arc::new(started.map_err(|error| failed(error.into()))?);
         *refused = Some(Arc::clone(&started));
         Ok(started)
@@ -244,7 +249,7 @@ impl Shared {
         let mut unreadable = None;
         for number in numbers.into_iter().filter(|number| *number < SLOTS_MAX && *number != self.number) {
             let opened = match self.slots.take(number) {
-                Ok(Some(slot)) => AdoptedBacklog::open(&slot, &self.room, &self.remover),
+                Ok(Some(slot)) => AdoptedBacklog::open(&slot, &self.room, &self.remover, &self.damaged),
                 Ok(None) => continue,
                 Err(error) => Err(error.into()),
             };
@@ -266,6 +271,10 @@ impl Shared {
                     unreadable.get_or_insert(error);
                 }
             }
+        }
+        let damaged = std::mem::take(&mut *lock(&self.damaged));
+        if !damaged.is_empty() {
+            return Ok(Some(AdoptedBacklog::of_damage(damaged, &self.remover)));
         }
         unreadable.map_or(Ok(None), |error| Err(failed(error)))
     }

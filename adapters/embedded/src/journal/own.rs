@@ -69,7 +69,8 @@ impl OwnPartition {
             woken: AtomicBool::new(false),
         });
         let upkeep = Release { state: Arc::clone(&state), room: Arc::clone(room), _slot: Arc::clone(slot) };
-        let log = PartitionLog::start(format!("journal-{partition}"), log, upkeep)?;
+        let directory = path.display().to_string();
+        let log = PartitionLog::start(format!("journal-{partition}"), directory, log, upkeep)?;
         let reading = Reading::new(partition, log.reader(), path);
         Ok(Self { log, reading, state })
     }

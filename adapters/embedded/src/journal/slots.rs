@@ -4,14 +4,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use domain::delivery::GuaranteeCounts;
 use domain::partition::Partition;
+use domain::ports::BacklogPartition;
 use storage::{Slot, Storage, number_of};
 
 use crate::partition_log::SEGMENT_BYTES_MAX;
 use crate::segmented_log::{LogError, Recovered, SegmentedLog, has_entries};
 
-/// Makes sure that a slot contains no partition files; returns false if a partition has entries.
-pub(super) fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {
+/// Makes sure that a slot contains no partition files; returns false if a partition has entries. Adds to `damaged` what was
+/// removed because nothing of it could be read.
+pub(super) fn make_empty(slot: &dyn Slot, damaged: &mut Vec<BacklogPartition>) -> Result<bool, LogError> {
     let partitions = partitions_in(slot)?;
     for partition in &partitions {
         if has_entries(slot.storage(&partition.to_string()).as_ref())? {
@@ -20,26 +23,35 @@ pub(super) fn make_empty(slot: &dyn Slot) -> Result<bool, LogError> {
     }
     for partition in partitions {
         let name = partition.to_string();
-        remove_remains(slot.storage(&name), &slot.path(&name))?;
+        damaged.extend(remove_remains(partition, slot.storage(&name), &slot.path(&name))?);
     }
     Ok(true)
 }
 
-/// Removes the files of a log without entries: a process was killed while it wrote or removed them.
-pub(super) fn remove_remains(storage: Arc<dyn Storage>, path: &Path) -> Result<(), LogError> {
+/// Removes the files of a log without entries: a process was killed while it wrote or removed them. If it has more than
+/// a torn write, returns the damage.
+pub(super) fn remove_remains(
+    partition: Partition,
+    storage: Arc<dyn Storage>,
+    path: &Path,
+) -> Result<Option<BacklogPartition>, LogError> {
     // Also syncs removals that have already happened: unless they are on disk, a power cut brings the files back, among
     // those of another log.
     storage.sync_directory()?;
     if storage.list()?.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let (mut log, recovered) = SegmentedLog::open(storage, SEGMENT_BYTES_MAX, 0)?;
     tell_of_recovery(path, &recovered);
-    if log.bytes() > 0 {
-        let (directory, bytes) = (path.display(), log.bytes());
-        tracing::error!(%directory, bytes, "a journal has no intact entry: events are lost");
+    let bytes = log.bytes();
+    log.clear()?;
+    if bytes == 0 {
+        return Ok(None);
     }
-    log.clear()
+    let damaged_bytes = bytes + recovered.torn_bytes;
+    tracing::error!(directory = %path.display(), bytes = damaged_bytes, "a journal has no intact entry: events are lost");
+    let records = GuaranteeCounts::default();
+    Ok(Some(BacklogPartition { partition, first: 0, next: 0, records, oldest: None, damaged_bytes }))
 }
 
 /// Partitions that may have entries in a slot, ascending.

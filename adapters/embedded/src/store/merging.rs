@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::ports::StoreError;
-use segments::{MERGE_BYTES_MAX, MERGE_SEGMENTS_MAX, MINUTE_MICROS, Segment, merge};
+use domain::rollup::MINUTE_MICROS;
+use segments::{MERGE_BYTES_MAX, MERGE_SEGMENTS_MAX, Segment, merge};
 
-use super::SqliteStore;
 use super::segment_list::{self, ListedSegment, SegmentList, file_name};
+use super::{SqliteStore, rollups, store_error};
 
 /// How often an event is rewritten at most.
 const REWRITES_MAX: i64 = 2;
@@ -36,6 +37,7 @@ impl SqliteStore {
         self.writer
             .write(async |writer| {
                 segment_list::add(writer, number, rewrites + 1, &summary).await?;
+                rollups::merge(writer, &numbers, number).await.map_err(store_error)?;
                 segment_list::remove(writer, &numbers).await?;
                 segment_list::next_generation(writer).await
             })

@@ -7,11 +7,17 @@
 //! * A segment that cannot be read fails the call, unless nothing in it can be in the answer.
 
 use std::cmp::Reverse;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Instant;
 
 use domain::Uuid;
+use domain::filter::{Condition, EventFilter, TimeField};
 use domain::ports::StoreError;
 use domain::query::{Direction, LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use domain::rollup::RollupQuery;
 use domain::stats::{Counts, StatsQuery};
+use domain::timestamp::Timestamp;
 use segments::{PageSearch, SegmentError, SegmentSummary, TailSearch, count, find};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -20,8 +26,8 @@ use super::filter::push_candidates;
 use super::readers::{Enough, read_until};
 use super::rows::{COLUMNS, select_statement, stored_event};
 use super::segment_files::SegmentFiles;
-use super::segment_list::SegmentList;
-use super::{SqliteStore, TAIL_EVENTS_MAX, stats, store_error};
+use super::segment_list::{ListedSegment, SegmentList};
+use super::{SqliteStore, TAIL_EVENTS_MAX, rollups, stats, store_error};
 
 impl SqliteStore {
     pub(super) async fn page(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
@@ -74,23 +80,58 @@ impl SqliteStore {
     }
 
     pub(super) async fn counts(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
+        if let Some(asked) = query.rollups()
+            && let Some(counts) = self.counts_of_minutes(query, &asked).await?
+        {
+            return Ok(counts);
+        }
         let readers = if stats::reads_values(query) { &self.counters } else { &self.readers };
         let mut reader = readers.acquire().await?;
         let deadline = readers.deadline(query.time_max);
         let (mut transaction, list) = self.segments.snapshot(&mut reader).await?;
-        let mut counts = stats::counts(&mut transaction, deadline, query).await?;
+        let counts = stats::counts(&mut transaction, deadline, query).await?;
         drop(transaction);
-        let range = query.filter.time_range();
-        let in_range = move |summary: &SegmentSummary| {
-            summary.timestamps.from <= *range.end() && *range.start() <= summary.timestamps.to
+        self.add_sealed(counts, list, vec![query.clone()], deadline).await
+    }
+
+    /// Counts with rollups for whole minutes, rows and sealed events of which they have; edges are counted from both. `None` if
+    /// rollups do not have the answer.
+    async fn counts_of_minutes(
+        &self,
+        query: &StatsQuery,
+        asked: &RollupQuery<'_>,
+    ) -> Result<Option<Counts>, StoreError> {
+        let mut reader = self.counters.acquire().await?;
+        let deadline = self.counters.deadline(query.time_max);
+        let (mut transaction, list) = self.segments.snapshot(&mut reader).await?;
+        let counts = rollups::counts(&mut transaction, deadline, asked).await?;
+        drop(transaction);
+        let Some(counts) = counts else { return Ok(None) };
+        let edge = |edge: &RangeInclusive<Timestamp>| {
+            let edge = EventFilter::from(Condition::Time(TimeField::Timestamp, edge.clone()));
+            StatsQuery { filter: edge.and(query.filter.clone()), ..query.clone() }
         };
-        if !list.segments.iter().any(|listed| in_range(&listed.summary)) {
+        let edges = asked.edges.iter().map(edge).collect();
+        self.add_sealed(counts, list, edges, deadline).await.map(Some)
+    }
+
+    /// Adds the sealed events of each request to counts.
+    async fn add_sealed(
+        &self,
+        mut counts: Counts,
+        list: Arc<SegmentList>,
+        queries: Vec<StatsQuery>,
+        deadline: Instant,
+    ) -> Result<Counts, StoreError> {
+        let concerned = |listed: &ListedSegment| queries.iter().any(|query| meets(query, &listed.summary));
+        if !list.segments.iter().any(concerned) {
             return Ok(counts);
         }
-        let query = query.clone();
         let counted = self.segments.read(Some(deadline), move |files, time_is_up| {
-            for listed in list.segments.iter().filter(|listed| in_range(&listed.summary)) {
-                count(&[files.open(&listed.summary)?], &query, &mut counts, time_is_up)?;
+            for listed in &list.segments {
+                for query in queries.iter().filter(|query| meets(query, &listed.summary)) {
+                    count(&[files.open(&listed.summary)?], query, &mut counts, time_is_up)?;
+                }
             }
             Ok(counts)
         });
@@ -143,6 +184,12 @@ impl SqliteStore {
         let scanned = events.last().filter(|_| more).map_or(until, |(sequence, _)| *sequence);
         Ok(TailPage { scanned, events, end })
     }
+}
+
+/// Whether a segment may have events in the range of a request.
+fn meets(query: &StatsQuery, summary: &SegmentSummary) -> bool {
+    let range = query.filter.time_range();
+    summary.timestamps.from <= *range.end() && *range.start() <= summary.timestamps.to
 }
 
 /// The page, of which is known that it has all of its events, and not whether more follow.

@@ -3,16 +3,18 @@
 //! Constraints and invariants:
 //! * A segment is removed once its last event is too old, or while all segments have too many bytes; those that were received first
 //!   go first.
-//! * A call removes a bounded number of segments and rows. Removing a segment writes one row, so a full disk does not prevent it.
+//! * A call removes a bounded number of segments and rows, and their counts in the same transaction. No file is read for it: a
+//!   segment that is damaged or missing is removed like any other.
 
 use domain::ports::StoreError;
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{EXPIRE_EVENTS_MAX, EXPIRE_PAGES_MAX, SqliteStore, segment_list, store_error};
+use super::{EXPIRE_EVENTS_MAX, EXPIRE_PAGES_MAX, SqliteStore, rollups, segment_list, store_error};
 
-/// Maximum segments that one call removes.
-const SEGMENTS_REMOVED_MAX: usize = 64;
+/// Maximum segments that one call removes. Subtracting the counts of one takes about 5 microseconds for each minute, level and
+/// source that it has.
+const SEGMENTS_REMOVED_MAX: usize = 8;
 
 impl SqliteStore {
     /// Removes what was received, or found, before `oldest`. Returns how many events and dead letters it removed.
@@ -62,23 +64,32 @@ impl SqliteStore {
         if numbers.is_empty() {
             return Ok(0);
         }
-        // Counts of all events that a table has would lose those of the segments here: `segments::tenant_counts`.
+        for number in &numbers {
+            rollups::subtract_segment(&mut *writer, *number).await.map_err(store_error)?;
+        }
         segment_list::remove(&mut *writer, &numbers).await?;
         segment_list::next_generation(writer).await?;
         Ok(events)
     }
 }
 
+/// Removes at most [`EXPIRE_EVENTS_MAX`] events and as many dead letters. Returns how many.
 async fn remove_rows(writer: &mut SqliteConnection, oldest: Timestamp) -> Result<u64, StoreError> {
-    let mut removed = 0;
-    for statement in [
-        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?)",
-        "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < ? ORDER BY at LIMIT ?)",
-    ] {
-        let delete = sqlx::query(statement).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
-        removed += delete.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
-    }
+    let events = remove_events(&mut *writer, oldest).await.map_err(store_error)?;
+    let letters = "DELETE FROM dead_letters WHERE id IN \
+                   (SELECT id FROM dead_letters WHERE at < ? ORDER BY at LIMIT ?)";
+    let letters = sqlx::query(letters).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
+    let removed = events + letters.execute(&mut *writer).await.map_err(store_error)?.rows_affected();
     let give_up = format!("PRAGMA incremental_vacuum({EXPIRE_PAGES_MAX})");
     sqlx::query(AssertSqlSafe(give_up)).execute(&mut *writer).await.map_err(store_error)?;
     Ok(removed)
+}
+
+async fn remove_events(writer: &mut SqliteConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
+    let delete = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received_at < ? ORDER BY received_at LIMIT ?) \
+                  RETURNING timestamp, level, source";
+    let delete = sqlx::query(delete).bind(oldest.unix_micros()).bind(EXPIRE_EVENTS_MAX);
+    let removed = delete.fetch_all(&mut *writer).await?;
+    rollups::subtract(writer, &rollups::of_rows(&removed)?).await?;
+    Ok(removed.len() as u64)
 }

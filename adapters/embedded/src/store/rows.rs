@@ -79,6 +79,21 @@ pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, row
          attempts, record_index, trace_parent FROM dead_letters WHERE id > ",
     );
     select.push_bind(after.unwrap_or(0).cast_signed());
+    push_letter_conditions(&mut select, filter);
+    select.push(" ORDER BY id LIMIT ").push_bind(rows_max);
+    select
+}
+
+/// The number of matching dead letters, counted up to `max`.
+pub fn dead_letter_count_statement(filter: &DeadLetterFilter, max: u64) -> QueryBuilder<Sqlite> {
+    let mut select = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE true");
+    push_letter_conditions(&mut select, filter);
+    select.push(" LIMIT ").push_bind(i64::try_from(max).unwrap_or(i64::MAX)).push(")");
+    select
+}
+
+/// Continues a condition with those of a filter.
+fn push_letter_conditions(select: &mut QueryBuilder<Sqlite>, filter: &DeadLetterFilter) {
     if let Some(id) = filter.id {
         select.push(" AND id = ").push_bind(id.cast_signed());
     }
@@ -94,18 +109,12 @@ pub fn dead_letters_statement(filter: &DeadLetterFilter, after: Option<u64>, row
     if let Some(to) = filter.to {
         select.push(" AND at < ").push_bind(to.unix_micros());
     }
-    match filter.redriven {
-        Some(true) => select.push(" AND redriven_at IS NOT NULL"),
-        Some(false) => select.push(" AND redriven_at IS NULL"),
-        None => &mut select,
-    };
-    match filter.copied {
-        Some(true) => select.push(" AND copied_at IS NOT NULL"),
-        Some(false) => select.push(" AND copied_at IS NULL"),
-        None => &mut select,
-    };
-    select.push(" ORDER BY id LIMIT ").push_bind(rows_max);
-    select
+    if let Some(redriven) = filter.redriven {
+        select.push(if redriven { " AND redriven_at IS NOT NULL" } else { " AND redriven_at IS NULL" });
+    }
+    if let Some(copied) = filter.copied {
+        select.push(if copied { " AND copied_at IS NOT NULL" } else { " AND copied_at IS NULL" });
+    }
 }
 
 /// Counts the events of a time range by bucket and level; bucket `n` begins at `first + n * interval`. Steps from one

@@ -2,7 +2,7 @@
 //!
 //! Constraints and invariants:
 //! * An event is in exactly one place at each moment: one transaction lists the segment and deletes exactly the rows that are in
-//!   it. It fails if the intent is gone, or if other rows are there. Nothing is decided by a clock.
+//!   it; their counts stay, and become those of the segment. It fails if the intent is gone, or if other rows are there. Nothing is decided by a clock.
 //! * The file is complete and synced, with its directory, before that transaction. What is in no list is removed: first the
 //!   intent, then the file. So a segment is never removed while it can still be listed.
 //! * The newest events stay rows, whatever their age, so that tails and most pages open no segment.
@@ -15,15 +15,16 @@ use domain::access::TenantId;
 use domain::event::IdOrigin;
 use domain::ports::StoreError;
 use domain::query::StoredEvent;
-use segments::{MINUTE_MICROS, Row as SegmentRow, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter};
+use domain::rollup::MINUTE_MICROS;
+use segments::{Row as SegmentRow, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, SqliteConnection};
 use tokio::sync::mpsc;
 
 use super::readers::Enough;
 use super::rows::{COLUMNS, stored_event};
 use super::segment_list::{self, file_name};
-use super::{SqliteStore, store_error};
+use super::{SqliteStore, rollups, store_error};
 
 /// Rows that are read at once, and the bytes of their texts after which no further ones are.
 const CHUNK_ROWS_MAX: i64 = 500;
@@ -185,6 +186,7 @@ impl SqliteStore {
                                    WHERE id BETWEEN ? AND ? AND received_at BETWEEN ? AND ? AND client_id \
                                    AND received_at >= (SELECT claims_from FROM segment_state)";
                 execute_for(writer, keep_claims, rows).await?;
+                count_rows(writer, number, rows).await?;
                 let delete = "DELETE FROM events NOT INDEXED \
                               WHERE id BETWEEN ? AND ? AND received_at BETWEEN ? AND ?";
                 let deleted = execute_for(writer, delete, rows).await?;
@@ -273,6 +275,13 @@ async fn execute_for(
     Ok(statement.execute(writer).await.map_err(store_error)?.rows_affected())
 }
 
+/// Keeps the counts of the rows of a segment, for its removal.
+async fn count_rows(writer: &mut SqliteConnection, segment: i64, rows: RowsToSeal) -> Result<(), StoreError> {
+    let count = sqlx::query(AssertSqlSafe(rollups::seal_statement()));
+    let count = count.bind(rows.first).bind(rows.last).bind(rows.day.0).bind(rows.day.1).bind(segment);
+    count.execute(writer).await.map(drop).map_err(store_error)
+}
+
 /// Returns free pages to the disk if there are many, as after the first start with a store of an earlier version.
 async fn return_pages(writer: &mut SqliteConnection) -> Result<(), StoreError> {
     let free: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *writer).await.map_err(store_error)?;
@@ -280,7 +289,7 @@ async fn return_pages(writer: &mut SqliteConnection) -> Result<(), StoreError> {
         return Ok(());
     }
     let give_up = format!("PRAGMA incremental_vacuum({PAGES_RETURNED_MAX})");
-    sqlx::query(sqlx::AssertSqlSafe(give_up)).execute(writer).await.map(drop).map_err(store_error)
+    sqlx::query(AssertSqlSafe(give_up)).execute(writer).await.map(drop).map_err(store_error)
 }
 
 fn hot_row(row: &SqliteRow) -> Result<HotRow, sqlx::Error> {

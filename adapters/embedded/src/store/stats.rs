@@ -1,7 +1,7 @@
 //! Counting events.
 //!
-//! Invariant: no statement sorts, since a full disk has no room for temporary files. Except for a plain histogram by level,
-//! rows are read and counted in memory, which [`Counts`] bounds.
+//! Invariant: no statement sorts, since a full disk has no room for temporary files. What neither rollups nor the index of
+//! levels answer is counted in memory, which [`Counts`] bounds, row by row.
 
 use std::time::Instant;
 

@@ -97,6 +97,8 @@ pub enum ApiError {
         reason: RefusalReason,
         /// What is short, if it is known.
         shortage: Option<String>,
+        /// Whether other events of the request may have been accepted.
+        may_be_partial: bool,
     },
     /// It is not known whether the events were kept.
     OutcomeUnknown,
@@ -219,13 +221,14 @@ impl ApiError {
             | Self::TooLarge { detail }
             | Self::RecordTooLarge { detail }
             | Self::UnsupportedMediaType { detail } => return detail.clone(),
-            Self::NoCapacity { reason, shortage } => {
+            Self::NoCapacity { reason, shortage, may_be_partial } => {
                 let short = match (shortage, reason) {
                     (Some(shortage), _) => shortage,
                     (None, RefusalReason::BusUnavailable) => "the bus cannot be reached",
                     (None, _) => "at capacity",
                 };
-                return format!("nothing was accepted: {short}; retry after {} s", RETRY_AFTER.as_secs());
+                let what = if *may_be_partial { "not everything was accepted" } else { "nothing was accepted" };
+                return format!("{what}: {short}; send it again after {} s", RETRY_AFTER.as_secs());
             }
             Self::MethodNotAllowed { allow } => return format!("this path allows only {allow}"),
             Self::NotFound { detail } => detail,
@@ -302,7 +305,7 @@ impl From<Denial> for ApiError {
 impl From<NoRoom> for ApiError {
     fn from(_: NoRoom) -> Self {
         let shortage = Some("too many bodies are in work".to_owned());
-        Self::NoCapacity { reason: RefusalReason::NoCapacity, shortage }
+        Self::NoCapacity { reason: RefusalReason::NoCapacity, shortage, may_be_partial: false }
     }
 }
 

@@ -217,7 +217,7 @@ fn judge(
             let reason = retryable.unwrap_or(RefusalReason::NoCapacity);
             let is_draining = reason == RefusalReason::Draining;
             let shortage = shortage.filter(|_| !is_draining).and_then(|shortage| shortage());
-            Err(ApiError::NoCapacity { reason, shortage })
+            Err(ApiError::NoCapacity { reason, shortage, may_be_partial: false })
         }
         (Verdict::Unknown, _) => Err(ApiError::OutcomeUnknown),
     }

@@ -74,7 +74,7 @@ impl From<DecodeError> for ApiError {
             DecodeError::Malformed(detail) => Self::Undecodable { detail },
             DecodeError::TooManyEvents(error) => error.into(),
             DecodeError::TooLarge(detail) => Self::TooLarge { detail },
-            DecodeError::NoRoom(reason) => Self::NoCapacity { reason, shortage: None },
+            DecodeError::NoRoom(reason) => Self::NoCapacity { reason, shortage: None, may_be_partial: false },
         }
     }
 }

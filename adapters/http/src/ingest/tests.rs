@@ -109,6 +109,11 @@ pub(super) fn dependencies_with_keys(limiter: MockKeyLimiter) -> ProducerDepende
     ProducerDependencies { key_limiter: Arc::new(limiter), ..dependencies }
 }
 
+/// What a producer whose bus has room works with, with this limiter of agents.
+pub(super) fn dependencies_for_agents(limiter: MockAgentLimiter) -> ProducerDependencies {
+    dependencies(MockIdempotencyStore::new(), bus(0), limiter)
+}
+
 fn dependencies(
     store: MockIdempotencyStore,
     mut bus: MockRecordPublisher,

@@ -84,6 +84,7 @@ fn additions() -> Vec<(&'static str, Value)> {
         ("/components/schemas/EventContext/properties/beforeCursor", json!({ "nullable": true })),
         ("/components/schemas/EventContext/properties/afterCursor", json!({ "nullable": true })),
         ("/components/schemas/DeadLetterPage/properties/nextCursor", json!({ "nullable": true })),
+        ("/components/schemas/DeadLetterPage/properties/total", json!({ "nullable": true })),
         ("/components/schemas/RedriveRequest", json!({ "additionalProperties": false })),
         (
             "/paths/~1api~1logs~1batch/post/requestBody/content/application~1json/schema",

@@ -292,6 +292,10 @@ pub struct DeadLetterPage {
     pub dead_letters: Vec<DeadLetterSchema>,
     /// Asks for the next page as `cursor`; null after the last page.
     pub next_cursor: Option<u64>,
+    /// How many match on all pages, counted up to 10,000. Null on a page with a `cursor`, and where counting takes too long.
+    pub total: Option<u64>,
+    /// Whether more than `total` match.
+    pub more_than_total: bool,
 }
 
 /// Which dead letters to send to the bus again. All conditions must hold.

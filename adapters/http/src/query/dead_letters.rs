@@ -93,9 +93,18 @@ impl DeadLettersApi {
                 redriven: redriven.0,
                 copied: None,
             };
-            let page = dependencies.dead_letters.page(filter, cursor.0, limit.0).await?;
+            let page = dependencies.dead_letters.page(filter.clone(), cursor.0, limit.0).await?;
+            let total = match cursor.0 {
+                None => dependencies.dead_letters.total(&filter, &page).await?,
+                Some(_) => None,
+            };
             let next_cursor = page.next();
-            let page = DeadLetterPage { dead_letters: page.items.into_iter().map(dead_letter).collect(), next_cursor };
+            let page = DeadLetterPage {
+                dead_letters: page.items.into_iter().map(dead_letter).collect(),
+                next_cursor,
+                total: total.map(|total| total.letters),
+                more_than_total: total.is_some_and(|total| total.more),
+            };
             JsonBytes::held(page.to_json_string().into_bytes(), &dependencies.bodies)
         };
         answer.await.into()

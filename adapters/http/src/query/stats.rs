@@ -36,8 +36,8 @@ pub struct StatsApi;
 impl StatsApi {
     /// Count events
     ///
-    /// By interval of time, and by level, source or another field. Without `from`, from an hour before `to`; without `to`,
-    /// until now.
+    /// By interval of time, and by level, source or another field. Without `from`, from an hour before `to`; with
+    /// `from=first`, from the first matching event; without `to`, until now.
     #[oai(path = "/logs/stats", method = "get", operation_id = "getLogStats", tag = "Tag::Query")]
     async fn get_stats(
         &self,
@@ -73,7 +73,8 @@ impl StatsApi {
 
     /// Values of a field
     ///
-    /// The most frequent ones among the matching events. Without `from`, from an hour before `to`; without `to`, until now.
+    /// The most frequent ones among the matching events. Without `from`, from an hour before `to`; with `from=first`, from the
+    /// first matching event; without `to`, until now.
     #[oai(path = "/logs/values", method = "get", operation_id = "getLogValues", tag = "Tag::Query")]
     async fn get_values(
         &self,

@@ -136,7 +136,7 @@ async fn queries_are_told_apart_by_what_they_ask_and_not_by_how_it_is_written() 
     let cursor = cursor::write(Order::default(), &key);
     let oldest_first = Order { direction: Direction::OldestFirst, ..Order::default() };
     let upward = cursor::write(oldest_first, &key);
-    let different: [&[&str]; 27] = [
+    let different: [&[&str]; 28] = [
         &["/api/logs", "/api/logs?limit=100"],
         &["/api/logs?limit=99"],
         &["/api/logs?source=a", "/api/logs?source=%61"],
@@ -171,6 +171,7 @@ async fn queries_are_told_apart_by_what_they_ask_and_not_by_how_it_is_written() 
         &["/api/logs/stats"],
         &["/api/logs/stats?interval=60s", "/api/logs/stats?interval=1m"],
         &["/api/logs/stats?from=2024-01-15T10:00:00Z"],
+        &["/api/logs/stats?from=first"],
         &["/api/logs/stats?to=2024-01-15T10:00:00Z"],
     ];
     let mut keys = BTreeMap::new();

@@ -3,7 +3,7 @@
 //! A call becomes the HTTP request that has the same message as its body, and the answer to that becomes the answer to the
 //! call. So limits, holding, metrics and the log are those of `POST /v1/logs`, and no gRPC library is needed.
 //!
-//! Bounds beside those of all requests: connections, streams of a connection, resets that a client causes, headers, and
+//! Bounds beside those of all requests: connections of each client and of all, streams of a connection, resets that a client causes, headers, and
 //! what a client may send before it is read. A connection that does not begin, or does not answer a ping, is closed.
 
 use std::convert::Infallible;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use application::connections::ConnectionLimit;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -92,16 +93,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A socket that listens for gRPC, not yet served.
 pub struct GrpcServer {
     listener: TcpListener,
+    limit: ConnectionLimit,
     tls: Option<Arc<Tls>>,
 }
 
 impl GrpcServer {
-    /// Listens at an address.
+    /// Listens at an address, with this limit of connections for each client.
     ///
     /// # Errors
     /// The operating system's, such as an address in use.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, tls: None })
+    pub async fn bind(address: SocketAddr, limit: ConnectionLimit) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, limit, tls: None })
     }
 
     /// The same with connections encrypted, if there is TLS.
@@ -146,6 +148,7 @@ impl GrpcServer {
                     continue;
                 }
             };
+            let Some(counted) = self.limit.admit(remote.ip()) else { continue };
             let producer = Arc::clone(&producer);
             let calls = service_fn(move |call: hyper::Request<Incoming>| {
                 let producer = Arc::clone(&producer);
@@ -163,7 +166,7 @@ impl GrpcServer {
                     }
                     Err(error) => tracing::debug!(%error, %remote, "no TLS with a client of gRPC"),
                 }
-                drop(permit);
+                drop((permit, counted));
             });
         }
         drop(self.listener);
@@ -421,7 +424,7 @@ mod tests {
         });
         let http = Server::bind(any_port, ServerOptions::default()).await.expect("an address");
         let producer = http.service(endpoint.map_to_response(), Arc::new(|_| {}));
-        let server = GrpcServer::bind(any_port).await.expect("an address");
+        let server = GrpcServer::bind(any_port, ConnectionLimit::new("grpc", None)).await.expect("an address");
         let address = server.address().expect("an address");
         let (_stop, stopped) = watch::channel(false);
         tokio::spawn(server.run(producer, stopped));

@@ -17,6 +17,9 @@ pub(super) const HAND_OVER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) trait DeliveryContext: ProducerContext<DeliveryOpaque = usize> {
     /// Requests the replacement of the client. The first reason is kept.
     fn break_off(&self, code: Option<RDKafkaErrorCode>, reason: &str);
+
+    /// Whether the topic's limit is known to be that of the client now. If not, it is read.
+    fn may_refuse_size(&self) -> bool;
 }
 
 /// A partition's queue.
@@ -65,6 +68,10 @@ impl<C: DeliveryContext> ClientQueue<C> {
                 continue;
             };
             match error.rdkafka_error_code() {
+                // An operator may have raised the limit since. The thread that receives the reports tries again.
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) if records == 1 && !client.context().may_refuse_size() => {
+                    return false;
+                }
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                     let reason = Some(error.to_string());
                     // The topic takes smaller records than before: the halves are next.

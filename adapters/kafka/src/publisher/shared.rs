@@ -65,7 +65,7 @@ pub(super) struct Deliveries {
     pub(super) message_bytes_max: usize,
     /// Why the client has to be replaced.
     pub(super) broken: Mutex<Option<String>>,
-    /// Kafka has accepted or rejected a record.
+    /// Kafka has accepted or rejected a record, or its limit refuses one.
     pub(super) decided: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl Shared {
     pub(super) fn new_client(self: &Arc<Self>) -> Result<Arc<Client>, InvalidOptions> {
         let mut config = self.options.producer();
         let message_bytes_max = self.topic.message_bytes_max();
-        config.set("message.max.bytes", message_bytes_max.to_string());
+        config.set("message.max.bytes", Topic::record_bytes_max(message_bytes_max).to_string());
         if !self.options.properties.contains_key("statistics.interval.ms") {
             config.set("statistics.interval.ms", INTERVAL_MILLIS);
         }
@@ -195,7 +195,7 @@ impl Shared {
 }
 
 impl Deliveries {
-    /// Kafka has accepted or rejected a record.
+    /// Kafka has accepted or rejected a record, or its limit refuses one.
     fn note_progress(&self, shared: &Shared) {
         if !self.decided.swap(true, Ordering::AcqRel) {
             shared.note_fault(None);
@@ -214,6 +214,18 @@ impl DeliveryContext for Deliveries {
                 shared.look_now();
             }
         }
+    }
+
+    fn may_refuse_size(&self) -> bool {
+        // Without the publisher nothing is sent.
+        let Some(shared) = self.shared.upgrade() else { return true };
+        let may = shared.topic.has_limit_now(self.message_bytes_max);
+        if may {
+            self.note_progress(&shared);
+        } else {
+            shared.look_now();
+        }
+        may
     }
 }
 

@@ -1,17 +1,19 @@
 //! Tests of handing over, and of delivery numbers.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use domain::delivery::Guarantee;
 use domain::pack::{PACK_BYTES_MAX, Packs};
 use domain::record::RecordBatch;
-use rdkafka::producer::Producer;
+use rdkafka::ClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 use tokio::sync::Notify;
 
 use super::batch::{BATCH_RECORDS_MAX, Batch, Memory, Receipts, delivery_of, opaque};
-use super::client_queue::{ClientQueue, HAND_OVER_BYTES_MAX, HAND_OVER_RECORDS_MAX};
+use super::client_queue::{ClientQueue, DeliveryContext, HAND_OVER_BYTES_MAX, HAND_OVER_RECORDS_MAX};
 use super::partition_queue::RecordId;
 use super::shared::{Client, Deliveries};
 use crate::client::ClientErrorLog;
@@ -130,6 +132,40 @@ fn a_pack_that_the_client_finds_too_large_is_halved() {
     queue.report(RecordId { batch: 0, position: 0 }, true, None);
     assert_eq!(client.in_flight_count(), 4, "packs of two events");
     assert!(!queue.is_behind());
+}
+
+/// Does not know the limit of the topic, until told.
+struct Unsure(AtomicBool);
+
+impl ClientContext for Unsure {}
+
+impl ProducerContext for Unsure {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
+}
+
+impl DeliveryContext for Unsure {
+    fn break_off(&self, _: Option<RDKafkaErrorCode>, reason: &str) {
+        panic!("{reason}");
+    }
+
+    fn may_refuse_size(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_record_is_refused_for_its_size_only_while_the_limit_is_known() {
+    let mut config = rdkafka::ClientConfig::new();
+    config.set("bootstrap.servers", "127.0.0.1:1").set("message.max.bytes", "1000");
+    let client: BaseProducer<_> = config.create_with_context(Unsure(AtomicBool::new(false))).expect("a client");
+    let client = Arc::new(client);
+    let mut queue = ClientQueue::new("logs".into(), Some(Arc::clone(&client)));
+    queue.push(batch(2, 2_000));
+    assert!(!queue.hand_over() && queue.is_behind(), "an operator may have raised the limit");
+    client.context().0.store(true, Ordering::Relaxed);
+    assert!(!queue.hand_over() && !queue.is_behind(), "both are refused");
 }
 
 #[test]

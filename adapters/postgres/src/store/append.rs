@@ -1,12 +1,15 @@
 //! Appends: events, dead letters and the position in one transaction; and probes, which roll it back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use domain::event::LogEvent;
 use domain::metadata::Metadata;
+use domain::partition::Partition;
 use domain::ports::{Append, Appended, GroupPartition, StoreError};
+use domain::rollup::Rollups;
 use domain::trace_parent::TraceParent;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::PostgresStore;
 use super::position::advance;
@@ -14,6 +17,7 @@ use crate::claims::repeats;
 use crate::copy::{COLUMNS, Rows, tenant_of};
 use crate::days::Day;
 use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
+use crate::rollups::{self, newly_stored, of_rows};
 use crate::time::PgTime;
 
 impl PostgresStore {
@@ -94,7 +98,7 @@ impl PostgresStore {
         })
     }
 
-    /// Writes events into the tables of their days. Returns how many were new.
+    /// Writes events into the tables of their days, and their counts. Returns how many were new.
     async fn write(
         &self,
         connection: &mut PgConnection,
@@ -107,28 +111,36 @@ impl PostgresStore {
         }
         let mut stored = 0;
         for (day, events) in tables {
-            if events.len() < self.copy_events_min {
-                stored += insert(connection, &day.table(), group_partition, &events).await?;
-                continue;
-            }
-            let mut rows = Rows::default();
-            events.iter().for_each(|(offset, event)| rows.push(group_partition, *offset, event));
-            let (count, bytes) = (rows.count(), rows.finish());
-            let mut attempt = connection.begin().await?;
-            let copied = copy_in(&mut attempt, &day.table(), &bytes).await;
-            stored += match copied {
-                Ok(()) => {
-                    attempt.commit().await?;
-                    count
-                }
-                Err(error) if sqlstate(&error).as_deref() == Some(UNIQUE_VIOLATION) => {
-                    attempt.rollback().await?;
-                    merge_in(connection, &day.table(), &bytes).await?
-                }
-                Err(error) => return Err(error),
+            let new = if events.len() < self.copy_events_min {
+                insert(connection, &day.table(), group_partition, &events).await?
+            } else {
+                copy(connection, &day.table(), group_partition, &events).await?
             };
+            self.roll_up(connection, day, group_partition.partition, &events, new).await?;
+            stored += new;
         }
         Ok(stored)
+    }
+
+    /// Adds the events of a day to the rollups, of which so many were new.
+    async fn roll_up(
+        &self,
+        connection: &mut PgConnection,
+        day: Day,
+        partition: Partition,
+        events: &[&(u64, LogEvent<'_>)],
+        new: u64,
+    ) -> Result<(), sqlx::Error> {
+        let rows;
+        let mut rollups = if usize::try_from(new) == Ok(events.len()) {
+            Rollups::of(events.iter().map(|(_, event)| event))
+        } else {
+            rows = newly_stored(connection, day, events).await?;
+            of_rows(&rows)?
+        };
+        let sources = &self.rollup_sources;
+        rollups.limit_sources(day.first(), &mut sources.lock().unwrap_or_else(PoisonError::into_inner));
+        rollups::add(connection, day, partition, &rollups).await
     }
 }
 
@@ -170,6 +182,30 @@ async fn insert(
         .execute(connection)
         .await?;
     Ok(inserted.rows_affected())
+}
+
+/// The path for many events.
+async fn copy(
+    connection: &mut PgConnection,
+    table: &str,
+    group_partition: &GroupPartition,
+    events: &[&(u64, LogEvent<'_>)],
+) -> Result<u64, sqlx::Error> {
+    let mut rows = Rows::default();
+    events.iter().for_each(|(offset, event)| rows.push(group_partition, *offset, event));
+    let (count, bytes) = (rows.count(), rows.finish());
+    connection.execute(sqlx::raw_sql("SAVEPOINT copying")).await?;
+    match copy_in(connection, table, &bytes).await {
+        Ok(()) => connection.execute(sqlx::raw_sql("RELEASE SAVEPOINT copying")).await.map(|_| count),
+        Err(error) if sqlstate(&error).as_deref() == Some(UNIQUE_VIOLATION) => {
+            // Without the release, what follows would be part of a transaction within this one, and `newly_stored` would not find
+            // it: sqlx does not release.
+            let undo = "ROLLBACK TO SAVEPOINT copying; RELEASE SAVEPOINT copying";
+            connection.execute(sqlx::raw_sql(undo)).await?;
+            merge_in(connection, table, &bytes).await
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn copy_in(connection: &mut PgConnection, table: &str, bytes: &[u8]) -> Result<(), sqlx::Error> {

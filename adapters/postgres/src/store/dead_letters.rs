@@ -1,15 +1,15 @@
-//! Dead letters: pages of them, and the times of what was done with them.
+//! Dead letters: pages of them, their number, and the times of what was done with them.
 
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::ports::StoreError;
 use domain::query::{PAGE_BYTES_MAX, Page, PageFilling};
 use domain::timestamp::Timestamp;
-use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
 use super::PostgresStore;
 use crate::error::store_error;
-use crate::rows::{dead_letters_statement, each_row, row_bytes, stored_dead_letter};
+use crate::rows::{dead_letter_count_statement, dead_letters_statement, each_row, row_bytes, stored_dead_letter};
 use crate::time::PgTime;
 
 impl PostgresStore {
@@ -27,6 +27,18 @@ impl PostgresStore {
         let mut transaction = self.timed(connection).await?;
         each_row(&mut transaction, select, take).await?;
         Ok(page.page)
+    }
+
+    pub(super) async fn count_dead_letters_on(
+        &self,
+        connection: &mut PgConnection,
+        filter: &DeadLetterFilter,
+        max: u64,
+    ) -> Result<u64, StoreError> {
+        let mut transaction = self.timed(connection).await?;
+        let mut select = dead_letter_count_statement(filter, max);
+        let row = select.build().fetch_one(&mut *transaction).await.map_err(store_error)?;
+        row.try_get::<i64, _>(0).map(i64::cast_unsigned).map_err(store_error)
     }
 
     /// Sets a time on dead letters.

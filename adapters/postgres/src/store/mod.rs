@@ -1,14 +1,16 @@
 //! [`LogStore`] over PostgreSQL.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::Uuid;
-use domain::dead_letter::{DeadLetterQuery, StoredDeadLetter};
+use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::partition::PRIORITY_PARTITION;
 use domain::ports::{Append, Appended, Cause, GroupPartition, LogStore, StoreError};
 use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use domain::rollup::RollupSources;
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
@@ -28,6 +30,7 @@ mod options;
 mod position;
 mod queries;
 mod retention;
+mod stats;
 mod tail;
 mod writers;
 
@@ -70,6 +73,7 @@ pub struct PostgresStore {
     resend_window: Duration,
     query_timeout: Duration,
     copy_events_min: usize,
+    rollup_sources: Mutex<RollupSources>,
 }
 
 impl PostgresStore {
@@ -121,6 +125,7 @@ impl PostgresStore {
             resend_window: options.resend_window,
             query_timeout: options.query_timeout,
             copy_events_min: COPY_EVENTS_MIN,
+            rollup_sources: Mutex::default(),
         })
     }
 
@@ -211,6 +216,23 @@ async fn limited(
     Ok(transaction)
 }
 
+/// A transaction whose statements are limited, and all see what was stored at one moment: that of the first one that reads.
+async fn snapshot(
+    connection: &mut PgConnection,
+    timeout: Duration,
+) -> Result<sqlx::Transaction<'_, Postgres>, StoreError> {
+    let begin = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+    let mut transaction = begin.await.map_err(store_error)?;
+    limit(&mut transaction, timeout).await?;
+    Ok(transaction)
+}
+
+/// Limits the statements of a transaction to the time that is left.
+async fn limit_until(connection: &mut PgConnection, deadline: Instant) -> Result<(), StoreError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(StoreError::TooBroad) } else { limit(connection, left).await }
+}
+
 /// Limits the statements of a transaction from here on.
 async fn limit(connection: &mut PgConnection, timeout: Duration) -> Result<(), StoreError> {
     // Zero would mean no limit.
@@ -263,6 +285,11 @@ impl LogStore for PostgresStore {
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
         self.lend(&self.reads, self.read_timeout(), async |connection| self.dead_letters_on(connection, query).await)
             .await
+    }
+
+    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError> {
+        let count = async |connection: &mut PgConnection| self.count_dead_letters_on(connection, filter, max).await;
+        self.lend(&self.reads, self.read_timeout(), count).await
     }
 
     async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {

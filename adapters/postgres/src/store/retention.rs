@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::ports::StoreError;
 use domain::timestamp::Timestamp;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::PostgresStore;
 use crate::days::Day;
@@ -69,7 +69,8 @@ async fn rows_about(connection: &mut PgConnection, table: &str) -> Result<i64, s
 }
 
 /// Drops the oldest expired day's table, if there is one, and the tables of empty days before it. Detaches tables first,
-/// without blocking readers or writers; completes what an earlier call left unfinished.
+/// without blocking readers or writers; completes what an earlier call left unfinished. Its events are counted from rows until
+/// they are gone, so that counts are right at any moment.
 async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, sqlx::Error> {
     let tables: Vec<(String, Option<bool>)> = sqlx::query_as(
         "SELECT relname::text, inhdetachpending FROM pg_class \
@@ -79,15 +80,22 @@ async fn drop_days(connection: &mut PgConnection, oldest: Timestamp) -> Result<u
     )
     .fetch_all(&mut *connection)
     .await?;
-    let is_over = |name: &str| Day::of_table(name).is_some_and(|day| day.is_before(oldest));
-    for (table, detach_pending) in tables.into_iter().filter(|(name, _)| is_over(name)) {
+    for (table, detach_pending) in tables {
+        let Some(day) = Day::of_table(&table).filter(|day| day.is_before(oldest)) else { continue };
         let rows = rows_about(connection, &table).await?;
+        let without_rollups = sqlx::query("DELETE FROM rollup_days WHERE day = $1").bind(day.number());
+        without_rollups.execute(&mut *connection).await?;
         if let Some(pending) = detach_pending {
             let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
             let detach = format!("ALTER TABLE events DETACH PARTITION {table} {how}");
             sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await?;
         }
-        sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *connection).await?;
+        let mut transaction = connection.begin().await?;
+        // Waits for appends to the table, which may have added rollups.
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *transaction).await?;
+        let rollups = sqlx::query("DELETE FROM rollups WHERE day = $1").bind(day.number());
+        rollups.execute(&mut *transaction).await?;
+        transaction.commit().await?;
         tracing::info!(table, rows_about = rows, "removed a day of events");
         if rows > 0 {
             return Ok(rows.cast_unsigned());

@@ -82,7 +82,7 @@ impl Ingest {
 
 impl AgentIntake<'_> {
     /// The same for a request of this tenant, if there is one: see [`Intake::of_tenant`]. Entries of other sources are left
-    /// out, and the others accepted: they would not be accepted later either.
+    /// out, and the others accepted: they would not be accepted later either. The answer says so ([`Outcome::left_out`]).
     #[must_use]
     pub fn of_tenant(self, tenant: Option<Tenant>) -> Self {
         Self { intake: self.intake.of_tenant(tenant), ..self }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use e2e::{Http, Process, metric};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use testkit::agent_bodies::FIRST_NANOS;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::until;
-use crate::agent_bodies::{self, FIRST_NANOS};
+use crate::agent_bodies;
 use crate::events::{EVENT_BYTES, sources};
 use crate::openloop::Latencies;
 use crate::report::Row;
@@ -52,7 +53,7 @@ pub async fn agent(test_cluster: &TestCluster) -> Vec<Row> {
 fn bodies() -> Arc<[Bytes]> {
     let body = |(number, source): (u64, &String)| {
         let events = agent_bodies::events(number, EVENT_BYTES, source, BATCH);
-        let body = agent_bodies::otlp_protobuf(&events, FIRST_NANOS + number * BATCH as u64);
+        let body = events.otlp_protobuf(FIRST_NANOS + number * BATCH as u64);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let gzip = encoder.write_all(&body).and_then(|()| encoder.finish()).expect("memory");
         Bytes::from(gzip)

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use e2e::Process;
+use testkit::agent_bodies::FIRST_NANOS;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::until;
-use crate::agent_bodies::{self, FIRST_NANOS};
+use crate::agent_bodies;
 use crate::events::{EVENT_BYTES, sources};
 use crate::report::Row;
 use crate::test_cluster::{Cpu, Installation, TestCluster, acknowledged};
@@ -64,7 +65,7 @@ async fn fill(installation: &Installation<'_>, count: u64) {
                 }
                 let of_source = &events[usize::try_from(number).expect("few") % events.len()];
                 // A microsecond apart, none of them in whole milliseconds.
-                let body = agent_bodies::otlp_protobuf(of_source, FIRST_NANOS + number * 1_000);
+                let body = of_source.otlp_protobuf(FIRST_NANOS + number * 1_000);
                 let headers = [("content-type", "application/x-protobuf")];
                 let answer = http.send("POST", "/v1/logs", &headers, body).await;
                 assert_eq!(answer.status, 200, "{:?}", answer.body);

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use e2e::Process;
 use e2e::http2::{self, PREFACE};
+use testkit::agent_bodies::{AgentEvents, FIRST_NANOS};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::until;
-use crate::agent_bodies::{self, FIRST_NANOS, array, bulk, envelopes, syslog};
+use crate::agent_bodies::{self, loki_snappy, syslog};
 use crate::events::{BATCH_EVENTS, EVENT_BYTES, sources};
 use crate::processes::cpu_time;
 use crate::report::Row;
@@ -61,27 +62,26 @@ fn ways() -> Vec<(&'static str, Way)> {
         })
         .collect();
     let json = "application/json";
-    let bodies = |body: &dyn Fn(&[serde_json::Value]) -> Vec<u8>| -> Vec<Vec<u8>> {
-        events.iter().map(|events| body(events)).collect()
-    };
-    let http = |path, body: &dyn Fn(&[serde_json::Value]) -> Vec<u8>, content_type| Way::Http {
+    let bodies =
+        |body: &dyn Fn(&AgentEvents) -> Vec<u8>| -> Vec<Vec<u8>> { events.iter().map(|events| body(events)).collect() };
+    let http = |path, body: &dyn Fn(&AgentEvents) -> Vec<u8>, content_type| Way::Http {
         path,
         bodies: Bodies::new(&bodies(body), content_type, ""),
     };
-    let otlp_protobuf = |events: &[serde_json::Value]| agent_bodies::otlp_protobuf(events, FIRST_NANOS);
-    let otlp_json = |events: &[serde_json::Value]| agent_bodies::otlp_json(events, FIRST_NANOS);
-    let loki_protobuf = |events: &[serde_json::Value]| agent_bodies::loki_protobuf(events, FIRST_NANOS);
-    let loki_json = |events: &[serde_json::Value]| agent_bodies::loki_json(events, FIRST_NANOS);
+    let otlp_protobuf = |events: &AgentEvents| events.otlp_protobuf(FIRST_NANOS);
+    let otlp_json = |events: &AgentEvents| events.otlp_json(FIRST_NANOS);
+    let loki_protobuf = |events: &AgentEvents| loki_snappy(events, FIRST_NANOS);
+    let loki_json = |events: &AgentEvents| events.loki_json(FIRST_NANOS);
     vec![
-        (NATIVE, http("/api/logs/batch", &array, json)),
+        (NATIVE, http("/api/logs/batch", &AgentEvents::array, json)),
         ("OTLP, protobuf", http("/v1/logs", &otlp_protobuf, "application/x-protobuf")),
         ("OTLP over gRPC", Way::Grpc { bodies: bodies(&otlp_protobuf).into() }),
         ("OTLP, JSON", http("/v1/logs", &otlp_json, json)),
         ("Loki, protobuf and snappy", http("/loki/api/v1/push", &loki_protobuf, "application/x-protobuf")),
         ("Loki, JSON", http("/loki/api/v1/push", &loki_json, json)),
-        ("_bulk", http("/_bulk", &bulk, "application/x-ndjson")),
-        ("HTTP outputs", http("/api/logs/ingest", &array, json)),
-        ("Splunk HEC", http("/services/collector", &envelopes, json)),
+        ("_bulk", http("/_bulk", &AgentEvents::bulk, "application/x-ndjson")),
+        ("HTTP outputs", http("/api/logs/ingest", &AgentEvents::array, json)),
+        ("Splunk HEC", http("/services/collector", &AgentEvents::envelopes, json)),
         ("syslog over TCP", Way::Tcp { bodies: bodies(&syslog).into() }),
     ]
 }

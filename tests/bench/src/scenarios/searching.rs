@@ -69,6 +69,9 @@ pub async fn embedded(test_cluster: &TestCluster) -> Vec<Row> {
         );
         store.execute(AssertSqlSafe(insert)).await.expect("rows");
     }
+    let rollups = "INSERT INTO rollups (minute, level, source, events) SELECT timestamp / 60000000, level, source, count(*) \
+                   FROM events GROUP BY 1, 2, 3";
+    store.execute(rollups).await.expect("rollups");
     store.close().await.expect("it closes");
     let rows = measure(&process.http("consumer"), &process.http("producer")).await;
     process.terminate().await;
@@ -94,8 +97,19 @@ pub async fn postgres(test_cluster: &TestCluster) -> Vec<Row> {
         installation.schema()
     );
     store.execute(AssertSqlSafe(insert)).await.expect("rows");
+    let rollups = format!(
+        "INSERT INTO {0}.rollups (day, minute, level, source, partition, events) \
+         SELECT floor(extract(epoch FROM received_at) / 86400), floor(extract(epoch FROM \"timestamp\") / 60), level, source, \
+         partition, count(*) FROM {0}.events WHERE topic = 'filled' GROUP BY 1, 2, 3, 4, 5 \
+         ON CONFLICT (day, minute, level, source, partition) DO UPDATE SET events = rollups.events + excluded.events",
+        installation.schema()
+    );
+    store.execute(AssertSqlSafe(rollups)).await.expect("rollups");
     // As autovacuum would, which must not begin during the measurement.
-    store.execute(AssertSqlSafe(format!("VACUUM ANALYZE {}.events", installation.schema()))).await.expect("statistics");
+    store
+        .execute(AssertSqlSafe(format!("VACUUM ANALYZE {0}.events, {0}.rollups", installation.schema())))
+        .await
+        .expect("statistics");
     let rows = measure(&http, &producer.http("producer")).await;
     producer.terminate().await;
     consumer.terminate().await;

@@ -1,6 +1,6 @@
 // Dead letters: what cannot be stored, why, and sending it again.
 import { useEffect, useState } from 'preact/hooks';
-import { type ApiError, asApiError, type DeadLetter, get } from '../api/client';
+import { type ApiError, asApiError, type DeadLetter, type DeadLetterPage, get } from '../api/client';
 import { zone } from '../state/settings';
 import { counted } from '../text/numbers';
 import { plain } from '../text/pieces';
@@ -25,6 +25,7 @@ export function DeadLetters() {
   const [run, setRun] = useState(0);
   const [letters, setLetters] = useState<readonly DeadLetter[] | undefined>();
   const [cursor, setCursor] = useState<number | undefined>();
+  const [total, setTotal] = useState('');
   const [error, setError] = useState<ApiError | undefined>();
   const [scope, setScope] = useState<RedriveScope | undefined>();
 
@@ -35,6 +36,7 @@ export function DeadLetters() {
       const page = await get('/api/dlq', { query: { ...redriven, topic, limit: PAGE_LETTERS, cursor: after }, ...(broken ? { signal: broken } : {}) });
       setLetters((before) => (after === undefined ? page.deadLetters : [...(before ?? []), ...page.deadLetters]));
       setCursor(page.nextCursor ?? undefined);
+      if (after === undefined) setTotal(matching(page));
     } catch (error) {
       setError(asApiError(error));
     }
@@ -53,7 +55,7 @@ export function DeadLetters() {
       <header class="page-head">
         <div>
           <h1>Dead letters</h1>
-          <p class="muted">Records that can never be stored as events. Fix the cause, then send them again.</p>
+          <p class="muted">Records that can never be stored as events. Fix the cause, then send them again. {total}</p>
         </div>
         <div class="page-actions">
           <div class="segmented" role="group" aria-label="Which dead letters">
@@ -78,6 +80,12 @@ export function DeadLetters() {
       {scope && <Redrive scope={scope} onClose={(sent) => { setScope(undefined); if (sent) setRun(run + 1); }} />}
     </div>
   );
+}
+
+/** How many dead letters match, if there are any and they could be counted. */
+function matching({ total, moreThanTotal }: DeadLetterPage): string {
+  if (total === undefined || total === null || total === 0) return '';
+  return `${moreThanTotal ? 'More than ' : ''}${counted(total, 'dead letter')}.`;
 }
 
 function NoLetters({ shown }: { shown: Shown }) {

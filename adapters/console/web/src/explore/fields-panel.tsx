@@ -104,7 +104,7 @@ function Values({ name, results }: { name: string; results: Results }) {
     const broken = new AbortController();
     setError(undefined);
     // For all time the range is that of the statistics: without a beginning, values are counted over an hour.
-    const from = results.place.from === '' && counted ? { from: counted.from } : {};
+    const from = results.place.from === '' ? { from: counted?.from ?? 'first' } : {};
     get('/api/logs/values', { query: { ...searchParameters(results.place), ...from, field: name, limit: VALUES_MAX }, signal: broken.signal })
       .then(setValues)
       .catch((error: unknown) => setError(asApiError(error)));

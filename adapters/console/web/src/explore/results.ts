@@ -85,22 +85,14 @@ export class Results {
     this.statsLoading.value = true;
     this.statsError.value = undefined;
     try {
-      const range = await this.#statsRange();
-      if (range) this.stats.value = await get('/api/logs/stats', { query: { ...searchParameters(this.place), ...range }, signal: this.#broken.signal });
+      // Without a beginning, they would count an hour.
+      const from = this.place.from === '' ? { from: 'first' } : {};
+      this.stats.value = await get('/api/logs/stats', { query: { ...searchParameters(this.place), ...from }, signal: this.#broken.signal });
     } catch (error) {
       this.statsError.value = asApiError(error);
     } finally {
       this.statsLoading.value = false;
     }
-  }
-
-  /** Statistics need a beginning; for all time it is that of the oldest matching event. */
-  async #statsRange(): Promise<Record<string, string> | undefined> {
-    if (this.place.from !== '') return {};
-    const query = { ...searchParameters(this.place), order: 'asc', limit: 1 };
-    const oldest = await get('/api/logs', { query, signal: this.#broken.signal });
-    const first = oldest.events[0];
-    return first ? { from: first.timestamp } : undefined;
   }
 
   async #lookOutside(): Promise<void> {

@@ -72,11 +72,13 @@ impl ProducerDependencies {
                 self.refusals.refused(client, RequestClass::Agent);
                 Some(ApiError::RateLimited { retry_after: wait.max(RETRY_AFTER_MIN) })
             }
-            Shortage::Turn => Some(self.no_capacity(RefusalReason::NoCapacity)),
+            Shortage::Turn => Some(self.no_capacity(RefusalReason::NoCapacity, false)),
             Shortage::Room if !self.bodies.has_room(length) => Some(crate::body::NoRoom.into()),
             Shortage::Room if self.ingest.delivery().accepts() => None,
-            Shortage::Room if self.ingest.delivery().is_closed() => Some(self.no_capacity(RefusalReason::Draining)),
-            Shortage::Room => Some(self.no_capacity(RefusalReason::NoCapacity)),
+            Shortage::Room if self.ingest.delivery().is_closed() => {
+                Some(self.no_capacity(RefusalReason::Draining, false))
+            }
+            Shortage::Room => Some(self.no_capacity(RefusalReason::NoCapacity, false)),
         }
     }
 
@@ -103,7 +105,7 @@ impl ProducerDependencies {
         let mut room = body.into_lease();
         room.resize(note.len())?;
         let outcome = intake.deliver(PROMISE_TIMEOUT.saturating_sub(held)).await;
-        let outcome = outcome.map_err(|reason| self.no_capacity(reason))?;
+        let outcome = outcome.map_err(|reason| self.no_capacity(reason, true))?;
         self.agents.limiter.charge(client, entries, bytes);
         let answer = protocol.answer(request, &outcome, note);
         let mut response = Response::builder().status(answer.status);
@@ -113,8 +115,9 @@ impl ProducerDependencies {
         Ok(if answer.body.is_empty() { response.finish() } else { response.body(room.hold_answer(answer.body)) })
     }
 
-    /// The error for an event that was not accepted, and with it all others of its request.
-    fn no_capacity(&self, reason: RefusalReason) -> ApiError {
+    /// The error for a request of which an event was not accepted. Events of other partitions may have been, if it came to
+    /// that.
+    fn no_capacity(&self, reason: RefusalReason, may_be_partial: bool) -> ApiError {
         match reason {
             RefusalReason::OutcomeUnknown => return ApiError::OutcomeUnknown,
             RefusalReason::SourceForbidden => return Denial::SourceForbidden.into(),
@@ -122,7 +125,7 @@ impl ProducerDependencies {
         }
         let is_draining = reason == RefusalReason::Draining;
         let shortage = self.shortage.as_ref().filter(|_| !is_draining).and_then(|shortage| shortage());
-        ApiError::NoCapacity { reason, shortage }
+        ApiError::NoCapacity { reason, shortage, may_be_partial }
     }
 }
 

@@ -163,7 +163,7 @@ impl Operation {
 
     fn failures(&self) -> Vec<(&'static str, &'static str)> {
         let mut failures = vec![
-            ("400", "The body cannot be decoded"),
+            ("400", "The body cannot be decoded; or, of Loki and HEC, some events were left out: the text says why"),
             ("413", "The body is too large, or its events are"),
             ("415", "The media type or content coding is not supported"),
         ];
@@ -172,7 +172,7 @@ impl Operation {
         }
         failures.extend([
             ("502", "Through the gateway: an instance broke off"),
-            ("503", "Nothing was accepted; send again after `Retry-After`"),
+            ("503", "Not everything was accepted; send again after `Retry-After`"),
             ("504", "It is not known whether the events were kept: send again"),
         ]);
         failures

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, line, state};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, Refusal, RefusalReason, line, state};
 use domain::delivery::Guarantee;
 use domain::metadata::{JsonKind, JsonValue};
 use poem::http::StatusCode;
@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::ingest::agents::fields::{cut_json, document};
 use crate::ingest::agents::json_values::{Item, items, plain};
 use crate::ingest::agents::lines::add_lines;
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, error_answer, text_of};
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, body_text, error_answer};
 use crate::ingest::agents::times::AgentTime;
 use crate::ingest::protocol::DecodeError;
 
@@ -40,7 +40,7 @@ impl AgentProtocol for Envelopes {
     }
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let (body, parameters) = (text_of(body), Parameters::of(request));
+        let (body, parameters) = (body_text(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
         let mut envelopes = 0;
         items(&body, |item| {
@@ -64,8 +64,8 @@ impl AgentProtocol for Envelopes {
         Ok(Vec::new())
     }
 
-    fn answer(&self, request: &Request, _outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
-        accepted(request)
+    fn answer(&self, request: &Request, outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
+        taken(request, outcome)
     }
 
     fn error(&self, _request: &Request, error: ApiError) -> Response {
@@ -79,7 +79,7 @@ impl AgentProtocol for RawLines {
     }
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let (body, parameters) = (text_of(body), Parameters::of(request));
+        let (body, parameters) = (body_text(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
         let origin = Origin::default();
         add_lines(&body, intake.received_at(), |entry| add(entry, &origin, &parameters, intake))?;
@@ -89,8 +89,8 @@ impl AgentProtocol for RawLines {
         Ok(Vec::new())
     }
 
-    fn answer(&self, request: &Request, _outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
-        accepted(request)
+    fn answer(&self, request: &Request, outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
+        taken(request, outcome)
     }
 
     fn error(&self, _request: &Request, error: ApiError) -> Response {
@@ -128,7 +128,7 @@ const ACKS_MAX: usize = 10_000;
 
 /// What a client asks about the acknowledgements of earlier requests: all of them are there. `None` if it asks for too many.
 fn acknowledgements(body: &[u8]) -> Option<Vec<u8>> {
-    let body = text_of(body);
+    let body = body_text(body);
     let numbers =
         JsonValue::new(&body).members().filter(|(name, _)| name == "acks").flat_map(|(_, acks)| acks.elements());
     let mut answer = "{\"acks\":{".to_owned();
@@ -143,6 +143,10 @@ fn acknowledgements(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 const NO_DATA: &str = "No data";
+/// Splunk's code for data that is not valid.
+const DATA_INVALID: u8 = 6;
+/// Splunk's code for an index that a token may not write: of its codes with the status 400, the nearest.
+const INDEX_FORBIDDEN: u8 = 7;
 /// The code of a key that is not valid.
 const CREDENTIALS_INVALID: &str = "credentials_invalid";
 
@@ -235,7 +239,14 @@ fn require_durability(request: &Request, parameters: &Parameters, intake: &mut A
     }
 }
 
-fn accepted(request: &Request) -> AgentAnswer {
+/// Without an `ackId` unless everything is accepted: every acknowledgement is true.
+fn taken(request: &Request, outcome: &Outcome) -> AgentAnswer {
+    if let Some(text) = outcome.left_out() {
+        let is_forbidden = |refusal: &Refusal| refusal.reason == RefusalReason::SourceForbidden;
+        let code = if outcome.refusals.iter().any(is_forbidden) { INDEX_FORBIDDEN } else { DATA_INVALID };
+        let body = serde_json::json!({ "text": text, "code": code }).to_string().into_bytes();
+        return AgentAnswer { status: StatusCode::BAD_REQUEST, media_type: Some(JSON), body };
+    }
     let body = if has_channel(request, &Parameters::of(request)) {
         format!(r#"{{"text":"Success","code":0,"ackId":{}}}"#, NEXT_ACK.fetch_add(1, Ordering::Relaxed))
     } else {
@@ -244,7 +255,7 @@ fn accepted(request: &Request) -> AgentAnswer {
     AgentAnswer { status: StatusCode::OK, media_type: Some(JSON), body: body.into_bytes() }
 }
 
-/// Splunk's codes: 5 no data, 6 invalid data, 8 internal, 9 busy.
+/// Splunk's codes: 5 no data, 6 invalid data, 7 incorrect index, 8 internal, 9 busy.
 fn refused(error: ApiError) -> Response {
     let is_invalid = error.code() == CREDENTIALS_INVALID;
     let status = |status: StatusCode| match status {
@@ -262,7 +273,7 @@ fn refused(error: ApiError) -> Response {
             503 => ("Server is busy", 9),
             500.. => ("Internal server error", 8),
             _ if described.detail == NO_DATA => (NO_DATA, 5),
-            _ => (described.detail.as_str(), 6),
+            _ => (described.detail.as_str(), DATA_INVALID),
         };
         serde_json::json!({ "text": text, "code": code }).to_string().into_bytes()
     })

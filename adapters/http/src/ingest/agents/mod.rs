@@ -3,7 +3,8 @@
 //! Constraints and invariants:
 //! * Many agents send a refused request again at once, without limit, or not at all, so a request that cannot be taken
 //!   in now is held for a while before it is refused ([`hold`]).
-//! * A request is taken in as a whole or not at all. An agent takes a partial answer for success.
+//! * A request is taken in as a whole or not at all, except events that would not be accepted later either: the answer
+//!   must say that they were left out ([`AgentProtocol::answer`]).
 //! * An entry never fails its neighbours: what breaks a rule is kept as text ([`application::ingest::AgentEntry`]).
 //! * Beside the body and what the intake keeps, decoding takes memory within a constant bound: bodies are walked over,
 //!   and nothing is collected.

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::ingest::agents::fields::document;
 use crate::ingest::agents::json_values::{Item, items};
 use crate::ingest::agents::lines::add_lines;
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Parameters, is_text, media_type, text_of};
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Parameters, body_text, is_text, media_type};
 use crate::ingest::native::batch_accepted;
 use crate::ingest::protocol::DecodeError;
 
@@ -36,7 +36,7 @@ impl AgentProtocol for Objects {
     }
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let (body, parameters) = (text_of(body), Parameters::of(request));
+        let (body, parameters) = (body_text(body), Parameters::of(request));
         let now = intake.received_at();
         let mut add = |mut entry: AgentEntry<'static>| {
             if entry.source.is_none() {
@@ -61,8 +61,10 @@ impl AgentProtocol for Objects {
     }
 
     fn answer(&self, _request: &Request, outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
+        // Many clients send again after an error, so that accepted events would come twice.
+        let is_accepted = outcome.accepted.total() > 0;
         AgentAnswer {
-            status: StatusCode::ACCEPTED,
+            status: if is_accepted { StatusCode::ACCEPTED } else { StatusCode::BAD_REQUEST },
             media_type: Some("application/json"),
             body: batch_accepted(outcome),
         }

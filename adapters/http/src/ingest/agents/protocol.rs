@@ -1,7 +1,9 @@
 //! What a protocol of agents has to say for itself. Everything else is the same for all of them
 //! ([`crate::ingest::agents`]).
 
-use application::ingest::{AgentIntake, Outcome};
+use std::borrow::Cow;
+
+use application::ingest::{AgentIntake, Outcome, text_of};
 use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
 use serde::Deserialize;
@@ -30,10 +32,12 @@ pub trait AgentProtocol: Send + Sync {
     /// The body as a whole cannot be taken: nothing of it is delivered.
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError>;
 
-    /// The answer to a request of which everything was accepted, except the events that the bus rejects permanently.
+    /// The answer to a request that need not be sent again. It says which events were left out, if any were: the bus
+    /// rejects them permanently, or the key may not write them. A protocol that has no place for single events answers
+    /// with an error that says [`Outcome::left_out`].
     fn answer(&self, request: &Request, outcome: &Outcome, note: Vec<u8>) -> AgentAnswer;
 
-    /// The answer to a request of which nothing is accepted.
+    /// The answer to a request that is wrong, or of which not everything is known to be accepted.
     fn error(&self, request: &Request, error: ApiError) -> Response;
 
     /// A header of every answer.
@@ -42,7 +46,7 @@ pub trait AgentProtocol: Send + Sync {
     }
 }
 
-/// How an answer looks that accepts events.
+/// How an answer looks to a request that need not be sent again.
 pub struct AgentAnswer {
     /// Its status code.
     pub status: StatusCode,
@@ -139,8 +143,8 @@ pub fn is_text(media_type: &str) -> bool {
     media_type.starts_with("text/") && !is_json(media_type)
 }
 
-/// The text of a body. What is not UTF-8 is replaced: an agent could not fix it.
-pub fn text_of(body: &[u8]) -> std::borrow::Cow<'_, str> {
+/// The text of a body, without its byte order mark.
+pub fn body_text(body: &[u8]) -> Cow<'_, str> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-    String::from_utf8_lossy(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body))
+    text_of(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body))
 }

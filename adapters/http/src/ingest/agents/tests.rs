@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use domain::access::{Key, KeyHash, KeyLimits, SourcePattern};
 use domain::admission::Usage;
 use domain::delivery::Durability;
 use domain::ports::{MockAgentLimiter, MockRecordPublisher, PublishError, Receipt};
@@ -11,8 +12,14 @@ use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use crate::ingest::agents::HELD;
-use crate::ingest::tests::{HOLD, producer_for_agents};
+use crate::access::admitted::Admitted;
+use crate::ingest::agents::bulk::Bulk;
+use crate::ingest::agents::hec::Envelopes;
+use crate::ingest::agents::loki::Loki;
+use crate::ingest::agents::objects::Objects;
+use crate::ingest::agents::otlp::Otlp;
+use crate::ingest::agents::{AgentProtocol, HELD};
+use crate::ingest::tests::{HOLD, dependencies_for_agents, producer_for_agents};
 
 /// An answer, and the events that were published.
 pub struct Sent {
@@ -161,5 +168,59 @@ async fn a_bus_that_does_not_take_everything_makes_the_agent_send_again() {
         let refused = send_to(&producer, &Batches::default(), (Method::POST, path), &headers, body).await;
         assert_eq!(refused.status, 503, "{path}");
         assert!(refused.headers.contains_key("retry-after"), "{path}");
+        let body = String::from_utf8_lossy(&refused.body);
+        // Splunk's words for it are fixed.
+        assert!(path == "/services/collector" || body.contains("not everything was accepted"), "{path}: {body}");
+    }
+}
+
+/// A key that may write events of the source `own` only.
+fn restricted_key() -> Key {
+    let sources: Vec<SourcePattern> = vec!["own".parse().expect("a pattern")];
+    Key {
+        id: "AAAAAAAA".parse().expect("an id"),
+        name: "shop".parse().expect("a name"),
+        hash: KeyHash::new([1; 32]),
+        roles: Vec::new(),
+        sources: Some(sources.into()),
+        expires: None,
+        revoked: None,
+        limits: KeyLimits::default(),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_says_that_an_entry_of_a_forbidden_source_was_left_out() {
+    let producer = dependencies_for_agents(unlimited());
+    let key = Arc::new(restricted_key());
+    let otlp = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"m"}}]}]},
+        {"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"own"}}]},
+         "scopeLogs":[{"logRecords":[{"body":{"stringValue":"m"}}]}]}]}"#;
+    let loki = r#"{"streams":[{"stream":{"app":"own"},"values":[["1705314600000000001","m"]]},
+        {"stream":{"app":"other"},"values":[["1705314600000000001","m"]]}]}"#;
+    let bulk = "{\"create\":{}}\n{\"source\":\"own\",\"message\":\"m\"}\n\
+                {\"create\":{}}\n{\"source\":\"other\",\"message\":\"m\"}\n";
+    let hec = r#"{"event":"m","source":"own"}{"event":"m","source":"other"}"#;
+    let objects = r#"[{"source":"own","message":"m"},{"source":"other","message":"m"}]"#;
+    let cases: [(&dyn AgentProtocol, &str, &str, u16, &str); 5] = [
+        (&Otlp, "/v1/logs", otlp, 200, r#""rejectedLogRecords":"1""#),
+        (&Loki, "/loki/api/v1/push", loki, 400, "1 of 2 events left out, 1 accepted"),
+        (&Bulk, "/_bulk", bulk, 200, r#""status":403,"error":{"type":"security_exception""#),
+        (&Envelopes, "/services/collector?channel=c", hec, 400, r#""code":7"#),
+        (&Objects, "/api/logs/ingest", objects, 202, r#""code":"source_forbidden""#),
+    ];
+    for (protocol, path, body, status, says) in cases {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri_str(path)
+            .content_type("application/json")
+            .body(body.to_owned());
+        request.extensions_mut().insert(Admitted::With(Arc::clone(&key)));
+        let response = producer.accept_agent(protocol, request).await;
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let body = response.into_body().into_string().await.expect("text");
+        assert!(body.contains(says), "{path}: {body}");
+        assert!(body.contains("this key may not write events of this source"), "{path}: {body}");
+        assert!(!body.contains("ackId"), "{path}: {body}");
     }
 }

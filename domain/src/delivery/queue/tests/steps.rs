@@ -26,7 +26,7 @@ impl World {
             assert!(bus_refuses && (journal_refuses || is_closed), "refused without a reason: {error}");
             let fits = !matches!(self.journal, JournalMode::Tight(room) if room < bytes);
             assert!(fits || self.writing.len() == writes, "others were written for a batch without room");
-            *self.seen.entry(("refused", "offered")).or_default() += 1;
+            *self.seen.entry(("refused", "Offered")).or_default() += 1;
         }
     }
 
@@ -210,7 +210,7 @@ impl World {
             ..World::new(true)
         };
         *self = adopted;
-        *self.seen.entry(("adopted", "on disk")).or_default() += 1;
+        *self.seen.entry(("adopted", "OnDisk")).or_default() += 1;
         self.check();
     }
 

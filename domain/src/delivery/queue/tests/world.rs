@@ -138,13 +138,13 @@ impl World {
     /// Counts a transition: what happened to a batch in which state.
     pub(super) fn see(&mut self, event: &'static str, number: u64) {
         let state = match self.batches.get(&number) {
-            None => "on disk",
-            Some(ModelBatch { settled: true, .. }) => "settled, being written",
-            Some(ModelBatch { keeping: Some(_), .. }) => "with bus, rejected",
-            Some(ModelBatch { sent: true, disk: Disk::No, .. }) => "with bus",
-            Some(ModelBatch { sent: true, disk: Disk::Writing, .. }) => "with bus, being written",
-            Some(ModelBatch { sent: true, disk: Disk::Synced, .. }) => "with bus and on disk",
-            Some(_) => "being written",
+            None => "OnDisk",
+            Some(ModelBatch { settled: true, .. }) => "SettledWriting",
+            Some(ModelBatch { keeping: Some(_), .. }) => "Keeping",
+            Some(ModelBatch { sent: true, disk: Disk::No, .. }) => "WithBus",
+            Some(ModelBatch { sent: true, disk: Disk::Writing, .. }) => "WithBusWriting",
+            Some(ModelBatch { sent: true, disk: Disk::Synced, .. }) => "WithBusOnDisk",
+            Some(_) => "Writing",
         };
         *self.seen.entry((event, state)).or_default() += 1;
     }
@@ -217,7 +217,7 @@ impl World {
                     }
                 }
                 assert_eq!(lost, counted);
-                *self.seen.entry(("lost", "on disk")).or_default() += 1;
+                *self.seen.entry(("lost", "OnDisk")).or_default() += 1;
             }
         }
     }

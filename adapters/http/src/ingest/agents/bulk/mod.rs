@@ -10,7 +10,7 @@
 mod actions;
 pub mod probes;
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome, line};
+use application::ingest::{AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
 use domain::Uuid;
 use domain::metadata::JsonValue;
 use domain::resend_id::Stream;
@@ -21,7 +21,7 @@ use self::actions::{Action, Kind, Lines};
 use crate::error::ApiError;
 use crate::ingest::agents::fields::document;
 use crate::ingest::agents::json_values::is_json_text;
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, text_of};
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer};
 use crate::ingest::protocol::DecodeError;
 
 const JSON: &str = "application/json";
@@ -43,7 +43,7 @@ impl AgentProtocol for Bulk {
     }
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
-        let body = text_of(body);
+        let body = body_text(body);
         let index = index_of_path(request.uri().path());
         let mut note = Vec::new();
         let mut lines = Lines::new(&body);
@@ -160,17 +160,26 @@ fn answer(outcome: &Outcome, note: &[u8]) -> Vec<u8> {
         r#""reason":"the bus permanently rejects this event"}}}"#
     )
     .as_bytes();
+    const FORBIDDEN: &[u8] = concat!(
+        r#","status":403,"error":{"type":"security_exception","#,
+        r#""reason":"this key may not write events of this source"}}}"#
+    )
+    .as_bytes();
     let mut items = Vec::with_capacity(note.len() + note.len() / 2);
     let (mut errors, mut event) = (false, 0_usize);
-    let mut refused = outcome.refusals.iter().map(|refusal| refusal.index).peekable();
+    let mut refused = outcome.refusals.iter().peekable();
     for line in note.split(|byte| *byte == b'\n') {
         let Some((kind, item)) = line.split_first() else { continue };
         let status = if *kind == b'-' {
             NOT_SUPPORTED
         } else {
-            let rejected = refused.next_if_eq(&event).is_some();
+            let refusal = refused.next_if(|refusal| refusal.index == event);
             event += 1;
-            if rejected { REJECTED } else { CREATED }
+            match refusal.map(|refusal| &refusal.reason) {
+                None => CREATED,
+                Some(RefusalReason::SourceForbidden) => FORBIDDEN,
+                Some(_) => REJECTED,
+            }
         };
         errors |= status != CREATED;
         if !items.is_empty() {

@@ -15,8 +15,10 @@ use poem::{Request, Response};
 use crate::body::Coding;
 use crate::error::ApiError;
 use crate::ingest::agents::json_values;
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, is_json, media_type, text_of};
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer, is_json, media_type};
 use crate::ingest::protocol::DecodeError;
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Loki's push.
 pub struct Loki;
@@ -37,25 +39,31 @@ impl AgentProtocol for Loki {
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         if is_json(&media_type(request.headers())) {
-            json::decode(json_values::object(&text_of(body))?, intake)?;
+            json::decode(json_values::object(&body_text(body))?, intake)?;
         } else {
             wire::decode(body, intake)?;
         }
         Ok(Vec::new())
     }
 
-    fn answer(&self, _request: &Request, _outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
-        // One client takes any other status for a failure.
-        AgentAnswer { status: StatusCode::NO_CONTENT, media_type: None, body: Vec::new() }
+    fn answer(&self, _request: &Request, outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
+        match outcome.left_out() {
+            // One client takes any other status for a failure.
+            None => AgentAnswer { status: StatusCode::NO_CONTENT, media_type: None, body: Vec::new() },
+            // So does Loki if it takes only some lines. No client sends again after it.
+            Some(text) => AgentAnswer {
+                status: StatusCode::BAD_REQUEST,
+                media_type: Some(TEXT),
+                body: format!("{text}\n").into_bytes(),
+            },
+        }
     }
 
     fn error(&self, _request: &Request, error: ApiError) -> Response {
         let status = |status: StatusCode| {
             if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status }
         };
-        error_answer(error, "text/plain; charset=utf-8", status, |described, _| {
-            format!("{}\n", described.detail).into()
-        })
+        error_answer(error, TEXT, status, |described, _| format!("{}\n", described.detail).into())
     }
 }
 

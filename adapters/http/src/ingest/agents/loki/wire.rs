@@ -1,6 +1,6 @@
 //! Loki's push in protobuf (grafana/loki, `pkg/push/push.proto`).
 
-use application::ingest::AgentIntake;
+use application::ingest::{AgentIntake, text_of};
 
 use crate::ingest::agents::loki::labels;
 use crate::ingest::agents::loki::stream::{LabelledStream, Stated, Structured};
@@ -15,7 +15,7 @@ pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeErr
         intake.group()?;
         let mut text = "".into();
         for labels in repeated(stream, 1) {
-            text = String::from_utf8_lossy(labels?);
+            text = text_of(labels?);
         }
         let labelled = labels::read(&text).into_stream();
         for entry in repeated(stream, 2) {
@@ -31,10 +31,10 @@ fn take(stream: &LabelledStream, entry: &[u8], intake: &mut AgentIntake<'_>) -> 
     for field in Fields::new(entry) {
         match field? {
             (1, Value::Bytes(timestamp)) => time = time_of(timestamp),
-            (2, Value::Bytes(text)) => line = String::from_utf8_lossy(text),
+            (2, Value::Bytes(text)) => line = text_of(text),
             (3, Value::Bytes(pair)) => {
                 let (name, value) = name_and_value(pair)?;
-                structured.add(&String::from_utf8_lossy(name), &String::from_utf8_lossy(value));
+                structured.add(&text_of(name), &text_of(value));
             }
             _ => {}
         }

@@ -19,24 +19,26 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
     for resource_logs in elements(request, "resourceLogs") {
         intake.group()?;
         let (mut source, mut resource) = (None, Members::default());
-        for attribute in elements(member_of(resource_logs, "resource"), "attributes") {
+        let [of_resource, scopes] = members_of(resource_logs, ["resource", "scopeLogs"]);
+        for attribute in elements(of_resource, "attributes") {
             let (key, value) = key_value(attribute);
             if key == SERVICE_NAME {
                 source = Some(text_of(value).into_owned());
             }
             member(&mut resource, &key, value);
         }
-        for scope_logs in elements(resource_logs, "scopeLogs") {
+        for scope_logs in scopes.elements() {
             intake.group()?;
             let mut members = Members::default();
             if let Some(resource) = resource.clone().into_json() {
                 members.json("resource", &resource);
             }
-            if let Some(scope) = scope(member_of(scope_logs, "scope")).into_json() {
+            let [of_scope, log_records] = members_of(scope_logs, ["scope", "logRecords"]);
+            if let Some(scope) = scope(of_scope).into_json() {
                 members.json("scope", &scope);
             }
             let origin = Origin::new(source.clone(), members);
-            for log_record in elements(scope_logs, "logRecords") {
+            for log_record in log_records.elements() {
                 record(log_record).add(&origin, intake)?;
             }
         }
@@ -47,8 +49,8 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
 /// The members of the scope: name, version and attributes.
 fn scope(scope: JsonValue<'_>) -> Members {
     let mut members = Members::default();
-    for name in ["name", "version"] {
-        let given = text(member_of(scope, name));
+    for (name, given) in ["name", "version"].into_iter().zip(members_of(scope, ["name", "version"])) {
+        let given = text(given);
         if !given.is_empty() {
             members.text(name, &given);
         }
@@ -75,7 +77,7 @@ fn record(log_record: JsonValue<'_>) -> Record<'_> {
             "attributes" => {
                 for attribute in value.elements() {
                     let (key, value) = key_value(attribute);
-                    let trace = Some(member_of(value, "stringValue")).filter(|_| key == STACK_TRACE);
+                    let trace = (key == STACK_TRACE).then(|| member_of(value, "stringValue"));
                     match trace.filter(|value| value.kind() == JsonKind::Text) {
                         Some(trace) => record.stack_trace = Some(plain(trace)),
                         None => member(&mut record.attributes, &key, value),
@@ -95,7 +97,19 @@ fn nothing<'a>() -> JsonValue<'a> {
 
 /// The member with this name; of several the last, and `null` if there is none.
 fn member_of<'a>(object: JsonValue<'a>, name: &str) -> JsonValue<'a> {
-    object.members().filter(|(of, _)| of == name).map(|(_, value)| value).last().unwrap_or_else(nothing)
+    let [value] = members_of(object, [name]);
+    value
+}
+
+/// The same for several names. To find the end of a member takes as long as it has bytes, so large objects are read once.
+fn members_of<'a, const N: usize>(object: JsonValue<'a>, names: [&str; N]) -> [JsonValue<'a>; N] {
+    let mut values = [nothing(); N];
+    for (name, value) in object.members() {
+        if let Some(of_name) = names.iter().position(|of| name == *of).and_then(|index| values.get_mut(index)) {
+            *of_name = value;
+        }
+    }
+    values
 }
 
 fn elements<'a>(object: JsonValue<'a>, name: &str) -> impl Iterator<Item = JsonValue<'a>> + use<'a> {

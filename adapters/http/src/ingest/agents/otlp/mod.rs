@@ -16,7 +16,7 @@ use crate::body::Coding;
 use crate::error::ApiError;
 use crate::ingest::agents::json_values;
 use crate::ingest::agents::protobuf::repeated;
-use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, error_answer, is_json, media_type, text_of};
+use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer, is_json, media_type};
 use crate::ingest::protocol::DecodeError;
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -46,7 +46,7 @@ impl AgentProtocol for Otlp {
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         if is_json(&media_type(request.headers())) {
-            json::decode(json_values::object(&text_of(body))?, intake)?;
+            json::decode(json_values::object(&body_text(body))?, intake)?;
         } else {
             wire::decode(body, intake)?;
         }
@@ -55,7 +55,7 @@ impl AgentProtocol for Otlp {
 
     fn answer(&self, request: &Request, outcome: &Outcome, _note: Vec<u8>) -> AgentAnswer {
         let rejected = outcome.refusals.len();
-        let reason = outcome.refusals.first().map(|refusal| refusal.reason.to_string()).unwrap_or_default();
+        let reason = outcome.left_out().unwrap_or_default();
         let (media_type, body) = if is_json(&media_type(request.headers())) {
             let partial = serde_json::json!({ "rejectedLogRecords": rejected.to_string(), "errorMessage": reason });
             let answer = serde_json::json!({ "partialSuccess": partial });
@@ -95,7 +95,7 @@ fn is_protobuf(media_type: &str) -> bool {
 #[must_use]
 pub fn status_message(status: &[u8]) -> String {
     let message = repeated(status, 2).last().and_then(Result::ok).unwrap_or_default();
-    String::from_utf8_lossy(message).into_owned()
+    application::ingest::text_of(message).into_owned()
 }
 
 /// The code of `google.rpc.Status` for a status code.

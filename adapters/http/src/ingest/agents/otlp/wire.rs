@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use application::ingest::{AgentIntake, JsonText, Members};
+use application::ingest::{AgentIntake, JsonText, Members, text_of};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::TEXT_BYTES_MAX;
@@ -33,7 +33,7 @@ pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeErr
             for attribute in repeated(message?, 1) {
                 let (key, value) = key_value(attribute?)?;
                 if key == SERVICE_NAME {
-                    source = value.map(text_of).transpose()?;
+                    source = value.map(text_or_json).transpose()?.map(Cow::into_owned);
                 }
                 member(&mut resource, &key, value)?;
             }
@@ -63,9 +63,9 @@ fn scope(scope_logs: &[u8]) -> Result<Members, NotProtobuf> {
     for message in repeated(scope_logs, 1) {
         for field in Fields::new(message?) {
             match field? {
-                (1, Value::Bytes(name)) if !name.is_empty() => members.text("name", &String::from_utf8_lossy(name)),
+                (1, Value::Bytes(name)) if !name.is_empty() => members.text("name", &text_of(name)),
                 (2, Value::Bytes(version)) if !version.is_empty() => {
-                    members.text("version", &String::from_utf8_lossy(version));
+                    members.text("version", &text_of(version));
                 }
                 (3, Value::Bytes(attribute)) => {
                     let (key, value) = key_value(attribute)?;
@@ -84,19 +84,20 @@ fn record(message: &[u8]) -> Result<Record<'_>, NotProtobuf> {
         match field? {
             (1, Value::Fixed64(time)) => record.time = time,
             (2, Value::Varint(severity)) => record.severity = severity,
-            (3, Value::Bytes(text)) => record.severity_text = String::from_utf8_lossy(text),
-            (5, Value::Bytes(value)) => record.body = body(value)?,
+            (3, Value::Bytes(text)) => record.severity_text = text_of(text),
+            (5, Value::Bytes(value)) => record.body = text_or_json(value)?,
             (6, Value::Bytes(attribute)) => {
                 let (key, value) = key_value(attribute)?;
-                match value.map(text).transpose()?.flatten() {
-                    Some(text) if key == STACK_TRACE => record.stack_trace = Some(text),
-                    _ => member(&mut record.attributes, &key, value)?,
+                let trace = value.filter(|_| key == STACK_TRACE).map(text).transpose()?.flatten();
+                match trace {
+                    Some(trace) => record.stack_trace = Some(trace),
+                    None => member(&mut record.attributes, &key, value)?,
                 }
             }
             (9, Value::Bytes(id)) => record.trace_id = id.try_into().ok(),
             (10, Value::Bytes(id)) => record.span_id = id.try_into().ok(),
             (11, Value::Fixed64(time)) => record.observed_time = time,
-            (12, Value::Bytes(name)) => record.event_name = String::from_utf8_lossy(name),
+            (12, Value::Bytes(name)) => record.event_name = text_of(name),
             _ => {}
         }
     }
@@ -108,7 +109,7 @@ fn key_value(message: &[u8]) -> Result<(Cow<'_, str>, Option<&[u8]>), NotProtobu
     let (mut key, mut value) = (Cow::Borrowed(""), None);
     for field in Fields::new(message) {
         match field? {
-            (1, Value::Bytes(text)) => key = String::from_utf8_lossy(text),
+            (1, Value::Bytes(text)) => key = text_of(text),
             (2, Value::Bytes(any)) => value = Some(any),
             _ => {}
         }
@@ -128,18 +129,13 @@ fn member(members: &mut Members, key: &str, value: Option<&[u8]>) -> Result<(), 
 /// The text of an `AnyValue` that is one.
 fn text(any: &[u8]) -> Result<Option<Cow<'_, str>>, NotProtobuf> {
     match Fields::new(any).last().transpose()? {
-        Some((1, Value::Bytes(text))) => Ok(Some(String::from_utf8_lossy(text))),
+        Some((1, Value::Bytes(text))) => Ok(Some(text_of(text))),
         _ => Ok(None),
     }
 }
 
 /// The text of an `AnyValue`, or its JSON.
-fn text_of(any: &[u8]) -> Result<String, NotProtobuf> {
-    body(any).map(Cow::into_owned)
-}
-
-/// The text of an `AnyValue`, or its JSON, as a message.
-fn body(any: &[u8]) -> Result<Cow<'_, str>, NotProtobuf> {
+fn text_or_json(any: &[u8]) -> Result<Cow<'_, str>, NotProtobuf> {
     if let Some(text) = text(any)? {
         return Ok(text);
     }
@@ -161,7 +157,7 @@ fn write_optional(any: Option<&[u8]>, json: &mut JsonText, depth: u32) -> Result
 fn write(any: &[u8], json: &mut JsonText, depth: u32) -> Result<(), NotProtobuf> {
     let nested = depth + 1;
     match Fields::new(any).last().transpose()? {
-        Some((1, Value::Bytes(text))) => json.push_text(&String::from_utf8_lossy(text)),
+        Some((1, Value::Bytes(text))) => json.push_text(&text_of(text)),
         Some((2, Value::Varint(bool))) => json.push(if bool == 0 { "false" } else { "true" }),
         Some((3, Value::Varint(int))) => json.push(&int.cast_signed().to_string()),
         Some((4, Value::Fixed64(bits))) => write_double(f64::from_bits(bits), json),

@@ -4,8 +4,11 @@
 
 #![cfg(test)]
 
+mod rows;
+mod topic;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use domain::Uuid;
 use e2e::servers::{OwnServers, Servers};
@@ -13,47 +16,14 @@ use e2e::{DEADLINE, Http, Process, Tail, wait_until};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use self::rows::{execute, number, rows, until_rows};
+use self::topic::{produce, read_topic};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
 /// Time until the group notices a killed consumer: the minimum that a broker allows.
 const QUICKLY_MISSED: (&str, &str) = ("SPILLWAY_KAFKA__PROPERTIES__SESSION_TIMEOUT_MS", "6000");
-
-/// Queries PostgreSQL for a number, retrying until it answers.
-async fn number(servers: &Servers, query: &str) -> i64 {
-    let query = query.replace("SCHEMA", &servers.schema());
-    let began = Instant::now();
-    loop {
-        let answer = async {
-            let mut connection = PgConnection::connect(&servers.postgres).await?;
-            let number = sqlx::query_scalar::<_, i64>(AssertSqlSafe(query.clone())).fetch_one(&mut connection).await?;
-            connection.close().await.map(|()| number)
-        };
-        match answer.await {
-            Ok(number) => return number,
-            // The table does not exist yet.
-            Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01")) => {
-                return 0;
-            }
-            Err(error) => assert!(began.elapsed() < DEADLINE, "{error}"),
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-async fn rows(servers: &Servers) -> i64 {
-    number(servers, "SELECT count(*) FROM SCHEMA.events").await
-}
-
-async fn execute(servers: &Servers, statement: &str) {
-    let mut connection = PgConnection::connect(&servers.postgres).await.expect("PostgreSQL answers");
-    let statement = statement.replace("SCHEMA", &servers.schema());
-    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("the statement succeeds");
-}
 
 /// Posts events until all are accepted, repeating those that were not.
 async fn post(producer: &Http, mut events: Vec<Value>) {
@@ -69,18 +39,6 @@ async fn post(producer: &Http, mut events: Vec<Value>) {
         };
         let refused = |index: usize| refused.contains(&(index as u64));
         events = events.into_iter().enumerate().filter(|(index, _)| refused(*index)).map(|(_, event)| event).collect();
-    }
-}
-
-/// Waits until this many rows exist, as long as rows keep arriving.
-async fn until_rows(servers: &Servers, expected: i64) {
-    let (mut last, mut changed) = (-1, Instant::now());
-    while last < expected {
-        let now = rows(servers).await;
-        if now != last {
-            (last, changed) = (now, Instant::now());
-        }
-        assert!(changed.elapsed() < DEADLINE, "{last} rows of {expected}, and none in the last {DEADLINE:?}");
     }
 }
 
@@ -170,44 +128,6 @@ async fn each_event_has_one_row_whatever_is_killed_and_restarted() {
         began.elapsed().as_secs()
     );
     assert_eq!((total, distinct), (events as i64, events as i64));
-}
-
-/// Sends records as another producer, sequentially, to one partition.
-fn produce(servers: &Servers, partition: i32, values: &[&[u8]]) {
-    let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", &servers.brokers).set("acks", "all").create().expect("a producer");
-    for value in values {
-        let record = BaseRecord::<[u8], [u8]>::to(&servers.name).partition(partition).key(b"other").payload(*value);
-        producer.send(record).map_err(|(error, _)| error).expect("it is queued");
-    }
-    producer.flush(DEADLINE).expect("they are sent");
-}
-
-/// Reads a topic from its beginning until `enough`.
-fn read_topic(
-    servers: &Servers,
-    topic: &str,
-    enough: impl Fn(&[(Vec<u8>, BTreeMap<String, String>)]) -> bool,
-) -> Vec<(Vec<u8>, BTreeMap<String, String>)> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &servers.brokers)
-        .set("group.id", format!("reader-of-{topic}"))
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    consumer.subscribe(&[topic]).expect("a subscription");
-    let (mut records, began) = (Vec::new(), Instant::now());
-    while !enough(&records) {
-        assert!(began.elapsed() < DEADLINE, "{} records in {topic}", records.len());
-        // A topic that does not exist yet is a transient error.
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else { continue };
-        let headers = message.headers().expect("headers");
-        let text = |value: Option<&[u8]>| String::from_utf8(value.expect("a value").to_vec()).expect("text");
-        let headers = headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect();
-        records.push((message.payload().unwrap_or_default().to_vec(), headers));
-    }
-    records
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
