@@ -28,15 +28,13 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
         }
         for scope_logs in elements(resource_logs, "scopeLogs") {
             intake.group()?;
-            let mut members = Members::default();
-            if let Some(resource) = resource.clone().into_json() {
-                members.json("resource", &resource);
+            let mut log_records = elements(scope_logs, "logRecords").peekable();
+            if log_records.peek().is_none() {
+                continue;
             }
-            if let Some(scope) = scope(member_of(scope_logs, "scope")).into_json() {
-                members.json("scope", &scope);
-            }
-            let origin = Origin::new(source.clone(), members);
-            for log_record in elements(scope_logs, "logRecords") {
+            let scope = scope(member_of(scope_logs, "scope"));
+            let origin = Origin::new(source.as_deref(), &resource, scope, intake)?;
+            for log_record in log_records {
                 record(log_record).add(&origin, intake)?;
             }
         }
