@@ -35,6 +35,9 @@ pub enum EditError {
     /// The key with this id has ended, and so would the one that takes its place.
     #[error("the key {0} has ended: say with --expires when the new one ends")]
     Ended(KeyId),
+    /// The key with this id is revoked: rotating it would undo that.
+    #[error("the key {0} is revoked: create a new one with spillway key create")]
+    Revoked(KeyId),
     /// The keys are not written as `[[key]]`.
     #[error("the keys must be written as [[key]], each with a line for each setting")]
     Form,
@@ -93,6 +96,9 @@ pub fn rotate(
     edit_with(path, |list, keys| {
         // Read under the lock: what another edit has just taken away must not come back.
         let old = keys.into_iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
+        if old.revoked.is_some() {
+            return Err(EditError::Revoked(id));
+        }
         let expires = expires.or(old.expires);
         if expires.is_some_and(|expires| expires <= now) {
             return Err(EditError::Ended(id));
@@ -268,6 +274,10 @@ mod tests {
         assert_eq!((&of_new.sources, of_new.limits), (&of_old.sources, of_old.limits));
         revoke(&path, old.id(), now).expect("revoked");
         assert_eq!(list(&path).expect("valid")[0].revoked, Some(now));
+        let before = fs::read(&path).expect("read");
+        let revoked = rotate(&path, old.id(), Duration::ZERO, Some(Timestamp::MAX), now);
+        assert!(matches!(revoked, Err(EditError::Revoked(id)) if id == old.id()));
+        assert_eq!(fs::read(&path).expect("read"), before, "nothing was changed");
         let later = Timestamp::parse("2027-12-01T00:00:00Z").expect("a time");
         let ended = rotate(&path, new.id(), Duration::ZERO, None, later);
         assert!(matches!(ended, Err(EditError::Ended(id)) if id == new.id()));
