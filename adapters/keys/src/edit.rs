@@ -177,8 +177,7 @@ fn edit_with(
         Err(error) => return Err(error.into()),
     };
     // Released when dropped.
-    let lock =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(NEW_FILE_MODE).open(beside(&path, ".lock"))?;
+    let lock = lock_file(&path)?;
     lock.lock()?;
     let (bytes, old) = match read(&path) {
         Ok(bytes) => (bytes, Some(fs::metadata(&path)?)),
@@ -195,6 +194,33 @@ fn edit_with(
     keys(new.as_bytes())?;
     replace(&path, new.as_bytes(), old.as_ref())?;
     Ok(())
+}
+
+/// The lock beside a file. A new one has the owner and the group of the file: an edit by root must not lock out the user that
+/// Spillway runs as. One that exists keeps its own: it may be a link to another file.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let lock_path = beside(path, ".lock");
+    let lock = match OpenOptions::new().create_new(true).write(true).mode(NEW_FILE_MODE).open(&lock_path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return OpenOptions::new().write(true).open(&lock_path);
+        }
+        Err(error) => return Err(error),
+    };
+    let file = match fs::metadata(path) {
+        Ok(file) => file,
+        // It will have the owner of this process, as the lock has.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(lock),
+        Err(error) => return Err(error),
+    };
+    let made = lock.metadata()?;
+    if (file.uid(), file.gid()) != (made.uid(), made.gid()) {
+        // A lock that the owner of the file cannot open must not stay.
+        fchown(&lock, Some(file.uid()), Some(file.gid())).inspect_err(|_| {
+            let _ = fs::remove_file(&lock_path);
+        })?;
+    }
+    Ok(lock)
 }
 
 /// Replaces a file as a whole, durably. The new one has the owner, the group and the permissions of the old one: an
@@ -296,9 +322,12 @@ mod tests {
         if std::os::unix::fs::chown(&path, Some(user), Some(group)).is_err() {
             return;
         }
+        fs::remove_file(beside(&path, ".lock")).expect("removed");
         create(&path, &new_key("till")).expect("created");
-        let metadata = fs::metadata(&path).expect("a file");
-        assert_eq!((metadata.uid(), metadata.gid()), (user, group));
+        for path in [&path, &beside(&path, ".lock")] {
+            let metadata = fs::metadata(path).expect("a file");
+            assert_eq!((metadata.uid(), metadata.gid()), (user, group), "{}", path.display());
+        }
     }
 
     #[test]
