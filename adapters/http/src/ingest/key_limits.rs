@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::access::Key;
+use domain::access::{Key, KeyLimits};
 use domain::ports::{Client, RateDecision, RequestClass};
 use poem::Request;
 use tokio::time::{Instant, sleep_until};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::access::admitted::key_of;
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
-use crate::ingest::agents::LOOK_INTERVAL;
+use crate::ingest::agents::{LOOK_INTERVAL, RETRY_AFTER_MIN};
 
 /// The burst of events: a bucket is full again this long after a request that was just refused may begin.
 const BURST: Duration = Duration::from_secs(1);
@@ -36,10 +36,20 @@ impl ProducerDependencies {
     /// Requests with keys of one name begin in the order in which they came, and at most as many wait as of one client.
     /// Returns how long it was held, and why it may not begin even then.
     pub(super) async fn hold_by_key(&self, request: &Request, patience: Duration) -> (Duration, Option<ApiError>) {
-        let refused = |retry_after| Some(ApiError::RateLimited { retry_after });
-        let Some(key) = key_of(request) else { return (Duration::ZERO, None) };
-        let Some(mut wait) = self.wait_by_key(key).await else { return (Duration::ZERO, None) };
-        let Some(place) = self.agents.queue(Client::with_keys(&key.name)) else {
+        let refused =
+            |wait: Option<Duration>| Some(ApiError::RateLimited { retry_after: wait.unwrap_or(RETRY_AFTER_MIN) });
+        let limited = key_of(request).filter(|key| key.limits != KeyLimits::default());
+        let Some(key) = limited else { return (Duration::ZERO, None) };
+        let keys = Client::with_keys(&key.name);
+        // `None` until it was asked: a request that others wait in front of would take what they wait for.
+        let mut wait = None;
+        if !self.agents.has_waiters(keys) {
+            wait = self.wait_by_key(key).await;
+            if wait.is_none() {
+                return (Duration::ZERO, None);
+            }
+        }
+        let Some(place) = self.agents.queue(keys) else {
             return (Duration::ZERO, refused(wait));
         };
         let began = Instant::now();
@@ -50,15 +60,15 @@ impl ProducerDependencies {
             if now >= deadline {
                 return (now.duration_since(began), refused(wait));
             }
-            let pause = if place.is_first() { wait.max(LOOK_INTERVAL) } else { LOOK_INTERVAL };
+            let pause = wait.filter(|_| place.is_first()).unwrap_or_default().max(LOOK_INTERVAL);
             tokio::select! {
                 () = &mut stop => return (began.elapsed(), refused(wait)),
                 () = sleep_until(deadline.min(now + pause)) => {}
             }
             if place.is_first() {
-                match self.wait_by_key(key).await {
-                    None => return (began.elapsed(), None),
-                    Some(longer) => wait = longer,
+                wait = self.wait_by_key(key).await;
+                if wait.is_none() {
+                    return (began.elapsed(), None);
                 }
             }
         }
@@ -97,7 +107,7 @@ impl ProducerDependencies {
 mod tests {
     use std::num::NonZeroU32;
 
-    use domain::access::{KeyHash, KeyLimits};
+    use domain::access::KeyHash;
     use domain::ports::MockKeyLimiter;
 
     use super::*;
@@ -151,6 +161,30 @@ mod tests {
             assert!(waited >= held && waited <= held + LOOK_INTERVAL, "{requests:?} {events:?}: {waited:?}");
             assert_eq!(refused.is_some(), is_refused, "{requests:?} {events:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_does_not_overtake_one_that_waits_for_the_limits_of_its_key() {
+        let second = Duration::from_secs(1);
+        let (mut limiter, mut takes) = (MockKeyLimiter::new(), 0);
+        limiter.expect_take().returning(move |_, limit| {
+            takes += 1;
+            // The first one has to wait. Any later one would be allowed at once.
+            let retry_after = if takes == 1 { 2 * second } else { Duration::ZERO };
+            let allowed = retry_after.is_zero();
+            RateDecision { allowed, limit: limit.get(), remaining: 0, reset_after: retry_after, retry_after }
+        });
+        limiter.expect_wait().return_const(Duration::ZERO);
+        let producer = dependencies_with_keys(limiter);
+        let (first, later) = (request(), request());
+        let later = async {
+            tokio::time::sleep(second).await;
+            producer.hold_by_key(&later, HOLD).await
+        };
+        let ((first, first_refused), (later, later_refused)) = tokio::join!(producer.hold_by_key(&first, HOLD), later);
+        assert!(first_refused.is_none() && later_refused.is_none());
+        assert!(first >= 2 * second && first <= 2 * second + LOOK_INTERVAL, "{first:?}");
+        assert!(later >= second && later <= second + 2 * LOOK_INTERVAL, "{later:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Room for a body whose length is not given, to begin with.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
 /// Shortest time after which an agent over its limit should send again.
-const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+pub(in crate::ingest) const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
 impl ProducerDependencies {
     /// Answers a request of an agent.
