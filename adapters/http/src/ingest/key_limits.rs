@@ -7,6 +7,8 @@ use std::time::Duration;
 use domain::access::{Key, KeyLimits};
 use domain::ports::{Client, RateDecision, RequestClass};
 use poem::Request;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::admitted::key_of;
@@ -94,12 +96,36 @@ impl ProducerDependencies {
         (!retry_after.is_zero()).then_some(refused)
     }
 
-    /// Charges the events of a request to its key, if that has a limit.
-    pub(super) async fn charge(&self, key: Option<&Arc<Key>>, events: usize) {
-        let limited = key.and_then(|key| Some((key, key.limits.events_per_second?)));
-        if let Some((key, limit)) = limited {
-            self.key_limiter.charge(Client::with_keys(&key.name), limit, events).await;
-        }
+    /// What the events of a request will be charged to: its key, if that has a limit. To be made just before they are
+    /// delivered.
+    pub(super) fn charge(&self, key: Option<&Arc<Key>>, events: usize) -> Option<Charge> {
+        let (keys, limit) = key.and_then(|key| Some((Client::with_keys(&key.name), key.limits.events_per_second?)))?;
+        let (settle, settled) = oneshot::channel();
+        let limiter = Arc::clone(&self.key_limiter);
+        let charged = tokio::spawn(async move {
+            let events = settled.await.unwrap_or(events);
+            if events > 0 {
+                limiter.charge(keys, limit, events).await;
+            }
+        });
+        Some(Charge { settle, charged })
+    }
+}
+
+/// A charge to a key, whose size is known once the events are delivered: those that the client has to send again do not
+/// count. If it is dropped before, because the client has gone away, all of them do: what was published is delivered
+/// nevertheless.
+pub(super) struct Charge {
+    settle: oneshot::Sender<usize>,
+    charged: JoinHandle<()>,
+}
+
+impl Charge {
+    /// Charges so many events.
+    pub(super) async fn settle(self, events: usize) {
+        // The task waits for nothing else.
+        let _ = self.settle.send(events);
+        let _ = self.charged.await;
     }
 }
 
@@ -108,11 +134,17 @@ mod tests {
     use std::num::NonZeroU32;
 
     use domain::access::KeyHash;
-    use domain::ports::MockKeyLimiter;
+    use domain::admission::Usage;
+    use domain::delivery::Durability;
+    use domain::ports::{MockKeyLimiter, MockRecordPublisher, PublishError, Receipt};
+    use poem::http::{HeaderValue, StatusCode};
 
     use super::*;
     use crate::access::admitted::Admitted;
-    use crate::ingest::tests::{HOLD, dependencies_with_keys};
+    use crate::ingest::agents::objects::Objects;
+    use crate::ingest::native::SingleEvent;
+    use crate::ingest::protocol::Protocol;
+    use crate::ingest::tests::{HOLD, dependencies_on, dependencies_with_keys};
 
     const TEN: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
@@ -185,6 +217,73 @@ mod tests {
         assert!(first_refused.is_none() && later_refused.is_none());
         assert!(first >= 2 * second && first <= 2 * second + LOOK_INTERVAL, "{first:?}");
         assert!(later >= second && later <= second + 2 * LOOK_INTERVAL, "{later:?}");
+    }
+
+    /// A producer on this bus that charges keys as the limiter says.
+    fn producer_on(bus: MockRecordPublisher, mut limiter: MockKeyLimiter) -> ProducerDependencies {
+        limiter.expect_take().returning(|_, limit| RateDecision {
+            allowed: true,
+            limit: limit.get(),
+            remaining: 1,
+            reset_after: Duration::ZERO,
+            retry_after: Duration::ZERO,
+        });
+        limiter.expect_wait().return_const(Duration::ZERO);
+        dependencies_on(bus, limiter)
+    }
+
+    /// A bus with this answer to every batch.
+    fn bus(answer: fn() -> Result<Receipt, PublishError>) -> MockRecordPublisher {
+        let mut bus = MockRecordPublisher::new();
+        bus.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 100 << 20 });
+        bus.expect_publish().returning(move |_| answer());
+        bus
+    }
+
+    /// The same request with an event.
+    fn with_event() -> Request {
+        let mut request = request();
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        request.set_body(r#"{"source":"s","level":"INFO","message":"m"}"#);
+        request
+    }
+
+    const NATIVE: &[&dyn Protocol] = &[&SingleEvent];
+
+    #[tokio::test]
+    async fn events_are_charged_once_they_are_accepted_and_not_when_they_have_to_be_sent_again() {
+        let promised = || -> Result<Receipt, PublishError> {
+            let promised = std::future::ready(Ok(Durability::Buffered));
+            Ok(Receipt { promised: Box::pin(promised), settled: Box::pin(std::future::ready(Ok(()))) })
+        };
+        let mut limiter = MockKeyLimiter::new();
+        limiter.expect_charge().withf(|_, _, events| *events == 1).times(2).return_const(());
+        let producer = producer_on(bus(promised), limiter);
+        assert_eq!(producer.accept(RequestClass::Single, NATIVE, with_event()).await.status(), StatusCode::ACCEPTED);
+        assert_eq!(producer.accept_agent(&Objects, with_event()).await.status(), StatusCode::ACCEPTED);
+        let mut limiter = MockKeyLimiter::new();
+        limiter.expect_charge().never();
+        let producer = producer_on(bus(|| Err(PublishError::Full)), limiter);
+        for answer in [
+            producer.accept(RequestClass::Single, NATIVE, with_event()).await,
+            producer.accept_agent(&Objects, with_event()).await,
+        ] {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_goes_away_is_charged_for_what_is_delivered() {
+        let pending = || -> Result<Receipt, PublishError> {
+            Ok(Receipt { promised: Box::pin(std::future::pending()), settled: Box::pin(std::future::pending()) })
+        };
+        let (charge, mut charged) = tokio::sync::mpsc::unbounded_channel();
+        let mut limiter = MockKeyLimiter::new();
+        limiter.expect_charge().returning(move |_, _, events| charge.send(events).expect("the test waits"));
+        let producer = producer_on(bus(pending), limiter);
+        let answer = producer.accept(RequestClass::Single, NATIVE, with_event());
+        assert!(tokio::time::timeout(Duration::from_secs(1), answer).await.is_err(), "nothing is promised");
+        assert_eq!(charged.recv().await, Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -98,11 +98,15 @@ impl ProducerDependencies {
         }
         let note = decoded?;
         let entries = intake.entries();
-        self.charge(key_of(request), entries).await;
         // Frees the body. The note is kept until the client has read the answer.
         let mut room = body.into_lease();
         room.resize(note.len())?;
+        let charge = self.charge(key_of(request), entries);
         let outcome = intake.deliver(PROMISE_TIMEOUT.saturating_sub(held)).await;
+        if let Some(charge) = charge {
+            let is_again = outcome.as_ref().is_err_and(RefusalReason::is_retryable);
+            charge.settle(if is_again { 0 } else { entries }).await;
+        }
         let outcome = outcome.map_err(|reason| self.no_capacity(reason))?;
         self.agents.limiter.charge(client, entries, bytes);
         let answer = protocol.answer(request, &outcome, note);
