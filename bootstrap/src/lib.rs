@@ -31,6 +31,7 @@ mod secret_argument;
 mod send;
 pub mod settings;
 mod settings_source;
+mod settled;
 mod suggested;
 mod system;
 mod task;
