@@ -1,5 +1,6 @@
 //! Wiring, running and draining.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use application::health::Health;
 use domain::ports::Clock;
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::{open_keys, watch_keys};
+use crate::access::{keys_path, open_keys, watch_keys};
 use crate::alerts::Alerts;
 use crate::consumer_role::ConsumerRole;
 use crate::context::{Context, Servers};
@@ -20,9 +21,10 @@ use crate::producer_role::ProducerRole;
 use crate::role::{Addresses, Role};
 use crate::roles::OpenRoles;
 use crate::settings::Settings;
+use crate::settled::open_settled;
 use crate::system::SystemClock;
 use crate::task::{Task, TaskEnded, Tasks};
-use crate::tls::ListenerTls;
+use crate::tls::{ListenerTls, tls_files};
 
 /// A stopping process stops accepting early if no request arrives for this long: longer than a gateway's health check
 /// interval, so that none of its requests meets a connection that is being closed.
@@ -51,9 +53,10 @@ impl App {
     /// # Errors
     /// Something cannot be opened or bound; the message says what and where.
     pub async fn build(role: Role, settings: &Settings) -> anyhow::Result<Self> {
-        let keys = open_keys(role, settings)?;
+        let open = || -> anyhow::Result<_> { Ok((open_keys(role, settings)?, ListenerTls::open(role, settings)?)) };
+        let files: Vec<PathBuf> = keys_path(role, settings).into_iter().chain(tls_files(settings)).collect();
+        let (keys, tls) = open_settled(&files, open).await?;
         // All ports first: an address in use must not leave a half-opened store behind.
-        let tls = ListenerTls::open(role, settings)?;
         let servers = Servers::bind(role, settings, keys.is_none(), &tls).await?;
         let addresses = servers.addresses()?;
         let activities = servers.activities();

@@ -33,6 +33,7 @@ mod segments;
 mod send;
 pub mod settings;
 mod settings_source;
+mod settled;
 mod suggested;
 mod system;
 mod task;

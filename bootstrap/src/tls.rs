@@ -91,6 +91,20 @@ impl ListenerTls {
     }
 }
 
+/// The files of all listeners and of the gateway's connections, whatever the role: those that are read again.
+pub fn tls_files(settings: &Settings) -> Vec<PathBuf> {
+    let Settings { http, gateway, producer, consumer, syslog, .. } = settings;
+    let files = [
+        [&http.tls_certificate, &http.tls_key, &http.tls_client_ca],
+        [&gateway.tls_certificate, &gateway.tls_key, &gateway.tls_client_ca],
+        [&producer.tls_certificate, &producer.tls_key, &producer.tls_client_ca],
+        [&consumer.tls_certificate, &consumer.tls_key, &consumer.tls_client_ca],
+        [&syslog.tls_certificate, &syslog.tls_key, &syslog.tls_client_ca],
+        [&gateway.upstream_ca, &gateway.upstream_certificate, &gateway.upstream_key],
+    ];
+    files.into_iter().flatten().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
+}
+
 fn syslog(settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
     let Some(address) = settings.syslog.tls_listen.0 else { return Ok(None) };
     match Own::from(&settings.syslog).open("syslog", settings)? {

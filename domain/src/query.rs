@@ -140,7 +140,9 @@ pub enum Direction {
 /// The order of events with one timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ties {
-    /// By `event_id`, then, for an id repeated outside of the dedup window, by `received_at`.
+    /// By `event_id`, then, for an id repeated outside of the dedup window, by `received_at`. Events of two tenants that are
+    /// equal in all three have no order: where a page ends between them, the next one begins behind both. The indices of the
+    /// stores have this order, and a further column would have to be sorted for each page.
     #[default]
     EventId,
     /// In the order of arrival: by `received_at`, partition and offset. What happened at one time is read in the order in

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn ids_are_the_same_in_every_version() {
-        let expected = "PLACEHOLDER";
+        let expected = "01a22655-2c4b-8e49-901b-08a55bdbd8e8";
         assert_eq!(id("a", NANOS, "text").map(|id| id.to_string()).as_deref(), Some(expected));
     }
 

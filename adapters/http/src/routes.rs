@@ -156,8 +156,8 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/actuator/health/liveness", Every, Monitor, Api),
         route(Method::GET, "/actuator/health/readiness", Every, Monitor, Api),
         route(Method::GET, "/actuator/info", Every, OPERATE, Api),
-        route(Method::GET, "/actuator/instance", Every, OPERATE, Api),
-        route(Method::GET, "/actuator/fleet", Gateway, OPERATE, Api),
+        route(Method::GET, "/actuator/instance", Every, WholeRole(Role::Operate), Api),
+        route(Method::GET, "/actuator/fleet", Gateway, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/log", Every, OPERATE, Api),
         route(Method::PUT, "/actuator/log", Every, OPERATE, Api),
         route(Method::GET, "/actuator/metrics", Every, OPERATE, Api),
@@ -397,7 +397,16 @@ mod tests {
             ]
         );
         let whole = paths(|route| matches!(route.access, Access::WholeRole(_)));
-        assert_eq!(whole, ["GET /api/logs/health", "GET /api/dlq", "POST /api/dlq/redrive"]);
+        assert_eq!(
+            whole,
+            [
+                "GET /api/logs/health",
+                "GET /api/dlq",
+                "POST /api/dlq/redrive",
+                "GET /actuator/instance",
+                "GET /actuator/fleet",
+            ]
+        );
         assert_eq!(
             paths(Route::is_audited),
             ["GET /api/logs/export", "POST /api/dlq/redrive", "PUT /actuator/log", "POST /api/session"]

@@ -55,6 +55,9 @@ const EVENT: &str = "/api/logs";
 const BATCH: &str = "/api/logs/batch";
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
+const PROTOBUF: &str = "application/x-protobuf";
+/// A scope of OTLP with one record.
+const RECORD_IN_SCOPE: &str = r#"{"logRecords":[{}]}"#;
 
 struct Unlimited;
 
@@ -131,6 +134,8 @@ struct Cost {
     status: u16,
     answer: Vec<u8>,
     peak_bytes: u64,
+    /// Everything that was allocated, whether it was freed meanwhile or not.
+    total_bytes: u64,
 }
 
 impl Cost {
@@ -161,7 +166,7 @@ impl<E: Endpoint<Output = Response>> Sender<E> {
         }
         let body = Bytes::copy_from_slice(body);
         let request = request.body(Body::from(body.clone()));
-        let mut cost = Cost { status: 0, answer: Vec::new(), peak_bytes: 0 };
+        let mut cost = Cost { status: 0, answer: Vec::new(), peak_bytes: 0, total_bytes: 0 };
         let counted = allocation_counter::measure(|| {
             self.runtime.block_on(async {
                 let response = self.producer.get_response(request).await;
@@ -169,7 +174,7 @@ impl<E: Endpoint<Output = Response>> Sender<E> {
                 cost.answer = response.into_body().into_vec().await.expect("a body");
             });
         });
-        cost.peak_bytes = counted.bytes_max;
+        (cost.peak_bytes, cost.total_bytes) = (counted.bytes_max, counted.bytes_total);
         // Until here, so that dropping it cannot make up for anything.
         drop(body);
         cost
@@ -381,6 +386,44 @@ fn bodies_of_agents() {
         }
     }
     sender.end();
+}
+
+/// A field of protobuf that is a text or a message.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    let mut rest = content.len();
+    while rest > 127 {
+        field.push(u8::try_from(rest & 127).expect("seven bits") | 128);
+        rest >>= 7;
+    }
+    field.push(u8::try_from(rest).expect("seven bits"));
+    [field, content.to_vec()].concat()
+}
+
+#[test]
+fn scopes_that_share_a_large_resource_cost_nothing_without_records_and_count_with_some() {
+    let sender = sender();
+    let value = "x".repeat(60_000);
+    let in_json = |scope: &str, scopes: usize| {
+        let resource = format!(r#"{{"attributes":[{{"key":"k","value":{{"stringValue":"{value}"}}}}]}}"#);
+        let scopes = vec![scope; scopes].join(",");
+        format!(r#"{{"resourceLogs":[{{"resource":{resource},"scopeLogs":[{scopes}]}}]}}"#).into_bytes()
+    };
+    let in_protobuf = |scope: &[u8], scopes: usize| {
+        let attribute = [field(1, b"k"), field(2, &field(1, value.as_bytes()))].concat();
+        field(1, &[field(1, &field(1, &attribute)), field(2, scope).repeat(scopes)].concat())
+    };
+    for (media_type, empty, some, many) in [
+        (JSON, in_json("{}", 1_000), in_json(RECORD_IN_SCOPE, 300), in_json(RECORD_IN_SCOPE, 500)),
+        (PROTOBUF, in_protobuf(b"", 1_000), in_protobuf(&field(2, b""), 300), in_protobuf(&field(2, b""), 500)),
+    ] {
+        let cost = sender.send("/v1/logs", media_type, None, &empty);
+        assert_eq!(cost.status, 200, "{media_type}");
+        assert!(cost.total_bytes < 3_000_000, "{media_type}: {} bytes", cost.total_bytes);
+        // 36 MB with what is copied for the scopes, and 60 MB.
+        assert_eq!(sender.send("/v1/logs", media_type, None, &some).status, 200, "{media_type}");
+        assert_eq!(sender.send("/v1/logs", media_type, None, &many).status, 413, "{media_type}");
+    }
 }
 
 /// A body that says how long it is, and comes in pieces.

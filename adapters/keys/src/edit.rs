@@ -35,6 +35,9 @@ pub enum EditError {
     /// The key with this id has ended, and so would the one that takes its place.
     #[error("the key {0} has ended: say with --expires when the new one ends")]
     Ended(KeyId),
+    /// The key with this id is revoked: rotating it would undo that.
+    #[error("the key {0} is revoked: create a new one with spillway key create")]
+    Revoked(KeyId),
     /// The keys are not written as `[[key]]`.
     #[error("the keys must be written as [[key]], each with a line for each setting")]
     Form,
@@ -93,6 +96,9 @@ pub fn rotate(
     edit_with(path, |list, keys| {
         // Read under the lock: what another edit has just taken away must not come back.
         let old = keys.into_iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
+        if old.revoked.is_some() {
+            return Err(EditError::Revoked(id));
+        }
         let expires = expires.or(old.expires);
         if expires.is_some_and(|expires| expires <= now) {
             return Err(EditError::Ended(id));
@@ -171,8 +177,7 @@ fn edit_with(
         Err(error) => return Err(error.into()),
     };
     // Released when dropped.
-    let lock =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(NEW_FILE_MODE).open(beside(&path, ".lock"))?;
+    let lock = lock_file(&path)?;
     lock.lock()?;
     let (bytes, old) = match read(&path) {
         Ok(bytes) => (bytes, Some(fs::metadata(&path)?)),
@@ -189,6 +194,33 @@ fn edit_with(
     keys(new.as_bytes())?;
     replace(&path, new.as_bytes(), old.as_ref())?;
     Ok(())
+}
+
+/// The lock beside a file. A new one has the owner and the group of the file: an edit by root must not lock out the user that
+/// Spillway runs as. One that exists keeps its own: it may be a link to another file.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let lock_path = beside(path, ".lock");
+    let lock = match OpenOptions::new().create_new(true).write(true).mode(NEW_FILE_MODE).open(&lock_path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return OpenOptions::new().write(true).open(&lock_path);
+        }
+        Err(error) => return Err(error),
+    };
+    let file = match fs::metadata(path) {
+        Ok(file) => file,
+        // It will have the owner of this process, as the lock has.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(lock),
+        Err(error) => return Err(error),
+    };
+    let made = lock.metadata()?;
+    if (file.uid(), file.gid()) != (made.uid(), made.gid()) {
+        // A lock that the owner of the file cannot open must not stay.
+        fchown(&lock, Some(file.uid()), Some(file.gid())).inspect_err(|_| {
+            let _ = fs::remove_file(&lock_path);
+        })?;
+    }
+    Ok(lock)
 }
 
 /// Replaces a file as a whole, durably. The new one has the owner, the group and the permissions of the old one: an
@@ -268,6 +300,10 @@ mod tests {
         assert_eq!((&of_new.sources, of_new.limits), (&of_old.sources, of_old.limits));
         revoke(&path, old.id(), now).expect("revoked");
         assert_eq!(list(&path).expect("valid")[0].revoked, Some(now));
+        let before = fs::read(&path).expect("read");
+        let revoked = rotate(&path, old.id(), Duration::ZERO, Some(Timestamp::MAX), now);
+        assert!(matches!(revoked, Err(EditError::Revoked(id)) if id == old.id()));
+        assert_eq!(fs::read(&path).expect("read"), before, "nothing was changed");
         let later = Timestamp::parse("2027-12-01T00:00:00Z").expect("a time");
         let ended = rotate(&path, new.id(), Duration::ZERO, None, later);
         assert!(matches!(ended, Err(EditError::Ended(id)) if id == new.id()));
@@ -286,9 +322,12 @@ mod tests {
         if std::os::unix::fs::chown(&path, Some(user), Some(group)).is_err() {
             return;
         }
+        fs::remove_file(beside(&path, ".lock")).expect("removed");
         create(&path, &new_key("till")).expect("created");
-        let metadata = fs::metadata(&path).expect("a file");
-        assert_eq!((metadata.uid(), metadata.gid()), (user, group));
+        for path in [&path, &beside(&path, ".lock")] {
+            let metadata = fs::metadata(path).expect("a file");
+            assert_eq!((metadata.uid(), metadata.gid()), (user, group), "{}", path.display());
+        }
     }
 
     #[test]

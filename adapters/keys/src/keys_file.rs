@@ -1,7 +1,8 @@
 //! The keys of a running process.
 //!
 //! Invariant: a file that is being written is not used. The part of it that is there may be valid and give more rights, such
-//! as a key whose line `sources` or `revoked` is not written yet. So the keys change only when the file was the same twice.
+//! as a key whose line `sources` or `revoked` is not written yet. So the keys change only when the file was the same twice. At
+//! the start, the caller sees to that.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ struct State {
 }
 
 impl KeysFile {
-    /// Reads the keys in a file, if there is one.
+    /// Reads the keys in a file, if there is one. What this returns must not be used if the file changed meanwhile.
     ///
     /// # Errors
     /// There is one, and it cannot be used.

@@ -1,7 +1,9 @@
 //! Messages in a stream of bytes (RFC 6587): each with its length in front of it, or with a line feed or a NUL behind
 //! it. Senders mix up neither within a connection, but each message is looked at for itself.
 //!
-//! Invariant: at most [`FRAME_BYTES_MAX`] and one read are in memory. A longer frame comes in pieces.
+//! Invariants:
+//! * At most [`FRAME_BYTES_MAX`] and one read are in memory. A longer frame comes in pieces.
+//! * A frame with a length ends where that says, also if it comes in pieces: what it contains is not taken for other frames.
 
 use std::ops::Range;
 
@@ -20,6 +22,8 @@ pub struct Frames {
     at: usize,
     /// Up to where its end was looked for without success.
     searched: usize,
+    /// Bytes of a frame with a length that are still to come behind the pieces of it that were taken.
+    left: usize,
 }
 
 /// How the frame at the front ends.
@@ -61,13 +65,13 @@ impl Frames {
             let frame = match self.framing() {
                 Framing::Unknown => return None,
                 Framing::Counted { head, length } => {
-                    let (from, to) = (begin + head, begin + head + length);
-                    // Of a frame that is too long, and comes in pieces, only the first piece has a length.
-                    let to = to.min(begin + FRAME_BYTES_MAX);
+                    let (from, end) = (begin + head, begin + head + length);
+                    let to = end.min(begin + FRAME_BYTES_MAX);
                     if to > self.bytes.len() {
                         return None;
                     }
                     self.take_to(to, 0);
+                    self.left = end - to;
                     from..to
                 }
                 Framing::Delimited => {
@@ -95,6 +99,23 @@ impl Frames {
         }
     }
 
+    /// What is there of the frame at the front, because no more of it may be held. The rest of it comes as further frames.
+    pub fn cut(&mut self) -> Option<Range<usize>> {
+        let end = self.bytes.len();
+        let from = match self.framing() {
+            // A few bytes, which will tell.
+            Framing::Unknown => return None,
+            Framing::Counted { head, length } => {
+                let from = self.at + head;
+                self.left = (from + length).saturating_sub(end);
+                from
+            }
+            Framing::Delimited => self.at,
+        };
+        self.take_to(end, 0);
+        (from < end).then_some(from..end)
+    }
+
     /// The rest of the stream as a frame, because it has ended.
     pub fn rest(&mut self) -> Option<Range<usize>> {
         let frame = self.at..self.bytes.len();
@@ -114,6 +135,9 @@ impl Frames {
 
     /// A length is digits and a space in front of a message, which begins with `<`.
     fn framing(&self) -> Framing {
+        if self.left > 0 {
+            return Framing::Counted { head: 0, length: self.left };
+        }
         let front = self.bytes.get(self.at..).unwrap_or_default();
         let digits = front.iter().take(LENGTH_DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
         let begins_with_zero = front.first() == Some(&b'0');
@@ -173,8 +197,26 @@ mod tests {
         let line = format!("{long}\n<1>a\n");
         let frames: Vec<_> = read(line.as_bytes().chunks(60_000)).iter().map(String::len).collect();
         assert_eq!(frames, [FRAME_BYTES_MAX, 10, 4]);
-        let counted = format!("{} <1>{long}", long.len() + 3);
-        assert!(read(counted.as_bytes().chunks(60_000)).iter().all(|frame| frame.len() <= FRAME_BYTES_MAX));
+        let counted = format!("{} <1>{long}5 <2>bc", long.len() + 3);
+        let frames = read(counted.as_bytes().chunks(60_000));
+        assert_eq!(frames.iter().map(String::len).collect::<Vec<_>>(), [FRAME_BYTES_MAX - "266253 ".len(), 20, 5]);
+        assert_eq!(frames.last().map(String::as_str), Some("<2>bc"));
+    }
+
+    #[test]
+    fn a_frame_with_a_length_that_is_cut_ends_where_that_says() {
+        let mut frames = Frames::default();
+        frames.push(b"13 <1>a\nb");
+        assert_eq!(frames.next_frame(), None);
+        let piece = frames.cut().expect("a piece");
+        assert_eq!(frames.bytes(piece), b"<1>a\nb");
+        frames.push(b"c\n7 <2>4 <3>d");
+        for expected in [&b"c\n7 <2>"[..], b"<3>d"] {
+            let frame = frames.next_frame().expect("a frame");
+            assert_eq!(frames.bytes(frame), expected);
+        }
+        frames.push(b"12");
+        assert_eq!((frames.next_frame(), frames.cut()), (None, None), "it may be a length");
     }
 
     #[test]
@@ -191,6 +233,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn frames_with_a_length_are_read_to_their_ends_wherever_they_are_cut(
+            texts in prop::collection::vec("[0-9 <>a\n]{0,30}", 1..9),
+            pieces in prop::collection::vec((1_usize..9, any::<bool>()), 1..200),
+        ) {
+            let messages: Vec<String> = texts.iter().map(|text| format!("<1>{text}")).collect();
+            let stream: String = messages.iter().map(|message| format!("{} {message}", message.len())).collect();
+            let (mut frames, mut read, mut rest) = (Frames::default(), String::new(), stream.as_bytes());
+            for (bytes, is_cut) in pieces.into_iter().chain(std::iter::once((stream.len(), false))) {
+                let (piece, behind) = rest.split_at(bytes.min(rest.len()));
+                rest = behind;
+                frames.push(piece);
+                let mut found: Vec<_> = std::iter::from_fn(|| frames.next_frame()).collect();
+                if is_cut {
+                    found.extend(frames.cut());
+                }
+                found.into_iter().for_each(|frame| read.push_str(&String::from_utf8_lossy(frames.bytes(frame))));
+            }
+            let without_blanks = |text: &str| text.replace([' ', '\n'], "");
+            prop_assert_eq!(without_blanks(&read), without_blanks(&messages.concat()));
+            prop_assert_eq!(frames.incomplete_bytes(), 0);
+        }
+
         #[test]
         fn frames_do_not_depend_on_the_pieces(stream in "([0-9 <>a\n\0]|12 <1>abcdefgh){0,40}", size in 1_usize..9) {
             let whole = read([stream.as_bytes()]);

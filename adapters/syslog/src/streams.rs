@@ -129,10 +129,12 @@ async fn serve(
         let mut found: Vec<Range<usize>> = Vec::new();
         frames.push(buffer.get(..read).unwrap_or_default());
         found.extend(std::iter::from_fn(|| frames.next_frame()));
-        if read == 0 || !incomplete.may_hold(frames.incomplete_bytes()) {
+        if read == 0 {
             found.extend(frames.rest());
-            incomplete.may_hold(0);
+        } else if !incomplete.may_hold(frames.incomplete_bytes()) {
+            found.extend(frames.cut());
         }
+        incomplete.may_hold(frames.incomplete_bytes());
         if !found.is_empty() {
             take(&frames, &found, client, intake).await;
         }

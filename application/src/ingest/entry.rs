@@ -220,14 +220,16 @@ pub fn level_of(word: &str) -> Level {
 }
 
 /// A source within the rules: without control characters, and not too long.
-fn source(given: Option<Cow<'_, str>>) -> Cow<'_, str> {
-    let Some(mut source) = given.filter(|source| !source.trim().is_empty()) else {
+pub(super) fn source(given: Option<Cow<'_, str>>) -> Cow<'_, str> {
+    let mut source = given.unwrap_or_default();
+    // Before anything else: all entries of a request may share a text that is as long as its body.
+    cut(&mut source, SOURCE_BYTES_MAX);
+    if source.trim().is_empty() {
         return Cow::Borrowed(UNKNOWN_SOURCE);
-    };
+    }
     if source.chars().any(char::is_control) {
         source = Cow::Owned(source.replace(char::is_control, "_"));
     }
-    cut(&mut source, SOURCE_BYTES_MAX);
     source
 }
 
@@ -276,9 +278,12 @@ mod tests {
 
     #[test]
     fn a_source_is_made_to_fit() {
-        for (given, expected) in
-            [(" ", "unknown".to_owned()), ("a\tb", "a_b".to_owned()), (&*"é".repeat(200), "é".repeat(127))]
-        {
+        for (given, expected) in [
+            (" ", "unknown".to_owned()),
+            ("a\tb", "a_b".to_owned()),
+            (&*"é".repeat(200), "é".repeat(127)),
+            (&*format!("{}x", " ".repeat(300)), "unknown".to_owned()),
+        ] {
             assert_eq!(kept(AgentEntry { source: Some(given.into()), ..AgentEntry::default() }).0.source, expected);
         }
     }

@@ -131,14 +131,14 @@ impl Intake<'_> {
         Outcome { received_at, accepted, refusals, event_id: last_id }
     }
 
+    /// Whether events of this source may be written: without a tenant, of any.
+    fn allows(&self, source: &str) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| tenant.sources.allows(source))
+    }
+
     /// Makes an event one of the tenant's, if there is one.
-    fn assign(&self, event: &mut LogEvent<'_>) -> Result<(), RefusalReason> {
-        let Some(tenant) = &self.tenant else { return Ok(()) };
-        if !tenant.sources.allows(&event.source) {
-            return Err(RefusalReason::SourceForbidden);
-        }
-        event.id_origin = event.id_origin.in_request_of(Some(tenant.id));
-        Ok(())
+    fn assign(&self, event: &mut LogEvent<'_>) {
+        event.id_origin = event.id_origin.in_request_of(self.tenant.as_ref().map(|tenant| tenant.id));
     }
 
     fn next_index(&mut self) -> Result<usize, TooManyEvents> {
@@ -156,7 +156,10 @@ impl Intake<'_> {
             Some(ids) => (ids.id(index), IdOrigin::Client),
             None => (ingest.ids.new_id(self.received_at), IdOrigin::Generated),
         })?;
-        self.assign(&mut event)?;
+        if !self.allows(&event.source) {
+            return Err(RefusalReason::SourceForbidden);
+        }
+        self.assign(&mut event);
         let guarantee = ingest.policy.guarantee(event.level);
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {
             return Err(EventError::EventIdRequired.into());

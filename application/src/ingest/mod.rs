@@ -30,6 +30,8 @@ mod members;
 mod outcome;
 mod state;
 #[cfg(test)]
+mod tenant_tests;
+#[cfg(test)]
 mod tests;
 
 pub use self::entry::{AgentEntry, UNKNOWN_SOURCE, level_of, text_of};

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::Uuid;
-use domain::access::{Tenant, TenantId};
 use domain::admission::Usage;
 use domain::delivery::{Deliveries, DeliveryPolicy, Durability, Guarantee};
 use domain::event::{EventDraft, EventError, IdOrigin};
@@ -38,7 +37,7 @@ fn telemetry() -> MockTelemetry {
     telemetry
 }
 
-fn ingest(publisher: MockRecordPublisher, policy: DeliveryPolicy) -> Ingest {
+pub(super) fn ingest(publisher: MockRecordPublisher, policy: DeliveryPolicy) -> Ingest {
     let mut ids = MockIdSource::new();
     ids.expect_new_id().returning(|_| Uuid::from_u128(7));
     let partitioner = Partitioner::new(PriorityLane::Shared, THREE).expect("valid");
@@ -63,7 +62,7 @@ fn pending<T: Send + 'static>() -> BoxFuture<T> {
 }
 
 /// A bus that keeps every promise at once and records the batches.
-fn publisher() -> (MockRecordPublisher, Arc<Mutex<Vec<Arc<RecordBatch>>>>) {
+pub(super) fn publisher() -> (MockRecordPublisher, Arc<Mutex<Vec<Arc<RecordBatch>>>>) {
     let batches = Arc::new(Mutex::new(Vec::<Arc<RecordBatch>>::new()));
     let mut publisher = MockRecordPublisher::new();
     publisher.expect_partition_count().return_const(THREE);
@@ -95,7 +94,7 @@ fn filled(used_bytes: u64, answer: impl Fn() -> Result<Receipt, PublishError> + 
     publisher
 }
 
-fn draft(source: &str, level: Level, message: &str) -> EventDraft<'static> {
+pub(super) fn draft(source: &str, level: Level, message: &str) -> EventDraft<'static> {
     EventDraft {
         source: Some(source.to_owned().into()),
         level: Some(level.name().into()),
@@ -354,30 +353,7 @@ async fn the_limit_is_ten_thousand_events() {
     assert_eq!(intake.deliver().await.accepted.total(), REQUEST_EVENTS_MAX - 1);
 }
 
-#[tokio::test]
-async fn a_tenant_may_write_its_own_sources_only_and_its_ids_are_its_own() {
-    let (publisher, batches) = publisher();
-    let ingest = ingest(publisher, DeliveryPolicy::default());
-    let tenant = Tenant { id: TenantId::of_name("shop"), sources: vec!["shop-*".parse().expect("a pattern")].into() };
-    let mut intake = ingest.intake(None, None).of_tenant(Some(tenant.clone()));
-    let with_id = |source| EventDraft {
-        event_id: Some(Uuid::from_u128(1).to_string().into()),
-        ..draft(source, Level::Error, "m")
-    };
-    for draft in [with_id("shop-1"), with_id("Shop-1"), with_id("other"), draft("shop-2", Level::Error, "m")] {
-        intake.add(draft).expect("few events");
-    }
-    let outcome = intake.deliver().await;
-    let refused: Vec<_> = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.code())).collect();
-    assert_eq!(refused, [(1, "source_forbidden"), (2, "source_forbidden")]);
-    assert!(outcome.refusals.iter().all(|refusal| !refusal.reason.is_retryable()));
-    let batches = batches.lock().expect("lock");
-    let origin = |record| codec::decode(record).expect("an event").id_origin;
-    let origins: Vec<IdOrigin> = batches.iter().flat_map(|batch| batch.records.iter()).map(origin).collect();
-    assert_eq!(origins, [IdOrigin::Tenant(tenant.id), IdOrigin::Generated]);
-}
-
-fn entry(source: &str, level: Level, message: &str) -> AgentEntry<'static> {
+pub(super) fn entry(source: &str, level: Level, message: &str) -> AgentEntry<'static> {
     AgentEntry {
         source: Some(source.to_owned().into()),
         level: Some(level.name().into()),
@@ -477,22 +453,4 @@ async fn requests_of_agents_that_are_decoded_at_once_have_a_bound_together() {
     assert_eq!(third.note(AGENT_RECORD_BYTES_MAX / 2), no_room, "the agent sends it again");
     drop(first);
     assert_eq!(ingest.agent_intake("otlp", None).note(AGENT_RECORD_BYTES_MAX / 2), Ok(()));
-}
-
-#[tokio::test]
-async fn of_an_agent_s_request_a_tenant_s_own_sources_are_accepted_and_others_are_not() {
-    let (publisher, batches) = publisher();
-    let ingest = ingest(publisher, DeliveryPolicy::default());
-    let tenant = Tenant { id: TenantId::of_name("shop"), sources: vec!["shop-*".parse().expect("a pattern")].into() };
-    let mut intake = ingest.agent_intake("otlp", None).of_tenant(Some(tenant.clone()));
-    for source in ["shop-1", "other"] {
-        assert!(intake.add(entry(source, Level::Error, "m"), None).is_ok());
-    }
-    let outcome = intake.deliver(PROMISE_TIMEOUT).await.expect("accepted");
-    let refused: Vec<_> = outcome.refusals.iter().map(|refusal| (refusal.index, refusal.reason.code())).collect();
-    assert_eq!((outcome.accepted.total(), refused), (1, vec![(1, "source_forbidden")]));
-    assert_eq!(batches.lock().expect("lock").len(), 1);
-    let mut intake = ingest.agent_intake("otlp", None).of_tenant(Some(tenant));
-    assert!(intake.add(entry("other", Level::Error, "m"), None).is_ok());
-    assert_eq!(intake.deliver(PROMISE_TIMEOUT).await, Err(RefusalReason::SourceForbidden));
 }

@@ -76,7 +76,7 @@ fn rollups_answer_only_what_they_know() {
 
 #[test]
 fn sources_beyond_the_limit_count_as_others_on_their_day() {
-    let names: Vec<String> = (0..=ROLLUP_SOURCES_MAX).map(|n| n.to_string()).collect();
+    let names: Vec<String> = (0..=ROLLUP_SOURCES_MAX).map(|n| format!("{n:05}")).collect();
     let mut sources = RollupSources::default();
     let mut others = |day: i64, names: &[String]| {
         let mut rollups = Rollups::default();

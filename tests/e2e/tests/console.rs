@@ -182,11 +182,12 @@ async fn a_gateway_tells_about_all_instances_and_lists_one_that_is_gone() {
     assert_eq!((gone.get("report"), gone["problem"].is_string()), (None, true), "{gone}");
 }
 
-/// Creates a key with this role. Returns its text.
-fn key(directory: &Path, role: &str) -> String {
+/// Creates a key with this name, this role and further options. Returns its text.
+fn key(directory: &Path, name: &str, role: &str, more: &[&str]) -> String {
     let file = directory.join("keys.toml").display().to_string();
     let output = Command::new(BINARY)
-        .args(["key", "create", "--keys-file", &file, "--name", role, "--role", role])
+        .args(["key", "create", "--keys-file", &file, "--name", name, "--role", role])
+        .args(more)
         .current_dir(directory)
         .output()
         .expect("the program runs");
@@ -201,7 +202,9 @@ async fn get_with(http: &Http, path: &str, key: &str) -> Answer {
 #[tokio::test]
 async fn with_keys_the_page_is_open_and_what_it_shows_is_not() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (reader, operator) = (key(directory.path(), "read"), key(directory.path(), "operate"));
+    let of_role = |role| key(directory.path(), role, role, &[]);
+    let (reader, operator) = (of_role("read"), of_role("operate"));
+    let restricted = key(directory.path(), "restricted", "operate", &["--source", "shop-*"]);
     let keys_file = directory.path().join("keys.toml").display().to_string();
     let data_dir = tempfile::tempdir().expect("a directory");
     let program = Program::start(BINARY, data_dir.path(), &[("SPILLWAY_AUTH__KEYS_FILE", &keys_file)]).await;
@@ -215,6 +218,7 @@ async fn with_keys_the_page_is_open_and_what_it_shows_is_not() {
         for path in ["/actuator/fleet", "/actuator/instance"] {
             assert_eq!(http.get(path).await.status, 401, "{path}");
             assert_eq!(get_with(http, path, &reader).await.status, 403, "{path}");
+            assert_eq!(get_with(http, path, &restricted).await.status, 403, "{path} shows all sources");
             assert_eq!(get_with(http, path, &operator).await.status, 200, "{path}");
         }
     }

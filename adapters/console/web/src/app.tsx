@@ -5,7 +5,7 @@ import { Explore } from './explore/explore';
 import { firing, watchAlerts } from './pipeline/badge';
 import { Pipeline } from './pipeline/pipeline';
 import { Send } from './send/send';
-import { learn, may, mustSignIn, session, sessionError, signOut } from './session/session';
+import { isRestricted, learn, may, mustSignIn, session, sessionError, signOut } from './session/session';
 import { SignIn } from './session/sign-in';
 import { useKeys } from './state/keys';
 import { follow, href, place, START, type View } from './state/place';
@@ -35,7 +35,7 @@ function Frame() {
   const { view } = place.value;
   useKeys({ '?': () => { helpOpen.value = true; } });
   useEffect(() => { document.title = `${NAMES[view]} · Spillway`; }, [view]);
-  useEffect(() => (may('operate') ? watchAlerts() : undefined), [session.value]);
+  useEffect(() => (may('operate') && !isRestricted() ? watchAlerts() : undefined), [session.value]);
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById('main')?.focus(); }}>Skip to the content</a>
@@ -49,7 +49,7 @@ function Frame() {
           <User />
         </div>
       </header>
-      <main id="main" tabIndex={-1}>{may(ROLES[view]) ? <Shown view={view} /> : <Missing view={view} />}</main>
+      <main id="main" tabIndex={-1}>{!may(ROLES[view]) ? <Missing view={view} /> : ROLES[view] === 'operate' && isRestricted() ? <TooNarrow view={view} /> : <Shown view={view} />}</main>
       <Help />
       <Toast />
     </>
@@ -73,6 +73,10 @@ function Shown({ view }: { view: View }) {
 
 function Missing({ view }: { view: View }) {
   return <div class="page"><Notice title={`${NAMES[view]} needs the role ${ROLES[view]}`}><p>Your key has not this role. Sign in with another key, or ask an administrator for the role.</p></Notice></div>;
+}
+
+function TooNarrow({ view }: { view: View }) {
+  return <div class="page"><Notice title={`${NAMES[view]} shows all sources`}><p>Your key is restricted to some of them. Sign in with a key that is not, or ask an administrator for one.</p></Notice></div>;
 }
 
 /** Explore and Tail share their search; the other views begin without one. */

@@ -12,6 +12,8 @@ use domain::ports::KeyRing;
 use poem::Request;
 use tokio::time::sleep;
 
+use super::session::Session;
+
 /// How often an answer without an end looks whether its key is still valid.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -26,18 +28,24 @@ pub enum Admitted {
     With(Arc<Key>),
 }
 
-/// The keys that a request was judged by.
+/// What a request was judged by.
 #[derive(Clone)]
-pub struct JudgedBy(pub Arc<dyn KeyRing>);
+pub struct JudgedBy {
+    /// The keys.
+    pub keys: Arc<dyn KeyRing>,
+    /// Its session, if it was let in with one.
+    pub session: Option<Session>,
+}
 
-/// Resolves when a request that was let in would be let in no more, or would see something else: its key has ended, was
-/// revoked or was changed; or keys are required by now, and it came without one. Never, unless there are keys.
+/// Resolves when a request that was let in would be let in no more, or would see something else: its key or its session has
+/// ended, or its key was revoked or changed; or keys are required by now, and it came without one. Never, unless there are
+/// keys.
 pub fn end_of_right(request: &Request) -> impl Future<Output = ()> + Send + 'static {
-    let keys = request.extensions().get().map(|JudgedBy(keys)| Arc::clone(keys));
+    let judged = request.extensions().get::<JudgedBy>().cloned();
     let key = key_of(request).cloned();
     async move {
-        let Some(keys) = keys else { return std::future::pending().await };
-        while is_valid(keys.as_ref(), key.as_deref()) {
+        let Some(JudgedBy { keys, session }) = judged else { return std::future::pending().await };
+        while is_valid(keys.as_ref(), key.as_deref()) && session.as_ref().is_none_or(Session::lasts) {
             sleep(LOOK_INTERVAL).await;
         }
     }
@@ -66,5 +74,67 @@ pub fn tenant_of(request: &Request) -> Option<Tenant> {
         Some(Admitted::With(key)) => key.tenant(),
         Some(Admitted::Open) => None,
         Some(Admitted::Public) | None => Some(Tenant::nobody()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::access::{KeyHash, KeyId, KeyLimits, Role};
+    use domain::ports::{BoxFuture, MockKeyRing, MockSessionSealer};
+    use poem::http::Method;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::access::{AccessControl, AccessRules};
+    use crate::routes::{Found, find};
+
+    const SESSION: Duration = Duration::from_secs(90);
+
+    fn key(id: KeyId) -> Arc<Key> {
+        Arc::new(Key {
+            id,
+            name: "shop".parse().expect("a name"),
+            hash: KeyHash::new([1; 32]),
+            roles: vec![Role::Read],
+            sources: None,
+            expires: None,
+            revoked: None,
+            limits: KeyLimits::default(),
+        })
+    }
+
+    /// The end of the right of a request with these headers, let in while a session lasts.
+    fn end_with(headers: &[(&str, &str)]) -> BoxFuture<()> {
+        let (id, ends_at): (KeyId, _) = ("AAAAAAAA".parse().expect("an id"), Instant::now() + SESSION);
+        let mut keys = MockKeyRing::new();
+        keys.expect_requires_keys().return_const(true);
+        keys.expect_find().returning(move |_| Ok(key(id)));
+        keys.expect_verify().returning(move |_| Ok(key(id)));
+        let mut sessions = MockSessionSealer::new();
+        sessions.expect_unseal().returning(move |_| (Instant::now() < ends_at).then_some(id));
+        let access = AccessControl::new(AccessRules {
+            keys: Some(Arc::new(keys)),
+            sessions: Some(Arc::new(sessions)),
+            ..AccessRules::default()
+        });
+        let mut request = Request::builder().method(Method::GET).uri_str("/api/logs/tail").header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.finish();
+        let Found::Route(route) = find(&Method::GET, "/api/logs/tail", |_| true) else { panic!("there is a tail") };
+        assert_eq!(access.judge(&mut request, Some(route)), Ok(()));
+        Box::pin(end_of_right(&request))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_began_with_a_session_ends_with_it() {
+        let mut end = end_with(&[("cookie", "spillway=sealed")]);
+        assert!(timeout(SESSION - LOOK_INTERVAL, end.as_mut()).await.is_err(), "it lasts");
+        assert!(timeout(2 * LOOK_INTERVAL, end).await.is_ok());
+        let text = domain::access::KeyText::from_random(&[10; 40]).expect("enough bytes");
+        let bearer = format!("Bearer {}", text.reveal());
+        let with_key = end_with(&[("authorization", &bearer), ("cookie", "spillway=sealed")]);
+        assert!(timeout(2 * SESSION, with_key).await.is_err(), "a key counts before a session");
     }
 }

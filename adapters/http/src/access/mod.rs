@@ -5,7 +5,7 @@
 //! * What a client says about itself in a header is never believed, but for a key that proves it. A gateway tells a role of
 //!   the same process what it has decided by a value beside the request ([`Admitted`]), which no peer can send.
 //! * A request that was not judged may read and write nothing ([`admitted::tenant_of`]).
-//! * A tail and an export end with the right to them ([`admitted::end_of_right`]).
+//! * A tail and an export end with the right to them: their key or their session ([`admitted::end_of_right`]).
 
 pub mod admitted;
 mod audit;
@@ -38,6 +38,7 @@ pub use self::denial::Denial;
 use self::failures::Failures;
 pub use self::host::{HostName, HostNames, InvalidHostName, authority_of};
 use self::origin::is_cross_origin;
+use self::session::Session;
 pub use self::session::end_session;
 use crate::client_address::{TrustedProxies, peer_address, was_forwarded};
 use crate::routes::{Access, Found, Route, find};
@@ -124,11 +125,11 @@ impl AccessControl {
             return Ok(());
         }
         match self.admit(request, route) {
-            Ok(admitted) => {
+            Ok((admitted, session)) => {
                 self.note_let_in(request, route, &admitted);
                 request.extensions_mut().insert(admitted);
                 if let Some(keys) = &self.shared.rules.keys {
-                    request.extensions_mut().insert(JudgedBy(Arc::clone(keys)));
+                    request.extensions_mut().insert(JudgedBy { keys: Arc::clone(keys), session });
                 }
                 Ok(())
             }
@@ -152,7 +153,8 @@ impl AccessControl {
         Ok(key_of(&request).map(|key| key.name.clone()))
     }
 
-    fn admit(&self, request: &Request, route: Option<&'static Route>) -> Result<Admitted, Refused> {
+    /// Why a request may go on, and its session if it is let in with one.
+    fn admit(&self, request: &Request, route: Option<&'static Route>) -> Result<(Admitted, Option<Session>), Refused> {
         let keys = self.shared.rules.keys.as_deref().filter(|keys| keys.requires_keys());
         let access = route.map(|route| route.access);
         // Probes and scrapes find an instance by whatever name, and change nothing.
@@ -161,24 +163,28 @@ impl AccessControl {
         }
         let (role, whole) = match access {
             // Anyone may know which operations exist.
-            None | Some(Access::Monitor | Access::Anyone) => return Ok(Admitted::Public),
-            Some(Access::Scrape) if self.shared.rules.open_metrics => return Ok(Admitted::Public),
+            None | Some(Access::Monitor | Access::Anyone) => return Ok((Admitted::Public, None)),
+            Some(Access::Scrape) if self.shared.rules.open_metrics => return Ok((Admitted::Public, None)),
             Some(Access::Scrape) => (Role::Operate, false),
             Some(Access::AnyKey) => {
-                let Some(keys) = keys else { return Ok(Admitted::Open) };
-                return presented_key(request, keys).map(Admitted::With);
+                let Some(keys) = keys else { return Ok((Admitted::Open, None)) };
+                return presented_key(request, keys).map(|key| (Admitted::With(key), None));
             }
             Some(Access::Role(role)) => (role, false),
             Some(Access::WholeRole(role)) => (role, true),
         };
-        let Some(keys) = keys else { return Ok(Admitted::Open) };
-        let key = presented_key(request, keys).or_else(|refused| match refused.key {
+        let Some(keys) = keys else { return Ok((Admitted::Open, None)) };
+        let presented = presented_key(request, keys).map(|key| (key, None));
+        let (key, session) = presented.or_else(|refused| match refused.key {
             // A client that presents a key does not mean its session.
             Some(_) => Err(refused),
-            None => self.key_of_session(request, keys).unwrap_or(Err(refused)),
+            None => match self.key_of_session(request, keys) {
+                Some(found) => found.map(|(key, session)| (key, Some(session))),
+                None => Err(refused),
+            },
         })?;
         let denial = match (key.has_role(role), whole && key.sources.is_some()) {
-            (true, false) => return Ok(Admitted::With(key)),
+            (true, false) => return Ok((Admitted::With(key), session)),
             (false, _) => Denial::RoleMissing(role),
             (true, true) => Denial::Restricted,
         };

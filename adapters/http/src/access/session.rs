@@ -5,11 +5,12 @@
 //! * A cookie counts only for requests that no other page made: the browser adds it to them too.
 //! * Over TLS its name begins with `__Host-`, so that no other host and no connection in the clear can set it.
 //! * Its key is looked up for each request: revoking the key ends its sessions.
+//! * What was begun with a session ends with it, also if it is still being answered ([`Session::lasts`]).
 
 use std::sync::Arc;
 
 use domain::access::{Key, KeyRejection};
-use domain::ports::{KeyRing, SESSION_DURATION};
+use domain::ports::{KeyRing, SESSION_DURATION, SessionSealer};
 use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
@@ -29,10 +30,28 @@ const PLAIN_COOKIE: &str = "spillway";
 /// What a proxy says about the connection to it.
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// A session that a request was let in with.
+#[derive(Clone)]
+pub struct Session {
+    sessions: Arc<dyn SessionSealer>,
+    text: String,
+}
+
+impl Session {
+    /// Whether it has not ended.
+    pub fn lasts(&self) -> bool {
+        self.sessions.unseal(&self.text).is_some()
+    }
+}
+
 impl AccessControl {
-    /// The key of the session that a request presents, or why it is refused; `None` without a session.
-    pub(super) fn key_of_session(&self, request: &Request, keys: &dyn KeyRing) -> Option<Result<Arc<Key>, Refused>> {
-        let sessions = self.shared.rules.sessions.as_deref()?;
+    /// The session that a request presents with its key, or why it is refused; `None` without a session.
+    pub(super) fn key_of_session(
+        &self,
+        request: &Request,
+        keys: &dyn KeyRing,
+    ) -> Option<Result<(Arc<Key>, Session), Refused>> {
+        let sessions = self.shared.rules.sessions.as_ref()?;
         if is_of_other_page(request.headers(), authority_of(request)) {
             return None;
         }
@@ -41,7 +60,9 @@ impl AccessControl {
         let session = cookie(request.headers(), SECURE_COOKIE)
             .or_else(|| cookie(request.headers(), PLAIN_COOKIE).filter(|_| plain))?;
         let id = sessions.unseal(session)?;
-        Some(keys.find(id).map_err(|rejection: KeyRejection| rejected(rejection, Some(id))))
+        let session = Session { sessions: Arc::clone(sessions), text: session.to_owned() };
+        let found = keys.find(id).map(|key| (key, session));
+        Some(found.map_err(|rejection: KeyRejection| rejected(rejection, Some(id))))
     }
 
     /// Begins a session for a request that was let in with its key. Where no keys are required, there is nothing to begin.
@@ -61,7 +82,7 @@ impl AccessControl {
     /// at no key in a header: presenting keys is limited where they count.
     pub fn show_session(&self, request: &Request) -> Response {
         let keys = self.shared.rules.keys.as_deref().filter(|keys| keys.requires_keys());
-        let key = keys.and_then(|keys| self.key_of_session(request, keys)?.ok());
+        let key = keys.and_then(|keys| self.key_of_session(request, keys)?.ok()).map(|(key, _)| key);
         let sign_in = match (keys, &self.shared.rules.sessions, self.cookie_for(request)) {
             (None, ..) => "not_needed",
             (Some(_), None, _) => "unavailable",

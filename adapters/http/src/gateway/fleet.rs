@@ -5,23 +5,30 @@
 //! * Instances are asked at the same time, each once per [`KEPT_FOR`] however many requests there are, and at most
 //!   [`INSTANCES_MAX`] of them. The time of each is bounded ([`crate::gateway::forward`]), and so are the bytes that it may send.
 //! * They are asked with the credentials of a request that the gateway has let in, and judge them themselves. What an instance
-//!   refuses to one request is not kept for the next one.
+//!   refuses to one request counts for others with the same credentials only.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::http::HeaderMap;
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem_openapi::types::ParseFromJSON;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::access::X_API_KEY;
 use crate::gateway::forward::{AskError, Forwarder};
 use crate::gateway::instances::{Instance, InstanceState};
 use crate::openapi::fleet::{FleetInstance, InstanceReport};
 
 /// How long an answer counts.
 const KEPT_FOR: Duration = Duration::from_secs(1);
+/// Most answers that are kept in which an instance refused the credentials.
+const REFUSED_MAX: usize = 4;
+/// Headers of a request that may have credentials.
+const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, X_API_KEY, header::COOKIE];
 /// Most instances that are asked.
 const INSTANCES_MAX: usize = 100;
 /// Where an instance reports.
@@ -51,21 +58,62 @@ pub struct Answers {
 /// The last reports.
 #[derive(Default)]
 pub struct Reports {
-    kept: Mutex<Option<(Instant, Answers)>>,
+    kept: Mutex<Kept>,
+    /// Hashes credentials with a secret of this process, so that they themselves are not kept.
+    hash: RandomState,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The last answers of instances that all took the credentials: for every request.
+    answers: Option<(Instant, Answers)>,
+    /// Other answers, the oldest first, with the hash of the credentials that they are for.
+    refused: VecDeque<(Instant, u64, Answers)>,
+}
+
+impl Kept {
+    /// The answers for these credentials, unless they are too old.
+    fn get(&mut self, credentials: u64) -> Option<Answers> {
+        self.answers = self.answers.take().filter(|(at, _)| at.elapsed() < KEPT_FOR);
+        self.refused.retain(|(at, ..)| at.elapsed() < KEPT_FOR);
+        let refused = self.refused.iter().find(|(_, of, _)| *of == credentials).map(|(.., answers)| answers);
+        self.answers.as_ref().map(|(_, answers)| answers).or(refused).cloned()
+    }
+
+    fn keep(&mut self, credentials: u64, answers: Answers) {
+        if !answers.refused {
+            self.answers = Some((Instant::now(), answers));
+            return;
+        }
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.pop_front();
+        }
+        self.refused.push_back((Instant::now(), credentials, answers));
+    }
 }
 
 impl Reports {
-    /// The last answers, or new ones if those are too old.
-    pub async fn get<F: Future<Output = Answers>>(&self, ask: impl FnOnce() -> F) -> Answers {
+    /// The last answers for a request with these headers, or new ones if those are too old.
+    pub async fn get<F: Future<Output = Answers>>(&self, headers: &HeaderMap, ask: impl FnOnce() -> F) -> Answers {
+        let credentials = self.hash_of(headers);
         // Held while instances are asked: others that want to know wait for the same answer. Who asks may go away, which
         // ends the asking; the next one asks anew.
         let mut kept = self.kept.lock().await;
-        if let Some((_, answers)) = kept.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {
-            return answers.clone();
+        if let Some(answers) = kept.get(credentials) {
+            return answers;
         }
         let answers = ask().await;
-        *kept = (!answers.refused).then(|| (Instant::now(), answers.clone()));
+        kept.keep(credentials, answers.clone());
         answers
+    }
+
+    fn hash_of(&self, headers: &HeaderMap) -> u64 {
+        let mut hasher = self.hash.build_hasher();
+        for name in CREDENTIALS {
+            // With their lengths and their number, so that no header can be mistaken for another one.
+            headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 

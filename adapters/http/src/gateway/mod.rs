@@ -108,7 +108,7 @@ impl Gateway {
             let known = self.upstreams().flat_map(known_of).collect();
             ask_all(forwarder, forwarder.headers_to_ask_with(headers, peer), known)
         };
-        self.inner.reports.get(ask).await
+        self.inner.reports.get(headers, ask).await
     }
 
     /// Finds out where instances are and whether they are ready, until `stop`.

@@ -138,11 +138,17 @@ impl ProducerDependencies {
 
         let mut intake = self.ingest.intake(ids, trace_parent(headers)).of_tenant(tenant);
         protocol.decode(&body.bytes, &mut intake)?;
-        self.charge(access_key.as_ref(), intake.events()).await;
         // The body is no longer needed; the errors wait for the delivery, and then for the client.
         let mut room = body.into_lease();
         room.resize(intake.refused() * EVENT_FAILURE_BYTES)?;
-        let (outcome, room) = judge(class, intake.deliver().await, room, self.shortage.as_ref())?;
+        let events = intake.events();
+        let charge = self.charge(access_key.as_ref(), events);
+        let outcome = intake.deliver().await;
+        if let Some(charge) = charge {
+            let again = outcome.refusals.iter().filter(|refusal| refusal.reason.is_retryable()).count();
+            charge.settle(events.saturating_sub(again)).await;
+        }
+        let (outcome, room) = judge(class, outcome, room, self.shortage.as_ref())?;
         let answer = protocol.render(&outcome);
         // An answer that says "send it again" must not be the answer to every repeat.
         if let Some(remembered) = &remembered

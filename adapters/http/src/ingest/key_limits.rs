@@ -4,15 +4,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::access::Key;
+use domain::access::{Key, KeyLimits};
 use domain::ports::{Client, RateDecision, RequestClass};
 use poem::Request;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::admitted::key_of;
 use crate::error::ApiError;
 use crate::ingest::accept::ProducerDependencies;
-use crate::ingest::agents::LOOK_INTERVAL;
+use crate::ingest::agents::{LOOK_INTERVAL, RETRY_AFTER_MIN};
 
 /// The burst of events: a bucket is full again this long after a request that was just refused may begin.
 const BURST: Duration = Duration::from_secs(1);
@@ -36,10 +38,20 @@ impl ProducerDependencies {
     /// Requests with keys of one name begin in the order in which they came, and at most as many wait as of one client.
     /// Returns how long it was held, and why it may not begin even then.
     pub(super) async fn hold_by_key(&self, request: &Request, patience: Duration) -> (Duration, Option<ApiError>) {
-        let refused = |retry_after| Some(ApiError::RateLimited { retry_after });
-        let Some(key) = key_of(request) else { return (Duration::ZERO, None) };
-        let Some(mut wait) = self.wait_by_key(key).await else { return (Duration::ZERO, None) };
-        let Some(place) = self.agents.queue(Client::with_keys(&key.name)) else {
+        let refused =
+            |wait: Option<Duration>| Some(ApiError::RateLimited { retry_after: wait.unwrap_or(RETRY_AFTER_MIN) });
+        let limited = key_of(request).filter(|key| key.limits != KeyLimits::default());
+        let Some(key) = limited else { return (Duration::ZERO, None) };
+        let keys = Client::with_keys(&key.name);
+        // `None` until it was asked: a request that others wait in front of would take what they wait for.
+        let mut wait = None;
+        if !self.agents.has_waiters(keys) {
+            wait = self.wait_by_key(key).await;
+            if wait.is_none() {
+                return (Duration::ZERO, None);
+            }
+        }
+        let Some(place) = self.agents.queue(keys) else {
             return (Duration::ZERO, refused(wait));
         };
         let began = Instant::now();
@@ -50,15 +62,15 @@ impl ProducerDependencies {
             if now >= deadline {
                 return (now.duration_since(began), refused(wait));
             }
-            let pause = if place.is_first() { wait.max(LOOK_INTERVAL) } else { LOOK_INTERVAL };
+            let pause = wait.filter(|_| place.is_first()).unwrap_or_default().max(LOOK_INTERVAL);
             tokio::select! {
                 () = &mut stop => return (began.elapsed(), refused(wait)),
                 () = sleep_until(deadline.min(now + pause)) => {}
             }
             if place.is_first() {
-                match self.wait_by_key(key).await {
-                    None => return (began.elapsed(), None),
-                    Some(longer) => wait = longer,
+                wait = self.wait_by_key(key).await;
+                if wait.is_none() {
+                    return (began.elapsed(), None);
                 }
             }
         }
@@ -84,12 +96,36 @@ impl ProducerDependencies {
         (!retry_after.is_zero()).then_some(refused)
     }
 
-    /// Charges the events of a request to its key, if that has a limit.
-    pub(super) async fn charge(&self, key: Option<&Arc<Key>>, events: usize) {
-        let limited = key.and_then(|key| Some((key, key.limits.events_per_second?)));
-        if let Some((key, limit)) = limited {
-            self.key_limiter.charge(Client::with_keys(&key.name), limit, events).await;
-        }
+    /// What the events of a request will be charged to: its key, if that has a limit. To be made just before they are
+    /// delivered.
+    pub(super) fn charge(&self, key: Option<&Arc<Key>>, events: usize) -> Option<Charge> {
+        let (keys, limit) = key.and_then(|key| Some((Client::with_keys(&key.name), key.limits.events_per_second?)))?;
+        let (settle, settled) = oneshot::channel();
+        let limiter = Arc::clone(&self.key_limiter);
+        let charged = tokio::spawn(async move {
+            let events = settled.await.unwrap_or(events);
+            if events > 0 {
+                limiter.charge(keys, limit, events).await;
+            }
+        });
+        Some(Charge { settle, charged })
+    }
+}
+
+/// A charge to a key, whose size is known once the events are delivered: those that the client has to send again do not
+/// count. If it is dropped before, because the client has gone away, all of them do: what was published is delivered
+/// nevertheless.
+pub(super) struct Charge {
+    settle: oneshot::Sender<usize>,
+    charged: JoinHandle<()>,
+}
+
+impl Charge {
+    /// Charges so many events.
+    pub(super) async fn settle(self, events: usize) {
+        // The task waits for nothing else.
+        let _ = self.settle.send(events);
+        let _ = self.charged.await;
     }
 }
 
@@ -97,12 +133,18 @@ impl ProducerDependencies {
 mod tests {
     use std::num::NonZeroU32;
 
-    use domain::access::{KeyHash, KeyLimits};
-    use domain::ports::MockKeyLimiter;
+    use domain::access::KeyHash;
+    use domain::admission::Usage;
+    use domain::delivery::Durability;
+    use domain::ports::{MockKeyLimiter, MockRecordPublisher, PublishError, Receipt};
+    use poem::http::{HeaderValue, StatusCode};
 
     use super::*;
     use crate::access::admitted::Admitted;
-    use crate::ingest::tests::{HOLD, dependencies_with_keys};
+    use crate::ingest::agents::objects::Objects;
+    use crate::ingest::native::SingleEvent;
+    use crate::ingest::protocol::Protocol;
+    use crate::ingest::tests::{HOLD, dependencies_on, dependencies_with_keys};
 
     const TEN: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
@@ -151,6 +193,97 @@ mod tests {
             assert!(waited >= held && waited <= held + LOOK_INTERVAL, "{requests:?} {events:?}: {waited:?}");
             assert_eq!(refused.is_some(), is_refused, "{requests:?} {events:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_does_not_overtake_one_that_waits_for_the_limits_of_its_key() {
+        let second = Duration::from_secs(1);
+        let (mut limiter, mut takes) = (MockKeyLimiter::new(), 0);
+        limiter.expect_take().returning(move |_, limit| {
+            takes += 1;
+            // The first one has to wait. Any later one would be allowed at once.
+            let retry_after = if takes == 1 { 2 * second } else { Duration::ZERO };
+            let allowed = retry_after.is_zero();
+            RateDecision { allowed, limit: limit.get(), remaining: 0, reset_after: retry_after, retry_after }
+        });
+        limiter.expect_wait().return_const(Duration::ZERO);
+        let producer = dependencies_with_keys(limiter);
+        let (first, later) = (request(), request());
+        let later = async {
+            tokio::time::sleep(second).await;
+            producer.hold_by_key(&later, HOLD).await
+        };
+        let ((first, first_refused), (later, later_refused)) = tokio::join!(producer.hold_by_key(&first, HOLD), later);
+        assert!(first_refused.is_none() && later_refused.is_none());
+        assert!(first >= 2 * second && first <= 2 * second + LOOK_INTERVAL, "{first:?}");
+        assert!(later >= second && later <= second + 2 * LOOK_INTERVAL, "{later:?}");
+    }
+
+    /// A producer on this bus that charges keys as the limiter says.
+    fn producer_on(bus: MockRecordPublisher, mut limiter: MockKeyLimiter) -> ProducerDependencies {
+        limiter.expect_take().returning(|_, limit| RateDecision {
+            allowed: true,
+            limit: limit.get(),
+            remaining: 1,
+            reset_after: Duration::ZERO,
+            retry_after: Duration::ZERO,
+        });
+        limiter.expect_wait().return_const(Duration::ZERO);
+        dependencies_on(bus, limiter)
+    }
+
+    /// A bus with this answer to every batch.
+    fn bus(answer: fn() -> Result<Receipt, PublishError>) -> MockRecordPublisher {
+        let mut bus = MockRecordPublisher::new();
+        bus.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 100 << 20 });
+        bus.expect_publish().returning(move |_| answer());
+        bus
+    }
+
+    /// The same request with an event.
+    fn with_event() -> Request {
+        let mut request = request();
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        request.set_body(r#"{"source":"s","level":"INFO","message":"m"}"#);
+        request
+    }
+
+    const NATIVE: &[&dyn Protocol] = &[&SingleEvent];
+
+    #[tokio::test]
+    async fn events_are_charged_once_they_are_accepted_and_not_when_they_have_to_be_sent_again() {
+        let promised = || -> Result<Receipt, PublishError> {
+            let promised = std::future::ready(Ok(Durability::Buffered));
+            Ok(Receipt { promised: Box::pin(promised), settled: Box::pin(std::future::ready(Ok(()))) })
+        };
+        let mut limiter = MockKeyLimiter::new();
+        limiter.expect_charge().withf(|_, _, events| *events == 1).times(2).return_const(());
+        let producer = producer_on(bus(promised), limiter);
+        assert_eq!(producer.accept(RequestClass::Single, NATIVE, with_event()).await.status(), StatusCode::ACCEPTED);
+        assert_eq!(producer.accept_agent(&Objects, with_event()).await.status(), StatusCode::ACCEPTED);
+        let mut limiter = MockKeyLimiter::new();
+        limiter.expect_charge().never();
+        let producer = producer_on(bus(|| Err(PublishError::Full)), limiter);
+        for answer in [
+            producer.accept(RequestClass::Single, NATIVE, with_event()).await,
+            producer.accept_agent(&Objects, with_event()).await,
+        ] {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_goes_away_is_charged_for_what_is_delivered() {
+        let pending = || -> Result<Receipt, PublishError> {
+            Ok(Receipt { promised: Box::pin(std::future::pending()), settled: Box::pin(std::future::pending()) })
+        };
+        let (charge, mut charged) = tokio::sync::mpsc::unbounded_channel();
+        let mut limiter = MockKeyLimiter::new();
+        limiter.expect_charge().returning(move |_, _, events| charge.send(events).expect("the test waits"));
+        let producer = producer_on(bus(pending), limiter);
+        let answer = producer.accept(RequestClass::Single, NATIVE, with_event());
+        assert!(tokio::time::timeout(Duration::from_secs(1), answer).await.is_err(), "nothing is promised");
+        assert_eq!(charged.recv().await, Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -105,7 +105,15 @@ fn producer(store: MockIdempotencyStore, bus: MockRecordPublisher) -> impl Endpo
 
 /// What a producer with this limiter of keys works with.
 pub(super) fn dependencies_with_keys(limiter: MockKeyLimiter) -> ProducerDependencies {
-    let dependencies = dependencies(MockIdempotencyStore::new(), bus(0), MockAgentLimiter::new());
+    dependencies_on(bus(0), limiter)
+}
+
+/// The same on another bus. Agents are limited by their keys alone.
+pub(super) fn dependencies_on(bus: MockRecordPublisher, limiter: MockKeyLimiter) -> ProducerDependencies {
+    let mut agents = MockAgentLimiter::new();
+    agents.expect_wait().return_const(None::<Duration>);
+    agents.expect_charge().return_const(());
+    let dependencies = dependencies(MockIdempotencyStore::new(), bus, agents);
     ProducerDependencies { key_limiter: Arc::new(limiter), ..dependencies }
 }
 

@@ -3,7 +3,7 @@
 //! Constraints and invariants:
 //! * Certificate and key are read again when their files change, and are used together only if they belong together and were the
 //!   same twice: a file that is being written may lack some of its certificates. Until then, and whenever a file cannot be used,
-//!   new connections get the pair that could be used last.
+//!   new connections get the pair that could be used last. At the start, the caller sees to that.
 //! * Open connections keep what they began with.
 //! * A handshake takes at most [`HANDSHAKE_TIMEOUT`], and counts within the connections of its listener.
 
@@ -128,7 +128,7 @@ struct Files {
 }
 
 impl Tls {
-    /// Reads the files.
+    /// Reads the files. What this returns must not be used if they changed meanwhile.
     ///
     /// # Errors
     /// They cannot be used.

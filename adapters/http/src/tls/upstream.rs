@@ -57,7 +57,7 @@ struct State {
 }
 
 impl UpstreamTls {
-    /// Reads the files.
+    /// Reads the files. What this returns must not be used if they changed meanwhile.
     ///
     /// # Errors
     /// They cannot be used.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{Intake, count_codes};
 use crate::ingest::decoding::DecodingRoom;
-use crate::ingest::entry::{AgentEntry, shortened};
+use crate::ingest::entry::{AgentEntry, shortened, source};
 use crate::ingest::outcome::{Accepted, Outcome, Refusal, RefusalReason};
 use crate::ingest::{Ingest, Publish};
 
@@ -105,7 +105,7 @@ impl AgentIntake<'_> {
         self.guarantee = guarantee;
     }
 
-    /// Counts bytes that the answer will say about an entry.
+    /// Counts bytes beside those of records: what the answer will say about an entry, or what was copied for several.
     ///
     /// # Errors
     /// The request is too large, or too many large ones are decoded now.
@@ -134,6 +134,15 @@ impl AgentIntake<'_> {
         let (ingest, received_at) = (self.intake.ingest, self.intake.received_at);
         let index = self.intake.events;
         self.intake.events += 1;
+        let source = source(entry.source.take());
+        if !self.intake.allows(&source) {
+            // It costs what was written for it. Anything else would be work for nothing.
+            self.intake.refusals.push(Refusal { index, reason: RefusalReason::SourceForbidden });
+            self.note((entry.message.len() + entry.metadata.as_str().len()).max(ENTRY_BYTES_MIN))?;
+            let own_id = entry.event_id.filter(|id| !id.is_nil());
+            return Ok(own_id.unwrap_or_else(|| ingest.ids.new_id(received_at)));
+        }
+        entry.source = Some(source);
         let mut is_derived = false;
         if let Some(Identity { stream, unix_nanos }) =
             identity.filter(|_| entry.event_id.is_none() && ingest.derives_ids)
@@ -151,11 +160,7 @@ impl AgentIntake<'_> {
             event.id_origin = IdOrigin::Derived(None);
         }
         let (id, level) = (event.event_id, event.level);
-        if let Err(reason) = self.intake.assign(&mut event) {
-            self.intake.refusals.push(Refusal { index, reason });
-            self.note(ENTRY_BYTES_MIN)?;
-            return Ok(id);
-        }
+        self.intake.assign(&mut event);
         // An agent cannot give its events ids, so that a level that wants them is delivered at least once.
         let mut guarantee = ingest.policy.guarantee(level).max(self.guarantee);
         if guarantee == Guarantee::ExactlyOnce && event.id_origin == IdOrigin::Generated {

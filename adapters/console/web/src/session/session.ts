@@ -36,6 +36,11 @@ export function may(role: 'ingest' | 'read' | 'operate'): boolean {
   return known.key?.roles.some((one) => one === role || one === 'admin') ?? false;
 }
 
+/** Whether the key is restricted to some sources: what operators see cannot be divided. */
+export function isRestricted(): boolean {
+  return session.value?.key?.sources !== undefined;
+}
+
 export async function signIn(key: string): Promise<void> {
   await post<void>('/api/session', undefined, { Authorization: `Bearer ${key}` });
   await learn();

@@ -124,40 +124,70 @@ fn answers(refused: bool) -> Answers {
 
 #[tokio::test(start_paused = true)]
 async fn instances_are_asked_once_a_second_for_all_requests() {
-    let (reports, asked) = (Reports::default(), AtomicUsize::new(0));
+    let (reports, asked, headers) = (Reports::default(), AtomicUsize::new(0), HeaderMap::new());
     let ask = || async {
         asked.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(300)).await;
         answers(false)
     };
-    let (one, other, third) = tokio::join!(reports.get(ask), reports.get(ask), reports.get(ask));
+    let (one, other, third) =
+        tokio::join!(reports.get(&headers, ask), reports.get(&headers, ask), reports.get(&headers, ask));
     assert_eq!((one.left_out, other.left_out, third.left_out), (7, 7, 7));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
     tokio::time::advance(KEPT_FOR - Duration::from_millis(1)).await;
-    reports.get(ask).await;
+    reports.get(&headers, ask).await;
     assert_eq!(asked.load(Ordering::Relaxed), 1);
     tokio::time::advance(Duration::from_millis(1)).await;
-    reports.get(ask).await;
+    reports.get(&headers, ask).await;
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
+/// The headers of a request with this key.
+fn with_key(key: &str) -> HeaderMap {
+    HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(key).expect("a header"))])
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_to_one_request_is_not_kept_for_the_next_one() {
+async fn what_is_refused_to_one_request_is_kept_for_others_with_its_credentials_only() {
+    let (reports, asked) = (Reports::default(), AtomicUsize::new(0));
+    let ask = async |key: &str, refused: bool| {
+        let answer = || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            answers(refused)
+        };
+        reports.get(&with_key(key), answer).await.refused
+    };
+    assert!(ask("a", true).await && ask("a", true).await);
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "once a second, also if it is refused");
+    assert!(ask("b", true).await);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    tokio::time::advance(KEPT_FOR).await;
+    assert!(ask("a", true).await);
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    assert!(!ask("b", false).await);
+    assert!(!ask("a", true).await, "what all instances answered counts for all");
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answers_that_are_kept_have_a_bound() {
     let reports = Reports::default();
-    assert!(reports.get(|| async { answers(true) }).await.refused);
-    assert!(!reports.get(|| async { answers(false) }).await.refused);
-    assert!(!reports.get(|| async { answers(true) }).await.refused, "the last answer counts");
+    for key in 0..2 * REFUSED_MAX {
+        reports.get(&with_key(&key.to_string()), || async { answers(true) }).await;
+    }
+    assert_eq!(reports.kept.lock().await.refused.len(), REFUSED_MAX);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_goes_away_while_it_asks_leaves_nothing_behind() {
     let reports = Reports::default();
-    let asking = reports.get(|| async {
+    let headers = HeaderMap::new();
+    let asking = reports.get(&headers, || async {
         std::future::pending::<()>().await;
         answers(true)
     });
     assert!(tokio::time::timeout(Duration::from_secs(1), asking).await.is_err());
-    assert!(!reports.get(|| async { answers(false) }).await.refused);
+    assert!(!reports.get(&headers, || async { answers(false) }).await.refused);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Room for a body whose length is not given, to begin with.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
 /// Shortest time after which an agent over its limit should send again.
-const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+pub(in crate::ingest) const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
 impl ProducerDependencies {
     /// Answers a request of an agent.
@@ -100,11 +100,15 @@ impl ProducerDependencies {
         }
         let note = decoded?;
         let entries = intake.entries();
-        self.charge(key_of(request), entries).await;
         // Frees the body. The note is kept until the client has read the answer.
         let mut room = body.into_lease();
         room.resize(note.len())?;
+        let charge = self.charge(key_of(request), entries);
         let outcome = intake.deliver(PROMISE_TIMEOUT.saturating_sub(held)).await;
+        if let Some(charge) = charge {
+            let is_again = outcome.as_ref().is_err_and(RefusalReason::is_retryable);
+            charge.settle(if is_again { 0 } else { entries }).await;
+        }
         let outcome = outcome.map_err(|reason| self.no_capacity(reason, true))?;
         self.agents.limiter.charge(client, entries, bytes);
         let answer = protocol.answer(request, &outcome, note);

@@ -197,26 +197,26 @@ fn add_envelope(
 }
 
 /// Takes an event in, with what its envelope and its request say about it.
-fn add(
-    mut entry: AgentEntry<'_>,
-    origin: &Origin,
-    parameters: &Parameters,
+fn add<'a>(
+    mut entry: AgentEntry<'a>,
+    origin: &'a Origin,
+    parameters: &'a Parameters,
     intake: &mut AgentIntake<'_>,
 ) -> Result<(), AgentStop> {
-    let of = |own: &Option<String>, all: &Option<String>| own.clone().or_else(|| all.clone());
+    // Borrowed: what a request says about all entries may be long.
     let named = [
-        ("source", of(&origin.source, &parameters.source)),
-        ("sourcetype", of(&origin.sourcetype, &parameters.sourcetype)),
-        ("host", of(&origin.host, &parameters.host)),
-        ("index", of(&origin.index, &parameters.index)),
+        ("source", origin.source.as_deref().or(parameters.source.as_deref())),
+        ("sourcetype", origin.sourcetype.as_deref().or(parameters.sourcetype.as_deref())),
+        ("host", origin.host.as_deref().or(parameters.host.as_deref())),
+        ("index", origin.index.as_deref().or(parameters.index.as_deref())),
     ];
     if entry.source.is_none() {
-        entry.source = named.iter().take(3).find_map(|(_, text)| text.clone()).map(Into::into);
+        entry.source = named.iter().take(3).find_map(|(_, text)| *text).map(Into::into);
     }
     state(&mut entry, origin.time.map(|time| time.timestamp), None);
     let mut metadata = Members::default();
     metadata.all(&entry.metadata);
-    for (name, text) in &named {
+    for (name, text) in named {
         if let Some(text) = text
             && !metadata.has(name)
         {

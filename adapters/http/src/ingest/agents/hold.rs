@@ -114,6 +114,11 @@ impl AgentAdmission {
         self.hold.min(patience)
     }
 
+    /// Whether requests of this client wait: one that comes now has to queue behind them.
+    pub(in crate::ingest) fn has_waiters(&self, client: Client) -> bool {
+        self.waiters().clients.contains_key(&client)
+    }
+
     /// A place in the queue of a client, for a request that has to wait for something else; `None` if too many wait.
     pub(in crate::ingest) fn queue(&self, client: Client) -> Option<Place<'_>> {
         match self.enter(client, || true) {

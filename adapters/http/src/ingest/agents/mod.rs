@@ -27,6 +27,7 @@ mod tests;
 mod times;
 
 pub use accept::HELD;
+pub(in crate::ingest) use accept::RETRY_AFTER_MIN;
 pub use hold::AgentAdmission;
 pub(in crate::ingest) use hold::LOOK_INTERVAL;
 pub use otlp::{status_message, status_with_retry};

@@ -4,6 +4,7 @@
 //! operations stay strict; here every entry is kept, and fields have many names ([`crate::ingest::agents::fields`]).
 
 use application::ingest::{AgentEntry, AgentIntake, Outcome, line};
+use domain::event::SOURCE_BYTES_MAX;
 use poem::http::StatusCode;
 use poem::{IntoResponse, Request, Response};
 
@@ -38,9 +39,12 @@ impl AgentProtocol for Objects {
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         let (body, parameters) = (body_text(body), Parameters::of(request));
         let now = intake.received_at();
+        // Every entry gets a copy, so that no more is copied than a source has.
+        let source = parameters.source.as_deref().unwrap_or_default();
+        let source = source.get(..source.floor_char_boundary(SOURCE_BYTES_MAX)).filter(|source| !source.is_empty());
         let mut add = |mut entry: AgentEntry<'static>| {
             if entry.source.is_none() {
-                entry.source = parameters.source.clone().map(Into::into);
+                entry.source = source.map(|source| source.to_owned().into());
             }
             intake.add(entry, None).map(drop)
         };

@@ -13,6 +13,10 @@ const SOURCES: [&str; 9] =
 /// Labels that name the level.
 const LEVELS: [&str; 4] = ["detected_level", "level", "severity", "lvl"];
 
+/// Maximum bytes of such a label that are kept for that: no source and no word for a level is longer, and every line of a
+/// stream looks at them.
+const NAMED_BYTES_MAX: usize = 1_024;
+
 /// The labels of a stream.
 pub struct Labels {
     source: Ranked,
@@ -30,7 +34,8 @@ impl Ranked {
         if let Some(rank) = rank
             && self.0.as_ref().is_none_or(|(best, _)| rank < *best)
         {
-            self.0 = Some((rank, value.to_owned()));
+            let kept = value.get(..value.floor_char_boundary(NAMED_BYTES_MAX)).unwrap_or_default();
+            self.0 = Some((rank, kept.to_owned()));
         }
     }
 

@@ -29,16 +29,14 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
         }
         for scope_logs in scopes.elements() {
             intake.group()?;
-            let mut members = Members::default();
-            if let Some(resource) = resource.clone().into_json() {
-                members.json("resource", &resource);
-            }
             let [of_scope, log_records] = members_of(scope_logs, ["scope", "logRecords"]);
-            if let Some(scope) = scope(of_scope).into_json() {
-                members.json("scope", &scope);
+            let mut log_records = log_records.elements().peekable();
+            if log_records.peek().is_none() {
+                continue;
             }
-            let origin = Origin::new(source.clone(), members);
-            for log_record in log_records.elements() {
+            let scope = scope(of_scope);
+            let origin = Origin::new(source.as_deref(), &resource, scope, intake)?;
+            for log_record in log_records {
                 record(log_record).add(&origin, intake)?;
             }
         }

@@ -14,21 +14,37 @@ pub const SERVICE_NAME: &str = "service.name";
 /// The attribute with the stack trace of an exception ("Exceptions").
 pub const STACK_TRACE: &str = "exception.stacktrace";
 
-/// What all records of a scope share.
-pub struct Origin {
+/// What all records of a scope share. A scope without records needs none: it must cost no more than its bytes.
+pub struct Origin<'a> {
     /// The application.
-    pub source: Option<String>,
+    pub source: Option<&'a str>,
     /// Resource and scope, as members of the metadata.
     pub members: Members,
     /// Tells records of other resources and scopes apart.
     pub stream: Stream,
 }
 
-impl Origin {
-    /// The origin of records with these members.
-    pub fn new(source: Option<String>, members: Members) -> Self {
+impl<'a> Origin<'a> {
+    /// The origin of the records of a scope with these members, which are copied and hashed: they count in the request.
+    ///
+    /// # Errors
+    /// As of [`AgentIntake::note`].
+    pub fn new(
+        source: Option<&'a str>,
+        resource: &Members,
+        scope: Members,
+        intake: &mut AgentIntake<'_>,
+    ) -> Result<Self, AgentStop> {
+        let mut members = Members::default();
+        if let Some(resource) = resource.clone().into_json() {
+            members.json("resource", &resource);
+        }
+        if let Some(scope) = scope.into_json() {
+            members.json("scope", &scope);
+        }
+        intake.note(members.as_str().len())?;
         let stream = Stream::new(&[b"otlp", b"", members.as_str().as_bytes()]);
-        Self { source, members, stream }
+        Ok(Self { source, members, stream })
     }
 }
 
@@ -59,7 +75,7 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     /// Takes the record in.
-    pub fn add(self, origin: &Origin, intake: &mut AgentIntake<'_>) -> Result<(), AgentStop> {
+    pub fn add(self, origin: &Origin<'_>, intake: &mut AgentIntake<'_>) -> Result<(), AgentStop> {
         let nanos = if self.time == 0 { self.observed_time } else { self.time };
         let time = AgentTime::from_nanos(nanos.into()).filter(|_| nanos != 0);
         let mut metadata = self.attributes;
@@ -87,7 +103,7 @@ impl Record<'_> {
         metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
         entry.metadata = metadata;
         entry.timestamp = entry.timestamp.or(time);
-        entry.source = origin.source.as_deref().map(Cow::Borrowed).or(entry.source);
+        entry.source = origin.source.map(Cow::Borrowed).or(entry.source);
         entry.stack_trace = self.stack_trace.or(entry.stack_trace);
         entry.trace_id = self.trace_id.filter(|id| *id != [0; 16]).or(entry.trace_id);
         entry.span_id = self.span_id.filter(|id| *id != [0; 8]).or(entry.span_id);

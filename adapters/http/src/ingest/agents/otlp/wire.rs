@@ -41,15 +41,12 @@ pub fn decode(body: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), DecodeErr
         for scope_logs in repeated(resource_logs, 2) {
             let scope_logs = scope_logs?;
             intake.group()?;
-            let mut members = Members::default();
-            if let Some(resource) = resource.clone().into_json() {
-                members.json("resource", &resource);
+            let mut log_records = repeated(scope_logs, 2).peekable();
+            if log_records.peek().is_none() {
+                continue;
             }
-            if let Some(scope) = scope(scope_logs)?.into_json() {
-                members.json("scope", &scope);
-            }
-            let origin = Origin::new(source.clone(), members);
-            for log_record in repeated(scope_logs, 2) {
+            let origin = Origin::new(source.as_deref(), &resource, scope(scope_logs)?, intake)?;
+            for log_record in log_records {
                 record(log_record?)?.add(&origin, intake)?;
             }
         }
