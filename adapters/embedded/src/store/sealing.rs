@@ -2,7 +2,8 @@
 //!
 //! Constraints and invariants:
 //! * An event is in exactly one place at each moment: one transaction lists the segment and deletes exactly the rows that are in
-//!   it; their counts stay, and become those of the segment. It fails if the intent is gone, or if other rows are there. Nothing is decided by a clock.
+//!   it; their counts become those of the segment. It fails if the intent is gone, or if other rows are there. Nothing is decided
+//!   by a clock.
 //! * The file is complete and synced, with its directory, before that transaction. What is in no list is removed: first the
 //!   intent, then the file. So a segment is never removed while it can still be listed.
 //! * The newest events stay rows, whatever their age, so that tails and most pages open no segment.
