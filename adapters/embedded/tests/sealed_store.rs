@@ -329,6 +329,8 @@ async fn counts_stay_exact_when_a_segment_goes_whose_sources_were_counted_as_oth
     expire_all(&store, Timestamp::MAX).await;
     assert_counts(&store, &[], &everything).await;
     assert_eq!((rows(&directory, "rollups").await, rows(&directory, "segment_rollups").await), (0, 0));
+    assert_eq!(append(&store, second.clone()).await.stored, second.len(), "events that are gone have no repeats");
+    assert_counts(&store, &second, &everything).await;
 }
 
 /// Whole minutes need no segment, and expiry reads none.

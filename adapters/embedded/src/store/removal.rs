@@ -10,6 +10,7 @@ use domain::ports::StoreError;
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
+use super::sealing::remove_claims;
 use super::{EXPIRE_EVENTS_MAX, EXPIRE_PAGES_MAX, SqliteStore, rollups, segment_list, store_error};
 
 /// Maximum segments that one call removes. Subtracting the counts of one takes about 5 microseconds for each minute, level and
@@ -50,7 +51,7 @@ impl SqliteStore {
     async fn remove_segments(&self, writer: &mut SqliteConnection, oldest: Timestamp) -> Result<u64, StoreError> {
         let list = self.segments.list(&mut *writer).await?;
         let mut file_bytes = list.file_bytes();
-        let (mut numbers, mut events) = (Vec::new(), 0);
+        let (mut numbers, mut events, mut last) = (Vec::new(), 0, Timestamp::MIN);
         // In the order of their last receipt.
         for listed in list.segments.iter().take(SEGMENTS_REMOVED_MAX) {
             let summary = &listed.summary;
@@ -59,6 +60,7 @@ impl SqliteStore {
             }
             file_bytes -= summary.file_bytes;
             events += summary.rows;
+            last = summary.received.to;
             numbers.push(listed.number);
         }
         if numbers.is_empty() {
@@ -68,6 +70,8 @@ impl SqliteStore {
             rollups::subtract_segment(&mut *writer, *number).await.map_err(store_error)?;
         }
         segment_list::remove(&mut *writer, &numbers).await?;
+        // An event that is gone makes no other a repeat. Events that are left are found in their segments.
+        remove_claims(&mut *writer, last.unix_micros().saturating_add(1)).await?;
         segment_list::next_generation(writer).await?;
         Ok(events)
     }

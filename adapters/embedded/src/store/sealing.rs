@@ -209,21 +209,10 @@ impl SqliteStore {
             .fetch_one(&mut *writer)
             .await
             .map_err(store_error)?;
-        let Some(oldest) = oldest else { return Ok(()) };
-        sqlx::query("UPDATE segment_state SET claims_from = max(claims_from, ?)")
-            .bind(oldest.saturating_sub(self.window_micros()))
-            .execute(&mut *writer)
-            .await
-            .map_err(store_error)?;
-        sqlx::query(
-            "DELETE FROM claims WHERE (event_id, tenant, received_at) IN (SELECT event_id, tenant, received_at \
-             FROM claims WHERE received_at < (SELECT claims_from FROM segment_state) ORDER BY received_at LIMIT ?)",
-        )
-        .bind(CLAIMS_REMOVED_MAX)
-        .execute(writer)
-        .await
-        .map(drop)
-        .map_err(store_error)
+        match oldest {
+            Some(oldest) => remove_claims(writer, oldest.saturating_sub(self.window_micros())).await,
+            None => Ok(()),
+        }
     }
 
     /// Removes the files that are not segments, as far as no reader has them. The caller holds the lock of a step.
@@ -274,6 +263,25 @@ async fn execute_for(
 ) -> Result<u64, StoreError> {
     let statement = sqlx::query(statement).bind(rows.first).bind(rows.last).bind(rows.day.0).bind(rows.day.1);
     Ok(statement.execute(writer).await.map_err(store_error)?.rows_affected())
+}
+
+/// Removes claims of receipts before a time in microseconds since 1970, in a transaction that changes the list. Segments are asked
+/// instead, as long as they are there.
+pub async fn remove_claims(writer: &mut SqliteConnection, before: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE segment_state SET claims_from = max(claims_from, ?)")
+        .bind(before)
+        .execute(&mut *writer)
+        .await
+        .map_err(store_error)?;
+    sqlx::query(
+        "DELETE FROM claims WHERE (event_id, tenant, received_at) IN (SELECT event_id, tenant, received_at \
+         FROM claims WHERE received_at < (SELECT claims_from FROM segment_state) ORDER BY received_at LIMIT ?)",
+    )
+    .bind(CLAIMS_REMOVED_MAX)
+    .execute(writer)
+    .await
+    .map(drop)
+    .map_err(store_error)
 }
 
 /// Keeps the counts of the rows of a segment, for its removal.
