@@ -46,7 +46,7 @@ fn add(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(part);
 }
 
-/// XXH3, which takes a tenth of the time of SHA-1. Whoever makes two entries collide loses one of their own.
+/// XXH3, which takes a tenth of the time of SHA-1. A client that makes two entries collide loses one of its own.
 fn hash(bytes: &[u8]) -> [u8; 16] {
     XxHash3_128::oneshot(bytes).to_be_bytes()
 }

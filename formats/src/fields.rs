@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use domain::metadata::{JsonValue, Metadata, MetadataError};
+use domain::metadata::{JsonValue, Metadata, MetadataError, is_plain};
 use serde_json::value::RawValue;
 
 /// Members in their order: names, and values as JSON text.
@@ -150,7 +150,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 fn push_quoted(json: &mut String, text: &str) {
-    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+    if !is_plain(text.as_bytes()) {
         json.push_str(&serde_json::Value::from(text).to_string());
         return;
     }
