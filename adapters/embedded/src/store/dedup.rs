@@ -89,7 +89,8 @@ impl SqliteStore {
                 let mut by_id: HashMap<Uuid, Vec<Incoming>> = HashMap::new();
                 events.into_iter().for_each(|event| by_id.entry(event.event_id).or_default().push(event));
                 let ids: HashSet<Uuid> = by_id.keys().copied().collect();
-                for kept in known(&files.open(&summary)?, &ids)? {
+                let segment = files.open(&summary)?;
+                for kept in known(&segment, &ids)? {
                     let with_id = by_id.get(&kept.event_id).into_iter().flatten();
                     let is_repeat = |event: &&Incoming| {
                         let distance = event.received.abs_diff(kept.received_at.unix_micros());
