@@ -180,7 +180,13 @@ impl PageSearch {
         let order = self.query.order;
         let columns = match order.ties {
             Ties::EventId => ColumnSet::of(&[Column::Timestamp, Column::EventId, Column::ReceivedAt]),
-            Ties::Arrival => ColumnSet::of(&[Column::Timestamp, Column::ReceivedAt, Column::Partition, Column::Offset]),
+            Ties::Arrival => ColumnSet::of(&[
+                Column::Timestamp,
+                Column::ReceivedAt,
+                Column::Partition,
+                Column::Offset,
+                Column::EventId,
+            ]),
         };
         let read = read_rows(reader, columns, rows)?;
         let mut wanted = Vec::new();
