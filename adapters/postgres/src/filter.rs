@@ -3,7 +3,10 @@
 //! Constraint: the server folds case by its own tables, so here it folds ASCII only and finds candidates; see
 //! [`domain::filter`].
 
+use std::ops::RangeInclusive;
+
 use domain::filter::{Candidates, Clause, Column, ExactCondition, IdField, TextColumn, TimeField};
+use domain::timestamp::Timestamp;
 use sqlx::{Postgres, QueryBuilder};
 
 use crate::time::PgTime;
@@ -12,6 +15,21 @@ use crate::time::PgTime;
 pub fn push_candidates(select: &mut QueryBuilder<Postgres>, candidates: &Candidates<'_>) {
     select.push(" AND ");
     push_clause(select, &candidates.clause);
+}
+
+/// Adds the condition that an event was received in one of these ranges, so that the server reads no tables of other days.
+pub fn push_received(select: &mut QueryBuilder<Postgres>, ranges: &[RangeInclusive<Timestamp>]) {
+    if let [range] = ranges
+        && *range == (Timestamp::MIN..=Timestamp::MAX)
+    {
+        return;
+    }
+    select.push(" AND (false");
+    for range in ranges {
+        select.push(" OR received_at BETWEEN ").push_bind(PgTime(*range.start()));
+        select.push(" AND ").push_bind(PgTime(*range.end()));
+    }
+    select.push(")");
 }
 
 fn push_clause(select: &mut QueryBuilder<Postgres>, clause: &Clause<'_>) {

@@ -15,7 +15,7 @@ use domain::partition::Partition;
 use domain::rollup::{Rollups, minute_of};
 use domain::timestamp::Timestamp;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::copy::tenant_of;
 use crate::days::Day;
@@ -150,21 +150,6 @@ pub async fn received(
         return Ok(vec![range]);
     }
     Ok(DaysOfRange::read(connection, &range).await?.received())
-}
-
-/// Adds the condition that an event was received in one of these ranges, so that the server reads no tables of other days.
-pub fn push_received(select: &mut QueryBuilder<Postgres>, ranges: &[RangeInclusive<Timestamp>]) {
-    if let [range] = ranges
-        && *range == (Timestamp::MIN..=Timestamp::MAX)
-    {
-        return;
-    }
-    select.push(" AND (false");
-    for range in ranges {
-        select.push(" OR received_at BETWEEN ").push_bind(PgTime(*range.start()));
-        select.push(" AND ").push_bind(PgTime(*range.end()));
-    }
-    select.push(")");
 }
 
 /// The times of some days, ascending.

@@ -20,8 +20,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use crate::copy::COLUMNS;
 use crate::error::store_error;
-use crate::filter::push_candidates;
-use crate::rollups::push_received;
+use crate::filter::{push_candidates, push_received};
 use crate::time::PgTime;
 
 /// What [`StoredEvent::bytes`] counts. The server knows the length of a text without reading it; only metadata has to be

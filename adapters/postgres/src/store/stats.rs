@@ -18,8 +18,8 @@ use super::{PostgresStore, limit_until, snapshot};
 use crate::copy::COLUMNS;
 use crate::days::Day;
 use crate::error::store_error;
-use crate::filter::push_candidates;
-use crate::rollups::{DaysOfRange, push_received};
+use crate::filter::{push_candidates, push_received};
+use crate::rollups::DaysOfRange;
 use crate::rows::{decode_error, each_row, level, stored_event};
 use crate::time::PgTime;
 

@@ -129,7 +129,7 @@ pub async fn counts_are_exact_with_more_sources_than_rollups_keep_apart(subject:
         .take(ROLLUP_SOURCES_MAX + 50)
         .map(|n: u32| LogEvent {
             source: Cow::Owned(format!("source-{n}")),
-            level: if n % 3 == 0 { Level::Warn } else { Level::Info },
+            level: if n.is_multiple_of(3) { Level::Warn } else { Level::Info },
             timestamp: time(EPOCH + 10_000 * i64::from(n)),
             received_at: time(EPOCH),
             ..numbered(n)
