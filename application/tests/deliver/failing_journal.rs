@@ -8,6 +8,7 @@ use domain::alert::{AlertKind, AlertState};
 use domain::delivery::breaker::BreakerState;
 use domain::delivery::{Deliveries, Durability};
 use domain::ports::{PublishError, RefusedRecord};
+use tokio::sync::watch;
 
 use crate::harness::*;
 
@@ -94,16 +95,11 @@ async fn records_rejected_while_being_journaled_are_kept_if_they_were_accepted()
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_memory() {
-    use AlertKind::{RecordsRefused, RefusedLogUnwritable};
-    let harness = harness();
-    let (told, _stop, _) = tell(&harness.delivery);
-    harness.disk.lock().keeps_no_refused = true;
+/// Delivers large records that the bus rejects after they were accepted. Returns how many the bus got.
+async fn deliver_and_reject(harness: &Harness, records: usize) -> usize {
     let large = "x".repeat(60_000);
     let mut published = 0;
-    // Everything is rejected after it was accepted.
-    for _ in 0..40 {
+    for _ in 0..records {
         promise(harness.deliver(0, LOOSE, &[&large])).await;
         let unsettled = harness.bus.lock().unsettled.len();
         for _ in 0..unsettled {
@@ -114,6 +110,30 @@ async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_
         }
         pass(Duration::from_millis(50)).await;
     }
+    published
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejected_records_stop_the_bus_also_while_the_refused_log_hangs() {
+    let harness = harness();
+    let (keeps, later) = watch::channel(false);
+    harness.disk.lock().keeps_refused_later = Some(later);
+    assert_eq!(deliver_and_reject(&harness, 40).await, 5, "nothing more is sent that the bus could reject");
+    assert!(harness.delivery.accepts() && harness.journal().unkept.is_none(), "nothing has failed yet");
+    assert_eq!(harness.disk.kept(0).len(), 40, "the journal takes the rest");
+    harness.bus.lock().quick = true;
+    keeps.send_replace(true);
+    until("all is kept", || harness.account(LOOSE).dead_lettered == 5).await;
+    until("and the rest is sent", || harness.account(LOOSE).acknowledged == 35).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejected_records_that_cannot_be_kept_stop_the_bus_before_they_fill_the_memory() {
+    use AlertKind::{RecordsRefused, RefusedLogUnwritable};
+    let harness = harness();
+    let (told, _stop, _) = tell(&harness.delivery);
+    harness.disk.lock().keeps_no_refused = true;
+    let published = deliver_and_reject(&harness, 40).await;
     let (fault, bytes) = harness.journal().unkept.expect("they are not kept");
     assert!(bytes > MEMORY_BYTES_MAX / 4 && bytes < MEMORY_BYTES_MAX / 4 + 100_000, "{bytes}");
     assert_eq!(published, 5, "nothing more is sent that the bus could reject");

@@ -146,6 +146,8 @@ pub struct DiskInside {
     pub failed: BTreeSet<Partition>,
     /// Refused records are not kept.
     pub keeps_no_refused: bool,
+    /// Refused records are kept once this is true.
+    pub keeps_refused_later: Option<watch::Receiver<bool>>,
     pub to_adopt: Vec<Arc<Disk>>,
     pub damaged_bytes: u64,
 }
@@ -264,6 +266,10 @@ impl Journal for Disk {
     async fn keep_refused(&self, batch: Arc<RecordBatch>, refused: Vec<RefusedRecord>) -> Result<(), JournalError> {
         if self.lock().keeps_no_refused {
             return Err(JournalError::Full);
+        }
+        let later = self.lock().keeps_refused_later.clone();
+        if let Some(mut later) = later {
+            later.wait_for(|keeps| *keeps).await.expect("the test goes on");
         }
         let values = values(&batch);
         let kept = refused.into_iter().map(|record| (values[record.position].clone(), record.reason));
