@@ -57,7 +57,7 @@ impl App {
         let files: Vec<PathBuf> = keys_path(role, settings).into_iter().chain(tls_files(settings)).collect();
         let (keys, tls) = open_settled(&files, open).await?;
         // All ports first: an address in use must not leave a half-opened store behind.
-        let servers = Servers::bind(role, settings, keys.is_none(), &tls).await?;
+        let servers = Servers::bind(role, settings, keys.as_ref(), &tls).await?;
         let addresses = servers.addresses()?;
         let activities = servers.activities();
         let context = Context::new(role, settings, addresses, keys.as_ref())?;

@@ -14,6 +14,8 @@ use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePatter
 use domain::ports::Clock;
 use domain::timestamp::Timestamp;
 
+use crate::access::takes_syslog_of_everyone;
+use crate::settings::{AuthModeKind, Settings};
 use crate::suggested::suggested;
 use crate::system::SystemClock;
 
@@ -107,11 +109,20 @@ fn parse_end(text: &str) -> Result<End, &'static str> {
     after.or_else(|| Timestamp::parse(text).ok().map(End::At)).ok_or("neither a duration such as 90days nor a time")
 }
 
-/// Runs a command. Returns what it prints to standard output. `keys_file` is that of the settings.
+/// What a command prints.
+#[derive(Debug, Default)]
+pub struct Printed {
+    /// To standard output: a key, or the list of keys.
+    pub text: String,
+    /// To standard error: what an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Runs a command with these settings. `keys_file` is theirs.
 ///
 /// # Errors
 /// The file cannot be read or written, or has no such key.
-pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
+pub fn run(command: Command, keys_file: &Path, settings: &Settings) -> anyhow::Result<Printed> {
     let now = SystemClock.now();
     let path = |place: Place| place.keys_file.unwrap_or_else(|| keys_file.to_owned());
     let context = |path: &Path| format!("cannot use the keys in {}", path.display());
@@ -122,20 +133,23 @@ pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
             if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
                 std::fs::create_dir_all(directory).with_context(|| context(&path))?;
             }
-            adapter_keys::create(&path, &key).map(|key| line(&key)).with_context(|| context(&path))
+            let is_first = !path.exists();
+            let text = adapter_keys::create(&path, &key).map(|key| line(&key)).with_context(|| context(&path))?;
+            Ok(Printed { text, notes: if is_first { first_key(&path, settings) } else { Vec::new() } })
         }
         Command::List(place) => {
             let path = path(place);
             let keys = adapter_keys::list(&path).with_context(|| context(&path))?;
-            Ok(table(&keys, now))
+            Ok(Printed { text: table(&keys, now), notes: Vec::new() })
         }
         Command::Rotate { id, overlap, expires, place } => {
             let (path, expires) = (path(place), expires.map(|end| end.from(now)));
-            adapter_keys::rotate(&path, id, overlap, expires, now).map(|key| line(&key)).with_context(|| context(&path))
+            let rotated = adapter_keys::rotate(&path, id, overlap, expires, now).with_context(|| context(&path))?;
+            Ok(Printed { text: line(&rotated), notes: Vec::new() })
         }
         Command::Revoke { id, place } => {
             let path = path(place);
-            adapter_keys::revoke(&path, id, now).map(|()| String::new()).with_context(|| context(&path))
+            adapter_keys::revoke(&path, id, now).map(|()| Printed::default()).with_context(|| context(&path))
         }
     }
 }
@@ -155,6 +169,26 @@ impl Create {
         };
         (key, self.place)
     }
+}
+
+/// What changes with the first key in a file.
+fn first_key(path: &Path, settings: &Settings) -> Vec<String> {
+    if settings.auth.mode == AuthModeKind::Off {
+        return vec!["no keys are required: these settings have SPILLWAY_AUTH__MODE=off".to_owned()];
+    }
+    let mut notes = vec![format!(
+        "this is the first key in {}: within a second, a running Spillway that uses this file answers 401 to all requests \
+         without a key. To let everyone in again, set SPILLWAY_AUTH__MODE=off and restart",
+        path.display()
+    )];
+    if takes_syslog_of_everyone(crate::role::Role::All, settings) {
+        notes.push(
+            "syslog carries no keys, and these settings list no networks for it: a running Spillway refuses it from now on, \
+             and the next start fails. Set SPILLWAY_SYSLOG__ALLOW, such as 10.0.0.0/8, and restart"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 fn line(key: &KeyText) -> String {
@@ -195,7 +229,34 @@ mod tests {
     }
 
     fn run_with(path: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-        run(Arguments::try_parse_from([&["key"], arguments].concat())?.command, path)
+        run_with_settings(path, arguments, &[]).map(|printed| printed.text)
+    }
+
+    fn run_with_settings(path: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Printed> {
+        let given = variables.iter().map(|(name, value)| (format!("SPILLWAY_{name}"), (*value).to_owned()));
+        let settings = Settings::load(None, given).expect("valid");
+        run(Arguments::try_parse_from([&["key"], arguments].concat())?.command, path, &settings)
+    }
+
+    #[test]
+    fn the_first_key_in_a_file_says_what_changes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let create = ["create", "--name", "shop", "--role", "ingest"];
+        let (syslog, off) = (("SYSLOG__LISTEN", "127.0.0.1:5514"), ("AUTH__MODE", "off"));
+        for (name, variables, said) in [
+            ("plain", &[][..], &["answers 401"][..]),
+            ("syslog", &[syslog][..], &["answers 401", "SPILLWAY_SYSLOG__ALLOW"][..]),
+            ("allowed", &[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")][..], &["answers 401"][..]),
+            ("off", &[syslog, off][..], &["no keys are required"][..]),
+        ] {
+            let path = directory.path().join(name);
+            let first = run_with_settings(&path, &create, variables).expect("created");
+            assert!(first.text.trim().parse::<KeyText>().is_ok(), "{}", first.text);
+            assert_eq!(first.notes.len(), said.len(), "{name}: {:?}", first.notes);
+            assert!(first.notes.iter().zip(said).all(|(note, said)| note.contains(*said)), "{:?}", first.notes);
+            let second = run_with_settings(&path, &create, variables).expect("created");
+            assert!(second.notes.is_empty(), "{:?}", second.notes);
+        }
     }
 
     #[test]
