@@ -205,8 +205,8 @@ fn judge(
     let first = outcome.refusals.first().map(|refusal| &refusal.reason);
     match (outcome.verdict(), first) {
         (Verdict::Accepted, _) => Ok((outcome, room)),
-        (Verdict::Invalid, Some(RefusalReason::SourceForbidden)) if class == RequestClass::Single => {
-            Err(Denial::SourceForbidden.into())
+        (Verdict::Invalid, Some(reason)) if outcome.refusals.iter().all(|refusal| refusal.reason.is_forbidden()) => {
+            Err(Denial::SourceForbidden { detail: reason.to_string() }.into())
         }
         // The only event is the request: the rule that it breaks is what the client needs to know.
         (Verdict::Invalid, Some(reason)) if class == RequestClass::Single => {

@@ -124,7 +124,9 @@ impl ProducerDependencies {
     fn no_capacity(&self, reason: RefusalReason, may_be_partial: bool) -> ApiError {
         match reason {
             RefusalReason::OutcomeUnknown => return ApiError::OutcomeUnknown,
-            RefusalReason::SourceForbidden => return Denial::SourceForbidden.into(),
+            RefusalReason::SourceForbidden(_) => {
+                return Denial::SourceForbidden { detail: reason.to_string() }.into();
+            }
             _ => {}
         }
         let is_draining = reason == RefusalReason::Draining;
