@@ -109,6 +109,15 @@ impl ProducerDependencies {
             let is_again = outcome.as_ref().is_err_and(RefusalReason::is_retryable);
             charge.settle(if is_again { 0 } else { entries }).await;
         }
+        if let Some(key) = key_of(request) {
+            match &outcome {
+                Ok(outcome) => self.refusals.forbidden(key, client, &outcome.refusals),
+                Err(RefusalReason::SourceForbidden(source)) => {
+                    self.refusals.forbidden_source(key, client, source, entries as u64);
+                }
+                Err(_) => {}
+            }
+        }
         let outcome = outcome.map_err(|reason| self.no_capacity(reason, true))?;
         self.agents.limiter.charge(client, entries, bytes);
         let answer = protocol.answer(request, &outcome, note);
