@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use adapter_keys::NewKey;
+use adapter_keys::{NewKey, Rotated};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueHint};
 use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
@@ -145,7 +145,7 @@ pub fn run(command: Command, keys_file: &Path, settings: &Settings) -> anyhow::R
         Command::Rotate { id, overlap, expires, place } => {
             let (path, expires) = (path(place), expires.map(|end| end.from(now)));
             let rotated = adapter_keys::rotate(&path, id, overlap, expires, now).with_context(|| context(&path))?;
-            Ok(Printed { text: line(&rotated), notes: Vec::new() })
+            Ok(Printed { text: line(&rotated.key), notes: vec![ends(id, &rotated)] })
         }
         Command::Revoke { id, place } => {
             let path = path(place);
@@ -169,6 +169,12 @@ impl Create {
         };
         (key, self.place)
     }
+}
+
+/// When both keys of a rotation end.
+fn ends(old: KeyId, Rotated { key, expires, old_expires }: &Rotated) -> String {
+    let until = expires.map_or_else(|| "without an end".to_owned(), |end| format!("until {end}"));
+    format!("the new key {} is valid {until}, and the old key {old} until {old_expires}", key.id())
 }
 
 /// What changes with the first key in a file.
@@ -270,8 +276,14 @@ mod tests {
         let listed = run_with(&path, &["list"]).expect("listed");
         assert!(listed.contains(&id) && listed.contains("ingest,read") && listed.contains("shop-*"), "{listed}");
         assert!(!listed.contains(&printed.trim()[13..]), "no secret is listed");
-        let rotated: KeyText = run_with(&path, &["rotate", &id]).expect("rotated").trim().parse().expect("a key");
+        let printed = run_with_settings(&path, &["rotate", &id], &[]).expect("rotated");
+        let rotated: KeyText = printed.text.trim().parse().expect("a key");
         assert_ne!(rotated.id(), key.id());
+        let [note] = printed.notes.as_slice() else { panic!("{:?}", printed.notes) };
+        let start = format!("the new key {} is valid until 2", rotated.id());
+        assert!(note.starts_with(&start) && note.contains(&format!("the old key {id} until 2")), "{note}");
+        let again = run_with(&path, &["rotate", &id, "--overlap", "1h"]).expect_err("it ends soon");
+        assert!(format!("{again:#}").contains("rotate the key that took its place"), "{again:#}");
         assert_eq!(run_with(&path, &["revoke", &id]).expect("revoked"), "");
         let listed = run_with(&path, &["list"]).expect("listed");
         assert!(listed.contains("revoked 2") && listed.lines().count() == 3, "{listed}");
