@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use adapter_keys::{NewKey, Rotated};
+use adapter_keys::{EditError, FileError, NewKey, Rotated};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueHint};
 use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
@@ -125,31 +125,41 @@ pub struct Printed {
 pub fn run(command: Command, keys_file: &Path, settings: &Settings) -> anyhow::Result<Printed> {
     let now = SystemClock.now();
     let path = |place: Place| place.keys_file.unwrap_or_else(|| keys_file.to_owned());
-    let context = |path: &Path| format!("cannot use the keys in {}", path.display());
     match command {
         Command::Create(create) => {
             let (key, place) = create.key(now);
+            if let Some(expires) = key.expires.filter(|expires| *expires <= now) {
+                anyhow::bail!("--expires: {expires} is over, so that the key would never be valid");
+            }
             let path = path(place);
             if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-                std::fs::create_dir_all(directory).with_context(|| context(&path))?;
+                let context = || format!("cannot make the directory {}", directory.display());
+                std::fs::create_dir_all(directory).with_context(context)?;
             }
             let is_first = !path.exists();
-            let text = adapter_keys::create(&path, &key).map(|key| line(&key)).with_context(|| context(&path))?;
-            Ok(Printed { text, notes: if is_first { first_key(&path, settings) } else { Vec::new() } })
+            let text =
+                adapter_keys::create(&path, &key).map(|key| line(&key)).map_err(|error| explained(error, &path))?;
+            let mut notes: Vec<String> = restricted(&key).into_iter().collect();
+            if is_first {
+                notes.extend(first_key(&path, settings));
+            }
+            Ok(Printed { text, notes })
         }
         Command::List(place) => {
             let path = path(place);
-            let keys = adapter_keys::list(&path).with_context(|| context(&path))?;
+            let keys = adapter_keys::list(&path).map_err(|error| explained(error, &path))?;
             Ok(Printed { text: table(&keys, now), notes: Vec::new() })
         }
         Command::Rotate { id, overlap, expires, place } => {
             let (path, expires) = (path(place), expires.map(|end| end.from(now)));
-            let rotated = adapter_keys::rotate(&path, id, overlap, expires, now).with_context(|| context(&path))?;
+            let rotated = adapter_keys::rotate(&path, id, overlap, expires, now);
+            let rotated = rotated.map_err(|error| explained(error, &path))?;
             Ok(Printed { text: line(&rotated.key), notes: vec![ends(id, &rotated)] })
         }
         Command::Revoke { id, place } => {
             let path = path(place);
-            adapter_keys::revoke(&path, id, now).map(|()| Printed::default()).with_context(|| context(&path))
+            adapter_keys::revoke(&path, id, now).map_err(|error| explained(error, &path))?;
+            Ok(Printed::default())
         }
     }
 }
@@ -169,6 +179,33 @@ impl Create {
         };
         (key, self.place)
     }
+}
+
+/// Why the keys in a file could not be used or changed, and what to do.
+fn explained(error: EditError, path: &Path) -> anyhow::Error {
+    let file = path.display();
+    match error {
+        EditError::NoSuchKey(_) if !path.exists() => anyhow::anyhow!("{error}: the file {file} does not exist"),
+        EditError::NoSuchKey(_) => anyhow::anyhow!("{error} in {file}: spillway key list shows those that exist"),
+        EditError::Ended(_) | EditError::Rotated(_) | EditError::Revoked(_) => error.into(),
+        EditError::File(FileError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!("the keys file {file} does not exist: spillway key create makes it")
+        }
+        EditError::File(_) | EditError::Form | EditError::NoRandomNumbers => {
+            anyhow::anyhow!("cannot use the keys in {file}: {error}")
+        }
+    }
+}
+
+/// What an operator may not expect of a key with sources.
+fn restricted(key: &NewKey) -> Option<String> {
+    let role = key.roles.iter().find(|role| matches!(role, Role::Operate | Role::Admin))?;
+    key.sources.as_ref()?;
+    Some(format!(
+        "a key with --source shows and changes only what belongs to its sources: with the role {}, it reads neither dead letters \
+         nor the numbers of instances",
+        role.name()
+    ))
 }
 
 /// When both keys of a rotation end.
@@ -300,6 +337,8 @@ mod tests {
             &["create", "--name", "a b", "--role", "read"],
             &["create", "--name", "shop", "--role", "root"],
             &["create", "--name", "shop", "--role", "read", "--expires", "soon"],
+            &["create", "--name", "shop", "--role", "read", "--expires", "2020-01-01T00:00:00Z"],
+            &["create", "--name", "shop", "--role", "read", "--expires", "0s"],
             &["create", "--name", "shop", "--role", "read", "--events-per-second", "0"],
             &["rotate", "short"],
             &["rotate", "AAAAAAAA", "--expires", "soon"],
@@ -307,6 +346,14 @@ mod tests {
             assert!(run_with(&path, wrong).is_err(), "{wrong:?}");
         }
         assert!(!path.exists());
+        for (missing, says) in [(&["list"][..], "key create makes it"), (&["revoke", "AAAAAAAA"][..], "does not exist")]
+        {
+            let error = run_with(&path, missing).expect_err("there is no file");
+            assert!(format!("{error:#}").contains(says), "{error:#}");
+        }
+        let operator = ["create", "--name", "shop", "--role", "operate", "--source", "shop-*"];
+        let created = run_with_settings(&path, &operator, &[]).expect("created");
+        assert!(created.notes.iter().any(|note| note.contains("with the role operate")), "{:?}", created.notes);
         assert_eq!(parse_end("2027-11-24T00:00:00Z").map(|end| matches!(end, End::At(_))), Ok(true));
     }
 }
