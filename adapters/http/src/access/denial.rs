@@ -20,6 +20,8 @@ pub enum Denial {
     Unauthenticated,
     /// It presents a key that is not valid. Which of its faults it is, the client is not told.
     CredentialsInvalid,
+    /// It presents different keys.
+    SeveralKeys,
     /// Its key has not the role that the operation needs.
     RoleMissing(Role),
     /// Its key is restricted to some sources, and the operation shows more.
@@ -44,7 +46,7 @@ impl Denial {
     /// What kind of error it is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unauthenticated | Self::CredentialsInvalid => ErrorClass::Unauthenticated,
+            Self::Unauthenticated | Self::CredentialsInvalid | Self::SeveralKeys => ErrorClass::Unauthenticated,
             Self::TooManyFailures { .. } => ErrorClass::RateLimited,
             Self::HostNotAllowed
             | Self::CrossOrigin
@@ -64,7 +66,7 @@ impl Denial {
             Self::CrossOrigin => "cross_origin",
             Self::ProxyNotTrusted => "proxy_not_trusted",
             Self::Unauthenticated => "unauthenticated",
-            Self::CredentialsInvalid => "credentials_invalid",
+            Self::CredentialsInvalid | Self::SeveralKeys => "credentials_invalid",
             Self::RoleMissing(_) | Self::Restricted => "role_missing",
             Self::SourceForbidden { .. } => "source_forbidden",
             Self::SessionUnencrypted => "session_unencrypted",
@@ -92,6 +94,7 @@ impl Denial {
                 "the key is not valid: it has a typing error, is unknown, has expired or was revoked; the audit log of \
                  Spillway says which"
             }
+            Self::SeveralKeys => "this request presents two different keys: send one of them",
             Self::RoleMissing(Role::Ingest) => "this key has not the role ingest",
             Self::RoleMissing(Role::Read) => "this key has not the role read",
             Self::RoleMissing(Role::Operate) => "this key has not the role operate",

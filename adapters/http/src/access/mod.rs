@@ -270,6 +270,7 @@ fn presented_key(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refu
     match presented(request.headers()) {
         Presented::Nothing => Err(Denial::Unauthenticated.into()),
         Presented::Malformed => Err(rejected(KeyRejection::Malformed, None)),
+        Presented::Several => Err(Refused { reason: KeyRejection::Malformed.name(), ..Denial::SeveralKeys.into() }),
         Presented::Key(key) => keys.verify(&key).map_err(|rejection| rejected(rejection, Some(key.id()))),
     }
 }
