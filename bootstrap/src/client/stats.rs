@@ -14,7 +14,6 @@ use super::api::{Api, parsed};
 use super::connection::Connection;
 use super::event_writer::{Format, json_line};
 use super::failure::Failure;
-use super::fields::counted_values;
 use super::filters::Filters;
 use super::output::Output;
 use super::query::counted;
@@ -94,8 +93,6 @@ pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
         Format::Text => output.write(stats.text(&now).as_bytes())?,
     }
     output.flush()?;
-    // An event has one level, but may have several values of another field.
-    let counted = if by_level { counted } else { counted_values };
     let (found, millis) = (counted(stats.total()), began.elapsed().as_millis());
     let (buckets, length) = (grouped(stats.buckets.len() as u64), stats.length());
     output.note(format!("-- {found}{}, {buckets} × {length}, {millis} ms", filters.range_in_words()));
