@@ -72,6 +72,23 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
     }
 }
 
+/// Logs whether requests need keys, and which file has them.
+pub fn log_requirement(keys: Option<&KeysFile>) {
+    let Some(keys) = keys else {
+        tracing::info!("no keys are required");
+        return;
+    };
+    let path = keys.path().display();
+    match (keys.requires_keys(), keys.exists()) {
+        (true, true) => tracing::info!(%path, "keys are required"),
+        (true, false) => tracing::warn!(
+            %path,
+            "keys are required, and their file does not exist: no request is let in until spillway key create makes it"
+        ),
+        (false, _) => tracing::info!(%path, "no keys are required until their file exists"),
+    }
+}
+
 /// Whether a role takes syslog from all networks, of clients that show no certificate. It cannot where keys are required.
 pub fn takes_syslog_of_everyone(role: Role, settings: &Settings) -> bool {
     let in_clear = settings.syslog.listen.0.is_some();

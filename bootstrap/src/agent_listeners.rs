@@ -61,8 +61,12 @@ impl AgentListeners {
         }
         let (otlp, syslog) = (&settings.otlp, &settings.syslog);
         let addresses = [otlp.listen.0, otlp.grpc_listen.0, syslog.listen.0, syslog.tls_listen.0];
-        for address in addresses.into_iter().flatten().filter(|address| open && !address.ip().is_loopback()) {
-            tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
+        let names = ["otlp", "otlp grpc", "syslog", "syslog tls"];
+        for (name, address) in names.into_iter().zip(addresses).filter_map(|(name, address)| Some((name, address?))) {
+            tracing::info!(%address, "{name} listens");
+            if open && !address.ip().is_loopback() {
+                tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
+            }
         }
         Ok(listeners)
     }
