@@ -54,10 +54,7 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
     };
     let unusable = |error| AccessUnusable(format!("auth.keys_file: {}: {error}", path.display()));
     let keys = KeysFile::open(&path, requirement, Arc::new(SystemClock)).map_err(unusable)?;
-    let in_clear = settings.syslog.listen.0.is_some();
-    let by_anyone = settings.syslog.tls_listen.0.is_some() && !syslog_clients_are_verified(settings);
-    let has_syslog = role.includes(Role::Producer) && (in_clear || by_anyone);
-    if has_syslog && keys.requires_keys() && settings.syslog.allow.0.is_empty() {
+    if keys.requires_keys() && takes_syslog_of_everyone(role, settings) {
         return Err(AccessUnusable(
             "syslog.allow: syslog carries no keys, and keys are required: list the networks that may send it in \
              SPILLWAY_SYSLOG__ALLOW, such as 10.0.0.0/8, or listen at SPILLWAY_SYSLOG__TLS_LISTEN alone with \
@@ -73,6 +70,30 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
         ))),
         _ => Ok(Some(Arc::new(keys))),
     }
+}
+
+/// Logs whether requests need keys, and which file has them.
+pub fn log_requirement(keys: Option<&KeysFile>) {
+    let Some(keys) = keys else {
+        tracing::info!("no keys are required");
+        return;
+    };
+    let path = keys.path().display();
+    match (keys.requires_keys(), keys.exists()) {
+        (true, true) => tracing::info!(%path, "keys are required"),
+        (true, false) => tracing::warn!(
+            %path,
+            "keys are required, and their file does not exist: no request is let in until spillway key create makes it"
+        ),
+        (false, _) => tracing::info!(%path, "no keys are required until their file exists"),
+    }
+}
+
+/// Whether a role takes syslog from all networks, of clients that show no certificate. It cannot where keys are required.
+pub fn takes_syslog_of_everyone(role: Role, settings: &Settings) -> bool {
+    let in_clear = settings.syslog.listen.0.is_some();
+    let unverified = settings.syslog.tls_listen.0.is_some() && !syslog_clients_are_verified(settings);
+    role.includes(Role::Producer) && (in_clear || unverified) && settings.syslog.allow.0.is_empty()
 }
 
 /// The file of the keys. Roles of their own have no data directory in common.

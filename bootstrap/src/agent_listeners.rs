@@ -4,15 +4,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use adapter_http::{GrpcServer, LocalService, Server, ServerOptions, Tls, TlsProtocol};
+use adapter_keys::KeysFile;
 use adapter_syslog::{Secure, SecureStream, SyslogServer};
 use anyhow::Context as _;
 use application::connections::ConnectionLimit;
 use application::ingest::Ingest;
-use domain::ports::{AgentLimiter, BoxFuture, Telemetry};
+use domain::ports::{AgentLimiter, BoxFuture, KeyRing, Telemetry};
 
 use crate::settings::Settings;
 use crate::task::{Task, Tasks};
-use crate::tls::ListenerTls;
+use crate::tls::{ListenerTls, syslog_clients_are_verified};
 
 /// Sockets for agents, bound and not yet served. Each exists if its address is set.
 #[derive(Default)]
@@ -25,12 +26,13 @@ pub struct AgentListeners {
 }
 
 impl AgentListeners {
-    /// Binds the addresses that are set. `open` says that everyone is let in. OTLP has the TLS of the producer.
+    /// Binds the addresses that are set. Without `keys`, everyone is let in. OTLP has the TLS of the producer.
     ///
     /// # Errors
     /// An address is in use or not of this machine.
-    pub async fn bind(settings: &Settings, open: bool, tls: &ListenerTls) -> anyhow::Result<Self> {
-        let mut listeners = Self::default();
+    pub async fn bind(settings: &Settings, keys: Option<&Arc<KeysFile>>, tls: &ListenerTls) -> anyhow::Result<Self> {
+        let (mut listeners, open) = (Self::default(), keys.is_none());
+        let keys = || keys.map(|keys| Arc::<KeysFile>::clone(keys) as Arc<dyn KeyRing>);
         let allowed = || settings.syslog.allow.0.clone();
         let connections_max = NonZeroU32::new(settings.rate_limit.agent_connections_max);
         let limit = |listener| ConnectionLimit::new(listener, connections_max);
@@ -47,18 +49,24 @@ impl AgentListeners {
         if let Some(address) = settings.syslog.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__LISTEN");
             let server = SyslogServer::bind(address, limit("syslog")).await.with_context(context)?;
-            listeners.syslog.push(server.allowing(allowed()));
+            listeners.syslog.push(server.allowing(allowed()).until_required(keys()));
         }
         if let Some((address, tls)) = settings.syslog.tls_listen.0.zip(tls.syslog.as_ref()) {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__TLS_LISTEN");
             let server =
                 SyslogServer::bind_secured(address, secure(tls), limit("syslog tls")).await.with_context(context)?;
-            listeners.syslog.push(server.allowing(allowed()));
+            // A certificate stands for a key here.
+            let keys = if syslog_clients_are_verified(settings) { None } else { keys() };
+            listeners.syslog.push(server.allowing(allowed()).until_required(keys));
         }
         let (otlp, syslog) = (&settings.otlp, &settings.syslog);
         let addresses = [otlp.listen.0, otlp.grpc_listen.0, syslog.listen.0, syslog.tls_listen.0];
-        for address in addresses.into_iter().flatten().filter(|address| open && !address.ip().is_loopback()) {
-            tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
+        let names = ["otlp", "otlp grpc", "syslog", "syslog tls"];
+        for (name, address) in names.into_iter().zip(addresses).filter_map(|(name, address)| Some((name, address?))) {
+            tracing::info!(%address, "{name} listens");
+            if open && !address.ip().is_loopback() {
+                tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
+            }
         }
         Ok(listeners)
     }

@@ -10,7 +10,7 @@ use application::health::Health;
 use domain::ports::Clock;
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::{keys_path, open_keys, watch_keys};
+use crate::access::{keys_path, log_requirement, open_keys, watch_keys};
 use crate::alerts::Alerts;
 use crate::consumer_role::ConsumerRole;
 use crate::context::{Context, Servers};
@@ -56,8 +56,9 @@ impl App {
         let open = || -> anyhow::Result<_> { Ok((open_keys(role, settings)?, ListenerTls::open(role, settings)?)) };
         let files: Vec<PathBuf> = keys_path(role, settings).into_iter().chain(tls_files(settings)).collect();
         let (keys, tls) = open_settled(&files, open).await?;
+        log_requirement(keys.as_deref());
         // All ports first: an address in use must not leave a half-opened store behind.
-        let servers = Servers::bind(role, settings, keys.is_none(), &tls).await?;
+        let servers = Servers::bind(role, settings, keys.as_ref(), &tls).await?;
         let addresses = servers.addresses()?;
         let activities = servers.activities();
         let context = Context::new(role, settings, addresses, keys.as_ref())?;

@@ -178,9 +178,10 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
     if let Command::Key(command) = command {
         // `all` has a file in its data directory; other roles must name one.
         let keys_file = keys_path(Role::All, settings).unwrap_or_default();
-        return match key::run(command, &keys_file) {
-            Ok(text) => {
+        return match key::run(command, &keys_file, settings) {
+            Ok(key::Printed { text, notes }) => {
                 print(&text);
+                notes.iter().for_each(|note| report(note));
                 ExitCode::SUCCESS
             }
             Err(error) => {

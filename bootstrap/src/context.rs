@@ -76,16 +76,21 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Binds the addresses of a role. `open` says that everyone is let in.
+    /// Binds the addresses of a role. Without `keys`, everyone is let in.
     ///
     /// # Errors
     /// An address is in use or not of this machine.
-    pub async fn bind(role: Role, settings: &Settings, open: bool, tls: &ListenerTls) -> anyhow::Result<Self> {
-        let mut servers = Self::default();
+    pub async fn bind(
+        role: Role,
+        settings: &Settings,
+        keys: Option<&Arc<KeysFile>>,
+        tls: &ListenerTls,
+    ) -> anyhow::Result<Self> {
+        let (mut servers, open) = (Self::default(), keys.is_none());
         if role.includes(Role::Producer) {
             let server = bind(settings.producer.listen, "producer", open, tls.producer.as_ref()).await?;
             servers.producer = Some(server);
-            servers.agents = AgentListeners::bind(settings, open, tls).await?;
+            servers.agents = AgentListeners::bind(settings, keys, tls).await?;
         }
         if role.includes(Role::Consumer) {
             servers.consumer = Some(bind(settings.consumer.listen, "consumer", open, tls.consumer.as_ref()).await?);

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use adapter_keys::NewKey;
+use adapter_keys::{EditError, FileError, NewKey, Rotated};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueHint};
 use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
 use domain::ports::Clock;
 use domain::timestamp::Timestamp;
 
+use crate::access::takes_syslog_of_everyone;
+use crate::settings::{AuthModeKind, Settings};
 use crate::suggested::suggested;
 use crate::system::SystemClock;
 
@@ -107,35 +109,57 @@ fn parse_end(text: &str) -> Result<End, &'static str> {
     after.or_else(|| Timestamp::parse(text).ok().map(End::At)).ok_or("neither a duration such as 90days nor a time")
 }
 
-/// Runs a command. Returns what it prints to standard output. `keys_file` is that of the settings.
+/// What a command prints.
+#[derive(Debug, Default)]
+pub struct Printed {
+    /// To standard output: a key, or the list of keys.
+    pub text: String,
+    /// To standard error: what an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Runs a command with these settings. `keys_file` is theirs.
 ///
 /// # Errors
 /// The file cannot be read or written, or has no such key.
-pub fn run(command: Command, keys_file: &Path) -> anyhow::Result<String> {
+pub fn run(command: Command, keys_file: &Path, settings: &Settings) -> anyhow::Result<Printed> {
     let now = SystemClock.now();
     let path = |place: Place| place.keys_file.unwrap_or_else(|| keys_file.to_owned());
-    let context = |path: &Path| format!("cannot use the keys in {}", path.display());
     match command {
         Command::Create(create) => {
             let (key, place) = create.key(now);
+            if let Some(expires) = key.expires.filter(|expires| *expires <= now) {
+                anyhow::bail!("--expires: {expires} is over, so that the key would never be valid");
+            }
             let path = path(place);
             if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-                std::fs::create_dir_all(directory).with_context(|| context(&path))?;
+                let context = || format!("cannot make the directory {}", directory.display());
+                std::fs::create_dir_all(directory).with_context(context)?;
             }
-            adapter_keys::create(&path, &key).map(|key| line(&key)).with_context(|| context(&path))
+            let is_first = !path.exists();
+            let text =
+                adapter_keys::create(&path, &key).map(|key| line(&key)).map_err(|error| explained(error, &path))?;
+            let mut notes: Vec<String> = restricted(&key).into_iter().collect();
+            if is_first {
+                notes.extend(first_key(&path, settings));
+            }
+            Ok(Printed { text, notes })
         }
         Command::List(place) => {
             let path = path(place);
-            let keys = adapter_keys::list(&path).with_context(|| context(&path))?;
-            Ok(table(&keys, now))
+            let keys = adapter_keys::list(&path).map_err(|error| explained(error, &path))?;
+            Ok(Printed { text: table(&keys, now), notes: Vec::new() })
         }
         Command::Rotate { id, overlap, expires, place } => {
             let (path, expires) = (path(place), expires.map(|end| end.from(now)));
-            adapter_keys::rotate(&path, id, overlap, expires, now).map(|key| line(&key)).with_context(|| context(&path))
+            let rotated = adapter_keys::rotate(&path, id, overlap, expires, now);
+            let rotated = rotated.map_err(|error| explained(error, &path))?;
+            Ok(Printed { text: line(&rotated.key), notes: vec![ends(id, &rotated)] })
         }
         Command::Revoke { id, place } => {
             let path = path(place);
-            adapter_keys::revoke(&path, id, now).map(|()| String::new()).with_context(|| context(&path))
+            adapter_keys::revoke(&path, id, now).map_err(|error| explained(error, &path))?;
+            Ok(Printed::default())
         }
     }
 }
@@ -155,6 +179,59 @@ impl Create {
         };
         (key, self.place)
     }
+}
+
+/// Why the keys in a file could not be used or changed, and what to do.
+fn explained(error: EditError, path: &Path) -> anyhow::Error {
+    let file = path.display();
+    match error {
+        EditError::NoSuchKey(_) if !path.exists() => anyhow::anyhow!("{error}: the file {file} does not exist"),
+        EditError::NoSuchKey(_) => anyhow::anyhow!("{error} in {file}: spillway key list shows those that exist"),
+        EditError::Ended(_) | EditError::Rotated(_) | EditError::Revoked(_) => error.into(),
+        EditError::File(FileError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!("the keys file {file} does not exist: spillway key create makes it")
+        }
+        EditError::File(_) | EditError::Form | EditError::NoRandomNumbers => {
+            anyhow::anyhow!("cannot use the keys in {file}: {error}")
+        }
+    }
+}
+
+/// What an operator may not expect of a key with sources.
+fn restricted(key: &NewKey) -> Option<String> {
+    let role = key.roles.iter().find(|role| matches!(role, Role::Operate | Role::Admin))?;
+    key.sources.as_ref()?;
+    Some(format!(
+        "a key with --source shows and changes only what belongs to its sources: with the role {}, it reads neither dead letters \
+         nor the numbers of instances",
+        role.name()
+    ))
+}
+
+/// When both keys of a rotation end.
+fn ends(old: KeyId, Rotated { key, expires, old_expires }: &Rotated) -> String {
+    let until = expires.map_or_else(|| "without an end".to_owned(), |end| format!("until {end}"));
+    format!("the new key {} is valid {until}, and the old key {old} until {old_expires}", key.id())
+}
+
+/// What changes with the first key in a file.
+fn first_key(path: &Path, settings: &Settings) -> Vec<String> {
+    if settings.auth.mode == AuthModeKind::Off {
+        return vec!["no keys are required: these settings have SPILLWAY_AUTH__MODE=off".to_owned()];
+    }
+    let mut notes = vec![format!(
+        "this is the first key in {}: within a second, a running Spillway that uses this file answers 401 to all requests \
+         without a key. To let everyone in again, set SPILLWAY_AUTH__MODE=off and restart",
+        path.display()
+    )];
+    if takes_syslog_of_everyone(crate::role::Role::All, settings) {
+        notes.push(
+            "syslog carries no keys, and these settings list no networks for it: a running Spillway refuses it from now on, \
+             and the next start fails. Set SPILLWAY_SYSLOG__ALLOW, such as 10.0.0.0/8, and restart"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 fn line(key: &KeyText) -> String {
@@ -195,7 +272,34 @@ mod tests {
     }
 
     fn run_with(path: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-        run(Arguments::try_parse_from([&["key"], arguments].concat())?.command, path)
+        run_with_settings(path, arguments, &[]).map(|printed| printed.text)
+    }
+
+    fn run_with_settings(path: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Printed> {
+        let given = variables.iter().map(|(name, value)| (format!("SPILLWAY_{name}"), (*value).to_owned()));
+        let settings = Settings::load(None, given).expect("valid");
+        run(Arguments::try_parse_from([&["key"], arguments].concat())?.command, path, &settings)
+    }
+
+    #[test]
+    fn the_first_key_in_a_file_says_what_changes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let create = ["create", "--name", "shop", "--role", "ingest"];
+        let (syslog, off) = (("SYSLOG__LISTEN", "127.0.0.1:5514"), ("AUTH__MODE", "off"));
+        for (name, variables, said) in [
+            ("plain", &[][..], &["answers 401"][..]),
+            ("syslog", &[syslog][..], &["answers 401", "SPILLWAY_SYSLOG__ALLOW"][..]),
+            ("allowed", &[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")][..], &["answers 401"][..]),
+            ("off", &[syslog, off][..], &["no keys are required"][..]),
+        ] {
+            let path = directory.path().join(name);
+            let first = run_with_settings(&path, &create, variables).expect("created");
+            assert!(first.text.trim().parse::<KeyText>().is_ok(), "{}", first.text);
+            assert_eq!(first.notes.len(), said.len(), "{name}: {:?}", first.notes);
+            assert!(first.notes.iter().zip(said).all(|(note, said)| note.contains(*said)), "{:?}", first.notes);
+            let second = run_with_settings(&path, &create, variables).expect("created");
+            assert!(second.notes.is_empty(), "{:?}", second.notes);
+        }
     }
 
     #[test]
@@ -209,8 +313,14 @@ mod tests {
         let listed = run_with(&path, &["list"]).expect("listed");
         assert!(listed.contains(&id) && listed.contains("ingest,read") && listed.contains("shop-*"), "{listed}");
         assert!(!listed.contains(&printed.trim()[13..]), "no secret is listed");
-        let rotated: KeyText = run_with(&path, &["rotate", &id]).expect("rotated").trim().parse().expect("a key");
+        let printed = run_with_settings(&path, &["rotate", &id], &[]).expect("rotated");
+        let rotated: KeyText = printed.text.trim().parse().expect("a key");
         assert_ne!(rotated.id(), key.id());
+        let [note] = printed.notes.as_slice() else { panic!("{:?}", printed.notes) };
+        let start = format!("the new key {} is valid until 2", rotated.id());
+        assert!(note.starts_with(&start) && note.contains(&format!("the old key {id} until 2")), "{note}");
+        let again = run_with(&path, &["rotate", &id, "--overlap", "1h"]).expect_err("it ends soon");
+        assert!(format!("{again:#}").contains("rotate the key that took its place"), "{again:#}");
         assert_eq!(run_with(&path, &["revoke", &id]).expect("revoked"), "");
         let listed = run_with(&path, &["list"]).expect("listed");
         assert!(listed.contains("revoked 2") && listed.lines().count() == 3, "{listed}");
@@ -227,6 +337,8 @@ mod tests {
             &["create", "--name", "a b", "--role", "read"],
             &["create", "--name", "shop", "--role", "root"],
             &["create", "--name", "shop", "--role", "read", "--expires", "soon"],
+            &["create", "--name", "shop", "--role", "read", "--expires", "2020-01-01T00:00:00Z"],
+            &["create", "--name", "shop", "--role", "read", "--expires", "0s"],
             &["create", "--name", "shop", "--role", "read", "--events-per-second", "0"],
             &["rotate", "short"],
             &["rotate", "AAAAAAAA", "--expires", "soon"],
@@ -234,6 +346,14 @@ mod tests {
             assert!(run_with(&path, wrong).is_err(), "{wrong:?}");
         }
         assert!(!path.exists());
+        for (missing, says) in [(&["list"][..], "key create makes it"), (&["revoke", "AAAAAAAA"][..], "does not exist")]
+        {
+            let error = run_with(&path, missing).expect_err("there is no file");
+            assert!(format!("{error:#}").contains(says), "{error:#}");
+        }
+        let operator = ["create", "--name", "shop", "--role", "operate", "--source", "shop-*"];
+        let created = run_with_settings(&path, &operator, &[]).expect("created");
+        assert!(created.notes.iter().any(|note| note.contains("with the role operate")), "{:?}", created.notes);
         assert_eq!(parse_end("2027-11-24T00:00:00Z").map(|end| matches!(end, End::At(_))), Ok(true));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use poem::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
+use crate::access::audit::LetIn;
 use crate::access::{AccessControl, end_session, readable_by};
 use crate::actuator::fleet::FleetApi;
 use crate::actuator::{Actuator, ActuatorApi};
@@ -34,16 +35,17 @@ pub fn producer_endpoint(
     let endpoint = handlers.around(move |handlers, mut request| {
         let (dependencies, access) = (Arc::clone(&dependencies), access.clone());
         async move {
-            Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Producer | RouteRole::Every)) {
-                Ok(Route { operation: Operation::Ingest(class, protocols), .. }) => {
-                    dependencies.accept(*class, protocols, request).await
-                }
-                Ok(Route { operation: Operation::Agent(protocol), .. }) => {
-                    dependencies.accept_agent(*protocol, request).await
-                }
-                Ok(route) => answer(route.operation, &handlers, request).await,
-                Err(refusal) => *refusal,
-            })
+            let serves = |of| matches!(of, RouteRole::Producer | RouteRole::Every);
+            let (route, audit) = match operation(&access, &mut request, serves) {
+                Ok(found) => found,
+                Err(refusal) => return Ok(*refusal),
+            };
+            let response = match route.operation {
+                Operation::Ingest(class, protocols) => dependencies.accept(class, protocols, request).await,
+                Operation::Agent(protocol) => dependencies.accept_agent(protocol, request).await,
+                operation => answer(operation, &handlers, request).await,
+            };
+            Ok(audited(audit, response))
         }
     });
     readable_by(origins, endpoint)
@@ -62,8 +64,9 @@ pub fn consumer_endpoint(
     let endpoint = handlers.around(move |handlers, mut request| {
         let access = access.clone();
         async move {
-            Ok(match operation(&access, &mut request, |of| matches!(of, RouteRole::Consumer | RouteRole::Every)) {
-                Ok(route) => answer(route.operation, &handlers, request).await,
+            let serves = |of| matches!(of, RouteRole::Consumer | RouteRole::Every);
+            Ok(match operation(&access, &mut request, serves) {
+                Ok((route, audit)) => audited(audit, answer(route.operation, &handlers, request).await),
                 Err(refusal) => *refusal,
             })
         }
@@ -86,17 +89,19 @@ pub fn gateway_endpoint(
     let endpoint = handlers.around(move |handlers, mut request| {
         let (gateway, health, access, console) = (gateway.clone(), health.clone(), access.clone(), console.clone());
         async move {
-            Ok(match operation(&access, &mut request, |_| true) {
-                Ok(route) => match (route.role, route.operation, &console) {
-                    (RouteRole::Producer, ..) => gateway.to_producer(request, &health).await,
-                    (RouteRole::Consumer, ..) => gateway.to_consumer(request, &health).await,
-                    (_, Operation::Console, Some(console)) => console.answer(&request),
-                    (_, Operation::Console, None) => ApiError::nothing_here().into_response(),
-                    (_, Operation::Home, Some(_)) if is_browser(&request) => redirect_to(&format!("{CONSOLE}/")),
-                    (_, operation, _) => answer(operation, &handlers, request).await,
-                },
-                Err(refusal) => *refusal,
-            })
+            let (route, audit) = match operation(&access, &mut request, |_| true) {
+                Ok(found) => found,
+                Err(refusal) => return Ok(*refusal),
+            };
+            let response = match (route.role, route.operation, &console) {
+                (RouteRole::Producer, ..) => gateway.to_producer(request, &health).await,
+                (RouteRole::Consumer, ..) => gateway.to_consumer(request, &health).await,
+                (_, Operation::Console, Some(console)) => console.answer(&request),
+                (_, Operation::Console, None) => ApiError::nothing_here().into_response(),
+                (_, Operation::Home, Some(_)) if is_browser(&request) => redirect_to(&format!("{CONSOLE}/")),
+                (_, operation, _) => answer(operation, &handlers, request).await,
+            };
+            Ok(audited(audit, response))
         }
     });
     readable_by(origins, endpoint)
@@ -165,30 +170,44 @@ fn redirect_to(path: &str) -> Response {
     Response::builder().status(StatusCode::TEMPORARY_REDIRECT).header(header::LOCATION, path).finish()
 }
 
-/// The operation of a request to a process that serves some roles, if the request may use it; otherwise the answer.
+/// An answer, once what it says is in the audit, if the request is audited.
+fn audited(audit: Option<LetIn>, response: Response) -> Response {
+    if let Some(audit) = audit {
+        audit.answered(&response);
+    }
+    response
+}
+
+/// The operation of a request to a process that serves some roles, if the request may use it, and its audit; otherwise the
+/// answer.
 fn operation(
     access: &AccessControl,
     request: &mut Request,
     serves: impl Fn(RouteRole) -> bool,
-) -> Result<&'static Route, Box<Response>> {
+) -> Result<(&'static Route, Option<LetIn>), Box<Response>> {
     let found = find(request.method(), request.uri().path(), serves);
     let route = match &found {
         Found::Route(route) => Some(*route),
         Found::OtherMethods(_) | Found::Nothing => None,
     };
-    if let Err(denial) = access.judge(request, route) {
-        let refusal = match route.map(|route| route.operation) {
-            Some(Operation::Ingest(_, protocols)) => refuse(protocols, request.headers(), denial),
-            Some(Operation::Agent(protocol)) => protocol.error(request, denial.into()),
-            _ => ApiError::from(denial).into_response(),
-        };
-        return Err(refusal.into());
-    }
+    let audit = match access.judge_audited(request, route) {
+        Ok(audit) => audit,
+        Err(denial) => {
+            let refusal = match route.map(|route| route.operation) {
+                Some(Operation::Ingest(_, protocols)) => refuse(protocols, request.headers(), denial),
+                Some(Operation::Agent(protocol)) => protocol.error(request, denial.into()),
+                _ => ApiError::from(denial).into_response(),
+            };
+            return Err(refusal.into());
+        }
+    };
     match found {
-        Found::Route(Route { operation: Operation::BeginSession, .. }) => Err(access.begin_session(request).into()),
+        Found::Route(Route { operation: Operation::BeginSession, .. }) => {
+            Err(audited(audit, access.begin_session(request)).into())
+        }
         Found::Route(Route { operation: Operation::EndSession, .. }) => Err(end_session().into()),
         Found::Route(Route { operation: Operation::ShowSession, .. }) => Err(access.show_session(request).into()),
-        Found::Route(route) => Ok(route),
+        Found::Route(route) => Ok((route, audit)),
         Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }.into_response().into()),
         Found::Nothing => Err(ApiError::nothing_here().into_response().into()),
     }

@@ -20,6 +20,8 @@ use crate::hash::{hash_of, new_key};
 
 /// Permissions of a new file: its owner's only.
 const NEW_FILE_MODE: u32 = 0o600;
+/// The setting of a key that says when it was rotated.
+const ROTATED: &str = "rotated";
 /// The key of the list of keys.
 const LIST: &str = "key";
 
@@ -35,6 +37,12 @@ pub enum EditError {
     /// The key with this id has ended, and so would the one that takes its place.
     #[error("the key {0} has ended: say with --expires when the new one ends")]
     Ended(KeyId),
+    /// The key with this id was rotated: it ends with its overlap, and so would the one that takes its place.
+    #[error(
+        "the key {0} was rotated before, and ends soon: rotate the key that took its place, or say with --expires when the \
+         new one ends"
+    )]
+    Rotated(KeyId),
     /// The key with this id is revoked: rotating it would undo that.
     #[error("the key {0} is revoked: create a new one with spillway key create")]
     Revoked(KeyId),
@@ -80,8 +88,18 @@ pub fn create(path: &Path, key: &NewKey) -> Result<KeyText, EditError> {
     Ok(text)
 }
 
+/// A key that took the place of another one.
+pub struct Rotated {
+    /// The new key: it is shown once and kept nowhere.
+    pub key: KeyText,
+    /// When it ends, if it does.
+    pub expires: Option<Timestamp>,
+    /// When the old key ends.
+    pub old_expires: Timestamp,
+}
+
 /// Adds a key that may do what the one with this id may, and lets that one end after `overlap`, unless it ends before.
-/// The new key ends at `expires`; if that is not given, when the old one would have ended. Returns the new key.
+/// The new key ends at `expires`; if that is not given, when the old one would have ended without a rotation.
 ///
 /// # Errors
 /// See [`EditError`].
@@ -91,13 +109,17 @@ pub fn rotate(
     overlap: Duration,
     expires: Option<Timestamp>,
     now: Timestamp,
-) -> Result<KeyText, EditError> {
+) -> Result<Rotated, EditError> {
     let text = new_key().ok_or(EditError::NoRandomNumbers)?;
+    let mut ends = (expires, now);
     edit_with(path, |list, keys| {
         // Read under the lock: what another edit has just taken away must not come back.
         let old = keys.into_iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
         if old.revoked.is_some() {
             return Err(EditError::Revoked(id));
+        }
+        if expires.is_none() && has(list, id, ROTATED) {
+            return Err(EditError::Rotated(id));
         }
         let expires = expires.or(old.expires);
         if expires.is_some_and(|expires| expires <= now) {
@@ -108,10 +130,13 @@ pub fn rotate(
         let sources = old.sources.as_ref().map(|sources| sources.patterns().to_vec());
         let new = NewKey { name: old.name, roles: old.roles, sources, expires, limits: old.limits };
         set_time(list, id, "expires", end)?;
+        set_time(list, id, ROTATED, now)?;
         list.push(table_of(&text, &new));
+        ends = (expires, end);
         Ok(())
     })?;
-    Ok(text)
+    let (expires, old_expires) = ends;
+    Ok(Rotated { key: text, expires, old_expires })
 }
 
 /// Revokes the key with this id. It stays in the file, so that the audit can say why it is refused.
@@ -152,10 +177,18 @@ fn table_of(text: &KeyText, key: &NewKey) -> Table {
     table
 }
 
+/// Whether a table is that of the key with this id.
+fn is_of(table: &Table, id: KeyId) -> bool {
+    table.get("id").and_then(Item::as_str).is_some_and(|text| text == id.to_string())
+}
+
+/// Whether the key with this id has a setting.
+fn has(list: &ArrayOfTables, id: KeyId, name: &str) -> bool {
+    list.iter().any(|table| is_of(table, id) && table.contains_key(name))
+}
+
 fn set_time(list: &mut ArrayOfTables, id: KeyId, name: &str, time: Timestamp) -> Result<(), EditError> {
-    let id_text = id.to_string();
-    let is_it = |table: &Table| table.get("id").and_then(Item::as_str) == Some(id_text.as_str());
-    let table = list.iter_mut().find(|table| is_it(table)).ok_or(EditError::NoSuchKey(id))?;
+    let table = list.iter_mut().find(|table| is_of(table, id)).ok_or(EditError::NoSuchKey(id))?;
     table.insert(name, value(time.to_string()));
     Ok(())
 }
@@ -290,12 +323,17 @@ mod tests {
         let path = directory.path().join("keys.toml");
         let old = create(&path, &new_key("shop")).expect("created");
         let now = Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
-        let new = rotate(&path, old.id(), Duration::from_secs(24 * 3_600), None, now).expect("rotated");
+        let rotated = rotate(&path, old.id(), Duration::from_secs(24 * 3_600), None, now).expect("rotated");
+        let new = rotated.key;
         let keys = list(&path).expect("valid");
         let [of_old, of_new] = keys.as_slice() else { panic!("{keys:?}") };
         assert_eq!(of_old.expires, Timestamp::parse("2026-01-02T00:00:00Z").ok());
         let end = Timestamp::parse("2027-11-24T00:00:00Z").ok();
         assert_eq!((of_new.id, of_new.expires), (new.id(), end), "it ends when the old one would have ended");
+        assert_eq!((rotated.expires, Some(rotated.old_expires)), (of_new.expires, of_old.expires));
+        let again = rotate(&path, old.id(), Duration::from_secs(3_600), None, now);
+        assert!(matches!(again, Err(EditError::Rotated(id)) if id == old.id()), "it would end with the first overlap");
+        assert_eq!(list(&path).expect("valid").len(), 2, "nothing was changed");
         assert_eq!((&of_new.name, &of_new.roles), (&of_old.name, &of_old.roles));
         assert_eq!((&of_new.sources, of_new.limits), (&of_old.sources, of_old.limits));
         revoke(&path, old.id(), now).expect("revoked");
@@ -307,7 +345,7 @@ mod tests {
         let later = Timestamp::parse("2027-12-01T00:00:00Z").expect("a time");
         let ended = rotate(&path, new.id(), Duration::ZERO, None, later);
         assert!(matches!(ended, Err(EditError::Ended(id)) if id == new.id()));
-        let last = rotate(&path, new.id(), Duration::ZERO, Some(Timestamp::MAX), later).expect("rotated");
+        let last = rotate(&path, new.id(), Duration::ZERO, Some(Timestamp::MAX), later).expect("rotated").key;
         let keys = list(&path).expect("valid");
         assert_eq!(keys.last().map(|key| (key.id, key.expires)), Some((last.id(), Some(Timestamp::MAX))));
     }

@@ -68,6 +68,8 @@ struct Entry {
     sources: Option<Vec<String>>,
     expires: Option<String>,
     revoked: Option<String>,
+    /// When its end became that of a rotation; only an edit looks at it.
+    rotated: Option<String>,
     requests_per_second: Option<u32>,
     events_per_second: Option<u32>,
 }
@@ -131,6 +133,7 @@ impl Entry {
             Some(None) => Err(wrong(format!("{name} must not be 0: leave it out for no limit"))),
             limit => Ok(limit.flatten()),
         };
+        time("rotated", &self.rotated)?;
         Ok(Key {
             id: id.map_err(|error| wrong(format!("id: {error}")))?,
             name: self.name.parse().map_err(|error: InvalidKeyName| wrong(format!("name: {error}")))?,

@@ -252,7 +252,7 @@ mod tests {
         let old = create(&path, &new_key("shop")).expect("created");
         let now = domain::timestamp::Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
         let overlap = std::time::Duration::from_secs(3_600);
-        let new = rotate(&path, old.id(), overlap, None, now.saturating_sub(overlap / 2)).expect("rotated");
+        let new = rotate(&path, old.id(), overlap, None, now.saturating_sub(overlap / 2)).expect("rotated").key;
         let file = open(&path, Requirement::OnceThereIsAFile).expect("valid");
         let names = [&old, &new].map(|key| file.verify(key).expect("valid").name.to_string());
         assert_eq!(names, ["shop", "shop"]);

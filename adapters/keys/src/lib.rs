@@ -14,7 +14,7 @@ mod hash;
 mod keys_file;
 mod sessions;
 
-pub use self::edit::{EditError, NewKey, create, list, revoke, rotate};
+pub use self::edit::{EditError, NewKey, Rotated, create, list, revoke, rotate};
 pub use self::file::{FileError, KEYS_FILE_BYTES_MAX};
 pub use self::keys_file::{KeysFile, Requirement};
 pub use self::sessions::Sessions;

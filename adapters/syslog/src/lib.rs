@@ -5,6 +5,7 @@
 //!   its messages. Over UDP what has no room is dropped and counted.
 //! * Frames, connections of each client and of all, and everything in memory are bounded.
 //! * Every frame becomes an event: what has no header of syslog is a line of text.
+//! * Syslog carries no keys: once they are required, only listed networks are heard, also on connections that exist.
 
 mod allowed;
 mod datagrams;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use application::connections::ConnectionLimit;
 use application::ingest::Ingest;
-use domain::ports::{AgentLimiter, BoxFuture, Telemetry};
+use domain::ports::{AgentLimiter, BoxFuture, KeyRing, Telemetry};
 use ipnet::IpNet;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -69,7 +70,13 @@ impl SyslogServer {
     /// The same for senders in these networks only; for all, if there are none. Syslog carries no keys.
     #[must_use]
     pub fn allowing(self, networks: Vec<IpNet>) -> Self {
-        Self { allowed: networks.into(), ..self }
+        Self { allowed: self.allowed.in_networks(networks), ..self }
+    }
+
+    /// The same for a listener that hears only senders in listed networks once these keys are required.
+    #[must_use]
+    pub fn until_required(self, keys: Option<Arc<dyn KeyRing>>) -> Self {
+        Self { allowed: self.allowed.until_required(keys), ..self }
     }
 
     /// The address that it got: the port, if the one asked for was 0.
@@ -101,6 +108,7 @@ impl SyslogServer {
 mod tests {
     use std::num::NonZeroU32;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use application::delivery::Delivery;
@@ -108,7 +116,7 @@ mod tests {
     use domain::admission::Usage;
     use domain::delivery::{DeliveryPolicy, Durability};
     use domain::partition::{Partitioner, PriorityLane};
-    use domain::ports::{MockAgentLimiter, MockIdSource, MockRecordPublisher, Receipt};
+    use domain::ports::{MockAgentLimiter, MockIdSource, MockKeyRing, MockRecordPublisher, Receipt};
     use serde_json::Value;
     use testkit::{NoTelemetry, clock_at};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -256,6 +264,25 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(300), messages.recv()).await.is_err());
         *used_bytes.lock().expect("lock") = 0;
         assert_eq!(messages.recv().await.as_deref(), Some("waits"));
+    }
+
+    #[tokio::test]
+    async fn once_keys_are_required_a_connection_that_exists_is_closed_and_its_message_is_not_taken() {
+        let required = Arc::new(AtomicBool::new(false));
+        let now = Arc::clone(&required);
+        let mut keys = MockKeyRing::new();
+        keys.expect_requires_keys().returning(move || now.load(Ordering::Acquire));
+        let bound = SyslogServer::bind(ANY_PORT.into(), connections(None)).await.expect("an address");
+        let (address, mut messages, _stop) = serve(bound.until_required(Some(Arc::new(keys))), Arc::default()).await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(b"<14>a: before\n").await.expect("sent");
+        assert_eq!(messages.recv().await.as_deref(), Some("before"));
+        required.store(true, Ordering::Release);
+        stream.write_all(b"<14>a: after\n").await.expect("sent");
+        let closed = tokio::time::timeout(DEADLINE, stream.read(&mut [0])).await.expect("it is closed");
+        // A reset is an end, too.
+        assert_eq!(closed.unwrap_or_default(), 0);
+        assert!(messages.try_recv().is_err());
     }
 
     #[tokio::test]

@@ -126,6 +126,10 @@ async fn serve(
             _ = stop.wait_for(|stop| *stop) => 0,
             read = stream.read(&mut buffer) => read?,
         };
+        // Keys may be required by now.
+        if !intake.allows(peer.ip()) {
+            return Ok(());
+        }
         let mut found: Vec<Range<usize>> = Vec::new();
         frames.push(buffer.get(..read).unwrap_or_default());
         found.extend(std::iter::from_fn(|| frames.next_frame()));

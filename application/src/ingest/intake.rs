@@ -157,7 +157,7 @@ impl Intake<'_> {
             None => (ingest.ids.new_id(self.received_at), IdOrigin::Generated),
         })?;
         if !self.allows(&event.source) {
-            return Err(RefusalReason::SourceForbidden);
+            return Err(RefusalReason::forbidden(&event.source));
         }
         self.assign(&mut event);
         let guarantee = ingest.policy.guarantee(event.level);

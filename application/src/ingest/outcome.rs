@@ -9,6 +9,8 @@ use domain::timestamp::Timestamp;
 
 /// Maximum events per request.
 pub const REQUEST_EVENTS_MAX: usize = 10_000;
+/// Maximum bytes of a source that an answer repeats.
+const SHOWN_SOURCE_BYTES_MAX: usize = 64;
 
 /// An event that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +35,9 @@ pub enum RefusalReason {
         /// What is wrong.
         detail: String,
     },
-    /// The key of the request may not write events of its source.
-    #[error("this key may not write events of this source")]
-    SourceForbidden,
+    /// The key of the request may not write events of its source: the beginning of that.
+    #[error("this key may not write events of the source {0:?}")]
+    SourceForbidden(String),
     /// There is currently no capacity for it.
     #[error("no capacity at the moment, this event was not kept: retry later")]
     NoCapacity,
@@ -57,13 +59,26 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// The key of a request may not write events of this source.
+    #[must_use]
+    pub fn forbidden(source: &str) -> Self {
+        let shown = source.get(..source.floor_char_boundary(SHOWN_SOURCE_BYTES_MAX)).unwrap_or_default();
+        Self::SourceForbidden(format!("{shown}{}", if shown.len() < source.len() { "…" } else { "" }))
+    }
+
+    /// Whether the key of the request may not write events of the source.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::SourceForbidden(_))
+    }
+
     /// Stable code for clients.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Event(error) => error.code(),
             Self::Malformed { code, .. } => code,
-            Self::SourceForbidden => "source_forbidden",
+            Self::SourceForbidden(_) => "source_forbidden",
             Self::NoCapacity => "no_capacity",
             Self::LoadShed(_) => "load_shed",
             Self::BusUnavailable => "bus_unavailable",
@@ -77,7 +92,7 @@ impl RefusalReason {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Event(_) | Self::Malformed { .. } | Self::SourceForbidden | Self::RefusedByBus(_) => false,
+            Self::Event(_) | Self::Malformed { .. } | Self::SourceForbidden(_) | Self::RefusedByBus(_) => false,
             Self::NoCapacity | Self::LoadShed(_) | Self::BusUnavailable | Self::Draining | Self::OutcomeUnknown => true,
         }
     }
@@ -214,14 +229,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_long_source_that_is_forbidden_the_beginning_is_named() {
+        for (source, named) in
+            [("shop".to_owned(), "shop".to_owned()), ("é".repeat(100), format!("{}…", "é".repeat(32)))]
+        {
+            assert_eq!(RefusalReason::forbidden(&source), RefusalReason::SourceForbidden(named));
+        }
+    }
+
+    #[test]
     fn what_was_left_out_is_counted_by_reason() {
         let rejected = |cause: &str| RefusalReason::RefusedByBus(cause.to_owned());
-        let reasons = [rejected("too old"), RefusalReason::SourceForbidden, rejected("too large")];
+        let reasons = [rejected("too old"), RefusalReason::forbidden("other"), rejected("too large")];
         let refusals = reasons.into_iter().enumerate().map(|(index, reason)| Refusal { index, reason }).collect();
         let accepted = Accepted { journaled: 1, buffered: 1, ..Accepted::default() };
         let outcome = Outcome { received_at: Timestamp::MIN, accepted, refusals, event_id: None };
         let text = "3 of 5 events left out, 2 accepted: do not send them again (2: the bus permanently rejects this event: too \
-                    old; 1: this key may not write events of this source)";
+                    old; 1: this key may not write events of the source \"other\")";
         assert_eq!(outcome.left_out().as_deref(), Some(text));
         assert_eq!(Outcome { refusals: Vec::new(), ..outcome }.left_out(), None);
     }

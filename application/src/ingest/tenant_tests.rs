@@ -52,7 +52,7 @@ async fn of_an_agent_s_request_a_tenant_s_own_sources_are_accepted_and_others_ar
     assert_eq!(batches.lock().expect("lock").len(), 1);
     let mut intake = ingest.agent_intake("otlp", None).of_tenant(Some(tenant));
     assert!(intake.add(entry("other", Level::Error, "m"), None).is_ok());
-    assert_eq!(intake.deliver(PROMISE_TIMEOUT).await, Err(RefusalReason::SourceForbidden));
+    assert_eq!(intake.deliver(PROMISE_TIMEOUT).await, Err(RefusalReason::forbidden("other")));
 }
 
 #[tokio::test]

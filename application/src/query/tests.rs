@@ -211,13 +211,14 @@ async fn fields_are_counted_once_an_event_and_a_page_is_said_to_be_one() {
         store.expect_query().returning(move |_| {
             let items = vec![
                 stored(1, Some(r#"{"user":{"id":1,"tags":["a","b"]},"none":null}"#)),
-                stored(2, Some(r#"{"user":{"id":2}}"#)),
+                stored(2, Some(r#"{"user":{"id":2},"level":"err"}"#)),
                 stored(3, None),
             ];
             Ok(Page { items, more })
         });
         let fields = query(store, 0).fields(&everything()).await.expect("fields");
-        assert_eq!(fields.fields, [("user.id".to_owned(), 2), ("user.tags".to_owned(), 1)]);
+        let counted = [("user.id", 2), ("metadata.level", 1), ("user.tags", 1)];
+        assert_eq!(fields.fields, counted.map(|(name, events)| (name.to_owned(), events)));
         assert_eq!((fields.events, fields.complete), (3, !more));
     }
 }

@@ -1,5 +1,7 @@
 //! Conditions on one field: what a name, an operator and a value mean together.
 
+use std::borrow::Cow;
+
 use domain::filter::{
     Comparison, Condition, Decimal, EventFilter, IdField, Literal, NAME_PARTS_MAX, Pattern, TimeField, ValueTest,
 };
@@ -12,6 +14,9 @@ use super::times::{TIME_FORMS, TimeInput};
 const NAME_BYTES_MAX: usize = 256;
 /// Begins the name of a value in metadata, for a member that is called like a field of the event.
 const METADATA_PREFIX: &str = "metadata.";
+/// The fields of an event: a member of the metadata with such a name has the prefix in a query.
+const EVENT_FIELDS: [&str; 9] =
+    ["level", "source", "message", "stackTrace", "timestamp", "receivedAt", "eventId", "traceId", "spanId"];
 /// The levels, for errors.
 pub(super) const LEVELS: &str = "TRACE, DEBUG, INFO, WARN, ERROR or FATAL";
 
@@ -55,6 +60,14 @@ impl Word {
             _ => None,
         }
     }
+}
+
+/// The name of a member of the metadata as a query has it.
+pub(crate) fn metadata_name(name: &str) -> Cow<'_, str> {
+    if EVENT_FIELDS.contains(&name) || name.starts_with(METADATA_PREFIX) {
+        return Cow::Owned(format!("{METADATA_PREFIX}{name}"));
+    }
+    Cow::Borrowed(name)
 }
 
 /// The meaning of a condition; otherwise what would be right in the place of the value.

@@ -202,6 +202,7 @@ fn foreign_operator(word: &str) -> Option<(usize, String)> {
     match word {
         "&&" => return Some((0, instead("AND"))),
         "||" => return Some((0, instead("OR"))),
+        "|=" | "|~" => return Some((0, instead("the text that an event contains, alone"))),
         _ => {}
     }
     if word.starts_with('!') {
@@ -210,10 +211,21 @@ fn foreign_operator(word: &str) -> Option<(usize, String)> {
     if word.starts_with([':', '=']) {
         return Some((0, instead("the name of a field directly before `:`")));
     }
-    let name_bytes = word.find(|char| !continues_name(char)).filter(|_| word.starts_with(begins_name))?;
-    let behind = word.get(name_bytes..).unwrap_or_default();
-    let is_equals = ["=", "!="].iter().any(|operator| behind.starts_with(operator));
-    is_equals.then(|| (name_bytes, instead("`:` behind the name of a field, or NOT before it")))
+    if let Some(name) = word.strip_prefix('{').and_then(equated_name) {
+        let right = format!(
+            "`{name}:` and a value, without the braces of LogQL; several conditions stand side by side, such as source:shop \
+             level:ERROR"
+        );
+        return Some((0, instead(&right)));
+    }
+    equated_name(word).map(|name| (name.len(), instead("`:` behind the name of a field, or NOT before it")))
+}
+
+/// The name that a text begins with, if an operator of another language follows that compares its value.
+fn equated_name(text: &str) -> Option<&str> {
+    let name_bytes = text.find(|char| !continues_name(char)).filter(|_| text.starts_with(begins_name))?;
+    let (name, behind) = text.split_at_checked(name_bytes)?;
+    ["=", "!=", "!~"].iter().any(|operator| behind.starts_with(operator)).then_some(name)
 }
 
 fn begins_name(char: char) -> bool {

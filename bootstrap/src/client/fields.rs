@@ -123,21 +123,16 @@ pub async fn run_values(options: ValuesOptions, output: &mut Output) -> Result<(
     let mut rows = vec![row([&options.field, "events"])];
     rows.extend(values.values.iter().map(|value| row([&value.value, &value.events.to_string()])));
     options.listing.write(&body, rows, output)?;
-    // An event may have several values of a field.
+    // An event with several values of the field counts once for each.
     let found = values.values.iter().map(|value| value.events).sum::<u64>() + values.other;
     let other = match values.other {
         0 => String::new(),
         other => format!("; {} are others, -n shows more", grouped(other)),
     };
     let millis = began.elapsed().as_millis();
-    let (found, range) = (counted_values(found), filters.range_in_words());
+    let (found, range) = (counted(found), filters.range_in_words());
     output.note(format!("-- {found}{range}, {millis} ms{other}"));
     Ok(())
-}
-
-/// A number of values in words.
-pub fn counted_values(values: u64) -> String {
-    format!("{} value{}", grouped(values), if values == 1 { "" } else { "s" })
 }
 
 impl Listing {

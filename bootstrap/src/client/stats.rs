@@ -14,7 +14,6 @@ use super::api::{Api, parsed};
 use super::connection::Connection;
 use super::event_writer::{Format, json_line};
 use super::failure::Failure;
-use super::fields::counted_values;
 use super::filters::Filters;
 use super::output::Output;
 use super::query::counted;
@@ -94,8 +93,6 @@ pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
         Format::Text => output.write(stats.text(&now).as_bytes())?,
     }
     output.flush()?;
-    // An event has one level, but may have several values of another field.
-    let counted = if by_level { counted } else { counted_values };
     let (found, millis) = (counted(stats.total()), began.elapsed().as_millis());
     let (buckets, length) = (grouped(stats.buckets.len() as u64), stats.length());
     output.note(format!("-- {found}{}, {buckets} × {length}, {millis} ms", filters.range_in_words()));
@@ -151,7 +148,7 @@ impl Stats {
         rows
     }
 
-    /// The rows with the columns that are not empty, and their total; nothing if there are none.
+    /// The rows and columns that are not empty, and their total; nothing if there are none.
     fn text(&self, now: &Zoned) -> String {
         if self.total() == 0 {
             return String::new();
@@ -159,6 +156,8 @@ impl Stats {
         let counts = self.total.iter().map(|(key, count)| (key, count.as_u64().unwrap_or_default()));
         let (keys, counts): (Vec<&String>, Vec<u64>) = counts.filter(|(_, count)| *count > 0).unzip();
         let mut rows = self.rows_of(&keys, |start| shown(start, now, false), grouped);
+        let mut is_header = true;
+        rows.retain(|row| std::mem::take(&mut is_header) || row.iter().skip(1).any(|count| count != "0"));
         let mut total = vec!["total".to_owned()];
         total.extend(counts.into_iter().map(grouped));
         if self.other > 0 {
@@ -178,7 +177,8 @@ mod tests {
         let json = r#"{"from":"2024-01-15T10:00:00Z","to":"2024-01-15T10:02:00Z","intervalSeconds":60.0,"by":"level",
             "total":{"ERROR":1003,"WARN":0,"a\u001b":2},"other":1,"buckets":[
             {"start":"2024-01-15T10:00:00Z","counts":{"ERROR":1000,"a\u001b":2},"other":0},
-            {"start":"2024-01-15T10:01:00Z","counts":{"ERROR":3},"other":1}]}"#;
+            {"start":"2024-01-15T10:01:00Z","counts":{"ERROR":3},"other":1},
+            {"start":"2024-01-15T10:02:00Z","counts":{"ERROR":0},"other":0}]}"#;
         let stats: Stats = parsed(json.as_bytes()).unwrap();
         let lines = [
             "start                ERROR  a\\x1b  other",

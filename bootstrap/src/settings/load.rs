@@ -5,6 +5,7 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 
 use super::invalid::InvalidSettings;
+use super::origin::with_origin;
 use super::unknown_keys::refuse_unknown;
 use super::variables::variables;
 use super::{DEFAULT_FILE, Settings};
@@ -34,8 +35,8 @@ impl Settings {
             .build()
             .map_err(|error| InvalidSettings(error.to_string()))?;
         refuse_unknown(&sources, file, &named_by)?;
-        let settings: Self = sources.try_deserialize().map_err(|error| InvalidSettings(error.to_string()))?;
-        settings.check()?;
-        Ok(settings)
+        let settings: Result<Self, _> = sources.try_deserialize().map_err(|error| InvalidSettings(error.to_string()));
+        let checked = settings.and_then(|settings| settings.check().map(|()| settings));
+        checked.map_err(|error| with_origin(error, file, &named_by))
     }
 }

@@ -20,6 +20,7 @@ mod journal;
 mod kafka;
 mod kinds;
 mod load;
+mod origin;
 mod otlp;
 mod postgres;
 mod rate_limit;

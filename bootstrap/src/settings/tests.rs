@@ -69,10 +69,14 @@ fn invalid_settings_are_rejected_by_name_with_a_hint() {
         ("SPILLWAY_PORT_8080_TCP_ADDR", "10.0.0.1", &["Kubernetes"]),
         ("SPILLWAY_SERVICE_HOST", "10.0.0.1", &["Kubernetes"]),
         ("SPILLWAY_GATEWAY__LISTEN", "8080", &["gateway.listen", "not an address such as"]),
-        ("SPILLWAY_GATEWAY__LISTEN", "127.0.0.1:8081", &["gateway.listen and producer.listen"]),
+        (
+            "SPILLWAY_GATEWAY__LISTEN",
+            "127.0.0.1:8081",
+            &["gateway.listen and producer.listen", "(set by SPILLWAY_GATEWAY"],
+        ),
         ("SPILLWAY_PRODUCER_LISTEN", "127.0.0.1:1", &["did you mean producer.listen?"]),
         ("SPILLWAY_OTLP__LISTEN", "127.0.0.1:8081", &["producer.listen and otlp.listen"]),
-        ("SPILLWAY_OTLP__LISTEN", "4318", &["otlp.listen", "not an address such as"]),
+        ("SPILLWAY_OTLP__LISTEN", "4318", &["otlp.listen", "not an address", "(set by SPILLWAY_OTLP__LISTEN)"]),
         ("SPILLWAY_INGEST__HOLD", "11s", &["ingest.hold", "10s"]),
         ("SPILLWAY_BODY_BYTES_MAX", "1", &["body_bytes_max", "16MiB"]),
         ("SPILLWAY_MEMORY_BYTES_MAX", "7MiB", &["memory_bytes_max", "8MiB"]),
@@ -105,6 +109,15 @@ fn invalid_settings_are_rejected_by_name_with_a_hint() {
             assert!(message.contains(part), "{name}: {message:?} does not contain {part:?}");
         }
     }
+}
+
+#[test]
+fn an_invalid_value_in_a_file_names_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("some.toml");
+    std::fs::write(&file, "[gateway]\nlisten = \"8080\"\n").expect("written");
+    let message = Settings::load(Some(&file), []).expect_err("invalid").to_string();
+    assert!(message.contains(&format!("(set by gateway.listen in {})", file.display())), "{message}");
 }
 
 const KAFKA: [(&str, &str); 2] = [("SPILLWAY_BUS", "kafka"), ("SPILLWAY_KAFKA__BROKERS", "a:9092, b:9092")];

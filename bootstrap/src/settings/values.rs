@@ -159,7 +159,7 @@ impl<'de> Deserialize<'de> for OptionalAddress {
         }
         text.parse()
             .map(|address| Self(Some(address)))
-            .map_err(|_| de::Error::custom(format!("{text:?} is not an address such as 127.0.0.1:4318, and not empty")))
+            .map_err(|_| de::Error::custom(format!("{text:?} is not an address with a port, and not empty")))
     }
 }
 

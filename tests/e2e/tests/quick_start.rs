@@ -77,6 +77,7 @@ async fn the_start_says_what_a_person_needs() {
         vec!["gateway listens".to_owned(), gateway.to_string()],
         vec!["producer listens".to_owned(), program.producer.address().to_string()],
         vec!["consumer listens".to_owned(), program.consumer.address().to_string()],
+        vec!["no keys are required until their file exists".to_owned(), "keys.toml".to_owned()],
         vec![data_dir, "bus=\"embedded\"".to_owned(), "store=\"embedded\"".to_owned()],
     ] {
         assert!(log.iter().any(|line| parts.iter().all(|part| line.contains(part))), "{parts:?} in {log:#?}");

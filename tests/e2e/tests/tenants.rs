@@ -175,6 +175,9 @@ async fn neither_follows_the_other(http: &Http, [shop, till, _]: &[Keyed; 3]) {
 async fn neither_writes_for_the_other(shop: &Keyed) {
     let refused = shop.post(&event("till-1", "forged"), &[]).await;
     assert_eq!((refused.status, &refused.json()["code"]), (403, &"source_forbidden".into()));
+    assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("till-1")), "{}", refused.json());
+    let all = shop.post(&json!([event("till-1", "forged"), event("till-2", "forged")]), &[]).await;
+    assert_eq!((all.status, &all.json()["code"]), (403, &"source_forbidden".into()));
     let mixed = json!([event("till-1", "forged"), { "source": "shop-3", "level": "INFO", "message": "m" }]);
     let mixed = shop.post(&mixed, &[]).await;
     assert_eq!((mixed.status, &mixed.json()["accepted"]), (202, &1.into()));

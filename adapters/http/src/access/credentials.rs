@@ -20,8 +20,10 @@ const VALUE_BYTES_MAX: usize = 1_024;
 pub enum Presented {
     /// Nothing.
     Nothing,
-    /// Something that is not a key, or several keys.
+    /// Something that is not a key.
     Malformed,
+    /// Different keys.
+    Several,
     /// A key.
     Key(KeyText),
 }
@@ -33,7 +35,7 @@ pub fn presented(headers: &HeaderMap) -> Presented {
     let mut found = Presented::Nothing;
     for key in authorizations.chain(own) {
         found = match (found, key) {
-            (Presented::Key(one), Some(other)) if one != other => return Presented::Malformed,
+            (Presented::Key(one), Some(other)) if one != other => return Presented::Several,
             (Presented::Key(one), _) => Presented::Key(one),
             (_, Some(key)) => Presented::Key(key),
             (_, None) => Presented::Malformed,
@@ -138,10 +140,10 @@ mod tests {
         assert_eq!(of(&[("authorization", proxy), ("x-api-key", one.reveal())]), Presented::Key(one.clone()));
         assert_eq!(of(&[("authorization", &bearer(&one)), ("x-api-key", "other")]), Presented::Key(one.clone()));
         assert_eq!(of(&[("authorization", &bearer(&one)), ("x-api-key", one.reveal())]), Presented::Key(one.clone()));
-        assert_eq!(of(&[("authorization", &bearer(&one)), ("x-api-key", other.reveal())]), Presented::Malformed);
+        assert_eq!(of(&[("authorization", &bearer(&one)), ("x-api-key", other.reveal())]), Presented::Several);
         let twice = [bearer(&one), bearer(&other)];
         let twice: Vec<(&str, &str)> = twice.iter().map(|value| ("authorization", value.as_str())).collect();
-        assert_eq!(of(&twice), Presented::Malformed);
+        assert_eq!(of(&twice), Presented::Several);
     }
 
     proptest! {

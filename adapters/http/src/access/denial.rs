@@ -1,5 +1,6 @@
 //! Why a request may not go on.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use domain::access::Role;
@@ -19,12 +20,17 @@ pub enum Denial {
     Unauthenticated,
     /// It presents a key that is not valid. Which of its faults it is, the client is not told.
     CredentialsInvalid,
+    /// It presents different keys.
+    SeveralKeys,
     /// Its key has not the role that the operation needs.
     RoleMissing(Role),
     /// Its key is restricted to some sources, and the operation shows more.
     Restricted,
-    /// Its key may not write events of the source of its only event.
-    SourceForbidden,
+    /// Its key may not write events of the sources of all its events.
+    SourceForbidden {
+        /// Which source the first one has.
+        detail: String,
+    },
     /// It would begin a session over a connection on which others could read along.
     SessionUnencrypted,
     /// It would begin a session, and this Spillway has none.
@@ -40,14 +46,14 @@ impl Denial {
     /// What kind of error it is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unauthenticated | Self::CredentialsInvalid => ErrorClass::Unauthenticated,
+            Self::Unauthenticated | Self::CredentialsInvalid | Self::SeveralKeys => ErrorClass::Unauthenticated,
             Self::TooManyFailures { .. } => ErrorClass::RateLimited,
             Self::HostNotAllowed
             | Self::CrossOrigin
             | Self::ProxyNotTrusted
             | Self::RoleMissing(_)
             | Self::Restricted
-            | Self::SourceForbidden
+            | Self::SourceForbidden { .. }
             | Self::SessionUnencrypted
             | Self::SessionsUnavailable => ErrorClass::Forbidden,
         }
@@ -60,9 +66,9 @@ impl Denial {
             Self::CrossOrigin => "cross_origin",
             Self::ProxyNotTrusted => "proxy_not_trusted",
             Self::Unauthenticated => "unauthenticated",
-            Self::CredentialsInvalid => "credentials_invalid",
+            Self::CredentialsInvalid | Self::SeveralKeys => "credentials_invalid",
             Self::RoleMissing(_) | Self::Restricted => "role_missing",
-            Self::SourceForbidden => "source_forbidden",
+            Self::SourceForbidden { .. } => "source_forbidden",
             Self::SessionUnencrypted => "session_unencrypted",
             Self::SessionsUnavailable => "sessions_unavailable",
             Self::TooManyFailures { .. } => "rate_limited",
@@ -70,8 +76,8 @@ impl Denial {
     }
 
     /// What is wrong, and what to do about it.
-    pub fn detail(&self) -> &'static str {
-        match self {
+    pub fn detail(&self) -> Cow<'static, str> {
+        let fixed = match self {
             Self::HostNotAllowed => {
                 "the host of this request is not one of this Spillway: use an IP address or localhost, or list the name \
                  in HTTP__HOSTS"
@@ -88,12 +94,13 @@ impl Denial {
                 "the key is not valid: it has a typing error, is unknown, has expired or was revoked; the audit log of \
                  Spillway says which"
             }
+            Self::SeveralKeys => "this request presents two different keys: send one of them",
             Self::RoleMissing(Role::Ingest) => "this key has not the role ingest",
             Self::RoleMissing(Role::Read) => "this key has not the role read",
             Self::RoleMissing(Role::Operate) => "this key has not the role operate",
             Self::RoleMissing(Role::Admin) => "this key has not the role admin",
             Self::Restricted => "this key is restricted to some sources, and this shows more: use one that is not",
-            Self::SourceForbidden => "this key may not write events of this source",
+            Self::SourceForbidden { detail } => return Cow::Owned(detail.clone()),
             Self::SessionUnencrypted => {
                 "a session needs TLS, unless the browser is on this machine: use https, or list the proxy in front in \
                  GATEWAY__TRUSTED_PROXIES and let it send X-Forwarded-Proto"
@@ -104,7 +111,8 @@ impl Denial {
             Self::TooManyFailures { .. } => {
                 "too many keys that are not valid came from this address: wait as long as Retry-After says"
             }
-        }
+        };
+        Cow::Borrowed(fixed)
     }
 
     /// How long to wait before the request makes sense again, if it will.

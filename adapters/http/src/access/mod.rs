@@ -8,7 +8,7 @@
 //! * A tail and an export end with the right to them: their key or their session ([`admitted::end_of_right`]).
 
 pub mod admitted;
-mod audit;
+pub mod audit;
 mod cors;
 mod credentials;
 pub mod denial;
@@ -30,7 +30,7 @@ use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Request, RequestParts};
 
 use self::admitted::{Admitted, JudgedBy, key_of};
-use self::audit::Principal;
+use self::audit::{LetIn, Principal};
 pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 pub use self::credentials::X_API_KEY;
 use self::credentials::{Presented, presented};
@@ -126,7 +126,7 @@ impl AccessControl {
         }
         match self.admit(request, route) {
             Ok((admitted, session)) => {
-                self.note_let_in(request, route, &admitted);
+                self.count_let_in(&admitted);
                 request.extensions_mut().insert(admitted);
                 if let Some(keys) = &self.shared.rules.keys {
                     request.extensions_mut().insert(JudgedBy { keys: Arc::clone(keys), session });
@@ -135,6 +135,24 @@ impl AccessControl {
             }
             Err(refused) => Err(self.note_kept_out(request, route, refused)),
         }
+    }
+
+    /// The same, and begins the audit of a request that was let in here and is audited.
+    ///
+    /// # Errors
+    /// It may not go on.
+    pub(crate) fn judge_audited(
+        &self,
+        request: &mut Request,
+        route: Option<&'static Route>,
+    ) -> Result<Option<LetIn>, Denial> {
+        // The gateway of this process audits what it has judged.
+        let is_judged = request.extensions().get::<Admitted>().is_some();
+        self.judge(request, route)?;
+        let Some(route) = route.filter(|route| !is_judged && route.is_audited()) else { return Ok(None) };
+        let (client, key) = (self.client(request), key_of(request).cloned());
+        let principal = Principal { name: key.as_ref().map(|key| &key.name), key: key.as_ref().map(|key| key.id) };
+        Ok(Some(LetIn::new(request, route, client, principal)))
     }
 
     /// Judges the head of a request from an address to a process with all roles. Returns the name of its key, if it needed
@@ -209,15 +227,11 @@ impl AccessControl {
         Ok(())
     }
 
-    fn note_let_in(&self, request: &Request, route: Option<&'static Route>, admitted: &Admitted) {
-        let (outcome, principal) = match admitted {
-            Admitted::Public => return,
-            Admitted::Open => ("open", Principal::default()),
-            Admitted::With(key) => ("allowed", Principal { name: Some(&key.name), key: Some(key.id) }),
-        };
-        self.count(outcome);
-        if route.is_some_and(Route::is_audited) {
-            audit::let_in(request, route, self.client(request), principal);
+    fn count_let_in(&self, admitted: &Admitted) {
+        match admitted {
+            Admitted::Public => {}
+            Admitted::Open => self.count("open"),
+            Admitted::With(_) => self.count("allowed"),
         }
     }
 
@@ -256,6 +270,7 @@ fn presented_key(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refu
     match presented(request.headers()) {
         Presented::Nothing => Err(Denial::Unauthenticated.into()),
         Presented::Malformed => Err(rejected(KeyRejection::Malformed, None)),
+        Presented::Several => Err(Refused { reason: KeyRejection::Malformed.name(), ..Denial::SeveralKeys.into() }),
         Presented::Key(key) => keys.verify(&key).map_err(|rejection| rejected(rejection, Some(key.id()))),
     }
 }

@@ -296,6 +296,15 @@ async fn an_address_that_fails_too_often_is_told_to_wait_and_a_valid_key_is_let_
 }
 
 #[test]
+fn two_different_keys_are_refused_as_such() {
+    let access = with_keys(ring(), false);
+    let (one, other) = (format!("Bearer {}", text(7).reveal()), text(9));
+    let headers = [("host", "localhost"), ("authorization", one.as_str()), ("x-api-key", other.reveal())];
+    let judged = access.judge(&mut request(Method::GET, PEER, &headers), queries());
+    assert_eq!(judged, Err(Denial::SeveralKeys));
+}
+
+#[test]
 fn a_listed_origin_may_change_something_and_no_other_may() {
     let origins: Vec<Origin> = vec!["https://console.example.com".parse().expect("an origin")];
     let access = AccessControl::new(AccessRules { origins: origins.into(), ..AccessRules::default() });

@@ -239,7 +239,7 @@ impl ApiError {
                 "Transfer-Encoding must be chunked, or absent: name the coding of the body in Content-Encoding"
             }
             Self::BodyTimeout => "the body did not arrive in time",
-            Self::Denied(denial) => denial.detail(),
+            Self::Denied(denial) => return denial.detail().into_owned(),
             Self::LoopbackOnly => {
                 "send this request to 127.0.0.1 on the machine itself, without a proxy, with the header X-Spillway: 1"
             }

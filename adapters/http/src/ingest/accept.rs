@@ -52,6 +52,8 @@ pub struct ProducerDependencies {
 
 /// Whose request it is.
 struct Sender {
+    /// Where it comes from.
+    client: Client,
     /// Who may repeat the request.
     owner: Client,
     /// The tenant whose events these are, if there is one.
@@ -72,7 +74,7 @@ impl ProducerDependencies {
     /// Whose request it is.
     fn sender(&self, request: &Request, client: Client) -> Sender {
         let owner = key_of(request).map_or(client, |key| Client::with_keys(&key.name));
-        Sender { owner, tenant: tenant_of(request), key: key_of(request).cloned() }
+        Sender { client, owner, tenant: tenant_of(request), key: key_of(request).cloned() }
     }
 
     /// Answers a request with events in one of `protocols`. Every answer shows the state of the rate limit.
@@ -114,7 +116,7 @@ impl ProducerDependencies {
     async fn take(
         &self,
         class: RequestClass,
-        Sender { owner, tenant, key: access_key }: Sender,
+        Sender { client, owner, tenant, key: access_key }: Sender,
         protocol: &dyn Protocol,
         headers: &HeaderMap,
         body: Body,
@@ -147,6 +149,9 @@ impl ProducerDependencies {
         if let Some(charge) = charge {
             let again = outcome.refusals.iter().filter(|refusal| refusal.reason.is_retryable()).count();
             charge.settle(events.saturating_sub(again)).await;
+        }
+        if let Some(key) = &access_key {
+            self.refusals.forbidden(key, client, &outcome.refusals);
         }
         let (outcome, room) = judge(class, outcome, room, self.shortage.as_ref())?;
         let answer = protocol.render(&outcome);
@@ -205,8 +210,8 @@ fn judge(
     let first = outcome.refusals.first().map(|refusal| &refusal.reason);
     match (outcome.verdict(), first) {
         (Verdict::Accepted, _) => Ok((outcome, room)),
-        (Verdict::Invalid, Some(RefusalReason::SourceForbidden)) if class == RequestClass::Single => {
-            Err(Denial::SourceForbidden.into())
+        (Verdict::Invalid, Some(reason)) if outcome.refusals.iter().all(|refusal| refusal.reason.is_forbidden()) => {
+            Err(Denial::SourceForbidden { detail: reason.to_string() }.into())
         }
         // The only event is the request: the rule that it breaks is what the client needs to know.
         (Verdict::Invalid, Some(reason)) if class == RequestClass::Single => {

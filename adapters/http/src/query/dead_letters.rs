@@ -7,7 +7,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::dead_letter::{DeadLetterFilter, StoredDeadLetter};
 use poem::Request;
-use poem::http::HeaderMap;
 use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
@@ -15,6 +14,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON;
 use time::OffsetDateTime;
 
+use crate::access::audit::Remark;
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented, JsonBody, JsonBytes};
 use crate::openapi::schemas::{DeadLetterPage, DeadLetterSchema, RedriveRequest, RedriveResult, Tag, date_time};
@@ -118,11 +118,11 @@ impl DeadLettersApi {
     async fn redrive(
         &self,
         dependencies: Data<&Arc<ConsumerDependencies>>,
-        headers: &HeaderMap,
+        head: &Request,
         redrive: JsonBody<RedriveRequest>,
     ) -> Answer<Json<RedriveResult>, Redriving> {
         let answer = async {
-            let body = dependencies.bodies.read(headers, redrive.body).await?;
+            let body = dependencies.bodies.read(head.headers(), redrive.body).await?;
             if body.bytes.len() > REDRIVE_BYTES_MAX {
                 let detail = format!("this body has at most {REDRIVE_BYTES_MAX} bytes; nothing was sent");
                 return Err(ApiError::TooLarge { detail });
@@ -146,6 +146,9 @@ impl DeadLettersApi {
                 dry_run,
                 force: request.force,
             });
+            if dry_run {
+                Remark::about(head, "dry_run");
+            }
             let Redriven { redriven, skipped, more } = result.await?;
             Ok::<_, ApiError>(Json(RedriveResult { redriven, skipped, more, dry_run }))
         };

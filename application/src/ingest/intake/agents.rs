@@ -137,7 +137,7 @@ impl AgentIntake<'_> {
         let source = source(entry.source.take());
         if !self.intake.allows(&source) {
             // It costs what was written for it. Anything else would be work for nothing.
-            self.intake.refusals.push(Refusal { index, reason: RefusalReason::SourceForbidden });
+            self.intake.refusals.push(Refusal { index, reason: RefusalReason::forbidden(&source) });
             self.note((entry.message.len() + entry.metadata.as_str().len()).max(ENTRY_BYTES_MIN))?;
             let own_id = entry.event_id.filter(|id| !id.is_nil());
             return Ok(own_id.unwrap_or_else(|| ingest.ids.new_id(received_at)));
@@ -201,9 +201,11 @@ impl AgentIntake<'_> {
         if let Some(refusal) = unknown.or_else(|| refusals.iter().find(retryable)) {
             return Err(refusal.reason.clone());
         }
-        let is_forbidden = |refusal: &Refusal| refusal.reason == RefusalReason::SourceForbidden;
-        if accepted.total() == 0 && !refusals.is_empty() && refusals.iter().all(is_forbidden) {
-            return Err(RefusalReason::SourceForbidden);
+        if accepted.total() == 0
+            && refusals.iter().all(|refusal| refusal.reason.is_forbidden())
+            && let Some(first) = refusals.first()
+        {
+            return Err(first.reason.clone());
         }
         ingest.telemetry.agent_request(protocol, accepted.total(), as_text);
         Ok(Outcome { received_at, accepted, refusals, event_id: last_id })

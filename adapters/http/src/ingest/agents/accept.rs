@@ -109,6 +109,15 @@ impl ProducerDependencies {
             let is_again = outcome.as_ref().is_err_and(RefusalReason::is_retryable);
             charge.settle(if is_again { 0 } else { entries }).await;
         }
+        if let Some(key) = key_of(request) {
+            match &outcome {
+                Ok(outcome) => self.refusals.forbidden(key, client, &outcome.refusals),
+                Err(RefusalReason::SourceForbidden(source)) => {
+                    self.refusals.forbidden_source(key, client, source, entries as u64);
+                }
+                Err(_) => {}
+            }
+        }
         let outcome = outcome.map_err(|reason| self.no_capacity(reason, true))?;
         self.agents.limiter.charge(client, entries, bytes);
         let answer = protocol.answer(request, &outcome, note);
@@ -124,7 +133,9 @@ impl ProducerDependencies {
     fn no_capacity(&self, reason: RefusalReason, may_be_partial: bool) -> ApiError {
         match reason {
             RefusalReason::OutcomeUnknown => return ApiError::OutcomeUnknown,
-            RefusalReason::SourceForbidden => return Denial::SourceForbidden.into(),
+            RefusalReason::SourceForbidden(_) => {
+                return Denial::SourceForbidden { detail: reason.to_string() }.into();
+            }
             _ => {}
         }
         let is_draining = reason == RefusalReason::Draining;

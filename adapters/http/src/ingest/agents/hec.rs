@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, Refusal, RefusalReason, line, state};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, line, state};
 use domain::delivery::Guarantee;
 use domain::metadata::{JsonKind, JsonValue};
 use poem::http::StatusCode;
@@ -242,8 +242,8 @@ fn require_durability(request: &Request, parameters: &Parameters, intake: &mut A
 /// Without an `ackId` unless everything is accepted: every acknowledgement is true.
 fn taken(request: &Request, outcome: &Outcome) -> AgentAnswer {
     if let Some(text) = outcome.left_out() {
-        let is_forbidden = |refusal: &Refusal| refusal.reason == RefusalReason::SourceForbidden;
-        let code = if outcome.refusals.iter().any(is_forbidden) { INDEX_FORBIDDEN } else { DATA_INVALID };
+        let is_forbidden = outcome.refusals.iter().any(|refusal| refusal.reason.is_forbidden());
+        let code = if is_forbidden { INDEX_FORBIDDEN } else { DATA_INVALID };
         let body = serde_json::json!({ "text": text, "code": code }).to_string().into_bytes();
         return AgentAnswer { status: StatusCode::BAD_REQUEST, media_type: Some(JSON), body };
     }

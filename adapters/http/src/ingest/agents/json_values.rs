@@ -37,6 +37,13 @@ pub fn plain(value: JsonValue<'_>) -> Cow<'_, str> {
     Cow::Owned(JsonValue::new(&format!("{cut}\"")).plain().into_owned())
 }
 
+/// What was given instead of a value of another type, for the metadata: of a long text, its beginning.
+pub fn shown(value: JsonValue<'_>) -> String {
+    const SHOWN_BYTES_MAX: usize = 64;
+    let text = plain(value);
+    text.get(..text.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or_default().to_owned()
+}
+
 /// Whether a text is one JSON value.
 pub fn is_json_text(text: &str) -> bool {
     check_nesting(text.as_bytes()).is_ok() && serde_json::from_str::<IgnoredAny>(text).is_ok()

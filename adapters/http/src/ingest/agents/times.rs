@@ -3,6 +3,9 @@
 use domain::metadata::{JsonKind, JsonValue};
 use domain::timestamp::Timestamp;
 
+/// Why the time of an event is that of its receipt, or one that its line has.
+pub const TIME_INVALID: &str = "timestamp_invalid";
+
 /// A time as its protocol has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentTime {

@@ -160,16 +160,12 @@ fn answer(outcome: &Outcome, note: &[u8]) -> Vec<u8> {
         r#""reason":"the bus permanently rejects this event"}}}"#
     )
     .as_bytes();
-    const FORBIDDEN: &[u8] = concat!(
-        r#","status":403,"error":{"type":"security_exception","#,
-        r#""reason":"this key may not write events of this source"}}}"#
-    )
-    .as_bytes();
     let mut items = Vec::with_capacity(note.len() + note.len() / 2);
     let (mut errors, mut event) = (false, 0_usize);
     let mut refused = outcome.refusals.iter().peekable();
     for line in note.split(|byte| *byte == b'\n') {
         let Some((kind, item)) = line.split_first() else { continue };
+        let forbidden;
         let status = if *kind == b'-' {
             NOT_SUPPORTED
         } else {
@@ -177,7 +173,10 @@ fn answer(outcome: &Outcome, note: &[u8]) -> Vec<u8> {
             event += 1;
             match refusal.map(|refusal| &refusal.reason) {
                 None => CREATED,
-                Some(RefusalReason::SourceForbidden) => FORBIDDEN,
+                Some(reason) if reason.is_forbidden() => {
+                    forbidden = forbidden_item(reason);
+                    forbidden.as_slice()
+                }
                 Some(_) => REJECTED,
             }
         };
@@ -192,6 +191,12 @@ fn answer(outcome: &Outcome, note: &[u8]) -> Vec<u8> {
     answer.append(&mut items);
     answer.extend_from_slice(b"]}");
     answer
+}
+
+/// The end of the item of an event whose source the key may not write.
+fn forbidden_item(reason: &RefusalReason) -> Vec<u8> {
+    let error = serde_json::json!({ "type": "security_exception", "reason": reason.to_string() });
+    format!(r#","status":403,"error":{error}}}}}"#).into_bytes()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use application::ingest::AgentIntake;
 use domain::metadata::{JsonKind, JsonValue};
 
-use crate::ingest::agents::json_values::plain;
+use crate::ingest::agents::json_values::{plain, shown};
 use crate::ingest::agents::loki::labels;
 use crate::ingest::agents::loki::stream::{LabelledStream, Labels, Stated, Structured};
 use crate::ingest::agents::times::AgentTime;
@@ -63,13 +63,6 @@ fn take_entry(stream: &LabelledStream, entry: JsonValue<'_>, intake: &mut AgentI
     }
     let text = text.unwrap_or(Cow::Borrowed(entry.json()));
     Ok(stream.line(&text, time, Structured::default(), intake)?)
-}
-
-/// What was given instead of a time, for the metadata: of a long text, its beginning.
-fn shown(value: JsonValue<'_>) -> String {
-    const SHOWN_BYTES_MAX: usize = 64;
-    let text = plain(value);
-    text.get(..text.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or_default().to_owned()
 }
 
 /// Loki's times are nanoseconds, however few.

@@ -59,7 +59,17 @@ impl AgentProtocol for Loki {
         }
     }
 
-    fn error(&self, _request: &Request, error: ApiError) -> Response {
+    fn error(&self, request: &Request, error: ApiError) -> Response {
+        let media_type = media_type(request.headers());
+        let error = match error {
+            ApiError::Undecodable { detail } if !is_json(&media_type) && !media_type.ends_with("protobuf") => {
+                let given = if media_type.is_empty() { "without a Content-Type" } else { "with this Content-Type" };
+                let instead =
+                    format!("{given}, it is read as protobuf in snappy; for JSON, send Content-Type: application/json");
+                ApiError::Undecodable { detail: format!("{detail} ({instead})") }
+            }
+            error => error,
+        };
         let status = |status: StatusCode| {
             if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status }
         };

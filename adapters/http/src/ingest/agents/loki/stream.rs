@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use application::ingest::{AgentEntry, AgentIntake, AgentStop, Identity, Members, level_of, line, state};
 use domain::resend_id::Stream;
 
-use crate::ingest::agents::times::AgentTime;
+use crate::ingest::agents::times::{AgentTime, TIME_INVALID};
 
 /// Labels that name the application, the best one first.
 const SOURCES: [&str; 9] =
@@ -120,9 +120,6 @@ impl Stated {
         time.map_or_else(|| Self::Unreadable(given()), Self::Time)
     }
 }
-
-/// Why the time of an event is that of its receipt, or one that its line has.
-const TIME_INVALID: &str = "timestamp_invalid";
 
 impl LabelledStream {
     /// Takes a line in. Without a time that can be read, its time is that of the line or of receipt.

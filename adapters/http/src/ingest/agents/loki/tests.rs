@@ -28,6 +28,15 @@ async fn lines_of_winston_are_events_in_either_format() {
 }
 
 #[tokio::test]
+async fn json_without_its_content_type_is_told_what_to_send() {
+    for media_type in ["", "application/x-www-form-urlencoded"] {
+        let sent = push(media_type, br#"{"streams":[]}"#).await;
+        let text = String::from_utf8_lossy(&sent.body).into_owned();
+        assert!(sent.status == 400 && text.contains("send Content-Type: application/json"), "{}: {text}", sent.status);
+    }
+}
+
+#[tokio::test]
 async fn structured_metadata_joins_the_labels_unless_a_name_is_in_both() {
     let stream = |structured| {
         json!({ "streams": [{

@@ -1,36 +1,48 @@
 //! OTLP in JSON (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding"): names in lowerCamelCase, ids in
-//! hexadecimal digits, 64-bit numbers as texts or numbers.
+//! hexadecimal digits, 64-bit numbers as texts or numbers. Libraries of protobuf also write the names of the schema,
+//! which have underscores, ids in base64 and the names of severities.
+//!
+//! Invariant: a list or a group of another type makes the body malformed. Whatever else has another type is kept as text.
 
 use std::borrow::Cow;
 
 use application::ingest::{AgentIntake, JsonText, Members};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::metadata::{JsonKind, JsonValue};
 
-use crate::ingest::agents::json_values::plain;
+use crate::ingest::agents::json_values::{plain, shown};
 use crate::ingest::agents::otlp::record::{Origin, Record, SERVICE_NAME, STACK_TRACE};
 use crate::ingest::protocol::DecodeError;
 
 /// Deepest nesting of a value that is written out: deeper than metadata may be, so that it is noticed there.
 const VALUE_DEPTH_MAX: u32 = 24;
 
+/// Both names of a member: of JSON, and of the schema.
+type Name = [&'static str; 2];
+
 /// Takes in the records of an `ExportLogsServiceRequest`.
 pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    for resource_logs in elements(request, "resourceLogs") {
+    let groups = member_of(request, ["resourceLogs", "resource_logs"]);
+    for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements() {
+        of_kind(resource_logs, JsonKind::Object, "an element of resourceLogs")?;
         intake.group()?;
         let (mut source, mut resource) = (None, Members::default());
-        let [of_resource, scopes] = members_of(resource_logs, ["resource", "scopeLogs"]);
-        for attribute in elements(of_resource, "attributes") {
-            let (key, value) = key_value(attribute);
+        let [of_resource, scopes] = members_of(resource_logs, [["resource"; 2], ["scopeLogs", "scope_logs"]]);
+        of_kind(of_resource, JsonKind::Object, "resource")?;
+        for (key, value) in key_values(member_of(of_resource, ["attributes"; 2])) {
             if key == SERVICE_NAME {
-                source = Some(text_of(value).into_owned());
+                source = Some(text_of(value).unwrap_or_else(|| plain(value)).into_owned());
             }
             member(&mut resource, &key, value);
         }
-        for scope_logs in scopes.elements() {
+        for scope_logs in of_kind(scopes, JsonKind::Array, "scopeLogs")?.elements() {
+            of_kind(scope_logs, JsonKind::Object, "an element of scopeLogs")?;
             intake.group()?;
-            let [of_scope, log_records] = members_of(scope_logs, ["scope", "logRecords"]);
-            let mut log_records = log_records.elements().peekable();
+            let [of_scope, log_records] = members_of(scope_logs, [["scope"; 2], ["logRecords", "log_records"]]);
+            of_kind(of_scope, JsonKind::Object, "scope")?;
+            let mut log_records = of_kind(log_records, JsonKind::Array, "logRecords")?.elements().peekable();
             if log_records.peek().is_none() {
                 continue;
             }
@@ -44,17 +56,25 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
     Ok(())
 }
 
+/// A value of this kind; `null` stands for a member that is absent.
+fn of_kind<'a>(value: JsonValue<'a>, kind: JsonKind, name: &str) -> Result<JsonValue<'a>, DecodeError> {
+    if value.kind() == kind || value.kind() == JsonKind::Null {
+        return Ok(value);
+    }
+    let expected = if kind == JsonKind::Array { "an array" } else { "an object" };
+    Err(DecodeError::Malformed(format!("{name} is not {expected}, nothing was accepted")))
+}
+
 /// The members of the scope: name, version and attributes.
 fn scope(scope: JsonValue<'_>) -> Members {
     let mut members = Members::default();
-    for (name, given) in ["name", "version"].into_iter().zip(members_of(scope, ["name", "version"])) {
-        let given = text(given);
+    let [name, version, attributes] = members_of(scope, [["name"; 2], ["version"; 2], ["attributes"; 2]]);
+    for (name, given) in [("name", text(name)), ("version", text(version))] {
         if !given.is_empty() {
             members.text(name, &given);
         }
     }
-    for attribute in elements(scope, "attributes") {
-        let (key, value) = key_value(attribute);
+    for (key, value) in key_values(attributes) {
         member(&mut members, &key, value);
     }
     members
@@ -62,20 +82,37 @@ fn scope(scope: JsonValue<'_>) -> Members {
 
 fn record(log_record: JsonValue<'_>) -> Record<'_> {
     let mut record = Record::default();
+    if log_record.kind() != JsonKind::Object {
+        return Record { body: text(log_record), fault: Some("record_invalid"), ..record };
+    }
     for (name, value) in log_record.members() {
         match &*name {
-            "timeUnixNano" => record.time = number(value),
-            "observedTimeUnixNano" => record.observed_time = number(value),
-            "severityNumber" => record.severity = number(value),
-            "severityText" => record.severity_text = text(value),
-            "eventName" => record.event_name = text(value),
-            "body" => record.body = text_of(value),
-            "traceId" => record.trace_id = from_hex(&value.plain()),
-            "spanId" => record.span_id = from_hex(&value.plain()),
+            "timeUnixNano" | "time_unix_nano" => record.time = time(value, &mut record.unread_time),
+            "observedTimeUnixNano" | "observed_time_unix_nano" => {
+                record.observed_time = time(value, &mut record.unread_time);
+            }
+            "severityNumber" | "severity_number" => match severity(value) {
+                Some(severity) => record.severity = severity,
+                None if record.severity_text.is_empty() => record.severity_text = plain(value),
+                None => {}
+            },
+            "severityText" | "severity_text" => {
+                let text = text(value);
+                if !text.is_empty() {
+                    record.severity_text = text;
+                }
+            }
+            "eventName" | "event_name" => record.event_name = text(value),
+            "body" => {
+                let text = text_of(value);
+                record.fault = text.is_none().then_some("body_invalid");
+                record.body = text.unwrap_or_else(|| plain(value));
+            }
+            "traceId" | "trace_id" => record.trace_id = id(value),
+            "spanId" | "span_id" => record.span_id = id(value),
             "attributes" => {
-                for attribute in value.elements() {
-                    let (key, value) = key_value(attribute);
-                    let trace = (key == STACK_TRACE).then(|| member_of(value, "stringValue"));
+                for (key, value) in key_values(value) {
+                    let trace = (key == STACK_TRACE).then(|| member_of(value, STRING));
                     match trace.filter(|value| value.kind() == JsonKind::Text) {
                         Some(trace) => record.stack_trace = Some(plain(trace)),
                         None => member(&mut record.attributes, &key, value),
@@ -94,35 +131,71 @@ fn nothing<'a>() -> JsonValue<'a> {
 }
 
 /// The member with this name; of several the last, and `null` if there is none.
-fn member_of<'a>(object: JsonValue<'a>, name: &str) -> JsonValue<'a> {
+fn member_of(object: JsonValue<'_>, name: Name) -> JsonValue<'_> {
     let [value] = members_of(object, [name]);
     value
 }
 
 /// The same for several names. To find the end of a member takes as long as it has bytes, so large objects are read once.
-fn members_of<'a, const N: usize>(object: JsonValue<'a>, names: [&str; N]) -> [JsonValue<'a>; N] {
+fn members_of<const N: usize>(object: JsonValue<'_>, names: [Name; N]) -> [JsonValue<'_>; N] {
     let mut values = [nothing(); N];
     for (name, value) in object.members() {
-        if let Some(of_name) = names.iter().position(|of| name == *of).and_then(|index| values.get_mut(index)) {
+        let index = names.iter().position(|both| both.iter().any(|known| name == *known));
+        if let Some(of_name) = index.and_then(|index| values.get_mut(index)) {
             *of_name = value;
         }
     }
     values
 }
 
-fn elements<'a>(object: JsonValue<'a>, name: &str) -> impl Iterator<Item = JsonValue<'a>> + use<'a> {
-    member_of(object, name).elements()
+/// A number; 0 if it is absent, and `None` if it is something else.
+fn number(value: JsonValue<'_>) -> Option<u64> {
+    let text = text(value);
+    if text.is_empty() { Some(0) } else { text.parse().ok() }
 }
 
-fn number(value: JsonValue<'_>) -> u64 {
-    value.plain().parse().unwrap_or_default()
+/// A time in nanoseconds, and 0 for what cannot be read as one: `unread` gets that.
+fn time(value: JsonValue<'_>, unread: &mut Option<String>) -> u64 {
+    number(value).unwrap_or_else(|| {
+        *unread = Some(shown(value));
+        0
+    })
+}
+
+/// The number of a severity, also of its name in the schema, such as `SEVERITY_NUMBER_ERROR2`: the first one of its level.
+fn severity(value: JsonValue<'_>) -> Option<u64> {
+    const NAMES: [(&str, u64); 7] =
+        [("UNSPECIFIED", 0), ("TRACE", 1), ("DEBUG", 5), ("INFO", 9), ("WARN", 13), ("ERROR", 17), ("FATAL", 21)];
+    number(value).or_else(|| {
+        let text = value.plain();
+        let name = text.strip_prefix("SEVERITY_NUMBER_")?.trim_end_matches(['2', '3', '4']);
+        NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, number)| number)
+    })
+}
+
+/// An id in hexadecimal digits, or in base64.
+fn id<const N: usize>(value: JsonValue<'_>) -> Option<[u8; N]> {
+    let text = value.plain();
+    if text.len() > 2 * N {
+        return None;
+    }
+    from_hex(&text).or_else(|| STANDARD.decode(text.as_bytes()).ok()?.try_into().ok())
 }
 
 fn text(value: JsonValue<'_>) -> Cow<'_, str> {
     if value.kind() == JsonKind::Null { Cow::Borrowed("") } else { plain(value) }
 }
 
+/// The attributes of a list. What is not an attribute, or not a list, is the value of one with the name `attributes`.
+fn key_values(list: JsonValue<'_>) -> impl Iterator<Item = (Cow<'_, str>, JsonValue<'_>)> {
+    let other = Some(list).filter(|list| !matches!(list.kind(), JsonKind::Array | JsonKind::Null));
+    list.elements().map(key_value).chain(other.map(|list| (Cow::Borrowed("attributes"), list)))
+}
+
 fn key_value(attribute: JsonValue<'_>) -> (Cow<'_, str>, JsonValue<'_>) {
+    if attribute.kind() != JsonKind::Object {
+        return (Cow::Borrowed("attributes"), attribute);
+    }
     let (mut key, mut value) = (Cow::Borrowed(""), nothing());
     for (name, member) in attribute.members() {
         match &*name {
@@ -141,25 +214,56 @@ fn member(members: &mut Members, key: &str, value: JsonValue<'_>) {
     }
 }
 
-/// The text of an `AnyValue`, or its JSON.
-fn text_of(any: JsonValue<'_>) -> Cow<'_, str> {
-    let string = member_of(any, "stringValue");
-    if string.kind() == JsonKind::Text {
-        return plain(string);
+/// The kinds of an `AnyValue`.
+const STRING: Name = ["stringValue", "string_value"];
+const INT: Name = ["intValue", "int_value"];
+const ARRAY: Name = ["arrayValue", "array_value"];
+const LIST: Name = ["kvlistValue", "kvlist_value"];
+/// Those that are written as they are: texts, numbers, and bytes in base64.
+const PLAIN: [Name; 4] =
+    [STRING, ["boolValue", "bool_value"], ["doubleValue", "double_value"], ["bytesValue", "bytes_value"]];
+
+/// The kind and the value of an `AnyValue`; of several the last one that is not `null`.
+fn any_value(any: JsonValue<'_>) -> Option<(Name, JsonValue<'_>)> {
+    let mut found = None;
+    for (name, value) in any.members() {
+        let kind = PLAIN.into_iter().chain([INT, ARRAY, LIST]).find(|both| both.iter().any(|known| name == *known));
+        if let Some(kind) = kind.filter(|_| found.is_none() || value.kind() != JsonKind::Null) {
+            found = Some((kind, value));
+        }
+    }
+    found
+}
+
+/// The text of an `AnyValue`, or its JSON; `None` if the value is something else.
+fn text_of(any: JsonValue<'_>) -> Option<Cow<'_, str>> {
+    let Some((kind, value)) = any_value(any) else { return is_empty(any).then_some(Cow::Borrowed("")) };
+    if kind == STRING && value.kind() == JsonKind::Text {
+        return Some(plain(value));
     }
     let mut json = JsonText::new(TEXT_BYTES_MAX);
     write(any, &mut json, 0);
-    Cow::Owned(if json.as_str() == "null" { String::new() } else { json.into_string() })
+    Some(Cow::Owned(if json.as_str() == "null" { String::new() } else { json.into_string() }))
 }
 
-/// Writes an `AnyValue` as the JSON value that it stands for.
+/// Whether a value is `null` or an object without members.
+fn is_empty(value: JsonValue<'_>) -> bool {
+    match value.kind() {
+        JsonKind::Null => true,
+        JsonKind::Object => value.members().next().is_none(),
+        _ => false,
+    }
+}
+
+/// Writes an `AnyValue` as the JSON value that it stands for. What is none is written as it is, or as its JSON text.
 fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
-    let Some((kind, value)) = any.members().last() else { return json.push("null") };
-    match &*kind {
-        "arrayValue" | "kvlistValue" if depth == VALUE_DEPTH_MAX || json.is_cut() => json.push("null"),
-        "arrayValue" => {
+    let Some((kind, value)) = any_value(any) else { return write_other(any, json) };
+    let has_values = matches!(value.kind(), JsonKind::Object | JsonKind::Null);
+    match kind {
+        ARRAY | LIST if depth == VALUE_DEPTH_MAX || json.is_cut() => json.push("null"),
+        ARRAY if has_values => {
             json.push("[");
-            for (index, element) in elements(value, "values").enumerate() {
+            for (index, element) in member_of(value, ["values"; 2]).elements().enumerate() {
                 if json.is_cut() {
                     break;
                 }
@@ -168,9 +272,9 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
             }
             json.push("]");
         }
-        "kvlistValue" => {
+        LIST if has_values => {
             json.push("{");
-            for (index, pair) in elements(value, "values").enumerate() {
+            for (index, pair) in member_of(value, ["values"; 2]).elements().enumerate() {
                 if json.is_cut() {
                     break;
                 }
@@ -183,9 +287,16 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
             json.push("}");
         }
         // A 64-bit number is a text in JSON, because JavaScript has none.
-        "intValue" if value.plain().parse::<i64>().is_ok() => json.push(&value.plain()),
-        // Texts, numbers, and bytes in base64.
-        _ if matches!(value.kind(), JsonKind::Object | JsonKind::Array) => json.push_text(value.json()),
+        INT if value.plain().parse::<i64>().is_ok() => json.push(&value.plain()),
+        _ => write_other(value, json),
+    }
+}
+
+/// Writes a value that is not an `AnyValue`.
+fn write_other(value: JsonValue<'_>, json: &mut JsonText) {
+    match value.kind() {
+        JsonKind::Object if is_empty(value) => json.push("null"),
+        JsonKind::Object | JsonKind::Array => json.push_text(value.json()),
         _ => json.push(value.json()),
     }
 }

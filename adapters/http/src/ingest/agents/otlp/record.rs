@@ -7,7 +7,7 @@ use domain::event_input::LevelInput;
 use domain::level::Level;
 use domain::resend_id::Stream;
 
-use crate::ingest::agents::times::AgentTime;
+use crate::ingest::agents::times::{AgentTime, TIME_INVALID};
 
 /// The attribute that names the application (OpenTelemetry semantic conventions, "Service").
 pub const SERVICE_NAME: &str = "service.name";
@@ -71,6 +71,10 @@ pub struct Record<'a> {
     pub trace_id: Option<[u8; 16]>,
     /// Its span.
     pub span_id: Option<[u8; 8]>,
+    /// What it has instead of a time, if that cannot be read.
+    pub unread_time: Option<String>,
+    /// Why part of the record could not be read, if so: the code of the rule.
+    pub fault: Option<&'static str>,
 }
 
 impl Record<'_> {
@@ -101,6 +105,13 @@ impl Record<'_> {
             AgentEntry { message, level: Some(level), ..AgentEntry::default() }
         };
         metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
+        entry.fault = self.fault.or(entry.fault);
+        if let Some(given) = self.unread_time {
+            entry.fault = entry.fault.or(Some(TIME_INVALID));
+            if !metadata.has("timestamp") {
+                metadata.text("timestamp", &given);
+            }
+        }
         entry.metadata = metadata;
         entry.timestamp = entry.timestamp.or(time);
         entry.source = origin.source.map(Cow::Borrowed).or(entry.source);

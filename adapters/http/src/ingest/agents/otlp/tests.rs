@@ -119,6 +119,98 @@ async fn a_record_that_breaks_a_rule_is_kept_as_text_and_its_neighbour_is_unharm
 }
 
 #[tokio::test]
+async fn a_group_of_another_type_is_refused_and_nothing_of_the_body_is_kept() {
+    let fine = json!({ "scopeLogs": [{ "logRecords": [{ "body": { "stringValue": "fine" } }] }] });
+    for (body, name) in [
+        (json!({ "resourceLogs": 5 }), "resourceLogs is not an array"),
+        (json!({ "resourceLogs": {} }), "resourceLogs is not an array"),
+        (json!({ "resourceLogs": [fine, "x"] }), "an element of resourceLogs is not an object"),
+        (json!({ "resourceLogs": [{ "resource": [] }] }), "resource is not an object"),
+        (json!({ "resourceLogs": [{ "scopeLogs": "x" }] }), "scopeLogs is not an array"),
+        (json!({ "resourceLogs": [fine, { "scopeLogs": [1] }] }), "an element of scopeLogs is not an object"),
+        (json!({ "resourceLogs": [{ "scopeLogs": [{ "scope": "x" }] }] }), "scope is not an object"),
+        (json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": {} }] }] }), "logRecords is not an array"),
+    ] {
+        let sent = otlp("application/json", body.to_string().as_bytes()).await;
+        assert_eq!((sent.status, sent.events.len()), (400, 0), "{body}");
+        let message = sent.json()["message"].as_str().map(str::to_owned).unwrap_or_default();
+        assert!(message.starts_with(name), "{message}");
+    }
+    for body in [json!({}), json!({ "resourceLogs": null }), json!({ "resourceLogs": [{ "scopeLogs": null }] })] {
+        assert_eq!(otlp("application/json", body.to_string().as_bytes()).await.status, 200, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_another_type_is_kept_as_text() {
+    let records = json!([
+        "a line",
+        { "body": "plain text" },
+        { "body": { "text": "no kind" } },
+        { "body": { "stringValue": "bad time" }, "timeUnixNano": "bad", "observedTimeUnixNano": "1705314600000000000" },
+        { "body": { "stringValue": "attributes" }, "attributes": ["x", { "key": "a", "value": "plain" }] },
+        { "body": { "stringValue": "an object" }, "attributes": { "a": 1 } },
+    ]);
+    let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
+    let sent = otlp("application/json", body.to_string().as_bytes()).await;
+    assert_eq!((sent.status, sent.events.len()), (200, 6));
+    let ingest = |reason: &str| json!({ "protocol": "otlp", "reason": reason });
+    for (event, message, metadata) in [
+        (0, "a line", json!({ "ingest": ingest("record_invalid") })),
+        (1, "plain text", json!({ "ingest": ingest("body_invalid") })),
+        (2, r#"{"text":"no kind"}"#, Value::Null),
+        (3, "bad time", json!({ "timestamp": "bad", "ingest": ingest("timestamp_invalid") })),
+        (4, "attributes", json!({ "attributes": "x", "a": "plain" })),
+        (5, "an object", json!({ "attributes": r#"{"a":1}"# })),
+    ] {
+        let event = &sent.events[event];
+        if metadata.is_null() {
+            // The text of an object is read as one: the reason is there nevertheless.
+            assert_eq!(event["metadata"]["ingest"]["reason"], "body_invalid");
+            continue;
+        }
+        assert_eq!((&event["message"], &event["metadata"]), (&json!(message), &metadata));
+    }
+    assert_eq!(sent.events[3]["timestamp"], "2024-01-15T10:30:00Z");
+}
+
+#[tokio::test]
+async fn the_names_of_the_schema_are_those_of_json() {
+    let body = json!({ "resource_logs": [{
+        "resource": { "attributes": [{ "key": "service.name", "value": { "string_value": "shop" } }] },
+        "scope_logs": [{ "log_records": [{
+            "time_unix_nano": "1705314600000000000",
+            "severity_number": "SEVERITY_NUMBER_ERROR2",
+            "severity_text": "error2",
+            "event_name": "crash",
+            "body": { "string_value": "failed" },
+            "trace_id": "W47/95gDgQPSabYzgT/GDA==",
+            "span_id": "7uGbfsPBsXQ=",
+            "attributes": [
+                { "key": "int", "value": { "int_value": "7" } },
+                { "key": "list", "value": { "kvlist_value": { "values": [{ "key": "a", "value": { "bool_value": true } }] } } },
+                { "key": "array", "value": { "array_value": { "values": [{ "double_value": 1.5 }] } } },
+            ],
+        }] }],
+    }] });
+    let sent = otlp("application/json", body.to_string().as_bytes()).await;
+    let event = &sent.events[0];
+    assert_eq!(
+        (&event["source"], &event["level"], &event["message"], &event["timestamp"]),
+        (&json!("shop"), &json!("ERROR"), &json!("failed"), &json!("2024-01-15T10:30:00Z"))
+    );
+    assert_eq!(
+        (&event["traceId"], &event["spanId"]),
+        (&json!("5b8efff798038103d269b633813fc60c"), &json!("eee19b7ec3c1b174"))
+    );
+    let metadata = &event["metadata"];
+    assert_eq!(
+        (&metadata["int"], &metadata["list"], &metadata["array"], &metadata["severityText"]),
+        (&json!(7), &json!({ "a": true }), &json!([1.5]), &json!("error2"))
+    );
+}
+
+#[tokio::test]
 async fn snappy_and_empty_requests_are_taken() {
     let mut frames = snap::write::FrameEncoder::new(Vec::new());
     frames.write_all(PYTHON).expect("into memory");
