@@ -62,8 +62,7 @@ fn ways() -> Vec<(&'static str, Way)> {
         })
         .collect();
     let json = "application/json";
-    let bodies =
-        |body: &dyn Fn(&AgentEvents) -> Vec<u8>| -> Vec<Vec<u8>> { events.iter().map(body).collect() };
+    let bodies = |body: &dyn Fn(&AgentEvents) -> Vec<u8>| -> Vec<Vec<u8>> { events.iter().map(body).collect() };
     let http = |path, body: &dyn Fn(&AgentEvents) -> Vec<u8>, content_type| Way::Http {
         path,
         bodies: Bodies::new(&bodies(body), content_type, ""),
