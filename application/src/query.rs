@@ -16,7 +16,7 @@ use domain::query::{
 use domain::stats::{BucketCounts, Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 
-use crate::search::{Search, metadata_name};
+use crate::search::{Search, name_in_query};
 
 /// Maximum buckets of an answer to [`Query::stats`].
 pub const STATS_BUCKETS_MAX: u64 = 1_000;
@@ -397,7 +397,7 @@ fn names(event: &LogEvent<'_>) -> BTreeSet<String> {
     if let Some(metadata) = &event.metadata {
         each_name(JsonValue::new(metadata.as_json()), &mut |name, value| {
             if value.kind() != JsonKind::Null {
-                names.insert(metadata_name(name).into_owned());
+                names.insert(name_in_query(name).into_owned());
             }
         });
     }

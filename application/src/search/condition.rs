@@ -63,7 +63,7 @@ impl Word {
 }
 
 /// The name of a member of the metadata as a query has it.
-pub(crate) fn metadata_name(name: &str) -> Cow<'_, str> {
+pub(crate) fn name_in_query(name: &str) -> Cow<'_, str> {
     if EVENT_FIELDS.contains(&name) || name.starts_with(METADATA_PREFIX) {
         return Cow::Owned(format!("{METADATA_PREFIX}{name}"));
     }

@@ -12,7 +12,7 @@ use domain::filter::{Condition, EventFilter, Pattern};
 use domain::stats::GroupBy;
 use domain::timestamp::Timestamp;
 
-pub(crate) use self::condition::metadata_name;
+pub(crate) use self::condition::name_in_query;
 pub use self::language::{CONDITIONS_MAX, DEPTH_MAX, InvalidQuery, QUERY_BYTES_MAX, parse_query};
 pub use self::times::{TimeInput, parse_duration};
 
