@@ -54,7 +54,9 @@ enum Outcome {
 fn credentials(keys: &KeysFile) -> Vec<Credential> {
     let create =
         |name: &str, roles: &str, more: &[&str]| keys.create(&[&["--name", name, "--role", roles], more].concat());
-    let expired = create("expired", "admin", &["--expires", "2020-01-01T00:00:00Z"]);
+    const FUTURE: &str = "2999-01-01T00:00:00Z";
+    let expired = create("expired", "admin", &["--expires", FUTURE]);
+    keys.expire(FUTURE);
     let (revoked, wrong) = (create("revoked", "admin", &[]), create("wrong", "admin", &[]));
     keys.revoke(&revoked);
     let (shop, till) = (["--source", "shop-*"], ["--source", "till-*"]);
