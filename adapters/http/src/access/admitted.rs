@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::access::{Key, Tenant};
-use domain::ports::KeyRing;
+use domain::ports::{KeyRing, SessionSealer};
 use poem::Request;
 use tokio::time::sleep;
-
-use super::session::Session;
 
 /// How often an answer without an end looks whether its key is still valid.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +24,25 @@ pub enum Admitted {
     Open,
     /// It presents this key.
     With(Arc<Key>),
+}
+
+/// A session that a request was let in with.
+#[derive(Clone)]
+pub struct Session {
+    sessions: Arc<dyn SessionSealer>,
+    text: String,
+}
+
+impl Session {
+    /// The session that these sealed as `text`.
+    pub fn new(sessions: Arc<dyn SessionSealer>, text: &str) -> Self {
+        Self { sessions, text: text.to_owned() }
+    }
+
+    /// Whether it has not ended.
+    pub fn lasts(&self) -> bool {
+        self.sessions.unseal(&self.text).is_some()
+    }
 }
 
 /// What a request was judged by.

@@ -29,7 +29,7 @@ use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Request, RequestParts};
 
-use self::admitted::{Admitted, JudgedBy, key_of};
+use self::admitted::{Admitted, JudgedBy, Session, key_of};
 use self::audit::{LetIn, Principal};
 pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 pub use self::credentials::X_API_KEY;
@@ -38,7 +38,6 @@ pub use self::denial::Denial;
 use self::failures::Failures;
 pub use self::host::{HostName, HostNames, InvalidHostName, authority_of};
 use self::origin::is_cross_origin;
-use self::session::Session;
 pub use self::session::end_session;
 use crate::client_address::{TrustedProxies, peer_address, was_forwarded};
 use crate::routes::{Access, Found, Route, find};

@@ -10,13 +10,13 @@
 use std::sync::Arc;
 
 use domain::access::{Key, KeyRejection};
-use domain::ports::{KeyRing, SESSION_DURATION, SessionSealer};
+use domain::ports::{KeyRing, SESSION_DURATION};
 use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
 use serde_json::{Map, Value};
 
-use super::admitted::key_of;
+use super::admitted::{Session, key_of};
 use super::host::authority_of;
 use super::origin::is_of_other_page;
 use super::{AccessControl, Denial, Refused, rejected};
@@ -29,20 +29,6 @@ const SECURE_COOKIE: &str = "__Host-spillway";
 const PLAIN_COOKIE: &str = "spillway";
 /// What a proxy says about the connection to it.
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// A session that a request was let in with.
-#[derive(Clone)]
-pub struct Session {
-    sessions: Arc<dyn SessionSealer>,
-    text: String,
-}
-
-impl Session {
-    /// Whether it has not ended.
-    pub fn lasts(&self) -> bool {
-        self.sessions.unseal(&self.text).is_some()
-    }
-}
 
 impl AccessControl {
     /// The session that a request presents with its key, or why it is refused; `None` without a session.
@@ -60,7 +46,7 @@ impl AccessControl {
         let session = cookie(request.headers(), SECURE_COOKIE)
             .or_else(|| cookie(request.headers(), PLAIN_COOKIE).filter(|_| plain))?;
         let id = sessions.unseal(session)?;
-        let session = Session { sessions: Arc::clone(sessions), text: session.to_owned() };
+        let session = Session::new(Arc::clone(sessions), session);
         let found = keys.find(id).map(|key| (key, session));
         Some(found.map_err(|rejection: KeyRejection| rejected(rejection, Some(id))))
     }
