@@ -15,7 +15,6 @@ use poem::http::StatusCode;
 use poem::{Request, Response};
 
 use crate::error::Described;
-use crate::routes::Route;
 use crate::server::X_REQUEST_ID;
 
 /// Who a request is from, as far as that is known.
@@ -27,9 +26,9 @@ pub struct Principal<'a> {
     pub key: Option<KeyId>,
 }
 
-/// Writes that a request was kept out.
-pub fn kept_out(request: &Request, route: Option<&Route>, client: IpAddr, principal: Principal<'_>, code: &str) {
-    let (action, request_id) = (action(request, route), request_id(request));
+/// Writes that a request was kept out. `path` is that of its operation in the table of routes, if it has one.
+pub fn kept_out(request: &Request, path: Option<&str>, client: IpAddr, principal: Principal<'_>, code: &str) {
+    let (action, request_id) = (action(request, path), request_id(request));
     let (name, key) = (principal.name.map(tracing::field::display), principal.key.map(tracing::field::display));
     let outcome = REFUSED;
     tracing::warn!(target: "audit", action, outcome, code, principal = name, key, %client, request_id, "access");
@@ -67,12 +66,12 @@ pub struct LetIn {
 }
 
 impl LetIn {
-    /// Begins the audit of a request, which may get a [`Remark`].
-    pub fn new(request: &mut Request, route: &Route, client: IpAddr, principal: Principal<'_>) -> Self {
+    /// Begins the audit of a request of the operation with this path, which may get a [`Remark`].
+    pub fn new(request: &mut Request, path: &str, client: IpAddr, principal: Principal<'_>) -> Self {
         let remark = Remark::default();
         request.extensions_mut().insert(remark.clone());
         Self {
-            action: action(request, Some(route)),
+            action: action(request, Some(path)),
             client,
             name: principal.name.cloned(),
             key: principal.key,
@@ -128,10 +127,9 @@ fn outcome(status: StatusCode, remark: Option<&'static str>) -> &'static str {
 }
 
 /// The operation by its path in the table: the path of a request may contain anything.
-fn action(request: &Request, route: Option<&Route>) -> String {
-    let path = route.map_or("an unknown path", |route| route.path);
+fn action(request: &Request, path: Option<&str>) -> String {
     // Methods of the table are known; others are text of the client.
-    route.map_or_else(|| path.to_owned(), |_| format!("{} {path}", request.method()))
+    path.map_or_else(|| "an unknown path".to_owned(), |path| format!("{} {path}", request.method()))
 }
 
 fn request_id(request: &Request) -> &str {
@@ -196,7 +194,7 @@ mod tests {
         subscriber::with_default(lines.clone(), || {
             let Found::Route(route) = find(&method, path, |_| true) else { panic!("there is {path}") };
             let mut request = Request::builder().method(method.clone()).uri_str(path).finish();
-            let let_in = LetIn::new(&mut request, route, IpAddr::from([127, 0, 0, 1]), Principal::default());
+            let let_in = LetIn::new(&mut request, route.path, IpAddr::from([127, 0, 0, 1]), Principal::default());
             if let Some(remark) = remark {
                 Remark::about(&request, remark);
             }

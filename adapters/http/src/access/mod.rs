@@ -151,7 +151,7 @@ impl AccessControl {
         let Some(route) = route.filter(|route| !is_judged && route.is_audited()) else { return Ok(None) };
         let (client, key) = (self.client(request), key_of(request).cloned());
         let principal = Principal { name: key.as_ref().map(|key| &key.name), key: key.as_ref().map(|key| key.id) };
-        Ok(Some(LetIn::new(request, route, client, principal)))
+        Ok(Some(LetIn::new(request, route.path, client, principal)))
     }
 
     /// Judges the head of a request from an address to a process with all roles. Returns the name of its key, if it needed
@@ -242,7 +242,7 @@ impl AccessControl {
         let Some(retry_after) = self.shared.failures.count(client) else {
             self.count(reason);
             let principal = Principal { name: known.as_ref().map(|key| &key.name), key };
-            audit::kept_out(request, route, client, principal, reason);
+            audit::kept_out(request, route.map(|route| route.path), client, principal, reason);
             return denial;
         };
         if denial == Denial::CredentialsInvalid {
