@@ -13,18 +13,18 @@ use adapter_embedded::store::{SEGMENTS, SealOptions, SqliteStore, StoreOptions, 
 use async_trait::async_trait;
 use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
-use domain::dead_letter::{DeadLetterFilter, DeadLetterQuery, StoredDeadLetter};
 use domain::event::{IdOrigin, LogEvent};
 use domain::filter::EventFilter;
 use domain::level::Level;
 use domain::ports::{Append, Appended, GroupPartition, LogStore, StoreError};
-use domain::query::{LogQuery, Page, StoredEvent, TailPage, TailQuery};
+use domain::query::{LogQuery, TailQuery};
 use domain::rollup::ROLLUP_SOURCES_MAX;
 use domain::stats::{Counts, GroupBy, StatsQuery};
 use domain::timestamp::Timestamp;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
+use testkit::store::{Appending, AppendingStore};
 
 const DEDUP_WINDOW: Duration = Duration::from_secs(3_600);
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -64,22 +64,14 @@ async fn seal_all(store: &SqliteStore) {
 
 /// Seals after each append.
 struct Sealing {
-    store: SqliteStore,
+    store: Arc<SqliteStore>,
     failures: Arc<AtomicU64>,
 }
 
 #[async_trait]
-impl LogStore for Sealing {
-    async fn close(&self) {
-        self.store.close().await;
-    }
-
-    async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
-        self.store.position(group_partition).await
-    }
-
-    async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
-        let appended = self.store.append(append).await?;
+impl Appending for Sealing {
+    async fn append<'a>(&self, store: &dyn LogStore, append: &Append<'a>) -> Result<Appended, StoreError> {
+        let appended = store.append(append).await?;
         loop {
             match self.store.seal().await {
                 Ok(true) => {}
@@ -91,46 +83,6 @@ impl LogStore for Sealing {
                 }
             }
         }
-    }
-
-    async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError> {
-        self.store.probe(append).await
-    }
-
-    async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        self.store.query(query).await
-    }
-
-    async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        self.store.find(event_id).await
-    }
-
-    async fn stats(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
-        self.store.stats(query).await
-    }
-
-    async fn tail(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
-        self.store.tail(query).await
-    }
-
-    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<StoredDeadLetter>, StoreError> {
-        self.store.dead_letters(query).await
-    }
-
-    async fn count_dead_letters(&self, filter: &DeadLetterFilter, max: u64) -> Result<u64, StoreError> {
-        self.store.count_dead_letters(filter, max).await
-    }
-
-    async fn mark_redriven(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        self.store.mark_redriven(ids, at).await
-    }
-
-    async fn mark_copied(&self, ids: &[u64], at: Timestamp) -> Result<(), StoreError> {
-        self.store.mark_copied(ids, at).await
-    }
-
-    async fn expire(&self, oldest: Timestamp) -> Result<u64, StoreError> {
-        self.store.expire(oldest).await
     }
 }
 
@@ -147,7 +99,9 @@ impl StoreSubject for SealingStores {
     }
 
     async fn open(&self, place: &TempDir) -> Arc<dyn LogStore> {
-        Arc::new(Sealing { store: open(place, tiny()).await, failures: Arc::clone(&self.failures) })
+        let store = Arc::new(open(place, tiny()).await);
+        let appending = Sealing { store: Arc::clone(&store), failures: Arc::clone(&self.failures) };
+        Arc::new(AppendingStore { store, appending })
     }
 
     fn dedup_window(&self) -> Duration {
