@@ -153,8 +153,6 @@ pub fn main() -> ExitCode {
             print(&adapter_http::openapi_document());
             return ExitCode::SUCCESS;
         }
-        Command::Send(options) => return send_lines(*options),
-        Command::Client(command) => return run_client(command),
         Command::Completions { shell } => {
             print(&client::completions(shell, Arguments::command()));
             return ExitCode::SUCCESS;
@@ -162,15 +160,21 @@ pub fn main() -> ExitCode {
         Command::Man { dir } => return print_manual(dir.as_deref()),
         command => command,
     };
-    // What the reading commands are told is not a setting.
-    let environment = std::env::vars_os()
+    // What the commands that connect are told is not a setting.
+    let (for_clients, environment): (Vec<_>, Vec<_>) = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !name.starts_with(client::VARIABLE_PREFIX));
-    let settings = match Settings::load(arguments.config.as_deref(), environment) {
-        Ok(settings) => settings,
-        Err(error) => return usage(&error.to_string()),
-    };
-    run_with_settings(command, &settings)
+        .partition(|(name, _)| name.starts_with(client::VARIABLE_PREFIX));
+    if let Err(message) = client::refuse_unknown_variables(for_clients.iter().map(|(name, _)| name.as_str())) {
+        return usage(&message);
+    }
+    match command {
+        Command::Send(options) => send_lines(*options),
+        Command::Client(command) => run_client(command),
+        command => match Settings::load(arguments.config.as_deref(), environment) {
+            Ok(settings) => run_with_settings(command, &settings),
+            Err(error) => usage(&error.to_string()),
+        },
+    }
 }
 
 /// Runs a command that needs settings.

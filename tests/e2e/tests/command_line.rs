@@ -411,4 +411,10 @@ fn variables_of_the_client_are_not_settings_of_a_server() {
     assert!(spillway(&["config"], &[("SPILLWAY_CLIENT__URL", "http://logs:8080")]).status.success());
     let output = spillway(&["query"], &[("SPILLWAY_CLIENT__URL", "logs")]);
     assert!(output.status.code() == Some(64) && text(&output.stderr).contains("SPILLWAY_CLIENT__URL"));
+    for command in ["query", "send", "config"] {
+        let output = spillway(&[command], &[("SPILLWAY_CLIENT__FOO", "x")]);
+        assert_eq!(output.status.code(), Some(64), "{command}");
+        let message = text(&output.stderr);
+        assert!(message.contains("unknown key client.foo (in the environment: SPILLWAY_CLIENT__FOO)"), "{message}");
+    }
 }
