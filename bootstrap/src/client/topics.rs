@@ -47,6 +47,7 @@ const EXAMPLES: &[(&str, Entries)] = &[
         &[
             ("Events by level in the last six hours", "spillway stats -S 6h --interval 30m"),
             ("Errors by source", "spillway stats -l ERROR+ --by source"),
+            ("All events of a source, from its first one", "spillway stats -s checkout -S first"),
         ],
     ),
     ("spillway-fields", &[("The fields of a source", "spillway fields -s checkout")]),
