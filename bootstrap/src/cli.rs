@@ -51,7 +51,7 @@ Sending to a Spillway:
 On this machine:
   key          Create, list, rotate and revoke access keys
   journal      Inspect the journals in the data directory, also next to a running producer
-  segments     Inspect the sealed segments in the data directory, also next to a running process
+  segments     Inspect the sealed segments in the data directory, or give one up, also next to a running process
   config       Print the effective configuration as environment variables
   openapi      Print the OpenAPI document
   completions  Print the completions of a shell
@@ -100,7 +100,7 @@ enum Command {
     /// Inspect the journals in the data directory, also next to a running producer
     #[command(subcommand)]
     Journal(journal::Command),
-    /// Inspect the sealed segments in the data directory, also next to a running process
+    /// Inspect the sealed segments in the data directory, or give one up, also next to a running process
     #[command(subcommand)]
     Segments(segments::Command),
     /// Print the effective configuration as environment variables
@@ -194,8 +194,8 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
             }
         };
     }
-    let inspected = match command {
-        Command::Journal(command) => Some(journal::run(command, &settings.data_dir)),
+    let inspected = match &command {
+        Command::Journal(command) => Some(journal::run(*command, &settings.data_dir)),
         Command::Segments(command) => Some(segments::run(command, &settings.data_dir)),
         _ => None,
     };

@@ -89,6 +89,10 @@ const EXAMPLES: &[(&str, Entries)] = &[
     ("spillway-segments-list", &[("Show the sealed segments", "spillway segments list")]),
     ("spillway-segments-verify", &[("Look for damage", "spillway segments verify")]),
     (
+        "spillway-segments-forget",
+        &[("Give up a segment whose file is lost", "spillway segments forget 000000000012.parquet --yes")],
+    ),
+    (
         "spillway-segments-export",
         &[("All sealed events, compressed", "spillway segments export | zstd > events.ndjson.zst")],
     ),
