@@ -52,7 +52,7 @@ On this machine:
   key          Create, list, rotate and revoke access keys
   journal      Inspect the journals in the data directory, also next to a running producer
   segments     Inspect the sealed segments in the data directory, or give one up, also next to a running process
-  config       Print the effective configuration as environment variables
+  config       Check the configuration, and print it as environment variables
   openapi      Print the OpenAPI document
   completions  Print the completions of a shell
   man          Print the manual page of the program
@@ -103,7 +103,10 @@ enum Command {
     /// Inspect the sealed segments in the data directory, or give one up, also next to a running process
     #[command(subcommand)]
     Segments(segments::Command),
-    /// Print the effective configuration as environment variables
+    /// Check the configuration, and print it as environment variables
+    ///
+    /// Secrets are masked. An unknown key or an invalid value is an error that names the key; the exit code is then 64. A role checks
+    /// at its start what it alone needs: its servers, its access keys and its certificates.
     Config {
         /// Print a configuration file instead, with the meaning and default of each setting
         #[arg(long)]

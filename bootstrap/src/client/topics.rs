@@ -96,7 +96,13 @@ const EXAMPLES: &[(&str, Entries)] = &[
         "spillway-segments-export",
         &[("All sealed events, compressed", "spillway segments export | zstd > events.ndjson.zst")],
     ),
-    ("spillway-config", &[("A configuration file with every setting", "spillway config --example > spillway.toml")]),
+    (
+        "spillway-config",
+        &[
+            ("Check a configuration file", "spillway config --config spillway.toml > /dev/null"),
+            ("A configuration file with every setting", "spillway config --example > spillway.toml"),
+        ],
+    ),
     ("spillway-openapi", &[("Write the document to a file", "spillway openapi > openapi.json")]),
     ("spillway-completions", &[("Completions of bash", "spillway completions bash > /etc/bash_completion.d/spillway")]),
     ("spillway-man", &[("Install the manual pages", "spillway man --dir /usr/local/share/man/man1")]),
