@@ -59,7 +59,7 @@ pub struct Options {
     /// Show the event with this id
     #[arg(long, value_name = "UUID", conflicts_with_all = ["query", "source", "level", "trace", "since", "until", "reverse"])]
     id: Option<Uuid>,
-    /// Show so many events of the same source before and after it too
+    /// Also show this number of events of the same source before and after it
     // `requires` alone is waived for what conflicts with `--id`.
     #[arg(long, value_name = "EVENTS", requires = "id", conflicts_with_all = ["query", "source", "level", "trace", "since", "until", "reverse"])]
     context: Option<u16>,

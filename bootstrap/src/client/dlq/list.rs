@@ -39,7 +39,7 @@ enum Format {
 pub struct ListOptions {
     #[command(flatten)]
     conditions: Conditions,
-    /// Only those that were sent again before (true), or not yet (false)
+    /// Only those that were sent again (true), or that were not (false)
     #[arg(long, value_name = "BOOL")]
     redriven: Option<bool>,
     /// Maximum number; 0 for all
@@ -161,7 +161,7 @@ pub async fn show(options: ShowOptions, output: &mut Output) -> Result<(), Failu
     let Some(letter) = page.dead_letters.first() else {
         let id = options.id;
         return Err(Failure::Other(format!(
-            "there is no dead letter {id}: spillway dlq list shows those that are kept"
+            "the server has no dead letter {id}: spillway dlq list shows those that are kept"
         )));
     };
     match options.showing.output {
