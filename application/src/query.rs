@@ -66,7 +66,8 @@ pub struct Query {
 /// A request for counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsRequest {
-    /// Which events; by default, of the last hour. One that begins with the first event begins with the first that matches.
+    /// Which events; by default, of the last hour. One that begins with the first event begins with the first that matches, and
+    /// if none matches, its range is empty: it begins at its end.
     pub search: Search,
     /// Length of a bucket; chosen to suit unless given.
     pub interval: Option<Duration>,
@@ -209,6 +210,9 @@ impl Query {
         if range.as_micros() / interval.as_micros() >= u128::from(STATS_BUCKETS_MAX) {
             return Err(invalid("interval", format!("must make at most {STATS_BUCKETS_MAX} buckets of the range")));
         }
+        if from == to {
+            return Ok(Stats { from, to, interval, buckets: BTreeMap::new() });
+        }
         let query = self.stats_query(request, from, to, interval);
         let mut counted = self.store.stats(&query).await?;
         if request.by != GroupBy::Level {
@@ -234,6 +238,9 @@ impl Query {
             return Err(invalid("limit", format!("must be from 1 to {VALUES_MAX}")));
         }
         let (from, to) = self.range(search).await?;
+        if from == to {
+            return Ok(Values { from, to, values: Vec::new(), other: 0 });
+        }
         let request = StatsRequest { search: search.clone(), interval: None, by, sparse: true };
         let counted = self.store.stats(&self.stats_query(&request, from, to, all_time())).await?;
         let (mut totals, mut other) = totals(&counted);
@@ -320,11 +327,13 @@ impl Query {
         Ok(self.store.query(&LogQuery::newest(filter, 1)).await?.items.into_iter().next())
     }
 
-    /// The range of a search; by default, and without an event to begin with, the last hour.
+    /// The range of a search; by default, the last hour. It is empty only where there is no first event to begin with.
     async fn range(&self, search: &Search) -> Result<(Timestamp, Timestamp), QueryError> {
         let to = search.to().unwrap_or_else(|| self.clock.now());
-        let first = if search.since_first { self.first(search, to).await? } else { None };
-        let from = search.from().or(first).unwrap_or_else(|| to.saturating_sub(STATS_RANGE));
+        if search.since_first {
+            return Ok((self.first(search, to).await?.unwrap_or(to), to));
+        }
+        let from = search.from().unwrap_or_else(|| to.saturating_sub(STATS_RANGE));
         if from < to { Ok((from, to)) } else { Err(invalid("from", "must be before to".to_owned())) }
     }
 

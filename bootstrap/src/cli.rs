@@ -51,8 +51,8 @@ Sending to a Spillway:
 On this machine:
   key          Create, list, rotate and revoke access keys
   journal      Inspect the journals in the data directory, also next to a running producer
-  segments     Inspect the sealed segments in the data directory, also next to a running process
-  config       Print the effective configuration as environment variables
+  segments     Inspect the sealed segments in the data directory, or give one up, also next to a running process
+  config       Check the configuration, and print it as environment variables
   openapi      Print the OpenAPI document
   completions  Print the completions of a shell
   man          Print the manual page of the program
@@ -100,10 +100,13 @@ enum Command {
     /// Inspect the journals in the data directory, also next to a running producer
     #[command(subcommand)]
     Journal(journal::Command),
-    /// Inspect the sealed segments in the data directory, also next to a running process
+    /// Inspect the sealed segments in the data directory, or give one up, also next to a running process
     #[command(subcommand)]
     Segments(segments::Command),
-    /// Print the effective configuration as environment variables
+    /// Check the configuration, and print it as environment variables
+    ///
+    /// Secrets are masked. An unknown key or an invalid value is an error that names the key; the exit code is then 64. A role checks
+    /// at its start what it alone needs: its servers, its access keys and its certificates.
     Config {
         /// Print a configuration file instead, with the meaning and default of each setting
         #[arg(long)]
@@ -153,8 +156,6 @@ pub fn main() -> ExitCode {
             print(&adapter_http::openapi_document());
             return ExitCode::SUCCESS;
         }
-        Command::Send(options) => return send_lines(*options),
-        Command::Client(command) => return run_client(command),
         Command::Completions { shell } => {
             print(&client::completions(shell, Arguments::command()));
             return ExitCode::SUCCESS;
@@ -162,15 +163,21 @@ pub fn main() -> ExitCode {
         Command::Man { dir } => return print_manual(dir.as_deref()),
         command => command,
     };
-    // What the reading commands are told is not a setting.
-    let environment = std::env::vars_os()
+    // What the commands that connect are told is not a setting.
+    let (for_clients, environment): (Vec<_>, Vec<_>) = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !name.starts_with(client::VARIABLE_PREFIX));
-    let settings = match Settings::load(arguments.config.as_deref(), environment) {
-        Ok(settings) => settings,
-        Err(error) => return usage(&error.to_string()),
-    };
-    run_with_settings(command, &settings)
+        .partition(|(name, _)| name.starts_with(client::VARIABLE_PREFIX));
+    if let Err(message) = client::refuse_unknown_variables(for_clients.iter().map(|(name, _)| name.as_str())) {
+        return usage(&message);
+    }
+    match command {
+        Command::Send(options) => send_lines(*options),
+        Command::Client(command) => run_client(command),
+        command => match Settings::load(arguments.config.as_deref(), environment) {
+            Ok(settings) => run_with_settings(command, &settings),
+            Err(error) => usage(&error.to_string()),
+        },
+    }
 }
 
 /// Runs a command that needs settings.
@@ -190,8 +197,8 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
             }
         };
     }
-    let inspected = match command {
-        Command::Journal(command) => Some(journal::run(command, &settings.data_dir)),
+    let inspected = match &command {
+        Command::Journal(command) => Some(journal::run(*command, &settings.data_dir)),
         Command::Segments(command) => Some(segments::run(command, &settings.data_dir)),
         _ => None,
     };

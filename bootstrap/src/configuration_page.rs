@@ -35,7 +35,7 @@ the variable of `kind` in `[store]` is `SPILLWAY_STORE`.
 | address | `127.0.0.1:8080`, `[::1]:8080` |
 
 The process does not start with an unknown key or an invalid value: it prints one message that names the key, and exits
-with 64. `spillway config` prints the settings in effect as environment variables, with secrets masked.
+with 64. `spillway config` checks the settings and prints those in effect as environment variables, with secrets masked.
 `spillway config --example` prints [spillway.example.toml](../spillway.example.toml), a file with every setting.
 ";
 

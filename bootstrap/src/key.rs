@@ -29,7 +29,7 @@ pub enum Command {
     Create(Box<Create>),
     /// List the keys, without their secrets
     List(Place),
-    /// Create a key that may do what another one may, which then ends after a while
+    /// Create a key with the rights of another one, and let that one end after a while
     Rotate {
         /// Id of the key: what stands between the underscores
         #[arg(value_name = "ID")]

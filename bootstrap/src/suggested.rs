@@ -12,8 +12,10 @@ pub const LEVEL_CONDITIONS: [&str; 10] =
     ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "DEBUG+", "INFO+", "WARN+", "ERROR+"];
 /// Fields by which events are counted.
 pub const COUNTED_FIELDS: [&str; 3] = ["level", "source", "traceId"];
-/// Times from which or until which events are selected.
+/// Times until which events are selected, and from or until which dead letters are.
 pub const TIMES: [&str; 8] = ["15m", "1h", "6h", "1d", "1w", "now", "today", "yesterday"];
+/// Times from which events are selected.
+pub const SINCE_TIMES: [&str; 9] = ["15m", "1h", "6h", "1d", "1w", "now", "today", "yesterday", "first"];
 /// Lengths of a bucket.
 pub const INTERVALS: [&str; 7] = ["10s", "1m", "5m", "15m", "1h", "6h", "1d"];
 

@@ -12,6 +12,7 @@
 
 mod dedup;
 mod filter;
+mod forgetting;
 mod inspection;
 mod merging;
 mod readers;
@@ -46,6 +47,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 use storage::{Directory, Storage};
 
+pub use forgetting::forget_segment;
 pub use inspection::list_segments;
 use readers::{EVENTS_AHEAD, Enough, Readers, VALUES_AHEAD};
 use rows::{dead_letter_count_statement, dead_letters_statement, insert_statement, stored_dead_letter};

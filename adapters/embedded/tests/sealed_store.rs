@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use adapter_embedded::segments::SegmentBounds;
 use adapter_embedded::storage::Directory;
-use adapter_embedded::store::{SEGMENTS, SealOptions, SqliteStore, StoreOptions, list_segments};
+use adapter_embedded::store::{SEGMENTS, SealOptions, SqliteStore, StoreOptions, forget_segment, list_segments};
 use async_trait::async_trait;
 use contracts::store::{StoreSubject, drop_after};
 use domain::Uuid;
@@ -287,19 +287,53 @@ async fn counts_stay_exact_when_a_segment_goes_whose_sources_were_counted_as_oth
     assert_counts(&store, &second, &everything).await;
 }
 
+/// 100 events that were received on one day, and 50 of the next.
+fn two_days() -> Vec<LogEvent<'static>> {
+    let of_day = |n: u32| {
+        let day = if n < 100 { 0 } else { 24 * HOUR_MICROS };
+        let level = if n % 3 == 0 { Level::Warn } else { Level::Info };
+        let (timestamp, received_at) = (EPOCH + i64::from(n) * 7_000_000, EPOCH + i64::from(n) + day);
+        LogEvent { level, timestamp: time(timestamp), received_at: time(received_at), ..event(n) }
+    };
+    (0..150).map(of_day).collect()
+}
+
+#[tokio::test]
+async fn a_lost_segment_is_given_up_beside_the_process_that_has_the_store_open() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, tiny()).await;
+    let events = two_days();
+    append(&store, events.clone()).await;
+    seal_all(&store).await;
+    store.close().await;
+    let listed = list_segments(&file(&directory)).await.expect("the list");
+    let [lost, kept] = listed.as_slice() else { panic!("a segment for each day: {listed:?}") };
+    std::fs::remove_file(directory.path().join(SEGMENTS).join(&lost.name)).expect("it is removed");
+    let store = open(&directory, tiny()).await;
+    let refused = store.query(&everything()).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!(store.segments_status().unreadable, 1);
+
+    let forget = async |name: &str| forget_segment(&file(&directory), name).await.expect("the store is there");
+    assert_eq!(forget("000000000099.parquet").await, None);
+    assert_eq!(forget(&lost.name).await, Some(100));
+    assert_eq!(forget(&lost.name).await, None);
+    assert_eq!(offsets(&store).await, (100..150).collect::<Vec<u64>>());
+    assert_counts(&store, &events[100..], &EventFilter::default()).await;
+    seal_all(&store).await;
+    let status = store.segments_status();
+    assert_eq!((status.segments, status.unreadable, status.file_bytes), (1, 0, kept.file_bytes));
+    // Events that are gone have no repeats, and those that are left do.
+    let again = append(&store, events).await;
+    assert_eq!((again.stored, again.deduplicated), (100, 50));
+}
+
 /// Whole minutes need no segment, and expiry reads none.
 #[tokio::test]
 async fn a_segment_that_is_missing_counts_until_it_expires() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory, tiny()).await;
-    let events: Vec<_> = (0..150)
-        .map(|n| {
-            let day = if n < 100 { 0 } else { 24 * HOUR_MICROS };
-            let level = if n % 3 == 0 { Level::Warn } else { Level::Info };
-            let (timestamp, received_at) = (EPOCH + i64::from(n) * 7_000_000, EPOCH + i64::from(n) + day);
-            LogEvent { level, timestamp: time(timestamp), received_at: time(received_at), ..event(n) }
-        })
-        .collect();
+    let events = two_days();
     append(&store, events.clone()).await;
     seal_all(&store).await;
     let minute = 60_000_000;

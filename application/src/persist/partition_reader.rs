@@ -39,7 +39,7 @@ impl Persist {
                     tracing::error!(
                         partition,
                         error = %error,
-                        "the position in the store is no longer on the bus, reading of the partition stops: restore a newer store"
+                        "the position in the store is not on the bus, reading of the partition stops: see the runbook partition_stopped"
                     );
                     return self.tell_of_stop(&group_partition, &error.to_string());
                 }

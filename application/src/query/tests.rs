@@ -101,12 +101,15 @@ async fn statistics_may_begin_with_the_first_matching_event() {
     assert!(all.buckets.len() <= 121, "{}", all.buckets.len());
     let values = query.values(&search(None, "shop"), GroupBy::Source, None).await.expect("values");
     assert_eq!((values.from, values.to), (at(-20_000_000), at(10_000)));
-    // Without an event to begin with, as by default.
-    let hour = (at(6_400), at(10_000));
-    let none = query.stats(&stats(search(None, "other"))).await.expect("counts");
-    assert_eq!((none.from, none.to), hour);
-    let before = since_first(&[4_000]).stats(&stats(search(Some("1000000"), "shop"))).await.expect("counts");
-    assert_eq!((before.from, before.to), (at(1_000 - 3_600), at(1_000)), "the first event is behind the end");
+    // No event matches, or the first one is not before the end.
+    let half = at(1_000).checked_add(Duration::from_millis(500)).expect("in range");
+    for (to, source, end) in [(None, "other", at(10_000)), (Some("1000500"), "shop", half)] {
+        let query = since_first(&[4_000]);
+        let none = query.stats(&stats(search(to, source))).await.expect("counts");
+        assert_eq!((none.from, none.to, none.buckets.len()), (end, end, 0), "{to:?}");
+        let values = query.values(&search(to, source), GroupBy::Source, None).await.expect("values");
+        assert_eq!((values.from, values.to, values.values, values.other), (end, end, Vec::new(), 0), "{to:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 //!   filter nor the stack can grow further.
 //! * An error says where it is and what would be right there.
 
+use std::borrow::Cow;
+
 use domain::filter::{EventFilter, Pattern};
 use domain::timestamp::Timestamp;
 use winnow::Parser;
@@ -234,6 +236,16 @@ fn begins_name(char: char) -> bool {
 
 fn continues_name(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '@' | '$' | '.' | '-' | '/')
+}
+
+/// A name of a field as a query writes it: in quotes, unless it is a word of such characters and no operator.
+#[must_use]
+pub fn written_name(name: &str) -> Cow<'_, str> {
+    let is_word = name.starts_with(begins_name) && name.chars().all(continues_name);
+    if is_word && !["AND", "OR", "NOT"].contains(&name) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 fn close(input: &mut Input<'_>) -> Parsed<()> {

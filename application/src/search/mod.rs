@@ -13,7 +13,7 @@ use domain::stats::GroupBy;
 use domain::timestamp::Timestamp;
 
 pub(crate) use self::condition::name_in_query;
-pub use self::language::{CONDITIONS_MAX, DEPTH_MAX, InvalidQuery, QUERY_BYTES_MAX, parse_query};
+pub use self::language::{CONDITIONS_MAX, DEPTH_MAX, InvalidQuery, QUERY_BYTES_MAX, parse_query, written_name};
 pub use self::times::{TimeInput, parse_duration};
 
 /// Maximum length of a search text (`q`), in bytes.

@@ -1,7 +1,9 @@
 //! `spillway fields` and `spillway values`: what there is to search for, with counts.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
+use application::search::written_name;
 use clap::Args;
 use clap::builder::StringValueParser;
 use serde::Deserialize;
@@ -98,7 +100,7 @@ pub async fn run_fields(options: FieldsOptions, output: &mut Output) -> Result<(
     let fields: Fields = parsed(&body)?;
     let limit = usize::try_from(options.listing.limit).unwrap_or(usize::MAX);
     let mut rows = vec![row(["field", "events"])];
-    rows.extend(fields.fields.iter().take(limit).map(|field| row([&field.name, &field.events.to_string()])));
+    rows.extend(fields.fields.iter().take(limit).map(|field| field.row(options.listing.output)));
     options.listing.write(&body, rows, output)?;
     let examined = if fields.complete { "all " } else { "the newest " };
     let left_out = fields.fields.len().saturating_sub(limit);
@@ -135,6 +137,17 @@ pub async fn run_values(options: ValuesOptions, output: &mut Output) -> Result<(
     Ok(())
 }
 
+impl Field {
+    /// Its name, in text as a query writes it, and its count.
+    fn row(&self, format: Format) -> Vec<String> {
+        let name = match format {
+            Format::Text => written_name(&self.name),
+            Format::Json | Format::Csv => Cow::Borrowed(self.name.as_str()),
+        };
+        row([&name, &self.events.to_string()])
+    }
+}
+
 impl Listing {
     /// Writes a header and rows of a name and a count.
     fn write(&self, body: &[u8], rows: Vec<Vec<String>>, output: &mut Output) -> Result<(), Failure> {
@@ -169,6 +182,13 @@ mod tests {
     fn counts_are_grouped_but_names_are_not() {
         let rows = vec![row(["1000", "1000"]), row(["2000", "2000"])];
         assert_eq!(with_grouped_counts(rows), [row(["1000", "1000"]), row(["2000", "2,000"])]);
+    }
+
+    #[test]
+    fn names_are_written_as_in_a_query_and_left_to_programs_as_they_are() {
+        let field = Field { name: "user id".to_owned(), events: 7 };
+        assert_eq!(field.row(Format::Text), row(["\"user id\"", "7"]));
+        assert_eq!(field.row(Format::Csv), row(["user id", "7"]));
     }
 
     #[test]

@@ -8,11 +8,43 @@ use jiff::Zoned;
 
 use super::failure::Failure;
 use super::parameters::Parameters;
-use super::times::TimeArgument;
-use crate::suggested::{LEVEL_CONDITIONS, TIMES, suggested};
+use super::times::{InvalidTime, TimeArgument};
+use crate::suggested::{LEVEL_CONDITIONS, SINCE_TIMES, TIMES, suggested};
 
-/// The range of a command without `--since` and `--until`.
-const RANGE_DEFAULT: TimeArgument = TimeArgument::Ago(1, 'h');
+/// The beginning of the range of a command without `--since` and `--until`.
+const SINCE_DEFAULT: Since = Since::Time(TimeArgument::Ago(1, 'h'));
+/// The first matching event, as an argument and as a parameter of the API.
+const FIRST: &str = "first";
+
+/// Where a range of time begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// With the first matching event.
+    First,
+    /// At this time.
+    Time(TimeArgument),
+}
+
+impl FromStr for Since {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        if text == FIRST { Ok(Self::First) } else { text.parse().map(Self::Time) }
+    }
+}
+
+impl Since {
+    /// The parameter of the API; `now` has the time zone of local times.
+    ///
+    /// # Errors
+    /// The time is outside of the calendar.
+    fn to_parameter(&self, now: &Zoned) -> Result<String, Failure> {
+        match self {
+            Self::First => Ok(FIRST.to_owned()),
+            Self::Time(time) => time.to_parameter(now),
+        }
+    }
+}
 
 /// Conditions on events; all must hold.
 #[derive(Args, Clone, Debug, Default)]
@@ -29,9 +61,9 @@ pub struct Filters {
     /// Trace id of the events
     #[arg(short, long, value_name = "ID", value_hint = ValueHint::Other)]
     pub trace: Option<String>,
-    /// Earliest time: 15m, 1h, today, yesterday, 2024-01-15, '2024-01-15 10:30', 2024-01-15T10:30:00Z
-    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(TimeArgument::from_str, &TIMES))]
-    pub since: Option<TimeArgument>,
+    /// Earliest time: 15m, 1h, today, yesterday, 2024-01-15, '2024-01-15 10:30', 2024-01-15T10:30:00Z, or first: that of the first matching event
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(Since::from_str, &SINCE_TIMES))]
+    pub since: Option<Since>,
     /// Latest time, exclusive
     #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(TimeArgument::from_str, &TIMES))]
     pub until: Option<TimeArgument>,
@@ -43,7 +75,7 @@ impl Filters {
     pub fn or_last_hour(&self) -> Self {
         let mut filters = self.clone();
         if filters.since.is_none() && filters.until.is_none() {
-            filters.since = Some(RANGE_DEFAULT);
+            filters.since = Some(SINCE_DEFAULT);
         }
         filters
     }
@@ -59,10 +91,11 @@ impl Filters {
         self.source.iter().for_each(|source| parameters.add("source", source));
         self.level.iter().for_each(|level| parameters.add("level", level));
         parameters.add_some("traceId", self.trace.as_deref());
-        for (name, time) in [("from", &self.since), ("to", &self.until)] {
-            if let Some(time) = time {
-                parameters.add(name, &time.to_parameter(now)?);
-            }
+        if let Some(since) = &self.since {
+            parameters.add("from", &since.to_parameter(now)?);
+        }
+        if let Some(until) = &self.until {
+            parameters.add("to", &until.to_parameter(now)?);
         }
         Ok(parameters)
     }
@@ -70,8 +103,10 @@ impl Filters {
     /// The range in words, such as ` of the last hour`; empty unless it ends now and has a length.
     #[must_use]
     pub fn range_in_words(&self) -> String {
-        let words = self.since.as_ref().filter(|_| self.until.is_none()).and_then(TimeArgument::range_in_words);
-        words.map(|words| format!(" of {words}")).unwrap_or_default()
+        let Some(Since::Time(since)) = self.since.as_ref().filter(|_| self.until.is_none()) else {
+            return String::new();
+        };
+        since.range_in_words().map(|words| format!(" of {words}")).unwrap_or_default()
     }
 }
 
@@ -116,6 +151,14 @@ mod tests {
         );
         assert_eq!(filters(&[""]).parameters(&now(true)), Ok(Parameters::default()));
         assert!(Arguments::try_parse_from(["x", "-S", "soon"]).is_err());
+    }
+
+    #[test]
+    fn a_range_may_begin_with_the_first_event_and_not_end_with_it() {
+        let read = filters(&["-S", "first", "-U", "2d"]).or_last_hour();
+        assert_eq!(read.parameters(&now(true)).unwrap().on("/l"), "/l?from=first&to=-2d");
+        assert_eq!(filters(&["--since", "first"]).range_in_words(), "");
+        assert!(Arguments::try_parse_from(["x", "-U", "first"]).is_err());
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Options {
     /// Number of different sources: generated-1, generated-2 and so on
     #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     sources: u64,
-    /// Bytes of an event, at least the 160 to 200 of its other fields
+    /// Bytes of an event as JSON; the shortest have 160 to 200
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=200_000))]
     bytes: u64,
     /// The server and the terminal.

@@ -29,6 +29,7 @@ mod tail;
 mod test_server;
 mod times;
 mod topics;
+mod variables;
 
 use std::time::Duration;
 
@@ -42,9 +43,7 @@ use self::failure::Failure;
 pub use self::filters::excluding_condition;
 pub use self::manual::{manual, write_manuals};
 use self::output::Output;
-
-/// The variables of the environment that are for these commands, and not settings of a server.
-pub const VARIABLE_PREFIX: &str = "SPILLWAY_CLIENT__";
+pub use self::variables::{VARIABLE_PREFIX, refuse_unknown_variables};
 
 /// How long a command that has results to report may take to write them after a signal.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);

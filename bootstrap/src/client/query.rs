@@ -32,7 +32,7 @@ const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The text after the options in `--help`.
 const AFTER_HELP: &str = "\
 Events are shown oldest first: the newest ones that fit --limit, or with --reverse, --limit 0 or more than 10,000 the
-oldest ones. Without --since and --until, only events of the last hour are searched.
+oldest ones. Without --since and --until, only events of the last hour are searched; -S first searches all events.
 
 Examples:
   spillway query -l ERROR,FATAL -S 15m
@@ -59,7 +59,7 @@ pub struct Options {
     /// Show the event with this id
     #[arg(long, value_name = "UUID", conflicts_with_all = ["query", "source", "level", "trace", "since", "until", "reverse"])]
     id: Option<Uuid>,
-    /// Show so many events of the same source before and after it too
+    /// Also show this number of events of the same source before and after it
     // `requires` alone is waived for what conflicts with `--id`.
     #[arg(long, value_name = "EVENTS", requires = "id", conflicts_with_all = ["query", "source", "level", "trace", "since", "until", "reverse"])]
     context: Option<u16>,

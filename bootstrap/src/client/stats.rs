@@ -24,6 +24,8 @@ use crate::suggested::{COUNTED_FIELDS, INTERVALS, suggested};
 
 /// The column of values that are not counted one by one.
 const OTHER: &str = "other";
+/// A row in the place of buckets without events.
+const GAP: &str = "…";
 
 /// Options of `spillway stats`.
 #[derive(Args, Clone, Debug)]
@@ -148,16 +150,27 @@ impl Stats {
         rows
     }
 
-    /// The rows and columns that are not empty, and their total; nothing if there are none.
+    /// The rows and columns that are not empty, and their total; nothing if there are none. [`GAP`] stands for the empty rows between
+    /// others.
     fn text(&self, now: &Zoned) -> String {
         if self.total() == 0 {
             return String::new();
         }
         let counts = self.total.iter().map(|(key, count)| (key, count.as_u64().unwrap_or_default()));
         let (keys, counts): (Vec<&String>, Vec<u64>) = counts.filter(|(_, count)| *count > 0).unzip();
-        let mut rows = self.rows_of(&keys, |start| shown(start, now, false), grouped);
-        let mut is_header = true;
-        rows.retain(|row| std::mem::take(&mut is_header) || row.iter().skip(1).any(|count| count != "0"));
+        let mut all = self.rows_of(&keys, |start| shown(start, now, false), grouped).into_iter();
+        let mut rows: Vec<Vec<String>> = all.next().into_iter().collect();
+        let mut is_behind_gap = false;
+        for row in all {
+            if row.iter().skip(1).all(|count| count == "0") {
+                is_behind_gap = rows.len() > 1;
+                continue;
+            }
+            if std::mem::take(&mut is_behind_gap) {
+                rows.push(vec![GAP.to_owned()]);
+            }
+            rows.push(row);
+        }
         let mut total = vec!["total".to_owned()];
         total.extend(counts.into_iter().map(grouped));
         if self.other > 0 {
@@ -192,5 +205,25 @@ mod tests {
         assert_eq!(none.text(&now(true)), "");
         let rows = stats.rows(|start| start.to_owned(), |count| count.to_string());
         assert_eq!(rows[1], ["2024-01-15T10:00:00Z", "1000", "0", "2", "0"]);
+    }
+
+    #[test]
+    fn one_row_stands_for_the_empty_buckets_between_others() {
+        let bucket = |minute: usize, events: u64| {
+            format!(r#"{{"start":"2024-01-15T10:{minute:02}:00Z","counts":{{"INFO":{events}}}}}"#)
+        };
+        let buckets: Vec<String> =
+            [0, 0, 3, 0, 0, 4, 5, 0].into_iter().enumerate().map(|(minute, events)| bucket(minute, events)).collect();
+        let json = format!(r#"{{"intervalSeconds":60,"total":{{"INFO":12}},"buckets":[{}]}}"#, buckets.join(","));
+        let stats: Stats = parsed(json.as_bytes()).unwrap();
+        let lines = [
+            "start                INFO",
+            "2024-01-15 10:02:00     3",
+            "…",
+            "2024-01-15 10:05:00     4",
+            "2024-01-15 10:06:00     5",
+            "total                  12",
+        ];
+        assert_eq!(stats.text(&now(true)), lines.join("\n") + "\n");
     }
 }

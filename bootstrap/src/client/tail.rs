@@ -43,13 +43,13 @@ const MISSED: &str = "missed";
 pub struct Options {
     #[command(flatten)]
     filters: Filters,
-    /// Show so many of the newest stored events first
+    /// Number of the newest stored events to show first: 0 to 1000
     #[arg(short = 'n', long = "lines", value_name = "EVENTS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=1_000))]
     lines: u64,
     /// End after this time
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_timeout)]
     duration: Option<Duration>,
-    /// End after so many events
+    /// End after this number of events
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
     max: Option<u64>,
     #[command(flatten)]

@@ -47,6 +47,7 @@ const EXAMPLES: &[(&str, Entries)] = &[
         &[
             ("Events by level in the last six hours", "spillway stats -S 6h --interval 30m"),
             ("Errors by source", "spillway stats -l ERROR+ --by source"),
+            ("All events of a source, from its first one", "spillway stats -s checkout -S first"),
         ],
     ),
     ("spillway-fields", &[("The fields of a source", "spillway fields -s checkout")]),
@@ -88,10 +89,20 @@ const EXAMPLES: &[(&str, Entries)] = &[
     ("spillway-segments-list", &[("Show the sealed segments", "spillway segments list")]),
     ("spillway-segments-verify", &[("Look for damage", "spillway segments verify")]),
     (
+        "spillway-segments-forget",
+        &[("Give up a segment whose file is lost", "spillway segments forget 000000000012.parquet --yes")],
+    ),
+    (
         "spillway-segments-export",
         &[("All sealed events, compressed", "spillway segments export | zstd > events.ndjson.zst")],
     ),
-    ("spillway-config", &[("A configuration file with every setting", "spillway config --example > spillway.toml")]),
+    (
+        "spillway-config",
+        &[
+            ("Check a configuration file", "spillway config --config spillway.toml > /dev/null"),
+            ("A configuration file with every setting", "spillway config --example > spillway.toml"),
+        ],
+    ),
     ("spillway-openapi", &[("Write the document to a file", "spillway openapi > openapi.json")]),
     ("spillway-completions", &[("Completions of bash", "spillway completions bash > /etc/bash_completion.d/spillway")]),
     ("spillway-man", &[("Install the manual pages", "spillway man --dir /usr/local/share/man/man1")]),

@@ -42,7 +42,7 @@ Waiting: a batch that is not full is sent after one second. An event that later 
 event begins, the input ends, or no line came for --join-wait. A last line without a line feed is awaited until the
 pipe ends; in a file that was written within the last 10 s it is awaited for --join-wait.
 
-Stopping: at the first SIGINT or SIGTERM nothing more is read, and what was read from a pipe is sent for at most 5 s.
+Stopping: at the first SIGINT or SIGTERM, reading stops, and what was read from a pipe is sent within at most 5 s.
 A second signal ends the run at once.
 
 Sending again: an event of a file has an identifier that derives from the file (device and inode), its position and

@@ -169,7 +169,7 @@ impl AlertKind {
             }
             (Self::BusUnusable, Resolved) => "the bus accepts records again: nothing to do",
             (Self::PartitionStopped, Firing) => {
-                "a partition is no longer stored: see the reason and the runbook, then restart the consumer"
+                "a consumer stopped storing a partition, since going on would lose events: act on the reason as the runbook says, then restart it"
             }
             (Self::PartitionStopped, Resolved) => "the partition is stored again: nothing to do",
             (Self::SegmentUnreadable, Firing) => {

@@ -16,8 +16,9 @@ pub enum SourceError {
     /// The bus does not answer, or a read failed: retry later.
     #[error("the bus is unavailable")]
     Unavailable(#[source] Cause),
-    /// The bus no longer has the records at the position. Retrying does not help.
-    #[error("offset {position} is no longer on the bus, which begins at offset {first}")]
+    /// The bus does not have the records at the position: it removed them before they were stored, or it is another one. Retrying
+    /// does not help; an operator decides where the partition continues.
+    #[error("the store continues at offset {position}, which is not on the bus: its oldest record has offset {first}")]
     OutOfRange {
         /// Where reading should have continued.
         position: u64,

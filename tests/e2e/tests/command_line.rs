@@ -206,6 +206,8 @@ async fn a_query_prints_text_json_and_csv() {
     assert_eq!(query(&["--reverse"]).await, lines);
     assert_eq!(query(&["--raw", "-n", "1"]).await, "a\\nb\\x1b]0;title\\x07\\u{9b}2J\\u{202e}x\n");
     assert_eq!(query(&["--reverse", "--raw", "-n", "1"]).await, "one, \"two\"\n");
+    let since_first = client_output(&program, &["query", "-S", "first", "--raw", "-s", "checkout"]).await;
+    assert_eq!(since_first, "payment timeout\n");
     let with_fields = query(&["-s", "cart", "-l", "INFO", "--fields", "user.name,n"]).await;
     assert!(with_fields.ends_with("one, \"two\"  user.name=\"A B\"  n=1.5\n"), "{with_fields}");
     let colored = query(&["--color", "always", "-l", "WARN+", "-t", "4bf92f3577b34da6a3ce929d0e0e4736"]).await;
@@ -336,6 +338,8 @@ async fn statistics_fields_values_and_dead_letters_are_listed() {
     let json =
         client_output(&program, &[&["stats", "-o", "json", "-S", "2024-01-15 10:00"], &until[..]].concat()).await;
     assert_eq!(serde_json::from_str::<Value>(&json).expect("JSON")["total"]["ERROR"], 1);
+    let since_first = client_output(&program, &["stats", "-o", "json", "-S", "first", "-l", "ERROR"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&since_first).expect("JSON")["from"], "2024-01-15T10:30:01.5Z");
 
     let fields = client_output(&program, &[&["fields"], &SINCE[..]].concat()).await;
     assert!(fields.starts_with("field") && fields.contains("\nn "), "{fields}");
@@ -411,4 +415,10 @@ fn variables_of_the_client_are_not_settings_of_a_server() {
     assert!(spillway(&["config"], &[("SPILLWAY_CLIENT__URL", "http://logs:8080")]).status.success());
     let output = spillway(&["query"], &[("SPILLWAY_CLIENT__URL", "logs")]);
     assert!(output.status.code() == Some(64) && text(&output.stderr).contains("SPILLWAY_CLIENT__URL"));
+    for command in ["query", "send", "config"] {
+        let output = spillway(&[command], &[("SPILLWAY_CLIENT__FOO", "x")]);
+        assert_eq!(output.status.code(), Some(64), "{command}");
+        let message = text(&output.stderr);
+        assert!(message.contains("unknown key client.foo (in the environment: SPILLWAY_CLIENT__FOO)"), "{message}");
+    }
 }

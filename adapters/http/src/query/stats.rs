@@ -37,7 +37,7 @@ impl StatsApi {
     /// Count events
     ///
     /// By interval of time, and by level, source or another field. Without `from`, from an hour before `to`; with
-    /// `from=first`, from the first matching event; without `to`, until now.
+    /// `from=first`, from the first matching event, and if no event matches, `from` equals `to`; without `to`, until now.
     #[oai(path = "/logs/stats", method = "get", operation_id = "getLogStats", tag = "Tag::Query")]
     async fn get_stats(
         &self,
@@ -74,7 +74,7 @@ impl StatsApi {
     /// Values of a field
     ///
     /// The most frequent ones among the matching events. Without `from`, from an hour before `to`; with `from=first`, from the
-    /// first matching event; without `to`, until now.
+    /// first matching event, and if no event matches, `from` equals `to`; without `to`, until now.
     #[oai(path = "/logs/values", method = "get", operation_id = "getLogValues", tag = "Tag::Query")]
     async fn get_values(
         &self,

@@ -31,6 +31,25 @@ fn any<const N: usize>(filters: [EventFilter; N]) -> EventFilter {
 }
 
 #[test]
+fn a_name_is_written_as_the_language_reads_it() {
+    for (name, written) in [
+        ("userId", "userId"),
+        ("http.status-code/x_1", "http.status-code/x_1"),
+        ("größe", "größe"),
+        ("NOT", "\"NOT\""),
+        ("user id", "\"user id\""),
+        ("7up", "\"7up\""),
+        ("-x", "\"-x\""),
+        ("a:b", "\"a:b\""),
+        ("a\"b\\c", "\"a\\\"b\\\\c\""),
+    ] {
+        assert_eq!(written_name(name), written);
+        assert_eq!(parse(&format!("{written}:x")), equals(name, "x", false), "{written}");
+    }
+    assert_eq!(written_name(""), "\"\"");
+}
+
+#[test]
 fn and_binds_tighter_than_or_and_neighbours_are_and() {
     let [a, b, c] = ["a", "b", "c"].map(word);
     for (text, filter) in [

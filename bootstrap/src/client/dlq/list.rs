@@ -39,7 +39,7 @@ enum Format {
 pub struct ListOptions {
     #[command(flatten)]
     conditions: Conditions,
-    /// Only those that were sent again before (true), or not yet (false)
+    /// Only those that were sent again (true), or that were not (false)
     #[arg(long, value_name = "BOOL")]
     redriven: Option<bool>,
     /// Maximum number; 0 for all
@@ -82,6 +82,22 @@ struct Page {
     dead_letters: Vec<Box<RawValue>>,
     #[serde(default)]
     next_cursor: Option<u64>,
+    /// How many match, up to a limit of the server; on the first page only, and `None` where counting takes too long.
+    #[serde(default)]
+    total: Option<u64>,
+    /// Whether more than `total` match.
+    #[serde(default)]
+    more_than_total: bool,
+}
+
+/// How many dead letters were listed, and how many there are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Listed {
+    letters: u64,
+    /// Whether there are more.
+    more: bool,
+    total: Option<u64>,
+    more_than_total: bool,
 }
 
 /// Runs `spillway dlq list`.
@@ -92,9 +108,9 @@ pub async fn list(options: ListOptions, output: &mut Output) -> Result<(), Failu
     let (began, api, now) = (Instant::now(), Api::new(&options.connection)?, now(options.showing.utc));
     let parameters = options.parameters(&now)?;
     let limit = if options.limit == 0 { u64::MAX } else { options.limit };
-    let (mut cursor, mut found): (Option<u64>, u64) = (None, 0);
-    let more = loop {
-        let mut parameters = parameters.with("limit", &(limit - found).min(PAGE_LETTERS_MAX).to_string());
+    let (mut cursor, mut listed): (Option<u64>, Listed) = (None, Listed::default());
+    loop {
+        let mut parameters = parameters.with("limit", &(limit - listed.letters).min(PAGE_LETTERS_MAX).to_string());
         parameters.add_some("cursor", cursor.map(|cursor| cursor.to_string()).as_deref());
         let page = api.get_json::<Page>("/api/dlq", &parameters).await;
         let page = page.map_err(|failure| if output.has_data() { failure.after_output() } else { failure })?;
@@ -104,17 +120,33 @@ pub async fn list(options: ListOptions, output: &mut Output) -> Result<(), Failu
                 Format::Text => output.write(line(&Event::of(letter), &now).as_bytes())?,
             }
         }
-        found = found.saturating_add(page.dead_letters.len() as u64);
-        match page.next_cursor {
-            Some(next) if found < limit => cursor = Some(next),
-            next => break next.is_some(),
+        if cursor.is_none() {
+            (listed.total, listed.more_than_total) = (page.total, page.more_than_total);
         }
-    };
+        listed.letters = listed.letters.saturating_add(page.dead_letters.len() as u64);
+        match page.next_cursor {
+            Some(next) if listed.letters < limit => cursor = Some(next),
+            next => {
+                listed.more = next.is_some();
+                break;
+            }
+        }
+    }
     output.flush()?;
-    let more = if more { "; there are more, -n 0 shows all" } else { "" };
-    let plural = if found == 1 { "" } else { "s" };
-    output.note(format!("-- {} dead letter{plural}, {} ms{more}", grouped(found), began.elapsed().as_millis()));
+    output.note(note(listed, began.elapsed().as_millis()));
     Ok(())
+}
+
+fn note(listed: Listed, millis: u128) -> String {
+    let Listed { letters, more, total, more_than_total } = listed;
+    let more_than = if more_than_total { "more than " } else { "" };
+    let (of_total, counted) = match total {
+        Some(total) if more => (format!(" of {more_than}{}", grouped(total)), total),
+        _ => (String::new(), letters),
+    };
+    let plural = if counted == 1 { "" } else { "s" };
+    let hint = if more { "; there are more, -n 0 shows all" } else { "" };
+    format!("-- {}{of_total} dead letter{plural}, {millis} ms{hint}", grouped(letters))
 }
 
 /// Runs `spillway dlq show`.
@@ -129,7 +161,7 @@ pub async fn show(options: ShowOptions, output: &mut Output) -> Result<(), Failu
     let Some(letter) = page.dead_letters.first() else {
         let id = options.id;
         return Err(Failure::Other(format!(
-            "there is no dead letter {id}: spillway dlq list shows those that are kept"
+            "the server has no dead letter {id}: spillway dlq list shows those that are kept"
         )));
     };
     match options.showing.output {
@@ -184,7 +216,52 @@ fn details(letter: &Event<'_>, now: &Zoned) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::super::test_server::{TestServer, reply};
     use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: ListOptions,
+    }
+
+    #[test]
+    fn the_note_counts_and_has_the_total_where_not_all_are_listed() {
+        let all = Listed { letters: 1, more: false, total: Some(1), more_than_total: false };
+        assert_eq!(note(all, 3), "-- 1 dead letter, 3 ms");
+        let some = Listed { letters: 1, more: true, total: Some(2_500), more_than_total: false };
+        assert_eq!(note(some, 3), "-- 1 of 2,500 dead letters, 3 ms; there are more, -n 0 shows all");
+        let many = Listed { letters: 100, more: true, total: Some(10_000), more_than_total: true };
+        assert_eq!(note(many, 3), "-- 100 of more than 10,000 dead letters, 3 ms; there are more, -n 0 shows all");
+        let uncounted = Listed { total: None, more_than_total: false, ..many };
+        assert_eq!(note(uncounted, 3), "-- 100 dead letters, 3 ms; there are more, -n 0 shows all");
+        // Dead letters that were found meanwhile are not in the total.
+        let grown = Listed { letters: 3_000, more: false, ..some };
+        assert_eq!(note(grown, 3), "-- 3,000 dead letters, 3 ms");
+    }
+
+    #[tokio::test]
+    async fn the_total_is_that_of_the_first_page() {
+        let page = |total: &str, cursor: &str| {
+            reply(
+                200,
+                &format!(
+                    r#"{{"deadLetters":[{{"id":7}}],"nextCursor":{cursor},"total":{total},"moreThanTotal":false}}"#
+                ),
+            )
+        };
+        let server = TestServer::start(vec![page("5", "7"), page("null", "8")]).await;
+        let arguments = ["list", "--url", &server.url, "-n", "2", "-o", "json"];
+        let options = Arguments::try_parse_from(arguments).unwrap().options;
+        let (mut output, written) = Output::in_memory();
+        list(options, &mut output).await.unwrap();
+        assert_eq!(written.text().lines().count(), 2);
+        let notes = output.notes();
+        assert!(notes[0].starts_with("-- 2 of 5 dead letters, "), "{notes:?}");
+        assert!(server.requests()[1].starts_with("GET /api/dlq?limit=1&cursor=7 "), "{:?}", server.requests());
+    }
 
     #[test]
     fn dead_letters_are_shown_without_control_characters() {
