@@ -1,4 +1,4 @@
-//! The store with so few rows that almost every answer comes from sealed segments.
+//! The store with so few chunks that almost every answer comes from sealed segments.
 
 #![expect(clippy::expect_used, reason = "test setup may panic")]
 
@@ -34,7 +34,7 @@ const EPOCH: i64 = 1_705_314_600_000_000;
 /// Small enough that a few events are sealed, in several row groups and blocks.
 fn tiny() -> SealOptions {
     SealOptions {
-        hot_events: 3,
+        hot_events: 0,
         events_min: 8,
         bounds: SegmentBounds {
             rows_max: 200,
@@ -162,6 +162,13 @@ async fn rows(directory: &TempDir, table: &str) -> i64 {
     sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut beside).await.expect("the table is there")
 }
 
+/// Events in chunks.
+async fn hot(directory: &TempDir) -> i64 {
+    let mut beside = SqliteConnectOptions::new().filename(file(directory)).connect().await.expect("the file opens");
+    let sum = sqlx::query_scalar("SELECT coalesce(sum(event_count), 0) FROM chunks");
+    sum.fetch_one(&mut beside).await.expect("the table is there")
+}
+
 fn everything() -> LogQuery {
     LogQuery::newest(EventFilter::default(), 1_000)
 }
@@ -187,7 +194,10 @@ async fn a_damaged_segment_fails_what_needs_it_until_it_is_whole_again() {
     let store = open(&directory, tiny()).await;
     append(&store, (0..100).map(event)).await;
     seal_all(&store).await;
-    assert_eq!((rows(&directory, "events").await, offsets(&store).await.len()), (3, 100));
+    // Too few to be sealed.
+    append(&store, (100..103).map(event)).await;
+    seal_all(&store).await;
+    assert_eq!((hot(&directory).await, offsets(&store).await.len()), (3, 103));
     let [path]: [PathBuf; 1] = files(&directory).try_into().expect("one segment");
     let whole = std::fs::read(&path).expect("a file");
     let range = EventFilter::between(Some(time(EPOCH)), Some(time(EPOCH + 1_000)));
@@ -222,12 +232,12 @@ async fn a_damaged_segment_fails_what_needs_it_until_it_is_whole_again() {
         assert!(failed > 0, "{damage:?}");
         let status = other.segments_status();
         assert!(status.unreadable == 1 && status.fault.is_some_and(|fault| fault.contains(".parquet")), "{damage:?}");
-        // The newest events are rows.
+        // The newest events are in a chunk.
         let newest = other.query(&LogQuery::newest(EventFilter::default(), 2)).await.expect("no segment is needed");
         assert!(newest.items.len() == 2 && newest.more);
         std::fs::write(&path, &whole).expect("it is restored");
         seal_all(&other).await;
-        assert_eq!((other.segments_status().unreadable, offsets(&other).await.len()), (0, 100));
+        assert_eq!((other.segments_status().unreadable, offsets(&other).await.len()), (0, 103));
     }
 }
 
@@ -272,7 +282,7 @@ async fn counts_stay_exact_when_a_segment_goes_whose_sources_were_counted_as_oth
     let everything = EventFilter::default();
     assert_counts(&store, &both, &everything).await;
     seal_all(&store).await;
-    assert_eq!(rows(&directory, "events").await, 3);
+    assert_eq!(hot(&directory).await, 0);
     assert_counts(&store, &both, &everything).await;
     expire_all(&store, time(EPOCH + HOUR_MICROS)).await;
     assert_eq!(offsets(&store).await.len(), second.len());
@@ -372,8 +382,8 @@ async fn repeats_are_recognised_however_late_they_arrive() {
     seal_all(&store).await;
     append(&store, (300..310).map(|n| later(n, 80 * HOUR_MICROS))).await;
     seal_all(&store).await;
-    assert!(rows(&directory, "events").await < 12);
-    assert!(rows(&directory, "claims").await < 30, "those of the first days are gone");
+    assert_eq!(hot(&directory).await, 0);
+    assert_eq!(rows(&directory, "claims").await, 30, "those of the first days are gone");
     // The same receipt, within the window, and beyond it; one per sealed day.
     for (n, micros, at) in [(5, 0, 0), (105, 40 * HOUR_MICROS, 1), (205, 80 * HOUR_MICROS, 2)] {
         for distance in [0, 1, -HOUR_MICROS, HOUR_MICROS] {
@@ -439,18 +449,17 @@ async fn the_oldest_segments_go_first_when_there_are_too_many_bytes() {
     assert!(limited.segments_status().file_bytes < bytes);
 }
 
-/// A directory of the version before has rows only.
 #[tokio::test]
-async fn rows_of_a_store_without_segments_are_sealed_later() {
+async fn events_of_a_store_that_did_not_seal_are_sealed_later() {
     let directory = tempfile::tempdir().expect("a directory");
     let before = open(&directory, SealOptions { enabled: false, ..tiny() }).await;
     append(&before, (0..500).map(event)).await;
     assert!(!before.seal().await.expect("nothing to do"));
     before.close().await;
-    assert_eq!((rows(&directory, "events").await, files(&directory).len()), (500, 0));
+    assert_eq!((hot(&directory).await, files(&directory).len()), (500, 0));
     let after = open(&directory, tiny()).await;
     seal_all(&after).await;
-    assert!(rows(&directory, "events").await < 12);
+    assert_eq!(hot(&directory).await, 0);
     assert_eq!(offsets(&after).await, (0..500).collect::<Vec<u64>>());
     assert_eq!(append(&after, (0..500).map(event)).await.deduplicated, 500);
     after.close().await;

@@ -101,18 +101,24 @@ impl PageSearch {
         self.best.last_key_value().filter(|_| full).map(|(place, _)| &place.key)
     }
 
-    /// Whether the page is full, and an event beyond it is known. Events that come later in the order change nothing.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.last_of_full_page().is_some()
-    }
-
     /// Whether an event with one of these timestamps can be on the page, or tell that more follow.
     #[must_use]
     pub fn needs(&self, timestamps: TimeSpan) -> bool {
-        let meets =
-            |range: RangeInclusive<Timestamp>| *range.start() <= timestamps.to && timestamps.from <= *range.end();
-        meets(self.query.filter.time_range()) && meets(self.range_behind_after()) && !self.is_beyond(timestamps)
+        let range = self.timestamps();
+        *range.start() <= timestamps.to && timestamps.from <= *range.end() && !self.is_beyond(timestamps)
+    }
+
+    /// Which end of the order comes first.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.query.order.direction
+    }
+
+    /// The timestamps that events of the page can have.
+    #[must_use]
+    pub fn timestamps(&self) -> RangeInclusive<Timestamp> {
+        let (range, behind) = (self.query.filter.time_range(), self.range_behind_after());
+        *range.start().max(behind.start())..=*range.end().min(behind.end())
     }
 
     /// Whether the page has all of its events, and none with these timestamps can come before one of them. Whether more
@@ -128,8 +134,9 @@ impl PageSearch {
         is_complete && !unread.into_iter().any(|unread| self.needs(unread) && comes_before(&unread))
     }
 
-    /// Whether an event would be on the page.
-    fn wants(&self, key: &PageKey) -> bool {
+    /// Whether an event at this place, if it matches, would be on the page, or tell that more follow.
+    #[must_use]
+    pub fn wants(&self, key: &PageKey) -> bool {
         let order = self.query.order;
         self.query.after.as_ref().is_none_or(|after| order.compare(after, key).is_lt())
             && self.last_of_full_page().is_none_or(|last| order.compare(key, last).is_le())
@@ -145,7 +152,8 @@ impl PageSearch {
     }
 
     /// Whether no event with one of these timestamps, nor one behind them in the order, can be on the page.
-    fn is_beyond(&self, timestamps: TimeSpan) -> bool {
+    #[must_use]
+    pub fn is_beyond(&self, timestamps: TimeSpan) -> bool {
         self.last_of_full_page().is_some_and(|last| match self.query.order.direction {
             Direction::NewestFirst => timestamps.to < last.timestamp,
             Direction::OldestFirst => timestamps.from > last.timestamp,
@@ -160,7 +168,7 @@ impl PageSearch {
         let behind_after = Need::Timestamp(self.range_behind_after());
         let mut scan = Scan::new(segments, &self.query.filter, behind_after, time_is_up);
         let mut units = scan.units()?;
-        match self.query.order.direction {
+        match self.direction() {
             Direction::NewestFirst => units.sort_by_key(|unit| std::cmp::Reverse(unit.timestamps.to)),
             Direction::OldestFirst => units.sort_by_key(|unit| unit.timestamps.from),
         }

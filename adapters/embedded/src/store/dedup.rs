@@ -1,7 +1,7 @@
 //! Repeats of events that are in sealed segments.
 //!
 //! Constraints and invariants:
-//! * The claims of clients stay rows when their events are sealed, back to some receipt (`claims_from` of the list). Inserts
+//! * The claims of clients stay in SQLite when their events are sealed, back to some receipt (`claims_from` of the list). Appends
 //!   compare with them.
 //! * An event whose receipt lies in the range of a segment is looked up there. So is, in the segments of the dedup window, an
 //!   event of a client for which a claim may be absent because it was received late. Almost no append looks anything up: what
@@ -84,7 +84,7 @@ impl SqliteStore {
             let mut repeats = HashSet::new();
             for (summary, events) in lookups {
                 if is_over() {
-                    return Err(SegmentError::TooBroad);
+                    return Err(SegmentError::TooBroad.into());
                 }
                 let mut by_id: HashMap<Uuid, Vec<Incoming>> = HashMap::new();
                 events.into_iter().for_each(|event| by_id.entry(event.event_id).or_default().push(event));

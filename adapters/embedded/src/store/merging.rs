@@ -31,7 +31,7 @@ impl SqliteStore {
         let merged = self.segments.read(None, move |files, is_over| {
             let open: Vec<Arc<Segment>> =
                 summaries.iter().map(|summary| files.open(summary)).collect::<Result<_, _>>()?;
-            merge(&open, Arc::clone(&files.storage), &name, bounds, is_over)
+            Ok(merge(&open, Arc::clone(&files.storage), &name, bounds, is_over)?)
         });
         let Some(summary) = merged.await? else { return Ok(false) };
         self.writer

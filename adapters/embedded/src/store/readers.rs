@@ -20,11 +20,10 @@ use super::store_error;
 const YIELD_INTERVAL: Duration = Duration::from_millis(1);
 /// Instructions of SQLite's virtual machine between two checks of the clock.
 const CLOCK_EVERY: i32 = 10_000;
-/// Rows of events read ahead: 4.5 MiB per connection for events of the maximum size.
-pub const EVENTS_AHEAD: usize = 8;
-/// Rows of a single value read ahead: 8 MiB per connection for metadata of the maximum size. Each wait for the thread of a
-/// connection costs more than a small row.
-pub const VALUES_AHEAD: usize = 128;
+/// Rows read ahead of which each may be large, such as dead letters.
+pub const LARGE_ROWS_AHEAD: usize = 8;
+/// Rollups read ahead. Each wait for the thread of a connection costs more than a small row.
+pub const SMALL_ROWS_AHEAD: usize = 128;
 
 /// Reads, with several connections in parallel.
 pub struct Readers {
@@ -127,7 +126,7 @@ mod tests {
 
     fn one_connection(directory: &tempfile::TempDir) -> Readers {
         let connect = SqliteConnectOptions::new().filename(directory.path().join("file")).create_if_missing(true);
-        Readers::new(connect, 1, Duration::from_secs(60), EVENTS_AHEAD)
+        Readers::new(connect, 1, Duration::from_secs(60), LARGE_ROWS_AHEAD)
     }
 
     fn numbers(to: u64) -> String {

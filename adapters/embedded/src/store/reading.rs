@@ -1,9 +1,9 @@
-//! Answers from both parts of the store: its rows, and its sealed segments.
+//! Answers from both parts of the store: its chunks, and its sealed segments.
 //!
 //! Constraints and invariants:
-//! * Rows and the list of segments are of one moment: an event that is being sealed is in exactly one of them.
-//! * Segments never change, so they are read after that transaction. The connection stays with the call, which bounds how many
-//!   read segments at once.
+//! * Chunks and the list of segments are of one transaction: an event that is being sealed is in exactly one of them.
+//! * Everything is read on a thread that may block. The connection stays with the call, which bounds how many read at once. Its
+//!   transaction ends before segments are read, which never change.
 //! * A segment that cannot be read fails the call, unless nothing in it can be in the answer.
 
 use std::cmp::Reverse;
@@ -15,181 +15,132 @@ use domain::Uuid;
 use domain::filter::{Condition, EventFilter, TimeField};
 use domain::ports::StoreError;
 use domain::query::{Direction, LogQuery, Page, StoredEvent, TailPage, TailQuery};
-use domain::rollup::RollupQuery;
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
 use segments::{PageSearch, SegmentError, SegmentSummary, TailSearch, count, find};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+use tokio::runtime::Handle;
 
-use super::filter::push_candidates;
-use super::readers::{Enough, read_until};
-use super::rows::{COLUMNS, select_statement, stored_event};
+use super::hot::{ChunkReader, HotChunk, ReadError, State};
 use super::segment_files::SegmentFiles;
-use super::segment_list::{ListedSegment, SegmentList};
-use super::{SqliteStore, TAIL_EVENTS_MAX, rollups, stats, store_error};
+use super::segment_list::SegmentList;
+use super::{SqliteStore, TAIL_EVENTS_MAX, rollups};
+
+/// The store as one transaction sees it.
+pub(super) struct Snapshot<'r> {
+    chunks: ChunkReader<'r>,
+    list: Arc<SegmentList>,
+    files: &'r SegmentFiles,
+    time_is_up: &'r dyn Fn() -> bool,
+}
 
 impl SqliteStore {
-    pub(super) async fn page(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
-        let candidates = query.filter.candidates();
-        let mut search = PageSearch::new(query.clone());
-        let mut reader = self.readers.acquire().await?;
-        let deadline = self.readers.deadline(query.time_max);
-        let (mut transaction, list) = self.segments.snapshot(&mut reader).await?;
-        let select = select_statement(query, &candidates, i64::from(query.limit) + 1);
-        let take = |row: &SqliteRow| {
-            let event = stored_event(row, 0)?;
-            if candidates.exact || query.filter.matches(&event.event) {
-                search.offer(event);
-            }
-            // Rows come in the order of the query.
-            Ok(Enough(search.is_full()))
-        };
-        let read = read_until(&mut transaction, deadline, select, take).await;
-        drop(transaction);
-        let mut unread = list.segments.iter().map(|listed| listed.summary.timestamps);
-        match read {
-            // Time was up only for finding out whether there are more.
-            Err(StoreError::TooBroad) if search.holds_page(unread.clone()) => return Ok(with_more(search)),
-            read => read?,
-        }
-        if !unread.any(|timestamps| search.needs(timestamps)) {
-            return Ok(search.page());
-        }
-        let direction = query.order.direction;
-        let searched = self.segments.read(Some(deadline), move |files, time_is_up| {
-            search_segments(files, &list, direction, search, time_is_up)
+    /// Reads on a thread that may block: `take` takes from the chunks of a transaction, and `work` answers from that, the bodies of
+    /// these chunks and the segments.
+    ///
+    /// # Errors
+    /// Those of `work` and of SQLite.
+    pub(super) async fn read<H, T: Send + 'static>(
+        &self,
+        connection: PoolConnection<Sqlite>,
+        deadline: Option<Instant>,
+        take: impl Fn(&State) -> H + Send + 'static,
+        work: impl FnOnce(Snapshot<'_>, H) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (hot, runtime) = (Arc::clone(&self.hot), Handle::current());
+        let done = self.segments.read(deadline, move |files, time_is_up| {
+            let mut connection = connection;
+            let (transaction, list, taken) = loop {
+                let (mut transaction, list) = runtime.block_on(files.snapshot(&mut connection))?;
+                if let Some(taken) = runtime.block_on(hot.seen_by(&mut transaction, &take))? {
+                    break (transaction, list, taken);
+                }
+                if time_is_up() {
+                    return Err(StoreError::TooBroad.into());
+                }
+            };
+            let chunks = ChunkReader::new(transaction, &runtime, time_is_up);
+            work(Snapshot { chunks, list, files, time_is_up }, taken)
         });
-        searched.await
+        done.await
+    }
+
+    pub(super) async fn page(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {
+        let connection = self.readers.acquire().await?;
+        let deadline = self.readers.deadline(query.time_max);
+        let (range, query) = (query.filter.time_range(), query.clone());
+        let take = move |state: &State| state.between(&range);
+        self.read(connection, Some(deadline), take, move |snapshot, chunks| page_of(snapshot, chunks, query)).await
     }
 
     pub(super) async fn event(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        let mut reader = self.readers.acquire().await?;
-        let (mut transaction, list) = self.segments.snapshot(&mut reader).await?;
-        let mut select = QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM events WHERE event_id = "));
-        select.push_bind(event_id.as_bytes().to_vec()).push(" ORDER BY received_at DESC LIMIT 1");
-        let row = select.build().fetch_optional(&mut *transaction).await.map_err(store_error)?;
-        drop(transaction);
-        let newest = row.as_ref().map(|row| stored_event(row, 0)).transpose().map_err(store_error)?;
-        if list.segments.is_empty() {
-            return Ok(newest);
-        }
-        let found =
-            self.segments.read(None, move |files, is_over| newest_event(files, &list, event_id, newest, is_over));
-        found.await
+        let connection = self.readers.acquire().await?;
+        let take = move |state: &State| state.with_event_id(event_id);
+        self.read(connection, None, take, move |snapshot, found| newest_event(snapshot, found, event_id)).await
     }
 
     pub(super) async fn counts(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
-        if let Some(asked) = query.rollups()
-            && let Some(counts) = self.counts_of_minutes(query, &asked).await?
-        {
-            return Ok(counts);
-        }
-        let readers = if stats::reads_values(query) { &self.counters } else { &self.readers };
-        let mut reader = readers.acquire().await?;
-        let deadline = readers.deadline(query.time_max);
-        let (mut transaction, list) = self.segments.snapshot(&mut reader).await?;
-        let counts = stats::counts(&mut transaction, deadline, query).await?;
-        drop(transaction);
-        self.add_sealed(counts, list, vec![query.clone()], deadline).await
-    }
-
-    /// Counts with rollups for whole minutes, rows and sealed events of which they have; edges are counted from both. `None` if
-    /// rollups do not have the answer.
-    async fn counts_of_minutes(
-        &self,
-        query: &StatsQuery,
-        asked: &RollupQuery<'_>,
-    ) -> Result<Option<Counts>, StoreError> {
-        let mut reader = self.counters.acquire().await?;
+        let connection = self.counters.acquire().await?;
         let deadline = self.counters.deadline(query.time_max);
-        let (mut transaction, list) = self.segments.snapshot(&mut reader).await?;
-        let counts = rollups::counts(&mut transaction, deadline, asked).await?;
-        drop(transaction);
-        let Some(counts) = counts else { return Ok(None) };
-        let edge = |edge: &RangeInclusive<Timestamp>| {
-            let edge = EventFilter::from(Condition::Time(TimeField::Timestamp, edge.clone()));
-            StatsQuery { filter: edge.and(query.filter.clone()), ..query.clone() }
-        };
-        let edges = asked.edges.iter().map(edge).collect();
-        self.add_sealed(counts, list, edges, deadline).await.map(Some)
-    }
-
-    /// Adds the sealed events of each request to counts.
-    async fn add_sealed(
-        &self,
-        mut counts: Counts,
-        list: Arc<SegmentList>,
-        queries: Vec<StatsQuery>,
-        deadline: Instant,
-    ) -> Result<Counts, StoreError> {
-        let concerned = |listed: &ListedSegment| queries.iter().any(|query| meets(query, &listed.summary));
-        if !list.segments.iter().any(concerned) {
-            return Ok(counts);
-        }
-        let counted = self.segments.read(Some(deadline), move |files, time_is_up| {
-            for listed in &list.segments {
-                for query in queries.iter().filter(|query| meets(query, &listed.summary)) {
-                    count(&[files.open(&listed.summary)?], query, &mut counts, time_is_up)?;
-                }
-            }
-            Ok(counts)
-        });
-        counted.await
+        let (range, query) = (query.filter.time_range(), query.clone());
+        let take = move |state: &State| state.between(&range);
+        let work = move |snapshot: Snapshot<'_>, chunks| counts_of(snapshot, chunks, &query, deadline);
+        self.read(connection, Some(deadline), take, work).await
     }
 
     pub(super) async fn tail_page(&self, query: &TailQuery) -> Result<TailPage, StoreError> {
-        let mut reader = self.readers.acquire().await?;
+        let connection = self.readers.acquire().await?;
         let deadline = self.readers.deadline(None);
-        let (mut transaction, list) = self.segments.snapshot(&mut reader).await?;
-        let end: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(store_error)?;
-        let end = end.cast_unsigned();
-        let Some(after) = query.after.filter(|after| *after < end) else {
-            return Ok(TailPage { events: Vec::new(), scanned: end, end });
+        let (after, query) = (query.after, query.clone());
+        let take = move |state: &State| {
+            let end = state.next_id().saturating_sub(1);
+            let wanted = after.filter(|after| *after < end);
+            let range = wanted.map(|after| after + 1..=end.min(after.saturating_add(TAIL_EVENTS_MAX)));
+            (end, range.map(|range| (state.with_ids(&range), range)))
         };
-        let until = end.min(after.saturating_add(TAIL_EVENTS_MAX));
-        let candidates = query.filter.candidates();
-        let mut search = TailSearch::new(query.clone(), after + 1..=until);
-        let take = |row: &SqliteRow| {
-            let sequence = row.try_get::<i64, _>(0)?.cast_unsigned();
-            let event = stored_event(row, 1)?;
-            if candidates.exact || query.filter.matches(&event.event) {
-                search.offer(sequence, event);
-            }
-            // Once the page is full, this one is the last that can be on it.
-            Ok(Enough(!search.needs((sequence, sequence))))
+        let work = move |snapshot: Snapshot<'_>, (end, wanted)| match wanted {
+            Some((chunks, range)) => tail_of(snapshot, chunks, query, range, end),
+            None => Ok(TailPage { events: Vec::new(), scanned: end, end }),
         };
-        // The range of ids makes it fast, whatever the filter.
-        let mut select = QueryBuilder::new(format!("SELECT id, {COLUMNS} FROM events NOT INDEXED WHERE id > "));
-        select.push_bind(after.cast_signed()).push(" AND id <= ").push_bind(until.cast_signed());
-        push_candidates(&mut select, &candidates);
-        select.push(" ORDER BY id");
-        read_until(&mut transaction, deadline, select, take).await?;
-        drop(transaction);
-        if list.segments.iter().any(|listed| search.needs(listed.summary.sequences)) {
-            let searched = self.segments.read(Some(deadline), move |files, time_is_up| {
-                for listed in &list.segments {
-                    if search.needs(listed.summary.sequences) {
-                        search.scan(&[files.open(&listed.summary)?], time_is_up)?;
-                    }
-                }
-                Ok(search)
-            });
-            search = searched.await?;
-        }
-        let Page { items: events, more } = search.page();
-        let scanned = events.last().filter(|_| more).map_or(until, |(sequence, _)| *sequence);
-        Ok(TailPage { scanned, events, end })
+        self.read(connection, Some(deadline), take, work).await
     }
 }
 
-/// Whether a segment may have events in the range of a request.
-fn meets(query: &StatsQuery, summary: &SegmentSummary) -> bool {
-    let range = query.filter.time_range();
-    summary.timestamps.from <= *range.end() && *range.start() <= summary.timestamps.to
+/// The page of a query, first from the chunks and then from the segments that it needs.
+fn page_of(snapshot: Snapshot<'_>, mut hot: Vec<HotChunk>, query: LogQuery) -> Result<Page<StoredEvent>, ReadError> {
+    let Snapshot { mut chunks, list, files, time_is_up } = snapshot;
+    let (direction, filter) = (query.order.direction, query.filter.clone());
+    let mut search = PageSearch::new(query);
+    match direction {
+        Direction::NewestFirst => hot.sort_by_key(|hot| Reverse(hot.chunk.timestamps.to)),
+        Direction::OldestFirst => hot.sort_by_key(|hot| hot.chunk.timestamps.from),
+    }
+    let sealed = || list.segments.iter().map(|listed| listed.summary.timestamps);
+    let mut rest = hot.as_slice();
+    while let Some((hot, others)) = rest.split_first() {
+        rest = others;
+        let mut unread = hot.chunk.timestamps;
+        if !search.needs(unread) {
+            continue;
+        }
+        match chunks.search(hot, &filter, &mut search, &mut unread) {
+            // Time was up only for finding out whether there are more.
+            Err(StoreError::TooBroad) => {
+                let unread = std::iter::once(unread).chain(others.iter().map(|hot| hot.chunk.timestamps));
+                if search.holds_page(unread.chain(sealed())) {
+                    return Ok(with_more(search));
+                }
+                return Err(StoreError::TooBroad.into());
+            }
+            searched => searched?,
+        }
+    }
+    drop(chunks);
+    if !sealed().any(|timestamps| search.needs(timestamps)) {
+        return Ok(search.page());
+    }
+    Ok(search_segments(files, &list, direction, search, time_is_up)?)
 }
 
 /// The page, of which is known that it has all of its events, and not whether more follow.
@@ -226,21 +177,95 @@ fn search_segments(
     Ok(search.page())
 }
 
-/// Of the events with an id, the one that was received last, also among those in segments.
+/// Counts with rollups for whole minutes, if they have the answer; edges, or everything, are counted from chunks and segments.
+fn counts_of(
+    snapshot: Snapshot<'_>,
+    hot: Vec<HotChunk>,
+    query: &StatsQuery,
+    deadline: Instant,
+) -> Result<Counts, ReadError> {
+    let Snapshot { mut chunks, list, files, time_is_up } = snapshot;
+    let mut counted = (Counts::default(), vec![query.clone()]);
+    if let Some(asked) = query.rollups()
+        && let Some(counts) = chunks.wait(async |reader| rollups::counts(reader, deadline, &asked).await)?
+    {
+        let edge = |edge: &RangeInclusive<Timestamp>| {
+            let edge = EventFilter::from(Condition::Time(TimeField::Timestamp, edge.clone()));
+            StatsQuery { filter: edge.and(query.filter.clone()), ..query.clone() }
+        };
+        counted = (counts, asked.edges.iter().map(edge).collect());
+    }
+    let (mut counts, queries) = counted;
+    for query in &queries {
+        let range = query.filter.time_range();
+        let meets = |from: Timestamp, to: Timestamp| from <= *range.end() && *range.start() <= to;
+        for hot in hot.iter().filter(|hot| meets(hot.chunk.timestamps.from, hot.chunk.timestamps.to)) {
+            chunks.count(hot, query, &mut counts)?;
+        }
+    }
+    drop(chunks);
+    for query in &queries {
+        let range = query.filter.time_range();
+        let summaries = list.segments.iter().map(|listed| &listed.summary);
+        for summary in summaries.filter(|it| it.timestamps.from <= *range.end() && *range.start() <= it.timestamps.to) {
+            count(&[files.open(summary)?], query, &mut counts, time_is_up)?;
+        }
+    }
+    Ok(counts)
+}
+
+/// The page of a tail with ids in a range.
+fn tail_of(
+    snapshot: Snapshot<'_>,
+    hot: Vec<HotChunk>,
+    query: TailQuery,
+    range: RangeInclusive<u64>,
+    end: u64,
+) -> Result<TailPage, ReadError> {
+    let Snapshot { mut chunks, list, files, time_is_up } = snapshot;
+    let (until, filter) = (*range.end(), query.filter.clone());
+    let mut search = TailSearch::new(query, range);
+    for hot in &hot {
+        if search.needs(hot.chunk.ids()) {
+            chunks.tail(hot, &filter, &mut search)?;
+        }
+    }
+    drop(chunks);
+    for listed in &list.segments {
+        if search.needs(listed.summary.sequences) {
+            search.scan(&[files.open(&listed.summary)?], time_is_up)?;
+        }
+    }
+    let Page { items: events, more } = search.page();
+    let scanned = events.last().filter(|_| more).map_or(until, |(sequence, _)| *sequence);
+    Ok(TailPage { scanned, events, end })
+}
+
+/// Of the events with an id, the one that was received last. `found` is the last receipt in the hot part, and the chunks of which
+/// one has that event.
 fn newest_event(
-    files: &SegmentFiles,
-    list: &SegmentList,
+    snapshot: Snapshot<'_>,
+    found: Option<(Timestamp, Vec<HotChunk>)>,
     event_id: Uuid,
-    mut newest: Option<StoredEvent>,
-    is_over: &dyn Fn() -> bool,
-) -> Result<Option<StoredEvent>, SegmentError> {
+) -> Result<Option<StoredEvent>, ReadError> {
+    let Snapshot { mut chunks, list, files, time_is_up } = snapshot;
+    let mut newest: Option<StoredEvent> = None;
+    if let Some((received_at, hot)) = found {
+        for hot in &hot {
+            newest = chunks.find(hot, event_id, received_at)?;
+            if newest.is_some() {
+                break;
+            }
+        }
+    }
+    drop(chunks);
     for listed in list.segments.iter().rev() {
         let is_older = |newest: &StoredEvent| listed.summary.received.to <= newest.event.received_at;
         if newest.as_ref().is_some_and(is_older) {
             continue;
         }
-        if is_over() {
-            return Err(SegmentError::TooBroad);
+        if time_is_up() {
+            return Err(SegmentError::TooBroad.into());
         }
         for found in find(&[files.open(&listed.summary)?], event_id)? {
             if newest.as_ref().is_none_or(|newest| newest.event.received_at < found.event.received_at) {

@@ -1,17 +1,15 @@
 //! Rollups in SQLite ([`domain::rollup`]).
 //!
 //! Constraints and invariants:
-//! * Rollups change in the transaction that changes the events. They count rows and sealed events alike, so sealing does not
-//!   change them.
+//! * Rollups change in the transaction that changes the events. They count all events alike, so sealing does not change them.
 //! * The counts of each segment are kept with the list, with all its sources. Removing it subtracts them, even if its file is
 //!   damaged. A source that was not kept apart when an event was stored, or was by another process, may be kept apart now;
 //!   by subtracting from its count first, it still never counts more events than there are.
-//! * Counts are read by one statement, so rollups and the rows of edges are of one moment. It does not sort, since a full
-//!   disk has no room for temporary files.
+//! * Reading counts does not sort, since a full disk has no room for temporary files.
 
 use std::time::Instant;
 
-use domain::level::Level;
+use domain::filter::{Condition, EventFilter};
 use domain::ports::StoreError;
 use domain::rollup::{MINUTE_MICROS, OTHER_SOURCES, Rollup, RollupQuery, Rollups};
 use domain::stats::Counts;
@@ -19,13 +17,12 @@ use domain::timestamp::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::filter::push_candidates;
 use super::readers::{Enough, read_until};
 use super::rows::{decode_error, level};
 
 /// Rollups per `INSERT`, largest first: few statements are ever prepared.
 const ADD_ROLLUPS: [usize; 4] = [64, 16, 4, 1];
-/// In place of the number of a segment: rows that are being removed. Numbers begin at 1.
+/// In place of the number of a segment: events of chunks that are being removed. Numbers begin at 1.
 const NO_SEGMENT: i64 = 0;
 /// How an `INSERT` adds to the counts of a segment.
 const ADD_TO_SEGMENT: &str = "ON CONFLICT (segment, minute, level, source) \
@@ -74,19 +71,23 @@ fn add_statement(rollups: usize) -> String {
     )
 }
 
-/// Counts the rows with ids between `?1` and `?2` that were received between `?3` and `?4` as the events of segment `?5`.
-pub fn seal_statement() -> String {
-    format!(
-        "INSERT INTO segment_rollups (segment, minute, level, source, events) \
-         SELECT ?5, {}, level, source, 1 FROM events NOT INDEXED \
-         WHERE id BETWEEN ?1 AND ?2 AND received_at BETWEEN ?3 AND ?4 {ADD_TO_SEGMENT}",
-        minute_of("timestamp")
-    )
-}
-
-/// [`domain::rollup::minute_of`] a column: a division rounds towards zero, and times before 1970 are negative.
-fn minute_of(column: &str) -> String {
-    format!("({column} - (({column} % {MINUTE_MICROS}) + {MINUTE_MICROS}) % {MINUTE_MICROS}) / {MINUTE_MICROS}")
+/// Keeps the counts of the events of a segment.
+pub async fn count_segment(
+    writer: &mut SqliteConnection,
+    segment: i64,
+    rollups: &[Rollup<'_>],
+) -> Result<(), sqlx::Error> {
+    for Rollup { minute, level, source, events } in rollups {
+        sqlx::query("INSERT INTO segment_rollups (segment, minute, level, source, events) VALUES (?, ?, ?, ?, ?)")
+            .bind(segment)
+            .bind(minute)
+            .bind(i64::from(level.number()))
+            .bind(*source)
+            .bind(events.cast_signed())
+            .execute(&mut *writer)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Counts the events of segments as those of the one that replaces them.
@@ -106,21 +107,12 @@ async fn forget(writer: &mut SqliteConnection, segment: i64) -> Result<(), sqlx:
     sqlx::query("DELETE FROM segment_rollups WHERE segment = ?").bind(segment).execute(writer).await.map(drop)
 }
 
-/// Subtracts the counts of rows that are removed, as those of a segment.
+/// Subtracts the counts of events that are removed, as those of a segment.
 pub async fn subtract(writer: &mut SqliteConnection, rollups: &Rollups<'_>) -> Result<(), sqlx::Error> {
     if rollups.as_slice().is_empty() {
         return Ok(());
     }
-    for Rollup { minute, level, source, events } in rollups.as_slice() {
-        sqlx::query("INSERT INTO segment_rollups (segment, minute, level, source, events) VALUES (?, ?, ?, ?, ?)")
-            .bind(NO_SEGMENT)
-            .bind(minute)
-            .bind(i64::from(level.number()))
-            .bind(*source)
-            .bind(events.cast_signed())
-            .execute(&mut *writer)
-            .await?;
-    }
+    count_segment(&mut *writer, NO_SEGMENT, rollups.as_slice()).await?;
     subtract_segment(writer, NO_SEGMENT).await
 }
 
@@ -133,25 +125,8 @@ pub async fn subtract_segment(writer: &mut SqliteConnection, segment: i64) -> Re
     forget(writer, segment).await
 }
 
-/// The timestamps, levels and sources of the events that were stored last: an `INSERT` numbers its rows upwards.
-pub async fn newest(writer: &mut SqliteConnection, events: usize) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    sqlx::query("SELECT timestamp, level, source FROM events ORDER BY id DESC LIMIT ?")
-        .bind(i64::try_from(events).unwrap_or(i64::MAX))
-        .fetch_all(writer)
-        .await
-}
-
-/// The rollups of rows of timestamp, level and source.
-pub fn of_rows(rows: &[SqliteRow]) -> Result<Rollups<'_>, sqlx::Error> {
-    let mut rollups = Rollups::default();
-    for row in rows {
-        let timestamp = Timestamp::from_unix_micros(row.try_get(0)?).map_err(decode_error)?;
-        rollups.add(timestamp, level(row.try_get(1)?)?, row.try_get(2)?);
-    }
-    Ok(rollups)
-}
-
-/// The counts of whole minutes, and of the rows of edges; `None` if all must be counted from events.
+/// The counts of whole minutes; `None` if all must be counted from events. The connection is one of [`super::readers::Readers`], and
+/// later statements of its call go straight to their rows.
 pub async fn counts(
     reader: &mut SqliteConnection,
     deadline: Instant,
@@ -172,49 +147,37 @@ pub async fn counts(
     Ok(known.then_some(counts))
 }
 
-/// Selects time, level, source and number of events, of whole minutes from rollups and of edges from events. Without a
-/// question about sources, these are added up.
+/// Selects time, level, source and number of events of whole minutes. Without a question about sources, these are added up.
 fn counts_statement(query: &RollupQuery<'_>) -> QueryBuilder<Sqlite> {
-    let rest = query.rest.candidates();
     let columns = if query.asks_for_sources { "source, events" } else { "'', sum(events)" };
     let mut select = QueryBuilder::new(format!(
         "SELECT minute * {MINUTE_MICROS}, level, {columns} FROM rollups WHERE minute BETWEEN "
     ));
     select.push_bind(*query.minutes.start()).push(" AND ").push_bind(*query.minutes.end());
-    if query.asks_for_sources {
+    if let Some(source) = only_source(&query.rest) {
         // Whether events of other sources match is not known.
-        select.push(" AND (true");
-        push_candidates(&mut select, &rest);
-        select.push(format!(" OR source = '{OTHER_SOURCES}')"));
-    } else {
-        push_candidates(&mut select, &rest);
+        select.push(" AND source IN (").push_bind(source.to_owned()).push(format!(", '{OTHER_SOURCES}')"));
+    }
+    if !query.asks_for_sources {
         select.push(" GROUP BY minute, level");
     }
-    for edge in &query.edges {
-        let (from, to) = (edge.start().unix_micros(), edge.end().unix_micros());
-        if query.asks_for_sources {
-            select.push(" UNION ALL SELECT timestamp, level, source, 1 FROM events WHERE timestamp BETWEEN ");
-            select.push_bind(from).push(" AND ").push_bind(to);
-            push_candidates(&mut select, &rest);
-            continue;
-        }
-        // A range of an index for each level; to group by level would sort.
-        for level in Level::ALL.into_iter().filter(|level| query.matches(*level, OTHER_SOURCES)) {
-            select.push(" UNION ALL SELECT ").push_bind(from).push(format!(
-                ", {0}, '', count(*) FROM events WHERE level = {0} AND timestamp BETWEEN ",
-                level.number()
-            ));
-            select.push_bind(from).push(" AND ").push_bind(to);
-        }
-    }
     select
+}
+
+/// The source that all matching events have, if the filter names one.
+fn only_source(filter: &EventFilter) -> Option<&str> {
+    match filter {
+        EventFilter::All(filters) => filters.iter().find_map(only_source),
+        EventFilter::Condition(Condition::SourceIs(source)) => Some(source),
+        EventFilter::Any(_) | EventFilter::Not(_) | EventFilter::Condition(_) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use domain::filter::EventFilter;
+    use domain::level::Level;
     use domain::stats::{GroupBy, StatsQuery};
     use sqlx::Connection;
 
@@ -244,7 +207,6 @@ mod tests {
         ] {
             let query = StatsQuery { filter, interval: Duration::from_secs(300), by, time_max: None };
             let rollups = query.rollups().expect("an answer");
-            assert_eq!(rollups.edges.len(), 2);
             let explain = format!("EXPLAIN QUERY PLAN {}", counts_statement(&rollups).sql().as_str());
             let steps = sqlx::query(AssertSqlSafe(explain)).fetch_all(&mut connection).await.expect("a plan");
             let steps: Vec<String> = steps.iter().map(|step| step.get(3)).collect();
@@ -311,22 +273,5 @@ mod tests {
             .await
             .expect("a number");
         assert_eq!(left, 0);
-    }
-
-    #[tokio::test]
-    async fn the_minute_of_a_row_is_that_of_the_rule() {
-        let mut connection = migrated().await;
-        let minute = format!("SELECT {}", minute_of("?1"));
-        for micros in [0, 1, -1, MINUTE_MICROS - 1, MINUTE_MICROS, -MINUTE_MICROS, -MINUTE_MICROS - 1]
-            .into_iter()
-            .chain([Timestamp::MIN, Timestamp::MAX].map(Timestamp::unix_micros))
-        {
-            let found: i64 = sqlx::query_scalar(AssertSqlSafe(minute.as_str()))
-                .bind(micros)
-                .fetch_one(&mut connection)
-                .await
-                .expect("a minute");
-            assert_eq!(found, domain::rollup::minute_of(time(micros)), "{micros}");
-        }
     }
 }

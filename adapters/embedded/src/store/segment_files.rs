@@ -1,7 +1,7 @@
 //! The files of sealed segments: which are open, which may go, and which cannot be read.
 //!
 //! Constraints and invariants:
-//! * A reader takes the list of segments in the transaction in which it reads rows, and keeps the list until it has read its
+//! * A reader takes the list of segments in the transaction that it takes chunks in, and keeps the list until it has read its
 //!   segments. No file of a list that a reader of this process has is removed.
 //! * At most [`OPEN_MAX`] files stay open between readers.
 //! * A segment that cannot be read fails the reader and is kept as a fault until it can be read.
@@ -17,6 +17,7 @@ use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use storage::Storage;
 use tokio::sync::RwLock;
 
+use super::hot::ReadError;
 use super::segment_list::{self, SegmentList, file_name, is_file_name};
 use super::store_error;
 
@@ -151,14 +152,15 @@ impl SegmentFiles {
         Ok(FilesInUse { listed, held })
     }
 
-    /// Reads segments, on a thread that may block. `work` is told when to end: when the deadline is over, or its caller is gone.
+    /// Reads chunks and segments, on a thread that may block. `work` is told when to end: when the deadline is over, or its caller
+    /// is gone.
     ///
     /// # Errors
     /// Those of `work`; a segment that cannot be read is a fault from then on.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         deadline: Option<Instant>,
-        work: impl FnOnce(&Self, &dyn Fn() -> bool) -> Result<T, SegmentError> + Send + 'static,
+        work: impl FnOnce(&Self, &dyn Fn() -> bool) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
@@ -171,7 +173,8 @@ impl SegmentFiles {
         drop(wanted);
         match done {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.failed(error)),
+            Ok(Err(ReadError::Segment(error))) => Err(self.failed(error)),
+            Ok(Err(ReadError::Store(error))) => Err(error),
             Err(panicked) => Err(StoreError::Unavailable(panicked.into())),
         }
     }
@@ -246,7 +249,8 @@ impl SegmentFiles {
         *lock(&self.verified_at) = Some(Instant::now());
         for summary in suspects {
             let name = summary.name.clone();
-            if self.read(None, move |files, _| verify(files.storage.as_ref(), &summary)).await.is_ok() {
+            let verified = self.read(None, move |files, _| Ok(verify(files.storage.as_ref(), &summary)?));
+            if verified.await.is_ok() {
                 tracing::info!(segment = name, "a sealed segment can be read again");
                 lock(&self.faults).remove(&name);
             }

@@ -19,7 +19,7 @@ use crate::test_cluster::{TestCluster, connect};
 /// Rows of the embedded store, and of PostgreSQL. They are spread over three hours.
 const EMBEDDED_ROWS: u64 = 5_000_000;
 const POSTGRES_ROWS: u64 = 10_000_000;
-/// Rows that are written to the embedded store at once: the process waits up to 5 s for such a transaction.
+/// Rows that are written to the embedded store at once.
 const FILL_ROWS: usize = 20_000;
 /// Events that arrive meanwhile.
 const EVENTS_PER_SECOND: u64 = 2_000;
@@ -55,7 +55,8 @@ const METADATA: &str = "'{\"userId\":' || (n * 7919 % 100000) || ',\"http\":{\"m
 pub async fn embedded(test_cluster: &TestCluster) -> Vec<Row> {
     let directory = tempfile::tempdir().expect("a directory");
     let limits = [("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "0"), ("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", "0")];
-    let process = Process::start(test_cluster.spillway(), "all", directory.path(), &limits).await;
+    // Creates the tables. The next start moves the rows, as those of an earlier version, into chunks.
+    Process::start(test_cluster.spillway(), "all", directory.path(), &limits).await.terminate().await;
     let file = directory.path().join("store.db");
     let mut store = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.expect("the file");
     let begin = sqlx::query_scalar("SELECT (unixepoch() - 10800) * 1000000").fetch_one(&mut store).await;
@@ -73,6 +74,7 @@ pub async fn embedded(test_cluster: &TestCluster) -> Vec<Row> {
                    FROM events GROUP BY 1, 2, 3";
     store.execute(rollups).await.expect("rollups");
     store.close().await.expect("it closes");
+    let process = Process::start(test_cluster.spillway(), "all", directory.path(), &limits).await;
     let rows = measure(&process.http("consumer"), &process.http("producer")).await;
     process.terminate().await;
     rows
