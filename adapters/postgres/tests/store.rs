@@ -654,8 +654,8 @@ async fn a_derived_id_has_no_claim_and_is_a_repeat_within_the_resend_window() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let window = Duration::from_micros(4);
-    let store = opened(&PostgresOptions { resend_window: window, ..options(&place, "public") });
-    let store = store.await.expect("the store opens");
+    let options = PostgresOptions { resend_window: window, ..options(&place, "public") };
+    let store = opened(&options).await.expect("the store opens");
     let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
     let tenants = [None, Some(TenantId::of_name("shop")), Some(TenantId::of_name("bank"))];
     let midnight = 1_705_363_200_000_000;
