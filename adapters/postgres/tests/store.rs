@@ -219,12 +219,11 @@ async fn a_fresh_database_may_be_opened_by_many_at_once() {
 }
 
 /// Makes a schema what migration 1 made of it.
-const BEFORE_TENANTS: [&str; 7] = [
+const BEFORE_TENANTS: [&str; 6] = [
     "DROP TABLE rollups, rollup_days",
     // The constraint with the column goes with it.
     "ALTER TABLE dead_letters DROP COLUMN record_index, DROP COLUMN trace_parent, \
      ADD UNIQUE (consumer_group, topic, partition, \"offset\")",
-    "ALTER TABLE event_ids DROP COLUMN derived_at",
     "ALTER TABLE events DROP CONSTRAINT events_pkey",
     "ALTER TABLE events DROP COLUMN tenant",
     "ALTER TABLE events ADD PRIMARY KEY (event_id, received_at)",
@@ -621,34 +620,39 @@ async fn one_expiry_removes_all_expired_ids() {
     assert_eq!(count(&mut beside, "event_ids").await, 101);
 }
 
+/// The tables of both days of a window are searched, whose limits are exact.
 #[tokio::test]
-async fn claims_of_derived_ids_are_dropped_after_the_resend_window_and_others_are_not() {
+async fn a_derived_id_has_no_claim_and_is_a_repeat_within_the_resend_window() {
     let Some(server) = server() else { return };
-    for (resend_window, left) in [(DEDUP_WINDOW, 3), (Duration::ZERO, 1)] {
-        let place = server.place().await;
-        let options = PostgresOptions { resend_window, ..options(&place, "public") };
-        let store = opened(&options).await.expect("the store opens");
-        let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
-        let tenant = TenantId::of_name("shop");
-        let origins = [IdOrigin::Client, IdOrigin::Derived(None), IdOrigin::Derived(Some(tenant)), IdOrigin::Generated];
-        let received_at = |offset: u64| Timestamp::from_unix_micros(1_705_314_600_000_000 + offset.cast_signed());
-        let events: Vec<(u64, LogEvent<'static>)> = (0_u64..8)
-            .zip(origins.into_iter().cycle())
-            .map(|(offset, id_origin)| {
-                let received_at = received_at(offset).expect("in range");
-                (offset, LogEvent { id_origin, received_at, ..event(u128::from(offset % 4) + 1) })
+    let place = server.place().await;
+    let window = Duration::from_micros(4);
+    let store = opened(&PostgresOptions { resend_window: window, ..options(&place, "public") });
+    let store = store.await.expect("the store opens");
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 0 };
+    let tenants = [None, Some(TenantId::of_name("shop")), Some(TenantId::of_name("bank"))];
+    let midnight = 1_705_363_200_000_000;
+    let mut offset = 0;
+    // Receipt of each append in microseconds after midnight, and whether its events are repeats; one event for each tenant.
+    for (after_midnight, is_repeat) in [(-3, false), (1, true), (2, false), (-7, true), (-8, false), (6, true)] {
+        let received_at = Timestamp::from_unix_micros(midnight + after_midnight).expect("in range");
+        let next = offset + 3;
+        let events: Vec<(u64, LogEvent<'static>)> = (offset..next)
+            .zip(tenants)
+            .map(|(offset, tenant)| {
+                (offset, LogEvent { id_origin: IdOrigin::Derived(tenant), received_at, ..event(1) })
             })
             .collect();
-        let append =
-            Append { group_partition: &group_partition, expected: None, next: 8, events: &events, dead_letters: &[] };
+        let expected = (offset > 0).then_some(offset);
+        let append = Append { group_partition: &group_partition, expected, next, events: &events, dead_letters: &[] };
         let appended = store.append(&append).await.expect("the append succeeds");
-        // Of each id that can be repeated, the second event is a repeat.
-        assert_eq!((appended.stored, appended.deduplicated), (5, 3));
-        let mut beside = PgConnection::connect(&place).await.expect("the server answers");
-        assert_eq!(count(&mut beside, "event_ids").await, 3);
-        let oldest = received_at(0).expect("in range");
-        assert_eq!(store.expire(oldest).await.expect("the store answers"), 0, "claims are not counted as events");
-        assert_eq!(count(&mut beside, "event_ids").await, left, "{resend_window:?}");
-        assert_eq!(count(&mut beside, "events").await, 5);
+        assert_eq!(
+            (appended.stored, appended.deduplicated),
+            if is_repeat { (0, 3) } else { (3, 0) },
+            "{after_midnight}"
+        );
+        offset = next;
     }
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    assert_eq!(count(&mut beside, "event_ids").await, 0);
+    assert_eq!(count(&mut beside, "events").await, 9);
 }

@@ -14,8 +14,8 @@ pub struct IngestSettings {
     pub hold: DurationSetting,
     /// Whether events that agents send without an id get one that is the same when they are sent again.
     pub derived_ids: bool,
-    /// How long such an id is recognised at least, once it is stored; no longer than `store.dedup_window`. After that
-    /// PostgreSQL drops its claim. The consumers apply it.
+    /// How much later than the first a repeat with such an id may be received and is still recognised, at least; no more than
+    /// `store.dedup_window`. The consumers apply it, on PostgreSQL exactly.
     pub resend_window: DurationSetting,
 }
 

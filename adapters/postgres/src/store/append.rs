@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::PostgresStore;
 use super::position::advance;
-use crate::claims::repeats;
+use crate::claims::{Windows, repeats};
 use crate::copy::{COLUMNS, Rows, tenant_of};
 use crate::days::Day;
 use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
@@ -56,7 +56,7 @@ impl PostgresStore {
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;
-        let repeats = repeats(transaction, append.events, self.dedup_window).await.map_err(store_error)?;
+        let repeats = repeats(transaction, append.events, self.windows).await.map_err(store_error)?;
         let new: Vec<_> = append
             .events
             .iter()

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use self::position::position;
 use self::writers::writer_lock;
+use crate::claims::Windows;
 use crate::days::{Days, LOCK_TIMEOUT};
 use crate::error::store_error;
 use crate::schema::{Schema, probe};
@@ -69,8 +70,7 @@ pub struct PostgresStore {
     /// The bits of this schema's advisory locks above `WRITER_LOCK_BITS`.
     writer_lock: i64,
     days: Days,
-    dedup_window: Duration,
-    resend_window: Duration,
+    windows: Windows,
     query_timeout: Duration,
     copy_events_min: usize,
     rollup_sources: Mutex<RollupSources>,
@@ -121,8 +121,7 @@ impl PostgresStore {
             connect,
             writer_lock: writer_lock(schema),
             days: Days::default(),
-            dedup_window: options.dedup_window,
-            resend_window: options.resend_window,
+            windows: Windows { chosen: options.dedup_window, derived: options.resend_window },
             query_timeout: options.query_timeout,
             copy_events_min: COPY_EVENTS_MIN,
             rollup_sources: Mutex::default(),

@@ -18,8 +18,7 @@ pub struct PostgresOptions {
     pub schema: String,
     /// Minimum distance between the receipt times of two events with the same id for both to be kept.
     pub dedup_window: Duration,
-    /// How long ids are recognised at least that Spillway derived from what agents sent; the rest of the dedup window, their
-    /// claims take no space.
+    /// The same for ids that Spillway derived from what agents sent.
     pub resend_window: Duration,
     /// Maximum duration of a query.
     pub query_timeout: Duration,

@@ -1,7 +1,5 @@
 //! Removal of what has expired.
 
-use std::time::Duration;
-
 use domain::ports::StoreError;
 use domain::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -13,10 +11,6 @@ use crate::time::PgTime;
 
 /// Maximum number of dead letters that one call of `expire` removes, and of ids that it removes at once.
 const EXPIRE_ROWS_MAX: i64 = 2_000;
-
-/// Maximum number of claims that are removed at once. Each statement reads past what earlier ones removed, so there should
-/// be few of them.
-const EXPIRE_CLAIMS_MAX: i64 = 50_000;
 
 /// Maximum number of rows of a day that are counted before its table is dropped.
 const COUNTED_ROWS_MAX: i64 = 10_000;
@@ -31,7 +25,6 @@ impl PostgresStore {
         // The result does not count ids, so the caller does not call again for them: remove all that have expired.
         let ids = "DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM event_ids WHERE latest < $1 LIMIT $2)";
         while delete_rows(connection, ids, oldest).await? == EXPIRE_ROWS_MAX.unsigned_abs() {}
-        while drop_derived_claims(connection, self.resend_window).await? == EXPIRE_CLAIMS_MAX.unsigned_abs() {}
         Ok(removed)
     }
 }
@@ -43,16 +36,6 @@ async fn delete_rows(
     oldest: Timestamp,
 ) -> Result<u64, StoreError> {
     let delete = sqlx::query(delete).bind(PgTime(oldest)).bind(EXPIRE_ROWS_MAX);
-    delete.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
-}
-
-/// Removes at most [`EXPIRE_CLAIMS_MAX`] claims of derived ids that are older than `window`, by the clock of the server:
-/// what counts is how long an id could be recognised. Claims that an append has locked stay: it would be waited for in
-/// another order than its own.
-async fn drop_derived_claims(connection: &mut PgConnection, window: Duration) -> Result<u64, StoreError> {
-    let delete = "DELETE FROM event_ids WHERE event_id IN (SELECT event_id FROM event_ids \
-                  WHERE derived_at < now() - make_interval(secs => $1) LIMIT $2 FOR UPDATE SKIP LOCKED)";
-    let delete = sqlx::query(delete).bind(window.as_secs_f64()).bind(EXPIRE_CLAIMS_MAX);
     delete.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
 }
 
