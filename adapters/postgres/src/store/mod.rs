@@ -104,6 +104,8 @@ impl PostgresStore {
             ("tcp_keepalives_idle", "10".to_owned()),
             ("tcp_keepalives_interval", "5".to_owned()),
             ("tcp_keepalives_count", "4".to_owned()),
+            // Also while it works: a query whose caller is gone ends.
+            ("client_connection_check_interval", "10s".to_owned()),
         ]);
         let limits = [
             ("lock_timeout", millis(LOCK_TIMEOUT)),
