@@ -671,14 +671,14 @@ async fn slow_down(beside: &mut PgConnection, table: &str, seconds: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_position_is_read_though_queries_have_all_of_their_connections() {
+async fn a_position_is_read_though_queries_have_all_of_their_connections_and_these_end_with_their_callers() {
     let Some(server) = server() else { return };
     let place = server.place().await;
     let store = server.open(&place).await;
     append_letters(store.as_ref()).await;
     let mut beside = PgConnection::connect(&place).await.expect("the server answers");
     // Longer than a call waits for a connection.
-    slow_down(&mut beside, "dead_letters", 30.0).await;
+    slow_down(&mut beside, "dead_letters", 600.0).await;
     let marks: Vec<_> = (1..=LETTERS)
         .map(|id| {
             let store = Arc::clone(&store);
@@ -689,7 +689,9 @@ async fn a_position_is_read_though_queries_have_all_of_their_connections() {
     until_count(&mut beside, busy, |count| count == 6).await;
     let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 9 };
     assert_eq!(store.position(&group_partition).await.expect("the store answers"), Some(LETTERS));
+    // The server looks after clients that are gone, also while it works for them.
     marks.iter().for_each(|mark| mark.abort());
+    until_count(&mut beside, busy, |count| count == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
