@@ -304,7 +304,7 @@ fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
     response
 }
 
-/// A body that fails after a long silence: the host of the instance may be gone, and the client would wait for ever.
+/// A body that fails after a long silence: the host of the instance may be gone, and the client would wait without end.
 struct NotSilent<B> {
     body: B,
     /// How long the body may still be silent; `None` if it is not.

@@ -127,7 +127,7 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_timeout)
             // A client that has sent its request may close its side and wait for the answer (RFC 9112, section 8). One that is
-            // gone is found out by the next write; a tail writes every few seconds.
+            // gone is found out by the next write: tails and exports are never silent for long.
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
             // Not `pipeline_flush`: with it the answer to a head that cannot be parsed is never flushed.
