@@ -359,9 +359,9 @@ impl Query {
     }
 }
 
-/// The length of all time.
+/// The length of all time: 10,000 years. It is a multiple of a minute, so that rollups answer.
 fn all_time() -> Duration {
-    Duration::from_micros(Timestamp::MAX.unix_micros().abs_diff(Timestamp::MIN.unix_micros()))
+    Duration::from_micros(Timestamp::MAX.unix_micros().abs_diff(Timestamp::MIN.unix_micros()) + 1)
 }
 
 /// The values of all buckets, the most frequent first, and the events of others.

@@ -27,7 +27,7 @@ pub const TAIL_BACKLOG_EVENTS_MAX: u64 = 100_000;
 const PAGE_EVENTS: u32 = 200;
 /// How often to look for new events.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Maximum silence: after that the reader is told how far the tail has read, which also detects a closed connection.
+/// Maximum silence while the store answers: after that the reader is told how far the tail has read.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);

@@ -1,7 +1,8 @@
 //! Ids of events whose request has an `Idempotency-Key`.
 //!
 //! Invariant: the same key, body and position always produce the same id, in every process and version, so that the
-//! store recognises a repeated request. A different body under the same key produces other ids.
+//! store recognises a repeated request, also from another address or with another access key. A different body under the
+//! same key produces other ids; another client does not, unless it belongs to another tenant.
 
 use sha1_smol::Sha1;
 use uuid::{Builder, Uuid};

@@ -45,9 +45,10 @@ pub fn handling(code: RDKafkaErrorCode) -> Handling {
     }
 }
 
-/// Whether the error means this record and not possibly another one of the same request. The client reports it for all
-/// records of a request if Kafka names exactly one; if Kafka names several, it reports
-/// [`RDKafkaErrorCode::InvalidRecord`] for those only.
+/// Whether the error means this record and not possibly another one of the same request. Kafka names the records that it
+/// finds invalid. If it names one, the client reports Kafka's error for that one, and if it names several,
+/// [`RDKafkaErrorCode::InvalidRecord`] for each of them; for all others of the request it reports
+/// [`RDKafkaErrorCode::InvalidDifferentRecord`].
 pub fn is_of_one_record(code: RDKafkaErrorCode) -> bool {
     code == RDKafkaErrorCode::InvalidRecord
 }

@@ -144,7 +144,7 @@ impl RecordSource for KafkaSource {
         }
     }
 
-    fn seek(&self, partition: Partition, position: u64) {
+    fn seek(&self, partition: Partition, position: Option<u64>) {
         if let Some(reading) = self.shared.reading(partition) {
             reading.seek(position);
         }

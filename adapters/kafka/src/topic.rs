@@ -91,10 +91,10 @@ impl Topic {
     }
 
     /// Whether the limit is known to be this one now: an operator may have raised it, and a record is not refused for a
-    /// limit of the past.
+    /// limit of the past. [`MESSAGE_BYTES_MAX`] is Spillway's own limit, which no topic raises.
     pub fn has_limit_now(&self, limit_bytes: usize) -> bool {
-        self.message_bytes_max() == limit_bytes
-            && lock(&self.limit_read_at).is_some_and(|at| at.elapsed() <= LIMIT_AGE_MAX)
+        let was_just_read = || lock(&self.limit_read_at).is_some_and(|at| at.elapsed() <= LIMIT_AGE_MAX);
+        self.message_bytes_max() == limit_bytes && (limit_bytes == MESSAGE_BYTES_MAX || was_just_read())
     }
 
     /// The same topic, for components that leave reporting differences to others.

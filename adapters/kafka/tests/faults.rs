@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use adapter_kafka::{KafkaOptions, KafkaPublisher};
 use domain::delivery::{Durability, Guarantee};
 use domain::ports::{BusState, PublishError, Receipt, RecordPublisher};
-use domain::record::RecordBatch;
+use domain::record::{Record, RecordBatch};
 use domain::timestamp::Timestamp;
 use place::{
     DEADLINE, Place, TIME_MICROS, admin, all_settled, at_kafka, batch, down, in_time, once, publish_tens, ten, tens,
@@ -223,6 +223,22 @@ async fn of_records_refused_together_only_those_refused_alone_are_given_up() {
     let seen = refused_by(&[ok, ok, refused, ok, ok, ok, refused, ok, refused], 3).await;
     let expected: Vec<String> = tens(1, 0, 0..10).into_iter().filter(|value| value != "33" && value != "35").collect();
     assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_above_spillways_own_limit_is_refused_and_the_next_one_is_delivered() {
+    let place = Place::new(1, &ONE_REQUEST);
+    let publisher = place.publisher().await;
+    // Such as a dead letter of another program. The mock cluster does not tell the settings of its topic.
+    let (mut large, value) = (batch(0, [] as [&str; 0]), vec![b'x'; 1_100_000]);
+    let timestamp = Timestamp::from_unix_micros(TIME_MICROS).expect("in range");
+    large.records.push_found(Record { key: b"shop", value: &value, timestamp, client_id: true });
+    let receipts = [large, batch(0, ["small"])].map(|batch| publisher.publish(batch.into()).expect("it is taken"));
+    let [refused, delivered] = receipts;
+    let refused = in_time("the large record", refused.settled).await;
+    assert!(matches!(refused, Err(PublishError::Refused(_))), "{refused:?}");
+    in_time("the small record", delivered.settled).await.expect("delivered");
+    assert_eq!(on_the_bus(&place.options, 0), ["small"]);
 }
 
 // Unusable clients.

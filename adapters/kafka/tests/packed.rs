@@ -5,6 +5,7 @@
 #[path = "support/cluster.rs"]
 mod cluster;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use domain::timestamp::Timestamp;
 use domain::trace_parent::TraceParent;
 use rdkafka::types::RDKafkaApiKey as Api;
 use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD as INVALID_RECORD;
+use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP as INVALID_TIMESTAMP;
 
 /// Deadline for events that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -167,4 +169,20 @@ async fn a_rejected_pack_is_halved_until_one_event_is_refused_and_the_others_kee
     let read = read(&options, 14 - refused.len()).await;
     let all: Vec<String> = read.into_iter().flat_map(|(.., events)| events).collect();
     assert_eq!(all, [events(0..4), events(4 + refused.len()..14)].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_rejected_for_its_time_is_refused_as_a_whole() {
+    let (cluster, options) = place();
+    let packed = publisher(&options, RecordForm::Packed).await;
+    // The first pack of a client is alone. One rejection must be enough.
+    cluster.with(|mock| mock.request_errors(Api::Produce, &[INVALID_TIMESTAMP]));
+    let refused = match deliver(&packed, batch(0..4, |_| (b"shop", true))).await {
+        Err(PublishError::Refused(records)) => records.iter().map(|record| record.position).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from([0, 1, 2, 3]));
+    deliver(&packed, batch(4..6, |_| (b"shop", true))).await.expect("delivered");
+    let all: Vec<String> = read(&options, 2).await.into_iter().flat_map(|(.., events)| events).collect();
+    assert_eq!(all, events(4..6));
 }

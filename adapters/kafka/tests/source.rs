@@ -128,7 +128,7 @@ async fn reading_continues_by_itself_whatever_happens_to_the_broker() {
 
 /// Asserts that a position is out of range until a seek to another one.
 async fn assert_out_of_range(source: &KafkaSource, position: u64, first: u64) {
-    source.seek(0, position);
+    source.seek(0, Some(position));
     for _ in 0..3 {
         match in_time("chunk", source.chunk(0)).await {
             Err(SourceError::OutOfRange { position: at, first: oldest }) => assert_eq!((at, oldest), (position, first)),
@@ -146,7 +146,7 @@ async fn an_out_of_range_position_is_reported_until_a_seek_to_another_one() {
     begin(&source, 1).await;
     assert_eq!(read(&source, 0, 20).await, tens(1, 0, 0..2));
     assert_out_of_range(&source, 1_000, 0).await;
-    source.seek(0, 5);
+    source.seek(0, Some(5));
     assert_eq!(read(&source, 0, 15).await, tens(1, 0, 0..2)[5..]);
     place.deliver(&publisher, 2..3).await;
     assert_eq!(read(&source, 0, 10).await, ten(2));
@@ -167,8 +167,10 @@ async fn deleted_records_are_reported_until_a_seek_to_another_position() {
     begin(&source, 1).await;
     assert_eq!(read(&source, 0, 13).await, tens(1, 0, 0..2)[7..], "the earliest existing record");
     assert_out_of_range(&source, 3, 7).await;
-    source.seek(0, 10);
+    source.seek(0, Some(10));
     assert_eq!(read(&source, 0, 10).await, ten(1));
+    source.seek(0, None);
+    assert_eq!(read(&source, 0, 13).await, tens(1, 0, 0..2)[7..], "the earliest existing record");
     in_time("closing", source.close()).await;
 }
 
@@ -244,7 +246,7 @@ async fn beyond_the_end() -> (Place, KafkaSource) {
     let source = KafkaSource::open(&place.options).expect("the source opens");
     begin(&source, 1).await;
     assert_eq!(read(&source, 0, 20).await, tens(1, 0, 0..2));
-    source.seek(0, 1_000);
+    source.seek(0, Some(1_000));
     (place, source)
 }
 
@@ -259,7 +261,7 @@ async fn no_call_waits_for_a_client_that_does_not_answer_a_seek() {
     let (_place, source) = beyond_the_end().await;
     let client = MainThread::held();
     client.wake_reader(&source).await;
-    source.seek(0, 5);
+    source.seek(0, Some(5));
     let mut chunk = source.chunk(0);
     let (mut ticks, began) = (tokio::time::interval(Duration::from_millis(20)), Instant::now());
     let mut longest = Duration::ZERO;
@@ -268,7 +270,7 @@ async fn no_call_waits_for_a_client_that_does_not_answer_a_seek() {
         let looked = once(&mut chunk).await;
         assert!(looked.is_none(), "the reader waits for the client: {looked:?}");
         source.stored(0, 5);
-        source.seek(0, 5);
+        source.seek(0, Some(5));
         assert_eq!(source.lags().len(), 1);
         longest = longest.max(called.elapsed());
         ticks.tick().await;
@@ -286,7 +288,7 @@ async fn no_call_waits_for_a_client_that_does_not_answer_a_seek() {
 async fn a_seek_works_though_the_position_before_is_out_of_range() {
     let (_place, source) = beyond_the_end().await;
     Arc::new(MainThread::default()).wake_reader(&source).await;
-    source.seek(0, 5);
+    source.seek(0, Some(5));
     assert_eq!(read(&source, 0, 15).await, tens(1, 0, 0..2)[5..]);
     in_time("closing", source.close()).await;
 }
@@ -332,7 +334,7 @@ async fn after_a_seek_reading_continues_there_though_a_chunk_is_in_progress_or_d
             tokio::task::yield_now().await;
         }
         let position = next_random(&mut random) % POSITION_MAX;
-        source.seek(0, position);
+        source.seek(0, Some(position));
         let chunk = in_time("the chunk in progress", in_work).await.expect("no panic");
         if chunk.offsets.first() == Some(&position) {
             next = chunk.next;
@@ -359,7 +361,7 @@ async fn a_seek_just_after_the_assignment_is_not_forgotten() {
     place.answer_after(Duration::from_millis(50));
     let source = KafkaSource::open(&place.options).expect("the source opens");
     begin(&source, 1).await;
-    source.seek(0, 15);
+    source.seek(0, Some(15));
     let began = Instant::now();
     assert_eq!(read(&source, 0, 5).await, ten(1)[5..]);
     for number in 2.. {

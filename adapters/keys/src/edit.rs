@@ -260,7 +260,12 @@ fn lock_file(path: &Path) -> io::Result<File> {
 /// edit by root must not take the file from the user that Spillway runs as.
 fn replace(path: &Path, bytes: &[u8], old: Option<&Metadata>) -> io::Result<()> {
     let new_path = beside(path, ".new");
-    let mut new = OpenOptions::new().create(true).truncate(true).write(true).mode(NEW_FILE_MODE).open(&new_path)?;
+    // What an edit left behind that did not end. It is not opened: it may be a link to another file.
+    match fs::remove_file(&new_path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut new = OpenOptions::new().create_new(true).write(true).mode(NEW_FILE_MODE).open(&new_path)?;
     new.write_all(bytes)?;
     let made = new.metadata()?;
     if let Some(old) = old.filter(|old| (old.uid(), old.gid()) != (made.uid(), made.gid())) {
@@ -315,6 +320,18 @@ mod tests {
         assert_eq!(names, ["shop", "till"]);
         let left: Vec<_> = fs::read_dir(directory.path()).expect("a directory").flatten().collect();
         assert_eq!(left.len(), 2, "the file and its lock: {left:?}");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_new_file_is_removed_and_not_followed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, other) = (directory.path().join("keys.toml"), directory.path().join("other"));
+        fs::write(&other, "other").expect("written");
+        std::os::unix::fs::symlink(&other, beside(&path, ".new")).expect("a link");
+        create(&path, &new_key("shop")).expect("created");
+        assert_eq!(fs::read_to_string(&other).expect("read"), "other");
+        assert!(fs::symlink_metadata(&path).expect("a file").is_file());
+        assert_eq!(list(&path).expect("valid").len(), 1);
     }
 
     #[test]

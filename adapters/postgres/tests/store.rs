@@ -684,3 +684,87 @@ async fn a_derived_id_has_no_claim_and_is_a_repeat_within_the_resend_window() {
     assert_eq!(count(&mut beside, "event_ids").await, 0);
     assert_eq!(count(&mut beside, "events").await, 9);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_is_read_though_queries_have_all_of_their_connections_and_these_end_with_their_callers() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = server.open(&place).await;
+    append_letters(store.as_ref()).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    // Longer than a call waits for a connection.
+    slow_down(&mut beside, "dead_letters", 600.0).await;
+    let marks: Vec<_> = (1..=LETTERS)
+        .map(|id| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.mark_redriven(&[id], Timestamp::MAX).await })
+        })
+        .collect();
+    let busy = "pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    until_count(&mut beside, busy, |count| count == 6).await;
+    let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 9 };
+    assert_eq!(store.position(&group_partition).await.expect("the store answers"), Some(LETTERS));
+    // The server looks after clients that are gone, also while it works for them.
+    marks.iter().for_each(|mark| mark.abort());
+    until_count(&mut beside, busy, |count| count == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_that_waits_for_others_is_not_lost() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let store = server.open(&place).await;
+    append(store.as_ref(), 9, 9).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    // Longer than a call waits for a connection.
+    slow_down(&mut beside, "events_20240115", 6.0).await;
+    // One more than there are connections.
+    let appends: Vec<_> = (1..=7)
+        .map(|partition| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { append(store.as_ref(), partition, partition.into()).await })
+        })
+        .collect();
+    for append in appends {
+        append.await.expect("it succeeds");
+    }
+}
+
+#[tokio::test]
+async fn an_append_whose_statements_together_take_too_long_is_reported_as_too_broad() {
+    let Some(server) = server() else { return };
+    for copy_events_min in [0, usize::MAX] {
+        let place = server.place().await;
+        let store = opened(&options(&place, "public")).await.expect("the store opens");
+        append(&store, 1, 1).await;
+        let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+        for table in ["events_20240115", "rollups"] {
+            slow_down(&mut beside, table, 0.6).await;
+        }
+        append(&store, 2, 2).await;
+        let store = store.appending_within(Duration::from_secs(1)).copying_from(copy_events_min);
+        let group_partition = GroupPartition { group: "g".to_owned(), topic: "logs".to_owned(), partition: 3 };
+        let events = [(0, event(3))];
+        let append =
+            Append { group_partition: &group_partition, expected: None, next: 1, events: &events, dead_letters: &[] };
+        let outcome = store.append(&append).await;
+        assert!(matches!(outcome, Err(StoreError::TooBroad)), "{outcome:?}");
+        assert_eq!(store.position(&group_partition).await.expect("the store answers"), None);
+    }
+}
+
+#[tokio::test]
+async fn only_one_process_removes_at_a_time() {
+    let Some(server) = server() else { return };
+    let place = server.place().await;
+    let (store, other) = (server.open(&place).await, server.open(&place).await);
+    append(store.as_ref(), 0, 1).await;
+    let mut beside = PgConnection::connect(&place).await.expect("the server answers");
+    let mark = 0x4000 | (murmur2(b"public") & 0x3fff);
+    let lock = format!("SELECT pg_advisory_lock({mark}, 1)");
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut beside).await.expect("it is free");
+    assert_eq!(store.expire(Timestamp::MAX).await.expect("the store answers"), 0, "another process does so now");
+    sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut beside).await.expect("it ends");
+    let (one, two) = tokio::join!(store.expire(Timestamp::MAX), other.expire(Timestamp::MAX));
+    assert_eq!(one.expect("the store answers") + two.expect("the store answers"), 1);
+}

@@ -53,8 +53,8 @@ pub async fn run(socket: UdpSocket, intake: Intake, mut stop: watch::Receiver<bo
         }
         if !intake.may_send(client) {
             intake.dropped_over_limit(messages.len());
-        } else if let Err(reason) = intake.take(client, messages.iter().map(Vec::as_slice)).await {
-            intake.dropped(&reason, messages.len());
+        } else if let Err(left) = intake.take(client, messages.iter().map(Vec::as_slice)).await {
+            intake.dropped(&left.reason, left.places.len());
         }
     }
 }

@@ -116,10 +116,14 @@ impl Frames {
         (from < end).then_some(from..end)
     }
 
-    /// The rest of the stream as a frame, because it has ended.
+    /// The rest of the stream as a frame, without its length if it has one, because the stream has ended.
     pub fn rest(&mut self) -> Option<Range<usize>> {
-        let frame = self.at..self.bytes.len();
-        self.take_to(frame.end, 0);
+        let (head, end) = match self.framing() {
+            Framing::Counted { head, .. } => (head, self.bytes.len()),
+            Framing::Delimited | Framing::Unknown => (0, self.bytes.len()),
+        };
+        let frame = self.at + head..end;
+        self.take_to(end, 0);
         (!frame.is_empty()).then_some(frame)
     }
 
@@ -183,7 +187,9 @@ mod tests {
             ("5 <1>a\n7 <2>b\nc\n", vec!["<1>a\n", "<2>b\nc\n"]),
             ("<1>a\n<2>b\n\n<3>c", vec!["<1>a", "<2>b", "<3>c"]),
             ("<1>a\0<2>b\0", vec!["<1>a", "<2>b"]),
-            ("3 blind mice\n12 <1>x", vec!["3 blind mice", "12 <1>x"]),
+            ("3 blind mice\n12 <1>x", vec!["3 blind mice", "<1>x"]),
+            ("20 <14>abc", vec!["<14>abc"]),
+            ("20 ", vec!["20 "]),
             ("0 <1>a\n12345678 <1>b\n7", vec!["0 <1>a", "12345678 <1>b", "7"]),
         ] {
             assert_eq!(read([stream.as_bytes()]), expected, "{stream:?}");

@@ -53,36 +53,53 @@ impl Intake {
         self.telemetry.refused(reason.code(), messages);
     }
 
-    /// Takes in messages of a client, all or none.
+    /// Takes in messages of a client.
     ///
     /// # Errors
-    /// There is no room for all of them now.
+    /// [`NotTaken`]: there is no room for some of them now. All others are on their way.
     pub async fn take<'m>(
         &self,
         client: Client,
-        messages: impl Iterator<Item = &'m [u8]> + Send,
-    ) -> Result<(), RefusalReason> {
+        messages: impl Iterator<Item = &'m [u8]> + Clone + Send,
+    ) -> Result<(), NotTaken> {
         let mut intake = self.ingest.agent_intake(PROTOCOL, None);
-        let mut bytes = 0;
-        for message in messages {
-            bytes += message.len();
+        for message in messages.clone() {
             match add(message, &mut intake) {
                 Ok(()) => {}
-                Err(AgentStop::NoRoom(reason)) => return Err(reason),
+                Err(AgentStop::NoRoom(reason)) => {
+                    return Err(NotTaken { reason, places: (0..messages.count()).collect() });
+                }
                 // A read is too short for that.
                 Err(AgentStop::TooLarge) => break,
             }
         }
-        let messages = intake.entries();
-        match intake.deliver(PROMISE_TIMEOUT).await {
-            // The messages are on their way: taken in again, they would be there twice.
-            Ok(_) | Err(RefusalReason::OutcomeUnknown) => {
-                self.limiter.charge(client, messages, bytes);
-                Ok(())
-            }
-            Err(reason) => Err(reason),
+        let refusals = intake.deliver_each(PROMISE_TIMEOUT).await.refusals;
+        // Messages with an unknown outcome are on their way: taken in again, they would be there twice.
+        let left = refusals
+            .into_iter()
+            .filter(|refusal| refusal.reason.is_retryable() && refusal.reason != RefusalReason::OutcomeUnknown);
+        let (mut reason, mut places) = (None, Vec::new());
+        for refusal in left {
+            reason.get_or_insert(refusal.reason);
+            places.push(refusal.index);
         }
+        let mut left = places.iter().peekable();
+        let taken = messages.enumerate().filter(|(place, _)| left.next_if_eq(&place).is_none());
+        let (count, bytes) = taken.fold((0, 0), |(count, bytes), (_, message)| (count + 1, bytes + message.len()));
+        if count > 0 {
+            self.limiter.charge(client, count, bytes);
+        }
+        reason.map_or(Ok(()), |reason| Err(NotTaken { reason, places }))
     }
+}
+
+/// Messages that there is no room for now.
+#[derive(Debug)]
+pub struct NotTaken {
+    /// Why the first of them was not taken.
+    pub reason: RefusalReason,
+    /// Their places among the messages, ascending.
+    pub places: Vec<usize>,
 }
 
 fn add(message: &[u8], intake: &mut AgentIntake<'_>) -> Result<(), AgentStop> {

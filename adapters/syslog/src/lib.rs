@@ -116,11 +116,12 @@ mod tests {
     use domain::admission::Usage;
     use domain::delivery::{DeliveryPolicy, Durability};
     use domain::partition::{Partitioner, PriorityLane};
-    use domain::ports::{MockAgentLimiter, MockIdSource, MockKeyRing, MockRecordPublisher, Receipt};
+    use domain::ports::{MockAgentLimiter, MockIdSource, MockKeyRing, MockRecordPublisher, PublishError, Receipt};
+    use domain::record::RecordBatch;
     use serde_json::Value;
     use testkit::{NoTelemetry, clock_at};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::mpsc;
+    use tokio::sync::{Semaphore, mpsc};
 
     use super::*;
 
@@ -144,18 +145,37 @@ mod tests {
         used_bytes: Arc<Mutex<u64>>,
     ) -> (SocketAddr, mpsc::UnboundedReceiver<String>, watch::Sender<bool>) {
         let (published, messages) = mpsc::unbounded_channel();
+        let mut bus = bus(used_bytes);
+        bus.expect_publish().returning(move |batch| publish(&batch, &published));
+        let (address, stop) = serve_over(server, bus).await;
+        (address, messages, stop)
+    }
+
+    /// A bus of one partition with so much in use, of a million bytes.
+    fn bus(used_bytes: Arc<Mutex<u64>>) -> MockRecordPublisher {
         let mut bus = MockRecordPublisher::new();
         bus.expect_partition_count().return_const(NonZeroU32::MIN);
         let used = move |_| Usage { used_bytes: *used_bytes.lock().expect("lock"), bytes_max: 1_000_000 };
         bus.expect_usage().returning(used);
-        bus.expect_publish().returning(move |batch| {
-            for record in batch.records.iter() {
-                let event: Value = serde_json::from_slice(record.value).expect("JSON");
-                let _ = published.send(event["message"].as_str().unwrap_or_default().to_owned());
-            }
-            let promised = Box::pin(std::future::ready(Ok(Durability::Buffered)));
-            Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
-        });
+        bus
+    }
+
+    /// Takes a batch, and sends its messages on.
+    fn publish(batch: &RecordBatch, published: &mpsc::UnboundedSender<String>) -> Result<Receipt, PublishError> {
+        for message in messages_of(batch) {
+            let _ = published.send(message);
+        }
+        let promised = Box::pin(std::future::ready(Ok(Durability::Buffered)));
+        Ok(Receipt { promised, settled: Box::pin(std::future::ready(Ok(()))) })
+    }
+
+    fn messages_of(batch: &RecordBatch) -> Vec<String> {
+        let events = batch.records.iter().map(|record| serde_json::from_slice::<Value>(record.value).expect("JSON"));
+        events.map(|event| event["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Serves with these sockets to this bus.
+    async fn serve_over(server: SyslogServer, bus: MockRecordPublisher) -> (SocketAddr, watch::Sender<bool>) {
         let mut ids = MockIdSource::new();
         ids.expect_new_id().returning(|_| Uuid::from_u128(7));
         let ingest = Ingest::new(
@@ -172,7 +192,7 @@ mod tests {
         let address = server.address().expect("an address");
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.run(Arc::new(ingest), Arc::new(limiter), Arc::new(NoTelemetry), stopped));
-        (address, messages, stop)
+        (address, stop)
     }
 
     #[tokio::test]
@@ -264,6 +284,37 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(300), messages.recv()).await.is_err());
         *used_bytes.lock().expect("lock") = 0;
         assert_eq!(messages.recv().await.as_deref(), Some("waits"));
+    }
+
+    #[tokio::test]
+    async fn of_messages_that_came_together_those_without_room_wait_and_the_others_are_taken_once() {
+        let (published, mut messages) = mpsc::unbounded_channel();
+        let (mut bus, mut refusals) = (bus(Arc::default()), 2);
+        bus.expect_publish().returning(move |batch| {
+            if refusals > 0 && messages_of(&batch) == ["waits"] {
+                refusals -= 1;
+                return Err(PublishError::Full);
+            }
+            publish(&batch, &published)
+        });
+        let listening = SyslogServer::bind(ANY_PORT.into(), connections(None)).await.expect("an address");
+        let (address, _stop) = serve_over(listening, bus).await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(b"<11>a: error\n<14>a: waits\n").await.expect("sent");
+        stream.shutdown().await.expect("closed");
+        let closed = tokio::time::timeout(DEADLINE, stream.read(&mut [0])).await.expect("it is closed");
+        assert_eq!(closed.ok(), Some(0));
+        let heard: Vec<String> = std::iter::from_fn(|| messages.try_recv().ok()).collect();
+        assert_eq!(heard, ["error", "waits"]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_probed_while_it_is_silent() {
+        let listener = TcpListener::bind(SocketAddr::from(ANY_PORT)).await.expect("an address");
+        let _client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+        let (stream, _, _permit) =
+            streams::accept(&listener, &Arc::new(Semaphore::new(1))).await.expect("the connection");
+        assert_eq!(rustix::net::sockopt::socket_keepalive(&stream).ok(), Some(true));
     }
 
     #[tokio::test]

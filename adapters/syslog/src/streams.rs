@@ -13,6 +13,7 @@ use std::time::Duration;
 use application::connections::ConnectionLimit;
 use application::ingest::RefusalReason;
 use domain::ports::Client;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -33,6 +34,11 @@ const INCOMPLETE_BYTES_MAX: usize = 32 * 1024 * 1024;
 const INCOMPLETE_BYTES_FREE: usize = 8 * 1024;
 /// How long to wait for room before the next try.
 const ROOM_INTERVAL: Duration = Duration::from_millis(100);
+/// Silence after which a peer is asked whether it is still there, how often it is asked again, and how many questions may
+/// stay unanswered.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+const PROBES_MAX: u32 = 4;
 /// How long to wait when the operating system cannot accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -84,13 +90,24 @@ pub async fn run(
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(
+pub async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
+    keep_alive(&stream)?;
     Ok((stream, peer, permit))
+}
+
+/// Lets the operating system close a connection whose peer is gone without a word. Silence alone says nothing: some devices log
+/// once a day.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES_MAX)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
 }
 
 /// Serves a connection once it is encrypted.
@@ -140,7 +157,7 @@ async fn serve(
         }
         incomplete.may_hold(frames.incomplete_bytes());
         if !found.is_empty() {
-            take(&frames, &found, client, intake).await;
+            take(&frames, found, client, intake).await;
         }
         frames.forget_found();
         if read == 0 {
@@ -176,13 +193,15 @@ impl Drop for Incomplete {
 }
 
 /// Takes messages in as soon as there is room. Until then the sender is not read, and keeps what it has.
-async fn take(frames: &Frames, found: &[Range<usize>], client: Client, intake: &Intake) {
-    while let Err(reason) = intake.take(client, found.iter().map(|frame| frames.bytes(frame.clone()))).await {
+async fn take(frames: &Frames, mut found: Vec<Range<usize>>, client: Client, intake: &Intake) {
+    while let Err(left) = intake.take(client, found.iter().map(|frame| frames.bytes(frame.clone()))).await {
         // A delivery that is closed has no room ever again.
-        if reason == RefusalReason::Draining {
-            intake.dropped(&reason, found.len());
+        if left.reason == RefusalReason::Draining {
+            intake.dropped(&left.reason, left.places.len());
             return;
         }
+        // Only those: the others would be stored again, as other events.
+        found = left.places.iter().filter_map(|place| found.get(*place).cloned()).collect();
         sleep(ROOM_INTERVAL).await;
     }
 }

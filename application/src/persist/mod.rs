@@ -17,7 +17,7 @@ use domain::ports::{
 use tokio::sync::watch;
 use tokio_retry::RetryIf;
 
-use self::readers::{Reader, stop_all};
+use self::readers::{Reader, panicked, stop_all};
 use crate::alerts::ConsumerAlerts;
 use crate::cause::Chain;
 
@@ -65,14 +65,18 @@ impl Persist {
         Self { alerts: Some(alerts), ..self }
     }
 
-    /// Stores records until `stop` or until the source is closed. A chunk in progress is finished first if the store
-    /// allows; otherwise it is abandoned and the next consumer reads it again.
+    /// Stores records until `stop`, until the source is closed, or until the reader of a partition panics. A chunk in
+    /// progress is finished first if the store allows; otherwise it is abandoned and the next consumer reads it again.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let mut readers: HashMap<Partition, Reader> = HashMap::new();
         let mut ended = stop.clone();
         loop {
             let change = tokio::select! {
                 _ = ended.wait_for(|stop| *stop) => break,
+                (partition, error) = panicked(&mut readers) => {
+                    tracing::error!(partition, %error, "the reader of a partition panicked: its process stops, restart it");
+                    break;
+                }
                 change = self.source.assignment() => change,
             };
             match change {
@@ -121,10 +125,9 @@ impl Persist {
         let (stop, stopped) = watch::channel(false);
         let persist = self.clone();
         let task = tokio::spawn(async move { persist.read_partition(partition, position, stopped).await });
-        Reader { stop, task }
+        Reader::new(stop, task)
     }
 
-    /// Retries a store operation for a partition until it returns something other than a `transient` error. `Err(None)` if the process
     /// Retries a store operation for a partition until it returns something other than a `transient` error. `Err(None)`
     /// if the process stops first: an attempt in progress gets a few more seconds.
     async fn retry_until_stopped<'a, T, F>(

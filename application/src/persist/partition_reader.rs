@@ -56,14 +56,21 @@ impl Persist {
             match stored {
                 Ok(()) => self.source.stored(partition, chunk.next),
                 Err(Halt::Moved(actual)) => {
-                    tracing::warn!(
-                        partition,
-                        ?expected,
-                        ?actual,
-                        "another consumer moved the position of this partition, continuing there"
-                    );
+                    match actual {
+                        Some(actual) => tracing::warn!(
+                            partition,
+                            ?expected,
+                            actual,
+                            "another consumer moved the position of this partition, continuing there"
+                        ),
+                        None => tracing::warn!(
+                            partition,
+                            ?expected,
+                            "the position of this partition was removed from the store, continuing at the earliest record"
+                        ),
+                    }
                     expected = actual;
-                    self.source.seek(partition, actual.unwrap_or(0));
+                    self.source.seek(partition, actual);
                 }
                 Err(Halt::Refused(cause)) => {
                     // Without the dead letter, the record would be lost silently.

@@ -1,12 +1,16 @@
 //! Tests on mocks of the source and the store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use domain::alert::{Alert, AlertState, AlertUpdate};
+use domain::lag::Lag;
+use domain::partition::Partition;
 use domain::ports::{
     Appended, AssignmentChange, GroupPartition, MockAlerter, MockLogStore, MockRecordSource, MockTelemetry,
-    SourceError, StoreError,
+    RecordSource, SourceError, StoreError,
 };
 use domain::record::{Chunk, Record};
 use domain::timestamp::Timestamp;
@@ -267,7 +271,7 @@ async fn when_another_consumer_has_moved_the_position_the_reader_follows() {
             _ => Err(SourceError::Closed),
         }
     });
-    source.expect_seek().with(eq(2), eq(7)).times(1).return_const(());
+    source.expect_seek().with(eq(2), eq(Some(7))).times(1).return_const(());
     source.expect_stored().with(eq(2), eq(8)).times(1).return_const(());
     let (_stop, stopped) = watch::channel(false);
     let mut telemetry = MockTelemetry::new();
@@ -278,6 +282,65 @@ async fn when_another_consumer_has_moved_the_position_the_reader_follows() {
     let persist = Persist { telemetry: Arc::new(telemetry), ..persist(source, store) };
     persist.read_partition(2, Some(3), stopped).await;
     assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);
+}
+
+#[tokio::test]
+async fn when_the_position_is_removed_the_reader_continues_at_the_earliest_record() {
+    let (store, log) = store(None);
+    let mut source = MockRecordSource::new();
+    let mut chunks = 0;
+    source.expect_chunk().returning(move |_| {
+        chunks += 1;
+        match chunks {
+            1 => Ok(chunk(9, &["a"])),
+            2 => Ok(chunk(7, &["b"])),
+            _ => Err(SourceError::Closed),
+        }
+    });
+    source.expect_seek().with(eq(2), eq(None::<u64>)).times(1).return_const(());
+    source.expect_stored().with(eq(2), eq(8)).times(1).return_const(());
+    let (_stop, stopped) = watch::channel(false);
+    persist(source, store).read_partition(2, Some(9), stopped).await;
+    assert_eq!(*log.lock().expect("lock"), [(vec![7], vec![], 8)]);
+}
+
+/// A source that assigns a partition, whose reader panics, and then changes nothing.
+#[derive(Default)]
+struct Faulty {
+    assigned: AtomicBool,
+}
+
+#[async_trait]
+impl RecordSource for Faulty {
+    async fn assignment(&self) -> Result<AssignmentChange, SourceError> {
+        if self.assigned.swap(true, Ordering::AcqRel) {
+            std::future::pending::<()>().await;
+        }
+        Ok(AssignmentChange::Assigned(vec![2], Box::new(|_| ())))
+    }
+
+    async fn chunk(&self, _: Partition) -> Result<Chunk, SourceError> {
+        panic!("a fault")
+    }
+
+    fn seek(&self, _: Partition, _: Option<u64>) {}
+
+    fn stored(&self, _: Partition, _: u64) {}
+
+    fn lags(&self) -> Vec<Lag> {
+        Vec::new()
+    }
+
+    async fn close(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_panics_ends_the_consumer() {
+    let (store, _log) = store(Some(7));
+    let (_stop, stopped) = watch::channel(false);
+    let persist = Persist { source: Arc::new(Faulty::default()), ..persist(MockRecordSource::new(), store) };
+    let ended = tokio::time::timeout(Duration::from_secs(60), persist.run(stopped)).await;
+    assert!(ended.is_ok(), "its partition would not be read until a restart");
 }
 
 /// A use case over this source and store, and the alerts that it sends.

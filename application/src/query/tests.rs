@@ -161,6 +161,18 @@ async fn the_most_frequent_values_are_counted_and_the_rest_together() {
 }
 
 #[tokio::test]
+async fn rollups_answer_what_the_values_of_a_source_are() {
+    let mut store = MockLogStore::new();
+    store.expect_stats().times(1).returning(|query| {
+        assert!(query.rollups().is_some(), "{query:?}");
+        Ok(Counts::default())
+    });
+    let hour = request(Some(0), Some(3_600), None).search;
+    let values = query(store, 3_600).values(&hour, GroupBy::Source, None).await.expect("values");
+    assert_eq!((values.from, values.to), (at(0), at(3_600)));
+}
+
+#[tokio::test]
 async fn a_narrow_range_has_more_time() {
     for (from, to, time_max_expected) in [
         (Some("-1h"), None, Some(NARROW_TIME_MAX)),

@@ -10,7 +10,8 @@ pub const KEPT_ANSWER_BYTES_MAX: usize = 256 * 1024;
 ///
 /// The key is scoped to one client and one class of requests: two independent clients may both use the key `1`. A client
 /// that shows an access key is identified by the name of that key. Others are identified as in rate limiting, so clients
-/// behind one address share their keys, and a client whose address changes starts afresh.
+/// behind one address share their keys, and a client whose address changes starts afresh. That concerns remembered answers: ids
+/// do not depend on the client ([`crate::idempotency`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdempotentRequest<'a> {
     /// The client that sent it.

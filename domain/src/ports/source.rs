@@ -59,8 +59,8 @@ pub trait RecordSource: Send + Sync {
     /// See [`SourceError`].
     async fn chunk(&self, partition: Partition) -> Result<Chunk, SourceError>;
 
-    /// Moves to `position`, backward or forward: the next chunk begins there.
-    fn seek(&self, partition: Partition, position: u64);
+    /// Moves to `position`, backward or forward, `None` for the earliest available record: the next chunk begins there.
+    fn seek(&self, partition: Partition, position: Option<u64>);
 
     /// Tells the bus that all records before `position` are stored, for lag tools and retention.
     fn stored(&self, partition: Partition, position: u64);

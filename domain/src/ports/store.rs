@@ -42,7 +42,8 @@ pub struct GroupPartition {
 }
 
 /// A record, or an event of a packed record, that can never be stored as an event. Group, topic, partition, offset and
-/// `record_index` identify it: a letter that is appended again is the same one.
+/// `record_index` are its place: a letter with the same key and value that is appended there again is the same one. One with
+/// others replaces it: its topic was created again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
     /// The offset of its record.
@@ -172,7 +173,7 @@ pub trait LogStore: Send + Sync {
 
     /// Removes events received, and dead letters found, before `oldest`, a bounded number per call; including letters
     /// that were not copied. Returns how many it removed; fewer than in the previous call, or zero, when nothing is
-    /// left.
+    /// left or another process is removing them.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

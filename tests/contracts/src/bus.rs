@@ -558,14 +558,16 @@ pub async fn seeking_goes_back_and_forward(subject: &impl BusSubject) {
     let mut seed = Seed::new(4);
     for _ in 0..30 {
         let from = seed.below(100);
-        bus.source.seek(0, all[from].0);
+        bus.source.seek(0, Some(all[from].0));
         assert_eq!(read(&bus, 0, 100 - from).await, all[from..], "from record {from} on");
     }
     // Another partition keeps its position.
     assert_eq!(read(&bus, 1, 100).await.len(), 100);
+    bus.source.seek(0, None);
+    assert_eq!(read(&bus, 0, 100).await, all, "from the earliest record on");
     // To the end: only new records.
-    bus.source.seek(0, all[0].0);
-    bus.source.seek(0, all[99].0 + 1);
+    bus.source.seek(0, Some(all[0].0));
+    bus.source.seek(0, Some(all[99].0 + 1));
     assert_nothing_more(&bus, 0).await;
     close(bus).await;
 }
@@ -577,10 +579,10 @@ pub async fn seeking_wins_over_a_chunk_in_progress(subject: &impl BusSubject) {
     let all = read(&bus, 0, 3).await;
     for round in 0..20 {
         let begins_at = |chunk: &Chunk| chunk.offsets.first() == Some(&all[0].0);
-        bus.source.seek(0, all[1].0);
+        bus.source.seek(0, Some(all[1].0));
         let mut reading = bus.source.chunk(0);
         let early = once(&mut reading).await;
-        bus.source.seek(0, all[0].0);
+        bus.source.seek(0, Some(all[0].0));
         let first = match early {
             std::task::Poll::Ready(chunk) => chunk,
             std::task::Poll::Pending => in_time("chunk", reading).await,
@@ -629,7 +631,7 @@ pub async fn the_lag_counts_unstored_records(subject: &impl BusSubject) {
     assert_eq!(lag_records(&bus, 0), 10, "the record at the position is not stored yet");
     bus.source.stored(0, all[4].0);
     assert_eq!(lag_records(&bus, 0), 6);
-    bus.source.seek(0, all[0].0);
+    bus.source.seek(0, Some(all[0].0));
     read(&bus, 0, 10).await;
     assert_eq!(lag_records(&bus, 0), 6, "reading again does not change what is stored");
     bus.source.stored(0, all[9].0 + 1);

@@ -93,6 +93,7 @@ pub async fn all(subject: &impl StoreSubject) {
         expiry_removes_only_events_received_before,
         expiry_reaches_old_events_that_arrived_behind_newer_ones,
         a_dead_letter_may_be_repeated,
+        another_dead_letter_at_the_same_place_replaces_the_first,
         dead_letters_of_one_record_are_kept_apart,
         a_probe_answers_as_an_append_and_changes_nothing,
         events_of_one_record_are_all_on_pages,
@@ -1079,6 +1080,38 @@ pub async fn a_dead_letter_may_be_repeated(subject: &impl StoreSubject) {
     };
     in_time("append", store.append(&again)).await.expect("a repeated dead letter is accepted");
     assert_eq!(position(&*store, &group_partition(0)).await, Some(2));
+}
+
+/// The offsets of a topic that was created again begin anew. What is the same letter keeps what was done with it.
+pub async fn another_dead_letter_at_the_same_place_replaces_the_first(subject: &impl StoreSubject) {
+    let place = subject.place().await;
+    let store = subject.open(&place).await;
+    let other = || DeadLetter { value: b"other bytes", ..dead_letter(4) };
+    let (first, second) = ((4, dead_letter(4).value), (4, other().value));
+    let third = (5, dead_letter(5).value);
+    for (expected, appended, kept) in [
+        (None, [dead_letter(4), dead_letter(5)], [first, third]),
+        (Some(1), [dead_letter(4), dead_letter(5)], [first, third]),
+        (Some(2), [other(), dead_letter(5)], [third, second]),
+        (Some(3), [other(), dead_letter(5)], [third, second]),
+    ] {
+        let next = expected.unwrap_or(0) + 1;
+        let append =
+            Append { group_partition: &group_partition(0), expected, next, events: &[], dead_letters: &appended };
+        in_time("append", store.append(&append)).await.expect("the store accepts it");
+        let found = letters(&*store, &all_letters(DeadLetterFilter::default())).await;
+        let places: Vec<_> = found.iter().map(|letter| (letter.offset, letter.value.as_slice())).collect();
+        assert_eq!(places, kept, "after the append at {expected:?}");
+        let redriven: Vec<_> = found.iter().map(|letter| letter.redriven_at.is_some()).collect();
+        let expected = match next {
+            1 => [false, false],
+            2 | 4 => [true, true],
+            _ => [true, false],
+        };
+        assert_eq!(redriven, expected, "after the append to {next}");
+        let ids: Vec<u64> = found.iter().map(|letter| letter.id).collect();
+        in_time("mark", store.mark_redriven(&ids, time(EPOCH))).await.expect("the store answers");
+    }
 }
 
 /// Several events of one packed record may be dead letters. Each is kept once.

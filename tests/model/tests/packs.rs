@@ -192,8 +192,8 @@ impl RecordSource for Records {
         Ok(chunk)
     }
 
-    fn seek(&self, _: Partition, position: u64) {
-        self.position.store(position, Ordering::Release);
+    fn seek(&self, _: Partition, position: Option<u64>) {
+        self.position.store(position.unwrap_or_default(), Ordering::Release);
     }
 
     fn stored(&self, _: Partition, _: u64) {}

@@ -364,8 +364,9 @@ impl RecordSource for EmbeddedBus {
         }
     }
 
-    fn seek(&self, partition: Partition, position: u64) {
+    fn seek(&self, partition: Partition, position: Option<u64>) {
         if let Some(state) = self.partition(partition) {
+            let position = position.unwrap_or_else(|| lock(&state.log.reader()).range().0);
             state.position.store(position, Ordering::Release);
         }
     }

@@ -110,8 +110,10 @@ async fn insert_dead_letters(writer: &mut SqliteConnection, append: &Append<'_>)
     let group_partition = append.group_partition;
     for letter in append.dead_letters {
         sqlx::query(
-            "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", record_index, key, value, \
-             trace_parent, reason, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT OR REPLACE INTO dead_letters (consumer_group, topic, partition, \"offset\", record_index, key, value, \
+             trace_parent, reason, attempts, at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
+             WHERE NOT EXISTS (SELECT 1 FROM dead_letters WHERE consumer_group = ?1 AND topic = ?2 AND partition = ?3 \
+             AND \"offset\" = ?4 AND record_index = ?5 AND key = ?6 AND value = ?7)",
         )
         .bind(group_partition.group.as_str())
         .bind(group_partition.topic.as_str())

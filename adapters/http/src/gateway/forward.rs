@@ -3,25 +3,26 @@
 //! Bodies are streamed both ways, at the pace of the reader. Tried on another instance is only what provably never left this
 //! process, and what changes nothing.
 
+use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use application::health::Health;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as HttpBody, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Body, IntoResponse, Request, Response};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::access::X_API_KEY;
 use crate::access::origin::SEC_FETCH_SITE;
@@ -32,7 +33,7 @@ use crate::gateway::balancing::Check;
 use crate::gateway::instances::{Instance, Upstreams};
 use crate::ingest::agents::HELD;
 use crate::query::event_stream::EVENT_STREAM;
-use crate::server::{LocalService, X_REQUEST_ID};
+use crate::server::{LocalService, PROBE_AFTER, PROBE_INTERVAL, PROBES_MAX, X_REQUEST_ID};
 use crate::tls::{Connector, UpstreamTls};
 
 /// Longest time for a connection to an instance.
@@ -52,6 +53,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
 const TRIES_MAX: usize = 5;
 /// Most idle connections to one instance.
 const IDLE_CONNECTIONS_MAX: usize = 512;
+
+/// Longest silence within an answer. Exports and tails break theirs more often
+/// ([`crate::query::blocks::SILENCE_MAX`]), all other answers are complete when they begin.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Most bytes of an answer that are read ahead of a slow client.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -110,6 +115,9 @@ impl Forwarder {
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_keepalive(Some(PROBE_AFTER));
+        http.set_keepalive_interval(Some(PROBE_INTERVAL));
+        http.set_keepalive_retries(Some(PROBES_MAX));
         let connector = Connector::new(http, tls);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -287,13 +295,46 @@ fn answer_of(answer: hyper::Response<Incoming>, health: &Health) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     parts.headers.remove(HELD);
-    let body = body.map_err(io::Error::other).boxed();
+    let body = NotSilent { body, silence: None }.boxed();
     // A stream without an end ends with this process; its reader resumes elsewhere.
     let endless = parts.headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == EVENT_STREAM);
     let body = if endless { BoxBody::new(Until { body, stop: Box::pin(health.draining()) }) } else { body };
     let mut response = Response::builder().status(parts.status).body(Body::from(body));
     *response.headers_mut() = parts.headers;
     response
+}
+
+/// A body that fails after a long silence: the host of the instance may be gone, and the client would wait without end.
+struct NotSilent<B> {
+    body: B,
+    /// How long the body may still be silent; `None` if it is not.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin> HttpBody for NotSilent<B> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.silence = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
+        }
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE_MAX)));
+        ready!(silence.as_mut().poll(context));
+        Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the instance is silent"))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A body that ends early when it is told to.
@@ -334,6 +375,29 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A body with one block, which neither ends nor goes on.
+    struct Stalled(Option<Bytes>);
+
+    impl HttpBody for Stalled {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            self.0.take().map_or(Poll::Pending, |block| Poll::Ready(Some(Ok(Frame::data(block)))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stops_in_the_middle_fails() {
+        let mut body = NotSilent { body: Stalled(Some(Bytes::from_static(b"part"))), silence: None };
+        let frame = body.frame().await.expect("a frame").expect("no error");
+        assert_eq!(frame.into_data().ok(), Some(Bytes::from_static(b"part")));
+        let began = Instant::now();
+        let error = timeout(SILENCE_MAX * 2, body.frame()).await.expect("it ends").expect("an error").err();
+        assert_eq!(error.map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+        assert!(began.elapsed() >= SILENCE_MAX);
+    }
 
     #[test]
     fn an_instance_sees_a_client_that_it_can_believe_and_no_header_of_the_other_connection() {

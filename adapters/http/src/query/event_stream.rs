@@ -1,51 +1,44 @@
 //! Server-Sent Events (WHATWG HTML, section 9.2).
 //!
-//! A task of its own fetches what a tail has to say and hands it over one block at a time, no sooner than the
-//! connection has taken the block before: a slow reader holds up nobody and fills no memory.
+//! A task of its own fetches what a tail has to say and sends it as [`blocks`]. The tail itself says something every few
+//! seconds, but not while the store does not answer.
 
-use std::io;
 use std::io::Write as _;
 use std::marker::PhantomData;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 use application::tail::{Follow, TailItem};
-use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use hyper::body::{Body as HttpBody, Frame};
 use poem::http::header;
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
-use tokio::sync::mpsc;
 
+use crate::query::blocks::{Blocks, blocks};
 use crate::query::stored_event::write_stored_event;
+
+/// A comment.
+const COMMENT: &str = ":\n";
 
 /// Media type of event streams.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
 /// An endless answer whose events carry JSON of schema `T`.
 pub struct EventStream<T> {
-    blocks: mpsc::Receiver<Bytes>,
+    blocks: Blocks,
     schema: PhantomData<fn() -> T>,
 }
 
 impl<T> EventStream<T> {
     /// Begins to send what a tail says.
     pub fn of(mut follow: Follow) -> Self {
-        let (sender, blocks) = mpsc::channel(1);
+        let (sender, blocks) = blocks(COMMENT);
         tokio::spawn(async move {
-            loop {
-                let items = tokio::select! {
-                    () = sender.closed() => return,
-                    items = follow.next() => items,
-                };
-                let Some(items) = items else { return };
+            while let Some(Some(items)) = sender.wait_for(follow.next()).await {
                 let block = write(&items);
                 // A slow reader keeps the block, and not also what it was written from.
                 drop(items);
-                if sender.send(block.into()).await.is_err() {
+                if sender.send(Ok(block.into())).await.is_none() {
                     return;
                 }
             }
@@ -100,27 +93,36 @@ impl<T: Send> IntoResponse for EventStream<T> {
             .header(header::CACHE_CONTROL, "no-store")
             // Proxies of the nginx kind would hold back what is meant to be seen at once.
             .header("x-accel-buffering", "no")
-            .body(Body::from(BoxBody::new(Blocks(self.blocks))))
-    }
-}
-
-struct Blocks(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Blocks {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(ready!(self.0.poll_recv(context)).map(|block| Ok(Frame::data(block))))
+            .body(Body::from(BoxBody::new(self.blocks)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use application::tail::Tail;
+    use bytes::Bytes;
+    use domain::filter::EventFilter;
+    use domain::ports::{MockLogStore, StoreError};
+    use http_body_util::BodyExt;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_not_silent_while_the_store_does_not_answer() {
+        let mut store = MockLogStore::new();
+        store.expect_tail().returning(|_| Err(StoreError::Unavailable("away".into())));
+        let follow =
+            Tail::new(Arc::new(store)).follow(EventFilter::default(), Some(7), Box::pin(std::future::pending()));
+        let mut stream = EventStream::<String>::of(follow.expect("a tail"));
+        for _ in 0..3 {
+            let frame = tokio::time::timeout(Duration::from_secs(15), stream.blocks.frame()).await;
+            let frame = frame.expect("it is not silent").expect("a frame").expect("no error");
+            assert_eq!(frame.into_data().ok(), Some(Bytes::from_static(b":\n")));
+        }
+    }
 
     #[test]
     fn every_item_says_where_to_resume() {

@@ -2,22 +2,19 @@
 //!
 //! Constraints and invariants:
 //! * The stream is read page by page, each from where the one before it ended. Between two pages nothing is held in the store,
-//!   and a page is read only after the connection has taken the one before it: a slow client fills no memory.
+//!   and a page is read only after the connection has taken the one before it.
+//! * While a page takes long, empty lines are sent: an export whose client is gone must not keep its place.
 //! * A stream that cannot be completed is broken off, so that the client sees that it is not whole.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use application::export::{Export, TooManyExports};
-use bytes::Bytes;
 use domain::event::to_hex;
 use domain::metadata::Metadata;
 use domain::ports::BoxFuture;
 use domain::query::{Order, StoredEvent};
 use http_body_util::combinators::BoxBody;
-use hyper::body::{Body as HttpBody, Frame};
 use poem::http::header;
 use poem::web::Data;
 use poem::{Body, IntoResponse, Request, Response};
@@ -25,12 +22,12 @@ use poem_openapi::param::Query;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::{Enum, OpenApi};
-use tokio::sync::mpsc;
 
 use crate::access::admitted::end_of_right;
 use crate::error::ApiError;
 use crate::openapi::payload::{Answer, Documented};
 use crate::openapi::schemas::Tag;
+use crate::query::blocks::{BlockSender, Blocks, blocks};
 use crate::query::dependencies::ConsumerDependencies;
 use crate::query::logs::SortOrder;
 use crate::query::search::search;
@@ -116,17 +113,16 @@ impl ExportApi {
 
 /// A stream of events.
 pub struct ExportStream {
-    blocks: mpsc::Receiver<io::Result<Bytes>>,
+    blocks: Blocks,
     format: Format,
 }
 
 impl ExportStream {
     /// Begins to send the events of an export, until `stopping` says why there will be no more.
     fn of(export: Export, format: Format, stopping: BoxFuture<&'static str>) -> Self {
-        let (sender, blocks) = mpsc::channel(1);
+        let (sender, blocks) = blocks(if format == Format::Csv { "\r\n" } else { "\n" });
         tokio::spawn(async move {
             let sent = tokio::select! {
-                () = sender.closed() => return,
                 reason = stopping => Err(reason.to_owned()),
                 sent = send(export, format, &sender) => sent,
             };
@@ -140,22 +136,27 @@ impl ExportStream {
     }
 }
 
-/// Sends one block a page. The error says why there will be no more.
-async fn send(mut export: Export, format: Format, blocks: &mpsc::Sender<io::Result<Bytes>>) -> Result<(), String> {
-    let mut first = true;
-    while let Some(events) = export.next().await.map_err(|error| format!("{error:?}"))? {
-        let block = write(format, &events, first).map_err(|error| error.to_string())?;
-        first = false;
+/// Sends one block a page, until the client is gone. The error says why there will be no more.
+async fn send(mut export: Export, format: Format, blocks: &BlockSender) -> Result<(), String> {
+    if format == Format::Csv {
+        let header = format!("{}\r\n", COLUMNS.join(","));
+        if blocks.send(Ok(header.into())).await.is_none() {
+            return Ok(());
+        }
+    }
+    while let Some(page) = blocks.wait_for(export.next()).await {
+        let Some(events) = page.map_err(|error| format!("{error:?}"))? else { return Ok(()) };
+        let block = write(format, &events).map_err(|error| error.to_string())?;
         // A slow client keeps the block, and not also what it was written from.
         drop(events);
-        if blocks.send(Ok(block.into())).await.is_err() {
+        if blocks.send(Ok(block.into())).await.is_none() {
             return Ok(());
         }
     }
     Ok(())
 }
 
-fn write(format: Format, events: &[StoredEvent], first: bool) -> Result<Vec<u8>, csv::Error> {
+fn write(format: Format, events: &[StoredEvent]) -> Result<Vec<u8>, csv::Error> {
     if format == Format::Ndjson {
         let mut block = Vec::new();
         for event in events {
@@ -165,9 +166,6 @@ fn write(format: Format, events: &[StoredEvent], first: bool) -> Result<Vec<u8>,
         return Ok(block);
     }
     let mut records = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    if first {
-        records.write_record(COLUMNS)?;
-    }
     for StoredEvent { event, topic, partition, offset } in events {
         let (timestamp, received_at) = (event.timestamp.text(), event.received_at.text());
         let hex = |id: Option<&[u8]>| id.map(to_hex).unwrap_or_default();
@@ -208,20 +206,6 @@ impl IntoResponse for ExportStream {
         Response::builder()
             .header(header::CONTENT_TYPE, media_type)
             .header(header::CACHE_CONTROL, "no-store")
-            .body(Body::from(BoxBody::new(Blocks(self.blocks))))
-    }
-}
-
-struct Blocks(mpsc::Receiver<io::Result<Bytes>>);
-
-impl HttpBody for Blocks {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(ready!(self.0.poll_recv(context)).map(|block| block.map(Frame::data)))
+            .body(Body::from(BoxBody::new(self.blocks)))
     }
 }

@@ -1,5 +1,6 @@
 //! The query API: one file an operation.
 
+mod blocks;
 pub mod context;
 mod cursor;
 pub mod dead_letters;

@@ -59,8 +59,8 @@ impl StatsApi {
             let interval = interval.transpose().map_err(invalid("interval"))?;
             let name = by.0.unwrap_or_else(|| "level".to_owned());
             let by = group("by", &name)?;
-            // As given: the hour before now is one query, whenever it is asked.
-            let key = format!("/api/logs/stats {} {interval:?} {by:?} {:?}", search.key(), sparse.0);
+            // As given: the hour before now is one query, whenever it is asked, and the answer repeats the name.
+            let key = format!("/api/logs/stats {} {interval:?} {name:?} {:?}", search.key(), sparse.0);
             let request = StatsRequest { search, interval, by, sparse: sparse.0.unwrap_or(false) };
             let bytes = dependencies.cached(&key, async {
                 let stats = dependencies.query.stats(&request).await?;
@@ -90,9 +90,9 @@ impl StatsApi {
         let answer = async {
             let search = search(request, &["field", "limit"], dependencies.query.now())?;
             let by = group("field", &field.0)?;
-            let key = format!("/api/logs/values {} {by:?} {}", search.key(), limit.0);
+            let key = format!("/api/logs/values {} {:?} {}", search.key(), field.0, limit.0);
             let bytes = dependencies.cached(&key, async {
-                let values = dependencies.query.values(&search, by.clone(), Some(limit.0)).await?;
+                let values = dependencies.query.values(&search, by, Some(limit.0)).await?;
                 Ok(field_values(values, field.0.clone()).to_json_string().into_bytes())
             });
             JsonBytes::held(bytes.await?, &dependencies.bodies)

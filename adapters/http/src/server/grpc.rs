@@ -35,8 +35,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::ingest::agents::{status_message, status_with_retry};
-use crate::server::LocalService;
 use crate::server::connection::TimeoutStream;
+use crate::server::{LocalService, prepare};
 use crate::tls::{Protocol, Tls, secure};
 
 /// The operation.
@@ -179,7 +179,7 @@ impl GrpcServer {
     ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
         let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, remote) = self.listener.accept().await?;
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         Ok((stream, remote, permit))
     }
 }

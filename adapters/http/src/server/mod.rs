@@ -26,6 +26,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Endpoint, Request, Response};
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -59,6 +60,11 @@ impl Default for ServerOptions {
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
+/// Silence after which the operating system asks a peer whether it is still there, how often it asks again, and how many questions
+/// may stay unanswered.
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const PROBES_MAX: u32 = 4;
 /// How long to wait when the operating system cannot accept, such as without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -121,7 +127,7 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_timeout)
             // A client that has sent its request may close its side and wait for the answer (RFC 9112, section 8). One that is
-            // gone is found out by the next write; a tail writes every few seconds.
+            // gone is found out by the next write: tails and exports are never silent for long.
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
             // Not `pipeline_flush`: with it the answer to a head that cannot be parsed is never flushed.
@@ -169,10 +175,21 @@ impl Server {
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.connections).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, remote) = self.listener.accept().await?;
-        // Answers are small, and clients wait for them.
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         Ok((stream, remote, permit))
     }
+}
+
+/// Sets the options of a socket that was accepted. Silence beyond the probes means that the peer is gone without a word: the
+/// operating system then ends the connection.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Answers are small, and clients wait for them.
+    stream.set_nodelay(true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES_MAX)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
 }
 
 /// A connection that was accepted.
@@ -210,5 +227,20 @@ impl Connection {
             }
         });
         Ok(watcher.watch(builder.serve_connection(TokioIo::new(stream), requests)).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_probed_while_they_are_silent() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(address, ServerOptions::default()).await.expect("an address");
+        let _client = TcpStream::connect(server.address().expect("an address")).await.expect("a connection");
+        let (stream, _, _permit) = server.accept().await.expect("the connection");
+        assert_eq!(sockopt::socket_keepalive(&stream).ok(), Some(true));
+        assert_eq!(sockopt::tcp_keepidle(&stream).ok(), Some(PROBE_AFTER));
     }
 }

@@ -274,6 +274,16 @@ impl ProducerContext for Deliveries {
                 queue.report(id, current, None);
                 self.note_progress(&shared);
             }
+            // The events of a pack have one time, so that all of them are meant.
+            Some(error)
+                if code == Some(RDKafkaErrorCode::InvalidTimestamp)
+                    && queue.is_pack(id)
+                    && queue.is_alone(id)
+                    && current =>
+            {
+                queue.report(id, false, Some(error.to_string()));
+                self.note_progress(&shared);
+            }
             // Which of its events is meant is found out in order, so only while nothing behind the pack is in flight.
             Some(_) if is_refused(code) && queue.is_pack(id) && queue.is_alone(id) && current => {
                 queue.halve(id);

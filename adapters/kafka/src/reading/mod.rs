@@ -184,10 +184,10 @@ impl<C: ConsumerContext + 'static> Reading<C> {
         (chunk, range)
     }
 
-    /// Makes the next chunk begin at `position`, once the client has been moved there.
-    pub fn seek(&self, position: u64) {
+    /// Makes the next chunk begin at `position`, `None` for the earliest record, once the client has been moved there.
+    pub fn seek(&self, position: Option<u64>) {
         let mut progress = lock(&self.progress);
-        (progress.seek, progress.earliest) = (Some(position), false);
+        (progress.seek, progress.earliest) = (position.or(Some(progress.first)), position.is_none());
     }
 
     /// Makes the next chunk begin at `position` or before.

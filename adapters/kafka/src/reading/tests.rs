@@ -79,7 +79,7 @@ fn the_client_is_moved_only_while_no_reader_takes_records() {
     let subject = Subject::read_to_the_end(&cluster);
     // Like a reader that has checked for a seek and now takes records.
     let queue = lock(&subject.reading.queue);
-    subject.reading.seek(0);
+    subject.reading.seek(Some(0));
     std::thread::scope(|scope| {
         let moving = scope.spawn(|| subject.round());
         let taken = queue.as_ref().expect("a queue").poll(A_WHILE).map(|taken| taken.map(|message| message.offset()));
@@ -95,13 +95,13 @@ async fn a_client_that_has_stopped_before_its_error_was_read_still_seeks() {
     let cluster = MockCluster::new(1).expect("a cluster");
     let subject = Subject::read_to_the_end(&cluster);
     let woken = async || tokio::time::timeout(DEADLINE, subject.reading.woken()).await.expect("woken");
-    subject.reading.seek(RECORDS + 1);
+    subject.reading.seek(Some(RECORDS + 1));
     assert!(subject.round());
     woken().await;
     assert_eq!(subject.reading.read().expect("not reported yet"), None);
     // The client reports out of range and stops.
     woken().await;
-    subject.reading.seek(5);
+    subject.reading.seek(Some(5));
     let rounds = (1..=REFUSALS_MAX).map(|_| subject.round()).collect::<Vec<_>>();
     assert_eq!(rounds, [false, false, true], "refused until the partition is reassigned");
     assert_eq!(subject.read_on(), 5);
@@ -110,7 +110,7 @@ async fn a_client_that_has_stopped_before_its_error_was_read_still_seeks() {
 /// Makes the client report a position as out of range.
 fn in_doubt(cluster: &MockCluster<'_, DefaultProducerContext>) -> Subject {
     let subject = Subject::read_to_the_end(cluster);
-    subject.reading.seek(RECORDS + 1);
+    subject.reading.seek(Some(RECORDS + 1));
     assert!(subject.round());
     let began = Instant::now();
     while lock(&subject.reading.progress).range != Range::Doubtful {

@@ -11,9 +11,9 @@ use domain::rollup::Rollups;
 use domain::trace_parent::TraceParent;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::PostgresStore;
 use super::position::advance;
-use crate::claims::repeats;
+use super::{AppendTime, PostgresStore};
+use crate::claims::{Windows, repeats};
 use crate::copy::{COLUMNS, Rows, tenant_of};
 use crate::days::Day;
 use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
@@ -26,17 +26,20 @@ impl PostgresStore {
         connection: &mut PgConnection,
         append: &Append<'_>,
     ) -> Result<Appended, StoreError> {
+        let mut time = AppendTime::begin(self.append_time_max);
         self.create_days(connection, append).await?;
         let mut transaction = connection.begin().await.map_err(store_error)?;
-        let appended = self.append_in(&mut transaction, append).await?;
+        let appended = self.append_in(&mut transaction, append, &mut time).await?;
+        time.restore(&mut transaction).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(appended)
     }
 
     pub(super) async fn probe_on(&self, connection: &mut PgConnection, append: &Append<'_>) -> Result<(), StoreError> {
+        let mut time = AppendTime::begin(self.append_time_max);
         self.create_days(connection, append).await?;
         let mut transaction = connection.begin().await.map_err(store_error)?;
-        self.append_in(&mut transaction, append).await?;
+        self.append_in(&mut transaction, append, &mut time).await?;
         transaction.rollback().await.map_err(store_error)
     }
 
@@ -46,8 +49,14 @@ impl PostgresStore {
         self.days.ensure(connection, &days).await.map_err(store_error)
     }
 
-    /// Does the work of an append in a transaction.
-    async fn append_in(&self, transaction: &mut PgConnection, append: &Append<'_>) -> Result<Appended, StoreError> {
+    /// Does the work of an append in a transaction, within its time.
+    async fn append_in(
+        &self,
+        transaction: &mut PgConnection,
+        append: &Append<'_>,
+        time: &mut AppendTime,
+    ) -> Result<Appended, StoreError> {
+        time.limit(transaction).await?;
         advance(transaction, append).await?;
         sqlx::query(
             "SELECT pg_advisory_xact_lock_shared($1 | CASE WHEN is_called THEN last_value ELSE 0 END) FROM events_sequence",
@@ -56,6 +65,7 @@ impl PostgresStore {
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;
+        time.limit(transaction).await?;
         let repeats = repeats(transaction, append.events, self.windows).await.map_err(store_error)?;
         let new: Vec<_> = append
             .events
@@ -64,16 +74,19 @@ impl PostgresStore {
             .filter(|(index, _)| !repeats.contains(index))
             .map(|(_, event)| event)
             .collect();
-        let stored = self.write(transaction, append.group_partition, &new).await.map_err(|error| {
-            // The table of a day may have been dropped.
-            self.days.forget_all();
-            store_error(error)
-        })?;
+        // If it fails, the table of a day may have been dropped.
+        let written = self.write(transaction, append.group_partition, &new, time).await;
+        let stored = written.inspect_err(|_| self.days.forget_all())?;
         for letter in append.dead_letters {
-            sqlx::query(
-                "INSERT INTO dead_letters (consumer_group, topic, partition, \"offset\", record_index, key, value, \
+            time.limit(transaction).await?;
+            // Other bytes at the same place: the topic was created again since. The same bytes are the same letter.
+            let is_new: Option<bool> = sqlx::query_scalar(
+                "INSERT INTO dead_letters AS kept (consumer_group, topic, partition, \"offset\", record_index, key, value, \
                  trace_parent, reason, attempts, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-                 ON CONFLICT DO NOTHING",
+                 ON CONFLICT (consumer_group, topic, partition, \"offset\", record_index) DO UPDATE SET id = DEFAULT, \
+                 key = excluded.key, value = excluded.value, trace_parent = excluded.trace_parent, reason = excluded.reason, \
+                 attempts = excluded.attempts, at = excluded.at, redriven_at = NULL, copied_at = NULL \
+                 WHERE (kept.key, kept.value) IS DISTINCT FROM (excluded.key, excluded.value) RETURNING xmax = 0",
             )
             .bind(&append.group_partition.group)
             .bind(&append.group_partition.topic)
@@ -86,9 +99,13 @@ impl PostgresStore {
             .bind(letter.reason.replace('\0', "\u{fffd}"))
             .bind(i64::from(letter.attempts))
             .bind(PgTime(letter.at))
-            .execute(&mut *transaction)
+            .fetch_optional(&mut *transaction)
             .await
             .map_err(store_error)?;
+            if is_new == Some(false) {
+                let GroupPartition { topic, partition, .. } = append.group_partition;
+                tracing::warn!(topic, partition, offset = letter.offset, "replaced a dead letter of an earlier topic");
+            }
         }
         let stored = usize::try_from(stored).unwrap_or(usize::MAX);
         Ok(Appended {
@@ -104,19 +121,23 @@ impl PostgresStore {
         connection: &mut PgConnection,
         group_partition: &GroupPartition,
         events: &[&(u64, LogEvent<'_>)],
-    ) -> Result<u64, sqlx::Error> {
+        time: &mut AppendTime,
+    ) -> Result<u64, StoreError> {
         let mut tables: BTreeMap<Day, Vec<&(u64, LogEvent<'_>)>> = BTreeMap::new();
         for event in events {
             tables.entry(Day::of(event.1.received_at)).or_default().push(event);
         }
         let mut stored = 0;
         for (day, events) in tables {
+            time.limit(connection).await?;
             let new = if events.len() < self.copy_events_min {
-                insert(connection, &day.table(), group_partition, &events).await?
+                insert(connection, &day.table(), group_partition, &events).await.map_err(store_error)?
             } else {
-                copy(connection, &day.table(), group_partition, &events).await?
+                copy(connection, &day.table(), group_partition, &events, time).await?
             };
-            self.roll_up(connection, day, group_partition.partition, &events, new).await?;
+            time.limit(connection).await?;
+            let rolled_up = self.roll_up(connection, day, group_partition.partition, &events, new).await;
+            rolled_up.map_err(store_error)?;
             stored += new;
         }
         Ok(stored)
@@ -190,21 +211,26 @@ async fn copy(
     table: &str,
     group_partition: &GroupPartition,
     events: &[&(u64, LogEvent<'_>)],
-) -> Result<u64, sqlx::Error> {
+    time: &mut AppendTime,
+) -> Result<u64, StoreError> {
     let mut rows = Rows::default();
     events.iter().for_each(|(offset, event)| rows.push(group_partition, *offset, event));
     let (count, bytes) = (rows.count(), rows.finish());
-    connection.execute(sqlx::raw_sql("SAVEPOINT copying")).await?;
+    connection.execute(sqlx::raw_sql("SAVEPOINT copying")).await.map_err(store_error)?;
     match copy_in(connection, table, &bytes).await {
-        Ok(()) => connection.execute(sqlx::raw_sql("RELEASE SAVEPOINT copying")).await.map(|_| count),
+        Ok(()) => {
+            let released = connection.execute(sqlx::raw_sql("RELEASE SAVEPOINT copying")).await;
+            released.map(|_| count).map_err(store_error)
+        }
         Err(error) if sqlstate(&error).as_deref() == Some(UNIQUE_VIOLATION) => {
             // Without the release, what follows would be part of a transaction within this one, and `newly_stored` would not find
             // it: sqlx does not release.
             let undo = "ROLLBACK TO SAVEPOINT copying; RELEASE SAVEPOINT copying";
-            connection.execute(sqlx::raw_sql(undo)).await?;
-            merge_in(connection, table, &bytes).await
+            connection.execute(sqlx::raw_sql(undo)).await.map_err(store_error)?;
+            time.limit(connection).await?;
+            merge_in(connection, table, &bytes).await.map_err(store_error)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(store_error(error)),
     }
 }
 

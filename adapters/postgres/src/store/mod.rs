@@ -16,6 +16,7 @@ use domain::timestamp::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use self::position::position;
@@ -47,8 +48,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum duration of an append, so that a connection whose peer no longer responds does not block permanently.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Maximum duration of one statement of an append.
-const APPEND_STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Maximum duration of the statements of an append together, and of each of them: less than [`APPEND_TIMEOUT`], so that a slow
+/// server reports a timeout, and the retry has less to do, before the append counts as lost.
+const APPEND_TIME_MAX: Duration = Duration::from_secs(20);
 /// Maximum duration of a query beyond the server's own limit, to get a connection and the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum wait for the server to report why it accepts no connection.
@@ -60,11 +62,12 @@ const COPY_EVENTS_MIN: usize = 1_000;
 
 /// The store.
 pub struct PostgresStore {
-    /// Appends have separate connections, so that queries cannot delay them.
+    /// Appends and positions have separate connections, so that queries cannot delay consumers.
     reads: PgPool,
-    appends: PgPool,
+    appends: InTurn,
     /// For appends of the priority partition, which never wait for other partitions.
-    priority: PgPool,
+    priority: InTurn,
+    append_time_max: Duration,
     connect: PgConnectOptions,
     schema: Schema,
     /// The bits of this schema's advisory locks above `WRITER_LOCK_BITS`.
@@ -101,6 +104,8 @@ impl PostgresStore {
             ("tcp_keepalives_idle", "10".to_owned()),
             ("tcp_keepalives_interval", "5".to_owned()),
             ("tcp_keepalives_count", "4".to_owned()),
+            // Also while it works: a query whose caller is gone ends.
+            ("client_connection_check_interval", "10s".to_owned()),
         ]);
         let limits = [
             ("lock_timeout", millis(LOCK_TIMEOUT)),
@@ -109,7 +114,7 @@ impl PostgresStore {
         let limited = connect.clone().options(limits);
         // So that a slow server reports a timeout, and the retry has less to do, before the append counts as lost.
         let appending = limited.clone().options([
-            ("statement_timeout", millis(APPEND_STATEMENT_TIMEOUT)),
+            ("statement_timeout", millis(APPEND_TIME_MAX)),
             // An append looks up rows by their keys. Without statistics, as in the first minute of a day, PostgreSQL would read
             // the whole table instead.
             ("enable_seqscan", "off".to_owned()),
@@ -118,10 +123,15 @@ impl PostgresStore {
             let options = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT);
             options.connect_lazy_with(connect.clone())
         };
+        let in_turn = |connections_max: u32| InTurn {
+            pool: pool(connections_max, &appending),
+            turns: Semaphore::new(connections_max as usize),
+        };
         Ok(Self {
             reads: pool(READ_CONNECTIONS_MAX, &limited),
-            appends: pool(APPEND_CONNECTIONS_MAX, &appending),
-            priority: pool(1, &appending),
+            appends: in_turn(APPEND_CONNECTIONS_MAX),
+            priority: in_turn(1),
+            append_time_max: APPEND_TIME_MAX,
             schema: Schema::new(connect.clone(), schema),
             connect,
             writer_lock: writer_lock(schema),
@@ -138,6 +148,13 @@ impl PostgresStore {
     #[must_use]
     pub fn copying_from(self, events: usize) -> Self {
         Self { copy_events_min: events, ..self }
+    }
+
+    /// The same store with another limit for the duration of an append's statements together. The default is a good value; this
+    /// is for tests.
+    #[must_use]
+    pub fn appending_within(self, time_max: Duration) -> Self {
+        Self { append_time_max: time_max, ..self }
     }
 
     /// Connects and migrates the database, if that has not been done yet.
@@ -181,6 +198,11 @@ impl PostgresStore {
         in_time.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {time_max:?}").into())))
     }
 
+    /// The connections for appends of a partition.
+    fn appends_of(&self, group_partition: &GroupPartition) -> &InTurn {
+        if group_partition.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends }
+    }
+
     /// Why no connection is available: the pool only reports that it waited.
     async fn why_none(&self, error: sqlx::Error) -> StoreError {
         if !matches!(error, sqlx::Error::PoolTimedOut) {
@@ -193,6 +215,53 @@ impl PostgresStore {
     /// A transaction whose statements are limited by the query timeout.
     async fn timed<'c>(&self, connection: &'c mut PgConnection) -> Result<sqlx::Transaction<'c, Postgres>, StoreError> {
         limited(connection, self.query_timeout).await
+    }
+}
+
+/// Connections that are used in turn. An append that waits for others is not at fault, and each of those ends in bounded time, so
+/// the wait for a turn has no limit of its own.
+struct InTurn {
+    pool: PgPool,
+    /// As many as connections.
+    turns: Semaphore,
+}
+
+impl InTurn {
+    /// Waits for a connection to be free for the caller.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        self.turns.acquire().await.map_err(|error| StoreError::Unavailable(error.into()))
+    }
+}
+
+/// The time that the statements of an append have together. The server ends a statement that exceeds it.
+struct AppendTime {
+    time_max: Duration,
+    deadline: Instant,
+    /// The limit of a statement that is in force.
+    limit: Duration,
+}
+
+impl AppendTime {
+    /// Begins now, on a connection for appends.
+    fn begin(time_max: Duration) -> Self {
+        Self { time_max, deadline: Instant::now() + time_max, limit: APPEND_TIME_MAX }
+    }
+
+    /// Limits the next statements to the time that is left, once that differs from their limit by more than a twentieth of all:
+    /// a fast append is spared the round trip.
+    async fn limit(&mut self, transaction: &mut PgConnection) -> Result<(), StoreError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if !left.is_zero() && self.limit <= left + self.time_max / 20 {
+            return Ok(());
+        }
+        self.limit = left;
+        limit_until(transaction, self.deadline).await
+    }
+
+    /// Removes the limit in front of the commit: a server with synchronous standbys would otherwise confirm a commit that none of
+    /// them has yet.
+    async fn restore(&self, transaction: &mut PgConnection) -> Result<(), StoreError> {
+        if self.limit == APPEND_TIME_MAX { Ok(()) } else { limit(transaction, APPEND_TIME_MAX).await }
     }
 }
 
@@ -247,7 +316,7 @@ async fn limit(connection: &mut PgConnection, timeout: Duration) -> Result<(), S
 #[async_trait]
 impl LogStore for PostgresStore {
     async fn close(&self) {
-        for pool in [&self.reads, &self.appends, &self.priority] {
+        for pool in [&self.reads, &self.appends.pool, &self.priority.pool] {
             pool.close().await;
         }
     }
@@ -255,17 +324,20 @@ impl LogStore for PostgresStore {
     async fn position(&self, group_partition: &GroupPartition) -> Result<Option<u64>, StoreError> {
         let position =
             async |connection: &mut PgConnection| position(connection, group_partition).await.map_err(store_error);
-        self.lend(&self.reads, self.read_timeout(), position).await
+        let _turn = self.appends.turn().await?;
+        self.lend(&self.appends.pool, self.read_timeout(), position).await
     }
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
-        let pool = if append.group_partition.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends };
-        self.lend(pool, APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
+        let appends = self.appends_of(append.group_partition);
+        let _turn = appends.turn().await?;
+        self.lend(&appends.pool, APPEND_TIMEOUT, async |connection| self.append_on(connection, append).await).await
     }
 
     async fn probe<'a>(&self, append: &Append<'a>) -> Result<(), StoreError> {
-        let pool = if append.group_partition.partition == PRIORITY_PARTITION { &self.priority } else { &self.appends };
-        self.lend(pool, APPEND_TIMEOUT, async |connection| self.probe_on(connection, append).await).await
+        let appends = self.appends_of(append.group_partition);
+        let _turn = appends.turn().await?;
+        self.lend(&appends.pool, APPEND_TIMEOUT, async |connection| self.probe_on(connection, append).await).await
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Page<StoredEvent>, StoreError> {

@@ -16,7 +16,22 @@ const EXPIRE_ROWS_MAX: i64 = 2_000;
 const COUNTED_ROWS_MAX: i64 = 10_000;
 
 impl PostgresStore {
+    /// Removes what has expired, unless another process does so now: two would wait for each other's locks.
     pub(super) async fn expire_on(&self, connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, StoreError> {
+        // Two numbers, unlike the locks of writers.
+        let lock = "SELECT pg_try_advisory_lock(($1 >> 48)::integer, 1)";
+        let is_locked: bool =
+            sqlx::query_scalar(lock).bind(self.writer_lock).fetch_one(&mut *connection).await.map_err(store_error)?;
+        if !is_locked {
+            return Ok(0);
+        }
+        let removed = self.expire_alone(connection, oldest).await;
+        let unlock = sqlx::query("SELECT pg_advisory_unlock(($1 >> 48)::integer, 1)").bind(self.writer_lock);
+        let unlocked = unlock.execute(connection).await.map(drop).map_err(store_error);
+        removed.and_then(|removed| unlocked.map(|()| removed))
+    }
+
+    async fn expire_alone(&self, connection: &mut PgConnection, oldest: Timestamp) -> Result<u64, StoreError> {
         let mut removed = drop_days(connection, oldest).await.map_err(store_error)?;
         self.days.forget_all();
         let letters =

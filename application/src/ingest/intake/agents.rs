@@ -184,17 +184,9 @@ impl AgentIntake<'_> {
     /// Not everything is known to be accepted, and what is not may be later: the agent has to send the request again. Or the
     /// tenant may write none of it.
     pub async fn deliver(self, wait: Duration) -> Result<Outcome, RefusalReason> {
-        let Self { intake, protocol, as_text, room, .. } = self;
-        // From here on the batches count in the delivery queues.
-        drop(room);
-        let Intake { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = intake;
-        let mut accepted = Accepted::default();
-        let publish = Publish { deadline: Instant::now() + wait, all_or_nothing: true };
-        ingest.deliver(lanes, trace_parent, publish, &mut accepted, &mut refusals).await;
-        refusals.sort_by_key(|refusal| refusal.index);
-        for (code, events) in count_codes(&refusals) {
-            ingest.telemetry.refused(code, events);
-        }
+        let (ingest, protocol, as_text) = (self.intake.ingest, self.protocol, self.as_text);
+        let outcome = self.publish(wait, true).await;
+        let Outcome { accepted, refusals, .. } = &outcome;
         let retryable = |refusal: &&Refusal| refusal.reason.is_retryable();
         // What may have been accepted comes first: an agent must not be told that nothing was.
         let unknown = refusals.iter().find(|refusal| refusal.reason == RefusalReason::OutcomeUnknown);
@@ -208,6 +200,34 @@ impl AgentIntake<'_> {
             return Err(first.reason.clone());
         }
         ingest.telemetry.agent_request(protocol, accepted.total(), as_text);
-        Ok(Outcome { received_at, accepted, refusals, event_id: last_id })
+        Ok(outcome)
+    }
+
+    /// Delivers the entries added, within `wait`, and says what became of each: for a caller that keeps those that were not
+    /// taken, and delivers them alone later. The future may be dropped: published events are delivered nevertheless.
+    pub async fn deliver_each(self, wait: Duration) -> Outcome {
+        let (ingest, protocol, as_text) = (self.intake.ingest, self.protocol, self.as_text);
+        let outcome = self.publish(wait, false).await;
+        let accepted = outcome.accepted.total();
+        if accepted > 0 {
+            ingest.telemetry.agent_request(protocol, accepted, as_text.min(accepted));
+        }
+        outcome
+    }
+
+    /// Publishes the batches and counts what was refused.
+    async fn publish(self, wait: Duration, all_or_nothing: bool) -> Outcome {
+        let Self { intake, room, .. } = self;
+        // From here on the batches count in the delivery queues.
+        drop(room);
+        let Intake { ingest, received_at, trace_parent, lanes, mut refusals, last_id, .. } = intake;
+        let mut accepted = Accepted::default();
+        let publish = Publish { deadline: Instant::now() + wait, all_or_nothing };
+        ingest.deliver(lanes, trace_parent, publish, &mut accepted, &mut refusals).await;
+        refusals.sort_by_key(|refusal| refusal.index);
+        for (code, events) in count_codes(&refusals) {
+            ingest.telemetry.refused(code, events);
+        }
+        Outcome { received_at, accepted, refusals, event_id: last_id }
     }
 }
