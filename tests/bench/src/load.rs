@@ -10,17 +10,20 @@ use bytes::Bytes;
 use e2e::Http;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Connections.
 const SENDERS: usize = 64;
+/// How often a request is repeated, and after which time.
+const REPEATS_MAX: u32 = 600;
+const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
 /// What to send, and how fast.
 #[derive(Clone)]
 pub struct Load {
     /// Where to.
     pub http: Http,
-    /// Path of the requests, and the media type of their bodies.
+    /// Path of the requests.
     pub path: &'static str,
     /// Media type of the bodies.
     pub content_type: &'static str,
@@ -30,6 +33,8 @@ pub struct Load {
     pub numbers: Range<u64>,
     /// Requests per second; as fast as they are answered without it.
     pub per_second: Option<f64>,
+    /// Whether a request that fails is sent again.
+    pub repeats: bool,
 }
 
 /// A load that is being sent.
@@ -56,6 +61,22 @@ impl Load {
         let (stop, stopped) = watch::channel(false);
         Sending { stop, task: tokio::spawn(send(self, stopped)) }
     }
+
+    /// Sends a request; returns whether it was accepted.
+    async fn send(&self, number: u64) -> bool {
+        let (body, headers) = ((self.body)(number), [("content-type", self.content_type)]);
+        let attempts = if self.repeats { REPEATS_MAX } else { 1 };
+        for attempt in 1..=attempts {
+            let answer = self.http.try_send("POST", self.path, &headers, body.clone()).await;
+            if answer.is_some_and(|answer| (200..300).contains(&answer.status)) {
+                return true;
+            }
+            if attempt < attempts {
+                sleep(REPEAT_AFTER).await;
+            }
+        }
+        false
+    }
 }
 
 impl Sending {
@@ -78,7 +99,7 @@ async fn send(load: Load, stop: watch::Receiver<bool>) -> Sent {
     for _ in 0..SENDERS {
         let (load, next, mut stop) = (load.clone(), Arc::clone(&next), stop.clone());
         senders.spawn(async move {
-            let (mut accepted, mut failed) = (0, 0);
+            let (mut accepted, mut failed) = (0_u64, 0_u64);
             while !*stop.borrow() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= load.numbers.end {
@@ -92,17 +113,16 @@ async fn send(load: Load, stop: watch::Receiver<bool>) -> Sent {
                         () = sleep_until(due) => {}
                     }
                 }
-                let headers = [("content-type", load.content_type)];
-                let answer = load.http.try_send("POST", load.path, &headers, (load.body)(number)).await;
-                match answer {
-                    Some(answer) if (200..300).contains(&answer.status) => accepted += 1,
-                    _ => failed += 1,
+                if load.send(number).await {
+                    accepted += 1;
+                } else {
+                    failed += 1;
                 }
             }
             (accepted, failed)
         });
     }
-    let (mut accepted, mut failed) = (0, 0);
+    let (mut accepted, mut failed) = (0_u64, 0_u64);
     while let Some(sent) = senders.join_next().await {
         let sent = sent.expect("senders do not panic");
         (accepted, failed) = (accepted + sent.0, failed + sent.1);

@@ -35,7 +35,7 @@ const LIVE_DISTANCE_MICROS: i64 = 500;
 
 /// A number that depends on `n` only, for one of several purposes (splitmix64).
 fn mixed(n: u64, purpose: u64) -> u64 {
-    let mut mixed = (n.wrapping_mul(8).wrapping_add(purpose)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = n.wrapping_mul(8).wrapping_add(purpose).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -1,7 +1,6 @@
 //! Memory of a store on one machine under load.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 use crate::log_stores::{Kind, StoreProcess};
 use crate::report::Row;
 use crate::scenarios::searching::{EVERYTHING, Searches};
-use crate::service_logs::{BATCH_EVENTS, LiveBatches};
+use crate::service_logs::LiveBatches;
 use crate::test_cluster::{Cpu, TestCluster};
 
 /// How many times `BENCH_SECONDS` each case takes: two minutes by default.
@@ -22,7 +21,7 @@ const MESSAGE_BYTES: usize = 256 * 1024;
 const LARGE_PER_SECOND: f64 = 40.0;
 /// Different ones.
 const LARGE: usize = 64;
-/// Events that the first searches look for.
+/// Events that must be stored before the first search.
 const FIRST_EVENTS: f64 = 200_000.0;
 
 /// Spillway without and with large messages, and VictoriaLogs, while searches are asked all the time.

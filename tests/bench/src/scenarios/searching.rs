@@ -25,6 +25,8 @@ const REPEATS: u64 = 200;
 const TIME_MAX: Duration = Duration::from_secs(20);
 /// Events of the export whose rate is measured: five minutes, so that the number does not depend on how long the searches took.
 const EXPORT: &str = "/api/logs/export?from=-65m&to=-60m";
+/// What the names of rows of VictoriaLogs end with.
+const PEER: &str = ", VictoriaLogs";
 /// Ranges of searches, in seconds: of all events, and of those for which Spillway allows more time than 5 s.
 pub const EVERYTHING: u64 = 5 * 3_600;
 const HOUR: u64 = 3_600;
@@ -295,8 +297,7 @@ fn found(kind: Kind, body: &[u8]) -> Option<f64> {
 }
 
 /// Number of events that searches look through.
-#[must_use]
-pub fn events() -> u64 {
+fn events() -> u64 {
     super::number("BENCH_EVENTS", EVENTS)
 }
 
@@ -342,9 +343,6 @@ pub async fn embedded(test_cluster: &TestCluster) -> Vec<Row> {
     }
     rows
 }
-
-/// What the names of rows of VictoriaLogs end with.
-const PEER: &str = ", VictoriaLogs";
 
 /// PostgreSQL behind Kafka.
 pub async fn postgres(test_cluster: &TestCluster) -> Vec<Row> {
