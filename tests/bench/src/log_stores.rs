@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// A store is idle if it uses less than this share of a core for so long.
 const IDLE_SHARE: f64 = 0.05;
-const IDLE_TIME: Duration = Duration::from_secs(5);
+const IDLE_TIME: Duration = Duration::from_secs(10);
 /// Events that are sent before the store must have nearly all of those before: the embedded bus refuses events when its log is full.
 const FILL_EVENTS: u64 = 500_000;
 const FILL_LAG_MAX: f64 = 100_000.0;

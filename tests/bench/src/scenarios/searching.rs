@@ -121,7 +121,7 @@ static SEARCHES: [Search; 15] = [
         "top values of userId, an hour",
         "",
         "/values?from=-{hour}s&to=now&field=userId",
-        "field_values?query=*&field=metadata.userId&limit=20&start=-{hour}s"
+        "query?query=*%20%7C%20top%2020%20by%20(metadata.userId)&start=-{hour}s"
     ),
     search!("fields", "", "/fields?from=-{range}s&to=now", ""),
     search!(
@@ -291,7 +291,7 @@ fn found(kind: Kind, body: &[u8]) -> Option<f64> {
             let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
             answer["events"].as_array().map(|events| events.len() as f64)
         }
-        Kind::VictoriaLogs if body.starts_with(b"{\"hits\"") || body.starts_with(b"{\"values\"") => None,
+        Kind::VictoriaLogs if body.starts_with(b"{\"hits\"") => None,
         Kind::VictoriaLogs => Some(body.iter().filter(|byte| **byte == b'\n').count() as f64),
     }
 }
