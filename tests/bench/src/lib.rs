@@ -12,10 +12,13 @@
 
 pub mod agent_bodies;
 pub mod events;
+pub mod load;
+pub mod log_stores;
 pub mod openloop;
 pub mod plot;
 pub mod processes;
 pub mod report;
 pub mod scenarios;
+pub mod service_logs;
 pub mod test_cluster;
 pub mod wrk;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::report::{self, Rounds};
-use bench::scenarios::{DRILL_PAGE, PAGE, SEARCH_PAGE, SOAK_PAGE, Scenario, all};
+use bench::scenarios::{DRILL_PAGE, PAGE, SEARCH_PAGE, SOAK_PAGE, Scenario, all, number};
 use bench::test_cluster::TestCluster;
 
 /// Directory of the plots, beside the pages.
@@ -17,13 +17,11 @@ const PICTURES: &str = "docs/benchmarks";
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
-    let number =
-        |name: &str, otherwise: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
     let (rounds_max, seconds) = (number("BENCH_ROUNDS", 3), number("BENCH_SECONDS", 10));
     let scenarios = all();
     if names.iter().any(|name| name == "--list") {
         for scenario in &scenarios {
-            println!("{:12} {}", scenario.name, scenario.title);
+            println!("{:16} {}", scenario.name, scenario.title);
         }
         return ExitCode::SUCCESS;
     }
@@ -35,10 +33,14 @@ async fn main() -> ExitCode {
         let usual = scenarios.iter().filter(|scenario| scenario.page == PAGE);
         names = usual.map(|scenario| scenario.name.to_owned()).collect();
     }
-    let test_cluster = TestCluster::prepare(Duration::from_secs(seconds)).await;
+    let mut test_cluster = TestCluster::new(Duration::from_secs(seconds));
     let began = report::now();
     let mut measured = Vec::new();
     for scenario in scenarios.iter().filter(|scenario| names.iter().any(|name| name == scenario.name)) {
+        // Beside scenarios that do not need the servers, they would only take memory and time.
+        if scenario.needs_servers {
+            test_cluster.start_servers().await;
+        }
         let mut rounds = Rounds::default();
         for _ in 0..rounds_max.min(scenario.rounds_max as u64) {
             rounds.add((scenario.run)(&test_cluster).await);
@@ -48,7 +50,7 @@ async fn main() -> ExitCode {
     }
     for (page, title, command) in [
         (PAGE, "Benchmarks", "scripts/bench"),
-        (SEARCH_PAGE, "Search latency", "scripts/bench search-embedded search-postgres"),
+        (SEARCH_PAGE, "Search latency", "scripts/verify search"),
         (SOAK_PAGE, "Half an hour", "scripts/bench soak"),
         (DRILL_PAGE, "Lag drill", "scripts/bench lag-drill"),
     ] {

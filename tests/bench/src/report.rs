@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::log_stores::victoria_logs_version;
 use crate::plot::{self, Curves};
 use crate::scenarios::Picture;
 
+/// The version of a program that is not installed.
+pub const UNKNOWN: &str = "unknown";
+/// Variables that change how much is measured.
+const SETTINGS: [&str; 4] = ["BENCH_ROUNDS", "BENCH_SECONDS", "BENCH_MINUTES", "BENCH_EVENTS"];
 /// The figure that compares a protocol with the native one.
 const OF_NATIVE: &str = "of the native batch";
 
@@ -66,11 +71,17 @@ pub fn now() -> String {
     said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"])
 }
 
+/// The same, in microseconds since the Unix epoch.
+#[must_use]
+pub fn unix_micros() -> i64 {
+    said_by("date", &["+%s%6N"]).parse().expect("GNU date")
+}
+
 /// The first line of a program's output.
 fn said_by(program: &str, arguments: &[&str]) -> String {
     let output = std::process::Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").trim().trim_end_matches(" compiled with:").to_owned()
+    text.lines().next().unwrap_or(UNKNOWN).trim().trim_end_matches(" compiled with:").to_owned()
 }
 
 /// The beginning of a page: where, when and with which versions it was made.
@@ -90,14 +101,23 @@ pub fn heading(title: &str, began: &str, command: &str) -> String {
         ("Java, for Kafka", said_by("sh", &["-c", "java -version 2>&1"])),
         ("wrk", said_by("sh", &["-c", "wrk -v 2>&1"])),
         ("rsyslog", said_by("rsyslogd", &["-v"])),
+        ("a peer for searches", victoria_logs_version()),
     ];
     let mut text = format!(
         "# {title}\n\nMade by `{command}`, which overwrites this page.\n\n| | |\n|---|---|\n| begun | {began} |\n\
          | machine | {cores} cores, {model}, {} GB |\n",
         number(kbytes.unwrap_or_default() / 1e6)
     );
+    // A short run must be recognised as one.
+    let settings: Vec<String> = SETTINGS
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok().map(|value| format!("`{name}={value}`")))
+        .collect();
+    if !settings.is_empty() {
+        writeln!(text, "| settings | {} |", settings.join(", ")).expect("memory");
+    }
     // A program that is not installed was not needed for this page.
-    let is_installed = |version: &str| version != "unknown" && !version.ends_with("not found");
+    let is_installed = |version: &str| version != UNKNOWN && !version.ends_with("not found");
     for (name, version) in versions.into_iter().filter(|(_, version)| is_installed(version)) {
         writeln!(text, "| {name} | {version} |").expect("memory");
     }
@@ -122,12 +142,20 @@ pub struct Row {
     pub label: String,
     /// Names and values, in column order.
     pub figures: Vec<(&'static str, f64)>,
+    /// What the figures should be; empty without a target.
+    pub target: &'static str,
 }
 
 impl Row {
     /// A row without figures.
     pub fn new(label: impl Into<String>) -> Self {
-        Self { label: label.into(), figures: Vec::new() }
+        Self { label: label.into(), figures: Vec::new(), target: "" }
+    }
+
+    /// Sets the target, which the table has beside the figures.
+    #[must_use]
+    pub fn aiming_at(self, target: &'static str) -> Self {
+        Self { target, ..self }
     }
 
     /// Adds a figure.
@@ -148,6 +176,8 @@ impl Row {
 #[derive(Clone, Debug, Default)]
 pub struct Rounds {
     labels: Vec<String>,
+    /// Of the rows that have one.
+    targets: BTreeMap<String, &'static str>,
     columns: Vec<&'static str>,
     values: BTreeMap<(String, &'static str), Vec<f64>>,
 }
@@ -169,6 +199,9 @@ impl Rounds {
         for row in rows {
             if !self.labels.contains(&row.label) {
                 self.labels.push(row.label.clone());
+            }
+            if !row.target.is_empty() {
+                self.targets.insert(row.label.clone(), row.target);
             }
             for (name, value) in row.figures {
                 if !self.columns.contains(&name) {
@@ -208,14 +241,20 @@ impl Rounds {
     /// The table in Markdown: medians and ranges.
     #[must_use]
     pub fn markdown(&self) -> String {
+        let has_targets = !self.targets.is_empty();
+        let columns: Vec<&str> =
+            has_targets.then_some("target").into_iter().chain(self.columns.iter().copied()).collect();
         let mut text = String::from("| |");
-        for column in &self.columns {
+        for column in &columns {
             write!(text, " {column} |").expect("memory");
         }
         text.push_str("\n|---|");
-        text.push_str(&"---:|".repeat(self.columns.len()));
+        text.push_str(&"---:|".repeat(columns.len()));
         for label in &self.labels {
             write!(text, "\n| {label} |").expect("memory");
+            if has_targets {
+                write!(text, " {} |", self.targets.get(label).copied().unwrap_or_default()).expect("memory");
+            }
             for column in &self.columns {
                 let cell = self.spread(label, column).map(|spread| spread.to_string()).unwrap_or_default();
                 write!(text, " {cell} |").expect("memory");
@@ -277,6 +316,13 @@ mod tests {
             "| | events/s | µs |\n|---|---:|---:|\n| ours | 1,234,567 (1,000,000–2,000,000) | 1.80 |\n| theirs | 7.25 |  |\n"
         );
         assert_eq!(rounds.spread("ours", "µs").map(|spread| spread.median), Some(1.8));
+        rounds.add(vec![Row::new("ours").with("µs", 1.8).aiming_at("≤ 2 µs")]);
+        assert!(
+            rounds
+                .markdown()
+                .starts_with("| | target | events/s | µs |\n|---|---:|---:|---:|\n| ours | ≤ 2 µs | 1,234,567")
+        );
+        assert!(rounds.markdown().contains("\n| theirs |  | 7.25 |"));
         assert_eq!([number(999.0), number(1_000.0), number(12.345), number(0.0)], ["999", "1,000", "12.3", "0.00"]);
     }
 }

@@ -9,11 +9,13 @@ mod end_to_end;
 mod ingesting;
 mod journaling;
 mod lag;
+mod memory;
 mod peer;
 mod protocols;
 mod searching;
 mod soak;
 mod starting;
+mod sustained;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -44,6 +46,8 @@ pub struct Scenario {
     pub rounds_max: usize,
     /// The page that it is part of, which is written once all its scenarios were run.
     pub page: &'static str,
+    /// Whether it uses Kafka, PostgreSQL or Redis.
+    pub needs_servers: bool,
     /// Its plot.
     pub picture: Option<Picture>,
     /// Measures one round.
@@ -86,6 +90,7 @@ macro_rules! scenario {
             method: $method,
             rounds_max: $rounds_max,
             page: PAGE,
+            needs_servers: true,
             picture: None,
             run: |test_cluster| Box::pin($run(test_cluster)),
         }
@@ -220,13 +225,16 @@ pub fn all() -> Vec<Scenario> {
              Its sender gets no acknowledgement: lines in rsyslog's memory are lost if it dies. A figure counts the records in Kafka. \
              Spillway's figure is for acknowledged batches over HTTP."
         ),
-        scenario!(
-            "start",
-            "Start to first 202, embedded",
-            9,
-            starting::start,
-            "From the start of the process with an empty directory to the end of the first 202, tried every millisecond."
-        ),
+        Scenario {
+            needs_servers: false,
+            ..scenario!(
+                "start",
+                "Start to first 202, embedded",
+                9,
+                starting::start,
+                "From the start of the process with an empty directory to the end of the first 202, tried every millisecond."
+            )
+        },
         scenario!(
             "query",
             "Newest 100 of one source among 10 million rows",
@@ -236,26 +244,53 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario {
             page: SEARCH_PAGE,
+            needs_servers: false,
+            ..scenario!(
+                "search-sustained",
+                "The rate that one machine keeps up with",
+                1,
+                sustained::sustained,
+                "`spillway all` with default settings, without rate limits; load generator and store on the same machine. Batches of 100 \
+                 events of about 320 bytes at a steady rate over 64 connections. Rates rise until one does not hold for `BENCH_SECONDS`; \
+                 95 % of the last one that did must then hold for `BENCH_MINUTES` (10; with ids of clients 1) in an empty directory, \
+                 else 90 % of that, and so on. A rate holds if no event is refused, and if at the end at most one second of events is \
+                 accepted and not stored. The CPU time includes sealing and merging until the store is idle."
+            )
+        },
+        Scenario {
+            page: SEARCH_PAGE,
+            needs_servers: false,
             ..scenario!(
                 "search-embedded",
-                "Searches through 5 million rows of SQLite",
+                "Searches of the embedded store",
                 1,
                 searching::embedded,
-                "One process, rows spread over three hours, while 2,000 events/s arrive. Each search has a range of one hour, a little \
-                 different each time (*rows of the hour*: at the end), and is repeated up to 100 times within 30 s. Of few answers, the p99 \
-                 is the slowest one."
+                "`BENCH_EVENTS` events (10 million) of about 320 bytes with many numbers and ids, 50 sources, spread over three hours, and \
+                 sealed as far as the store seals them. Then each search is repeated up to 200 times within 20 s, each time for a \
+                 slightly different range, source, trace or event: first alone, then while 2,000 events/s arrive. Ranges contain all \
+                 events unless the name says otherwise. Of few answers, the p99 is the slowest one. *found*: events in the last answer. VictoriaLogs \
+                 gets the same events and is asked by the same client. It has no event ids: it looks for a value of the metadata instead."
+            )
+        },
+        Scenario {
+            page: SEARCH_PAGE,
+            needs_servers: false,
+            ..scenario!(
+                "search-memory",
+                "Memory of the embedded store",
+                1,
+                memory::memory,
+                "While events arrive at a steady rate, the searches above are asked one after the other, for twelve times `BENCH_SECONDS`."
             )
         },
         Scenario {
             page: SEARCH_PAGE,
             ..scenario!(
                 "search-postgres",
-                "Searches through 10 million rows of PostgreSQL",
+                "Searches of PostgreSQL",
                 1,
                 searching::postgres,
-                "Producer, Kafka and consumer on the same machine, rows spread over three hours, while 2,000 events/s arrive. Each search \
-                 has a range of one hour, a little different each time (*rows of the hour*: at the end), and is repeated up to 100 times within \
-                 30 s. Of few answers, the p99 is the slowest one."
+                "The same events as for the embedded store. Producer, Kafka and consumer on the same machine. Ranges are of one hour."
             )
         },
         Scenario {
@@ -285,6 +320,12 @@ pub fn all() -> Vec<Scenario> {
             .drawn("records behind", &["records behind"], "seconds")
         },
     ]
+}
+
+/// A number from the environment.
+#[must_use]
+pub fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 /// Waits until `condition` holds, without loading the machine meanwhile.

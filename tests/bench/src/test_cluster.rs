@@ -27,7 +27,8 @@ const JAVA_OPTIONS: &str = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:Ini
 
 /// Servers, programs and duration.
 pub struct TestCluster {
-    servers: OwnServers,
+    /// Once a scenario needs them.
+    servers: Option<OwnServers>,
     spillway: PathBuf,
     yardstick: PathBuf,
     /// How long a figure is measured.
@@ -56,21 +57,32 @@ pub struct Cpu {
 }
 
 impl TestCluster {
-    /// Starts the servers. The programs are in the same directory as this one.
-    pub async fn prepare(duration: Duration) -> Self {
-        let variables = [("SERVICES_WITHOUT_DOCKER", "1"), ("SERVICES_JAVA_OPTIONS", JAVA_OPTIONS)];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let servers = OwnServers::start_with(&["kafka", "postgres", "redis"], variables).await;
+    /// Without servers yet. The programs are in the same directory as this one.
+    #[must_use]
+    pub fn new(duration: Duration) -> Self {
         let directory = std::env::current_exe().expect("this program");
         let beside = |name: &str| directory.with_file_name(name);
-        let servers = servers.expect("scripts/services starts the servers");
-        Self { servers, spillway: beside("spillway"), yardstick: beside("yardstick"), duration }
+        Self { servers: None, spillway: beside("spillway"), yardstick: beside("yardstick"), duration }
+    }
+
+    /// Starts the servers, unless they run.
+    pub async fn start_servers(&mut self) {
+        if self.servers.is_none() {
+            let variables = [("SERVICES_WITHOUT_DOCKER", "1"), ("SERVICES_JAVA_OPTIONS", JAVA_OPTIONS)];
+            let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+            let servers = OwnServers::start_with(&["kafka", "postgres", "redis"], variables).await;
+            self.servers = Some(servers.expect("scripts/services starts the servers"));
+        }
+    }
+
+    fn servers(&self) -> &OwnServers {
+        self.servers.as_ref().expect("the scenario needs servers")
     }
 
     /// A separate topic, group and schema; `variables` are the settings of all roles.
     #[must_use]
     pub fn installation(&self, variables: &[(&str, &str)]) -> Installation<'_> {
-        let names = Servers::at(self.brokers(), self.postgres_url(), self.servers.address("TEST_REDIS_URL"));
+        let names = Servers::at(self.brokers(), self.postgres_url(), self.servers().address("TEST_REDIS_URL"));
         let settings = [
             ("SPILLWAY_KAFKA__PARTITIONS", PARTITIONS),
             ("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", LIMIT),
@@ -84,13 +96,13 @@ impl TestCluster {
     /// Kafka's address.
     #[must_use]
     pub fn brokers(&self) -> String {
-        self.servers.address("TEST_KAFKA_BROKERS")
+        self.servers().address("TEST_KAFKA_BROKERS")
     }
 
     /// PostgreSQL's URL.
     #[must_use]
     pub fn postgres_url(&self) -> String {
-        self.servers.address("TEST_POSTGRES_URL")
+        self.servers().address("TEST_POSTGRES_URL")
     }
 
     /// The program.
@@ -101,7 +113,7 @@ impl TestCluster {
 
     /// Applies an action to a server: `stop`, `kill`, `start`, `pause` or `resume`.
     pub async fn apply(&self, action: &str, server: &str) {
-        self.servers.apply(action, server).await;
+        self.servers().apply(action, server).await;
     }
 
     /// The same HTTP server, which answers a constant.

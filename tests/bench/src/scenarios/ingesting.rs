@@ -39,12 +39,6 @@ pub fn batch_bodies(events: usize, bytes: usize) -> Vec<String> {
     sources(count).iter().map(|source| generator.batch(source, events)).collect()
 }
 
-/// The same without timestamps: such events have the time of their receipt.
-pub fn batch_bodies_of_now(events: usize, bytes: usize) -> Vec<String> {
-    let timestamp = format!("\"timestamp\":\"{TIMESTAMP}\",");
-    batch_bodies(events, bytes + timestamp.len()).iter().map(|body| body.replace(&timestamp, "")).collect()
-}
-
 fn single_bodies() -> Vec<String> {
     let mut generator = Events::new(1, EVENT_BYTES, "INFO", TIMESTAMP);
     sources(SOURCES).iter().map(|source| generator.event(source)).collect()

@@ -1,82 +1,346 @@
-//! Searches through millions of rows while events arrive.
+//! Searches through millions of events, without others and while events arrive.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use e2e::{Http, Process};
-use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use e2e::Http;
+use sqlx::{AssertSqlSafe, Executor};
+use tokio::time::Instant;
 
-use super::until;
-use crate::events::{BATCH_EVENTS, EVENT_BYTES};
+use crate::log_stores::{Kind, LogStore, StoreProcess};
 use crate::openloop::Latencies;
 use crate::report::Row;
-use crate::scenarios::ingesting::batch_bodies_of_now;
+use crate::service_logs::{
+    BATCH_EVENTS, LiveBatches, MISSING_WORD, PastEvents, RARE_WORD, request_id, source, trace_id,
+};
 use crate::test_cluster::{TestCluster, connect};
 
-/// Rows of the embedded store, and of PostgreSQL. They are spread over three hours.
-const EMBEDDED_ROWS: u64 = 5_000_000;
-const POSTGRES_ROWS: u64 = 10_000_000;
-/// Rows that are written to the embedded store at once.
-const FILL_ROWS: usize = 20_000;
+/// Events, unless `BENCH_EVENTS` says otherwise, and the time that they are spread over.
+const EVENTS: u64 = 10_000_000;
+const RANGE: Duration = Duration::from_secs(3 * 3_600);
 /// Events that arrive meanwhile.
-const EVENTS_PER_SECOND: u64 = 2_000;
+const EVENTS_PER_SECOND: f64 = 2_000.0;
 /// Each search is repeated this often, or for so long, but at least three times.
-const REPEATS: usize = 100;
-const TIME_MAX: Duration = Duration::from_secs(30);
-/// Events of the export whose rate is measured: five minutes of the rows, so that the number does not depend on how long the
-/// searches took.
-const EXPORT_RANGE: &str = "from=-65m&to=-60m";
+const REPEATS: u64 = 200;
+const TIME_MAX: Duration = Duration::from_secs(20);
+/// Events of the export whose rate is measured: five minutes, so that the number does not depend on how long the searches took.
+const EXPORT: &str = "/api/logs/export?from=-65m&to=-60m";
+/// What the names of rows of VictoriaLogs end with.
+const PEER: &str = ", VictoriaLogs";
+/// Ranges of searches, in seconds: of all events, and of those for which Spillway allows more time than 5 s.
+pub const EVERYTHING: u64 = 5 * 3_600;
+const HOUR: u64 = 3_600;
 
-/// The searches: their names, and path and query.
-const SEARCHES: [(&str, &str); 10] = [
-    ("newest 100", "/api/logs?from=-1h"),
-    ("newest 100 of a source", "/api/logs?from=-1h&source=source-7"),
-    ("a value: userId:12345", "/api/logs?from=-1h&to=now&query=userId:12345"),
-    ("a rare word", "/api/logs?from=-1h&to=now&query=zanzibar"),
-    ("a common phrase", "/api/logs?from=-1h&to=now&query=%22payment%20accepted%22"),
-    ("OR of two", "/api/logs?from=-1h&to=now&query=zanzibar%20OR%20userId:12345"),
-    ("histogram by level, 1 minute", "/api/logs/stats?from=-1h&to=now&interval=1m"),
-    ("histogram of a value, 1 minute", "/api/logs/stats?from=-1h&to=now&interval=1m&query=http.status:500"),
-    ("top values of userId", "/api/logs/values?from=-1h&to=now&field=userId"),
-    ("fields", "/api/logs/fields?from=-1h"),
+/// A search, in the language of each program. `{range}` stands for the seconds of its range, `{hour}` for those of an hour, both
+/// a little different each time, because an answer that was given before may be cached; `{source}`, `{trace}` and `{event}`
+/// for those of an event, another one each time.
+struct Search {
+    name: &'static str,
+    target: &'static str,
+    spillway: &'static str,
+    /// Empty if VictoriaLogs has none that does the same.
+    victoria_logs: &'static str,
+}
+
+macro_rules! search {
+    ($name:literal, $target:literal, $spillway:literal, $victoria_logs:literal) => {
+        Search { name: $name, target: $target, spillway: $spillway, victoria_logs: $victoria_logs }
+    };
+}
+
+/// All of them. Pages have 100 events.
+static SEARCHES: [Search; 15] = [
+    search!("newest 100", "p99 < 50 ms", "?from=-{range}s&to=now", "query?query=*&limit=100&start=-{range}s"),
+    search!(
+        "newest 100 of a source",
+        "p99 < 50 ms",
+        "?from=-{range}s&to=now&source={source}",
+        "query?query=%7Bsource=%22{source}%22%7D&limit=100&start=-{range}s"
+    ),
+    search!(
+        "a trace id",
+        "p99 < 50 ms",
+        "?from=-{range}s&to=now&traceId={trace}",
+        "query?query=traceId:={trace}&limit=100&start=-{range}s"
+    ),
+    search!(
+        "an event id",
+        "p99 < 50 ms",
+        "/{event}",
+        "query?query=metadata.requestId:={event}&limit=1&start=-{range}s"
+    ),
+    search!(
+        "a value: userId:12345",
+        "p99 < 500 ms",
+        "?from=-{range}s&to=now&query=userId:12345",
+        "query?query=metadata.userId:=12345&limit=100&start=-{range}s"
+    ),
+    search!(
+        "a rare word",
+        "p99 < 300 ms",
+        "?from=-{range}s&to=now&query={rare}",
+        "query?query={rare}&limit=100&start=-{range}s"
+    ),
+    search!(
+        "a word that does not exist",
+        "p99 < 300 ms",
+        "?from=-{range}s&to=now&query={missing}",
+        "query?query={missing}&limit=100&start=-{range}s"
+    ),
+    search!(
+        "a common phrase",
+        "",
+        "?from=-{range}s&to=now&query=%22payment%20accepted%22",
+        "query?query=%22payment%20accepted%22&limit=100&start=-{range}s"
+    ),
+    search!(
+        "OR of two",
+        "",
+        "?from=-{range}s&to=now&query={rare}%20OR%20userId:12345",
+        "query?query={rare}%20OR%20metadata.userId:=12345&limit=100&start=-{range}s"
+    ),
+    search!(
+        "histogram by level, an hour",
+        "p99 < 100 ms",
+        "/stats?from=-{hour}s&to=now&interval=1m",
+        "hits?query=*&start=-{hour}s&step=1m&field=level"
+    ),
+    search!(
+        "histogram by level, whole range",
+        "p99 < 100 ms",
+        "/stats?from=-{range}s&to=now&interval=5m",
+        "hits?query=*&start=-{range}s&step=5m&field=level"
+    ),
+    search!(
+        "histogram of http.status:500, an hour",
+        "",
+        "/stats?from=-{hour}s&to=now&interval=1m&query=http.status:500",
+        "hits?query=metadata.http.status:=500&start=-{hour}s&step=1m&field=level"
+    ),
+    search!(
+        "top values of userId, an hour",
+        "",
+        "/values?from=-{hour}s&to=now&field=userId",
+        "query?query=*%20%7C%20top%2020%20by%20(metadata.userId)&start=-{hour}s"
+    ),
+    search!("fields", "", "/fields?from=-{range}s&to=now", ""),
+    search!(
+        "context of an event",
+        "",
+        "/{event}/context",
+        "query?query=metadata.requestId:={event}%20%7C%20stream_context%20before%2010%20after%2010&start=-{range}s"
+    ),
 ];
 
-/// The columns of row `n`, in a language that both databases understand. `{json}` writes metadata, `{time}` the time.
-const COLUMNS: &str = "'source-' || (n % 50), CASE WHEN n % 100 < 75 THEN 2 WHEN n % 100 < 90 THEN 1 WHEN n % 100 < 97 THEN 3 ELSE 4 END, \
-     'request ' || n || ' of user ' || (n * 7919 % 100000) || ' answered in ' || (n % 997) || ' ms' \
-     || CASE WHEN n % 3 = 0 THEN ': payment accepted' ELSE '' END || CASE WHEN n % 1000003 = 7 THEN ' zanzibar' ELSE '' END";
-const METADATA: &str = "'{\"userId\":' || (n * 7919 % 100000) || ',\"http\":{\"method\":\"GET\",\"status\":' \
-     || CASE WHEN n % 200 = 0 THEN 500 ELSE 200 END || '},\"region\":\"eu-' || (n % 3) || '\"}'";
+/// A store that was filled, and what searches look for in it.
+pub struct Searches {
+    store: LogStore,
+    /// Events that it was filled with.
+    count: u64,
+    range_seconds: u64,
+    /// What finds single events: their ids in Spillway, those of their requests in VictoriaLogs.
+    events: Vec<String>,
+}
 
-/// SQLite in one process.
-pub async fn embedded(test_cluster: &TestCluster) -> Vec<Row> {
-    let directory = tempfile::tempdir().expect("a directory");
-    let limits = [("SPILLWAY_RATE_LIMIT__SINGLE_PER_SECOND", "0"), ("SPILLWAY_RATE_LIMIT__BATCH_PER_SECOND", "0")];
-    // Creates the tables. The next start moves the rows, as those of an earlier version, into chunks.
-    Process::start(test_cluster.spillway(), "all", directory.path(), &limits).await.terminate().await;
-    let file = directory.path().join("store.db");
-    let mut store = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.expect("the file");
-    let begin = sqlx::query_scalar("SELECT (unixepoch() - 10800) * 1000000").fetch_one(&mut store).await;
-    let begin_micros: i64 = begin.expect("a number");
-    for first in (1..=EMBEDDED_ROWS).step_by(FILL_ROWS) {
-        let insert = format!(
-            "WITH RECURSIVE numbers (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM numbers WHERE n < {first} + {FILL_ROWS} - 1) \
-             INSERT INTO events (event_id, client_id, source, level, message, timestamp, received_at, metadata, topic, \
-             partition, \"offset\") SELECT randomblob(16), false, {COLUMNS}, t, t, {METADATA}, 'filled', 0, n \
-             FROM (SELECT n, {begin_micros} + n * 10800000000 / {EMBEDDED_ROWS} AS t FROM numbers)"
-        );
-        store.execute(AssertSqlSafe(insert)).await.expect("rows");
+/// How a search answered.
+struct Answers {
+    times: Vec<Duration>,
+    failed: u64,
+    /// Events in the last answer, if it has events.
+    found: Option<f64>,
+}
+
+impl Searches {
+    /// Searches for events of a store that was filled with so many.
+    pub async fn of(store: &LogStore, count: u64, range_seconds: u64) -> Self {
+        let mut events = Vec::new();
+        for part in 0..10 {
+            match store.kind {
+                Kind::Spillway => {
+                    let to = if part == 0 { "now".to_owned() } else { format!("-{}s", RANGE.as_secs() * part / 10) };
+                    let path = format!("/api/logs?from=-{EVERYTHING}s&to={to}&limit=20");
+                    let page = store.queries.get(&path).await.json();
+                    let ids =
+                        page["events"].as_array().into_iter().flatten().filter_map(|event| event["eventId"].as_str());
+                    events.extend(ids.map(str::to_owned));
+                }
+                Kind::VictoriaLogs => events.extend((0..20).map(|n| request_id(count * part / 10 + n))),
+            }
+        }
+        assert!(!events.is_empty(), "the store has events");
+        Self { store: store.clone(), count, range_seconds, events }
     }
-    let rollups = "INSERT INTO rollups (minute, level, source, events) SELECT timestamp / 60000000, level, source, count(*) \
-                   FROM events GROUP BY 1, 2, 3";
-    store.execute(rollups).await.expect("rollups");
-    store.close().await.expect("it closes");
-    let process = Process::start(test_cluster.spillway(), "all", directory.path(), &limits).await;
-    let rows = measure(&process.http("consumer"), &process.http("producer")).await;
-    process.terminate().await;
+
+    /// Path and query of the `n`th repetition; empty if the program has no such search.
+    fn path(&self, search: &Search, n: u64) -> String {
+        let (root, search) = match self.store.kind {
+            Kind::Spillway => ("/api/logs", search.spillway),
+            Kind::VictoriaLogs => ("/select/logsql/", search.victoria_logs),
+        };
+        if search.is_empty() {
+            return String::new();
+        }
+        // Groups of 16 events begin with those of a trace.
+        let of_trace = self.count / REPEATS * (n % REPEATS) / 16 * 16;
+        let event = &self.events[(n % self.events.len() as u64) as usize];
+        let search = search
+            .replace("{range}", &(self.range_seconds - n % 600).to_string())
+            .replace("{hour}", &(HOUR - n % 600).to_string())
+            .replace("{source}", &source(n))
+            .replace("{trace}", &trace_id(of_trace).unwrap_or_default())
+            .replace("{event}", event)
+            .replace("{rare}", RARE_WORD)
+            .replace("{missing}", MISSING_WORD);
+        format!("{root}{search}")
+    }
+
+    /// Repeats a search until `REPEATS` or `TIME_MAX`. One that fails is a figure: an hour of work must not end with a panic.
+    async fn repeat(&self, search: &Search) -> Answers {
+        let mut answers = Answers { times: Vec::new(), failed: 0, found: None };
+        let began = Instant::now();
+        for n in 0..REPEATS {
+            if n >= 3 && began.elapsed() >= TIME_MAX {
+                break;
+            }
+            let asked = Instant::now();
+            match self.store.queries.try_send("GET", &self.path(search, n), &[], "").await {
+                Some(answer) if answer.status == 200 => {
+                    answers.times.push(asked.elapsed());
+                    answers.found = found(self.store.kind, &answer.body);
+                }
+                answer => {
+                    answers.failed += 1;
+                    eprintln!("{}: {:?}", search.name, answer.map(|answer| (answer.status, answer.body)));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Asks for all searches in turn, until `stop` says so; returns how many were answered, and how many failed.
+    pub async fn ask_until(&self, stop: impl Fn() -> bool) -> (u64, u64) {
+        let (mut answered, mut failed) = (0, 0);
+        for n in 0.. {
+            for search in &SEARCHES {
+                if stop() {
+                    return (answered, failed);
+                }
+                let path = self.path(search, n);
+                if path.is_empty() {
+                    continue;
+                }
+                match self.store.queries.try_send("GET", &path, &[], "").await {
+                    Some(answer) if answer.status == 200 => answered += 1,
+                    _ => failed += 1,
+                }
+            }
+        }
+        (answered, failed)
+    }
+
+    /// All searches, without others and while events arrive.
+    async fn measure(&self, of: &str) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for search in SEARCHES.iter().filter(|search| !self.path(search, 0).is_empty()) {
+            let answers = self.repeat(search).await;
+            let mut row = Row::new(format!("{}{of}", search.name));
+            if self.store.kind == Kind::Spillway {
+                row = row.aiming_at(search.target);
+            }
+            if let Some(found) = answers.found {
+                row = row.with("found", found);
+            }
+            let failed = answers.failed;
+            row = with_times(row, answers, ["p50 ms", "p99 ms", "answers"]);
+            rows.push(row.with("failed", failed as f64));
+        }
+        let load = self.store.live(&Arc::new(LiveBatches::new(false)), EVENTS_PER_SECOND);
+        let arriving = load.start();
+        let searches = SEARCHES.iter().filter(|search| !self.path(search, 0).is_empty());
+        for (row, search) in rows.iter_mut().zip(searches) {
+            let answers = self.repeat(search).await;
+            let failed = answers.failed;
+            let measured =
+                with_times(row.clone(), answers, ["p50 ms, arriving", "p99 ms, arriving", "answers, arriving"]);
+            *row = measured.with("failed, arriving", failed as f64);
+        }
+        let sent = arriving.stop().await;
+        let rate = (sent.accepted * BATCH_EVENTS) as f64 / sent.took.as_secs_f64();
+        rows.push(
+            Row::new(format!("events that arrived meanwhile{of}"))
+                .with("events/s", rate)
+                .with("failed, arriving", (sent.failed * BATCH_EVENTS) as f64),
+        );
+        rows
+    }
+}
+
+fn with_times(row: Row, answers: Answers, [p50, p99, count]: [&'static str; 3]) -> Row {
+    let answered = answers.times.len();
+    if answered == 0 {
+        return row.with(count, 0.0);
+    }
+    let latencies = Latencies::of(answers.times);
+    row.with(p50, latencies.millis(0.5)).with(p99, latencies.millis(0.99)).with(count, answered as f64)
+}
+
+/// Events of an answer; `None` if it has something else.
+fn found(kind: Kind, body: &[u8]) -> Option<f64> {
+    match kind {
+        Kind::Spillway => {
+            let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+            answer["events"].as_array().map(|events| events.len() as f64)
+        }
+        Kind::VictoriaLogs if body.starts_with(b"{\"hits\"") => None,
+        Kind::VictoriaLogs => Some(body.iter().filter(|byte| **byte == b'\n').count() as f64),
+    }
+}
+
+/// Number of events that searches look through.
+fn events() -> u64 {
+    super::number("BENCH_EVENTS", EVENTS)
+}
+
+/// The embedded store, and VictoriaLogs.
+pub async fn embedded(test_cluster: &TestCluster) -> Vec<Row> {
+    let ours = StoreProcess::start(test_cluster, Kind::Spillway).await.expect("it is built");
+    let events = PastEvents::until_now(events(), RANGE);
+    ours.store.fill(events).await;
+    ours.until_idle().await;
+    let count = events.count() as f64;
+    let sealed = ours.sealed(test_cluster).await;
+    let mut rows = vec![
+        Row::new("segments")
+            .aiming_at("≤ 75 B/event")
+            .with("events", sealed.events)
+            .with("B/event", ours.bytes_of("segments") / sealed.events.max(1.0)),
+        // In relation to all events, because the claims, counts and positions are of all.
+        Row::new("store.db").with("events", count - sealed.events).with("B/event", ours.bytes_of("store.db") / count),
+        Row::new("log of the bus").with("B/event", ours.bytes_of("bus") / count),
+    ];
+    let searches = Searches::of(&ours.store, events.count(), EVERYTHING).await;
+    let mut of_spillway = searches.measure("").await;
+    of_spillway.push(export(&ours.store.queries).await);
+    of_spillway.push(Row::new("memory").with("peak RSS MB", ours.peak_megabytes()));
+    ours.stop().await;
+    let mut of_peer = Vec::new();
+    if let Some(theirs) = StoreProcess::start(test_cluster, Kind::VictoriaLogs).await {
+        let events = PastEvents::until_now(self::events(), RANGE);
+        theirs.store.fill(events).await;
+        theirs.until_idle().await;
+        let bytes = theirs.bytes_of("") / events.count() as f64;
+        rows.push(Row::new("all files, VictoriaLogs").with("events", events.count() as f64).with("B/event", bytes));
+        let searches = Searches::of(&theirs.store, events.count(), EVERYTHING).await;
+        of_peer = searches.measure(PEER).await;
+        of_peer.push(Row::new(format!("memory{PEER}")).with("peak RSS MB", theirs.peak_megabytes()));
+        theirs.stop().await;
+    }
+    // Each search of the peer behind ours.
+    for row in of_spillway {
+        let beside = of_peer.iter().position(|peer| peer.label.strip_suffix(PEER) == Some(row.label.as_str()));
+        rows.push(row);
+        rows.extend(beside.map(|beside| of_peer.remove(beside)));
+    }
     rows
 }
 
@@ -85,121 +349,30 @@ pub async fn postgres(test_cluster: &TestCluster) -> Vec<Row> {
     let installation = test_cluster.installation(&[]);
     let producer = installation.start("producer", &[]).await;
     let consumer = installation.start("consumer", &[]).await;
-    // The first event creates the tables.
-    let answer = producer.http("producer").post("/api/logs", r#"{"source":"s","level":"ERROR","message":"m"}"#).await;
-    assert_eq!(answer.status, 202);
-    let http = consumer.http("consumer");
-    until("it is stored", async || e2e::metric(&http, "spillway_events_stored_total").await >= 1.0).await;
-    let mut store = connect(&test_cluster.postgres_url()).await;
-    let insert = format!(
-        "INSERT INTO {0}.events (event_id, client_id, source, level, message, \"timestamp\", received_at, metadata, topic, \
-         partition, \"offset\") SELECT gen_random_uuid(), false, {COLUMNS}, t, now(), ({METADATA})::json, 'filled', 0, n \
-         FROM generate_series(1, {POSTGRES_ROWS}::bigint) AS n, \
-         LATERAL (SELECT now() - interval '3 hours' + n * interval '10800 seconds' / {POSTGRES_ROWS} AS t) AS times",
-        installation.schema()
-    );
-    store.execute(AssertSqlSafe(insert)).await.expect("rows");
-    let rollups = format!(
-        "INSERT INTO {0}.rollups (day, minute, level, source, partition, events) \
-         SELECT floor(extract(epoch FROM received_at) / 86400), floor(extract(epoch FROM \"timestamp\") / 60), level, source, \
-         partition, count(*) FROM {0}.events WHERE topic = 'filled' GROUP BY 1, 2, 3, 4, 5 \
-         ON CONFLICT (day, minute, level, source, partition) DO UPDATE SET events = rollups.events + excluded.events",
-        installation.schema()
-    );
-    store.execute(AssertSqlSafe(rollups)).await.expect("rollups");
+    let store = LogStore::spillway(producer.http("producer"), consumer.http("consumer"));
+    let events = PastEvents::until_now(events(), RANGE);
+    store.fill(events).await;
     // As autovacuum would, which must not begin during the measurement.
-    store
-        .execute(AssertSqlSafe(format!("VACUUM ANALYZE {0}.events, {0}.rollups", installation.schema())))
-        .await
-        .expect("statistics");
-    let rows = measure(&http, &producer.http("producer")).await;
+    let vacuum = format!("VACUUM ANALYZE {0}.events, {0}.rollups", installation.schema());
+    let mut database = connect(&test_cluster.postgres_url()).await;
+    database.execute(AssertSqlSafe(vacuum)).await.expect("statistics");
+    let searches = Searches::of(&store, events.count(), HOUR).await;
+    let mut rows = searches.measure("").await;
+    rows.push(export(&store.queries).await);
     producer.terminate().await;
     consumer.terminate().await;
     installation.remove().await;
     rows
 }
 
-/// Measures all searches while events arrive. A search that fails is a figure: half an hour of work must not end with a panic.
-async fn measure(consumer: &Http, producer: &Http) -> Vec<Row> {
-    let (arriving, stop) = arrive(producer.clone());
-    let mut rows = Vec::new();
-    for (name, path) in SEARCHES {
-        // Each time another range: an answer that was given before may be cached.
-        rows.push(latencies(name, consumer, |n| path.replace("-1h", &format!("-{}s", 3_600 - n))).await);
-    }
-    let newest = consumer.get("/api/logs?from=-1h&to=now-10m&limit=1").await.json();
-    match newest["events"][0]["eventId"].as_str() {
-        Some(id) => rows.push(latencies("context of an event", consumer, |_| format!("/api/logs/{id}/context")).await),
-        None => rows.push(Row::new("context of an event").with("failed", 1.0)),
-    }
-    rows.push(export(consumer).await);
-    let total = consumer.get("/api/logs/stats?from=-1h&to=now&interval=1h").await;
-    if total.status == 200 {
-        let total = total.json()["total"]
-            .as_object()
-            .map(|counts| counts.values().filter_map(|count| count.as_f64()).sum::<f64>());
-        rows.push(Row::new("rows of the hour").with("rows", total.unwrap_or(0.0)));
-    }
-    stop.store(true, Ordering::Relaxed);
-    rows.push(arriving.await.expect("a task without a panic"));
-    rows
-}
-
-/// Repeats a search and returns its latencies.
-async fn latencies(name: &str, http: &Http, path: impl Fn(usize) -> String) -> Row {
-    let (mut times, mut failed, began) = (Vec::new(), 0, Instant::now());
-    while times.len() + failed < 3 || times.len() + failed < REPEATS && began.elapsed() < TIME_MAX {
-        let asked = Instant::now();
-        match http.try_send("GET", &path(times.len() + failed), &[], "").await {
-            Some(answer) if answer.status == 200 => times.push(asked.elapsed()),
-            answer => {
-                failed += 1;
-                eprintln!("{name}: {:?}", answer.map(|answer| (answer.status, answer.body)));
-            }
-        }
-    }
-    let (answers, mut row) = (times.len() as f64, Row::new(name));
-    if !times.is_empty() {
-        let latencies = Latencies::of(times);
-        row = row.with("p50 ms", latencies.millis(0.5)).with("p99 ms", latencies.millis(0.99));
-    }
-    row.with("answers", answers).with("failed", failed as f64)
-}
-
 /// The rate of an export.
 async fn export(http: &Http) -> Row {
     let (began, row) = (Instant::now(), Row::new("export of five minutes"));
-    match http.try_send("GET", &format!("/api/logs/export?{EXPORT_RANGE}"), &[], "").await {
+    match http.try_send("GET", EXPORT, &[], "").await {
         Some(export) if export.status == 200 => {
             let lines = export.body.iter().filter(|byte| **byte == b'\n').count() as f64;
-            row.with("events/s", lines / began.elapsed().as_secs_f64()).with("rows", lines)
+            row.with("events/s", lines / began.elapsed().as_secs_f64()).with("events", lines)
         }
         _ => row.with("failed", 1.0),
     }
-}
-
-/// Sends events at a steady rate until it is told to stop; returns the rate at which they were accepted.
-fn arrive(producer: Http) -> (JoinHandle<Row>, Arc<AtomicBool>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    let arriving = tokio::spawn(async move {
-        let bodies = batch_bodies_of_now(BATCH_EVENTS, EVENT_BYTES);
-        let mut ticks = interval(Duration::from_micros(1_000_000 * BATCH_EVENTS as u64 / EVENTS_PER_SECOND));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let (mut bodies, mut accepted, mut failed) = (bodies.iter().cycle(), 0, 0);
-        let began = Instant::now();
-        while !stopped.load(Ordering::Relaxed) {
-            ticks.tick().await;
-            let body = bodies.next().cloned().unwrap_or_default();
-            let answer =
-                producer.try_send("POST", "/api/logs/batch", &[("content-type", "application/json")], body).await;
-            match answer {
-                Some(answer) if answer.status == 202 => accepted += BATCH_EVENTS,
-                _ => failed += BATCH_EVENTS,
-            }
-        }
-        let rate = accepted as f64 / began.elapsed().as_secs_f64();
-        Row::new("events that arrived meanwhile").with("events/s", rate).with("failed", failed as f64)
-    });
-    (arriving, stop)
 }

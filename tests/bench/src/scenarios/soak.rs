@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Executor};
 
-use super::until;
+use super::{number, until};
 use crate::events::{BATCH_EVENTS, EVENT_BYTES};
 use crate::openloop::{self, Schedule};
 use crate::processes::resident_bytes;
@@ -17,14 +17,14 @@ use crate::test_cluster::{Cpu, TestCluster, acknowledged, connect};
 const EVENTS_PER_SECOND: f64 = 50_000.0;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Duration, unless `BENCH_MINUTES` says otherwise.
-const MINUTES: u32 = 30;
+const MINUTES: u64 = 30;
 /// Of each partition, in Kafka.
 const RETENTION_BYTES: &str = "1073741824";
 const SEGMENT_BYTES: &str = "134217728";
 
 /// All roles under a steady load.
 pub async fn soak(test_cluster: &TestCluster) -> Vec<Row> {
-    let minutes = std::env::var("BENCH_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(MINUTES);
+    let minutes = number("BENCH_MINUTES", MINUTES);
     let installation = test_cluster.installation(&[]);
     installation.make_topic(&[("retention.bytes", RETENTION_BYTES), ("segment.bytes", SEGMENT_BYTES)]).await;
     let producer = installation.start("producer", &[]).await;
