@@ -14,6 +14,7 @@ mod append;
 mod dedup;
 mod hot;
 mod inspection;
+mod joining;
 mod merging;
 mod readers;
 mod reading;
