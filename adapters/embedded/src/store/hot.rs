@@ -17,7 +17,7 @@ mod scan;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::Uuid;
 use domain::partition::Partition;
@@ -291,7 +291,7 @@ impl State {
     /// The chunks of the next segment, which have events of one day of receipt; none if it is too early.
     pub fn to_seal(&self, options: &SealOptions) -> Vec<HotChunk> {
         let last = self.next_id.saturating_sub(1).saturating_sub(options.hot_events);
-        let old = || self.chunks.values().filter(|hot| hot.chunk.last_id <= last);
+        let old = || self.chunks.values().filter(move |hot| hot.chunk.last_id <= last);
         let Some(day) = old().next().map(|first| first.chunk.day()) else { return Vec::new() };
         if old().map(|hot| hot.chunk.events).sum::<u64>() < options.events_min {
             return Vec::new();
