@@ -15,6 +15,7 @@ mod dedup;
 mod forgetting;
 mod hot;
 mod inspection;
+mod joining;
 mod merging;
 mod readers;
 mod reading;

@@ -467,3 +467,35 @@ async fn events_of_a_store_that_did_not_seal_are_sealed_later() {
     let again = open(&directory, SealOptions { enabled: false, ..tiny() }).await;
     assert_eq!(offsets(&again).await.len(), 500);
 }
+
+#[tokio::test]
+async fn small_chunks_of_a_partition_and_day_are_joined() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, SealOptions { enabled: false, ..tiny() }).await;
+    let group_partitions = [0, 1].map(|partition| GroupPartition { partition, ..group_partition() });
+    for n in 0..400_u32 {
+        // Two partitions take turns, and a day ends in the middle.
+        let received_at = time(EPOCH + i64::from(n / 200) * 24 * HOUR_MICROS);
+        let of = &group_partitions[n as usize % 2];
+        let (offset, expected) = (u64::from(n / 2), Some(u64::from(n / 2)).filter(|offset| *offset > 0));
+        let events = [(offset, LogEvent { received_at, ..event(n) })];
+        let append = Append { group_partition: of, expected, next: offset + 1, events: &events, dead_letters: &[] };
+        store.append(&append).await.expect("the append succeeds");
+    }
+    let tail = async |store: &SqliteStore| {
+        let query = TailQuery { filter: EventFilter::default(), after: Some(0), limit: 1_000 };
+        store.tail(&query).await.expect("a page")
+    };
+    let before = (store.query(&everything()).await.expect("a page"), tail(&store).await);
+    assert_eq!((rows(&directory, "chunks").await, before.1.events.len()), (400, 400));
+    seal_all(&store).await;
+    // Of each partition and day, 64 of 100 chunks become one.
+    assert_eq!((rows(&directory, "chunks").await, hot(&directory).await), (4 * 37, 400));
+    assert!((store.query(&everything()).await.expect("a page"), tail(&store).await) == before);
+    store.close().await;
+    let store = open(&directory, tiny()).await;
+    assert!((store.query(&everything()).await.expect("a page"), tail(&store).await) == before);
+    seal_all(&store).await;
+    assert!((store.query(&everything()).await.expect("a page"), tail(&store).await) == before);
+    assert_eq!(append(&store, [event(0)]).await.deduplicated, 1);
+}

@@ -6,7 +6,7 @@
 //!   was lost, a write that its caller dropped, and the changes of another process are noticed.
 //! * A write leaves its change in memory before it commits. Who first sees the version of the change applies it. What another
 //!   process changed is loaded.
-//! * Memory: [`CACHED_BYTES_MAX`] of bodies, and those that calls read; about 250 bytes for each chunk; 37 to 75 bytes for each event
+//! * Memory: [`CACHED_BYTES_MAX`] of bodies, and those that calls read; about 500 bytes for each chunk, small ones of which are joined; 37 to 75 bytes for each event
 //!   ([`Ids`]). Sealing bounds the number of events: without it, memory grows with the store.
 
 mod body;
@@ -20,6 +20,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::Uuid;
+use domain::partition::Partition;
 use domain::ports::StoreError;
 use domain::timestamp::Timestamp;
 use sqlx::SqliteConnection;
@@ -32,6 +33,11 @@ pub use scan::{ChunkReader, ReadError};
 
 use super::{SealOptions, store_error};
 
+/// A chunk with fewer events and bytes is small.
+const SMALL_EVENTS: u64 = 64;
+const SMALL_BYTES: u64 = 64 * 1024;
+/// Small chunks of one partition and day that are joined.
+const JOINED: usize = 64;
 /// Maximum bytes of bodies that stay in memory, those of the newest chunks.
 const CACHED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -285,7 +291,7 @@ impl State {
     /// The chunks of the next segment, which have events of one day of receipt; none if it is too early.
     pub fn to_seal(&self, options: &SealOptions) -> Vec<HotChunk> {
         let last = self.next_id.saturating_sub(1).saturating_sub(options.hot_events);
-        let old = || self.chunks.values().filter(|hot| hot.chunk.last_id <= last);
+        let old = || self.chunks.values().filter(move |hot| hot.chunk.last_id <= last);
         let Some(day) = old().next().map(|first| first.chunk.day()) else { return Vec::new() };
         if old().map(|hot| hot.chunk.events).sum::<u64>() < options.events_min {
             return Vec::new();
@@ -298,6 +304,20 @@ impl State {
             is_first || events <= options.bounds.rows_max && bytes <= options.bounds.file_bytes_max
         };
         old().filter(|hot| hot.chunk.day() == day).take_while(fits).cloned().collect()
+    }
+
+    /// Small chunks of one partition and day, if there are enough of them.
+    pub fn to_join(&self) -> Vec<HotChunk> {
+        let mut small: BTreeMap<(&str, Partition, i64), Vec<&HotChunk>> = BTreeMap::new();
+        let is_small = |hot: &&HotChunk| hot.chunk.events < SMALL_EVENTS && hot.chunk.body_bytes < SMALL_BYTES;
+        for hot in self.chunks.values().filter(is_small) {
+            let of_day = small.entry((&hot.chunk.topic, hot.chunk.partition, hot.chunk.day())).or_default();
+            of_day.push(hot);
+            if of_day.len() >= JOINED {
+                return of_day.iter().map(|hot| (*hot).clone()).collect();
+            }
+        }
+        Vec::new()
     }
 
     /// Chunks with events that were received before a time, the oldest first, with at most so many events; at least one chunk, if

@@ -23,7 +23,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use tokio::runtime::Handle;
 
-use super::hot::{Change, HotChunk, HotId, ReadError, ids_of};
+use super::hot::{Change, HotChunk, HotId, ReadError, State, ids_of};
 use super::segment_files::SegmentFiles;
 use super::segment_list::{self, file_name};
 use super::{SqliteStore, rollups, store_error};
@@ -78,7 +78,7 @@ struct Sealed {
 
 impl SqliteStore {
     /// Does one step of the work on segments, if there is any: removes files that are not segments, removes segments beyond
-    /// [`SealOptions::segment_bytes_max`], seals chunks, or merges segments. Returns whether there may be more to do at once. It may be
+    /// [`SealOptions::segment_bytes_max`], joins small chunks, seals old ones, or merges segments. Returns whether there may be more to do at once. It may be
     /// dropped at any time; one step runs at a time.
     ///
     /// # Errors
@@ -92,21 +92,26 @@ impl SqliteStore {
             self.remove_beyond_bytes_max().await?;
             return Ok(true);
         }
+        let (small, old) = self.chunks_to_change().await?;
+        if !small.is_empty() {
+            self.join_chunks(small).await?;
+            return Ok(true);
+        }
         if !self.seal.enabled {
             return Ok(false);
         }
-        let chunks = self.chunks_to_seal().await?;
-        if !chunks.is_empty() {
-            self.seal_chunks(chunks).await?;
+        if !old.is_empty() {
+            self.seal_chunks(old).await?;
             return Ok(true);
         }
         self.merge_segments(&list).await
     }
 
-    /// The chunks of the next segment.
-    async fn chunks_to_seal(&self) -> Result<Vec<HotChunk>, StoreError> {
+    /// Small chunks to be joined, and the chunks of the next segment.
+    async fn chunks_to_change(&self) -> Result<(Vec<HotChunk>, Vec<HotChunk>), StoreError> {
         let (connection, options) = (self.readers.acquire().await?, self.seal);
-        self.read(connection, None, move |state| state.to_seal(&options), |_, chunks| Ok(chunks)).await
+        let take = move |state: &State| (state.to_join(), state.to_seal(&options));
+        self.read(connection, None, take, |_, chunks| Ok(chunks)).await
     }
 
     async fn seal_chunks(&self, chunks: Vec<HotChunk>) -> Result<(), StoreError> {

@@ -50,7 +50,7 @@ impl Events {
     fn all(&self) -> impl Iterator<Item = Known> {
         let (one, several) = match self {
             Self::One { received_at, tenant } => {
-                (Some(Known { received_at: *received_at, tenant: *tenant }), [].as_slice())
+                (Some(Known { received_at: *received_at, tenant: *tenant }), <&[Known]>::default())
             }
             Self::Several(several) => (None, several.as_slice()),
         };
