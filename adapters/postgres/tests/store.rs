@@ -685,6 +685,19 @@ async fn a_derived_id_has_no_claim_and_is_a_repeat_within_the_resend_window() {
     assert_eq!(count(&mut beside, "events").await, 9);
 }
 
+/// Makes each statement that changes a table take this long.
+async fn slow_down(beside: &mut PgConnection, table: &str, seconds: f64) {
+    let body = format!("BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END");
+    for statement in [
+        format!("CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql AS '{body}'"),
+        format!(
+            "CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION slow_{table}()"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut *beside).await.expect("the statement succeeds");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_position_is_read_though_queries_have_all_of_their_connections_and_these_end_with_their_callers() {
     let Some(server) = server() else { return };
