@@ -106,7 +106,7 @@ async fn beside(directory: &TempDir) -> SqliteConnection {
 }
 
 /// Events in chunks.
-async fn events(connection: &mut SqliteConnection) -> i64 {
+async fn stored_events(connection: &mut SqliteConnection) -> i64 {
     sqlx::query_scalar("SELECT coalesce(sum(event_count), 0) FROM chunks")
         .fetch_one(connection)
         .await
@@ -226,7 +226,7 @@ async fn events_whose_chunks_are_not_in_memory_are_read_from_the_file() {
         let filter = EventFilter::message("xX");
         let stats = StatsQuery { filter, interval: Duration::from_secs(60), by, time_max: None };
         let counts = store.stats(&stats).await.expect("counts");
-        assert_eq!(counts.buckets.values().flat_map(|bucket| bucket.values.values()).sum::<u64>(), EVENTS.into());
+        assert_eq!(counts.buckets.values().flat_map(|bucket| bucket.values.values()).sum::<u64>(), u64::from(EVENTS));
         assert_eq!(store.query(&LogQuery::newest(EventFilter::source("none"), 1)).await.expect("a page").items, []);
     }
     let again = append_again(&store, position, (0..EVENTS).map(event).collect()).await;
@@ -325,7 +325,7 @@ async fn an_append_that_fails_at_its_last_statement_leaves_nothing() {
         other => panic!("{other:?}"),
     }
     assert_eq!(store.position(&group_partition()).await.expect("the store answers"), position);
-    assert_eq!((events(&mut beside).await, count(&mut beside, "dead_letters").await), (1, 0));
+    assert_eq!((stored_events(&mut beside).await, count(&mut beside, "dead_letters").await), (1, 0));
 
     beside.execute("DROP TRIGGER refuse").await.expect("the trigger is dropped");
     let appended = store.append(&refused).await.expect("the same append now succeeds");
@@ -359,7 +359,7 @@ async fn an_append_that_sqlite_rolls_back_does_not_block_later_ones() {
         }
         beside.execute("DROP TRIGGER refuse").await.expect("the trigger is dropped");
         position = append(&store, position, vec![event(n)]).await;
-        assert_eq!(events(&mut beside).await, i64::from(n) + 1);
+        assert_eq!(stored_events(&mut beside).await, i64::from(n) + 1);
     }
 }
 
@@ -391,7 +391,7 @@ async fn an_append_dropped_at_any_await_is_atomic_and_later_ones_succeed() {
         };
         assert_eq!(actual, Some(next), "after {waits} waits");
         position = actual;
-        let rows = (events(&mut beside).await, count(&mut beside, "dead_letters").await);
+        let rows = (stored_events(&mut beside).await, count(&mut beside, "dead_letters").await);
         let appends = i64::try_from(waits + 1).expect("few");
         assert_eq!(rows, (3 * appends, appends), "after {waits} waits");
         if let Some(outcome) = outcome {
@@ -506,7 +506,7 @@ async fn the_rows_of_the_version_before_become_chunks_with_the_same_ids() {
 
     let store = open(&directory, contracts::DEADLINE).await;
     let mut beside = beside(&directory).await;
-    assert_eq!((count(&mut beside, "events").await, events(&mut beside).await), (0, ROWS));
+    assert_eq!((count(&mut beside, "events").await, stored_events(&mut beside).await), (0, ROWS));
     let (mut after, mut tailed) = (0, Vec::new());
     loop {
         let query = TailQuery { filter: EventFilter::default(), after: Some(after), limit: 1_000 };
@@ -519,7 +519,7 @@ async fn the_rows_of_the_version_before_become_chunks_with_the_same_ids() {
     }
     assert_eq!((after, tailed.len()), (20_000, 9_000));
     let tenant = TenantId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
-    for (i, (id, stored)) in (1..).zip(&tailed) {
+    for (i, (id, stored)) in (1_i64..).zip(&tailed) {
         let id_origin = match (i % 11, i % 2) {
             (0, _) => IdOrigin::Tenant(tenant),
             (_, 0) => IdOrigin::Generated,
@@ -559,6 +559,6 @@ async fn the_rows_of_the_version_before_become_chunks_with_the_same_ids() {
     store.close().await;
     // A second start has nothing to move.
     let store = open(&directory, contracts::DEADLINE).await;
-    assert_eq!(events(&mut beside).await, ROWS + 1);
+    assert_eq!(stored_events(&mut beside).await, ROWS + 1);
     store.close().await;
 }

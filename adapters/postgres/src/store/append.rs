@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::position::advance;
 use super::{AppendTime, PostgresStore};
-use crate::claims::{Windows, repeats};
+use crate::claims::repeats;
 use crate::copy::{COLUMNS, Rows, tenant_of};
 use crate::days::Day;
 use crate::error::{UNIQUE_VIOLATION, sqlstate, store_error};
