@@ -19,8 +19,18 @@ pub fn cpu_time(pid: u32) -> Duration {
 /// Resident memory of a process, in bytes.
 #[must_use]
 pub fn resident_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// Peak resident memory of a process so far, in bytes.
+#[must_use]
+pub fn peak_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
 }
 
@@ -82,5 +92,6 @@ mod tests {
             number = std::hint::black_box(number.wrapping_mul(3));
         }
         assert!(resident_bytes(std::process::id()) > 100_000);
+        assert!(peak_bytes(std::process::id()) > 100_000);
     }
 }
