@@ -38,8 +38,9 @@ const OUTAGE: Duration = Duration::from_secs(20);
 const AROUND_OUTAGE: Duration = Duration::from_secs(5);
 /// Rate during the outage.
 const OUTAGE_EVENTS_PER_SECOND: f64 = 10_000.0;
-/// Limits that are enabled but not reached.
-const LIMITS: [(&str, &str); 2] = [
+/// Limits that are enabled but not reached, in the process itself, which is the default.
+const LIMITS: [(&str, &str); 3] = [
+    ("SPILLWAY_LIMITER", "embedded"),
     ("SPILLWAY_RATE_LIMIT__AGENT_EVENTS_PER_SECOND", "10000000"),
     ("SPILLWAY_RATE_LIMIT__AGENT_BYTES_PER_SECOND", "4GB"),
 ];
