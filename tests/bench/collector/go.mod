@@ -1,6 +1,6 @@
-module spillway.example/bench/collector
+module spillway/tests/bench/collector
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/open-telemetry/opentelemetry-collector-contrib/exporter/kafkaexporter v0.165.0
