@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::report::{self, Rounds};
-use bench::scenarios::{DRILL_PAGE, PAGE, SEARCH_PAGE, SOAK_PAGE, Scenario, all, number};
+use bench::scenarios::{DRILL_PAGE, PAGE, PEERS_PAGE, SEARCH_PAGE, SOAK_PAGE, Scenario, all, number};
 use bench::test_cluster::TestCluster;
 
 /// Directory of the plots, beside the pages.
@@ -51,6 +51,7 @@ async fn main() -> ExitCode {
     for (page, title, command) in [
         (PAGE, "Benchmarks", "scripts/bench"),
         (SEARCH_PAGE, "Search latency", "scripts/verify search"),
+        (PEERS_PAGE, "Spillway beside other programs", "scripts/bench peers peers-loss"),
         (SOAK_PAGE, "Half an hour", "scripts/bench soak"),
         (DRILL_PAGE, "Lag drill", "scripts/bench lag-drill"),
     ] {
@@ -58,11 +59,17 @@ async fn main() -> ExitCode {
         if of_page.is_empty() || of_page.len() < scenarios.iter().filter(|scenario| scenario.page == page).count() {
             continue;
         }
-        let mut text = report::heading(title, &began, command);
-        if page == PAGE {
+        let others = if page == PEERS_PAGE { test_cluster.peer_versions() } else { Vec::new() };
+        let mut text = report::heading(title, &began, command, &others);
+        let targets: Option<&[report::Target]> = match page {
+            PAGE => Some(&report::TARGETS),
+            PEERS_PAGE => Some(&report::PEER_TARGETS),
+            _ => None,
+        };
+        if let Some(targets) = targets {
             let find =
                 |name: &str| of_page.iter().find(|(scenario, _)| scenario.name == name).map(|(_, rounds)| rounds);
-            text.push_str(&format!("\n{}\n{}", report::method(rounds_max, seconds), report::targets(find)));
+            text.push_str(&format!("\n{}\n{}", report::method(rounds_max, seconds), report::targets(targets, find)));
         }
         for (scenario, rounds) in of_page {
             text.push_str(&format!("\n{}", section(scenario, rounds)));

@@ -92,5 +92,6 @@ mod tests {
             number = std::hint::black_box(number.wrapping_mul(3));
         }
         assert!(resident_bytes(std::process::id()) > 100_000);
+        assert!(peak_bytes(std::process::id()) > 100_000);
     }
 }

@@ -15,8 +15,11 @@ const SETTINGS: [&str; 4] = ["BENCH_ROUNDS", "BENCH_SECONDS", "BENCH_MINUTES", "
 /// The figure that compares a protocol with the native one.
 const OF_NATIVE: &str = "of the native batch";
 
-/// Targets: description, target, and where it is measured (scenario, row, figure).
-const TARGETS: [(&str, &str, &str, &str, &str); 28] = [
+/// A target: description, target, and where it is measured (scenario, row, figure).
+pub type Target = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+/// The targets of [`crate::scenarios::PAGE`].
+pub const TARGETS: [Target; 28] = [
     ("batches, acknowledged", "≥ 500,000 events/s", "batch", "acknowledged", "events/s"),
     ("in relation to librdkafka alone", "≥ 0.6", "batch", "acknowledged", "of librdkafka"),
     ("CPU of the producer, batches", "≤ 1.8 µs an event", "batch", "acknowledged", "CPU µs/event"),
@@ -53,11 +56,34 @@ const TARGETS: [(&str, &str, &str, &str, &str); 28] = [
     ("librdkafka alone", "-", "batch", "librdkafka alone", "events/s"),
 ];
 
+const ACKNOWLEDGED_SINGLE: &str = "Spillway, acknowledged, single, OTLP protobuf";
+const ACKNOWLEDGED_PACKED: &str = "Spillway, acknowledged, packed, OTLP protobuf";
+const BUFFERED_SINGLE: &str = "Spillway, buffered, single, OTLP protobuf";
+const BUFFERED_PACKED: &str = "Spillway, buffered, packed, OTLP protobuf";
+const OF_COLLECTOR: &str = "of the Collector's CPU";
+const OF_SINGLE: &str = "of single";
+
+/// The targets of [`crate::scenarios::PEERS_PAGE`].
+pub const PEER_TARGETS: [Target; 6] = [
+    (
+        "CPU of Spillway, acknowledged, packed, relative to the Collector",
+        "≤ 0.5",
+        "peers",
+        ACKNOWLEDGED_PACKED,
+        OF_COLLECTOR,
+    ),
+    ("acknowledged, single", "≤ 0.5", "peers", ACKNOWLEDGED_SINGLE, OF_COLLECTOR),
+    ("buffered, packed", "≤ 0.5", "peers", BUFFERED_PACKED, OF_COLLECTOR),
+    ("buffered, single", "≤ 0.5", "peers", BUFFERED_SINGLE, OF_COLLECTOR),
+    ("acknowledged, packed, relative to single", "≤ 0.4", "peers", ACKNOWLEDGED_PACKED, OF_SINGLE),
+    ("buffered, packed, relative to single", "≤ 0.4", "peers", BUFFERED_PACKED, OF_SINGLE),
+];
+
 /// The table of targets and measurements.
 #[must_use]
-pub fn targets<'r>(find: impl Fn(&str) -> Option<&'r Rounds>) -> String {
+pub fn targets<'r>(targets: &[Target], find: impl Fn(&str) -> Option<&'r Rounds>) -> String {
     let mut text = String::from("## Targets\n\n| | target | measured |\n|---|---:|---:|\n");
-    for (what, aim, scenario, label, figure) in TARGETS {
+    for &(what, aim, scenario, label, figure) in targets {
         let spread = find(scenario).and_then(|rounds| rounds.spread(label, figure));
         let measured = spread.map_or_else(|| "not measured".to_owned(), |spread| spread.to_string());
         writeln!(text, "| {what} | {aim} | {measured} |").expect("memory");
@@ -84,9 +110,9 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
     text.lines().next().unwrap_or(UNKNOWN).trim().trim_end_matches(" compiled with:").to_owned()
 }
 
-/// The beginning of a page: where, when and with which versions it was made.
+/// The beginning of a page: where, when and with which versions it was made, with those of other programs.
 #[must_use]
-pub fn heading(title: &str, began: &str, command: &str) -> String {
+pub fn heading(title: &str, began: &str, command: &str, others: &[(String, String)]) -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, name)| name);
@@ -100,7 +126,6 @@ pub fn heading(title: &str, began: &str, command: &str) -> String {
         ("PostgreSQL", said_by("psql", &["--version"])),
         ("Java, for Kafka", said_by("sh", &["-c", "java -version 2>&1"])),
         ("wrk", said_by("sh", &["-c", "wrk -v 2>&1"])),
-        ("rsyslog", said_by("rsyslogd", &["-v"])),
         ("a peer for searches", victoria_logs_version()),
     ];
     let mut text = format!(
@@ -121,10 +146,13 @@ pub fn heading(title: &str, began: &str, command: &str) -> String {
     for (name, version) in versions.into_iter().filter(|(_, version)| is_installed(version)) {
         writeln!(text, "| {name} | {version} |").expect("memory");
     }
+    for (name, version) in others {
+        writeln!(text, "| {name} | {version} |").expect("memory");
+    }
     text
 }
 
-/// How the figures of [`crate::scenarios::PAGE`] are measured.
+/// How the figures of a page with targets are measured.
 #[must_use]
 pub fn method(rounds: u64, seconds: u64) -> String {
     format!(

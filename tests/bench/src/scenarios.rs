@@ -10,7 +10,7 @@ mod ingesting;
 mod journaling;
 mod lag;
 mod memory;
-mod peer;
+mod peers;
 mod protocols;
 mod searching;
 mod soak;
@@ -79,6 +79,8 @@ pub const PAGE: &str = "docs/benchmarks.md";
 pub const SOAK_PAGE: &str = "docs/soak.md";
 /// The page of searches.
 pub const SEARCH_PAGE: &str = "docs/search-latency.md";
+/// The page of other programs beside Spillway.
+pub const PEERS_PAGE: &str = "docs/peers.md";
 /// The page of the lag drill.
 pub const DRILL_PAGE: &str = "docs/lag-drill.md";
 
@@ -216,15 +218,6 @@ pub fn all() -> Vec<Scenario> {
              in PostgreSQL every millisecond."
         )
             .drawn("ms", &["row p50 ms", "row p99 ms", "202 p99 ms"], "events/s"),
-        scenario!(
-            "peer",
-            "A peer: rsyslog",
-            1,
-            peer::peer,
-            "rsyslog takes lines of the same size over TCP and sends them to Kafka (omkafka, with the same settings of librdkafka). \
-             Its sender gets no acknowledgement: lines in rsyslog's memory are lost if it dies. A figure counts the records in Kafka. \
-             Spillway's figure is for acknowledged batches over HTTP."
-        ),
         Scenario {
             needs_servers: false,
             ..scenario!(
@@ -305,6 +298,35 @@ pub fn all() -> Vec<Scenario> {
                  the resident memory of the processes at its end."
             )
             .drawn("MB resident", &["gateway's RSS MB", "producer's RSS MB", "consumer's RSS MB"], "minutes")
+        },
+        Scenario {
+            page: PEERS_PAGE,
+            ..scenario!(
+                "peers",
+                "Throughput and cost",
+                9,
+                peers::throughput,
+                "Batches of 100 events over 64 connections, written to 6 partitions of one broker with `acks=all` and snappy. *acknowledged*: \
+                 a request is answered when Kafka has its events; the Collector has no queue then. *buffered*: it is answered before; the \
+                 Collector has its batch processor and its sending queue. *single*: a record has one event; the Collector's encoding is `raw`, \
+                 which keeps only the body of an event, without attributes, source and time. *packed*: a record has several events, with \
+                 everything that belongs to them; the Collector's encoding is `otlp_proto`. The Collector, syslog-ng and rsyslog record no \
+                 metrics of their own, and set no key. Nothing answers lines over TCP: they count as accepted when they are written. The time \
+                 ends with the last record in Kafka. All events in Kafka are read and counted afterwards; *lost*: accepted, but not there."
+            )
+        },
+        Scenario {
+            page: PEERS_PAGE,
+            ..scenario!(
+                "peers-loss",
+                "Events that were accepted and never arrive",
+                1,
+                peers::losses,
+                "Each event has a number, by which it is found in Kafka. First, the program is killed with `kill -9` under full load over 64 \
+                 connections and started again. Then 10,000 events/s are sent while Kafka is stopped for 20 s and started again; *answered in \
+                 the outage, %*: of the events that were due from 5 s before it to 5 s after it. A request that is refused or not answered is \
+                 not sent again, and its events are not counted as lost. Lines over TCP count as accepted when they are written."
+            )
         },
         Scenario {
             page: DRILL_PAGE,

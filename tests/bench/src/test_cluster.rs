@@ -1,7 +1,7 @@
 //! Environment of the measurements: real servers, the roles as processes, and the yardsticks.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ pub struct TestCluster {
     servers: Option<OwnServers>,
     spillway: PathBuf,
     yardstick: PathBuf,
+    peers: PathBuf,
     /// How long a figure is measured.
     pub duration: Duration,
 }
@@ -62,7 +63,8 @@ impl TestCluster {
     pub fn new(duration: Duration) -> Self {
         let directory = std::env::current_exe().expect("this program");
         let beside = |name: &str| directory.with_file_name(name);
-        Self { servers: None, spillway: beside("spillway"), yardstick: beside("yardstick"), duration }
+        let peers = directory.ancestors().nth(2).expect("the directory of the build").join("peers");
+        Self { servers: None, spillway: beside("spillway"), yardstick: beside("yardstick"), peers, duration }
     }
 
     /// Starts the servers, unless they run.
@@ -111,6 +113,20 @@ impl TestCluster {
         self.spillway.to_str().expect("a path in UTF-8")
     }
 
+    /// The directory in which `scripts/bench` puts the programs that Spillway is compared with.
+    #[must_use]
+    pub fn peers(&self) -> &Path {
+        &self.peers
+    }
+
+    /// Names and versions of these programs, as `scripts/bench` found them.
+    #[must_use]
+    pub fn peer_versions(&self) -> Vec<(String, String)> {
+        let versions = std::fs::read_to_string(self.peers.join("versions")).unwrap_or_default();
+        let versions = versions.lines().filter_map(|line| line.split_once(": "));
+        versions.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
+    }
+
     /// Applies an action to a server: `stop`, `kill`, `start`, `pause` or `resume`.
     pub async fn apply(&self, action: &str, server: &str) {
         self.servers().apply(action, server).await;
@@ -127,8 +143,8 @@ impl TestCluster {
         Constant { child, url: format!("http://{}", line.trim()) }
     }
 
-    /// Sends records through librdkafka at full speed; returns records, seconds and CPU seconds.
-    pub async fn produce(&self, topic: &str) -> [f64; 3] {
+    /// Sends records through librdkafka at full speed; returns records, seconds, CPU seconds and peak memory in bytes.
+    pub async fn produce(&self, topic: &str) -> [f64; 4] {
         let seconds = self.duration.as_secs().to_string();
         let mut command = Command::new(&self.yardstick);
         command.args(["produce", &self.brokers(), topic, &seconds]).kill_on_drop(true);
@@ -136,7 +152,7 @@ impl TestCluster {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout);
         let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
-        numbers.try_into().expect("three numbers")
+        numbers.try_into().expect("four numbers")
     }
 
     /// CPU time of Kafka from now on.
@@ -231,11 +247,17 @@ impl Cpu {
         Self::of(vec![process.pid()])
     }
 
+    /// Time used since its creation.
+    #[must_use]
+    pub fn used(&self) -> Duration {
+        let now: Duration = self.pids.iter().map(|pid| cpu_time(*pid)).sum();
+        now - self.before
+    }
+
     /// Microseconds per event since its creation.
     #[must_use]
     pub fn micros_each(&self, events: f64) -> f64 {
-        let now: Duration = self.pids.iter().map(|pid| cpu_time(*pid)).sum();
-        (now - self.before).as_secs_f64() * 1e6 / events
+        self.used().as_secs_f64() * 1e6 / events
     }
 }
 

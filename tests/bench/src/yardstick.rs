@@ -2,7 +2,7 @@
 //!
 //! `yardstick constant` is Spillway's own HTTP server, which reads each body and answers a constant. It prints its
 //! address. `yardstick produce BROKERS TOPIC SECONDS` sends records of the same size as Spillway's through librdkafka,
-//! with the same settings, as fast as possible, and prints `records seconds cpu_seconds`.
+//! with the same settings, as fast as possible, and prints `records seconds cpu_seconds peak_bytes`.
 
 #![expect(clippy::expect_used, reason = "failed measurements panic")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "called by the benchmark driver")]
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use adapter_http::{Server, ServerOptions};
 use bench::events::{EVENT_BYTES, Events, sources};
-use bench::processes::cpu_time;
+use bench::processes::{cpu_time, peak_bytes};
 use poem::http::StatusCode;
 use poem::{Request, Response};
 use rdkafka::ClientConfig;
@@ -120,5 +120,6 @@ fn produce(brokers: &str, topic: &str, seconds: u64) {
     producer.flush(Duration::from_secs(60)).expect("the broker accepts the rest");
     let took = began.elapsed();
     let cpu = cpu_time(std::process::id()) - cpu;
-    println!("{} {} {}", acknowledged.load(Ordering::Relaxed), took.as_secs_f64(), cpu.as_secs_f64());
+    let (records, peak) = (acknowledged.load(Ordering::Relaxed), peak_bytes(std::process::id()));
+    println!("{records} {} {} {peak}", took.as_secs_f64(), cpu.as_secs_f64());
 }

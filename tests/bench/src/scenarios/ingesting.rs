@@ -114,7 +114,7 @@ pub async fn batch(test_cluster: &TestCluster) -> Vec<Row> {
         producer.terminate().await;
     }
     let kafka = test_cluster.cpu_of_kafka();
-    let [records, seconds, cpu] = test_cluster.produce(installation.topic()).await;
+    let [records, seconds, cpu, _] = test_cluster.produce(installation.topic()).await;
     let bare = records / seconds;
     rows.push(
         Row::new("librdkafka alone")
@@ -156,19 +156,6 @@ pub async fn batch(test_cluster: &TestCluster) -> Vec<Row> {
             .with("p99.9 ms", figures.p999.as_secs_f64() * 1e3),
     );
     rows
-}
-
-/// Batches over HTTP, acknowledged by Kafka.
-pub async fn batches_acknowledged(test_cluster: &TestCluster, installation: &Installation<'_>) -> Row {
-    let producer = installation.start("producer", &[ACKNOWLEDGED]).await;
-    let bodies = json(&batch_bodies(BATCH_EVENTS, EVENT_BYTES));
-    let run = run(test_cluster, &batch_target(&producer, BATCH_EVENTS), &bodies).await;
-    let row = Row::new("Spillway, batches over HTTP")
-        .with("events/s", run.events_per_second)
-        .with("CPU µs/event", run.micros_each)
-        .with("RSS MB", resident_bytes(producer.pid()) as f64 / 1e6);
-    producer.terminate().await;
-    row
 }
 
 /// Batches whose events have ids. They are sent repeatedly, which the producer does not detect.
