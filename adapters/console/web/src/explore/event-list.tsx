@@ -204,7 +204,7 @@ function Expanded({ event, terms, onOpen }: { event: StoredEvent; terms: readonl
   return (
     <div class="event-expanded" role="gridcell">
       <LogBlock text={event.message} terms={terms} label="Message" />
-      {event.stackTrace && <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" wrapped={false} />}
+      {event.stackTrace && <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" lines />}
       <dl class="inline-fields">
         {event.traceId && <div><dt>traceId</dt><dd>{event.traceId}</dd></div>}
         {fields.slice(0, 40).map((field) => (

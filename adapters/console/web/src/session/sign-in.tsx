@@ -49,7 +49,7 @@ function KeyForm() {
       {(hint !== '' || error) && <p class="failure-text" role="alert">{error?.message ?? hint}</p>}
       <button type="submit" class="primary" disabled={busy}>{busy ? 'Signing in…' : 'Sign in'}</button>
       <p class="fine" id="key-help">The key is sent once and not kept; the session lasts 12 hours. An administrator makes a key with</p>
-      <pre class="fine" tabIndex={0}>spillway key create --name you --role read,operate</pre>
+      <pre class="fine" tabIndex={0}>{'spillway key create --name you \\\n    --role read,operate'}</pre>
     </form>
   );
 }

@@ -48,13 +48,13 @@ export function LogText({ text, terms = [] }: { text: string; terms?: readonly s
   );
 }
 
-/** A block of text with its lines, cut at first. */
-export function LogBlock({ text, terms = [], label, wrapped = true }: { text: string; terms?: readonly string[]; label: string; wrapped?: boolean }) {
+/** A block of text with its lines, cut at first. With `lines`, the rest of a long line is indented, as in a stack trace. */
+export function LogBlock({ text, terms = [], label, lines = false }: { text: string; terms?: readonly string[]; label: string; lines?: boolean }) {
   const [whole, setWhole] = useState(false);
   const cut = !whole && text.length > SHOWN_MAX;
   return (
     <div class="log-block">
-      <pre class={wrapped ? '' : 'unwrapped'} tabIndex={0} aria-label={label}>
+      <pre class={lines ? 'lines' : ''} tabIndex={0} aria-label={label}>
         <LogText text={cut ? text.slice(0, SHOWN_MAX) : text} terms={terms} />
       </pre>
       {text.length > SHOWN_MAX && (
