@@ -70,8 +70,8 @@ export class Roles {
     return key;
   }
 
-  /** Moves the end of the key `temporary`, the only one that has an end, into the past. */
-  async endTemporaryKey() {
+  /** Makes the key `temporary` expire: it is the only one that expires. */
+  async expireTemporaryKey() {
     const keys = await readFile(this.keysFile, 'utf8');
     await writeFile(this.keysFile, keys.replace(/^expires = .*$/m, 'expires = "2026-01-01T00:00:00Z"'));
   }

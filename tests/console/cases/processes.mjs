@@ -40,7 +40,7 @@ async function signInRoles({ browser, roles }) {
   await roles.start();
   const { keys } = roles;
   await roles.gateway.send([{ source: 'payments', level: 'ERROR', message: 'of payments' }, { source: 'checkout-eu', level: 'INFO', message: 'of checkout' }]);
-  await roles.gateway.stored('from=-1h&source=payments,checkout-eu', 2);
+  await roles.gateway.stored('from=-1h&source=payments&source=checkout-eu', 2);
   const page = await browser.page();
   await page.goto(roles.url);
   await refused(page, 'spw_mistyped', 'A key looks like');
@@ -66,11 +66,11 @@ async function signInRoles({ browser, roles }) {
   await views(page, { 'Dead letters': 'h1:has-text("Dead letters")', Pipeline: '.verdict', Send: '.send-form', Explore: '.event-row:has-text("of payments")' });
   await signOut(page);
 
-  // A key that ends takes its session with it.
+  // A session ends when its key expires.
   await accepted(page, keys.temporary);
   await page.waitForSelector('.event-row:has-text("of payments")');
-  await roles.endTemporaryKey();
-  await until('the key has ended', async () => (await fetch(`${roles.gateway.url}/api/logs?limit=1`, { headers: { Authorization: `Bearer ${keys.temporary}` } })).status === 401);
+  await roles.expireTemporaryKey();
+  await until('the key has expired', async () => (await fetch(`${roles.gateway.url}/api/logs?limit=1`, { headers: { Authorization: `Bearer ${keys.temporary}` } })).status === 401);
   await page.click('.search-button');
   await page.waitForSelector('.sign-in-card');
   await refused(page, keys.temporary, 'has expired');

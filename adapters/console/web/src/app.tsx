@@ -87,7 +87,7 @@ function OtherKey() {
   return <button type="button" onClick={() => void signOut()}>Sign in with another key</button>;
 }
 
-/** Whoever searches during an outage should not take missing events for events that never were. */
+/** During an outage, a search that finds nothing does not mean that nothing happened. */
 function NotFoundYet({ view }: { view: View }) {
   if (!firing.value?.away || !isSearch(view)) return null;
   return (

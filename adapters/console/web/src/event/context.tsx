@@ -29,7 +29,7 @@ export function ContextOf({ event }: { event: StoredEvent }) {
     return () => broken.abort();
   }, [event.eventId, scope, size]);
 
-  const choices: [Scope, string][] = [['source', `From ${plain(event.source)}`], ['all', 'From all sources'], ...(event.traceId ? [['traceId', 'Of its trace'] as [Scope, string]] : [])];
+  const choices: [Scope, string][] = [['source', `From ${plain(event.source)}`], ['all', 'All sources'], ...(event.traceId ? [['traceId', 'Its trace'] as [Scope, string]] : [])];
   return (
     <div class="context">
       <div class="context-scope"><div class="segmented" role="group" aria-label="Events of">

@@ -35,7 +35,7 @@ function Box({ instance, role, children }: BoxProps) {
 }
 
 function latency(ms: number): string {
-  return ms < 1 ? 'less than 1 ms' : duration(ms / 1000);
+  return ms < 1 ? '<1 ms' : duration(ms / 1000);
 }
 
 function Figure({ name, value, bad = false }: { name: string; value: string; bad?: boolean }) {
