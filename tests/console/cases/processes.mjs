@@ -72,8 +72,11 @@ async function signInRoles({ browser, roles }) {
   await roles.expireTemporaryKey();
   await until('the key has expired', async () => (await fetch(`${roles.gateway.url}/api/logs?limit=1`, { headers: { Authorization: `Bearer ${keys.temporary}` } })).status === 401);
   await page.click('.search-button');
-  await page.waitForSelector('.sign-in-card');
+  await page.waitForSelector('.sign-in-card:has-text("Your session has ended")');
   await refused(page, keys.temporary, 'has expired');
+  await accepted(page, keys.restricted);
+  await page.waitForSelector('.event-row:has-text("of checkout")');
+  assert.equal(await page.locator('.event-row:has-text("of payments")').count(), 0);
 }
 
 const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`;
