@@ -71,7 +71,9 @@ async function signInRoles({ browser, roles }) {
   await page.waitForSelector('.event-row:has-text("of payments")');
   await roles.expireTemporaryKey();
   await until('the key has expired', async () => (await fetch(`${roles.gateway.url}/api/logs?limit=1`, { headers: { Authorization: `Bearer ${keys.temporary}` } })).status === 401);
-  await page.click('.search-button');
+  // Without a new search, so that the list is still there when the session ends.
+  await page.click('.event-row .cell-message');
+  await page.click('#tab-context');
   await page.waitForSelector('.sign-in-card:has-text("Your session has ended")');
   await refused(page, keys.temporary, 'has expired');
   await accepted(page, keys.restricted);
