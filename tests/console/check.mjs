@@ -1,4 +1,4 @@
-// Runs the cases in a browser against a Spillway of its own. scripts/console-check builds what is needed and calls it:
+// Runs the cases in a browser against a Spillway of its own, and some against roles as processes of their own, on servers of their own. scripts/console-check builds what is needed and calls it:
 //   node check.mjs --bin PROGRAM --work DIRECTORY [--smoke] [--proxy] [--events NUMBER] [--screenshots DIRECTORY] [CASE…]
 // Each case prints `ok NAME: figures` or `BROKEN NAME: why`. The exit status is 1 if one is broken.
 import { mkdir, rm } from 'node:fs/promises';
@@ -8,10 +8,12 @@ import { Browser } from './browser.mjs';
 import { budgets } from './cases/budgets.mjs';
 import { forms } from './cases/forms.mjs';
 import { pages } from './cases/pages.mjs';
+import { processes } from './cases/processes.mjs';
 import { tasks } from './cases/tasks.mjs';
 import { devServer } from './dev-server.mjs';
-import { Spillway } from './spillway.mjs';
+import { Roles } from './roles.mjs';
 import { shop } from './shop.mjs';
+import { Spillway } from './spillway.mjs';
 
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
@@ -34,9 +36,13 @@ const EVENTS = Number(options.events ?? (options.smoke ? 5_000 : 1_000_000));
 const SPAN_MS = 55 * 60_000;
 
 const work = path.resolve(options.work);
+const program = path.resolve(options.bin);
+const roles = new Roles(program, path.join(work, 'roles'), { proxied: options.proxy });
+// Of a run that was broken off.
+await roles.services('down');
 await rm(work, { recursive: true, force: true });
 await mkdir(work, { recursive: true });
-const spillway = new Spillway(path.resolve(options.bin), path.join(work, 'spillway'));
+const spillway = new Spillway(program, path.join(work, 'spillway'));
 let proxy;
 let browser;
 let broken = 0;
@@ -72,9 +78,9 @@ try {
 
   browser = new Browser(base);
   await browser.open();
-  const environment = { browser, spillway, work, served: !options.proxy, events: EVENTS, tailSeconds: Number(options['tail-seconds']), screenshots: options.screenshots && path.resolve(options.screenshots) };
+  const environment = { browser, spillway, roles, work, served: !options.proxy, events: EVENTS, tailSeconds: Number(options['tail-seconds']), screenshots: options.screenshots && path.resolve(options.screenshots) };
   if (environment.screenshots) await mkdir(environment.screenshots, { recursive: true });
-  const all = [...tasks, ...forms, ...pages, ...budgets];
+  const all = [...tasks, ...forms, ...pages, ...processes, ...budgets];
   const chosen = wanted.length > 0 ? all.filter(({ name }) => wanted.includes(name)) : all.filter(({ smoke, needs }) => (options.smoke ? smoke : !needs || environment[needs]));
   if (wanted.length > chosen.length) throw new Error(`unknown case; there are: ${all.map(({ name }) => name).join(', ')}`);
   for (const test of chosen) await run(test, environment);
@@ -87,5 +93,6 @@ try {
   proxy?.closeAllConnections();
   proxy?.close();
   await spillway.stop().catch(() => {});
+  await roles.stop();
 }
 process.exitCode = broken > 0 ? 1 : 0;

@@ -49,7 +49,7 @@ export function* shop(count, begin, end, seed = 42) {
       batch = [];
     }
   }
-  yield batch;
+  if (batch.length > 0) yield batch;
 }
 
 function request(random, at, end) {

@@ -11,6 +11,7 @@ import { useKeys } from './state/keys';
 import { follow, href, place, START, type View } from './state/place';
 import { dark, theme, zone } from './state/settings';
 import { Tail } from './tail/tail';
+import { counted } from './text/numbers';
 import { zoneName } from './text/time';
 import { Help, helpOpen } from './ui/help';
 import { Icon, Mark } from './ui/icons';
@@ -34,7 +35,10 @@ export function App() {
 function Frame() {
   const { view } = place.value;
   useKeys({ '?': () => { helpOpen.value = true; } });
-  useEffect(() => { document.title = `${NAMES[view]} · Spillway`; }, [view]);
+  useEffect(() => {
+    document.title = `${NAMES[view]} · Spillway`;
+    document.querySelector('.top nav .on')?.scrollIntoView({ inline: 'nearest', block: 'nearest' });
+  }, [view]);
   useEffect(() => (may('operate') && !isRestricted() ? watchAlerts() : undefined), [session.value]);
   return (
     <>
@@ -49,7 +53,7 @@ function Frame() {
           <User />
         </div>
       </header>
-      <main id="main" tabIndex={-1}>{!may(ROLES[view]) ? <Missing view={view} /> : ROLES[view] === 'operate' && isRestricted() ? <TooNarrow view={view} /> : <Shown view={view} />}</main>
+      <main id="main" tabIndex={-1}><NotFoundYet view={view} />{!may(ROLES[view]) ? <Missing view={view} /> : ROLES[view] === 'operate' && isRestricted() ? <TooNarrow view={view} /> : <Shown view={view} />}</main>
       <Help />
       <Toast />
     </>
@@ -72,22 +76,38 @@ function Shown({ view }: { view: View }) {
 }
 
 function Missing({ view }: { view: View }) {
-  return <div class="page"><Notice title={`${NAMES[view]} needs the role ${ROLES[view]}`}><p>Your key has not this role. Sign in with another key, or ask an administrator for the role.</p></Notice></div>;
+  return <div class="page"><Notice title={`${NAMES[view]} needs the role ${ROLES[view]}`}><p>Your key does not have this role. Ask an administrator for the role, or use another key.</p><OtherKey /></Notice></div>;
 }
 
 function TooNarrow({ view }: { view: View }) {
-  return <div class="page"><Notice title={`${NAMES[view]} shows all sources`}><p>Your key is restricted to some of them. Sign in with a key that is not, or ask an administrator for one.</p></Notice></div>;
+  return <div class="page"><Notice title={`${NAMES[view]} shows all sources`}><p>Your key is restricted to some of them. Ask an administrator for a key that is not, or use another key.</p><OtherKey /></Notice></div>;
 }
+
+function OtherKey() {
+  return <button type="button" onClick={() => void signOut()}>Sign in with another key</button>;
+}
+
+/** During an outage, a search that finds nothing does not mean that nothing happened. */
+function NotFoundYet({ view }: { view: View }) {
+  if (!firing.value?.away || !isSearch(view)) return null;
+  return (
+    <div class="stale above" role="status">
+      <Icon name="warning" />
+      <p>Kafka takes no records: new events are kept on disk, and found once Kafka takes them. <a href={href({ ...START, view: 'pipeline' })} onClick={follow({ ...START, view: 'pipeline' })}>Pipeline</a></p>
+    </div>
+  );
+}
+
+const isSearch = (view: View) => view === 'explore' || view === 'tail';
 
 /** Explore and Tail share their search; the other views begin without one. */
 function ViewLink({ name, on }: { name: View; on: boolean }) {
-  const searching = (view: View) => view === 'explore' || view === 'tail';
-  const target = searching(name) && searching(place.value.view) ? { view: name, event: '' } : { ...START, view: name };
+  const target = isSearch(name) && isSearch(place.value.view) ? { view: name, event: '' } : { ...START, view: name };
   const alerts = name === 'pipeline' ? firing.value : undefined;
   return (
     <a href={href(target)} class={on ? 'on' : ''} aria-current={on ? 'page' : undefined} onClick={follow(target)}>
       {NAMES[name]}
-      {alerts && alerts.count > 0 && <span class={`badge ${alerts.critical || alerts.away ? 'critical' : ''}`} title={`${alerts.count} firing alerts`}>{alerts.count}</span>}
+      {alerts && alerts.count > 0 && <span class={`badge ${alerts.critical || alerts.away ? 'critical' : ''}`} title={counted(alerts.count, 'firing alert')}>{alerts.count}</span>}
     </a>
   );
 }

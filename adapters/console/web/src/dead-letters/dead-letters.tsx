@@ -55,7 +55,7 @@ export function DeadLetters() {
       <header class="page-head">
         <div>
           <h1>Dead letters</h1>
-          <p class="muted">Records that can never be stored as events. Fix the cause, then send them again. {total}</p>
+          <p class="muted">Records that could not be stored as events. Fix the cause, then send them again. {total}</p>
         </div>
         <div class="page-actions">
           <div class="segmented" role="group" aria-label="Which dead letters">

@@ -103,7 +103,7 @@ function Ready({ dry, one, again, perSecond, setPerSecond }: ReadyProps) {
           <input type="number" min={1} max={RATE_MAX} value={perSecond} onInput={(event) => setPerSecond(Math.min(RATE_MAX, Math.max(1, Number(event.currentTarget.value) || 1)))} />
         </label>
       )}
-      <p class="fine">If the cause is not fixed, they become dead letters again.</p>
+      <p class="fine">If the cause is not fixed, {one ? 'it becomes a dead letter' : 'they become dead letters'} again.</p>
     </>
   );
 }
@@ -122,7 +122,7 @@ function Done({ sent, skipped, stopped, failed }: { sent: number; skipped: numbe
     <p role="status">
       <strong>{counted(sent, 'dead letter')} sent again{stopped ? ', then stopped' : ''}{failed ? ', then it failed' : ''}.</strong>{' '}
       {skipped > 0 && `${grouped(skipped)} skipped. `}
-      {sent > 0 && 'The consumer stores them within seconds, or they come back here with a new reason.'}
+      {sent > 0 && `Within seconds, ${sent === 1 ? 'it is stored, or comes' : 'they are stored, or come'} back here with a reason.`}
     </p>
   );
 }

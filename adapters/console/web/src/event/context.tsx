@@ -29,12 +29,12 @@ export function ContextOf({ event }: { event: StoredEvent }) {
     return () => broken.abort();
   }, [event.eventId, scope, size]);
 
-  const choices: [Scope, string][] = [['source', `From ${plain(event.source)}`], ['all', 'From all sources'], ...(event.traceId ? [['traceId', 'Of its trace'] as [Scope, string]] : [])];
+  const choices: [Scope, string][] = [['source', `From ${plain(event.source)}`], ['all', 'All sources'], ...(event.traceId ? [['traceId', 'Its trace'] as [Scope, string]] : [])];
   return (
     <div class="context">
-      <div class="segmented" role="group" aria-label="Events of">
+      <div class="context-scope"><div class="segmented" role="group" aria-label="Events of">
         {choices.map(([value, label]) => <button key={value} type="button" class={scope === value ? 'on' : ''} aria-pressed={scope === value} onClick={() => setScope(value)}>{label}</button>)}
-      </div>
+      </div></div>
       {error && <Failure error={error} />}
       {!error && !context && <p class="fine">Loading…</p>}
       {context && (

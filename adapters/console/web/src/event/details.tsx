@@ -29,7 +29,7 @@ export function Details({ event }: { event: StoredEvent }) {
       {event.stackTrace && (
         <section>
           <Heading title="Stack trace" onCopy={() => void copy(event.stackTrace ?? '', 'Stack trace')} />
-          <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" wrapped={false} />
+          <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" lines />
         </section>
       )}
       <section>

@@ -50,6 +50,11 @@ export function TraceOf({ event }: { event: StoredEvent }) {
   );
 }
 
+/** Precise enough to tell neighbours apart. */
+function after(ms: number): string {
+  return ms >= 1_000 && ms < 100_000 ? `${(ms / 1_000).toFixed(2)} s` : duration(ms / 1_000);
+}
+
 interface TraceLineProps {
   event: StoredEvent;
   /** Milliseconds after the first event. */
@@ -64,7 +69,7 @@ function TraceLine({ event, offset, length, source, itself }: TraceLineProps) {
   return (
     <li class={`trace-line level-${event.level} ${itself ? 'itself' : ''}`} aria-current={itself ? 'true' : undefined}>
       <button type="button" onClick={() => go({ event: event.eventId, show: 'details' })} disabled={itself} title={exact(event.timestamp, zone.value)}>
-        <span class="trace-time">+{duration(offset / 1000)}</span>
+        <span class="trace-time">+{after(offset)}</span>
         <span class="trace-track" aria-hidden="true"><span class={`trace-mark hue-${source % 6}`} ref={(element) => { if (element) element.style.left = `${length > 0 ? (100 * offset) / length : 0}%`; }} /></span>
         <span class={`trace-source hue-${source % 6}`}>{plain(event.source)}</span>
         <span class="level">{event.level}</span>

@@ -90,7 +90,7 @@ export function EventList(props: EventListProps) {
 
   // The virtual list corrects its position for rows above that were measured. A list that keeps to its end must not be moved so.
   rows.shouldAdjustScrollPositionOnItemSizeChange = props.moving ? () => false : undefined;
-  // Rows have their heights only once they are elements, so the end moves after it was scrolled to.
+  // Rows have their heights only once they are elements, so the end moves after it was scrolled to. It also moves with the list's own height.
   const body = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     if (!props.moving || !body.current) return;
@@ -100,6 +100,7 @@ export function EventList(props: EventListProps) {
     toEnd();
     const observer = new ResizeObserver(toEnd);
     observer.observe(body.current);
+    if (scroller.current) observer.observe(scroller.current);
     return () => observer.disconnect();
   }, [props.moving, events]);
   useLayoutEffect(() => {
@@ -204,7 +205,7 @@ function Expanded({ event, terms, onOpen }: { event: StoredEvent; terms: readonl
   return (
     <div class="event-expanded" role="gridcell">
       <LogBlock text={event.message} terms={terms} label="Message" />
-      {event.stackTrace && <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" wrapped={false} />}
+      {event.stackTrace && <LogBlock text={event.stackTrace} terms={terms} label="Stack trace" lines />}
       <dl class="inline-fields">
         {event.traceId && <div><dt>traceId</dt><dd>{event.traceId}</dd></div>}
         {fields.slice(0, 40).map((field) => (

@@ -29,9 +29,13 @@ function Box({ instance, role, children }: BoxProps) {
       {faults.map(([name, component]) => <p key={name} class="fault"><strong>{name}</strong> {plain(component.detail ?? 'down')}</p>)}
       {children}
       {routing && routing.state !== 'available' && <p class="fault">{routing.state === 'ejected' ? 'The gateway sends it nothing because it failed.' : 'It asks for no requests.'}</p>}
-      {report && <footer>{report.version}, up {duration(report.uptimeSeconds)}{report.memoryBytes !== undefined && `, ${bytes(report.memoryBytes)}`}{routing && `, answers in ${duration(routing.latencyMs / 1000)}`}</footer>}
+      {report && <footer>{[report.version, `up ${duration(report.uptimeSeconds)}`, report.memoryBytes === undefined ? '' : bytes(report.memoryBytes), routing ? `answers in ${latency(routing.latencyMs)}` : ''].filter(Boolean).map((fact) => <span key={fact}>{fact}</span>)}</footer>}
     </article>
   );
+}
+
+function latency(ms: number): string {
+  return ms < 1 ? '<1 ms' : duration(ms / 1000);
 }
 
 function Figure({ name, value, bad = false }: { name: string; value: string; bad?: boolean }) {
@@ -74,7 +78,7 @@ export function ProducerBox({ instance }: { instance: Instance }) {
           </dl>
           {part.journal && part.journal.events > 0 && <JournalMeter journal={part.journal} />}
           {part.journal?.events === 0 && <Figure name="journal" value="empty" />}
-          <Meter name="memory for events" usage={part.buffer} />
+          <Meter name="buffer" usage={part.buffer} />
           {!part.journal && <Meter name="space" usage={part.space} />}
         </>
       )}
@@ -111,7 +115,7 @@ export function BusBox({ producers }: { producers: readonly Instance[] }) {
         {breakers.length > 0 && <Figure name="breaker" value={open > 0 ? `open${parts.length > 1 ? ` at ${open} of ${parts.length}` : ''}` : halfOpen > 0 ? 'half-open' : 'closed'} bad={open > 0} />}
         {first.bus === 'embedded' && <Figure name="space used" value={`${Math.round((100 * first.space.usedBytes) / Math.max(1, first.space.bytesMax))} %`} />}
       </dl>
-      {open > 0 && <p class="fine">Producers keep accepted events in their journals.</p>}
+      {open > 0 && <p class="fine">Producers keep accepted events in their journals, and try again within a minute.</p>}
     </article>
   );
 }
@@ -119,7 +123,14 @@ export function BusBox({ producers }: { producers: readonly Instance[] }) {
 /** The alert consumer_lag_high fires beyond it. */
 const LAG_SECONDS_MAX = 60;
 
-function lag({ lagRecords, lagAgeSeconds }: ConsumerPart): string {
+/** A consumer without partitions, such as one that does not reach the bus, knows of no lag. */
+export function hasLag({ partitions }: ConsumerPart): boolean {
+  return partitions > 0;
+}
+
+function lag(part: ConsumerPart): string {
+  const { lagRecords, lagAgeSeconds } = part;
+  if (!hasLag(part)) return '–';
   if (lagRecords === 0) return 'none';
   return lagAgeSeconds === undefined ? `${short(lagRecords)} records` : `${short(lagRecords)} records, ${duration(lagAgeSeconds)}`;
 }

@@ -2,16 +2,19 @@
 import { useEffect, useState } from 'preact/hooks';
 import { type ApiError, asApiError, get } from '../api/client';
 import { zone } from '../state/settings';
-import { grouped, rate } from '../text/numbers';
+import { follow, href, START } from '../state/place';
+import { counted, grouped, rate, short } from '../text/numbers';
 import { plain } from '../text/pieces';
 import { ago, clock, exact } from '../text/time';
 import { Icon } from '../ui/icons';
 import { Failure } from '../ui/notice';
-import { BusBox, ConsumerBox, GatewayBox, ProducerBox, StoreBox } from './boxes';
+import { note } from './badge';
+import { BusBox, ConsumerBox, GatewayBox, hasLag, ProducerBox, StoreBox } from './boxes';
 import { Runbook, RunbookLink } from './runbook';
 import { addressOf, type Alert, alerts, type Fleet, type Instance, type Outage, total, withRole } from './fleet';
 
 const POLL_MS = 2_000;
+const LETTERS = { ...START, view: 'dead-letters' } as const;
 
 export function Pipeline() {
   const [fleet, setFleet] = useState<Fleet | undefined>();
@@ -22,7 +25,11 @@ export function Pipeline() {
     let timer: ReturnType<typeof setTimeout>;
     const ask = async () => {
       try {
-        if (!document.hidden) setFleet(await get('/actuator/fleet', { signal: broken.signal }));
+        if (!document.hidden) {
+          const found = await get('/actuator/fleet', { signal: broken.signal });
+          setFleet(found);
+          note(found);
+        }
         setError(undefined);
       } catch (failure) {
         const known = asApiError(failure);
@@ -58,37 +65,61 @@ export function Pipeline() {
   );
 }
 
-/** One sentence for a person who was woken up. */
+/** What matters most, for a person who was woken up. */
 function Verdict({ fleet }: { fleet: Fleet }) {
   const outages = fleet.instances.flatMap((instance) => (instance.report?.producer?.outage ? [{ outage: instance.report.producer.outage, instance }] : []));
-  const unreachable = fleet.instances.filter((instance) => instance.status === 'UNREACHABLE');
-  const down = fleet.instances.filter((instance) => instance.status === 'DOWN');
+  const faults = faultsOf(fleet, outages.length > 0);
   const lost = total(fleet.instances, (report) => report.producer?.lost) ?? 0;
-  if (lost > 0) {
-    return <div class="verdict bad" role="status"><h2>{grouped(lost)} accepted events are lost</h2><p><RunbookLink path="docs/runbooks/events_lost.md" /> It says what to do.</p></div>;
-  }
-  if (outages.length > 0) return <>{outages.map(({ outage, instance }) => <OutageCard key={addressOf(instance)} outage={outage} of={outages.length > 1 ? instance : undefined} />)}</>;
-  if (unreachable.length === 0 && down.length === 0) {
-    return <div class="verdict good" role="status"><h2>Everything works</h2><p>Events are accepted, published and stored.</p></div>;
-  }
+  if (lost === 0 && outages.length === 0 && faults.length === 0) return <NoFaults alerts={alerts(fleet).length} />;
   return (
-    <div class={`verdict ${down.length > 0 ? 'bad' : 'fair'}`} role="status">
-      <h2>{[down.length > 0 ? `${grouped(down.length)} of ${grouped(fleet.instances.length)} instances report a fault` : '', unreachable.length > 0 ? `${grouped(unreachable.length)} cannot be reached` : ''].filter(Boolean).join(', ')}</h2>
-      <ul>
-        {down.flatMap((instance) => Object.entries(instance.report?.components ?? {}).filter(([, component]) => component.status !== 'UP').map(([name, component]) => <li key={`${addressOf(instance)}${name}`}>{instance.role} {addressOf(instance)}: {name}: {plain(component.detail ?? 'down')}</li>))}
-        {unreachable.map((instance) => <li key={addressOf(instance)}>{instance.role} {addressOf(instance)}: {plain(instance.problem ?? 'no answer')}</li>)}
-      </ul>
+    <>
+      {lost > 0 && <div class="verdict bad" role="status"><h2>{grouped(lost)} accepted events are lost</h2><p><RunbookLink path="docs/runbooks/events_lost.md" /> It says what to do.</p></div>}
+      {outages.map(({ outage, instance }) => <OutageCard key={addressOf(instance)} outage={outage} of={outages.length > 1 ? instance : undefined} />)}
+      {faults.length > 0 && <FaultsCard faults={faults} of={fleet.instances.length} />}
+    </>
+  );
+}
+
+interface Fault {
+  instance: Instance;
+  text: string;
+}
+
+/** The components that are down, and the instances that do not answer. `inOutage`: the fault of the bus is told already. */
+function faultsOf(fleet: Fleet, inOutage: boolean): Fault[] {
+  return fleet.instances.flatMap((instance) => {
+    if (instance.status === 'UNREACHABLE') return [{ instance, text: instance.problem ?? 'no answer' }];
+    const down = Object.entries(instance.report?.components ?? {}).filter(([name, component]) => component.status !== 'UP' && !(inOutage && name === 'bus'));
+    return down.map(([name, component]) => ({ instance, text: `${name}: ${component.detail ?? 'down'}` }));
+  });
+}
+
+function NoFaults({ alerts }: { alerts: number }) {
+  if (alerts === 0) return <div class="verdict good" role="status"><h2>Everything works</h2><p>Events are accepted, published and stored.</p></div>;
+  return <div class="verdict fair" role="status"><h2>{counted(alerts, 'alert')} to look at</h2><p>All instances work: events are accepted, published and stored. The alerts are below.</p></div>;
+}
+
+function FaultsCard({ faults, of }: { faults: readonly Fault[]; of: number }) {
+  const instances = [...new Set(faults.map(({ instance }) => instance))];
+  const unreachable = instances.filter(({ status }) => status === 'UNREACHABLE').length;
+  const down = instances.length - unreachable;
+  return (
+    <div class={`verdict ${down > 0 ? 'bad' : 'fair'}`} role="status">
+      <h2>{[down > 0 ? `${grouped(down)} of ${grouped(of)} instances report a fault` : '', unreachable > 0 ? `${grouped(unreachable)} of ${grouped(of)} instances cannot be reached` : ''].filter(Boolean).join(', ')}</h2>
+      <ul>{faults.map(({ instance, text }) => <li key={`${addressOf(instance)}${text}`}>{instance.role} {addressOf(instance)}: {plain(text)}</li>)}</ul>
     </div>
   );
 }
 
+/** There are outages of Kafka only: the embedded log is part of the process. */
 function OutageCard({ outage, of }: { outage: Outage; of: Instance | undefined }) {
   const away = outage.state === 'away';
   return (
     <div class={`verdict ${away ? 'bad' : 'fair'}`} role="status">
-      <h2>{away ? 'The bus takes no events: they are kept on disk' : 'The bus is back: kept events are being sent'}{of && ` (${addressOf(of)})`}</h2>
+      <h2>{away ? 'Kafka takes no records: accepted events are kept on disk' : 'Kafka is back: kept events are being sent'}{of && ` (${addressOf(of)})`}</h2>
       <p>{plain(outage.summary)}</p>
       {outage.reason && <p class="fine">Reason: {plain(outage.reason)}</p>}
+      {away && <p><RunbookLink path="docs/runbooks/breaker_open.md" /></p>}
     </div>
   );
 }
@@ -98,6 +129,7 @@ function Flow({ fleet }: { fleet: Fleet }) {
   const producers = withRole(fleet, 'producer');
   const consumers = withRole(fleet, 'consumer');
   const away = producers.some((instance) => instance.report?.producer?.outage?.state === 'away');
+  const lag = total(consumers, (report) => (report.consumer && hasLag(report.consumer) ? report.consumer.lagRecords : undefined));
   return (
     <div class="flow">
       <Stage title="Gateway">{gateways.map((instance) => <GatewayBox key={addressOf(instance)} instance={instance} />)}</Stage>
@@ -105,8 +137,9 @@ function Flow({ fleet }: { fleet: Fleet }) {
       <Stage title={producers.length > 1 ? 'Producers' : 'Producer'}>{producers.map((instance) => <ProducerBox key={addressOf(instance)} instance={instance} />)}</Stage>
       <Arrow label={rate(total(producers, (report) => report.producer?.publishedPerSecond))} what="published" broken={away} />
       <Stage title="Bus"><BusBox producers={producers} /></Stage>
-      <Arrow label={rate(total(consumers, (report) => report.consumer?.storedPerSecond))} what="stored" />
+      <Arrow label={lag === undefined ? '–' : short(lag)} what="lag" />
       <Stage title={consumers.length > 1 ? 'Consumers' : 'Consumer'}>{consumers.map((instance) => <ConsumerBox key={addressOf(instance)} instance={instance} />)}</Stage>
+      <Arrow label={rate(total(consumers, (report) => report.consumer?.storedPerSecond))} what="stored" />
       <Stage title="Store"><StoreBox consumers={consumers} /></Stage>
     </div>
   );
@@ -140,6 +173,7 @@ function Alerts({ fleet }: { fleet: Fleet }) {
 
 function AlertLine({ alert, instance }: { alert: Alert; instance: Instance }) {
   const { runbook } = alert;
+  const hasLetters = alert.name === 'dead_letters';
   return (
     <li class={`alert ${alert.severity}`}>
       <div class="alert-head">
@@ -150,7 +184,7 @@ function AlertLine({ alert, instance }: { alert: Alert; instance: Instance }) {
       </div>
       <p>{plain(alert.summary)}</p>
       <dl class="inline-fields">{Object.entries(alert.details).filter(([name]) => name !== 'runbook').map(([name, text]) => <div key={name}><dt>{plain(name)}</dt><dd>{plain(text)}</dd></div>)}</dl>
-      {runbook && <p class="runbook"><RunbookLink path={runbook} /></p>}
+      {(runbook || hasLetters) && <p class="runbook">{hasLetters && <a href={href(LETTERS)} onClick={follow(LETTERS)}>Show the dead letters</a>}{runbook && <RunbookLink path={runbook} />}</p>}
     </li>
   );
 }

@@ -11,6 +11,8 @@ export interface Session {
 
 export const session = signal<Session | undefined>(undefined);
 export const sessionError = signal<ApiError | undefined>(undefined);
+/** Whether a session ended by itself, so that the page can say why it asks for a key again. */
+export const sessionEnded = signal(false);
 
 /** Asks who this is. */
 export async function learn(): Promise<void> {
@@ -43,6 +45,9 @@ export function isRestricted(): boolean {
 
 export async function signIn(key: string): Promise<void> {
   await post<void>('/api/session', undefined, { Authorization: `Bearer ${key}` });
+  sessionEnded.value = false;
+  // The session before may have ended by itself, and its events may not be for this key.
+  forget();
   await learn();
 }
 
@@ -50,9 +55,13 @@ export async function signOut(): Promise<void> {
   await fetch('/api/session', { method: 'DELETE' });
   forget();
   await learn();
+  // A request that was under way may have been answered 401 meanwhile.
+  sessionEnded.value = false;
 }
 
 // A 401 anywhere: the session ended, or the key was revoked.
 effect(() => {
-  if (unauthenticated.value > 0) void learn();
+  if (unauthenticated.value === 0) return;
+  if (session.peek()?.key) sessionEnded.value = true;
+  void learn();
 });

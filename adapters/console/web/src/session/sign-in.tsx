@@ -3,7 +3,7 @@ import { useRef, useState } from 'preact/hooks';
 import { type ApiError, asApiError } from '../api/client';
 import { Mark } from '../ui/icons';
 import { Notice } from '../ui/notice';
-import { session, signIn } from './session';
+import { session, sessionEnded, signIn } from './session';
 
 const KEY_FORM = /^spw_[0-9A-Za-z]{8}_[0-9A-Za-z]{38}$/;
 
@@ -44,12 +44,13 @@ function KeyForm() {
   return (
     <form onSubmit={(event) => void submit(event)}>
       <h1>Sign in</h1>
+      {sessionEnded.value && <p class="muted" role="status">Your session has ended: it was 12 hours old, or its key has expired or was revoked.</p>}
       <label for="key">Key</label>
       <input ref={input} id="key" type="password" autocomplete="current-password" placeholder="spw_…" spellcheck={false} autofocus aria-invalid={hint !== '' || error !== undefined} aria-describedby="key-help" />
       {(hint !== '' || error) && <p class="failure-text" role="alert">{error?.message ?? hint}</p>}
       <button type="submit" class="primary" disabled={busy}>{busy ? 'Signing in…' : 'Sign in'}</button>
       <p class="fine" id="key-help">The key is sent once and not kept; the session lasts 12 hours. An administrator makes a key with</p>
-      <pre class="fine" tabIndex={0}>spillway key create --name you --role read,operate</pre>
+      <pre class="fine" tabIndex={0}>{'spillway key create --name you \\\n    --role read,operate'}</pre>
     </form>
   );
 }
