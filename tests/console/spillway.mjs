@@ -26,6 +26,8 @@ export class Spillway {
     this.directory = directory;
     this.settings = settings;
     this.listen = '127.0.0.1:0';
+    /** URLs of its roles, by name. */
+    this.listeners = {};
   }
 
   get store() {
@@ -62,6 +64,7 @@ export class Spillway {
       const address = /gateway listens address=([0-9.:]+)/.exec(text)?.[1];
       if (!address) return false;
       this.listen = address;
+      this.listeners = Object.fromEntries([...text.matchAll(/: (\w+) listens address=(127[0-9.:]+)/g)].map(([, name, of]) => [name, `http://${of}`]));
       const answer = await fetch(`${this.url}/actuator/health/readiness`).catch(() => undefined);
       return answer?.ok;
     }, READY_MS);
