@@ -107,3 +107,18 @@ export async function attempt({ target, reads, writes }) {
   }
   return { seen, ...count };
 }
+
+/**
+ * Sends requests to a port that does not speak HTTP, in the clear and over TLS. Returns how many it sent.
+ *
+ * The function must refer to nothing outside of it.
+ */
+export async function knock({ address, body }) {
+  const OUTCOME_MS = 5_000;
+  const requests = [['http', 'GET'], ['http', 'POST'], ['https', 'GET'], ['https', 'POST']];
+  for (const [scheme, method] of requests) {
+    const stop = AbortSignal.timeout(OUTCOME_MS);
+    await fetch(`${scheme}://${address}/`, { method, body: method === 'POST' ? body : undefined, mode: 'no-cors', signal: stop }).catch(() => {});
+  }
+  return requests.length;
+}

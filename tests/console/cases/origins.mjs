@@ -9,7 +9,7 @@ import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { REBOUND } from '../browser.mjs';
-import { attempt } from '../foreign-page.mjs';
+import { attempt, knock } from '../foreign-page.mjs';
 import { Spillway, until } from '../spillway.mjs';
 
 const DOCUMENT = new URL('../../../openapi/spillway.json', import.meta.url);
@@ -132,6 +132,16 @@ async function fromReboundName(browser, targets, tried) {
   return sum;
 }
 
+/** A page of another site sends requests to ports of other protocols. */
+async function toOtherProtocols(browser, addresses, foreign) {
+  const page = await browser.page();
+  await page.goto(`http://${REBOUND}:${foreign.address().port}/`);
+  let requests = 0;
+  for (const address of addresses) requests += await page.evaluate(knock, { address, body: `<14>planted: ${PLANTED}\n` });
+  await page.context().close();
+  return requests;
+}
+
 /** Which paths take an event of the console's own origin, and what that reads. */
 async function fromOwnOrigin(browser, url, { writes }) {
   const page = await browser.page();
@@ -147,8 +157,8 @@ async function fromOwnOrigin(browser, url, { writes }) {
 }
 
 async function otherOrigin({ browser, spillway, work }) {
-  const otlp = await freePort();
-  const own = new Spillway(spillway.program, path.join(work, 'open'), { SPILLWAY_OTLP__LISTEN: `127.0.0.1:${otlp}` });
+  const [otlp, grpc, syslog] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
+  const own = new Spillway(spillway.program, path.join(work, 'open'), { SPILLWAY_OTLP__LISTEN: otlp, SPILLWAY_OTLP__GRPC_LISTEN: grpc, SPILLWAY_SYSLOG__LISTEN: syslog });
   const foreign = await foreignServer();
   await own.start();
   try {
@@ -156,11 +166,12 @@ async function otherOrigin({ browser, spillway, work }) {
     await own.stored('from=-1h&source=own', 1);
     const { events } = await (await fetch(`${own.url}/api/logs?from=-1h`)).json();
     const tried = await operations(events[0].eventId);
-    const targets = { ...own.listeners, otlp: `http://127.0.0.1:${otlp}` };
+    const targets = { ...own.listeners, otlp: `http://${otlp}` };
     const [before, filter] = [await metrics(own), await filterOf(own)];
 
     const other = await fromOtherOrigins(browser, targets, tried, foreign);
     const rebound = await fromReboundName(browser, targets, tried);
+    const requests = await toOtherProtocols(browser, [grpc, syslog], foreign);
     // A page does not learn when a beacon has arrived.
     const after = await until('every request has been refused', async () => {
       const now = await metrics(own);
@@ -175,7 +186,7 @@ async function otherOrigin({ browser, spillway, work }) {
     assert.deepEqual(stored, STORING, 'paths that store what the console sends');
     assert.ok(read.includes(SECRET), 'the console reads');
     const accepted = (await metrics(own)).accepted - after.accepted;
-    return `other origins: ${other.writes} writes and ${other.reads} reads, 0 stored, 0 read, ${after.crossOrigin - before.crossOrigin} refused as cross_origin; rebound name: ${rebound.writes} writes and ${rebound.reads} reads, 0 stored, 0 read but probes and scrapes, ${after.hostNotAllowed - before.hostNotAllowed} refused as host_not_allowed; the own origin stored ${accepted}`;
+    return `other origins: ${other.writes} writes and ${other.reads} reads, 0 stored, 0 read, ${after.crossOrigin - before.crossOrigin} refused as cross_origin; rebound name: ${rebound.writes} writes and ${rebound.reads} reads, 0 stored, 0 read but probes and scrapes, ${after.hostNotAllowed - before.hostNotAllowed} refused as host_not_allowed; ports of gRPC and syslog: ${requests} requests, 0 stored; the own origin stored ${accepted}`;
   } finally {
     foreign.closeAllConnections();
     foreign.close();
