@@ -5,6 +5,8 @@ import { chromium } from 'playwright-core';
 
 export const DESKTOP = { width: 1440, height: 900 };
 export const PHONE = { width: 360, height: 740 };
+/** A name of another site that resolves to this machine. */
+export const REBOUND = 'evil.test';
 const ACTION_MS = 20_000;
 
 export class Browser {
@@ -18,7 +20,7 @@ export class Browser {
 
   async open() {
     // Tests run as root in containers, where Chromium's own sandbox does not start.
-    this.#browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage', '--js-flags=--expose-gc'] });
+    this.#browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage', '--js-flags=--expose-gc', `--host-resolver-rules=MAP ${REBOUND} 127.0.0.1`] });
   }
 
   /** A new page that shows nothing yet. Violations of the content security policy and errors of the page become problems. */

@@ -30,6 +30,8 @@ export class Spillway {
     this.listen = '127.0.0.1:0';
     /** What `send` and `stored` present, where keys are required. */
     this.headers = {};
+    /** URLs of its roles, by name. */
+    this.listeners = {};
   }
 
   get store() {
@@ -68,6 +70,7 @@ export class Spillway {
       const address = new RegExp(`${entry} listens address=([0-9.:]+)`).exec(text)?.[1];
       if (!address) return false;
       this.listen = address;
+      this.listeners = Object.fromEntries([...text.matchAll(/: (\w+) listens address=(127[0-9.:]+)/g)].map(([, name, of]) => [name, `http://${of}`]));
       const answer = await fetch(`${this.url}/actuator/health/readiness`).catch(() => undefined);
       return answer?.ok;
     }, READY_MS);

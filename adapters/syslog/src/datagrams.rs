@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::intake::Intake;
+use crate::other_protocol::is_of_other_protocol;
 
 /// Largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
@@ -59,8 +60,9 @@ pub async fn run(socket: UdpSocket, intake: Intake, mut stop: watch::Receiver<bo
     }
 }
 
-/// The sender and the message of a datagram; `None` if the sender is not heard.
+/// The sender and the message of a datagram; `None` if the sender is not heard, or speaks another protocol.
 fn datagram(intake: &Intake, buffer: &[u8], (bytes, peer): (usize, SocketAddr)) -> Option<(Client, Vec<u8>)> {
-    let message = || buffer.get(..bytes).unwrap_or_default().to_vec();
-    intake.allows(peer.ip()).then(|| (Client::from(peer.ip()), message()))
+    let message = buffer.get(..bytes).unwrap_or_default();
+    let is_heard = intake.allows(peer.ip()) && !is_of_other_protocol(message);
+    is_heard.then(|| (Client::from(peer.ip()), message.to_vec()))
 }

@@ -4,7 +4,8 @@
 //! * Nothing answers a sender, so over TCP nothing more is read while there is no room: the sender notices and keeps
 //!   its messages. Over UDP what has no room is dropped and counted.
 //! * Frames, connections of each client and of all, and everything in memory are bounded.
-//! * Every frame becomes an event: what has no header of syslog is a line of text.
+//! * Every frame becomes an event: what has no header of syslog is a line of text. Only a connection or a datagram that begins as
+//!   another protocol does is not heard: browsers send any page's requests to any port of their machine.
 //! * Syslog carries no keys: once they are required, only listed networks are heard, also on connections that exist.
 
 mod allowed;
@@ -12,6 +13,7 @@ mod datagrams;
 mod frames;
 mod intake;
 mod message;
+mod other_protocol;
 mod streams;
 
 use std::io;
@@ -334,6 +336,28 @@ mod tests {
         // A reset is an end, too.
         assert_eq!(closed.unwrap_or_default(), 0);
         assert!(messages.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_begins_as_another_protocol_is_not_heard() {
+        let (address, mut messages, _stop) = server(Arc::default()).await;
+        let request = &b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n<14>a: planted\n"[..];
+        for sent in [request, b"\x16\x03\x01\x02\0\x01\0\x01\xfc\n"] {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.write_all(sent).await.expect("sent");
+            let closed = tokio::time::timeout(DEADLINE, stream.read(&mut [0])).await.expect("it is closed");
+            // A reset is an end, too.
+            assert_eq!(closed.unwrap_or_default(), 0);
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        for sent in [&b"\0\x01\0\x08!\x12\xa4Bplanted"[..], b"<14>a: datagram"] {
+            socket.send_to(sent, address).await.expect("sent");
+        }
+        assert_eq!(messages.recv().await.as_deref(), Some("datagram"), "the first that is heard");
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(b"<14>a: first\nPOST / HTTP/1.1\n").await.expect("sent");
+        assert_eq!(messages.recv().await.as_deref(), Some("first"));
+        assert!(messages.recv().await.is_some(), "a later line may be anything");
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use crate::Secure;
 use crate::frames::Frames;
 use crate::intake::Intake;
+use crate::other_protocol::is_of_other_protocol;
 
 /// Most connections at a time; further ones wait in the operating system's queue.
 const CONNECTIONS_MAX: usize = 1_000;
@@ -135,6 +136,7 @@ async fn serve(
 ) -> io::Result<()> {
     let client = Client::from(peer.ip());
     let (mut frames, mut buffer) = (Frames::default(), vec![0; READ_BYTES]);
+    let mut has_begun = false;
     loop {
         while !intake.may_send(client) && !*stop.borrow() {
             sleep(ROOM_INTERVAL).await;
@@ -156,7 +158,11 @@ async fn serve(
             found.extend(frames.cut());
         }
         incomplete.may_hold(frames.incomplete_bytes());
-        if !found.is_empty() {
+        if let Some(first) = found.first() {
+            if !has_begun && is_of_other_protocol(frames.bytes(first.clone())) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the sender speaks another protocol"));
+            }
+            has_begun = true;
             take(&frames, found, client, intake).await;
         }
         frames.forget_found();

@@ -39,7 +39,15 @@ impl AsyncRead for Transport {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
+            Self::Tls(stream) => {
+                let read = Pin::new(&mut **stream).poll_read(context, buffer);
+                // What TLS itself answers, such as that it does not renegotiate, does not wait for the next write: syslog has
+                // none. An error of this write shows at the next one, or at the next read.
+                if read.is_pending() && stream.get_ref().1.wants_write() {
+                    let _ = Pin::new(&mut **stream).poll_flush(context);
+                }
+                read
+            }
         }
     }
 }
