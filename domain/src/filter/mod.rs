@@ -244,19 +244,16 @@ impl Condition {
         let metadata = || event.metadata.as_ref().map(|metadata| JsonValue::new(metadata.as_json()));
         match self {
             Self::Anywhere(pattern) => {
-                let pattern = pattern.clone().contained();
-                pattern.matches(&event.message)
-                    || event.stack_trace.as_ref().is_some_and(|text| pattern.matches(text))
+                pattern.is_in(&event.message)
+                    || event.stack_trace.as_ref().is_some_and(|text| pattern.is_in(text))
                     || metadata().is_some_and(|metadata| {
                         lookup::any_scalar(metadata, &mut |value| {
-                            value.kind() != JsonKind::Null && pattern.matches(&value.plain())
+                            value.kind() != JsonKind::Null && pattern.is_in(&value.plain())
                         })
                     })
             }
-            Self::Message(pattern) => pattern.clone().contained().matches(&event.message),
-            Self::StackTrace(pattern) => {
-                event.stack_trace.as_ref().is_some_and(|text| pattern.clone().contained().matches(text))
-            }
+            Self::Message(pattern) => pattern.is_in(&event.message),
+            Self::StackTrace(pattern) => event.stack_trace.as_ref().is_some_and(|text| pattern.is_in(text)),
             Self::SourceIs(source) => *source == event.source,
             Self::Source(pattern) => pattern.matches(&event.source),
             Self::SourceWithin(sources) => sources.allows(&event.source),

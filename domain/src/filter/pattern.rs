@@ -69,23 +69,31 @@ impl Pattern {
     /// Whether the whole text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        if self.matches_all() {
+        self.matches_between(text, self.open_start, self.open_end)
+    }
+
+    /// Whether the text contains a match: as [`Pattern::contained`], but nothing is copied for each text.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        self.matches_between(text, true, true)
+    }
+
+    fn matches_between(&self, text: &str, open_start: bool, open_end: bool) -> bool {
+        if self.parts.is_empty() && (open_start || open_end) {
             return true;
         }
         let text = fold(text);
         let mut rest = text.as_str();
         let mut parts = self.parts.as_slice();
-        if !self.open_start {
+        if !open_start {
             let Some((first, others)) = parts.split_first() else { return rest.is_empty() };
             let Some(behind) = rest.strip_prefix(first.as_str()) else { return false };
             (rest, parts) = (behind, others);
-            if parts.is_empty() && !self.open_end {
+            if parts.is_empty() && !open_end {
                 return rest.is_empty();
             }
         }
-        if !self.open_end
-            && let Some((last, others)) = parts.split_last()
-        {
+        if !open_end && let Some((last, others)) = parts.split_last() {
             let Some(before) = rest.strip_suffix(last.as_str()) else { return false };
             (rest, parts) = (before, others);
         }
@@ -161,6 +169,7 @@ mod tests {
         fn a_pattern_matches_what_the_reference_matches(of in "[ab*]{0,8}", text in "[ab]{0,8}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(pattern(&of).matches(&text), reference(&chars(&of), &chars(&text)));
+            prop_assert_eq!(pattern(&of).is_in(&text), pattern(&of).contained().matches(&text));
         }
     }
 }
