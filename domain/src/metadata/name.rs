@@ -10,6 +10,91 @@ use super::plain::is_plain;
 pub const UNKNOWN_MEMBERS_MAX: usize = METADATA_BYTES_MAX / 5 + 1;
 /// Maximum bytes of a name that an error repeats.
 pub(super) const SHOWN_NAME_BYTES_MAX: usize = 64;
+/// Up to this many names need no memory.
+const FEW_NAMES: usize = 8;
+/// Up to this many names of an object are compared pair by pair, which needs no memory either.
+const NAMES_IN_PAIRS_MAX: usize = 16;
+
+/// The names of the objects that are open in a scan, as they are written, with quotes.
+pub(super) struct Names<'a> {
+    few: [&'a [u8]; FEW_NAMES],
+    /// All of them, once they are more.
+    many: Vec<&'a [u8]>,
+    len: usize,
+}
+
+impl<'a> Names<'a> {
+    pub(super) const NONE: Self = Self { few: [&[]; FEW_NAMES], many: Vec::new(), len: 0 };
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, name: &'a [u8]) {
+        match self.few.get_mut(self.len) {
+            Some(place) if self.many.is_empty() => *place = name,
+            _ => self.push_to_many(name),
+        }
+        self.len += 1;
+    }
+
+    /// The names from this one on.
+    #[inline]
+    pub(super) fn since(&self, first: usize) -> &[&'a [u8]] {
+        let names = if self.many.is_empty() { self.few.as_slice() } else { &self.many };
+        names.get(first..self.len).unwrap_or_default()
+    }
+
+    /// Forgets the names from this one on.
+    #[inline]
+    pub(super) fn truncate(&mut self, first: usize) {
+        self.many.truncate(first);
+        self.len = first;
+    }
+
+    #[inline(never)]
+    fn push_to_many(&mut self, name: &'a [u8]) {
+        if self.many.is_empty() {
+            self.many.extend_from_slice(&self.few);
+        }
+        self.many.push(name);
+    }
+}
+
+/// A name that two members have. Names are compared by value: with escapes, the same name can be written in many ways.
+#[inline]
+pub(super) fn given_twice<'a>(names: &[&'a [u8]], escapes: bool) -> Option<Cow<'a, str>> {
+    if escapes || names.len() > NAMES_IN_PAIRS_MAX {
+        return given_twice_by_value(names);
+    }
+    let mut rest = names;
+    while let [name, others @ ..] = rest {
+        if others.contains(name) {
+            return Some(unescaped(text_of(name)));
+        }
+        rest = others;
+    }
+    None
+}
+
+#[inline(never)]
+fn given_twice_by_value<'a>(names: &[&'a [u8]]) -> Option<Cow<'a, str>> {
+    let mut values: Vec<Cow<'a, str>> = names.iter().map(|name| stored(unescaped(text_of(name)))).collect();
+    values.sort_unstable();
+    values.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().cloned())
+}
+
+/// The text of a name, which is a part of a text.
+pub(super) fn text_of(name: &[u8]) -> &str {
+    std::str::from_utf8(name).unwrap_or_default()
+}
+
+/// A name as stores have it: U+0000 is replaced.
+fn stored(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.contains('\0') { Cow::Owned(name.replace('\0', "\u{fffd}")) } else { name }
+}
 
 /// A name as shown in an error.
 pub(super) fn shown(name: &str) -> String {
