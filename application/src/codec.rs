@@ -4,8 +4,6 @@
 //! key is its source. Other consumers read these records, so members are only ever added. The decoder trusts nothing:
 //! it rejects a value that breaks any rule of the event.
 
-use std::ops::Range;
-
 use domain::access::TenantId;
 use domain::event::{EventError, IdOrigin, LogEvent, from_hex, to_hex};
 use domain::metadata::is_plain;
@@ -16,8 +14,8 @@ use self::value::Value;
 
 mod value;
 
-/// Where the id stands in a value.
-const ID_BYTES: Range<usize> = 12..48;
+/// Bytes of a UUID in text form (RFC 9562).
+const ID_TEXT_BYTES: usize = 36;
 
 /// Adds an event to a batch of records.
 ///
@@ -59,9 +57,7 @@ impl Encoder {
 /// # Errors
 /// The value cannot be decoded. This never happens to a record written by [`encode`].
 pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
-    let mut value = Value::default();
-    value.read(record.value)?;
-    event_of(value, record.client_id)
+    event_of(Value::read(record.value)?, record.client_id)
 }
 
 /// The event of a value. `client_id` is whether the client chose its id.
@@ -119,25 +115,16 @@ pub fn write_value(event: &LogEvent<'_>, buffer: &mut Vec<u8>) {
 
 fn write_members(event: &LogEvent<'_>, received_at: &TimestampText, buffer: &mut Vec<u8>) {
     // Written by hand, since encoding is the largest cost per event: ids and times need no escapes, nor do most texts.
-    let mut begin = *b"{\"eventId\":\"00000000-0000-0000-0000-000000000000\",\"timestamp\":\"";
-    if let Some(id) = begin.get_mut(ID_BYTES) {
-        event.event_id.hyphenated().encode_lower(id);
-    }
-    buffer.extend_from_slice(&begin);
-    buffer.extend_from_slice(event.timestamp.text().as_bytes());
-    buffer.extend_from_slice(b"\",\"receivedAt\":\"");
-    buffer.extend_from_slice(received_at.as_bytes());
-    buffer.extend_from_slice(b"\",\"source\":\"");
-    write_text(&event.source, buffer);
-    buffer.extend_from_slice(b"\",\"level\":\"");
-    buffer.extend_from_slice(event.level.name().as_bytes());
-    buffer.extend_from_slice(b"\",\"message\":\"");
-    write_text(&event.message, buffer);
-    buffer.push(b'"');
+    let mut id = [0; ID_TEXT_BYTES];
+    event.event_id.hyphenated().encode_lower(&mut id);
+    write_plain("{\"eventId\":\"", &id, buffer);
+    write_plain(",\"timestamp\":\"", event.timestamp.text().as_bytes(), buffer);
+    write_plain(",\"receivedAt\":\"", received_at.as_bytes(), buffer);
+    write_text(",\"source\":", &event.source, buffer);
+    write_plain(",\"level\":\"", event.level.name().as_bytes(), buffer);
+    write_text(",\"message\":", &event.message, buffer);
     if let Some(stack_trace) = &event.stack_trace {
-        buffer.extend_from_slice(b",\"stackTrace\":\"");
-        write_text(stack_trace, buffer);
-        buffer.push(b'"');
+        write_text(",\"stackTrace\":", stack_trace, buffer);
     }
     if let Some(id) = &event.trace_id {
         write_plain(",\"traceId\":\"", to_hex(id).as_bytes(), buffer);
@@ -161,17 +148,15 @@ fn write_plain(name: &str, text: &[u8], buffer: &mut Vec<u8>) {
     buffer.push(b'"');
 }
 
-/// Appends a text as JSON, without its quotation marks, of which the first one is there.
-fn write_text(text: &str, buffer: &mut Vec<u8>) {
-    if is_plain(text.as_bytes()) {
-        buffer.extend_from_slice(text.as_bytes());
+/// Appends a member name and a text as JSON.
+fn write_text(name: &str, text: &str, buffer: &mut Vec<u8>) {
+    buffer.extend_from_slice(name.as_bytes());
+    if !is_plain(text.as_bytes()) && serde_json::to_writer(&mut *buffer, text).is_ok() {
         return;
     }
-    // This writes both.
-    buffer.pop();
-    if serde_json::to_writer(&mut *buffer, text).is_ok() {
-        buffer.pop();
-    }
+    buffer.push(b'"');
+    buffer.extend_from_slice(text.as_bytes());
+    buffer.push(b'"');
 }
 
 #[cfg(test)]
@@ -317,11 +302,7 @@ mod tests {
         fn every_event_round_trips(event in any_event()) {
             let mut records = Records::default();
             encode(&event, &mut records).expect("small");
-            let record = records.iter().next().expect("one record");
-            // Otherwise serde_json reads all records.
-            let json = std::str::from_utf8(record.value).expect("UTF-8");
-            prop_assert!(Value::default().read_written(json).is_some());
-            prop_assert_eq!(decode(record).expect("an event"), event);
+            prop_assert_eq!(decode(records.iter().next().expect("one record")).expect("an event"), event);
         }
     }
 }

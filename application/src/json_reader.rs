@@ -5,10 +5,11 @@
 //!   ends are certain, and the code that replaces the escapes checks them.
 //! * A reader may refuse what is JSON: names with escapes, and values that metadata cannot hold. It says neither what is
 //!   wrong nor where. The caller gives such a text to `serde_json`, which decides.
+//! * Beside its input it has the names of one metadata object in memory, whose number and bytes are bounded.
 
 use std::borrow::Cow;
 
-use domain::metadata::{Metadata, first_metadata, first_unknown_value, plain_bytes};
+use domain::metadata::{Metadata, MetadataReader, plain_bytes};
 
 /// Longest JSON text of a string with escapes that a reader copies, in bytes.
 pub const ESCAPED_BYTES_MAX: usize = 256 * 1024;
@@ -18,6 +19,7 @@ pub const ESCAPED_BYTES_MAX: usize = 256 * 1024;
 pub struct JsonReader<'a> {
     text: &'a str,
     at: usize,
+    metadata: MetadataReader<'a>,
 }
 
 /// The name of a member, which has no escapes.
@@ -47,7 +49,7 @@ impl<'a> JsonReader<'a> {
     /// A reader at the beginning of a text.
     #[must_use]
     pub fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, metadata: MetadataReader::default() }
     }
 
     /// Reads the members of an object. `member` gets the name of each, and reads its value.
@@ -60,13 +62,11 @@ impl<'a> JsonReader<'a> {
         }
         loop {
             let name = self.name()?;
-            if !self.skips(b':') {
-                self.skip_space();
-                self.take(b':')?;
-                self.skip_space();
-            }
+            self.skip_space();
+            self.take(b':')?;
+            self.skip_space();
             member(self, name)?;
-            if !self.skips(b',') && self.ends_list(b'}')? {
+            if self.ends_list(b'}')? {
                 return Some(());
             }
         }
@@ -105,21 +105,19 @@ impl<'a> JsonReader<'a> {
     /// Reads a metadata object or `null`, which is `Some(None)`.
     #[inline]
     pub fn metadata_or_null(&mut self) -> Option<Option<Metadata<'a>>> {
-        if self.peek() == Some(b'n') { self.null().map(|()| None) } else { self.metadata().map(Some) }
-    }
-
-    /// Reads a metadata object.
-    #[inline]
-    pub fn metadata(&mut self) -> Option<Metadata<'a>> {
-        let (metadata, bytes) = first_metadata(self.rest()?).ok()?;
+        if self.peek() == Some(b'n') {
+            return self.null().map(|()| None);
+        }
+        let rest = self.rest()?;
+        let (metadata, bytes) = self.metadata.metadata(rest).ok()?;
         self.at += bytes;
-        Some(metadata)
+        Some(Some(metadata))
     }
 
     /// Reads any value that metadata can hold, and returns its JSON text.
     pub fn value(&mut self) -> Option<&'a str> {
         let rest = self.rest()?;
-        let bytes = first_unknown_value(rest).ok()?;
+        let bytes = self.metadata.unknown_value(rest).ok()?;
         self.at += bytes;
         rest.get(..bytes)
     }
@@ -190,18 +188,8 @@ impl<'a> JsonReader<'a> {
     }
 
     fn null(&mut self) -> Option<()> {
-        self.skip(b"null").then_some(())
-    }
-
-    /// Skips these bytes, if they follow, and says whether they do. They end between two characters.
-    #[inline]
-    pub(crate) fn skip<const N: usize>(&mut self, ascii: &[u8; N]) -> bool {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let skips = rest.first_chunk() == Some(ascii);
-        if skips {
-            self.at += N;
-        }
-        skips
+        let is_null = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(b"null"));
+        is_null.then(|| self.at += b"null".len())
     }
 
     #[inline]
@@ -213,17 +201,6 @@ impl<'a> JsonReader<'a> {
             return Some(false);
         }
         (next == bracket).then_some(true)
-    }
-
-    /// Skips a separator that has no white space beside it, as in most texts, and says whether it is there.
-    #[inline]
-    fn skips(&mut self, separator: u8) -> bool {
-        let text = self.text.as_bytes();
-        let skips = self.peek() == Some(separator) && text.get(self.at + 1).is_some_and(|next| *next > b' ');
-        if skips {
-            self.at += 1;
-        }
-        skips
     }
 
     #[inline]

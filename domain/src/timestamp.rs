@@ -11,12 +11,21 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// What a fraction with so many digits is multiplied with, and then divided by, for microseconds.
 const SCALES: [(u32, u32); 10] =
     [(1_000_000, 1), (100_000, 1), (10_000, 1), (1_000, 1), (100, 1), (10, 1), (1, 1), (1, 10), (1, 100), (1, 1_000)];
+/// The two digits of each number below 100.
+const DIGITS: &[[u8; 2]; 100] = {
+    let (pairs, _) =
+        b"00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051\
+        525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
+            .as_chunks();
+    match pairs.first_chunk() {
+        Some(digits) => digits,
+        None => &[[b'0'; 2]; 100],
+    }
+};
 /// Days in 400 years.
 const DAYS_PER_ERA: u32 = 146_097;
 /// Days from the first of March, 400 years before the year 0, to 1970-01-01.
 const DAYS_BEFORE_EPOCH: i64 = 719_468 + 146_097;
-/// Makes characters of eight digits.
-const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, in the years 0000 to 9999 that RFC 3339 can represent.
 /// Every store keeps exactly this value.
@@ -85,36 +94,37 @@ impl Timestamp {
     /// The time as text, without an allocation.
     #[must_use]
     pub fn text(self) -> TimestampText {
-        let micros_per_day = SECONDS_PER_DAY * MICROS_PER_SECOND;
-        let (year, month, day) = date_from_days(self.0.div_euclid(micros_per_day));
-        let micros_of_day = self.0.rem_euclid(micros_per_day);
-        let second = u32::try_from(micros_of_day / MICROS_PER_SECOND).unwrap_or_default();
-        let micros = u32::try_from(micros_of_day % MICROS_PER_SECOND).unwrap_or_default();
-        let date = digits_of([year / 100, year % 100, month, day]);
-        let time = digits_of([second / 3_600, second / 60 % 60, second % 60, 0]);
-        let fraction = digits_of([0, micros / 10_000, micros / 100 % 100, micros % 100]);
-        let (date, time, fraction_text) = (date + ZEROS, time + ZEROS, fraction + ZEROS);
-        // The first byte of a text is the lowest of the number.
-        let words = [
-            u64::from_le_bytes(*b"\0\0\0\0-\0\0-") | (date & 0xffff_ffff) | (((date >> 32) & 0xffff) << 40),
-            u64::from_le_bytes(*b"\0\0T\0\0:\0\0")
-                | (date >> 48)
-                | ((time & 0xffff) << 24)
-                | (((time >> 16) & 0xffff) << 48),
-            u64::from_le_bytes(*b":\0\0.\0\0\0\0") | (((time >> 32) & 0xffff) << 8) | ((fraction_text >> 16) << 32),
-            u64::from_le_bytes(*b"\0\0Z\0\0\0\0\0") | (fraction_text >> 48),
-        ];
-        let len = if micros == 0 {
-            TimestampText::SECONDS_BYTES
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        let (year, month, day) = date_from_days(seconds.div_euclid(SECONDS_PER_DAY));
+        let second = u32::try_from(seconds.rem_euclid(SECONDS_PER_DAY)).unwrap_or_default();
+        let mut micros = u32::try_from(self.0.rem_euclid(MICROS_PER_SECOND)).unwrap_or_default();
+        let ([y1, y2], [y3, y4]) = (digits_of(year / 100), digits_of(year % 100));
+        let ([mo1, mo2], [d1, d2]) = (digits_of(month), digits_of(day));
+        let ([h1, h2], [mi1, mi2]) = (digits_of(second / 3_600), digits_of(second / 60 % 60));
+        let ([s1, s2], [f1, f2]) = (digits_of(second % 60), digits_of(micros / 10_000));
+        let ([f3, f4], [f5, f6]) = (digits_of(micros / 100 % 100), digits_of(micros % 100));
+        let mut len = TimestampText::BYTES_MAX;
+        if micros == 0 {
+            len = TimestampText::SECONDS_BYTES;
         } else {
-            // Without the zeros at the end of the fraction.
-            TimestampText::BYTES_MAX - fraction.leading_zeros() as usize / 8
-        };
-        let mut text = TimestampText { words: words.map(u64::to_le_bytes), len };
-        if let Some(last) = text.words.as_flattened_mut().get_mut(len - 1) {
+            // Most clocks have milliseconds.
+            if micros.is_multiple_of(1_000) {
+                micros /= 1_000;
+                len -= 3;
+            }
+            while micros.is_multiple_of(10) {
+                micros /= 10;
+                len -= 1;
+            }
+        }
+        let mut bytes = [
+            y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', f1, f2, f3,
+            f4, f5, f6, b'Z',
+        ];
+        if let Some(last) = bytes.get_mut(len - 1) {
             *last = b'Z';
         }
-        text
+        TimestampText { bytes, len }
     }
 
     /// Microseconds since the Unix epoch.
@@ -161,9 +171,8 @@ fn numbers(text: &[u8; 8], zeros: &[u8; 8], at: [u32; 3]) -> Option<[u32; 3]> {
     if (values | (values & !highest).wrapping_add(u64::from_le_bytes(is_digit))) & highest != 0 {
         return None;
     }
-    // In each byte, the number of two digits that begins there: at most 99.
-    let numbers = values * 10 + (values >> 8);
-    Some(at.map(|at| (numbers >> (8 * at)) as u32 & 0xff))
+    let digit = |at: u32| (values >> (8 * at)) as u32 & 0xff;
+    Some(at.map(|at| digit(at) * 10 + digit(at + 1)))
 }
 
 /// The number written in two digits.
@@ -172,13 +181,9 @@ fn two_digits(tens: u8, ones: u8) -> Option<u32> {
     (tens <= 9 && ones <= 9).then_some(tens * 10 + ones)
 }
 
-/// The decimal digits of four numbers below 100, one in each byte, the first one in the lowest.
-fn digits_of(numbers: [u32; 4]) -> u64 {
-    let [first, second, third, fourth] = numbers.map(u64::from);
-    let numbers = first | (second << 16) | (third << 32) | (fourth << 48);
-    // All four divided by ten.
-    let tens = ((numbers * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | ((numbers - tens * 10) << 8)
+/// Two digits of a number below 100.
+fn digits_of(number: u32) -> [u8; 2] {
+    DIGITS.get(number as usize).copied().unwrap_or([b'0'; 2])
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, in the years 0 to 9999. `None` if there is no such date.
@@ -219,7 +224,7 @@ fn date_from_days(days: i64) -> (u32, u32, u32) {
 /// The text of a [`Timestamp`]: RFC 3339 in UTC, with as many fractional digits as the value needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TimestampText {
-    words: [[u8; 8]; 4],
+    bytes: [u8; Self::BYTES_MAX],
     len: usize,
 }
 
@@ -238,7 +243,7 @@ impl TimestampText {
     /// The text: ASCII digits and punctuation only.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.words.as_flattened().get(..self.len).unwrap_or_default()
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 

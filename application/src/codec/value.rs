@@ -1,7 +1,8 @@
 //! The members of a record's value.
 //!
-//! They are read twice at most: in the order in which Spillway writes them, and by `serde_json`, which takes any JSON and
-//! says what is wrong. Invariant: what is read in that order, `serde_json` would read too, as the same members.
+//! They are read twice at most: in place ([`crate::json_reader`]), which takes what every Spillway writes, and by
+//! `serde_json`, which takes any JSON and says what is wrong. Invariant: what is read in place, `serde_json` would read
+//! too, as the same members.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::json_reader::JsonReader;
 
 /// The members that a value has beside an event as a client sends it, and that event. Nothing but the JSON is checked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Value<'a> {
     /// The event, without its id.
     pub(super) draft: EventDraft<'a>,
@@ -28,52 +29,100 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Reads the value of a record, in place because it is large.
+    /// Reads the value of a record.
     ///
     /// # Errors
     /// It is not a JSON object with these members.
-    pub(super) fn read(&mut self, value: &'a [u8]) -> Result<(), serde_json::Error> {
+    pub(super) fn read(value: &'a [u8]) -> Result<Self, serde_json::Error> {
         // Validating the UTF-8 once is cheaper than string by string.
         let members: Members<'a> = match std::str::from_utf8(value) {
-            Ok(json) if self.read_written(json).is_some() => return Ok(()),
-            Ok(json) => serde_json::from_str(json)?,
+            Ok(json) => match in_place(json) {
+                Some(value) => return Ok(value),
+                None => serde_json::from_str(json)?,
+            },
             Err(_) => serde_json::from_slice(value)?,
         };
-        *self = members.into();
-        Ok(())
+        Ok(members.into())
     }
+}
 
-    /// Reads what [`super::encode`] writes: the same members in the same order, without white space. `None` for all else,
-    /// of which some members are read.
-    pub(super) fn read_written(&mut self, json: &'a str) -> Option<()> {
-        let mut reader = JsonReader::new(json);
-        self.event_id = reader.skip(b"{\"eventId\":").then(|| reader.string())??;
-        self.draft.timestamp = Some(reader.skip(b",\"timestamp\":").then(|| reader.string())??.into());
-        self.received_at = reader.skip(b",\"receivedAt\":").then(|| reader.string())??;
-        self.draft.source = Some(reader.skip(b",\"source\":").then(|| reader.string())??);
-        self.draft.level = Some(reader.skip(b",\"level\":").then(|| reader.string())??.into());
-        self.draft.message = Some(reader.skip(b",\"message\":").then(|| reader.string())??);
-        // The others are optional.
-        if reader.skip(b",\"stackTrace\":") {
-            self.draft.stack_trace = Some(reader.string()?);
-        }
-        if reader.skip(b",\"traceId\":") {
-            self.draft.trace_id = Some(reader.string()?.into());
-        }
-        if reader.skip(b",\"spanId\":") {
-            self.draft.span_id = Some(reader.string()?.into());
-        }
-        if reader.skip(b",\"metadata\":") {
-            self.draft.metadata = Some(MetadataInput::Checked(reader.metadata()?));
-        }
-        if reader.skip(b",\"tenant\":") {
-            self.tenant = Some(reader.string()?);
-        }
-        if reader.skip(b",\"derivedId\":true") {
-            self.derived_id = Some(true);
-        }
-        reader.skip(b"}").then(|| reader.end())?
-    }
+/// Reads what needs no second look; `None` otherwise.
+fn in_place(json: &str) -> Option<Value<'_>> {
+    let mut reader = JsonReader::new(json);
+    reader.skip_space();
+    let mut draft = EventDraft::default();
+    let (mut event_id, mut received_at, mut tenant, mut derived_id) = (None, None, None, None);
+    let mut seen = 0_u16;
+    reader.object(|reader, name| {
+        let bit = match name.bytes() {
+            b"eventId" => {
+                event_id = Some(reader.string()?);
+                1
+            }
+            b"timestamp" => {
+                draft.timestamp = Some(reader.string()?.into());
+                1 << 1
+            }
+            b"receivedAt" => {
+                received_at = Some(reader.string()?);
+                1 << 2
+            }
+            b"source" => {
+                draft.source = Some(reader.string()?);
+                1 << 3
+            }
+            b"level" => {
+                draft.level = Some(reader.string()?.into());
+                1 << 4
+            }
+            b"message" => {
+                draft.message = Some(reader.string()?);
+                1 << 5
+            }
+            b"stackTrace" => {
+                draft.stack_trace = reader.string_or_null()?;
+                1 << 6
+            }
+            b"traceId" => {
+                draft.trace_id = reader.string_or_null()?.map(Into::into);
+                1 << 7
+            }
+            b"spanId" => {
+                draft.span_id = reader.string_or_null()?.map(Into::into);
+                1 << 8
+            }
+            b"metadata" => {
+                draft.metadata = reader.metadata_or_null()?.map(MetadataInput::Checked);
+                1 << 9
+            }
+            b"tenant" => {
+                tenant = reader.string_or_null()?;
+                1 << 10
+            }
+            b"derivedId" => {
+                derived_id = match reader.value()? {
+                    "true" => Some(true),
+                    "false" => Some(false),
+                    "null" => None,
+                    _ => return None,
+                };
+                1 << 11
+            }
+            _ => {
+                reader.value()?;
+                0
+            }
+        };
+        // A member that is there twice is an error.
+        let again = seen & bit != 0;
+        seen |= bit;
+        (!again).then_some(())
+    })?;
+    reader.end()?;
+    let is_complete =
+        draft.timestamp.is_some() && draft.source.is_some() && draft.level.is_some() && draft.message.is_some();
+    is_complete.then_some(())?;
+    Some(Value { draft, event_id: event_id?, received_at: received_at?, tenant, derived_id })
 }
 
 #[derive(Deserialize)]
@@ -145,9 +194,7 @@ mod tests {
     }
 
     fn compare(value: &[u8]) -> Result<(), TestCaseError> {
-        let mut read = Value::default();
-        let read = read.read(value).map(|()| read);
-        prop_assert_eq!(decoded(read), decoded(by_serde(value)), "{}", String::from_utf8_lossy(value));
+        prop_assert_eq!(decoded(Value::read(value)), decoded(by_serde(value)), "{}", String::from_utf8_lossy(value));
         Ok(())
     }
 
@@ -160,46 +207,31 @@ mod tests {
         ]
     }
 
-    /// Members as Spillway writes them: in its order, or in any order and with others.
+    /// Members as Spillway writes them, and others, in any order.
     fn object() -> impl Strategy<Value = String> {
-        let required = [
+        let written = [
             r#""eventId":"0190163d-8694-739b-aea5-966c26f8ad91""#,
             r#""timestamp":"2024-01-15T10:30:00Z""#,
             r#""receivedAt":"2024-01-15T10:30:00.25Z""#,
             r#""source":"checkout""#,
             r#""level":"INFO""#,
             r#""message":"paid \"twice\"\n""#,
-        ];
-        let optional = [
             r#""stackTrace":"at x""#,
             r#""traceId":"4bf92f3577b34da6a3ce929d0e0e4736""#,
-            r#""spanId":"00f067aa0ba902b7""#,
+            r#""spanId":null"#,
             r#""metadata":{"user":"u", "a":[1]}"#,
             r#""tenant":"abababababababababababababababab""#,
             r#""derivedId":true"#,
             r#""added":{"later":[1,2]}"#,
         ];
-        let names = [
-            "eventId",
-            "timestamp",
-            "source",
-            "message",
-            "spanId",
-            "metadata",
-            "tenant",
-            "derivedId",
-            "later",
-            "lev\\u0065l",
-        ];
+        let names =
+            ["eventId", "timestamp", "source", "message", "metadata", "tenant", "derivedId", "later", "lev\\u0065l"];
         let other = (select(names.to_vec()), value()).prop_map(|(name, value)| format!("\"{name}\":{value}"));
         let other = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(other, 1..3)];
-        let written = [required.as_slice(), &optional].concat();
-        let in_order = subsequence(optional.to_vec(), 0..=optional.len())
-            .prop_map(move |optional| required.into_iter().chain(optional).map(str::to_owned).collect::<Vec<_>>());
-        let in_any_order = (subsequence(written.clone(), required.len()..=written.len()), other)
-            .prop_map(|(written, other)| written.into_iter().map(str::to_owned).chain(other).collect::<Vec<_>>())
-            .prop_shuffle();
-        prop_oneof![in_order, in_any_order].prop_map(|members| format!("{{{}}}", members.join(",")))
+        let members = (subsequence(written.to_vec(), 6..=written.len()), other);
+        let members = members
+            .prop_map(|(written, other)| written.into_iter().map(str::to_owned).chain(other).collect::<Vec<_>>());
+        members.prop_shuffle().prop_map(|members| format!("{{{}}}", members.join(",")))
     }
 
     proptest! {
@@ -228,30 +260,23 @@ mod tests {
     }
 
     #[test]
-    fn what_spillway_writes_is_read_in_its_order() {
-        let required = concat!(
+    fn what_spillway_writes_is_read_in_place() {
+        let written = concat!(
             r#"{"eventId":"00000000-0000-0000-0000-000000000001","timestamp":"2024-01-15T10:30:00Z","#,
             r#""receivedAt":"2024-01-15T10:30:00.25Z","source":"my-app","level":"INFO","#,
-            r#""message":"User \"login\"\nsuccessful""#,
+            r#""message":"User \"login\"\nsuccessful","stackTrace":"at x","traceId":"abababababababababababababababab","#,
+            r#""spanId":"abababababababab","metadata":{"userId":"12345"},"tenant":"abababababababababababababababab","derivedId":true}"#
         );
-        let others = concat!(
-            r#","stackTrace":"at x","traceId":"abababababababababababababababab","spanId":"abababababababab","#,
-            r#""metadata":{"userId":"12345"},"tenant":"abababababababababababababababab","derivedId":true"#
-        );
-        let written = format!("{required}{others}}}");
-        let is_in_order = |json: &str| Value::default().read_written(json).is_some();
-        assert!(is_in_order(&written) && is_in_order(&format!("{required}}}")));
+        assert!(in_place(written).is_some());
+        assert!(in_place(&written.replacen('{', "{\"added\":[1],", 1)).is_some());
         // These are left to serde_json.
         for other in [
             "{}",
             "",
             &written.replacen("source", "sourc\\u0065", 1),
             &written.replacen("INFO\"", "INFO\",\"level\":\"INFO\"", 1),
-            &written.replacen('{', "{\"added\":[1],", 1),
-            &format!("{required}, {others}}}"),
-            required,
         ] {
-            assert!(!is_in_order(other), "{other}");
+            assert!(in_place(other).is_none(), "{other}");
         }
     }
 }

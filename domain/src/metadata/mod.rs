@@ -21,9 +21,8 @@ mod value;
 
 pub use self::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
 pub use self::name::UNKNOWN_MEMBERS_MAX;
-pub(crate) use self::plain::{has_nul, is_printable_ascii};
 pub use self::plain::{is_plain, plain_bytes};
-pub use self::reader::{first_metadata, first_unknown_value};
+pub use self::reader::MetadataReader;
 pub use self::value::{JsonKind, JsonValue};
 
 /// A compact JSON object that every store can hold.

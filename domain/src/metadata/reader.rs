@@ -5,27 +5,36 @@ use super::error::MetadataError;
 use super::scanner::Scanner;
 use super::{METADATA_BYTES_MAX, Metadata};
 
-/// The metadata object that `text` begins with, and its length in bytes there. Both are as if the object was found first
-/// and given to [`Metadata::parse`]. What is refused may be JSON too.
+/// Reads metadata out of one text. It keeps its memory from one object to the next.
 ///
-/// # Errors
-/// One [`MetadataError`] per rule.
-#[inline]
-pub fn first_metadata(text: &str) -> Result<(Metadata<'_>, usize), MetadataError> {
-    if !text.starts_with('{') {
-        return Err(MetadataError::NotObject);
-    }
-    let (compact, bytes) = Scanner::first(text, 1)?;
-    if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok((Metadata(compact), bytes)) }
+/// Whatever it reads is JSON. What it refuses may be JSON too.
+#[derive(Debug, Default)]
+pub struct MetadataReader<'a> {
+    names: Vec<&'a str>,
 }
 
-/// The length in bytes of the JSON value that `text` begins with, if it can be the value of an unknown member of an event,
-/// which [`Metadata::with_unknown`] merges into the metadata. What is refused may be JSON too.
-///
-/// # Errors
-/// One [`MetadataError`] per rule. The size is not checked.
-pub fn first_unknown_value(text: &str) -> Result<usize, MetadataError> {
-    Scanner::first(text, 2).map(|(_, bytes)| bytes)
+impl<'a> MetadataReader<'a> {
+    /// The metadata object that `text` begins with, and its length in bytes there. Both are as if the object was found
+    /// first and given to [`Metadata::parse`].
+    ///
+    /// # Errors
+    /// One [`MetadataError`] per rule.
+    pub fn metadata(&mut self, text: &'a str) -> Result<(Metadata<'a>, usize), MetadataError> {
+        if !text.starts_with('{') {
+            return Err(MetadataError::NotObject);
+        }
+        let (compact, bytes) = Scanner::first(text, 1, &mut self.names)?;
+        if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok((Metadata(compact), bytes)) }
+    }
+
+    /// The length in bytes of the JSON value that `text` begins with, if it can be the value of an unknown member of an
+    /// event, which [`Metadata::with_unknown`] merges into the metadata.
+    ///
+    /// # Errors
+    /// One [`MetadataError`] per rule. The size is not checked.
+    pub fn unknown_value(&mut self, text: &'a str) -> Result<usize, MetadataError> {
+        Scanner::first(text, 2, &mut self.names).map(|(_, bytes)| bytes)
+    }
 }
 
 #[cfg(test)]
@@ -36,33 +45,38 @@ mod tests {
 
     #[test]
     fn what_follows_is_left() {
+        let mut reader = MetadataReader::default();
         for (text, json, bytes) in [
             ("{}", "{}", 2),
             ("{\"a\" : [1, {}] } ,\"b\":2", "{\"a\":[1,{}]}", 16),
             ("{\"a\":\"\\u0000\"}{", "{\"a\":\"\u{fffd}\"}", 14),
         ] {
-            let (metadata, read) = first_metadata(text).expect("metadata");
+            let (metadata, read) = reader.metadata(text).expect("metadata");
             assert_eq!((metadata.as_json(), read), (json, bytes));
         }
         for (text, bytes) in [("1,", 1), ("-0.5e1 }", 6), ("null}", 4), ("\"}\\\"\"}", 5), ("[[{\"a\":1}]]]", 11)] {
-            assert_eq!(first_unknown_value(text), Ok(bytes), "{text}");
+            assert_eq!(reader.unknown_value(text), Ok(bytes), "{text}");
         }
-        assert_eq!(first_metadata("[]"), Err(MetadataError::NotObject));
-        assert_eq!(first_metadata(" {}"), Err(MetadataError::NotObject));
-        assert_eq!(first_metadata("{\"a\":1"), Err(MetadataError::Syntax));
-        assert_eq!(first_unknown_value(""), Err(MetadataError::Syntax));
+        assert_eq!(reader.metadata("[]"), Err(MetadataError::NotObject));
+        assert_eq!(reader.metadata(" {}"), Err(MetadataError::NotObject));
+        assert_eq!(reader.metadata("{\"a\":1"), Err(MetadataError::Syntax));
+        assert_eq!(reader.unknown_value(""), Err(MetadataError::Syntax));
+        // A failed read leaves nothing behind.
+        assert_eq!(reader.metadata("{\"a\":{\"b\":?"), Err(MetadataError::Syntax));
+        assert!(reader.metadata("{\"b\":1,\"a\":1}").is_ok());
     }
 
     #[test]
     fn limits_are_those_of_metadata() {
+        let mut reader = MetadataReader::default();
         let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
         let (fits, long) = (sized(METADATA_BYTES_MAX), sized(METADATA_BYTES_MAX + 1));
-        assert!(first_metadata(&fits).is_ok());
-        assert_eq!(first_metadata(&long), Err(MetadataError::Size));
+        assert!(reader.metadata(&fits).is_ok());
+        assert_eq!(MetadataReader::default().metadata(&long), Err(MetadataError::Size));
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         let (deep, too_deep) = (nested(15), nested(16));
-        assert_eq!(first_unknown_value(&deep), Ok(30));
-        assert_eq!(first_unknown_value(&too_deep), Err(MetadataError::Depth));
+        assert_eq!(MetadataReader::default().unknown_value(&deep), Ok(30));
+        assert_eq!(MetadataReader::default().unknown_value(&too_deep), Err(MetadataError::Depth));
     }
 
     proptest! {
@@ -73,8 +87,9 @@ mod tests {
             rest in "[,\\]} ]",
         ) {
             let texts: Vec<String> = objects.iter().map(|object| format!("{object}{rest}")).collect();
-                for (object, text) in objects.iter().zip(&texts) {
-                if let Ok((metadata, bytes)) = first_metadata(text) {
+            let mut reader = MetadataReader::default();
+            for (object, text) in objects.iter().zip(&texts) {
+                if let Ok((metadata, bytes)) = reader.metadata(text) {
                     // The text may close the object earlier, or later.
                     prop_assert_eq!(Metadata::parse(&text[..bytes]), Ok(metadata));
                 } else {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
-use super::name::{Names, UNKNOWN_MEMBERS_MAX, given_twice, shown, text_of};
+use super::name::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
 use super::plain::plain_bytes;
 
 /// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
@@ -17,6 +17,8 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 /// Stores write numbers out in full, so a short exponent could produce a long text. Floating-point numbers end below
 /// this bound anyway.
 const EXPONENT_MAX: i64 = 400;
+/// Up to this many names are compared pair by pair, which needs no memory.
+const NAMES_IN_PAIRS_MAX: usize = 16;
 
 /// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 pub(super) struct Scanner<'a> {
@@ -29,8 +31,9 @@ pub(super) struct Scanner<'a> {
     /// Start of the input that is not yet in `changed`.
     kept_from: usize,
     depth: u32,
-    /// At most [`UNKNOWN_MEMBERS_MAX`] with [`KEPT_BYTES_MAX`] bytes: the object with more exceeds [`METADATA_BYTES_MAX`].
-    names: Names<'a>,
+    /// The names of the objects that are open, as they are written, with quotes. At most [`UNKNOWN_MEMBERS_MAX`] with
+    /// [`KEPT_BYTES_MAX`] bytes: the object with more exceeds [`METADATA_BYTES_MAX`].
+    names: Vec<&'a str>,
     name_bytes: usize,
     /// Whether one of the names so far has an escape.
     name_escapes: bool,
@@ -51,8 +54,12 @@ enum Fault {
 
 impl<'a> Scanner<'a> {
     /// A scan of one value that will be at nesting level `depth` in the result.
-    #[inline]
     pub(super) fn new(input: &'a str, depth: u32) -> Self {
+        Self::with_names(input, depth, Vec::new())
+    }
+
+    /// The same, with the memory of an earlier scan.
+    fn with_names(input: &'a str, depth: u32, names: Vec<&'a str>) -> Self {
         // `object` and `array` count themselves on entry.
         Self {
             input,
@@ -61,7 +68,7 @@ impl<'a> Scanner<'a> {
             overflowed: false,
             kept_from: 0,
             depth: depth.saturating_sub(1),
-            names: Names::NONE,
+            names,
             name_bytes: 0,
             name_escapes: false,
             duplicate: String::new(),
@@ -73,7 +80,7 @@ impl<'a> Scanner<'a> {
         let mut scanner = Self::new(object, 1);
         // The text was checked when it was created, so the scan cannot fail; if it did, no name would be known.
         match scanner.members() {
-            Ok(()) => scanner.names.since(0).iter().copied().map(text_of).collect(),
+            Ok(()) => scanner.names,
             Err(_) => Vec::new(),
         }
     }
@@ -89,15 +96,21 @@ impl<'a> Scanner<'a> {
         Ok(self.compact())
     }
 
-    /// The value that the input begins with, as [`Scanner::document`] returns it, and its length in the input.
-    pub(super) fn first(input: &'a str, depth: u32) -> Result<(Cow<'a, str>, usize), MetadataError> {
-        let mut scanner = Self::new(input, depth);
+    /// The value that the input begins with, as [`Scanner::document`] returns it, and its length in the input. `names`
+    /// is memory that every scan of one input may use.
+    pub(super) fn first(
+        input: &'a str,
+        depth: u32,
+        names: &mut Vec<&'a str>,
+    ) -> Result<(Cow<'a, str>, usize), MetadataError> {
+        names.clear();
+        let mut scanner = Self::with_names(input, depth, std::mem::take(names));
         scanner.checked_value()?;
+        *names = std::mem::take(&mut scanner.names);
         let bytes = scanner.at;
         Ok((scanner.compact(), bytes))
     }
 
-    #[inline]
     fn checked_value(&mut self) -> Result<(), MetadataError> {
         self.value().map_err(|fault| match fault {
             Fault::Syntax => MetadataError::Syntax,
@@ -109,16 +122,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// What was scanned, as compact text.
-    #[inline]
-    fn compact(self) -> Cow<'a, str> {
+    fn compact(mut self) -> Cow<'a, str> {
         if self.changed.is_empty() && !self.overflowed {
             return Cow::Borrowed(self.input.get(self.kept_from..self.at).unwrap_or_default());
         }
-        self.compact_of_changed()
-    }
-
-    #[inline(never)]
-    fn compact_of_changed(mut self) -> Cow<'a, str> {
         self.keep_up_to(self.at);
         if self.overflowed {
             Cow::Borrowed(self.input.get(..self.at).unwrap_or_default())
@@ -127,17 +134,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    #[inline]
     fn value(&mut self) -> Result<(), Fault> {
-        // Most values are strings.
-        if self.peek() == Some(b'"') { self.string().map(|_| ()) } else { self.value_but_string() }
-    }
-
-    #[inline(never)]
-    fn value_but_string(&mut self) -> Result<(), Fault> {
         match self.peek() {
             Some(b'{') => self.object(),
             Some(b'[') => self.array(),
+            Some(b'"') => self.string().map(|_| ()),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
@@ -148,16 +149,17 @@ impl<'a> Scanner<'a> {
 
     /// Refuses two members of one name: PostgreSQL would keep the last, and SQLite find the first.
     fn object(&mut self) -> Result<(), Fault> {
-        let (outer, outer_bytes) = (self.names.len(), self.name_bytes);
+        let outer = self.names.len();
         self.members()?;
+        let own = self.names.get(outer..).unwrap_or_default();
         if !self.overflowed
-            && let Some(name) = given_twice(self.names.since(outer), self.name_escapes)
+            && let Some(name) = name_given_twice(own, self.name_escapes)
         {
             self.duplicate = shown(&name);
             return Err(Fault::DuplicateName);
         }
+        self.name_bytes -= own.iter().map(|name| name.len()).sum::<usize>();
         self.names.truncate(outer);
-        self.name_bytes = outer_bytes;
         Ok(())
     }
 
@@ -168,13 +170,11 @@ impl<'a> Scanner<'a> {
                 let name_from = self.at;
                 self.name_escapes |= self.string()?;
                 self.collect_name(name_from);
-                if !self.skips(b':') {
-                    self.skip_space();
-                    self.expect(b':')?;
-                    self.skip_space();
-                }
+                self.skip_space();
+                self.expect(b':')?;
+                self.skip_space();
                 self.value()?;
-                if !self.skips(b',') && self.ends_list(b'}')? {
+                if self.ends_list(b'}')? {
                     break;
                 }
             }
@@ -183,9 +183,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    #[inline]
     fn collect_name(&mut self, from: usize) {
-        let name = self.input.as_bytes().get(from..self.at).unwrap_or_default();
+        let name = self.input.get(from..self.at).unwrap_or_default();
         self.overflowed |= self.names.len() >= UNKNOWN_MEMBERS_MAX || self.name_bytes + name.len() > KEPT_BYTES_MAX;
         if !self.overflowed {
             self.names.push(name);
@@ -198,7 +197,7 @@ impl<'a> Scanner<'a> {
         if !self.closes(b']') {
             loop {
                 self.value()?;
-                if !self.skips(b',') && self.ends_list(b']')? {
+                if self.ends_list(b']')? {
                     break;
                 }
             }
@@ -218,18 +217,6 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Skips a separator that has no white space beside it, as in most texts, and says whether it is there.
-    #[inline]
-    fn skips(&mut self, separator: u8) -> bool {
-        let text = self.input.as_bytes();
-        let skips = self.peek() == Some(separator) && text.get(self.at + 1).is_some_and(|next| *next > b' ');
-        if skips {
-            self.at += 1;
-        }
-        skips
-    }
-
-    #[inline]
     fn closes(&mut self, bracket: u8) -> bool {
         let closes = self.peek() == Some(bracket);
         if closes {
@@ -252,25 +239,18 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn string(&mut self) -> Result<bool, Fault> {
         self.expect(b'"')?;
-        self.skip_plain();
-        if self.closes(b'"') { Ok(false) } else { self.string_with_escapes() }
-    }
-
-    #[inline(never)]
-    fn string_with_escapes(&mut self) -> Result<bool, Fault> {
+        let mut escapes = false;
         loop {
+            self.at += plain_bytes(self.input.as_bytes().get(self.at..).unwrap_or_default());
             match self.next()? {
-                b'"' => return Ok(true),
-                b'\\' => self.escape()?,
+                b'"' => return Ok(escapes),
+                b'\\' => {
+                    self.escape()?;
+                    escapes = true;
+                }
                 _ => return Err(Fault::Syntax),
             }
-            self.skip_plain();
         }
-    }
-
-    #[inline]
-    fn skip_plain(&mut self) {
-        self.at += plain_bytes(self.input.as_bytes().get(self.at..).unwrap_or_default());
     }
 
     fn escape(&mut self) -> Result<(), Fault> {
@@ -407,4 +387,26 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         Ok(byte)
     }
+}
+
+/// A name that two members have. Names are compared by value: with escapes, the same name can be written in many ways.
+fn name_given_twice<'a>(names: &[&'a str], escapes: bool) -> Option<Cow<'a, str>> {
+    if !escapes && names.len() <= NAMES_IN_PAIRS_MAX {
+        let mut rest = names;
+        while let [name, others @ ..] = rest {
+            if others.contains(name) {
+                return Some(unescaped(name));
+            }
+            rest = others;
+        }
+        return None;
+    }
+    let mut values: Vec<Cow<'a, str>> = names.iter().map(|name| stored(unescaped(name))).collect();
+    values.sort_unstable();
+    values.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().cloned())
+}
+
+/// A name as stores have it: U+0000 is replaced.
+fn stored(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.contains('\0') { Cow::Owned(name.replace('\0', "\u{fffd}")) } else { name }
 }
