@@ -52,6 +52,9 @@ type ServiceMonitor struct {
 				} `json:"ca"`
 				ServerName string `json:"serverName"`
 			} `json:"tlsConfig"`
+			Authorization struct {
+				Credentials corev1.SecretKeySelector `json:"credentials"`
+			} `json:"authorization"`
 		} `json:"endpoints"`
 	} `json:"spec"`
 }

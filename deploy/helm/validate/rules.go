@@ -254,6 +254,7 @@ func checkWorkload(workload Workload, services map[string]*corev1.Service) (prob
 		complain("automountServiceAccountToken must be false: no pod uses the API server")
 	}
 	problems = append(problems, checkSecurity(pod.SecurityContext, container.SecurityContext)...)
+	problems = append(problems, checkAccess(pod, container)...)
 	for name, probe := range map[string]*corev1.Probe{"startup": container.StartupProbe, "liveness": container.LivenessProbe, "readiness": container.ReadinessProbe} {
 		if probe == nil || probe.HTTPGet == nil {
 			complain("no %s probe", name)
