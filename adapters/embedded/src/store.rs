@@ -42,6 +42,8 @@ use domain::timestamp::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 use storage::{Directory, Storage};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 pub use forgetting::forget_segment;
 use hot::Hot;
@@ -61,6 +63,8 @@ const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Connections that answer queries, and those that count.
 const READERS: u32 = 4;
 const COUNTERS: u32 = 2;
+/// How long an append waits for room in the hot part.
+const SEALING_TIME_MAX: Duration = Duration::from_secs(30);
 /// Maximum number of events that one call of `tail` examines.
 const TAIL_EVENTS_MAX: u64 = 2_000;
 
@@ -86,6 +90,8 @@ pub struct SqliteStore {
     seal: SealOptions,
     /// Held by a step of [`SqliteStore::seal`].
     step: tokio::sync::Mutex<()>,
+    /// Notified when events were sealed.
+    sealed: Notify,
 }
 
 impl SqliteStore {
@@ -132,6 +138,7 @@ impl SqliteStore {
             segments: Arc::new(SegmentFiles::new(segments)),
             seal,
             step: tokio::sync::Mutex::default(),
+            sealed: Notify::new(),
         })
     }
 
@@ -143,6 +150,25 @@ impl SqliteStore {
 
     fn window_micros(&self) -> i64 {
         i64::try_from(self.dedup_window.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Waits until the hot part may grow.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if nothing is sealed for [`SEALING_TIME_MAX`].
+    async fn until_hot_part_has_room(&self) -> Result<(), StoreError> {
+        let max = self.seal.hot_events_max;
+        while self.seal.enabled && self.hot.events() > max {
+            let sealed = self.sealed.notified();
+            // It may have been sealed before the line above.
+            if self.hot.events() > max && timeout(SEALING_TIME_MAX, sealed).await.is_err() {
+                let why = format!(
+                    "more than {max} events wait to be sealed, and none was for {SEALING_TIME_MAX:?}: see the log"
+                );
+                return Err(StoreError::Unavailable(why.into()));
+            }
+        }
+        Ok(())
     }
 
     /// Sets a time on each of these dead letters, all or none.
@@ -173,6 +199,7 @@ impl LogStore for SqliteStore {
     }
 
     async fn append<'a>(&self, append: &Append<'a>) -> Result<Appended, StoreError> {
+        self.until_hot_part_has_room().await?;
         let (appended, version) = self.writer.write(async |writer| self.append_on(writer, append).await).await?;
         self.hot.committed(version);
         Ok(appended)

@@ -450,6 +450,31 @@ async fn the_oldest_segments_go_first_when_there_are_too_many_bytes() {
 }
 
 #[tokio::test]
+async fn an_append_waits_while_too_many_events_are_not_sealed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory, SealOptions { hot_events_max: 20, ..tiny() }).await;
+    append(&store, (0..21).map(event)).await;
+    let mut next = std::pin::pin!(append(&store, (21..25).map(event)));
+    // Many times what an append takes.
+    let reads = async {
+        for _ in 0..500 {
+            store.position(&group_partition()).await.expect("a position");
+        }
+    };
+    tokio::select! {
+        _ = &mut next => panic!("there is no room"),
+        () = reads => {}
+    }
+    seal_all(&store).await;
+    next.await;
+    assert_eq!(offsets(&store).await, (0..25).collect::<Vec<u64>>());
+    // Without sealing, nothing would end the wait.
+    let unsealed = open(&directory, SealOptions { hot_events_max: 20, enabled: false, ..tiny() }).await;
+    append(&unsealed, (25..50).map(event)).await;
+    append(&unsealed, (50..51).map(event)).await;
+}
+
+#[tokio::test]
 async fn events_of_a_store_that_did_not_seal_are_sealed_later() {
     let directory = tempfile::tempdir().expect("a directory");
     let before = open(&directory, SealOptions { enabled: false, ..tiny() }).await;

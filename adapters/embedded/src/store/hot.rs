@@ -7,7 +7,7 @@
 //! * A write leaves its change in memory before it commits. Who first sees the version of the change applies it. What another
 //!   process changed is loaded.
 //! * Memory: [`CACHED_BYTES_MAX`] of bodies, and those that calls read; about 500 bytes for each chunk, small ones of which are joined; 37 to 75 bytes for each event
-//!   ([`Ids`]). Sealing bounds the number of events: without it, memory grows with the store.
+//!   ([`Ids`]). [`SealOptions::hot_events_max`] bounds the number of events. Without sealing, memory grows with the store.
 
 mod body;
 mod chunk;
@@ -81,6 +81,8 @@ pub struct State {
     cached_from: u64,
     cached_bytes: usize,
     ids: Ids,
+    /// Number of events.
+    events: u64,
 }
 
 /// The hot part.
@@ -183,6 +185,11 @@ impl Hot {
         Ok(after)
     }
 
+    /// Number of events, as far as memory knows.
+    pub fn events(&self) -> u64 {
+        self.lock().state.events
+    }
+
     /// Applies a change that was committed, if there was one.
     pub fn committed(&self, version: Option<Version>) {
         if let Some(version) = version {
@@ -211,7 +218,15 @@ impl Memory {
 
 impl State {
     fn new(version: Version, next_id: u64) -> Self {
-        Self { version, next_id, chunks: BTreeMap::new(), cached_from: 0, cached_bytes: 0, ids: Ids::default() }
+        Self {
+            version,
+            next_id,
+            chunks: BTreeMap::new(),
+            cached_from: 0,
+            cached_bytes: 0,
+            ids: Ids::default(),
+            events: 0,
+        }
     }
 
     async fn load(transaction: &mut SqliteConnection, version: Version, next_id: u64) -> Result<Self, StoreError> {
@@ -230,6 +245,7 @@ impl State {
         for gone in removed {
             if let Some(gone) = self.chunks.remove(&gone.chunk.first_id) {
                 self.cached_bytes -= gone.memory_bytes();
+                self.events -= gone.chunk.events;
             }
         }
         forgotten.into_iter().for_each(|id| self.ids.remove(id));
@@ -246,6 +262,7 @@ impl State {
             added.body = None;
         }
         self.cached_bytes += added.memory_bytes();
+        self.events += added.chunk.events;
         self.chunks.insert(first_id, added);
         while self.cached_bytes > CACHED_BYTES_MAX
             && let Some((first_id, oldest)) = self.chunks.range_mut(self.cached_from..).next()

@@ -43,6 +43,8 @@ pub struct SealOptions {
     pub enabled: bool,
     /// The newest events, at least so many of them, stay in chunks.
     pub hot_events: u64,
+    /// With more events in chunks, appends wait until some are sealed: what is known of each is in memory.
+    pub hot_events_max: u64,
     /// Nothing is sealed until so many events can be.
     pub events_min: u64,
     /// Ends of a segment, which takes whole chunks: a chunk that exceeds the rows or, uncompressed, the bytes of a file goes to the
@@ -57,6 +59,7 @@ impl Default for SealOptions {
         Self {
             enabled: true,
             hot_events: 200_000,
+            hot_events_max: 1_000_000,
             events_min: 50_000,
             bounds: SegmentBounds { rows_max: 50_000, ..SegmentBounds::default() },
             segment_bytes_max: u64::MAX,
@@ -125,6 +128,7 @@ impl SqliteStore {
         let (segment, events, file_bytes) =
             (sealed.summary.name.clone(), sealed.summary.rows, sealed.summary.file_bytes);
         self.list_segment(number, sealed).await?;
+        self.sealed.notify_waiters();
         tracing::debug!(segment, events, file_bytes, "events are sealed");
         Ok(())
     }
