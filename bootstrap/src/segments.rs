@@ -292,7 +292,7 @@ mod tests {
         let refused = give_up(&name, false).unwrap_err();
         assert!(refused.contains("its 4 events, received from 2024-01-15T10:30:00Z") && refused.ends_with("add --yes"));
         assert!(give_up("000000000099.parquet", true).unwrap_err().contains("is not a segment"));
-        assert_eq!(names(), [name.clone()]);
+        assert_eq!(names(), std::slice::from_ref(&name));
         let given_up = give_up(&name, true).unwrap();
         assert!(given_up.starts_with(&format!("{name} is given up: 4 events, ")), "{given_up}");
         assert_eq!(names(), [""; 0]);

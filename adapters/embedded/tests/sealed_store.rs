@@ -301,7 +301,7 @@ async fn counts_stay_exact_when_a_segment_goes_whose_sources_were_counted_as_oth
 fn two_days() -> Vec<LogEvent<'static>> {
     let of_day = |n: u32| {
         let day = if n < 100 { 0 } else { 24 * HOUR_MICROS };
-        let level = if n % 3 == 0 { Level::Warn } else { Level::Info };
+        let level = if n.is_multiple_of(3) { Level::Warn } else { Level::Info };
         let (timestamp, received_at) = (EPOCH + i64::from(n) * 7_000_000, EPOCH + i64::from(n) + day);
         LogEvent { level, timestamp: time(timestamp), received_at: time(received_at), ..event(n) }
     };

@@ -28,6 +28,7 @@ pub struct Sending {
 }
 
 /// A connection over which bodies are sent.
+#[expect(clippy::large_enum_variant, reason = "one for each sender, and never moved")]
 enum Connection {
     Http { http: Http, path: &'static str, content_type: &'static str },
     Tcp(TcpStream),
