@@ -166,7 +166,9 @@ async function otherOrigin({ browser, spillway, work }) {
     await own.stored('from=-1h&source=own', 1);
     const { events } = await (await fetch(`${own.url}/api/logs?from=-1h`)).json();
     const tried = await operations(events[0].eventId);
-    const targets = { ...own.listeners, otlp: `http://${otlp}` };
+    // Those that speak HTTP.
+    const { gateway, producer, consumer } = own.listeners;
+    const targets = { gateway, producer, consumer, otlp: `http://${otlp}` };
     const [before, filter] = [await metrics(own), await filterOf(own)];
 
     const other = await fromOtherOrigins(browser, targets, tried, foreign);
