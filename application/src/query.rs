@@ -327,7 +327,8 @@ impl Query {
         Ok(self.store.query(&LogQuery::newest(filter, 1)).await?.items.into_iter().next())
     }
 
-    /// The range of a search; by default, the last hour. It is empty only where there is no first event to begin with.
+    /// The range of a search; by default, the last hour. It is empty only if it should begin with the first matching event, and
+    /// no event matches.
     async fn range(&self, search: &Search) -> Result<(Timestamp, Timestamp), QueryError> {
         let to = search.to().unwrap_or_else(|| self.clock.now());
         if search.since_first {

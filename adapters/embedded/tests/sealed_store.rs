@@ -462,7 +462,7 @@ async fn an_append_waits_while_too_many_events_are_not_sealed() {
         }
     };
     tokio::select! {
-        _ = &mut next => panic!("there is no room"),
+        _ = &mut next => panic!("the append did not wait"),
         () = reads => {}
     }
     seal_all(&store).await;

@@ -56,7 +56,7 @@ impl Intake {
     /// Takes in messages of a client.
     ///
     /// # Errors
-    /// [`NotTaken`]: there is no room for some of them now. All others are on their way.
+    /// [`NotTaken`]: some of them do not fit now. All others are on their way.
     pub async fn take<'m>(
         &self,
         client: Client,
@@ -93,7 +93,7 @@ impl Intake {
     }
 }
 
-/// Messages that there is no room for now.
+/// Messages that do not fit now.
 #[derive(Debug)]
 pub struct NotTaken {
     /// Why the first of them was not taken.

@@ -29,7 +29,7 @@ func checkAccess(pod corev1.PodSpec, container corev1.Container) (problems []str
 	}
 	switch mode := settings["AUTH__MODE"]; {
 	case mode == "required" && settings["AUTH__KEYS_FILE"] == "":
-		complain("keys are required, and there is no file of them")
+		complain("keys are required, but no file names them")
 	case mode != "required" && mode != "off":
 		complain("AUTH__MODE is %q", mode)
 	}

@@ -81,8 +81,8 @@ struct Sealed {
 
 impl SqliteStore {
     /// Does one step of the work on segments, if there is any: removes files that are not segments, removes segments beyond
-    /// [`SealOptions::segment_bytes_max`], joins small chunks, seals old ones, or merges segments. Returns whether there may be more to do at once. It may be
-    /// dropped at any time; one step runs at a time.
+    /// [`SealOptions::segment_bytes_max`], joins small chunks, seals old ones, or merges segments. Returns whether there may be
+    /// more to do at once. It may be dropped at any time; one step runs at a time.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: try again later; nothing is lost or visible twice.

@@ -235,8 +235,8 @@ struct Place {
     texts: u32,
 }
 
-/// A body in memory. Events are numbered from 0. A method is `None` if there is no such event, or if the bytes are not those of
-/// an event.
+/// A body in memory. Events are numbered from 0. A method returns `None` for a number that no event has, and for bytes that are
+/// not an event.
 #[derive(Debug)]
 pub struct Body {
     count: usize,
