@@ -4,6 +4,7 @@
 //! key is its source. Other consumers read these records, so members are only ever added. The decoder trusts nothing:
 //! it rejects a value that breaks any rule of the event.
 
+use domain::Uuid;
 use domain::access::TenantId;
 use domain::event::{EventError, IdOrigin, LogEvent, from_hex, to_hex};
 use domain::metadata::is_plain;
@@ -11,6 +12,7 @@ use domain::record::{Record, RecordTooLarge, Records};
 use domain::timestamp::{InvalidTimestamp, Timestamp, TimestampText};
 
 use self::value::Value;
+use crate::json_reader::JsonReader;
 
 mod value;
 
@@ -56,16 +58,39 @@ impl Encoder {
 ///
 /// # Errors
 /// The value cannot be decoded. This never happens to a record written by [`encode`].
-pub fn decode<'a>(record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
-    event_of(Value::read(record.value)?, record.client_id)
+pub fn decode(record: Record<'_>) -> Result<LogEvent<'_>, Undecodable> {
+    Decoder::default().decode(record)
+}
+
+/// Decodes records one after another. It keeps its memory from one record to the next.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    reader: JsonReader<'a>,
+}
+
+impl Default for Decoder<'_> {
+    fn default() -> Self {
+        Self { reader: JsonReader::new("") }
+    }
+}
+
+impl<'a> Decoder<'a> {
+    /// Decodes the event in a record, as [`decode`] does.
+    ///
+    /// # Errors
+    /// The value cannot be decoded.
+    pub fn decode(&mut self, record: Record<'a>) -> Result<LogEvent<'a>, Undecodable> {
+        event_of(Value::read(record.value, &mut self.reader)?, record.client_id)
+    }
 }
 
 /// The event of a value. `client_id` is whether the client chose its id.
 fn event_of(value: Value<'_>, client_id: bool) -> Result<LogEvent<'_>, Undecodable> {
     let Value { draft, event_id, received_at, tenant, derived_id } = value;
-    let received_at = Timestamp::parse(&received_at)?;
+    let received_at = received_at.parse().ok_or(InvalidTimestamp)?;
     // Not checked as that of a client: the record was accepted under the rules of its time.
-    let event_id = domain::Uuid::try_parse(&event_id).map_err(|_| EventError::EventIdInvalid)?;
+    let event_id = event_id.bytes(|text| Uuid::try_parse(text).ok().map(Uuid::into_bytes));
+    let event_id = Uuid::from_bytes(event_id.ok_or(EventError::EventIdInvalid)?);
     let tenant = tenant.map(|tenant| from_hex::<16>(&tenant).ok_or(Undecodable::Tenant)).transpose()?;
     let tenant = tenant.map(TenantId::from_bytes);
     let id_origin = match (client_id, derived_id) {
@@ -163,7 +188,6 @@ fn write_text(name: &str, text: &str, buffer: &mut Vec<u8>) {
 mod tests {
     use std::borrow::Cow;
 
-    use domain::Uuid;
     use domain::level::Level;
     use domain::metadata::Metadata;
     use domain::record::RECORD_BYTES_MAX;

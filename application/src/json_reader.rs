@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use domain::metadata::{Metadata, MetadataReader, plain_bytes};
+use domain::timestamp::Timestamp;
 
 /// Longest JSON text of a string with escapes that a reader copies, in bytes.
 pub const ESCAPED_BYTES_MAX: usize = 256 * 1024;
@@ -72,6 +73,29 @@ impl<'a> JsonReader<'a> {
         }
     }
 
+    /// Reads exactly these bytes, if they follow.
+    #[inline]
+    pub fn literal(&mut self, bytes: &str) -> Option<()> {
+        let follow = self.text.as_bytes().get(self.at..)?.starts_with(bytes.as_bytes());
+        follow.then(|| self.at += bytes.len())
+    }
+
+    /// Reads so many bytes, whatever they are.
+    #[inline]
+    pub fn bytes(&mut self, bytes: usize) -> Option<&'a str> {
+        let text = self.text.get(self.at..self.at.checked_add(bytes)?)?;
+        self.at += bytes;
+        Some(text)
+    }
+
+    /// Reads a time in the form of [`Timestamp::parse_beginning`].
+    #[inline]
+    pub fn time(&mut self) -> Option<Timestamp> {
+        let (time, bytes) = Timestamp::parse_beginning(self.text.as_bytes().get(self.at..)?)?;
+        self.at += bytes;
+        Some(time)
+    }
+
     /// Begins an array. Returns whether it has elements: the first one follows, if so.
     pub fn begins_array(&mut self) -> Option<bool> {
         self.take(b'[')?;
@@ -105,13 +129,16 @@ impl<'a> JsonReader<'a> {
     /// Reads a metadata object or `null`, which is `Some(None)`.
     #[inline]
     pub fn metadata_or_null(&mut self) -> Option<Option<Metadata<'a>>> {
-        if self.peek() == Some(b'n') {
-            return self.null().map(|()| None);
-        }
+        if self.peek() == Some(b'n') { self.null().map(|()| None) } else { self.metadata().map(Some) }
+    }
+
+    /// Reads a metadata object.
+    #[inline]
+    pub fn metadata(&mut self) -> Option<Metadata<'a>> {
         let rest = self.rest()?;
         let (metadata, bytes) = self.metadata.metadata(rest).ok()?;
         self.at += bytes;
-        Some(Some(metadata))
+        Some(metadata)
     }
 
     /// Reads any value that metadata can hold, and returns its JSON text.

@@ -241,7 +241,8 @@ impl<'a> EventDraft<'a> {
             return Err(EventError::SourceLength);
         }
         // Most are ASCII without control characters, which takes no decoding to see.
-        if source.bytes().any(|byte| !matches!(byte, b' '..=b'~')) && source.chars().any(char::is_control) {
+        let is_plain = source.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+        if !is_plain && source.chars().any(char::is_control) {
             return Err(EventError::SourceControlCharacter);
         }
 

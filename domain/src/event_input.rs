@@ -14,6 +14,8 @@ pub enum TimestampInput<'a> {
     Text(Cow<'a, str>),
     /// Nanoseconds since the Unix epoch; kept to the microsecond.
     UnixNanos(i64),
+    /// A time that was parsed where it was read.
+    Parsed(Timestamp),
 }
 
 impl TimestampInput<'_> {
@@ -23,6 +25,7 @@ impl TimestampInput<'_> {
         match self {
             Self::Text(text) => Timestamp::parse(text).ok(),
             Self::UnixNanos(nanos) => Timestamp::from_unix_micros(nanos.div_euclid(1_000)).ok(),
+            Self::Parsed(time) => Some(*time),
         }
     }
 }

@@ -11,17 +11,8 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// What a fraction with so many digits is multiplied with, and then divided by, for microseconds.
 const SCALES: [(u32, u32); 10] =
     [(1_000_000, 1), (100_000, 1), (10_000, 1), (1_000, 1), (100, 1), (10, 1), (1, 1), (1, 10), (1, 100), (1, 1_000)];
-/// The two digits of each number below 100.
-const DIGITS: &[[u8; 2]; 100] = {
-    let (pairs, _) =
-        b"00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051\
-        525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
-            .as_chunks();
-    match pairs.first_chunk() {
-        Some(digits) => digits,
-        None => &[[b'0'; 2]; 100],
-    }
-};
+const YEAR_AND_MONTH: Form = Form::new(*b"0000-00-");
+const TIME: Form = Form::new(*b"00:00:00");
 /// Days in 400 years.
 const DAYS_PER_ERA: u32 = 146_097;
 /// Days from the first of March, 400 years before the year 0, to 1970-01-01.
@@ -65,30 +56,29 @@ impl Timestamp {
         Self::from_unix_micros(i64::try_from(micros).map_err(|_| InvalidTimestamp)?)
     }
 
-    /// Parses the most common form, `2024-01-15T10:30:00.123Z`, with up to nine fractional digits or none; `None` for
-    /// any other text, which may still be a time.
+    /// Parses the most common form; `None` for any other text, which may still be a time.
     fn parse_utc(text: &[u8]) -> Option<Self> {
+        let (timestamp, bytes) = Self::parse_beginning(text)?;
+        (bytes == text.len()).then_some(timestamp)
+    }
+
+    /// Parses the time that a text begins with, if it has the most common form, `2024-01-15T10:30:00.123Z`, with up to nine
+    /// fractional digits or none. Returns its length in bytes too.
+    #[must_use]
+    pub fn parse_beginning(text: &[u8]) -> Option<(Self, usize)> {
         let (year_and_month, rest) = text.split_first_chunk::<8>()?;
         let ([d1, d2, b'T'], rest) = rest.split_first_chunk::<3>()? else { return None };
         let (time, rest) = rest.split_first_chunk::<8>()?;
-        let [century, year, month] = numbers(year_and_month, b"0000-00-", [0, 2, 5])?;
+        let [century, year, month] = YEAR_AND_MONTH.numbers(year_and_month, [0, 2, 5])?;
         let days = days_from_date(century * 100 + year, month, two_digits(*d1, *d2)?)?;
-        let [hour, minute, second] = numbers(time, b"00:00:00", [0, 3, 6])?;
+        let [hour, minute, second] = TIME.numbers(time, [0, 3, 6])?;
         // Leap seconds are left to the full parser.
         if hour > 23 || minute > 59 || second > 59 {
             return None;
         }
-        let micros = match rest {
-            b"Z" => 0,
-            [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => {
-                let fraction = number(digits)?;
-                let (of_six, beyond_six) = SCALES.get(digits.len())?;
-                fraction * of_six / beyond_six
-            }
-            _ => return None,
-        };
+        let (micros, bytes) = fraction(rest)?;
         let seconds = days * SECONDS_PER_DAY + i64::from(hour * 3_600 + minute * 60 + second);
-        Some(Self(seconds * MICROS_PER_SECOND + i64::from(micros)))
+        Some((Self(seconds * MICROS_PER_SECOND + i64::from(micros)), TimestampText::SECONDS_BYTES - 1 + bytes))
     }
 
     /// The time as text, without an allocation.
@@ -98,11 +88,20 @@ impl Timestamp {
         let (year, month, day) = date_from_days(seconds.div_euclid(SECONDS_PER_DAY));
         let second = u32::try_from(seconds.rem_euclid(SECONDS_PER_DAY)).unwrap_or_default();
         let mut micros = u32::try_from(self.0.rem_euclid(MICROS_PER_SECOND)).unwrap_or_default();
-        let ([y1, y2], [y3, y4]) = (digits_of(year / 100), digits_of(year % 100));
-        let ([mo1, mo2], [d1, d2]) = (digits_of(month), digits_of(day));
-        let ([h1, h2], [mi1, mi2]) = (digits_of(second / 3_600), digits_of(second / 60 % 60));
-        let ([s1, s2], [f1, f2]) = (digits_of(second % 60), digits_of(micros / 10_000));
-        let ([f3, f4], [f5, f6]) = (digits_of(micros / 100 % 100), digits_of(micros % 100));
+        let date = four_pairs([year / 100, year % 100, month, day]);
+        let time = four_pairs([second / 3_600, second / 60 % 60, second % 60, micros / 10_000]);
+        let rest = four_pairs([micros / 100 % 100, micros % 100, 0, 0]);
+        let pair = |digits: u64, index: u32| digits >> (16 * index) & 0xffff;
+        let words = [
+            u64::from_le_bytes(*b"\0\0\0\0-\0\0-") | date & 0xffff_ffff | pair(date, 2) << 40,
+            u64::from_le_bytes(*b"\0\0T\0\0:\0\0") | pair(date, 3) | pair(time, 0) << 24 | pair(time, 1) << 48,
+            u64::from_le_bytes(*b":\0\0.\0\0\0\0") | pair(time, 2) << 8 | pair(time, 3) << 32 | pair(rest, 0) << 48,
+            u64::from_le_bytes(*b"\0\0Z\0\0\0\0\0") | pair(rest, 1),
+        ];
+        let mut bytes = [0; 32];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_le_bytes();
+        }
         let mut len = TimestampText::BYTES_MAX;
         if micros == 0 {
             len = TimestampText::SECONDS_BYTES;
@@ -117,10 +116,6 @@ impl Timestamp {
                 len -= 1;
             }
         }
-        let mut bytes = [
-            y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', f1, f2, f3,
-            f4, f5, f6, b'Z',
-        ];
         if let Some(last) = bytes.get_mut(len - 1) {
             *last = b'Z';
         }
@@ -154,25 +149,64 @@ impl Timestamp {
     }
 }
 
-/// The number written in up to nine digits.
-fn number(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+/// The microseconds of `.123Z` or `Z`, which a text begins with, and the bytes of that.
+fn fraction(text: &[u8]) -> Option<(u32, usize)> {
+    let digits = match text {
+        [b'Z', ..] => return Some((0, 1)),
+        [b'.', digits @ ..] => digits,
+        _ => return None,
+    };
+    let mut number = 0;
+    for (count, byte) in digits.iter().enumerate().take(SCALES.len()) {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + u32::from(byte - b'0'),
+            b'Z' if count > 0 => {
+                let (of_six, beyond_six) = SCALES.get(count)?;
+                return Some((number * of_six / beyond_six, count + 2));
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
-/// The three numbers of two digits each that begin at these bytes of a text, if it has the form of `zeros`, with any
-/// digit for each zero.
-#[inline]
-fn numbers(text: &[u8; 8], zeros: &[u8; 8], at: [u32; 3]) -> Option<[u32; 3]> {
-    // All bytes at once: digits become their values, and all others zero. The highest bit of a byte is set if it is more
-    // than 9, or more than 0 where it is not a digit.
-    let is_digit = zeros.map(|byte| if byte == b'0' { 0x80 - 10 } else { 0x80 - 1 });
-    let values = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*zeros);
-    let highest = u64::from_ne_bytes([0x80; 8]);
-    if (values | (values & !highest).wrapping_add(u64::from_le_bytes(is_digit))) & highest != 0 {
-        return None;
+/// A form of eight bytes, in each of which stands a digit or one certain other byte. All bytes are compared at once.
+struct Form {
+    /// The form with a `0` for each digit.
+    zeros: u64,
+    /// What is added to a byte minus its `zeros`, so that the highest bit is set if the byte does not fit.
+    limits: u64,
+}
+
+impl Form {
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+
+    const fn new(zeros: [u8; 8]) -> Self {
+        let mut limits = [0x80 - 1; 8];
+        let mut at = 0;
+        while let (Some((_, [byte, ..])), Some((_, [limit, ..]))) =
+            (zeros.split_at_checked(at), limits.split_at_mut_checked(at))
+        {
+            if *byte == b'0' {
+                *limit = 0x80 - 10;
+            }
+            at += 1;
+        }
+        Self { zeros: u64::from_le_bytes(zeros), limits: u64::from_le_bytes(limits) }
     }
-    let digit = |at: u32| (values >> (8 * at)) as u32 & 0xff;
-    Some(at.map(|at| digit(at) * 10 + digit(at + 1)))
+
+    /// The numbers of two digits each that begin at these bytes of a text, if it has this form.
+    #[inline]
+    fn numbers<const N: usize>(&self, text: &[u8; 8], at: [u32; N]) -> Option<[u32; N]> {
+        // Digits become their values, and all others zero.
+        let values = u64::from_le_bytes(*text) ^ self.zeros;
+        if (values | (values & !Self::HIGHEST).wrapping_add(self.limits)) & Self::HIGHEST != 0 {
+            return None;
+        }
+        // In each byte ten times its digit and the next one, which is at most 99.
+        let pairs = values * 10 + (values >> 8);
+        Some(at.map(|at| (pairs >> (8 * at)) as u32 & 0xff))
+    }
 }
 
 /// The number written in two digits.
@@ -181,9 +215,12 @@ fn two_digits(tens: u8, ones: u8) -> Option<u32> {
     (tens <= 9 && ones <= 9).then_some(tens * 10 + ones)
 }
 
-/// Two digits of a number below 100.
-fn digits_of(number: u32) -> [u8; 2] {
-    DIGITS.get(number as usize).copied().unwrap_or([b'0'; 2])
+/// Two digits for each of four numbers below 100; the first digit is the lowest byte.
+fn four_pairs([first, second, third, fourth]: [u32; 4]) -> u64 {
+    let lanes = u64::from(first) | u64::from(second) << 16 | u64::from(third) << 32 | u64::from(fourth) << 48;
+    // Below 100, 103 / 1024 is exact enough to be a division by ten.
+    let tens = (lanes * 103 >> 10) & 0x000f_000f_000f_000f;
+    (tens | (lanes - tens * 10) << 8) | u64::from_ne_bytes([b'0'; 8])
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, in the years 0 to 9999. `None` if there is no such date.
@@ -224,7 +261,7 @@ fn date_from_days(days: i64) -> (u32, u32, u32) {
 /// The text of a [`Timestamp`]: RFC 3339 in UTC, with as many fractional digits as the value needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TimestampText {
-    bytes: [u8; Self::BYTES_MAX],
+    bytes: [u8; 32],
     len: usize,
 }
 

@@ -1,16 +1,17 @@
 //! The members of a record's value.
 //!
-//! They are read twice at most: in place ([`crate::json_reader`]), which takes what every Spillway writes, and by
-//! `serde_json`, which takes any JSON and says what is wrong. Invariant: what is read in place, `serde_json` would read
-//! too, as the same members.
+//! They are read twice at most: as Spillway writes them, member after member, and by `serde_json`, which takes any JSON
+//! and says what is wrong. Invariant: what the first takes, `serde_json` would read too, as the same members.
 
 use std::borrow::Cow;
 
-use domain::event::EventDraft;
-use domain::event_input::MetadataInput;
+use domain::Uuid;
+use domain::event::{EventDraft, from_hex};
+use domain::event_input::{IdInput, MetadataInput, TimestampInput};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ID_TEXT_BYTES;
 use crate::json_reader::JsonReader;
 
 /// The members that a value has beside an event as a client sends it, and that event. Nothing but the JSON is checked.
@@ -19,9 +20,9 @@ pub(super) struct Value<'a> {
     /// The event, without its id.
     pub(super) draft: EventDraft<'a>,
     /// `eventId`.
-    pub(super) event_id: Cow<'a, str>,
+    pub(super) event_id: IdInput<'a, 16>,
     /// `receivedAt`.
-    pub(super) received_at: Cow<'a, str>,
+    pub(super) received_at: TimestampInput<'a>,
     /// `tenant`.
     pub(super) tenant: Option<Cow<'a, str>>,
     /// `derivedId`.
@@ -33,10 +34,10 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// It is not a JSON object with these members.
-    pub(super) fn read(value: &'a [u8]) -> Result<Self, serde_json::Error> {
+    pub(super) fn read(value: &'a [u8], reader: &mut JsonReader<'a>) -> Result<Self, serde_json::Error> {
         // Validating the UTF-8 once is cheaper than string by string.
         let members: Members<'a> = match std::str::from_utf8(value) {
-            Ok(json) => match in_place(json) {
+            Ok(json) => match as_written(json, reader) {
                 Some(value) => return Ok(value),
                 None => serde_json::from_str(json)?,
             },
@@ -46,83 +47,59 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Reads what needs no second look; `None` otherwise.
-fn in_place(json: &str) -> Option<Value<'_>> {
-    let mut reader = JsonReader::new(json);
-    reader.skip_space();
-    let mut draft = EventDraft::default();
-    let (mut event_id, mut received_at, mut tenant, mut derived_id) = (None, None, None, None);
-    let mut seen = 0_u16;
-    reader.object(|reader, name| {
-        let bit = match name.bytes() {
-            b"eventId" => {
-                event_id = Some(reader.string()?);
-                1
-            }
-            b"timestamp" => {
-                draft.timestamp = Some(reader.string()?.into());
-                1 << 1
-            }
-            b"receivedAt" => {
-                received_at = Some(reader.string()?);
-                1 << 2
-            }
-            b"source" => {
-                draft.source = Some(reader.string()?);
-                1 << 3
-            }
-            b"level" => {
-                draft.level = Some(reader.string()?.into());
-                1 << 4
-            }
-            b"message" => {
-                draft.message = Some(reader.string()?);
-                1 << 5
-            }
-            b"stackTrace" => {
-                draft.stack_trace = reader.string_or_null()?;
-                1 << 6
-            }
-            b"traceId" => {
-                draft.trace_id = reader.string_or_null()?.map(Into::into);
-                1 << 7
-            }
-            b"spanId" => {
-                draft.span_id = reader.string_or_null()?.map(Into::into);
-                1 << 8
-            }
-            b"metadata" => {
-                draft.metadata = reader.metadata_or_null()?.map(MetadataInput::Checked);
-                1 << 9
-            }
-            b"tenant" => {
-                tenant = reader.string_or_null()?;
-                1 << 10
-            }
-            b"derivedId" => {
-                derived_id = match reader.value()? {
-                    "true" => Some(true),
-                    "false" => Some(false),
-                    "null" => None,
-                    _ => return None,
-                };
-                1 << 11
-            }
-            _ => {
-                reader.value()?;
-                0
-            }
-        };
-        // A member that is there twice is an error.
-        let again = seen & bit != 0;
-        seen |= bit;
-        (!again).then_some(())
-    })?;
+/// Reads a value with the members that Spillway writes, in its order and notation; `None` for any other value.
+fn as_written<'a>(json: &'a str, memory: &mut JsonReader<'a>) -> Option<Value<'a>> {
+    // A local variable, whose fields the compiler keeps in registers. Its memory is lost if the value is another one.
+    let mut reader = std::mem::replace(memory, JsonReader::new(""));
+    reader.restart(json);
+    reader.literal("{\"eventId\":\"")?;
+    let event_id = Uuid::try_parse(reader.bytes(ID_TEXT_BYTES)?).ok()?.into_bytes();
+    reader.literal("\",\"timestamp\":\"")?;
+    let timestamp = reader.time()?;
+    reader.literal("\",\"receivedAt\":\"")?;
+    let received_at = reader.time()?;
+    reader.literal("\",\"source\":")?;
+    let source = reader.string()?;
+    reader.literal(",\"level\":")?;
+    let level = reader.string()?;
+    reader.literal(",\"message\":")?;
+    let message = reader.string()?;
+    let mut draft = EventDraft {
+        source: Some(source),
+        level: Some(level.into()),
+        message: Some(message),
+        timestamp: Some(TimestampInput::Parsed(timestamp)),
+        ..EventDraft::default()
+    };
+    if reader.literal(",\"stackTrace\":").is_some() {
+        draft.stack_trace = Some(reader.string()?);
+    }
+    if reader.literal(",\"traceId\":\"").is_some() {
+        draft.trace_id = Some(IdInput::Bytes(from_hex(reader.bytes(32)?)?));
+        reader.literal("\"")?;
+    }
+    if reader.literal(",\"spanId\":\"").is_some() {
+        draft.span_id = Some(IdInput::Bytes(from_hex(reader.bytes(16)?)?));
+        reader.literal("\"")?;
+    }
+    if reader.literal(",\"metadata\":").is_some() {
+        draft.metadata = Some(MetadataInput::Checked(reader.metadata()?));
+    }
+    let mut tenant = None;
+    if reader.literal(",\"tenant\":").is_some() {
+        tenant = Some(reader.string()?);
+    }
+    let derived_id = reader.literal(",\"derivedId\":true").map(|()| true);
+    reader.literal("}")?;
     reader.end()?;
-    let is_complete =
-        draft.timestamp.is_some() && draft.source.is_some() && draft.level.is_some() && draft.message.is_some();
-    is_complete.then_some(())?;
-    Some(Value { draft, event_id: event_id?, received_at: received_at?, tenant, derived_id })
+    *memory = reader;
+    Some(Value {
+        draft,
+        event_id: IdInput::Bytes(event_id),
+        received_at: TimestampInput::Parsed(received_at),
+        tenant,
+        derived_id,
+    })
 }
 
 #[derive(Deserialize)]
@@ -165,8 +142,8 @@ impl<'a> From<Members<'a>> for Value<'a> {
         };
         Self {
             draft,
-            event_id: members.event_id,
-            received_at: members.received_at,
+            event_id: members.event_id.into(),
+            received_at: members.received_at.into(),
             tenant: members.tenant,
             derived_id: members.derived_id,
         }
@@ -182,7 +159,7 @@ mod tests {
     use super::super::{Undecodable, event_of};
     use super::*;
 
-    /// The same without reading in place.
+    /// The same by `serde_json` alone.
     fn by_serde(value: &[u8]) -> Result<Value<'_>, serde_json::Error> {
         serde_json::from_slice::<Members<'_>>(value).map(Into::into)
     }
@@ -194,7 +171,12 @@ mod tests {
     }
 
     fn compare(value: &[u8]) -> Result<(), TestCaseError> {
-        prop_assert_eq!(decoded(Value::read(value)), decoded(by_serde(value)), "{}", String::from_utf8_lossy(value));
+        prop_assert_eq!(
+            decoded(Value::read(value, &mut JsonReader::new(""))),
+            decoded(by_serde(value)),
+            "{}",
+            String::from_utf8_lossy(value)
+        );
         Ok(())
     }
 
@@ -260,23 +242,27 @@ mod tests {
     }
 
     #[test]
-    fn what_spillway_writes_is_read_in_place() {
+    fn what_spillway_writes_needs_no_second_look() {
         let written = concat!(
             r#"{"eventId":"00000000-0000-0000-0000-000000000001","timestamp":"2024-01-15T10:30:00Z","#,
             r#""receivedAt":"2024-01-15T10:30:00.25Z","source":"my-app","level":"INFO","#,
             r#""message":"User \"login\"\nsuccessful","stackTrace":"at x","traceId":"abababababababababababababababab","#,
             r#""spanId":"abababababababab","metadata":{"userId":"12345"},"tenant":"abababababababababababababababab","derivedId":true}"#
         );
-        assert!(in_place(written).is_some());
-        assert!(in_place(&written.replacen('{', "{\"added\":[1],", 1)).is_some());
+        let few =
+            written.find(",\"stackTrace").and_then(|end| written.get(..end)).expect("a stack trace").to_owned() + "}";
+        let taken = |json: &str| as_written(json, &mut JsonReader::new("")).is_some();
+        assert!(taken(written));
+        assert!(taken(&few));
         // These are left to serde_json.
         for other in [
             "{}",
             "",
+            &written.replacen('{', "{\"added\":[1],", 1),
             &written.replacen("source", "sourc\\u0065", 1),
             &written.replacen("INFO\"", "INFO\",\"level\":\"INFO\"", 1),
         ] {
-            assert!(in_place(other).is_none(), "{other}");
+            assert!(!taken(other), "{other}");
         }
     }
 }

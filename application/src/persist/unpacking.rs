@@ -9,7 +9,7 @@ use domain::event::LogEvent;
 use domain::pack;
 use domain::record::{Chunk, Record};
 
-use crate::codec;
+use crate::codec::Decoder;
 
 /// A part takes no more records once it has this many events: at most this many, and those of one more record.
 const PART_EVENTS_MAX: usize = 5_000;
@@ -52,9 +52,9 @@ impl<'a> Part<'a> {
         places.filter(|place| place.offset >= offset).count()
     }
 
-    fn take(&mut self, offset: u64, record_index: u32, record: Record<'a>) {
+    fn take(&mut self, offset: u64, record_index: u32, record: Record<'a>, decoder: &mut Decoder<'a>) {
         let place = RecordPlace { offset, record_index, key: record.key, value: record.value };
-        match codec::decode(record) {
+        match decoder.decode(record) {
             Ok(event) => {
                 self.events.push((offset, event));
                 self.places.push(place);
@@ -64,10 +64,10 @@ impl<'a> Part<'a> {
     }
 
     /// Takes the events of a packed record. `elements` is reused.
-    fn take_pack(&mut self, offset: u64, record: Record<'a>, elements: &mut Vec<&'a [u8]>) {
+    fn take_pack(&mut self, offset: u64, record: Record<'a>, elements: &mut Vec<&'a [u8]>, decoder: &mut Decoder<'a>) {
         let before = (self.events.len(), self.undecodable.len());
         if pack::split_written(record.value, elements).is_ok() {
-            self.take_elements(offset, record, elements);
+            self.take_elements(offset, record, elements, decoder);
             if self.undecodable.len() == before.1 {
                 return;
             }
@@ -77,7 +77,7 @@ impl<'a> Part<'a> {
             self.undecodable.truncate(before.1);
         }
         match pack::split_any(record.value, elements) {
-            Ok(()) => self.take_elements(offset, record, elements),
+            Ok(()) => self.take_elements(offset, record, elements, decoder),
             Err(error) => {
                 let place = RecordPlace { offset, record_index: 0, key: record.key, value: record.value };
                 self.undecodable.push((place, error.to_string()));
@@ -85,9 +85,9 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn take_elements(&mut self, offset: u64, record: Record<'a>, elements: &[&'a [u8]]) {
+    fn take_elements(&mut self, offset: u64, record: Record<'a>, elements: &[&'a [u8]], decoder: &mut Decoder<'a>) {
         for (record_index, value) in (0..).zip(elements.iter().copied()) {
-            self.take(offset, record_index, Record { value, ..record });
+            self.take(offset, record_index, Record { value, ..record }, decoder);
         }
     }
 }
@@ -99,12 +99,13 @@ pub(super) struct Unpacking<'a> {
     position: usize,
     /// Reused for each packed record.
     elements: Vec<&'a [u8]>,
+    decoder: Decoder<'a>,
 }
 
 impl<'a> Unpacking<'a> {
     /// All parts of a chunk.
     pub(super) fn new(chunk: &'a Chunk) -> Self {
-        Self { chunk, position: 0, elements: Vec::new() }
+        Self { chunk, position: 0, elements: Vec::new(), decoder: Decoder::default() }
     }
 
     fn record(&self) -> Option<(u64, Record<'a>)> {
@@ -133,9 +134,9 @@ impl<'a> Iterator for Unpacking<'a> {
             }
             self.position += 1;
             if pack::is_packed(record.value) {
-                part.take_pack(offset, record, &mut self.elements);
+                part.take_pack(offset, record, &mut self.elements, &mut self.decoder);
             } else {
-                part.take(offset, 0, record);
+                part.take(offset, 0, record, &mut self.decoder);
             }
         }
         Some(part)

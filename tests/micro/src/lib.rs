@@ -18,7 +18,7 @@ use adapter_embedded::segmented_log::SegmentedLog;
 use adapter_embedded::storage::{Storage, StorageFile};
 use adapter_http::native::take_events;
 use adapter_postgres::Rows;
-use application::codec;
+use application::codec::{self, Decoder};
 use application::delivery::Delivery;
 use application::ingest::Ingest;
 use async_trait::async_trait;
@@ -106,8 +106,9 @@ pub fn steps() -> Vec<Step> {
         Step {
             name: "decode",
             run: Box::new(move || {
+                let mut decoder = Decoder::default();
                 for record in records.iter() {
-                    std::hint::black_box(codec::decode(record).expect("an event"));
+                    std::hint::black_box(decoder.decode(record).expect("an event"));
                 }
             }),
         },

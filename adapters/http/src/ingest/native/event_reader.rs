@@ -51,19 +51,19 @@ impl Field {
     /// The field of this name.
     #[inline]
     pub fn named(name: &[u8]) -> Option<Self> {
-        let field = match name.len() {
-            5 => Self::Level,
+        // Guards instead of patterns, of which the compiler compares byte by byte.
+        Some(match name.len() {
+            5 if name == b"level" => Self::Level,
             6 if name == b"source" => Self::Source,
-            6 => Self::SpanId,
+            6 if name == b"spanId" => Self::SpanId,
             7 if name == b"message" => Self::Message,
             7 if name == b"eventId" => Self::EventId,
-            7 => Self::TraceId,
-            8 => Self::Metadata,
-            9 => Self::Timestamp,
-            10 => Self::StackTrace,
+            7 if name == b"traceId" => Self::TraceId,
+            8 if name == b"metadata" => Self::Metadata,
+            9 if name == b"timestamp" => Self::Timestamp,
+            10 if name == b"stackTrace" => Self::StackTrace,
             _ => return None,
-        };
-        (name == field.name().as_bytes()).then_some(field)
+        })
     }
 
     /// The field of a JSON text of a key, with its quotes.
