@@ -67,7 +67,8 @@ impl Timestamp {
 
     /// Parses the most common form, `2024-01-15T10:30:00.123Z`, with up to nine fractional digits or none; `None` for
     /// any other text, which may still be a time.
-    fn parse_utc(text: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse_utc(text: &[u8]) -> Option<Self> {
         let (year_and_month, rest) = text.split_first_chunk::<8>()?;
         let ([d1, d2, b'T'], rest) = rest.split_first_chunk::<3>()? else { return None };
         let (time, rest) = rest.split_first_chunk::<8>()?;

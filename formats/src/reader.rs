@@ -65,7 +65,7 @@ struct Held<O> {
 struct Content<O> {
     event: Joined,
     origin: O,
-    fields: Fields,
+    fields: Fields<'static>,
     wrapper_time: Option<Timestamp>,
     /// The time of the wrapper of the last line.
     last_time: Option<Timestamp>,
@@ -75,7 +75,7 @@ struct Content<O> {
 struct Line<'a, O> {
     text: &'a str,
     time: Option<Timestamp>,
-    fields: Fields,
+    fields: Fields<'static>,
     origin: O,
     /// The place that its first part has taken.
     place: Option<u64>,
@@ -99,7 +99,7 @@ struct Stream<O> {
 struct Partial<O> {
     text: String,
     time: Option<Timestamp>,
-    fields: Fields,
+    fields: Fields<'static>,
     origin: O,
     /// The number of the place in the order of events that it has taken.
     place: u64,

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 
-use crate::fields::{Fields, quoted};
+use crate::fields::Fields;
 use crate::levels;
 use crate::times::{self, Clock};
 use crate::zone::Zone;
@@ -93,7 +93,7 @@ impl<'a> Message<'a> {
     }
 
     /// The members of [`Message::metadata`].
-    pub(crate) fn fields(&self) -> Fields {
+    pub(crate) fn fields(&self) -> Fields<'static> {
         let mut fields = Fields::default();
         for (name, value) in [("hostname", self.host), ("app", self.app)] {
             if let Some(value) = value {
@@ -271,7 +271,7 @@ fn structured_data(text: &str) -> Option<(String, &str)> {
             }
             let (name, value) = behind.split_once("=\"")?;
             let value = parameter_value(value)?;
-            parameters.push_json(name, &quoted(&value.0));
+            parameters.push_text(name, &value.0);
             behind = value.1;
         };
         if id.is_empty() {

@@ -17,7 +17,7 @@ fn with(line: &str, options: &Options) -> Draft {
 fn shown(draft: &Draft) -> String {
     let level = draft.level.map_or("-", |level| level.name());
     let time = draft.time.map_or_else(|| "-".to_owned(), |time| time.to_string());
-    let metadata = draft.metadata.as_ref().map_or("-", |metadata| metadata.get());
+    let metadata = draft.metadata.as_ref().map_or("-", |metadata| metadata.as_json());
     format!("{level} {time} {} {metadata}", draft.message)
 }
 

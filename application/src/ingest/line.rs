@@ -96,7 +96,7 @@ fn entry_of(draft: Draft) -> AgentEntry<'static> {
         ..AgentEntry::default()
     };
     if let Some(metadata) = draft.metadata {
-        entry.metadata.object(metadata.get());
+        entry.metadata.object(metadata.as_json());
     }
     entry
 }
