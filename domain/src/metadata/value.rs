@@ -70,7 +70,12 @@ impl<'a> JsonValue<'a> {
 
     /// The members of an object, in their order; nothing for other values.
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
-        let mut rest = Rest::inside(self, JsonKind::Object);
+        Self::members_in(Rest::inside(self, JsonKind::Object).0)
+    }
+
+    /// The members in the text between the braces of an object.
+    pub fn members_in(text: &'a str) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
+        let mut rest = Rest(text);
         std::iter::from_fn(move || {
             let name = rest.value()?;
             rest.skip(b':')?;

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use domain::event::TEXT_BYTES_MAX;
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{JsonKind, JsonValue, MetadataReader};
 use serde::de::IgnoredAny;
 
 use crate::ingest::native::check_nesting;
@@ -73,6 +73,7 @@ pub fn object(body: &str) -> Result<JsonValue<'_>, DecodeError> {
 pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
     let mut in_vain = 2 * body.len();
     let (mut rest, mut line_end) = (body, body);
+    let mut reader = MetadataReader::default();
     loop {
         rest = rest.trim_start_matches(|char: char| char.is_ascii_whitespace() || char == ',');
         if rest.is_empty() {
@@ -85,8 +86,12 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
         let line = rest.get(..rest.len() - line_end.len()).unwrap_or(rest);
         if rest.starts_with(['{', '[']) {
             let scope = if in_vain >= rest.len() { rest } else { line };
-            let (value, behind) = JsonValue::first(scope);
-            if is_json_text(value.json()) && ends(behind) {
+            // Most values could be metadata: then their end is found as they are checked.
+            let checked = reader.unknown_value(scope).ok().and_then(|bytes| scope.split_at_checked(bytes));
+            let is_checked = checked.is_some();
+            let (value, behind) =
+                checked.map_or_else(|| JsonValue::first(scope), |(json, behind)| (JsonValue::new(json), behind));
+            if (is_checked || is_json_text(value.json())) && ends(behind) {
                 hand_on(value, &mut take)?;
                 rest = rest.get(value.json().len()..).unwrap_or_default();
                 continue;

@@ -10,17 +10,15 @@
 mod actions;
 pub mod probes;
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
 use domain::Uuid;
-use domain::metadata::JsonValue;
 use domain::resend_id::Stream;
 use poem::http::StatusCode;
 use poem::{Request, Response};
 
 use self::actions::{Action, Kind, Lines};
 use crate::error::ApiError;
-use crate::ingest::agents::fields::document;
-use crate::ingest::agents::json_values::is_json_text;
+use crate::ingest::agents::fields::document_of;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer};
 use crate::ingest::protocol::DecodeError;
 
@@ -104,12 +102,9 @@ fn index_of_path(path: &str) -> &str {
 /// Takes a document in, and returns the id of its event.
 fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentIntake<'_>) -> Result<Uuid, AgentStop> {
     let index = cut(action.index.as_deref().unwrap_or(default_index), INDEX_BYTES_MAX);
-    let is_object = text.starts_with('{') && is_json_text(text);
     let now = intake.received_at();
-    let mut entry = if is_object { document(JsonValue::new(text), now) } else { line(text, now) };
-    if !is_object {
-        entry.fault = Some("document_invalid");
-    }
+    let mut entry =
+        document_of(text, now).unwrap_or_else(|| AgentEntry { fault: Some("document_invalid"), ..line(text, now) });
     if let Some(id) = action.id.as_deref().filter(|id| !id.is_empty()) {
         let named = || Stream::new(&[b"bulk", b"", index.as_bytes()]).named(id.as_bytes());
         entry.event_id = Some(Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).unwrap_or_else(named));

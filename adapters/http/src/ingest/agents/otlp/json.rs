@@ -214,21 +214,37 @@ fn member(members: &mut Members, key: &str, value: JsonValue<'_>) {
     }
 }
 
-/// The kinds of an `AnyValue`.
 const STRING: Name = ["stringValue", "string_value"];
-const INT: Name = ["intValue", "int_value"];
-const ARRAY: Name = ["arrayValue", "array_value"];
-const LIST: Name = ["kvlistValue", "kvlist_value"];
-/// Those that are written as they are: texts, numbers, and bytes in base64.
-const PLAIN: [Name; 4] =
-    [STRING, ["boolValue", "bool_value"], ["doubleValue", "double_value"], ["bytesValue", "bytes_value"]];
+
+/// The kinds of an `AnyValue`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    String,
+    Int,
+    Array,
+    List,
+    /// One that is written as it is: a number, a truth value, or bytes in base64.
+    Plain,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "stringValue" | "string_value" => Self::String,
+            "intValue" | "int_value" => Self::Int,
+            "boolValue" | "bool_value" | "doubleValue" | "double_value" | "bytesValue" | "bytes_value" => Self::Plain,
+            "arrayValue" | "array_value" => Self::Array,
+            "kvlistValue" | "kvlist_value" => Self::List,
+            _ => return None,
+        })
+    }
+}
 
 /// The kind and the value of an `AnyValue`; of several the last one that is not `null`.
-fn any_value(any: JsonValue<'_>) -> Option<(Name, JsonValue<'_>)> {
+fn any_value(any: JsonValue<'_>) -> Option<(Kind, JsonValue<'_>)> {
     let mut found = None;
     for (name, value) in any.members() {
-        let kind = PLAIN.into_iter().chain([INT, ARRAY, LIST]).find(|both| both.iter().any(|known| name == *known));
-        if let Some(kind) = kind.filter(|_| found.is_none() || value.kind() != JsonKind::Null) {
+        if let Some(kind) = Kind::of(&name).filter(|_| found.is_none() || value.kind() != JsonKind::Null) {
             found = Some((kind, value));
         }
     }
@@ -238,7 +254,7 @@ fn any_value(any: JsonValue<'_>) -> Option<(Name, JsonValue<'_>)> {
 /// The text of an `AnyValue`, or its JSON; `None` if the value is something else.
 fn text_of(any: JsonValue<'_>) -> Option<Cow<'_, str>> {
     let Some((kind, value)) = any_value(any) else { return is_empty(any).then_some(Cow::Borrowed("")) };
-    if kind == STRING && value.kind() == JsonKind::Text {
+    if kind == Kind::String && value.kind() == JsonKind::Text {
         return Some(plain(value));
     }
     let mut json = JsonText::new(TEXT_BYTES_MAX);
@@ -260,8 +276,8 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
     let Some((kind, value)) = any_value(any) else { return write_other(any, json) };
     let has_values = matches!(value.kind(), JsonKind::Object | JsonKind::Null);
     match kind {
-        ARRAY | LIST if depth == VALUE_DEPTH_MAX || json.is_cut() => json.push("null"),
-        ARRAY if has_values => {
+        Kind::Array | Kind::List if depth == VALUE_DEPTH_MAX || json.is_cut() => json.push("null"),
+        Kind::Array if has_values => {
             json.push("[");
             for (index, element) in member_of(value, ["values"; 2]).elements().enumerate() {
                 if json.is_cut() {
@@ -272,7 +288,7 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
             }
             json.push("]");
         }
-        LIST if has_values => {
+        Kind::List if has_values => {
             json.push("{");
             for (index, pair) in member_of(value, ["values"; 2]).elements().enumerate() {
                 if json.is_cut() {
@@ -287,7 +303,7 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
             json.push("}");
         }
         // A 64-bit number is a text in JSON, because JavaScript has none.
-        INT if value.plain().parse::<i64>().is_ok() => json.push(&value.plain()),
+        Kind::Int if value.plain().parse::<i64>().is_ok() => json.push(&value.plain()),
         _ => write_other(value, json),
     }
 }
