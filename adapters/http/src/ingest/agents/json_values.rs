@@ -86,12 +86,8 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
         let line = rest.get(..rest.len() - line_end.len()).unwrap_or(rest);
         if rest.starts_with(['{', '[']) {
             let scope = if in_vain >= rest.len() { rest } else { line };
-            // Most values could be metadata: then their end is found as they are checked.
-            let checked = reader.unknown_value(scope).ok().and_then(|bytes| scope.split_at_checked(bytes));
-            let is_checked = checked.is_some();
-            let (value, behind) =
-                checked.map_or_else(|| JsonValue::first(scope), |(json, behind)| (JsonValue::new(json), behind));
-            if (is_checked || is_json_text(value.json())) && ends(behind) {
+            let First { value, behind, is_json } = first(scope, &mut reader);
+            if is_json && ends(behind) {
                 hand_on(value, &mut take)?;
                 rest = rest.get(value.json().len()..).unwrap_or_default();
                 continue;
@@ -101,6 +97,27 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
         take(Item::Text(line.trim_end()))?;
         rest = line_end;
     }
+}
+
+/// The object or the array that a text begins with.
+pub struct First<'a> {
+    /// The value; if it is not JSON, up to where it seems to end.
+    pub value: JsonValue<'a>,
+    /// What follows it.
+    pub behind: &'a str,
+    /// Whether it is JSON.
+    pub is_json: bool,
+}
+
+/// Looks for the end of the object or the array that a text begins with, and checks it.
+pub fn first<'a>(text: &'a str, reader: &mut MetadataReader<'a>) -> First<'a> {
+    // Most values could be metadata: then their end is found as they are checked.
+    let checked = reader.unknown_value(text).ok().and_then(|bytes| text.split_at_checked(bytes));
+    if let Some((json, behind)) = checked {
+        return First { value: JsonValue::new(json), behind, is_json: true };
+    }
+    let (value, behind) = JsonValue::first(text);
+    First { value, behind, is_json: is_json_text(value.json()) }
 }
 
 /// Whether a value that this follows is whole: on a line of text, a bracket may stand for anything.

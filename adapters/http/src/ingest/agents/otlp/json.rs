@@ -10,7 +10,7 @@ use application::ingest::{AgentIntake, JsonText, Members};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{Extents, JsonKind, JsonValue};
 
 use crate::ingest::agents::json_values::{plain, shown};
 use crate::ingest::agents::otlp::record::{Origin, Record, SERVICE_NAME, STACK_TRACE};
@@ -24,12 +24,14 @@ type Name = [&'static str; 2];
 
 /// Takes in the records of an `ExportLogsServiceRequest`.
 pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    let groups = member_of(request, ["resourceLogs", "resource_logs"]);
-    for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements() {
+    let extents = Extents::of(request);
+    let [groups] = members_of(request.members_with(&extents), [["resourceLogs", "resource_logs"]]);
+    for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements_with(&extents) {
         of_kind(resource_logs, JsonKind::Object, "an element of resourceLogs")?;
         intake.group()?;
         let (mut source, mut resource) = (None, Members::default());
-        let [of_resource, scopes] = members_of(resource_logs, [["resource"; 2], ["scopeLogs", "scope_logs"]]);
+        let names = [["resource"; 2], ["scopeLogs", "scope_logs"]];
+        let [of_resource, scopes] = members_of(resource_logs.members_with(&extents), names);
         of_kind(of_resource, JsonKind::Object, "resource")?;
         for (key, value) in key_values(member_of(of_resource, ["attributes"; 2])) {
             if key == SERVICE_NAME {
@@ -37,12 +39,14 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
             }
             member(&mut resource, &key, value);
         }
-        for scope_logs in of_kind(scopes, JsonKind::Array, "scopeLogs")?.elements() {
+        for scope_logs in of_kind(scopes, JsonKind::Array, "scopeLogs")?.elements_with(&extents) {
             of_kind(scope_logs, JsonKind::Object, "an element of scopeLogs")?;
             intake.group()?;
-            let [of_scope, log_records] = members_of(scope_logs, [["scope"; 2], ["logRecords", "log_records"]]);
+            let names = [["scope"; 2], ["logRecords", "log_records"]];
+            let [of_scope, log_records] = members_of(scope_logs.members_with(&extents), names);
             of_kind(of_scope, JsonKind::Object, "scope")?;
-            let mut log_records = of_kind(log_records, JsonKind::Array, "logRecords")?.elements().peekable();
+            let log_records = of_kind(log_records, JsonKind::Array, "logRecords")?;
+            let mut log_records = log_records.elements_with(&extents).peekable();
             if log_records.peek().is_none() {
                 continue;
             }
@@ -68,7 +72,8 @@ fn of_kind<'a>(value: JsonValue<'a>, kind: JsonKind, name: &str) -> Result<JsonV
 /// The members of the scope: name, version and attributes.
 fn scope(scope: JsonValue<'_>) -> Members {
     let mut members = Members::default();
-    let [name, version, attributes] = members_of(scope, [["name"; 2], ["version"; 2], ["attributes"; 2]]);
+    let names = [["name"; 2], ["version"; 2], ["attributes"; 2]];
+    let [name, version, attributes] = members_of(scope.members(), names);
     for (name, given) in [("name", text(name)), ("version", text(version))] {
         if !given.is_empty() {
             members.text(name, &given);
@@ -132,14 +137,17 @@ fn nothing<'a>() -> JsonValue<'a> {
 
 /// The member with this name; of several the last, and `null` if there is none.
 fn member_of(object: JsonValue<'_>, name: Name) -> JsonValue<'_> {
-    let [value] = members_of(object, [name]);
+    let [value] = members_of(object.members(), [name]);
     value
 }
 
-/// The same for several names. To find the end of a member takes as long as it has bytes, so large objects are read once.
-fn members_of<const N: usize>(object: JsonValue<'_>, names: [Name; N]) -> [JsonValue<'_>; N] {
+/// The same for several names.
+fn members_of<'a, const N: usize>(
+    members: impl Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>,
+    names: [Name; N],
+) -> [JsonValue<'a>; N] {
     let mut values = [nothing(); N];
-    for (name, value) in object.members() {
+    for (name, value) in members {
         let index = names.iter().position(|both| both.iter().any(|known| name == *known));
         if let Some(of_name) = index.and_then(|index| values.get_mut(index)) {
             *of_name = value;
