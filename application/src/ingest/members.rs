@@ -136,6 +136,9 @@ impl Members {
     /// Adds the members of another object that was written here.
     pub fn all(&mut self, others: &Self) {
         if let Some(members) = others.0.as_str().get(1..).filter(|members| !members.is_empty()) {
+            if self.is_empty() {
+                self.0.text.reserve(members.len() + USUAL_BYTES);
+            }
             self.0.push(if self.is_empty() { "{" } else { "," });
             self.0.push(members);
             self.0.is_cut |= others.is_cut();

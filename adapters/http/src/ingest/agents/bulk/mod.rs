@@ -122,10 +122,11 @@ fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentI
 /// event, and else with `-`. JSON strings have no line breaks.
 fn write_item(note: &mut Vec<u8>, action: &Action<'_>, default_index: &str, added: Option<Uuid>) {
     let index = cut(action.index.as_deref().unwrap_or(default_index), INDEX_BYTES_MAX);
-    let id = match (&action.id, added) {
-        (Some(id), _) => cut(id, ID_BYTES_MAX).to_owned(),
-        (None, Some(id)) => id.to_string(),
-        (None, None) => String::new(),
+    let mut buffer = Uuid::encode_buffer();
+    let id: &str = match (&action.id, added) {
+        (Some(id), _) => cut(id, ID_BYTES_MAX),
+        (None, Some(id)) => id.hyphenated().encode_lower(&mut buffer),
+        (None, None) => "",
     };
     note.push(if added.is_some() { b'+' } else { b'-' });
     note.extend_from_slice(b"{\"");
@@ -134,7 +135,7 @@ fn write_item(note: &mut Vec<u8>, action: &Action<'_>, default_index: &str, adde
     // Writing into memory does not fail.
     let _ = serde_json::to_writer(&mut *note, index);
     note.extend_from_slice(b",\"_id\":");
-    let _ = serde_json::to_writer(&mut *note, &id);
+    let _ = serde_json::to_writer(&mut *note, id);
     note.push(b'\n');
 }
 
