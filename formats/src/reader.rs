@@ -368,8 +368,8 @@ pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     draft
 }
 
-/// Reads a text that is a JSON object, which may span lines, as [`draft`] does with the default options; `None` if it is
-/// something else.
+/// Reads a text that is a JSON object, which may span lines, as [`draft`] does with the default options; `None` if it
+/// is something else.
 #[must_use]
 pub fn object(text: &str, now: Timestamp) -> Option<Draft> {
     // A container runtime may have put it around a line.

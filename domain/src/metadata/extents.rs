@@ -1,5 +1,5 @@
-//! Where the large objects and arrays of a JSON text are, so that a walk into them does not read all of what they have at
-//! each level again, only to find their ends.
+//! Where the large objects and arrays of a JSON text are, so that a walk into them does not read everything in them at each
+//! level again, only to find their ends.
 //!
 //! Constraint: the text is JSON.
 
@@ -9,8 +9,8 @@ use super::value::{JsonValue, text_bytes};
 
 /// Shorter values are read instead.
 const BYTES_MIN: usize = 1_024;
-/// Values that are nested deeper are read instead. This bounds the memory: of so many levels, each has at most one value
-/// for [`BYTES_MIN`] of the text.
+/// Values that are nested deeper are read instead. This bounds the memory: each of these levels has at most one value for
+/// [`BYTES_MIN`] of the text.
 const DEPTH_MAX: usize = 8;
 
 /// The places of the large objects and arrays of one text.

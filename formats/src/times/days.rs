@@ -81,12 +81,9 @@ pub fn begins_name(bytes: &[u8], from: usize) -> bool {
     match bytes.get(from..from + 3) {
         Some([first @ (b'A'..=b'Z' | b'a'..=b'z'), second, third]) => {
             let start = [first.to_ascii_lowercase(), second.to_ascii_lowercase(), third.to_ascii_lowercase()];
-            match &start {
-                b"jan" | b"feb" | b"mar" | b"apr" | b"may" | b"jun" | b"jul" | b"aug" | b"sep" | b"oct" | b"nov"
-                | b"dec" => true,
-                b"mon" | b"tue" | b"wed" | b"thu" | b"fri" | b"sat" | b"sun" => true,
-                _ => false,
-            }
+            let is_weekday = matches!(&start, b"mon" | b"tue" | b"wed" | b"thu" | b"fri" | b"sat" | b"sun");
+            let is_early = matches!(&start, b"jan" | b"feb" | b"mar" | b"apr" | b"may" | b"jun");
+            is_weekday || is_early || matches!(&start, b"jul" | b"aug" | b"sep" | b"oct" | b"nov" | b"dec")
         }
         _ => false,
     }
