@@ -47,7 +47,7 @@ fn walk_by_serde(name: Option<String>, json: &str, found: &mut Walk) {
     found.push((name, json.to_owned()));
     if let Ok(Members(members)) = serde_json::from_str(json) {
         for (name, value) in members {
-            // Of a name with half of a surrogate pair there is no text to compare.
+            // A name with half of a surrogate pair counts as empty.
             walk_by_serde(Some(serde_json::from_str(name.get()).unwrap_or_default()), value.get(), found);
         }
     } else if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(json) {
