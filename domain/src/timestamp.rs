@@ -56,14 +56,15 @@ impl Timestamp {
         Self::from_unix_micros(i64::try_from(micros).map_err(|_| InvalidTimestamp)?)
     }
 
-    /// Parses the most common form; `None` for any other text, which may still be a time.
-    fn parse_utc(text: &[u8]) -> Option<Self> {
+    /// Parses the most common form, `2024-01-15T10:30:00.123Z`, with up to nine fractional digits or none; `None` for any
+    /// other text, which may still be a time.
+    #[must_use]
+    pub fn parse_utc(text: &[u8]) -> Option<Self> {
         let (timestamp, bytes) = Self::parse_beginning(text)?;
         (bytes == text.len()).then_some(timestamp)
     }
 
-    /// Parses the time that a text begins with, if it has the most common form, `2024-01-15T10:30:00.123Z`, with up to nine
-    /// fractional digits or none. Returns its length in bytes too.
+    /// The time that a text begins with, if it has the form of [`Timestamp::parse_utc`], and its length in bytes.
     #[must_use]
     pub fn parse_beginning(text: &[u8]) -> Option<(Self, usize)> {
         let (year_and_month, rest) = text.split_first_chunk::<8>()?;

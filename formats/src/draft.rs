@@ -5,8 +5,8 @@
 use domain::Uuid;
 use domain::event::SOURCE_BYTES_MAX;
 use domain::level::Level;
+use domain::metadata::Metadata;
 use domain::timestamp::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::limits::{bounded, bounded_in_the_middle};
 
@@ -39,8 +39,8 @@ pub struct Draft {
     pub span_id: Option<String>,
     /// The identity of the event, if the line has one.
     pub event_id: Option<Uuid>,
-    /// A JSON object that [`domain::metadata::Metadata::parse`] accepts. Numbers are as the line writes them.
-    pub metadata: Option<Box<RawValue>>,
+    /// All other fields. Numbers are as the line writes them.
+    pub metadata: Option<Metadata<'static>>,
     /// Whether the message or the stack trace was too long and is not complete: a note stands where text is missing.
     pub cut: bool,
 }

@@ -6,27 +6,34 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use domain::metadata::{JsonValue, Metadata, MetadataError, is_plain};
-use serde_json::value::RawValue;
 
 /// Members in their order: names, and values as JSON text.
 #[derive(Clone, Debug, Default)]
-pub struct Fields {
-    members: Vec<(String, String)>,
+pub struct Fields<'a> {
+    members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
+
+/// Up to this many names are compared pair by pair, which needs no memory.
+const NAMES_IN_PAIRS_MAX: usize = 16;
 
 /// The members do not fit into the metadata of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Adds a member whose value is JSON text.
     pub fn push_json(&mut self, name: &str, json: &str) {
-        self.members.push((name.to_owned(), json.to_owned()));
+        self.members.push((Cow::Owned(name.to_owned()), Cow::Owned(json.to_owned())));
+    }
+
+    /// The same without a copy.
+    pub fn push_borrowed(&mut self, name: Cow<'a, str>, json: &'a str) {
+        self.members.push((name, Cow::Borrowed(json)));
     }
 
     /// Adds a member whose value is a text.
     pub fn push_text(&mut self, name: &str, text: &str) {
-        self.members.push((name.to_owned(), quoted(text)));
+        self.members.push((Cow::Owned(name.to_owned()), Cow::Owned(quoted(text))));
     }
 
     /// Adds a member whose value is a number if the text is one as JSON writes it, digit for digit, and otherwise a
@@ -41,7 +48,7 @@ impl Fields {
     }
 
     /// Adds those members to metadata that it does not have. Metadata that has no room for them stays as it is.
-    pub fn add_to(self, metadata: Option<Box<RawValue>>) -> Option<Box<RawValue>> {
+    pub fn add_to(self, metadata: Option<Metadata<'static>>) -> Option<Metadata<'static>> {
         if self.members.is_empty() {
             return metadata;
         }
@@ -54,12 +61,15 @@ impl Fields {
                 all.members.push((name, value));
             }
         }
-        all.into_metadata().unwrap_or(Some(metadata))
+        match all.into_metadata() {
+            Ok(all) => all,
+            Err(TooLarge) => Some(metadata),
+        }
     }
 
     /// The names and the values.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, JsonValue<'_>)> {
-        self.members.iter().map(|(name, json)| (Cow::Borrowed(name.as_str()), JsonValue::new(json)))
+        self.members.iter().map(|(name, json)| (Cow::Borrowed(name.as_ref()), JsonValue::new(json)))
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -74,29 +84,47 @@ impl Fields {
     ///
     /// # Errors
     /// The metadata would break a limit of the domain.
-    pub fn into_metadata(self) -> Result<Option<Box<RawValue>>, TooLarge> {
+    pub fn into_metadata(self) -> Result<Option<Metadata<'static>>, TooLarge> {
         if self.members.is_empty() {
             return Ok(None);
         }
         // A name is rarely there twice, and the domain notices it.
-        let json = self.json(str::to_owned);
-        let checked = match Metadata::parse(&json) {
-            Ok(checked) => checked.into_owned(),
+        let json = self.json(None);
+        let changed = match Metadata::parse(&json) {
+            // What was written is compact already.
+            Ok(checked) if checked.as_json().len() == json.len() => None,
+            Ok(checked) => Some(checked.into_owned()),
             Err(MetadataError::DuplicateName(_)) => {
-                Metadata::parse(&self.into_json()).map_err(|_| TooLarge)?.into_owned()
+                Some(Metadata::parse(&self.into_json()).map_err(|_| TooLarge)?.into_owned())
             }
             Err(_) => return Err(TooLarge),
         };
-        RawValue::from_string(checked.as_json().to_owned()).map(Some).map_err(|_| TooLarge)
+        Ok(Some(changed.unwrap_or_else(|| Metadata::from_checked(Cow::Owned(json)))))
     }
 
     /// The members as the text of a JSON object, each name once.
     pub fn into_json(self) -> String {
-        let mut names = Names::default();
-        self.json(|name| names.unique(name.to_owned()))
+        let names = if self.has_unique_names() { None } else { Some(Names::default()) };
+        self.json(names)
     }
 
-    fn json(&self, mut name_of: impl FnMut(&str) -> String) -> String {
+    /// Whether each name is there once and needs no change, as far as that is seen without memory.
+    fn has_unique_names(&self) -> bool {
+        let mut rest = self.members.as_slice();
+        if rest.len() > NAMES_IN_PAIRS_MAX {
+            return false;
+        }
+        while let [(name, _), others @ ..] = rest {
+            if name.contains('\0') || others.iter().any(|(other, _)| other == name) {
+                return false;
+            }
+            rest = others;
+        }
+        true
+    }
+
+    /// The text of a JSON object; if there are `names`, each of its names is one of them once.
+    fn json(&self, mut names: Option<Names>) -> String {
         let bytes: usize = self.members.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         let mut json = String::with_capacity(bytes + 2);
         json.push('{');
@@ -104,7 +132,10 @@ impl Fields {
             if json.len() > 1 {
                 json.push(',');
             }
-            push_quoted(&mut json, &name_of(name));
+            match &mut names {
+                Some(names) => push_quoted(&mut json, &names.unique(name.clone().into_owned())),
+                None => push_quoted(&mut json, name),
+            }
             json.push(':');
             json.push_str(value);
         }
@@ -134,10 +165,10 @@ impl Names {
 }
 
 /// The members of metadata.
-pub fn of(metadata: &RawValue) -> Fields {
+fn of<'m>(metadata: &'m Metadata<'_>) -> Fields<'m> {
     let mut fields = Fields::default();
-    for (name, value) in JsonValue::new(metadata.get()).members() {
-        fields.push_json(&name, value.json());
+    for (name, value) in JsonValue::new(metadata.as_json()).members() {
+        fields.push_borrowed(name, value.json());
     }
     fields
 }
@@ -179,7 +210,7 @@ mod tests {
         fields.push_number_or_text("c", "007");
         let json = fields.into_metadata().unwrap().unwrap();
         let expected = "{\"a\":1.50,\"a_2\":1.50,\"a_2_2\":1.50,\"a_3\":1.50,\"b\u{fffd}\":1.50,\"c\":\"007\"}";
-        assert_eq!(json.get(), expected);
+        assert_eq!(json.as_json(), expected);
     }
 
     #[test]

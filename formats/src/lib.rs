@@ -31,5 +31,5 @@ pub use self::draft::{Draft, Event, Origin};
 pub use self::format::{Format, InvalidFormat, Name, Options};
 pub use self::levels::of_syslog;
 pub use self::pattern::Pattern;
-pub use self::reader::{Reader, draft};
+pub use self::reader::{Reader, draft, object};
 pub use self::zone::{InvalidZone, Zone};

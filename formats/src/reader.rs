@@ -23,6 +23,7 @@ use crate::json;
 use crate::reading::{self, Kind, Reading};
 use crate::times::Clock;
 use crate::wrapper::{self, Known, Unwrapped};
+use crate::zone::Zone;
 
 /// Most streams that are told apart at a time.
 const STREAMS_MAX: usize = 64;
@@ -65,7 +66,7 @@ struct Held<O> {
 struct Content<O> {
     event: Joined,
     origin: O,
-    fields: Fields,
+    fields: Fields<'static>,
     wrapper_time: Option<Timestamp>,
     /// The time of the wrapper of the last line.
     last_time: Option<Timestamp>,
@@ -75,7 +76,7 @@ struct Content<O> {
 struct Line<'a, O> {
     text: &'a str,
     time: Option<Timestamp>,
-    fields: Fields,
+    fields: Fields<'static>,
     origin: O,
     /// The place that its first part has taken.
     place: Option<u64>,
@@ -99,7 +100,7 @@ struct Stream<O> {
 struct Partial<O> {
     text: String,
     time: Option<Timestamp>,
-    fields: Fields,
+    fields: Fields<'static>,
     origin: O,
     /// The number of the place in the order of events that it has taken.
     place: u64,
@@ -365,6 +366,19 @@ pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     draft.source = draft.source.or_else(|| json::place(|| line.fields.members()));
     draft.metadata = line.fields.add_to(draft.metadata);
     draft
+}
+
+/// Reads a text that is a JSON object, which may span lines, as [`draft`] does with the default options; `None` if it
+/// is something else.
+#[must_use]
+pub fn object(text: &str, now: Timestamp) -> Option<Draft> {
+    // A container runtime may have put it around a line.
+    if text.contains("\"log\"") {
+        return json::object(text).map(|_| draft(text.as_bytes(), &Options::default(), now));
+    }
+    let clock = Clock { zone: &Zone::UTC, now };
+    let reading = reading::structured(json::draft(text, clock)?);
+    Some(Joined::begin(text, reading).into_draft(clock))
 }
 
 /// The text of a line. Bytes that are not UTF-8 become U+FFFD. NULs at its ends are a hole of the file, as a

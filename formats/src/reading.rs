@@ -96,7 +96,8 @@ fn behind_time(line: &str, clock: Clock<'_>) -> Option<Reading> {
     Some(structured(draft))
 }
 
-fn structured(draft: Draft) -> Reading {
+/// An object or pairs.
+pub fn structured(draft: Draft) -> Reading {
     Reading { has_time: draft.time.is_some(), draft, kind: Kind::Structured }
 }
 

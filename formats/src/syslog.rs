@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 
-use crate::fields::{Fields, quoted};
+use crate::fields::Fields;
 use crate::levels;
 use crate::times::{self, Clock};
 use crate::zone::Zone;
@@ -93,7 +93,7 @@ impl<'a> Message<'a> {
     }
 
     /// The members of [`Message::metadata`].
-    pub(crate) fn fields(&self) -> Fields {
+    pub(crate) fn fields(&self) -> Fields<'static> {
         let mut fields = Fields::default();
         for (name, value) in [("hostname", self.host), ("app", self.app)] {
             if let Some(value) = value {
@@ -118,9 +118,11 @@ impl<'a> Message<'a> {
     /// text that begins with the digit 1.
     fn rfc_5424(header: &'a str, clock: Clock<'_>) -> Option<Self> {
         let mut parts = header.splitn(6, ' ');
-        let time = parts.next()?;
-        let time =
-            if time == NIL { None } else { Some(known_time(time, clock).filter(|(_, rest)| rest.is_empty())?.0) };
+        let other = |time| known_time(time, clock).filter(|(_, rest)| rest.is_empty()).map(|(time, _)| time);
+        let time = match parts.next()? {
+            NIL => None,
+            time => Some(Timestamp::parse_utc(time.as_bytes()).or_else(|| other(time))?),
+        };
         let mut value = || {
             let value = parts.next().filter(|value| value.len() <= NAME_BYTES_MAX)?;
             Some(Some(value).filter(|value| !matches!(*value, NIL | "")))
@@ -269,9 +271,12 @@ fn structured_data(text: &str) -> Option<(String, &str)> {
             if let Some(rest) = behind.strip_prefix(']') {
                 break rest;
             }
-            let (name, value) = behind.split_once("=\"")?;
-            let value = parameter_value(value)?;
-            parameters.push_json(name, &quoted(&value.0));
+            // The quotation mark behind the first equals sign that has one.
+            let is_opening = |at: usize| behind.get(..at).is_some_and(|before| before.ends_with('='));
+            let (at, _) = behind.match_indices('"').find(|(at, _)| is_opening(*at))?;
+            let name = behind.get(..at - 1)?;
+            let value = parameter_value(behind.get(at + 1..)?)?;
+            parameters.push_text(name, &value.0);
             behind = value.1;
         };
         if id.is_empty() {

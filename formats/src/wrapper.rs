@@ -29,7 +29,7 @@ pub struct Unwrapped<'a> {
     /// The time of the innermost wrapper that has one.
     pub time: Option<Timestamp>,
     /// What the wrappers say: container, stream and others.
-    pub fields: Fields,
+    pub fields: Fields<'static>,
     /// Lines of the same key follow each other; others are between them by chance. Empty without wrapper.
     pub key: String,
     /// Whether the rest of the line follows.

@@ -259,7 +259,7 @@ fn slow_queries() {
                2024-05-06T07:08:12Z INFO next";
     let shown = |event: Event<Lines>| {
         let time = event.draft.time.map(|time| time.to_string()).unwrap_or_default();
-        let metadata = event.draft.metadata.map(|metadata| metadata.get().to_owned()).unwrap_or_default();
+        let metadata = event.draft.metadata.map(|metadata| metadata.as_json().to_owned()).unwrap_or_default();
         format!("{} {time} {} {metadata}", event.origin.0.len(), event.draft.message)
     };
     let found: Vec<_> = read(log).into_iter().map(shown).collect();
@@ -375,7 +375,7 @@ fn streams_are_told_apart() {
     assert_eq!(found, [vec![1, 3, 5], vec![2, 4, 6], vec![7]]);
     let stack = events[1].draft.stack_trace.as_deref().unwrap();
     assert_eq!(stack, "java.lang.Error: y\n\tat b.B.b(B.java:1)");
-    assert_eq!(events[0].draft.metadata.as_ref().unwrap().get(), "{\"container\":\"a-1\"}");
+    assert_eq!(events[0].draft.metadata.as_ref().unwrap().as_json(), "{\"container\":\"a-1\"}");
 }
 
 #[test]

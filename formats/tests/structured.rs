@@ -3,21 +3,33 @@
 #![expect(clippy::unwrap_used, reason = "a failed setup is a failed test")]
 
 use domain::timestamp::Timestamp;
-use formats::{Draft, Format, Options, Zone, draft};
+use formats::{Draft, Format, Options, Zone, draft, object};
 
+fn now() -> Timestamp {
+    Timestamp::from_unix_micros(1_795_935_600_000_000).unwrap()
+}
+
+/// Reads a line, and an object as such too.
 fn read(line: &str) -> Draft {
-    with(line, &Options::default())
+    let draft = with(line, &Options::default());
+    let object = object(line, now());
+    let is_object = line.trim().starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(line).is_ok();
+    assert_eq!(object.is_some(), is_object, "{line}");
+    if let Some(object) = object {
+        assert_eq!(format!("{object:?}"), format!("{draft:?}"), "{line}");
+    }
+    draft
 }
 
 fn with(line: &str, options: &Options) -> Draft {
-    draft(line.as_bytes(), options, Timestamp::from_unix_micros(1_795_935_600_000_000).unwrap())
+    draft(line.as_bytes(), options, now())
 }
 
 /// `LEVEL TIME MESSAGE METADATA`, with `-` for what is absent.
 fn shown(draft: &Draft) -> String {
     let level = draft.level.map_or("-", |level| level.name());
     let time = draft.time.map_or_else(|| "-".to_owned(), |time| time.to_string());
-    let metadata = draft.metadata.as_ref().map_or("-", |metadata| metadata.get());
+    let metadata = draft.metadata.as_ref().map_or("-", |metadata| metadata.as_json());
     format!("{level} {time} {} {metadata}", draft.message)
 }
 

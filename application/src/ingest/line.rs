@@ -29,23 +29,24 @@ pub fn line(text: &str, now: Timestamp) -> AgentEntry<'static> {
     entry_of(if text.contains('\n') { of_lines(text, now) } else { of_line(text, now) })
 }
 
-/// Reads the text of a JSON object, which may span lines, as a line that is one. If the object states no level, its message
-/// is read as a line: an agent may have put one there.
+/// Reads the text of a JSON object, which may span lines, as a line that is one; `None` if it is something else. An object
+/// of more than [`OBJECT_BYTES_MAX`] is not checked. If the object states no level, its message is read as a line: an agent
+/// may have put one there.
 #[must_use]
-pub fn object(json: &str, now: Timestamp) -> AgentEntry<'static> {
+pub fn object(json: &str, now: Timestamp) -> Option<AgentEntry<'static>> {
     let json = json.trim();
     if json.len() > OBJECT_BYTES_MAX {
         let message = json.get(..json.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned();
-        return AgentEntry { message: message.into(), fault: Some("metadata_size"), ..AgentEntry::default() };
+        return Some(AgentEntry { message: message.into(), fault: Some("metadata_size"), ..AgentEntry::default() });
     }
-    let mut entry = entry_of(of_line(json, now));
+    let mut entry = entry_of(formats::object(json, now)?);
     if entry.level.is_some() || entry.message == json {
-        return entry;
+        return Some(entry);
     }
     let mut inner = line(&entry.message, now);
     state(&mut inner, entry.timestamp, None);
     entry.metadata.all_or_within("line", std::mem::take(&mut inner.metadata));
-    AgentEntry {
+    Some(AgentEntry {
         source: entry.source.or(inner.source),
         level: inner.level,
         message: inner.message,
@@ -56,7 +57,7 @@ pub fn object(json: &str, now: Timestamp) -> AgentEntry<'static> {
         span_id: entry.span_id.or(inner.span_id),
         metadata: entry.metadata,
         fault: entry.fault,
-    }
+    })
 }
 
 /// Reads the lines of one body: a stack trace joins the event before it.
@@ -96,7 +97,7 @@ fn entry_of(draft: Draft) -> AgentEntry<'static> {
         ..AgentEntry::default()
     };
     if let Some(metadata) = draft.metadata {
-        entry.metadata.object(metadata.get());
+        entry.metadata.object(metadata.as_json());
     }
     entry
 }
@@ -163,17 +164,21 @@ mod tests {
         let entry = object(
             "{\n \"@timestamp\": \"2024-01-15T10:30:01Z\",\n \"message\": \"2024-01-15 10:30:00 ERROR x\",\n \"k\": 1\n}",
             now,
-        );
+        )
+        .expect("an object");
         let level = entry.level.and_then(|level| level.parse());
         assert_eq!((level, &*entry.message), (Some(Level::Error), "2024-01-15 10:30:00 ERROR x"));
         assert_eq!(entry.timestamp.map(|time| time.to_string()).as_deref(), Some("2024-01-15T10:30:01Z"));
         let metadata = r#"{"k":1,"lineTimestamp":"2024-01-15T10:30:00Z"}"#;
         assert_eq!(entry.metadata.into_json().as_deref(), Some(metadata));
-        let stated = object(r#"{"level":"warn","message":"ERROR: no level"}"#, now);
+        let stated = object(r#"{"level":"warn","message":"ERROR: no level"}"#, now).expect("an object");
         assert_eq!(stated.level.and_then(|level| level.parse()), Some(Level::Warn));
         let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(OBJECT_BYTES_MAX));
-        let kept = object(&large, now);
+        let kept = object(&large, now).expect("not checked");
         assert_eq!((kept.message.len(), kept.fault), (TEXT_BYTES_MAX, Some("metadata_size")));
+        for other in ["", "[]", "{\"a\":1", "{\"a\":01}", "{} {}"] {
+            assert!(object(other, now).is_none(), "{other}");
+        }
     }
 
     #[test]

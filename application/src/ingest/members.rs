@@ -11,6 +11,9 @@ use domain::metadata::{JsonValue, METADATA_BYTES_MAX, is_plain};
 /// Maximum bytes to write, without the closing brace.
 const MEMBERS_BYTES_MAX: usize = METADATA_BYTES_MAX;
 
+/// Up to this many names are compared with all names of another object: more take memory instead.
+const NAMES_COMPARED_MAX: usize = 4;
+
 /// Memory for the first members: most objects need no more.
 const USUAL_BYTES: usize = 256;
 
@@ -30,7 +33,16 @@ impl JsonText {
     }
 
     /// Appends text that is JSON, or part of it. Text that is too long is cut.
+    #[inline]
     pub fn push(&mut self, json: &str) {
+        if self.text.len() + json.len() <= self.bytes_max {
+            self.text.push_str(json);
+        } else {
+            self.push_cut(json);
+        }
+    }
+
+    fn push_cut(&mut self, json: &str) {
         let room = self.bytes_max.saturating_sub(self.text.len());
         let fits = json.get(..json.floor_char_boundary(room)).unwrap_or_default();
         self.text.push_str(fits);
@@ -124,6 +136,9 @@ impl Members {
     /// Adds the members of another object that was written here.
     pub fn all(&mut self, others: &Self) {
         if let Some(members) = others.0.as_str().get(1..).filter(|members| !members.is_empty()) {
+            if self.is_empty() {
+                self.0.text.reserve(members.len() + USUAL_BYTES);
+            }
             self.0.push(if self.is_empty() { "{" } else { "," });
             self.0.push(members);
             self.0.is_cut |= others.is_cut();
@@ -133,8 +148,7 @@ impl Members {
     /// Whether there is a member with this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        let json = format!("{}}}", self.as_str());
-        JsonValue::new(&json).members().any(|(of, _)| of == name)
+        self.names().any(|of| of == name)
     }
 
     /// Whether there is a member with the name of a member of another object.
@@ -143,9 +157,16 @@ impl Members {
         if self.is_empty() || others.is_empty() {
             return false;
         }
-        let [own, others] = [self, others].map(|members| format!("{}}}", members.as_str()));
-        let names: BTreeSet<Cow<'_, str>> = JsonValue::new(&own).members().map(|(name, _)| name).collect();
-        JsonValue::new(&others).members().any(|(name, _)| names.contains(&name))
+        if self.names().nth(NAMES_COMPARED_MAX).is_none() {
+            return self.names().any(|name| others.names().any(|other| other == name));
+        }
+        let names: BTreeSet<Cow<'_, str>> = self.names().collect();
+        others.names().any(|name| names.contains(&name))
+    }
+
+    fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let inner = self.as_str().get(1..).unwrap_or_default();
+        JsonValue::members_in(inner).map(|(name, _)| name)
     }
 
     /// What was written so far: the object without its closing brace.
@@ -206,6 +227,11 @@ mod tests {
         members.value("v", |json| json.push("[true]"));
         assert!(members.has("a\"") && members.has("n") && !members.has("x") && members.shares_a_name(&shared));
         assert!(!members.shares_a_name(&Members::default()));
+        let mut many = Members::default();
+        (0..2 * NAMES_COMPARED_MAX).for_each(|number| many.json(&number.to_string(), "{\"n\":[]}"));
+        assert!(!many.shares_a_name(&members) && !members.shares_a_name(&many));
+        many.json("n", "2");
+        assert!(many.shares_a_name(&members) && members.shares_a_name(&many));
         assert_eq!(members.into_json().as_deref(), Some("{\"a\\\"\":\"line\\n\",\"n\":1,\"v\":[true]}"));
     }
 

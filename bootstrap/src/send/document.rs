@@ -40,7 +40,8 @@ struct Document<'a> {
 /// # Errors
 /// Never in practice: text and valid JSON can always be written.
 pub fn document(draft: &Draft, source: &Source, level: Level, event_id: Uuid) -> serde_json::Result<String> {
-    let metadata = draft.metadata.as_deref();
+    let metadata: Option<&RawValue> =
+        draft.metadata.as_ref().map(|metadata| serde_json::from_str(metadata.as_json())).transpose()?;
     let metadata = match &source.pod {
         Some(pod) => with_pod(metadata, pod)?,
         None => metadata.map(Cow::Borrowed),
@@ -108,7 +109,7 @@ mod tests {
             trace_id: Some("0123456789abcdef0123456789abcdef".to_owned()),
             span_id: Some("0123456789abcdef".to_owned()),
             event_id: Some(Uuid::from_u128(8)),
-            metadata: Some(RawValue::from_string(metadata.to_owned()).unwrap()),
+            metadata: Some(Metadata::from_checked(metadata.into())),
             cut: false,
         };
         let json = document(&draft, &Source::named("here"), Level::Warn, Uuid::from_u128(7)).unwrap();
@@ -134,7 +135,7 @@ mod tests {
             (Some(r#"{"pod":"other"}"#), r#"{"pod":"other","namespace":"shop"}"#),
             (Some(long.as_str()), long.as_str()),
         ] {
-            let metadata = metadata.map(|metadata| RawValue::from_string(metadata.to_owned()).unwrap());
+            let metadata = metadata.map(|metadata| Metadata::from_checked(metadata.to_owned().into()));
             let draft = Draft { message: "x".to_owned(), metadata, ..Draft::default() };
             let json = document(&draft, &source, Level::Info, Uuid::from_u128(7)).unwrap();
             let (_, found) = json.split_once(",\"metadata\":").unwrap();

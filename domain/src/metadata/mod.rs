@@ -11,6 +11,7 @@ use self::name::{shown, unescaped};
 use self::scanner::{KEPT_BYTES_MAX, Scanner};
 
 mod error;
+mod extents;
 mod name;
 mod plain;
 mod reader;
@@ -20,6 +21,7 @@ mod tests;
 mod value;
 
 pub use self::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
+pub use self::extents::Extents;
 pub use self::name::UNKNOWN_MEMBERS_MAX;
 pub use self::plain::{is_plain, plain_bytes};
 pub use self::reader::MetadataReader;

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::extents::Extents;
 use super::name::unescaped;
 use super::plain::plain_bytes;
 
@@ -70,42 +71,69 @@ impl<'a> JsonValue<'a> {
 
     /// The members of an object, in their order; nothing for other values.
     pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
-        let mut rest = Rest::inside(self, JsonKind::Object);
-        std::iter::from_fn(move || {
-            let name = rest.value()?;
-            rest.skip(b':')?;
-            Some((unescaped(name.0), rest.value()?))
-        })
+        Self::members_in(self.inside(JsonKind::Object))
+    }
+
+    /// The members in the text between the braces of an object.
+    pub fn members_in(text: &'a str) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
+        Rest::<'a, 'a> { text, extents: None }.members()
+    }
+
+    /// The members of an object within a text whose extents are known.
+    pub fn members_with(self, extents: &Extents<'a>) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
+        Rest { text: self.inside(JsonKind::Object), extents: Some(extents) }.members()
     }
 
     /// The elements of an array, in their order; nothing for other values.
     pub fn elements(self) -> impl Iterator<Item = Self> {
-        let mut rest = Rest::inside(self, JsonKind::Array);
-        std::iter::from_fn(move || rest.value())
+        Rest::<'a, 'a> { text: self.inside(JsonKind::Array), extents: None }.elements()
+    }
+
+    /// The elements of an array within a text whose extents are known.
+    pub fn elements_with(self, extents: &Extents<'a>) -> impl Iterator<Item = Self> {
+        Rest { text: self.inside(JsonKind::Array), extents: Some(extents) }.elements()
+    }
+
+    /// What is between the brackets; nothing for values of another kind.
+    fn inside(self, kind: JsonKind) -> &'a str {
+        let inner = self.0.get(1..self.0.len().saturating_sub(1));
+        if self.kind() == kind { inner.unwrap_or_default() } else { "" }
     }
 }
 
 /// The items of an object or an array that were not read yet.
-struct Rest<'a>(&'a str);
+struct Rest<'a, 'e> {
+    text: &'a str,
+    extents: Option<&'e Extents<'a>>,
+}
 
-impl<'a> Rest<'a> {
-    fn inside(value: JsonValue<'a>, kind: JsonKind) -> Self {
-        let inner = value.0.get(1..value.0.len().saturating_sub(1));
-        Self(if value.kind() == kind { inner.unwrap_or_default() } else { "" })
+impl<'a> Rest<'a, '_> {
+    fn members(mut self) -> impl Iterator<Item = (Cow<'a, str>, JsonValue<'a>)> {
+        std::iter::from_fn(move || {
+            let name = self.value()?;
+            self.skip(b':')?;
+            Some((unescaped(name.0), self.value()?))
+        })
+    }
+
+    fn elements(mut self) -> impl Iterator<Item = JsonValue<'a>> {
+        std::iter::from_fn(move || self.value())
     }
 
     /// The next value, behind a comma if there is one.
     fn value(&mut self) -> Option<JsonValue<'a>> {
         let _ = self.skip(b',');
-        self.0 = self.0.trim_ascii_start();
-        let (value, rest) = self.0.split_at_checked(value_bytes(self.0.as_bytes()))?;
-        self.0 = rest;
+        self.text = self.text.trim_ascii_start();
+        let known = self.extents.and_then(|extents| extents.bytes(self.text));
+        let bytes = known.unwrap_or_else(|| value_bytes(self.text.as_bytes()));
+        let (value, rest) = self.text.split_at_checked(bytes)?;
+        self.text = rest;
         (!value.is_empty()).then_some(JsonValue(value))
     }
 
     fn skip(&mut self, byte: u8) -> Option<()> {
-        self.0 = self.0.trim_ascii_start();
-        self.0 = self.0.strip_prefix(char::from(byte))?;
+        self.text = self.text.trim_ascii_start();
+        self.text = self.text.strip_prefix(char::from(byte))?;
         Some(())
     }
 }
@@ -138,7 +166,7 @@ fn value_bytes(json: &[u8]) -> usize {
 }
 
 /// The length of the text, with both quotes, that the bytes begin with.
-fn text_bytes(json: &[u8]) -> usize {
+pub(super) fn text_bytes(json: &[u8]) -> usize {
     let mut at = 1;
     loop {
         at += plain_bytes(json.get(at..).unwrap_or_default());

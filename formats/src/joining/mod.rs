@@ -66,11 +66,15 @@ impl Joined {
     pub fn begin(line: &str, reading: Reading) -> Self {
         let Reading { mut draft, mut kind, has_time } = reading;
         let pretty = if kind == Kind::Structured { None } else { Pretty::begin(line) };
-        let shape = match Shape::of(line) {
-            _ if kind == Kind::Structured || pretty.is_some() => Shape::Other,
-            Shape::Indented if is_syntax_error(line) => Shape::Crash(Crash::Python),
-            Shape::End if is_signal(line) => Shape::Crash(Crash::Cpp),
-            shape => shape,
+        // Nothing joins an object or pairs by their shape.
+        let shape = if kind == Kind::Structured || pretty.is_some() {
+            Shape::Other
+        } else {
+            match Shape::of(line) {
+                Shape::Indented if is_syntax_error(line) => Shape::Crash(Crash::Python),
+                Shape::End if is_signal(line) => Shape::Crash(Crash::Cpp),
+                shape => shape,
+            }
         };
         let mut crash = None;
         // The beginning of such a trace was passed on before, or is not in the input.

@@ -194,14 +194,16 @@ impl Shape {
 }
 
 fn named(line: &str) -> Shape {
-    let begins = |begins: &[&str]| begins.iter().any(|begin| line.starts_with(begin));
+    // Most lines differ in their first byte.
+    let begins_with = |begin: &str| line.as_bytes().first() == begin.as_bytes().first() && line.starts_with(begin);
+    let begins = |begins: &[&str]| begins.iter().any(|begin| begins_with(begin));
     if line.starts_with("goroutine ") && (line.ends_with(']') || line.ends_with("]:")) {
         return Shape::Goroutine;
     }
     if begins(&CHAINS) {
         return Shape::Chain;
     }
-    if let Some((_, crash)) = CRASHES.iter().find(|(begin, _)| line.starts_with(begin)) {
+    if let Some((_, crash)) = CRASHES.iter().find(|(begin, _)| begins_with(begin)) {
         return Shape::Crash(*crash);
     }
     if line.starts_with("thread '") && (line.contains("panicked at") || line.contains("has overflowed its stack")) {
@@ -257,6 +259,10 @@ fn is_place_of_node(line: &str) -> bool {
 
 /// ``/srv/cart.rb:1:in `total': message (NoMethodError)``
 fn ruby(line: &str) -> Option<Shape> {
+    // Few lines have it, and that is seen faster than its place is found.
+    if !line.contains(":in ") {
+        return None;
+    }
     let (place, rest) = line.split_once(":in ")?;
     let number = place.rsplit(':').next().unwrap_or_default();
     let is_place = !number.is_empty()

@@ -23,7 +23,7 @@ pub struct SlowLog {
     lines: String,
     /// The lines behind the heading.
     statement: String,
-    fields: Fields,
+    fields: Fields<'static>,
     heading_lines: u32,
     has_user: bool,
     has_time: bool,

@@ -16,6 +16,8 @@ use crate::times::{self, Clock};
 
 /// Most names that may have a role in one object: further ones are metadata.
 const CANDIDATES_MAX: usize = 64;
+/// Memory for the first members: most objects have no more.
+const USUAL_MEMBERS: usize = 16;
 
 /// One member, and those of its own members that were taken out.
 struct Member<'a> {
@@ -46,8 +48,9 @@ pub struct Members<'a> {
 impl<'a> Members<'a> {
     pub fn new(object: &'a str) -> Self {
         let member = |(name, value)| Member { name, value, is_taken: false, inner_taken: Vec::new() };
-        let members: Vec<_> = JsonValue::new(object).members().map(member).collect();
-        let mut candidates = Vec::new();
+        let mut members = Vec::with_capacity(USUAL_MEMBERS);
+        members.extend(JsonValue::new(object).members().map(member));
+        let mut candidates = Vec::with_capacity(USUAL_MEMBERS);
         for (index, member) in members.iter().enumerate() {
             add_candidates(&mut candidates, index, member);
         }
@@ -176,19 +179,19 @@ impl<'a> Members<'a> {
 
     /// All members that were not taken out. Those of a member `metadata` join them, as in the API; an object of
     /// Kubernetes has a `metadata` of its own.
-    pub fn into_fields(self) -> Fields {
+    pub fn into_fields(self) -> Fields<'a> {
         let is_event = !self.members.iter().any(|member| member.name == "apiVersion");
         let mut fields = Fields::default();
-        for member in self.members.iter().filter(|member| !member.is_taken) {
+        for member in self.members.into_iter().filter(|member| !member.is_taken) {
             let is_object = member.value.kind() == JsonKind::Object;
             if is_event && is_object && roles::of(&member.name) == Some((Role::Metadata, 0)) {
                 for (name, value) in member.value.members() {
-                    fields.push_json(&name, value.json());
+                    fields.push_borrowed(name, value.json());
                 }
             } else if member.inner_taken.is_empty() {
-                fields.push_json(&member.name, member.value.json());
+                fields.push_borrowed(member.name, member.value.json());
             } else {
-                push_rest(&mut fields, member);
+                push_rest(&mut fields, &member);
             }
         }
         fields
@@ -206,7 +209,12 @@ pub fn place<'a, M: Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>>(members: imp
 
 /// The value with this name, in any case; a name with dots is also that of a member within a member.
 fn at_path<'a>(members: &mut dyn Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>, path: &str) -> Option<JsonValue<'a>> {
+    let first = path.as_bytes().first().map(u8::to_ascii_lowercase);
     for (name, value) in members {
+        // Most names differ in their first byte.
+        if name.as_bytes().first().map(u8::to_ascii_lowercase) != first {
+            continue;
+        }
         let Some(begin) = path.get(..name.len()).filter(|begin| begin.eq_ignore_ascii_case(&name)) else { continue };
         let rest = path.get(begin.len()..).unwrap_or_default();
         let found = match rest.strip_prefix('.') {
@@ -222,7 +230,7 @@ fn at_path<'a>(members: &mut dyn Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>,
 }
 
 fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member: &Member<'a>) {
-    let name = lower(&member.name);
+    let name = values::lower(&member.name);
     if let Some((role, rank)) = roles::of(&name) {
         candidates.push(Candidate { role, rank, member: index, inner: None, value: member.value });
     }
@@ -237,17 +245,12 @@ fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member:
     }
 }
 
-fn lower(name: &str) -> Cow<'_, str> {
-    let has_upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
-    if has_upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
-}
-
 /// The members of a member that were not taken out, if any.
-fn push_rest(fields: &mut Fields, member: &Member<'_>) {
+fn push_rest(fields: &mut Fields<'_>, member: &Member<'_>) {
     let rest = member.value.members().enumerate().filter(|(index, _)| !member.inner_taken.contains(index));
     let mut inner = Fields::default();
     for (_, (name, value)) in rest {
-        inner.push_json(&name, value.json());
+        inner.push_borrowed(name, value.json());
     }
     if !inner.is_empty() {
         fields.push_json(&member.name, &inner.into_json());

@@ -68,104 +68,177 @@ pub const FILE: &str = "log.file.path";
 /// The role of a name in lower case, and its rank among the names of that role: the lowest that is valid counts. The
 /// names of the API come first.
 pub fn of(name: &str) -> Option<(Role, u8)> {
-    of_level_or_time(name).or_else(|| of_text(name)).or_else(|| of_identity(name))
+    let place = NAMES.binary_search_by_key(&name, |(known, ..)| known).ok()?;
+    NAMES.get(place).map(|(_, role, rank)| (*role, *rank))
 }
 
-fn of_level_or_time(name: &str) -> Option<(Role, u8)> {
-    use Role::{Level, Time};
-    Some(match name {
-        // Monolog's `level` is a number beside it.
-        "level_name" | "levelname" => (Level, 0),
-        "level" => (Level, 1),
-        "severity" | "log.level" | "loglevel" | "log_level" | "@level" | "@l" | "error_severity" => (Level, 2),
-        "severitytext" | "severity_text" | "lvl" | "priority" | "s" | "type" => (Level, 3),
-        "record.level" | "winlog.level" | "leveldisplayname" => (Level, 3),
-        "severitynumber" | "severity_number" | "levelno" | "level_value" | "syslog.severity" => (Level, 4),
-        "timestamp" => (Time, 0),
-        "@timestamp" | "time" => (Time, 1),
-        "ts" | "datetime" | "@t" | "t" | "instant" | "timeunixnano" | "time_unix_nano" => (Time, 2),
-        "asctime" | "eventtime" | "event_time" | "date" | "__realtime_timestamp" | "_source_realtime_timestamp" => {
-            (Time, 3)
-        }
-        "lasttimestamp" | "timemillis" | "timestamp_ms" | "log_time" | "logtime" | "time_iso8601" | "start_time" => {
-            (Time, 4)
-        }
-        "observedtimeunixnano" | "observed_time_unix_nano" | "firsttimestamp" | "receivetimestamp" | "time_local" => {
-            (Time, 5)
-        }
-        "record.time" | "event.created" | "_time" => (Time, 5),
-        "created" | "created_at" | "timecreated" | "epoch" | "datetimeutc" => (Time, 6),
-        _ => return None,
-    })
-}
+/// Names with their roles and ranks, in alphabetical order. Monolog's `level` is a number beside `level_name`.
+const NAMES: &[(&str, Role, u8)] = &[
+    ("@l", Role::Level, 2),
+    ("@level", Role::Level, 2),
+    ("@m", Role::Message, 1),
+    ("@message", Role::Message, 1),
+    ("@sp", Role::SpanId, 1),
+    ("@t", Role::Time, 2),
+    ("@timestamp", Role::Time, 1),
+    ("@tr", Role::TraceId, 1),
+    ("@x", Role::StackTrace, 2),
+    ("__realtime_timestamp", Role::Time, 3),
+    ("_msg", Role::Message, 2),
+    ("_source_realtime_timestamp", Role::Time, 3),
+    ("_time", Role::Time, 5),
+    ("app", Role::Source, 2),
+    ("app_name", Role::Source, 2),
+    ("application", Role::Source, 2),
+    ("appname", Role::Source, 2),
+    ("asctime", Role::Time, 3),
+    ("attributes.exception.stacktrace", Role::StackTrace, 2),
+    ("attributes.span_id", Role::SpanId, 2),
+    ("attributes.trace_id", Role::TraceId, 2),
+    ("backtrace", Role::StackTrace, 3),
+    ("body", Role::Message, 2),
+    ("context.span_id", Role::SpanId, 2),
+    ("context.spanid", Role::SpanId, 2),
+    ("context.trace_id", Role::TraceId, 2),
+    ("context.traceid", Role::TraceId, 2),
+    ("contextmap.span_id", Role::SpanId, 2),
+    ("contextmap.spanid", Role::SpanId, 1),
+    ("contextmap.trace_id", Role::TraceId, 2),
+    ("contextmap.traceid", Role::TraceId, 1),
+    ("contexttraceid", Role::TraceId, 2),
+    ("created", Role::Time, 6),
+    ("created_at", Role::Time, 6),
+    ("date", Role::Time, 3),
+    ("datetime", Role::Time, 2),
+    ("datetimeutc", Role::Time, 6),
+    ("epoch", Role::Time, 6),
+    ("err.stack", Role::StackTrace, 1),
+    ("error.stack", Role::StackTrace, 1),
+    ("error.stack_trace", Role::StackTrace, 1),
+    ("error.stacktrace", Role::StackTrace, 3),
+    ("error_severity", Role::Level, 2),
+    ("event", Role::Message, 3),
+    ("event.created", Role::Time, 5),
+    ("event_id", Role::EventId, 0),
+    ("event_time", Role::Time, 3),
+    ("eventid", Role::EventId, 0),
+    ("eventtime", Role::Time, 3),
+    ("exc_info", Role::StackTrace, 2),
+    ("exc_text", Role::StackTrace, 2),
+    ("exception", Role::StackTrace, 3),
+    ("exception.backtrace", Role::StackTrace, 1),
+    ("exception.stack_trace", Role::StackTrace, 1),
+    ("exception.stacktrace", Role::StackTrace, 1),
+    ("exception_stacktrace", Role::StackTrace, 3),
+    ("extra.span_id", Role::SpanId, 2),
+    ("extra.trace_id", Role::TraceId, 2),
+    ("fields.message", Role::Message, 2),
+    ("fields.span_id", Role::SpanId, 2),
+    ("fields.trace_id", Role::TraceId, 2),
+    ("firsttimestamp", Role::Time, 5),
+    ("instant", Role::Time, 2),
+    ("jsonpayload.message", Role::Message, 2),
+    ("lasttimestamp", Role::Time, 4),
+    ("level", Role::Level, 1),
+    ("level_name", Role::Level, 0),
+    ("level_value", Role::Level, 4),
+    ("leveldisplayname", Role::Level, 3),
+    ("levelname", Role::Level, 0),
+    ("levelno", Role::Level, 4),
+    ("line", Role::Message, 3),
+    ("log", Role::Message, 2),
+    ("log.level", Role::Level, 2),
+    ("log_level", Role::Level, 2),
+    ("log_message", Role::Message, 3),
+    ("log_time", Role::Time, 4),
+    ("logging.googleapis.com/spanid", Role::SpanId, 2),
+    ("logging.googleapis.com/trace", Role::TraceId, 2),
+    ("loglevel", Role::Level, 2),
+    ("logmessage", Role::Message, 3),
+    ("logtime", Role::Time, 4),
+    ("lvl", Role::Level, 3),
+    ("mdc.span_id", Role::SpanId, 2),
+    ("mdc.spanid", Role::SpanId, 1),
+    ("mdc.trace_id", Role::TraceId, 2),
+    ("mdc.traceid", Role::TraceId, 1),
+    ("message", Role::Message, 0),
+    ("metadata", Role::Metadata, 0),
+    ("msg", Role::Message, 1),
+    ("note", Role::Message, 4),
+    ("observed_time_unix_nano", Role::Time, 5),
+    ("observedtimeunixnano", Role::Time, 5),
+    ("otelservicename", Role::Source, 1),
+    ("otelspanid", Role::SpanId, 1),
+    ("oteltraceid", Role::TraceId, 1),
+    ("priority", Role::Level, 3),
+    ("properties.spanid", Role::SpanId, 2),
+    ("properties.traceid", Role::TraceId, 2),
+    ("receivetimestamp", Role::Time, 5),
+    ("record.level", Role::Level, 3),
+    ("record.message", Role::Message, 2),
+    ("record.time", Role::Time, 5),
+    ("rendered_message", Role::Message, 1),
+    ("renderedmessage", Role::Message, 1),
+    ("resource.service.name", Role::Source, 2),
+    ("resultdescription", Role::Message, 3),
+    ("s", Role::Level, 3),
+    ("service", Role::Source, 1),
+    ("service.name", Role::Source, 1),
+    ("service_name", Role::Source, 1),
+    ("servicecontext.service", Role::Source, 2),
+    ("servicename", Role::Source, 1),
+    ("severity", Role::Level, 2),
+    ("severity_number", Role::Level, 4),
+    ("severity_text", Role::Level, 3),
+    ("severitynumber", Role::Level, 4),
+    ("severitytext", Role::Level, 3),
+    ("short_message", Role::Message, 1),
+    ("source", Role::Source, 0),
+    ("span.id", Role::SpanId, 1),
+    ("span.span_id", Role::SpanId, 2),
+    ("span.spanid", Role::SpanId, 2),
+    ("span.trace_id", Role::TraceId, 2),
+    ("span.traceid", Role::TraceId, 2),
+    ("span_id", Role::SpanId, 1),
+    ("spanid", Role::SpanId, 0),
+    ("stack", Role::StackTrace, 3),
+    ("stack_trace", Role::StackTrace, 0),
+    ("stacktrace", Role::StackTrace, 0),
+    ("start_time", Role::Time, 4),
+    ("syslog.severity", Role::Level, 4),
+    ("t", Role::Time, 2),
+    ("text", Role::Message, 3),
+    ("textpayload", Role::Message, 2),
+    ("throwable", Role::StackTrace, 3),
+    ("thrown.extendedstacktrace", Role::StackTrace, 2),
+    ("time", Role::Time, 1),
+    ("time_iso8601", Role::Time, 4),
+    ("time_local", Role::Time, 5),
+    ("time_unix_nano", Role::Time, 2),
+    ("timecreated", Role::Time, 6),
+    ("timemillis", Role::Time, 4),
+    ("timestamp", Role::Time, 0),
+    ("timestamp_ms", Role::Time, 4),
+    ("timeunixnano", Role::Time, 2),
+    ("trace", Role::TraceId, 2),
+    ("trace.id", Role::TraceId, 1),
+    ("trace.span_id", Role::SpanId, 2),
+    ("trace.trace_id", Role::TraceId, 2),
+    ("trace_id", Role::TraceId, 1),
+    ("traceid", Role::TraceId, 0),
+    ("traceparent", Role::TraceParent, 0),
+    ("ts", Role::Time, 2),
+    ("type", Role::Level, 3),
+    ("winlog.level", Role::Level, 3),
+];
 
-fn of_text(name: &str) -> Option<(Role, u8)> {
-    use Role::{Message, Source, StackTrace};
-    Some(match name {
-        "message" => (Message, 0),
-        "msg" | "short_message" | "@m" | "@message" | "renderedmessage" | "rendered_message" => (Message, 1),
-        "log" | "textpayload" | "jsonpayload.message" | "fields.message" | "body" => (Message, 2),
-        "record.message" | "_msg" => (Message, 2),
-        "note" => (Message, 4),
-        "text" | "event" | "resultdescription" | "log_message" | "logmessage" | "line" => (Message, 3),
-        "source" => (Source, 0),
-        "service" | "service.name" | "service_name" | "servicename" | "otelservicename" => (Source, 1),
-        "resource.service.name" | "servicecontext.service" | "app" | "application" | "app_name" | "appname" => {
-            (Source, 2)
-        }
-        "stacktrace" | "stack_trace" => (StackTrace, 0),
-        "error.stack_trace"
-        | "err.stack"
-        | "error.stack"
-        | "exception.stacktrace"
-        | "exception.stack_trace"
-        | "exception.backtrace" => (StackTrace, 1),
-        "@x" | "exc_info" | "exc_text" | "thrown.extendedstacktrace" | "attributes.exception.stacktrace" => {
-            (StackTrace, 2)
-        }
-        "exception" | "stack" | "backtrace" | "error.stacktrace" | "exception_stacktrace" | "throwable" => {
-            (StackTrace, 3)
-        }
-        _ => return None,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn of_identity(name: &str) -> Option<(Role, u8)> {
-    use Role::{EventId, Metadata, SpanId, TraceId, TraceParent};
-    Some(match name {
-        "traceid" => (TraceId, 0),
-        "trace_id" | "trace.id" | "@tr" | "oteltraceid" | "mdc.traceid" | "contextmap.traceid" => (TraceId, 1),
-        "logging.googleapis.com/trace"
-        | "trace"
-        | "mdc.trace_id"
-        | "contextmap.trace_id"
-        | "context.traceid"
-        | "context.trace_id"
-        | "span.trace_id"
-        | "span.traceid"
-        | "properties.traceid"
-        | "extra.trace_id"
-        | "fields.trace_id"
-        | "attributes.trace_id"
-        | "trace.trace_id"
-        | "contexttraceid" => (TraceId, 2),
-        "spanid" => (SpanId, 0),
-        "span_id" | "span.id" | "@sp" | "otelspanid" | "mdc.spanid" | "contextmap.spanid" => (SpanId, 1),
-        "logging.googleapis.com/spanid"
-        | "mdc.span_id"
-        | "contextmap.span_id"
-        | "context.spanid"
-        | "context.span_id"
-        | "span.span_id"
-        | "span.spanid"
-        | "properties.spanid"
-        | "extra.span_id"
-        | "fields.span_id"
-        | "attributes.span_id"
-        | "trace.span_id" => (SpanId, 2),
-        "traceparent" => (TraceParent, 0),
-        "eventid" | "event_id" => (EventId, 0),
-        "metadata" => (Metadata, 0),
-        _ => return None,
-    })
+    #[test]
+    fn names_are_in_order_and_in_lower_case() {
+        assert!(NAMES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(NAMES.iter().all(|(name, ..)| !name.bytes().any(|byte| byte.is_ascii_uppercase())));
+    }
 }

@@ -45,10 +45,10 @@ impl Dialect {
 
     /// The level in the member of this name.
     pub fn level(self, name: &str, is_inner: bool, value: JsonValue<'_>) -> Option<Level> {
-        let lower = name.to_ascii_lowercase();
+        let lower = lower(name);
         let is_number = value.kind() == JsonKind::Number || self.gelf;
         let number = || value.plain().parse::<i64>().ok();
-        match lower.as_str() {
+        match lower.as_ref() {
             "s" if !self.mongodb => None,
             "type" if !self.kubernetes_event => None,
             "priority" => number().map_or_else(|| levels::of_value(&text_of(value)?), levels::of_syslog),
@@ -76,7 +76,11 @@ impl Dialect {
 pub fn keeps_more_than(value: JsonValue<'_>, level: Level) -> bool {
     const SAME: [&str; 14] =
         ["ERR", "WRN", "INF", "DBG", "TRC", "FTL", "INFORMATION", "INFORMATIONAL", "E", "W", "I", "D", "T", "F"];
-    let text = ansi::removed(&value.plain()).into_owned();
+    let text = value.plain();
+    if text.eq_ignore_ascii_case(level.name()) {
+        return false;
+    }
+    let text = ansi::removed(&text);
     let is_name = |text: &str| {
         matches!(text.to_ascii_uppercase().as_str(), "WARNING" | "CRITICAL") || text.eq_ignore_ascii_case(level.name())
     };
@@ -92,7 +96,8 @@ pub fn time(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
             let text = value.plain();
             // JSON of .NET and of PowerShell: `/Date(1705314600000)/`
             let text = text.strip_prefix("/Date(").and_then(|text| text.strip_suffix(")/")).unwrap_or(&text);
-            times::of_number(text.trim()).or_else(|| times::whole(text, clock))
+            let usual = Timestamp::parse_utc(text.as_bytes()).or_else(|| times::of_number(text.trim()));
+            usual.or_else(|| times::whole(text, clock))
         }
         JsonKind::Object => {
             if let Some(date) = member(value, "$date") {
@@ -117,6 +122,12 @@ fn date_of_php(value: JsonValue<'_>, clock: Clock<'_>) -> Option<Timestamp> {
     times::whole(&format!("{date} {zone}"), clock)
 }
 
+/// A name in lower case.
+pub fn lower(name: &str) -> Cow<'_, str> {
+    let has_upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
+    if has_upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
+}
+
 pub fn member<'a>(value: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
     value.members().find(|(known, _)| known == name).map(|(_, value)| value)
 }
@@ -124,8 +135,8 @@ pub fn member<'a>(value: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
 /// Whether a time has digits beyond the microsecond, which an event does not keep.
 pub fn has_more_digits(value: JsonValue<'_>) -> bool {
     let text = value.plain();
-    let fraction = text.split_once(['.', ',']).map_or("", |(_, fraction)| fraction);
-    let digits = fraction.bytes().take_while(u8::is_ascii_digit);
+    let fraction = text.bytes().skip_while(|byte| !matches!(byte, b'.' | b',')).skip(1);
+    let digits = fraction.take_while(u8::is_ascii_digit);
     let nanos = text.len() == 19 && text.bytes().all(|byte| byte.is_ascii_digit()) && !text.ends_with("000");
     nanos || digits.skip(6).any(|digit| digit != b'0')
 }

@@ -28,6 +28,10 @@ pub fn at(bytes: &[u8], from: usize) -> Option<Time> {
 /// The time that a decimal number is. A number below 100,000,000 (seconds of 1973) is a duration or a count, not a
 /// time. Exponents are read, since libraries print large numbers so.
 pub fn of_number(text: &str) -> Option<Timestamp> {
+    // Most texts that are none begin otherwise.
+    if !text.as_bytes().first()?.is_ascii_digit() {
+        return None;
+    }
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: usize =
         exponent.strip_prefix('+').unwrap_or(exponent).parse().ok().filter(|exponent| *exponent <= 18)?;

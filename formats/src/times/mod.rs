@@ -90,6 +90,10 @@ pub fn at(text: &str, from: usize, clock: Clock<'_>) -> Option<Time> {
 /// The time that the whole text is, perhaps with a zone in parentheses behind it.
 pub fn whole(text: &str, clock: Clock<'_>) -> Option<Timestamp> {
     let text = text.trim();
+    // What most libraries write is read at once.
+    if let Some(time) = Timestamp::parse_utc(text.as_bytes()) {
+        return Some(time);
+    }
     let time = at(text, 0, clock)?;
     let rest = text.get(time.end..)?.trim_start();
     if rest.is_empty() || (rest.starts_with('(') && rest.ends_with(')')) { time.instant } else { None }

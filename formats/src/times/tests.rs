@@ -132,6 +132,8 @@ proptest::proptest! {
     fn rfc_3339_means_the_same_to_the_domain(micros in Timestamp::MIN.unix_micros()..=Timestamp::MAX.unix_micros()) {
         let time = Timestamp::from_unix_micros(micros).unwrap();
         proptest::prop_assert_eq!(whole(&time.to_string(), clock()), Some(time));
+        let within_line = at(&time.to_string(), 0, clock()).and_then(|time| time.instant);
+        proptest::prop_assert_eq!(within_line, Some(time));
         let year = days::year_of(micros.div_euclid(DAY_MICROS));
         let begin = format!("{year:04}-");
         proptest::prop_assert!(time.to_string().starts_with(&begin));

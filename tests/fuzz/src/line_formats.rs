@@ -53,7 +53,7 @@ fn assert_valid(draft: &Draft, now: Timestamp) {
         stack_trace: draft.stack_trace.as_deref().map(Into::into),
         trace_id: draft.trace_id.as_deref().map(Into::into),
         span_id: draft.span_id.as_deref().map(Into::into),
-        metadata: draft.metadata.as_ref().map(|metadata| metadata.get().into()),
+        metadata: draft.metadata.as_ref().map(|metadata| metadata.as_json().into()),
         unknown: Vec::new(),
     };
     let refused = event.validate(now, || (Uuid::from_u128(1), IdOrigin::Generated)).err();

@@ -5,10 +5,13 @@
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentEntry, JsonText, object};
+use application::ingest::{AgentEntry, JsonText, line, object};
 use domain::event::TEXT_BYTES_MAX;
 use domain::metadata::{JsonKind, JsonValue};
 use domain::timestamp::Timestamp;
+
+use crate::ingest::agents::json_values::is_json_text;
+use crate::ingest::native::check_nesting;
 
 /// Names of what may stand for the source, the best one first. A name with a dot is also a member of a member.
 const SOURCES: [&str; 12] = [
@@ -28,14 +31,29 @@ const SOURCES: [&str; 12] = [
 /// Longest object in which such a name is looked for.
 const SEARCHED_BYTES_MAX: usize = application::ingest::OBJECT_BYTES_MAX;
 
-/// Reads an object. `now` decides the year of a time without one.
+/// Reads an object that was checked. `now` decides the year of a time without one.
 #[must_use]
 pub fn document(json: JsonValue<'_>, now: Timestamp) -> AgentEntry<'static> {
-    let mut entry = object(json.json(), now);
+    entry_of(json, now).unwrap_or_else(|| line(json.json(), now))
+}
+
+/// Reads a text; `None` if it is not a JSON object.
+#[must_use]
+pub fn document_of(text: &str, now: Timestamp) -> Option<AgentEntry<'static>> {
+    // Reading an object checks it, unless it is large.
+    let may_be = text.starts_with('{') && check_nesting(text.as_bytes()).is_ok();
+    if !may_be || (text.len() > SEARCHED_BYTES_MAX && !is_json_text(text)) {
+        return None;
+    }
+    entry_of(JsonValue::new(text), now)
+}
+
+fn entry_of(json: JsonValue<'_>, now: Timestamp) -> Option<AgentEntry<'static>> {
+    let mut entry = object(json.json(), now)?;
     if entry.source.is_none() && json.json().len() <= SEARCHED_BYTES_MAX {
         entry.source = source_in(json).map(|source| Cow::Owned(source.into_owned()));
     }
-    entry
+    Some(entry)
 }
 
 /// The text of the best name in the object.
@@ -43,8 +61,8 @@ fn source_in(object: JsonValue<'_>) -> Option<Cow<'_, str>> {
     let mut best = None;
     for (name, value) in object.members() {
         consider(&mut best, &name, value);
-        let is_outer = SOURCES.iter().any(|path| path.split_once('.').is_some_and(|(outer, _)| outer == name));
-        if !is_outer || value.kind() != JsonKind::Object {
+        let is_outer = || SOURCES.iter().any(|path| path.split_once('.').is_some_and(|(outer, _)| outer == name));
+        if value.kind() != JsonKind::Object || !is_outer() {
             continue;
         }
         for (inner, value) in value.members() {
@@ -166,6 +184,25 @@ mod tests {
         let (entry, metadata) = read(json);
         assert_eq!(metadata, r#"{"userId":"1","extra":true}"#);
         assert!(entry.event_id.is_some() && entry.stack_trace.as_deref() == Some("at x"));
+    }
+
+    #[test]
+    fn other_texts_are_no_documents() {
+        let large = |end: &str| format!("{{\"a\":\"{}\"{end}", "x".repeat(SEARCHED_BYTES_MAX));
+        for (text, is_document) in [
+            ("{}", true),
+            ("{\"a\":1e999,\"a\":\"\\ud800\"}", true),
+            ("{\"log\":\"x\",\"stream\":\"stdout\"}", true),
+            ("{\"log\":\"x\",\"stream\":\"stdout\"", false),
+            ("{\"a\":01}", false),
+            ("{\"a\":\"\u{1b}[0m\"}", false),
+            ("[]", false),
+            ("", false),
+            (large("}").as_str(), true),
+            (large("").as_str(), false),
+        ] {
+            assert_eq!(document_of(text, Timestamp::MIN).is_some(), is_document, "{}", &text[..text.len().min(40)]);
+        }
     }
 
     #[test]

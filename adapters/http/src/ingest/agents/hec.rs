@@ -214,8 +214,7 @@ fn add<'a>(
         entry.source = named.iter().take(3).find_map(|(_, text)| *text).map(Into::into);
     }
     state(&mut entry, origin.time.map(|time| time.timestamp), None);
-    let mut metadata = Members::default();
-    metadata.all(&entry.metadata);
+    let mut metadata = std::mem::take(&mut entry.metadata);
     for (name, text) in named {
         if let Some(text) = text
             && !metadata.has(name)

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use domain::event::TEXT_BYTES_MAX;
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{JsonKind, JsonValue, MetadataReader};
 use serde::de::IgnoredAny;
 
 use crate::ingest::native::check_nesting;
@@ -73,6 +73,7 @@ pub fn object(body: &str) -> Result<JsonValue<'_>, DecodeError> {
 pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
     let mut in_vain = 2 * body.len();
     let (mut rest, mut line_end) = (body, body);
+    let mut reader = MetadataReader::default();
     loop {
         rest = rest.trim_start_matches(|char: char| char.is_ascii_whitespace() || char == ',');
         if rest.is_empty() {
@@ -85,8 +86,8 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
         let line = rest.get(..rest.len() - line_end.len()).unwrap_or(rest);
         if rest.starts_with(['{', '[']) {
             let scope = if in_vain >= rest.len() { rest } else { line };
-            let (value, behind) = JsonValue::first(scope);
-            if is_json_text(value.json()) && ends(behind) {
+            let First { value, behind, is_json } = first(scope, &mut reader);
+            if is_json && ends(behind) {
                 hand_on(value, &mut take)?;
                 rest = rest.get(value.json().len()..).unwrap_or_default();
                 continue;
@@ -96,6 +97,27 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
         take(Item::Text(line.trim_end()))?;
         rest = line_end;
     }
+}
+
+/// The object or the array that a text begins with.
+pub struct First<'a> {
+    /// The value; if it is not JSON, up to where it seems to end.
+    pub value: JsonValue<'a>,
+    /// What follows it.
+    pub behind: &'a str,
+    /// Whether it is JSON.
+    pub is_json: bool,
+}
+
+/// Looks for the end of the object or the array that a text begins with, and checks it.
+pub fn first<'a>(text: &'a str, reader: &mut MetadataReader<'a>) -> First<'a> {
+    // Most values could be metadata: then their end is found as they are checked.
+    let checked = reader.unknown_value(text).ok().and_then(|bytes| text.split_at_checked(bytes));
+    if let Some((json, behind)) = checked {
+        return First { value: JsonValue::new(json), behind, is_json: true };
+    }
+    let (value, behind) = JsonValue::first(text);
+    First { value, behind, is_json: is_json_text(value.json()) }
 }
 
 /// Whether a value that this follows is whole: on a line of text, a bracket may stand for anything.

@@ -7,10 +7,12 @@
 //!   must say that they were left out ([`AgentProtocol::answer`]).
 //! * An entry never fails its neighbours: what breaks a rule is kept as text ([`application::ingest::AgentEntry`]).
 //! * Beside the body and what the intake keeps, decoding takes memory within a constant bound: bodies are walked over,
-//!   and nothing is collected.
+//!   and nothing is collected but where their large parts end ([`domain::metadata::Extents`]).
 
 mod accept;
 pub mod bulk;
+#[cfg(test)]
+mod differential;
 pub mod document;
 pub mod fields;
 pub mod hec;

@@ -10,17 +10,15 @@
 mod actions;
 pub mod probes;
 
-use application::ingest::{AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
+use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
 use domain::Uuid;
-use domain::metadata::JsonValue;
 use domain::resend_id::Stream;
 use poem::http::StatusCode;
 use poem::{Request, Response};
 
 use self::actions::{Action, Kind, Lines};
 use crate::error::ApiError;
-use crate::ingest::agents::fields::document;
-use crate::ingest::agents::json_values::is_json_text;
+use crate::ingest::agents::fields::document_of;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer};
 use crate::ingest::protocol::DecodeError;
 
@@ -104,12 +102,9 @@ fn index_of_path(path: &str) -> &str {
 /// Takes a document in, and returns the id of its event.
 fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentIntake<'_>) -> Result<Uuid, AgentStop> {
     let index = cut(action.index.as_deref().unwrap_or(default_index), INDEX_BYTES_MAX);
-    let is_object = text.starts_with('{') && is_json_text(text);
     let now = intake.received_at();
-    let mut entry = if is_object { document(JsonValue::new(text), now) } else { line(text, now) };
-    if !is_object {
-        entry.fault = Some("document_invalid");
-    }
+    let mut entry =
+        document_of(text, now).unwrap_or_else(|| AgentEntry { fault: Some("document_invalid"), ..line(text, now) });
     if let Some(id) = action.id.as_deref().filter(|id| !id.is_empty()) {
         let named = || Stream::new(&[b"bulk", b"", index.as_bytes()]).named(id.as_bytes());
         entry.event_id = Some(Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).unwrap_or_else(named));
@@ -127,10 +122,11 @@ fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentI
 /// event, and else with `-`. JSON strings have no line breaks.
 fn write_item(note: &mut Vec<u8>, action: &Action<'_>, default_index: &str, added: Option<Uuid>) {
     let index = cut(action.index.as_deref().unwrap_or(default_index), INDEX_BYTES_MAX);
-    let id = match (&action.id, added) {
-        (Some(id), _) => cut(id, ID_BYTES_MAX).to_owned(),
-        (None, Some(id)) => id.to_string(),
-        (None, None) => String::new(),
+    let mut buffer = Uuid::encode_buffer();
+    let id: &str = match (&action.id, added) {
+        (Some(id), _) => cut(id, ID_BYTES_MAX),
+        (None, Some(id)) => id.hyphenated().encode_lower(&mut buffer),
+        (None, None) => "",
     };
     note.push(if added.is_some() { b'+' } else { b'-' });
     note.extend_from_slice(b"{\"");
@@ -139,7 +135,7 @@ fn write_item(note: &mut Vec<u8>, action: &Action<'_>, default_index: &str, adde
     // Writing into memory does not fail.
     let _ = serde_json::to_writer(&mut *note, index);
     note.extend_from_slice(b",\"_id\":");
-    let _ = serde_json::to_writer(&mut *note, &id);
+    let _ = serde_json::to_writer(&mut *note, id);
     note.push(b'\n');
 }
 

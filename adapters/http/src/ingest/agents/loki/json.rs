@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use application::ingest::AgentIntake;
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{Extents, JsonKind, JsonValue};
 
 use crate::ingest::agents::json_values::{plain, shown};
 use crate::ingest::agents::loki::labels;
@@ -13,14 +13,15 @@ use crate::ingest::protocol::DecodeError;
 
 /// Takes in the lines of a push.
 pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    let streams = push.members().filter(|(name, _)| name == "streams").last().map(|(_, streams)| streams);
+    let extents = Extents::of(push);
+    let streams = push.members_with(&extents).filter(|(name, _)| name == "streams").last().map(|(_, streams)| streams);
     let Some(streams) = streams.filter(|streams| streams.kind() == JsonKind::Array) else {
         return Err(DecodeError::Malformed("the body has no streams, nothing was accepted".to_owned()));
     };
-    for stream in streams.elements() {
+    for stream in streams.elements_with(&extents) {
         intake.group()?;
         let mut labels = Labels::new();
-        for (name, value) in stream.members() {
+        for (name, value) in stream.members_with(&extents) {
             match &*name {
                 "stream" => value.members().for_each(|(name, value)| labels.add(&name, &value.plain())),
                 "labels" => labels = labels::read(&value.plain()),
@@ -28,10 +29,11 @@ pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), D
             }
         }
         let labelled = labels.into_stream();
-        for (name, values) in stream.members() {
+        for (name, values) in stream.members_with(&extents) {
+            let mut elements = values.elements_with(&extents);
             match &*name {
-                "values" => values.elements().try_for_each(|value| take_value(&labelled, value, intake))?,
-                "entries" => values.elements().try_for_each(|entry| take_entry(&labelled, entry, intake))?,
+                "values" => elements.try_for_each(|value| take_value(&labelled, value, intake))?,
+                "entries" => elements.try_for_each(|entry| take_entry(&labelled, entry, intake))?,
                 _ => {}
             }
         }

@@ -144,7 +144,8 @@ impl LabelledStream {
         state(&mut entry, time.map(|time| time.timestamp), level);
         entry.trace_id = structured.trace_id.or(entry.trace_id);
         entry.span_id = structured.span_id.or(entry.span_id);
-        let mut metadata = self.labels.members.clone();
+        let mut metadata = Members::default();
+        metadata.all(&self.labels.members);
         metadata.all_or_within("structuredMetadata", structured.members);
         metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
         if let Some(given) = unreadable {

@@ -10,7 +10,7 @@ use application::ingest::{AgentIntake, JsonText, Members};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{Extents, JsonKind, JsonValue};
 
 use crate::ingest::agents::json_values::{plain, shown};
 use crate::ingest::agents::otlp::record::{Origin, Record, SERVICE_NAME, STACK_TRACE};
@@ -24,12 +24,14 @@ type Name = [&'static str; 2];
 
 /// Takes in the records of an `ExportLogsServiceRequest`.
 pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    let groups = member_of(request, ["resourceLogs", "resource_logs"]);
-    for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements() {
+    let extents = Extents::of(request);
+    let [groups] = members_of(request.members_with(&extents), [["resourceLogs", "resource_logs"]]);
+    for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements_with(&extents) {
         of_kind(resource_logs, JsonKind::Object, "an element of resourceLogs")?;
         intake.group()?;
         let (mut source, mut resource) = (None, Members::default());
-        let [of_resource, scopes] = members_of(resource_logs, [["resource"; 2], ["scopeLogs", "scope_logs"]]);
+        let names = [["resource"; 2], ["scopeLogs", "scope_logs"]];
+        let [of_resource, scopes] = members_of(resource_logs.members_with(&extents), names);
         of_kind(of_resource, JsonKind::Object, "resource")?;
         for (key, value) in key_values(member_of(of_resource, ["attributes"; 2])) {
             if key == SERVICE_NAME {
@@ -37,12 +39,14 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
             }
             member(&mut resource, &key, value);
         }
-        for scope_logs in of_kind(scopes, JsonKind::Array, "scopeLogs")?.elements() {
+        for scope_logs in of_kind(scopes, JsonKind::Array, "scopeLogs")?.elements_with(&extents) {
             of_kind(scope_logs, JsonKind::Object, "an element of scopeLogs")?;
             intake.group()?;
-            let [of_scope, log_records] = members_of(scope_logs, [["scope"; 2], ["logRecords", "log_records"]]);
+            let names = [["scope"; 2], ["logRecords", "log_records"]];
+            let [of_scope, log_records] = members_of(scope_logs.members_with(&extents), names);
             of_kind(of_scope, JsonKind::Object, "scope")?;
-            let mut log_records = of_kind(log_records, JsonKind::Array, "logRecords")?.elements().peekable();
+            let log_records = of_kind(log_records, JsonKind::Array, "logRecords")?;
+            let mut log_records = log_records.elements_with(&extents).peekable();
             if log_records.peek().is_none() {
                 continue;
             }
@@ -68,7 +72,8 @@ fn of_kind<'a>(value: JsonValue<'a>, kind: JsonKind, name: &str) -> Result<JsonV
 /// The members of the scope: name, version and attributes.
 fn scope(scope: JsonValue<'_>) -> Members {
     let mut members = Members::default();
-    let [name, version, attributes] = members_of(scope, [["name"; 2], ["version"; 2], ["attributes"; 2]]);
+    let names = [["name"; 2], ["version"; 2], ["attributes"; 2]];
+    let [name, version, attributes] = members_of(scope.members(), names);
     for (name, given) in [("name", text(name)), ("version", text(version))] {
         if !given.is_empty() {
             members.text(name, &given);
@@ -132,14 +137,17 @@ fn nothing<'a>() -> JsonValue<'a> {
 
 /// The member with this name; of several the last, and `null` if there is none.
 fn member_of(object: JsonValue<'_>, name: Name) -> JsonValue<'_> {
-    let [value] = members_of(object, [name]);
+    let [value] = members_of(object.members(), [name]);
     value
 }
 
-/// The same for several names. To find the end of a member takes as long as it has bytes, so large objects are read once.
-fn members_of<const N: usize>(object: JsonValue<'_>, names: [Name; N]) -> [JsonValue<'_>; N] {
+/// The same for several names.
+fn members_of<'a, const N: usize>(
+    members: impl Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>,
+    names: [Name; N],
+) -> [JsonValue<'a>; N] {
     let mut values = [nothing(); N];
-    for (name, value) in object.members() {
+    for (name, value) in members {
         let index = names.iter().position(|both| both.iter().any(|known| name == *known));
         if let Some(of_name) = index.and_then(|index| values.get_mut(index)) {
             *of_name = value;
@@ -214,21 +222,37 @@ fn member(members: &mut Members, key: &str, value: JsonValue<'_>) {
     }
 }
 
-/// The kinds of an `AnyValue`.
 const STRING: Name = ["stringValue", "string_value"];
-const INT: Name = ["intValue", "int_value"];
-const ARRAY: Name = ["arrayValue", "array_value"];
-const LIST: Name = ["kvlistValue", "kvlist_value"];
-/// Those that are written as they are: texts, numbers, and bytes in base64.
-const PLAIN: [Name; 4] =
-    [STRING, ["boolValue", "bool_value"], ["doubleValue", "double_value"], ["bytesValue", "bytes_value"]];
+
+/// The kinds of an `AnyValue`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    String,
+    Int,
+    Array,
+    List,
+    /// One that is written as it is: a number, a truth value, or bytes in base64.
+    Plain,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "stringValue" | "string_value" => Self::String,
+            "intValue" | "int_value" => Self::Int,
+            "boolValue" | "bool_value" | "doubleValue" | "double_value" | "bytesValue" | "bytes_value" => Self::Plain,
+            "arrayValue" | "array_value" => Self::Array,
+            "kvlistValue" | "kvlist_value" => Self::List,
+            _ => return None,
+        })
+    }
+}
 
 /// The kind and the value of an `AnyValue`; of several the last one that is not `null`.
-fn any_value(any: JsonValue<'_>) -> Option<(Name, JsonValue<'_>)> {
+fn any_value(any: JsonValue<'_>) -> Option<(Kind, JsonValue<'_>)> {
     let mut found = None;
     for (name, value) in any.members() {
-        let kind = PLAIN.into_iter().chain([INT, ARRAY, LIST]).find(|both| both.iter().any(|known| name == *known));
-        if let Some(kind) = kind.filter(|_| found.is_none() || value.kind() != JsonKind::Null) {
+        if let Some(kind) = Kind::of(&name).filter(|_| found.is_none() || value.kind() != JsonKind::Null) {
             found = Some((kind, value));
         }
     }
@@ -238,7 +262,7 @@ fn any_value(any: JsonValue<'_>) -> Option<(Name, JsonValue<'_>)> {
 /// The text of an `AnyValue`, or its JSON; `None` if the value is something else.
 fn text_of(any: JsonValue<'_>) -> Option<Cow<'_, str>> {
     let Some((kind, value)) = any_value(any) else { return is_empty(any).then_some(Cow::Borrowed("")) };
-    if kind == STRING && value.kind() == JsonKind::Text {
+    if kind == Kind::String && value.kind() == JsonKind::Text {
         return Some(plain(value));
     }
     let mut json = JsonText::new(TEXT_BYTES_MAX);
@@ -260,8 +284,8 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
     let Some((kind, value)) = any_value(any) else { return write_other(any, json) };
     let has_values = matches!(value.kind(), JsonKind::Object | JsonKind::Null);
     match kind {
-        ARRAY | LIST if depth == VALUE_DEPTH_MAX || json.is_cut() => json.push("null"),
-        ARRAY if has_values => {
+        Kind::Array | Kind::List if depth == VALUE_DEPTH_MAX || json.is_cut() => json.push("null"),
+        Kind::Array if has_values => {
             json.push("[");
             for (index, element) in member_of(value, ["values"; 2]).elements().enumerate() {
                 if json.is_cut() {
@@ -272,7 +296,7 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
             }
             json.push("]");
         }
-        LIST if has_values => {
+        Kind::List if has_values => {
             json.push("{");
             for (index, pair) in member_of(value, ["values"; 2]).elements().enumerate() {
                 if json.is_cut() {
@@ -287,7 +311,7 @@ fn write(any: JsonValue<'_>, json: &mut JsonText, depth: u32) {
             json.push("}");
         }
         // A 64-bit number is a text in JSON, because JavaScript has none.
-        INT if value.plain().parse::<i64>().is_ok() => json.push(&value.plain()),
+        Kind::Int if value.plain().parse::<i64>().is_ok() => json.push(&value.plain()),
         _ => write_other(value, json),
     }
 }
