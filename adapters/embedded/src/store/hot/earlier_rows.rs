@@ -40,7 +40,7 @@ impl EarlierRows {
     /// # Errors
     /// [`StoreError::Unavailable`]: what was moved stays so.
     pub async fn move_some(&mut self, writer: &Writer, rows_min: u64) -> Result<bool, StoreError> {
-        let end = self.moved.saturating_add(rows_min);
+        let end = self.moved.saturating_add(rows_min.max(1));
         while self.moved < end {
             let page = writer.write(async |writer| move_page(writer).await).await?;
             let Some(Page { rows, left_max }) = page else {
