@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::role::{Addresses, Role};
 use crate::settings::Settings;
 use crate::system::host_name;
+use crate::task::Tasks;
 
 /// Sends alerts to all configured receivers.
 pub struct Alerts {
@@ -33,6 +34,7 @@ impl Alerts {
         addresses: Addresses,
         clock: Arc<dyn Clock>,
         prometheus: &Arc<Prometheus>,
+        tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let webhook = match &settings.alert.webhook_url.0 {
             None => None,
@@ -43,7 +45,9 @@ impl Alerts {
                     instance: instance(addresses),
                     role: role.name(),
                 };
-                let webhook = Webhook::start(options, Arc::clone(&clock), observer(prometheus));
+                let webhook = Webhook::start(options, Arc::clone(&clock), observer(prometheus), |sending| {
+                    tasks.spawn_owned("webhook", sending)
+                });
                 Some(webhook.context("alert.webhook_url cannot be used")?)
             }
         };

@@ -8,6 +8,7 @@ use adapter_http::{Activity, Actuator, LogControl};
 use adapter_telemetry::Prometheus;
 use application::health::Health;
 use domain::ports::Clock;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::access::{keys_path, log_requirement, open_keys, watch_keys};
@@ -39,7 +40,6 @@ pub struct App {
     health: Health,
     activities: Vec<Arc<Activity>>,
     alerts: Arc<Alerts>,
-    prometheus: Arc<Prometheus>,
     tasks: Tasks,
     watchers: Vec<Task>,
     gateway: Option<Task>,
@@ -73,6 +73,8 @@ impl App {
 
         let mut watchers = tls.watch(&context.tasks, &context.alerter());
         watchers.push(context.tasks.spawn("readings", |stop| instance.run(stop)));
+        let (prometheus, health) = (Arc::clone(&context.prometheus), running.health.clone());
+        watchers.push(context.tasks.spawn("upkeep", |stop| upkeep(prometheus, health, stop)));
         watchers.extend(keys.iter().flat_map(|keys| watch_keys(&context.tasks, keys, context.alerter())));
         Ok(Self {
             addresses,
@@ -80,7 +82,6 @@ impl App {
             health: running.health,
             activities: activities.into_iter().map(|(_, activity)| activity).collect(),
             alerts: context.alerts,
-            prometheus: context.prometheus,
             tasks: context.tasks,
             watchers,
             gateway: running.gateway,
@@ -101,22 +102,15 @@ impl App {
     /// # Errors
     /// A task ended unexpectedly, and the process was drained for that reason.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<usize, TaskEnded> {
-        let (prometheus, health) = (Arc::clone(&self.prometheus), self.health.clone());
-        let upkeep = tokio::spawn(async move {
-            loop {
-                for (name, wrong) in health.components().await {
-                    prometheus.show_component(name, wrong.is_none());
-                }
-                tokio::time::sleep(UPKEEP_INTERVAL).await;
-                prometheus.run_upkeep();
-            }
-        });
         let tasks = self.tasks.clone();
         let stopped = tokio::select! {
             () = stop => true,
             () = tasks.one_ended() => false,
+            () = adapter_kafka::thread_panicked() => {
+                tracing::error!("a thread of the Kafka client has panicked: the process stops");
+                false
+            }
         };
-        upkeep.abort();
         let left = self.drain().await;
         if stopped { Ok(left) } else { Err(TaskEnded) }
     }
@@ -165,6 +159,23 @@ impl App {
             tracing::info!("stopped");
         }
         left
+    }
+}
+
+/// Shows the components of the process, and folds its metrics, until `stop`.
+async fn upkeep(prometheus: Arc<Prometheus>, health: Health, mut stop: watch::Receiver<bool>) {
+    loop {
+        let round = async {
+            for (name, wrong) in health.components().await {
+                prometheus.show_component(name, wrong.is_none());
+            }
+            tokio::time::sleep(UPKEEP_INTERVAL).await;
+            prometheus.run_upkeep();
+        };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = round => {}
+        }
     }
 }
 

@@ -43,11 +43,12 @@ impl<'s> Context<'s> {
     ) -> anyhow::Result<Self> {
         let prometheus = Arc::new(Prometheus::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus)?);
+        let tasks = Tasks::default();
+        let alerts = Arc::new(Alerts::start(role, settings, addresses, Arc::clone(&clock), &prometheus, &tasks)?);
         let disk = Arc::new(Disk::of(&settings.data_dir));
         let sessions = open_sessions(role, settings)?;
         let access = access_control(settings, keys, sessions, Arc::<Prometheus>::clone(&prometheus));
-        Ok(Self { settings, prometheus, clock, alerts, disk, access, tasks: Tasks::default() })
+        Ok(Self { settings, prometheus, clock, alerts, disk, access, tasks })
     }
 
     pub fn telemetry(&self) -> Arc<dyn Telemetry> {

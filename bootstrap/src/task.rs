@@ -1,4 +1,4 @@
-//! Tasks that run until they are stopped. One that ends by itself stops the process.
+//! Tasks that run until they are stopped. One that ends by itself, or panics, stops the process.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ impl Tasks {
         work: impl FnOnce(watch::Receiver<bool>) -> F,
     ) -> Task {
         let (stop, stopped) = watch::channel(false);
-        let guard = EndGuard { name, stopped: stopped.clone(), ended: Arc::clone(&self.ended) };
-        let work = work(stopped);
-        let handle = tokio::spawn(async move {
-            let _guard = guard;
-            work.await;
-        });
-        Task { name, stop, handle }
+        let guard = EndGuard { name, stopped: Some(stopped.clone()), ended: Arc::clone(&self.ended) };
+        Task { name, stop, handle: tokio::spawn(guard.watch(work(stopped))) }
+    }
+
+    /// Starts work that may end by itself, because its owner tells it to in another way. A panic stops the process.
+    pub fn spawn_owned(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        tokio::spawn(EndGuard { name, stopped: None, ended: Arc::clone(&self.ended) }.watch(work))
     }
 
     /// Waits until a task has ended by itself.
@@ -50,14 +50,26 @@ pub struct Task {
 /// Notices a task that ends though it was not stopped, such as by a panic: the process cannot do its work then.
 struct EndGuard {
     name: &'static str,
-    stopped: watch::Receiver<bool>,
+    /// `None` for work that may end by itself, and must not panic.
+    stopped: Option<watch::Receiver<bool>>,
     ended: Arc<Notify>,
+}
+
+impl EndGuard {
+    async fn watch(self, work: impl Future<Output = ()>) {
+        let _guard = self;
+        work.await;
+    }
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        // A task whose owner is gone was stopped as well.
-        if !*self.stopped.borrow() && self.stopped.has_changed().is_ok() {
+        let is_expected = match &self.stopped {
+            // A task whose owner is gone was stopped as well.
+            Some(stopped) => *stopped.borrow() || stopped.has_changed().is_err(),
+            None => !std::thread::panicking(),
+        };
+        if !is_expected {
             tracing::error!(task = self.name, "a task has ended by itself: the process stops");
             self.ended.notify_one();
         }
@@ -90,5 +102,48 @@ impl Task {
                 self.handle.abort();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn broken() {
+        panic!("of the test");
+    }
+
+    /// Whether a task has ended by itself so far.
+    async fn one_has_ended(tasks: &Tasks) -> bool {
+        timeout(Duration::ZERO, tasks.one_ended()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_itself_is_noticed_and_one_that_is_stopped_is_not() {
+        let tasks = Tasks::default();
+        let stopped = tasks.spawn("stopped", |mut stop| async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        });
+        stopped.stop(Instant::now() + Duration::from_secs(30)).await;
+        assert!(!one_has_ended(&tasks).await);
+        let ended = tasks.spawn("ended", |_| async {});
+        ended.handle.await.expect("it ends");
+        assert!(one_has_ended(&tasks).await);
+        let broken = tasks.spawn("broken", |_| broken());
+        assert!(broken.handle.await.is_err());
+        assert!(one_has_ended(&tasks).await);
+    }
+
+    #[tokio::test]
+    async fn of_work_that_may_end_by_itself_a_panic_is_noticed() {
+        let tasks = Tasks::default();
+        tasks.spawn_owned("ended", async {}).await.expect("it ends");
+        assert!(!one_has_ended(&tasks).await);
+        assert!(tasks.spawn_owned("broken", broken()).await.is_err());
+        assert!(one_has_ended(&tasks).await);
     }
 }

@@ -105,7 +105,8 @@ impl SqliteStore {
         Self::over(path, options, SealOptions::default(), Arc::new(directory)).await
     }
 
-    /// Opens the store in a file, with its segments in this storage. Events of an earlier version are moved into chunks first.
+    /// Opens the store in a file, with its segments in this storage. Events of an earlier version are moved into chunks, and
+    /// sealed, first.
     ///
     /// # Errors
     /// The file cannot be opened or migrated.
@@ -125,21 +126,21 @@ impl SqliteStore {
             .disable_statement_logging();
         let writing = connect.clone().pragma("wal_autocheckpoint", "4000").pragma("cache_size", "-16384");
         let writer = Writer::open(writing, path, WAL_BYTES_MAX).await?;
-        hot::move_into_chunks(&writer).await?;
-        let hot = Arc::new(Hot::new());
-        writer.write(async |writer| hot.seen_by_writer(writer, |_| ()).await).await?;
-        Ok(Self {
+        let store = Self {
             writer,
             counters: Readers::new(connect.clone(), COUNTERS, options.query_timeout, SMALL_ROWS_AHEAD),
             readers: Readers::new(connect, READERS, options.query_timeout, LARGE_ROWS_AHEAD),
             dedup_window: options.dedup_window,
-            hot,
+            hot: Arc::new(Hot::new()),
             rollup_sources: Mutex::default(),
             segments: Arc::new(SegmentFiles::new(segments)),
             seal,
             step: tokio::sync::Mutex::default(),
             sealed: Notify::new(),
-        })
+        };
+        store.move_earlier_rows().await?;
+        store.writer.write(async |writer| store.hot.seen_by_writer(writer, |_| ()).await).await?;
+        Ok(store)
     }
 
     /// What operators are shown of the sealed segments.

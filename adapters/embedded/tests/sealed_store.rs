@@ -493,6 +493,20 @@ async fn events_of_a_store_that_did_not_seal_are_sealed_later() {
     assert_eq!(offsets(&again).await.len(), 500);
 }
 
+/// Each segment is asked, however many there are.
+#[tokio::test]
+async fn looking_for_an_event_in_segments_takes_no_longer_than_a_query() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = StoreOptions { dedup_window: DEDUP_WINDOW, query_timeout: Duration::ZERO };
+    let segments = Directory::open(&directory.path().join(SEGMENTS)).expect("a directory");
+    let store = SqliteStore::over(&file(&directory), options, tiny(), Arc::new(segments)).await;
+    let store = store.expect("the store opens");
+    append(&store, (0..20).map(event)).await;
+    seal_all(&store).await;
+    let found = store.find(Uuid::from_u128(1)).await;
+    assert!(matches!(found, Err(StoreError::TooBroad)), "{found:?}");
+}
+
 #[tokio::test]
 async fn small_chunks_of_a_partition_and_day_are_joined() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -28,3 +28,4 @@ pub use options::{ALLOWED_PROPERTIES, InvalidOptions, KafkaOptions, RecordForm, 
 pub use publisher::KafkaPublisher;
 pub use source::KafkaSource;
 pub use statistics::{BrokerStatistics, ClientStatistics, Distribution};
+pub use thread::thread_panicked;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::alert::Alert;
 use domain::backoff::Backoff;
-use domain::ports::{Alerter, Clock};
+use domain::ports::{Alerter, BoxFuture, Clock};
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
@@ -126,7 +126,7 @@ struct Failure {
 }
 
 impl Webhook {
-    /// A webhook that is told from now on. Needs a tokio runtime.
+    /// A webhook that is told from now on, by a task that `spawn` starts. Needs a tokio runtime.
     ///
     /// # Errors
     /// The URL is one of https, and nobody is trusted.
@@ -134,9 +134,10 @@ impl Webhook {
         options: WebhookOptions,
         clock: Arc<dyn Clock>,
         observer: AlertObserver,
+        spawn: impl FnOnce(BoxFuture<()>) -> JoinHandle<()>,
     ) -> Result<Self, NoAuthorities> {
         let tls = client_config(options.url.is_encrypted())?;
-        Ok(Self::with(options, clock, observer, tls, FIRST_WAIT))
+        Ok(Self::with(options, clock, observer, tls, FIRST_WAIT, spawn))
     }
 
     fn with(
@@ -145,10 +146,11 @@ impl Webhook {
         observer: AlertObserver,
         tls: ClientConfig,
         first_wait: Duration,
+        spawn: impl FnOnce(BoxFuture<()>) -> JoinHandle<()>,
     ) -> Self {
         let queue = Arc::new(Queue { waiting: Mutex::default(), changed: Notify::new(), observer });
         let telling = Sender { http: client(tls), url: options.url, timeout: options.timeout, first_wait };
-        let task = tokio::spawn(telling.run(Arc::clone(&queue)));
+        let task = spawn(Box::pin(telling.run(Arc::clone(&queue))));
         let telling = Mutex::new(Some(task));
         Self { instance: options.instance, role: options.role, clock, queue, telling }
     }

@@ -138,7 +138,14 @@ fn webhook(url: &str, try_timeout: Duration, trusted: RootCertStore) -> (Webhook
         let _ = tell.send((name, outcome));
     });
     (
-        Webhook::with(options, Arc::new(clock_at("2024-01-15T12:00:00.5Z")), observer, tls, Duration::from_millis(1)),
+        Webhook::with(
+            options,
+            Arc::new(clock_at("2024-01-15T12:00:00.5Z")),
+            observer,
+            tls,
+            Duration::from_millis(1),
+            tokio::spawn,
+        ),
         outcomes,
     )
 }

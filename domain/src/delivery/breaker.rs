@@ -7,7 +7,8 @@
 //! * Open: nothing is sent. The breaker becomes half-open after [`OPEN_FOR`], or at once when an earlier call succeeds
 //!   or when the bus, known to be unavailable, answers again.
 //! * Half-open: [`HALF_OPEN_CALLS`] calls are permitted and only their results count. Once all are in, the breaker
-//!   closes if most of them are successes and opens otherwise.
+//!   closes if most of them are successes and opens otherwise. If the last of them is a success, it is half-open again at
+//!   once: the bus answers now.
 //! * A call may produce several results: a failure each time it has been silent for too long, and possibly a success
 //!   later.
 
@@ -159,12 +160,14 @@ impl CircuitBreaker {
             State::HalfOpen { successes, .. } if permit.phase == self.phase => {
                 *successes += 1;
                 self.decide(now);
+                // The failures are older than this answer.
+                self.bus_answers();
             }
             State::HalfOpen { .. } => {}
         }
     }
 
-    /// The bus, known to be unavailable, answers again.
+    /// The bus answers, though it may have been unavailable before.
     pub fn bus_answers(&mut self) {
         if let State::Open { .. } = self.state {
             self.half_open();
@@ -337,6 +340,19 @@ mod tests {
                 assert_eq!(breaker.half_open_at(), Some(at(130)), "another minute");
             }
         }
+    }
+
+    /// As when the only call of a small backlog waits until a partition has a leader.
+    #[test]
+    fn a_late_success_of_the_call_that_was_silent_keeps_it_half_open() {
+        let (mut breaker, _) = opened();
+        let permit = breaker.permit(at(60)).expect("half-open");
+        breaker.fail(permit, at(62));
+        breaker.fail(permit, at(64));
+        breaker.succeed(permit, at(65));
+        assert_eq!(breaker.state(at(65)), BreakerState::HalfOpen, "not open for another minute");
+        report(&mut breaker, &[true, true, true], at(65));
+        assert_eq!(breaker.state(at(65)), BreakerState::Closed);
     }
 
     #[test]

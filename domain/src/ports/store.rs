@@ -129,7 +129,7 @@ pub trait LogStore: Send + Sync {
     /// The event with this id; if there are several, the one received last.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::TooBroad`] when time is up.
     async fn find(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError>;
 
     /// Counts matching events by bucket and value.

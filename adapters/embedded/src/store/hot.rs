@@ -27,7 +27,7 @@ use sqlx::SqliteConnection;
 
 pub use body::{Body, Numbered};
 pub use chunk::{CHUNK_EVENTS_MAX, HotChunk, NewChunk, ids_of, pack_all};
-pub use earlier_rows::move_into_chunks;
+pub use earlier_rows::EarlierRows;
 pub use ids::{HotId, Ids};
 pub use scan::{ChunkReader, ReadError};
 

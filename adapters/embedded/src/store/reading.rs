@@ -76,8 +76,10 @@ impl SqliteStore {
 
     pub(super) async fn event(&self, event_id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
         let connection = self.readers.acquire().await?;
+        let deadline = self.readers.deadline(None);
         let take = move |state: &State| state.with_event_id(event_id);
-        self.read(connection, None, take, move |snapshot, found| newest_event(snapshot, found, event_id)).await
+        self.read(connection, Some(deadline), take, move |snapshot, found| newest_event(snapshot, found, event_id))
+            .await
     }
 
     pub(super) async fn counts(&self, query: &StatsQuery) -> Result<Counts, StoreError> {

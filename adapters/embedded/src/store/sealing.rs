@@ -23,7 +23,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use tokio::runtime::Handle;
 
-use super::hot::{Change, HotChunk, HotId, ReadError, State, ids_of};
+use super::hot::{Change, EarlierRows, HotChunk, HotId, ReadError, State, ids_of};
 use super::segment_files::SegmentFiles;
 use super::segment_list::{self, file_name};
 use super::{SqliteStore, rollups, store_error};
@@ -108,6 +108,30 @@ impl SqliteStore {
             return Ok(true);
         }
         self.merge_segments(&list).await
+    }
+
+    /// Moves the rows of an earlier version into chunks. Old chunks are sealed meanwhile, because the ids of the events of all
+    /// chunks are in memory.
+    pub(super) async fn move_earlier_rows(&self) -> Result<(), StoreError> {
+        let mut earlier = EarlierRows::default();
+        while earlier.move_some(&self.writer, self.seal.hot_events_max).await? {
+            if self.seal.enabled
+                && let Err(error) = self.seal_old_chunks().await
+            {
+                tracing::warn!(%error, "cannot seal events while they are moved into chunks, trying again later");
+            }
+        }
+        Ok(())
+    }
+
+    async fn seal_old_chunks(&self) -> Result<(), StoreError> {
+        loop {
+            let (_, old) = self.chunks_to_change().await?;
+            if old.is_empty() {
+                return Ok(());
+            }
+            self.seal_chunks(old).await?;
+        }
     }
 
     /// Small chunks to be joined, and the chunks of the next segment.

@@ -3,11 +3,14 @@
 //! Constraints and invariants:
 //! * A block is handed over no sooner than the connection has taken the one before: a slow client holds up nobody and fills
 //!   no memory.
+//! * A body whose sender panics breaks off: its client sees that it is not whole.
 //! * A body is never silent for longer than [`SILENCE_MAX`]. A client may close its side and wait, so only a write finds out
 //!   that it is gone; the work for it ends then.
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,7 +25,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A body, and its sender, which breaks a silence with `filler`.
 pub fn blocks(filler: &'static str) -> (BlockSender, Blocks) {
     let (sender, blocks) = mpsc::channel(1);
-    (BlockSender { sender, filler }, Blocks(blocks))
+    let panicked = Arc::new(AtomicBool::new(false));
+    (BlockSender { sender, filler, panicked: Arc::clone(&panicked) }, Blocks { blocks, panicked })
 }
 
 /// Sends the blocks of a body.
@@ -30,6 +34,16 @@ pub struct BlockSender {
     sender: mpsc::Sender<io::Result<Bytes>>,
     /// What says nothing in the format of the body.
     filler: &'static str,
+    panicked: Arc<AtomicBool>,
+}
+
+impl Drop for BlockSender {
+    /// Before the channel closes, which would otherwise be the end of a whole body.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.panicked.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl BlockSender {
@@ -55,7 +69,11 @@ impl BlockSender {
 }
 
 /// The body.
-pub struct Blocks(mpsc::Receiver<io::Result<Bytes>>);
+pub struct Blocks {
+    blocks: mpsc::Receiver<io::Result<Bytes>>,
+    /// The sender has panicked, and the error for that was not returned yet.
+    panicked: Arc<AtomicBool>,
+}
 
 impl HttpBody for Blocks {
     type Data = Bytes;
@@ -65,7 +83,10 @@ impl HttpBody for Blocks {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(ready!(self.0.poll_recv(context)).map(|block| block.map(Frame::data)))
+        let block = ready!(self.blocks.poll_recv(context));
+        let broken =
+            || self.panicked.swap(false, Ordering::AcqRel).then(|| Err(io::Error::other("its task has panicked")));
+        Poll::Ready(block.map(|block| block.map(Frame::data)).or_else(broken))
     }
 }
 
@@ -86,5 +107,20 @@ mod tests {
         drop(body);
         let ended = timeout(SILENCE_MAX, waiting).await.expect("it ends").expect("no panic");
         assert_eq!(ended, None);
+    }
+
+    #[tokio::test]
+    async fn a_body_whose_sender_panics_is_not_whole() {
+        for panics in [false, true] {
+            let (sender, mut body) = blocks("\n");
+            let sending = tokio::spawn(async move {
+                sender.send(Ok(Bytes::from_static(b"a"))).await.expect("a reader");
+                assert!(!panics, "of the test");
+            });
+            assert!(body.frame().await.expect("a block").is_ok());
+            assert_eq!(body.frame().await.is_some_and(|end| end.is_err()), panics);
+            assert!(body.frame().await.is_none());
+            assert_eq!(sending.await.is_err(), panics);
+        }
     }
 }

@@ -101,7 +101,9 @@ impl Chunk {
 
     /// The error for a body that is not one.
     pub fn damaged(&self) -> StoreError {
-        StoreError::Unavailable(format!("the chunk of events from {} on in store.db is damaged", self.first_id).into())
+        let first = self.first_id;
+        let why = format!("the chunk of events from {first} on in store.db is damaged: restore store.db from a backup");
+        StoreError::Unavailable(why.into())
     }
 }
 

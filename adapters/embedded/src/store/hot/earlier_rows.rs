@@ -26,28 +26,40 @@ use crate::store::writer::Writer;
 /// Rows between two lines of the log.
 const LOG_ROWS: u64 = 200_000;
 
-/// Moves all rows into chunks. A million rows took 25 seconds on two busy processors.
-///
-/// # Errors
-/// [`StoreError::Unavailable`]: what was moved stays so.
-pub async fn move_into_chunks(writer: &Writer) -> Result<(), StoreError> {
-    let (mut moved, mut logged) = (0, 0);
-    loop {
-        let page = writer.write(async |writer| move_page(writer).await).await?;
-        let Some(Page { rows, left_max }) = page else { break };
-        if moved == 0 {
-            tracing::info!(rows_max = rows + left_max, "moving events of an earlier version into chunks");
+/// Rows on their way into chunks.
+#[derive(Debug, Default)]
+pub struct EarlierRows {
+    moved: u64,
+    logged: u64,
+}
+
+impl EarlierRows {
+    /// Moves at least so many rows, if there are as many. Returns whether there may be more. A million rows took 25 seconds on two
+    /// busy processors.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: what was moved stays so.
+    pub async fn move_some(&mut self, writer: &Writer, rows_min: u64) -> Result<bool, StoreError> {
+        let end = self.moved.saturating_add(rows_min.max(1));
+        while self.moved < end {
+            let page = writer.write(async |writer| move_page(writer).await).await?;
+            let Some(Page { rows, left_max }) = page else {
+                if self.moved > 0 {
+                    tracing::info!(moved = self.moved, "moved the events of an earlier version into chunks");
+                }
+                return Ok(false);
+            };
+            if self.moved == 0 {
+                tracing::info!(rows_max = rows + left_max, "moving events of an earlier version into chunks");
+            }
+            self.moved += rows;
+            if self.moved - self.logged >= LOG_ROWS {
+                self.logged = self.moved;
+                tracing::info!(moved = self.moved, left_max, "moving events of an earlier version into chunks");
+            }
         }
-        moved += rows;
-        if moved - logged >= LOG_ROWS {
-            logged = moved;
-            tracing::info!(moved, left_max, "moving events of an earlier version into chunks");
-        }
+        Ok(true)
     }
-    if moved > 0 {
-        tracing::info!(moved, "moved the events of an earlier version into chunks");
-    }
-    Ok(())
 }
 
 /// What one transaction moved.
