@@ -58,6 +58,11 @@ impl StoreSubject for PostgresStores {
     fn expiry_unit(&self) -> Duration {
         Duration::from_secs(24 * 3_600)
     }
+
+    /// Events are read alike, however they were written.
+    fn filters(&self) -> usize {
+        if self.copy_events_min == 0 { 300 } else { 1_500 }
+    }
 }
 
 fn options(place: &str, schema: &str) -> PostgresOptions {

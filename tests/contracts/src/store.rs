@@ -59,10 +59,13 @@ pub trait StoreSubject: Sync {
     fn same_metadata(&self, given: &str, kept: &str) -> bool {
         given == kept
     }
-}
 
-/// Filters that [`any_filter_finds_what_its_rule_says`] tries.
-const FILTERS: usize = 1_500;
+    /// Number of filters that [`any_filter_finds_what_its_rule_says`] tries. Fewer suffice if the suite also runs for a store that
+    /// differs only in how it writes.
+    fn filters(&self) -> usize {
+        1_500
+    }
+}
 
 /// Runs the whole suite.
 pub async fn all(subject: &impl StoreSubject) {
@@ -1394,7 +1397,8 @@ pub async fn any_filter_finds_what_its_rule_says(subject: &impl StoreSubject) {
     let groups = ["userId", "http.status", "tags", "a.b", "none"].map(|name| GroupBy::Metadata(name.to_owned()));
     let groups: Vec<GroupBy> = groups.into_iter().chain([GroupBy::Level, GroupBy::Source, GroupBy::TraceId]).collect();
     let (mut found, mut left_out) = (0, 0);
-    for round in 0..FILTERS {
+    let filters = subject.filters();
+    for round in 0..filters {
         let filter = any_filter(&mut seed, 4);
         let ask = LogQuery {
             order: *seed.pick(&ORDERS),
@@ -1420,7 +1424,7 @@ pub async fn any_filter_finds_what_its_rule_says(subject: &impl StoreSubject) {
             assert_eq!(tailed.iter().map(|(_, event)| event).collect::<Vec<_>>(), expected, "{filter:?}");
         }
     }
-    assert!(found > FILTERS / 2 && left_out > FILTERS / 2, "{found} found, {left_out} left out: no variety");
+    assert!(found > filters / 2 && left_out > filters / 2, "{found} found, {left_out} left out: no variety");
 }
 
 async fn tail(store: &dyn LogStore, after: Option<u64>, filter: &EventFilter, limit: u32) -> TailPage {

@@ -23,6 +23,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::time::{Interval, MissedTickBehavior};
 
 pub mod http2;
 pub mod keys;
@@ -35,6 +36,8 @@ pub use tail::Tail;
 
 /// Maximum wait for any condition.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Time between two looks at a condition. Without a pause, they would take the processor from what they wait for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// An HTTP client for one base URL, with pooled connections.
 #[derive(Clone)]
@@ -212,12 +215,20 @@ pub async fn exchange(address: SocketAddr, parts: impl IntoIterator<Item = Bytes
     }
 }
 
+/// Ticks for looks at a condition; the first one comes at once.
+#[must_use]
+pub fn looks() -> Interval {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
 /// Waits until `condition` holds.
 pub async fn wait_until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let began = Instant::now();
+    let (began, mut looks) = (Instant::now(), looks());
     while !condition().await {
         assert!(began.elapsed() < DEADLINE, "waited too long until {what}");
-        tokio::task::yield_now().await;
+        looks.tick().await;
     }
 }
 
@@ -271,10 +282,11 @@ impl Process {
         client: impl Fn(SocketAddr) -> Http,
     ) -> Self {
         let mut process = Self::listening_with(binary, command, data_dir, variables, client).await;
-        let began = Instant::now();
+        let (began, mut looks) = (Instant::now(), looks());
         while !process.is_ready().await {
             assert!(process.is_running(), "the program ended instead of becoming ready");
             assert!(began.elapsed() < DEADLINE, "the program does not become ready");
+            looks.tick().await;
         }
         process
     }

@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use e2e::DEADLINE;
 use e2e::servers::Servers;
+use e2e::{DEADLINE, looks};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Queries PostgreSQL for a number, retrying until it answers.
 pub async fn number(servers: &Servers, query: &str) -> i64 {
     let query = query.replace("SCHEMA", &servers.schema());
-    let began = Instant::now();
+    let (began, mut looks) = (Instant::now(), looks());
     loop {
+        looks.tick().await;
         let answer = async {
             let mut connection = PgConnection::connect(&servers.postgres).await?;
             let number = sqlx::query_scalar::<_, i64>(AssertSqlSafe(query.clone())).fetch_one(&mut connection).await?;
@@ -24,7 +25,6 @@ pub async fn number(servers: &Servers, query: &str) -> i64 {
             }
             Err(error) => assert!(began.elapsed() < DEADLINE, "{error}"),
         }
-        tokio::task::yield_now().await;
     }
 }
 
@@ -42,8 +42,9 @@ pub async fn execute(servers: &Servers, statement: &str) {
 
 /// Waits until this many rows exist, as long as rows keep arriving.
 pub async fn until_rows(servers: &Servers, expected: i64) {
-    let (mut last, mut changed) = (-1, Instant::now());
+    let (mut last, mut changed, mut looks) = (-1, Instant::now(), looks());
     while last < expected {
+        looks.tick().await;
         let now = rows(servers).await;
         if now != last {
             (last, changed) = (now, Instant::now());
