@@ -191,11 +191,11 @@ impl<'a> JsonReader<'a> {
     #[inline]
     fn name(&mut self) -> Option<MemberName<'a>> {
         self.take(b'"')?;
+        let rest = self.rest_bytes();
+        let plain = plain_bytes(rest);
         let from = self.at;
-        self.skip_plain();
-        let to = self.at;
-        self.take(b'"')?;
-        Some(MemberName { text: self.text, from, to })
+        self.at += plain + 1;
+        (rest.get(plain) == Some(&b'"')).then_some(MemberName { text: self.text, from, to: from + plain })
     }
 
     #[inline(never)]
@@ -231,8 +231,13 @@ impl<'a> JsonReader<'a> {
     }
 
     #[inline]
+    fn rest_bytes(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
     fn skip_plain(&mut self) {
-        self.at += plain_bytes(self.text.as_bytes().get(self.at..).unwrap_or_default());
+        self.at += plain_bytes(self.rest_bytes());
     }
 
     #[inline]

@@ -239,9 +239,21 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn string(&mut self) -> Result<bool, Fault> {
         self.expect(b'"')?;
+        let bytes = self.input.as_bytes().get(self.at..).unwrap_or_default();
+        let plain = plain_bytes(bytes);
+        if bytes.get(plain) == Some(&b'"') {
+            self.at += plain + 1;
+            return Ok(false);
+        }
+        self.at += plain;
+        self.string_with_escapes()
+    }
+
+    /// The rest of a string from the first byte on that does not stand for itself, but does not end it.
+    #[inline(never)]
+    fn string_with_escapes(&mut self) -> Result<bool, Fault> {
         let mut escapes = false;
         loop {
-            self.at += plain_bytes(self.input.as_bytes().get(self.at..).unwrap_or_default());
             match self.next()? {
                 b'"' => return Ok(escapes),
                 b'\\' => {
@@ -250,6 +262,7 @@ impl<'a> Scanner<'a> {
                 }
                 _ => return Err(Fault::Syntax),
             }
+            self.at += plain_bytes(self.input.as_bytes().get(self.at..).unwrap_or_default());
         }
     }
 
