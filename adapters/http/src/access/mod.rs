@@ -208,8 +208,8 @@ impl AccessControl {
         Err(Refused { key: Some(key.id), known: Some(key), ..denial.into() })
     }
 
-    /// Refuses what a browser sends for a page of another site, and, as long as no keys are required, what a proxy sends
-    /// that may stand for anyone.
+    /// Refuses what a browser sends for a page of another site, except the opening of a link, and, as long as no keys are
+    /// required, what a proxy sends that may stand for anyone.
     fn judge_sender(&self, request: &Request, open: bool) -> Result<(), Denial> {
         let authority = authority_of(request);
         if authority.is_some_and(|authority| !self.shared.rules.hosts.allow(authority)) {

@@ -63,6 +63,28 @@ fn a_rebinding_name_is_refused_whatever_the_method_except_by_probes() {
 }
 
 #[test]
+fn a_page_of_another_site_begins_no_answer_and_a_person_may_follow_its_link() {
+    let judge = |path: &str, headers: &[(&str, &str)]| {
+        let headers = [&[("host", "localhost:8080")][..], headers].concat();
+        open().judge(&mut request(Method::GET, PEER, &headers), route(Method::GET, path))
+    };
+    let (site, mode) = (("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"));
+    for path in ["/api/logs/tail", "/api/logs/export", "/api/logs", "/actuator/health", "/console/", "/", "/unknown"] {
+        for foreign in [
+            &[site][..],
+            &[site, ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+            &[site, mode, ("sec-fetch-dest", "iframe")],
+            &[("origin", "http://localhost:3000")],
+        ] {
+            assert_eq!(judge(path, foreign), Err(Denial::CrossOrigin), "{path} {foreign:?}");
+        }
+        assert_eq!(judge(path, &[site, mode, ("sec-fetch-dest", "document")]), Ok(()), "{path}");
+        assert_eq!(judge(path, &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")]), Ok(()), "{path}");
+    }
+    assert_eq!(judge("/actuator/health/liveness", &[site]), Ok(()), "a probe");
+}
+
+#[test]
 fn the_host_of_the_request_target_comes_before_the_header() {
     let mut absolute = request(Method::GET, PEER, &[("host", "localhost")]);
     *absolute.uri_mut() = Uri::from_static("http://evil.test/api/logs");
@@ -305,15 +327,17 @@ fn two_different_keys_are_refused_as_such() {
 }
 
 #[test]
-fn a_listed_origin_may_change_something_and_no_other_may() {
+fn a_listed_origin_may_ask_for_anything_and_no_other_may() {
     let origins: Vec<Origin> = vec!["https://console.example.com".parse().expect("an origin")];
     let access = AccessControl::new(AccessRules { origins: origins.into(), ..AccessRules::default() });
-    let judge = |origin: &str| {
-        let headers = [("host", "localhost"), ("origin", origin), ("sec-fetch-site", "cross-site")];
-        access.judge(&mut request(Method::POST, PEER, &headers), route(Method::POST, "/api/logs"))
-    };
-    assert_eq!(judge("https://console.example.com"), Ok(()));
-    assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin));
+    for method in [Method::POST, Method::GET] {
+        let judge = |origin: &str| {
+            let headers = [("host", "localhost"), ("origin", origin), ("sec-fetch-site", "cross-site")];
+            access.judge(&mut request(method.clone(), PEER, &headers), route(method.clone(), "/api/logs"))
+        };
+        assert_eq!(judge("https://console.example.com"), Ok(()), "{method}");
+        assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin), "{method}");
+    }
 }
 
 /// The keys without those of these bytes.
