@@ -22,8 +22,8 @@ const UNLISTED = [
   ['GET', '/api/session'], ['POST', '/api/session'], ['DELETE', '/api/session'], ['GET', '/_license'], ['GET', '/_cluster/health'],
   ['PUT', '/_index_template/logs'], ['POST', '/logs/_refresh'],
 ];
-/** Probes and scrapes answer under any host name, and probes to any page: docs/access-control.md. */
-const UNDER_ANY_NAME = ['/actuator/health/liveness', '/actuator/health/readiness', '/actuator/prometheus', '/services/collector/health'];
+/** Probes answer to any page, under any host name: docs/access-control.md. */
+const UNDER_ANY_NAME = ['/actuator/health/liveness', '/actuator/health/readiness', '/services/collector/health'];
 
 const event = { source: 'planted', level: 'INFO', message: PLANTED };
 const record = { timeUnixNano: '0', body: { stringValue: PLANTED } };
@@ -189,7 +189,7 @@ async function otherOrigin({ browser, spillway, work }) {
     assert.deepEqual(stored, STORING, 'paths that store what the console sends');
     assert.ok(read.includes(SECRET), 'the console reads');
     const accepted = (await metrics(own)).accepted - after.accepted;
-    return `other origins: ${other.writes} writes and ${other.reads} reads, 0 stored, 0 read, ${after.crossOrigin - before.crossOrigin} refused as cross_origin; rebound name: ${rebound.writes} writes and ${rebound.reads} reads, 0 stored, 0 read but probes and scrapes, ${after.hostNotAllowed - before.hostNotAllowed} refused as host_not_allowed; ports of gRPC and syslog: ${requests} requests, 0 stored; the own origin stored ${accepted}`;
+    return `other origins: ${other.writes} writes and ${other.reads} reads, 0 stored, 0 read, ${after.crossOrigin - before.crossOrigin} refused as cross_origin; rebound name: ${rebound.writes} writes and ${rebound.reads} reads, 0 stored, 0 read but probes, ${after.hostNotAllowed - before.hostNotAllowed} refused as host_not_allowed; ports of gRPC and syslog: ${requests} requests, 0 stored; the own origin stored ${accepted}`;
   } finally {
     foreign.closeAllConnections();
     foreign.close();

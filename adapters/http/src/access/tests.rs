@@ -51,7 +51,7 @@ fn a_rebinding_name_is_refused_whatever_the_method_except_by_probes() {
         let mut rebound = request(method.clone(), PEER, &[("host", "evil.test:8080")]);
         assert_eq!(open().judge(&mut rebound, queries()), Err(Denial::HostNotAllowed), "{method}");
         assert_eq!(open().judge(&mut rebound, None), Err(Denial::HostNotAllowed), "{method}");
-        for exempt in ["/actuator/health/liveness", "/actuator/health/readiness", "/actuator/prometheus"] {
+        for exempt in ["/actuator/health/liveness", "/actuator/health/readiness", "/services/collector/health"] {
             let mut rebound = request(method.clone(), PEER, &[("host", "evil.test:8080")]);
             assert_eq!(open().judge(&mut rebound, route(Method::GET, exempt)), Ok(()), "{exempt}");
         }
@@ -264,6 +264,25 @@ fn metrics_may_be_open_to_anyone_and_nothing_else_is_opened_with_them() {
     assert_eq!(judge("/actuator/prometheus"), Ok(()));
     assert_eq!(judge("/actuator/metrics"), Err(Denial::Unauthenticated));
     assert_eq!(judge("/actuator/health"), Err(Denial::Unauthenticated));
+}
+
+#[test]
+fn a_scrape_may_use_any_name_where_a_key_protects_the_metrics_or_the_operator_opens_them() {
+    let judge = |access: &AccessControl, credential: u8| {
+        let mut scrape = presenting(credential, Method::GET);
+        scrape.headers_mut().insert("host", "producer:8081".parse().expect("a header"));
+        access.judge(&mut scrape, route(Method::GET, "/actuator/prometheus")).map_err(|denial| denial.code())
+    };
+    let (none, operate) = (0, 8);
+    let without_keys = || Ring { required: false, ..ring() };
+    assert_eq!(judge(&open(), none), Err("host_not_allowed"));
+    assert_eq!(judge(&with_keys(without_keys(), false), none), Err("host_not_allowed"));
+    assert_eq!(judge(&with_keys(without_keys(), true), none), Ok(()));
+    assert_eq!(judge(&with_keys(ring(), true), none), Ok(()));
+    assert_eq!(judge(&with_keys(ring(), false), none), Err("unauthenticated"));
+    assert_eq!(judge(&with_keys(ring(), false), operate), Ok(()));
+    let everyone = AccessControl::new(AccessRules { open_metrics: true, ..AccessRules::default() });
+    assert_eq!(judge(&everyone, none), Ok(()));
 }
 
 #[test]
