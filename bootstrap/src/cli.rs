@@ -15,6 +15,7 @@ use crate::example::example;
 use crate::journal;
 use crate::key;
 use crate::role::{Addresses, Role};
+use crate::roles::bus_and_store;
 use crate::segments;
 use crate::send;
 use crate::settings::Settings;
@@ -332,8 +333,9 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
                 tracing::info!(%address, "{name} listens");
             }
         }
-        let (data_dir, bus, store) = (settings.data_dir.display(), settings.bus.word(), settings.store.kind.word());
-        tracing::info!(%data_dir, bus, store, "storing events");
+        if let Some((bus, store)) = bus_and_store(role, settings) {
+            tracing::info!(data_dir = %settings.data_dir.display(), bus, store, "storing events");
+        }
         for page in pages(addresses, settings) {
             tracing::info!("{page}");
         }
