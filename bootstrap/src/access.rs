@@ -147,9 +147,14 @@ pub fn access_control(
         origins: settings.cors.origins.0.clone().into(),
         hosts: settings.http.hosts.0.clone().into(),
         keys: keys.map(|keys| Arc::<KeysFile>::clone(keys) as Arc<dyn KeyRing>),
-        open_metrics: settings.auth.metrics == MetricsAccessKind::Anonymous,
+        open_metrics: anyone_may_scrape(settings),
         telemetry: Some(telemetry),
     })
+}
+
+/// Whether the operator says that anyone may scrape the metrics: of these, or of all that there is.
+fn anyone_may_scrape(settings: &Settings) -> bool {
+    settings.auth.metrics == MetricsAccessKind::Anonymous || settings.auth.mode == AuthModeKind::Off
 }
 
 /// Reads the keys again whenever the file changes, and alerts if it cannot be used.
@@ -219,6 +224,14 @@ mod tests {
         assert!(refusal(Role::All, &of(&[over_tls, verified, syslog])).contains("SPILLWAY_SYSLOG__ALLOW"));
         std::fs::write(&path, "[[key").expect("written");
         assert!(refusal(Role::All, &of(&[])).contains("keys.toml: line 1"));
+    }
+
+    #[test]
+    fn anyone_may_scrape_only_where_the_operator_says_so() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let may = |variables: &[(&str, &str)]| anyone_may_scrape(&settings(directory.path(), variables));
+        assert!(!may(&[]) && !may(&[("AUTH__MODE", "required")]));
+        assert!(may(&[("AUTH__MODE", "off")]) && may(&[("AUTH__METRICS", "anonymous")]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Where a producer listens for agents beside its HTTP address.
 
+use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -21,8 +23,8 @@ pub struct AgentListeners {
     /// OTLP over HTTP, at the port that its clients expect.
     pub otlp: Option<Server>,
     otlp_grpc: Option<GrpcServer>,
-    /// In the clear, and over TLS.
-    syslog: Vec<SyslogServer>,
+    /// In the clear, and over TLS, by name.
+    syslog: Vec<(&'static str, SyslogServer)>,
 }
 
 impl AgentListeners {
@@ -49,7 +51,7 @@ impl AgentListeners {
         if let Some(address) = settings.syslog.listen.0 {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__LISTEN");
             let server = SyslogServer::bind(address, limit("syslog")).await.with_context(context)?;
-            listeners.syslog.push(server.allowing(allowed()).until_required(keys()));
+            listeners.syslog.push(("syslog", server.allowing(allowed()).until_required(keys())));
         }
         if let Some((address, tls)) = settings.syslog.tls_listen.0.zip(tls.syslog.as_ref()) {
             let context = || format!("the producer cannot listen at {address}; set SPILLWAY_SYSLOG__TLS_LISTEN");
@@ -57,18 +59,23 @@ impl AgentListeners {
                 SyslogServer::bind_secured(address, secure(tls), limit("syslog tls")).await.with_context(context)?;
             // A certificate stands for a key here.
             let keys = if syslog_clients_are_verified(settings) { None } else { keys() };
-            listeners.syslog.push(server.allowing(allowed()).until_required(keys));
+            listeners.syslog.push(("syslog tls", server.allowing(allowed()).until_required(keys)));
         }
-        let (otlp, syslog) = (&settings.otlp, &settings.syslog);
-        let addresses = [otlp.listen.0, otlp.grpc_listen.0, syslog.listen.0, syslog.tls_listen.0];
-        let names = ["otlp", "otlp grpc", "syslog", "syslog tls"];
-        for (name, address) in names.into_iter().zip(addresses).filter_map(|(name, address)| Some((name, address?))) {
+        for (name, address) in listeners.addresses()? {
             tracing::info!(%address, "{name} listens");
             if open && !address.ip().is_loopback() {
                 tracing::warn!(%address, "agents can reach this address from other machines, and everyone is let in");
             }
         }
         Ok(listeners)
+    }
+
+    /// The name and the address of each: the port that it got, if the one asked for was 0.
+    fn addresses(&self) -> io::Result<Vec<(&'static str, SocketAddr)>> {
+        let otlp = self.otlp.iter().map(|otlp| ("otlp", otlp.address()));
+        let grpc = self.otlp_grpc.iter().map(|grpc| ("otlp grpc", grpc.address()));
+        let syslog = self.syslog.iter().map(|(name, syslog)| (*name, syslog.address()));
+        otlp.chain(grpc).chain(syslog).map(|(name, address)| Ok((name, address?))).collect()
     }
 
     /// Serves gRPC and syslog; OTLP over HTTP is up to the producer's service.
@@ -85,7 +92,7 @@ impl AgentListeners {
             let producer = Arc::clone(producer);
             tasks.spawn("otlp grpc", |stop| grpc.run(producer, stop))
         });
-        let syslog = syslog.into_iter().map(|syslog| {
+        let syslog = syslog.into_iter().map(|(_, syslog)| {
             let (ingest, limiter, telemetry) = (Arc::clone(&ingest), Arc::clone(&limiter), Arc::clone(&telemetry));
             tasks.spawn("syslog", |stop| syslog.run(ingest, limiter, telemetry, stop))
         });
@@ -103,4 +110,21 @@ fn secure(tls: &Arc<Tls>) -> Secure {
             Ok::<SecureStream, std::io::Error>(Box::new(transport))
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_addresses_have_the_ports_that_the_listeners_got() {
+        let any_port = |name: &str| (format!("SPILLWAY_{name}"), "127.0.0.1:0".to_owned());
+        let given = ["OTLP__LISTEN", "OTLP__GRPC_LISTEN", "SYSLOG__LISTEN"].map(any_port);
+        let settings = Settings::load(None, given).expect("valid");
+        let listeners = AgentListeners::bind(&settings, None, &ListenerTls::default()).await.expect("free ports");
+        let addresses = listeners.addresses().expect("addresses");
+        let names: Vec<&str> = addresses.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["otlp", "otlp grpc", "syslog"]);
+        assert!(addresses.iter().all(|(_, address)| address.port() != 0), "{addresses:?}");
+    }
 }

@@ -15,6 +15,7 @@ use crate::example::example;
 use crate::journal;
 use crate::key;
 use crate::role::{Addresses, Role};
+use crate::roles::bus_and_store;
 use crate::segments;
 use crate::send;
 use crate::settings::Settings;
@@ -148,18 +149,9 @@ pub fn main() -> ExitCode {
     };
     let command = match arguments.command.unwrap_or(Command::All) {
         // These need no configuration.
-        Command::Config { example: true } => {
-            print(&example());
-            return ExitCode::SUCCESS;
-        }
-        Command::Openapi => {
-            print(&adapter_http::openapi_document());
-            return ExitCode::SUCCESS;
-        }
-        Command::Completions { shell } => {
-            print(&client::completions(shell, Arguments::command()));
-            return ExitCode::SUCCESS;
-        }
+        Command::Config { example: true } => return print(&example()),
+        Command::Openapi => return print(&adapter_http::openapi_document()),
+        Command::Completions { shell } => return print(&client::completions(shell, Arguments::command())),
         Command::Man { dir } => return print_manual(dir.as_deref()),
         command => command,
     };
@@ -187,9 +179,9 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
         let keys_file = keys_path(Role::All, settings).unwrap_or_default();
         return match key::run(command, &keys_file, settings) {
             Ok(key::Printed { text, notes }) => {
-                print(&text);
+                let printed = print(&text);
                 notes.iter().for_each(|note| report(note));
-                ExitCode::SUCCESS
+                printed
             }
             Err(error) => {
                 report(&format!("{error:#}"));
@@ -216,10 +208,7 @@ fn run_with_settings(command: Command, settings: &Settings) -> ExitCode {
         return usage(&format!("log: {error}"));
     }
     let role = match command {
-        Command::Config { .. } => {
-            print(&settings.to_variables());
-            return ExitCode::SUCCESS;
-        }
+        Command::Config { .. } => return print(&settings.to_variables()),
         Command::Gateway => Role::Gateway,
         Command::Producer => Role::Producer,
         Command::Consumer => Role::Consumer,
@@ -263,7 +252,8 @@ fn send_lines(options: send::Options) -> ExitCode {
         Ok(summary) => {
             let is_complete = summary.is_complete();
             if !is_quiet || !is_complete {
-                print(&summary.to_string());
+                // The exit code is that of the events.
+                let _ = print(&summary.to_string());
             }
             if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -297,11 +287,11 @@ fn run_client(command: client::Command) -> ExitCode {
 
 fn print_manual(directory: Option<&Path>) -> ExitCode {
     let written = match directory {
-        Some(directory) => client::write_manuals(Arguments::command(), directory),
+        Some(directory) => client::write_manuals(Arguments::command(), directory).map(|()| ExitCode::SUCCESS),
         None => client::manual(Arguments::command()).map(|page| print(&page)),
     };
     match (written, directory) {
-        (Ok(()), _) => ExitCode::SUCCESS,
+        (Ok(code), _) => code,
         (Err(error), directory) => {
             let place = directory.unwrap_or(Path::new("."));
             report(&format!("cannot write the manual pages to {}: {error}", place.display()));
@@ -332,8 +322,9 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
                 tracing::info!(%address, "{name} listens");
             }
         }
-        let (data_dir, bus, store) = (settings.data_dir.display(), settings.bus.word(), settings.store.kind.word());
-        tracing::info!(%data_dir, bus, store, "storing events");
+        if let Some((bus, store)) = bus_and_store(role, settings) {
+            tracing::info!(data_dir = %settings.data_dir.display(), bus, store, "storing events");
+        }
         for page in pages(addresses, settings) {
             tracing::info!("{page}");
         }
@@ -390,14 +381,17 @@ fn usage(message: &str) -> ExitCode {
     EXIT_USAGE.into()
 }
 
-/// Prints the answer of a command. A reader that has seen enough, such as `head`, closes the pipe.
-fn print(text: &str) {
+/// Prints the answer of a command. Returns its exit code: a reader that has seen enough, such as `head`, closes the pipe, and
+/// any other failure is one of the command.
+fn print(text: &str) -> ExitCode {
     use std::io::Write;
     let mut output = std::io::stdout().lock();
-    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush())
-        && error.kind() != std::io::ErrorKind::BrokenPipe
-    {
-        report(&format!("cannot write to standard output: {error}"));
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            report(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }
 

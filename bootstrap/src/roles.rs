@@ -36,6 +36,13 @@ pub struct RunningRoles {
     pub health: Health,
 }
 
+/// The words of the bus and of the store of a process with this role, as its log has them: a gateway has neither, and only a
+/// consumer has a store.
+pub fn bus_and_store(role: Role, settings: &Settings) -> Option<(&'static str, Option<&'static str>)> {
+    let store = role.includes(Role::Consumer).then(|| settings.store.kind.word());
+    (role != Role::Gateway).then(|| (settings.bus.word(), store))
+}
+
 impl OpenRoles {
     /// Opens what the roles with these servers need.
     ///
@@ -140,5 +147,24 @@ impl OpenRoles {
             (running.gateway, running.health) = (Some(task), health);
         }
         Ok(running)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_logs_only_the_bus_and_the_store_that_it_has() {
+        let given = [("SPILLWAY_BUS".to_owned(), "kafka".to_owned())];
+        let settings = Settings::load(None, given).expect("valid");
+        for (role, expected) in [
+            (Role::All, Some(("kafka", Some("embedded")))),
+            (Role::Gateway, None),
+            (Role::Producer, Some(("kafka", None))),
+            (Role::Consumer, Some(("kafka", Some("embedded")))),
+        ] {
+            assert_eq!(bus_and_store(role, &settings), expected, "{role:?}");
+        }
     }
 }

@@ -39,7 +39,7 @@ pub enum RouteRole {
 pub enum Access {
     /// Anyone, under any host name: it shows only whether the process works, and changes nothing.
     Monitor,
-    /// A scraper, under any host name: the role `operate`, or anyone if `AUTH__METRICS` says so.
+    /// A scraper: the role `operate`, or anyone if the operator says so; under any host name then.
     Scrape,
     /// Anyone: it shows nothing of events or of the state of the process.
     Anyone,
@@ -49,14 +49,6 @@ pub enum Access {
     Role(Role),
     /// A key with this role that is not restricted to some sources: what the operation shows cannot be divided.
     WholeRole(Role),
-}
-
-impl Access {
-    /// Whether a request may use any host name.
-    #[must_use]
-    pub fn is_exempt_from_host_rules(self) -> bool {
-        matches!(self, Self::Monitor | Self::Scrape)
-    }
 }
 
 /// Who answers a request.

@@ -93,7 +93,7 @@ impl Frames {
                     }
                 }
             };
-            if self.bytes(frame.clone()).iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0) {
+            if self.has_text(&frame) {
                 return Some(frame);
             }
         }
@@ -116,7 +116,7 @@ impl Frames {
         (from < end).then_some(from..end)
     }
 
-    /// The rest of the stream as a frame, without its length if it has one, because the stream has ended.
+    /// The rest of the stream as a frame, without its length if it has one, because the stream has ended; `None` if it is empty.
     pub fn rest(&mut self) -> Option<Range<usize>> {
         let (head, end) = match self.framing() {
             Framing::Counted { head, .. } => (head, self.bytes.len()),
@@ -124,7 +124,12 @@ impl Frames {
         };
         let frame = self.at + head..end;
         self.take_to(end, 0);
-        (!frame.is_empty()).then_some(frame)
+        self.has_text(&frame).then_some(frame)
+    }
+
+    /// Whether a frame is more than blanks and NULs.
+    fn has_text(&self, frame: &Range<usize>) -> bool {
+        self.bytes(frame.clone()).iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0)
     }
 
     /// The bytes of a frame that was found since the last [`Frames::push`].
@@ -187,6 +192,8 @@ mod tests {
             ("5 <1>a\n7 <2>b\nc\n", vec!["<1>a\n", "<2>b\nc\n"]),
             ("<1>a\n<2>b\n\n<3>c", vec!["<1>a", "<2>b", "<3>c"]),
             ("<1>a\0<2>b\0", vec!["<1>a", "<2>b"]),
+            ("<1>a\n\r", vec!["<1>a"]),
+            ("<1>a\n  ", vec!["<1>a"]),
             ("3 blind mice\n12 <1>x", vec!["3 blind mice", "<1>x"]),
             ("20 <14>abc", vec!["<14>abc"]),
             ("20 ", vec!["20 "]),

@@ -18,8 +18,8 @@
 //! Each check is a function named after the promise that it checks. Checks panic; the message begins with what went
 //! wrong, and the name of the running check is printed beside it. Every check requests a fresh instance, so their order
 //! does not matter. Time passes only for promises about time: events that must happen get a generous deadline
-//! ([`DEADLINE`]), and events that must not happen are checked in a state in which they would have happened. All variety
-//! comes from fixed seeds.
+//! ([`DEADLINE`]), and events that must not happen are checked in a state in which they would have happened. What a limiter may
+//! grant follows from the time that has passed ([`Refill`]), however slow the machine is. All variety comes from fixed seeds.
 
 #![expect(
     clippy::expect_used,
@@ -29,6 +29,8 @@
 
 use std::task::Poll;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 mod variety;
 
@@ -43,6 +45,50 @@ pub mod store;
 
 /// Deadline for events that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the bucket of a client was refilled while its requests came. It holds one second's worth, so that more than a second
+/// between two requests may count as one second only.
+#[derive(Clone, Copy, Debug)]
+pub struct Refill {
+    began: Instant,
+    last: Instant,
+    at_least: Duration,
+}
+
+impl Refill {
+    /// Begins now, before the first request.
+    #[must_use]
+    pub fn begin() -> Self {
+        let now = Instant::now();
+        Self { began: now, last: now, at_least: Duration::ZERO }
+    }
+
+    /// Notes that a request comes now.
+    pub fn request(&mut self) {
+        let now = Instant::now();
+        self.at_least += now.duration_since(self.last).min(Duration::from_secs(1));
+        self.last = now;
+    }
+
+    /// The longest time that may count now.
+    #[must_use]
+    pub fn at_most(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The time that counts in any case.
+    #[must_use]
+    pub fn at_least(&self) -> Duration {
+        self.at_least
+    }
+
+    /// How many tokens a bucket with this rate may have got by now, a part of one as a whole one.
+    #[must_use]
+    pub fn tokens(&self, per_second: u32) -> u32 {
+        let millionths = self.at_most().as_micros() * u128::from(per_second);
+        u32::try_from(millionths.div_ceil(1_000_000)).unwrap_or(u32::MAX)
+    }
+}
 
 /// Prints the name of the running check on a panic.
 struct Running(&'static str);

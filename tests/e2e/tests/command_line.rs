@@ -41,6 +41,23 @@ fn the_committed_document_is_what_the_program_prints() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let create = ["key", "create", "--name", "shop", "--role", "read"];
+    for arguments in
+        [&["openapi"][..], &["config"], &["config", "--example"], &["completions", "bash"], &["man"], &create]
+    {
+        // Every write to it fails as on a full disk.
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spillway-under-test"));
+        let output = command.args(arguments).current_dir(directory.path()).stdout(full).output().expect("it runs");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        assert!(message.contains("cannot write to standard output"), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
 fn bad_configuration_and_usage_exit_with_64_and_one_message_that_names_the_key() {
     for (arguments, variables, part) in [
         (&["all"][..], &[("SPILLWAY_MEMORY_BYTES", "1")][..], "memory_bytes_max"),

@@ -8,7 +8,7 @@ const { parseExactly, ExactNumber } = await load('api/exact-json.ts');
 const { pieces, plain } = await load('text/pieces.ts');
 const { condition, negated, withCondition, combined, searchedTexts, written } = await load('explore/query.ts');
 const { EventStreamReader } = await load('tail/event-stream.ts');
-const { resolve } = await load('text/time.ts');
+const { absoluteTime, justAfter, resolve } = await load('text/time.ts');
 const { short, duration, bytes } = await load('text/numbers.ts');
 const { batches, formatOf } = await load('send/batches.ts');
 const { blocks } = await load('text/markdown.ts');
@@ -101,6 +101,15 @@ test('times of the API are understood', () => {
   assert.equal(resolve('1705314600000', now), 1_705_314_600_000);
   assert.equal(resolve('2024-01-15', now), Date.parse('2024-01-15T00:00:00Z'));
   assert.equal(resolve('yesterday', now), undefined);
+});
+
+test('absolute times keep their digits, and an end leaves out no event of its time', () => {
+  const now = Date.parse('2026-11-24T21:20:05.199Z');
+  assert.equal(absoluteTime('2026-11-24T21:20:05.199341Z', now), '2026-11-24T21:20:05.199341Z');
+  assert.equal(absoluteTime('-1h', now), '2026-11-24T20:20:05.199Z');
+  assert.equal(absoluteTime('1795555205199', now), '2026-11-24T21:20:05.199Z');
+  assert.equal(absoluteTime('', now), undefined);
+  assert.equal(justAfter('2026-11-24T21:20:05.199341Z'), '2026-11-24T21:20:05.200Z');
 });
 
 test('amounts are short', () => {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use poem::http::uri::Authority;
-use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, EndpointExt, Request, Response};
 
 use super::admitted::Admitted;
@@ -21,6 +21,8 @@ const RESPONSE_HEADERS: &str =
 const METHODS: &str = "GET, HEAD, POST, PUT";
 /// How long a browser need not ask again, in seconds.
 const MAX_AGE: &str = "600";
+/// Which pages may have an answer that they do not ask for with CORS, such as an image (Fetch, section 3.7).
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// An origin as browsers write it: `https://console.example.com`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl Origins {
     }
 }
 
-/// An endpoint whose answers the pages of these origins may read.
+/// An endpoint whose answers the pages of these origins and of its own may have, and no others.
 pub fn readable_by<E: Endpoint<Output = Response> + 'static>(
     origins: Origins,
     endpoint: E,
@@ -88,9 +90,11 @@ pub fn readable_by<E: Endpoint<Output = Response> + 'static>(
         let is_within = request.extensions().get::<Admitted>().is_some();
         let origin = if is_within { None } else { origins.of(request.headers()) };
         async move {
-            let Some(origin) = origin else { return Ok(endpoint.get_response(request).await) };
-            let mut response = if is_preflight(&request) { preflight() } else { endpoint.get_response(request).await };
+            let asks = origin.is_some() && is_preflight(&request);
+            let mut response = if asks { preflight() } else { endpoint.get_response(request).await };
             let headers = response.headers_mut();
+            headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+            let Some(origin) = origin else { return Ok(response) };
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(RESPONSE_HEADERS));
             headers.append(header::VARY, HeaderValue::from_static("origin"));
@@ -183,7 +187,9 @@ mod tests {
         for other in ["https://evil.test", "null", "http://console.example.com", "https://console.example.com:444"] {
             let foreign = answer(Method::GET, &[("origin", other)]).await;
             assert!(!foreign.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), "{other}");
+            assert_eq!(foreign.headers()[CROSS_ORIGIN_RESOURCE_POLICY], "same-origin");
         }
+        assert_eq!(listed.headers()[CROSS_ORIGIN_RESOURCE_POLICY], "same-origin");
         let twice = answer(Method::GET, &[("origin", CONSOLE), ("origin", CONSOLE)]).await;
         assert!(!twice.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
     }

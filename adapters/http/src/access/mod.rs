@@ -53,7 +53,7 @@ pub struct AccessRules {
     pub sessions: Option<Arc<dyn SessionSealer>>,
     /// The origins whose pages may use Spillway, apart from its own.
     pub origins: Origins,
-    /// Whether anyone may scrape the metrics.
+    /// Whether the operator says that anyone may scrape the metrics, under any host name.
     pub open_metrics: bool,
     /// Counts what becomes of requests, if anyone wants to know.
     pub telemetry: Option<Arc<dyn Telemetry>>,
@@ -174,8 +174,14 @@ impl AccessControl {
     fn admit(&self, request: &Request, route: Option<&'static Route>) -> Result<(Admitted, Option<Session>), Refused> {
         let keys = self.shared.rules.keys.as_deref().filter(|keys| keys.requires_keys());
         let access = route.map(|route| route.access);
-        // Probes and scrapes find an instance by whatever name, and change nothing.
-        if !access.is_some_and(Access::is_exempt_from_host_rules) {
+        // Probes and scrapes find an instance by whatever name, such as that of a container. Without keys, a page whose name was
+        // rebound could scrape as well: then the operator must have said that anyone may.
+        let is_for_any_name = match access {
+            Some(Access::Monitor) => true,
+            Some(Access::Scrape) => keys.is_some() || self.shared.rules.open_metrics,
+            _ => false,
+        };
+        if !is_for_any_name {
             self.judge_sender(request, keys.is_none())?;
         }
         let (role, whole) = match access {
@@ -208,8 +214,8 @@ impl AccessControl {
         Err(Refused { key: Some(key.id), known: Some(key), ..denial.into() })
     }
 
-    /// Refuses what a browser sends for a page of another site, and, as long as no keys are required, what a proxy sends
-    /// that may stand for anyone.
+    /// Refuses what a browser sends for a page of another site, except the opening of a link, and, as long as no keys are
+    /// required, what a proxy sends that may stand for anyone.
     fn judge_sender(&self, request: &Request, open: bool) -> Result<(), Denial> {
         let authority = authority_of(request);
         if authority.is_some_and(|authority| !self.shared.rules.hosts.allow(authority)) {

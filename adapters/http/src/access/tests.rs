@@ -51,7 +51,7 @@ fn a_rebinding_name_is_refused_whatever_the_method_except_by_probes() {
         let mut rebound = request(method.clone(), PEER, &[("host", "evil.test:8080")]);
         assert_eq!(open().judge(&mut rebound, queries()), Err(Denial::HostNotAllowed), "{method}");
         assert_eq!(open().judge(&mut rebound, None), Err(Denial::HostNotAllowed), "{method}");
-        for exempt in ["/actuator/health/liveness", "/actuator/health/readiness", "/actuator/prometheus"] {
+        for exempt in ["/actuator/health/liveness", "/actuator/health/readiness", "/services/collector/health"] {
             let mut rebound = request(method.clone(), PEER, &[("host", "evil.test:8080")]);
             assert_eq!(open().judge(&mut rebound, route(Method::GET, exempt)), Ok(()), "{exempt}");
         }
@@ -60,6 +60,28 @@ fn a_rebinding_name_is_refused_whatever_the_method_except_by_probes() {
     assert_eq!(open().judge(&mut own, queries()), Ok(()));
     let mut foreign = request(Method::POST, PEER, &[("host", "localhost:8080"), ("origin", "http://evil.test")]);
     assert_eq!(open().judge(&mut foreign, queries()), Err(Denial::CrossOrigin));
+}
+
+#[test]
+fn a_page_of_another_site_begins_no_answer_and_a_person_may_follow_its_link() {
+    let judge = |path: &str, headers: &[(&str, &str)]| {
+        let headers = [&[("host", "localhost:8080")][..], headers].concat();
+        open().judge(&mut request(Method::GET, PEER, &headers), route(Method::GET, path))
+    };
+    let (site, mode) = (("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"));
+    for path in ["/api/logs/tail", "/api/logs/export", "/api/logs", "/actuator/health", "/console/", "/", "/unknown"] {
+        for foreign in [
+            &[site][..],
+            &[site, ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+            &[site, mode, ("sec-fetch-dest", "iframe")],
+            &[("origin", "http://localhost:3000")],
+        ] {
+            assert_eq!(judge(path, foreign), Err(Denial::CrossOrigin), "{path} {foreign:?}");
+        }
+        assert_eq!(judge(path, &[site, mode, ("sec-fetch-dest", "document")]), Ok(()), "{path}");
+        assert_eq!(judge(path, &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")]), Ok(()), "{path}");
+    }
+    assert_eq!(judge("/actuator/health/liveness", &[site]), Ok(()), "a probe");
 }
 
 #[test]
@@ -245,6 +267,25 @@ fn metrics_may_be_open_to_anyone_and_nothing_else_is_opened_with_them() {
 }
 
 #[test]
+fn a_scrape_may_use_any_name_where_a_key_protects_the_metrics_or_the_operator_opens_them() {
+    let judge = |access: &AccessControl, credential: u8| {
+        let mut scrape = presenting(credential, Method::GET);
+        scrape.headers_mut().insert("host", "producer:8081".parse().expect("a header"));
+        access.judge(&mut scrape, route(Method::GET, "/actuator/prometheus")).map_err(|denial| denial.code())
+    };
+    let (none, operate) = (0, 8);
+    let without_keys = || Ring { required: false, ..ring() };
+    assert_eq!(judge(&open(), none), Err("host_not_allowed"));
+    assert_eq!(judge(&with_keys(without_keys(), false), none), Err("host_not_allowed"));
+    assert_eq!(judge(&with_keys(without_keys(), true), none), Ok(()));
+    assert_eq!(judge(&with_keys(ring(), true), none), Ok(()));
+    assert_eq!(judge(&with_keys(ring(), false), none), Err("unauthenticated"));
+    assert_eq!(judge(&with_keys(ring(), false), operate), Ok(()));
+    let everyone = AccessControl::new(AccessRules { open_metrics: true, ..AccessRules::default() });
+    assert_eq!(judge(&everyone, none), Ok(()));
+}
+
+#[test]
 fn where_no_keys_are_required_all_is_open_and_a_key_changes_nothing() {
     let access = with_keys(Ring { required: false, ..ring() }, false);
     for credential in [0, 1, 5, 10] {
@@ -305,15 +346,17 @@ fn two_different_keys_are_refused_as_such() {
 }
 
 #[test]
-fn a_listed_origin_may_change_something_and_no_other_may() {
+fn a_listed_origin_may_ask_for_anything_and_no_other_may() {
     let origins: Vec<Origin> = vec!["https://console.example.com".parse().expect("an origin")];
     let access = AccessControl::new(AccessRules { origins: origins.into(), ..AccessRules::default() });
-    let judge = |origin: &str| {
-        let headers = [("host", "localhost"), ("origin", origin), ("sec-fetch-site", "cross-site")];
-        access.judge(&mut request(Method::POST, PEER, &headers), route(Method::POST, "/api/logs"))
-    };
-    assert_eq!(judge("https://console.example.com"), Ok(()));
-    assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin));
+    for method in [Method::POST, Method::GET] {
+        let judge = |origin: &str| {
+            let headers = [("host", "localhost"), ("origin", origin), ("sec-fetch-site", "cross-site")];
+            access.judge(&mut request(method.clone(), PEER, &headers), route(method.clone(), "/api/logs"))
+        };
+        assert_eq!(judge("https://console.example.com"), Ok(()), "{method}");
+        assert_eq!(judge("https://evil.test"), Err(Denial::CrossOrigin), "{method}");
+    }
 }
 
 /// The keys without those of these bytes.

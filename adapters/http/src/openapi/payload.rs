@@ -87,12 +87,7 @@ pub struct JsonBytes<T> {
 }
 
 impl<T> JsonBytes<T> {
-    /// Takes text that is JSON of schema `T`.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self { body: bytes.into(), schema: PhantomData }
-    }
-
-    /// Takes text that is JSON of schema `T` and may be large: it takes room until the client has it.
+    /// Takes text that is JSON of schema `T`: it takes room until the client has it.
     ///
     /// # Errors
     /// There is no room now.

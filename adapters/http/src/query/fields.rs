@@ -7,7 +7,6 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::types::ToJSON;
 
-use crate::error::ApiError;
 use crate::openapi::payload::{Answer, JsonBytes};
 use crate::openapi::schemas::{FieldCount, LogFields, Tag};
 use crate::query::dependencies::ConsumerDependencies;
@@ -42,7 +41,7 @@ impl FieldsApi {
                 };
                 Ok(answer.to_json_string().into_bytes())
             });
-            Ok::<_, ApiError>(JsonBytes::new(bytes.await?))
+            JsonBytes::held(bytes.await?, &dependencies.bodies)
         };
         answer.await.into()
     }

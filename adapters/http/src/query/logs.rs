@@ -132,7 +132,7 @@ impl EventApi {
             let stored = found.ok_or(ApiError::NotFound { detail: "there is no event with this id" })?;
             let mut bytes = Vec::new();
             write_stored_event(&stored, &mut bytes);
-            Ok::<_, ApiError>(JsonBytes::new(bytes))
+            JsonBytes::held(bytes, &dependencies.bodies)
         };
         answer.await.into()
     }

@@ -298,6 +298,21 @@ async fn an_export_that_cannot_be_completed_is_broken_off_and_no_more_run_than_m
 }
 
 #[tokio::test]
+async fn an_event_takes_room_until_its_client_has_it() {
+    let mut store = MockLogStore::new();
+    store.expect_find().returning(|_| {
+        let mut large = stored(1);
+        // More than the room of all answers.
+        large.event.message = "x".repeat(2 << 20).into();
+        Ok(Some(large))
+    });
+    let (status, body) =
+        get(dependencies(store, MockQueryCache::new()), &format!("/api/logs/{}", Uuid::from_u128(1))).await;
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("no_capacity"), "{body}");
+}
+
+#[tokio::test]
 async fn no_cache_keeps_an_answer_and_no_page_of_another_site_shows_it() {
     let dependencies = dependencies(pages(1, false), MockQueryCache::new());
     let endpoint = consumer_endpoint(dependencies, actuator(), AccessControl::new(AccessRules::default()));

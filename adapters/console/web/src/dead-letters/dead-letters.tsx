@@ -1,5 +1,5 @@
 // Dead letters: what cannot be stored, why, and sending it again.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { type ApiError, asApiError, type DeadLetter, type DeadLetterPage, get } from '../api/client';
 import { zone } from '../state/settings';
 import { counted } from '../text/numbers';
@@ -29,11 +29,18 @@ export function DeadLetters() {
   const [error, setError] = useState<ApiError | undefined>();
   const [scope, setScope] = useState<RedriveScope | undefined>();
 
-  const load = async (after: number | undefined, broken?: AbortSignal) => {
+  // One page at a time: another one begins only when this one has ended or is broken off.
+  const loading = useRef<AbortController | undefined>(undefined);
+
+  const load = async (after: number | undefined) => {
+    loading.current?.abort();
+    const broken = new AbortController();
+    loading.current = broken;
     setError(undefined);
     try {
       const redriven = shown === 'all' ? {} : { redriven: shown === 'redriven' };
-      const page = await get('/api/dlq', { query: { ...redriven, topic, limit: PAGE_LETTERS, cursor: after }, ...(broken ? { signal: broken } : {}) });
+      const page = await get('/api/dlq', { query: { ...redriven, topic, limit: PAGE_LETTERS, cursor: after }, signal: broken.signal });
+      if (broken.signal.aborted) return;
       setLetters((before) => (after === undefined ? page.deadLetters : [...(before ?? []), ...page.deadLetters]));
       setCursor(page.nextCursor ?? undefined);
       if (after === undefined) setTotal(matching(page));
@@ -42,9 +49,8 @@ export function DeadLetters() {
     }
   };
   useEffect(() => {
-    const broken = new AbortController();
-    void load(undefined, broken.signal);
-    return () => broken.abort();
+    void load(undefined);
+    return () => loading.current?.abort();
   }, [shown, topic, run]);
 
   const characters = (letters ?? []).reduce((sum, letter) => sum + letter.key.length + letter.value.length, 0);

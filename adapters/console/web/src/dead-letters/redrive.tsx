@@ -11,6 +11,12 @@ const LIMIT_MAX = 1_000;
 const RATE_MAX = 1_000;
 const STEP_SECONDS = 2;
 
+/** Which dead letters are meant, at this time: those that are found later, such as the same ones that fail again, are not. */
+export function meant(scope: RedriveScope, now: Date): Partial<RedriveRequest> {
+  if (scope.kind === 'one') return { id: scope.letter.id, ...(scope.letter.redrivenAt == null ? {} : { force: true }) };
+  return { ...(scope.topic === '' ? {} : { topic: scope.topic }), to: now.toISOString() };
+}
+
 function redrive(request: Partial<RedriveRequest>): Promise<RedriveResult> {
   return post<RedriveResult>('/api/dlq/redrive', JSON.stringify(request), { 'Content-Type': 'application/json' });
 }
@@ -30,7 +36,7 @@ export function Redrive({ scope, onClose }: { scope: RedriveScope; onClose: (sen
   const sentAny = useRef(false);
 
   const again = scope.kind === 'one' && scope.letter.redrivenAt != null;
-  const which: Partial<RedriveRequest> = scope.kind === 'one' ? { id: scope.letter.id, ...(again ? { force: true } : {}) } : scope.topic === '' ? {} : { topic: scope.topic };
+  const [which] = useState(() => meant(scope, new Date()));
 
   useEffect(() => {
     dialog.current?.showModal();

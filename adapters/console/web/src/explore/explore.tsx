@@ -7,7 +7,7 @@ import { useKeys } from '../state/keys';
 import { arrivedBy, follow, go, href, place } from '../state/place';
 import { showFields, showHistogram, wrap, zone } from '../state/settings';
 import { counted, duration, grouped } from '../text/numbers';
-import { clock, full, rangeName } from '../text/time';
+import { clock, full, justAfter, rangeName } from '../text/time';
 import { Icon } from '../ui/icons';
 import { Menu } from '../ui/menu';
 import { Failure, Notice } from '../ui/notice';
@@ -197,7 +197,10 @@ function Footer({ results }: { results: Results }) {
   const last = results.events.value.at(-1);
   if (error) return <Failure error={error} retry={() => void results.more()} />;
   if (results.full.value && last) {
-    const next = place.value.order === 'desc' ? { to: last.timestamp } : { from: last.timestamp };
+    // Other events of this time may not be loaded yet. Only if all that are loaded have it, the next ones are those beyond it.
+    const end = justAfter(last.timestamp);
+    const isOneTime = justAfter((results.events.value[0] ?? last).timestamp) === end;
+    const next = place.value.order === 'desc' ? { to: isOneTime ? last.timestamp : end } : { from: isOneTime ? end : last.timestamp };
     return (
       <p>
         {grouped(results.events.value.length)} events are loaded, which is as many as the page keeps (at most {grouped(EVENTS_MAX)}).{' '}

@@ -147,10 +147,3 @@ function keep(results: Results): void {
   for (const dropped of kept.filter((one) => one !== results && (one.key === results.key || !others.slice(1 - RESULTS_KEPT).includes(one)))) dropped.abandon();
   kept = [...others.slice(1 - RESULTS_KEPT), results];
 }
-
-/** Forgets everything, for a sign-out. */
-export function forget(): void {
-  for (const results of kept) results.abandon();
-  kept = [];
-  current.value = undefined;
-}

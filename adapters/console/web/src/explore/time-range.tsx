@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { go, type Place, place } from '../state/place';
 import { zone } from '../state/settings';
-import { full, RANGES, rangeName, resolve, written, zoneName } from '../text/time';
+import { absoluteTime, full, RANGES, rangeName, resolve, written, zoneName } from '../text/time';
 import { Icon } from '../ui/icons';
 import { Menu } from '../ui/menu';
 import { current } from './results';
@@ -21,12 +21,8 @@ export function resolved({ from, to }: Pick<Place, 'from' | 'to'>, now = Date.no
 export function absolute(shown: Place): Place {
   const results = current.peek();
   const now = results?.startedAt ?? Date.now();
-  const iso = (text: string, fallback: string) => {
-    const time = text === '' ? undefined : resolve(text, now);
-    return time === undefined ? fallback : new Date(time).toISOString();
-  };
-  if (shown.from === '' && shown.to === '') return { ...shown, to: new Date(now).toISOString() };
-  return { ...shown, from: iso(shown.from, shown.from), to: iso(shown.to === '' ? 'now' : shown.to, shown.to) };
+  const iso = (text: string) => absoluteTime(text, now) ?? text;
+  return { ...shown, from: iso(shown.from), to: iso(shown.to === '' ? 'now' : shown.to) };
 }
 
 /** Moves the range by its own length. */

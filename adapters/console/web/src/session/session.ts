@@ -1,7 +1,9 @@
 // Who the page is signed in as. The key is sent once; afterwards the browser has a cookie that no script can read.
+//
+// What the page has in memory, such as events, values and alerts, is for one key only: another key begins with the page loaded again.
 import { effect, signal } from '@preact/signals';
 import { ApiError, asApiError, post, read, unauthenticated } from '../api/client';
-import { forget } from '../explore/results';
+import { say } from '../ui/toast';
 
 export interface Session {
   authentication: 'off' | 'keys';
@@ -45,18 +47,13 @@ export function isRestricted(): boolean {
 
 export async function signIn(key: string): Promise<void> {
   await post<void>('/api/session', undefined, { Authorization: `Bearer ${key}` });
-  sessionEnded.value = false;
-  // The session before may have ended by itself, and its events may not be for this key.
-  forget();
-  await learn();
+  location.reload();
 }
 
 export async function signOut(): Promise<void> {
-  await fetch('/api/session', { method: 'DELETE' });
-  forget();
-  await learn();
-  // A request that was under way may have been answered 401 meanwhile.
-  sessionEnded.value = false;
+  const answer = await fetch('/api/session', { method: 'DELETE' }).catch(() => undefined);
+  if (answer?.ok) location.reload();
+  else say('Spillway did not answer: you are still signed in');
 }
 
 // A 401 anywhere: the session ended, or the key was revoked.

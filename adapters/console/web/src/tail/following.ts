@@ -38,8 +38,6 @@ export class Following {
   readonly asleep = signal(false);
 
   readonly #worker: Worker;
-  #url = '';
-  #lastEventId: string | undefined;
   #sizes: number[] = [];
   #bytes = 0;
   #arrivals: { at: number; events: number }[] = [];
@@ -58,18 +56,12 @@ export class Following {
   /** Begins anew with other conditions, without times. */
   follow(conditions: Parameters): void {
     this.#search += 1;
-    this.#url = `/api/logs/tail?${writeQuery(conditions)}`;
-    this.#lastEventId = undefined;
     this.clear();
     this.missed.value = 0;
     this.discarded.value = 0;
     this.connection.value = { state: 'connecting' };
-    this.#start();
+    this.#tell({ kind: 'follow', url: `/api/logs/tail?${writeQuery(conditions)}` });
     void this.#earlier(conditions, this.#search);
-  }
-
-  #start(): void {
-    this.#tell({ kind: 'follow', url: this.#url, lastEventId: this.#lastEventId });
   }
 
   pause(): void {
@@ -92,7 +84,7 @@ export class Following {
 
   /** Connects again at once. */
   retry(): void {
-    this.#start();
+    this.#tell({ kind: 'resume' });
   }
 
   end(): void {
@@ -131,7 +123,6 @@ export class Following {
   }
 
   #take(progress: Progress): void {
-    this.#lastEventId = progress.lastEventId;
     this.held.value = progress.held;
     if (progress.missed > 0) this.missed.value += progress.missed;
     if (progress.discarded > 0) this.discarded.value += progress.discarded;
@@ -167,7 +158,7 @@ export class Following {
       }, HIDDEN_MS_MAX);
     } else if (this.asleep.peek()) {
       this.asleep.value = false;
-      this.#start();
+      this.#tell({ kind: 'resume' });
     }
   };
 }

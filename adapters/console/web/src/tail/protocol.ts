@@ -7,7 +7,10 @@ export const TEXT_BYTES_MAX = 32 * 1024 * 1024;
 export const BATCH_INTERVAL_MS = 250;
 
 export type ToWorker =
-  | { kind: 'follow'; url: string; lastEventId: string | undefined }
+  /** Begin anew with this search. */
+  | { kind: 'follow'; url: string }
+  /** Connect again and continue: what is held stays. */
+  | { kind: 'resume' }
   | { kind: 'hold' }
   | { kind: 'release' }
   | { kind: 'end' };
@@ -32,8 +35,6 @@ export interface Progress {
   missed: number;
   /** Held events that were discarded because there are too many, since the last progress. */
   discarded: number;
-  /** Where to resume. */
-  lastEventId: string | undefined;
 }
 
 export type FromWorker = Progress | { kind: 'connection'; connection: Connection };

@@ -17,6 +17,8 @@ let held = false;
 let received = 0;
 let missed = 0;
 let discarded = 0;
+let url = '';
+/** Where to resume: behind everything that was read, whether the page has it or not. */
 let lastEventId: string | undefined;
 let following: AbortController | undefined;
 let changed = false;
@@ -59,12 +61,12 @@ function report(): void {
   const events = taken.map((one) => one.event);
   const sizes = taken.map((one) => one.bytes);
   if (!held) [kept, keptBytes] = [[], 0];
-  send({ kind: 'progress', events, sizes, held: kept.length, received, missed, discarded, lastEventId });
+  send({ kind: 'progress', events, sizes, held: kept.length, received, missed, discarded });
   [received, missed, discarded] = [0, 0, 0];
 }
 
 /** Reads until the stream ends or fails. */
-async function read(url: string, control: AbortController, onOpen: () => void): Promise<void> {
+async function read(control: AbortController, onOpen: () => void): Promise<void> {
   const headers: Record<string, string> = { Accept: 'text/event-stream' };
   if (lastEventId !== undefined) headers['Last-Event-ID'] = lastEventId;
   const silence = new AbortController();
@@ -79,7 +81,8 @@ async function read(url: string, control: AbortController, onOpen: () => void): 
     const stream = new EventStreamReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      // What arrives after another connection has begun comes from that one too.
+      if (done || control.signal.aborted) return;
       clearTimeout(timer);
       timer = setTimeout(() => silence.abort(), SILENCE_MS_MAX);
       for (const message of stream.push(decoder.decode(value, { stream: true }))) take(message);
@@ -102,14 +105,14 @@ async function refusal(response: Response): Promise<Refusal> {
 }
 
 /** Follows until it is told to end. Waits between attempts, longer after each failure. */
-async function follow(url: string, control: AbortController): Promise<void> {
+async function follow(control: AbortController): Promise<void> {
   let wait = RETRY_MS_MIN;
   while (!control.signal.aborted) {
     tell({ state: 'connecting' });
     let detail = 'Spillway ended the stream.';
     let retryInMs = wait;
     try {
-      await read(url, control, () => {
+      await read(control, () => {
         wait = RETRY_MS_MIN;
         tell({ state: 'open' });
       });
@@ -141,10 +144,14 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
   }
   following?.abort();
   if (data.kind === 'end') return;
-  [kept, keptBytes, received, missed, discarded] = [[], 0, 0, 0, 0];
-  lastEventId = data.lastEventId;
+  if (data.kind === 'follow') {
+    url = data.url;
+    lastEventId = undefined;
+    [kept, keptBytes, received, missed, discarded] = [[], 0, 0, 0, 0];
+    changed = true;
+  }
   following = new AbortController();
-  void follow(data.url, following);
+  void follow(following);
 });
 
 setInterval(report, BATCH_INTERVAL_MS);

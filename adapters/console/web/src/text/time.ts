@@ -92,6 +92,18 @@ export function ago(text: string, now = Date.now()): string {
   return seconds >= 0 ? `${amount} ago` : `in ${amount}`;
 }
 
+/** The end, exclusive, of what comes before a time or has it: the API compares microseconds, so it is the next millisecond. */
+export function justAfter(text: string): string {
+  return new Date(Date.parse(text) + 1).toISOString();
+}
+
+/** The same time in RFC 3339, if it is in one of the API's forms. What is written so already keeps its digits. */
+export function absoluteTime(text: string, now: number): string | undefined {
+  if (/^\d{4}-/.test(text)) return text;
+  const time = resolve(text, now);
+  return time === undefined ? undefined : new Date(time).toISOString();
+}
+
 const UNIT_NAMES: Record<string, string> = { s: 's', m: 'minutes', h: 'hours', d: 'days', w: 'weeks' };
 const UNITS: Record<string, number> = { s: 1e3, m: 60e3, h: 3_600e3, d: 86_400e3, w: 604_800e3 };
 

@@ -78,7 +78,15 @@ async fn a_page_is_told_whether_it_needs_a_key_and_whose_session_it_has() {
         (&[][..], signed_out),
         (&[("cookie", revoked.as_str())][..], signed_out),
         (&[("cookie", "spillway=no session")][..], signed_out),
-        (&[("cookie", reader.as_str()), ("sec-fetch-site", "cross-site")][..], signed_out),
+        (
+            &[
+                ("cookie", reader.as_str()),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", "navigate"),
+                ("sec-fetch-dest", "document"),
+            ][..],
+            signed_out,
+        ),
         (
             &[("cookie", reader.as_str())][..],
             r#"{"authentication":"keys","signIn":"possible","key":{"name":"shop","roles":["read"]}}"#,
@@ -123,12 +131,14 @@ fn a_session_is_worth_its_key_and_only_for_pages_of_this_site() {
     for (site, expected) in [
         ("same-origin", Ok(false)),
         ("none", Ok(false)),
-        ("same-site", Err("unauthenticated")),
-        ("cross-site", Err("unauthenticated")),
+        ("same-site", Err("cross_origin")),
+        ("cross-site", Err("cross_origin")),
     ] {
         assert_eq!(read(&[("cookie", &reader), ("sec-fetch-site", site)]), expected, "{site}");
     }
-    assert_eq!(read(&[("cookie", &reader), ("origin", "http://localhost:3000")]), Err("unauthenticated"));
+    assert_eq!(read(&[("cookie", &reader), ("origin", "http://localhost:3000")]), Err("cross_origin"));
+    let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    assert_eq!(read(&[&[("cookie", reader.as_str())][..], &link].concat()), Err("unauthenticated"));
     // A password for a proxy is not a key; a key is meant instead of the session.
     assert_eq!(read(&[("cookie", &reader), ("authorization", "Basic dXNlcjpwYXNzd29yZA==")]), Ok(false));
     let wrong = format!("Bearer {}", text(3).reveal());
