@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use application::ingest::{PROMISE_TIMEOUT, RefusalReason};
 use domain::level::Level;
-use domain::ports::{Client, RequestClass};
+use domain::ports::{AgentLimiter, Client, RequestClass};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Body, Request, Response};
 
@@ -104,7 +104,10 @@ impl ProducerDependencies {
         let mut room = body.into_lease();
         room.resize(note.len())?;
         let charge = self.charge(key_of(request), entries);
+        let mut due = Due { limiter: &*self.agents.limiter, client, events: entries, bytes, is_due: true };
         let outcome = intake.deliver(PROMISE_TIMEOUT.saturating_sub(held)).await;
+        due.is_due = outcome.is_ok();
+        drop(due);
         if let Some(charge) = charge {
             let is_again = outcome.as_ref().is_err_and(RefusalReason::is_retryable);
             charge.settle(if is_again { 0 } else { entries }).await;
@@ -119,7 +122,6 @@ impl ProducerDependencies {
             }
         }
         let outcome = outcome.map_err(|reason| self.no_capacity(reason, true))?;
-        self.agents.limiter.charge(client, entries, bytes);
         let answer = protocol.answer(request, &outcome, note);
         let mut response = Response::builder().status(answer.status);
         if let Some(media_type) = answer.media_type {
@@ -141,6 +143,24 @@ impl ProducerDependencies {
         let is_draining = reason == RefusalReason::Draining;
         let shortage = self.shortage.as_ref().filter(|_| !is_draining).and_then(|shortage| shortage());
         ApiError::NoCapacity { reason, shortage, may_be_partial }
+    }
+}
+
+/// What a client is charged for a request, unless it is refused. If it is dropped before that is known, because the client
+/// has gone away, it is due: what was published is delivered nevertheless.
+struct Due<'a> {
+    limiter: &'a dyn AgentLimiter,
+    client: Client,
+    events: usize,
+    bytes: usize,
+    is_due: bool,
+}
+
+impl Drop for Due<'_> {
+    fn drop(&mut self) {
+        if self.is_due {
+            self.limiter.charge(self.client, self.events, self.bytes);
+        }
     }
 }
 

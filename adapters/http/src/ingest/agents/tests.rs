@@ -149,6 +149,28 @@ async fn a_request_is_charged_by_its_events_and_its_decoded_bytes() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_before_the_answer_is_charged() {
+    let (published, when_published) = tokio::sync::oneshot::channel();
+    let published = Mutex::new(Some(published));
+    let mut bus = MockRecordPublisher::new();
+    bus.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 100 << 20 });
+    bus.expect_publish().returning(move |_| {
+        published.lock().expect("lock").take().expect("one batch").send(()).expect("the test waits");
+        Ok(Receipt { promised: Box::pin(std::future::pending()), settled: Box::pin(std::future::pending()) })
+    });
+    let mut limiter = MockAgentLimiter::new();
+    limiter.expect_wait().return_const(None::<Duration>);
+    limiter.expect_charge().withf(|_, events, bytes| (*events, *bytes) == (3, 818)).times(1).return_const(());
+    let producer = producer_for_agents(bus, limiter);
+    let batches = Batches::default();
+    let gone = send_to(&producer, &batches, (Method::POST, OTLP.0), OTLP.1, PYTHON);
+    tokio::select! {
+        _ = gone => panic!("an answer"),
+        published = when_published => published.expect("published"),
+    }
+}
+
+#[tokio::test]
 async fn a_bus_that_does_not_take_everything_makes_the_agent_send_again() {
     let mut bus = MockRecordPublisher::new();
     bus.expect_usage().return_const(Usage { used_bytes: 0, bytes_max: 100 << 20 });
