@@ -160,7 +160,7 @@ async fn a_client_that_goes_away_before_the_answer_is_charged() {
     });
     let mut limiter = MockAgentLimiter::new();
     limiter.expect_wait().return_const(None::<Duration>);
-    limiter.expect_charge().withf(|_, events, bytes| (*events, *bytes) == (3, 818)).times(1).return_const(());
+    limiter.expect_charge().withf(|_, events, bytes| (*events, *bytes) == (3, PYTHON.len())).times(1).return_const(());
     let producer = producer_for_agents(bus, limiter);
     let batches = Batches::default();
     let gone = send_to(&producer, &batches, (Method::POST, OTLP.0), OTLP.1, PYTHON);
