@@ -175,8 +175,12 @@ mod tests {
             let events = part.events.iter().zip(&part.places).map(|((offset, event), place)| {
                 assert!(event.id_origin.is_client(), "the origin of the record is that of each event");
                 assert_eq!((*offset, place.key), (place.offset, &b"s"[..]));
-                let alone =
-                    codec::decode(Record { key: b"s", value: place.value, timestamp: Timestamp::MIN, client_id: true });
+                let alone = crate::codec::decode(Record {
+                    key: b"s",
+                    value: place.value,
+                    timestamp: Timestamp::MIN,
+                    client_id: true,
+                });
                 assert_eq!(alone.expect("an event"), *event, "the bytes of an event are a record of its own");
                 (place.offset, place.record_index, event.message.clone().into_owned())
             });
