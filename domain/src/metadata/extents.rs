@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use super::value::{JsonValue, text_bytes};
+use super::plain::text_bytes;
 
 /// Shorter values are read instead.
 const BYTES_MIN: usize = 1_024;
@@ -22,10 +22,10 @@ pub struct Extents<'a> {
 }
 
 impl<'a> Extents<'a> {
-    /// Those within a value.
+    /// Those within a value, of which this is the JSON text.
     #[must_use]
-    pub fn of(value: JsonValue<'a>) -> Self {
-        let json = value.json().as_bytes();
+    pub fn of(text: &'a str) -> Self {
+        let json = text.as_bytes();
         let (mut depth, mut at, mut begins) = (0_usize, 0, [0; DEPTH_MAX]);
         let mut extents = Vec::new();
         while let Some(byte) = json.get(at) {
@@ -50,7 +50,7 @@ impl<'a> Extents<'a> {
             at += 1;
         }
         extents.sort_unstable();
-        let first = address(value.json());
+        let first = address(text);
         extents.iter_mut().for_each(|(begin, _)| *begin += first);
         Self { extents, text: PhantomData }
     }
@@ -69,6 +69,7 @@ fn address(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::JsonValue;
 
     /// All values, as their JSON text.
     fn all<'a>(value: JsonValue<'a>, extents: Option<&Extents<'a>>, found: &mut Vec<&'a str>) {
@@ -91,12 +92,12 @@ mod tests {
         let nested = format!("{}{long}{}", "[[{\"a\":".repeat(DEPTH_MAX), "}] , 1 ]".repeat(DEPTH_MAX));
         let json = format!(" {{ \"a\" : [{long} , {{}}, {nested}], \"b\\\"\":{nested},\"c\":{{\"d\":{long} }} }} ");
         let value = JsonValue::new(&json);
-        let extents = Extents::of(value);
+        let extents = Extents::of(value.json());
         assert!(extents.extents.len() > 2 * DEPTH_MAX && extents.extents.is_sorted());
         let (mut expected, mut found) = (Vec::new(), Vec::new());
         all(value, None, &mut expected);
         all(value, Some(&extents), &mut found);
         assert_eq!(found, expected);
-        assert!(Extents::of(JsonValue::new("[{}]")).extents.is_empty());
+        assert!(Extents::of("[{}]").extents.is_empty());
     }
 }

@@ -27,6 +27,20 @@ pub fn plain_bytes(text: &[u8]) -> usize {
     plain + plain_bytes_one_by_one(rest)
 }
 
+/// The length of the text, with both quotes, that the bytes begin with.
+pub(super) fn text_bytes(json: &[u8]) -> usize {
+    let mut at = 1;
+    loop {
+        at += plain_bytes(json.get(at..).unwrap_or_default());
+        match json.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return json.len(),
+        }
+    }
+}
+
 /// Whether all bytes stand for themselves.
 #[must_use]
 #[inline]

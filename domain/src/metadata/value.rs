@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::extents::Extents;
 use super::name::unescaped;
-use super::plain::plain_bytes;
+use super::plain::text_bytes;
 
 /// A JSON value in its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,20 +163,6 @@ fn value_bytes(json: &[u8]) -> usize {
         }
     }
     at
-}
-
-/// The length of the text, with both quotes, that the bytes begin with.
-pub(super) fn text_bytes(json: &[u8]) -> usize {
-    let mut at = 1;
-    loop {
-        at += plain_bytes(json.get(at..).unwrap_or_default());
-        match json.get(at) {
-            Some(b'"') => return at + 1,
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
-            None => return json.len(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::ingest::protocol::DecodeError;
 
 /// Takes in the lines of a push.
 pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    let extents = Extents::of(push);
+    let extents = Extents::of(push.json());
     let streams = push.members_with(&extents).filter(|(name, _)| name == "streams").last().map(|(_, streams)| streams);
     let Some(streams) = streams.filter(|streams| streams.kind() == JsonKind::Array) else {
         return Err(DecodeError::Malformed("the body has no streams, nothing was accepted".to_owned()));

@@ -24,7 +24,7 @@ type Name = [&'static str; 2];
 
 /// Takes in the records of an `ExportLogsServiceRequest`.
 pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    let extents = Extents::of(request);
+    let extents = Extents::of(request.json());
     let [groups] = members_of(request.members_with(&extents), [["resourceLogs", "resource_logs"]]);
     for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements_with(&extents) {
         of_kind(resource_logs, JsonKind::Object, "an element of resourceLogs")?;
