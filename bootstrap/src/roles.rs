@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_role_logs_only_the_bus_and_the_store_that_it_has() {
-        let given = [("SPILLWAY_BUS".to_owned(), "kafka".to_owned())];
+        let given = [("SPILLWAY_BUS", "kafka"), ("SPILLWAY_KAFKA__BROKERS", "127.0.0.1:9092")];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings = Settings::load(None, given).expect("valid");
         for (role, expected) in [
             (Role::All, Some(("kafka", Some("embedded")))),
