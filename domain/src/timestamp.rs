@@ -8,8 +8,10 @@ use time::format_description::well_known::Rfc3339;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// Digits of a fraction that the fast path reads.
+const FRACTION_DIGITS_MAX: usize = 9;
 /// What a fraction with so many digits is multiplied with, and then divided by, for microseconds.
-const SCALES: [(u32, u32); 10] =
+const SCALES: [(u32, u32); FRACTION_DIGITS_MAX + 1] =
     [(1_000_000, 1), (100_000, 1), (10_000, 1), (1_000, 1), (100, 1), (10, 1), (1, 1), (1, 10), (1, 100), (1, 1_000)];
 const YEAR_AND_MONTH: Form = Form::new(*b"0000-00-");
 const TIME: Form = Form::new(*b"00:00:00");
@@ -158,9 +160,9 @@ fn fraction(text: &[u8]) -> Option<(u32, usize)> {
         _ => return None,
     };
     let mut number = 0;
-    for (count, byte) in digits.iter().enumerate().take(SCALES.len()) {
+    for (count, byte) in digits.iter().enumerate() {
         match byte {
-            b'0'..=b'9' => number = number * 10 + u32::from(byte - b'0'),
+            b'0'..=b'9' if count < FRACTION_DIGITS_MAX => number = number * 10 + u32::from(byte - b'0'),
             b'Z' if count > 0 => {
                 let (of_six, beyond_six) = SCALES.get(count)?;
                 return Some((number * of_six / beyond_six, count + 2));
