@@ -156,9 +156,17 @@ impl ColumnSet {
     }
 }
 
+/// What the names of columns for names of metadata begin with.
+const PATH_COLUMN: &str = "metadata.";
+
 /// The name of the column of a name in metadata.
 fn path_column(path: &str) -> String {
-    format!("metadata.{path}")
+    format!("{PATH_COLUMN}{path}")
+}
+
+/// The name in metadata that a column is for.
+pub(crate) fn path_of_column(column: &str) -> Option<&str> {
+    column.strip_prefix(PATH_COLUMN)
 }
 
 /// The schema in Parquet's form, with columns for names of metadata behind all others.

@@ -70,9 +70,9 @@ fn check_group(segment: &Segment, number: usize, texts: &mut BlockTexts) -> Resu
             }
             before = Some((timestamp, event_id));
         }
-        let tokens: Vec<u64> = texts.tokens.iter().copied().collect();
+        let tokens = &*texts.tokens.keys();
         for (filter, keys) in [
-            (known.tokens, &tokens),
+            (known.tokens, tokens),
             (known.grams, &texts.grams),
             (group.event_ids, &ids.events),
             (group.trace_ids, &ids.traces),
