@@ -211,6 +211,10 @@ pub(crate) fn writer_properties(block_rows: usize, paths: &[String]) -> Result<W
     for column in [Column::Timestamp, Column::ReceivedAt, Column::Offset, Column::Sequence] {
         properties = properties.set_column_encoding(path(column), Encoding::DELTA_BINARY_PACKED);
     }
+    // zstd finds more in texts without their lengths between them.
+    for column in [Column::Message, Column::StackTrace, Column::Metadata] {
+        properties = properties.set_column_encoding(path(column), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+    }
     // In the order of time, ids of version 7 share their first bytes.
     properties = properties.set_column_encoding(path(Column::EventId), Encoding::DELTA_BYTE_ARRAY);
     // For other programs: our own ranges are in the index.

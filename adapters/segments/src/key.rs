@@ -72,6 +72,7 @@ pub(crate) fn source(source: &str) -> u64 {
     Hash::of(Kind::Source).bytes(source.as_bytes()).key()
 }
 
+#[cfg(test)]
 pub(crate) fn word(folded: &[u8]) -> u64 {
     Hash::of(Kind::Word).bytes(folded).key()
 }
@@ -142,8 +143,8 @@ pub(crate) fn gram(bytes: u32) -> u64 {
 
 /// The hash of six bytes of an id.
 #[inline]
-pub(crate) fn id_part(bytes: u64) -> u64 {
-    mix(bytes & 0xffff_ffff_ffff | 2 << 48)
+pub(crate) fn id_part([one, two, three, four, five, six]: &[u8; 6]) -> u64 {
+    mix(u64::from_be_bytes([0, 2, *one, *two, *three, *four, *five, *six]))
 }
 
 #[cfg(test)]
@@ -156,12 +157,9 @@ mod tests {
         assert_eq!(word(b"order"), 0x684e_1d33_3c9b_d609);
         assert_eq!(gram(0x61_62_63), 0x9a31_f7f3_afbf_31f3);
         let five_hundred = Decimal::parse("500").expect("a number");
-        println!(
-            "{:x} {:x} {:x}",
-            text("http.status", "ok"),
-            number("http.status", &five_hundred),
-            id_part(0x30_31_32_33_34_35)
-        );
+        assert_eq!(text("http.status", "ok"), 0x681f_da50_d0a4_b111);
+        assert_eq!(number("http.status", &five_hundred), 0xf3bf_72df_e812_8f2f);
+        assert_eq!(id_part(b"012345"), 0x0bc5_c689_2c63_f847);
     }
 
     #[test]

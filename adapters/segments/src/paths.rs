@@ -105,23 +105,42 @@ pub(crate) fn frequent(rows: &Rows) -> Vec<String> {
     paths
 }
 
-/// The columns of these names, which ascend. Of two values with one name in a row, the first is there.
-pub(crate) fn columns(rows: &Rows, paths: &[String]) -> Vec<ArrayRef> {
-    let mut builders: Vec<StringBuilder> = paths.iter().map(|_| StringBuilder::new()).collect();
-    let mut values: Vec<Option<Cow<'_, str>>> = vec![None; paths.len()];
-    let mut path = String::new();
-    for row in 0..rows.len() {
-        if let Some(metadata) = metadata(rows, row) {
-            each_value(metadata, &mut path, &mut |path, value| {
-                let place = paths.binary_search_by(|known| known.as_str().cmp(path));
-                if let Some(place) = place.ok().and_then(|place| values.get_mut(place)) {
-                    place.get_or_insert(value);
-                }
-            });
-        }
-        for (builder, value) in builders.iter_mut().zip(&mut values) {
-            builder.append_option(value.take());
+/// Collects the columns of some names.
+pub(crate) struct PathColumns<'p> {
+    /// They ascend.
+    paths: &'p [String],
+    builders: Vec<StringBuilder>,
+    /// Whether the row has a value so far.
+    has_value: Vec<bool>,
+}
+
+impl<'p> PathColumns<'p> {
+    pub fn new(paths: &'p [String]) -> Self {
+        let builders = paths.iter().map(|_| StringBuilder::new()).collect();
+        Self { paths, builders, has_value: vec![false; paths.len()] }
+    }
+
+    /// Adds a value of a row, if its name has a column. Of two values with one name in a row, the first is there.
+    pub fn add(&mut self, path: &str, value: &str) {
+        let Ok(place) = self.paths.binary_search_by(|known| known.as_str().cmp(path)) else { return };
+        if let Some((has_value, builder)) = self.has_value.get_mut(place).zip(self.builders.get_mut(place))
+            && !*has_value
+            && value.len() <= VALUE_BYTES_MAX
+        {
+            *has_value = true;
+            builder.append_value(value);
         }
     }
-    builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef).collect()
+
+    pub fn end_row(&mut self) {
+        for (builder, has_value) in self.builders.iter_mut().zip(&mut self.has_value) {
+            if !std::mem::take(has_value) {
+                builder.append_null();
+            }
+        }
+    }
+
+    pub fn finish(self) -> impl Iterator<Item = ArrayRef> {
+        self.builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef)
+    }
 }

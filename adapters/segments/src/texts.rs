@@ -12,6 +12,8 @@
 //!   a pattern, for half a key a byte.
 //! * Metadata is walked as [`domain::filter::any_value`] understands names.
 
+use std::borrow::Cow;
+
 use domain::filter::Pattern;
 use domain::folding::fold_into;
 use domain::metadata::{JsonKind, JsonValue};
@@ -24,7 +26,7 @@ const WORD_BYTES_MIN: usize = 3;
 /// Maximum words, and three neighbouring bytes, that are looked up of one pattern: more say little more.
 const REQUIRED_MAX: usize = 64;
 /// Bytes of a part of an id.
-const ID_PART_BYTES: u32 = 6;
+const ID_PART_BYTES: usize = 6;
 /// Numbers of 24 bits, in bits of 64-bit words.
 const GRAM_WORDS: usize = 1 << 18;
 /// Names of metadata whose keys are kept.
@@ -57,64 +59,49 @@ const fn class_of(byte: u8) -> u8 {
     }
 }
 
-/// The digits before a place in a text.
-#[derive(Clone, Copy, Default)]
-struct Digits {
-    /// How many there are without a gap.
-    count: u32,
-    /// The last eight of them.
-    bytes: u64,
-    /// A bit for each of them, the last one lowest: whether it is a decimal one.
-    decimals: u32,
-    /// How many parts there are without a gap, and the hashes of the last two.
-    parts: u32,
-    hashes: [u64; 2],
-}
-
-impl Digits {
-    /// Adds a digit. Returns the key of the last three parts.
-    #[inline]
-    fn add(&mut self, byte: u8, is_decimal: bool) -> Option<u64> {
-        self.count += 1;
-        self.bytes = self.bytes << 8 | u64::from(byte);
-        self.decimals = self.decimals << 1 | u32::from(is_decimal);
-        if self.count < ID_PART_BYTES || self.decimals & ((1 << ID_PART_BYTES) - 1) == 0 {
-            self.parts = 0;
-            return None;
-        }
-        self.parts += 1;
-        let [one, two] = self.hashes;
-        let three = key::id_part(self.bytes);
-        self.hashes = [two, three];
-        (self.parts >= 3).then(|| one.min(two).min(three))
-    }
-}
-
 /// Calls `see` with the keys of the words between two other characters; and with those of numbers and hexadecimal ids: for
 /// each three neighbouring parts, of which each has a decimal digit, one of them.
 #[inline]
 fn each_key(folded: &[u8], mut see: impl FnMut(u64)) {
     let begun = Hash::of(Kind::Word);
     // No word is whole before the first other character.
-    let (mut word, mut word_bytes) = (begun, None);
-    let (mut digits, mut last) = (Digits::default(), None);
-    for byte in folded {
+    let (mut word, mut word_from) = (begun, None);
+    // Where the digits began, and where a part ends that begins with the last decimal one.
+    let (mut id_from, mut decimal_until) = (0, 0);
+    // How many parts there are without a gap, the hashes of the last two, and the last key.
+    let (mut parts, mut one, mut two, mut last) = (0_u32, 0, 0, None);
+    for (at, byte) in folded.iter().enumerate() {
         let class = CLASSES.get(usize::from(*byte)).copied().unwrap_or_default();
         if class & IN_WORD == 0 {
-            if word_bytes.is_some_and(|bytes| bytes >= WORD_BYTES_MIN) {
+            if word_from.is_some_and(|from| at - from >= WORD_BYTES_MIN) {
                 see(word.key());
             }
-            (word, word_bytes, digits.count) = (begun, Some(0), 0);
+            (word, word_from, id_from) = (begun, Some(at + 1), at + 1);
             continue;
         }
         word = word.byte(*byte);
-        word_bytes = word_bytes.map(|bytes| bytes + 1);
         if class & IN_ID == 0 {
-            digits.count = 0;
-        } else if let Some(key) = digits.add(*byte, class & DECIMAL != 0)
-            // Neighbours often choose the same part.
-            && last != Some(key)
-        {
+            id_from = at + 1;
+            continue;
+        }
+        if class & DECIMAL != 0 {
+            decimal_until = at + ID_PART_BYTES;
+        }
+        let digits = at + 1 - id_from;
+        if digits < ID_PART_BYTES {
+            continue;
+        }
+        let part = folded.get(at + 1 - ID_PART_BYTES..).and_then(<[u8]>::first_chunk::<ID_PART_BYTES>);
+        let (Some(part), true) = (part, at < decimal_until) else {
+            parts = 0;
+            continue;
+        };
+        parts = if digits == ID_PART_BYTES { 1 } else { parts + 1 };
+        let three = key::id_part(part);
+        let key = one.min(two).min(three);
+        (one, two) = (two, three);
+        // Neighbours often choose the same part.
+        if parts >= 3 && last != Some(key) {
             last = Some(key);
             see(key);
         }
@@ -205,46 +192,72 @@ impl BlockTexts {
         }
     }
 
-    /// Adds metadata: all of its texts, numbers and truth values, and its names with their values.
-    pub fn add_metadata(&mut self, json: &str) {
+    /// Adds metadata: all of its texts, numbers and truth values, and its names with their values. Calls `see` with each name to
+    /// which objects alone lead, and its value.
+    pub fn add_metadata<'j>(&mut self, json: &'j str, mut see: impl FnMut(&str, Cow<'j, str>)) {
         self.names.next = 0;
         let mut name = std::mem::take(&mut self.name);
         name.clear();
-        self.add_members(JsonValue::new(json), &mut name, true);
+        self.add_members(JsonValue::new(json), &mut name, true, &mut see);
         self.name = name;
     }
 
-    fn add_members(&mut self, object: JsonValue<'_>, name: &mut String, outermost: bool) {
+    fn add_members<'j>(
+        &mut self,
+        object: JsonValue<'j>,
+        name: &mut String,
+        outermost: bool,
+        see: &mut dyn FnMut(&str, Cow<'j, str>),
+    ) {
         for (member, value) in object.members() {
             let outer = name.len();
             if !outermost {
                 name.push('.');
             }
             name.push_str(&member);
-            self.add_value(value, name);
+            let scalar = self.add_value(value, name, see);
+            if let Some(plain) = scalar {
+                see(name, plain);
+            }
             name.truncate(outer);
         }
     }
 
-    fn add_value(&mut self, value: JsonValue<'_>, name: &mut String) {
+    /// Returns a text, a number or a truth value.
+    fn add_value<'j>(
+        &mut self,
+        value: JsonValue<'j>,
+        name: &mut String,
+        see: &mut dyn FnMut(&str, Cow<'j, str>),
+    ) -> Option<Cow<'j, str>> {
         match value.kind() {
             JsonKind::Object => {
                 let keys = self.names.keys(name);
                 self.tokens.insert(keys.name);
-                self.add_members(value, name, false);
+                self.add_members(value, name, false, see);
+                None
             }
-            JsonKind::Array => value.elements().for_each(|element| self.add_value(element, name)),
+            JsonKind::Array => {
+                // What is below an array has no single value in a row.
+                for element in value.elements() {
+                    self.add_value(element, name, &mut |_, _| ());
+                }
+                None
+            }
             JsonKind::Null => {
                 let keys = self.names.keys(name);
                 self.tokens.insert(keys.text(b"null"));
+                None
             }
             kind => {
-                self.add_text(&value.plain());
+                let plain = value.plain();
+                self.add_text(&plain);
                 let keys = self.names.keys(name);
                 self.tokens.insert(keys.name);
                 let number = if kind == JsonKind::Number { keys.number_in(value.json()) } else { None };
                 // The text is still there in folded case.
                 self.tokens.insert(number.unwrap_or_else(|| keys.text(self.folded.as_bytes())));
+                Some(plain)
             }
         }
     }
@@ -347,7 +360,7 @@ mod tests {
                 "{json} {name}"
             );
             let mut texts = BlockTexts::new();
-            texts.add_metadata(json);
+            texts.add_metadata(json, |_, _| ());
             assert!(texts.tokens.keys().contains(&key::name(name)), "{json} {name}");
         }
     }

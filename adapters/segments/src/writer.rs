@@ -31,7 +31,7 @@ use crate::fuse::{FilterBuilder, Precision};
 use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
 use crate::key;
 use crate::key_set::KeySet;
-use crate::paths;
+use crate::paths::{PathColumns, frequent};
 use crate::rows::{GroupRows, Row, Rows};
 use crate::sink::Sink;
 use crate::texts::BlockTexts;
@@ -283,18 +283,20 @@ impl SegmentWriter {
         let mut begun = match std::mem::replace(&mut self.output, Output::Failed) {
             Output::Begun(begun) => begun,
             Output::Empty(sink) => {
-                let begun = Begun::new(*sink, self.bounds.block_rows, paths::frequent(&rows));
+                let begun = Begun::new(*sink, self.bounds.block_rows, frequent(&rows));
                 Box::new(begun.map_err(|error| named.writing(error))?)
             }
             Output::Failed => return Err(named.refused("a write failed")),
         };
-        let mut columns = batch.columns().to_vec();
-        columns.extend(paths::columns(&rows, &begun.paths));
+        let mut paths = PathColumns::new(&begun.paths);
+        let built = self.filters.build(&rows, self.bounds.block_rows, &mut paths);
+        let built = built.ok_or_else(|| named.damaged("a row is not an event"))?;
+        let columns = batch.columns().iter().cloned().chain(paths.finish()).collect();
         let whole = RecordBatch::try_new(Arc::clone(&begun.schema), columns);
         let whole = whole.map_err(|error| named.writing(ParquetError::from(error)))?;
         let writer = &mut begun.writer;
         let mut group = write_columns(writer, &whole, self.bounds.block_rows, &self.name)?;
-        write_filters(writer, &mut self.filters, &whole, &mut group, &self.name)?;
+        write_filters(writer, built, &mut group, &named)?;
         let written = writer.sync().and_then(|()| writer.inner_mut().write_pending());
         written.map_err(|error| named.io(error))?;
         self.groups.push(group);
@@ -378,66 +380,83 @@ fn span(rows: std::ops::Range<usize>, time: impl Fn(usize) -> Option<Timestamp>)
     rows.map(|row| time(row).map(TimeSpan::of)).reduce(|one, other| Some(one?.and(other?)))?
 }
 
+/// The bytes of the filters of a row group; none of those that could not be built.
+struct BuiltFilters {
+    /// Tokens and grams of each block.
+    blocks: Vec<[Option<Vec<u8>>; 2]>,
+    event_ids: Option<Vec<u8>>,
+    trace_ids: Option<Vec<u8>>,
+    sources: Option<Vec<u8>>,
+}
+
+impl Filters {
+    /// Builds the filters of a row group, and collects the columns for names of metadata, so that metadata is read once. `None`
+    /// if a row is not an event.
+    fn build(&mut self, rows: &Rows, block_rows: usize, paths: &mut PathColumns<'_>) -> Option<BuiltFilters> {
+        let mut blocks = Vec::new();
+        for begin in (0..rows.len()).step_by(block_rows) {
+            self.texts.clear();
+            for row in begin..rows.len().min(begin + block_rows) {
+                self.add_texts(rows, row, paths)?;
+            }
+            let tokens = self.builder.build(Precision::Byte, self.texts.tokens.keys());
+            blocks.push([tokens, self.builder.build(Precision::Byte, &mut self.texts.grams)]);
+        }
+        // An append looks up each id of a client: one in 65,536 may be looked for without success.
+        let event_id = |row| Some(Some(key::event_id(rows.event_id(row)?.as_bytes())));
+        let event_ids = self.build_ids(Precision::TwoBytes, rows, event_id)?;
+        let trace_id = |row| Some(rows.trace_id(row)?.map(|id| key::trace_id(&id)));
+        let trace_ids = self.build_ids(Precision::Byte, rows, trace_id)?;
+        let source = |row| Some(rows.text(Column::Source, row)?.map(key::source));
+        let sources = self.build_ids(Precision::Byte, rows, source)?;
+        Some(BuiltFilters { blocks, event_ids, trace_ids, sources })
+    }
+
+    fn add_texts(&mut self, rows: &Rows, row: usize, paths: &mut PathColumns<'_>) -> Option<()> {
+        for column in [Column::Message, Column::StackTrace] {
+            if let Some(text) = rows.text(column, row)? {
+                self.texts.add_text(text);
+            }
+        }
+        if let Some(json) = rows.text(Column::Metadata, row)? {
+            self.texts.add_metadata(json, |path, value| paths.add(path, &value));
+        }
+        paths.end_row();
+        Some(())
+    }
+
+    /// The filter of one key of each row that has it; the outer `None` if `key` returns it.
+    fn build_ids(
+        &mut self,
+        precision: Precision,
+        rows: &Rows,
+        key: impl Fn(usize) -> Option<Option<u64>>,
+    ) -> Option<Option<Vec<u8>>> {
+        self.ids.clear();
+        for row in 0..rows.len() {
+            if let Some(key) = key(row)? {
+                self.ids.insert(key);
+            }
+        }
+        Some(self.builder.build(precision, self.ids.keys()))
+    }
+}
+
 /// Writes the filters of a row group and of its blocks behind it.
 fn write_filters(
     writer: &mut ArrowWriter<Sink>,
-    filters: &mut Filters,
-    batch: &RecordBatch,
+    built: BuiltFilters,
     group: &mut Group,
-    name: &str,
+    named: &Named<'_>,
 ) -> Result<(), SegmentError> {
-    let named = Named(name);
-    let rows = Rows::new(batch);
-    let incomplete = || named.damaged("the row group that was written is incomplete");
-    let Filters { texts, ids, builder } = filters;
-    let mut write = |precision, keys: &mut Vec<u64>| match builder.build(precision, keys) {
-        Some(bytes) => write_region(writer, &bytes, &named).map(Some),
-        None => Ok(None),
-    };
-    let mut begin = 0;
-    for block in &mut group.blocks {
-        let end = begin + block.rows as usize;
-        texts.clear();
-        for row in begin..end {
-            add_row(texts, &rows, row).ok_or_else(incomplete)?;
-        }
-        begin = end;
-        block.tokens = write(Precision::Byte, texts.tokens.keys())?;
-        block.grams = write(Precision::Byte, &mut texts.grams)?;
+    let mut write = |bytes: Option<Vec<u8>>| bytes.map(|bytes| write_region(writer, &bytes, named)).transpose();
+    for (block, [tokens, grams]) in group.blocks.iter_mut().zip(built.blocks) {
+        (block.tokens, block.grams) = (write(tokens)?, write(grams)?);
     }
-    ids.clear();
-    for row in 0..rows.len() {
-        ids.insert(key::event_id(rows.event_id(row).ok_or_else(incomplete)?.as_bytes()));
-    }
-    // An append looks up each id of a client: one in 65,536 may be looked for without success.
-    group.event_ids = write(Precision::TwoBytes, ids.keys())?;
-    ids.clear();
-    for row in 0..rows.len() {
-        if let Some(id) = rows.trace_id(row).ok_or_else(incomplete)? {
-            ids.insert(key::trace_id(&id));
-        }
-    }
-    group.trace_ids = write(Precision::Byte, ids.keys())?;
-    ids.clear();
-    for row in 0..rows.len() {
-        if let Some(source) = rows.text(Column::Source, row).ok_or_else(incomplete)? {
-            ids.insert(key::source(source));
-        }
-    }
-    group.sources = write(Precision::Byte, ids.keys())?;
+    group.event_ids = write(built.event_ids)?;
+    group.trace_ids = write(built.trace_ids)?;
+    group.sources = write(built.sources)?;
     Ok(())
-}
-
-fn add_row(texts: &mut BlockTexts, rows: &Rows, row: usize) -> Option<()> {
-    for column in [Column::Message, Column::StackTrace] {
-        if let Some(text) = rows.text(column, row)? {
-            texts.add_text(text);
-        }
-    }
-    if let Some(json) = rows.text(Column::Metadata, row)? {
-        texts.add_metadata(json);
-    }
-    Some(())
 }
 
 fn write_region(writer: &mut ArrowWriter<Sink>, bytes: &[u8], named: &Named<'_>) -> Result<Region, SegmentError> {

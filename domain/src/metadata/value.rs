@@ -97,21 +97,42 @@ impl<'a> Rest<'a> {
     /// The next value, behind a comma if there is one.
     fn value(&mut self) -> Option<JsonValue<'a>> {
         let _ = self.skip(b',');
-        self.0 = self.0.trim_ascii_start();
+        self.skip_space();
         let (value, rest) = self.0.split_at_checked(value_bytes(self.0.as_bytes()))?;
         self.0 = rest;
         (!value.is_empty()).then_some(JsonValue(value))
     }
 
     fn skip(&mut self, byte: u8) -> Option<()> {
-        self.0 = self.0.trim_ascii_start();
-        self.0 = self.0.strip_prefix(char::from(byte))?;
-        Some(())
+        self.skip_space();
+        let is_it = self.0.as_bytes().first() == Some(&byte);
+        self.0 = self.0.get(usize::from(is_it)..)?;
+        is_it.then_some(())
+    }
+
+    fn skip_space(&mut self) {
+        // Metadata has none.
+        if self.0.as_bytes().first().is_some_and(|byte| *byte <= b' ') {
+            self.0 = self.0.trim_ascii_start();
+        }
     }
 }
 
 /// The length of the value that the bytes begin with. Ends at an ASCII byte, and so between two characters.
 fn value_bytes(json: &[u8]) -> usize {
+    if json.first() == Some(&b'"') {
+        return text_bytes(json);
+    }
+    let in_scalar = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+    let scalar = json.iter().take_while(in_scalar).count();
+    match json.get(scalar) {
+        None | Some(b',' | b' ' | b'\t' | b'\n' | b'\r') => scalar,
+        Some(_) => nested_bytes(json),
+    }
+}
+
+/// The same for objects and arrays, and for what is not JSON.
+fn nested_bytes(json: &[u8]) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(byte) = json.get(at) {
         match byte {
