@@ -7,10 +7,22 @@
 /// independent of locale and position in the word. So `STRASSE` and `STRAẞE` equal `straße`, and `ΣΑΣ` equals `σας`.
 #[must_use]
 pub fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    fold_into(text, &mut folded);
+    folded
+}
+
+/// Appends a text in folded case, as [`fold`] returns it.
+pub fn fold_into(text: &str, folded: &mut String) {
     if text.is_ascii() {
-        return text.to_ascii_lowercase();
+        let begin = folded.len();
+        folded.push_str(text);
+        if let Some(added) = folded.get_mut(begin..) {
+            added.make_ascii_lowercase();
+        }
+        return;
     }
-    text.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    folded.extend(text.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase));
 }
 
 #[cfg(test)]

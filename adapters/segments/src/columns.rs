@@ -156,9 +156,17 @@ impl ColumnSet {
     }
 }
 
+/// What the names of columns for names of metadata begin with.
+const PATH_COLUMN: &str = "metadata.";
+
 /// The name of the column of a name in metadata.
 fn path_column(path: &str) -> String {
-    format!("metadata.{path}")
+    format!("{PATH_COLUMN}{path}")
+}
+
+/// The name in metadata that a column is for.
+pub(crate) fn path_of_column(column: &str) -> Option<&str> {
+    column.strip_prefix(PATH_COLUMN)
 }
 
 /// The schema in Parquet's form, with columns for names of metadata behind all others.
@@ -202,6 +210,10 @@ pub(crate) fn writer_properties(block_rows: usize, paths: &[String]) -> Result<W
     }
     for column in [Column::Timestamp, Column::ReceivedAt, Column::Offset, Column::Sequence] {
         properties = properties.set_column_encoding(path(column), Encoding::DELTA_BINARY_PACKED);
+    }
+    // zstd finds more in texts without their lengths between them.
+    for column in [Column::Message, Column::StackTrace, Column::Metadata] {
+        properties = properties.set_column_encoding(path(column), Encoding::DELTA_LENGTH_BYTE_ARRAY);
     }
     // In the order of time, ids of version 7 share their first bytes.
     properties = properties.set_column_encoding(path(Column::EventId), Encoding::DELTA_BYTE_ARRAY);

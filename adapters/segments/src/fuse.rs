@@ -71,82 +71,106 @@ impl Shape {
     }
 }
 
-/// Builds the bytes of a filter of distinct keys.
-#[derive(Debug)]
+/// What is known of a slot while the keys are ordered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// The hashes of its keys, combined by exclusive or: of a single key, its hash.
+    sum: u64,
+    /// Number of keys.
+    count: u32,
+}
+
+/// Builds the bytes of filters. Keeps its memory for the next one.
+#[derive(Debug, Default)]
 pub(crate) struct FilterBuilder {
-    precision: Precision,
+    slots: Vec<Slot>,
+    /// Slots that had a single key.
+    alone: Vec<u32>,
+    /// Hashes, and the slot of each that no later one uses.
+    order: Vec<(u64, u32)>,
+    fingerprints: Vec<u16>,
 }
 
 impl FilterBuilder {
-    pub fn new(precision: Precision) -> Self {
-        Self { precision }
-    }
-
-    /// The bytes of the filter. Sorts the keys and removes repeats. `None` if no attempt succeeded, which is not to be
-    /// expected: then the caller stores no filter, and every question is answered with "perhaps".
-    pub fn build(&self, keys: &mut Vec<u64>) -> Option<Vec<u8>> {
-        keys.sort_unstable();
-        keys.dedup();
-        let (segment_length_log, segments) = size(keys.len());
+    /// The bytes of the filter. If keys are repeated, sorts them and removes repeats. `None` if no attempt succeeded, which is
+    /// not to be expected: then the caller stores no filter, and every question is answered with "perhaps".
+    pub fn build(&mut self, precision: Precision, keys: &mut Vec<u64>) -> Option<Vec<u8>> {
         (0..ATTEMPTS_MAX).find_map(|attempt| {
-            let shape = Shape { segment_length_log, segments, seed: mix(attempt.wrapping_add(0x9e37_79b9_7f4a_7c15)) };
-            self.attempt(keys, shape)
+            // No attempt succeeds with repeats.
+            if attempt == 1 {
+                keys.sort_unstable();
+                keys.dedup();
+            }
+            let (segment_length_log, segments) = size(keys.len());
+            let seed = mix(attempt.wrapping_add(0x9e37_79b9_7f4a_7c15));
+            let shape = Shape { segment_length_log, segments, seed };
+            self.order_keys(keys, shape)?;
+            self.assign_fingerprints(precision, shape)?;
+            Some(self.encode(precision, shape))
         })
     }
 
-    /// Finds an order of the keys in which each has a slot that no later one uses, and assigns the fingerprints backwards.
-    fn attempt(&self, keys: &[u64], shape: Shape) -> Option<Vec<u8>> {
-        let slots = shape.slots();
-        let mut counts = vec![0_u8; slots];
-        let mut sums = vec![0_u64; slots];
+    /// Finds an order of the keys in which each has a slot that no later one uses.
+    fn order_keys(&mut self, keys: &[u64], shape: Shape) -> Option<()> {
+        let Self { slots, alone, order, .. } = self;
+        slots.clear();
+        slots.resize(shape.slots(), Slot::default());
         for key in keys {
             let hash = shape.hash(*key);
             for slot in shape.slots_of(hash) {
-                let count = counts.get_mut(slot)?;
-                *count = count.checked_add(1)?;
-                *sums.get_mut(slot)? ^= hash;
+                let slot = slots.get_mut(slot)?;
+                slot.count += 1;
+                slot.sum ^= hash;
             }
         }
-        let mut alone: Vec<usize> = (0..slots).filter(|slot| counts.get(*slot) == Some(&1)).collect();
-        let mut order: Vec<(u64, usize)> = Vec::with_capacity(keys.len());
-        while let Some(slot) = alone.pop() {
-            if counts.get(slot) != Some(&1) {
+        alone.clear();
+        order.clear();
+        alone.extend((0..).zip(slots.iter()).filter(|(_, slot)| slot.count == 1).map(|(at, _)| at));
+        while let Some(at) = alone.pop() {
+            let slot = slots.get(at as usize)?;
+            if slot.count != 1 {
                 continue;
             }
-            let hash = *sums.get(slot)?;
-            order.push((hash, slot));
+            let hash = slot.sum;
+            order.push((hash, at));
             for other in shape.slots_of(hash) {
-                let count = counts.get_mut(other)?;
-                *count = count.checked_sub(1)?;
-                *sums.get_mut(other)? ^= hash;
-                if *count == 1 {
-                    alone.push(other);
+                let slot = slots.get_mut(other)?;
+                slot.count = slot.count.checked_sub(1)?;
+                slot.sum ^= hash;
+                if slot.count == 1 {
+                    alone.push(other as u32);
                 }
             }
         }
-        if order.len() != keys.len() {
-            return None;
-        }
-        let mut fingerprints = vec![0_u16; slots];
-        for (hash, slot) in order.into_iter().rev() {
-            // The slot itself is zero still.
-            let others =
-                shape.slots_of(hash).into_iter().map(|slot| fingerprints.get(slot).copied().unwrap_or_default());
-            let fingerprint = others.fold(self.precision.fingerprint(hash), |sum, other| sum ^ other);
-            *fingerprints.get_mut(slot)? = fingerprint;
-        }
-        Some(self.encode(shape, &fingerprints))
+        (order.len() == keys.len()).then_some(())
     }
 
-    fn encode(&self, shape: Shape, fingerprints: &[u16]) -> Vec<u8> {
-        let width = self.precision.fingerprint_bytes();
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + fingerprints.len() * width);
+    /// Assigns the fingerprints, backwards.
+    fn assign_fingerprints(&mut self, precision: Precision, shape: Shape) -> Option<()> {
+        let Self { order, fingerprints, .. } = self;
+        fingerprints.clear();
+        fingerprints.resize(shape.slots(), 0);
+        for (hash, slot) in order.iter().rev() {
+            // The slot itself is zero still.
+            let mut fingerprint = precision.fingerprint(*hash);
+            for other in shape.slots_of(*hash) {
+                fingerprint ^= *fingerprints.get(other)?;
+            }
+            *fingerprints.get_mut(*slot as usize)? = fingerprint;
+        }
+        Some(())
+    }
+
+    fn encode(&self, precision: Precision, shape: Shape) -> Vec<u8> {
+        let width = precision.fingerprint_bytes();
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.fingerprints.len() * width);
         bytes.push(u8::try_from(width).unwrap_or_default());
         bytes.push(shape.segment_length_log);
         bytes.extend_from_slice(&shape.segments.to_le_bytes());
         bytes.extend_from_slice(&shape.seed.to_le_bytes());
-        for fingerprint in fingerprints {
-            bytes.extend(fingerprint.to_le_bytes().into_iter().take(width));
+        match precision {
+            Precision::Byte => bytes.extend(self.fingerprints.iter().map(|fingerprint| *fingerprint as u8)),
+            Precision::TwoBytes => bytes.extend(self.fingerprints.iter().flat_map(|it| it.to_le_bytes())),
         }
         bytes
     }
@@ -217,7 +241,7 @@ mod tests {
     use super::*;
 
     fn build(precision: Precision, keys: impl IntoIterator<Item = u64>) -> Vec<u8> {
-        FilterBuilder::new(precision).build(&mut keys.into_iter().collect()).expect("an attempt succeeds")
+        FilterBuilder::default().build(precision, &mut keys.into_iter().collect()).expect("an attempt succeeds")
     }
 
     #[test]
@@ -254,8 +278,9 @@ mod tests {
         }
 
         #[test]
-        fn a_filter_contains_its_keys(keys in proptest::collection::vec(any::<u64>(), 0..300)) {
-            let bytes = build(Precision::Byte, keys.clone());
+        fn a_filter_contains_its_keys(keys in proptest::collection::vec(any::<u64>(), 0..300), repeats in 0_usize..5) {
+            let repeated = keys.iter().take(repeats).chain(&keys).copied();
+            let bytes = build(Precision::Byte, repeated);
             let filter = Filter::parse(&bytes).expect("a filter");
             prop_assert!(keys.iter().all(|key| filter.may_contain(*key)));
         }

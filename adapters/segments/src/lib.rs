@@ -14,6 +14,7 @@ mod error;
 mod fuse;
 mod index;
 mod key;
+mod key_set;
 mod lookup;
 mod merge;
 mod needs;

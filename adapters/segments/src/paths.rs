@@ -2,11 +2,11 @@
 //!
 //! Constraints and invariants:
 //! * Searches do not read these columns: `metadata` has everything, and the rule looks at it.
-//! * At most [`PATH_COLUMNS_MAX`], chosen from the first row group of a segment; memory for names is bounded.
+//! * At most [`PATH_COLUMNS_MAX`], chosen from some rows of the first row group of a segment; memory for names is bounded.
 //! * A value is in its column if objects alone lead to it. Values in arrays, null and long texts are in `metadata` only.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
@@ -14,6 +14,7 @@ use arrow_array::builder::StringBuilder;
 use domain::metadata::{JsonKind, JsonValue};
 
 use crate::columns::Column;
+use crate::key;
 use crate::rows::Rows;
 
 /// Maximum columns of a segment for names of metadata.
@@ -24,8 +25,15 @@ const VALUE_BYTES_MAX: usize = 1_024;
 const PATH_BYTES_MAX: usize = 255;
 /// Maximum names that are counted.
 const PATHS_COUNTED_MAX: usize = 10_000;
-/// A name is frequent if one of so many rows has it.
+/// Rows that are looked at to choose names, evenly distributed.
+const SAMPLE_ROWS_MAX: usize = 1_024;
+/// A name is frequent if one of so many of these rows has it.
 const FREQUENT_ONE_IN: usize = 4;
+/// Values of a name that have at least so many bytes on average, and hardly ever repeat, are ids. A column for them would have
+/// them a second time, at the price of everything else in the row, and no other program groups by them.
+const ID_BYTES_MIN: usize = 12;
+/// One of so many ids may be a repeat.
+const ID_REPEATS_ONE_IN: usize = 8;
 
 /// Calls `see` with each value that has a place in a column, and its name.
 fn each_value<'j>(object: JsonValue<'j>, path: &mut String, see: &mut dyn FnMut(&str, Cow<'j, str>)) {
@@ -54,23 +62,42 @@ fn metadata(rows: &Rows, row: usize) -> Option<JsonValue<'_>> {
     rows.text(Column::Metadata, row).flatten().map(JsonValue::new)
 }
 
-/// The frequent names, ascending.
+/// What is known of a name.
+#[derive(Default)]
+struct Counted {
+    values: usize,
+    bytes: usize,
+    /// Hashes of the distinct ones.
+    distinct: HashSet<u64>,
+}
+
+impl Counted {
+    fn are_ids(&self) -> bool {
+        let repeats = self.values - self.distinct.len();
+        self.bytes >= self.values * ID_BYTES_MIN && repeats * ID_REPEATS_ONE_IN <= self.values
+    }
+}
+
+/// The frequent names whose values are not ids, ascending.
 pub(crate) fn frequent(rows: &Rows) -> Vec<String> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for row in 0..rows.len() {
+    let mut names: HashMap<String, Counted> = HashMap::new();
+    let (mut path, step) = (String::new(), rows.len().div_ceil(SAMPLE_ROWS_MAX).max(1));
+    let sample = || (0..rows.len()).step_by(step);
+    for row in sample() {
         let Some(metadata) = metadata(rows, row) else { continue };
-        each_value(metadata, &mut String::new(), &mut |path, _| {
-            if let Some(count) = counts.get_mut(path) {
-                *count += 1;
-            } else if counts.len() < PATHS_COUNTED_MAX {
-                counts.insert(path.to_owned(), 1);
+        each_value(metadata, &mut path, &mut |path, value| {
+            if names.len() < PATHS_COUNTED_MAX || names.contains_key(path) {
+                let counted = names.entry(path.to_owned()).or_default();
+                counted.values += 1;
+                counted.bytes += value.len();
+                counted.distinct.insert(key::text("", &value));
             }
         });
     }
-    let mut paths: Vec<(usize, String)> = counts
+    let mut paths: Vec<(usize, String)> = names
         .into_iter()
-        .map(|(path, count)| (count, path))
-        .filter(|(count, _)| count * FREQUENT_ONE_IN >= rows.len())
+        .filter(|(_, counted)| counted.values * FREQUENT_ONE_IN >= sample().len() && !counted.are_ids())
+        .map(|(path, counted)| (counted.values, path))
         .collect();
     paths.sort_by(|(count, path), (other_count, other)| other_count.cmp(count).then_with(|| path.cmp(other)));
     let mut paths: Vec<String> = paths.into_iter().take(PATH_COLUMNS_MAX).map(|(_, path)| path).collect();
@@ -78,22 +105,42 @@ pub(crate) fn frequent(rows: &Rows) -> Vec<String> {
     paths
 }
 
-/// The columns of these names. Of two values with one name in a row, the first is there.
-pub(crate) fn columns(rows: &Rows, paths: &[String]) -> Vec<ArrayRef> {
-    let places: HashMap<&str, usize> = paths.iter().enumerate().map(|(place, path)| (path.as_str(), place)).collect();
-    let mut builders: Vec<StringBuilder> = paths.iter().map(|_| StringBuilder::new()).collect();
-    let mut values: Vec<Option<Cow<'_, str>>> = vec![None; paths.len()];
-    for row in 0..rows.len() {
-        if let Some(metadata) = metadata(rows, row) {
-            each_value(metadata, &mut String::new(), &mut |path, value| {
-                if let Some(place) = places.get(path).and_then(|place| values.get_mut(*place)) {
-                    place.get_or_insert(value);
-                }
-            });
-        }
-        for (builder, value) in builders.iter_mut().zip(&mut values) {
-            builder.append_option(value.take());
+/// Collects the columns of some names.
+pub(crate) struct PathColumns<'p> {
+    /// They ascend.
+    paths: &'p [String],
+    builders: Vec<StringBuilder>,
+    /// Whether the row has a value so far.
+    has_value: Vec<bool>,
+}
+
+impl<'p> PathColumns<'p> {
+    pub fn new(paths: &'p [String]) -> Self {
+        let builders = paths.iter().map(|_| StringBuilder::new()).collect();
+        Self { paths, builders, has_value: vec![false; paths.len()] }
+    }
+
+    /// Adds a value of a row, if its name has a column. Of two values with one name in a row, the first is there.
+    pub fn add(&mut self, path: &str, value: &str) {
+        let Ok(place) = self.paths.binary_search_by(|known| known.as_str().cmp(path)) else { return };
+        if let Some((has_value, builder)) = self.has_value.get_mut(place).zip(self.builders.get_mut(place))
+            && !*has_value
+            && value.len() <= VALUE_BYTES_MAX
+        {
+            *has_value = true;
+            builder.append_value(value);
         }
     }
-    builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef).collect()
+
+    pub fn end_row(&mut self) {
+        for (builder, has_value) in self.builders.iter_mut().zip(&mut self.has_value) {
+            if !std::mem::take(has_value) {
+                builder.append_null();
+            }
+        }
+    }
+
+    pub fn finish(self) -> impl Iterator<Item = ArrayRef> {
+        self.builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef)
+    }
 }

@@ -17,7 +17,8 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use storage::{Storage, StorageFile};
 
@@ -140,11 +141,34 @@ impl Segment {
         read_region(self.file.as_ref(), region, &self.named())
     }
 
+    /// A part of the file, checked, for the Parquet library.
+    pub(crate) fn part(&self, region: Region) -> Result<Parts, SegmentError> {
+        let parts = BTreeMap::from([(region.offset, self.read(region)?)]);
+        Ok(Parts { length: self.summary.file_bytes, parts })
+    }
+
+    /// What the footer says of a column of a row group.
+    pub(crate) fn column_chunk(&self, group: usize, name: &str) -> Option<ColumnChunk<'_>> {
+        let footer = self.parquet.metadata();
+        let columns = footer.row_groups().get(group)?.columns();
+        let place = columns.iter().position(|column| column.column_descr().name() == name)?;
+        let pages = footer.offset_index()?.get(group)?.get(place)?;
+        Some(ColumnChunk { place, metadata: columns.get(place)?, pages })
+    }
+
     /// Whether a key may be in a filter; true without a filter.
     pub(crate) fn may_contain(&self, bytes: &Bytes, key: u64) -> Result<bool, SegmentError> {
         let filter = Filter::parse(bytes).ok_or_else(|| self.named().damaged("a filter is not one"))?;
         Ok(filter.may_contain(key))
     }
+}
+
+/// What the footer says of a column of a row group.
+pub(crate) struct ColumnChunk<'s> {
+    /// The number of the column.
+    pub place: usize,
+    pub metadata: &'s ColumnChunkMetaData,
+    pub pages: &'s OffsetIndexMetaData,
 }
 
 /// The index that an entry of the footer tells the place of.
@@ -172,7 +196,7 @@ fn read_region(file: &dyn StorageFile, region: Region, named: &Named<'_>) -> Res
 
 /// A file of which some parts are in memory, for the Parquet library.
 #[derive(Clone, Debug)]
-struct Parts {
+pub(crate) struct Parts {
     length: u64,
     /// By offset.
     parts: BTreeMap<u64, Bytes>,

@@ -12,109 +12,153 @@
 //!   a pattern, for half a key a byte.
 //! * Metadata is walked as [`domain::filter::any_value`] understands names.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::borrow::Cow;
 
-use domain::filter::{Decimal, Pattern};
-use domain::folding::fold;
+use domain::filter::Pattern;
+use domain::folding::fold_into;
 use domain::metadata::{JsonKind, JsonValue};
 
-use crate::key;
+use crate::key::{self, Hash, Kind, NameKeys};
+use crate::key_set::KeySet;
 
 /// Shorter words are too frequent to be worth a key.
 const WORD_BYTES_MIN: usize = 3;
 /// Maximum words, and three neighbouring bytes, that are looked up of one pattern: more say little more.
 const REQUIRED_MAX: usize = 64;
-
-/// Whether a byte of folded text belongs to a word.
-fn in_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
-}
-
-/// Calls `see` with each word between two other characters.
-fn each_word<'t>(folded: &'t [u8], mut see: impl FnMut(&'t [u8])) {
-    let mut begin = None;
-    for (at, byte) in folded.iter().enumerate() {
-        if in_word(*byte) {
-            continue;
-        }
-        if let Some(word) = begin.and_then(|begin| folded.get(begin..at))
-            && word.len() >= WORD_BYTES_MIN
-        {
-            see(word);
-        }
-        begin = Some(at + 1);
-    }
-}
-
 /// Bytes of a part of an id.
 const ID_PART_BYTES: usize = 6;
+/// Numbers of 24 bits, in bits of 64-bit words.
+const GRAM_WORDS: usize = 1 << 18;
+/// Names of metadata whose keys are kept.
+const NAMES_MAX: usize = 64;
 
-/// Calls `see` with the keys of numbers and hexadecimal ids: for each three neighbouring parts, of which each has a digit,
-/// one of them.
-fn each_id_key(folded: &[u8], mut see: impl FnMut(u64)) {
-    // Digits so far, the last six of them, how long ago the last decimal one was, and the hashes of the last parts.
-    let (mut digits, mut bytes, mut without_decimal) = (0_usize, 0_u64, ID_PART_BYTES);
-    let (mut parts, mut hashes) = (0_usize, [0_u64; 3]);
-    for byte in folded {
-        if !matches!(byte, b'0'..=b'9' | b'a'..=b'f') {
-            (digits, parts) = (0, 0);
+/// What a byte of folded text is.
+const IN_WORD: u8 = 1;
+const IN_ID: u8 = 2;
+const DECIMAL: u8 = 4;
+
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let (mut rest, mut byte): (&mut [u8], u8) = (&mut classes, 0);
+    while let [class, others @ ..] = rest {
+        *class = class_of(byte);
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    classes
+}
+
+const fn class_of(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => IN_WORD | IN_ID | DECIMAL,
+        b'a'..=b'f' => IN_WORD | IN_ID,
+        b'g'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => IN_WORD,
+        _ => 0,
+    }
+}
+
+/// Calls `see` with the keys of the words between two other characters; and with those of numbers and hexadecimal ids: for
+/// each three neighbouring parts, of which each has a decimal digit, one of them.
+#[inline]
+fn each_key(folded: &[u8], mut see: impl FnMut(u64)) {
+    let begun = Hash::of(Kind::Word);
+    // No word is whole before the first other character.
+    let (mut word, mut word_from) = (begun, None);
+    // Where the digits began, and where a part ends that begins with the last decimal one.
+    let (mut id_from, mut decimal_until) = (0, 0);
+    // How many parts there are without a gap, the hashes of the last two, and the last key.
+    let (mut parts, mut one, mut two, mut last) = (0_u32, 0, 0, None);
+    for (at, byte) in folded.iter().enumerate() {
+        let class = CLASSES.get(usize::from(*byte)).copied().unwrap_or_default();
+        if class & IN_WORD == 0 {
+            if word_from.is_some_and(|from| at - from >= WORD_BYTES_MIN) {
+                see(word.key());
+            }
+            (word, word_from, id_from) = (begun, Some(at + 1), at + 1);
             continue;
         }
-        digits += 1;
-        bytes = bytes << 8 | u64::from(*byte);
-        without_decimal = if byte.is_ascii_digit() { 0 } else { without_decimal + 1 };
-        if digits < ID_PART_BYTES || without_decimal >= ID_PART_BYTES {
+        word = word.byte(*byte);
+        if class & IN_ID == 0 {
+            id_from = at + 1;
+            continue;
+        }
+        if class & DECIMAL != 0 {
+            decimal_until = at + ID_PART_BYTES;
+        }
+        let digits = at + 1 - id_from;
+        if digits < ID_PART_BYTES {
+            continue;
+        }
+        let part = folded.get(at + 1 - ID_PART_BYTES..).and_then(<[u8]>::first_chunk::<ID_PART_BYTES>);
+        let (Some(part), true) = (part, at < decimal_until) else {
             parts = 0;
             continue;
-        }
-        parts += 1;
-        let [_, one, two] = hashes;
-        let three = key::id_part(bytes);
-        hashes = [one, two, three];
-        if parts >= 3 {
-            see(one.min(two).min(three));
+        };
+        parts = if digits == ID_PART_BYTES { 1 } else { parts + 1 };
+        let three = key::id_part(part);
+        let key = one.min(two).min(three);
+        (one, two) = (two, three);
+        // Neighbours often choose the same part.
+        if parts >= 3 && last != Some(key) {
+            last = Some(key);
+            see(key);
         }
     }
 }
-
-/// Keys are hashes already.
-#[derive(Default)]
-pub(crate) struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
-/// A set of keys.
-pub(crate) type Keys = HashSet<u64, BuildHasherDefault<AsItIs>>;
 
 /// Collects the keys of the texts of a block.
 pub(crate) struct BlockTexts {
     /// Words, parts of ids, names and values.
-    pub tokens: Keys,
+    pub tokens: KeySet,
     /// Three neighbouring bytes each.
     pub grams: Vec<u64>,
     /// One bit for each number of 24 bits.
-    seen: Vec<u64>,
-    folded: Vec<u8>,
+    seen: Box<[u64; GRAM_WORDS]>,
+    /// Memory for a text and for a name.
+    folded: String,
+    name: String,
+    names: Names,
+}
+
+/// Keys of the last names, in the order of the metadata before: that of most events has the names of the one before.
+#[derive(Default)]
+struct Names {
+    known: Vec<(String, NameKeys)>,
+    next: usize,
+}
+
+impl Names {
+    fn keys(&mut self, name: &str) -> NameKeys {
+        let is_it = |known: &&(String, NameKeys)| known.0 == name;
+        if let Some((_, keys)) = self.known.get(self.next).filter(is_it) {
+            self.next += 1;
+            return *keys;
+        }
+        if let Some(at) = self.known.iter().position(|known| is_it(&known)) {
+            self.next = at + 1;
+            return self.known.get(at).map_or_else(|| NameKeys::of(name), |(_, keys)| *keys);
+        }
+        let keys = NameKeys::of(name);
+        if self.known.len() < NAMES_MAX {
+            self.known.push((name.to_owned(), keys));
+            self.next = self.known.len();
+        }
+        keys
+    }
 }
 
 impl BlockTexts {
     pub fn new() -> Self {
-        Self { tokens: Keys::default(), grams: Vec::new(), seen: vec![0; 1 << 18], folded: Vec::new() }
+        Self {
+            tokens: KeySet::new(),
+            grams: Vec::new(),
+            seen: Box::new([0; GRAM_WORDS]),
+            folded: String::new(),
+            name: String::new(),
+            names: Names::default(),
+        }
     }
 
     /// Forgets everything, for the next block.
@@ -122,29 +166,16 @@ impl BlockTexts {
         self.tokens.clear();
         self.grams.clear();
         self.seen.fill(0);
+        self.names.known.clear();
     }
 
     /// Adds a text that a search looks into.
     pub fn add_text(&mut self, text: &str) {
-        let mut folded = std::mem::take(&mut self.folded);
-        folded.clear();
-        if text.is_ascii() {
-            folded.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
-        } else {
-            folded.extend_from_slice(fold(text).as_bytes());
-        }
-        self.add_folded(&folded);
-        self.folded = folded;
-    }
-
-    fn add_folded(&mut self, folded: &[u8]) {
-        let tokens = &mut self.tokens;
-        each_word(folded, |word| {
-            tokens.insert(key::word(word));
-        });
-        each_id_key(folded, |key| {
-            tokens.insert(key);
-        });
+        self.folded.clear();
+        fold_into(text, &mut self.folded);
+        let Self { tokens, grams, seen, folded, .. } = self;
+        let folded = folded.as_bytes();
+        each_key(folded, |key| tokens.insert(key));
         let mut gram = 0_u32;
         for (at, byte) in folded.iter().enumerate() {
             gram = (gram << 8 | u32::from(*byte)) & 0xff_ff_ff;
@@ -152,51 +183,81 @@ impl BlockTexts {
                 continue;
             }
             let bit = 1_u64 << (gram & 63);
-            if let Some(bits) = self.seen.get_mut((gram >> 6) as usize)
+            if let Some(bits) = seen.get_mut((gram >> 6) as usize)
                 && *bits & bit == 0
             {
                 *bits |= bit;
-                self.grams.push(key::gram(gram));
+                grams.push(key::gram(gram));
             }
         }
     }
 
-    /// Adds metadata: all of its texts, numbers and truth values, and its names with their values.
-    pub fn add_metadata(&mut self, json: &str) {
-        self.add_members(JsonValue::new(json), &mut String::new(), true);
+    /// Adds metadata: all of its texts, numbers and truth values, and its names with their values. Calls `see` with each name to
+    /// which objects alone lead, and its value.
+    pub fn add_metadata<'j>(&mut self, json: &'j str, mut see: impl FnMut(&str, Cow<'j, str>)) {
+        self.names.next = 0;
+        let mut name = std::mem::take(&mut self.name);
+        name.clear();
+        self.add_members(JsonValue::new(json), &mut name, true, &mut see);
+        self.name = name;
     }
 
-    fn add_members(&mut self, object: JsonValue<'_>, name: &mut String, outermost: bool) {
+    fn add_members<'j>(
+        &mut self,
+        object: JsonValue<'j>,
+        name: &mut String,
+        outermost: bool,
+        see: &mut dyn FnMut(&str, Cow<'j, str>),
+    ) {
         for (member, value) in object.members() {
             let outer = name.len();
             if !outermost {
                 name.push('.');
             }
             name.push_str(&member);
-            self.add_value(value, name);
+            let scalar = self.add_value(value, name, see);
+            if let Some(plain) = scalar {
+                see(name, plain);
+            }
             name.truncate(outer);
         }
     }
 
-    fn add_value(&mut self, value: JsonValue<'_>, name: &mut String) {
+    /// Returns a text, a number or a truth value.
+    fn add_value<'j>(
+        &mut self,
+        value: JsonValue<'j>,
+        name: &mut String,
+        see: &mut dyn FnMut(&str, Cow<'j, str>),
+    ) -> Option<Cow<'j, str>> {
         match value.kind() {
             JsonKind::Object => {
-                self.tokens.insert(key::name(name));
-                self.add_members(value, name, false);
+                let keys = self.names.keys(name);
+                self.tokens.insert(keys.name);
+                self.add_members(value, name, false, see);
+                None
             }
-            JsonKind::Array => value.elements().for_each(|element| self.add_value(element, name)),
+            JsonKind::Array => {
+                // What is below an array has no single value in a row.
+                for element in value.elements() {
+                    self.add_value(element, name, &mut |_, _| ());
+                }
+                None
+            }
             JsonKind::Null => {
-                self.tokens.insert(key::text(name, "null"));
+                let keys = self.names.keys(name);
+                self.tokens.insert(keys.text(b"null"));
+                None
             }
             kind => {
                 let plain = value.plain();
                 self.add_text(&plain);
-                self.tokens.insert(key::name(name));
-                let number = if kind == JsonKind::Number { Decimal::parse(value.json()) } else { None };
-                self.tokens.insert(match number {
-                    Some(number) => key::number(name, &number),
-                    None => key::text(name, &fold(&plain)),
-                });
+                let keys = self.names.keys(name);
+                self.tokens.insert(keys.name);
+                let number = if kind == JsonKind::Number { keys.number_in(value.json()) } else { None };
+                // The text is still there in folded case.
+                self.tokens.insert(number.unwrap_or_else(|| keys.text(self.folded.as_bytes())));
+                Some(plain)
             }
         }
     }
@@ -216,12 +277,7 @@ impl Required {
     pub fn of(pattern: &Pattern) -> Self {
         let mut required = Self::default();
         for part in pattern.parts() {
-            each_word(part.as_bytes(), |word| {
-                if required.words.len() < REQUIRED_MAX {
-                    required.words.push(key::word(word));
-                }
-            });
-            each_id_key(part.as_bytes(), |key| {
+            each_key(part.as_bytes(), |key| {
                 if required.words.len() < REQUIRED_MAX {
                     required.words.push(key);
                 }
@@ -251,28 +307,27 @@ mod tests {
         texts
     }
 
-    fn contains(texts: &BlockTexts, required: &Required) -> bool {
-        required.words.iter().all(|word| texts.tokens.contains(word))
+    fn contains(texts: &mut BlockTexts, required: &Required) -> bool {
+        required.words.iter().all(|word| texts.tokens.keys().contains(word))
             && required.grams.iter().all(|gram| texts.grams.contains(gram))
+    }
+
+    fn keys(text: &str) -> Vec<u64> {
+        let mut keys = Vec::new();
+        each_key(text.as_bytes(), |key| keys.push(key));
+        keys
     }
 
     #[test]
     fn only_words_between_other_characters_are_whole() {
-        let mut words = Vec::new();
-        each_word(b"abc def-ghi_1 x jkl", |word| words.push(word));
-        assert_eq!(words, [&b"def"[..], b"ghi_1"]);
+        assert_eq!(keys("abc def-ghi_1 x jkl"), [key::word(b"def"), key::word(b"ghi_1")]);
         let required = Required::of(&Pattern::text("order 12345 for").contained());
         assert_eq!((required.words, required.grams.len()), (vec![key::word(b"12345")], 13));
-        assert!(!contains(&texts_of("order 12346 for"), &Required::of(&Pattern::text("order 12345 for"))));
+        assert!(!contains(&mut texts_of("order 12346 for"), &Required::of(&Pattern::text("order 12345 for"))));
     }
 
     #[test]
     fn every_eight_digits_of_an_id_have_a_key() {
-        let keys = |text: &str| {
-            let mut keys = Vec::new();
-            each_id_key(text.as_bytes(), |key| keys.push(key));
-            keys
-        };
         for (text, count) in [
             ("1234567", 0),
             ("12345678", 1),
@@ -280,16 +335,15 @@ mod tests {
             ("facade facadefacade", 0),
             ("0facadef", 0),
             ("fa0ade1b", 1),
-            ("4bf92f3577b34da6a3ce929d0e0e4736", 25),
         ] {
             assert_eq!(keys(text).len(), count, "{text}");
         }
         // Fewer than one key a byte, since neighbours choose the same part.
-        let distinct: Keys = keys("4bf92f3577b34da6a3ce929d0e0e4736").into_iter().collect();
-        assert!((10..18).contains(&distinct.len()), "{}", distinct.len());
-        let texts = texts_of("order 8473920176 placed");
-        assert!(contains(&texts, &Required::of(&Pattern::text("73920176"))));
-        assert!(!contains(&texts, &Required::of(&Pattern::text("84739202"))));
+        let of_id = keys("4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!((10..18).contains(&of_id.len()), "{}", of_id.len());
+        let mut texts = texts_of("order 8473920176 placed");
+        assert!(contains(&mut texts, &Required::of(&Pattern::text("73920176"))));
+        assert!(!contains(&mut texts, &Required::of(&Pattern::text("84739202"))));
     }
 
     #[test]
@@ -306,8 +360,8 @@ mod tests {
                 "{json} {name}"
             );
             let mut texts = BlockTexts::new();
-            texts.add_metadata(json);
-            assert!(texts.tokens.contains(&key::name(name)), "{json} {name}");
+            texts.add_metadata(json, |_, _| ());
+            assert!(texts.tokens.keys().contains(&key::name(name)), "{json} {name}");
         }
     }
 
@@ -315,7 +369,7 @@ mod tests {
         #[test]
         fn a_text_contains_the_keys_of_its_parts(text in "[0-9A-Fg.]{0,40}", from in 0_usize..40, bytes in 0_usize..20) {
             let part = text.get(from..).map_or("", |rest| &rest[..bytes.min(rest.len())]);
-            prop_assert!(contains(&texts_of(&text), &Required::of(&Pattern::text(part).contained())), "{part}");
+            prop_assert!(contains(&mut texts_of(&text), &Required::of(&Pattern::text(part).contained())), "{part}");
         }
 
         #[test]
@@ -326,7 +380,7 @@ mod tests {
             let text = format!("{before}{one}{between}{other}{after}");
             let pattern = Pattern::new(&[one.as_str(), other.as_str()]).contained();
             prop_assume!(pattern.matches(&text));
-            prop_assert!(contains(&texts_of(&text), &Required::of(&pattern)), "{text}");
+            prop_assert!(contains(&mut texts_of(&text), &Required::of(&pattern)), "{text}");
         }
     }
 }

@@ -70,9 +70,9 @@ fn check_group(segment: &Segment, number: usize, texts: &mut BlockTexts) -> Resu
             }
             before = Some((timestamp, event_id));
         }
-        let tokens: Vec<u64> = texts.tokens.iter().copied().collect();
+        let tokens = &*texts.tokens.keys();
         for (filter, keys) in [
-            (known.tokens, &tokens),
+            (known.tokens, tokens),
             (known.grams, &texts.grams),
             (group.event_ids, &ids.events),
             (group.trace_ids, &ids.traces),
@@ -100,7 +100,7 @@ fn check_row(rows: &Rows, row: usize, texts: &mut BlockTexts, ids: &mut Keys) ->
         texts.add_text(text);
     }
     if let Some(json) = rows.text(Column::Metadata, row)? {
-        texts.add_metadata(json);
+        texts.add_metadata(json, |_, _| ());
     }
     ids.events.push(key::event_id(event.event_id.as_bytes()));
     ids.traces.extend(event.trace_id.map(|id| key::trace_id(&id)));

@@ -8,7 +8,6 @@
 //! * The file is complete and synced, with its directory, before [`SegmentWriter::finish`] returns. Names are never used
 //!   twice, so the file has its name from the beginning: what is not in the list of segments is not a segment.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
+use parquet::file::writer::SerializedFileWriter;
 use storage::Storage;
 
 use crate::columns::{
@@ -30,7 +30,8 @@ use crate::error::{Named, SegmentError};
 use crate::fuse::{FilterBuilder, Precision};
 use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
 use crate::key;
-use crate::paths;
+use crate::key_set::KeySet;
+use crate::paths::{PathColumns, frequent};
 use crate::rows::{GroupRows, Row, Rows};
 use crate::sink::Sink;
 use crate::texts::BlockTexts;
@@ -83,8 +84,15 @@ pub struct SegmentWriter {
     usual: GroupRows,
     unusual: GroupRows,
     groups: Vec<Group>,
-    texts: BlockTexts,
+    filters: Filters,
     totals: Option<Totals>,
+}
+
+/// Memory for building filters.
+struct Filters {
+    texts: BlockTexts,
+    ids: KeySet,
+    builder: FilterBuilder,
 }
 
 /// The file. Its columns are chosen when its first row group is written.
@@ -117,12 +125,48 @@ impl Begun {
 
 /// What is known of the rows so far.
 #[derive(Clone, Copy)]
-struct Totals {
+pub(crate) struct Totals {
     rows: u64,
     text_bytes: u64,
     timestamps: TimeSpan,
-    received: TimeSpan,
+    pub received: TimeSpan,
     sequences: (u64, u64),
+}
+
+impl Totals {
+    /// Those of a row.
+    fn of_row(row: &Row<'_>) -> Self {
+        Self {
+            rows: 1,
+            text_bytes: row.text_bytes() as u64,
+            timestamps: TimeSpan::of(row.event.timestamp),
+            received: TimeSpan::of(row.event.received_at),
+            sequences: (row.sequence, row.sequence),
+        }
+    }
+
+    /// Those of a segment.
+    pub fn of(summary: &SegmentSummary) -> Self {
+        let SegmentSummary { rows, text_bytes, timestamps, received, sequences, .. } = *summary;
+        Self { rows, text_bytes, timestamps, received, sequences }
+    }
+
+    /// Those of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            text_bytes: self.text_bytes + other.text_bytes,
+            timestamps: self.timestamps.and(other.timestamps),
+            received: self.received.and(other.received),
+            sequences: (self.sequences.0.min(other.sequences.0), self.sequences.1.max(other.sequences.1)),
+        }
+    }
+
+    /// Whether an event was received on the day of the first one.
+    pub fn is_of_day(&self, received_at: Timestamp) -> bool {
+        let day = |time: Timestamp| time.unix_micros().div_euclid(DAY_MICROS);
+        day(self.received.from) == day(received_at)
+    }
 }
 
 impl SegmentWriter {
@@ -144,7 +188,7 @@ impl SegmentWriter {
             usual: GroupRows::new(Arc::clone(&schema)),
             unusual: GroupRows::new(schema),
             groups: Vec::new(),
-            texts: BlockTexts::new(),
+            filters: Filters { texts: BlockTexts::new(), ids: KeySet::new(), builder: FilterBuilder::default() },
             totals: None,
         })
     }
@@ -172,8 +216,7 @@ impl SegmentWriter {
     /// Whether an event was received on the day of the others.
     #[must_use]
     pub fn is_of_day(&self, received_at: Timestamp) -> bool {
-        let day = |time: Timestamp| time.unix_micros().div_euclid(DAY_MICROS);
-        self.totals.is_none_or(|totals| day(totals.received.from) == day(received_at))
+        self.totals.is_none_or(|totals| totals.is_of_day(received_at))
     }
 
     /// Adds a row. Rows may come in any order; searches are fastest if they come nearly in the order of their timestamps.
@@ -189,21 +232,8 @@ impl SegmentWriter {
         if !self.is_of_day(event.received_at) {
             return Err(Named(&self.name).refused("the event was received on another day"));
         }
-        let text_bytes = row.text_bytes() as u64;
-        let one = Totals {
-            rows: 1,
-            text_bytes,
-            timestamps: TimeSpan::of(event.timestamp),
-            received: TimeSpan::of(event.received_at),
-            sequences: (row.sequence, row.sequence),
-        };
-        self.totals = Some(self.totals.map_or(one, |totals| Totals {
-            rows: totals.rows + 1,
-            text_bytes: totals.text_bytes + text_bytes,
-            timestamps: totals.timestamps.and(one.timestamps),
-            received: totals.received.and(one.received),
-            sequences: (totals.sequences.0.min(row.sequence), totals.sequences.1.max(row.sequence)),
-        }));
+        let one = Totals::of_row(row);
+        self.totals = Some(self.totals.map_or(one, |totals| totals.and(one)));
         let distance = event.timestamp.since(event.received_at).max(event.received_at.since(event.timestamp));
         let rows = if distance > TIMESTAMP_DISTANCE_MAX { &mut self.unusual } else { &mut self.usual };
         rows.push(row).map_err(|error| Named(&self.name).writing(ParquetError::from(error)))?;
@@ -233,32 +263,8 @@ impl SegmentWriter {
         let Self { storage, name, output, groups, .. } = self;
         let named = Named(&name);
         let Output::Begun(begun) = output else { return Err(named.refused("a write failed")) };
-        let mut writer = begun.writer;
-        let tail_offset = writer.bytes_written() as u64;
-        let index = Index { groups }.encode();
-        let crc = crc32c::crc32c(&index);
-        writer.write_all(&index).map_err(|error| named.io(error))?;
-        let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
-        writer.append_key_value_metadata(entry(VERSION_ENTRY, FORMAT_VERSION.to_string()));
-        writer.append_key_value_metadata(entry(INDEX_ENTRY, format!("{tail_offset} {} {crc}", index.len())));
-        let sink = writer.into_inner().map_err(|error| named.writing(error))?;
-        let tail = sink.region(tail_offset, sink.end() - tail_offset);
-        let tail_crc = tail.ok_or_else(|| named.damaged("its tail is not in memory"))?.crc;
-        let (file_bytes, sha256) = sink.finish().map_err(|error| named.io(error))?;
-        storage.sync_directory().map_err(|error| named.io(error))?;
-        let Totals { rows, text_bytes, timestamps, received, sequences } = totals;
-        Ok(Some(SegmentSummary {
-            name,
-            file_bytes,
-            sha256,
-            tail_offset,
-            tail_crc,
-            rows,
-            text_bytes,
-            timestamps,
-            received,
-            sequences,
-        }))
+        let (writer, _) = begun.writer.into_serialized_writer().map_err(|error| named.writing(error))?;
+        complete(storage.as_ref(), &name, writer, groups, totals).map(Some)
     }
 
     /// Removes the file.
@@ -277,24 +283,63 @@ impl SegmentWriter {
         let mut begun = match std::mem::replace(&mut self.output, Output::Failed) {
             Output::Begun(begun) => begun,
             Output::Empty(sink) => {
-                let begun = Begun::new(*sink, self.bounds.block_rows, paths::frequent(&rows));
+                let begun = Begun::new(*sink, self.bounds.block_rows, frequent(&rows));
                 Box::new(begun.map_err(|error| named.writing(error))?)
             }
             Output::Failed => return Err(named.refused("a write failed")),
         };
-        let mut columns = batch.columns().to_vec();
-        columns.extend(paths::columns(&rows, &begun.paths));
+        let mut paths = PathColumns::new(&begun.paths);
+        let built = self.filters.build(&rows, self.bounds.block_rows, &mut paths);
+        let built = built.ok_or_else(|| named.damaged("a row is not an event"))?;
+        let columns = batch.columns().iter().cloned().chain(paths.finish()).collect();
         let whole = RecordBatch::try_new(Arc::clone(&begun.schema), columns);
         let whole = whole.map_err(|error| named.writing(ParquetError::from(error)))?;
         let writer = &mut begun.writer;
         let mut group = write_columns(writer, &whole, self.bounds.block_rows, &self.name)?;
-        write_filters(writer, &mut self.texts, &whole, &mut group, &self.name)?;
+        write_filters(writer, built, &mut group, &named)?;
         let written = writer.sync().and_then(|()| writer.inner_mut().write_pending());
         written.map_err(|error| named.io(error))?;
         self.groups.push(group);
         self.output = Output::Begun(begun);
         Ok(())
     }
+}
+
+/// Writes the tail behind the row groups, and syncs the file and its directory.
+pub(crate) fn complete(
+    storage: &dyn Storage,
+    name: &str,
+    mut writer: SerializedFileWriter<Sink>,
+    groups: Vec<Group>,
+    totals: Totals,
+) -> Result<SegmentSummary, SegmentError> {
+    let named = Named(name);
+    let tail_offset = writer.bytes_written() as u64;
+    let index = Index { groups }.encode();
+    let crc = crc32c::crc32c(&index);
+    writer.write_all(&index).map_err(|error| named.io(error))?;
+    let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+    writer.append_key_value_metadata(entry(VERSION_ENTRY, FORMAT_VERSION.to_string()));
+    writer.append_key_value_metadata(entry(INDEX_ENTRY, format!("{tail_offset} {} {crc}", index.len())));
+    let sink = writer.into_inner().map_err(|error| named.writing(error))?;
+    let tail = sink.region(tail_offset, sink.end() - tail_offset);
+    let tail_crc = tail.ok_or_else(|| named.damaged("its tail is not in memory"))?.crc;
+    let (file_bytes, sha256) = sink.finish().map_err(|error| named.io(error))?;
+    storage.sync_directory().map_err(|error| named.io(error))?;
+    let Totals { rows, text_bytes, timestamps, received, sequences } = totals;
+    let name = name.to_owned();
+    Ok(SegmentSummary {
+        name,
+        file_bytes,
+        sha256,
+        tail_offset,
+        tail_crc,
+        rows,
+        text_bytes,
+        timestamps,
+        received,
+        sequences,
+    })
 }
 
 /// Writes a row group. Its blocks have no filters yet.
@@ -335,69 +380,83 @@ fn span(rows: std::ops::Range<usize>, time: impl Fn(usize) -> Option<Timestamp>)
     rows.map(|row| time(row).map(TimeSpan::of)).reduce(|one, other| Some(one?.and(other?)))?
 }
 
+/// The bytes of the filters of a row group; none of those that could not be built.
+struct BuiltFilters {
+    /// Tokens and grams of each block.
+    blocks: Vec<[Option<Vec<u8>>; 2]>,
+    event_ids: Option<Vec<u8>>,
+    trace_ids: Option<Vec<u8>>,
+    sources: Option<Vec<u8>>,
+}
+
+impl Filters {
+    /// Builds the filters of a row group, and collects the columns for names of metadata, so that metadata is read once. `None`
+    /// if a row is not an event.
+    fn build(&mut self, rows: &Rows, block_rows: usize, paths: &mut PathColumns<'_>) -> Option<BuiltFilters> {
+        let mut blocks = Vec::new();
+        for begin in (0..rows.len()).step_by(block_rows) {
+            self.texts.clear();
+            for row in begin..rows.len().min(begin + block_rows) {
+                self.add_texts(rows, row, paths)?;
+            }
+            let tokens = self.builder.build(Precision::Byte, self.texts.tokens.keys());
+            blocks.push([tokens, self.builder.build(Precision::Byte, &mut self.texts.grams)]);
+        }
+        // An append looks up each id of a client: one in 65,536 may be looked for without success.
+        let event_id = |row| Some(Some(key::event_id(rows.event_id(row)?.as_bytes())));
+        let event_ids = self.build_ids(Precision::TwoBytes, rows, event_id)?;
+        let trace_id = |row| Some(rows.trace_id(row)?.map(|id| key::trace_id(&id)));
+        let trace_ids = self.build_ids(Precision::Byte, rows, trace_id)?;
+        let source = |row| Some(rows.text(Column::Source, row)?.map(key::source));
+        let sources = self.build_ids(Precision::Byte, rows, source)?;
+        Some(BuiltFilters { blocks, event_ids, trace_ids, sources })
+    }
+
+    fn add_texts(&mut self, rows: &Rows, row: usize, paths: &mut PathColumns<'_>) -> Option<()> {
+        for column in [Column::Message, Column::StackTrace] {
+            if let Some(text) = rows.text(column, row)? {
+                self.texts.add_text(text);
+            }
+        }
+        if let Some(json) = rows.text(Column::Metadata, row)? {
+            self.texts.add_metadata(json, |path, value| paths.add(path, &value));
+        }
+        paths.end_row();
+        Some(())
+    }
+
+    /// The filter of one key of each row that has it; the outer `None` if `key` returns it.
+    fn build_ids(
+        &mut self,
+        precision: Precision,
+        rows: &Rows,
+        key: impl Fn(usize) -> Option<Option<u64>>,
+    ) -> Option<Option<Vec<u8>>> {
+        self.ids.clear();
+        for row in 0..rows.len() {
+            if let Some(key) = key(row)? {
+                self.ids.insert(key);
+            }
+        }
+        Some(self.builder.build(precision, self.ids.keys()))
+    }
+}
+
 /// Writes the filters of a row group and of its blocks behind it.
 fn write_filters(
     writer: &mut ArrowWriter<Sink>,
-    texts: &mut BlockTexts,
-    batch: &RecordBatch,
+    built: BuiltFilters,
     group: &mut Group,
-    name: &str,
-) -> Result<(), SegmentError> {
-    let named = Named(name);
-    let rows = Rows::new(batch);
-    let incomplete = || named.damaged("the row group that was written is incomplete");
-    let mut begin = 0;
-    for block in &mut group.blocks {
-        let end = begin + block.rows as usize;
-        texts.clear();
-        for row in begin..end {
-            add_row(texts, &rows, row).ok_or_else(incomplete)?;
-        }
-        begin = end;
-        let mut tokens: Vec<u64> = texts.tokens.iter().copied().collect();
-        block.tokens = write_filter(writer, Precision::Byte, &mut tokens, &named)?;
-        block.grams = write_filter(writer, Precision::Byte, &mut texts.grams, &named)?;
-    }
-    let mut event_ids = Vec::with_capacity(rows.len());
-    let (mut trace_ids, mut sources) = (HashSet::new(), HashSet::new());
-    for row in 0..rows.len() {
-        event_ids.push(key::event_id(rows.event_id(row).ok_or_else(incomplete)?.as_bytes()));
-        if let Some(id) = rows.trace_id(row).ok_or_else(incomplete)? {
-            trace_ids.insert(key::trace_id(&id));
-        }
-        if let Some(source) = rows.text(Column::Source, row).ok_or_else(incomplete)? {
-            sources.insert(key::source(source));
-        }
-    }
-    // An append looks up each id of a client: one in 65,536 may be looked for without success.
-    group.event_ids = write_filter(writer, Precision::TwoBytes, &mut event_ids, &named)?;
-    group.trace_ids = write_filter(writer, Precision::Byte, &mut trace_ids.into_iter().collect(), &named)?;
-    group.sources = write_filter(writer, Precision::Byte, &mut sources.into_iter().collect(), &named)?;
-    Ok(())
-}
-
-fn add_row(texts: &mut BlockTexts, rows: &Rows, row: usize) -> Option<()> {
-    for column in [Column::Message, Column::StackTrace] {
-        if let Some(text) = rows.text(column, row)? {
-            texts.add_text(text);
-        }
-    }
-    if let Some(json) = rows.text(Column::Metadata, row)? {
-        texts.add_metadata(json);
-    }
-    Some(())
-}
-
-fn write_filter(
-    writer: &mut ArrowWriter<Sink>,
-    precision: Precision,
-    keys: &mut Vec<u64>,
     named: &Named<'_>,
-) -> Result<Option<Region>, SegmentError> {
-    match FilterBuilder::new(precision).build(keys) {
-        Some(bytes) => write_region(writer, &bytes, named).map(Some),
-        None => Ok(None),
+) -> Result<(), SegmentError> {
+    let mut write = |bytes: Option<Vec<u8>>| bytes.map(|bytes| write_region(writer, &bytes, named)).transpose();
+    for (block, [tokens, grams]) in group.blocks.iter_mut().zip(built.blocks) {
+        (block.tokens, block.grams) = (write(tokens)?, write(grams)?);
     }
+    group.event_ids = write(built.event_ids)?;
+    group.trace_ids = write(built.trace_ids)?;
+    group.sources = write(built.sources)?;
+    Ok(())
 }
 
 fn write_region(writer: &mut ArrowWriter<Sink>, bytes: &[u8], named: &Named<'_>) -> Result<Region, SegmentError> {

@@ -198,7 +198,7 @@ fn a_merged_segment_is_complete_on_the_disk_or_an_error() {
         let summaries = summaries.map(|summary| summary.expect("nothing fails").expect("there are rows"));
         let segments: Vec<Arc<Segment>> =
             summaries.map(|summary| Arc::new(Segment::open(disk, &summary).expect("it opens"))).collect();
-        merge(&segments, Arc::new(disk.clone()), "new", SMALL, &|| false)
+        merge(&segments, disk, "new", &|| false)
     };
     let failures = at_every_step(merged, 2 * EVENTS);
     assert!(failures >= 5, "{failures}");

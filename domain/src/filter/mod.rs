@@ -247,9 +247,12 @@ impl Condition {
                 pattern.is_in(&event.message)
                     || event.stack_trace.as_ref().is_some_and(|text| pattern.is_in(text))
                     || metadata().is_some_and(|metadata| {
-                        lookup::any_scalar(metadata, &mut |value| {
-                            value.kind() != JsonKind::Null && pattern.is_in(&value.plain())
-                        })
+                        // Values without escapes are in the JSON text as they are.
+                        let json = metadata.json();
+                        (pattern.is_in(json) || json.contains('\\'))
+                            && lookup::any_scalar(metadata, &mut |value| {
+                                value.kind() != JsonKind::Null && pattern.is_in(&value.plain())
+                            })
                     })
             }
             Self::Message(pattern) => pattern.is_in(&event.message),
@@ -333,12 +336,24 @@ impl Literal {
         match value.kind() {
             JsonKind::Text => same_text(),
             JsonKind::Null => !self.text_only && self.pattern.is_text() && same_text(),
-            JsonKind::Number if !self.text_only => {
-                let number = self.number();
-                same_text() || number.is_some_and(|number| Decimal::parse(value.json()).is_some_and(|it| it == number))
-            }
+            JsonKind::Number if !self.text_only => same_text() || self.equals_number(value.json()),
             JsonKind::Bool => !self.text_only && same_text(),
             JsonKind::Number | JsonKind::Object | JsonKind::Array => false,
         }
+    }
+
+    /// Whether it means the number of another text.
+    fn equals_number(&self, other: &str) -> bool {
+        let is_integer = |text: &str| {
+            matches!(text.as_bytes().first(), Some(b'1'..=b'9')) && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        // Integers in their usual form are equal if their texts are, which needs no memory.
+        if let [text] = self.pattern.parts()
+            && is_integer(text)
+            && is_integer(other)
+        {
+            return text == other && self.pattern.is_text();
+        }
+        self.number().is_some_and(|number| Decimal::parse(other).is_some_and(|other| other == number))
     }
 }

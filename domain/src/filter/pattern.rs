@@ -82,30 +82,75 @@ impl Pattern {
         if self.parts.is_empty() && (open_start || open_end) {
             return true;
         }
-        let text = fold(text);
-        let mut rest = text.as_str();
+        // Most texts are ASCII alone, and then nothing is copied.
+        if text.is_ascii() {
+            self.parts_are_in(text.as_bytes(), open_start, open_end)
+        } else {
+            self.parts_are_in(fold(text).as_bytes(), open_start, open_end)
+        }
+    }
+
+    /// Whether the parts are in a text, in this order, without looking at the case of ASCII letters.
+    fn parts_are_in(&self, text: &[u8], open_start: bool, open_end: bool) -> bool {
+        let mut rest = text;
         let mut parts = self.parts.as_slice();
         if !open_start {
             let Some((first, others)) = parts.split_first() else { return rest.is_empty() };
-            let Some(behind) = rest.strip_prefix(first.as_str()) else { return false };
+            let Some((begin, behind)) = rest.split_at_checked(first.len()) else { return false };
+            if !begin.eq_ignore_ascii_case(first.as_bytes()) {
+                return false;
+            }
             (rest, parts) = (behind, others);
             if parts.is_empty() && !open_end {
                 return rest.is_empty();
             }
         }
         if !open_end && let Some((last, others)) = parts.split_last() {
-            let Some(before) = rest.strip_suffix(last.as_str()) else { return false };
+            let before = rest.len().checked_sub(last.len());
+            let Some((before, end)) = before.and_then(|before| rest.split_at_checked(before)) else { return false };
+            if !end.eq_ignore_ascii_case(last.as_bytes()) {
+                return false;
+            }
             (rest, parts) = (before, others);
         }
         // The earliest place of each part leaves the most room for the others.
-        parts.iter().all(|part| match rest.split_once(part.as_str()) {
-            Some((_, behind)) => {
-                rest = behind;
-                true
-            }
-            None => false,
+        parts.iter().all(|part| {
+            let behind = place_of(rest, part.as_bytes()).and_then(|at| rest.get(at + part.len()..));
+            rest = behind.unwrap_or_default();
+            behind.is_some()
         })
     }
+}
+
+/// Places that are compared at once.
+const AT_ONCE: usize = 32;
+
+/// The first place of a text in another one, without looking at the case of ASCII letters. The text has at least one byte.
+fn place_of(text: &[u8], part: &[u8]) -> Option<usize> {
+    let (first, last) = (part.first()?, part.last()?);
+    let places = (text.len() + 1).checked_sub(part.len())?;
+    let is_at = |at: usize| text.get(at..at + part.len()).is_some_and(|it| it.eq_ignore_ascii_case(part));
+    let (begins, ends) = (text.get(..places)?, text.get(part.len() - 1..)?);
+    let (begins, begins_left) = begins.as_chunks::<AT_ONCE>();
+    let (ends, _) = ends.as_chunks::<AT_ONCE>();
+    for (n, (begins, ends)) in begins.iter().zip(ends).enumerate() {
+        if may_match(begins, *first, ends, *last)
+            && let Some(at) = (n * AT_ONCE..(n + 1) * AT_ONCE).find(|at| is_at(*at))
+        {
+            return Some(at);
+        }
+    }
+    (places - begins_left.len()..places).find(|at| is_at(*at))
+}
+
+/// Whether one of these places may have a text with this first and last byte: in this form the compiler compares all of them
+/// at once. The bit that tells the case of a letter is set in all bytes.
+fn may_match(begins: &[u8; AT_ONCE], first: u8, ends: &[u8; AT_ONCE], last: u8) -> bool {
+    let any_case = |byte: u8| byte | 0x20;
+    let (first, last) = (any_case(first), any_case(last));
+    let pairs = begins.iter().zip(ends);
+    let matches = pairs.map(|(begin, end)| u8::from(any_case(*begin) == first) & u8::from(any_case(*end) == last));
+    matches.fold(0, |any, matches| any | matches) != 0
 }
 
 #[cfg(test)]
@@ -140,6 +185,17 @@ mod tests {
             ("*ς", "ΣΑΣ", true),
         ] {
             assert_eq!(pattern(of).matches(text), expected, "{of} {text}");
+        }
+        for length in 1..100 {
+            let text: String = (0..length).map(|n| char::from(b'a' + n % 23)).collect();
+            let found = |part: &str| (pattern(part).is_in(&text), pattern(&part.to_uppercase()).is_in(&text));
+            for (begin, end) in (0..text.len()).flat_map(|begin| (begin + 1..=text.len()).map(move |end| (begin, end)))
+            {
+                let part = &text[begin..end];
+                assert_eq!(found(part), (true, true), "{text} {part}");
+                assert_eq!(place_of(text.as_bytes(), part.as_bytes()), text.find(part), "{text} {part}");
+            }
+            assert_eq!((found("az"), found("z")), ((false, false), (false, false)), "{text}");
         }
         assert!(pattern("b").contained().matches("abc") && pattern("a*c").contained().matches("xabcx"));
         assert!(pattern("b").is_text() && !pattern("b*").is_text() && !pattern("b").contained().is_text());

@@ -137,6 +137,7 @@ fn words_are_found_in_the_message_the_stack_trace_and_every_value() {
         ("null", false),
         ("user", false),
         ("pay*ed", true),
+        ("ids\":[12", false),
         ("Checkout", false),
     ] {
         assert_eq!(Condition::Anywhere(pattern(text)).matches(&one), expected, "{text}");

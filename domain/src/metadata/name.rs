@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use super::error::METADATA_BYTES_MAX;
-use super::plain::is_plain;
 
 /// Maximum number of unknown members to collect: the shortest member has five bytes (`"":1` and a comma), so this many
 /// exceed [`METADATA_BYTES_MAX`], and [`super::Metadata::with_unknown`] reads no further member.
@@ -22,8 +21,11 @@ pub(super) fn shown(name: &str) -> String {
 
 /// The value of a checked JSON string: the same name can be written in many ways.
 pub(super) fn unescaped(string: &str) -> Cow<'_, str> {
-    let bare = string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(string);
-    if is_plain(bare.as_bytes()) || !bare.contains('\\') {
+    let bare = match string.as_bytes() {
+        [b'"', .., b'"'] => string.get(1..string.len() - 1).unwrap_or(string),
+        _ => string,
+    };
+    if !bare.as_bytes().contains(&b'\\') {
         return Cow::Borrowed(bare);
     }
     let mut units = Vec::with_capacity(bare.len());

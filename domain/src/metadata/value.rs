@@ -123,7 +123,7 @@ impl<'a> Rest<'a, '_> {
     /// The next value, behind a comma if there is one.
     fn value(&mut self) -> Option<JsonValue<'a>> {
         let _ = self.skip(b',');
-        self.text = self.text.trim_ascii_start();
+        self.skip_space();
         let known = self.extents.and_then(|extents| extents.bytes(self.text));
         let bytes = known.unwrap_or_else(|| value_bytes(self.text.as_bytes()));
         let (value, rest) = self.text.split_at_checked(bytes)?;
@@ -132,14 +132,35 @@ impl<'a> Rest<'a, '_> {
     }
 
     fn skip(&mut self, byte: u8) -> Option<()> {
-        self.text = self.text.trim_ascii_start();
-        self.text = self.text.strip_prefix(char::from(byte))?;
-        Some(())
+        self.skip_space();
+        let is_it = self.text.as_bytes().first() == Some(&byte);
+        self.text = self.text.get(usize::from(is_it)..)?;
+        is_it.then_some(())
+    }
+
+    fn skip_space(&mut self) {
+        // Metadata has none.
+        if self.text.as_bytes().first().is_some_and(|byte| *byte <= b' ') {
+            self.text = self.text.trim_ascii_start();
+        }
     }
 }
 
 /// The length of the value that the bytes begin with. Ends at an ASCII byte, and so between two characters.
 fn value_bytes(json: &[u8]) -> usize {
+    if json.first() == Some(&b'"') {
+        return text_bytes(json);
+    }
+    let in_scalar = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+    let scalar = json.iter().take_while(in_scalar).count();
+    match json.get(scalar) {
+        None | Some(b',' | b' ' | b'\t' | b'\n' | b'\r') => scalar,
+        Some(_) => nested_bytes(json),
+    }
+}
+
+/// The same for objects and arrays, and for what is not JSON.
+fn nested_bytes(json: &[u8]) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(byte) = json.get(at) {
         match byte {

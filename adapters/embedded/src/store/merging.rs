@@ -1,7 +1,8 @@
 //! Merging small segments of a day into larger ones.
 //!
 //! Constraints and invariants:
-//! * Segments are merged in tiers, so that an event is rewritten at most [`REWRITES_MAX`] times.
+//! * Segments are merged in tiers, so that an event is copied at most [`REWRITES_MAX`] times. Segments of which few fit into one
+//!   stay as they are.
 //! * The merged segment replaces the others in one transaction, which fails if one of them is gone, or the intent.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use segments::{MERGE_BYTES_MAX, MERGE_SEGMENTS_MAX, Segment, merge};
 use super::segment_list::{self, ListedSegment, SegmentList, file_name};
 use super::{SqliteStore, rollups, store_error};
 
-/// How often an event is rewritten at most.
+/// How often an event is copied at most.
 const REWRITES_MAX: i64 = 2;
 const DAY_MICROS: i64 = 24 * 60 * MINUTE_MICROS;
 
@@ -27,11 +28,11 @@ impl SqliteStore {
         let summaries: Vec<_> = group.into_iter().map(|listed| listed.summary.clone()).collect();
         self.segments.want_sweep();
         let number = self.writer.write(async |writer| segment_list::intend(writer).await).await?;
-        let (name, bounds) = (file_name(number), self.seal.bounds);
+        let name = file_name(number);
         let merged = self.segments.read(None, move |files, is_over| {
             let open: Vec<Arc<Segment>> =
                 summaries.iter().map(|summary| files.open(summary)).collect::<Result<_, _>>()?;
-            Ok(merge(&open, Arc::clone(&files.storage), &name, bounds, is_over)?)
+            Ok(merge(&open, files.storage.as_ref(), &name, is_over)?)
         });
         let Some(summary) = merged.await? else { return Ok(false) };
         self.writer
@@ -68,7 +69,7 @@ fn next_merge<'l>(segments: impl Iterator<Item = &'l ListedSegment>) -> Option<(
         };
         let fitting = tier.iter().take_while(fits).count();
         tier.truncate(fitting);
-        (tier.len() > 1).then_some((rewrites, tier))
+        (fitting >= MERGE_SEGMENTS_MAX / 2).then_some((rewrites, tier))
     })
 }
 
@@ -115,9 +116,10 @@ mod tests {
 
     #[test]
     fn a_merged_segment_is_bounded() {
-        let large: Vec<_> = (0..8).map(|n| listed(n, 1, 1, MERGE_BYTES_MAX / 3)).collect();
-        assert_eq!(merged(&large), Some((1, vec![0, 1, 2])));
-        let too_large: Vec<_> = (0..8).map(|n| listed(n, 0, 1, MERGE_BYTES_MAX)).collect();
-        assert_eq!(merged(&too_large), None);
+        let of_bytes = |bytes| (0..8).map(|n| listed(n, 1, 1, bytes)).collect::<Vec<_>>();
+        assert_eq!(merged(&of_bytes(MERGE_BYTES_MAX / 4)), Some((1, vec![0, 1, 2, 3])));
+        for too_large in [MERGE_BYTES_MAX / 3, MERGE_BYTES_MAX] {
+            assert_eq!(merged(&of_bytes(too_large)), None);
+        }
     }
 }

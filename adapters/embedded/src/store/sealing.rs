@@ -18,7 +18,7 @@ use std::sync::Arc;
 use domain::level::Level;
 use domain::ports::StoreError;
 use domain::rollup::{Rollup, Rollups};
-use segments::{Row as SegmentRow, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter};
+use segments::{GROUP_ROWS_MAX, Row as SegmentRow, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter};
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use tokio::runtime::Handle;
@@ -60,8 +60,9 @@ impl Default for SealOptions {
             enabled: true,
             hot_events: 200_000,
             hot_events_max: 1_000_000,
-            events_min: 50_000,
-            bounds: SegmentBounds { rows_max: 50_000, ..SegmentBounds::default() },
+            // Whole row groups. While events wait, segments are twice as large, and half as many are merged.
+            events_min: 2 * GROUP_ROWS_MAX as u64,
+            bounds: SegmentBounds { rows_max: 4 * GROUP_ROWS_MAX as u64, ..SegmentBounds::default() },
             segment_bytes_max: u64::MAX,
         }
     }

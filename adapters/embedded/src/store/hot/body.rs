@@ -395,16 +395,22 @@ impl Body {
         })
     }
 
-    /// The event.
-    pub fn event(&self, event: usize) -> Option<LogEvent<'_>> {
+    /// Its trace id and its span id.
+    pub fn trace_and_span_id(&self, event: usize) -> Option<(Option<[u8; 16]>, Option<[u8; 8]>)> {
         let flags = self.flags(event)?;
-        let place = self.places.get(event)?;
-        let mut ids = self.bytes.get(place.ids as usize..)?;
+        let mut ids = self.bytes.get(self.places.get(event)?.ids as usize..)?;
         if self.has_tenant(event)? {
             ids = ids.get(16..)?;
         }
         let trace_id = taken(&mut ids, flags & HAS_TRACE_ID != 0)?;
-        let span_id = taken(&mut ids, flags & HAS_SPAN_ID != 0)?;
+        Some((trace_id, taken(&mut ids, flags & HAS_SPAN_ID != 0)?))
+    }
+
+    /// The event.
+    pub fn event(&self, event: usize) -> Option<LogEvent<'_>> {
+        let flags = self.flags(event)?;
+        let place = self.places.get(event)?;
+        let (trace_id, span_id) = self.trace_and_span_id(event)?;
         let [source, message, stack_trace, metadata] = self.text_lengths(event)?;
         let texts = self.texts.get(place.texts as usize..)?;
         let (source, texts) = texts.split_at_checked(source)?;

@@ -1,14 +1,14 @@
 //! Finding and counting events of chunks.
 //!
 //! Constraints and invariants:
-//! * [`EventFilter::matches`] decides. Ranges of time and of ids only leave out what cannot match.
+//! * [`EventFilter::matches`] decides. Ranges of time and ids only leave out what cannot match.
 //! * Time is asked every [`EVENTS_BETWEEN_CLOCKS`] events, and before a body is read from SQLite.
 //! * Calls block: bodies that are not in memory are read in the transaction that the chunks are of.
 
 use std::sync::Arc;
 
 use domain::Uuid;
-use domain::filter::EventFilter;
+use domain::filter::{Condition, EventFilter, IdField};
 use domain::ports::StoreError;
 use domain::query::{Direction, StoredEvent};
 use domain::stats::{Counts, StatsQuery};
@@ -100,6 +100,9 @@ impl<'r> ChunkReader<'r> {
     ) -> Result<(), StoreError> {
         let chunk = &hot.chunk;
         let body = self.body(hot)?;
+        if !may_match(filter, &body) {
+            return self.check_clock();
+        }
         let places = body.between(&search.timestamps());
         let direction = search.direction();
         for n in 0..places.len() {
@@ -149,6 +152,9 @@ impl<'r> ChunkReader<'r> {
     /// [`StoreError::TooBroad`], or [`StoreError::Unavailable`].
     pub fn count(&mut self, hot: &HotChunk, query: &StatsQuery, counts: &mut Counts) -> Result<(), StoreError> {
         let body = self.body(hot)?;
+        if !may_match(&query.filter, &body) {
+            return self.check_clock();
+        }
         for place in body.between(&query.filter.time_range()) {
             self.examine()?;
             let event = hot.chunk.event(&body, body.at(place))?;
@@ -173,5 +179,30 @@ impl<'r> ChunkReader<'r> {
         let is_it =
             |event: &usize| body.event_id(*event) == Some(event_id) && body.received_at(*event) == Some(received_at);
         (0..body.count()).find(is_it).map(|event| hot.chunk.stored_event(&body, event)).transpose()
+    }
+}
+
+/// Whether an event of a body may have the ids that a filter asks for: they are compared without the rest of the events.
+fn may_match(filter: &EventFilter, body: &Body) -> bool {
+    match filter {
+        EventFilter::All(filters) => filters.iter().all(|filter| may_match(filter, body)),
+        EventFilter::Any(filters) => filters.iter().any(|filter| may_match(filter, body)),
+        EventFilter::Condition(Condition::IdIs(field, id)) => {
+            (0..body.count()).any(|event| may_have_id(body, event, *field, id))
+        }
+        EventFilter::Condition(_) | EventFilter::Not(_) => true,
+    }
+}
+
+/// True also of an event that cannot be read: reading it as a whole tells the error.
+fn may_have_id(body: &Body, event: usize, field: IdField, id: &[u8]) -> bool {
+    match field {
+        IdField::Event => body.event_id(event).is_none_or(|own| own.as_bytes().as_slice() == id),
+        IdField::Trace => {
+            body.trace_and_span_id(event).is_none_or(|(own, _)| own.is_some_and(|own| own.as_slice() == id))
+        }
+        IdField::Span => {
+            body.trace_and_span_id(event).is_none_or(|(_, own)| own.is_some_and(|own| own.as_slice() == id))
+        }
     }
 }
