@@ -138,7 +138,7 @@ async function redrive({ browser, spillway }) {
     await page.waitForSelector(`.outcome:has-text("${outcome}")`);
     return warned;
   };
-  assert.equal(await sendAgain('.letter-line:has-text("not valid JSON") >> nth=0', 'Refused again: not valid JSON'), 1);
+  assert.equal(await sendAgain('.letter-line:has-text("not valid JSON") >> nth=0', 'Refused again: the value is not the JSON of an event'), 1);
   await page.click('.dialog-actions button:has-text("Close")');
   assert.equal(await sendAgain('.letter-line:has-text("invoice 7001")', 'Stored: open the event'), 0);
   await page.click('.outcome a');
@@ -176,7 +176,7 @@ async function faults({ browser }) {
   await page.keyboard.press('Escape');
   await page.waitForSelector('.runbook-dialog', { state: 'detached' });
 
-  // Nobody sends anything: the breaker is closed and no alert fires, and Kafka is away all the same.
+  // Nobody sends anything: the breaker is closed and no alert fires, but Kafka is away.
   const idle = JSON.parse(await readFile(fleet, 'utf8'));
   for (const { report } of idle.instances) if (report) Object.assign(report, { alerts: [] });
   Object.assign(idle.instances.find(({ role }) => role === 'producer').report.producer.breakers[0], { state: 'closed', opened: 0 });

@@ -14,7 +14,7 @@ function but(instance, report) {
   return { ...instance, report: { ...instance.report, ...report } };
 }
 
-test('the bus is away for whom it is away, whatever the breaker says', () => {
+test('a process without the bus is one that reports it, whatever the breaker says', () => {
   assert.deepEqual([gateway, producer, consumer, unreachable].map(isWithoutBus), [false, true, false, false]);
   const part = { ...producer.report.producer, breakers: [{ name: 'kafka', state: 'closed', opened: 0 }], outage: undefined };
   // No traffic: no record failed, so the breaker is closed.

@@ -161,10 +161,12 @@ function Found({ results }: { results: Results }) {
   const shown = place.value;
   const rows = useRef<Rows | undefined>(undefined);
   const selected = shown.event || results.selected.value;
+  // The event of a link is looked for once the events are there.
+  const areLoaded = events.length > 0;
   useEffect(() => {
     const index = events.findIndex((event) => event.eventId === selected);
     if (index >= 0) rows.current?.scrollToIndex(index, { align: 'auto' });
-  }, [selected]);
+  }, [selected, areLoaded]);
 
   if (error && events.length === 0) return error.code === 'query_invalid' ? <InvalidQuery /> : <Failure error={error} retry={() => void results.more()} />;
   if (events.length === 0) return results.complete.value ? <NothingFound results={results} /> : <Loading />;

@@ -18,7 +18,7 @@ export function withRole(fleet: Fleet, role: Role): Instance[] {
   return fleet.instances.filter((instance) => instance.role === role || (instance.role === 'all' && (!instance.report || instance.report[role] !== undefined)));
 }
 
-/** Whether a process reports that it does not reach the bus. Its breaker may be closed all the same: it opens when a record fails. */
+/** Whether a process reports that it does not reach the bus. Its breaker may be closed then: it opens when a record fails. */
 export function isWithoutBus({ report }: Instance): boolean {
   const bus = report?.components.bus;
   return (bus !== undefined && bus.status !== 'UP') || report?.producer?.outage?.state === 'away' || (report?.producer?.breakers.some((breaker) => breaker.state === 'open') ?? false);
