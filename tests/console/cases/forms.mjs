@@ -1,6 +1,6 @@
 // How the page behaves: history, keyboard, hostile texts, sign-in, failures of the server.
 import assert from 'node:assert/strict';
-import { explored } from '../browser.mjs';
+import { explored, PHONE } from '../browser.mjs';
 import { HOSTILE, hostileEvents } from '../hostile.mjs';
 import { Spillway, until } from '../spillway.mjs';
 import path from 'node:path';
@@ -85,6 +85,33 @@ async function keyboard({ browser }) {
   await press(' ');
   await press('?');
   assert.equal(await page.locator('.tail-status.paused, .dialog.help').count(), 0);
+}
+
+const focused = (page) => page.evaluate(() => document.activeElement.tagName);
+
+/** A query with an error stays in the box with the focus. On a phone, the box keeps neither the focus nor the keyboard of the phone. */
+async function searchFocus({ browser }) {
+  const desk = await browser.page();
+  await desk.goto(browser.url('?from=-1h'));
+  await explored(desk);
+  await desk.keyboard.press('/');
+  await desk.keyboard.type('level=');
+  await desk.keyboard.press('Enter');
+  await desk.waitForSelector('.query-error');
+  await desk.waitForFunction(() => document.activeElement.name === 'query');
+
+  const phone = await browser.page({ viewport: PHONE, hasTouch: true, isMobile: true });
+  await phone.goto(browser.url('?from=-1h'));
+  await explored(phone);
+  await phone.tap('input[name=query]');
+  await phone.keyboard.type('order');
+  await phone.keyboard.press('Enter');
+  await phone.waitForSelector('.event-row mark');
+  assert.notEqual(await focused(phone), 'INPUT');
+  await phone.tap('input[name=query]');
+  await phone.tap('button[aria-label="Clear the search"]');
+  await phone.waitForFunction(() => !document.querySelector('.event-row mark'));
+  assert.notEqual(await focused(phone), 'INPUT');
 }
 
 /** Names of fields and values of a field are offered, and taken with the keyboard. */
@@ -244,6 +271,7 @@ async function signIn({ browser, spillway, work }) {
 export const forms = [
   { name: 'back', smoke: true, run: back },
   { name: 'keyboard', run: keyboard },
+  { name: 'search-focus', run: searchFocus },
   { name: 'suggestions', run: suggestions },
   { name: 'tab-order', run: tabbing },
   { name: 'hostile-texts', smoke: true, run: hostile },
