@@ -1,6 +1,6 @@
 // Tail: what pauses it, what ends a pause, and where the list is then.
 import assert from 'node:assert/strict';
-import { atEnd } from '../browser.mjs';
+import { atEnd, DESKTOP, PHONE } from '../browser.mjs';
 
 const PENDING = 100;
 const numbered = (source, count, text) => Array.from({ length: count }, (_, index) => ({ source, level: 'INFO', message: `${text} ${index + 1} of ${count}` }));
@@ -21,11 +21,13 @@ async function resume(environment) {
   const pauses = {
     'scrolled up': (page) => page.mouse.wheel(0, -300),
     'with an expanded event': (page) => page.click('.event-row >> nth=-3 >> .cell-toggle button'),
+    // Rows have heights of their own there.
+    'on a phone': (page) => page.mouse.wheel(0, -300),
     'with the event beside it': (page) => page.click('.event-row >> nth=-3 >> .cell-message'),
   };
   for (const [how, pause] of Object.entries(pauses)) {
     const source = `resumed-${how.replaceAll(' ', '-')}`;
-    const page = await browser.page();
+    const page = await browser.page({ viewport: how === 'on a phone' ? PHONE : DESKTOP });
     await tailOf(page, environment, source);
     await page.hover('.event-list');
     await pause(page);
