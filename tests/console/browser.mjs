@@ -68,6 +68,16 @@ export async function explored(page) {
   await page.waitForSelector('.histogram .u-over');
 }
 
+/** The newest event is in sight, whatever the heights of the rows. */
+export async function atEnd(page) {
+  await page.waitForFunction(() => {
+    const list = document.querySelector('.event-list');
+    const last = Number(list.getAttribute('aria-rowcount')) - 2;
+    const row = list.querySelector(`[data-index="${last}"]`);
+    return row && row.getBoundingClientRect().bottom <= list.getBoundingClientRect().bottom + 1;
+  });
+}
+
 let axeSource;
 
 /** Serious and critical findings of axe-core, as lines. */

@@ -10,6 +10,7 @@ import { forms } from './cases/forms.mjs';
 import { origins } from './cases/origins.mjs';
 import { pages } from './cases/pages.mjs';
 import { processes } from './cases/processes.mjs';
+import { tail } from './cases/tail.mjs';
 import { tasks } from './cases/tasks.mjs';
 import { devServer } from './dev-server.mjs';
 import { Roles } from './roles.mjs';
@@ -81,7 +82,7 @@ try {
   await browser.open();
   const environment = { browser, spillway, roles, work, served: !options.proxy, events: EVENTS, tailSeconds: Number(options['tail-seconds']), screenshots: options.screenshots && path.resolve(options.screenshots) };
   if (environment.screenshots) await mkdir(environment.screenshots, { recursive: true });
-  const all = [...tasks, ...forms, ...origins, ...pages, ...processes, ...budgets];
+  const all = [...tasks, ...forms, ...tail, ...origins, ...pages, ...processes, ...budgets];
   const chosen = wanted.length > 0 ? all.filter(({ name }) => wanted.includes(name)) : all.filter(({ smoke, needs }) => (options.smoke ? smoke : !needs || environment[needs]));
   if (wanted.length > chosen.length) throw new Error(`unknown case; there are: ${all.map(({ name }) => name).join(', ')}`);
   for (const test of chosen) await run(test, environment);

@@ -1,6 +1,6 @@
 // How the page behaves: history, keyboard, hostile texts, sign-in, failures of the server.
 import assert from 'node:assert/strict';
-import { explored } from '../browser.mjs';
+import { explored, PHONE } from '../browser.mjs';
 import { HOSTILE, hostileEvents } from '../hostile.mjs';
 import { Spillway, until } from '../spillway.mjs';
 import path from 'node:path';
@@ -50,7 +50,8 @@ async function keyboard({ browser }) {
   await page.keyboard.type('level:ERROR timeout');
   await press('Enter');
   await page.waitForSelector('.event-row mark');
-  await press('Escape');
+  // The keys are for the events of the list now, not for the search box.
+  await page.waitForFunction(() => document.activeElement?.classList.contains('event-list'));
   await press('j');
   await press('j');
   await press('k');
@@ -84,6 +85,33 @@ async function keyboard({ browser }) {
   await press(' ');
   await press('?');
   assert.equal(await page.locator('.tail-status.paused, .dialog.help').count(), 0);
+}
+
+const focused = (page) => page.evaluate(() => document.activeElement.tagName);
+
+/** A query with an error stays in the box with the focus. On a phone, the box keeps neither the focus nor the keyboard of the phone. */
+async function searchFocus({ browser }) {
+  const desk = await browser.page();
+  await desk.goto(browser.url('?from=-1h'));
+  await explored(desk);
+  await desk.keyboard.press('/');
+  await desk.keyboard.type('level=');
+  await desk.keyboard.press('Enter');
+  await desk.waitForSelector('.query-error');
+  await desk.waitForFunction(() => document.activeElement.name === 'query');
+
+  const phone = await browser.page({ viewport: PHONE, hasTouch: true, isMobile: true });
+  await phone.goto(browser.url('?from=-1h'));
+  await explored(phone);
+  await phone.tap('input[name=query]');
+  await phone.keyboard.type('order');
+  await phone.keyboard.press('Enter');
+  await phone.waitForSelector('.event-row mark');
+  assert.notEqual(await focused(phone), 'INPUT');
+  await phone.tap('input[name=query]');
+  await phone.tap('button[aria-label="Clear the search"]');
+  await phone.waitForFunction(() => !document.querySelector('.event-row mark'));
+  assert.notEqual(await focused(phone), 'INPUT');
 }
 
 /** Names of fields and values of a field are offered, and taken with the keyboard. */
@@ -196,42 +224,6 @@ async function exactNumbers({ browser, spillway }) {
   await page.waitForSelector('.event-row');
 }
 
-async function killed({ browser, spillway }) {
-  const page = await browser.page();
-  await page.goto(browser.url('?view=tail&where=source:survivor'));
-  await page.waitForSelector('.tail-status.live');
-  await spillway.send([{ source: 'survivor', level: 'ERROR', message: 'before the kill' }]);
-  await page.waitForSelector('.event-row:has-text("before the kill")');
-  await spillway.kill();
-  await page.waitForSelector('.tail-status.away');
-  await spillway.start();
-  await spillway.send([{ source: 'survivor', level: 'ERROR', message: 'after the start' }]);
-  await page.waitForSelector('.event-row:has-text("after the start")', { timeout: 60_000 });
-  assert.equal(await page.locator('.event-row:has-text("before the kill")').count(), 1);
-}
-
-/** A hidden tab ends its connection after a minute, and continues without a gap. */
-async function hidden({ browser, spillway }) {
-  const page = await browser.page();
-  await page.clock.install();
-  await page.goto(browser.url('?view=tail&where=source:sleeper'));
-  await page.waitForSelector('.tail-status.live');
-  await spillway.send([{ source: 'sleeper', level: 'INFO', message: 'while seen' }]);
-  await page.waitForSelector('.event-row:has-text("while seen")');
-  const turn = (isHidden) => page.evaluate((value) => {
-    Object.defineProperty(document, 'hidden', { value, configurable: true });
-    document.dispatchEvent(new Event('visibilitychange'));
-  }, isHidden);
-  await turn(true);
-  await page.clock.runFor(61_000);
-  await page.waitForSelector('.tail-state:has-text("hidden")');
-  await spillway.send([{ source: 'sleeper', level: 'INFO', message: 'while hidden' }]);
-  await spillway.stored('from=-1h&source=sleeper', 2);
-  assert.equal(await page.locator('.event-row:has-text("while hidden")').count(), 0);
-  await turn(false);
-  await page.waitForSelector('.event-row:has-text("while hidden")');
-}
-
 async function failures({ browser }) {
   const page = await browser.page();
   await page.goto(browser.url('?from=-1h&query=level%3DERROR'));
@@ -279,14 +271,13 @@ async function signIn({ browser, spillway, work }) {
 export const forms = [
   { name: 'back', smoke: true, run: back },
   { name: 'keyboard', run: keyboard },
+  { name: 'search-focus', run: searchFocus },
   { name: 'suggestions', run: suggestions },
   { name: 'tab-order', run: tabbing },
   { name: 'hostile-texts', smoke: true, run: hostile },
   { name: 'large-message', run: largeMessage },
   { name: 'exact-numbers', run: exactNumbers },
   { name: 'failures', run: failures },
-  { name: 'tail-killed', run: killed },
-  { name: 'tail-hidden', run: hidden },
   // The development server serves the console for one Spillway only.
   { name: 'sign-in', needs: 'served', run: signIn },
 ];

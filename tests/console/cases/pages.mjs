@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DESKTOP, explored, findings, PHONE } from '../browser.mjs';
+import { atEnd, DESKTOP, explored, findings, PHONE } from '../browser.mjs';
 
 const FLEET = fileURLToPath(new URL('../fixtures/fleet-kafka-away.json', import.meta.url));
 const ERRORS = '?from=-1h&level=ERROR,FATAL&where=source:payments';
@@ -24,16 +24,6 @@ async function rowsApart(page) {
   });
 }
 
-/** The newest event is in sight, whatever the heights of the rows. */
-async function atEnd(page) {
-  await page.waitForFunction(() => {
-    const list = document.querySelector('.event-list');
-    const last = Number(list.getAttribute('aria-rowcount')) - 2;
-    const row = list.querySelector(`[data-index="${last}"]`);
-    return row && row.getBoundingClientRect().bottom <= list.getBoundingClientRect().bottom + 1;
-  });
-}
-
 /** How each view is reached. */
 const VIEWS = {
   explore: async (page, browser) => {
@@ -44,6 +34,16 @@ const VIEWS = {
   event: (page, browser) => openEvent(page, browser, '', '.drawer .origin'),
   context: (page, browser) => openEvent(page, browser, '#tab-context', '.context-line'),
   trace: (page, browser) => openEvent(page, browser, '#tab-trace', '.trace-line'),
+  'explore-more': async (page, browser) => {
+    await page.goto(browser.url('?from=-1h&where=source:payments'));
+    await explored(page);
+    if (page.viewportSize().width > PHONE.width) return;
+    await page.click('button:text-is("More")');
+    await page.click('.view-icons button[aria-label="Fields"]');
+    await page.waitForSelector('.fields .value');
+    await page.click('.view-icons button[aria-label="Saved views"]');
+    await page.waitForSelector('.views-panel');
+  },
   tail: async (page, browser) => {
     await page.goto(browser.url('?view=tail'));
     await page.waitForSelector('.tail-status.live');
@@ -88,6 +88,14 @@ const VIEWS = {
   },
 };
 
+/** Buttons with less room than a finger needs. Links within a text are as high as the text. */
+function smallTargets(page) {
+  return page.locator('button:visible:not(.link), a.button:visible, [role=tab]:visible').evaluateAll((all) => {
+    const small = all.filter((target) => Math.min(target.offsetWidth, target.offsetHeight) < 32);
+    return small.map((target) => `${target.className} ${target.getAttribute('aria-label') ?? target.textContent} ${target.offsetWidth}x${target.offsetHeight}`);
+  });
+}
+
 async function look(view, { browser, screenshots }) {
   for (const [size, viewport] of [['desk', DESKTOP], ['phone', PHONE]]) {
     for (const colorScheme of ['light', 'dark']) {
@@ -98,6 +106,7 @@ async function look(view, { browser, screenshots }) {
       if (screenshots) await page.screenshot({ path: path.join(screenshots, `${view}-${size}-${colorScheme}.png`) });
       const width = await page.evaluate(() => document.scrollingElement.scrollWidth);
       assert.ok(width <= viewport.width, `${size}: the page is ${width} wide`);
+      if (size === 'phone') assert.deepEqual(await smallTargets(page), [], `${size} ${colorScheme}: too small for a finger`);
       const found = await findings(page);
       assert.deepEqual(found, [], `${size} ${colorScheme}`);
       await page.context().close();

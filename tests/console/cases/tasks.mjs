@@ -1,6 +1,7 @@
 // What people come for.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { explored } from '../browser.mjs';
 import { until } from '../spillway.mjs';
@@ -33,8 +34,13 @@ async function context(environment) {
   const lines = await page.locator('.context-line').count();
   const itself = await page.locator('.context-line').evaluateAll((all) => all.findIndex((line) => line.classList.contains('itself')));
   assert.ok(itself > 0 && itself < lines - 1, `event ${itself} of ${lines} lines`);
+  // The first line in sight stays where it is.
+  await page.locator('.drawer-body').evaluate((body) => { body.scrollTop = 0; });
+  const first = await page.locator('.context-line').first().evaluate((line) => ({ id: line.id, top: line.getBoundingClientRect().top }));
   await page.click('text=40 more before');
   await page.waitForFunction((before) => document.querySelectorAll('.context-line').length > before, lines);
+  const { top } = await page.locator(`[id="${first.id}"]`).evaluate((line) => ({ top: line.getBoundingClientRect().top }));
+  assert.ok(Math.abs(top - first.top) <= 2, `the line moved from ${first.top} to ${top}`);
 }
 
 async function trace(environment) {
@@ -43,14 +49,23 @@ async function trace(environment) {
   await page.waitForSelector('.trace-line.itself');
   const sources = new Set(await page.locator('.trace-source').allTextContents());
   assert.ok(sources.has('gateway') && sources.has('payments') && [...sources].some((source) => source.startsWith('checkout-')), [...sources].join());
+  const events = await page.locator('.trace-line').count();
+  await page.click('text=Show the trace in Explore');
+  await page.waitForSelector(`.summary strong:text-is("${events} events")`);
+  const range = new URL(page.url()).searchParams;
+  const lengthMs = Date.parse(range.get('to')) - Date.parse(range.get('from'));
+  assert.ok(lengthMs > 0 && lengthMs < 60_000, `a range of ${lengthMs} ms`);
 }
 
 async function share(environment) {
   const { browser } = environment;
   const page = await findError(environment);
-  await page.click('button[aria-label="Copy a link with absolute times"]');
-  await page.waitForSelector('.toast');
-  const link = await page.evaluate(() => navigator.clipboard.readText());
+  const copied = async (name) => {
+    await page.click(`button:has-text("${name}")`);
+    await page.waitForSelector(`.toast:has-text("${name} copied")`);
+    return page.evaluate(() => navigator.clipboard.readText());
+  };
+  const link = await copied('Link to this view');
   assert.match(link, /from=\d{4}-/);
   assert.match(link, /to=\d{4}-/);
   const other = await browser.page();
@@ -58,6 +73,33 @@ async function share(environment) {
   await other.waitForSelector('.drawer .field-table');
   assert.match(await other.textContent('.drawer-body'), /pool exhausted/);
   assert.equal(await other.textContent('.chip-text'), 'source:payments');
+
+  // The link to the event has the open tab, and the events around it; nothing of the search.
+  await page.click('#tab-trace');
+  await page.waitForSelector('.trace-line.itself');
+  await other.goto(await copied('Link to this event'));
+  await other.waitForSelector('.trace-line.itself');
+  await other.waitForSelector('.event-row.selected:has-text("pool exhausted")');
+  assert.equal(await other.locator('.chip').count(), 0);
+}
+
+/** A query and levels stay on the way through other views; what is written in the box is not searched again by keys. */
+async function sameSearch({ browser }) {
+  const page = await browser.page();
+  await page.goto(browser.url('?from=-1h&level=ERROR'));
+  await explored(page);
+  await page.keyboard.press('/');
+  await page.keyboard.type('order');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.event-row mark');
+  for (const view of ['Tail', 'Pipeline', 'Tail', 'Explore']) {
+    await page.click(`nav >> text=${view}`);
+    await page.waitForSelector(`nav .on:has-text("${view}")`);
+    if (view === 'Pipeline') continue;
+    await page.waitForSelector('.event-row mark');
+    assert.equal(await page.inputValue('input[name=query]'), 'order');
+    assert.equal(await page.locator('.level-toggle[aria-pressed=true]').textContent().then((text) => text.startsWith('ERROR')), true);
+  }
 }
 
 async function watch({ browser, spillway }) {
@@ -80,14 +122,29 @@ async function redrive({ browser, spillway }) {
   const put = spawnSync('python3', [LETTERS, spillway.store, '40'], { encoding: 'utf8' });
   assert.equal(put.status, 0, put.stderr);
   const page = await browser.page();
-  await page.goto(browser.url('?view=dead-letters'));
-  await page.waitForSelector('.letter-line');
+  // Seen from any view.
+  await page.goto(browser.url('?view=pipeline'));
+  await page.click('.figure a:has-text("40 waiting")');
+  await page.waitForSelector('.letter-line:has-text("billing invoice 7000 cannot be written")');
+  await page.waitForSelector('nav a:has-text("Dead letters") .badge:text-is("40")');
   await page.click('.letter-line button[aria-expanded]');
   assert.match(await page.textContent('.raw'), /invoice 7000/);
-  await page.click('.letter-line >> nth=1 >> text=Send again…');
-  await page.click('.dialog .primary');
-  await page.waitForSelector('.dialog:has-text("1 dead letter sent again")');
+  const sendAgain = async (row, outcome) => {
+    await page.click(`${row} >> text=Send again…`);
+    await page.waitForSelector('.dialog .primary:enabled');
+    const warned = await page.locator('.dialog .caution').count();
+    await page.click('.dialog .primary');
+    await page.waitForSelector('.dialog:has-text("1 dead letter sent again")');
+    await page.waitForSelector(`.outcome:has-text("${outcome}")`);
+    return warned;
+  };
+  assert.equal(await sendAgain('.letter-line:has-text("not valid JSON") >> nth=0', 'Refused again: the value is not the JSON of an event'), 1);
   await page.click('.dialog-actions button:has-text("Close")');
+  assert.equal(await sendAgain('.letter-line:has-text("invoice 7001")', 'Stored: open the event'), 0);
+  await page.click('.outcome a');
+  await page.waitForSelector('.drawer .field-table');
+  assert.match(await page.textContent('.drawer-body'), /invoice 7001/);
+  await page.goto(browser.url('?view=dead-letters'));
   await page.click('text=Send all again…');
   await page.fill('.dialog input[type=number]', '20');
   await page.click('.dialog .primary:has-text("Send 39 again")');
@@ -118,6 +175,16 @@ async function faults({ browser }) {
   await page.waitForSelector('.runbook-place:has-text("bus_unusable")');
   await page.keyboard.press('Escape');
   await page.waitForSelector('.runbook-dialog', { state: 'detached' });
+
+  // Nobody sends anything: the breaker is closed and no alert fires, but Kafka is away.
+  const idle = JSON.parse(await readFile(fleet, 'utf8'));
+  for (const { report } of idle.instances) if (report) Object.assign(report, { alerts: [] });
+  Object.assign(idle.instances.find(({ role }) => role === 'producer').report.producer.breakers[0], { state: 'closed', opened: 0 });
+  await page.unroute('**/actuator/fleet');
+  await page.route('**/actuator/fleet', (route) => route.fulfill({ json: idle }));
+  await page.waitForSelector('.alerts:has-text("None yet")');
+  await page.waitForSelector('.stage[aria-label="Bus"] .box.down:has-text("away")');
+  await page.waitForSelector('.stage[aria-label="Producer"] .box:has-text("waits for Kafka")');
 }
 
 async function send({ browser, spillway }) {
@@ -137,6 +204,7 @@ export const tasks = [
   { name: 'context', smoke: true, run: context },
   { name: 'trace', run: trace },
   { name: 'share', run: share },
+  { name: 'same-search', run: sameSearch },
   { name: 'watch-errors', smoke: true, run: watch },
   { name: 'redrive', run: redrive },
   { name: 'pipeline-faults', run: faults },

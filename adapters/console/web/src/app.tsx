@@ -2,7 +2,7 @@
 import { useEffect } from 'preact/hooks';
 import { DeadLetters } from './dead-letters/dead-letters';
 import { Explore } from './explore/explore';
-import { firing, watchAlerts } from './pipeline/badge';
+import { firing, waiting, watch } from './pipeline/badge';
 import { Pipeline } from './pipeline/pipeline';
 import { Send } from './send/send';
 import { isRestricted, learn, may, mustSignIn, session, sessionError, signOut } from './session/session';
@@ -11,7 +11,7 @@ import { useKeys } from './state/keys';
 import { follow, href, place, START, type View } from './state/place';
 import { dark, theme, zone } from './state/settings';
 import { Tail } from './tail/tail';
-import { counted } from './text/numbers';
+import { atLeast, counted } from './text/numbers';
 import { zoneName } from './text/time';
 import { Help, helpOpen } from './ui/help';
 import { Icon, Mark } from './ui/icons';
@@ -39,7 +39,7 @@ function Frame() {
     document.title = `${NAMES[view]} · Spillway`;
     document.querySelector('.top nav .on')?.scrollIntoView({ inline: 'nearest', block: 'nearest' });
   }, [view]);
-  useEffect(() => (may('operate') && !isRestricted() ? watchAlerts() : undefined), [session.value]);
+  useEffect(() => (may('operate') && !isRestricted() ? watch() : undefined), [session.value]);
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById('main')?.focus(); }}>Skip to the content</a>
@@ -100,14 +100,16 @@ function NotFoundYet({ view }: { view: View }) {
 
 const isSearch = (view: View) => view === 'explore' || view === 'tail';
 
-/** Explore and Tail share their search; the other views begin without one. */
+/** The search stays in the URL of every view, so that it is there again in Explore and Tail. */
 function ViewLink({ name, on }: { name: View; on: boolean }) {
-  const target = isSearch(name) && isSearch(place.value.view) ? { view: name, event: '' } : { ...START, view: name };
+  const target = { ...place.value, view: name, event: '' };
+  const letters = name === 'dead-letters' ? waiting.value : undefined;
   const alerts = name === 'pipeline' ? firing.value : undefined;
   return (
     <a href={href(target)} class={on ? 'on' : ''} aria-current={on ? 'page' : undefined} onClick={follow(target)}>
       {NAMES[name]}
       {alerts && alerts.count > 0 && <span class={`badge ${alerts.critical || alerts.away ? 'critical' : ''}`} title={counted(alerts.count, 'firing alert')}>{alerts.count}</span>}
+      {letters && letters.count > 0 && <span class="badge" title="Dead letters that were not sent again">{atLeast(letters)}</span>}
     </a>
   );
 }

@@ -6,6 +6,7 @@ import './style/frame.css';
 import './style/explore.css';
 import './style/event.css';
 import './style/pages.css';
+import './style/phone.css';
 import { App } from './app';
 import { learn } from './session/session';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { load } from './load.mjs';
 
-const { meant } = await load('dead-letters/redrive.tsx');
+const { meant } = await load('dead-letters/letters.ts');
 
 test('dead letters that fail again are not sent again without end', () => {
   const now = new Date('2026-11-30T12:00:00Z');

@@ -8,7 +8,7 @@ const { parseExactly, ExactNumber } = await load('api/exact-json.ts');
 const { pieces, plain } = await load('text/pieces.ts');
 const { condition, negated, withCondition, combined, searchedTexts, written } = await load('explore/query.ts');
 const { EventStreamReader } = await load('tail/event-stream.ts');
-const { absoluteTime, justAfter, resolve } = await load('text/time.ts');
+const { absoluteTime, exact, justAfter, resolve } = await load('text/time.ts');
 const { short, duration, bytes } = await load('text/numbers.ts');
 const { batches, formatOf } = await load('send/batches.ts');
 const { blocks } = await load('text/markdown.ts');
@@ -110,6 +110,10 @@ test('absolute times keep their digits, and an end leaves out no event of its ti
   assert.equal(absoluteTime('1795555205199', now), '2026-11-24T21:20:05.199Z');
   assert.equal(absoluteTime('', now), undefined);
   assert.equal(justAfter('2026-11-24T21:20:05.199341Z'), '2026-11-24T21:20:05.200Z');
+});
+
+test('times of events have three digits at least', () => {
+  assert.deepEqual(['05Z', '05.5Z', '05.199341Z'].map((end) => exact(`2026-11-24T21:20:${end}`, 'utc')), ['2026-11-24 21:20:05.000', '2026-11-24 21:20:05.500', '2026-11-24 21:20:05.199341']);
 });
 
 test('amounts are short', () => {

@@ -1,6 +1,7 @@
 // Dead letters: what cannot be stored, why, and sending it again.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { type ApiError, asApiError, type DeadLetter, type DeadLetterPage, get } from '../api/client';
+import { countLetters } from '../pipeline/badge';
 import { zone } from '../state/settings';
 import { counted } from '../text/numbers';
 import { plain } from '../text/pieces';
@@ -9,11 +10,14 @@ import { Icon } from '../ui/icons';
 import { LogBlock } from '../ui/log-text';
 import { Failure, Notice } from '../ui/notice';
 import { copy } from '../ui/toast';
-import { Redrive, type RedriveScope } from './redrive';
+import { eventOf, type RedriveScope } from './letters';
+import { Redrive } from './redrive';
 
 const PAGE_LETTERS = 50;
 /** As many as the page keeps. */
 const LETTERS_MAX = 5_000;
+/** What a row shows of the message of an event. */
+const ROW_CHARACTERS_MAX = 300;
 const TEXT_CHARACTERS_MAX = 32 * 1024 * 1024;
 
 type Shown = 'waiting' | 'redriven' | 'all';
@@ -50,6 +54,7 @@ export function DeadLetters() {
   };
   useEffect(() => {
     void load(undefined);
+    void countLetters();
     return () => loading.current?.abort();
   }, [shown, topic, run]);
 
@@ -121,12 +126,16 @@ function Table({ letters, onRedrive }: { letters: readonly DeadLetter[]; onRedri
 }
 
 function Letter({ letter, open, onToggle, onRedrive }: { letter: DeadLetter; open: boolean; onToggle: () => void; onRedrive: () => void }) {
+  const event = useMemo(() => eventOf(letter), [letter]);
   return (
     <tbody class={open ? 'open' : ''}>
       <tr class="letter-line">
         <td><button type="button" class="bare" aria-expanded={open} aria-label={`Dead letter ${letter.id}`} onClick={onToggle}><Icon name={open ? 'down' : 'right'} /></button></td>
         <td class="mono nowrap" title={exact(letter.at, zone.value)}>{full(letter.at, zone.value)}</td>
-        <td class="reason">{plain(letter.reason)}</td>
+        <td class="reason">
+          {plain(letter.reason)}
+          {(event?.source ?? event?.message) !== undefined && <p class="letter-event">{event?.source !== undefined && <strong>{plain(event.source)}</strong>} {plain((event?.message ?? '').slice(0, ROW_CHARACTERS_MAX))}</p>}
+        </td>
         <td class="mono nowrap">{plain(letter.topic)}/{letter.partition} @ {letter.offset}{letter.recordIndex ? `#${letter.recordIndex}` : ''}</td>
         <td class="number">{letter.attempts}</td>
         <td class="nowrap">{letter.redrivenAt ? ago(letter.redrivenAt) : <span class="muted">no</span>}</td>

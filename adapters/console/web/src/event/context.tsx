@@ -1,7 +1,7 @@
 // What happened just before and after an event, oldest first.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { type ApiError, asApiError, type EventContext, get, type StoredEvent } from '../api/client';
-import { place, go } from '../state/place';
+import { around, go, place } from '../state/place';
 import { zone } from '../state/settings';
 import { plain } from '../text/pieces';
 import { clock, exact } from '../text/time';
@@ -24,14 +24,27 @@ export function ContextOf({ event }: { event: StoredEvent }) {
     const broken = new AbortController();
     setError(undefined);
     get('/api/logs/{eventId}/context', { path: { eventId: event.eventId }, query: { ...size, scope }, signal: broken.signal })
-      .then(setContext)
+      .then((found) => {
+        kept.current = firstInSight(lines.current);
+        setContext(found);
+      })
       .catch((error: unknown) => setError(asApiError(error)));
     return () => broken.abort();
   }, [event.eventId, scope, size]);
 
+  // More lines above do not move those that a person reads.
+  const lines = useRef<HTMLDivElement>(null);
+  const kept = useRef<Placed | undefined>(undefined);
+  useLayoutEffect(() => {
+    const line = kept.current && document.getElementById(kept.current.id);
+    const scroller = lines.current?.closest('.drawer-body');
+    if (line && scroller && kept.current) scroller.scrollTop += line.getBoundingClientRect().top - kept.current.top;
+    kept.current = undefined;
+  }, [context]);
+
   const choices: [Scope, string][] = [['source', `From ${plain(event.source)}`], ['all', 'All sources'], ...(event.traceId ? [['traceId', 'Its trace'] as [Scope, string]] : [])];
   return (
-    <div class="context">
+    <div class="context" ref={lines}>
       <div class="context-scope"><div class="segmented" role="group" aria-label="Events of">
         {choices.map(([value, label]) => <button key={value} type="button" class={scope === value ? 'on' : ''} aria-pressed={scope === value} onClick={() => setScope(value)}>{label}</button>)}
       </div></div>
@@ -49,6 +62,22 @@ export function ContextOf({ event }: { event: StoredEvent }) {
   );
 }
 
+/** A line, and where it is on the screen. */
+interface Placed {
+  id: string;
+  top: number;
+}
+
+/** The first line below the choice of the scope, which stays above the lines. */
+function firstInSight(context: HTMLElement | null): Placed | undefined {
+  const edge = context?.querySelector('.context-scope')?.getBoundingClientRect().bottom ?? 0;
+  for (const line of context?.querySelectorAll('.context-line') ?? []) {
+    const { top } = line.getBoundingClientRect();
+    if (top >= edge - 1) return { id: line.id, top };
+  }
+  return undefined;
+}
+
 function More({ direction, exhausted, full, onClick }: { direction: 'before' | 'after'; exhausted: boolean; full: boolean; onClick: () => void }) {
   if (exhausted) return <p class="fine context-end">{direction === 'before' ? 'Nothing before' : 'Nothing after'}</p>;
   if (full) return <p class="fine context-end">{EVENTS_MAX} events are shown; Explore shows more.</p>;
@@ -62,7 +91,7 @@ function ContextLines({ context, withSource }: { context: EventContext; withSour
   return (
     <ol class="context-lines">
       {[...context.before, context.event, ...context.after].map((event) => (
-        <li key={event.eventId} ref={event.eventId === id ? itself : null} class={`context-line level-${event.level} ${event.eventId === id ? 'itself' : ''}`} aria-current={event.eventId === id ? 'true' : undefined}>
+        <li key={event.eventId} id={`context-${event.eventId}`} ref={event.eventId === id ? itself : null} class={`context-line level-${event.level} ${event.eventId === id ? 'itself' : ''}`} aria-current={event.eventId === id ? 'true' : undefined}>
           <button type="button" disabled={event.eventId === id} onClick={() => go({ event: event.eventId, show: 'details' })} title={exact(event.timestamp, zone.value)}>
             <span class="cell-time">{clock(event.timestamp, zone.value)}</span>
             <span class="level">{event.level}</span>
@@ -77,9 +106,8 @@ function ContextLines({ context, withSource }: { context: EventContext; withSour
 /** The same in Explore, with a minute on each side. */
 function Around({ event, scope }: { event: StoredEvent; scope: Scope }) {
   const show = () => {
-    const at = Date.parse(event.timestamp);
     const where = scope === 'all' ? [] : scope === 'source' ? [`source:"${event.source.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`] : [`traceId:${event.traceId}`];
-    go({ ...place.peek(), view: 'explore', query: '', levels: [], where, from: new Date(at - 60_000).toISOString(), to: new Date(at + 60_000).toISOString(), event: event.eventId, show: 'details' });
+    go({ ...around(event), where, order: place.peek().order, columns: place.peek().columns });
   };
   return <button type="button" class="link context-around" onClick={show}>Show the minute before and after in Explore</button>;
 }

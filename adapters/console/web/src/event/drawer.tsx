@@ -3,13 +3,16 @@ import { signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { type ApiError, asApiError, get, type StoredEvent } from '../api/client';
 import { current } from '../explore/results';
-import { follow, go, href, place, SHOWN, type Shown } from '../state/place';
+import { around, follow, go, href, place, SHOWN, type Shown } from '../state/place';
 import { zone } from '../state/settings';
 import { ago, exact } from '../text/time';
 import { plain } from '../text/pieces';
 import { Icon } from '../ui/icons';
 import { Failure } from '../ui/notice';
 import { copy } from '../ui/toast';
+import { CopyLink, copyLink } from '../ui/copy-link';
+import { narrow } from '../ui/media';
+import { Menu } from '../ui/menu';
 import { ContextOf } from './context';
 import { Details } from './details';
 import { TraceOf } from './trace';
@@ -76,8 +79,6 @@ function CloseButton() {
 }
 
 function Head({ event }: { event: StoredEvent }) {
-  const link = `${location.origin}${location.pathname}?event=${event.eventId}`;
-  const curl = `curl '${location.origin}/api/logs/${event.eventId}'`;
   return (
     <div class="drawer-head">
       <div class="drawer-title">
@@ -86,13 +87,42 @@ function Head({ event }: { event: StoredEvent }) {
         <span class="drawer-when"><time dateTime={event.timestamp}>{exact(event.timestamp, zone.value)}</time> <span class="muted">{ago(event.timestamp)}</span></span>
       </div>
       <div class="drawer-actions">
-        <button type="button" class="icon-button text" title="Copy as JSON" onClick={() => void copy(JSON.stringify(event, null, 2), 'Event as JSON')}><Icon name="copy" />JSON</button>
-        <button type="button" class="icon-button text" title="Copy a command that fetches it" onClick={() => void copy(curl, 'curl command')}><Icon name="copy" />curl</button>
-        <button type="button" class="icon-button" aria-label="Copy a link to the event" title="Copy a link to the event" onClick={() => void copy(link, 'Link to the event')}><Icon name="link" /></button>
+        {narrow.value ? <MoreCopies event={event} /> : <Copies event={event} />}
         <Neighbours event={event} />
         <CloseButton />
       </div>
     </div>
+  );
+}
+
+const copyJson = (event: StoredEvent) => void copy(JSON.stringify(event, null, 2), 'Event as JSON');
+const copyCurl = (event: StoredEvent) => void copy(`curl '${location.origin}/api/logs/${event.eventId}'`, 'curl command');
+const withNeighbours = (event: StoredEvent) => around(event, place.peek().show);
+
+function Copies({ event }: { event: StoredEvent }) {
+  return (
+    <>
+      <button type="button" class="icon-button text" title="Copy as JSON" onClick={() => copyJson(event)}><Icon name="copy" />JSON</button>
+      <button type="button" class="icon-button text" title="Copy a command that fetches it" onClick={() => copyCurl(event)}><Icon name="copy" />curl</button>
+      <CopyLink to="this event" place={() => withNeighbours(event)} />
+    </>
+  );
+}
+
+function MoreCopies({ event }: { event: StoredEvent }) {
+  return (
+    <Menu label="More" face="More">
+      {(close) => {
+        const then = (action: () => void) => () => { action(); close(); };
+        return (
+          <>
+            <button type="button" class="menu-item" onClick={then(() => copyLink('this event', withNeighbours(event)))}>Link to this event</button>
+            <button type="button" class="menu-item" onClick={then(() => copyJson(event))}>Copy as JSON</button>
+            <button type="button" class="menu-item" onClick={then(() => copyCurl(event))}>Copy as curl</button>
+          </>
+        );
+      }}
+    </Menu>
   );
 }
 

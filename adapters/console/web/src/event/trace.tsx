@@ -11,6 +11,8 @@ import { Failure, Notice } from '../ui/notice';
 import { LogText } from '../ui/log-text';
 
 const EVENTS_MAX = 500;
+/** What Explore shows before and after a trace. */
+const MARGIN_MS = 1_000;
 const LINE_CHARACTERS_MAX = 2_000;
 
 export function TraceOf({ event }: { event: StoredEvent }) {
@@ -38,6 +40,8 @@ export function TraceOf({ event }: { event: StoredEvent }) {
   const sources = [...new Set(page.events.map((one) => one.source))];
   const begin = Date.parse(page.events[0]?.timestamp ?? event.timestamp);
   const length = Date.parse(page.events.at(-1)?.timestamp ?? event.timestamp) - begin;
+  // Of a trace with more events, only the beginning is known.
+  const range = { from: new Date(begin - MARGIN_MS).toISOString(), to: page.nextCursor ? '' : new Date(begin + length + MARGIN_MS).toISOString() };
   return (
     <div class="trace">
       <p class="trace-summary"><strong>{counted(page.events.length, 'event')}</strong> from {counted(sources.length, 'source')} within {duration(length / 1000)}{page.nextCursor ? '; more follow in Explore' : ''}</p>
@@ -45,7 +49,7 @@ export function TraceOf({ event }: { event: StoredEvent }) {
       <ol class="trace-lines">
         {page.events.map((one) => <TraceLine key={one.eventId} event={one} offset={Date.parse(one.timestamp) - begin} length={length} source={sources.indexOf(one.source)} itself={one.eventId === event.eventId} />)}
       </ol>
-      <button type="button" class="link" onClick={() => go({ ...place.peek(), view: 'explore', query: '', levels: [], where: [condition('traceId', traceId)], from: '', to: '', order: 'asc' })}>Show the trace in Explore</button>
+      <button type="button" class="link" onClick={() => go({ ...place.peek(), view: 'explore', query: '', levels: [], where: [condition('traceId', traceId)], ...range, order: 'asc' })}>Show the trace in Explore</button>
     </div>
   );
 }

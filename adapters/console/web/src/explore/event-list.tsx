@@ -1,8 +1,9 @@
 // The list of events that Explore and Tail share: a grid with one row for each event, of which only those in sight are elements.
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import type { ComponentChildren, RefObject } from 'preact';
+import type { ComponentChildren } from 'preact';
 import type { StoredEvent } from '../api/client';
 import { columnText, metadataFields } from '../event/fields';
+import { narrow } from '../ui/media';
 import { type Rows, useRows } from '../ui/virtual';
 import type { VirtualItem } from '@tanstack/virtual-core';
 import { Icon } from '../ui/icons';
@@ -16,7 +17,6 @@ const ROW_HEIGHT_PX = 24;
 /** Most rows of a narrow page: a line of facts and a line of text. */
 const NARROW_ROW_HEIGHT_PX = 48;
 const HALF_DAY_MS = 12 * 3_600_000;
-const narrow = matchMedia('(max-width: 760px)');
 
 export interface EventListProps {
   events: readonly StoredEvent[];
@@ -28,6 +28,8 @@ export interface EventListProps {
   expanded: ReadonlySet<string>;
   /** Whether the list keeps to its end by itself; its elements may then be used again for other events. */
   moving?: boolean;
+  /** The event that has a line above it, because it and those below it are new. */
+  firstNew?: string;
   /** What rows show of the date. */
   dates: 'none' | 'day' | 'year';
   label: string;
@@ -41,7 +43,6 @@ export interface EventListProps {
   /** Where the list was, if it is shown again; it is told when it goes. */
   kept?: { scrollTop: number; measurements: VirtualItem[] };
   footer?: ComponentChildren;
-  scroller?: RefObject<HTMLDivElement | null>;
   rows?: { current: Rows | undefined };
 }
 
@@ -53,15 +54,25 @@ export function datesOf(events: readonly (StoredEvent | undefined)[]): EventList
   return times.some((time) => Math.abs(now - time) > HALF_DAY_MS) ? 'day' : 'none';
 }
 
+/** Whether the next list that is shown takes the focus, unless something else has it by then. */
+let isAwaited = false;
+
+/** Moves the focus from the search box to the list: keys are for events again, and a phone puts its keyboard away. */
+export function focusList(): void {
+  isAwaited = true;
+  (document.activeElement as HTMLElement | null)?.blur();
+  // Another search replaces it.
+  document.querySelector<HTMLElement>('.event-list')?.focus();
+}
+
 export function EventList(props: EventListProps) {
   const { events, columns, wrap, expanded, kept } = props;
-  const own = useRef<HTMLDivElement>(null);
-  const scroller = props.scroller ?? own;
+  const scroller = useRef<HTMLDivElement>(null);
   const rows = useRows({
     count: events.length,
     scroller,
     keyOf: (index) => events[index]?.eventId ?? index,
-    estimate: narrow.matches ? NARROW_ROW_HEIGHT_PX : ROW_HEIGHT_PX,
+    estimate: narrow.value ? NARROW_ROW_HEIGHT_PX : ROW_HEIGHT_PX,
     ...(kept ? { scrollTop: kept.scrollTop, measurements: kept.measurements } : {}),
   });
   if (props.rows) props.rows.current = rows;
@@ -81,7 +92,7 @@ export function EventList(props: EventListProps) {
   useLayoutEffect(() => scroller.current?.style.setProperty('--columns', String(columns.length)), [columns.length]);
 
   // Only elements of one height: the virtual list observes an element for one row, as long as it is there.
-  const reused = props.moving === true && !wrap && !narrow.matches;
+  const reused = props.moving === true && !wrap && !narrow.value;
   const items = rows.getVirtualItems();
   const last = items.at(-1);
   useLayoutEffect(() => {
@@ -106,6 +117,16 @@ export function EventList(props: EventListProps) {
   useLayoutEffect(() => {
     if (body.current) body.current.style.height = `${rows.getTotalSize()}px`;
   });
+  // What a person expands may be below the end of the list.
+  const expandedBefore = useRef(expanded);
+  useLayoutEffect(() => {
+    for (const eventId of expanded) if (!expandedBefore.current.has(eventId)) document.getElementById(`row-${eventId}`)?.scrollIntoView({ block: 'nearest' });
+    expandedBefore.current = expanded;
+  }, [expanded]);
+  useLayoutEffect(() => {
+    if (isAwaited && document.activeElement === document.body) scroller.current?.focus({ preventScroll: true });
+    isAwaited = false;
+  }, []);
   // Elements that are gone are no longer observed.
   useLayoutEffect(() => rows.measureElement(null));
 
@@ -162,7 +183,7 @@ function EventRow({ event, item, rows, list, open }: RowProps) {
   const cut = event.message.length > ROW_CHARACTERS_MAX ? `${event.message.slice(0, ROW_CHARACTERS_MAX)}…` : event.message;
   return (
     <div id={`row-${event.eventId}`} role="row" aria-rowindex={item.index + 2} aria-selected={selected} data-index={item.index}
-      class={`event-row level-${event.level} ${selected ? 'selected' : ''} ${open ? 'open' : ''}`}
+      class={`event-row level-${event.level} ${selected ? 'selected' : ''} ${open ? 'open' : ''} ${list.firstNew === event.eventId && item.index > 0 ? 'first-new' : ''}`}
       ref={(element) => {
         if (!element) return;
         element.style.transform = `translateY(${item.start}px)`;
@@ -192,7 +213,7 @@ function EventRow({ event, item, rows, list, open }: RowProps) {
 /** Whether a row may have another height than all rows have; measuring those would cost a layout for each of them. */
 function mayDiffer(eventId: string, rows: Rows, tall: boolean): boolean {
   const measured = rows.itemSizeCache.get(eventId);
-  return tall || narrow.matches || (measured !== undefined && measured !== ROW_HEIGHT_PX);
+  return tall || narrow.peek() || (measured !== undefined && measured !== ROW_HEIGHT_PX);
 }
 
 function ColumnCell({ text }: { text: string }) {

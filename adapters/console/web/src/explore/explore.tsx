@@ -1,6 +1,6 @@
 // Explore: search, counts by time, fields, and the list of matching events.
 import { useSignalEffect } from '@preact/signals';
-import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { writeQuery } from '../api/client';
 import { EventDrawer } from '../event/drawer';
 import { useKeys } from '../state/keys';
@@ -11,7 +11,8 @@ import { clock, full, justAfter, rangeName } from '../text/time';
 import { Icon } from '../ui/icons';
 import { Menu } from '../ui/menu';
 import { Failure, Notice } from '../ui/notice';
-import { copy } from '../ui/toast';
+import { CopyLink } from '../ui/copy-link';
+import { narrow } from '../ui/media';
 import type { Rows } from '../ui/virtual';
 import { datesOf, EventList } from './event-list';
 import { FieldsPanel } from './fields-panel';
@@ -98,16 +99,21 @@ function useExploreKeys(results: Results | undefined): void {
 
 function ViewControls({ results }: { results: Results | undefined }) {
   const toggle = (setting: { value: boolean }) => () => { setting.value = !setting.value; };
+  const [more, setMore] = useState(false);
   return (
     <div class="view-controls">
-      <Toggle icon="fields" label="Fields" on={showFields.value} onClick={toggle(showFields)} />
-      <Toggle icon="chart" label="Histogram" on={showHistogram.value} onClick={toggle(showHistogram)} />
-      <Toggle icon="wrap" label="Wrap lines  w" on={wrap.value} onClick={toggle(wrap)} />
-      <span class="divider" />
-      <SavedViews />
-      <Download results={results} />
-      <button type="button" class="icon-button" aria-label="Copy a link with absolute times" title="Copy a link with absolute times"
-        onClick={() => void copy(`${location.origin}${location.pathname}${href(absolute(place.peek()))}`, 'Link with absolute times')}><Icon name="link" /></button>
+      {(!narrow.value || more) && (
+        <div class="view-icons">
+          <Toggle icon="fields" label="Fields" on={showFields.value} onClick={toggle(showFields)} />
+          <Toggle icon="chart" label="Histogram" on={showHistogram.value} onClick={toggle(showHistogram)} />
+          <Toggle icon="wrap" label="Wrap lines  w" on={wrap.value} onClick={toggle(wrap)} />
+          <span class="divider" />
+          <SavedViews />
+          <Download results={results} />
+          <CopyLink to="this view" place={() => absolute(place.peek())} />
+        </div>
+      )}
+      {narrow.value && <button type="button" aria-expanded={more} onClick={() => setMore(!more)}>{more ? 'Less' : 'More'}</button>}
       <a class="button live" href={href({ view: 'tail', event: '' })} onClick={follow({ view: 'tail', event: '' })} title="Follow new events  l"><span class="live-dot" />Live</a>
     </div>
   );
@@ -155,10 +161,12 @@ function Found({ results }: { results: Results }) {
   const shown = place.value;
   const rows = useRef<Rows | undefined>(undefined);
   const selected = shown.event || results.selected.value;
+  // The event of a link is looked for once the events are there.
+  const areLoaded = events.length > 0;
   useEffect(() => {
     const index = events.findIndex((event) => event.eventId === selected);
     if (index >= 0) rows.current?.scrollToIndex(index, { align: 'auto' });
-  }, [selected]);
+  }, [selected, areLoaded]);
 
   if (error && events.length === 0) return error.code === 'query_invalid' ? <InvalidQuery /> : <Failure error={error} retry={() => void results.more()} />;
   if (events.length === 0) return results.complete.value ? <NothingFound results={results} /> : <Loading />;
@@ -187,7 +195,7 @@ function Summary({ results }: { results: Results }) {
   return (
     <div class="summary">
       <span><strong>{counted(total ?? loaded, 'event')}</strong>{total === undefined && !results.complete.value ? ' loaded' : ''}{took !== undefined && <span class="took"> in {duration(took / 1000)}, as of {clock(new Date(results.startedAt).toISOString(), zone.value).slice(0, 8)}</span>}</span>
-      <button type="button" class="link" onClick={() => go({ order: order === 'desc' ? 'asc' : 'desc' })}>{order === 'desc' ? 'Newest first' : 'Oldest first'}</button>
+      <button type="button" class="link" onClick={() => go({ order: order === 'desc' ? 'asc' : 'desc' })}>Sort: {order === 'desc' ? 'newest first' : 'oldest first'}</button>
     </div>
   );
 }

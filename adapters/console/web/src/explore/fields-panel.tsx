@@ -39,7 +39,6 @@ export function FieldsPanel({ results }: { results: Results }) {
   // Ids have a value for each event or trace: they come last.
   const names = ['source', ...found.filter((name) => !IDS.includes(name)), ...found.filter((name) => IDS.includes(name))];
   const shown = names.filter((name) => name.toLowerCase().includes(text.toLowerCase()));
-  const counts = new Map(fields?.fields.map((field) => [field.name, field.events]));
   const toggle = (name: string) => {
     const next = new Set(open);
     if (!next.delete(name)) next.add(name);
@@ -53,7 +52,7 @@ export function FieldsPanel({ results }: { results: Results }) {
       </div>
       <ul>
         {shown.map((name) => (
-          <FieldEntry key={name} name={name} share={counts.get(name) === undefined || !fields?.events ? undefined : (counts.get(name) ?? 0) / fields.events}
+          <FieldEntry key={name} name={name} share={shareOf(name, fields)}
             open={open.has(name)} isNext={isNext} onToggle={() => toggle(name)} results={results} />
         ))}
       </ul>
@@ -62,6 +61,17 @@ export function FieldsPanel({ results }: { results: Results }) {
       {error && <p class="fine failure-text">{error.message}</p>}
     </section>
   );
+}
+
+/** Every event has a source, so the fields are counted without it. */
+function shareOf(name: string, fields: LogFields | undefined): number | undefined {
+  const events = name === 'source' ? fields?.events : fields?.fields.find((field) => field.name === name)?.events;
+  return events === undefined || !fields?.events ? undefined : events / fields.events;
+}
+
+function percent(share: number): string {
+  if (share < 0.01) return '<1 %';
+  return share < 1 && share >= 0.995 ? '>99 %' : `${Math.round(share * 100)} %`;
 }
 
 interface FieldEntryProps {
@@ -84,7 +94,7 @@ function FieldEntry({ name, share, open, isNext, onToggle, results }: FieldEntry
           <Icon name={open ? 'down' : 'right'} />
           <span>{plain(name)}</span>
         </button>
-        {share !== undefined && <span class="share" title="Share of the events that have the field">{share >= 0.995 ? '' : share < 0.01 ? '<1 %' : `${Math.round(share * 100)} %`}</span>}
+        {share !== undefined && <span class="share" title="Share of the events that have the field">{percent(share)}</span>}
         {name !== 'source' && (
           <button type="button" class={`bare ${isColumn ? 'on' : ''}`} aria-pressed={isColumn} aria-label={`Show ${plain(name)} as a column`} title={isColumn ? 'Remove the column' : 'Show as a column'} onClick={toggleColumn}>
             <Icon name="column" />

@@ -7,6 +7,7 @@ import { go, place } from '../state/place';
 import { short } from '../text/numbers';
 import { plain } from '../text/pieces';
 import { Icon } from '../ui/icons';
+import { focusList } from './event-list';
 import { negated } from './query';
 import { SearchInput } from './search-input';
 
@@ -27,6 +28,8 @@ export function SearchBar({ onAgain, error, children }: SearchBarProps) {
         event.preventDefault();
         if (text.trim() === place.peek().query) onAgain();
         else go({ query: text.trim() });
+        // By Enter, and not by the button.
+        if (document.activeElement?.tagName === 'INPUT') focusList();
       }}>
         <SearchInput text={text} invalid={invalid} onText={setText} onClear={() => { setText(''); go({ query: '' }); }} />
         {children}

@@ -4,6 +4,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { plain } from '../text/pieces';
 import { Icon } from '../ui/icons';
+import { touch } from '../ui/media';
 import { type Suggestion, suggest } from './suggestions';
 import { useKeys } from '../state/keys';
 
@@ -21,6 +22,9 @@ export function SearchInput({ text, invalid, onText, onClear }: SearchInputProps
   const asked = useRef(0);
   useKeys({ '/': () => input.current?.select() });
   useEffect(() => () => { asked.current += 1; }, []);
+  useEffect(() => {
+    if (invalid && !touch.peek() && document.activeElement === document.body) input.current?.focus();
+  }, [invalid]);
 
   const close = () => {
     asked.current += 1;
@@ -72,7 +76,7 @@ export function SearchInput({ text, invalid, onText, onClear }: SearchInputProps
         placeholder="Search: timeout, &quot;card declined&quot;, userId:12345 level>=WARN" aria-label="Search" aria-invalid={invalid} aria-describedby={invalid ? 'query-error' : undefined}
         role="combobox" aria-autocomplete="list" aria-expanded={found.length > 0} aria-controls="suggestions" aria-activedescendant={chosen >= 0 ? `suggestion-${chosen}` : undefined}
         onInput={(event) => { onText(event.currentTarget.value); look(); }} onKeyDown={onKeyDown} onBlur={close} />
-      {text !== '' && <button type="button" class="bare" aria-label="Clear the search" onClick={() => { close(); onClear(); input.current?.focus(); }}><Icon name="close" /></button>}
+      {text !== '' && <button type="button" class="bare" aria-label="Clear the search" onClick={() => { close(); onClear(); if (touch.peek()) input.current?.blur(); else input.current?.focus(); }}><Icon name="close" /></button>}
       <kbd class="hint">/</kbd>
       <ul id="suggestions" class="suggestions" role="listbox" aria-label="Suggestions" hidden={found.length === 0}>
         {found.map((suggestion, index) => (

@@ -1,8 +1,10 @@
 // The boxes of the pipeline: one for each instance of a role, one for the bus and one for the store.
 import type { ComponentChildren } from 'preact';
-import { bytes, duration, grouped, rate, short } from '../text/numbers';
+import { follow, href, START } from '../state/place';
+import { atLeast, bytes, duration, grouped, rate, short } from '../text/numbers';
 import { plain } from '../text/pieces';
-import { addressOf, type ConsumerPart, type Instance, type Journal, type Usage } from './fleet';
+import { waiting } from './badge';
+import { addressOf, type ConsumerPart, type Instance, isWithoutBus, type Journal, titleOf, type Usage } from './fleet';
 
 /** A component of health that belongs to another box than that of its process. */
 const ELSEWHERE: Record<string, readonly string[]> = { gateway: ['upstreams'], producer: ['bus', 'disk', 'journal', 'limiter'], consumer: ['bus', 'store'] };
@@ -17,19 +19,22 @@ function Box({ instance, role, children }: BoxProps) {
   const { report, routing } = instance;
   const components = Object.entries(report?.components ?? {}).filter(([name]) => instance.role !== 'all' || ELSEWHERE[role]?.includes(name));
   const faults = components.filter(([, component]) => component.status !== 'UP');
-  const state = instance.status === 'UNREACHABLE' ? 'unreachable' : faults.length > 0 || (report && !report.ready) ? 'down' : 'up';
+  // The fault is that of the box of the bus. The embedded log is part of the process.
+  const waits = report?.ready === true && report.producer?.bus !== 'embedded' && faults.length > 0 && faults.every(([name]) => name === 'bus');
+  const state = instance.status === 'UNREACHABLE' ? 'unreachable' : waits ? 'fair' : faults.length > 0 || (report && !report.ready) ? 'down' : 'up';
+  const word = { unreachable: 'not reachable', fair: 'waits for Kafka', down: report?.ready ? 'fault' : 'not ready', up: 'up' }[state];
   return (
     <article class={`box ${state}`}>
       <header>
         <span class="status-dot" aria-hidden="true" />
-        <span class="box-address mono" title={instance.url ?? addressOf(instance)}>{addressOf(instance)}</span>
-        <span class="box-state">{state === 'up' ? 'up' : state === 'down' ? (report?.ready ? 'fault' : 'not ready') : 'not reachable'}</span>
+        <span class="box-address mono" title={instance.url ?? addressOf(instance)}>{titleOf(instance)}</span>
+        <span class="box-state">{word}</span>
       </header>
       {instance.problem && <p class="fault">{plain(instance.problem)}</p>}
       {faults.map(([name, component]) => <p key={name} class="fault"><strong>{name}</strong> {plain(component.detail ?? 'down')}</p>)}
       {children}
       {routing && routing.state !== 'available' && <p class="fault">{routing.state === 'ejected' ? 'The gateway sends it nothing because it failed.' : 'It asks for no requests.'}</p>}
-      {report && <footer>{[report.version, `up ${duration(report.uptimeSeconds)}`, report.memoryBytes === undefined ? '' : bytes(report.memoryBytes), routing ? `answers in ${latency(routing.latencyMs)}` : ''].filter(Boolean).map((fact) => <span key={fact}>{fact}</span>)}</footer>}
+      {report && <footer>{[report.version, `up ${duration(report.uptimeSeconds)}`, report.memoryBytes === undefined ? '' : `${bytes(report.memoryBytes)} of memory`, routing ? `answers in ${latency(routing.latencyMs)}` : ''].filter(Boolean).map((fact) => <span key={fact}>{fact}</span>)}</footer>}
     </article>
   );
 }
@@ -38,7 +43,7 @@ function latency(ms: number): string {
   return ms < 1 ? '<1 ms' : duration(ms / 1000);
 }
 
-function Figure({ name, value, bad = false }: { name: string; value: string; bad?: boolean }) {
+function Figure({ name, value, bad = false }: { name: string; value: ComponentChildren; bad?: boolean }) {
   return <div class={`figure ${bad ? 'bad' : ''}`}><dt>{name}</dt><dd>{value}</dd></div>;
 }
 
@@ -79,7 +84,7 @@ export function ProducerBox({ instance }: { instance: Instance }) {
           {part.journal && part.journal.events > 0 && <JournalMeter journal={part.journal} />}
           {part.journal?.events === 0 && <Figure name="journal" value="empty" />}
           <Meter name="buffer" usage={part.buffer} />
-          {!part.journal && <Meter name="space" usage={part.space} />}
+          {!part.journal && <Meter name="log space" usage={part.space} />}
         </>
       )}
     </Box>
@@ -100,22 +105,25 @@ function JournalMeter({ journal }: { journal: Journal }) {
   );
 }
 
-export function BusBox({ producers }: { producers: readonly Instance[] }) {
+export function BusBox({ producers, consumers }: { producers: readonly Instance[]; consumers: readonly Instance[] }) {
   const parts = producers.flatMap((instance) => (instance.report?.producer ? [instance.report.producer] : []));
   const first = parts[0];
   if (!first) return <article class="box unknown"><header><span class="status-dot" aria-hidden="true" /><span>unknown</span></header><p class="fine">No producer answers.</p></article>;
   const breakers = parts.flatMap((part) => part.breakers);
   const open = breakers.filter((breaker) => breaker.state === 'open').length;
   const halfOpen = breakers.filter((breaker) => breaker.state === 'half_open').length;
-  const state = open > 0 ? 'down' : halfOpen > 0 ? 'fair' : 'up';
+  const cannotSend = producers.some(isWithoutBus);
+  const away = cannotSend || consumers.some(isWithoutBus);
+  const kafka = first.bus === 'kafka';
+  const state = away ? 'down' : halfOpen > 0 ? 'fair' : 'up';
   return (
     <article class={`box ${state}`}>
-      <header><span class="status-dot" aria-hidden="true" /><span class="box-address">{first.bus === 'kafka' ? 'Kafka' : 'Embedded log'}</span><span class="box-state">{open > 0 ? 'away' : halfOpen > 0 ? 'trying again' : 'up'}</span></header>
+      <header><span class="status-dot" aria-hidden="true" /><span class="box-address">{kafka ? 'Kafka' : 'Embedded log'}</span><span class="box-state">{away ? (kafka ? 'away' : 'fault') : halfOpen > 0 ? 'trying again' : 'up'}</span></header>
       <dl>
         {breakers.length > 0 && <Figure name="breaker" value={open > 0 ? `open${parts.length > 1 ? ` at ${open} of ${parts.length}` : ''}` : halfOpen > 0 ? 'half-open' : 'closed'} bad={open > 0} />}
-        {first.bus === 'embedded' && <Figure name="space used" value={`${Math.round((100 * first.space.usedBytes) / Math.max(1, first.space.bytesMax))} %`} />}
+        {first.bus === 'embedded' && <Figure name="log space used" value={`${Math.round((100 * first.space.usedBytes) / Math.max(1, first.space.bytesMax))} %`} />}
       </dl>
-      {open > 0 && <p class="fine">Producers keep accepted events in their journals, and try again within a minute.</p>}
+      {away && kafka && <p class="fine">{cannotSend ? 'Producers keep accepted events in their journals, and try again within a minute.' : 'A consumer does not reach it.'}</p>}
     </article>
   );
 }
@@ -144,12 +152,20 @@ export function ConsumerBox({ instance }: { instance: Instance }) {
           <Figure name="stored" value={rate(part.storedPerSecond)} />
           <Figure name="lag" value={lag(part)} bad={(part.lagAgeSeconds ?? 0) > LAG_SECONDS_MAX} />
           <Figure name="partitions" value={grouped(part.partitions)} />
-          <Figure name="dead letters" value={grouped(part.deadLetters)} bad={part.deadLetters > 0} />
+          <DeadLetters found={part.deadLetters} />
           <Figure name="queries" value={rate(part.requestsPerSecond)} />
         </dl>
       )}
     </Box>
   );
+}
+
+/** Those that wait in the store that all consumers share, or else those that this one found since its start. */
+function DeadLetters({ found }: { found: number }) {
+  const letters = waiting.value;
+  const place = { ...START, view: 'dead-letters' } as const;
+  const text = letters ? `${letters.count === 0 ? 'none' : atLeast(letters)} waiting` : `${grouped(found)} since start`;
+  return <Figure name="dead letters" value={<a href={href(place)} onClick={follow(place)}>{text}</a>} bad={letters ? letters.count > 0 : found > 0} />;
 }
 
 export function StoreBox({ consumers }: { consumers: readonly Instance[] }) {

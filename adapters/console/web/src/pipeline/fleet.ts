@@ -18,6 +18,12 @@ export function withRole(fleet: Fleet, role: Role): Instance[] {
   return fleet.instances.filter((instance) => instance.role === role || (instance.role === 'all' && (!instance.report || instance.report[role] !== undefined)));
 }
 
+/** Whether a process reports that it does not reach the bus. Its breaker may be closed then: it opens when a record fails. */
+export function isWithoutBus({ report }: Instance): boolean {
+  const bus = report?.components.bus;
+  return (bus !== undefined && bus.status !== 'UP') || report?.producer?.outage?.state === 'away' || (report?.producer?.breakers.some((breaker) => breaker.state === 'open') ?? false);
+}
+
 /** The sum of a rate over instances; `undefined` as long as none of them has one. */
 export function total(instances: readonly Instance[], rate: (report: Report) => number | undefined): number | undefined {
   const known = instances.flatMap((instance) => (instance.report ? [rate(instance.report)] : [])).filter((one) => one !== undefined);
@@ -33,4 +39,9 @@ export function alerts(fleet: Fleet): { alert: Alert; instance: Instance }[] {
 /** Where an instance is: its address, or the URL that is configured if its name has no address. */
 export function addressOf(instance: Instance): string {
   return instance.address || (instance.url ?? '');
+}
+
+/** The name of a role's box. One process may have all roles: they have no addresses of their own. */
+export function titleOf(instance: Instance): string {
+  return instance.role === 'all' ? 'in this process' : addressOf(instance);
 }

@@ -11,7 +11,7 @@ import { Failure } from '../ui/notice';
 import { note } from './badge';
 import { BusBox, ConsumerBox, GatewayBox, hasLag, ProducerBox, StoreBox } from './boxes';
 import { Runbook, RunbookLink } from './runbook';
-import { addressOf, type Alert, alerts, type Fleet, type Instance, type Outage, total, withRole } from './fleet';
+import { addressOf, type Alert, alerts, type Fleet, type Instance, isWithoutBus, type Outage, total, withRole } from './fleet';
 
 const POLL_MS = 2_000;
 const LETTERS = { ...START, view: 'dead-letters' } as const;
@@ -128,15 +128,14 @@ function Flow({ fleet }: { fleet: Fleet }) {
   const gateways = withRole(fleet, 'gateway');
   const producers = withRole(fleet, 'producer');
   const consumers = withRole(fleet, 'consumer');
-  const away = producers.some((instance) => instance.report?.producer?.outage?.state === 'away');
   const lag = total(consumers, (report) => (report.consumer && hasLag(report.consumer) ? report.consumer.lagRecords : undefined));
   return (
     <div class="flow">
       <Stage title="Gateway">{gateways.map((instance) => <GatewayBox key={addressOf(instance)} instance={instance} />)}</Stage>
       <Arrow label={rate(total(producers, (report) => report.producer?.acceptedPerSecond))} what="accepted" />
       <Stage title={producers.length > 1 ? 'Producers' : 'Producer'}>{producers.map((instance) => <ProducerBox key={addressOf(instance)} instance={instance} />)}</Stage>
-      <Arrow label={rate(total(producers, (report) => report.producer?.publishedPerSecond))} what="published" broken={away} />
-      <Stage title="Bus"><BusBox producers={producers} /></Stage>
+      <Arrow label={rate(total(producers, (report) => report.producer?.publishedPerSecond))} what="published" broken={producers.some(isWithoutBus)} />
+      <Stage title="Bus"><BusBox producers={producers} consumers={consumers} /></Stage>
       <Arrow label={lag === undefined ? '–' : short(lag)} what="lag" />
       <Stage title={consumers.length > 1 ? 'Consumers' : 'Consumer'}>{consumers.map((instance) => <ConsumerBox key={addressOf(instance)} instance={instance} />)}</Stage>
       <Arrow label={rate(total(consumers, (report) => report.consumer?.storedPerSecond))} what="stored" />
@@ -162,10 +161,11 @@ function Arrow({ label, what, broken = false }: { label: string; what: string; b
 function Alerts({ fleet }: { fleet: Fleet }) {
   const firing = alerts(fleet);
   const leftOut = total(fleet.instances, (report) => report.alertsLeftOut) ?? 0;
+  const isWell = fleet.instances.every(({ status }) => status === 'UP');
   return (
     <section class="alerts" aria-label="Firing alerts">
       <h2>Firing alerts {firing.length > 0 && <span class="count">{grouped(firing.length + leftOut)}</span>}</h2>
-      {firing.length === 0 && <p class="muted">None. Alerts that a process raises by itself appear here with their runbook.</p>}
+      {firing.length === 0 && <p class="muted">{isWell ? 'None. Alerts that a process raises by itself appear here with their runbook.' : 'None yet. The instances report the fault above; an alert may follow.'}</p>}
       <ul>{firing.map(({ alert, instance }) => <AlertLine key={`${addressOf(instance)}${alert.name}${alert.since}`} alert={alert} instance={instance} />)}</ul>
     </section>
   );

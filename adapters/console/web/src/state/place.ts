@@ -74,6 +74,14 @@ export const place = signal<Place>(parsePlace(location.search));
 /** How the present place was reached: results are kept for Back and Forward, and asked for again otherwise. */
 export const arrivedBy = signal<'link' | 'history'>('link');
 
+const AROUND_MS = 60_000;
+
+/** An event among those of the minute before and after it. */
+export function around(event: { eventId: string; timestamp: string }, show: Shown = 'details'): Place {
+  const at = Date.parse(event.timestamp);
+  return { ...START, from: new Date(at - AROUND_MS).toISOString(), to: new Date(at + AROUND_MS).toISOString(), event: event.eventId, show };
+}
+
 /** The URL of a place, for links. */
 export function href(change: Partial<Place>): string {
   const query = writePlace({ ...place.peek(), ...change });

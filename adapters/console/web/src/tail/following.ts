@@ -36,12 +36,15 @@ export class Following {
   readonly discarded = signal(0);
   /** Whether the connection ended because nobody looked. */
   readonly asleep = signal(false);
+  /** The first event that came after the beginning, or after the last pause; empty until it comes. */
+  readonly firstNew = signal('');
 
   readonly #worker: Worker;
   #sizes: number[] = [];
   #bytes = 0;
   #arrivals: { at: number; events: number }[] = [];
   #search = 0;
+  #isNextNew = true;
   #hiddenTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #rateTimer: ReturnType<typeof setInterval>;
 
@@ -59,6 +62,8 @@ export class Following {
     this.clear();
     this.missed.value = 0;
     this.discarded.value = 0;
+    this.firstNew.value = '';
+    this.#isNextNew = true;
     this.connection.value = { state: 'connecting' };
     this.#tell({ kind: 'follow', url: `/api/logs/tail?${writeQuery(conditions)}` });
     void this.#earlier(conditions, this.#search);
@@ -71,6 +76,7 @@ export class Following {
 
   resume(): void {
     this.paused.value = false;
+    this.#isNextNew = true;
     this.#tell({ kind: 'release' });
   }
 
@@ -127,7 +133,10 @@ export class Following {
     if (progress.missed > 0) this.missed.value += progress.missed;
     if (progress.discarded > 0) this.discarded.value += progress.discarded;
     if (progress.received > 0) this.#arrivals.push({ at: performance.now(), events: progress.received });
-    if (progress.events.length === 0) return;
+    const first = progress.events[0];
+    if (!first) return;
+    if (this.#isNextNew) this.firstNew.value = first.eventId;
+    this.#isNextNew = false;
     this.#sizes.push(...progress.sizes);
     this.#bytes += progress.sizes.reduce((sum, size) => sum + size, 0);
     this.#show([...this.events.peek(), ...progress.events]);

@@ -1,7 +1,7 @@
 // Tail: matching events as they are stored, newest at the bottom.
 //
-// It never moves what a person reads: scrolling up pauses it, and a paused tail says so and how much is new.
-import { useEffect, useRef, useState } from 'preact/hooks';
+// It never moves what a person reads: scrolling up or opening an event pauses it, and a paused tail says so and how much is new.
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
 import { EventDrawer, followed } from '../event/drawer';
 import { datesOf, EventList } from '../explore/event-list';
@@ -13,6 +13,7 @@ import { wrap, zone } from '../state/settings';
 import { grouped, rate } from '../text/numbers';
 import { Icon } from '../ui/icons';
 import { Failure, Notice } from '../ui/notice';
+import type { Rows } from '../ui/virtual';
 import { Following } from './following';
 
 /** How near the end counts as the end. */
@@ -34,7 +35,7 @@ export function Tail() {
     <div class={`explore tail ${shown.event === '' ? '' : 'with-drawer'}`}>
       <div class="toolbar">
         <SearchBar onAgain={() => tail.follow({ query: combined(shown), level: shown.levels.length > 0 ? [shown.levels.join(',')] : [] })} error={refused}>
-          <button type="submit" class="primary search-button"><Icon name="search" /><span>Follow</span></button>
+          <button type="submit" class="search-button">Apply</button>
         </SearchBar>
         <div class="toolbar-row">
           <Chips />
@@ -95,37 +96,50 @@ function statusText(tail: Following): { text: string; kind: string } {
 function Lines({ tail }: { tail: Following }) {
   const events = tail.events.value;
   const shown = place.value;
-  const scroller = useRef<HTMLDivElement>(null);
-  const intent = useRef(0);
+  const rows = useRef<Rows | undefined>(undefined);
+  const intent = useRef(-INTENT_MS);
+  const scrollTop = useRef(0);
+  /** Such a pause ends with the scroll back to the end; any other one only when the person says so. */
   const pausedByScroll = useRef(false);
   const [selected, setSelected] = useState('');
   const [expanded, setExpanded] = useState<ReadonlySet<string>>(new Set());
 
+  const hold = () => {
+    pausedByScroll.current = false;
+    if (!tail.paused.peek()) tail.pause();
+  };
   useEffect(() => {
-    if (shown.event !== '' && !tail.paused.peek()) tail.pause();
+    if (shown.event !== '') hold();
   }, [shown.event]);
+  // Whatever resumed it, a click or a key, was not the beginning of a scroll.
+  useLayoutEffect(() => {
+    if (tail.paused.value) return;
+    pausedByScroll.current = false;
+    intent.current = -INTENT_MS;
+  }, [tail.paused.value]);
   useEffect(() => {
     const waiting = tail.paused.value ? tail.held.value : 0;
     document.title = waiting > 0 ? `(${grouped(waiting)}) Tail · Spillway` : 'Tail · Spillway';
   }, [tail.held.value, tail.paused.value]);
 
   const move = (by: number) => {
-    if (!tail.paused.peek()) tail.pause();
-    pausedByScroll.current = false;
+    hold();
     const list = tail.events.peek();
     const at = list.findIndex((event) => event.eventId === selected);
-    const next = list[at < 0 ? list.length - 1 : Math.min(list.length - 1, Math.max(0, at + by))];
-    if (next) setSelected(next.eventId);
+    const next = at < 0 ? list.length - 1 : Math.min(list.length - 1, Math.max(0, at + by));
+    setSelected(list[next]?.eventId ?? '');
+    rows.current?.scrollToIndex(next, { align: 'auto' });
   };
   const toggle = (eventId: string) => {
     const next = new Set([...expanded].slice(-500));
     if (!next.delete(eventId)) next.add(eventId);
-    if (!tail.paused.peek()) tail.pause();
+    hold();
     setExpanded(next);
   };
   const open = (eventId: string, show: Show = 'details') => {
     const event = tail.events.peek().find((one) => one.eventId === eventId);
     if (event) followed.value = new Map([[eventId, event]]);
+    hold();
     setSelected(eventId);
     go({ event: eventId, show });
   };
@@ -133,22 +147,22 @@ function Lines({ tail }: { tail: Following }) {
 
   if (events.length === 0 && !tail.paused.value) return <Waiting tail={tail} />;
   const noteIntent = () => { intent.current = performance.now(); };
+  const onScroll = (list: HTMLElement) => {
+    // New events and heights that become known move the end away, and the list down: only a person moves it up.
+    const isUp = list.scrollTop < scrollTop.current;
+    scrollTop.current = list.scrollTop;
+    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < END_PX;
+    if (performance.now() - intent.current >= INTENT_MS) return;
+    if (isUp && !atEnd && !tail.paused.peek()) {
+      tail.pause();
+      pausedByScroll.current = true;
+    } else if (atEnd && pausedByScroll.current) tail.resume();
+  };
   return (
     <div class="tail-lines" onWheel={noteIntent} onTouchMove={noteIntent} onKeyDown={noteIntent} onPointerDown={noteIntent}>
       <EventList moving={!tail.paused.value} events={events} columns={shown.columns} wrap={wrap.value} zone={zone.value} terms={searchedTexts(shown.query)} selected={shown.event || selected} expanded={expanded}
-        dates={datesOf(events.slice(-DATED_EVENTS))} label="Events as they are stored" scroller={scroller} onSelect={setSelected} onOpen={open} onToggle={toggle}
-        onRemoveColumn={(column) => go({ columns: place.peek().columns.filter((one) => one !== column) }, 'replace')}
-        onScroll={(element) => {
-          const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < END_PX;
-          const theirs = performance.now() - intent.current < INTENT_MS;
-          if (theirs && !atEnd && !tail.paused.peek()) {
-            pausedByScroll.current = true;
-            tail.pause();
-          } else if (theirs && atEnd && pausedByScroll.current && tail.paused.peek()) {
-            pausedByScroll.current = false;
-            tail.resume();
-          }
-        }} />
+        dates={datesOf(events.slice(-DATED_EVENTS))} label="Events as they are stored" rows={rows} firstNew={tail.firstNew.value} onSelect={setSelected} onOpen={open} onToggle={toggle} onScroll={onScroll}
+        onRemoveColumn={(column) => go({ columns: place.peek().columns.filter((one) => one !== column) }, 'replace')} />
       {tail.paused.value && <button type="button" class="to-end primary" onClick={() => tail.resume()}><Icon name="bottom" />{tail.held.value > 0 ? `${grouped(tail.held.value)} new` : 'Resume'}</button>}
     </div>
   );

@@ -52,6 +52,11 @@ export function duration(seconds: number): string {
   return rest > 0 ? `${whole} ${unit} ${rest} ${nextUnit}` : `${whole} ${unit}`;
 }
 
+/** A count that may be one of many more. */
+export function atLeast({ count, more }: { count: number; more: boolean }): string {
+  return `${short(count)}${more ? '+' : ''}`;
+}
+
 /** A count with its noun: `1 event`, `2 events`. */
 export function counted(count: number, noun: string): string {
   return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`;

@@ -60,10 +60,9 @@ export function full(text: string | Date, zone: Zone): string {
   return `${p.year}-${two(p.month)}-${two(p.day)} ${two(p.hour)}:${two(p.minute)}:${two(p.second)}`;
 }
 
-/** `2024-11-24 21:20:05.199341`, with the digits that the event has. */
+/** `2024-11-24 21:20:05.199341`, with the digits that the event has, and three of them at least. */
 export function exact(text: string, zone: Zone): string {
-  const fraction = /\.(\d+)/.exec(text)?.[1] ?? '';
-  return `${full(text, zone)}${fraction === '' ? '' : `.${fraction}`}`;
+  return `${full(text, zone)}.${(/\.(\d+)/.exec(text)?.[1] ?? '').padEnd(3, '0')}`;
 }
 
 /** What an axis shows at a tick: times of day, and the date at midnight. */
