@@ -6,6 +6,7 @@ import ch.qos.logback.classic.spi.LoggingEvent;
 import ch.qos.logback.core.joran.spi.JoranException;
 import ch.qos.logback.core.status.Status;
 import com.internetitem.logback.elasticsearch.ElasticsearchAppender;
+import com.internetitem.logback.elasticsearch.config.BasicAuthentication;
 import com.internetitem.logback.elasticsearch.config.ElasticsearchProperties;
 import com.internetitem.logback.elasticsearch.config.Property;
 import java.io.ByteArrayInputStream;
@@ -18,14 +19,16 @@ final class Logback {
 
     /** JSON or protobuf; the labels and the structured metadata are its defaults and the service. */
     static void loki(Plan plan) throws Exception {
+        var login = plan.key == null
+            ? "" : "<auth><username>clients</username><password>" + plan.key + "</password></auth>";
         send(plan, """
             <appender name="out" class="com.github.loki4j.logback.Loki4jAppender">
               <labels>service_name=%s</labels>
               <message><pattern>%%msg%%nopex</pattern></message>
               <batch><timeoutMs>500</timeoutMs></batch>
-              <http><url>%s/loki/api/v1/push</url><useProtobufApi>%s</useProtobufApi></http>
+              <http><url>%s/loki/api/v1/push</url><useProtobufApi>%s</useProtobufApi>%s</http>
             </appender>
-            """.formatted(plan.source(), plan.url, plan.client.endsWith("proto")));
+            """.formatted(plan.source(), plan.url, plan.client.endsWith("proto"), login));
     }
 
     /**
@@ -40,6 +43,11 @@ final class Logback {
         properties.addProperty(new Property("stacktrace", "%ex", false));
         var appender = new ElasticsearchAppender();
         appender.setUrl(plan.url + "/_bulk");
+        if (plan.key != null) {
+            // It takes user and password from the URL.
+            appender.setUrl(plan.url.replace("://", "://clients:" + plan.key + "@") + "/_bulk");
+            appender.setAuthentication(new BasicAuthentication());
+        }
         appender.setIndex("logs-clients");
         appender.setIncludeMdc(true);
         appender.setErrorsToStderr(true);
@@ -85,8 +93,9 @@ final class Logback {
                 Map.of("order", String.valueOf(event.number()), "trace_id", Plan.TRACE_ID, "span_id", Plan.SPAN_ID));
             logger.callAppenders(logged);
         });
-        // Batches are sent each half second or less.
-        Thread.sleep(1500);
+        // Batches are sent each half second or less. What is not sent by then is lost in the appender for Elasticsearch; its first
+        // connection over TLS takes a while on a busy machine.
+        Thread.sleep(5000);
         context.stop();
         for (var status : context.getStatusManager().getCopyOfStatusList()) {
             if (status.getLevel() >= Status.WARN) {
