@@ -26,7 +26,10 @@ final class Logback {
               <labels>service_name=%s</labels>
               <message><pattern>%%msg%%nopex</pattern></message>
               <batch><timeoutMs>500</timeoutMs></batch>
-              <http><url>%s/loki/api/v1/push</url><useProtobufApi>%s</useProtobufApi>%s</http>
+              <http>
+                <url>%s/loki/api/v1/push</url><useProtobufApi>%s</useProtobufApi>
+                <requestTimeoutMs>20000</requestTimeoutMs>%s
+              </http>
             </appender>
             """.formatted(plan.source(), plan.url, plan.client.endsWith("proto"), login));
     }
