@@ -70,7 +70,8 @@ def splunk(plan: Plan) -> None:
         protocol=address.scheme,
         verify=plan.secure,
         flush_interval=0,
-        retry_count=4,
+        # With four, it takes seven seconds to give up an event, and the next one only then.
+        retry_count=1 if plan.secure else 4,
         retry_backoff=0.5,
         allow_overrides=True,
         source=plan.source,
