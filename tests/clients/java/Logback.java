@@ -15,6 +15,8 @@ import java.util.Map;
 
 /** Appenders of logback, configured as users do it. They report errors as status messages, and nothing else. */
 final class Logback {
+    private static final long SENT_WITHIN_MS = 30_000;
+
     private Logback() {}
 
     /** JSON or protobuf; the labels and the structured metadata are its defaults and the service. */
@@ -96,9 +98,14 @@ final class Logback {
                 Map.of("order", String.valueOf(event.number()), "trace_id", Plan.TRACE_ID, "span_id", Plan.SPAN_ID));
             logger.callAppenders(logged);
         });
-        // Batches are sent each half second or less. What is not sent by then is lost in the appender for Elasticsearch; its first
-        // connection over TLS takes a while on a busy machine.
-        Thread.sleep(5000);
+        // Batches are sent each half second or less.
+        Thread.sleep(1500);
+        // The thread of the appender for Elasticsearch, which does not wait for it, ends when everything is sent.
+        for (var thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().startsWith("es-writer")) {
+                thread.join(SENT_WITHIN_MS);
+            }
+        }
         context.stop();
         for (var status : context.getStatusManager().getCopyOfStatusList()) {
             if (status.getLevel() >= Status.WARN) {
