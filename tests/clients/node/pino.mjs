@@ -49,7 +49,7 @@ async function inWorker (plan, target, options) {
   transport.on('error', error => plan.failed(error))
   await log(plan, transport)
   // Transports send what they have each half second or second. When pino-loki is closed, it does not wait for the answer.
-  await sleep(3000)
+  await sleep(5000)
   const closed = new Promise(resolve => transport.on('close', resolve))
   transport.end()
   await Promise.race([closed, sleep(CLOSED_WITHIN_MS)])
