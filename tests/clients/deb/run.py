@@ -23,6 +23,8 @@ STARTED_WITHIN_SECONDS = 10
 SENT_WITHIN_SECONDS = 25
 # local0.info, local0.warning, local0.err
 PRIORITIES = {"INFO": 134, "WARN": 132, "ERROR": 131}
+# What syslog-ng prints when nothing is wrong.
+ORDINARY = re.compile(r"syslog-ng (starting up|shutting down)|Syslog connection established")
 LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib/syslog-ng")
 
 RSYSLOG = """
@@ -32,7 +34,7 @@ module(load="impstats" interval="1" format="json" resetCounters="off" log.syslog
 input(type="imuxsock" Socket="{directory}/log" useSysTimeStamp="off" ignoreTimestamp="off")
 {action}
 """
-RSYSLOG_FORWARD = 'action(name="out" type="omfwd" target="{host}" port="{port}" {options})'
+RSYSLOG_FORWARD = 'action(name="out" type="omfwd" target="{host}" port="{port}" {options} {access})'
 # A template of the Elastic Common Schema, and requests that end with the messages that there are.
 RSYSLOG_ELASTICSEARCH = """
 module(load="omelasticsearch")
@@ -46,7 +48,8 @@ template(name="ecs" type="list") {{
   constant(value="}}")
 }}
 action(name="out" type="omelasticsearch" server="{host}" serverport="{port}" template="ecs" searchIndex="logs-clients"
-       searchType="" bulkmode="on" errorfile="{directory}/errors" healthchecktimeout="5000" queue.type="linkedlist"
+       searchType="" bulkmode="on" errorfile="{directory}/errors" healthchecktimeout="5000" {access}
+       queue.type="linkedlist"
        queue.timeoutshutdown="8000" action.resumeRetryCount="10" action.resumeInterval="1")
 """
 RSYSLOG_ACTIONS = {
@@ -61,20 +64,52 @@ RSYSLOG_ACTIONS = {
 SYSLOG_NG = """@version: 3.38
 @define scl-root "{library}"
 @include "{library}/elasticsearch/*.conf"
-options {{ stats-freq(1); stats-level(1); time-reopen(1); keep-timestamp(yes); }};
+options {{ stats-freq(0); stats-level(1); time-reopen(1); keep-timestamp(yes); }};
 source events {{ unix-dgram("{directory}/log"); }};
 destination out {{ {destination}; }};
 log {{ source(events); destination(out); }};
 """
 SYSLOG_NG_DESTINATIONS = {
-    "syslog-ng-tcp": 'network("{host}" port({port}) transport(tcp))',
-    "syslog-ng-tcp-octets": 'syslog("{host}" port({port}) transport(tcp))',
+    "syslog-ng-tcp": 'network("{host}" port({port}) transport({transport}) {access})',
+    "syslog-ng-tcp-octets": 'syslog("{host}" port({port}) transport({transport}) {access})',
     "syslog-ng-elasticsearch": 'elasticsearch-http(url("{url}/_bulk") index("logs-clients") type("") batch-lines(5)'
-    " batch-timeout(500) retries(10))",
+    " batch-timeout(500) retries(10) {access})",
     "syslog-ng-http": 'http(url("{url}/api/logs/ingest") method("POST") headers("Content-Type: application/json")'
     ' delimiter(",") body-prefix("[") body-suffix("]") batch-lines(5) batch-timeout(500) retries(10)'
-    ' body("$(format-json message=$MSG level=$LEVEL timestamp=$ISODATE service=$PROGRAM host=$HOST)"))',
+    ' {access} body("$(format-json message=$MSG level=$LEVEL timestamp=$ISODATE service=$PROGRAM host=$HOST)"))',
 }
+
+
+def rsyslog_access(plan: Plan) -> str:
+    """The parameters of an action for TLS, and for the access key or the certificate."""
+    if not plan.secure:
+        return ""
+    if plan.by_http:
+        given = {"usehttps": "on", "tls.cacert": plan.authority, "uid": "clients", "pwd": plan.key}
+    else:
+        given = {
+            "StreamDriver": "gtls",
+            "StreamDriverMode": "1",
+            "StreamDriverAuthMode": "x509/name",
+            # It looks for a name, even if the target is an address.
+            "StreamDriverPermittedPeers": "localhost",
+            "StreamDriver.CAFile": plan.authority,
+            "StreamDriver.CertFile": plan.certificate,
+            "StreamDriver.KeyFile": plan.certificate,
+        }
+    return " ".join(f'{name}="{value}"' for name, value in given.items() if value)
+
+
+def syslog_ng_access(plan: Plan) -> str:
+    """The same for a destination of syslog-ng."""
+    if not plan.secure:
+        return ""
+    given = {"ca-file": plan.authority}
+    if not plan.by_http:
+        given |= {"cert-file": plan.certificate, "key-file": plan.certificate}
+    options = " ".join(f'{name}("{value}")' for name, value in given.items() if value)
+    login = f'user("clients") password("{plan.key}")' if plan.by_http else ""
+    return f"{login} tls({options})" if options else login
 
 
 class Daemon:
@@ -84,34 +119,45 @@ class Daemon:
         root = Path(os.environ["DEB_ROOT"])
         address = plan.address
         values = {"directory": directory, "host": address.hostname, "port": address.port, "url": plan.url}
+        values["transport"] = "tls" if plan.secure else "tcp"
         configuration = directory / "configuration"
         self.directory = directory
         self.is_rsyslog = plan.client in RSYSLOG_ACTIONS
         if self.is_rsyslog:
-            action = RSYSLOG_ACTIONS[plan.client].format(**values)
+            action = RSYSLOG_ACTIONS[plan.client].format(**values, access=rsyslog_access(plan))
             configuration.write_text(RSYSLOG.format(action=action, **values))
             modules = next(root.glob("usr/lib/*/rsyslog"))
             command = [root / "usr/sbin/rsyslogd", "-n", "-f", configuration, "-i", directory / "pid", "-M", modules]
         else:
-            destination = SYSLOG_NG_DESTINATIONS[plan.client].format(**values)
+            destination = SYSLOG_NG_DESTINATIONS[plan.client].format(**values, access=syslog_ng_access(plan))
             library = root / "usr/share/syslog-ng/include/scl"
             configuration.write_text(SYSLOG_NG.format(library=library, destination=destination, **values))
             modules = max(root.glob("usr/lib/syslog-ng/[0-9]*"))
-            command = [root / "usr/sbin/syslog-ng", "-F", "-f", configuration, "-R", directory / "state", "--no-caps"]
-            command += ["-c", directory / "control", "-p", directory / "pid", "--module-path", modules]
+            command = [root / "usr/sbin/syslog-ng", "-F", "-e", "-f", configuration, "-R", directory / "state"]
+            command += ["--no-caps", "-c", directory / "control", "-p", directory / "pid", "--module-path", modules]
         self.environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(str(root / path) for path in LIBRARIES)}
         self.control = [root / "usr/sbin/syslog-ng-ctl", "stats", "-c", directory / "control"]
         with (directory / "output").open("wb") as output:
             self.process = subprocess.Popen(command, env=self.environment, stdout=output, stderr=subprocess.STDOUT)
         until(lambda: (directory / "log").exists() or self.process.poll() is not None, STARTED_WITHIN_SECONDS)
 
-    def done(self) -> tuple[int, int]:
-        """How many events the daemon has sent, and how many of them failed, by its own statistics."""
+    def done(self) -> tuple[int, int | None]:
+        """How many events the daemon is done with, and how many of them failed, by its own statistics.
+
+        The second is `None` if they do not say it.
+        """
         if self.is_rsyslog:
             lines = (self.directory / "stats").read_text().splitlines() if (self.directory / "stats").exists() else []
             # rsyslog begins each line with the time.
-            values = [json.loads(line[line.index("{") :]) for line in lines if '"name": "out"' in line]
-            return (values[-1]["processed"], values[-1]["failed"]) if values else (0, 0)
+            values = [json.loads(line[line.index("{") :]) for line in lines if "{" in line and line.endswith("}")]
+            latest = {value["name"]: value for value in values}
+            if "out" not in latest:
+                return 0, 0
+            processed, waiting = latest["out"]["processed"], latest.get("out queue", {}).get("size", 0)
+            # Events that wait for another try are processed, of refused requests only their own number is known, and
+            # `failed` lacks one of the events that were given up.
+            refused = latest.get("omelasticsearch", {}).get("failed.es", 0)
+            return processed - waiting, None if waiting or refused or latest["out"]["failed"] else 0
         text = subprocess.run(self.control, env=self.environment, capture_output=True, text=True).stdout
         written = re.search(r"^dst\..*;written;(\d+)$", text, re.MULTILINE)
         dropped = re.search(r"^dst\..*;dropped;(\d+)$", text, re.MULTILINE)
@@ -127,7 +173,8 @@ class Daemon:
             self.process.kill()
             self.process.wait()
         files = [self.directory / name for name in ("output", "errors")]
-        return " ".join(file.read_text(errors="replace") for file in files if file.exists()).strip()
+        lines = [line for file in files if file.exists() for line in file.read_text(errors="replace").splitlines()]
+        return " ".join(line for line in lines if not ORDINARY.search(line)).strip()
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -163,8 +210,7 @@ def main() -> None:
             output = daemon.stop()
         if output:
             plan.failed(output)
-        by_http = plan.url.startswith("http")
-        plan.report(processed - failed if by_http else None)
+        plan.report(processed - failed if plan.by_http and failed is not None else None)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ func otlpHTTP(plan *Plan) error {
 // OTLP/gRPC with gzip.
 func otlpGRPC(plan *Plan) error {
 	exporter, err := otlploggrpc.New(context.Background(), otlploggrpc.WithEndpointURL(plan.URL),
-		otlploggrpc.WithInsecure(), otlploggrpc.WithCompressor("gzip"))
+		otlploggrpc.WithCompressor("gzip"))
 	if err != nil {
 		return err
 	}

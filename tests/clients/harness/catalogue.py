@@ -52,10 +52,8 @@ class Client:
     in_faults: bool = False
     """Whether `--faults` runs it when no names are given."""
 
-    @property
-    def keyed(self) -> bool:
-        """Whether its runner presents an access key. Syslog has none; the others are not set up for one."""
-        return self.ecosystem in ("python", "node", "go") and self.listener is not Listener.SYSLOG
+    open_only: str = ""
+    """Why `--keys` skips it: what it lacks for a key (over syslog, for a certificate) or for TLS; empty if nothing."""
 
 
 def otlp(name: str, ecosystem: str, package: str, protocol: str, **others: object) -> Client:
@@ -68,7 +66,7 @@ def otlp(name: str, ecosystem: str, package: str, protocol: str, **others: objec
 def syslog(name: str, ecosystem: str, package: str, clock: Clock = Clock.OWN, **others: object) -> Client:
     """A syslog client."""
     transport = "UDP" if name.endswith(("udp", "logback-syslog")) else "TCP"
-    others = {"order": False, **others}
+    others = {"order": False, "open_only": "syslog over UDP has no TLS" if transport == "UDP" else "", **others}
     return Client(name, ecosystem, package, f"syslog {transport}", Listener.SYSLOG, clock, **others)
 
 
@@ -119,12 +117,17 @@ CLIENTS = (
     Client("loki4j-proto", "java", "loki-logback-appender", "Loki", trace=True, exact_times=True),
     Client("splunk-handler", "python", "splunk-handler", "HEC", in_faults=True),
     Client("splunk-logging", "node", "splunk-logging", "HEC", order=False, in_faults=True),
-    syslog("sysloghandler-tcp", "python", "", Clock.NONE),
+    syslog("sysloghandler-tcp", "python", "", Clock.NONE, open_only="SysLogHandler has no TLS"),
     syslog("sysloghandler-udp", "python", "", Clock.NONE),
     syslog("rfc5424-logging-handler", "python", "rfc5424-logging-handler", Clock.GIVEN, order=True),
-    syslog("log-syslog-tcp", "go", ""),
+    syslog("log-syslog-tcp", "go", "", open_only="log/syslog has no TLS"),
     syslog("log-syslog-udp", "go", ""),
-    syslog("winston-syslog-tcp", "node", "winston-syslog"),
+    syslog(
+        "winston-syslog-tcp",
+        "node",
+        "winston-syslog",
+        open_only="its TLS neither verifies the server nor shows a certificate",
+    ),
     syslog("winston-syslog-udp", "node", "winston-syslog", precision_seconds=1.0),
     syslog("logback-syslog", "java", "logback-classic", Clock.GIVEN, precision_seconds=1.0),
     syslog("log4j2-syslog", "java", "log4j-core", Clock.GIVEN, order=True),

@@ -40,13 +40,11 @@ def run(
     seconds_max: float,
     pause_ms: int = 0,
     on_ready: Callable[[], None] = lambda: None,
-    key: str = "",
+    access: dict[str, str] | None = None,
 ) -> Outcome:
-    """Lets a client send its events, with this access key if there is one; calls `on_ready` when it begins."""
+    """Lets a client send its events, with the variables of `access`; calls `on_ready` when it begins."""
     event_time_ms = int((time.time() - HOUR_SECONDS) * 1000)
-    variables = {"EVENT_TIME_MS": str(event_time_ms), "EVENT_PAUSE_MS": str(pause_ms)}
-    if key:
-        variables |= {"CLIENT_KEY": key, "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{key}"}
+    variables = {"EVENT_TIME_MS": str(event_time_ms), "EVENT_PAUSE_MS": str(pause_ms), **(access or {})}
     environment = {**os.environ, **installation.environment(), **variables}
     command = [*installation.command(client.ecosystem), client.name, url, name, str(EVENTS)]
     began, report = time.time(), None

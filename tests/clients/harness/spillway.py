@@ -10,12 +10,14 @@ import re
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from .access import AUTHORITY, CLIENT_NAME, SERVER
 from .catalogue import Listener
 
 READY_WITHIN_SECONDS = 60
@@ -31,6 +33,8 @@ OTHER_LISTENERS = (("otlp", "listen"),)
 
 # The key with which this harness reads, as a header; empty if none is needed.
 READER: dict[str, str] = {}
+# Whom it believes over TLS.
+TRUST = ssl.create_default_context(cafile=str(AUTHORITY))
 
 
 class NotReady(Exception):
@@ -40,9 +44,9 @@ class NotReady(Exception):
 class Process:
     """One role, which can be killed and started again with the same address and data."""
 
-    def __init__(self, program: Path, role: str, settings: dict[str, str], address: str, directory: Path) -> None:
+    def __init__(self, program: Path, role: str, settings: dict[str, str], url: str, directory: Path) -> None:
         self.role = role
-        self.address = address
+        self.url = url
         self.log = directory / f"{role}.log"
         self._command = [str(program), role]
         own = {name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")}
@@ -57,7 +61,7 @@ class Process:
                 self._command, env=self._environment, cwd=self._directory, stdout=log, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + READY_WITHIN_SECONDS
-        while request(f"http://{self.address}/actuator/health/readiness")[0] != 200:
+        while request(f"{self.url}/actuator/health/readiness")[0] != 200:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise NotReady(f"{self.role} does not become ready: {self.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
@@ -109,12 +113,20 @@ class Spillway:
         self._program = program
         self._keys_file = directory / "keys.toml"
         self.key = ""
-        """The access key of the clients, if keys are required."""
+        """The access key of the clients, if keys are required; all listeners then speak TLS."""
         if keys:
             self.key = self._run_key("create", "--name", "clients", "--role", "ingest")
             READER["Authorization"] = f"Bearer {self._run_key('create', '--name', 'reader', '--role', 'read')}"
-            # Syslog carries no keys.
-            settings = {**settings, "AUTH__KEYS_FILE": str(self._keys_file), "SYSLOG__ALLOW": "127.0.0.0/8"}
+            settings = {
+                **settings,
+                "AUTH__KEYS_FILE": str(self._keys_file),
+                "HTTP__TLS_CERTIFICATE": str(SERVER),
+                "HTTP__TLS_KEY": str(SERVER),
+                # Syslog carries no keys.
+                "SYSLOG__TLS_CLIENT_AUTH": "required",
+                "SYSLOG__TLS_CLIENT_CA": str(AUTHORITY),
+                "SYSLOG__TLS_CLIENT_NAMES": CLIENT_NAME,
+            }
         self._directory = directory
         self.services = services
         self._settings = settings
@@ -167,8 +179,8 @@ class Spillway:
     def undelivered(self) -> int:
         """How many accepted events the producer has in its journal or memory; -1 if it does not answer."""
         try:
-            address = f"http://{self.processes['producer'].address}/actuator/prometheus"
-            with urllib.request.urlopen(address, timeout=REQUEST_SECONDS_MAX) as answer:
+            address = f"{self.processes['producer'].url}/actuator/prometheus"
+            with urllib.request.urlopen(address, timeout=REQUEST_SECONDS_MAX, context=TRUST) as answer:
                 text = answer.read().decode()
         except OSError:
             return -1
@@ -182,32 +194,38 @@ class Spillway:
 
     def _start(self) -> None:
         gateway, producer, consumer = (self._free_address() for _ in range(3))
-        self.urls[Listener.HTTP] = f"http://{gateway}"
+        http, syslog = ("https", "syslogs") if self.key else ("http", "syslog")
+        self.urls[Listener.HTTP] = f"{http}://{gateway}"
         listeners = {}
         for listener, (section, key) in LISTENERS.items():
+            scheme = syslog if listener is Listener.SYSLOG else http
+            key = "tls_listen" if scheme == "syslogs" else key
             if (section, key) in self.known:
                 address = self._free_address()
                 listeners[f"{section}__{key}".upper()] = address
-                self.urls[listener] = f"{'syslog' if listener is Listener.SYSLOG else 'http'}://{address}"
+                self.urls[listener] = f"{scheme}://{address}"
         for section, key in OTHER_LISTENERS:
             if (section, key) in self.known:
                 listeners[f"{section}__{key}".upper()] = self._free_address()
         data = {"DATA_DIR": str(self._directory / "data")}
         if self.services is None:
             listen = {"GATEWAY__LISTEN": gateway, "PRODUCER__LISTEN": producer, "CONSUMER__LISTEN": consumer}
-            self._launch("all", {**data, **listen, **listeners, **self._settings}, gateway)
+            self._launch("all", {**data, **listen, **listeners, **self._settings}, self.url)
             return
         name = f"clients-{os.getpid()}"
         names = {"KAFKA__TOPIC": name, "KAFKA__GROUP": name, "POSTGRES__SCHEMA": name.replace("-", "_")}
         common = {**data, **self.services.start(), **names, **self._settings}
-        self._launch("producer", {**common, "PRODUCER__LISTEN": producer, **listeners}, producer)
-        self._launch("consumer", {**common, "CONSUMER__LISTEN": consumer}, consumer)
-        upstreams = {"GATEWAY__PRODUCERS": f"http://{producer}", "GATEWAY__CONSUMERS": f"http://{consumer}"}
-        keys = {name: value for name, value in self._settings.items() if name.startswith("AUTH__")}
-        self._launch("gateway", {**data, **upstreams, **keys, "GATEWAY__LISTEN": gateway}, gateway)
+        producer_url, consumer_url = f"{http}://{producer}", f"{http}://{consumer}"
+        self._launch("producer", {**common, "PRODUCER__LISTEN": producer, **listeners}, producer_url)
+        self._launch("consumer", {**common, "CONSUMER__LISTEN": consumer}, consumer_url)
+        upstreams = {"GATEWAY__PRODUCERS": producer_url, "GATEWAY__CONSUMERS": consumer_url}
+        if self.key:
+            upstreams["GATEWAY__UPSTREAM_CA"] = str(AUTHORITY)
+        access = {name: value for name, value in self._settings.items() if name.startswith(("AUTH__", "HTTP__TLS_"))}
+        self._launch("gateway", {**data, **upstreams, **access, "GATEWAY__LISTEN": gateway}, self.url)
 
-    def _launch(self, role: str, settings: dict[str, str], address: str) -> None:
-        self.processes[role] = Process(self._program, role, settings, address, self._directory)
+    def _launch(self, role: str, settings: dict[str, str], url: str) -> None:
+        self.processes[role] = Process(self._program, role, settings, url, self._directory)
         self.processes[role].start()
 
     def _free_address(self) -> str:
@@ -251,7 +269,8 @@ def request(url: str, body: object = None, headers: dict[str, str] | None = None
     if body is not None:
         headers["Content-Type"] = "application/json"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=REQUEST_SECONDS_MAX) as answer:
+        sent = urllib.request.Request(url, data, headers)
+        with urllib.request.urlopen(sent, timeout=REQUEST_SECONDS_MAX, context=TRUST) as answer:
             text = answer.read()
             return answer.status, json.loads(text) if text else None
     except urllib.error.HTTPError as error:

@@ -19,7 +19,8 @@ final class Elasticsearch {
     static void bulk(Plan plan) throws InterruptedException, IOException {
         int[] delivered = {0};
         List<Plan.Event> batch = new ArrayList<>();
-        try (var client = ElasticsearchClient.of(builder -> builder.host(plan.url))) {
+        try (var client = ElasticsearchClient.of(builder ->
+                plan.key == null ? builder.host(plan.url) : builder.host(plan.url).apiKey(plan.key))) {
             plan.events(event -> {
                 batch.add(event);
                 if (batch.size() == BATCH || event.last()) {

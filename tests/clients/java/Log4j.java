@@ -15,20 +15,25 @@ final class Log4j {
 
     /** One request per event, with the fields of the Elastic Common Schema. A refusal is an exception to the caller. */
     static void http(Plan plan) throws Exception {
+        var key = plan.key == null ? "" : "<Property name=\"Authorization\" value=\"Bearer " + plan.key + "\"/>";
         int failed = send(plan, """
             <Http name="out" url="%s/api/logs/ingest?source=%s" ignoreExceptions="false" readTimeoutMillis="20000">
-              <JsonTemplateLayout eventTemplateUri="classpath:EcsLayout.json"/>
+              <JsonTemplateLayout eventTemplateUri="classpath:EcsLayout.json"/>%s
             </Http>
-            """.formatted(plan.url, plan.source()));
+            """.formatted(plan.url, plan.source(), key));
         plan.report(plan.count - failed);
     }
 
     /** RFC 5424 over TCP, with a newline after each message. */
     static void syslog(Plan plan) throws Exception {
+        var store = System.getenv("CLIENT_KEY_STORE");
+        var tls = plan.secure() ? "<Ssl><KeyStore location=\"" + store + "\" password=\"changeit\"/></Ssl>" : "";
         send(plan, """
-            <Syslog name="out" format="RFC5424" host="%s" port="%d" protocol="TCP" appName="%s" facility="LOCAL0"
-                    newLine="true" mdcId="mdc" includeMDC="true" enterpriseNumber="32473" ignoreExceptions="false"/>
-            """.formatted(plan.host(), plan.port(), plan.source()));
+            <Syslog name="out" format="RFC5424" host="%s" port="%d" protocol="%s" appName="%s" facility="LOCAL0"
+                    newLine="true" mdcId="mdc" includeMDC="true" enterpriseNumber="32473" ignoreExceptions="false">
+              %s
+            </Syslog>
+            """.formatted(plan.host(), plan.port(), plan.secure() ? "SSL" : "TCP", plan.source(), tls));
         plan.report(null);
     }
 

@@ -6,6 +6,7 @@ import ch.qos.logback.classic.spi.LoggingEvent;
 import ch.qos.logback.core.joran.spi.JoranException;
 import ch.qos.logback.core.status.Status;
 import com.internetitem.logback.elasticsearch.ElasticsearchAppender;
+import com.internetitem.logback.elasticsearch.config.BasicAuthentication;
 import com.internetitem.logback.elasticsearch.config.ElasticsearchProperties;
 import com.internetitem.logback.elasticsearch.config.Property;
 import java.io.ByteArrayInputStream;
@@ -14,18 +15,25 @@ import java.util.Map;
 
 /** Appenders of logback, configured as users do it. They report errors as status messages, and nothing else. */
 final class Logback {
+    private static final long SENT_WITHIN_MS = 30_000;
+
     private Logback() {}
 
     /** JSON or protobuf; the labels and the structured metadata are its defaults and the service. */
     static void loki(Plan plan) throws Exception {
+        var login = plan.key == null
+            ? "" : "<auth><username>clients</username><password>" + plan.key + "</password></auth>";
         send(plan, """
             <appender name="out" class="com.github.loki4j.logback.Loki4jAppender">
               <labels>service_name=%s</labels>
               <message><pattern>%%msg%%nopex</pattern></message>
               <batch><timeoutMs>500</timeoutMs></batch>
-              <http><url>%s/loki/api/v1/push</url><useProtobufApi>%s</useProtobufApi></http>
+              <http>
+                <url>%s/loki/api/v1/push</url><useProtobufApi>%s</useProtobufApi>
+                <requestTimeoutMs>20000</requestTimeoutMs>%s
+              </http>
             </appender>
-            """.formatted(plan.source(), plan.url, plan.client.endsWith("proto")));
+            """.formatted(plan.source(), plan.url, plan.client.endsWith("proto"), login));
     }
 
     /**
@@ -40,6 +48,11 @@ final class Logback {
         properties.addProperty(new Property("stacktrace", "%ex", false));
         var appender = new ElasticsearchAppender();
         appender.setUrl(plan.url + "/_bulk");
+        if (plan.key != null) {
+            // It takes user and password from the URL.
+            appender.setUrl(plan.url.replace("://", "://clients:" + plan.key + "@") + "/_bulk");
+            appender.setAuthentication(new BasicAuthentication());
+        }
         appender.setIndex("logs-clients");
         appender.setIncludeMdc(true);
         appender.setErrorsToStderr(true);
@@ -87,6 +100,12 @@ final class Logback {
         });
         // Batches are sent each half second or less.
         Thread.sleep(1500);
+        // The thread of the appender for Elasticsearch, which does not wait for it, ends when everything is sent.
+        for (var thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().startsWith("es-writer")) {
+                thread.join(SENT_WITHIN_MS);
+            }
+        }
         context.stop();
         for (var status : context.getStatusManager().getCopyOfStatusList()) {
             if (status.getLevel() >= Status.WARN) {

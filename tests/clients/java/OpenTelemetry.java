@@ -28,11 +28,19 @@ final class OpenTelemetry {
     static void http(Plan plan) throws InterruptedException {
         var compression = plan.client.endsWith("gzip") ? "gzip" : "none";
         var endpoint = plan.url + "/v1/logs";
-        send(plan, OtlpHttpLogRecordExporter.builder().setEndpoint(endpoint).setCompression(compression).build());
+        var builder = OtlpHttpLogRecordExporter.builder().setEndpoint(endpoint).setCompression(compression);
+        if (plan.key != null) {
+            builder.addHeader("Authorization", "Bearer " + plan.key);
+        }
+        send(plan, builder.build());
     }
 
     static void grpc(Plan plan) throws InterruptedException {
-        send(plan, OtlpGrpcLogRecordExporter.builder().setEndpoint(plan.url).build());
+        var builder = OtlpGrpcLogRecordExporter.builder().setEndpoint(plan.url);
+        if (plan.key != null) {
+            builder.addHeader("Authorization", "Bearer " + plan.key);
+        }
+        send(plan, builder.build());
     }
 
     /** Counts the records of batches that an exporter reports as delivered. */

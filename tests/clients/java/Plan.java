@@ -13,6 +13,8 @@ final class Plan {
     final String client;
     final String url;
     final int count;
+    /** The access key to present, or null. */
+    final String key = System.getenv("CLIENT_KEY");
     private final String run;
     private final List<String> errors = new ArrayList<>();
 
@@ -36,6 +38,11 @@ final class Plan {
     /** The source of the events. */
     String source() {
         return "clients-" + client;
+    }
+
+    /** Whether it speaks TLS. */
+    boolean secure() {
+        return url.startsWith("https:") || url.startsWith("syslogs:");
     }
 
     String host() {

@@ -48,8 +48,8 @@ async function inWorker (plan, target, options) {
   const transport = pino.transport({ target, options })
   transport.on('error', error => plan.failed(error))
   await log(plan, transport)
-  // Transports send what they have each half second or second.
-  await sleep(1500)
+  // Transports send what they have each half second or second. When pino-loki is closed, it does not wait for the answer.
+  await sleep(5000)
   const closed = new Promise(resolve => transport.on('close', resolve))
   transport.end()
   await Promise.race([closed, sleep(CLOSED_WITHIN_MS)])

@@ -22,6 +22,10 @@ export class Plan {
     this.errors = []
   }
 
+  get secure () {
+    return this.url.startsWith('https:')
+  }
+
   // Host and port of the URL.
   get address () {
     const { hostname, port } = new URL(this.url.replace(/^[a-z]+:/, 'http:'))

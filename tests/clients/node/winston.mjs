@@ -66,7 +66,13 @@ export async function http (plan) {
   const batch = plan.client.endsWith('batch')
   const path = `/api/logs/ingest?source=${plan.source}`
   const transport = new winston.transports.Http({
-    ...plan.address, path, batch, batchInterval: 500, batchCount: 5, ...(KEY && { auth: { bearer: KEY } })
+    ...plan.address,
+    ssl: plan.secure,
+    path,
+    batch,
+    batchInterval: 500,
+    batchCount: 5,
+    ...(KEY && { auth: { bearer: KEY } })
   })
   let answered = 0
   let delivered = 0

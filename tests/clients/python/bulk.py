@@ -9,14 +9,15 @@ def elasticsearch(plan: Plan) -> None:
     """elasticsearch-py."""
     from elasticsearch import Elasticsearch, helpers
 
-    send(plan, Elasticsearch(plan.url, request_timeout=20, api_key=plan.key), helpers)
+    trust = {"ca_certs": plan.authority} if plan.authority else {}
+    send(plan, Elasticsearch(plan.url, request_timeout=20, api_key=plan.key, **trust), helpers)
 
 
 def opensearch(plan: Plan) -> None:
     """opensearch-py."""
     from opensearchpy import OpenSearch, helpers
 
-    send(plan, OpenSearch(hosts=[plan.url], timeout=20, http_auth=plan.login), helpers)
+    send(plan, OpenSearch(hosts=[plan.url], timeout=20, http_auth=plan.login, ca_certs=plan.authority), helpers)
 
 
 def send(plan: Plan, client: object, helpers: object) -> None:

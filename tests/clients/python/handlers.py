@@ -67,10 +67,11 @@ def splunk(plan: Plan) -> None:
         port=address.port,
         token=plan.key or "token",
         index="main",
-        protocol="http",
-        verify=False,
+        protocol=address.scheme,
+        verify=plan.secure,
         flush_interval=0,
-        retry_count=4,
+        # With four, it takes seven seconds to give up an event, and the next one only then.
+        retry_count=1 if plan.secure else 4,
         retry_backoff=0.5,
         allow_overrides=True,
         source=plan.source,
@@ -98,7 +99,13 @@ def rfc5424(plan: Plan) -> None:
 
     address = plan.address
     handler = Rfc5424SysLogHandler(
-        address=(address.hostname, address.port), socktype=socket.SOCK_STREAM, appname=plan.source, enterprise_id=32473
+        address=(address.hostname, address.port),
+        socktype=socket.SOCK_STREAM,
+        appname=plan.source,
+        enterprise_id=32473,
+        tls_enable=plan.secure,
+        tls_ca_bundle=plan.authority,
+        tls_client_cert=plan.certificate,
     )
     send(plan, handler, structured_data=lambda event: {"event": {"order": str(event.number)}})
     plan.report(None)

@@ -26,7 +26,7 @@ def grpc(plan: Plan) -> None:
     """OTLP/gRPC."""
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 
-    send(plan, OTLPLogExporter(endpoint=plan.url, insecure=True))
+    send(plan, OTLPLogExporter(endpoint=plan.url))
 
 
 def send(plan: Plan, exporter: object) -> None:

@@ -9,8 +9,12 @@ Every runner, whatever its language, is called as `RUNNER CLIENT URL RUN COUNT` 
 * EVENT_TIME_MS is the time of event 0, in milliseconds since 1970; each further event is one millisecond later. A
   client that takes no time from its caller uses its own clock.
 * It waits EVENT_PAUSE_MS between two events.
-* If CLIENT_KEY is set, it presents that access key in the way that is usual for the client. OTLP clients of Python, Node.js and Go take it
-  from OTEL_EXPORTER_OTLP_HEADERS by themselves.
+* If CLIENT_KEY is set, it presents that access key in the way that is usual for the client. OTLP clients of Python,
+  Node.js and Go take it from OTEL_EXPORTER_OTLP_HEADERS by themselves.
+* To a URL with https or syslogs, it speaks TLS and verifies the server. It trusts the authorities that the variables of
+  its language name (SSL_CERT_FILE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS, OTEL_EXPORTER_OTLP_CERTIFICATE,
+  JDK_JAVA_OPTIONS). A client that ignores them trusts the file CLIENT_CA, if it is set. Over syslog, it shows the
+  certificate in the file CLIENT_CERTIFICATE, which has its key, too; CLIENT_KEY_STORE is the same for Java.
 * It prints `{"ready":true}` before the first event, and at the end one line of JSON: `delivered`, the number of events
   that the client reports as delivered, or null if it reports nothing; and `errors`, the first three messages.
 """
@@ -76,6 +80,26 @@ class Plan:
     def login(self) -> tuple[str, str] | None:
         """The same as a user and a password."""
         return ("clients", self.key) if self.key else None
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.address.scheme in ("https", "syslogs")
+
+    @property
+    def by_http(self) -> bool:
+        """Whether it speaks HTTP, and not syslog."""
+        return self.address.scheme.startswith("http")
+
+    @property
+    def authority(self) -> str | None:
+        """The file of the authority to trust, if any beside those of the system."""
+        return os.environ.get("CLIENT_CA") or None
+
+    @property
+    def certificate(self) -> str | None:
+        """The file of the certificate to show over syslog, with its key, if any."""
+        return os.environ.get("CLIENT_CERTIFICATE") or None
 
     @property
     def address(self) -> SplitResult:

@@ -277,6 +277,9 @@ impl State {
             Arc::new(config)
         };
         let (http1, http2) = (speaking(b"http/1.1"), speaking(b"h2"));
+        // Senders of syslog read nothing. If something is unread when they close, their kernel resets the connection, and what
+        // they sent last is lost.
+        unnamed.send_tls13_tickets = 0;
         Ok(Self { files, http1, http2, unnamed: Arc::new(unnamed), expires, fault: None, unsettled: None })
     }
 }

@@ -36,13 +36,19 @@ fn client(versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-/// What a client and a listener say to each other, if they agree.
+/// What a client and a listener for HTTP say to each other, if they agree.
 async fn exchange(tls: &Tls, client: TlsConnector) -> io::Result<Vec<u8>> {
+    let (read, _) = exchange_over(tls, client, Protocol::Http1).await?;
+    Ok(read)
+}
+
+/// The same over another protocol, and how many tickets for later sessions the client was sent.
+async fn exchange_over(tls: &Tls, client: TlsConnector, protocol: Protocol) -> io::Result<(Vec<u8>, u32)> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
     let serving = async {
         let (stream, _) = listener.accept().await?;
-        let mut transport = tls.accept(stream, Protocol::Http1).await?;
+        let mut transport = tls.accept(stream, protocol).await?;
         assert!(transport.is_encrypted());
         transport.write_all(b"hello").await?;
         transport.shutdown().await
@@ -53,7 +59,7 @@ async fn exchange(tls: &Tls, client: TlsConnector) -> io::Result<Vec<u8>> {
         let mut stream = client.connect(name, stream).await?;
         let mut read = Vec::new();
         stream.read_to_end(&mut read).await?;
-        Ok::<_, io::Error>(read)
+        Ok::<_, io::Error>((read, stream.get_ref().1.tls13_tickets_received()))
     };
     let (served, read) = tokio::join!(serving, asking);
     served?;
@@ -69,6 +75,14 @@ async fn a_listener_is_reached_by_a_client_that_trusts_it() {
     assert!(tls.expires() > Timestamp::parse("2026-01-01T00:00:00Z").expect("a time"));
     let only13 = Tls::open(TlsOptions { only_tls13: true, ..options(directory.path()) }).expect("valid");
     assert!(exchange(&only13, client(&[&TLS12])).await.is_err());
+}
+
+#[tokio::test]
+async fn a_sender_of_syslog_is_sent_nothing_that_it_would_leave_unread() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tls = Tls::open(options(directory.path())).expect("valid");
+    let exchanged = exchange_over(&tls, client(&[&TLS13]), Protocol::Unnamed).await.expect("they agree");
+    assert_eq!(exchanged, (b"hello".to_vec(), 0));
 }
 
 #[tokio::test]
