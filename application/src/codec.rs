@@ -11,13 +11,10 @@ use domain::metadata::is_plain;
 use domain::record::{Record, RecordTooLarge, Records};
 use domain::timestamp::{InvalidTimestamp, Timestamp, TimestampText};
 
-use self::value::Value;
+use self::value::{ID_TEXT_BYTES, Value};
 use crate::json_reader::JsonReader;
 
 mod value;
-
-/// Bytes of a UUID in text form (RFC 9562).
-const ID_TEXT_BYTES: usize = 36;
 
 /// Adds an event to a batch of records.
 ///
