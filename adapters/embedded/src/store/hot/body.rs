@@ -38,6 +38,9 @@ use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::timestamp::Timestamp;
 
+/// A trace id and a span id, if there are any.
+pub type TraceAndSpanId = (Option<[u8; 16]>, Option<[u8; 8]>);
+
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 14;
 /// Bytes of an event in the columns, without an id.
@@ -396,7 +399,7 @@ impl Body {
     }
 
     /// Its trace id and its span id.
-    pub fn trace_and_span_id(&self, event: usize) -> Option<(Option<[u8; 16]>, Option<[u8; 8]>)> {
+    pub fn trace_and_span_id(&self, event: usize) -> Option<TraceAndSpanId> {
         let flags = self.flags(event)?;
         let mut ids = self.bytes.get(self.places.get(event)?.ids as usize..)?;
         if self.has_tenant(event)? {
