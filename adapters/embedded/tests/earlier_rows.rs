@@ -1,7 +1,5 @@
 //! The rows of an earlier version, when there are more of them than may be in chunks.
 
-#![expect(clippy::expect_used, reason = "test setup may panic")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
