@@ -47,6 +47,7 @@ async fn two_producers_together_keep_the_limits_of_a_key() {
                     limiter.charge(keys, per_second, 50).await;
                     events += 50;
                 }
+                // As a client does that is told how long to wait.
                 wait => sleep(wait.min(Duration::from_millis(20))).await,
             }
         }
