@@ -222,7 +222,7 @@ fn two_digits(tens: u8, ones: u8) -> Option<u32> {
 fn four_pairs([first, second, third, fourth]: [u32; 4]) -> u64 {
     let lanes = u64::from(first) | u64::from(second) << 16 | u64::from(third) << 32 | u64::from(fourth) << 48;
     // Below 100, 103 / 1024 is exact enough to be a division by ten.
-    let tens = (lanes * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((lanes * 103) >> 10) & 0x000f_000f_000f_000f;
     (tens | (lanes - tens * 10) << 8) | u64::from_ne_bytes([b'0'; 8])
 }
 
