@@ -99,8 +99,8 @@ async fn killed(test_cluster: &TestCluster, removes: bool) -> Report {
     report.expect(unfinished > 0, "a kill hits a file that is being written");
     let each = |count: fn(&Steps) -> usize| steps.iter().map(count).collect::<Vec<_>>();
     let (sealed, merged, removed) = (each(|of| of.sealed), each(|of| of.merged), each(|of| of.removed));
-    let killed_while_sealing = sealed.iter().take(kills as usize).all(|segments| *segments > 0);
-    report.expect(killed_while_sealing, format!("each life seals segments before its kill: {sealed:?}"));
+    let is_hit_while_sealing = sealed.iter().take(kills as usize).all(|segments| *segments > 0);
+    report.expect(is_hit_while_sealing, format!("each life seals segments before its kill: {sealed:?}"));
     let is_removed = removed.iter().any(|times| *times > 0);
     report.expect(is_removed == removes, format!("segments are removed if there are too many bytes: {removed:?}"));
     report.note(format!("kills={kills}, of these in the middle of a file={unfinished}"));
