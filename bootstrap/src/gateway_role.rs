@@ -1,6 +1,5 @@
 //! The gateway: one entry point in front of producers and consumers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use adapter_http::{
@@ -10,7 +9,7 @@ use adapter_http::{
 use application::health::Health;
 
 use crate::context::Context;
-use crate::settings::Settings;
+use crate::settings::{List, Settings};
 use crate::task::Task;
 
 /// A gateway in front of the configured instances, or of the roles of this process, or of instances on this machine.
@@ -20,14 +19,13 @@ pub fn gateway(
     consumer: Option<Arc<dyn LocalService>>,
     tls: Option<Arc<UpstreamTls>>,
 ) -> Gateway {
-    let upstream = |configured: &[UpstreamUrl], local: Option<Arc<dyn LocalService>>, usual: SocketAddr| match local {
-        _ if !configured.is_empty() => Upstream::Instances(configured.to_vec()),
-        Some(service) => Upstream::InProcess(service),
-        None => Upstream::Instances(url_of(usual).into_iter().collect()),
+    let upstream = |configured: &List<UpstreamUrl>, local: Option<Arc<dyn LocalService>>, urls| match local {
+        Some(service) if configured.0.is_empty() => Upstream::InProcess(service),
+        Some(_) | None => Upstream::Instances(urls),
     };
     Gateway::new(
-        upstream(&settings.gateway.producers.0, producer, settings.producer.listen),
-        upstream(&settings.gateway.consumers.0, consumer, settings.consumer.listen),
+        upstream(&settings.gateway.producers, producer, settings.producer_urls()),
+        upstream(&settings.gateway.consumers, consumer, settings.consumer_urls()),
         settings.gateway.trusted_proxies.0.clone().into(),
         tls,
     )
@@ -58,14 +56,4 @@ fn console() -> Console {
         content: file.content,
     };
     Console::new(&adapter_console::FILES.iter().map(file).collect::<Vec<_>>())
-}
-
-/// How to reach, from this machine, what listens at `address`.
-fn url_of(address: SocketAddr) -> Option<UpstreamUrl> {
-    let ip = match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    format!("http://{}", SocketAddr::new(ip, address.port())).parse().ok()
 }

@@ -203,7 +203,7 @@ fn restricted(key: &NewKey) -> Option<String> {
     key.sources.as_ref()?;
     Some(format!(
         "a key with --source shows and changes only what belongs to its sources: with the role {}, it reads neither dead letters \
-         nor the numbers of instances",
+         nor metrics nor the numbers of instances",
         role.name()
     ))
 }
@@ -353,7 +353,11 @@ mod tests {
         }
         let operator = ["create", "--name", "shop", "--role", "operate", "--source", "shop-*"];
         let created = run_with_settings(&path, &operator, &[]).expect("created");
-        assert!(created.notes.iter().any(|note| note.contains("with the role operate")), "{:?}", created.notes);
+        assert!(
+            created.notes.iter().any(|note| note.contains("with the role operate") && note.contains("metrics")),
+            "{:?}",
+            created.notes
+        );
         assert_eq!(parse_end("2027-11-24T00:00:00Z").map(|end| matches!(end, End::At(_))), Ok(true));
     }
 }

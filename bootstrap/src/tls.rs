@@ -52,7 +52,7 @@ impl ListenerTls {
             producer: open(Role::Producer, (&settings.producer).into())?,
             consumer: open(Role::Consumer, (&settings.consumer).into())?,
             syslog: if role.includes(Role::Producer) { syslog(settings)? } else { None },
-            upstream: if role.includes(Role::Gateway) { upstream(&settings.gateway)? } else { None },
+            upstream: if role.includes(Role::Gateway) { upstream(role, settings)? } else { None },
         })
     }
 
@@ -122,16 +122,25 @@ pub fn syslog_clients_are_verified(settings: &Settings) -> bool {
     kind == ClientAuthKind::Required
 }
 
-fn upstream(settings: &GatewaySettings) -> Result<Option<Arc<UpstreamTls>>, TlsUnusable> {
+fn upstream(role: Role, settings: &Settings) -> Result<Option<Arc<UpstreamTls>>, TlsUnusable> {
+    let gateway = &settings.gateway;
     let set = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
-    let urls = settings.producers.0.iter().chain(&settings.consumers.0);
-    let Some(ca) = set(&settings.upstream_ca) else {
-        return match urls.into_iter().find(|url| url.is_encrypted()) {
-            Some(url) => Err(TlsUnusable(format!("gateway.upstream_ca must name the authorities for {url}"))),
+    let Some(ca) = set(&gateway.upstream_ca) else {
+        let urls = if role == Role::Gateway {
+            [settings.producer_urls(), settings.consumer_urls()]
+        } else {
+            // The roles of this process are called without a connection.
+            [gateway.producers.0.clone(), gateway.consumers.0.clone()]
+        };
+        return match urls.iter().flatten().find(|url| url.is_encrypted()) {
+            Some(url) => Err(TlsUnusable(format!(
+                "gateway.upstream_ca must name the authorities for {url}; if that instance does not use TLS, name it with http:// \
+                 in gateway.producers or gateway.consumers"
+            ))),
             None => Ok(None),
         };
     };
-    let client = match (set(&settings.upstream_certificate), set(&settings.upstream_key)) {
+    let client = match (set(&gateway.upstream_certificate), set(&gateway.upstream_key)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         _ => {
@@ -282,7 +291,12 @@ mod tests {
         assert!(open(Role::All, &missing).expect_err("no file").contains("/missing"));
         let https = ("GATEWAY__PRODUCERS", "https://producers:8081");
         assert!(open(Role::Gateway, &[https]).expect_err("no authorities").contains("gateway.upstream_ca"));
-        assert_eq!(open(Role::Gateway, &[https, ("GATEWAY__UPSTREAM_CA", file)]), Ok(vec![]));
+        let authorities = ("GATEWAY__UPSTREAM_CA", file);
+        assert_eq!(open(Role::Gateway, &[https, authorities]), Ok(vec![]));
+        let error = open(Role::Gateway, &of_all).expect_err("no authorities for the default instances");
+        assert!(error.contains("gateway.upstream_ca") && error.contains("https://127.0.0.1:8081"), "{error}");
+        assert_eq!(open(Role::Gateway, &[of_all[0], of_all[1], authorities]), Ok(vec!["gateway"]));
+        assert_eq!(open(Role::Gateway, &of_gateway), Ok(vec!["gateway"]), "the default instances have no certificate");
         let named = [of_all[0], of_all[1], ("PRODUCER__TLS_CLIENT_NAMES", "log-gateway")];
         assert!(open(Role::All, &named).expect_err("not asked").contains("producer.tls_client_auth"));
         assert_eq!(open(Role::Consumer, &named), Ok(vec!["consumer"]), "the names of another listener");

@@ -1,6 +1,8 @@
 // Builds the console into ../dist, which is committed: `cargo build` embeds it and needs neither Node.js nor a network.
 //
-// The names of the files are stable, and two builds of the same sources are equal byte for byte (scripts/console-check).
+// Two builds of the same sources are equal byte for byte (scripts/console-check). The names of the files are stable, except those of
+// the scripts that an open page loads later: with a hash of the content in the name, it never gets one of another version, whose
+// imports would mean something else, but 404.
 import { defineConfig } from 'vite';
 
 export default defineConfig({
@@ -18,7 +20,8 @@ export default defineConfig({
     rollupOptions: {
       output: {
         entryFileNames: 'console.js',
-        chunkFileNames: '[name].js',
+        chunkFileNames: '[name]-[hash].js',
+        hashCharacters: 'hex',
         assetFileNames: ({ names }) => (names.some((name) => name.endsWith('.css')) ? 'console.css' : '[name][extname]'),
       },
     },

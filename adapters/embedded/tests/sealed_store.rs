@@ -219,12 +219,12 @@ async fn a_damaged_segment_fails_what_needs_it_until_it_is_whole_again() {
         let other = open(&directory, tiny()).await;
         let mut failed = 0;
         match other.query(&everything()).await {
-            Err(StoreError::Unavailable(_)) => failed += 1,
+            Err(StoreError::Unreadable(_)) => failed += 1,
             Ok(page) => assert_eq!(page, expected.0, "never fewer hits"),
             Err(error) => panic!("{error:?}"),
         }
         match other.stats(&stats).await {
-            Err(StoreError::Unavailable(_)) => failed += 1,
+            Err(StoreError::Unreadable(_)) => failed += 1,
             Ok(counts) => assert_eq!(counts, expected.1, "never fewer events"),
             Err(error) => panic!("{error:?}"),
         }
@@ -321,7 +321,7 @@ async fn a_lost_segment_is_given_up_beside_the_process_that_has_the_store_open()
     std::fs::remove_file(directory.path().join(SEGMENTS).join(&lost.name)).expect("it is removed");
     let store = open(&directory, tiny()).await;
     let refused = store.query(&everything()).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Unreadable(_))), "{refused:?}");
     assert_eq!(store.segments_status().unreadable, 1);
 
     let forget = async |name: &str| forget_segment(&file(&directory), name).await.expect("the store is there");
@@ -360,7 +360,7 @@ async fn a_segment_that_is_missing_counts_until_it_expires() {
     let interval = Duration::from_secs(60);
     let query = StatsQuery { filter: with_edges.clone(), interval, by: GroupBy::Level, time_max: None };
     let refused = store.stats(&query).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Unreadable(_))), "{refused:?}");
     expire_all(&store, time(EPOCH + HOUR_MICROS)).await;
     for filter in [&with_edges, &whole, &EventFilter::default()] {
         assert_counts(&store, &events[100..], filter).await;

@@ -5,7 +5,8 @@
 //!   page shows, it asks the API for.
 //! * The page may load scripts, styles and data from its own origin only, and no markup can become script
 //!   (`Content-Security-Policy`, `require-trusted-types-for`).
-//! * A browser asks each time whether its copy is current: after an update no page mixes files of two versions.
+//! * A browser asks each time whether its copy is current: after an update no page mixes files of two versions. What an open page
+//!   imports later has a hash of its content in its name, so it is found only as it was when the page was loaded.
 //! * Only files of the table are served, by their exact names.
 
 use std::io::Write;

@@ -39,7 +39,8 @@ pub enum RouteRole {
 pub enum Access {
     /// Anyone, under any host name: it shows only whether the process works, and changes nothing.
     Monitor,
-    /// A scraper: the role `operate`, or anyone if the operator says so; under any host name then.
+    /// A scraper: a key with the role `operate` that is not restricted to some sources, or anyone if the operator says so; under
+    /// any host name then.
     Scrape,
     /// Anyone: it shows nothing of events or of the state of the process.
     Anyone,
@@ -152,8 +153,8 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/actuator/fleet", Gateway, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/log", Every, OPERATE, Api),
         route(Method::PUT, "/actuator/log", Every, OPERATE, Api),
-        route(Method::GET, "/actuator/metrics", Every, OPERATE, Api),
-        route(Method::GET, "/actuator/metrics/{name}", Every, OPERATE, Api),
+        route(Method::GET, "/actuator/metrics", Every, WholeRole(Role::Operate), Api),
+        route(Method::GET, "/actuator/metrics/{name}", Every, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/prometheus", Every, Scrape, Api),
         route(Method::GET, SESSION, Every, Anyone, ShowSession),
         route(Method::POST, SESSION, Every, AnyKey, BeginSession),
@@ -397,6 +398,8 @@ mod tests {
                 "POST /api/dlq/redrive",
                 "GET /actuator/instance",
                 "GET /actuator/fleet",
+                "GET /actuator/metrics",
+                "GET /actuator/metrics/{name}",
             ]
         );
         assert_eq!(

@@ -20,13 +20,13 @@ use std::sync::Arc;
 use domain::Uuid;
 use domain::event::{IdOrigin, LogEvent};
 use domain::filter::{Condition, EventFilter, Literal, Pattern, ValueTest};
-use domain::level::Level;
 use domain::metadata::Metadata;
 use domain::query::LogQuery;
 use domain::timestamp::Timestamp;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use segments::{Row, Segment, SegmentBounds, SegmentSummary, SegmentWriter, merge, search};
 use storage::{Directory, Storage};
+use testkit::service_logs::{MISSING_WORD, RARE_WORD, level, message, metadata, mixed, trace_id};
 
 /// 2026-01-15T00:00:00Z, and the time between two events.
 const BEGIN_MICROS: i64 = 1_768_435_200_000_000;
@@ -36,93 +36,25 @@ const SOURCES: u64 = 200;
 const BATCH_EVENTS: u64 = 20;
 const NEVER: &dyn Fn() -> bool = &|| false;
 
-/// A number that depends on `n` only, for one of several purposes.
-fn mixed(n: u64, purpose: u64) -> u64 {
-    let mut mixed = n.wrapping_mul(8).wrapping_add(purpose).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-fn message(n: u64, some: u64, more: u64) -> String {
-    let (user, millis, port) = (n * 7_919 % 100_000, some % 997, 1_024 + more % 60_000);
-    let address = format!("10.{}.{}.{}:{port}", more % 4, more >> 8 & 255, more >> 16 & 255);
-    let mut text = match more >> 24 & 7 {
-        0 | 1 => format!("request {n} of user {user} answered with 200 in {millis} ms, client {address}"),
-        2 | 3 => format!(
-            "GET /api/v2/orders/{}/items?page={} from {address}: {} bytes in {millis} ms",
-            some >> 32,
-            more >> 28 & 15,
-            more >> 32 & 0xf_ffff
-        ),
-        4 => format!("session {some:016x} of user {user} renewed for {} s from {address}", more >> 32 & 0xffff),
-        5 => format!(
-            "statement {:08x} on shard {} took {millis}.{} ms, {} rows, connection {address}",
-            some as u32,
-            more >> 32 & 63,
-            more >> 40 & 511,
-            more >> 50
-        ),
-        6 => format!(
-            "order {} placed by user {user}: {} items, {}.{:02} EUR, invoice INV-{:08}",
-            some >> 32,
-            1 + (more >> 32 & 7),
-            more >> 40 & 1_023,
-            some % 100,
-            more >> 38
-        ),
-        _ => format!("retry {} of job {more:016x} after {millis} ms: {address} refused it", 1 + (some >> 40 & 7)),
-    };
-    if n.is_multiple_of(3) {
-        text.push_str(": payment accepted");
-    }
-    if n % 100_003 == 7 {
-        text.push_str(" zanzibar");
-    }
-    text
-}
-
-fn trace_id(n: u64) -> Option<[u8; 16]> {
-    let group = n / 4;
-    group.is_multiple_of(4).then(|| (u128::from(mixed(group, 1)) << 64 | u128::from(mixed(group, 2))).to_be_bytes())
-}
-
 fn event(n: u64) -> LogEvent<'static> {
-    let (some, more) = (mixed(n, 0), mixed(n, 4));
     let micros = BEGIN_MICROS + n as i64 * DISTANCE_MICROS + (mixed(n, 5) % 1_000) as i64;
     // A batch is received together.
     let batch = n / (SOURCES * BATCH_EVENTS) * SOURCES + n % SOURCES;
     let received = BEGIN_MICROS + (batch * BATCH_EVENTS) as i64 * DISTANCE_MICROS + 4_000_000;
     let time = |micros| Timestamp::from_unix_micros(micros).expect("in range");
-    let level = match some / 1_000 % 100 {
-        0..70 => Level::Info,
-        70..85 => Level::Debug,
-        85..90 => Level::Trace,
-        90..97 => Level::Warn,
-        97..99 => Level::Error,
-        _ => Level::Fatal,
-    };
-    let status = if n.is_multiple_of(200) { 500 } else { 200 };
-    let metadata = format!(
-        r#"{{"userId":{},"requestId":"{:016x}","http":{{"method":"GET","status":{status}}},"durationMs":{},"region":"eu-{}"}}"#,
-        n * 7_919 % 100_000,
-        mixed(n, 3),
-        some % 997,
-        some >> 60 & 3
-    );
     let id = u128::from(received.unsigned_abs() / 1_000) << 80 | u128::from(mixed(n, 6)) | 7 << 76 | 2 << 62;
     LogEvent {
         event_id: Uuid::from_u128(id),
         id_origin: IdOrigin::Generated,
         source: Cow::Owned(format!("source-{}", n % SOURCES)),
-        level,
-        message: Cow::Owned(message(n, some, more)),
+        level: level(n),
+        message: Cow::Owned(message(n)),
         timestamp: time(micros),
         received_at: time(received),
         stack_trace: None,
         trace_id: trace_id(n),
         span_id: None,
-        metadata: Some(Metadata::parse(&metadata).expect("JSON").into_owned()),
+        metadata: Some(Metadata::parse(&metadata(n)).expect("JSON").into_owned()),
     }
 }
 
@@ -192,8 +124,8 @@ fn main() {
     let filters: [(&str, EventFilter); 4] = [
         ("trace", EventFilter::trace(trace_id(rows / 32 * 16).expect("it has one"))),
         ("value", Condition::Metadata { name: "userId".to_owned(), test: ValueTest::Equals(user) }.into()),
-        ("word", Condition::Anywhere(Pattern::text("zanzibar")).into()),
-        ("missing", Condition::Anywhere(Pattern::text("unreachable")).into()),
+        ("word", Condition::Anywhere(Pattern::text(RARE_WORD)).into()),
+        ("missing", Condition::Anywhere(Pattern::text(MISSING_WORD)).into()),
     ];
     for (name, filter) in filters.into_iter().filter(|(name, _)| last.is_empty() || last == *name) {
         let page = search(&segments, &LogQuery::newest(filter, 100), NEVER).expect("it is read");

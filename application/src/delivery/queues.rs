@@ -114,6 +114,12 @@ impl Queues {
         });
     }
 
+    /// Whether all that was taken is settled.
+    pub(super) fn are_done(&self) -> bool {
+        let adopted = lock(&self.adopted);
+        adopted.queues.iter().chain(&self.own()).all(|queue| queue.lock().queue.is_done())
+    }
+
     /// The queues with a backlog, the longest-waiting first.
     pub(super) fn with_backlog(&self) -> Vec<Arc<PartitionDelivery>> {
         if self.backlogs.load(Ordering::Acquire) == 0 {

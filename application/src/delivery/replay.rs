@@ -39,6 +39,9 @@ impl Shared {
             let is_away = self.bus.look();
             if self.bus.breaker_state() != BreakerState::Closed {
                 self.flush();
+                if !is_away && self.queues.are_done() {
+                    self.bus.judge(|breaker, _| breaker.nothing_waits());
+                }
             }
             let mut wake_at = Instant::now() + if is_away { LOOK_AGAIN_INTERVAL } else { ADOPT_INTERVAL };
             for queue in self.queues.with_backlog() {

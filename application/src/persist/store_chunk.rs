@@ -278,7 +278,7 @@ impl Attempt<'_, '_> {
 /// Whether an error passes by itself. A smaller append may be fast enough, if there is one.
 fn is_transient(error: &StoreError, can_be_split: bool) -> bool {
     match error {
-        StoreError::Unavailable(_) => true,
+        StoreError::Unavailable(_) | StoreError::Unreadable(_) => true,
         StoreError::TooBroad => !can_be_split,
         StoreError::Conflict { .. } | StoreError::Rejected(_) => false,
     }
@@ -298,7 +298,9 @@ fn failure(attempt: &Attempt<'_, '_>, can_be_split: bool, error: Option<StoreErr
             );
             Ok(Tried::TooSlow)
         }
-        Some(StoreError::Unavailable(_) | StoreError::TooBroad) | None => Err(Halt::Stopped),
+        Some(StoreError::Unavailable(_) | StoreError::Unreadable(_) | StoreError::TooBroad) | None => {
+            Err(Halt::Stopped)
+        }
     }
 }
 

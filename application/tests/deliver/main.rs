@@ -162,6 +162,34 @@ async fn a_bus_that_answers_again_is_tried_at_once_even_with_nothing_in_flight()
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_breaker_closes_once_all_is_settled_though_no_further_events_come() {
+    let harness = harness();
+    let (told, _stop, _) = tell(&harness.delivery);
+    let breaker = || harness.delivery.status().breaker;
+    let silent = harness.open(1).await;
+    pass(Duration::from_secs(2)).await;
+    for _ in 1..silent.len() {
+        harness.bus.settle(Ok(()));
+    }
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(breaker(), BreakerState::HalfOpen, "a batch has no report yet");
+    harness.bus.settle(Ok(()));
+    until("closed", || breaker() == BreakerState::Closed).await;
+    pass(Duration::from_secs(2)).await;
+    let states: Vec<_> = seen(&told, "").into_iter().map(|(kind, state, _)| (kind, state)).collect();
+    assert_eq!(states, [(AlertKind::BreakerOpen, AlertState::Firing), (AlertKind::BreakerOpen, AlertState::Resolved)]);
+    assert_eq!(harness.bus.published(1), silent, "each once, and nothing besides");
+
+    // The same after a backlog of one batch.
+    harness.bus.lock().down = true;
+    promise(harness.deliver(0, STRICT, &["a"])).await;
+    until("open", || breaker() == BreakerState::Open).await;
+    (harness.bus.lock().down, harness.bus.lock().quick) = (false, true);
+    until("closed", || breaker() == BreakerState::Closed).await;
+    assert_eq!((harness.bus.published(0), harness.disk.kept(0)), (vec!["a".to_owned()], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_line_catches_up_while_new_batches_keep_coming() {
     let harness = harness();
     harness.bus.lock().down = true;

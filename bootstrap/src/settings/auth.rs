@@ -27,7 +27,7 @@ impl Word for AuthModeKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricsAccessKind {
-    /// Keys with the role `operate`.
+    /// Keys with the role `operate` that are not restricted to some sources.
     Operate,
     /// Anyone.
     Anonymous,
@@ -47,7 +47,8 @@ pub struct AuthSettings {
     pub mode: AuthModeKind,
     /// File of the access keys, which all roles share; empty for `keys.toml` in the data directory, with `spillway all`.
     pub keys_file: PathBuf,
-    /// Who may scrape `/actuator/prometheus` where keys are required: `operate` (keys with that role) or `anonymous`.
+    /// Who may scrape `/actuator/prometheus` where keys are required: `operate` (keys with that role and without `sources`) or
+    /// `anonymous`.
     #[serde(deserialize_with = "one_of")]
     pub metrics: MetricsAccessKind,
     /// File of the secrets that seal the sessions of browsers, which all roles share: one in each line, as

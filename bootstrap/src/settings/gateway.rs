@@ -1,13 +1,15 @@
 //! Settings of the gateway.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use adapter_http::{HostName, UpstreamUrl};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Settings;
 use super::http::ClientAuthKind;
+use super::service::ServiceSettings;
 use super::values::{List, address, local, one_of, word};
 
 /// Settings of the gateway.
@@ -17,9 +19,11 @@ pub struct GatewaySettings {
     /// Address to listen on.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Base URLs of producers; empty for the default producer on this machine.
+    /// Base URLs of producers; empty for the one at `producer.listen` on this machine, over TLS if it has a certificate in
+    /// these settings.
     pub producers: List<UpstreamUrl>,
-    /// Base URLs of consumers; empty for the default consumer on this machine.
+    /// Base URLs of consumers; empty for the one at `consumer.listen` on this machine, over TLS if it has a certificate in
+    /// these settings.
     pub consumers: List<UpstreamUrl>,
     /// Networks of proxies that are trusted to name the client.
     pub trusted_proxies: List<IpNet>,
@@ -59,4 +63,38 @@ impl Default for GatewaySettings {
             tls_client_names: List::default(),
         }
     }
+}
+
+impl Settings {
+    /// Where a gateway finds producers that are not in its process: at the configured URLs, or at the default one.
+    #[must_use]
+    pub fn producer_urls(&self) -> Vec<UpstreamUrl> {
+        self.urls_of(&self.gateway.producers, &self.producer)
+    }
+
+    /// The same for consumers.
+    #[must_use]
+    pub fn consumer_urls(&self) -> Vec<UpstreamUrl> {
+        self.urls_of(&self.gateway.consumers, &self.consumer)
+    }
+
+    fn urls_of(&self, configured: &List<UpstreamUrl>, usual: &ServiceSettings) -> Vec<UpstreamUrl> {
+        if !configured.0.is_empty() {
+            return configured.0.clone();
+        }
+        let certificates = [&usual.tls_certificate, &self.http.tls_certificate];
+        let is_encrypted = certificates.iter().any(|path| !path.as_os_str().is_empty());
+        url_of(usual.listen, is_encrypted).into_iter().collect()
+    }
+}
+
+/// How to reach, from this machine, what listens at `address`.
+fn url_of(address: SocketAddr, is_encrypted: bool) -> Option<UpstreamUrl> {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let scheme = if is_encrypted { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port())).parse().ok()
 }

@@ -199,6 +199,26 @@ fn a_separate_role_needs_components_that_processes_can_share() {
 }
 
 #[test]
+fn a_gateway_without_urls_asks_the_default_instances_as_they_listen() {
+    let urls = |variables: &[(&str, &str)]| {
+        let settings = load(variables).expect("valid");
+        let urls = [settings.producer_urls(), settings.consumer_urls()].concat();
+        urls.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let of_all = ("SPILLWAY_HTTP__TLS_CERTIFICATE", "/tls.crt");
+    assert_eq!(urls(&[]), ["http://127.0.0.1:8081", "http://127.0.0.1:8082"]);
+    assert_eq!(urls(&[of_all]), ["https://127.0.0.1:8081", "https://127.0.0.1:8082"]);
+    let of_consumer = ("SPILLWAY_CONSUMER__TLS_CERTIFICATE", "/tls.crt");
+    assert_eq!(urls(&[of_consumer]), ["http://127.0.0.1:8081", "https://127.0.0.1:8082"]);
+    let of_gateway = ("SPILLWAY_GATEWAY__TLS_CERTIFICATE", "/tls.crt");
+    assert_eq!(urls(&[of_gateway]), ["http://127.0.0.1:8081", "http://127.0.0.1:8082"]);
+    let configured = ("SPILLWAY_GATEWAY__PRODUCERS", "http://producer:1");
+    assert_eq!(urls(&[of_all, configured]), ["http://producer:1", "https://127.0.0.1:8082"]);
+    let listens = [("SPILLWAY_PRODUCER__LISTEN", "0.0.0.0:9"), ("SPILLWAY_CONSUMER__LISTEN", "[::]:9")];
+    assert_eq!(urls(&listens), ["http://127.0.0.1:9", "http://[::1]:9"]);
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let settings = load_kafka(&[
         ("SPILLWAY_KAFKA__SASL_MECHANISM", "PLAIN"),

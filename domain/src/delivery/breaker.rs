@@ -9,6 +9,8 @@
 //! * Half-open: [`HALF_OPEN_CALLS`] calls are permitted and only their results count. Once all are in, the breaker
 //!   closes if most of them are successes and opens otherwise. If the last of them is a success, it is half-open again at
 //!   once: the bus answers now.
+//! * Half-open, and all that was to be sent is settled: the breaker closes if the latest result is a success. Otherwise
+//!   it would wait for calls that follow only when new events come.
 //! * A call may produce several results: a failure each time it has been silent for too long, and possibly a success
 //!   later.
 
@@ -67,8 +69,16 @@ pub struct CircuitBreaker {
 #[derive(Clone, Debug)]
 enum State {
     Closed(Window),
-    Open { until: Duration },
-    HalfOpen { calls_left: u32, successes: u32, failures: u32 },
+    Open {
+        until: Duration,
+    },
+    HalfOpen {
+        calls_left: u32,
+        successes: u32,
+        failures: u32,
+        /// Whether the latest result of any call is a success.
+        latest_succeeded: bool,
+    },
 }
 
 /// The latest results, newest in the lowest bit; a set bit is a failure.
@@ -156,14 +166,23 @@ impl CircuitBreaker {
     pub fn succeed(&mut self, permit: Permit, now: Duration) {
         match &mut self.state {
             State::Closed(window) => window.push(false),
-            State::Open { .. } => self.half_open(),
             State::HalfOpen { successes, .. } if permit.phase == self.phase => {
                 *successes += 1;
                 self.decide(now);
-                // The failures are older than this answer.
-                self.bus_answers();
             }
-            State::HalfOpen { .. } => {}
+            State::Open { .. } | State::HalfOpen { .. } => {}
+        }
+        // The failures are older than this answer.
+        self.bus_answers();
+        if let State::HalfOpen { latest_succeeded, .. } = &mut self.state {
+            *latest_succeeded = true;
+        }
+    }
+
+    /// All that was to be sent is settled: no call follows until there are new events.
+    pub fn nothing_waits(&mut self) {
+        if let State::HalfOpen { latest_succeeded: true, .. } = self.state {
+            self.change(State::Closed(Window::default()));
         }
     }
 
@@ -183,11 +202,14 @@ impl CircuitBreaker {
                     self.open(now);
                 }
             }
-            State::HalfOpen { failures, .. } if permit.phase == self.phase => {
-                *failures += 1;
-                self.decide(now);
+            State::HalfOpen { failures, latest_succeeded, .. } => {
+                *latest_succeeded = false;
+                if permit.phase == self.phase {
+                    *failures += 1;
+                    self.decide(now);
+                }
             }
-            State::Open { .. } | State::HalfOpen { .. } => {}
+            State::Open { .. } => {}
         }
     }
 
@@ -209,7 +231,8 @@ impl CircuitBreaker {
     }
 
     fn half_open(&mut self) {
-        self.change(State::HalfOpen { calls_left: HALF_OPEN_CALLS, successes: 0, failures: 0 });
+        let calls_left = HALF_OPEN_CALLS;
+        self.change(State::HalfOpen { calls_left, successes: 0, failures: 0, latest_succeeded: false });
     }
 
     fn change(&mut self, state: State) {
@@ -356,6 +379,29 @@ mod tests {
     }
 
     #[test]
+    fn if_nothing_waits_the_latest_result_decides() {
+        let nothing_waits = |breaker: &CircuitBreaker| {
+            let mut breaker = breaker.clone();
+            breaker.nothing_waits();
+            breaker.state(at(70))
+        };
+        let (mut breaker, before) = opened();
+        assert_eq!(nothing_waits(&breaker), BreakerState::HalfOpen, "a minute is over, and nothing has answered");
+        breaker.bus_answers();
+        assert_eq!(nothing_waits(&breaker), BreakerState::HalfOpen, "no record was acknowledged");
+        // Also of a call that was made before the breaker opened.
+        breaker.succeed(before, at(1));
+        assert_eq!(nothing_waits(&breaker), BreakerState::Closed);
+        report(&mut breaker, &[false], at(2));
+        assert_eq!(nothing_waits(&breaker), BreakerState::HalfOpen);
+        report(&mut breaker, &[true], at(3));
+        assert_eq!(nothing_waits(&breaker), BreakerState::Closed);
+        let mut closed = CircuitBreaker::default();
+        closed.nothing_waits();
+        assert_eq!(closed.entered(), [0; BreakerState::ALL.len()], "it was closed");
+    }
+
+    #[test]
     fn a_cancelled_permit_can_be_granted_again() {
         let (mut breaker, before) = opened();
         let permits: Vec<_> = (0..HALF_OPEN_CALLS).filter_map(|_| breaker.permit(at(60))).collect();
@@ -367,10 +413,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is reported in whatever order, the breaker never closes after being open without two successes, and
-        /// never stays open for longer than a minute.
+        /// Whatever is reported in whatever order, the breaker never closes after being open without two successes, or one
+        /// if nothing waits, and never stays open for longer than a minute.
         #[test]
-        fn it_closes_only_after_successes_and_is_never_open_for_long(steps in prop::collection::vec((0_u8..5, 0_usize..8, 0_u64..30), 1..200)) {
+        fn it_closes_only_after_successes_and_is_never_open_for_long(steps in prop::collection::vec((0_u8..6, 0_usize..8, 0_u64..30), 1..200)) {
             let mut breaker = CircuitBreaker::default();
             let mut permits = Vec::new();
             let (mut now, mut opened_at, mut successes) = (START, None::<Duration>, 0);
@@ -382,6 +428,7 @@ mod tests {
                     (0, _) => permits.extend(breaker.permit(now)),
                     (1, Some(permit)) => breaker.cancel(permit),
                     (2, Some(permit)) => { breaker.succeed(permit, now); successes += 1; }
+                    (3, _) => breaker.nothing_waits(),
                     (_, Some(permit)) => breaker.fail(permit, now),
                     (_, None) => {}
                 }
@@ -393,7 +440,8 @@ mod tests {
                     prop_assert!(opened_at.is_some_and(|since| now < since + OPEN_FOR));
                 }
                 if after == BreakerState::Closed && before != BreakerState::Closed {
-                    prop_assert!(successes >= 2, "closed after {successes} successes");
+                    let least = if step == 3 { 1 } else { 2 };
+                    prop_assert!(successes >= least, "closed after {successes} successes");
                 }
                 prop_assert_eq!(breaker.may_permit(now), breaker.clone().permit(now).is_some());
             }

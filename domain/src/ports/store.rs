@@ -16,6 +16,10 @@ pub enum StoreError {
     /// The store does not answer or cannot write: retry later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Cause),
+    /// Events that the operation needs are damaged or missing. Operations that do not need them succeed; this one will once an
+    /// operator has restored the events or given them up.
+    #[error("events cannot be read")]
+    Unreadable(#[source] Cause),
     /// Another consumer moved the position. Read it again before continuing.
     #[error("the position is {actual:?} and not where this append begins")]
     Conflict {

@@ -1,7 +1,4 @@
-//! Events as services log them, for searches: texts with many numbers and ids, the same in every run.
-//!
-//! Event `n` has the word [`RARE_WORD`] if `n` is 7 above a multiple of 1,000,003, and the value 12345 of `userId` once per
-//! 100,000 events. Four events in a row, of different sources, have one trace id in each fourth of these groups.
+//! Batches of events as services log them ([`testkit::service_logs`]), for searches. Consecutive events are of different sources.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -9,15 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::event::to_hex;
 use domain::timestamp::Timestamp;
+use testkit::service_logs::{level, message, metadata, mixed, trace_id};
 use tokio::time::Instant;
 
 use crate::report;
 
-/// A word of few events.
-pub const RARE_WORD: &str = "zanzibar";
-/// A word of no event.
-pub const MISSING_WORD: &str = "unreachable";
 /// Events of a batch; they have one source.
 pub const BATCH_EVENTS: u64 = 100;
 /// Sources. So many batches have the events of one range of time.
@@ -33,27 +28,6 @@ const ID_DIGITS: usize = 12;
 /// Time between the events of a live batch.
 const LIVE_DISTANCE_MICROS: i64 = 500;
 
-/// A number that depends on `n` only, for one of several purposes (splitmix64).
-fn mixed(n: u64, purpose: u64) -> u64 {
-    let mut mixed = n.wrapping_mul(8).wrapping_add(purpose).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-/// The trace id of event `n`, if it has one.
-#[must_use]
-pub fn trace_id(n: u64) -> Option<String> {
-    let group = n / 4;
-    group.is_multiple_of(4).then(|| format!("{:016x}{:016x}", mixed(group, 1), mixed(group, 2)))
-}
-
-/// The value of `requestId` in the metadata of event `n`, which no other event has.
-#[must_use]
-pub fn request_id(n: u64) -> String {
-    format!("{:016x}", mixed(n, 3))
-}
-
 /// The source of event `n`.
 #[must_use]
 pub fn source(n: u64) -> String {
@@ -67,74 +41,16 @@ fn write_event(lines: &mut String, n: u64, time: &str, id: Option<&str>) {
 }
 
 fn write_members(lines: &mut String, n: u64, time: &str, id: Option<&str>) -> std::fmt::Result {
-    let (some, more) = (mixed(n, 0), mixed(n, 4));
-    let (user, millis, port) = (n * 7_919 % 100_000, some % 997, 1_024 + more % 60_000);
-    let level = match some / 1_000 % 100 {
-        0..75 => "INFO",
-        75..90 => "DEBUG",
-        90..97 => "WARN",
-        _ => "ERROR",
-    };
-    let status = match n % 200 {
-        0 => 500,
-        rest if rest % 25 == 3 => 404,
-        _ => 200,
-    };
     lines.push('{');
     if let Some(id) = id {
         write!(lines, r#""eventId":"{id}","#)?;
     }
-    write!(lines, r#""timestamp":"{time}","source":"{}","level":"{level}","message":""#, source(n))?;
-    let address = format!("10.{}.{}.{}:{port}", more % 4, more >> 8 & 255, more >> 16 & 255);
-    match more >> 24 & 7 {
-        0 | 1 => write!(lines, "request {n} of user {user} answered with {status} in {millis} ms, client {address}")?,
-        2 | 3 => write!(
-            lines,
-            "GET /api/v2/orders/{}/items?page={} from {address}: {} bytes in {millis} ms",
-            some >> 32,
-            more >> 28 & 15,
-            more >> 32 & 0xf_ffff
-        )?,
-        4 => write!(lines, "session {some:016x} of user {user} renewed for {} s from {address}", more >> 32 & 0xffff)?,
-        5 => write!(
-            lines,
-            "statement {:08x} on shard {} took {millis}.{} ms, {} rows, connection {address}",
-            some as u32,
-            more >> 32 & 63,
-            more >> 40 & 511,
-            more >> 50
-        )?,
-        6 => write!(
-            lines,
-            "order {} placed by user {user}: {} items, {}.{:02} EUR, invoice INV-{:08}",
-            some >> 32,
-            1 + (more >> 32 & 7),
-            more >> 40 & 1_023,
-            some % 100,
-            more >> 38
-        )?,
-        _ => {
-            write!(lines, "retry {} of job {more:016x} after {millis} ms: {address} refused it", 1 + (some >> 40 & 7))?
-        }
-    }
-    if n.is_multiple_of(3) {
-        lines.push_str(": payment accepted");
-    }
-    if n % 1_000_003 == 7 {
-        write!(lines, " {RARE_WORD}")?;
-    }
-    lines.push('"');
+    let (source, level, message) = (source(n), level(n).name(), message(n));
+    write!(lines, r#""timestamp":"{time}","source":"{source}","level":"{level}","message":"{message}""#)?;
     if let Some(trace_id) = trace_id(n) {
-        write!(lines, r#","traceId":"{trace_id}""#)?;
+        write!(lines, r#","traceId":"{}""#, to_hex(&trace_id))?;
     }
-    write!(
-        lines,
-        r#","metadata":{{"userId":{user},"requestId":"{}","http":{{"method":"GET","status":{status}}},"durationMs":{millis},"region":"eu-{}"}}}}"#,
-        request_id(n),
-        some >> 60 & 3
-    )?;
-    lines.push('\n');
-    Ok(())
+    writeln!(lines, r#","metadata":{}}}"#, metadata(n))
 }
 
 /// Numbers of the events of a batch. The batches of a group of sources have the same range of time.
@@ -256,6 +172,7 @@ impl LiveBatches {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+    use testkit::service_logs::{MISSING_WORD, RARE_WORD, request_id};
 
     use super::*;
 

@@ -58,6 +58,9 @@ func (plan *Plan) Events(send func(Event)) {
 	}
 	pause, _ := strconv.Atoi(os.Getenv("EVENT_PAUSE_MS"))
 	fmt.Println(`{"ready":true}`)
+	if os.Getenv("AWAIT_START") != "" {
+		fmt.Scanln()
+	}
 	for number := range plan.Count {
 		if number > 0 {
 			time.Sleep(time.Duration(pause) * time.Millisecond)

@@ -1,6 +1,6 @@
 """What happens to events while something is missing.
 
-Each fault begins when a client begins to send, and passes by itself. An event that a client reports as delivered must
+Each fault begins when clients begin to send, and passes by itself. An event that a client reports as delivered must
 be stored. With `producer-killed` this holds for ERROR only: INFO and WARN are promised at most once, and are lost with
 the memory of the process.
 """
@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .catalogue import Client, Listener
@@ -37,6 +38,8 @@ OUTAGE_SECONDS = 10
 AFTER_FIRST_EVENTS_SECONDS = 0.5
 FILLER_BYTES = 200_000
 FILLER_REQUESTS_MAX = 1000
+# Clients that send at the same time: as many as two processors start within a few seconds.
+GROUP = 6
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class Scenario:
 
     name: str
     fault: Callable[[Spillway], None]
-    """Runs beside the client, from its first event on, and ends with the system as it was."""
+    """Runs beside the clients, from their first events on, and ends with the system as it was."""
     prepare: Callable[[Spillway], None] = lambda spillway: None
-    """Runs before the client starts."""
+    """Runs before the clients start."""
     held: bool = False
     """Whether requests are held that long: no event may be missing, even if the client retries nothing."""
     may_lose: tuple[str, ...] = ()
@@ -148,34 +151,38 @@ def impossible(scenario: Scenario, known: set[tuple[str, str]]) -> str:
     return ""
 
 
-def run_one(installation: Installation, spillway: Spillway, client: Client, scenario: Scenario, name: str) -> Row:
-    """Runs one client in one scenario."""
+def run_group(
+    installation: Installation, spillway: Spillway, clients: list[Client], scenario: Scenario, name: str
+) -> list[Row]:
+    """Runs clients in one scenario, all at once: the fault and their events begin when all of them are ready."""
     scenario.prepare(spillway)
-    faults: list[threading.Thread] = []
     failures: list[str] = []
 
-    def begin() -> None:
-        def guarded() -> None:
-            try:
-                scenario.fault(spillway)
-            except Exception:
-                failures.append(traceback.format_exc(limit=1))
+    def guarded() -> None:
+        try:
+            scenario.fault(spillway)
+        except Exception:
+            failures.append(traceback.format_exc(limit=1))
 
-        faults.append(threading.Thread(target=guarded))
-        faults[0].start()
+    fault = threading.Thread(target=guarded)
+    ready = threading.Barrier(len(clients), action=fault.start, timeout=RUNNER_SECONDS_MAX)
 
-    url = spillway.urls[client.listener]
-    outcome = run(installation, client, url, f"{name}-{scenario.name}", RUNNER_SECONDS_MAX, PAUSE_MS, begin)
-    if not faults:
-        # The client did not get as far as its first event: the system must be as before nevertheless.
-        begin()
-    faults[0].join()
+    def run_one(client: Client) -> Outcome:
+        url, run_name = spillway.urls[client.listener], f"{name}-{scenario.name}"
+        return run(installation, client, url, run_name, RUNNER_SECONDS_MAX, PAUSE_MS, ready.wait)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        outcomes = list(pool.map(run_one, clients))
+    fault.join()
     if failures:
         raise NotReady(f"{scenario.name}: {failures[0]}")
     undelivered = await_backlog(spillway)
-    wanted = EVENTS if outcome.delivered is None or scenario.held else outcome.delivered
-    rows = await_rows(spillway.url, outcome.sent, wanted, STORED_WITHIN_SECONDS)
-    return judged(scenario, outcome, compare(outcome.sent, rows), undelivered)
+    rows = []
+    for outcome in outcomes:
+        wanted = EVENTS if outcome.delivered is None or scenario.held else outcome.delivered
+        stored = await_rows(spillway.url, outcome.sent, wanted, STORED_WITHIN_SECONDS)
+        rows.append(judged(scenario, outcome, compare(outcome.sent, stored), undelivered))
+    return rows
 
 
 def await_backlog(spillway: Spillway) -> int:

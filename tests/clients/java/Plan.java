@@ -1,3 +1,5 @@
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
@@ -57,11 +59,22 @@ final class Plan {
         return url.substring(url.indexOf("://") + 3).split(":");
     }
 
+    private static void awaitStart() {
+        try {
+            System.in.read();
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
     /** Calls {@code send} for each event, with pauses. Reports that sending begins. */
     void events(Consumer<Event> send) throws InterruptedException {
         var began = Instant.ofEpochMilli(variable("EVENT_TIME_MS", System.currentTimeMillis()));
         long pause = variable("EVENT_PAUSE_MS", 0);
         System.out.println("{\"ready\":true}");
+        if (System.getenv("AWAIT_START") != null) {
+            awaitStart();
+        }
         for (int number = 0; number < count; number++) {
             if (number > 0) {
                 Thread.sleep(pause);

@@ -1,5 +1,7 @@
 // What one client is to send, and how a runner reports. The rules of all runners are in ../python/plan.py.
 
+import { readSync } from 'node:fs'
+
 // The access key to present, if any, and the same as a user and a password.
 export const KEY = process.env.CLIENT_KEY || undefined
 export const LOGIN = KEY && { username: 'clients', password: KEY }
@@ -37,6 +39,7 @@ export class Plan {
     const began = Number(process.env.EVENT_TIME_MS) || Date.now()
     const pause = Number(process.env.EVENT_PAUSE_MS) || 0
     console.log('{"ready":true}')
+    if (process.env.AWAIT_START) readSync(0, Buffer.alloc(1))
     for (let number = 0; number < this.count; number++) {
       if (number && pause) await sleep(pause)
       const level = LEVELS[Math.floor(number * LEVELS.length / this.count)]

@@ -15,8 +15,9 @@ Every runner, whatever its language, is called as `RUNNER CLIENT URL RUN COUNT` 
   its language name (SSL_CERT_FILE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS, OTEL_EXPORTER_OTLP_CERTIFICATE,
   JDK_JAVA_OPTIONS). A client that ignores them trusts the file CLIENT_CA, if it is set. Over syslog, it shows the
   certificate in the file CLIENT_CERTIFICATE, which has its key, too; CLIENT_KEY_STORE is the same for Java.
-* It prints `{"ready":true}` before the first event, and at the end one line of JSON: `delivered`, the number of events
-  that the client reports as delivered, or null if it reports nothing; and `errors`, the first three messages.
+* It prints `{"ready":true}` before the first event. If AWAIT_START is set, it then waits for a line on its standard input.
+* At the end it prints one line of JSON: `delivered`, the number of events that the client reports as delivered, or null
+  if it reports nothing; and `errors`, the first three messages.
 """
 
 import json
@@ -111,6 +112,8 @@ class Plan:
         began_ms = int(os.environ.get("EVENT_TIME_MS") or time.time() * 1000)
         pause = int(os.environ.get("EVENT_PAUSE_MS") or 0) / 1000
         print('{"ready":true}', flush=True)
+        if os.environ.get("AWAIT_START"):
+            sys.stdin.readline()
         for number in range(self.count):
             if number and pause:
                 time.sleep(pause)

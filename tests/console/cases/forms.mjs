@@ -239,6 +239,35 @@ async function failures({ browser }) {
   await page.waitForSelector('.notice:has-text("No events match")');
 }
 
+/** A part of the page is not there, as after an upgrade of Spillway while the page was open. */
+async function notLoaded({ browser }) {
+  const page = await browser.page();
+  await page.route('**/console/views-*.js', (route) => route.fulfill({ status: 404 }));
+  await page.goto(browser.url('?from=-1h'));
+  await page.waitForSelector('main .failure:has-text("cannot be loaded")');
+  await page.waitForSelector('nav .on:has-text("Explore")');
+  // Without Spillway the page stays.
+  await page.route('**/console/', (route) => route.abort());
+  await page.click('text=Reload the page');
+  await page.waitForSelector('.toast:has-text("Spillway does not answer")');
+  await page.unroute('**/console/');
+  await page.unroute('**/console/views-*.js');
+  await page.click('text=Reload the page');
+  await explored(page);
+}
+
+/** No view waits for a script: all of them are there before a person asks for them. */
+async function loadedAhead({ browser }) {
+  const page = await browser.page();
+  await page.goto(browser.url('?view=send'));
+  await page.waitForFunction(() => performance.getEntriesByType('resource').some(({ name }) => /\/histogram-\w+\.js$/.test(name)));
+  await page.route('**/console/**', (route) => route.abort());
+  await page.click('nav >> text=Pipeline');
+  await page.waitForSelector('.box');
+  await page.click('nav >> text=Explore');
+  await explored(page);
+}
+
 /** A Spillway with keys of its own: sign in, see what the role allows, sign out. */
 async function signIn({ browser, spillway, work }) {
   const secured = new Spillway(spillway.program, path.join(work, 'secured'), { SPILLWAY_AUTH__MODE: 'required' });
@@ -278,6 +307,8 @@ export const forms = [
   { name: 'large-message', run: largeMessage },
   { name: 'exact-numbers', run: exactNumbers },
   { name: 'failures', run: failures },
+  { name: 'part-not-loaded', run: notLoaded },
+  { name: 'parts-loaded-ahead', run: loadedAhead },
   // The development server serves the console for one Spillway only.
   { name: 'sign-in', needs: 'served', run: signIn },
 ];

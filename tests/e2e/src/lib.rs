@@ -177,6 +177,12 @@ impl Http {
     /// Gets all pages of a query, each event once, in order; `query` is the query string without limit and cursor.
     pub async fn all_events(&self, query: &str, limit: u32) -> Vec<Value> {
         let mut events = Vec::new();
+        self.each_event(query, limit, |event| events.push(event)).await;
+        events
+    }
+
+    /// The same for more events than memory has room for: one after the other.
+    pub async fn each_event(&self, query: &str, limit: u32, mut take: impl FnMut(Value)) {
         let mut cursor = String::new();
         loop {
             let page = self.get(&format!("/api/logs?{query}&limit={limit}{cursor}")).await;
@@ -184,10 +190,10 @@ impl Http {
             let mut page = page.json();
             let found = page["events"].as_array_mut().map(std::mem::take).expect("events");
             assert!(found.len() <= limit as usize);
-            events.extend(found);
+            found.into_iter().for_each(&mut take);
             match page["nextCursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return events,
+                None => return,
             }
         }
     }

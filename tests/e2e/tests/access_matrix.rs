@@ -93,7 +93,7 @@ fn expected(access: Access, standing: Standing) -> Outcome {
     let (role, whole) = match access {
         Access::Monitor | Access::Anyone => return Outcome::LetIn,
         Access::AnyKey => (None, false),
-        Access::Scrape => (Some(Role::Operate), false),
+        Access::Scrape => (Some(Role::Operate), true),
         Access::Role(role) => (Some(role), false),
         Access::WholeRole(role) => (Some(role), true),
     };

@@ -1,4 +1,4 @@
-//! TLS between a gateway and its instances, which take connections only from a client with its certificate.
+//! TLS between a gateway and its instances, which may take connections only from a client with its certificate.
 
 #![cfg(test)]
 
@@ -71,4 +71,28 @@ async fn only_the_gateway_reaches_its_instances() {
         assert!(matches!(answer.status, 502 | 503), "{shown:?}: {answer:?}");
     }
     assert_eq!(http.all_events("", 100).await.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_without_urls_reaches_the_default_instances_over_tls() {
+    let (directory, theirs) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let path = |name: &str| certificate(name).display().to_string();
+    let (server, authority) = (path("server"), path("authority"));
+    let of_all = [("SPILLWAY_HTTP__TLS_CERTIFICATE", server.as_str()), ("SPILLWAY_HTTP__TLS_KEY", server.as_str())];
+    let files = client_files(None);
+    let client = |address: SocketAddr| Http::over_tls(address, &files);
+    let roles = Process::start_with(BINARY, "all", directory.path(), &of_all, client).await;
+    let listens = |role: &str| roles.http(role).address().to_string();
+    let (producer, consumer) = (listens("producer"), listens("consumer"));
+    let variables = [
+        of_all[0],
+        of_all[1],
+        ("SPILLWAY_GATEWAY__UPSTREAM_CA", authority.as_str()),
+        ("SPILLWAY_PRODUCER__LISTEN", producer.as_str()),
+        ("SPILLWAY_CONSUMER__LISTEN", consumer.as_str()),
+    ];
+    let front = Process::start_with(BINARY, "gateway", theirs.path(), &variables, client).await;
+    let http = front.http("gateway");
+    assert_eq!(http.post("/api/logs", EVENT).await.status, 202);
+    wait_until("it is stored", async || http.all_events("", 100).await.len() == 1).await;
 }

@@ -122,12 +122,23 @@ async fn neither_sees_the_other([shop, till, admin]: &[Keyed; 3]) {
             assert_eq!(counts, 2, "{path}: {text}");
         }
     }
-    is_for_the_administrator("/api/dlq", shop, admin).await;
+    for path in [
+        "/api/dlq",
+        "/actuator/prometheus",
+        "/actuator/metrics",
+        "/actuator/metrics/spillway.runtime.workers",
+        "/actuator/instance",
+    ] {
+        is_for_the_administrator(path, shop, admin).await;
+    }
 }
 
 /// A path that cannot be divided by sources needs a key without `sources`.
 async fn is_for_the_administrator(path: &str, shop: &Keyed, admin: &Keyed) {
-    assert_eq!(shop.get(path).await.json()["code"], "role_missing", "{path}");
+    let refused = shop.get(path).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (403, &"role_missing".into()), "{path}");
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("restricted to some sources"), "{path}: {detail}");
     assert_eq!(admin.get(path).await.status, 200, "{path}");
 }
 

@@ -17,6 +17,7 @@ mod disks;
 mod events;
 mod gateways;
 mod processes;
+mod segments;
 mod stores;
 
 /// The future of a scenario.
@@ -101,6 +102,18 @@ pub fn all() -> Vec<Scenario> {
         scenario!("journal-writes", "journal writes fail, 3 times in an outage", 6, disks::journal_writes_fail),
         scenario!("refused-log-full", "log of rejected records full, exported, removed", 8, disks::refused_log_full),
         scenario!("small-disk", "one process: disk full, nearly full, freed", 6, disks::small_disk),
+        scenario!(
+            "segments-kill",
+            "one process: kill -9 while it seals and merges",
+            10,
+            segments::killed_while_sealing
+        ),
+        scenario!(
+            "segments-kill-removal",
+            "one process: kill -9 while it seals and removes segments",
+            10,
+            segments::killed_while_removing
+        ),
         scenario!("postgres-down", "PostgreSQL stopped, then started", 4, stores::postgres_down),
         scenario!("postgres-kill", "PostgreSQL kill -9, repeatedly", 5, stores::postgres_killed),
         scenario!("postgres-terminate", "PostgreSQL terminates transactions, 40 times", 4, stores::postgres_terminated),

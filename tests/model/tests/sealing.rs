@@ -184,7 +184,7 @@ impl World {
             }
         };
         match outcome {
-            Err(StoreError::Unavailable(_)) if self.disk.is_killed() => self.failures += 1,
+            Err(StoreError::Unavailable(_) | StoreError::Unreadable(_)) if self.disk.is_killed() => self.failures += 1,
             Err(error) => panic!("seed {}: {error:?}", self.seed),
             // It had nothing to do.
             Ok(_) => {}

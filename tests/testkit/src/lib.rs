@@ -1,9 +1,10 @@
-//! What the tests of several crates use: stand-ins for ports, and bodies of requests. Of this workspace it knows the domain
+//! What the tests of several crates use: stand-ins for ports, bodies of requests, and events. Of this workspace it knows the domain
 //! only, so that every crate may use it.
 
 #![expect(clippy::expect_used, reason = "tests fail by panicking")]
 
 pub mod agent_bodies;
+pub mod service_logs;
 pub mod store;
 
 use std::time::Duration;

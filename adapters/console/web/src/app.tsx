@@ -1,16 +1,12 @@
 // The frame of all views: navigation, settings, sign-in.
 import { useEffect } from 'preact/hooks';
-import { DeadLetters } from './dead-letters/dead-letters';
-import { Explore } from './explore/explore';
+import { Shown } from './parts';
 import { firing, waiting, watch } from './pipeline/badge';
-import { Pipeline } from './pipeline/pipeline';
-import { Send } from './send/send';
 import { isRestricted, learn, may, mustSignIn, session, sessionError, signOut } from './session/session';
 import { SignIn } from './session/sign-in';
 import { useKeys } from './state/keys';
 import { follow, href, place, START, type View } from './state/place';
 import { dark, theme, zone } from './state/settings';
-import { Tail } from './tail/tail';
 import { atLeast, counted } from './text/numbers';
 import { zoneName } from './text/time';
 import { Help, helpOpen } from './ui/help';
@@ -58,21 +54,6 @@ function Frame() {
       <Toast />
     </>
   );
-}
-
-function Shown({ view }: { view: View }) {
-  switch (view) {
-    case 'explore':
-      return <Explore />;
-    case 'tail':
-      return <Tail />;
-    case 'dead-letters':
-      return <DeadLetters />;
-    case 'pipeline':
-      return <Pipeline />;
-    case 'send':
-      return <Send />;
-  }
 }
 
 function Missing({ view }: { view: View }) {

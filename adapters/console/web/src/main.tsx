@@ -8,10 +8,12 @@ import './style/event.css';
 import './style/pages.css';
 import './style/phone.css';
 import { App } from './app';
+import { loadParts } from './parts';
 import { learn } from './session/session';
 
-// index.html has a frame that is painted before this script runs; it stays until the page knows who it is for.
+// The frame of index.html is what is painted first; it stays until the page knows who it is for.
 const root = document.getElementById('console');
+void loadParts();
 void learn().then(() => {
   root?.replaceChildren();
   if (root) render(<App />, root);

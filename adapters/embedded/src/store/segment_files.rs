@@ -212,18 +212,17 @@ impl SegmentFiles {
 
     /// Records that a listed segment cannot be read.
     fn failed(&self, error: SegmentError) -> StoreError {
-        if let Some(segment) = error.segment()
-            && lock(&self.lists).current.segments.iter().any(|listed| listed.summary.name == segment)
-        {
-            tracing::error!(segment, %error, "a sealed segment cannot be read: restore its file from a backup");
-            // It is opened again the next time.
-            self.close([&segment.to_owned()]);
-            let mut faults = lock(&self.faults);
-            if faults.len() < FAULTS_MAX || faults.contains_key(segment) {
-                faults.insert(segment.to_owned(), error.to_string());
-            }
+        let is_listed =
+            |segment: &&str| lock(&self.lists).current.segments.iter().any(|listed| listed.summary.name == *segment);
+        let Some(segment) = error.segment().filter(is_listed) else { return error.into() };
+        tracing::error!(segment, %error, "a sealed segment cannot be read: restore its file from a backup");
+        // It is opened again the next time.
+        self.close([&segment.to_owned()]);
+        let mut faults = lock(&self.faults);
+        if faults.len() < FAULTS_MAX || faults.contains_key(segment) {
+            faults.insert(segment.to_owned(), error.to_string());
         }
-        error.into()
+        StoreError::Unreadable(error.into())
     }
 
     /// Whether a segment could not be read.

@@ -188,7 +188,8 @@ impl AccessControl {
             // Anyone may know which operations exist.
             None | Some(Access::Monitor | Access::Anyone) => return Ok((Admitted::Public, None)),
             Some(Access::Scrape) if self.shared.rules.open_metrics => return Ok((Admitted::Public, None)),
-            Some(Access::Scrape) => (Role::Operate, false),
+            // Metrics count the events of all tenants.
+            Some(Access::Scrape) => (Role::Operate, true),
             Some(Access::AnyKey) => {
                 let Some(keys) = keys else { return Ok((Admitted::Open, None)) };
                 return presented_key(request, keys).map(|key| (Admitted::With(key), None));

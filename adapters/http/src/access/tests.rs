@@ -215,7 +215,7 @@ fn expected(credential: u8, access: Access) -> Result<(), &'static str> {
                 _ => Ok(()),
             };
         }
-        Access::Scrape => (Role::Operate, false),
+        Access::Scrape => (Role::Operate, true),
         Access::Role(role) => (role, false),
         Access::WholeRole(role) => (role, true),
     };
@@ -273,7 +273,7 @@ fn a_scrape_may_use_any_name_where_a_key_protects_the_metrics_or_the_operator_op
         scrape.headers_mut().insert("host", "producer:8081".parse().expect("a header"));
         access.judge(&mut scrape, route(Method::GET, "/actuator/prometheus")).map_err(|denial| denial.code())
     };
-    let (none, operate) = (0, 8);
+    let (none, operate, restricted) = (0, 8, 11);
     let without_keys = || Ring { required: false, ..ring() };
     assert_eq!(judge(&open(), none), Err("host_not_allowed"));
     assert_eq!(judge(&with_keys(without_keys(), false), none), Err("host_not_allowed"));
@@ -281,6 +281,8 @@ fn a_scrape_may_use_any_name_where_a_key_protects_the_metrics_or_the_operator_op
     assert_eq!(judge(&with_keys(ring(), true), none), Ok(()));
     assert_eq!(judge(&with_keys(ring(), false), none), Err("unauthenticated"));
     assert_eq!(judge(&with_keys(ring(), false), operate), Ok(()));
+    assert_eq!(judge(&with_keys(ring(), false), restricted), Err("role_missing"));
+    assert_eq!(judge(&with_keys(ring(), true), restricted), Ok(()), "as anyone may");
     let everyone = AccessControl::new(AccessRules { open_metrics: true, ..AccessRules::default() });
     assert_eq!(judge(&everyone, none), Ok(()));
 }

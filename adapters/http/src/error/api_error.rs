@@ -114,6 +114,8 @@ pub enum ApiError {
     QueryTooBroad,
     /// The store does not answer.
     StoreUnavailable,
+    /// Events that the query needs are damaged or missing.
+    EventsUnreadable,
     /// Slow clients hold too many large answers.
     NoRoomForAnswer,
     /// As many tails as there may be.
@@ -165,6 +167,7 @@ impl ApiError {
             Self::NoCapacity { .. }
             | Self::QueryTooBroad
             | Self::StoreUnavailable
+            | Self::EventsUnreadable
             | Self::NoRoomForAnswer
             | Self::TooManyTails
             | Self::TooManyExports
@@ -199,7 +202,7 @@ impl ApiError {
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::QueryTooBroad => "query_too_broad",
-            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreUnavailable | Self::EventsUnreadable => "store_unavailable",
             Self::NoRoomForAnswer => "no_capacity",
             Self::TooManyTails => "too_many_tails",
             Self::TooManyExports => "too_many_exports",
@@ -253,6 +256,10 @@ impl ApiError {
             }
             Self::QueryTooBroad => "the query takes too long: ask for a shorter range of time",
             Self::StoreUnavailable => "the store does not answer: retry after 1 s",
+            Self::EventsUnreadable => {
+                "events that this query needs are damaged or missing: ask for another range of time, or restore them as \
+                 the alert segment_unreadable says"
+            }
             Self::NoRoomForAnswer => "slow clients hold too many answers: retry after 1 s, or with a smaller limit",
             Self::TooManyTails => "this instance has as many tails as it may have: retry after 1 s",
             Self::TooManyExports => "this instance has as many exports as it may have: retry after 1 s",
@@ -286,6 +293,7 @@ impl ApiError {
             Self::Denied(denial) => denial.retry_after(),
             Self::NoCapacity { .. }
             | Self::StoreUnavailable
+            | Self::EventsUnreadable
             | Self::NoRoomForAnswer
             | Self::TooManyTails
             | Self::TooManyExports
@@ -319,6 +327,8 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::TooBroad => Self::QueryTooBroad,
+            // The store has logged it.
+            StoreError::Unreadable(_) => Self::EventsUnreadable,
             StoreError::Unavailable(_) | StoreError::Conflict { .. } | StoreError::Rejected(_) => {
                 tracing::warn!(cause = ?error, "the store does not answer a query");
                 Self::StoreUnavailable

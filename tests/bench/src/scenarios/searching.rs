@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::event::to_hex;
 use e2e::Http;
 use sqlx::{AssertSqlSafe, Executor};
+use testkit::service_logs::{MISSING_WORD, RARE_WORD, request_id, trace_id};
 use tokio::time::Instant;
 
 use crate::log_stores::{Kind, LogStore, StoreProcess};
 use crate::openloop::Latencies;
 use crate::report::Row;
-use crate::service_logs::{
-    BATCH_EVENTS, LiveBatches, MISSING_WORD, PastEvents, RARE_WORD, request_id, source, trace_id,
-};
+use crate::service_logs::{BATCH_EVENTS, LiveBatches, PastEvents, source};
 use crate::test_cluster::{TestCluster, connect};
 
 /// Events, unless `BENCH_EVENTS` says otherwise, and the time that they are spread over.
@@ -187,7 +187,7 @@ impl Searches {
             .replace("{range}", &(self.range_seconds - n % 600).to_string())
             .replace("{hour}", &(HOUR - n % 600).to_string())
             .replace("{source}", &source(n))
-            .replace("{trace}", &trace_id(of_trace).unwrap_or_default())
+            .replace("{trace}", &trace_id(of_trace).map(|id| to_hex(&id)).unwrap_or_default())
             .replace("{event}", event)
             .replace("{rare}", RARE_WORD)
             .replace("{missing}", MISSING_WORD);

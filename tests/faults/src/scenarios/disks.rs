@@ -142,7 +142,8 @@ pub async fn small_disk(test_cluster: Arc<TestCluster>) -> Report {
     report
 }
 
-fn hold_to_promises(report: &mut Report) {
+/// Checks the promises of a process in role `all`.
+pub fn hold_to_promises(report: &mut Report) {
     let total = report.comparison.total();
     for (what, count) in [
         ("accepted events are lost", total.lost()),
@@ -157,13 +158,13 @@ fn hold_to_promises(report: &mut Report) {
 }
 
 /// All rows of the load, read through the API.
-async fn rows(consumer: &Http) -> Vec<Row> {
+pub async fn rows(consumer: &Http) -> Vec<Row> {
     let mut rows = Vec::new();
-    for event in consumer.all_events("", 1_000).await {
+    let take = |event: Value| {
         let text = |name: &str| event[name].as_str().unwrap_or_default();
         let number = |name: &str| event[name].as_u64().unwrap_or_default();
         let Some(of_load) = text("message").strip_prefix("event ").and_then(|rest| rest.split(' ').next()) else {
-            continue;
+            return;
         };
         rows.push(Row {
             number: of_load.parse().expect("a number"),
@@ -174,7 +175,8 @@ async fn rows(consumer: &Http) -> Vec<Row> {
             // Only the embedded bus is read this way, and it has no packed records.
             sequence: 0,
         });
-    }
+    };
+    consumer.each_event("", 1_000, take).await;
     rows
 }
 
