@@ -8,6 +8,8 @@ use time::format_description::well_known::Rfc3339;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// Bytes of a date such as 2024-01-15.
+const DATE_BYTES: usize = 10;
 /// Digits of a fraction that the fast path reads.
 const FRACTION_DIGITS_MAX: usize = 9;
 /// What a fraction with so many digits is multiplied with, and then divided by, for microseconds.
@@ -56,6 +58,18 @@ impl Timestamp {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp)?;
         let micros = parsed.unix_timestamp_nanos().div_euclid(1_000);
         Self::from_unix_micros(i64::try_from(micros).map_err(|_| InvalidTimestamp)?)
+    }
+
+    /// The beginning of a day in UTC, written as `2024-01-15`.
+    ///
+    /// # Errors
+    /// Any other text.
+    pub fn parse_date(text: &str) -> Result<Self, InvalidTimestamp> {
+        // Most values that are compared to a time are of another length.
+        if text.len() != DATE_BYTES {
+            return Err(InvalidTimestamp);
+        }
+        Self::parse(&format!("{text}T00:00:00Z"))
     }
 
     /// Parses the most common form, `2024-01-15T10:30:00.123Z`, with up to nine fractional digits or none; `None` for any
@@ -334,6 +348,17 @@ mod tests {
             "1705314600",
         ] {
             assert_eq!(parse(text), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_its_beginning_in_utc() {
+        assert_eq!(
+            Timestamp::parse_date("2024-02-29").map(|day| day.to_string()).as_deref(),
+            Ok("2024-02-29T00:00:00Z")
+        );
+        for text in ["", "2023-02-29", "2024-2-29", "2024-02-29T", "20240229..", "2024-02-29T00:00:00Z"] {
+            assert_eq!(Timestamp::parse_date(text), Err(InvalidTimestamp), "{text}");
         }
     }
 

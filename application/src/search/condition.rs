@@ -1,6 +1,7 @@
 //! Conditions on one field: what a name, an operator and a value mean together.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use domain::filter::{
     Comparison, Condition, Decimal, EventFilter, IdField, Literal, NAME_PARTS_MAX, Pattern, TimeField, ValueTest,
@@ -8,14 +9,17 @@ use domain::filter::{
 use domain::level::Level;
 use domain::timestamp::Timestamp;
 
-use super::times::{TIME_FORMS, TimeInput};
+use super::foreign;
+use super::times::{TimeInput, ZONED_TIME_FORM, expected_time, lacks_zone};
 
 /// Maximum bytes of a name in metadata.
 const NAME_BYTES_MAX: usize = 256;
 /// Begins the name of a value in metadata, for a member that is called like a field of the event.
 const METADATA_PREFIX: &str = "metadata.";
+/// Microseconds from the beginning of a day to its last moment.
+const LAST_OF_DAY_MICROS: i64 = 24 * 3_600 * 1_000_000 - 1;
 /// The fields of an event: a member of the metadata with such a name has the prefix in a query.
-const EVENT_FIELDS: [&str; 9] =
+pub(super) const EVENT_FIELDS: [&str; 9] =
     ["level", "source", "message", "stackTrace", "timestamp", "receivedAt", "eventId", "traceId", "spanId"];
 /// The levels, for errors.
 pub(super) const LEVELS: &str = "TRACE, DEBUG, INFO, WARN, ERROR or FATAL";
@@ -83,10 +87,11 @@ pub(super) fn condition(name: &str, operator: Operator, word: &Word, now: Timest
         "stackTrace" => only_equals(|pattern| Condition::StackTrace(pattern.contained())),
         "timestamp" => time(TimeField::Timestamp, operator, word, now),
         "receivedAt" => time(TimeField::ReceivedAt, operator, word, now),
-        "eventId" => id(IdField::Event, "a UUID", operator, word),
-        "traceId" => id(IdField::Trace, "32 hexadecimal digits", operator, word),
-        "spanId" => id(IdField::Span, "16 hexadecimal digits", operator, word),
-        _ => metadata(name, operator, word),
+        "eventId" => id(name, IdField::Event, "a UUID", operator, word),
+        "traceId" => id(name, IdField::Trace, "32 hexadecimal digits", operator, word),
+        "spanId" => id(name, IdField::Span, "16 hexadecimal digits", operator, word),
+        "_exists_" => Err("the name of a field and `:*` instead of `_exists_:`, such as userId:*".to_owned()),
+        _ => metadata(name, operator, word, now),
     }
 }
 
@@ -113,17 +118,33 @@ fn levels(operator: Operator, word: &Word) -> Result<Condition, String> {
             Some(levels_that(|level| comparison.holds(level.cmp(&bound))))
         }
     });
-    found.map(|levels| Condition::Levels(levels.into_iter().collect())).ok_or_else(|| LEVELS.to_owned())
+    found.map(|levels| Condition::Levels(levels.into_iter().collect())).ok_or_else(|| expected_level(word))
+}
+
+/// What should be in the place of a level.
+fn expected_level(word: &Word) -> String {
+    let levels = |text: &str| text.split([',', '|']).map(Level::parse).collect::<Result<BTreeSet<Level>, _>>().ok();
+    match word.text().and_then(levels) {
+        Some(levels) => {
+            let names: Vec<&str> = levels.into_iter().map(Level::name).collect();
+            format!("one level, or several as level:({})", names.join(" OR "))
+        }
+        None => LEVELS.to_owned(),
+    }
 }
 
 fn time(field: TimeField, operator: Operator, word: &Word, now: Timestamp) -> Result<EventFilter, String> {
     if operator == Operator::Equals && word.pattern().matches_all() {
         return Ok(EventFilter::default());
     }
-    let time = word.text().and_then(TimeInput::parse).and_then(|input| input.resolve(now));
-    let time = time.ok_or_else(|| TIME_FORMS.to_owned())?;
+    let text = word.text().unwrap_or_default();
+    let time =
+        TimeInput::parse(text).and_then(|input| input.resolve(now)).ok_or_else(|| expected_time(text).to_owned())?;
     let neighbour = |micros| Timestamp::from_unix_micros(time.unix_micros() + micros).ok();
     let range = match operator {
+        Operator::Equals if Timestamp::parse_date(text).is_ok() => {
+            Some(time..=neighbour(LAST_OF_DAY_MICROS).unwrap_or(Timestamp::MAX))
+        }
         Operator::Equals => Some(time..=time),
         Operator::Compares(Comparison::Less) => neighbour(-1).map(|last| Timestamp::MIN..=last),
         Operator::Compares(Comparison::AtMost) => Some(Timestamp::MIN..=time),
@@ -133,10 +154,10 @@ fn time(field: TimeField, operator: Operator, word: &Word, now: Timestamp) -> Re
     Ok(range.map_or_else(|| EventFilter::Any(Vec::new()), |range| Condition::Time(field, range).into()))
 }
 
-fn id(field: IdField, form: &str, operator: Operator, word: &Word) -> Result<EventFilter, String> {
+fn id(name: &str, field: IdField, form: &str, operator: Operator, word: &Word) -> Result<EventFilter, String> {
     let wrong = || format!("{form}, or a part of it with *");
     if operator != Operator::Equals {
-        return Err(wrong());
+        return Err(format!("`{name}:` and an id, since {name} has no order"));
     }
     match word.text() {
         Some(text) => field.parse(text).map(|bytes| Condition::IdIs(field, bytes).into()).ok_or_else(wrong),
@@ -150,7 +171,7 @@ pub(super) fn metadata_name(name: &str) -> Option<&str> {
     (name.len() <= NAME_BYTES_MAX && name.split('.').count() <= NAME_PARTS_MAX).then_some(name)
 }
 
-fn metadata(name: &str, operator: Operator, word: &Word) -> Result<EventFilter, String> {
+fn metadata(name: &str, operator: Operator, word: &Word, now: Timestamp) -> Result<EventFilter, String> {
     let Some(name) = metadata_name(name) else {
         return Err(format!("a name of at most {NAME_BYTES_MAX} bytes and {NAME_PARTS_MAX} parts before it"));
     };
@@ -160,12 +181,20 @@ fn metadata(name: &str, operator: Operator, word: &Word) -> Result<EventFilter, 
         Operator::Equals => ValueTest::Equals(Literal { pattern, text_only: word.quoted }),
         Operator::Compares(comparison) => {
             let text = word.text().unwrap_or_default();
-            match (Decimal::parse(text), Timestamp::parse(text)) {
-                (Some(number), _) => ValueTest::Number(comparison, number),
-                (None, Ok(time)) => ValueTest::Time(comparison, time),
-                (None, Err(_)) => return Err("a number, or a time such as 2024-01-15T10:30:00Z".to_owned()),
+            let time = || TimeInput::parse(text).and_then(|input| input.resolve(now));
+            match Decimal::parse(text) {
+                Some(number) => ValueTest::Number(comparison, number),
+                None => ValueTest::Time(comparison, time().ok_or_else(|| expected_number(text))?),
             }
         }
     };
     Ok(Condition::Metadata { name: name.to_owned(), test }.into())
+}
+
+/// What should be compared to a value in metadata.
+fn expected_number(text: &str) -> String {
+    if lacks_zone(text) {
+        return ZONED_TIME_FORM.to_owned();
+    }
+    foreign::or_quotes("a number, or a time such as 2024-01-15T10:30:00Z, 2024-01-15 or -1h")
 }

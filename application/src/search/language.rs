@@ -5,8 +5,6 @@
 //!   filter nor the stack can grow further.
 //! * An error says where it is and what would be right there.
 
-use std::borrow::Cow;
-
 use domain::filter::{EventFilter, Pattern};
 use domain::timestamp::Timestamp;
 use winnow::Parser;
@@ -16,6 +14,8 @@ use winnow::stream::{LocatingSlice, Location, Stateful, Stream};
 use winnow::token::{any, literal, take_while};
 
 use super::condition::{Operator, Word, condition};
+use super::foreign::{self, Misplaced};
+use super::words::{KEYWORDS, begins_name, begins_with_keyword, continues_name, ends_word, is_address, is_space};
 
 /// Maximum bytes of a query.
 pub const QUERY_BYTES_MAX: usize = 8 * 1024;
@@ -97,13 +97,17 @@ fn rest<'q>(input: &Input<'q>) -> &'q str {
 }
 
 fn spaces(input: &mut Input<'_>) -> Parsed<()> {
-    take_while(0.., char::is_whitespace).void().parse_next(input)
+    take_while(0.., is_space).void().parse_next(input)
 }
 
-/// Whether a keyword comes next: in capitals, and not the beginning of a longer word.
+/// Whether a keyword comes next.
 fn is_keyword(input: &Input<'_>, keyword: &str) -> bool {
-    let behind = rest(input).strip_prefix(keyword);
-    behind.is_some_and(|behind| behind.chars().next().is_none_or(|next| next.is_whitespace() || "()\"".contains(next)))
+    begins_with_keyword(rest(input), keyword)
+}
+
+/// Refuses what is wrong in a word that begins at this byte.
+fn refuse(at: usize, found: Option<Misplaced>) -> Parsed<()> {
+    found.map_or(Ok(()), |(behind, expected)| Err(Fault { at: at + behind, expected }))
 }
 
 fn skip_keyword(input: &mut Input<'_>, keyword: &str) -> Parsed<bool> {
@@ -162,9 +166,9 @@ fn list<T>(input: &mut Input<'_>, parse: &mut dyn FnMut(&mut Input<'_>) -> Parse
 
 /// A term, perhaps negated.
 fn one(input: &mut Input<'_>) -> Parsed<EventFilter> {
+    spaces(input)?;
     let minus = rest(input).strip_prefix('-');
-    let is_minus =
-        minus.is_some_and(|behind| behind.chars().next().is_some_and(|next| next != '-' && !next.is_whitespace()));
+    let is_minus = minus.is_some_and(|behind| behind.chars().next().is_some_and(|next| next != '-' && !is_space(next)));
     if is_minus {
         any.void().parse_next(input)?;
     }
@@ -184,68 +188,11 @@ fn one(input: &mut Input<'_>) -> Parsed<EventFilter> {
         return field_condition(input, &name);
     }
     input.reset(&begin);
-    let (at, text) = (input.current_token_start(), rest(input));
-    let word = word(input, "a word, a phrase in quotes, or a condition such as level:ERROR")?;
-    if let Some((behind, expected)) = foreign_operator(text.get(..input.current_token_start() - at).unwrap_or(text)) {
-        return Err(Fault { at: at + behind, expected });
-    }
+    let at = input.current_token_start();
+    let (word, written) = word(input, "a word, a phrase in quotes, or a condition such as level:ERROR")?;
+    refuse(at, foreign::in_text(written, rest(input)))?;
     count(input)?;
     Ok(domain::filter::Condition::Anywhere(word.pattern()).into())
-}
-
-/// An operator of another language that a word, as it is written, contains: where, and what to write instead. As text to look
-/// for it would silently find nothing, or something else.
-fn foreign_operator(word: &str) -> Option<(usize, String)> {
-    let instead = |right: &str| format!("{right}; to look for the text, write it in quotes");
-    let keyword = ["AND", "OR", "NOT"].into_iter().find(|keyword| word.eq_ignore_ascii_case(keyword));
-    if let Some(keyword) = keyword.filter(|keyword| *keyword != word) {
-        return Some((0, instead(&format!("{keyword} in capitals"))));
-    }
-    match word {
-        "&&" => return Some((0, instead("AND"))),
-        "||" => return Some((0, instead("OR"))),
-        "|=" | "|~" => return Some((0, instead("the text that an event contains, alone"))),
-        _ => {}
-    }
-    if word.starts_with('!') {
-        return Some((0, instead("NOT before a condition")));
-    }
-    if word.starts_with([':', '=']) {
-        return Some((0, instead("the name of a field directly before `:`")));
-    }
-    if let Some(name) = word.strip_prefix('{').and_then(equated_name) {
-        let right = format!(
-            "`{name}:` and a value, without the braces of LogQL; several conditions stand side by side, such as source:shop \
-             level:ERROR"
-        );
-        return Some((0, instead(&right)));
-    }
-    equated_name(word).map(|name| (name.len(), instead("`:` behind the name of a field, or NOT before it")))
-}
-
-/// The name that a text begins with, if an operator of another language follows that compares its value.
-fn equated_name(text: &str) -> Option<&str> {
-    let name_bytes = text.find(|char| !continues_name(char)).filter(|_| text.starts_with(begins_name))?;
-    let (name, behind) = text.split_at_checked(name_bytes)?;
-    ["=", "!=", "!~"].iter().any(|operator| behind.starts_with(operator)).then_some(name)
-}
-
-fn begins_name(char: char) -> bool {
-    char.is_alphabetic() || matches!(char, '_' | '@' | '$')
-}
-
-fn continues_name(char: char) -> bool {
-    char.is_alphanumeric() || matches!(char, '_' | '@' | '$' | '.' | '-' | '/')
-}
-
-/// A name of a field as a query writes it: in quotes, unless it is a word of such characters and no operator.
-#[must_use]
-pub fn written_name(name: &str) -> Cow<'_, str> {
-    let is_word = name.starts_with(begins_name) && name.chars().all(continues_name);
-    if is_word && !["AND", "OR", "NOT"].contains(&name) {
-        return Cow::Borrowed(name);
-    }
-    Cow::Owned(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 fn close(input: &mut Input<'_>) -> Parsed<()> {
@@ -266,7 +213,8 @@ fn count(input: &mut Input<'_>) -> Parsed<()> {
 
 /// The name of a field, if an operator follows it.
 fn field_name(input: &mut Input<'_>) -> Parsed<Option<String>> {
-    let name = if rest(input).starts_with('"') {
+    let in_quotes = rest(input).starts_with('"');
+    let name = if in_quotes {
         quoted(input)?
     } else {
         if !rest(input).starts_with(begins_name) {
@@ -276,10 +224,9 @@ fn field_name(input: &mut Input<'_>) -> Parsed<Option<String>> {
     };
     let behind = rest(input);
     let has_operator = if behind.starts_with(':') {
-        // An address such as http://host is text.
-        !behind.starts_with("://")
+        in_quotes || !is_address(&name, behind)
     } else {
-        behind.trim_start().starts_with(['<', '>'])
+        behind.trim_start_matches(is_space).starts_with(['<', '>'])
     };
     Ok(has_operator.then_some(name))
 }
@@ -294,7 +241,7 @@ fn field_condition(input: &mut Input<'_>, name: &str) -> Parsed<EventFilter> {
         close(input)?;
         return Ok(filter);
     }
-    value(input, name)
+    value(input, name, false)
 }
 
 /// `(a OR b)` behind a field.
@@ -318,7 +265,7 @@ fn all_values(input: &mut Input<'_>, name: &str) -> Parsed<EventFilter> {
                 close(input)?;
                 filter
             }
-            None => value(input, name)?,
+            None => value(input, name, true)?,
         };
         all.push(if negated { !filter } else { filter });
         if !skip_keyword(input, "AND")?
@@ -329,75 +276,98 @@ fn all_values(input: &mut Input<'_>, name: &str) -> Parsed<EventFilter> {
     }
 }
 
-/// A value behind a field, perhaps with a comparison before it.
-fn value(input: &mut Input<'_>, name: &str) -> Parsed<EventFilter> {
-    let operator = opt(take_while(1..=2, ['<', '>', '='])).parse_next(input)?;
-    let Some(operator) = Operator::parse(operator.unwrap_or_default()) else {
-        return Err(expected(input, "<, <=, > or >= before a value"));
+/// A value behind a field, or in a list behind it; perhaps with a comparison before it.
+fn value(input: &mut Input<'_>, name: &str, in_list: bool) -> Parsed<EventFilter> {
+    let at = input.current_token_start();
+    let written = opt(take_while(1..=2, ['<', '>', '='])).parse_next(input)?.unwrap_or_default();
+    let Some(operator) = Operator::parse(written) else {
+        return Err(Fault { at, expected: foreign::instead_of_operator(name, written) });
     };
     if operator != Operator::Equals {
         spaces(input)?;
     }
-    let missing = format!("a value directly behind `{name}:`; to look for the text, write it in quotes");
-    if ["AND", "OR", "NOT"].iter().any(|keyword| is_keyword(input, keyword)) {
+    let missing = match operator {
+        Operator::Equals if in_list => format!("a value of `{name}`"),
+        Operator::Equals => format!("a value directly behind `{name}:`; to look for the text, write it in quotes"),
+        Operator::Compares(_) if rest(input).starts_with('(') => {
+            format!("a value behind `{written}`, without parentheses")
+        }
+        Operator::Compares(_) => format!("a value behind `{written}`"),
+    };
+    if KEYWORDS.iter().any(|keyword| is_keyword(input, keyword)) {
         return Err(expected(input, missing));
     }
     if rest(input).starts_with(['[', '{']) {
-        return Err(expected(
-            input,
-            format!("a value; a range is {name}>=1 {name}<=9, and a bracket is written in quotes"),
-        ));
+        return Err(expected(input, foreign::instead_of_bracket(name, rest(input))));
     }
     let at = input.current_token_start();
-    let word = word(input, &missing)?;
+    let (word, written) = word(input, &missing)?;
+    refuse(at, foreign::in_value(name, written, rest(input), in_list))?;
     count(input)?;
     condition(name, operator, &word, input.state.now).map_err(|expected| Fault { at, expected })
 }
 
-/// A word or a phrase in quotes.
-fn word(input: &mut Input<'_>, missing: &str) -> Parsed<Word> {
-    if rest(input).starts_with('"') {
-        return Ok(Word { between_wildcards: vec![quoted(input)?], quoted: true });
-    }
+/// A word or a phrase in quotes, and how it is written.
+fn word<'q>(input: &mut Input<'q>, missing: &str) -> Parsed<(Word, &'q str)> {
+    let (at, text) = (input.current_token_start(), rest(input));
+    let word = if text.starts_with('"') {
+        Word { between_wildcards: vec![quoted(input)?], quoted: true }
+    } else {
+        Word { between_wildcards: unquoted(input)?, quoted: false }
+    };
+    let written = text.get(..input.current_token_start() - at).unwrap_or(text);
+    if written.is_empty() { Err(expected(input, missing)) } else { Ok((word, written)) }
+}
+
+/// The texts between the wildcards of a word.
+fn unquoted(input: &mut Input<'_>) -> Parsed<Vec<String>> {
     let mut parts = vec![String::new()];
-    let begin = input.current_token_start();
-    while let Some(char) = rest(input).chars().next().filter(|char| !char.is_whitespace() && !"()\"".contains(*char)) {
+    while let Some(char) = rest(input).chars().next().filter(|char| !ends_word(*char)) {
         any.void().parse_next(input)?;
         let char = match char {
             '*' => {
                 parts.push(String::new());
                 continue;
             }
-            '\\' => escaped(input)?,
+            // A path such as C:\Temp needs no second backslash.
+            '\\' if !rest(input).starts_with(|next: char| next.is_ascii_alphanumeric()) => escaped(input)?,
             char => char,
         };
         if let Some(last) = parts.last_mut() {
             last.push(char);
         }
     }
-    if input.current_token_start() == begin {
-        return Err(expected(input, missing));
-    }
-    Ok(Word { between_wildcards: parts, quoted: false })
+    Ok(parts)
 }
 
+/// The character behind a backslash.
+fn escaped(input: &mut Input<'_>) -> Parsed<char> {
+    let missing = "a character behind the backslash; a backslash at the end is written `\\\\`";
+    opt(any).parse_next(input)?.ok_or_else(|| expected(input, missing))
+}
+
+/// The text of a phrase: a backslash has a meaning before a quote and before another backslash.
 fn quoted(input: &mut Input<'_>) -> Parsed<String> {
     let opened = input.current_token_start();
     any.void().parse_next(input)?;
     let mut text = String::new();
     loop {
-        match opt(any).parse_next(input)? {
-            Some('"') => return Ok(text),
-            Some('\\') => text.push(escaped(input)?),
-            Some(char) => text.push(char),
-            None => return Err(Fault { at: opened, expected: "a second quote that ends this phrase".to_owned() }),
+        let (char, next) = (opt(any).parse_next(input)?, rest(input).chars().next());
+        match (char, next) {
+            (Some('"'), _) => return Ok(text),
+            (Some('\\'), Some(escaped @ ('"' | '\\'))) => {
+                any.void().parse_next(input)?;
+                text.push(escaped);
+            }
+            (Some(char), _) => text.push(char),
+            (None, _) => break,
         }
     }
-}
-
-/// The character behind a backslash.
-fn escaped(input: &mut Input<'_>) -> Parsed<char> {
-    opt(any).parse_next(input)?.ok_or_else(|| expected(input, "a character behind the backslash"))
+    let mut expected = "a second quote that ends this phrase".to_owned();
+    if text.contains('"') {
+        expected.push_str("; `\\\"` is a quote within it, and a backslash at its end is written `\\\\`");
+    }
+    Err(Fault { at: opened, expected })
 }
 
 impl Word {

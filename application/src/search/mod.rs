@@ -1,8 +1,11 @@
 //! What a client asks for: parameters, times and the query language, as a filter.
 
 mod condition;
+mod foreign;
+mod hints;
 mod language;
 mod times;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -13,8 +16,10 @@ use domain::stats::GroupBy;
 use domain::timestamp::Timestamp;
 
 pub(crate) use self::condition::name_in_query;
-pub use self::language::{CONDITIONS_MAX, DEPTH_MAX, InvalidQuery, QUERY_BYTES_MAX, parse_query, written_name};
+pub use self::hints::HINTS_MAX;
+pub use self::language::{CONDITIONS_MAX, DEPTH_MAX, InvalidQuery, QUERY_BYTES_MAX, parse_query};
 pub use self::times::{TimeInput, parse_duration};
+pub use self::words::written_name;
 
 /// Maximum length of a search text (`q`), in bytes.
 pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
@@ -31,7 +36,7 @@ pub struct Parameters {
     pub query: Option<String>,
     /// Part of the message, in any case.
     pub q: Option<String>,
-    /// One of these sources: exactly, or with `*` for any characters in any case.
+    /// One of these sources: exactly, or with `*` for any characters in any case; `\*` is a star.
     pub sources: Vec<String>,
     /// One of these levels; each text is a list, and `WARN+` means WARN and above.
     pub levels: Vec<String>,
@@ -115,11 +120,7 @@ impl Parameters {
         }
         // In order and once each: who asks the same in another order asks the same.
         let sources: BTreeSet<&String> = self.sources.iter().collect();
-        let condition = |source: &String| match source.contains('*') {
-            true => Condition::Source(Pattern::new(&source.split('*').collect::<Vec<_>>())).into(),
-            false => EventFilter::source(source),
-        };
-        let mut filters: Vec<EventFilter> = sources.into_iter().map(condition).collect();
+        let mut filters: Vec<EventFilter> = sources.into_iter().map(|source| source_condition(source)).collect();
         Ok(match filters.len() {
             0 => None,
             1 => filters.pop(),
@@ -142,9 +143,34 @@ impl Parameters {
     }
 }
 
+/// What a source of the parameter means. Only `\*` has a meaning: other backslashes belong to the names of sources.
+fn source_condition(text: &str) -> EventFilter {
+    let mut between_wildcards = vec![String::new()];
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        let char = match char {
+            '*' => {
+                between_wildcards.push(String::new());
+                continue;
+            }
+            '\\' => chars.next_if_eq(&'*').unwrap_or(char),
+            char => char,
+        };
+        if let Some(last) = between_wildcards.last_mut() {
+            last.push(char);
+        }
+    }
+    match between_wildcards.as_slice() {
+        [source] => EventFilter::source(source),
+        several => Condition::Source(Pattern::new(several)).into(),
+    }
+}
+
 fn time(parameter: &'static str, text: &str, now: Timestamp) -> Result<TimeInput, SearchError> {
-    let time = TimeInput::parse(text).filter(|input| input.resolve(now).is_some());
-    time.ok_or_else(|| invalid(parameter, format!("must be {}", times::TIME_FORMS)))
+    // A plus sign that was not escaped in a URL arrives as a space.
+    let time = TimeInput::parse(text).or_else(|| TimeInput::parse(&text.replace(' ', "+")));
+    let time = time.filter(|input| input.resolve(now).is_some());
+    time.ok_or_else(|| invalid(parameter, format!("must be {}", times::expected_time(text))))
 }
 
 impl Search {
@@ -179,6 +205,12 @@ impl Search {
     #[must_use]
     pub fn filter(&self) -> EventFilter {
         self.conditions.clone().and(EventFilter::between(self.from(), self.to()))
+    }
+
+    /// What may be meant instead, if the search finds nothing: at most [`HINTS_MAX`] sentences.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        hints::of(&self.conditions)
     }
 
     /// A text that is the same for searches that ask the same, at whatever time. Those of different tenants do not.

@@ -53,6 +53,30 @@ fn a_search_may_begin_with_the_first_event_and_not_end_with_it() {
 }
 
 #[test]
+fn a_plus_sign_of_a_time_may_have_become_a_space() {
+    let from =
+        |text: &str| search(&Parameters { from: Some(text.to_owned()), ..Parameters::default() }).expect(text).from();
+    assert_eq!(from("2024-03-10T13:00:30 01:00"), Timestamp::parse("2024-03-10T12:00:30Z").ok());
+    assert_eq!(from("now 1h"), Timestamp::parse("2024-01-15T11:30:00Z").ok());
+}
+
+#[test]
+fn a_source_has_wildcards_unless_a_backslash_is_before_them() {
+    let only = |source: &str| {
+        let parameters = Parameters { sources: vec![source.to_owned()], ..Parameters::default() };
+        search(&parameters).expect("valid").conditions
+    };
+    let all = |filter: EventFilter| EventFilter::All(vec![filter]);
+    for exact in ["shop", r"DOMAIN\host", r"a\\b\", ""] {
+        assert_eq!(only(exact), all(EventFilter::source(exact)), "{exact}");
+    }
+    assert_eq!(only(r"a\*b"), all(EventFilter::source("a*b")));
+    for (source, parts) in [("a*", &["a", ""][..]), (r"a\*b*", &["a*b", ""]), (r"D\h*\*", &[r"D\h", "*"])] {
+        assert_eq!(only(source), all(Condition::Source(Pattern::new(parts)).into()), "{source}");
+    }
+}
+
+#[test]
 fn a_wrong_parameter_is_named_with_its_rule() {
     let text = |text: &str| Some(text.to_owned());
     let none = Parameters::default;
@@ -62,6 +86,7 @@ fn a_wrong_parameter_is_named_with_its_rule() {
         (Parameters { levels: vec!["LOUD".to_owned()], ..none() }, "level must be TRACE"),
         (Parameters { levels: vec![String::new()], ..none() }, "level must be TRACE"),
         (Parameters { from: text("yesterday"), ..none() }, "from must be a time such as 2024-01-15T10:30:00Z"),
+        (Parameters { from: text("2024-01-15 10:30"), ..none() }, "from must be a time with its zone"),
         (Parameters { to: text("-99999999w"), ..none() }, "to must be a time"),
         (Parameters { from: text("now"), to: text("-1h"), ..none() }, "from must not be after to"),
         (Parameters { trace_id: text("abc"), ..none() }, "traceId must have 32 hexadecimal digits"),

@@ -5,7 +5,13 @@ use std::time::Duration;
 use domain::timestamp::Timestamp;
 
 /// What [`TimeInput::parse`] accepts, for errors.
-pub const TIME_FORMS: &str = "a time such as 2024-01-15T10:30:00Z, 1705314600000 (milliseconds), now-15m or -1h";
+const TIME_FORMS: &str = "a time such as 2024-01-15T10:30:00Z, 2024-01-15, 1705314600 (seconds), now-15m or -1h";
+/// What a time without a zone should be, for errors.
+pub(super) const ZONED_TIME_FORM: &str =
+    "a time with its zone, such as 2024-01-15T10:30:00Z or 2024-01-15T11:30:00+01:00";
+/// Numbers below this one are seconds since 1970, others milliseconds: it is the year 5138 in seconds, and in March 1973 in
+/// milliseconds.
+const SECONDS_END: i64 = 100_000_000_000;
 
 /// A point in time, or its distance from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +23,7 @@ pub enum TimeInput {
 }
 
 impl TimeInput {
-    /// Reads RFC 3339, a date (its start in UTC), milliseconds since 1970, `now`, `now-15m`, `now+1h` or `-1h`. Units are
+    /// Reads RFC 3339, a date (its start in UTC), seconds or milliseconds since 1970, `now`, `now-15m`, `now+1h` or `-1h`. Units are
     /// s, m, h, d and w.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -25,10 +31,11 @@ impl TimeInput {
             return Some(Self::At(time));
         }
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
-            let micros = text.parse::<i64>().ok()?.checked_mul(1_000)?;
+            let number = text.parse::<i64>().ok()?;
+            let micros = number.checked_mul(if number < SECONDS_END { 1_000_000 } else { 1_000 })?;
             return Timestamp::from_unix_micros(micros).ok().map(Self::At);
         }
-        if let Ok(start) = Timestamp::parse(&format!("{text}T00:00:00Z")) {
+        if let Ok(start) = Timestamp::parse_date(text) {
             return Some(Self::At(start));
         }
         let distance = match text.strip_prefix("now") {
@@ -57,6 +64,17 @@ impl TimeInput {
             }
         }
     }
+}
+
+/// What should be in the place of a text that is not a time.
+pub(super) fn expected_time(text: &str) -> &'static str {
+    if lacks_zone(text) { ZONED_TIME_FORM } else { TIME_FORMS }
+}
+
+/// Whether a text would be a time if it had a zone.
+pub(super) fn lacks_zone(text: &str) -> bool {
+    let text = text.replacen(' ', "T", 1);
+    ["Z", ":00Z"].iter().any(|end| Timestamp::parse(&format!("{text}{end}")).is_ok())
 }
 
 /// A number with a unit: s, m, h, d or w.
@@ -92,6 +110,9 @@ mod tests {
             ("2024-01-15T11:30:00.5+01:00", "2024-01-15T10:30:00.5Z"),
             ("2024-01-14", "2024-01-14T00:00:00Z"),
             ("1705314600123", "2024-01-15T10:30:00.123Z"),
+            ("1705314600", "2024-01-15T10:30:00Z"),
+            ("99999999999", "5138-11-16T09:46:39Z"),
+            ("100000000000", "1973-03-03T09:46:40Z"),
             ("0", "1970-01-01T00:00:00Z"),
             ("now", "2024-01-15T10:30:00Z"),
             ("now-15m", "2024-01-15T10:15:00Z"),
@@ -118,6 +139,18 @@ mod tests {
             "-9999999999w",
         ] {
             assert_eq!(resolved(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_told_so() {
+        for text in ["2024-01-15T10:30:00", "2024-01-15T10:30:00.5", "2024-01-15T10:30", "2024-01-15 10:30:00"] {
+            assert!(resolved(text).is_none() && lacks_zone(text), "{text}");
+            assert_eq!(expected_time(text), ZONED_TIME_FORM);
+        }
+        for text in ["", "yesterday", "2024-01-15", "2024-01-15T10:30:00Z", "10:30"] {
+            assert!(!lacks_zone(text), "{text}");
+            assert_eq!(expected_time(text), TIME_FORMS);
         }
     }
 

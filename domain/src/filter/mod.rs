@@ -104,7 +104,7 @@ pub enum ValueTest {
     Equals(Literal),
     /// It is a number, or text that is one, and compares to this one so.
     Number(Comparison, Decimal),
-    /// It is text that is a time (RFC 3339), and compares to this one so.
+    /// It is text that is a time (RFC 3339) or a date (its beginning in UTC), and compares to this one so.
     Time(Comparison, Timestamp),
 }
 
@@ -314,8 +314,11 @@ impl ValueTest {
                     && Decimal::parse(&value.plain()).is_some_and(|value| comparison.holds(value.cmp(number)))
             }
             Self::Time(comparison, time) => {
-                value.kind() == JsonKind::Text
-                    && Timestamp::parse(&value.plain()).is_ok_and(|value| comparison.holds(value.cmp(time)))
+                let is_so = |text: &str| {
+                    let value = Timestamp::parse(text).or_else(|_| Timestamp::parse_date(text));
+                    value.is_ok_and(|value| comparison.holds(value.cmp(time)))
+                };
+                value.kind() == JsonKind::Text && is_so(&value.plain())
             }
         }
     }

@@ -98,6 +98,10 @@ fn comparisons_work_on_numbers_and_numeric_text_and_times() {
         ("\"2024-01-15T10:30:00Z\"", time(AtMost, "2024-01-15T11:30:00+01:00"), true),
         ("\"2024-01-15T10:30:00Z\"", time(Less, "2024-01-15T11:30:00+01:00"), false),
         ("\"2024\"", time(Less, "2024-01-15T11:30:00+01:00"), false),
+        ("\"2024-01-15\"", time(Less, "2024-01-15T00:00:01Z"), true),
+        ("\"2024-01-15\"", time(AtLeast, "2024-01-15T00:00:00Z"), true),
+        ("\"2024-01-15\"", time(Greater, "2024-01-15T00:00:00Z"), false),
+        ("\"2024-01-32\"", time(Greater, "2024-01-15T00:00:00Z"), false),
     ] {
         assert_eq!(condition.matches(&event("m", &format!("{{\"a\":{json}}}"))), expected, "{json} {condition:?}");
     }

@@ -68,6 +68,7 @@ test('a condition and its opposite replace each other', () => {
 test('texts that are looked for are found in a query', () => {
   assert.deepEqual(searchedTexts('timeout "card declined" -not level:ERROR userId:12345 AND NOT gone message:refused'), ['timeout', 'card declined', 'refused']);
   assert.deepEqual(searchedTexts('time* (http OR "a \\"b\\"")'), ['time', 'http', 'a "b"']);
+  assert.deepEqual(searchedTexts('"C:\\Temp" "D:\\\\x"'), ['C:\\Temp', 'D:\\x']);
 });
 
 test('a stream is read the same, however it is divided', () => {
@@ -99,6 +100,7 @@ test('times of the API are understood', () => {
   assert.equal(resolve('-15m', now), now - 900_000);
   assert.equal(resolve('now-1d', now), now - 86_400_000);
   assert.equal(resolve('1705314600000', now), 1_705_314_600_000);
+  assert.equal(resolve('1705314600', now), 1_705_314_600_000);
   assert.equal(resolve('2024-01-15', now), Date.parse('2024-01-15T00:00:00Z'));
   assert.equal(resolve('yesterday', now), undefined);
 });

@@ -74,7 +74,12 @@ pub enum ApiError {
     /// A parameter of path, query or header is not what it should be.
     InvalidParameter { detail: String },
     /// The text of a query is not understood.
-    InvalidQuery { detail: String },
+    InvalidQuery {
+        /// Where, and what would be right there.
+        detail: String,
+        /// Where, as a number of characters from 1.
+        position: usize,
+    },
     /// An HTTP/1.1 request needs one header `Host`.
     InvalidHost,
     /// The body has a transfer coding other than `chunked`.
@@ -220,7 +225,7 @@ impl ApiError {
             Self::Undecodable { detail }
             | Self::InvalidEvent { detail, .. }
             | Self::InvalidParameter { detail }
-            | Self::InvalidQuery { detail }
+            | Self::InvalidQuery { detail, .. }
             | Self::TooLarge { detail }
             | Self::RecordTooLarge { detail }
             | Self::UnsupportedMediaType { detail } => return detail.clone(),
@@ -351,7 +356,7 @@ impl From<SearchError> for ApiError {
         let detail = error.to_string();
         match error {
             SearchError::Invalid { .. } => Self::InvalidParameter { detail },
-            SearchError::Language(_) => Self::InvalidQuery { detail },
+            SearchError::Language(error) => Self::InvalidQuery { detail, position: error.position },
         }
     }
 }

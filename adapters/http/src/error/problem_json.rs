@@ -28,6 +28,8 @@ pub struct Problem {
     detail: String,
     /// Stable name of the problem.
     code: String,
+    /// For `query_invalid`: where, as a number of characters of the query from 1; its end has the highest one.
+    position: Option<u64>,
     /// What is wrong with each event, if the request had several.
     errors: Option<Vec<EventFailure>>,
 }
@@ -95,6 +97,10 @@ impl IntoResponse for ApiError {
             status: status.as_u16(),
             detail: described.detail.clone(),
             code: described.code.to_owned(),
+            position: match &self {
+                Self::InvalidQuery { position, .. } => Some(*position as u64),
+                _ => None,
+            },
             errors: None,
         };
         let problem = problem.to_json_string();

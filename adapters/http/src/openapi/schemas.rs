@@ -159,6 +159,8 @@ pub struct EventPage {
     events: Vec<StoredEventSchema>,
     /// Asks for the next page as `cursor`; null after the last page.
     next_cursor: Option<String>,
+    /// What may be meant instead, in sentences for people; only if no event matches and something is unusual.
+    hints: Option<Vec<String>>,
 }
 
 /// An event and its neighbours in time, oldest first.

@@ -60,10 +60,14 @@ fn written_pages_are_what_the_document_says() {
         partition: 2,
         offset: 1 << 40,
     };
-    for (events, cursor) in [(vec![], None), (vec![stored(None), stored(Some(r#"{"a":1}"#))], Some("next"))] {
-        let text = String::from_utf8(event_page(&events, cursor)).expect("text");
+    let hint = vec!["say \"level\"".to_owned()];
+    for (events, cursor, hints) in
+        [(vec![], None, hint), (vec![stored(None), stored(Some(r#"{"a":1}"#))], Some("next"), vec![])]
+    {
+        let text = String::from_utf8(event_page(&events, cursor, &hints)).expect("text");
         let page = EventPage::parse_from_json_string(&text).expect("as documented");
         assert_eq!((page.events.len(), page.next_cursor.as_deref()), (events.len(), cursor));
+        assert_eq!(page.hints, Some(hints).filter(|hints| !hints.is_empty()), "{text}");
         if let Some(last) = page.events.last() {
             assert_eq!(
                 (last.level.as_str(), last.offset, last.metadata.as_ref().map(BTreeMap::len)),

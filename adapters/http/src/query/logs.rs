@@ -89,7 +89,9 @@ impl LogsApi {
             let bytes = dependencies.cached(&key, async {
                 let page = dependencies.query.page(&search, order, after, Some(limit)).await?;
                 let next_cursor = page.next().map(|key| cursor::write(order, &key));
-                Ok(event_page(&page.items, next_cursor.as_deref()))
+                let found_nothing = page.items.is_empty() && after.is_none();
+                let hints = if found_nothing { search.hints() } else { Vec::new() };
+                Ok(event_page(&page.items, next_cursor.as_deref(), &hints))
             });
             JsonBytes::held(bytes.await?, &dependencies.bodies)
         };
@@ -142,12 +144,16 @@ fn default_limit() -> u32 {
     domain::query::PAGE_EVENTS_DEFAULT
 }
 
-/// Writes an [`EventPage`].
-pub fn event_page(events: &[StoredEvent], next_cursor: Option<&str>) -> Vec<u8> {
+/// Writes an [`EventPage`]; without hints, it has no such member.
+pub fn event_page(events: &[StoredEvent], next_cursor: Option<&str>, hints: &[String]) -> Vec<u8> {
     let mut buffer = b"{\"events\":".to_vec();
     write_events(events, &mut buffer);
     buffer.extend_from_slice(b",\"nextCursor\":");
     buffer.extend_from_slice(Value::from(next_cursor).to_string().as_bytes());
+    if !hints.is_empty() {
+        buffer.extend_from_slice(b",\"hints\":");
+        buffer.extend_from_slice(Value::from(hints).to_string().as_bytes());
+    }
     buffer.push(b'}');
     buffer
 }

@@ -97,7 +97,7 @@ fn documented() -> Vec<MetaOperationParam> {
         parameter(
             SOURCE,
             MetaSchema { max_items: Some(SOURCES_MAX), ..list() },
-            "Source, exactly; with `*` for any characters, in any case. Repeated: one of them.",
+            "Exactly this source; with `*` for any characters, in any case. `\\*` is a star. Repeated: one of them.",
         ),
         parameter(
             LEVEL,
@@ -107,8 +107,8 @@ fn documented() -> Vec<MetaOperationParam> {
         parameter(
             FROM,
             text(),
-            "Earliest timestamp, inclusive: RFC 3339, milliseconds since 1970, or relative (`now-15m`, `-1h`). `first` is that of \
-             the first matching event.",
+            "Earliest timestamp, inclusive: RFC 3339, a date, seconds or milliseconds since 1970, or relative (`now-15m`, `-1h`). \
+             `first` is that of the first matching event.",
         ),
         parameter(TO, text(), "Latest timestamp, exclusive, in the same forms."),
         parameter(TRACE_ID, MetaSchema { pattern: Some("^[0-9A-Fa-f]{32}$".to_owned()), ..text() }, "W3C trace id."),

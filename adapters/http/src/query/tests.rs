@@ -224,6 +224,29 @@ async fn what_a_search_cannot_mean_is_refused_with_a_code_and_a_reason() {
     }
 }
 
+async fn answered(store: MockLogStore, uri: &str) -> serde_json::Value {
+    let mut cache = MockQueryCache::new();
+    cache.expect_get().return_const(None);
+    cache.expect_put().return_const(());
+    serde_json::from_str(&get(dependencies(store, cache), uri).await.1).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_query_that_is_not_understood_has_a_position_and_one_that_finds_nothing_may_have_hints() {
+    let refused = answered(empty(), "/api/logs?query=%C3%A9%20level:LOUD").await;
+    assert_eq!((&refused["code"], &refused["position"]), (&"query_invalid".into(), &9.into()), "{refused}");
+    let other = answered(empty(), "/api/logs?from=yesterday").await;
+    assert!(other["code"] == "invalid_parameter" && other.get("position").is_none(), "{other}");
+
+    let found = answered(empty(), "/api/logs?query=Level:ERROR").await;
+    let hint = "`Level` is a name in the metadata; the field of events is `level`";
+    assert_eq!(found, serde_json::json!({ "events": [], "nextCursor": null, "hints": [hint] }));
+    for (store, uri) in [(empty(), "/api/logs?query=level:ERROR"), (pages(1, false), "/api/logs?query=Level:ERROR")] {
+        let found = answered(store, uri).await;
+        assert!(found["events"].is_array() && found.get("hints").is_none(), "{found}");
+    }
+}
+
 fn stored(n: u64) -> StoredEvent {
     let event = LogEvent {
         event_id: Uuid::from_u128(n.into()),

@@ -61,7 +61,7 @@ export function searchedTexts(query: string): string[] {
   const texts: string[] = [];
   for (const match of query.matchAll(/(-)?(?:message:)?(?:"((?:[^"\\]|\\.)*)"|([^\s()":<>=]+))(?=[\s)]|$)/g)) {
     const before = query[match.index - 1];
-    const word = match[2] === undefined ? match[3] : match[2].replace(/\\(.)/g, '$1');
+    const word = match[2] === undefined ? match[3] : match[2].replace(/\\(["\\])/g, '$1');
     const negative = match[1] === '-' || /NOT\s+$/.test(query.slice(0, match.index));
     if (word === undefined || word.length < 2 || negative || OPERATORS.includes(word) || (before !== undefined && !/[\s(]/.test(before))) continue;
     texts.push(...word.split('*').filter((part) => part.length > 1));

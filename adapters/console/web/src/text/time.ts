@@ -111,7 +111,8 @@ export function resolve(text: string, now: number): number | undefined {
   if (text === 'now') return now;
   const relative = /^(?:now)?-(\d+)([smhdw])$/.exec(text);
   if (relative) return now - Number(relative[1]) * (UNITS[relative[2] ?? ''] ?? 0);
-  if (/^\d{10,}$/.test(text)) return Number(text);
+  // Numbers with fewer than twelve digits are seconds.
+  if (/^\d{10,}$/.test(text)) return Number(text) * (text.length < 12 ? 1e3 : 1);
   const time = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(time) ? undefined : time;
 }
