@@ -100,7 +100,7 @@ pub struct Page {
 
 /// The newest events, oldest first.
 pub struct Newest {
-    /// They, as JSON.
+    /// As JSON.
     pub events: Vec<Box<RawValue>>,
     has_older: bool,
     hints: Vec<String>,
