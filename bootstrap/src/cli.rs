@@ -1,15 +1,14 @@
-//! The command line.
+//! The command line: runs what the arguments of the process say.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueHint};
-use clap_complete::Shell;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::access::{keys_path, open_keys, open_sessions};
 use crate::app::App;
+use crate::arguments::{Command, command_line, read};
 use crate::client;
 use crate::example::example;
 use crate::journal;
@@ -26,109 +25,6 @@ use crate::tls::ListenerTls;
 /// Bad configuration or usage (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 
-/// The help of the whole program: clap cannot group commands. A test compares it with the commands.
-const HELP_TEMPLATE: &str = "\
-{about-with-newline}
-{usage-heading} {usage}
-
-Servers:
-  all          Gateway, producer and consumer in one process, without any other server [default]
-  gateway      The entry point in front of producers and consumers
-  producer     Ingestion API
-  consumer     Storing and query API
-
-Reading from a Spillway:
-  query        Search stored events
-  tail         Follow events as they are stored
-  stats        Count events over time
-  fields       List the fields of stored events
-  values       List the values of a field
-  dlq          List dead letters, and send them to the bus again
-
-Sending to a Spillway:
-  send         Send the lines of files or of standard input to a Spillway
-  generate     Send made-up events at a rate, and measure the answers
-
-On this machine:
-  key          Create, list, rotate and revoke access keys
-  journal      Inspect the journals in the data directory, also next to a running producer
-  segments     Inspect the sealed segments in the data directory, or give one up, also next to a running process
-  config       Check the configuration, and print it as environment variables
-  openapi      Print the OpenAPI document
-  completions  Print the completions of a shell
-  man          Print the manual page of the program
-  help         Print this message or the help of the given subcommand(s)
-
-Options:
-{options}{after-help}";
-
-/// Log ingestion that keeps its promises
-#[derive(Debug, Parser)]
-#[command(
-    name = "spillway",
-    bin_name = "spillway",
-    version,
-    help_template = HELP_TEMPLATE,
-    after_help = "Every setting can be given as an environment variable: `spillway config` lists them.\n\
-                  Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else. The commands that read have\n\
-                  more: `spillway query --help`."
-)]
-struct Arguments {
-    /// Configuration file (TOML) [default: spillway.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-enum Command {
-    /// Gateway, producer and consumer in one process, without any other server [default]
-    All,
-    /// The entry point in front of producers and consumers
-    Gateway,
-    /// Ingestion API
-    Producer,
-    /// Storing and query API
-    Consumer,
-    #[command(flatten)]
-    Client(client::Command),
-    /// Send the lines of files or of standard input to a Spillway
-    Send(Box<send::Options>),
-    /// Create, list, rotate and revoke access keys
-    #[command(subcommand)]
-    Key(key::Command),
-    /// Inspect the journals in the data directory, also next to a running producer
-    #[command(subcommand)]
-    Journal(journal::Command),
-    /// Inspect the sealed segments in the data directory, or give one up, also next to a running process
-    #[command(subcommand)]
-    Segments(segments::Command),
-    /// Check the configuration, and print it as environment variables
-    ///
-    /// Secrets are masked. An unknown key or an invalid value is an error that names the key; the exit code is then 64. A role checks
-    /// at its start what it alone needs: its servers, its access keys and its certificates.
-    Config {
-        /// Print a configuration file instead, with the meaning and default of each setting
-        #[arg(long)]
-        example: bool,
-    },
-    /// Print the OpenAPI document
-    Openapi,
-    /// Print the completions of a shell
-    Completions {
-        /// Shell to complete for
-        #[arg(value_name = "SHELL", value_enum)]
-        shell: Shell,
-    },
-    /// Print the manual page of the program
-    Man {
-        /// Write this page and those of all commands to a directory instead
-        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-        dir: Option<PathBuf>,
-    },
-}
-
 /// Runs the command line of this process. Exit codes: 0 clean, 64 bad configuration or usage, 1 anything else; the
 /// commands that read have more.
 #[must_use]
@@ -138,9 +34,12 @@ pub fn main() -> ExitCode {
         let instead = condition.trim_start_matches('-');
         return usage(&format!("{condition} looks like an option: to exclude events, write NOT {instead}"));
     }
-    let arguments = match Arguments::try_parse() {
+    let arguments = match read(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {
+            if let Some(message) = client::foreign_option(&given, &error) {
+                return usage(&message);
+            }
             // Help and version are not errors.
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             let _ = error.print();
@@ -151,7 +50,7 @@ pub fn main() -> ExitCode {
         // These need no configuration.
         Command::Config { example: true } => return print(&example()),
         Command::Openapi => return print(&adapter_http::openapi_document()),
-        Command::Completions { shell } => return print(&client::completions(shell, Arguments::command())),
+        Command::Completions { shell } => return print(&client::completions(shell, command_line())),
         Command::Man { dir } => return print_manual(dir.as_deref()),
         command => command,
     };
@@ -287,8 +186,8 @@ fn run_client(command: client::Command) -> ExitCode {
 
 fn print_manual(directory: Option<&Path>) -> ExitCode {
     let written = match directory {
-        Some(directory) => client::write_manuals(Arguments::command(), directory).map(|()| ExitCode::SUCCESS),
-        None => client::manual(Arguments::command()).map(|page| print(&page)),
+        Some(directory) => client::write_manuals(command_line(), directory).map(|()| ExitCode::SUCCESS),
+        None => client::manual(command_line()).map(|page| print(&page)),
     };
     match (written, directory) {
         (Ok(code), _) => code,
@@ -406,21 +305,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_help_lists_every_command() {
-        let help = Arguments::command().render_help().to_string();
-        for command in Arguments::command().get_subcommands() {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            let line = format!("\n  {:<11}  {about}", command.get_name());
-            assert!(help.contains(&line), "{line} is not in:\n{help}");
-        }
-        assert!(help.contains("--config <FILE>") && help.contains("Exit codes"), "{help}");
-        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
-    }
-
-    #[test]
     fn every_manual_page_has_examples_and_these_have_only_its_options() {
         let directory = tempfile::tempdir().unwrap();
-        client::write_manuals(Arguments::command(), directory.path()).unwrap();
+        client::write_manuals(command_line(), directory.path()).unwrap();
         let mut pages = 0;
         for entry in std::fs::read_dir(directory.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -428,6 +315,10 @@ mod tests {
             for section in [".SH EXAMPLES\n", ".SH EXIT STATUS\n"] {
                 assert!(page.contains(section), "{section} is not in {}", path.display());
             }
+            let takes_query = ["query", "tail", "stats", "fields", "values"]
+                .iter()
+                .any(|name| path.ends_with(format!("spillway-{name}.1")));
+            assert_eq!(page.contains(".SH QUERY LANGUAGE\n"), takes_query, "{}", path.display());
             // Examples are between these requests, and nothing else is.
             let examples = page.split(".nf\n").skip(1).filter_map(|text| text.split(".fi\n").next());
             let words = examples.flat_map(str::split_whitespace).filter(|word| word.starts_with("\\-\\-"));
@@ -466,10 +357,5 @@ mod tests {
         assert_eq!(pages(producer, of_gateway), documentation("http", 2));
         assert_eq!(pages(consumer, of_consumer), documentation("https", 3));
         assert_eq!(pages(consumer, of_all), documentation("https", 3));
-    }
-
-    #[test]
-    fn the_definition_of_the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
     }
 }

@@ -7,6 +7,7 @@ mod access;
 mod agent_listeners;
 mod alerts;
 mod app;
+mod arguments;
 mod backends;
 mod cli;
 mod client;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use super::failure::Failure;
 use crate::credentials::Credentials;
 use crate::secret_argument::secret_argument;
-use crate::send::Target;
+use crate::send::{Target, duration};
 
 /// When text has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,15 +65,15 @@ impl Connection {
     }
 }
 
-/// Parses a duration that is not zero, such as `40s` or `1m 30s`.
+/// Parses a duration that is not zero, such as `40s` or `1m 30s`. A number alone counts seconds.
 ///
 /// # Errors
 /// Any other text.
 pub fn parse_timeout(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("must be longer than 0".to_owned()),
-        Err(_) => Err("not a duration: write 500ms, 40s or 2m".to_owned()),
+    match duration(text) {
+        Some(duration) if !duration.is_zero() => Ok(duration),
+        Some(_) => Err("must be longer than 0".to_owned()),
+        None => Err("not a duration: write 500ms, 40s or 2m; a number alone counts seconds".to_owned()),
     }
 }
 
@@ -82,9 +82,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_have_a_unit_and_are_not_zero() {
+    fn timeouts_have_a_unit_or_count_seconds_and_are_not_zero() {
         assert_eq!(parse_timeout("40s"), Ok(Duration::from_secs(40)));
-        for text in ["0s", "40", "", "soon"] {
+        assert_eq!(parse_timeout("40"), Ok(Duration::from_secs(40)));
+        for text in ["0s", "0", "", "soon"] {
             assert!(parse_timeout(text).is_err(), "{text}");
         }
     }

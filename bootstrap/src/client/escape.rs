@@ -1,8 +1,8 @@
 //! Text of events on a terminal.
 //!
-//! * No text of an event or of a server reaches a terminal with a control character or a bidirectional control: it
-//!   could move the cursor, change the title, or hide a part of a line. This holds for pipes too, because their reader
-//!   may be a terminal.
+//! * No text of an event or of a server reaches a terminal with a control character, a bidirectional control or an
+//!   invisible character: it could move the cursor, change the title, or hide a part of a line. For text this holds for
+//!   pipes too, because their reader may be a terminal; JSON, CSV and raw messages are exact in a pipe.
 //! * Each is replaced by a visible escape such as `\x1b` or `\u{202e}`.
 
 use std::borrow::Cow;
@@ -13,10 +13,16 @@ const PRINTABLE_CHARS_MAX: usize = 1_000;
 /// Spaces that stand for a tab in a stack trace.
 const TAB: &str = "    ";
 
-/// Whether a terminal may interpret the character: C0, DEL, C1, and the controls of bidirectional text.
+/// Whether a terminal may interpret the character, or does not show it: C0, DEL, C1, the controls and marks of bidirectional
+/// text, zero-width spaces and the byte order mark. The joiners U+200C and U+200D are parts of words and of emoji.
 #[must_use]
 pub fn is_unsafe(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    character.is_control()
+        || matches!(
+            character,
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}'
+            | '\u{200b}' | '\u{2060}' | '\u{feff}'
+        )
 }
 
 /// The text on one line, with unsafe characters escaped.
@@ -89,6 +95,8 @@ mod tests {
             ("a\r\nb\tc\0", r"a\r\nb\tc\x00"),
             ("\u{7f}\u{9b}2J\u{85}", r"\x7f\u{9b}2J\u{85}"),
             ("\u{202e}gpj\u{2066}\u{2069}", r"\u{202e}gpj\u{2066}\u{2069}"),
+            ("a\u{200b}b\u{2060}\u{feff}\u{200f}", r"a\u{200b}b\u{2060}\u{feff}\u{200f}"),
+            ("\u{1f469}\u{200d}\u{1f680}", "\u{1f469}\u{200d}\u{1f680}"),
         ] {
             assert_eq!(escaped(text), expected);
         }

@@ -6,6 +6,7 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
+use super::advice::with_option;
 use super::escape::printable;
 
 /// Why a command ended early.
@@ -23,6 +24,14 @@ pub enum Failure {
     /// The command or its conditions are invalid.
     #[error("{0}")]
     Usage(String),
+    /// The text of the query language is not understood.
+    #[error("{message}")]
+    Query {
+        /// What the server says.
+        message: String,
+        /// Where, as a number of characters from 1.
+        position: usize,
+    },
     /// The server cannot be reached, or cannot answer at present.
     #[error("{0}")]
     Unreachable(String),
@@ -45,7 +54,7 @@ impl Failure {
             Self::Closed => 0,
             Self::Other(_) => 1,
             Self::NothingFound => 3,
-            Self::Usage(_) => 64,
+            Self::Usage(_) | Self::Query { .. } => 64,
             Self::Unreachable(_) => 69,
             Self::Incomplete(_) => 75,
             Self::Forbidden(_) => 77,
@@ -66,9 +75,11 @@ impl Failure {
     #[must_use]
     pub fn after_output(self) -> Self {
         match self {
-            Self::Usage(reason) | Self::Unreachable(reason) | Self::Forbidden(reason) | Self::Other(reason) => {
-                Self::Incomplete(format!("the output is incomplete: {reason}"))
-            }
+            Self::Usage(reason)
+            | Self::Query { message: reason, .. }
+            | Self::Unreachable(reason)
+            | Self::Forbidden(reason)
+            | Self::Other(reason) => Self::Incomplete(format!("the output is incomplete: {reason}")),
             failure => failure,
         }
     }
@@ -85,6 +96,8 @@ impl Failure {
 #[serde(default)]
 struct Problem {
     detail: String,
+    /// Where in the query, if that is what is wrong.
+    position: Option<usize>,
 }
 
 /// The failure that an answer with this `status` means.
@@ -98,7 +111,10 @@ pub fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
         detail => format!("{} ({title})", printable(detail)),
     };
     match status.as_u16() {
-        400 => Failure::Usage(detail),
+        400 => match problem.position {
+            Some(position) => Failure::Query { message: detail, position },
+            None => Failure::Usage(with_option(&detail)),
+        },
         401 | 403 => Failure::Forbidden(format!(
             "{detail}: check the access key (--key-file, SPILLWAY_CLIENT__KEY), or the user and password in --url"
         )),
@@ -121,10 +137,19 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let failure = failure_of(status, body);
             assert_eq!(failure.exit_code(), code, "{status}");
-            assert!(failure.to_string().starts_with(r"level: no\x1b"), "{failure}");
+            let detail = if code == 64 { r"--level: no\x1b" } else { r"level: no\x1b" };
+            assert!(failure.to_string().starts_with(detail), "{failure}");
             assert_eq!(failure_of(status, b"<html>").exit_code(), code, "{status}");
         }
         assert_eq!(failure_of(StatusCode::BAD_GATEWAY, b"").to_string(), "the server answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn a_fault_of_a_query_has_its_position() {
+        let body = br#"{"code":"query_invalid","detail":"query at character 7: x","position":7}"#;
+        let failure = failure_of(StatusCode::BAD_REQUEST, body);
+        let message = "query at character 7: x (400 Bad Request)".to_owned();
+        assert_eq!((failure.exit_code(), failure), (64, Failure::Query { message, position: 7 }));
     }
 
     #[test]

@@ -5,26 +5,40 @@ use std::time::Instant;
 
 use application::search::written_name;
 use clap::Args;
-use clap::builder::StringValueParser;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::api::{Api, parsed};
 use super::connection::Connection;
 use super::event_writer::{Format, json_line};
 use super::failure::Failure;
 use super::filters::Filters;
+use super::names::parse_name;
+use super::numbers::number_of;
 use super::output::Output;
-use super::query::counted;
+use super::query::{counted, counted_by};
 use super::table::{aligned, csv_row, row};
 use super::times::now;
 use crate::send::grouped;
 use crate::suggested::{COUNTED_FIELDS, suggested};
 
+/// Maximum rows of a list, as in the API for values.
+const ROWS_MAX: u32 = 1_000;
+/// The text after the options in `spillway fields --help`.
+const AFTER_FIELDS_HELP: &str = "\
+The newest 1,000 matching events of any time are examined. Text has names as a query writes them, such as \"user id\"; in
+quotes, --fields, --by and spillway values take them too.";
+/// The text after the options in `spillway values --help`.
+const AFTER_VALUES_HELP: &str = "\
+Without --since and --until, only events of the last hour are searched; -S first searches all events.";
+
 /// Options of `spillway fields`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = AFTER_FIELDS_HELP)]
 pub struct FieldsOptions {
+    /// Which events.
     #[command(flatten)]
-    filters: Filters,
+    pub filters: Filters,
     #[command(flatten)]
     listing: Listing,
     /// The server and the terminal.
@@ -34,12 +48,14 @@ pub struct FieldsOptions {
 
 /// Options of `spillway values`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = AFTER_VALUES_HELP)]
 pub struct ValuesOptions {
     /// Field to list the values of: level, source, traceId, or the name of a field of the metadata
-    #[arg(value_name = "FIELD", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &COUNTED_FIELDS))]
+    #[arg(value_name = "FIELD", hide_possible_values = true, value_parser = suggested(parse_name, &COUNTED_FIELDS))]
     field: String,
+    /// Which events.
     #[command(flatten)]
-    filters: Filters,
+    pub filters: Filters,
     #[command(flatten)]
     listing: Listing,
     /// The server and the terminal.
@@ -50,8 +66,8 @@ pub struct ValuesOptions {
 /// How a list is shown.
 #[derive(Args, Clone, Debug)]
 struct Listing {
-    /// Maximum number of rows
-    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Maximum number of rows: 1 to 1000
+    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 20, value_parser = number_of(1..=ROWS_MAX))]
     limit: u32,
     /// Format of the list
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
@@ -101,7 +117,7 @@ pub async fn run_fields(options: FieldsOptions, output: &mut Output) -> Result<(
     let limit = usize::try_from(options.listing.limit).unwrap_or(usize::MAX);
     let mut rows = vec![row(["field", "events"])];
     rows.extend(fields.fields.iter().take(limit).map(|field| field.row(options.listing.output)));
-    options.listing.write(&body, rows, output)?;
+    options.listing.write(&with_fields(&body, limit)?, rows, output)?;
     let examined = if fields.complete { "all " } else { "the newest " };
     let left_out = fields.fields.len().saturating_sub(limit);
     let more = if left_out > 0 { format!("; {left_out} more fields, -n shows more") } else { String::new() };
@@ -132,9 +148,21 @@ pub async fn run_values(options: ValuesOptions, output: &mut Output) -> Result<(
         other => format!("; {} are others, -n shows more", grouped(other)),
     };
     let millis = began.elapsed().as_millis();
-    let (found, range) = (counted(found), filters.range_in_words());
-    output.note(format!("-- {found}{range}, {millis} ms{other}"));
+    let (counted, range) = (counted_by(&options.field, found), filters.range_in_words());
+    output.note(format!("-- {counted}{range}, {millis} ms{other}"));
+    if let Some(doubt) = filters.doubt().filter(|_| found == 0) {
+        output.note(doubt.to_owned());
+    }
     Ok(())
+}
+
+/// The answer of the API with at most so many fields.
+fn with_fields(body: &[u8], limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut answer: Value = parsed(body)?;
+    if let Some(Value::Array(fields)) = answer.get_mut("fields") {
+        fields.truncate(limit);
+    }
+    Ok(answer.to_string().into_bytes())
 }
 
 impl Field {
@@ -176,6 +204,9 @@ fn with_grouped_counts(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::test_server::{TestServer, reply};
     use super::*;
 
     #[test]
@@ -189,6 +220,47 @@ mod tests {
         let field = Field { name: "user id".to_owned(), events: 7 };
         assert_eq!(field.row(Format::Text), row(["\"user id\"", "7"]));
         assert_eq!(field.row(Format::Csv), row(["user id", "7"]));
+    }
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[derive(clap::Subcommand)]
+    enum Command {
+        Fields(FieldsOptions),
+        Values(ValuesOptions),
+    }
+
+    /// Runs a command with this answer. Returns what it prints, its first note, and the head of its request.
+    async fn run(answer: &str, arguments: &[&str]) -> (String, String, String) {
+        let server = TestServer::start(vec![reply(200, answer)]).await;
+        let arguments = [&["x"], arguments, &["--url", &server.url]].concat();
+        let (mut output, written) = Output::in_memory();
+        match Arguments::try_parse_from(arguments).unwrap().command {
+            Command::Fields(options) => run_fields(options, &mut output).await.unwrap(),
+            Command::Values(options) => run_values(options, &mut output).await.unwrap(),
+        }
+        (written.text(), output.notes().remove(0), server.requests().remove(0))
+    }
+
+    #[tokio::test]
+    async fn the_limit_is_one_of_json_too() {
+        let answer = r#"{"events":9,"complete":true,"fields":[{"name":"b","events":9},{"name":"a","events":2}]}"#;
+        let (printed, note, _) = run(answer, &["fields", "-n", "1", "-o", "json"]).await;
+        assert_eq!(printed, "{\"events\":9,\"complete\":true,\"fields\":[{\"name\":\"b\",\"events\":9}]}\n");
+        assert!(note.contains("; 1 more fields, -n shows more"), "{note}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_taken_in_quotes_and_its_values_are_occurrences() {
+        let answer = r#"{"from":"x","to":"y","field":"user id","values":[{"value":"1","events":2}],"other":0}"#;
+        let (printed, note, request) = run(answer, &["values", "\"user id\""]).await;
+        assert_eq!(printed, "user id  events\n1             2\n");
+        assert!(note.starts_with("-- 2 occurrences of the last hour, "), "{note}");
+        assert!(request.contains("field=user%20id&"), "{request}");
     }
 
     #[test]

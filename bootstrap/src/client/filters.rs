@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use clap::builder::StringValueParser;
+use clap::builder::{NonEmptyStringValueParser, StringValueParser};
 use clap::{Args, ValueHint};
 use jiff::Zoned;
 
@@ -49,11 +49,11 @@ impl Since {
 /// Conditions on events; all must hold.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Filters {
-    /// Condition in the query language of the API, such as timeout level:ERROR; quote what the shell would change
+    /// Condition in the query language, such as timeout level:ERROR, or '"card declined"' for a phrase; spillway query --help has the language
     #[arg(value_name = "QUERY", value_hint = ValueHint::Other)]
     pub query: Vec<String>,
-    /// Source of the events; may be repeated
-    #[arg(short, long, value_name = "NAME", value_hint = ValueHint::Other)]
+    /// Source of the events; `*` stands for any characters, in any case. May be repeated; a comma is a part of the name
+    #[arg(short, long, value_name = "NAME", value_hint = ValueHint::Other, value_parser = NonEmptyStringValueParser::new())]
     pub source: Vec<String>,
     /// Levels: ERROR,FATAL, or WARN+ for WARN and above
     #[arg(short, long, value_name = "LEVELS", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &LEVEL_CONDITIONS))]
@@ -80,13 +80,27 @@ impl Filters {
         filters
     }
 
+    /// The text of the query language: its words, with spaces between them. Empty if there is none.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // A text that an editor saved may begin with a byte order mark.
+        self.query.join(" ").trim_start_matches('\u{feff}').to_owned()
+    }
+
+    /// Why nothing may have been found: a condition that is probably meant in another way.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&'static str> {
+        let has_quote = self.query.iter().any(|word| word.contains('\''));
+        has_quote.then_some("-- single quotes are a part of the text; a phrase has double quotes: '\"card declined\"'")
+    }
+
     /// The conditions as parameters of the API; `now` has the time zone of local times.
     ///
     /// # Errors
     /// A time is outside of the calendar.
     pub fn parameters(&self, now: &Zoned) -> Result<Parameters, Failure> {
         let mut parameters = Parameters::default();
-        let query = self.query.join(" ");
+        let query = self.text();
         parameters.add_some("query", Some(query.as_str()).filter(|query| !query.trim().is_empty()));
         self.source.iter().for_each(|source| parameters.add("source", source));
         self.level.iter().for_each(|level| parameters.add("level", level));
@@ -151,6 +165,26 @@ mod tests {
         );
         assert_eq!(filters(&[""]).parameters(&now(true)), Ok(Parameters::default()));
         assert!(Arguments::try_parse_from(["x", "-S", "soon"]).is_err());
+    }
+
+    #[test]
+    fn a_source_is_not_empty_and_may_have_commas() {
+        assert!(Arguments::try_parse_from(["x", "-s", ""]).is_err());
+        let read = filters(&["-s", "own,own2"]);
+        assert_eq!(read.parameters(&now(true)).unwrap().on("/l"), "/l?source=own%2Cown2");
+    }
+
+    #[test]
+    fn single_quotes_in_a_query_are_doubtful() {
+        assert!(filters(&["source:'own'"]).doubt().is_some_and(|doubt| doubt.contains("double quotes")));
+        assert_eq!(filters(&["-s", "own", "\"card declined\""]).doubt(), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_a_query_is_left_out() {
+        let read = filters(&["\u{feff}timeout", "level:ERROR"]);
+        assert_eq!(read.text(), "timeout level:ERROR");
+        assert_eq!(read.parameters(&now(true)).unwrap().on("/l"), "/l?query=timeout%20level%3AERROR");
     }
 
     #[test]

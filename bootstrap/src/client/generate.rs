@@ -18,6 +18,7 @@ use tokio::time::interval;
 use super::api::{Answer, Api};
 use super::connection::{Connection, parse_timeout};
 use super::failure::{Failure, failure_of};
+use super::numbers::number_of;
 use super::output::Output;
 use super::query::counted;
 use crate::send::{grouped, rate};
@@ -43,16 +44,16 @@ const WORDS: [&str; 16] = [
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Events per second
-    #[arg(long, value_name = "EVENTS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "EVENTS", default_value_t = 100, value_parser = number_of(1_u64..=10_000_000))]
     rate: u64,
     /// How long to send
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = parse_timeout)]
     duration: Duration,
     /// Number of different sources: generated-1, generated-2 and so on
-    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = number_of(1_u64..=100_000))]
     sources: u64,
     /// Bytes of an event as JSON; the shortest have 160 to 200
-    #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=200_000))]
+    #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = number_of(1_u64..=200_000))]
     bytes: u64,
     /// The server and the terminal.
     #[command(flatten)]

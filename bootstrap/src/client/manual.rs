@@ -9,7 +9,7 @@ use std::path::Path;
 use clap::Command;
 use clap_mangen::Man;
 
-use super::topics::{environment, examples, exit_codes, files};
+use super::topics::{environment, examples, exit_codes, files, query_language};
 
 /// The manual page of this command line.
 ///
@@ -54,6 +54,7 @@ fn page(mut command: Command) -> io::Result<String> {
     }
     let mut page = String::from_utf8_lossy(&page).into_owned();
     push_notes(&mut page, &command);
+    push_list(&mut page, "QUERY LANGUAGE", query_language(&name));
     push_examples(&mut page, examples(&name));
     push_list(&mut page, "EXIT STATUS", exit_codes(&name));
     push_list(&mut page, "ENVIRONMENT", environment(&name));

@@ -6,6 +6,7 @@
 //!
 //! `output.rs` is standard output or the pager; `api.rs` makes requests; each command has a file.
 
+mod advice;
 mod api;
 mod completions;
 mod connection;
@@ -18,6 +19,8 @@ mod fields;
 mod filters;
 mod generate;
 mod manual;
+mod names;
+mod numbers;
 mod output;
 mod parameters;
 mod query;
@@ -37,9 +40,12 @@ use clap::Subcommand;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub use self::advice::foreign_option;
+use self::advice::with_place;
 pub use self::completions::completions;
 use self::connection::Connection;
 use self::failure::Failure;
+use self::filters::Filters;
 pub use self::filters::excluding_condition;
 pub use self::manual::{manual, write_manuals};
 use self::output::Output;
@@ -78,6 +84,18 @@ impl Command {
             Self::Values(options) => &options.connection,
             Self::Dlq(command) => command.connection(),
             Self::Generate(options) => &options.connection,
+        }
+    }
+
+    /// The conditions on events, if it has any.
+    fn filters(&self) -> Option<&Filters> {
+        match self {
+            Self::Query(options) => Some(&options.filters),
+            Self::Tail(options) => Some(&options.filters),
+            Self::Stats(options) => Some(&options.filters),
+            Self::Fields(options) => Some(&options.filters),
+            Self::Values(options) => Some(&options.filters),
+            Self::Dlq(_) | Self::Generate(_) => None,
         }
     }
 
@@ -132,6 +150,7 @@ pub async fn run(command: Command, stop: impl Future<Output = ()>) -> (u8, Optio
 
 /// Runs a command. One that reports ends early, with its report, when `stop` says so.
 async fn execute(command: Command, mut output: Output, stop: oneshot::Receiver<()>) -> Result<(), Failure> {
+    let query = command.filters().map(Filters::text).unwrap_or_default();
     let result = match command {
         Command::Query(options) => query::run(*options, &mut output).await,
         Command::Tail(options) => tail::run(*options, &mut output).await,
@@ -142,5 +161,9 @@ async fn execute(command: Command, mut output: Output, stop: oneshot::Receiver<(
         Command::Generate(options) => generate::run(*options, &mut output, stop).await,
     };
     let finished = output.finish();
-    result.and(finished)
+    match (result, finished) {
+        // A pager that cannot be run closes its input too.
+        (Err(Failure::Closed), Err(failure)) => Err(failure),
+        (result, finished) => result.and(finished).map_err(|failure| with_place(failure, &query)),
+    }
 }

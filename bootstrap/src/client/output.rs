@@ -2,7 +2,8 @@
 //!
 //! * Standard output contains the data only. Notes go to standard error; those that are made while a pager has the
 //!   terminal are printed after it.
-//! * A reader that closes standard output ends the command with success.
+//! * A reader that closes standard output ends the command with success. A pager that cannot be run does not: the output goes
+//!   to the terminal without it or, if a shell runs it, the command fails.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::{Child, Command, Stdio};
@@ -30,12 +31,26 @@ impl Output {
     #[must_use]
     pub fn open(connection: &Connection, pages: bool) -> Self {
         let terminal = io::stdout().is_terminal();
-        let mut pager = (terminal && pages && !connection.no_pager).then(start_pager).flatten();
+        let variable = std::env::var("PAGER").ok();
+        let pager = if terminal && pages && !connection.no_pager { pager(variable.as_deref()) } else { None };
+        let (pager, unusable) = match pager.map(|mut pager| pager.stdin(Stdio::piped()).spawn()).transpose() {
+            Ok(pager) => (pager, None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut output = Self::through(pager, terminal, connection.quiet);
+        // Without the variable, less is used where there is one.
+        if let Some(error) = unusable.filter(|_| variable.is_some()) {
+            output.note(format!("-- without the pager of PAGER, which cannot be run: {error}"));
+        }
+        output
+    }
+
+    /// Standard output, or this pager.
+    fn through(mut pager: Option<Child>, terminal: bool, quiet: bool) -> Self {
         let writer: Box<dyn Write + Send> = match pager.as_mut().and_then(|pager| pager.stdin.take()) {
             Some(stdin) => Box::new(BufWriter::with_capacity(BUFFER_BYTES, stdin)),
             None => Box::new(BufWriter::with_capacity(BUFFER_BYTES, io::stdout())),
         };
-        let quiet = connection.quiet;
         let holds_notes = pager.is_some();
         Self { writer: Some(writer), pager, terminal, quiet, has_data: false, holds_notes, held_notes: Vec::new() }
     }
@@ -109,27 +124,31 @@ impl Output {
     /// Writes everything, waits for the pager, and prints the notes that were held.
     ///
     /// # Errors
-    /// See [`Output::write`].
+    /// See [`Output::write`]; or the pager cannot be run.
     pub fn finish(&mut self) -> Result<(), Failure> {
         let flushed = self.flush();
-        self.close();
+        let paged = self.close();
         self.held_notes.drain(..).for_each(|note| print_note(&note));
-        flushed
+        paged.and(flushed)
     }
 
-    fn close(&mut self) {
+    fn close(&mut self) -> Result<(), Failure> {
         // The pager sees the end of its input.
         self.writer = None;
-        if let Some(mut pager) = self.pager.take() {
-            // Its exit code says nothing about the data.
-            let _ = pager.wait();
+        let Some(mut pager) = self.pager.take() else { return Ok(()) };
+        match pager.wait().ok().and_then(|status| status.code()) {
+            // What a shell says of a command that it cannot run or find.
+            Some(126 | 127) => Err(Failure::Other("the pager of PAGER cannot be run: add --no-pager".to_owned())),
+            // Its other exit codes say nothing about the data.
+            _ => Ok(()),
         }
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        self.close();
+        // The command has ended in another way.
+        let _ = self.close();
     }
 }
 
@@ -145,22 +164,23 @@ fn unwritable(error: &io::Error) -> Failure {
     }
 }
 
-/// The pager of the user, or `less`; `None` without one.
-fn start_pager() -> Option<Child> {
-    let mut command = match std::env::var("PAGER") {
-        Ok(pager) if pager.trim().is_empty() || pager.trim() == "cat" => return None,
-        Ok(pager) => {
-            let mut command = Command::new("sh");
-            command.arg("-c").arg(pager);
-            command
-        }
-        Err(_) => {
-            let mut command = Command::new("less");
-            command.arg("-FRX");
-            command
-        }
+/// The command of the pager that the variable names, or `less`; `None` if the variable says that there is none. Words alone are
+/// not left to a shell, which would begin even if it cannot find the pager.
+fn pager(variable: Option<&str>) -> Option<Command> {
+    let text = variable.map_or("less -FRX", str::trim);
+    if text == "cat" {
+        return None;
+    }
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || " ./_+-".contains(char);
+    let mut words = text.split_whitespace();
+    let first = words.next()?;
+    let mut command = Command::new(if text.chars().all(is_plain) { first } else { "sh" });
+    if text.chars().all(is_plain) {
+        command.args(words)
+    } else {
+        command.args(["-c", text])
     };
-    command.stdin(Stdio::piped()).spawn().ok()
+    Some(command)
 }
 
 /// What was written into memory.
@@ -185,5 +205,43 @@ impl Write for Written {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(variable: Option<&str>) -> Option<Vec<String>> {
+        let command = pager(variable)?;
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        Some(words.map(|word| word.to_str().unwrap().to_owned()).collect())
+    }
+
+    #[test]
+    fn only_a_pager_that_needs_a_shell_is_left_to_one() {
+        for (variable, expected) in [
+            (None, Some(vec!["less", "-FRX"])),
+            (Some(" most -s "), Some(vec!["most", "-s"])),
+            (Some("LESS= less -R"), Some(vec!["sh", "-c", "LESS= less -R"])),
+            (Some("cat"), None),
+            (Some(" "), None),
+        ] {
+            let expected = expected.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<String>>());
+            assert_eq!(words(variable), expected, "{variable:?}");
+        }
+        let mut missing = pager(Some("spillway-has-no-such-pager -R")).unwrap();
+        assert!(missing.stdin(Stdio::piped()).spawn().is_err());
+    }
+
+    #[test]
+    fn a_pager_that_a_shell_cannot_run_is_a_failure_and_another_exit_code_is_not() {
+        for (code, is_failure) in [("127", true), ("126", true), ("1", false)] {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("cat > /dev/null; exit {code}")]).stdin(Stdio::piped());
+            let mut output = Output::through(Some(command.spawn().unwrap()), true, true);
+            output.write(b"data\n").unwrap();
+            assert_eq!(output.finish().is_err_and(|failure| failure.exit_code() == 1), is_failure, "{code}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::StringValueParser;
 use domain::level::Level;
 use jiff::Zoned;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -15,8 +16,9 @@ use super::connection::Connection;
 use super::event_writer::{Format, json_line};
 use super::failure::Failure;
 use super::filters::Filters;
+use super::names::parse_name;
 use super::output::Output;
-use super::query::counted;
+use super::query::counted_by;
 use super::table::{aligned, csv_row};
 use super::times::{now, shown};
 use crate::send::grouped;
@@ -27,16 +29,26 @@ const OTHER: &str = "other";
 /// A row in the place of buckets without events.
 const GAP: &str = "…";
 
+/// Seconds of a day.
+const DAY_SECONDS: f64 = 86_400.0;
+
+/// The text after the options in `--help`.
+const AFTER_HELP: &str = "\
+Without --since and --until, only events of the last hour are counted; -S first counts all. Buckets begin at multiples
+of their length in UTC. Those of a day or longer are shown in UTC: a day is one of UTC, and a week begins on Thursday.";
+
 /// Options of `spillway stats`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct Options {
+    /// Which events.
     #[command(flatten)]
-    filters: Filters,
+    pub filters: Filters,
     /// Length of a bucket, such as 30s, 5m, 1h or 1d [default: chosen by the server]
     #[arg(short, long, value_name = "DURATION", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &INTERVALS))]
     interval: Option<String>,
     /// Count by level, source, traceId or the name of a field of the metadata
-    #[arg(long, value_name = "FIELD", default_value = "level", hide_possible_values = true, value_parser = suggested(StringValueParser::new(), &COUNTED_FIELDS))]
+    #[arg(long, value_name = "FIELD", default_value = "level", hide_possible_values = true, value_parser = suggested(parse_name, &COUNTED_FIELDS))]
     by: String,
     /// Format of the counts
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
@@ -95,9 +107,12 @@ pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
         Format::Text => output.write(stats.text(&now).as_bytes())?,
     }
     output.flush()?;
-    let (found, millis) = (counted(stats.total()), began.elapsed().as_millis());
+    let (found, millis) = (counted_by(&options.by, stats.total()), began.elapsed().as_millis());
     let (buckets, length) = (grouped(stats.buckets.len() as u64), stats.length());
     output.note(format!("-- {found}{}, {buckets} × {length}, {millis} ms", filters.range_in_words()));
+    if let Some(doubt) = filters.doubt().filter(|_| stats.total() == 0) {
+        output.note(doubt.to_owned());
+    }
     Ok(())
 }
 
@@ -151,15 +166,20 @@ impl Stats {
     }
 
     /// The rows and columns that are not empty, and their total; nothing if there are none. [`GAP`] stands for the empty rows between
-    /// others.
+    /// others. Buckets of days have times in UTC, where they begin at midnight, and say so.
     fn text(&self, now: &Zoned) -> String {
         if self.total() == 0 {
             return String::new();
         }
         let counts = self.total.iter().map(|(key, count)| (key, count.as_u64().unwrap_or_default()));
         let (keys, counts): (Vec<&String>, Vec<u64>) = counts.filter(|(_, count)| *count > 0).unzip();
-        let mut all = self.rows_of(&keys, |start| shown(start, now, false), grouped).into_iter();
+        let is_in_utc = self.interval_seconds >= DAY_SECONDS;
+        let now = if is_in_utc { now.with_time_zone(TimeZone::UTC) } else { now.clone() };
+        let mut all = self.rows_of(&keys, |start| shown(start, &now, false), grouped).into_iter();
         let mut rows: Vec<Vec<String>> = all.next().into_iter().collect();
+        if let Some(title) = rows.first_mut().and_then(|header| header.first_mut()).filter(|_| is_in_utc) {
+            title.push_str(" (UTC)");
+        }
         let mut is_behind_gap = false;
         for row in all {
             if row.iter().skip(1).all(|count| count == "0") {
@@ -205,6 +225,21 @@ mod tests {
         assert_eq!(none.text(&now(true)), "");
         let rows = stats.rows(|start| start.to_owned(), |count| count.to_string());
         assert_eq!(rows[1], ["2024-01-15T10:00:00Z", "1000", "0", "2", "0"]);
+    }
+
+    #[test]
+    fn buckets_of_days_are_shown_in_utc_and_others_in_local_time() {
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        let text = |seconds: u32, start: &str| {
+            let bucket = format!(r#"{{"start":"{start}","counts":{{"INFO":5}}}}"#);
+            let json = format!(r#"{{"intervalSeconds":{seconds},"total":{{"INFO":5}},"buckets":[{bucket}]}}"#);
+            let stats: Stats = parsed(json.as_bytes()).unwrap();
+            stats.text(&now(true).with_time_zone(zone.clone()))
+        };
+        let day = "start (UTC)          INFO\n2024-03-10 00:00:00     5\ntotal                   5\n";
+        assert_eq!(text(86_400, "2024-03-10T00:00:00Z"), day);
+        let hours = "start                INFO\n2024-03-10 01:00:00     5\ntotal                   5\n";
+        assert_eq!(text(21_600, "2024-03-10T00:00:00Z"), hours);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::event::Event;
 use super::event_writer::{EventWriter, Showing};
 use super::failure::Failure;
 use super::filters::Filters;
+use super::numbers::number_of;
 use super::output::Output;
 use super::parameters::Parameters;
 use super::query::{counted, newest};
@@ -35,22 +36,25 @@ use super::times::now;
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Maximum pause. An absence that lasts until the pauses are so long is reported once more, with its reason.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Maximum of `--max`: more events than anyone reads.
+const EVENTS_MAX: u64 = 1_000_000_000_000;
 /// Name of the blocks about events that the reader was too slow for.
 const MISSED: &str = "missed";
 
 /// Options of `spillway tail`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
+    /// Which events.
     #[command(flatten)]
-    filters: Filters,
+    pub filters: Filters,
     /// Number of the newest stored events to show first: 0 to 1000
-    #[arg(short = 'n', long = "lines", value_name = "EVENTS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    #[arg(short = 'n', long = "lines", value_name = "EVENTS", default_value_t = 10, value_parser = number_of(0_u64..=1_000))]
     lines: u64,
     /// End after this time
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_timeout)]
     duration: Option<Duration>,
     /// End after this number of events
-    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "EVENTS", value_parser = number_of(1..=EVENTS_MAX))]
     max: Option<u64>,
     #[command(flatten)]
     showing: Showing,
@@ -112,7 +116,7 @@ pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
     let mut tail = Tail {
         api: Api::new(&options.connection)?,
         parameters: options.filters.parameters(&now)?,
-        writer: EventWriter::new(options.showing.clone(), options.connection.has_color(), now),
+        writer: EventWriter::new(&options.showing, options.connection.has_color(), now)?,
         output,
         left: options.max.unwrap_or(u64::MAX),
         silence_max: options.connection.timeout,
@@ -155,7 +159,7 @@ impl Tail<'_> {
     async fn show_stored(&mut self, stored: u64) -> Result<bool, Failure> {
         if stored > 0 {
             let events = match newest(&self.api, &self.parameters, stored).await {
-                Ok((events, _)) => events,
+                Ok(newest) => newest.events,
                 // A search through all stored events may take longer than the server allows. New ones are shown anyway.
                 Err(failure) if failure.is_temporary() => {
                     self.output.note(format!("-- stored events are not shown: {failure}"));
@@ -302,7 +306,7 @@ mod tests {
         let mut tail = Tail {
             api: Api::new(&options.connection).unwrap(),
             parameters: Parameters::default(),
-            writer: EventWriter::new(options.showing, false, now(true)),
+            writer: EventWriter::new(&options.showing, false, now(true)).unwrap(),
             output: &mut output,
             left: max,
             silence_max: Duration::from_secs(60),
@@ -396,7 +400,8 @@ mod tests {
         let parse = |arguments: &[&str]| Arguments::try_parse_from([&["tail"], arguments].concat());
         let options = parse(&["--for", "60s", "--max", "3", "-n", "0", "-l", "WARN+"]).unwrap().options;
         assert_eq!((options.duration, options.max, options.lines), (Some(Duration::from_secs(60)), Some(3), 0));
-        for wrong in [["--for", "60"], ["--max", "0"], ["-n", "1001"]] {
+        assert_eq!(parse(&["--for", "60"]).unwrap().options.duration, Some(Duration::from_secs(60)));
+        for wrong in [["--for", "0"], ["--max", "0"], ["-n", "1001"]] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
     }

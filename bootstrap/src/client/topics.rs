@@ -10,7 +10,7 @@ const EXAMPLES: &[(&str, Entries)] = &[
     (
         "spillway",
         &[
-            ("Run everything in one process, with data in ./data", "spillway"),
+            ("Run everything in one process, with data in ./spillway-data", "spillway"),
             ("Send a file, and search it", "spillway send app.log\nspillway query -S 1d timeout"),
         ],
     ),
@@ -52,7 +52,7 @@ const EXAMPLES: &[(&str, Entries)] = &[
     ),
     ("spillway-fields", &[("The fields of a source", "spillway fields -s checkout")]),
     ("spillway-values", &[("The most frequent users of the last hour", "spillway values userId -S 1h --limit 50")]),
-    ("spillway-dlq", &[("List the newest dead letters", "spillway dlq list -n 20")]),
+    ("spillway-dlq", &[("List the oldest dead letters", "spillway dlq list -n 20")]),
     (
         "spillway-dlq-list",
         &[("Dead letters of a topic that were not sent again", "spillway dlq list --topic logs --redriven false")],
@@ -108,6 +108,23 @@ const EXAMPLES: &[(&str, Entries)] = &[
     ("spillway-man", &[("Install the manual pages", "spillway man --dir /usr/local/share/man/man1")]),
 ];
 
+/// The query language: conditions, and which events they select.
+const QUERY_LANGUAGE: Entries = &[
+    ("timeout", "the message, the stack trace or a value in the metadata contains this text"),
+    ("\"card declined\"", "the same for a phrase"),
+    ("field:value", "the field equals the value; message and stackTrace contain it"),
+    ("field:(a OR b)", "the field matches one of them"),
+    ("field>=value", "the field is at least the value; also >, < and <="),
+    ("field:*", "the field exists"),
+    ("source:shop-*", "* stands for any characters"),
+    ("a b, a AND b", "both match"),
+    ("a OR b", "one matches; parentheses group"),
+    ("NOT a", "it does not match; AND, OR and NOT are in capitals"),
+    ("fields", "source, level, message, stackTrace, timestamp, eventId, traceId, and names in the metadata"),
+    ("in a shell", "'\"card declined\"': the shell removes the outer quotes and changes nothing within them"),
+    ("more", "docs/search.md"),
+];
+
 /// What a command has to do with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -161,6 +178,14 @@ pub fn exit_codes(page: &str) -> Entries {
     }
 }
 
+/// The query language, for the commands that take a query.
+pub fn query_language(page: &str) -> Entries {
+    match page.strip_prefix("spillway-") {
+        Some("query" | "tail" | "stats" | "fields" | "values") => QUERY_LANGUAGE,
+        _ => &[],
+    }
+}
+
 /// The variables of the environment.
 pub fn environment(page: &str) -> Entries {
     match kind(page) {
@@ -195,5 +220,19 @@ pub fn files(page: &str) -> Entries {
             ("DATA_DIR", "Directory of the log, the store, the journals and the access keys."),
         ],
         Kind::Document => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn the_first_example_names_the_default_directory() {
+        let settings = Settings::load(None, std::iter::empty()).unwrap();
+        let directory = settings.data_dir.display().to_string();
+        let (purpose, _) = examples("spillway")[0];
+        assert!(purpose.contains(&directory), "{directory} is not in: {purpose}");
     }
 }

@@ -42,7 +42,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::input::Input;
-pub use self::options::Options;
+pub use self::options::{Options, duration};
 use self::patience::Stopped;
 use self::sender::Sender;
 pub use self::summary::{Summary, grouped, rate};

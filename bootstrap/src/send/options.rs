@@ -193,11 +193,16 @@ fn parse_give_up_after(text: &str) -> Result<Duration, String> {
     parse_duration(text, GIVE_UP_AFTER_MAX)
 }
 
-/// Parses a duration up to `max`. A number alone counts seconds.
-fn parse_duration(text: &str, max: Duration) -> Result<Duration, String> {
+/// A duration such as `500ms` or `1m 30s`. A number alone counts seconds.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let seconds = text.parse().ok().map(Duration::from_secs);
-    let duration = seconds.or_else(|| humantime::parse_duration(text).ok());
-    match duration {
+    seconds.or_else(|| humantime::parse_duration(text).ok())
+}
+
+/// Parses a duration up to `max`.
+fn parse_duration(text: &str, max: Duration) -> Result<Duration, String> {
+    match duration(text) {
         Some(duration) if duration <= max => Ok(duration),
         Some(_) => Err(format!("too long: at most {}", humantime::format_duration(max))),
         None => Err("not a duration: write 500ms, 10s or 2m; a number alone counts seconds".to_owned()),

@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Zoned;
 
 use super::super::failure::Failure;
+use super::super::numbers::parse_number;
 use super::super::times::TimeArgument;
 use crate::suggested::{TIMES, suggested};
 
@@ -16,7 +17,7 @@ pub struct Conditions {
     #[arg(long, value_name = "NAME")]
     pub topic: Option<String>,
     /// Partition that they were read from
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_number::<u32>)]
     pub partition: Option<u32>,
     /// Found at this time or later: 15m, 1h, today, yesterday, 2024-01-15, '2024-01-15 10:30', 2024-01-15T10:30:00Z
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true, hide_possible_values = true, value_parser = suggested(TimeArgument::from_str, &TIMES))]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use jiff::Zoned;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,6 +13,7 @@ use super::super::escape::{escaped, escaped_trace_line};
 use super::super::event::Event;
 use super::super::event_writer::json_line;
 use super::super::failure::Failure;
+use super::super::numbers::parse_number;
 use super::super::output::Output;
 use super::super::parameters::Parameters;
 use super::super::times::{now, shown};
@@ -43,7 +44,7 @@ pub struct ListOptions {
     #[arg(long, value_name = "BOOL")]
     redriven: Option<bool>,
     /// Maximum number; 0 for all
-    #[arg(short = 'n', long, value_name = "LETTERS", default_value_t = 100)]
+    #[arg(short = 'n', long, value_name = "LETTERS", default_value_t = 100, value_parser = parse_number::<u64>)]
     limit: u64,
     #[command(flatten)]
     showing: Showing,
@@ -55,8 +56,8 @@ pub struct ListOptions {
 /// Options of `spillway dlq show`.
 #[derive(Args, Clone, Debug)]
 pub struct ShowOptions {
-    /// Number of the dead letter
-    #[arg(value_name = "ID")]
+    /// Number of the dead letter: the first column of spillway dlq list
+    #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = parse_id)]
     id: u64,
     #[command(flatten)]
     showing: Showing,
@@ -155,20 +156,33 @@ fn note(listed: Listed, millis: u128) -> String {
 /// See [`Failure`]; or there is no such dead letter.
 pub async fn show(options: ShowOptions, output: &mut Output) -> Result<(), Failure> {
     let (api, now) = (Api::new(&options.connection)?, now(options.showing.utc));
-    let mut parameters = Parameters::default();
-    parameters.add("id", &options.id.to_string());
-    let page: Page = api.get_json("/api/dlq", &parameters).await?;
-    let Some(letter) = page.dead_letters.first() else {
-        let id = options.id;
-        return Err(Failure::Other(format!(
-            "the server has no dead letter {id}: spillway dlq list shows those that are kept"
-        )));
-    };
+    let letter = find(&api, options.id).await?;
     match options.showing.output {
         Format::Json => output.write(json_line(letter.get(), output.is_terminal()).as_bytes())?,
-        Format::Text => output.write(details(&Event::of(letter), &now).as_bytes())?,
+        Format::Text => output.write(details(&Event::of(&letter), &now).as_bytes())?,
     }
     output.flush()
+}
+
+/// The dead letter with this number.
+///
+/// # Errors
+/// There is none, or the request fails.
+pub async fn find(api: &Api, id: u64) -> Result<Box<RawValue>, Failure> {
+    let mut parameters = Parameters::default();
+    parameters.add("id", &id.to_string());
+    let page: Page = api.get_json("/api/dlq", &parameters).await?;
+    page.dead_letters.into_iter().next().ok_or_else(|| {
+        Failure::Other(format!("the server has no dead letter {id}: spillway dlq list shows those that are kept"))
+    })
+}
+
+/// Parses the number of a dead letter.
+///
+/// # Errors
+/// Any other text, such as a place in a topic.
+pub fn parse_id(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "not the number of a dead letter: it is the first column of `spillway dlq list`")
 }
 
 impl ListOptions {
@@ -261,6 +275,12 @@ mod tests {
         let notes = output.notes();
         assert!(notes[0].starts_with("-- 2 of 5 dead letters, "), "{notes:?}");
         assert!(server.requests()[1].starts_with("GET /api/dlq?limit=1&cursor=7 "), "{:?}", server.requests());
+    }
+
+    #[test]
+    fn a_dead_letter_has_a_number() {
+        assert_eq!(parse_id("7"), Ok(7));
+        assert!(parse_id("logs/2@41#3").is_err_and(|reason| reason.contains("first column")));
     }
 
     #[test]

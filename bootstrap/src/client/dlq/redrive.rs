@@ -16,10 +16,12 @@ use tokio::time::sleep;
 use super::super::api::{Api, parsed, success};
 use super::super::connection::Connection;
 use super::super::failure::Failure;
+use super::super::numbers::number_of;
 use super::super::output::Output;
 use super::super::parameters::Parameters;
 use super::super::times::{TimeArgument, now};
 use super::conditions::Conditions;
+use super::list::{find, parse_id};
 use crate::send::grouped;
 
 /// Maximum dead letters of one request, as in the API.
@@ -28,19 +30,19 @@ const REQUEST_LETTERS_MAX: u32 = 1_000;
 /// Options of `spillway dlq redrive`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// Number of the dead letter
-    #[arg(long, value_name = "ID", conflicts_with = "all")]
+    /// Number of the dead letter: the first column of spillway dlq list
+    #[arg(long, value_name = "ID", conflicts_with = "all", value_parser = parse_id)]
     id: Option<u64>,
     #[command(flatten)]
     conditions: Conditions,
     /// Maximum number of dead letters: 1 to 1000
-    #[arg(short = 'n', long, value_name = "LETTERS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(short = 'n', long, value_name = "LETTERS", default_value_t = 100, value_parser = number_of(1..=REQUEST_LETTERS_MAX))]
     limit: u32,
     /// Send all of them, with as many requests as necessary
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     /// Dead letters per second: 1 to 1000
-    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = number_of(1_u32..=1_000))]
     rate: u32,
     /// Only say what would be sent
     #[arg(long)]
@@ -105,6 +107,10 @@ struct Number {
 pub async fn run(options: Options, output: &mut Output) -> Result<(), Failure> {
     let api = Api::new(&options.connection)?;
     let request = options.request(&now(false))?;
+    if let Some(id) = request.id {
+        // Nothing would be sent, as if it had been sent before.
+        find(&api, id).await?;
+    }
     if !options.dry_run && !options.yes {
         confirm(&api, &request).await?;
     }
@@ -243,6 +249,7 @@ fn said(result: &Redriven, dry_run: bool, all: bool) -> String {
 mod tests {
     use clap::Parser;
 
+    use super::super::super::test_server::{TestServer, reply};
     use super::*;
 
     #[derive(Parser)]
@@ -269,6 +276,22 @@ mod tests {
         assert!(all.to.is_some() && all.limit == REQUEST_LETTERS_MAX, "{all:?}");
         for wrong in [&["--all", "-n", "5"][..], &["--all", "--id", "5"], &["--rate", "0"], &["-n", "1001"]] {
             assert!(options(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_that_is_not_kept_is_a_failure() {
+        let none = r#"{"deadLetters":[],"nextCursor":null}"#;
+        let one = r#"{"deadLetters":[{"id":5}],"nextCursor":null}"#;
+        let sent = r#"{"redriven":1,"skipped":0,"more":false}"#;
+        for (replies, code, text) in
+            [(vec![reply(200, none)], Err(1), ""), (vec![reply(200, one), reply(200, sent)], Ok(()), "1 sent\n")]
+        {
+            let server = TestServer::start(replies).await;
+            let (mut output, written) = Output::in_memory();
+            let options = options(&["--id", "5", "--yes", "--url", &server.url]).unwrap();
+            let ended = run(options, &mut output).await.map_err(|failure| failure.exit_code());
+            assert_eq!((ended, written.text().as_str()), (code, text));
         }
     }
 
