@@ -13,6 +13,7 @@ use std::time::Duration;
 use adapter_http::{AccessControl, AccessRules};
 use adapter_keys::{KeysFile, Requirement, Sessions};
 use application::alerts::FaultAlert;
+use domain::access::KeyId;
 use domain::alert::Alert;
 use domain::ports::{Alerter, KeyRing, SessionSealer, Telemetry};
 use tokio::sync::watch;
@@ -27,6 +28,9 @@ use crate::tls::syslog_clients_are_verified;
 /// How often the file of the keys is read again. It is used when it was the same twice: a change takes effect within a
 /// second.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Most ids of keys in one field of a line.
+const IDS_SHOWN_MAX: usize = 50;
 
 /// Why a process may not listen: one message that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -193,11 +197,21 @@ pub fn watch_keys(tasks: &Tasks, keys: &Arc<KeysFile>, alerter: Arc<dyn Alerter>
 async fn reload(keys: Arc<KeysFile>, mut stop: watch::Receiver<bool>) {
     while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
         let keys = Arc::clone(&keys);
-        let reloaded = tokio::task::spawn_blocking(move || keys.reload().then(|| keys.path().display().to_string()));
-        if let Ok(Some(path)) = reloaded.await {
-            tracing::info!(target: "audit", path, "the keys were read again");
+        let reloaded = tokio::task::spawn_blocking(move || Some((keys.reload()?, keys.path().display().to_string())));
+        if let Ok(Some((changes, path))) = reloaded.await {
+            let (added, revoked) = (listed(&changes.added), listed(&changes.revoked));
+            let (changed, removed) = (listed(&changes.changed), listed(&changes.removed));
+            tracing::info!(target: "audit", path, added, revoked, changed, removed, "the keys were read again");
         }
     }
+}
+
+/// The ids of keys as one field of a line; `None` without any.
+fn listed(ids: &[KeyId]) -> Option<String> {
+    let shown: Vec<String> = ids.iter().take(IDS_SHOWN_MAX).map(ToString::to_string).collect();
+    let rest = ids.len().saturating_sub(IDS_SHOWN_MAX);
+    let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    (!ids.is_empty()).then(|| format!("{}{more}", shown.join(",")))
 }
 
 #[cfg(test)]
@@ -285,6 +299,13 @@ mod tests {
         assert!(!warned(Role::All, &[]) && !warned(Role::Producer, &[proxies]));
         assert!(!warned(Role::All, &[proxies, ("AUTH__MODE", "off")]), "the operator has said so");
         assert!(!warned(Role::All, &[proxies, ("AUTH__MODE", "required")]));
+    }
+
+    #[test]
+    fn the_ids_of_keys_in_a_line_are_bounded() {
+        let ids = |count: usize| vec!["AAAAAAAA".parse::<KeyId>().expect("an id"); count];
+        assert_eq!((listed(&ids(0)), listed(&ids(2))), (None, Some("AAAAAAAA,AAAAAAAA".to_owned())));
+        assert!(listed(&ids(1_000)).is_some_and(|text| text.len() < 500 && text.ends_with(" and 950 more")));
     }
 
     #[test]
