@@ -1,4 +1,4 @@
-//! The lines of the audit, as a test reads them.
+//! The lines of the log of one target, as a test reads them.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -7,9 +7,12 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber, subscriber};
 
-/// Keeps the lines of the audit.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+/// Keeps the lines of a target.
+#[derive(Clone)]
+struct Lines {
+    target: &'static str,
+    lines: Arc<Mutex<Vec<String>>>,
+}
 
 struct Fields(String);
 
@@ -21,7 +24,7 @@ impl Visit for Fields {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "audit"
+        metadata.target() == self.target
     }
 
     fn new_span(&self, _span: &Attributes<'_>) -> Id {
@@ -35,7 +38,7 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields(format!("{} ", event.metadata().level()));
         event.record(&mut fields);
-        self.0.lock().expect("lock").push(fields.0);
+        self.lines.lock().expect("lock").push(fields.0);
     }
 
     fn enter(&self, _span: &Id) {}
@@ -45,8 +48,13 @@ impl Subscriber for Lines {
 
 /// What is audited meanwhile.
 pub fn lines_of(act: impl FnOnce()) -> Vec<String> {
-    let lines = Lines::default();
-    subscriber::with_default(lines.clone(), act);
-    let lines = lines.0.lock().expect("lock");
+    lines_to("audit", act)
+}
+
+/// What is logged to a target meanwhile.
+pub fn lines_to(target: &'static str, act: impl FnOnce()) -> Vec<String> {
+    let lines = Arc::default();
+    subscriber::with_default(Lines { target, lines: Arc::clone(&lines) }, act);
+    let lines = lines.lock().expect("lock");
     lines.clone()
 }
