@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use adapter_webhook::HttpsFiles;
-use e2e::keys::{KeysFile, certificate, id_of};
+use e2e::keys::{KeysFile, certificate};
 use e2e::{Http, Process, wait_until};
 use serde_json::json;
 
@@ -102,7 +102,7 @@ async fn keys_and_certificates_are_replaced_under_load_and_no_request_fails() {
     for rotation in 1..=ROTATIONS {
         let new = keys.rotate(&load.key(), &["--overlap", "10m"]);
         wait_until("the keys are read again", async || count(&program, "the keys were read again") == rotation).await;
-        let added = format!("added=\"{}\"", id_of(&new));
+        let added = format!("added=\"{}\"", e2e::keys::id_of(&new));
         assert!(program.has_said(&added), "the audit has the id of the new key");
         *load.key.lock().expect("lock") = new;
         load.goes_on().await;
