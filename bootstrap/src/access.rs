@@ -1,6 +1,9 @@
 //! Who is let in: the keys of this process, and whether it may listen where it is told to.
 //!
-//! Invariant: a listener that other machines reach has keys, unless the operator has said that everyone is let in.
+//! Invariants:
+//! * A listener that other machines reach has keys, unless the operator has said that everyone is let in.
+//! * A keys file that the settings name exists, or keys are required nevertheless: a typing error in its path, or a volume that
+//!   is not mounted, lets nobody in.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use adapter_http::{AccessControl, AccessRules};
 use adapter_keys::{KeysFile, Requirement, Sessions};
 use application::alerts::FaultAlert;
+use domain::access::KeyId;
 use domain::alert::Alert;
 use domain::ports::{Alerter, KeyRing, SessionSealer, Telemetry};
 use tokio::sync::watch;
@@ -25,6 +29,9 @@ use crate::tls::syslog_clients_are_verified;
 /// second.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Most ids of keys in one field of a line.
+const IDS_SHOWN_MAX: usize = 50;
+
 /// Why a process may not listen: one message that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -33,7 +40,7 @@ pub struct AccessUnusable(String);
 /// The keys of a process of this role; `None` if it lets everyone in.
 ///
 /// # Errors
-/// The keys cannot be used; or there are none, and other machines reach the process.
+/// The keys cannot be used; or there are none, and the settings name their file or other machines reach the process.
 pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>>, AccessUnusable> {
     let requirement = match settings.auth.mode {
         AuthModeKind::Off => return Ok(None),
@@ -62,6 +69,14 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
                 .to_owned(),
         ));
     }
+    let is_named = !settings.auth.keys_file.as_os_str().is_empty();
+    if is_named && !keys.exists() && requirement == Requirement::OnceThereIsAFile {
+        let path = path.display();
+        return Err(AccessUnusable(format!(
+            "auth.keys_file: {path} does not exist: restore or mount it, create it with `spillway key create --keys-file {path} \
+             --name admin --role admin`, or let everyone in with SPILLWAY_AUTH__MODE=off",
+        )));
+    }
     match reached {
         Some((key, address)) if !keys.exists() => Err(AccessUnusable(format!(
             "{key}: other machines reach {address}, and there are no keys in {}: create one with `spillway key create \
@@ -73,7 +88,13 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
 }
 
 /// Logs whether requests need keys, and which file has them.
-pub fn log_requirement(keys: Option<&KeysFile>) {
+pub fn log_requirement(role: Role, settings: &Settings, keys: Option<&KeysFile>) {
+    if is_open_behind_proxies(role, settings, keys) {
+        tracing::warn!(
+            "no keys are required, so everyone is let in whose requests the proxies in GATEWAY__TRUSTED_PROXIES pass on: create \
+             a key, and set SPILLWAY_AUTH__MODE=required, so that a missing keys file lets nobody in"
+        );
+    }
     let Some(keys) = keys else {
         tracing::info!("no keys are required");
         return;
@@ -87,6 +108,14 @@ pub fn log_requirement(keys: Option<&KeysFile>) {
         ),
         (false, _) => tracing::info!(%path, "no keys are required until their file exists"),
     }
+}
+
+/// Whether no keys are required, without the operator having said so, and proxies pass on the requests of other machines.
+fn is_open_behind_proxies(role: Role, settings: &Settings, keys: Option<&KeysFile>) -> bool {
+    role.includes(Role::Gateway)
+        && !settings.gateway.trusted_proxies.0.is_empty()
+        && settings.auth.mode != AuthModeKind::Off
+        && keys.is_none_or(|keys| !keys.requires_keys())
 }
 
 /// Whether a role takes syslog from all networks, of clients that show no certificate. It cannot where keys are required.
@@ -168,11 +197,21 @@ pub fn watch_keys(tasks: &Tasks, keys: &Arc<KeysFile>, alerter: Arc<dyn Alerter>
 async fn reload(keys: Arc<KeysFile>, mut stop: watch::Receiver<bool>) {
     while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
         let keys = Arc::clone(&keys);
-        let reloaded = tokio::task::spawn_blocking(move || keys.reload().then(|| keys.path().display().to_string()));
-        if let Ok(Some(path)) = reloaded.await {
-            tracing::info!(target: "audit", path, "the keys were read again");
+        let reloaded = tokio::task::spawn_blocking(move || Some((keys.reload()?, keys.path().display().to_string())));
+        if let Ok(Some((changes, path))) = reloaded.await {
+            let (added, revoked) = (listed(&changes.added), listed(&changes.revoked));
+            let (changed, removed) = (listed(&changes.changed), listed(&changes.removed));
+            tracing::info!(target: "audit", path, added, revoked, changed, removed, "the keys were read again");
         }
     }
+}
+
+/// The ids of keys as one field of a line; `None` without any.
+fn listed(ids: &[KeyId]) -> Option<String> {
+    let shown: Vec<String> = ids.iter().take(IDS_SHOWN_MAX).map(ToString::to_string).collect();
+    let rest = ids.len().saturating_sub(IDS_SHOWN_MAX);
+    let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    (!ids.is_empty()).then(|| format!("{}{more}", shown.join(",")))
 }
 
 #[cfg(test)]
@@ -224,6 +263,49 @@ mod tests {
         assert!(refusal(Role::All, &of(&[over_tls, verified, syslog])).contains("SPILLWAY_SYSLOG__ALLOW"));
         std::fs::write(&path, "[[key").expect("written");
         assert!(refusal(Role::All, &of(&[])).contains("keys.toml: line 1"));
+    }
+
+    #[test]
+    fn a_keys_file_that_is_named_and_missing_lets_nobody_in() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("elsewhere.toml");
+        let file = path.display().to_string();
+        let of = |mode: &str| settings(directory.path(), &[("AUTH__KEYS_FILE", &file), ("AUTH__MODE", mode)]);
+        for role in [Role::All, Role::Gateway, Role::Producer, Role::Consumer] {
+            let refused = refusal(role, &of("auto"));
+            for part in [file.as_str(), "does not exist", "spillway key create --keys-file", "SPILLWAY_AUTH__MODE=off"]
+            {
+                assert!(refused.contains(part), "{part} is missing in {refused}");
+            }
+            let keys = open_keys(role, &of("required")).expect("it starts").expect("keys");
+            assert!(keys.requires_keys() && !keys.exists(), "the first key can be created later");
+            assert!(open_keys(role, &of("off")).expect("off").is_none());
+        }
+        std::fs::write(&path, "").expect("written");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("changed");
+        assert!(open_keys(Role::All, &of("auto")).expect("a file").is_some_and(|keys| keys.requires_keys()));
+    }
+
+    #[test]
+    fn an_operator_is_warned_of_proxies_that_let_everyone_in() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let warned = |role, variables: &[(&str, &str)]| {
+            let settings = settings(directory.path(), variables);
+            let keys = open_keys(role, &settings).expect("usable");
+            is_open_behind_proxies(role, &settings, keys.as_deref())
+        };
+        let proxies = ("GATEWAY__TRUSTED_PROXIES", "127.0.0.0/8");
+        assert!(warned(Role::All, &[proxies]) && warned(Role::Gateway, &[proxies]));
+        assert!(!warned(Role::All, &[]) && !warned(Role::Producer, &[proxies]));
+        assert!(!warned(Role::All, &[proxies, ("AUTH__MODE", "off")]), "the operator has said so");
+        assert!(!warned(Role::All, &[proxies, ("AUTH__MODE", "required")]));
+    }
+
+    #[test]
+    fn the_ids_of_keys_in_a_line_are_bounded() {
+        let ids = |count: usize| vec!["AAAAAAAA".parse::<KeyId>().expect("an id"); count];
+        assert_eq!((listed(&ids(0)), listed(&ids(2))), (None, Some("AAAAAAAA,AAAAAAAA".to_owned())));
+        assert!(listed(&ids(1_000)).is_some_and(|text| text.len() < 500 && text.ends_with(" and 950 more")));
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl App {
         let open = || -> anyhow::Result<_> { Ok((open_keys(role, settings)?, ListenerTls::open(role, settings)?)) };
         let files: Vec<PathBuf> = keys_path(role, settings).into_iter().chain(tls_files(settings)).collect();
         let (keys, tls) = open_settled(&files, open).await?;
-        log_requirement(keys.as_deref());
+        log_requirement(role, settings, keys.as_deref());
         // All ports first: an address in use must not leave a half-opened store behind.
         let servers = Servers::bind(role, settings, keys.as_ref(), &tls).await?;
         let addresses = servers.addresses()?;

@@ -2,15 +2,18 @@
 //!
 //! Constraint: a key is printed once, to standard output, and nothing else is, so that a script can take it.
 
+use std::ffi::OsStr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use adapter_keys::{EditError, FileError, NewKey, Rotated};
+use adapter_keys::{EditError, FileError, ListedKey, NewKey, Revoked, Rotated};
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueHint};
-use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Subcommand, ValueHint};
+use domain::access::{KEY_PREFIX, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePattern};
 use domain::ports::Clock;
 use domain::timestamp::Timestamp;
 
@@ -32,7 +35,7 @@ pub enum Command {
     /// Create a key with the rights of another one, and let that one end after a while
     Rotate {
         /// Id of the key: what stands between the underscores
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = IdParser)]
         id: KeyId,
         /// How long the old key remains valid
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
@@ -46,7 +49,7 @@ pub enum Command {
     /// Revoke a key at once
     Revoke {
         /// Id of the key: what stands between the underscores
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = IdParser)]
         id: KeyId,
         #[command(flatten)]
         place: Place,
@@ -77,10 +80,10 @@ pub struct Create {
     #[arg(long, value_name = "TIME", value_parser = parse_end)]
     expires: Option<End>,
     /// Maximum requests per second that send events [default: RATE_LIMIT]
-    #[arg(long, value_name = "REQUESTS")]
+    #[arg(long, value_name = "REQUESTS", value_parser = parse_limit)]
     requests_per_second: Option<NonZeroU32>,
     /// Maximum events per second [default: no limit]
-    #[arg(long, value_name = "EVENTS")]
+    #[arg(long, value_name = "EVENTS", value_parser = parse_limit)]
     events_per_second: Option<NonZeroU32>,
     #[command(flatten)]
     place: Place,
@@ -107,6 +110,27 @@ impl End {
 fn parse_end(text: &str) -> Result<End, &'static str> {
     let after = humantime::parse_duration(text).ok().map(End::After);
     after.or_else(|| Timestamp::parse(text).ok().map(End::At)).ok_or("neither a duration such as 90days nor a time")
+}
+
+fn parse_limit(text: &str) -> Result<NonZeroU32, &'static str> {
+    text.parse().map_err(|_| "not a number from 1 to 4294967295: leave the option out for the default")
+}
+
+/// Parses the id of a key. A whole key in its place is refused without being repeated: terminals and logs keep what is printed.
+#[derive(Clone)]
+struct IdParser;
+
+impl TypedValueParser for IdParser {
+    type Value = KeyId;
+
+    fn parse_ref(&self, command: &clap::Command, option: Option<&Arg>, value: &OsStr) -> Result<KeyId, clap::Error> {
+        if value.to_string_lossy().contains(KEY_PREFIX) {
+            let message =
+                "ID: this looks like a whole key: give only its id, the 8 characters between the underscores\n";
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command));
+        }
+        KeyId::from_str.parse_ref(command, option, value)
+    }
 }
 
 /// What a command prints.
@@ -142,6 +166,8 @@ pub fn run(command: Command, keys_file: &Path, settings: &Settings) -> anyhow::R
             let mut notes: Vec<String> = restricted(&key).into_iter().collect();
             if is_first {
                 notes.extend(first_key(&path, settings));
+            } else if settings.auth.mode != AuthModeKind::Off {
+                notes.push("a running Spillway accepts the key within a second".to_owned());
             }
             Ok(Printed { text, notes })
         }
@@ -158,8 +184,8 @@ pub fn run(command: Command, keys_file: &Path, settings: &Settings) -> anyhow::R
         }
         Command::Revoke { id, place } => {
             let path = path(place);
-            adapter_keys::revoke(&path, id, now).map_err(|error| explained(error, &path))?;
-            Ok(Printed::default())
+            let revoked = adapter_keys::revoke(&path, id, now).map_err(|error| explained(error, &path))?;
+            Ok(Printed { text: String::new(), notes: after_revocation(id, &revoked) })
         }
     }
 }
@@ -189,7 +215,10 @@ fn explained(error: EditError, path: &Path) -> anyhow::Error {
         EditError::NoSuchKey(_) => anyhow::anyhow!("{error} in {file}: spillway key list shows those that exist"),
         EditError::Ended(_) | EditError::Rotated(_) | EditError::Revoked(_) => error.into(),
         EditError::File(FileError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            anyhow::anyhow!("the keys file {file} does not exist: spillway key create makes it")
+            anyhow::anyhow!(
+                "the keys file {file} does not exist: spillway key create makes it. If there are keys elsewhere, name their \
+                 file with --keys-file, or the settings of that Spillway with --config or SPILLWAY_DATA_DIR"
+            )
         }
         EditError::File(_) | EditError::Form | EditError::NoRandomNumbers => {
             anyhow::anyhow!("cannot use the keys in {file}: {error}")
@@ -211,7 +240,27 @@ fn restricted(key: &NewKey) -> Option<String> {
 /// When both keys of a rotation end.
 fn ends(old: KeyId, Rotated { key, expires, old_expires }: &Rotated) -> String {
     let until = expires.map_or_else(|| "without an end".to_owned(), |end| format!("until {end}"));
-    format!("the new key {} is valid {until}, and the old key {old} until {old_expires}", key.id())
+    format!(
+        "the new key {} is valid {until}, and the old key {old} until {old_expires}; a running Spillway accepts the new one \
+         within a second",
+        key.id()
+    )
+}
+
+/// What an operator should know about a key that is revoked now.
+fn after_revocation(id: KeyId, Revoked { before, was_last_admin }: &Revoked) -> Vec<String> {
+    let mut notes = vec![match before {
+        Some(before) => format!("the key {id} was revoked before, at {before}: nothing was changed"),
+        None => format!("the key {id} is revoked: a running Spillway refuses it within a second"),
+    }];
+    if *was_last_admin {
+        notes.push(
+            "this was the last valid key with the role admin: create another one with spillway key create --name admin \
+             --role admin"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 /// What changes with the first key in a file.
@@ -224,6 +273,12 @@ fn first_key(path: &Path, settings: &Settings) -> Vec<String> {
          without a key. To let everyone in again, set SPILLWAY_AUTH__MODE=off and restart",
         path.display()
     )];
+    if settings.auth.mode == AuthModeKind::Auto {
+        notes.push(
+            "set SPILLWAY_AUTH__MODE=required, so that a Spillway that starts without this file lets nobody in"
+                .to_owned(),
+        );
+    }
     if takes_syslog_of_everyone(crate::role::Role::All, settings) {
         notes.push(
             "syslog carries no keys, and these settings list no networks for it: a running Spillway refuses it from now on, \
@@ -238,9 +293,10 @@ fn line(key: &KeyText) -> String {
     format!("{}\n", key.reveal())
 }
 
-/// One line a key: id, name, roles, sources, and whether it is valid.
-fn table(keys: &[Key], now: Timestamp) -> String {
-    let row = |key: &Key| {
+/// One line a key: id, name, roles, sources, limits, and whether it is valid.
+fn table(keys: &[ListedKey], now: Timestamp) -> String {
+    let limit = |limit: Option<NonZeroU32>| limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
+    let row = |ListedKey { key, rotated }: &ListedKey| {
         let roles: Vec<&str> = key.roles.iter().map(|role| role.name()).collect();
         let sources = key
             .sources
@@ -252,10 +308,14 @@ fn table(keys: &[Key], now: Timestamp) -> String {
             (_, Some(at)) => format!("valid until {at}"),
             _ => "valid".to_owned(),
         };
-        let name = key.name.as_str();
-        format!("{}  {name:<20}  {:<20}  {:<20}  {state}\n", key.id, roles.join(","), sources.as_deref().unwrap_or("*"))
+        let rotated = rotated.map(|at| format!(", rotated {at}")).unwrap_or_default();
+        let (name, roles, sources) = (key.name.as_str(), roles.join(","), sources.as_deref().unwrap_or("*"));
+        let (requests, events) = (limit(key.limits.requests_per_second), limit(key.limits.events_per_second));
+        let id = key.id;
+        format!("{id}  {name:<20}  {roles:<20}  {sources:<20}  {requests:>10}  {events:>8}  {state}{rotated}\n")
     };
-    let head = format!("{:<8}  {:<20}  {:<20}  {:<20}  state\n", "id", "name", "roles", "sources");
+    let (id, name, roles, sources) = ("id", "name", "roles", "sources");
+    let head = format!("{id:<8}  {name:<20}  {roles:<20}  {sources:<20}  requests/s  events/s  state\n");
     std::iter::once(head).chain(keys.iter().map(row)).collect()
 }
 
@@ -287,9 +347,14 @@ mod tests {
         let create = ["create", "--name", "shop", "--role", "ingest"];
         let (syslog, off) = (("SYSLOG__LISTEN", "127.0.0.1:5514"), ("AUTH__MODE", "off"));
         for (name, variables, said) in [
-            ("plain", &[][..], &["answers 401"][..]),
-            ("syslog", &[syslog][..], &["answers 401", "SPILLWAY_SYSLOG__ALLOW"][..]),
-            ("allowed", &[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")][..], &["answers 401"][..]),
+            ("plain", &[][..], &["answers 401", "SPILLWAY_AUTH__MODE=required"][..]),
+            ("required", &[("AUTH__MODE", "required")][..], &["answers 401"][..]),
+            ("syslog", &[syslog][..], &["answers 401", "SPILLWAY_AUTH__MODE=required", "SPILLWAY_SYSLOG__ALLOW"][..]),
+            (
+                "allowed",
+                &[syslog, ("SYSLOG__ALLOW", "10.0.0.0/8")][..],
+                &["answers 401", "SPILLWAY_AUTH__MODE=required"][..],
+            ),
             ("off", &[syslog, off][..], &["no keys are required"][..]),
         ] {
             let path = directory.path().join(name);
@@ -298,7 +363,13 @@ mod tests {
             assert_eq!(first.notes.len(), said.len(), "{name}: {:?}", first.notes);
             assert!(first.notes.iter().zip(said).all(|(note, said)| note.contains(*said)), "{:?}", first.notes);
             let second = run_with_settings(&path, &create, variables).expect("created");
-            assert!(second.notes.is_empty(), "{:?}", second.notes);
+            let is_told = second.notes.iter().any(|note| note.contains("accepts the key within a second"));
+            assert_eq!(
+                (second.notes.len(), is_told),
+                (usize::from(name != "off"), name != "off"),
+                "{:?}",
+                second.notes
+            );
         }
     }
 
@@ -321,7 +392,12 @@ mod tests {
         assert!(note.starts_with(&start) && note.contains(&format!("the old key {id} until 2")), "{note}");
         let again = run_with(&path, &["rotate", &id, "--overlap", "1h"]).expect_err("it ends soon");
         assert!(format!("{again:#}").contains("rotate the key that took its place"), "{again:#}");
-        assert_eq!(run_with(&path, &["revoke", &id]).expect("revoked"), "");
+        assert!(run_with(&path, &["list"]).expect("listed").contains(", rotated 2"));
+        for said in ["is revoked", "was revoked before, at 2"] {
+            let revoked = run_with_settings(&path, &["revoke", &id], &[]).expect("revoked");
+            assert!(revoked.text.is_empty() && revoked.notes.len() == 1, "{:?}", revoked.notes);
+            assert!(revoked.notes.iter().all(|note| note.contains(said)), "{:?}", revoked.notes);
+        }
         let listed = run_with(&path, &["list"]).expect("listed");
         assert!(listed.contains("revoked 2") && listed.lines().count() == 3, "{listed}");
         let unknown = run_with(&path, &["revoke", "AAAAAAAA"]).expect_err("there is none");
@@ -340,14 +416,14 @@ mod tests {
             &["create", "--name", "shop", "--role", "read", "--expires", "2020-01-01T00:00:00Z"],
             &["create", "--name", "shop", "--role", "read", "--expires", "0s"],
             &["create", "--name", "shop", "--role", "read", "--events-per-second", "0"],
+            &["create", "--name", "shop", "--role", "read", "--requests-per-second", "many"],
             &["rotate", "short"],
             &["rotate", "AAAAAAAA", "--expires", "soon"],
         ] {
             assert!(run_with(&path, wrong).is_err(), "{wrong:?}");
         }
         assert!(!path.exists());
-        for (missing, says) in [(&["list"][..], "key create makes it"), (&["revoke", "AAAAAAAA"][..], "does not exist")]
-        {
+        for (missing, says) in [(&["list"][..], "SPILLWAY_DATA_DIR"), (&["revoke", "AAAAAAAA"][..], "does not exist")] {
             let error = run_with(&path, missing).expect_err("there is no file");
             assert!(format!("{error:#}").contains(says), "{error:#}");
         }
@@ -359,5 +435,34 @@ mod tests {
             created.notes
         );
         assert_eq!(parse_end("2027-11-24T00:00:00Z").map(|end| matches!(end, End::At(_))), Ok(true));
+    }
+
+    #[test]
+    fn a_whole_key_in_the_place_of_its_id_is_not_repeated() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let key = KeyText::from_random(&[10; 40]).expect("enough bytes");
+        let wrong = format!("{}x", key.reveal());
+        for command in ["revoke", "rotate"] {
+            for text in [key.reveal(), wrong.as_str()] {
+                let error = format!("{:#}", run_with(&path, &[command, text]).expect_err("not an id"));
+                assert!(error.contains("between the underscores") && !error.contains("AAAA"), "{error}");
+            }
+        }
+        let zero = ["create", "--name", "shop", "--role", "read", "--events-per-second", "0"];
+        let error = format!("{:#}", run_with(&path, &zero).expect_err("no limit"));
+        assert!(error.contains("from 1 to"), "{error}");
+    }
+
+    #[test]
+    fn limits_are_listed_and_the_last_admin_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let admin = ["create", "--name", "ops", "--role", "admin", "--events-per-second", "5000"];
+        let key: KeyText = run_with(&path, &admin).expect("created").trim().parse().expect("a key");
+        let listed = run_with(&path, &["list"]).expect("listed");
+        assert!(listed.contains("           -      5000  valid\n"), "{listed}");
+        let revoked = run_with_settings(&path, &["revoke", &key.id().to_string()], &[]).expect("revoked");
+        assert!(revoked.notes.iter().any(|note| note.contains("last valid key")), "{:?}", revoked.notes);
     }
 }

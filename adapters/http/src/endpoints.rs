@@ -7,7 +7,7 @@ use poem::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::access::audit::LetIn;
-use crate::access::{AccessControl, end_session, readable_by};
+use crate::access::{AccessControl, readable_by};
 use crate::actuator::fleet::FleetApi;
 use crate::actuator::{Actuator, ActuatorApi};
 use crate::console::Console;
@@ -205,7 +205,9 @@ fn operation(
         Found::Route(Route { operation: Operation::BeginSession, .. }) => {
             Err(audited(audit, access.begin_session(request)).into())
         }
-        Found::Route(Route { operation: Operation::EndSession, .. }) => Err(end_session().into()),
+        Found::Route(Route { operation: Operation::EndSession, path, .. }) => {
+            Err(access.end_session(request, path).into())
+        }
         Found::Route(Route { operation: Operation::ShowSession, .. }) => Err(access.show_session(request).into()),
         Found::Route(route) => Ok((route, audit)),
         Found::OtherMethods(allow) => Err(ApiError::MethodNotAllowed { allow }.into_response().into()),

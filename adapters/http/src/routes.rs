@@ -152,7 +152,7 @@ pub static ROUTES: &[Route] = {
         route(Method::GET, "/actuator/instance", Every, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/fleet", Gateway, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/log", Every, OPERATE, Api),
-        route(Method::PUT, "/actuator/log", Every, OPERATE, Api),
+        route(Method::PUT, "/actuator/log", Every, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/metrics", Every, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/metrics/{name}", Every, WholeRole(Role::Operate), Api),
         route(Method::GET, "/actuator/prometheus", Every, Scrape, Api),
@@ -398,6 +398,7 @@ mod tests {
                 "POST /api/dlq/redrive",
                 "GET /actuator/instance",
                 "GET /actuator/fleet",
+                "PUT /actuator/log",
                 "GET /actuator/metrics",
                 "GET /actuator/metrics/{name}",
             ]

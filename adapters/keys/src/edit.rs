@@ -15,7 +15,7 @@ use domain::access::{Key, KeyId, KeyLimits, KeyName, KeyText, Role, SourcePatter
 use domain::timestamp::Timestamp;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use crate::file::{FileError, keys, parse, read};
+use crate::file::{FileError, ListedKey, keys, listed, parse, read};
 use crate::hash::{hash_of, new_key};
 
 /// Permissions of a new file: its owner's only.
@@ -39,8 +39,8 @@ pub enum EditError {
     Ended(KeyId),
     /// The key with this id was rotated: it ends with its overlap, and so would the one that takes its place.
     #[error(
-        "the key {0} was rotated before, and ends soon: rotate the key that took its place, or say with --expires when the \
-         new one ends"
+        "the key {0} was rotated before, and a new one would end with the overlap of that rotation: rotate the key that took \
+         its place, or say with --expires when the new one ends"
     )]
     Rotated(KeyId),
     /// The key with this id is revoked: rotating it would undo that.
@@ -81,7 +81,7 @@ pub struct NewKey {
 /// See [`EditError`].
 pub fn create(path: &Path, key: &NewKey) -> Result<KeyText, EditError> {
     let text = new_key().ok_or(EditError::NoRandomNumbers)?;
-    edit(path, |list| {
+    edit(path, |list, _| {
         list.push(table_of(&text, key));
         Ok(())
     })?;
@@ -112,7 +112,7 @@ pub fn rotate(
 ) -> Result<Rotated, EditError> {
     let text = new_key().ok_or(EditError::NoRandomNumbers)?;
     let mut ends = (expires, now);
-    edit_with(path, |list, keys| {
+    edit(path, |list, keys| {
         // Read under the lock: what another edit has just taken away must not come back.
         let old = keys.into_iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
         if old.revoked.is_some() {
@@ -139,20 +139,45 @@ pub fn rotate(
     Ok(Rotated { key: text, expires, old_expires })
 }
 
+/// What an operator should know about a key that is revoked now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// When it was revoked before: that time stays.
+    pub before: Option<Timestamp>,
+    /// Whether it was the last valid key with the role `admin` and without `sources`.
+    pub was_last_admin: bool,
+}
+
 /// Revokes the key with this id. It stays in the file, so that the audit can say why it is refused.
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn revoke(path: &Path, id: KeyId, now: Timestamp) -> Result<(), EditError> {
-    edit(path, |list| set_time(list, id, "revoked", now))
+pub fn revoke(path: &Path, id: KeyId, now: Timestamp) -> Result<Revoked, EditError> {
+    let mut revoked = Revoked::default();
+    let may_all = |key: &Key| {
+        let is_valid = key.revoked.is_none() && key.expires.is_none_or(|expires| expires > now);
+        is_valid && key.roles.contains(&Role::Admin) && key.sources.is_none()
+    };
+    edit(path, |list, keys| {
+        let key = keys.iter().find(|key| key.id == id).ok_or(EditError::NoSuchKey(id))?;
+        revoked.before = key.revoked;
+        if key.revoked.is_some() {
+            return Ok(());
+        }
+        revoked.was_last_admin = may_all(key) && !keys.iter().any(|other| other.id != id && may_all(other));
+        set_time(list, id, "revoked", now)
+    })?;
+    Ok(revoked)
 }
 
 /// The keys of the file, in its order.
 ///
 /// # Errors
-/// See [`EditError`].
-pub fn list(path: &Path) -> Result<Vec<Key>, EditError> {
-    Ok(parse(&read(path)?)?)
+/// See [`EditError`]. A file that a process would refuse is one.
+pub fn list(path: &Path) -> Result<Vec<ListedKey>, EditError> {
+    let bytes = read(path)?;
+    keys(&bytes)?;
+    Ok(listed(&bytes)?)
 }
 
 fn table_of(text: &KeyText, key: &NewKey) -> Table {
@@ -193,13 +218,8 @@ fn set_time(list: &mut ArrayOfTables, id: KeyId, name: &str, time: Timestamp) ->
     Ok(())
 }
 
-/// Changes the list of keys, one edit at a time.
-fn edit(path: &Path, change: impl FnOnce(&mut ArrayOfTables) -> Result<(), EditError>) -> Result<(), EditError> {
-    edit_with(path, |list, _| change(list))
-}
-
 /// Changes the list of keys, one edit at a time, by what they are now.
-fn edit_with(
+fn edit(
     path: &Path,
     change: impl FnOnce(&mut ArrayOfTables, Vec<Key>) -> Result<(), EditError>,
 ) -> Result<(), EditError> {
@@ -300,6 +320,10 @@ mod tests {
         }
     }
 
+    fn keys_of(path: &Path) -> Vec<Key> {
+        list(path).expect("valid").into_iter().map(|listed| listed.key).collect()
+    }
+
     #[test]
     fn a_created_key_is_in_the_file_without_its_secret_and_everything_else_stays() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -316,7 +340,7 @@ mod tests {
             assert!(!text.contains(key.reveal()) && text.contains(&hash_of(key).to_string()), "{text}");
         }
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o640);
-        let names: Vec<String> = list(&path).expect("valid").iter().map(|key| key.name.to_string()).collect();
+        let names: Vec<String> = keys_of(&path).iter().map(|key| key.name.to_string()).collect();
         assert_eq!(names, ["shop", "till"]);
         let left: Vec<_> = fs::read_dir(directory.path()).expect("a directory").flatten().collect();
         assert_eq!(left.len(), 2, "the file and its lock: {left:?}");
@@ -331,7 +355,7 @@ mod tests {
         create(&path, &new_key("shop")).expect("created");
         assert_eq!(fs::read_to_string(&other).expect("read"), "other");
         assert!(fs::symlink_metadata(&path).expect("a file").is_file());
-        assert_eq!(list(&path).expect("valid").len(), 1);
+        assert_eq!(keys_of(&path).len(), 1);
     }
 
     #[test]
@@ -342,7 +366,7 @@ mod tests {
         let now = Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
         let rotated = rotate(&path, old.id(), Duration::from_secs(24 * 3_600), None, now).expect("rotated");
         let new = rotated.key;
-        let keys = list(&path).expect("valid");
+        let keys = keys_of(&path);
         let [of_old, of_new] = keys.as_slice() else { panic!("{keys:?}") };
         assert_eq!(of_old.expires, Timestamp::parse("2026-01-02T00:00:00Z").ok());
         let end = Timestamp::parse("2027-11-24T00:00:00Z").ok();
@@ -350,11 +374,11 @@ mod tests {
         assert_eq!((rotated.expires, Some(rotated.old_expires)), (of_new.expires, of_old.expires));
         let again = rotate(&path, old.id(), Duration::from_secs(3_600), None, now);
         assert!(matches!(again, Err(EditError::Rotated(id)) if id == old.id()), "it would end with the first overlap");
-        assert_eq!(list(&path).expect("valid").len(), 2, "nothing was changed");
+        assert_eq!(keys_of(&path).len(), 2, "nothing was changed");
         assert_eq!((&of_new.name, &of_new.roles), (&of_old.name, &of_old.roles));
         assert_eq!((&of_new.sources, of_new.limits), (&of_old.sources, of_old.limits));
         revoke(&path, old.id(), now).expect("revoked");
-        assert_eq!(list(&path).expect("valid")[0].revoked, Some(now));
+        assert_eq!(keys_of(&path)[0].revoked, Some(now));
         let before = fs::read(&path).expect("read");
         let revoked = rotate(&path, old.id(), Duration::ZERO, Some(Timestamp::MAX), now);
         assert!(matches!(revoked, Err(EditError::Revoked(id)) if id == old.id()));
@@ -363,8 +387,43 @@ mod tests {
         let ended = rotate(&path, new.id(), Duration::ZERO, None, later);
         assert!(matches!(ended, Err(EditError::Ended(id)) if id == new.id()));
         let last = rotate(&path, new.id(), Duration::ZERO, Some(Timestamp::MAX), later).expect("rotated").key;
-        let keys = list(&path).expect("valid");
+        let keys = keys_of(&path);
         assert_eq!(keys.last().map(|key| (key.id, key.expires)), Some((last.id(), Some(Timestamp::MAX))));
+    }
+
+    #[test]
+    fn a_key_is_revoked_once_and_the_last_one_that_may_do_everything_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let admin = |sources: Option<&str>, expires: Option<&str>| {
+            let sources = sources.map(|source| vec![source.parse().expect("a pattern")]);
+            let expires = expires.map(|time| Timestamp::parse(time).expect("a time"));
+            create(&path, &NewKey { roles: vec![Role::Admin], sources, expires, ..new_key("ops") })
+                .expect("created")
+                .id()
+        };
+        let (first, second) = (admin(None, None), admin(None, Some("2027-01-01T00:00:00Z")));
+        admin(Some("shop-*"), None);
+        admin(None, Some("2020-01-01T00:00:00Z"));
+        let [now, later] =
+            ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"].map(|time| Timestamp::parse(time).expect("a time"));
+        assert_eq!(revoke(&path, first, now).expect("revoked"), Revoked::default());
+        assert_eq!(revoke(&path, first, later).expect("revoked").before, Some(now));
+        assert_eq!(keys_of(&path)[0].revoked, Some(now), "the time stays");
+        assert!(revoke(&path, second, later).expect("revoked").was_last_admin);
+        let shop = create(&path, &new_key("shop")).expect("created").id();
+        assert!(!revoke(&path, shop, later).expect("revoked").was_last_admin);
+    }
+
+    #[test]
+    fn a_file_that_a_process_would_refuse_is_not_listed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let key = create(&path, &new_key("shop")).expect("created");
+        let text = fs::read_to_string(&path).expect("read");
+        fs::write(&path, text.repeat(2)).expect("written");
+        let error = list(&path).expect_err("one id twice").to_string();
+        assert_eq!(error, format!("two keys have the id {}", key.id()));
     }
 
     #[test]
@@ -394,7 +453,7 @@ mod tests {
         let now = Timestamp::MIN;
         assert!(matches!(revoke(&path, other, now), Err(EditError::NoSuchKey(id)) if id == other));
         assert!(matches!(rotate(&path, other, Duration::ZERO, None, now), Err(EditError::NoSuchKey(_))));
-        assert_eq!(list(&path).expect("valid")[0].revoked, None);
+        assert_eq!(keys_of(&path)[0].revoked, None);
         fs::write(&path, "[[key").expect("written");
         assert!(matches!(revoke(&path, key.id(), now), Err(EditError::File(FileError::Syntax { .. }))));
         assert_eq!(fs::read_to_string(&path).expect("read"), "[[key");
@@ -410,6 +469,6 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).expect("linked");
         create(&link, &new_key("till")).expect("created");
         assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
-        assert_eq!(list(&path).expect("valid").len(), 2);
+        assert_eq!(keys_of(&path).len(), 2);
     }
 }

@@ -91,18 +91,35 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
+/// A key as the file has it.
+#[derive(Clone, Debug)]
+pub struct ListedKey {
+    /// The key.
+    pub key: Key,
+    /// When its end became that of a rotation.
+    pub rotated: Option<Timestamp>,
+}
+
 /// The keys in the bytes of a file, in their order.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Key>, FileError> {
+    Ok(listed(bytes)?.into_iter().map(|listed| listed.key).collect())
+}
+
+/// The same, with what only an edit looks at.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn listed(bytes: &[u8]) -> Result<Vec<ListedKey>, FileError> {
     let syntax = |line, message: &str| FileError::Syntax { line, message: without_secret(message) };
     let text = std::str::from_utf8(bytes).map_err(|_| syntax(1, "not UTF-8"))?;
     let content: Content = toml::from_str(text).map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         syntax(before.matches('\n').count() + 1, error.message())
     })?;
-    content.key.iter().enumerate().map(|(index, entry)| entry.key(index)).collect()
+    content.key.iter().enumerate().map(|(index, entry)| entry.listed(index)).collect()
 }
 
 /// The same, as a set.
@@ -114,7 +131,7 @@ pub fn keys(bytes: &[u8]) -> Result<Keys, FileError> {
 }
 
 impl Entry {
-    fn key(&self, index: usize) -> Result<Key, FileError> {
+    fn listed(&self, index: usize) -> Result<ListedKey, FileError> {
         let id: Result<KeyId, InvalidKeyId> = self.id.parse();
         let wrong = |message: String| {
             let id = id.map_or_else(|_| format!("number {}", index + 1), |id| id.to_string());
@@ -133,8 +150,8 @@ impl Entry {
             Some(None) => Err(wrong(format!("{name} must not be 0: leave it out for no limit"))),
             limit => Ok(limit.flatten()),
         };
-        time("rotated", &self.rotated)?;
-        Ok(Key {
+        let rotated = time("rotated", &self.rotated)?;
+        let key = Key {
             id: id.map_err(|error| wrong(format!("id: {error}")))?,
             name: self.name.parse().map_err(|error: InvalidKeyName| wrong(format!("name: {error}")))?,
             hash: self.hash.parse().map_err(|error: InvalidKeyHash| wrong(format!("hash: {error}")))?,
@@ -146,7 +163,8 @@ impl Entry {
                 requests_per_second: limit("requests_per_second", self.requests_per_second)?,
                 events_per_second: limit("events_per_second", self.events_per_second)?,
             },
-        })
+        };
+        Ok(ListedKey { key, rotated })
     }
 
     fn sources(&self) -> Result<Option<SourceRestriction>, String> {

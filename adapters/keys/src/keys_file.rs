@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use domain::access::{Key, KeyId, KeyRejection, KeyText, Keys};
 use domain::ports::{Clock, KeyRing};
 
+use crate::changes::KeyChanges;
 use crate::file::{FileError, keys, read};
 use crate::hash::hash_of;
 
@@ -81,13 +82,13 @@ impl KeysFile {
     }
 
     /// Reads the file again, and uses it if it has changed and was the same in the call before. Call it every half second or
-    /// so. Returns whether the keys are others now.
-    pub fn reload(&self) -> bool {
+    /// so. Returns what has changed, if it is used now.
+    pub fn reload(&self) -> Option<KeyChanges> {
         let new = match read(&self.path) {
             Ok(bytes) if self.is_known(&bytes) => Ok(None),
             Ok(bytes) if !self.is_settled(&bytes) => {
                 self.state.write().unwrap_or_else(PoisonError::into_inner).unsettled = Some(bytes);
-                return false;
+                return None;
             }
             Ok(bytes) => keys(&bytes).map(|keys| Some((keys, bytes))),
             Err(error) => Err(error),
@@ -96,8 +97,9 @@ impl KeysFile {
         match new {
             Ok(None) => (state.fault, state.unsettled) = (None, None),
             Ok(Some((keys, bytes))) => {
+                let changes = KeyChanges::between(state.keys.as_ref(), &keys);
                 *state = State { keys: Some(keys), bytes, seen: true, ..State::default() };
-                return true;
+                return Some(changes);
             }
             Err(error) => {
                 // A first file that cannot be used was meant to require keys.
@@ -105,7 +107,7 @@ impl KeysFile {
                 state.fault = self.describe(&error, state.keys.is_some());
             }
         }
-        false
+        None
     }
 
     /// What an operator is told about a file that cannot be used. A file that does not exist yet is not a fault unless keys are
@@ -185,6 +187,11 @@ mod tests {
         KeysFile::open(path, requirement, Arc::new(clock_at("2026-01-01T00:00:00Z")))
     }
 
+    /// Whether the keys are others after another reading.
+    fn reload(file: &KeysFile) -> bool {
+        file.reload().is_some()
+    }
+
     #[test]
     fn keys_are_required_once_there_is_a_file_and_forever_then() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -194,14 +201,14 @@ mod tests {
         assert!(open(&path, Requirement::Always).expect("none is needed").requires_keys());
 
         let key = create(&path, &new_key("shop")).expect("created");
-        assert!(!file.reload() && !file.requires_keys(), "it may not be complete");
-        assert!(file.reload() && file.requires_keys() && file.exists());
-        assert!(!file.reload(), "nothing has changed");
+        assert!(!reload(&file) && !file.requires_keys(), "it may not be complete");
+        assert!(reload(&file) && file.requires_keys() && file.exists());
+        assert!(!reload(&file), "nothing has changed");
         assert_eq!(file.verify(&key).expect("valid").name.as_str(), "shop");
         assert_eq!(file.find(key.id()).expect("valid").id, key.id());
 
         std::fs::remove_file(&path).expect("removed");
-        assert!(!file.reload() && file.requires_keys());
+        assert!(!reload(&file) && file.requires_keys());
         assert!(file.fault().is_some_and(|fault| fault.contains("is gone")));
         assert!(file.verify(&key).is_ok(), "the last keys remain valid");
     }
@@ -215,19 +222,19 @@ mod tests {
         let good = std::fs::read(&path).expect("read");
         for bad in [&b"[[key"[..], b"[[key]]\nid = 1\n", b"\xff"] {
             std::fs::write(&path, bad).expect("written");
-            assert!(!file.reload() && !file.reload() && file.fault().is_some(), "{bad:?}");
+            assert!(!reload(&file) && !reload(&file) && file.fault().is_some(), "{bad:?}");
             assert!(file.verify(&key).is_ok() && file.requires_keys());
             assert!(open(&path, Requirement::OnceThereIsAFile).is_err(), "a process does not start with it");
         }
         std::fs::write(&path, &good).expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("changed");
-        assert!(!file.reload() && file.fault().is_some_and(|fault| fault.contains("chmod")));
+        assert!(!reload(&file) && file.fault().is_some_and(|fault| fault.contains("chmod")));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("changed");
-        file.reload();
+        reload(&file);
         assert_eq!(file.fault(), None);
         std::fs::write(&path, "").expect("written");
-        assert!(!file.reload() && file.verify(&key).is_ok(), "it may not be complete");
-        assert!(file.reload() && file.requires_keys(), "an empty file lets nobody in");
+        assert!(!reload(&file) && file.verify(&key).is_ok(), "it may not be complete");
+        assert!(reload(&file) && file.requires_keys(), "an empty file lets nobody in");
         assert_eq!(file.verify(&key).err(), Some(KeyRejection::Unknown));
     }
 
@@ -237,11 +244,11 @@ mod tests {
         let path = directory.path().join("keys.toml");
         let file = open(&path, Requirement::OnceThereIsAFile).expect("none is needed");
         std::fs::write(&path, "[[key").expect("written");
-        file.reload();
-        file.reload();
+        reload(&file);
+        reload(&file);
         assert!(file.requires_keys());
         std::fs::remove_file(&path).expect("removed");
-        file.reload();
+        reload(&file);
         assert!(file.requires_keys());
     }
 
@@ -261,7 +268,7 @@ mod tests {
         assert_eq!(file.verify(&old).err(), Some(KeyRejection::Expired));
         assert!(file.verify(&new).is_ok());
         revoke(&path, new.id(), now).expect("revoked");
-        assert!(!file.reload() && file.reload());
+        assert!(!reload(&file) && reload(&file));
         assert_eq!(file.verify(&new).err(), Some(KeyRejection::Revoked));
         assert_eq!(file.find(new.id()).err(), Some(KeyRejection::Revoked));
     }
@@ -277,12 +284,49 @@ mod tests {
         // Valid up to here, and without the restriction.
         let part = &whole[..whole.find("sources").expect("a restriction")];
         std::fs::write(&path, part).expect("written");
-        assert!(!file.reload());
+        assert!(!reload(&file));
         assert!(file.verify(&key).expect("valid").sources.is_some());
         std::fs::write(&path, &whole).expect("written");
-        assert!(!file.reload() && !file.reload(), "it is as it was");
+        assert!(!reload(&file) && !reload(&file), "it is as it was");
         std::fs::write(&path, part).expect("written");
-        assert!(!file.reload(), "what was seen before the file was whole again does not count");
-        assert!(file.reload() && file.verify(&key).expect("valid").sources.is_none(), "that is what it says");
+        assert!(!reload(&file), "what was seen before the file was whole again does not count");
+        assert!(reload(&file) && file.verify(&key).expect("valid").sources.is_none(), "that is what it says");
+    }
+
+    #[test]
+    fn what_an_edit_has_changed_is_told_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys.toml");
+        let file = open(&path, Requirement::OnceThereIsAFile).expect("none is needed");
+        let changes = || {
+            assert_eq!(file.reload(), None, "it may not be complete");
+            file.reload().expect("it is used")
+        };
+        let ids = |mut keys: Vec<KeyId>| {
+            keys.sort_unstable();
+            keys
+        };
+        let now = domain::timestamp::Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
+        let (one, other) =
+            (create(&path, &new_key("shop")).expect("one"), create(&path, &new_key("till")).expect("two"));
+        let added = KeyChanges { added: ids(vec![one.id(), other.id()]), ..KeyChanges::default() };
+        assert_eq!(changes(), added);
+        let new = rotate(&path, one.id(), std::time::Duration::ZERO, None, now).expect("rotated").key;
+        revoke(&path, other.id(), now).expect("revoked");
+        let rotated = KeyChanges {
+            added: vec![new.id()],
+            revoked: vec![other.id()],
+            changed: vec![one.id()],
+            removed: Vec::new(),
+        };
+        assert_eq!(changes(), rotated);
+        let restored = std::fs::read_to_string(&path).expect("read");
+        let restored: String =
+            restored.lines().filter(|line| !line.starts_with("revoked")).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&path, restored).expect("written");
+        assert_eq!(changes(), KeyChanges { changed: vec![other.id()], ..KeyChanges::default() });
+        std::fs::write(&path, "").expect("written");
+        let removed = KeyChanges { removed: ids(vec![one.id(), other.id(), new.id()]), ..KeyChanges::default() };
+        assert_eq!(changes(), removed);
     }
 }

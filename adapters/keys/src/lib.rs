@@ -8,13 +8,15 @@
 //! * What was read last stays valid when the file disappears or is damaged: a mistake in it must not lock everyone out, and
 //!   must not let everyone in.
 
+mod changes;
 mod edit;
 mod file;
 mod hash;
 mod keys_file;
 mod sessions;
 
-pub use self::edit::{EditError, NewKey, Rotated, create, list, revoke, rotate};
-pub use self::file::{FileError, KEYS_FILE_BYTES_MAX};
+pub use self::changes::KeyChanges;
+pub use self::edit::{EditError, NewKey, Revoked, Rotated, create, list, revoke, rotate};
+pub use self::file::{FileError, KEYS_FILE_BYTES_MAX, ListedKey};
 pub use self::keys_file::{KeysFile, Requirement};
 pub use self::sessions::Sessions;

@@ -1,4 +1,7 @@
 //! The process's own log, to standard error: one event per line.
+//!
+//! Invariant: whatever the filter is, the lines of the audit are written. A client that may change the filter cannot hide what
+//! it does.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,6 +25,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// Lets the audit pass. Of two directives for one target, the last one counts.
+const AUDIT: &str = "audit=info";
+
 /// The filter of this process, once it logs.
 static FILTER: OnceLock<Mutex<Filter>> = OnceLock::new();
 
@@ -30,7 +36,7 @@ struct Filter {
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
-/// Starts logging everything that passes `filter`. Only the first call in a process has an effect.
+/// Starts logging everything that passes `filter`, and the audit. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// The filter cannot be parsed.
@@ -54,7 +60,7 @@ pub fn log_filter() -> String {
     current().map(|filter| filter.text.clone()).unwrap_or_default()
 }
 
-/// Replaces the filter.
+/// Replaces the filter. The audit passes nevertheless.
 ///
 /// # Errors
 /// The filter cannot be parsed.
@@ -81,12 +87,54 @@ fn parse(filter: &str) -> Result<EnvFilter, InvalidFilter> {
     if !filter.split(',').all(understood) {
         return Err(invalid());
     }
-    EnvFilter::try_new(filter).map_err(|_| invalid())
+    EnvFilter::try_new(format!("{filter},{AUDIT}")).map_err(|_| invalid())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
     use super::*;
+
+    /// What is logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("lock").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_audit_is_written_whatever_the_filter_is() {
+        for (filter, others) in [
+            ("info", true),
+            ("off", false),
+            ("error", false),
+            ("info,audit=off", true),
+            ("audit=off", false),
+            ("audit=error,adapter_telemetry=info", true),
+        ] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let layer = fmt::layer().with_writer(move || writer.clone());
+            let subscriber = tracing_subscriber::registry().with(parse(filter).expect("a filter")).with(layer);
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(target: "audit", "kept out");
+                tracing::info!(target: "audit", "let in");
+                tracing::info!("another line");
+            });
+            let text = String::from_utf8(lines.0.lock().expect("lock").clone()).expect("text");
+            assert!(text.contains("kept out") && text.contains("let in"), "{filter}: {text}");
+            assert_eq!(text.contains("another line"), others, "{filter}: {text}");
+        }
+    }
 
     #[test]
     fn a_word_that_is_not_a_level_is_not_a_filter() {

@@ -46,6 +46,7 @@ pub struct AuthSettings {
     #[serde(deserialize_with = "one_of")]
     pub mode: AuthModeKind,
     /// File of the access keys, which all roles share; empty for `keys.toml` in the data directory, with `spillway all`.
+    /// A file that is named must exist, unless `mode` is `required`.
     pub keys_file: PathBuf,
     /// Who may scrape `/actuator/prometheus` where keys are required: `operate` (keys with that role and without `sources`) or
     /// `anonymous`.

@@ -89,6 +89,7 @@ pub struct Settings {
     /// Maximum duration of a shutdown.
     pub drain_timeout: DurationSetting,
     /// Level of the process's own log: a level, or levels of modules, such as `info,adapter_http=debug`.
+    /// The lines of the audit are always written.
     pub log: String,
     /// Format of the process's own log: `text` for people, `json` for programs.
     #[serde(deserialize_with = "one_of")]

@@ -215,6 +215,11 @@ impl Keys {
         self.0.get(&id)
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.0.values()
+    }
+
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> usize {

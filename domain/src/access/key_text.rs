@@ -59,10 +59,16 @@ pub struct KeyText {
     text: String,
 }
 
-/// The text is not a key: it has another form, or a typing error.
+/// The text is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a key of Spillway: a key begins with {KEY_PREFIX} and has {KEY_TEXT_BYTES} characters")]
-pub struct InvalidKeyText;
+pub enum InvalidKeyText {
+    /// It has another form.
+    #[error("not a key of Spillway: a key begins with {KEY_PREFIX} and has {KEY_TEXT_BYTES} characters")]
+    Form,
+    /// It has the form of a key, and its checksum is that of another one.
+    #[error("not a key of Spillway: it has a typing error, as its checksum says")]
+    Checksum,
+}
 
 impl KeyText {
     /// A new key from random bytes; `None` if there are too few of them. 256 are enough but for one case in 10³⁰.
@@ -87,7 +93,7 @@ impl KeyText {
     /// They are not those of a key.
     pub fn from_parts(id: &str, secret: &str) -> Result<Self, InvalidKeyText> {
         if id.len() != ID_DIGITS || secret.len() != SECRET_DIGITS + CHECKSUM_DIGITS {
-            return Err(InvalidKeyText);
+            return Err(InvalidKeyText::Form);
         }
         format!("{KEY_PREFIX}{id}_{secret}").parse()
     }
@@ -109,13 +115,16 @@ impl FromStr for KeyText {
     type Err = InvalidKeyText;
 
     fn from_str(text: &str) -> Result<Self, InvalidKeyText> {
-        let digits = text.strip_prefix(KEY_PREFIX).filter(|_| text.len() == KEY_TEXT_BYTES).ok_or(InvalidKeyText)?;
-        let (id, secret) = digits.split_once('_').ok_or(InvalidKeyText)?;
-        let id: KeyId = id.parse().map_err(|_| InvalidKeyText)?;
+        let digits = text.strip_prefix(KEY_PREFIX).filter(|_| text.len() == KEY_TEXT_BYTES);
+        let (id, secret) = digits.and_then(|digits| digits.split_once('_')).ok_or(InvalidKeyText::Form)?;
+        let id: KeyId = id.parse().map_err(|_| InvalidKeyText::Form)?;
         let is_secret = secret.bytes().all(|digit| digit.is_ascii_alphanumeric());
-        let (whole, sum) = text.split_at_checked(KEY_TEXT_BYTES - CHECKSUM_DIGITS).ok_or(InvalidKeyText)?;
-        if !is_secret || checksum(whole.as_bytes()) != sum {
-            return Err(InvalidKeyText);
+        let (whole, sum) = text.split_at_checked(KEY_TEXT_BYTES - CHECKSUM_DIGITS).ok_or(InvalidKeyText::Form)?;
+        if !is_secret {
+            return Err(InvalidKeyText::Form);
+        }
+        if checksum(whole.as_bytes()) != sum {
+            return Err(InvalidKeyText::Checksum);
         }
         Ok(Self { id, text: text.to_owned() })
     }
@@ -190,15 +199,16 @@ mod tests {
             format!(" {}", &text[1..]),
             text.replace("spw_", "SPW_"),
             text.replacen("_A", "__", 1),
-            text.to_ascii_lowercase(),
-            text.replacen('A', "B", 1),
             format!("spw_AAAAAAA_A{}", &text[13..]),
             "ä".repeat(26),
         ] {
-            assert_eq!(wrong.parse::<KeyText>(), Err(InvalidKeyText), "{wrong}");
+            assert_eq!(wrong.parse::<KeyText>(), Err(InvalidKeyText::Form), "{wrong}");
+        }
+        for typed in [text.to_ascii_lowercase(), text.replacen('A', "B", 1)] {
+            assert_eq!(typed.parse::<KeyText>(), Err(InvalidKeyText::Checksum), "{typed}");
         }
         for (id, secret) in [("", ""), ("AAAAAAA", &text[12..]), ("AAAAAAAA", &text[14..]), ("AAAA_AAA", &text[13..])] {
-            assert_eq!(KeyText::from_parts(id, secret), Err(InvalidKeyText), "{id}");
+            assert_eq!(KeyText::from_parts(id, secret), Err(InvalidKeyText::Form), "{id}");
         }
         for wrong in ["", "AAAAAAA", "AAAAAAAAA", "AAAAAAA-", "ÄAAAAAA"] {
             assert_eq!(wrong.parse::<KeyId>(), Err(InvalidKeyId), "{wrong}");

@@ -102,6 +102,8 @@ async fn keys_and_certificates_are_replaced_under_load_and_no_request_fails() {
     for rotation in 1..=ROTATIONS {
         let new = keys.rotate(&load.key(), &["--overlap", "10m"]);
         wait_until("the keys are read again", async || count(&program, "the keys were read again") == rotation).await;
+        let added = format!("added=\"{}\"", e2e::keys::id_of(&new));
+        assert!(program.has_said(&added), "the audit has the id of the new key");
         *load.key.lock().expect("lock") = new;
         load.goes_on().await;
     }

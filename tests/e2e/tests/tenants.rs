@@ -208,6 +208,30 @@ async fn two_tenants_neither_see_nor_suppress_each_other() {
     neither_writes_for_the_other(&owners[0]).await;
 }
 
+/// A key with the role `operate` may change the log filter, unless it is restricted; no filter hides the audit.
+#[tokio::test]
+async fn nobody_can_switch_the_audit_off() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keys = Keys::create(&KeysFile::of(BINARY, directory.path()));
+    let program = Program::start(BINARY, directory.path(), &[]).await;
+    let [shop, _, admin] = keys.at(&program.gateway);
+    let put = async |owner: &Keyed, filter: &str| {
+        let path = format!("/actuator/log?filter={filter}");
+        program.gateway.send("PUT", &path, &[owner.header(), ("x-spillway", "1")], "").await.status
+    };
+    assert_eq!(put(&shop, "off").await, 403);
+    for filter in ["info,audit=off", "off"] {
+        assert_eq!(put(&admin, filter).await, 200, "{filter}");
+        let line = format!("query=\"filter={filter}\"");
+        wait_until("the change is audited", async || {
+            program.log().iter().any(|text| text.contains(&line) && text.contains("principal=ops"))
+        })
+        .await;
+    }
+    assert_eq!(shop.get("/api/dlq").await.status, 403);
+    wait_until("a refusal is audited", async || program.has_said("GET /api/dlq")).await;
+}
+
 /// A connection that holds the table of events: queries wait for it.
 async fn held(servers: &Servers) -> PgConnection {
     let mut holder = PgConnection::connect(&servers.postgres).await.expect("PostgreSQL answers");

@@ -2,20 +2,24 @@
 //! `audit`.
 //!
 //! Constraints and invariants:
-//! * No secret is written, and nothing that a client can write but a request id that is short and visible, and the beginning
-//!   of a source that it may not write.
+//! * No secret is written, and nothing that a client can write but a request id that is short and visible, the beginning of a
+//!   source that it may not write, and of a request that was let in, the beginning of its query in visible characters.
 //! * A request that was let in is written once it is answered, with what became of it; also if its client has gone.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use domain::access::{Key, KeyId, KeyName};
+use domain::access::{KEY_PREFIX, Key, KeyId, KeyName};
 use domain::ports::Client;
 use poem::http::StatusCode;
 use poem::{Request, Response};
 
+use super::failures::Line;
 use crate::error::Described;
 use crate::server::X_REQUEST_ID;
+
+/// Longest beginning of a query that is written, in characters.
+const QUERY_CHARACTERS_MAX: usize = 500;
 
 /// Who a request is from, as far as that is known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,11 +31,22 @@ pub struct Principal<'a> {
 }
 
 /// Writes that a request was kept out. `path` is that of its operation in the table of routes, if it has one.
-pub fn kept_out(request: &Request, path: Option<&str>, client: IpAddr, principal: Principal<'_>, code: &str) {
+pub fn kept_out(
+    request: &Request,
+    path: Option<&str>,
+    client: IpAddr,
+    principal: Principal<'_>,
+    code: &str,
+    Line { not_logged, is_last }: Line,
+) {
     let (action, request_id) = (action(request, path), request_id(request));
     let (name, key) = (principal.name.map(tracing::field::display), principal.key.map(tracing::field::display));
-    let outcome = REFUSED;
-    tracing::warn!(target: "audit", action, outcome, code, principal = name, key, %client, request_id, "access");
+    let (outcome, not_logged) = (REFUSED, (not_logged > 0).then_some(not_logged));
+    let text = if is_last { "access; further refusals are not logged within this minute" } else { "access" };
+    tracing::warn!(
+        target: "audit",
+        action, outcome, code, principal = name, key, %client, request_id, not_logged, "{text}"
+    );
 }
 
 /// Writes that a key may not write so many events, the first of which has this source.
@@ -42,14 +57,27 @@ pub fn source_forbidden(key: &Key, client: Client, source: &str, events: u64) {
 
 /// What became of an audited request that was answered with success, where that is more than the answer says. Clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Remark(Arc<OnceLock<&'static str>>);
+pub struct Remark(Arc<Remarks>);
+
+#[derive(Debug, Default)]
+struct Remarks {
+    outcome: OnceLock<&'static str>,
+    letters: OnceLock<u64>,
+}
 
 impl Remark {
     /// Says it about a request; nothing happens if that is not audited.
     pub fn about(request: &Request, outcome: &'static str) {
-        if let Some(Self(remark)) = request.extensions().get() {
+        if let Some(Self(remarks)) = request.extensions().get() {
             // The first one counts.
-            let _ = remark.set(outcome);
+            let _ = remarks.outcome.set(outcome);
+        }
+    }
+
+    /// Says of how many dead letters a request is; nothing happens if that is not audited.
+    pub fn letters(request: &Request, letters: u64) {
+        if let Some(Self(remarks)) = request.extensions().get() {
+            let _ = remarks.letters.set(letters);
         }
     }
 }
@@ -57,6 +85,7 @@ impl Remark {
 /// An audited request that was let in and is not answered yet.
 pub struct LetIn {
     action: String,
+    query: Option<String>,
     client: IpAddr,
     name: Option<KeyName>,
     key: Option<KeyId>,
@@ -72,6 +101,7 @@ impl LetIn {
         request.extensions_mut().insert(remark.clone());
         Self {
             action: action(request, Some(path)),
+            query: query(request),
             client,
             name: principal.name.cloned(),
             key: principal.key,
@@ -84,23 +114,26 @@ impl LetIn {
     /// Writes what became of the request.
     pub fn answered(mut self, response: &Response) {
         let status = response.status();
-        let Remark(remark) = &self.remark;
-        let outcome = outcome(status, remark.get().copied());
+        let Remark(remarks) = &self.remark;
+        let outcome = outcome(status, remarks.outcome.get().copied());
         let code = response.extensions().get().map(|Described { code, .. }| *code);
         self.write(outcome, Some(status.as_u16()), code);
     }
 
     fn write(&mut self, outcome: &str, status: Option<u16>, code: Option<&str>) {
         self.is_written = true;
-        let Self { action, client, request_id, .. } = &*self;
+        let Self { action, query, client, request_id, remark: Remark(remarks), .. } = &*self;
+        let (query, letters) = (query.as_deref(), remarks.letters.get().copied());
         let (name, key) = (self.name.as_ref().map(tracing::field::display), self.key.map(tracing::field::display));
         if outcome == REFUSED {
             tracing::warn!(
-                target: "audit", action, outcome, status, code, principal = name, key, %client, request_id, "access"
+                target: "audit",
+                action, query, outcome, status, code, principal = name, key, %client, request_id, "access"
             );
         } else {
             tracing::info!(
-                target: "audit", action, outcome, status, code, principal = name, key, %client, request_id, "access"
+                target: "audit",
+                action, query, letters, outcome, status, code, principal = name, key, %client, request_id, "access"
             );
         }
     }
@@ -132,78 +165,46 @@ fn action(request: &Request, path: Option<&str>) -> String {
     path.map_or_else(|| "an unknown path".to_owned(), |path| format!("{} {path}", request.method()))
 }
 
+/// The beginning of what the request asks for. What looks like a key, which does not belong there, is left out.
+fn query(request: &Request) -> Option<String> {
+    let query = request.uri().query()?;
+    if query.contains(KEY_PREFIX) {
+        return Some("with a key".to_owned());
+    }
+    let visible = query.chars().map(|character| if character.is_ascii_graphic() { character } else { '?' });
+    Some(visible.take(QUERY_CHARACTERS_MAX).collect())
+}
+
 fn request_id(request: &Request) -> &str {
     request.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::{Debug, Write};
-    use std::sync::Mutex;
-
     use poem::IntoResponse;
     use poem::http::Method;
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Metadata, Subscriber, subscriber};
 
     use super::*;
+    use crate::access::tests::lines::lines_of;
     use crate::error::ApiError;
     use crate::routes::{Found, find};
-
-    /// The lines of the audit.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
-
-    struct Fields(String);
-
-    impl Visit for Fields {
-        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-            let _ = write!(self.0, "{}={value:?} ", field.name());
-        }
-    }
-
-    impl Subscriber for Lines {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.target() == "audit"
-        }
-
-        fn new_span(&self, _span: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _span: &Id, _values: &Record<'_>) {}
-
-        fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-
-        fn event(&self, event: &Event<'_>) {
-            let mut fields = Fields(format!("{} ", event.metadata().level()));
-            event.record(&mut fields);
-            self.0.lock().expect("lock").push(fields.0);
-        }
-
-        fn enter(&self, _span: &Id) {}
-
-        fn exit(&self, _span: &Id) {}
-    }
 
     /// The only line of the audit of a request with this remark that is answered so; `None` if its client goes before.
     fn line(remark: Option<&'static str>, answer: Option<Response>) -> String {
         let (method, path) = (Method::POST, "/api/dlq/redrive");
-        let lines = Lines::default();
-        subscriber::with_default(lines.clone(), || {
+        let lines = lines_of(|| {
             let Found::Route(route) = find(&method, path, |_| true) else { panic!("there is {path}") };
             let mut request = Request::builder().method(method.clone()).uri_str(path).finish();
             let let_in = LetIn::new(&mut request, route.path, IpAddr::from([127, 0, 0, 1]), Principal::default());
             if let Some(remark) = remark {
                 Remark::about(&request, remark);
+                Remark::letters(&request, 12);
             }
             match answer {
                 Some(answer) => let_in.answered(&answer),
                 None => drop(let_in),
             }
         });
-        let lines = lines.0.lock().expect("lock").clone();
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
         assert!(line.contains("POST /api/dlq/redrive") && line.contains("127.0.0.1"), "{line}");
         line.clone()
@@ -217,6 +218,7 @@ mod tests {
         for (remark, answer, parts) in [
             (None, success(), ["INFO", "outcome=\"allowed\"", "status=200"]),
             (Some("dry_run"), success(), ["INFO", "outcome=\"dry_run\"", "status=200"]),
+            (Some("dry_run"), success(), ["INFO", "letters=12", "status=200"]),
             (None, failure(ApiError::LoopbackOnly), ["WARN", "outcome=\"refused\"", "code=\"loopback_only\""]),
             (None, failure(invalid), ["INFO", "outcome=\"failed\"", "status=400"]),
             (Some("dry_run"), failure(ApiError::RedriveInterrupted), ["INFO", "outcome=\"failed\"", "status=503"]),
@@ -225,5 +227,24 @@ mod tests {
             let line = line(remark, answer);
             assert!(parts.iter().all(|part| line.contains(part)), "{parts:?} in {line}");
         }
+    }
+
+    #[test]
+    fn the_query_of_a_request_is_in_its_line_bounded_and_without_a_key() {
+        let line = |uri: &str| {
+            let mut request = Request::builder().uri_str(uri).finish();
+            let path = "/api/logs/export";
+            let lines = lines_of(|| {
+                let client = IpAddr::from([127, 0, 0, 1]);
+                LetIn::new(&mut request, path, client, Principal::default()).answered(&().into_response());
+            });
+            lines.concat()
+        };
+        assert!(line("/api/logs/export?source=shop-1&from=a%0Ab").contains(r#"query="source=shop-1&from=a%0Ab""#));
+        assert!(!line("/api/logs/export").contains("query="));
+        let long = line(&format!("/api/logs/export?q={}", "x".repeat(5_000)));
+        assert!(long.len() < 1_000, "{long}");
+        let secret = line("/api/logs/export?key=spw_AAAAAAAA_secret");
+        assert!(secret.contains("with a key") && !secret.contains("secret"), "{secret}");
     }
 }

@@ -18,6 +18,8 @@ pub enum Denial {
     ProxyNotTrusted,
     /// It presents no key.
     Unauthenticated,
+    /// It presents a session that has ended, or none that is one, and no key.
+    SessionEnded,
     /// It presents a key that is not valid. Which of its faults it is, the client is not told.
     CredentialsInvalid,
     /// It presents different keys.
@@ -46,7 +48,9 @@ impl Denial {
     /// What kind of error it is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unauthenticated | Self::CredentialsInvalid | Self::SeveralKeys => ErrorClass::Unauthenticated,
+            Self::Unauthenticated | Self::SessionEnded | Self::CredentialsInvalid | Self::SeveralKeys => {
+                ErrorClass::Unauthenticated
+            }
             Self::TooManyFailures { .. } => ErrorClass::RateLimited,
             Self::HostNotAllowed
             | Self::CrossOrigin
@@ -65,7 +69,7 @@ impl Denial {
             Self::HostNotAllowed => "host_not_allowed",
             Self::CrossOrigin => "cross_origin",
             Self::ProxyNotTrusted => "proxy_not_trusted",
-            Self::Unauthenticated => "unauthenticated",
+            Self::Unauthenticated | Self::SessionEnded => "unauthenticated",
             Self::CredentialsInvalid | Self::SeveralKeys => "credentials_invalid",
             Self::RoleMissing(_) | Self::Restricted => "role_missing",
             Self::SourceForbidden { .. } => "source_forbidden",
@@ -90,6 +94,7 @@ impl Denial {
             Self::Unauthenticated => {
                 "this needs a key: send Authorization: Bearer spw_…, which `spillway key create` prints"
             }
+            Self::SessionEnded => "the session of this browser has ended: sign in again, or send a key in a header",
             Self::CredentialsInvalid => {
                 "the key is not valid: it has a typing error, is unknown, has expired or was revoked; the audit log of \
                  Spillway says which"

@@ -17,7 +17,7 @@ pub mod host;
 pub mod origin;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -35,10 +35,9 @@ pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 pub use self::credentials::X_API_KEY;
 use self::credentials::{Presented, presented};
 pub use self::denial::Denial;
-use self::failures::Failures;
+use self::failures::{Failures, Origin};
 pub use self::host::{HostName, HostNames, InvalidHostName, authority_of};
 use self::origin::is_cross_origin;
-pub use self::session::end_session;
 use crate::client_address::{TrustedProxies, peer_address, was_forwarded};
 use crate::routes::{Access, Found, Route, find};
 
@@ -79,12 +78,14 @@ struct Refused {
     /// The same for operators, which may say more than the client is told.
     reason: &'static str,
     key: Option<KeyId>,
+    /// Whether its client has the secret of that key, or a session that it began with it.
+    is_owner: bool,
     known: Option<Arc<Key>>,
 }
 
 impl From<Denial> for Refused {
     fn from(denial: Denial) -> Self {
-        Self { reason: denial.code(), denial, key: None, known: None }
+        Self { reason: denial.code(), denial, key: None, is_owner: false, known: None }
     }
 }
 
@@ -203,6 +204,11 @@ impl AccessControl {
             // A client that presents a key does not mean its session.
             Some(_) => Err(refused),
             None => match self.key_of_session(request, keys) {
+                Some(Err(Refused { denial: Denial::SessionEnded, .. }))
+                    if refused.denial != Denial::Unauthenticated =>
+                {
+                    Err(refused)
+                }
                 Some(found) => found.map(|(key, session)| (key, Some(session))),
                 None => Err(refused),
             },
@@ -212,7 +218,7 @@ impl AccessControl {
             (false, _) => Denial::RoleMissing(role),
             (true, true) => Denial::Restricted,
         };
-        Err(Refused { key: Some(key.id), known: Some(key), ..denial.into() })
+        Err(Refused { key: Some(key.id), is_owner: true, known: Some(key), ..denial.into() })
     }
 
     /// Refuses what a browser sends for a page of another site, except the opening of a link, and, as long as no keys are
@@ -244,20 +250,28 @@ impl AccessControl {
     /// Counts and audits a refusal. Returns it as the client sees it.
     fn note_kept_out(&self, request: &Request, route: Option<&'static Route>, refused: Refused) -> Denial {
         let client = self.client(request);
-        let Refused { denial, reason, key, known } = refused;
+        let Refused { denial, reason, key, is_owner, known } = refused;
+        let is_invalid = denial == Denial::CredentialsInvalid;
         // What clients can cause in any number must not fill the log.
-        let Some(retry_after) = self.shared.failures.count(client) else {
-            self.count(reason);
-            let principal = Principal { name: known.as_ref().map(|key| &key.name), key };
-            audit::kept_out(request, route.map(|route| route.path), client, principal, reason);
-            return denial;
+        let origin = match key.filter(|_| is_owner) {
+            Some(key) => Origin::Key(key),
+            None if is_invalid => Origin::InvalidKeys(client.into()),
+            None => Origin::Address(client.into()),
         };
-        if denial == Denial::CredentialsInvalid {
-            self.count("rate_limited");
-            return Denial::TooManyFailures { retry_after };
+        if let Some(line) = self.shared.failures.refused(origin) {
+            let principal = Principal { name: known.as_ref().map(|key| &key.name), key };
+            audit::kept_out(request, route.map(|route| route.path), client, principal, reason, line);
         }
-        self.count(reason);
-        denial
+        match is_invalid.then(|| self.shared.failures.invalid_key(client)).flatten() {
+            Some(retry_after) => {
+                self.count("rate_limited");
+                Denial::TooManyFailures { retry_after }
+            }
+            None => {
+                self.count(reason);
+                denial
+            }
+        }
     }
 
     fn client(&self, request: &Request) -> IpAddr {
@@ -282,5 +296,7 @@ fn presented_key(request: &Request, keys: &dyn KeyRing) -> Result<Arc<Key>, Refu
 }
 
 fn rejected(rejection: KeyRejection, key: Option<KeyId>) -> Refused {
-    Refused { reason: rejection.name(), key, ..Denial::CredentialsInvalid.into() }
+    // The others are said of keys whose secret nobody has shown.
+    let is_owner = matches!(rejection, KeyRejection::Revoked | KeyRejection::Expired);
+    Refused { reason: rejection.name(), key, is_owner, ..Denial::CredentialsInvalid.into() }
 }

@@ -17,6 +17,7 @@ use poem::{IntoResponse, Request, Response};
 use serde_json::{Map, Value};
 
 use super::admitted::{Session, key_of};
+use super::audit::{LetIn, Principal};
 use super::host::authority_of;
 use super::origin::is_of_other_page;
 use super::{AccessControl, Denial, Refused, rejected};
@@ -31,7 +32,7 @@ const PLAIN_COOKIE: &str = "spillway";
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 impl AccessControl {
-    /// The session that a request presents with its key, or why it is refused; `None` without a session.
+    /// The session that a request presents with its key, or why it is refused; `None` without a cookie that counts.
     pub(super) fn key_of_session(
         &self,
         request: &Request,
@@ -45,7 +46,7 @@ impl AccessControl {
         let plain = !self.is_gateway || !self.is_secure(request);
         let session = cookie(request.headers(), SECURE_COOKIE)
             .or_else(|| cookie(request.headers(), PLAIN_COOKIE).filter(|_| plain))?;
-        let id = sessions.unseal(session)?;
+        let Some(id) = sessions.unseal(session) else { return Some(Err(Denial::SessionEnded.into())) };
         let session = Session::new(Arc::clone(sessions), session);
         let found = keys.find(id).map(|key| (key, session));
         Some(found.map_err(|rejection: KeyRejection| rejected(rejection, Some(id))))
@@ -95,6 +96,19 @@ impl AccessControl {
             .body(Value::Object(session).to_string())
     }
 
+    /// Ends the session of a browser: it forgets the cookie. Whose session that was is audited; without one there is nothing to
+    /// audit. `path` is that of the operation.
+    pub fn end_session(&self, request: &mut Request, path: &str) -> Response {
+        let keys = self.shared.rules.keys.as_deref().filter(|keys| keys.requires_keys());
+        let key = keys.and_then(|keys| self.key_of_session(request, keys)?.ok()).map(|(key, _)| key);
+        let response = forget_session();
+        if let Some(key) = key {
+            let (client, principal) = (self.client(request), Principal { name: Some(&key.name), key: Some(key.id) });
+            LetIn::new(request, path, client, principal).answered(&response);
+        }
+        response
+    }
+
     /// The name of the cookie of a session on this connection, and what its name requires; `None` if others could read
     /// along.
     fn cookie_for(&self, request: &Request) -> Option<(&'static str, &'static str)> {
@@ -115,8 +129,8 @@ impl AccessControl {
     }
 }
 
-/// Ends the session of a browser: it forgets the cookie.
-pub fn end_session() -> Response {
+/// Lets a browser forget both cookies.
+fn forget_session() -> Response {
     nothing_to_say()
         .header(header::SET_COOKIE, format!("{SECURE_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict; Secure"))
         .header(header::SET_COOKIE, format!("{PLAIN_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"))
@@ -151,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_session_removes_both_cookies() {
-        let response = end_session();
+        let response = forget_session();
         let cookies: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().collect();
         assert_eq!((response.status(), cookies.len()), (StatusCode::NO_CONTENT, 2));
         assert!(cookies.iter().all(|cookie| cookie.to_str().is_ok_and(|cookie| cookie.contains("Max-Age=0"))));

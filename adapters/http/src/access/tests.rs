@@ -1,11 +1,12 @@
 //! What becomes of each request with each key.
 
+pub mod lines;
+mod refusals;
 mod sessions;
 
 use std::sync::Mutex;
 
 use domain::access::{KeyHash, KeyLimits, KeyText, SourceRestriction, Tenant, TenantId};
-use domain::ports::{AUTH_OUTCOMES, MockTelemetry};
 use poem::http::{HeaderName, Method, Uri};
 
 use super::admitted::{end_of_right, tenant_of};
@@ -304,38 +305,6 @@ fn where_keys_are_required_a_proxy_may_be_unknown_to_the_gateway() {
     let mut request = presenting(7, Method::GET);
     request.headers_mut().insert("x-forwarded-for", "198.51.100.1".parse().expect("a header"));
     assert_eq!(access.judge(&mut request, queries()), Ok(()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_address_that_fails_too_often_is_told_to_wait_and_a_valid_key_is_let_in_nevertheless() {
-    let outcomes = Arc::new(Mutex::new(Vec::new()));
-    let mut telemetry = MockTelemetry::new();
-    let noted = Arc::clone(&outcomes);
-    telemetry.expect_judged().returning(move |outcome| noted.lock().expect("lock").push(outcome));
-    let access = AccessControl::new(AccessRules {
-        keys: Some(Arc::new(ring())),
-        telemetry: Some(Arc::new(telemetry)),
-        ..AccessRules::default()
-    });
-    let from_one_address = |credential| {
-        let mut headers = vec![("host", "localhost".to_owned())];
-        headers.push(("authorization", format!("Bearer {}", text(credential).reveal())));
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        access.judge(&mut request(Method::GET, PEER, &headers), queries())
-    };
-    for _ in 0..10 {
-        assert_eq!(from_one_address(3), Err(Denial::CredentialsInvalid));
-    }
-    let retry_after = std::time::Duration::from_secs(60);
-    assert_eq!(from_one_address(4), Err(Denial::TooManyFailures { retry_after }));
-    assert_eq!(from_one_address(7), Ok(()));
-    let outcomes = outcomes.lock().expect("lock").clone();
-    assert_eq!(outcomes[..2], ["wrong_secret", "wrong_secret"]);
-    assert_eq!(outcomes[10..], ["rate_limited", "allowed"]);
-    assert!(outcomes.iter().all(|outcome| AUTH_OUTCOMES.contains(outcome)));
-    for rejection in KeyRejection::ALL {
-        assert!(AUTH_OUTCOMES.contains(&rejection.name()), "{rejection:?}");
-    }
 }
 
 #[test]

@@ -62,6 +62,31 @@ pub enum ErrorClass {
     Internal,
 }
 
+/// Which limit a request is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverLimit {
+    /// The one of the client's address.
+    Client,
+    /// `requests_per_second` of its key.
+    KeyRequests,
+    /// `events_per_second` of its key.
+    KeyEvents,
+}
+
+impl OverLimit {
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Client => "too many requests from this client: wait as long as Retry-After says",
+            Self::KeyRequests => {
+                "too many requests with keys of this name (requests_per_second): wait as long as Retry-After says"
+            }
+            Self::KeyEvents => {
+                "too many events with keys of this name (events_per_second): wait as long as Retry-After says"
+            }
+        }
+    }
+}
+
 /// Everything that can go wrong for a client.
 #[derive(Debug)]
 pub enum ApiError {
@@ -95,7 +120,7 @@ pub enum ApiError {
     /// The `Idempotency-Key` belongs to another body.
     IdempotencyKeyReused,
     /// Over the rate limit.
-    RateLimited { retry_after: Duration },
+    RateLimited { retry_after: Duration, limit: OverLimit },
     /// There is no room at the moment.
     NoCapacity {
         /// Why the first event that may be accepted later was refused.
@@ -254,7 +279,7 @@ impl ApiError {
             Self::IdempotencyKeyReused => {
                 "this Idempotency-Key was used with another body, nothing was accepted: take a new key for a new body"
             }
-            Self::RateLimited { .. } => "too many requests from this client: wait as long as Retry-After says",
+            Self::RateLimited { limit, .. } => limit.detail(),
             Self::OutcomeUnknown => {
                 "it is not known whether the events were kept: send them again with the same eventIds, or the same \
                  Idempotency-Key"
@@ -294,7 +319,7 @@ impl ApiError {
     /// How long to wait before the request makes sense again, if it will.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
             Self::Denied(denial) => denial.retry_after(),
             Self::NoCapacity { .. }
             | Self::StoreUnavailable

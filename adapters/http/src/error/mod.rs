@@ -3,4 +3,4 @@
 mod api_error;
 pub mod problem_json;
 
-pub use api_error::{ApiError, Described, ErrorClass};
+pub use api_error::{ApiError, Described, ErrorClass, OverLimit};

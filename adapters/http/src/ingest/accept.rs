@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use application::health::{Check, Health};
 use application::ingest::{Ingest, Outcome, RefusalReason, Verdict};
-use domain::access::{Key, KeyLimits, Tenant};
+use domain::access::{Key, Tenant};
 use domain::idempotency::DerivedIds;
 use domain::ports::{Client, IdempotencyStore, KeyLimiter, RateDecision, RateLimiter, RequestClass, Telemetry};
 use poem::http::{HeaderMap, HeaderValue, header};
@@ -88,13 +88,11 @@ impl ProducerDependencies {
         // Before anything of the body is read.
         let decision = self.decide(&request, client, class).await;
         let mut response = match (decision, protocol_of(request.headers(), protocols)) {
-            (Some(RateDecision { allowed: false, retry_after, .. }), protocol) => {
+            (Some((RateDecision { allowed: false, retry_after, .. }, limit)), protocol) => {
                 self.telemetry.rate_limited(class);
-                // The settings that the log would name are not those of a key.
-                if key_of(&request).is_none_or(|key| key.limits == KeyLimits::default()) {
-                    self.refusals.refused(client, class);
-                }
-                render_error(protocol.ok().or(protocols.first().copied()), ApiError::RateLimited { retry_after })
+                self.refusals.over_limit(limit, key_of(&request), client, class);
+                let error = ApiError::RateLimited { retry_after, limit };
+                render_error(protocol.ok().or(protocols.first().copied()), error)
             }
             (_, Err(error)) => render_error(protocols.first().copied(), error),
             (_, Ok(protocol)) => {
@@ -106,7 +104,7 @@ impl ProducerDependencies {
                 }
             }
         };
-        if let Some(decision) = decision {
+        if let Some((decision, _)) = decision {
             describe_limit(&decision, response.headers_mut());
         }
         response

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::admitted::key_of;
-use crate::error::ApiError;
+use crate::error::{ApiError, OverLimit};
 use crate::ingest::accept::ProducerDependencies;
 use crate::ingest::agents::{LOOK_INTERVAL, RETRY_AFTER_MIN};
 
@@ -22,26 +22,35 @@ const BURST: Duration = Duration::from_secs(1);
 impl ProducerDependencies {
     /// Decides whether a request may begin: by the limits of its key where that has any, and otherwise by those of its
     /// client's address. `None` if nothing is limited.
-    pub(super) async fn decide(&self, request: &Request, client: Client, class: RequestClass) -> Option<RateDecision> {
-        let Some(key) = key_of(request) else { return self.limiter.take(client, class).await };
-        let decision = match key.limits.requests_per_second {
-            Some(limit) => Some(self.key_limiter.take(Client::with_keys(&key.name), limit).await),
-            None => self.limiter.take(client, class).await,
+    pub(super) async fn decide(
+        &self,
+        request: &Request,
+        client: Client,
+        class: RequestClass,
+    ) -> Option<(RateDecision, OverLimit)> {
+        let key = key_of(request);
+        let decision = match key.and_then(|key| Some((key, key.limits.requests_per_second?))) {
+            Some((key, limit)) => {
+                Some((self.key_limiter.take(Client::with_keys(&key.name), limit).await, OverLimit::KeyRequests))
+            }
+            None => self.limiter.take(client, class).await.map(|decision| (decision, OverLimit::Client)),
         };
-        if decision.is_some_and(|decision| !decision.allowed) {
-            return decision;
-        }
-        self.overdrawn(key).await.or(decision)
+        let Some(key) = key.filter(|_| decision.is_none_or(|(decision, _)| decision.allowed)) else { return decision };
+        self.overdrawn(key).await.map(|overdrawn| (overdrawn, OverLimit::KeyEvents)).or(decision)
     }
 
     /// Holds a request of an agent for at most `patience` until it may begin by the limits of its key, if that has any.
     /// Requests with keys of one name begin in the order in which they came, and at most as many wait as of one client.
     /// Returns how long it was held, and why it may not begin even then.
     pub(super) async fn hold_by_key(&self, request: &Request, patience: Duration) -> (Duration, Option<ApiError>) {
-        let refused =
-            |wait: Option<Duration>| Some(ApiError::RateLimited { retry_after: wait.unwrap_or(RETRY_AFTER_MIN) });
         let limited = key_of(request).filter(|key| key.limits != KeyLimits::default());
         let Some(key) = limited else { return (Duration::ZERO, None) };
+        let refused = |wait: Option<(Duration, OverLimit)>| {
+            // One that only waits for others does not know what they wait for.
+            let likely = key.limits.events_per_second.map_or(OverLimit::KeyRequests, |_| OverLimit::KeyEvents);
+            let (retry_after, limit) = wait.unwrap_or((RETRY_AFTER_MIN, likely));
+            Some(ApiError::RateLimited { retry_after, limit })
+        };
         let keys = Client::with_keys(&key.name);
         // `None` until it was asked: a request that others wait in front of would take what they wait for.
         let mut wait = None;
@@ -62,7 +71,7 @@ impl ProducerDependencies {
             if now >= deadline {
                 return (now.duration_since(began), refused(wait));
             }
-            let pause = wait.filter(|_| place.is_first()).unwrap_or_default().max(LOOK_INTERVAL);
+            let pause = wait.filter(|_| place.is_first()).map_or(LOOK_INTERVAL, |(wait, _)| wait.max(LOOK_INTERVAL));
             tokio::select! {
                 () = &mut stop => return (began.elapsed(), refused(wait)),
                 () = sleep_until(deadline.min(now + pause)) => {}
@@ -76,15 +85,15 @@ impl ProducerDependencies {
         }
     }
 
-    /// How long until a request of an agent may begin by the limits of its key; `None` if it may now.
-    async fn wait_by_key(&self, key: &Key) -> Option<Duration> {
+    /// How long until a request of an agent may begin by the limits of its key, and by which; `None` if it may now.
+    async fn wait_by_key(&self, key: &Key) -> Option<(Duration, OverLimit)> {
         // Before a request is taken from the bucket: a request that looks several times counts once.
         if let Some(decision) = self.overdrawn(key).await {
-            return Some(decision.retry_after);
+            return Some((decision.retry_after, OverLimit::KeyEvents));
         }
         let limit = key.limits.requests_per_second?;
         let decision = self.key_limiter.take(Client::with_keys(&key.name), limit).await;
-        (!decision.allowed).then_some(decision.retry_after)
+        (!decision.allowed).then_some((decision.retry_after, OverLimit::KeyRequests))
     }
 
     /// The decision about a key that has sent more events than it may, and has not paid them back yet.
@@ -284,6 +293,26 @@ mod tests {
         let answer = producer.accept(RequestClass::Single, NATIVE, with_event());
         assert!(tokio::time::timeout(Duration::from_secs(1), answer).await.is_err(), "nothing is promised");
         assert_eq!(charged.recv().await, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_names_the_limit_of_the_key_that_it_is_over() {
+        let second = Duration::from_secs(1);
+        let native = async |requests, events| {
+            let producer = dependencies_with_keys(limiter(requests, events));
+            let answer = producer.accept(RequestClass::Single, NATIVE, with_event()).await;
+            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+            answer.into_body().into_string().await.expect("a body")
+        };
+        assert!(native(second, Duration::ZERO).await.contains("requests_per_second"));
+        assert!(native(Duration::ZERO, second).await.contains("events_per_second"));
+        for (requests, events, expected) in
+            [(2 * HOLD, Duration::ZERO, OverLimit::KeyRequests), (Duration::ZERO, 2 * HOLD, OverLimit::KeyEvents)]
+        {
+            let producer = dependencies_with_keys(limiter(requests, events));
+            let (_, refused) = producer.hold_by_key(&request(), HOLD).await;
+            assert!(matches!(refused, Some(ApiError::RateLimited { limit, .. }) if limit == expected), "{refused:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

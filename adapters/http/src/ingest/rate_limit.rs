@@ -4,7 +4,7 @@
 //! Constraint: clients can cause refusals in any number, so each client and each key has at most one line a minute.
 
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use application::ingest::{Refusal, RefusalReason};
@@ -15,16 +15,18 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::access::audit;
+use crate::error::OverLimit;
 use crate::error::problem_json::whole_seconds;
 use crate::openapi::payload::Headers;
 
 /// How often the refusals of one client, or of one key, are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Logs that clients are over their rate limit, and audits that keys may not write what they send, once a minute for each.
+/// Logs that clients and keys are over their limits, and audits that keys may not write what they send, once a minute for each.
 /// Many log shippers drop a refused request without a word, so the log of Spillway is where a person sees it.
 pub struct RefusalLog {
     clients: Mutex<Recent<(Client, RequestClass), Refusals>>,
+    limited_keys: Mutex<Recent<KeyId, Refusals>>,
     keys: Mutex<Recent<KeyId, Refusals>>,
 }
 
@@ -36,11 +38,34 @@ struct Refusals {
 
 impl Default for RefusalLog {
     fn default() -> Self {
-        Self { clients: Mutex::new(Recent::new(CLIENTS_MAX)), keys: Mutex::new(Recent::new(CLIENTS_MAX)) }
+        Self {
+            clients: Mutex::new(Recent::new(CLIENTS_MAX)),
+            limited_keys: Mutex::new(Recent::new(CLIENTS_MAX)),
+            keys: Mutex::new(Recent::new(CLIENTS_MAX)),
+        }
     }
 }
 
 impl RefusalLog {
+    /// Notes a request that was refused by this limit: one of its key, or that of its client.
+    pub fn over_limit(&self, limit: OverLimit, key: Option<&Arc<Key>>, client: Client, class: RequestClass) {
+        let setting = match limit {
+            OverLimit::Client => return self.refused(client, class),
+            OverLimit::KeyRequests => "requests_per_second",
+            OverLimit::KeyEvents => "events_per_second",
+        };
+        let Some(key) = key else { return };
+        let Some(requests) = due(&self.limited_keys, key.id, 1) else { return };
+        tracing::warn!(
+            principal = %key.name,
+            key = %key.id,
+            %client,
+            refused_since_last_line = requests,
+            setting,
+            "a key is over its limit: its requests get 429, and are lost unless its clients send them again"
+        );
+    }
+
     /// Notes a refused request.
     pub fn refused(&self, client: Client, class: RequestClass) {
         let Some(requests) = self.due(client, class) else { return };
@@ -114,7 +139,39 @@ pub fn describe_limit(decision: &RateDecision, headers: &mut HeaderMap) {
 mod tests {
     use std::net::IpAddr;
 
+    use domain::access::{KeyHash, KeyLimits};
+
     use super::*;
+    use crate::access::tests::lines::lines_to;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_over_its_limit_is_logged_once_a_minute_with_the_limit() {
+        let (log, client) = (RefusalLog::default(), Client::from(IpAddr::from([192, 0, 2, 1])));
+        let key = Arc::new(Key {
+            id: "AAAAAAAA".parse().expect("an id"),
+            name: "shop".parse().expect("a name"),
+            hash: KeyHash::new([1; 32]),
+            roles: Vec::new(),
+            sources: None,
+            expires: None,
+            revoked: None,
+            limits: KeyLimits::default(),
+        });
+        let lines = |limit| {
+            let refuse = || log.over_limit(limit, Some(&key), client, RequestClass::Single);
+            lines_to(module_path!().trim_end_matches("::tests"), || (0..3).for_each(|_| refuse()))
+        };
+        let first = lines(OverLimit::KeyEvents);
+        let [line] = first.as_slice() else { panic!("{first:?}") };
+        for part in ["WARN", "principal=shop", "key=AAAAAAAA", "events_per_second", "refused_since_last_line=1"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        tokio::time::advance(LOG_INTERVAL).await;
+        let later = lines(OverLimit::KeyRequests).concat();
+        assert!(later.contains("requests_per_second") && later.contains("refused_since_last_line=3"), "{later}");
+        let of_client = lines(OverLimit::Client).concat();
+        assert!(of_client.contains("RATE_LIMIT__SINGLE_PER_SECOND") && !of_client.contains("shop"), "{of_client}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn refusals_are_logged_once_a_minute_for_each_client() {

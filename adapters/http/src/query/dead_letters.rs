@@ -150,6 +150,7 @@ impl DeadLettersApi {
                 Remark::about(head, "dry_run");
             }
             let Redriven { redriven, skipped, more } = result.await?;
+            Remark::letters(head, redriven);
             Ok::<_, ApiError>(Json(RedriveResult { redriven, skipped, more, dry_run }))
         };
         answer.await.into()

@@ -2,6 +2,7 @@
 
 use poem::http::header;
 
+use super::lines::lines_of;
 use super::*;
 
 /// Sessions that are the id of their key.
@@ -158,4 +159,36 @@ fn over_tls_only_the_cookie_counts_that_nobody_else_can_set() {
     assert_eq!(judge(&gateway, &plain), Err(Denial::Unauthenticated));
     assert_eq!(judge(&gateway, &secure), Ok(()));
     assert_eq!(judge(&with_sessions(), &plain), Ok(()), "a role knows only its gateway");
+}
+
+#[test]
+fn an_ended_session_is_told_from_none_and_a_valid_key_is_let_in_with_it() {
+    let judge = |headers: &[(&str, &str)]| {
+        let given = [&[("host", "localhost")][..], headers].concat();
+        with_sessions().judge(&mut request(Method::GET, PEER, &given), queries())
+    };
+    let ended = ("cookie", "spillway=no session");
+    assert_eq!(judge(&[ended]), Err(Denial::SessionEnded));
+    assert!(Denial::SessionEnded.detail().contains("has ended"));
+    assert_eq!(judge(&[]), Err(Denial::Unauthenticated));
+    assert_eq!(judge(&[("cookie", "other=1")]), Err(Denial::Unauthenticated));
+    let bearer = format!("Bearer {}", text(7).reveal());
+    assert_eq!(judge(&[ended, ("authorization", &bearer)]), Ok(()));
+    assert_eq!(judge(&[ended, ("authorization", "Bearer nonsense")]), Err(Denial::CredentialsInvalid));
+}
+
+#[test]
+fn the_end_of_a_session_is_audited_and_nothing_else_is_that_anyone_could_send() {
+    let end = |cookie: &str| {
+        let (access, mut request) = (with_sessions(), request(Method::DELETE, PEER, &[("cookie", cookie)]));
+        lines_of(|| assert_eq!(access.end_session(&mut request, "/api/session").status().as_u16(), 204))
+    };
+    let lines = end(&format!("spillway={}", text(7).id()));
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    for part in ["DELETE /api/session", "outcome=\"allowed\"", "principal=shop", &text(7).id().to_string()] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    for nobody in ["spillway=no session", "other=1", &format!("spillway={}", text(5).id())] {
+        assert!(end(nobody).is_empty(), "{nobody}");
+    }
 }

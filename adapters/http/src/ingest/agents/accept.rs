@@ -11,7 +11,7 @@ use poem::{Body, Request, Response};
 use crate::access::admitted::{key_of, tenant_of};
 use crate::access::denial::Denial;
 use crate::body::{Coding, REQUEST_BYTES_MAX};
-use crate::error::ApiError;
+use crate::error::{ApiError, OverLimit};
 use crate::ingest::accept::ProducerDependencies;
 use crate::ingest::agents::hold::{Admission, Shortage};
 use crate::ingest::agents::protocol::{AgentProtocol, add_header};
@@ -48,8 +48,9 @@ impl ProducerDependencies {
                 (answered.unwrap_or_else(|error| protocol.error(&request, error)), held)
             }
             Err(error) => {
-                if matches!(error, ApiError::RateLimited { .. }) {
+                if let ApiError::RateLimited { limit, .. } = error {
                     self.telemetry.rate_limited(RequestClass::Agent);
+                    self.refusals.over_limit(limit, key_of(&request), client, RequestClass::Agent);
                 }
                 (protocol.error(&request, error), by_key)
             }
@@ -70,7 +71,8 @@ impl ProducerDependencies {
             Shortage::Tokens(wait) => {
                 self.telemetry.rate_limited(RequestClass::Agent);
                 self.refusals.refused(client, RequestClass::Agent);
-                Some(ApiError::RateLimited { retry_after: wait.max(RETRY_AFTER_MIN) })
+                let retry_after = wait.max(RETRY_AFTER_MIN);
+                Some(ApiError::RateLimited { retry_after, limit: OverLimit::Client })
             }
             Shortage::Turn => Some(self.no_capacity(RefusalReason::NoCapacity, false)),
             Shortage::Room if !self.bodies.has_room(length) => Some(crate::body::NoRoom.into()),
