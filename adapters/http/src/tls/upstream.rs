@@ -18,15 +18,14 @@ use hyper_util::rt::TokioIo;
 use poem::http::Uri;
 use poem::http::uri::{Authority, Scheme};
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::transport::Transport;
-use super::{TlsError, certificates, read};
+use super::{TlsError, certificates, pair_fault, private_key, read};
 
 /// Longest time for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -126,11 +125,8 @@ impl UpstreamTlsOptions {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate, of(1))?;
-                // Says nothing of the content, which is secret.
-                let pair = PrivateKeyDer::from_pem_slice(of(2));
-                let pair = pair.map_err(|_| content(key, "no key in PEM form".to_owned()))?;
-                let config = builder.with_client_auth_cert(chain, pair);
-                config.map_err(|error| content(certificate, error.to_string()))?
+                let config = builder.with_client_auth_cert(chain, private_key(key, of(2))?);
+                config.map_err(|error| content(certificate, pair_fault(&error, key)))?
             }
         };
         Ok(Arc::new(config))
