@@ -7,18 +7,25 @@ use std::time::Duration;
 use adapter_http::{ClientAuth, HostName, Tls, TlsOptions, UpstreamTls, UpstreamTlsOptions};
 use application::alerts::FaultAlert;
 use domain::alert::Alert;
-use domain::ports::Alerter;
+use domain::ports::{Alerter, Clock};
+use domain::timestamp::Timestamp;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::role::Role;
 use crate::settings::{
     ClientAuthKind, GatewaySettings, HttpSettings, List, ServiceSettings, Settings, SyslogSettings, TlsVersionKind,
 };
+use crate::system::SystemClock;
 use crate::task::{Task, Tasks};
 
 /// How often the files are read again. They are used when they were the same twice: a change takes effect within five seconds.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(2_500);
+
+/// How long before its end a certificate is warned of, as by the rule `tls_certificate_expiring` of Prometheus.
+const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// How often the warning is repeated.
+const WARN_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why TLS cannot be used: one message that names the setting.
 #[derive(Debug, thiserror::Error)]
@@ -306,21 +313,73 @@ impl Own<'_> {
 }
 
 async fn reload_upstream(tls: Arc<UpstreamTls>, mut stop: watch::Receiver<bool>) {
+    let mut warning = EndWarning::of("gateway.upstream_certificate");
+    warning.check(tls.expires(), true);
     while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
-        let tls = Arc::clone(&tls);
-        if tokio::task::spawn_blocking(move || tls.reload()).await.is_ok_and(|reloaded| reloaded) {
+        let read = Arc::clone(&tls);
+        let is_new = tokio::task::spawn_blocking(move || read.reload()).await.is_ok_and(|reloaded| reloaded);
+        if is_new {
             tracing::info!("the certificates for instances were read again");
         }
+        warning.check(tls.expires(), is_new);
     }
 }
 
 async fn reload(role: &'static str, tls: Arc<Tls>, mut stop: watch::Receiver<bool>) {
+    let mut warning = EndWarning::of(role);
+    warning.check(Some(tls.expires()), true);
     while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
-        let tls = Arc::clone(&tls);
-        let reloaded = tokio::task::spawn_blocking(move || tls.reload().then(|| tls.expires()));
-        if let Ok(Some(expires)) = reloaded.await {
+        let read = Arc::clone(&tls);
+        let is_new = tokio::task::spawn_blocking(move || read.reload()).await.is_ok_and(|reloaded| reloaded);
+        let expires = tls.expires();
+        if is_new {
             tracing::info!(role, %expires, "the certificate was read again");
         }
+        warning.check(Some(expires), is_new);
+    }
+}
+
+/// How a certificate is with regard to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Far,
+    Near,
+    Past,
+}
+
+impl End {
+    fn of(expires: Timestamp, now: Timestamp) -> Self {
+        match expires.since(now) {
+            Duration::ZERO => Self::Past,
+            left if left <= WARN_BEFORE => Self::Near,
+            _ => Self::Far,
+        }
+    }
+}
+
+/// Warns of a certificate that ends soon or has ended: when it is read, and once a day.
+struct EndWarning {
+    certificate: &'static str,
+    warned_at: Option<Instant>,
+}
+
+impl EndWarning {
+    fn of(certificate: &'static str) -> Self {
+        Self { certificate, warned_at: None }
+    }
+
+    fn check(&mut self, expires: Option<Timestamp>, is_new: bool) {
+        let Some(expires) = expires else { return };
+        if !is_new && self.warned_at.is_some_and(|at| at.elapsed() < WARN_INTERVAL) {
+            return;
+        }
+        let (end, certificate) = (End::of(expires, SystemClock.now()), self.certificate);
+        match end {
+            End::Far => {}
+            End::Near => tracing::warn!(certificate, %expires, "a certificate ends soon: renew it"),
+            End::Past => tracing::warn!(certificate, %expires, "a certificate has expired: renew it"),
+        }
+        self.warned_at = (end != End::Far).then(Instant::now);
     }
 }
 
@@ -377,6 +436,17 @@ mod tests {
         assert_eq!(open(Role::Producer, &own), Ok(vec!["syslog"]));
         let client = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_AUTH", "required")];
         assert!(open(Role::All, &client).expect_err("no authorities").contains("gateway.tls_client_ca"));
+    }
+
+    #[test]
+    fn a_certificate_is_warned_of_from_two_weeks_before_its_end() {
+        let at = |text| Timestamp::parse(text).expect("a time");
+        let end = |now| End::of(at("2027-01-15T00:00:00Z"), at(now));
+        assert_eq!(end("2026-12-31T23:59:59Z"), End::Far);
+        assert_eq!(end("2027-01-01T00:00:00Z"), End::Near);
+        assert_eq!(end("2027-01-14T23:59:59Z"), End::Near);
+        assert_eq!(end("2027-01-15T00:00:00Z"), End::Past);
+        assert_eq!(end("2028-01-01T00:00:00Z"), End::Past);
     }
 
     #[test]
