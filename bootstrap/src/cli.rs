@@ -1,6 +1,6 @@
 //! The command line: runs what the arguments of the process say.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -233,11 +233,21 @@ fn serve(role: Role, settings: &Settings) -> anyhow::Result<usize> {
     Ok(left)
 }
 
+/// Where a browser on this machine finds a listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 /// The pages of this process for a browser, each with its URL.
 fn pages(addresses: Addresses, settings: &Settings) -> Vec<String> {
     let url = |address: Option<SocketAddr>, own: &Path| {
         let encrypted = [own, &settings.http.tls_certificate].iter().any(|path| !path.as_os_str().is_empty());
-        address.map(|address| format!("{}://{address}", if encrypted { "https" } else { "http" }))
+        address.map(|address| format!("{}://{}", if encrypted { "https" } else { "http" }, reachable(address)))
     };
     let gateway = url(addresses.gateway, &settings.gateway.tls_certificate);
     let producer = url(addresses.producer, &settings.producer.tls_certificate);
@@ -328,6 +338,18 @@ mod tests {
             pages += 1;
         }
         assert!(pages > 20, "{pages}");
+    }
+
+    #[test]
+    fn the_urls_of_pages_can_be_opened_on_this_machine() {
+        for (listens, reached) in [
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("192.0.2.1:8080", "192.0.2.1:8080"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+        ] {
+            assert_eq!(reachable(listens.parse().unwrap()).to_string(), reached);
+        }
     }
 
     #[test]

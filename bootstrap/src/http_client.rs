@@ -34,8 +34,14 @@ pub fn https_unusable(error: &HttpsError) -> String {
     format!("https cannot be used: {error}; {advice}")
 }
 
-/// Why https to `target` fails however often it is tried, with what to do; `None` if the failure is another one.
+/// Why a connection to `target` fails however often it is tried, with what to do: https, or http where it should be https.
+/// `None` if the failure is another one.
 pub fn https_fault(error: &(dyn Error + 'static), target: &dyn Display) -> Option<String> {
+    if is_not_http(error) {
+        return Some(format!(
+            "cannot use {target}: it does not answer in HTTP at this port; if it speaks TLS, write https:// instead of http://"
+        ));
+    }
     let reason = match TlsFault::of(error)? {
         TlsFault::UntrustedAuthority => {
             "no trusted authority has issued its certificate; name its authority with --ca or SSL_CERT_FILE".to_owned()
@@ -53,11 +59,27 @@ pub fn https_fault(error: &(dyn Error + 'static), target: &dyn Display) -> Optio
         TlsFault::ClientCertificateRequired => {
             "it asks for a certificate of the client; name one with --cert and --cert-key".to_owned()
         }
+        TlsFault::ClientCertificateRefused(reason) => {
+            format!("it refuses the certificate of the client: {reason}; name another one with --cert and --cert-key")
+        }
         TlsFault::NotTls => {
             "it does not speak TLS at this port; write http:// instead of https://, or another port".to_owned()
         }
     };
     Some(format!("cannot use {target}: {reason}"))
+}
+
+/// Whether what the server answers is not HTTP, such as an alert of TLS.
+fn is_not_http(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let is_parse = |error: &hyper::Error| error.is_parse() && !error.is_parse_too_large();
+        if error.downcast_ref::<hyper::Error>().is_some_and(is_parse) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost cause, without the operating system's error number.

@@ -7,18 +7,25 @@ use std::time::Duration;
 use adapter_http::{ClientAuth, HostName, Tls, TlsOptions, UpstreamTls, UpstreamTlsOptions};
 use application::alerts::FaultAlert;
 use domain::alert::Alert;
-use domain::ports::Alerter;
+use domain::ports::{Alerter, Clock};
+use domain::timestamp::Timestamp;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::role::Role;
 use crate::settings::{
-    ClientAuthKind, GatewaySettings, List, ServiceSettings, Settings, SyslogSettings, TlsVersionKind,
+    ClientAuthKind, GatewaySettings, HttpSettings, List, ServiceSettings, Settings, SyslogSettings, TlsVersionKind,
 };
+use crate::system::SystemClock;
 use crate::task::{Task, Tasks};
 
 /// How often the files are read again. They are used when they were the same twice: a change takes effect within five seconds.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(2_500);
+
+/// How long before its end a certificate is warned of, as by the rule `tls_certificate_expiring` of Prometheus.
+const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// How often the warning is repeated.
+const WARN_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why TLS cannot be used: one message that names the setting.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,7 @@ impl ListenerTls {
     /// # Errors
     /// They cannot be used.
     pub fn open(role: Role, settings: &Settings) -> Result<Self, TlsUnusable> {
+        check_clients_of_all(settings)?;
         let open = |of: Role, own: Own<'_>| if role.includes(of) { own.open(of.name(), settings) } else { Ok(None) };
         Ok(Self {
             gateway: open(Role::Gateway, (&settings.gateway).into())?,
@@ -105,8 +113,35 @@ pub fn tls_files(settings: &Settings) -> Vec<PathBuf> {
     files.into_iter().flatten().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
 }
 
+/// Refuses rules for the clients of all listeners that apply to none of them.
+fn check_clients_of_all(settings: &Settings) -> Result<(), TlsUnusable> {
+    let Settings { http, gateway, producer, consumer, syslog, .. } = settings;
+    let listeners: [Own<'_>; 4] = [gateway.into(), producer.into(), consumer.into(), syslog.into()];
+    let names = [
+        ("tls_client_ca", http.tls_client_ca.as_os_str().is_empty()),
+        ("tls_client_names", http.tls_client_names.0.is_empty()),
+    ];
+    let set = names.iter().find(|(_, is_empty)| !is_empty);
+    match set {
+        Some((name, _)) if listeners.iter().all(|own| own.asks(http).is_none()) => Err(TlsUnusable(format!(
+            "http.{name}: no listener asks its clients for a certificate, so each may connect: set http.tls_client_auth to \
+             required, or that of one listener, such as producer.tls_client_auth"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn syslog(settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
-    let Some(address) = settings.syslog.tls_listen.0 else { return Ok(None) };
+    let Some(address) = settings.syslog.tls_listen.0 else {
+        let is_heard = settings.syslog.listen.0.is_some();
+        return match settings.syslog.tls_client_auth {
+            ClientAuthKind::Optional | ClientAuthKind::Required if is_heard => Err(TlsUnusable(
+                "syslog.tls_client_auth: senders to syslog.listen show no certificate: set syslog.tls_listen in its place"
+                    .to_owned(),
+            )),
+            _ => Ok(None),
+        };
+    };
     match Own::from(&settings.syslog).open("syslog", settings)? {
         Some(tls) => Ok(Some(tls)),
         None => Err(TlsUnusable(format!(
@@ -117,9 +152,7 @@ fn syslog(settings: &Settings) -> Result<Option<Arc<Tls>>, TlsUnusable> {
 
 /// Whether those who send syslog over TLS must show a certificate.
 pub fn syslog_clients_are_verified(settings: &Settings) -> bool {
-    let own = settings.syslog.tls_client_auth;
-    let kind = if own == ClientAuthKind::Inherited { settings.http.tls_client_auth } else { own };
-    kind == ClientAuthKind::Required
+    Own::from(&settings.syslog).client_auth(&settings.http) == ClientAuthKind::Required
 }
 
 fn upstream(role: Role, settings: &Settings) -> Result<Option<Arc<UpstreamTls>>, TlsUnusable> {
@@ -205,35 +238,26 @@ impl Own<'_> {
         let of = |own: &Path, all: &Path| if own.as_os_str().is_empty() { all.to_owned() } else { own.to_owned() };
         let certificate = of(self.certificate, &all.tls_certificate);
         let key = of(self.key, &all.tls_key);
-        match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
-            (true, true) => return Ok(None),
-            (false, false) => {}
+        let is_encrypted = match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+            (true, true) => false,
+            (false, false) => true,
             _ => {
                 return Err(TlsUnusable(format!(
                     "http.tls_certificate and http.tls_key: the {role} needs both or none, also as {role}.tls_certificate and \
                      {role}.tls_key"
                 )));
             }
+        };
+        self.check_clients(role, all, is_encrypted)?;
+        if !is_encrypted {
+            return Ok(None);
         }
-        let client_ca =
-            Some(of(self.client_ca, &all.tls_client_ca)).filter(|path: &PathBuf| !path.as_os_str().is_empty());
-        let client_auth =
-            if self.client_auth == ClientAuthKind::Inherited { all.tls_client_auth } else { self.client_auth };
         let names = if self.client_names.0.is_empty() { &all.tls_client_names } else { self.client_names };
-        let is_asked = !matches!(client_auth, ClientAuthKind::Inherited | ClientAuthKind::None);
-        // A listener that says `none` itself may differ from the names of all.
-        let says_none = self.client_auth == ClientAuthKind::None && self.client_names.0.is_empty();
-        if !names.0.is_empty() && !is_asked && !says_none {
-            return Err(TlsUnusable(format!(
-                "{role}.tls_client_names: clients of the {role} are asked for no certificate, so each may connect whatever its \
-                 name is: set {role}.tls_client_auth or http.tls_client_auth to required"
-            )));
-        }
         let options = TlsOptions {
             certificate,
             key,
-            client_ca,
-            client_auth: match client_auth {
+            client_ca: Some(of(self.client_ca, &all.tls_client_ca)).filter(|path| !path.as_os_str().is_empty()),
+            client_auth: match self.client_auth(all) {
                 ClientAuthKind::Inherited | ClientAuthKind::None => ClientAuth::None,
                 ClientAuthKind::Optional => ClientAuth::Optional,
                 ClientAuthKind::Required => ClientAuth::Required,
@@ -244,24 +268,118 @@ impl Own<'_> {
         let tls = Tls::open(options).map_err(|error| TlsUnusable(format!("TLS of the {role}: {error}")))?;
         Ok(Some(Arc::new(tls)))
     }
+
+    /// Whether its clients show a certificate.
+    fn client_auth(&self, all: &HttpSettings) -> ClientAuthKind {
+        if self.client_auth == ClientAuthKind::Inherited { all.tls_client_auth } else { self.client_auth }
+    }
+
+    /// The setting by which its clients are asked for a certificate, if they are.
+    fn asks(&self, all: &HttpSettings) -> Option<&'static str> {
+        match self.client_auth(all) {
+            ClientAuthKind::Inherited | ClientAuthKind::None => None,
+            ClientAuthKind::Optional => Some("tls_client_auth=optional"),
+            ClientAuthKind::Required => Some("tls_client_auth=required"),
+        }
+    }
+
+    /// Refuses rules for clients that would not be applied: a client that they keep out would be let in.
+    fn check_clients(&self, role: &str, all: &HttpSettings, is_encrypted: bool) -> Result<(), TlsUnusable> {
+        let own_rule = if !self.client_ca.as_os_str().is_empty() {
+            Some("tls_client_ca")
+        } else {
+            // A listener that says `none` itself may differ from the names of all.
+            let of_all = is_encrypted && self.client_auth != ClientAuthKind::None && !all.tls_client_names.0.is_empty();
+            (of_all || !self.client_names.0.is_empty()).then_some("tls_client_names")
+        };
+        let section = if self.client_auth == ClientAuthKind::Inherited { "http" } else { role };
+        let has_authorities = !self.client_ca.as_os_str().is_empty() || !all.tls_client_ca.as_os_str().is_empty();
+        Err(TlsUnusable(match (self.asks(all), own_rule) {
+            (Some(setting), _) if !is_encrypted => format!(
+                "{section}.{setting}: the {role} has no TLS, so its clients show no certificate: set {role}.tls_certificate and \
+                 {role}.tls_key, or those in http, or set {role}.tls_client_auth to none"
+            ),
+            (Some(setting), _) if !has_authorities => format!(
+                "{section}.{setting} needs the authorities that sign the certificates of clients: set {role}.tls_client_ca or \
+                 http.tls_client_ca"
+            ),
+            (None, Some(rule)) => format!(
+                "{role}.{rule}: clients of the {role} are asked for no certificate, so each may connect: set \
+                 {role}.tls_client_auth or http.tls_client_auth to required"
+            ),
+            _ => return Ok(()),
+        }))
+    }
 }
 
 async fn reload_upstream(tls: Arc<UpstreamTls>, mut stop: watch::Receiver<bool>) {
+    let mut warning = EndWarning::of("gateway.upstream_certificate");
+    warning.check(tls.expires(), true);
     while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
-        let tls = Arc::clone(&tls);
-        if tokio::task::spawn_blocking(move || tls.reload()).await.is_ok_and(|reloaded| reloaded) {
+        let read = Arc::clone(&tls);
+        let is_new = tokio::task::spawn_blocking(move || read.reload()).await.is_ok_and(|reloaded| reloaded);
+        if is_new {
             tracing::info!("the certificates for instances were read again");
         }
+        warning.check(tls.expires(), is_new);
     }
 }
 
 async fn reload(role: &'static str, tls: Arc<Tls>, mut stop: watch::Receiver<bool>) {
+    let mut warning = EndWarning::of(role);
+    warning.check(Some(tls.expires()), true);
     while timeout(RELOAD_INTERVAL, stop.wait_for(|stop| *stop)).await.is_err() {
-        let tls = Arc::clone(&tls);
-        let reloaded = tokio::task::spawn_blocking(move || tls.reload().then(|| tls.expires()));
-        if let Ok(Some(expires)) = reloaded.await {
+        let read = Arc::clone(&tls);
+        let is_new = tokio::task::spawn_blocking(move || read.reload()).await.is_ok_and(|reloaded| reloaded);
+        let expires = tls.expires();
+        if is_new {
             tracing::info!(role, %expires, "the certificate was read again");
         }
+        warning.check(Some(expires), is_new);
+    }
+}
+
+/// How a certificate is with regard to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Far,
+    Near,
+    Past,
+}
+
+impl End {
+    fn of(expires: Timestamp, now: Timestamp) -> Self {
+        match expires.since(now) {
+            Duration::ZERO => Self::Past,
+            left if left <= WARN_BEFORE => Self::Near,
+            _ => Self::Far,
+        }
+    }
+}
+
+/// Warns of a certificate that ends soon or has ended: when it is read, and once a day.
+struct EndWarning {
+    certificate: &'static str,
+    warned_at: Option<Instant>,
+}
+
+impl EndWarning {
+    fn of(certificate: &'static str) -> Self {
+        Self { certificate, warned_at: None }
+    }
+
+    fn check(&mut self, expires: Option<Timestamp>, is_new: bool) {
+        let Some(expires) = expires else { return };
+        if !is_new && self.warned_at.is_some_and(|at| at.elapsed() < WARN_INTERVAL) {
+            return;
+        }
+        let (end, certificate) = (End::of(expires, SystemClock.now()), self.certificate);
+        match end {
+            End::Far => {}
+            End::Near => tracing::warn!(certificate, %expires, "a certificate ends soon: renew it"),
+            End::Past => tracing::warn!(certificate, %expires, "a certificate has expired: renew it"),
+        }
+        self.warned_at = (end != End::Far).then(Instant::now);
     }
 }
 
@@ -317,6 +435,52 @@ mod tests {
         let own = [syslog, ("SYSLOG__TLS_CERTIFICATE", file), ("SYSLOG__TLS_KEY", file)];
         assert_eq!(open(Role::Producer, &own), Ok(vec!["syslog"]));
         let client = [of_all[0], of_all[1], ("HTTP__TLS_CLIENT_AUTH", "required")];
-        assert!(open(Role::All, &client).expect_err("no authorities").contains("authorities"));
+        assert!(open(Role::All, &client).expect_err("no authorities").contains("gateway.tls_client_ca"));
+    }
+
+    #[test]
+    fn a_certificate_is_warned_of_from_two_weeks_before_its_end() {
+        let at = |text| Timestamp::parse(text).expect("a time");
+        let end = |now| End::of(at("2027-01-15T00:00:00Z"), at(now));
+        assert_eq!(end("2026-12-31T23:59:59Z"), End::Far);
+        assert_eq!(end("2027-01-01T00:00:00Z"), End::Near);
+        assert_eq!(end("2027-01-14T23:59:59Z"), End::Near);
+        assert_eq!(end("2027-01-15T00:00:00Z"), End::Past);
+        assert_eq!(end("2028-01-01T00:00:00Z"), End::Past);
+    }
+
+    #[test]
+    fn a_rule_for_clients_that_would_not_be_applied_is_refused() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../adapters/http/tests/localhost.pem");
+        let of_all = [("HTTP__TLS_CERTIFICATE", file), ("HTTP__TLS_KEY", file)];
+        let (authorities, required) = (("HTTP__TLS_CLIENT_CA", file), ("HTTP__TLS_CLIENT_AUTH", "required"));
+        let refused = |variables: &[(&str, &str)]| open(Role::All, variables).expect_err("it would not be applied");
+        let error = refused(&[authorities, required]);
+        assert!(error.starts_with("http.tls_client_auth=required: the gateway has no TLS"), "{error}");
+        assert!(error.contains("gateway.tls_certificate"), "{error}");
+        let error = refused(&[authorities]);
+        assert!(error.starts_with("http.tls_client_ca: no listener asks") && error.contains("http.tls_client_auth"));
+        assert_eq!(refused(&[of_all[0], of_all[1], authorities]), error);
+        let error = refused(&[("HTTP__TLS_CLIENT_NAMES", "log-gateway")]);
+        assert!(error.starts_with("http.tls_client_names: no listener asks"), "{error}");
+        let own = [of_all[0], of_all[1], ("CONSUMER__TLS_CLIENT_CA", file)];
+        let error = refused(&own);
+        assert!(error.starts_with("consumer.tls_client_ca: clients of the consumer are asked for no"), "{error}");
+        assert!(refused(&own[2..]).contains("consumer.tls_client_auth"), "without a certificate too");
+        let syslog = [("SYSLOG__LISTEN", "127.0.0.1:5514"), ("SYSLOG__TLS_CLIENT_AUTH", "required")];
+        assert!(refused(&syslog).contains("syslog.tls_listen"));
+        // The authorities of all, which one listener needs: also where its role is another process.
+        let one = [of_all[0], of_all[1], authorities, ("PRODUCER__TLS_CLIENT_AUTH", "required")];
+        for role in [Role::All, Role::Gateway, Role::Producer] {
+            let upstream = [&one[..], &[("GATEWAY__UPSTREAM_CA", file)]].concat();
+            assert!(open(role, &upstream).is_ok(), "{role:?}");
+        }
+        let but_gateway = [
+            ("PRODUCER__TLS_CERTIFICATE", file),
+            ("PRODUCER__TLS_KEY", file),
+            authorities,
+            ("PRODUCER__TLS_CLIENT_AUTH", "optional"),
+        ];
+        assert_eq!(open(Role::All, &but_gateway), Ok(vec!["producer"]));
     }
 }

@@ -18,6 +18,8 @@ pub enum TlsFault {
     Certificate(String),
     /// The server asks for a certificate of the client.
     ClientCertificateRequired,
+    /// The server refuses the certificate of the client, for this reason.
+    ClientCertificateRefused(&'static str),
     /// The server does not speak TLS.
     NotTls,
 }
@@ -49,11 +51,24 @@ impl TlsFault {
             rustls::Error::InvalidMessage(
                 InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
             ) => Some(Self::NotTls),
-            rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-                Some(Self::ClientCertificateRequired)
-            }
+            rustls::Error::AlertReceived(alert) => Self::of_alert(*alert),
             _ => None,
         }
+    }
+
+    /// What a server says of the certificate of the client.
+    fn of_alert(alert: AlertDescription) -> Option<Self> {
+        Some(Self::ClientCertificateRefused(match alert {
+            AlertDescription::CertificateRequired => return Some(Self::ClientCertificateRequired),
+            AlertDescription::UnknownCA => "no authority that it trusts has issued it",
+            AlertDescription::AccessDenied => "it has none of the names that it allows",
+            AlertDescription::CertificateExpired => "it has expired or is not valid yet",
+            AlertDescription::CertificateRevoked => "it was revoked",
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate => "it cannot be accepted",
+            _ => return None,
+        }))
     }
 
     fn of_certificate(error: &CertificateError) -> Self {
@@ -87,6 +102,11 @@ mod tests {
         assert_eq!(other(InvalidMessage::InvalidContentType.into()), Some(TlsFault::NotTls));
         let required = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
         assert_eq!(other(required), Some(TlsFault::ClientCertificateRequired));
+        for alert in [AlertDescription::UnknownCA, AlertDescription::AccessDenied, AlertDescription::CertificateExpired]
+        {
+            let fault = other(rustls::Error::AlertReceived(alert));
+            assert!(matches!(fault, Some(TlsFault::ClientCertificateRefused(_))), "{fault:?}");
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ const BATCH_EVENTS_MAX: u64 = 10_000;
 const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Maximum latencies that are kept; later ones replace the first.
 const LATENCIES_MAX: usize = 1_000_000;
+/// Maximum bytes of what the names of sources begin with; a name has 255.
+const SOURCE_BYTES_MAX: usize = 200;
 /// What messages consist of.
 const WORDS: [&str; 16] = [
     "payment", "order", "cart", "timeout", "retry", "accepted", "user", "session", "cache", "miss", "queue", "commit",
@@ -52,12 +54,25 @@ pub struct Options {
     /// Number of different sources: generated-1, generated-2 and so on
     #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = number_of(1_u64..=100_000))]
     sources: u64,
+    /// What the names of the sources begin with, such as shop for shop-1, shop-2 and so on: for a key that may write only these
+    #[arg(long, value_name = "NAME", default_value = "generated", value_parser = parse_source)]
+    source: String,
     /// Bytes of an event as JSON; the shortest have 160 to 200
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = number_of(1_u64..=200_000))]
     bytes: u64,
     /// The server and the terminal.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// Parses the beginning of the names of sources.
+fn parse_source(text: &str) -> Result<String, String> {
+    let is_valid = (1..=SOURCE_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must have 1 to {SOURCE_BYTES_MAX} bytes, and no control characters"))
+    }
 }
 
 /// The body of a 202.
@@ -162,14 +177,15 @@ fn batch(options: &Options, events: u64, random: &mut Random) -> String {
 
 fn push_event(body: &mut String, options: &Options, random: &mut Random) {
     let start = body.len();
-    let (source, level) = (random.below(options.sources) + 1, level(random.below(1_000)));
+    let (number, level) = (random.below(options.sources) + 1, level(random.below(1_000)));
+    let source = serde_json::Value::from(format!("{}-{number}", options.source));
     let (user, millis) = (random.below(10_000), random.below(500));
     // Not zero, which no trace id may be.
     let trace = u128::from(random.next()) << 64 | u128::from(random.next()) | 1;
     // Writing into memory does not fail.
     let _ = write!(
         body,
-        r#"{{"source":"generated-{source}","level":"{level}","traceId":"{trace:032x}","metadata":{{"userId":"{user}","durationMs":{millis}}},"message":"#
+        r#"{{"source":{source},"level":"{level}","traceId":"{trace:032x}","metadata":{{"userId":"{user}","durationMs":{millis}}},"message":"#
     );
     let _ = write!(body, "\"{}", random.word());
     let end = start + usize::try_from(options.bytes).unwrap_or(usize::MAX);
@@ -334,6 +350,16 @@ mod tests {
             assert!(["generated-1", "generated-2"].contains(&event["source"].as_str().unwrap()), "{line}");
             assert!(event["traceId"].as_str().unwrap().len() == 32 && event["message"].is_string(), "{line}");
             assert!((300..310).contains(&line.len()), "{}: {line}", line.len());
+        }
+    }
+
+    #[test]
+    fn sources_begin_with_the_name_that_was_asked_for() {
+        let options = options(&["--source", "shop \"a\"", "--sources", "1"]);
+        let event: serde_json::Value = serde_json::from_str(batch(&options, 1, &mut Random(1)).trim()).unwrap();
+        assert_eq!(event["source"], "shop \"a\"-1");
+        for invalid in ["", "a\nb", &"x".repeat(SOURCE_BYTES_MAX + 1)] {
+            assert!(Arguments::try_parse_from(["generate", "--source", invalid]).is_err(), "{invalid}");
         }
     }
 

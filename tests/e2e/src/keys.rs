@@ -133,7 +133,7 @@ impl Keyed {
 }
 
 /// A file of `certificates/`: the authority, the pair of a server on this machine, of a gateway, or of a stranger with a
-/// certificate of the same authority.
+/// certificate of the same authority; or a pair whose certificate ended in 2021.
 #[must_use]
 pub fn certificate(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates").join(format!("{name}.pem"))

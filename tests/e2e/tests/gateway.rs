@@ -97,6 +97,7 @@ async fn a_query_is_retried_after_a_broken_connection_and_an_event_is_not() {
     ];
     let answer = gateway.send("POST", "/api/logs", &headers, EVENT).await;
     assert_eq!((answer.status, &answer.json()["code"]), (502, &"upstream_failed".into()));
+    assert!(answer.json()["detail"].as_str().expect("text").contains("with the same eventIds"), "{answer:?}");
     let request = requests.recv().await.expect("the instance received it");
     for line in [
         "POST /api/logs HTTP/1.1",
@@ -119,6 +120,7 @@ async fn a_query_whose_body_was_read_in_part_is_not_sent_again() {
     let body = "0".repeat(1_000_000);
     let answer = gateway.send("GET", "/api/logs?limit=1", &[], body).await;
     assert_eq!((answer.status, &answer.json()["code"]), (502, &"upstream_failed".into()));
+    assert_eq!(answer.json()["detail"], "an instance broke off: send the request again");
     let received = [of_one.try_recv(), of_other.try_recv()];
     assert_eq!(received.iter().filter(|request| request.is_ok()).count(), 1, "{received:?}");
 }

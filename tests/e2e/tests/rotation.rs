@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use adapter_webhook::HttpsFiles;
 use e2e::keys::{KeysFile, certificate};
-use e2e::{Http, Process, wait_until};
+use e2e::{Http, Process, dead_address, wait_until};
 use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
@@ -132,4 +132,18 @@ async fn keys_and_certificates_are_replaced_under_load_and_no_request_fails() {
     let (sent, failed) = (load.sent.load(Ordering::Acquire), load.failed.lock().expect("lock").clone());
     println!("requests={sent} failed={} rotations={ROTATIONS} certificates=1", failed.len());
     assert!(failed.is_empty(), "{} of {sent}: {:?}", failed.len(), &failed[..failed.len().min(5)]);
+}
+
+#[tokio::test]
+async fn an_operator_is_told_at_the_start_that_a_certificate_has_expired() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, address) = (certificate("expired").display().to_string(), dead_address().to_string());
+    let variables = [
+        ("SPILLWAY_SYSLOG__TLS_LISTEN", address.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_CERTIFICATE", file.as_str()),
+        ("SPILLWAY_SYSLOG__TLS_KEY", file.as_str()),
+    ];
+    let program = Process::start(BINARY, "all", directory.path(), &variables).await;
+    let told = async || program.log().iter().any(|line| line.contains("has expired") && line.contains("2021-01-01"));
+    wait_until("an operator is told", told).await;
 }

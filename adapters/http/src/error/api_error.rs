@@ -156,10 +156,10 @@ pub enum ApiError {
     RedriveInterrupted,
     /// No upstream could be reached; nothing was sent.
     UpstreamUnreachable,
-    /// An upstream broke off after the request was sent.
-    UpstreamFailed,
+    /// An upstream broke off after the request was sent, which changes nothing if `is_safe`.
+    UpstreamFailed { is_safe: bool },
     /// An upstream did not answer in time.
-    UpstreamTimeout,
+    UpstreamTimeout { is_safe: bool },
     /// A defect of Spillway.
     Internal,
 }
@@ -203,8 +203,8 @@ impl ApiError {
             | Self::TooManyExports
             | Self::RedriveInterrupted
             | Self::UpstreamUnreachable => ErrorClass::Unavailable,
-            Self::OutcomeUnknown | Self::UpstreamTimeout => ErrorClass::OutcomeUnknown,
-            Self::UpstreamFailed => ErrorClass::UpstreamFailed,
+            Self::OutcomeUnknown | Self::UpstreamTimeout { .. } => ErrorClass::OutcomeUnknown,
+            Self::UpstreamFailed { .. } => ErrorClass::UpstreamFailed,
             Self::Internal => ErrorClass::Internal,
         }
     }
@@ -238,8 +238,8 @@ impl ApiError {
             Self::TooManyExports => "too_many_exports",
             Self::RedriveInterrupted => "redrive_interrupted",
             Self::UpstreamUnreachable => "upstream_unreachable",
-            Self::UpstreamFailed => "upstream_failed",
-            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamFailed { .. } => "upstream_failed",
+            Self::UpstreamTimeout { .. } => "upstream_timeout",
             Self::Internal => "internal",
         }
     }
@@ -298,11 +298,15 @@ impl ApiError {
                  1 s"
             }
             Self::UpstreamUnreachable => "no instance can be reached, nothing was sent: retry after 1 s",
-            Self::UpstreamFailed => {
+            Self::UpstreamFailed { is_safe: true } => "an instance broke off: send the request again",
+            Self::UpstreamTimeout { is_safe: true } => {
+                "an instance did not answer in time: send the request again, if need be for a shorter range of time"
+            }
+            Self::UpstreamFailed { is_safe: false } => {
                 "an instance broke off, it is not known what it did: send the events again with the same eventIds, or \
                  the same Idempotency-Key"
             }
-            Self::UpstreamTimeout => {
+            Self::UpstreamTimeout { is_safe: false } => {
                 "an instance did not answer in time, it is not known what it did: send the events again with the same \
                  eventIds, or the same Idempotency-Key"
             }

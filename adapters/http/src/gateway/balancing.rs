@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use domain::backoff::Backoff;
 
+use crate::gateway::failure::Failure;
+
 /// In so long the latency falls to 1/e of what it was (or rather to where the answers are).
 const DECAY: Duration = Duration::from_secs(2);
 /// What counts as latency at least, so that requests under way count before the first answer.
@@ -44,10 +46,8 @@ pub enum Check {
     Ready,
     /// It asks for none: it stops, or cannot accept anything.
     Unready,
-    /// Nobody listens there.
-    Unreachable,
-    /// It did not answer in time, or not as it should.
-    Failed,
+    /// It did not answer as it should.
+    Failed(Failure),
 }
 
 /// Whether an instance gets requests.
@@ -145,10 +145,10 @@ impl Load {
         }
     }
 
-    /// A request has failed there. `unreachable`: nobody listens.
-    pub fn failed(&mut self, now: Duration, unreachable: bool) {
+    /// A request has failed there.
+    pub fn failed(&mut self, now: Duration, failure: Failure) {
         self.end();
-        self.fail(now, unreachable);
+        self.fail(now, failure);
     }
 
     /// A check has found this.
@@ -162,15 +162,16 @@ impl Load {
                 self.observe(now, FAILURE_SECONDS);
             }
             Check::Ready | Check::Unready => {}
-            Check::Unreachable => self.fail(now, true),
-            Check::Failed => self.fail(now, false),
+            Check::Failed(failure) => self.fail(now, failure),
         }
     }
 
-    fn fail(&mut self, now: Duration, unreachable: bool) {
+    fn fail(&mut self, now: Duration, failure: Failure) {
         self.observe(now, FAILURE_SECONDS);
         self.failures = self.failures.saturating_add(1);
-        if (unreachable || self.failures >= FAILURES_MAX) && self.ejected_until.is_none_or(|until| until <= now) {
+        if (failure.is_before_request() || self.failures >= FAILURES_MAX)
+            && self.ejected_until.is_none_or(|until| until <= now)
+        {
             self.ejected_until = self.ejections.next().map(|wait| now + wait);
         }
     }
@@ -252,7 +253,7 @@ mod tests {
         let mut failing = answering(MILLI);
         for _ in 0..2 {
             failing.begin();
-            failing.failed(Duration::ZERO, false);
+            failing.failed(Duration::ZERO, Failure::BrokenOff);
         }
         assert_eq!(failing.availability(), Availability::Available);
         assert_eq!(shares(&[failing.clone(), answering(100 * MILLI)], Duration::ZERO), [0, 1_000]);
@@ -261,7 +262,7 @@ mod tests {
         unhappy.answered(Duration::ZERO, MILLI, false);
         assert_eq!(shares(&[unhappy.clone(), answering(100 * MILLI)], Duration::ZERO), [0, 1_000]);
         failing.begin();
-        failing.failed(Duration::ZERO, false);
+        failing.failed(Duration::ZERO, Failure::BrokenOff);
         assert_eq!(failing.availability(), Availability::Ejected);
         // However slow the other one is.
         assert_eq!(shares(&[failing, answering(20 * SECOND)], Duration::ZERO), [0, 1_000]);
@@ -273,9 +274,9 @@ mod tests {
         let mut now = 10 * SECOND;
         for ejected in [1, 2, 4, 8, 16, 30, 30] {
             load.begin();
-            load.failed(now, true);
+            load.failed(now, Failure::NobodyListens);
             // Nor do further failures add to it.
-            load.check(now + MILLI, Check::Unreachable);
+            load.check(now + MILLI, Check::Failed(Failure::NobodyListens));
             let until = now + ejected * SECOND;
             load.check(until - MILLI, Check::Ready);
             assert_eq!(load.availability(), Availability::Ejected, "{ejected}");
@@ -287,7 +288,7 @@ mod tests {
         }
         load.begin();
         load.answered(now, MILLI, true);
-        load.check(now, Check::Unreachable);
+        load.check(now, Check::Failed(Failure::NobodyListens));
         load.check(now + SECOND, Check::Ready);
         assert_eq!(load.availability(), Availability::Available, "it begins anew after a success");
     }

@@ -1,7 +1,7 @@
 //! Requests on their way to an instance, and answers on their way back.
 //!
-//! Bodies are streamed both ways, at the pace of the reader. Tried on another instance is only what provably never left this
-//! process, and what changes nothing.
+//! Bodies are streamed both ways, at the pace of the reader. Tried on another instance is only what no instance has read, and
+//! what changes nothing.
 
 use std::error::Error;
 use std::io;
@@ -30,6 +30,7 @@ use crate::body::ReplayableBody;
 use crate::client_address::{ForwardedClient, TrustedProxies, X_FORWARDED_FOR, peer_address};
 use crate::error::ApiError;
 use crate::gateway::balancing::Check;
+use crate::gateway::failure::Failure;
 use crate::gateway::instances::{Instance, Upstreams};
 use crate::ingest::agents::HELD;
 use crate::query::event_stream::EVENT_STREAM;
@@ -79,15 +80,12 @@ const ASKED_WITH: [HeaderName; 5] = [header::AUTHORIZATION, X_API_KEY, header::C
 /// Why an instance tells nothing about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens.
-    #[error("nobody listens there: check whether the instance runs")]
-    Unreachable,
+    /// It does not answer.
+    #[error("{0}")]
+    Failed(Failure),
     /// It takes too long.
     #[error("it does not answer within 1.5 s")]
     TimedOut,
-    /// It broke off.
-    #[error("it broke off the connection")]
-    BrokenOff,
     /// It refuses the credentials, with this status.
     #[error("it refuses the key of this request ({0}): give all roles the same AUTH__KEYS_FILE")]
     Refused(StatusCode),
@@ -151,6 +149,7 @@ impl Forwarder {
         let body = ReplayableBody::new(body.into());
         let has_no_body = body.is_end_stream();
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let is_safe = parts.method.is_safe();
         let (mut tried, mut unreachable) = (Vec::new(), true);
         while tried.len() < TRIES_MAX
             && let Some(instance) = upstreams.choose(&tried).await
@@ -169,26 +168,29 @@ impl Forwarder {
                 }
                 Ok(Err(_)) if body.is_broken() => return ApiError::broken_off().into_response(),
                 Ok(Err(error)) => {
-                    under_way.failed(error.is_connect());
+                    let failure = Failure::of(&error);
+                    under_way.failed(failure);
                     let address = instance.address;
                     // A body that was read in part cannot be sent again.
                     let is_whole = has_no_body || !body.was_touched();
-                    if is_whole && (parts.method.is_safe() || error.is_connect()) {
+                    if is_whole && (is_safe || failure.is_before_request()) {
                         tracing::debug!(%address, %error, "no answer from an instance, trying another");
-                        unreachable &= error.is_connect();
+                        unreachable &= failure.is_before_request();
+                    } else if failure.is_before_request() {
+                        return ApiError::UpstreamUnreachable.into_response();
                     } else {
-                        tracing::warn!(%address, %error, "an instance broke off");
-                        return ApiError::UpstreamFailed.into_response();
+                        tracing::warn!(%address, %error, reason = %failure, "an instance broke off");
+                        return ApiError::UpstreamFailed { is_safe }.into_response();
                     }
                 }
                 Err(_) => {
-                    under_way.failed(false);
+                    under_way.failed(Failure::TimedOut);
                     tracing::warn!(address = %instance.address, "an instance does not answer");
-                    return ApiError::UpstreamTimeout.into_response();
+                    return ApiError::UpstreamTimeout { is_safe }.into_response();
                 }
             }
         }
-        if unreachable { ApiError::UpstreamUnreachable } else { ApiError::UpstreamFailed }.into_response()
+        if unreachable { ApiError::UpstreamUnreachable } else { ApiError::UpstreamFailed { is_safe } }.into_response()
     }
 
     /// What an instance gets to see: nothing that concerned the client's connection only, and a client address
@@ -250,11 +252,9 @@ impl Forwarder {
     pub async fn ask(&self, instance: &Instance, path: &'static str, headers: &HeaderMap) -> Result<Bytes, AskError> {
         let body = ReplayableBody::new(Body::empty().into());
         let request = self.upstream_request(&Method::GET, instance, &PathAndQuery::from_static(path), headers, body);
-        let Some(request) = request else { return Err(AskError::Unreachable) };
+        let Some(request) = request else { return Err(AskError::Failed(Failure::NoConnection)) };
         let answered = async {
-            let answer = self.client.request(request).await;
-            let answer =
-                answer.map_err(|error| if error.is_connect() { AskError::Unreachable } else { AskError::BrokenOff })?;
+            let answer = self.client.request(request).await.map_err(|error| AskError::Failed(Failure::of(&error)))?;
             match answer.status() {
                 StatusCode::OK => {}
                 status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) => {
@@ -263,8 +263,9 @@ impl Forwarder {
                 status => return Err(AskError::Status(status)),
             }
             let body = Limited::new(answer.into_body(), ASKED_BYTES_MAX).collect().await;
+            let broken_off = AskError::Failed(Failure::BrokenOff);
             body.map(|body| body.to_bytes())
-                .map_err(|error| if error.is::<LengthLimitError>() { AskError::TooLong } else { AskError::BrokenOff })
+                .map_err(|error| if error.is::<LengthLimitError>() { AskError::TooLong } else { broken_off })
         };
         timeout(ASK_TIMEOUT, answered).await.unwrap_or(Err(AskError::TimedOut))
     }
@@ -274,13 +275,14 @@ impl Forwarder {
         let path = PathAndQuery::from_static("/actuator/health/readiness");
         let body = ReplayableBody::new(Body::empty().into());
         let Some(request) = self.upstream_request(&Method::GET, instance, &path, &HeaderMap::new(), body) else {
-            return Check::Failed;
+            return Check::Failed(Failure::NoConnection);
         };
         match timeout(CHECK_TIMEOUT, self.client.request(request)).await {
             Ok(Ok(answer)) if answer.status().is_success() => Check::Ready,
             Ok(Ok(answer)) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => Check::Unready,
-            Ok(Err(error)) if error.is_connect() => Check::Unreachable,
-            Ok(_) | Err(_) => Check::Failed,
+            Ok(Ok(answer)) => Check::Failed(Failure::Status(answer.status())),
+            Ok(Err(error)) => Check::Failed(Failure::of(&error)),
+            Err(_) => Check::Failed(Failure::TimedOut),
         }
     }
 }

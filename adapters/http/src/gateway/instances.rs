@@ -5,6 +5,7 @@
 //!   gone is left. A name that does not resolve keeps the addresses that it had.
 //! * Each instance is asked for its readiness all the time; what was found, and how requests went, decides who is chosen
 //!   ([`crate::balancing`]).
+//! * The log says why an instance is ejected, and repeats a reason that does not pass by itself once a minute.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::gateway::balancing::{Availability, Check, Load, choose};
+use crate::gateway::failure::Failure;
 
 /// How often an instance is asked whether it is ready: well below the time for which one that stops still accepts.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -28,6 +30,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const CHECK_AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How often names are resolved.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the log repeats why an instance cannot be used.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest wait for a resolver.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -108,8 +112,31 @@ pub struct Instance {
     /// The name by which it is verified, if connections are encrypted.
     pub name: Option<ServerName<'static>>,
     load: Mutex<Load>,
+    failing: Mutex<Failing>,
     being_checked: AtomicBool,
     started: Instant,
+}
+
+/// How an instance fails.
+#[derive(Default)]
+struct Failing {
+    /// Why, unless it has answered since.
+    why: Option<Failure>,
+    /// What the log has said, and when: nothing that is older than [`LOG_INTERVAL`].
+    told: Vec<(Failure, Instant)>,
+}
+
+impl Failing {
+    /// Notes a failure. Returns whether it is time to say so in the log.
+    fn note(&mut self, failure: Failure) -> bool {
+        self.why = Some(failure);
+        self.told.retain(|(_, at)| at.elapsed() < LOG_INTERVAL);
+        let is_due = self.told.iter().all(|(told, _)| *told != failure);
+        if is_due {
+            self.told.push((failure, Instant::now()));
+        }
+        is_due
+    }
 }
 
 /// A request that an instance has. It counts as under way until it is dropped or its outcome is told.
@@ -144,6 +171,7 @@ impl Instance {
             host: HeaderValue::from_str(url.authority.as_str()).ok(),
             name: ServerName::try_from(url.host().to_owned()).ok().filter(|_| url.is_encrypted()),
             load: Mutex::default(),
+            failing: Mutex::default(),
             being_checked: AtomicBool::new(false),
             started,
         }))
@@ -169,20 +197,34 @@ impl Instance {
         UnderWay { instance: Arc::clone(self), over: false }
     }
 
+    fn failing(&self) -> MutexGuard<'_, Failing> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes its load, and says so if it gets requests no more, or again.
-    fn change(&self, change: impl FnOnce(&mut Load, Duration)) {
+    fn change(&self, change: impl FnOnce(&mut Load, Duration), failure: Option<Failure>) {
         let mut load = self.load();
         let before = load.availability();
         change(&mut load, self.now());
         let after = load.availability();
         drop(load);
-        if before != after {
-            let (from, to) = (before.name(), after.name());
-            if after == Availability::Available {
-                tracing::info!(upstream = %self.url, address = %self.address, from, to, "an instance gets requests again");
-            } else {
-                tracing::warn!(upstream = %self.url, address = %self.address, from, to, "an instance gets no more requests");
+        let is_due = match failure {
+            Some(failure) => self.failing().note(failure) && !failure.passes(),
+            None => {
+                self.failing().why = None;
+                false
             }
+        };
+        let (upstream, address, reason) = (&self.url, &self.address, failure.map(tracing::field::display));
+        let (from, to) = (before.name(), after.name());
+        if before == after {
+            if is_due {
+                tracing::warn!(%upstream, %address, reason, "an instance cannot be used");
+            }
+        } else if after == Availability::Available {
+            tracing::info!(%upstream, %address, from, to, "an instance gets requests again");
+        } else {
+            tracing::warn!(%upstream, %address, from, to, reason, "an instance gets no more requests");
         }
     }
 }
@@ -191,13 +233,13 @@ impl UnderWay {
     /// It has answered, so long after it had all of the request.
     pub fn answered(mut self, took: Duration, success: bool) {
         self.over = true;
-        self.instance.change(|load, now| load.answered(now, took, success));
+        self.instance.change(|load, now| load.answered(now, took, success), None);
     }
 
-    /// It has failed. `unreachable`: nobody listens.
-    pub fn failed(mut self, unreachable: bool) {
+    /// It has failed.
+    pub fn failed(mut self, failure: Failure) {
         self.over = true;
-        self.instance.change(|load, now| load.failed(now, unreachable));
+        self.instance.change(|load, now| load.failed(now, failure), Some(failure));
     }
 }
 
@@ -263,8 +305,12 @@ impl Upstreams {
             return None;
         }
         let answers = instances.iter().any(|instance| instance.load().availability() == Availability::Unready);
-        let wrong = if answers { "is ready: see the health of the instances" } else { "can be reached" };
-        Some(format!("no {} {wrong}", self.role))
+        if answers {
+            return Some(format!("no {} is ready: see the health of the instances", self.role));
+        }
+        let why = instances.iter().find_map(|instance| Some((instance.address, instance.failing().why?)));
+        let why = why.map(|(address, failure)| format!("; {address}: {failure}")).unwrap_or_default();
+        Some(format!("no {} can be reached{why}", self.role))
     }
 
     /// The instance for the next request, among those that are not in `tried`.
@@ -310,7 +356,8 @@ impl Upstreams {
                         let check = check(Arc::clone(&instance));
                         tokio::spawn(async move {
                             let found = check.await;
-                            instance.change(|load, now| load.check(now, found));
+                            let failure = if let Check::Failed(failure) = found { Some(failure) } else { None };
+                            instance.change(|load, now| load.check(now, found), failure);
                             instance.being_checked.store(false, Ordering::Release);
                         });
                     }
@@ -382,7 +429,7 @@ mod tests {
     async fn all_addresses_of_a_name_are_used_and_what_is_known_of_one_is_kept() {
         let upstreams = upstreams(&["http://localhost:1", "http://127.0.0.1:2"]);
         let chosen = upstreams.choose(&[]).await.expect("it resolves");
-        chosen.begin().failed(true);
+        chosen.begin().failed(Failure::NobodyListens);
         let ejected = |states: Vec<InstanceState>| {
             let ejected = states.into_iter().filter(|state| state.availability == Availability::Ejected);
             ejected.map(|state| state.address).collect::<Vec<_>>()
@@ -419,11 +466,28 @@ mod tests {
         watching.await.expect("it ends");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_reason_of_a_failure_is_told_once_a_minute_and_until_it_is_over() {
+        let upstreams = upstreams(&["http://127.0.0.1:1"]);
+        let instance = upstreams.choose(&[]).await.expect("an instance");
+        let failed = |failure| instance.change(|load, now| load.check(now, Check::Failed(failure)), Some(failure));
+        failed(Failure::OwnMissing);
+        let fault = upstreams.fault().expect("it cannot be used");
+        assert!(fault.starts_with("no producer can be reached; 127.0.0.1:1: it asks for a certificate"), "{fault}");
+        assert!(!instance.failing().note(Failure::OwnMissing), "the line of its ejection has said it");
+        assert!(instance.failing().note(Failure::OwnOtherName), "another reason");
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert!(instance.failing().note(Failure::OwnMissing));
+        assert_eq!(instance.failing().told.len(), 1, "what is old is forgotten");
+        instance.change(|load, now| load.check(now, Check::Ready), None);
+        assert_eq!(instance.failing().why, None);
+    }
+
     #[tokio::test]
     async fn an_instance_that_answers_and_is_not_ready_can_be_reached() {
         let upstreams = upstreams(&["http://127.0.0.1:1"]);
         for instance in upstreams.instances() {
-            instance.change(|load, now| load.check(now, Check::Unready));
+            instance.change(|load, now| load.check(now, Check::Unready), None);
         }
         assert_eq!(upstreams.fault().as_deref(), Some("no producer is ready: see the health of the instances"));
     }

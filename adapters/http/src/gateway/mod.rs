@@ -1,8 +1,10 @@
 //! One entry point in front of producers and consumers, which are instances at some address or services of this process.
 //!
-//! [`instances`] decides which instance gets a request, and [`forward`] sends it there. [`fleet`] asks all of them how they are.
+//! [`instances`] decides which instance gets a request, and [`forward`] sends it there; [`failure`] says why one does not answer.
+//! [`fleet`] asks all of them how they are.
 
 pub mod balancing;
+mod failure;
 mod fleet;
 mod forward;
 pub mod instances;

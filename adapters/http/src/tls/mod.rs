@@ -5,8 +5,10 @@
 //!   same twice: a file that is being written may lack some of its certificates. Until then, and whenever a file cannot be used,
 //!   new connections get the pair that could be used last. At the start, the caller sees to that.
 //! * Open connections keep what they began with.
-//! * A handshake takes at most [`HANDSHAKE_TIMEOUT`], and counts within the connections of its listener.
+//! * A handshake takes at most [`HANDSHAKE_TIMEOUT`], and counts within the connections of its listener. If it fails, the client
+//!   has [`REFUSED_TIMEOUT`] to read why.
 
+mod clients;
 mod transport;
 mod upstream;
 mod validity;
@@ -19,15 +21,17 @@ use std::time::Duration;
 use domain::timestamp::Timestamp;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use self::clients::{NamedClients, Refusal, Refusals};
 pub use self::transport::Transport;
 pub use self::upstream::{Connector, UpstreamTls, UpstreamTlsOptions};
 use self::validity::not_after;
@@ -35,8 +39,14 @@ use crate::access::host::HostName;
 
 /// Longest time for a handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client whose handshake has failed may take to read the alert and to close.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum bytes that are read of it meanwhile.
+const REFUSED_BYTES_MAX: u64 = 64 * 1024;
 /// Maximum bytes of one file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// What the file of an encrypted key has in a line.
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 /// Whether clients show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +108,7 @@ pub enum TlsError {
         reason: String,
     },
     /// Clients show certificates, and no authorities are named.
-    #[error("the authorities of clients are missing")]
+    #[error("clients are asked for certificates, and TLS_CLIENT_CA names no authorities")]
     NoClientAuthorities,
 }
 
@@ -106,6 +116,7 @@ pub enum TlsError {
 pub struct Tls {
     options: TlsOptions,
     state: RwLock<State>,
+    refusals: Refusals,
 }
 
 struct State {
@@ -134,7 +145,7 @@ impl Tls {
     /// They cannot be used.
     pub fn open(options: TlsOptions) -> Result<Self, TlsError> {
         let state = State::of(&options, Files::read(&options)?)?;
-        Ok(Self { options, state: RwLock::new(state) })
+        Ok(Self { options, state: RwLock::new(state), refusals: Refusals::default() })
     }
 
     /// Reads the files again, and uses them if they have changed, were the same in the call before, and can be used. Returns
@@ -185,29 +196,19 @@ impl Tls {
                 Protocol::Unnamed => &state.unnamed,
             })
         });
-        let accepted = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
-        let stream = accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let (_, session) = stream.get_ref();
-        if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first)
-            && !self.allows(certificate)
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "the certificate has none of the allowed names",
-            ));
+        let (listener, client) = (stream.local_addr().ok(), stream.peer_addr().ok());
+        let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
+        match timeout(HANDSHAKE_TIMEOUT, accepting).await {
+            Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream.into()))),
+            Ok(Err((error, stream))) => {
+                if let Some(reason) = Refusal::of(&error) {
+                    self.refusals.note(reason, listener, client);
+                }
+                close_refused(stream).await;
+                Err(error)
+            }
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
-        Ok(Transport::Tls(Box::new(stream.into())))
-    }
-
-    /// Whether a certificate of a client has a name that is allowed.
-    fn allows(&self, certificate: &CertificateDer<'_>) -> bool {
-        let names = &self.options.client_names;
-        let Ok(certificate) = ParsedCertificate::try_from(certificate) else { return false };
-        let has = |name: &HostName| {
-            let name = ServerName::try_from(name.to_string());
-            name.is_ok_and(|name| rustls::client::verify_server_name(&certificate, &name).is_ok())
-        };
-        names.is_empty() || names.iter().any(has)
     }
 
     fn with<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -224,6 +225,17 @@ pub async fn secure(tls: Option<&Tls>, stream: TcpStream, protocol: Protocol) ->
         Some(tls) => tls.accept(stream, protocol).await,
         None => Ok(Transport::Plain(stream)),
     }
+}
+
+/// Closes a connection whose handshake has failed. What the client has sent meanwhile is read: if something is unread at the end,
+/// the kernel resets the connection, and the alert that says why may be lost.
+async fn close_refused(mut stream: TcpStream) {
+    let closing = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whatever becomes of it, the connection is over.
+    let _ = timeout(REFUSED_TIMEOUT, closing).await;
 }
 
 impl Files {
@@ -245,8 +257,43 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let content = |reason: String| TlsError::Content { path: path.to_owned(), reason };
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| content(error.to_string()))?;
+    let found = found.map_err(|error| content(pem_fault(&error)))?;
     if found.is_empty() { Err(content("no certificate in PEM form".to_owned())) } else { Ok(found) }
+}
+
+/// The key in a PEM file. The error says nothing of the content, which is secret.
+fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+        let reason = match error {
+            _ if pem.windows(ENCRYPTED.len()).any(|part| part == ENCRYPTED) => {
+                "the key is encrypted: write it without a passphrase (openssl pkey -in ENCRYPTED -out KEY)".to_owned()
+            }
+            pem::Error::MissingSectionEnd { .. } => pem_fault(&error),
+            _ => "no key in PEM form".to_owned(),
+        };
+        TlsError::Content { path: path.to_owned(), reason }
+    })
+}
+
+/// What is wrong with a PEM file.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("the file is cut off: the line -----END {}----- is missing", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::IllegalSectionStart { .. } => "a line that begins with -----BEGIN is damaged".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// Why a certificate and the key in this file cannot be used together.
+fn pair_fault(error: &rustls::Error, key: &Path) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            format!("the key in {} is that of another certificate", key.display())
+        }
+        error => format!("cannot be used with the key in {}: {error}", key.display()),
+    }
 }
 
 impl State {
@@ -255,9 +302,7 @@ impl State {
         let chain = certificates(&options.certificate, &files.certificate)?;
         let expires = chain.first().and_then(|certificate| not_after(certificate));
         let expires = expires.ok_or_else(|| content(&options.certificate, "not a certificate".to_owned()))?;
-        let key = PrivateKeyDer::from_pem_slice(&files.key);
-        // Says nothing of the content, which is secret.
-        let key = key.map_err(|_| content(&options.key, "no key in PEM form".to_owned()))?;
+        let key = private_key(&options.key, &files.key)?;
         let versions: &[&SupportedProtocolVersion] = if options.only_tls13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
         let builder =
             ServerConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(versions);
@@ -268,7 +313,7 @@ impl State {
         };
         // Refuses a key of another certificate.
         let config = builder.with_single_cert(chain, key);
-        let mut unnamed = config.map_err(|error| content(&options.certificate, error.to_string()))?;
+        let mut unnamed = config.map_err(|error| content(&options.certificate, pair_fault(&error, &options.key)))?;
         // The first cipher of the listener that the client knows, whatever the client's own order.
         unnamed.ignore_client_order = true;
         let speaking = |protocol: &[u8]| {
@@ -299,7 +344,9 @@ fn client_verifier(options: &TlsOptions, files: &Files) -> Result<Option<Arc<dyn
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map(Some).map_err(|error| content(error.to_string()))
+    let of_authority: Arc<dyn ClientCertVerifier> = builder.build().map_err(|error| content(error.to_string()))?;
+    let names = options.client_names.clone();
+    Ok(Some(if names.is_empty() { of_authority } else { Arc::new(NamedClients { of_authority, names }) }))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use rustls::ClientConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 
@@ -27,12 +27,30 @@ fn options(directory: &Path) -> TlsOptions {
     }
 }
 
+/// A certificate of `tests/e2e`, with its key.
+fn of_tests(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/e2e/certificates").join(name).with_extension("pem")
+}
+
 /// A client that trusts the certificate, and shows none.
 fn client(versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
+    client_with(versions, None)
+}
+
+/// A client that trusts the certificate, and shows that of this file if there is one.
+fn client_with(versions: &[&'static SupportedProtocolVersion], shown: Option<&[u8]>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(LOCALHOST).expect("a certificate")).expect("an authority");
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(versions);
-    let config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
+    let builder = builder.expect("versions").with_root_certificates(roots);
+    let config = match shown {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let chain = certificates(Path::new("shown"), pem).expect("a certificate");
+            let key = private_key(Path::new("shown"), pem).expect("its key");
+            builder.with_client_auth_cert(chain, key).expect("a pair")
+        }
+    };
     TlsConnector::from(Arc::new(config))
 }
 
@@ -44,8 +62,15 @@ async fn exchange(tls: &Tls, client: TlsConnector) -> io::Result<Vec<u8>> {
 
 /// The same over another protocol, and how many tickets for later sessions the client was sent.
 async fn exchange_over(tls: &Tls, client: TlsConnector, protocol: Protocol) -> io::Result<(Vec<u8>, u32)> {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    let address = listener.local_addr()?;
+    let (served, read) = attempt(tls, client, protocol).await;
+    served?;
+    read
+}
+
+/// What becomes of an exchange on the side of the listener, and on that of the client.
+async fn attempt(tls: &Tls, client: TlsConnector, protocol: Protocol) -> (io::Result<()>, io::Result<(Vec<u8>, u32)>) {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("an address");
+    let address = listener.local_addr().expect("an address");
     let serving = async {
         let (stream, _) = listener.accept().await?;
         let mut transport = tls.accept(stream, protocol).await?;
@@ -61,9 +86,7 @@ async fn exchange_over(tls: &Tls, client: TlsConnector, protocol: Protocol) -> i
         stream.read_to_end(&mut read).await?;
         Ok::<_, io::Error>((read, stream.get_ref().1.tls13_tickets_received()))
     };
-    let (served, read) = tokio::join!(serving, asking);
-    served?;
-    read
+    tokio::join!(serving, asking)
 }
 
 #[tokio::test]
@@ -120,16 +143,51 @@ async fn clients_show_a_certificate_where_they_must() {
     };
     assert!(exchange(&of(ClientAuth::Required), client(&[&TLS13])).await.is_err());
     assert!(exchange(&of(ClientAuth::Optional), client(&[&TLS13])).await.is_ok());
-    let names = Tls::open(TlsOptions {
-        client_names: vec!["gateway".parse().expect("a name"), "localhost".parse().expect("a name")],
-        ..options(directory.path())
-    });
-    let own = CertificateDer::from_pem_slice(LOCALHOST).expect("a certificate");
-    assert!(names.expect("valid").allows(&own));
-    let other = TlsOptions { client_names: vec!["gateway".parse().expect("a name")], ..options(directory.path()) };
-    assert!(!Tls::open(other).expect("valid").allows(&own));
     let missing = TlsOptions { client_auth: ClientAuth::Required, ..options(directory.path()) };
     assert!(matches!(Tls::open(missing), Err(TlsError::NoClientAuthorities)));
+}
+
+#[tokio::test]
+async fn both_sides_learn_why_a_client_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tls = Tls::open(TlsOptions {
+        client_ca: Some(of_tests("authority")),
+        client_auth: ClientAuth::Required,
+        client_names: vec!["other".parse().expect("a name"), "log-gateway".parse().expect("a name")],
+        ..options(directory.path())
+    });
+    let tls = tls.expect("valid");
+    let file = |name: &str| fs::read(of_tests(name)).expect("a file");
+    let (gateway, stranger) = (file("gateway"), file("stranger"));
+    for version in [&TLS13, &TLS12] {
+        assert!(exchange(&tls, client_with(&[version], Some(&gateway))).await.is_ok());
+        for (shown, reason, alert) in [
+            (None, Refusal::NoCertificate, AlertDescription::CertificateRequired),
+            (Some(&stranger[..]), Refusal::OtherName, AlertDescription::AccessDenied),
+            (Some(LOCALHOST), Refusal::UnknownAuthority, AlertDescription::UnknownCA),
+        ] {
+            let (served, read) = attempt(&tls, client_with(&[version], shown), Protocol::Http1).await;
+            assert_eq!(Refusal::of(&served.expect_err("it is refused")), Some(reason));
+            let told = read.expect_err("it is refused");
+            let told = told.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+            assert_eq!(told, Some(&rustls::Error::AlertReceived(alert)), "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_in_words() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = options(directory.path());
+    let fault = || Tls::open(options.clone()).err().expect("it cannot be used").to_string();
+    fs::copy(of_tests("server"), &options.key).expect("copied");
+    assert!(fault().contains("tls.crt: the key in ") && fault().ends_with("tls.key is that of another certificate"));
+    let encrypted = format!("-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n", "ENCRYPTED PRIVATE KEY");
+    fs::write(&options.key, encrypted).expect("written");
+    assert!(fault().contains("tls.key: the key is encrypted: write it without a passphrase"), "{}", fault());
+    fs::write(&options.certificate, LOCALHOST.get(..LOCALHOST.len() / 3).expect("a part")).expect("written");
+    let expected = "tls.crt: the file is cut off: the line -----END CERTIFICATE----- is missing";
+    assert!(fault().ends_with(expected), "{}", fault());
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,20 +13,21 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use domain::timestamp::Timestamp;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use poem::http::Uri;
 use poem::http::uri::{Authority, Scheme};
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::transport::Transport;
-use super::{TlsError, certificates, read};
+use super::validity::not_after;
+use super::{TlsError, certificates, pair_fault, private_key, read};
 
 /// Longest time for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +52,7 @@ pub struct UpstreamTls {
 struct State {
     files: Vec<Vec<u8>>,
     config: Arc<ClientConfig>,
+    expires: Option<Timestamp>,
     fault: Option<String>,
     /// Files that were seen once, and may not be complete.
     unsettled: Option<Vec<Vec<u8>>>,
@@ -63,8 +65,8 @@ impl UpstreamTls {
     /// They cannot be used.
     pub fn open(options: UpstreamTlsOptions) -> Result<Self, TlsError> {
         let files = options.read()?;
-        let config = options.config(&files)?;
-        Ok(Self { options, state: RwLock::new(State { files, config, fault: None, unsettled: None }) })
+        let state = options.state(files)?;
+        Ok(Self { options, state: RwLock::new(state) })
     }
 
     /// Reads the files again, and uses them if they have changed, were the same in the call before, and can be used. Returns
@@ -76,13 +78,13 @@ impl UpstreamTls {
                 self.state.write().unwrap_or_else(PoisonError::into_inner).unsettled = Some(files);
                 return false;
             }
-            Ok(files) => self.options.config(&files).map(|config| Some((files, config))),
+            Ok(files) => self.options.state(files).map(Some),
             Err(error) => Err(error),
         };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match new {
-            Ok(Some((files, config))) => {
-                *state = State { files, config, fault: None, unsettled: None };
+            Ok(Some(new)) => {
+                *state = new;
                 return true;
             }
             Ok(None) => (state.fault, state.unsettled) = (None, None),
@@ -95,6 +97,12 @@ impl UpstreamTls {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.state().fault.clone()
+    }
+
+    /// When the certificate that is shown to instances ends; `None` if none is shown.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.state().expires
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -112,7 +120,7 @@ impl UpstreamTlsOptions {
         std::iter::once(&self.ca).chain(pair).map(|path| read(path)).collect()
     }
 
-    fn config(&self, files: &[Vec<u8>]) -> Result<Arc<ClientConfig>, TlsError> {
+    fn state(&self, files: Vec<Vec<u8>>) -> Result<State, TlsError> {
         let content = |path: &PathBuf, reason: String| TlsError::Content { path: path.clone(), reason };
         let of = |index: usize| files.get(index).map(Vec::as_slice).unwrap_or_default();
         let mut roots = RootCertStore::empty();
@@ -122,18 +130,17 @@ impl UpstreamTlsOptions {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| content(&self.ca, error.to_string()))?.with_root_certificates(roots);
+        let mut expires = None;
         let config = match &self.client {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate, of(1))?;
-                // Says nothing of the content, which is secret.
-                let pair = PrivateKeyDer::from_pem_slice(of(2));
-                let pair = pair.map_err(|_| content(key, "no key in PEM form".to_owned()))?;
-                let config = builder.with_client_auth_cert(chain, pair);
-                config.map_err(|error| content(certificate, error.to_string()))?
+                expires = chain.first().and_then(|certificate| not_after(certificate));
+                let config = builder.with_client_auth_cert(chain, private_key(key, of(2))?);
+                config.map_err(|error| content(certificate, pair_fault(&error, key)))?
             }
         };
-        Ok(Arc::new(config))
+        Ok(State { files, config: Arc::new(config), expires, fault: None, unsettled: None })
     }
 }
 

@@ -256,6 +256,27 @@ async fn https_to_a_port_without_tls_stops_at_once_and_says_what_to_write() {
 }
 
 #[tokio::test]
+async fn http_to_a_port_with_tls_stops_at_once_and_says_what_to_write() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 1_024];
+        stream.read(&mut head).await.unwrap();
+        // The alert `decode_error`.
+        stream.write_all(&[21, 3, 3, 0, 2, 2, 50]).await.unwrap();
+        // The connection stays open until the client has read that.
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    });
+    let client = client(&url, None);
+    let (mut tally, mut waited) = (Tally::default(), Recorded::default());
+    let stopped = client.deliver(events("a"), &mut tally, &mut waited).await.unwrap_err();
+    assert!(stopped.0.contains("if it speaks TLS, write https:// instead of http://"), "{stopped}");
+    assert!(waited.0.is_empty());
+}
+
+#[tokio::test]
 async fn an_https_target_is_not_sent_to_in_the_clear() {
     let server = ScriptedServer::start(vec![accepted(1, "")]).await;
     let client = Client::new(
