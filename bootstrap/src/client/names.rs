@@ -101,7 +101,7 @@ mod tests {
             let written: Vec<String> = names.iter().map(|name| written_name(name).into_owned()).collect();
             prop_assert_eq!(written.join(",").parse::<Names>().map(|names| names.0), Ok(names.clone()));
             for (name, written) in names.iter().zip(&written) {
-                prop_assert_eq!(parse_name(written).as_ref(), Ok(name));
+                prop_assert_eq!(parse_name(written), Ok(name.clone()));
             }
         }
     }

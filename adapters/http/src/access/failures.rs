@@ -2,7 +2,7 @@
 //!
 //! Constraints and invariants:
 //! * A valid key is let in whatever others at the same address do.
-//! * Refusals of one origin do not keep those of another one out of the log: without any key, clients cannot hide what a key
+//! * Refusals of one requester do not keep those of another out of the log: without any key, clients cannot hide what a key
 //!   is refused for.
 //! * Only keys that were presented and are not valid make an address wait.
 
@@ -16,7 +16,7 @@ use domain::ports::{CLIENTS_MAX, Client};
 use domain::recent::Recent;
 use tokio::time::Instant;
 
-/// Refusals of one origin that are logged one by one, and invalid keys of one address that are answered one by one, in one
+/// Refusals of one requester that are logged one by one, and invalid keys of one address that are answered one by one, in one
 /// [`WINDOW`].
 pub const FAILURES_MAX: u32 = 10;
 /// How long refusals count.
@@ -24,7 +24,7 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// Whose refusals are logged together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
+pub enum Requester {
     /// The requests of an address that present no key.
     Address(Client),
     /// Those that present something that is not a key of this Spillway, or not its secret.
@@ -36,15 +36,15 @@ pub enum Origin {
 /// How a refusal is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// How many refusals of its origin were not logged since the line before.
+    /// How many refusals of its requester were not logged since the line before.
     pub not_logged: u32,
     /// Whether the next ones are not.
     pub is_last: bool,
 }
 
-/// The refusals of each origin, and the invalid keys of each address.
+/// The refusals of each requester, and the invalid keys of each address.
 pub struct Failures {
-    refusals: Mutex<Recent<Origin, Count>>,
+    refusals: Mutex<Recent<Requester, Count>>,
     invalid_keys: Mutex<Recent<Client, Count>>,
 }
 
@@ -62,8 +62,8 @@ impl Default for Failures {
 
 impl Failures {
     /// Counts a refusal. Returns how it is logged, if it is.
-    pub fn refused(&self, origin: Origin) -> Option<Line> {
-        let (before, now) = count(&self.refusals, origin);
+    pub fn refused(&self, requester: Requester) -> Option<Line> {
+        let (before, now) = count(&self.refusals, requester);
         let not_logged = before.saturating_sub(FAILURES_MAX);
         (now.count <= FAILURES_MAX).then_some(Line { not_logged, is_last: now.count == FAILURES_MAX })
     }
@@ -76,11 +76,11 @@ impl Failures {
     }
 }
 
-/// Counts one more of an origin. Returns the count of the window before, if a new one begins, and that of this window.
-fn count<K: Eq + Hash>(origins: &Mutex<Recent<K, Count>>, origin: K) -> (u32, Count) {
+/// Counts one more of an requester. Returns the count of the window before, if a new one begins, and that of this window.
+fn count<K: Eq + Hash>(requesters: &Mutex<Recent<K, Count>>, requester: K) -> (u32, Count) {
     let now = Instant::now();
-    let mut origins = origins.lock().unwrap_or_else(PoisonError::into_inner);
-    let of = origins.entry(origin);
+    let mut requesters = requesters.lock().unwrap_or_else(PoisonError::into_inner);
+    let of = requesters.entry(requester);
     let mut before = 0;
     if of.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
         before = of.count;
@@ -113,10 +113,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ten_refusals_a_minute_of_each_origin_are_logged_and_the_others_are_counted() {
+    async fn ten_refusals_a_minute_of_each_requester_are_logged_and_the_others_are_counted() {
         let failures = Failures::default();
-        let key = Origin::Key("AAAAAAAA".parse().expect("an id"));
-        let (open, invalid) = (Origin::Address(address(1).into()), Origin::InvalidKeys(address(1).into()));
+        let key = Requester::Key("AAAAAAAA".parse().expect("an id"));
+        let (open, invalid) = (Requester::Address(address(1).into()), Requester::InvalidKeys(address(1).into()));
         let line = |is_last| Some(Line { not_logged: 0, is_last });
         for number in 1..=FAILURES_MAX {
             assert_eq!(failures.refused(open), line(number == FAILURES_MAX));
@@ -124,7 +124,7 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(failures.refused(open), None);
         }
-        assert_eq!((failures.refused(key), failures.refused(invalid)), (line(false), line(false)), "other origins");
+        assert_eq!((failures.refused(key), failures.refused(invalid)), (line(false), line(false)), "other requesters");
         assert_eq!(failures.invalid_key(address(1)), None, "no key was presented");
         tokio::time::advance(WINDOW).await;
         assert_eq!(failures.refused(open), Some(Line { not_logged: 5, is_last: false }));

@@ -35,7 +35,7 @@ pub use self::cors::{InvalidOrigin, Origin, Origins, readable_by};
 pub use self::credentials::X_API_KEY;
 use self::credentials::{Presented, presented};
 pub use self::denial::Denial;
-use self::failures::{Failures, Origin};
+use self::failures::{Failures, Requester};
 pub use self::host::{HostName, HostNames, InvalidHostName, authority_of};
 use self::origin::is_cross_origin;
 use crate::client_address::{TrustedProxies, peer_address, was_forwarded};
@@ -254,9 +254,9 @@ impl AccessControl {
         let is_invalid = denial == Denial::CredentialsInvalid;
         // What clients can cause in any number must not fill the log.
         let origin = match key.filter(|_| is_owner) {
-            Some(key) => Origin::Key(key),
-            None if is_invalid => Origin::InvalidKeys(client.into()),
-            None => Origin::Address(client.into()),
+            Some(key) => Requester::Key(key),
+            None if is_invalid => Requester::InvalidKeys(client.into()),
+            None => Requester::Address(client.into()),
         };
         if let Some(line) = self.shared.failures.refused(origin) {
             let principal = Principal { name: known.as_ref().map(|key| &key.name), key };
