@@ -237,6 +237,8 @@ async function failures({ browser }) {
   await page.waitForSelector('.event-row');
   await page.goto(browser.url('?from=-5m&query=nothing-has-this-text'));
   await page.waitForSelector('.notice:has-text("No events match")');
+  await page.goto(browser.url('?from=-5m&query=LEVEL:ERROR'));
+  await page.waitForSelector('.notice:has-text("the field of events is `level`")');
 }
 
 /** A part of the page is not there, as after an upgrade of Spillway while the page was open. */

@@ -252,6 +252,7 @@ function NothingFound({ results }: { results: Results }) {
   const around = (time: string) => ({ from: new Date(Date.parse(time) - 3_600_000).toISOString(), to: new Date(Date.parse(time) + 1_000).toISOString() });
   return (
     <Notice title={conditions ? `No events match (${range})` : `No events (${range})`}>
+      {results.hints.value.map((hint) => <p key={hint}>{hint}</p>)}
       {outside && (
         <p>
           The newest {conditions ? 'matching event' : 'event'} is of {full(outside.timestamp, zone.value)}.{' '}

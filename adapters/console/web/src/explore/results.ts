@@ -40,6 +40,8 @@ export class Results {
   readonly statsError = signal<ApiError | undefined>(undefined);
   /** How long the first page took, in milliseconds. */
   readonly tookMs = signal<number | undefined>(undefined);
+  /** What may have been meant instead, once a search found nothing. */
+  readonly hints = signal<readonly string[]>([]);
   /** The newest event without the range of time, once a search found nothing. */
   readonly outside = signal<StoredEvent | 'none' | undefined>(undefined);
 
@@ -71,7 +73,10 @@ export class Results {
       this.#cursor = page.nextCursor ?? undefined;
       this.complete.value = this.#cursor === undefined;
       this.full.value = !this.complete.value && (this.events.value.length >= EVENTS_MAX || this.#bytes >= TEXT_BYTES_MAX);
-      if (this.events.value.length === 0) void this.#lookOutside();
+      if (this.events.value.length === 0) {
+        this.hints.value = page.hints ?? [];
+        void this.#lookOutside();
+      }
     } catch (error) {
       this.error.value = asApiError(error);
     } finally {
