@@ -103,7 +103,7 @@ async fn statistics_may_begin_with_the_first_matching_event() {
     assert_eq!((values.from, values.to), (at(-20_000_000), at(10_000)));
     // No event matches, or the first one is not before the end.
     let half = at(1_000).checked_add(Duration::from_millis(500)).expect("in range");
-    for (to, source, end) in [(None, "other", at(10_000)), (Some("1000500"), "shop", half)] {
+    for (to, source, end) in [(None, "other", at(10_000)), (Some("1970-01-01T00:16:40.500Z"), "shop", half)] {
         let query = since_first(&[4_000]);
         let none = query.stats(&stats(search(to, source))).await.expect("counts");
         assert_eq!((none.from, none.to, none.buckets.len()), (end, end, 0), "{to:?}");

@@ -7,7 +7,6 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::escape::escaped;
-use super::failure::Failure;
 
 /// Parameters of the API, and the options for them.
 const OPTIONS: [(&str, &str); 10] = [
@@ -47,10 +46,9 @@ pub fn with_option(message: &str) -> String {
     named.unwrap_or_else(|| message.to_owned())
 }
 
-/// The failure and, if it is a fault of this query, the query with a mark under the fault.
+/// The message about a fault of this query, and the query with a mark under it.
 #[must_use]
-pub fn with_place(failure: Failure, query: &str) -> Failure {
-    let Failure::Query { message, position } = failure else { return failure };
+pub fn with_place(message: &str, position: usize, query: &str) -> String {
     let place = marked(query, position);
     // The person may have typed the quotes that the message asks for.
     let of_shell = if message.contains("in quotes") && !query.contains('"') {
@@ -58,7 +56,7 @@ pub fn with_place(failure: Failure, query: &str) -> Failure {
     } else {
         ""
     };
-    Failure::Usage(format!("{message}\n{place}{of_shell}"))
+    format!("{message}\n{place}{of_shell}")
 }
 
 /// The query around a character, counted from 1, and a mark under it.
@@ -107,9 +105,6 @@ mod tests {
 
     #[test]
     fn a_fault_is_shown_under_the_query() {
-        let shown = |message: &str, position: usize, query: &str| {
-            with_place(Failure::Query { message: message.to_owned(), position }, query)
-        };
         let message = "query at character 7: expected a value; to look for the text, write it in quotes";
         let lines = [
             message,
@@ -117,15 +112,13 @@ mod tests {
             "          ^",
             "The shell removes quotes. To keep those of a phrase, put the query in single quotes: '\"error: timeout\"'",
         ];
-        assert_eq!(shown(message, 7, "error: timeout"), Failure::Usage(lines.join("\n")));
+        assert_eq!(with_place(message, 7, "error: timeout"), lines.join("\n"));
         for (position, query, place) in [
             (3, "\u{e4}\u{1b}(", "    \u{e4}\\x1b(\n         ^"),
             (16, "(\"card declined", "    (\"card declined\n                   ^"),
         ] {
-            assert_eq!(shown("x", position, query).to_string(), format!("x\n{place}"));
+            assert_eq!(with_place("x", position, query), format!("x\n{place}"));
         }
-        let away = Failure::Unreachable("x".to_owned());
-        assert_eq!(with_place(away.clone(), "x"), away);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::advice::with_option;
+use super::advice::{with_option, with_place};
 use super::escape::printable;
 
 /// Why a command ended early.
@@ -80,6 +80,15 @@ impl Failure {
             | Self::Unreachable(reason)
             | Self::Forbidden(reason)
             | Self::Other(reason) => Self::Incomplete(format!("the output is incomplete: {reason}")),
+            failure => failure,
+        }
+    }
+
+    /// The same failure; if it is a fault of this query, with the place of the fault.
+    #[must_use]
+    pub fn with_place(self, query: &str) -> Self {
+        match self {
+            Self::Query { message, position } => Self::Usage(with_place(&message, position, query)),
             failure => failure,
         }
     }

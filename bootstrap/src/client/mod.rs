@@ -41,7 +41,6 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use self::advice::foreign_option;
-use self::advice::with_place;
 pub use self::completions::completions;
 use self::connection::Connection;
 use self::failure::Failure;
@@ -164,6 +163,6 @@ async fn execute(command: Command, mut output: Output, stop: oneshot::Receiver<(
     match (result, finished) {
         // A pager that cannot be run closes its input too.
         (Err(Failure::Closed), Err(failure)) => Err(failure),
-        (result, finished) => result.and(finished).map_err(|failure| with_place(failure, &query)),
+        (result, finished) => result.and(finished).map_err(|failure| failure.with_place(&query)),
     }
 }
