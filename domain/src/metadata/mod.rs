@@ -14,6 +14,7 @@ mod error;
 mod extents;
 mod name;
 mod plain;
+mod plain_object;
 mod reader;
 mod scanner;
 #[cfg(test)]

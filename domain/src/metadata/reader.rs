@@ -1,7 +1,10 @@
 //! Metadata within a longer text, such as the body of a request or the value of a record: checked, and made compact,
 //! where it stands, so that its end need not be found before.
 
+use std::borrow::Cow;
+
 use super::error::MetadataError;
+use super::plain_object::plain_object;
 use super::scanner::Scanner;
 use super::{METADATA_BYTES_MAX, Metadata};
 
@@ -11,6 +14,7 @@ use super::{METADATA_BYTES_MAX, Metadata};
 #[derive(Debug, Default)]
 pub struct MetadataReader<'a> {
     names: Vec<&'a str>,
+    plain_names: Vec<&'a [u8]>,
 }
 
 impl<'a> MetadataReader<'a> {
@@ -22,6 +26,11 @@ impl<'a> MetadataReader<'a> {
     pub fn metadata(&mut self, text: &'a str) -> Result<(Metadata<'a>, usize), MetadataError> {
         if !text.starts_with('{') {
             return Err(MetadataError::NotObject);
+        }
+        if let Some(bytes) = plain_object(text.as_bytes(), &mut self.plain_names)
+            && let Some(json) = text.get(..bytes).filter(|json| json.len() <= METADATA_BYTES_MAX)
+        {
+            return Ok((Metadata(Cow::Borrowed(json)), bytes));
         }
         let (compact, bytes) = Scanner::first(text, 1, &mut self.names)?;
         if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok((Metadata(compact), bytes)) }
