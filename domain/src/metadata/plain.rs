@@ -2,6 +2,8 @@
 //!
 //! Constraint: nearly every byte of an event passes through here, so bytes are compared eight or 16 at a time.
 
+use crate::bytes::{every, every_of};
+
 const WORD_BYTES: usize = 8;
 const BLOCK_BYTES: usize = 16;
 /// The lowest bit of each byte.
@@ -70,14 +72,7 @@ pub(super) fn text_bytes(json: &[u8]) -> usize {
 #[must_use]
 #[inline]
 pub fn is_plain(text: &[u8]) -> bool {
-    if let Some(last) = text.last_chunk() {
-        let (blocks, _) = text.as_chunks();
-        return blocks.iter().all(is_plain_block) && is_plain_block(last);
-    }
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        return first_special(first).is_none() && first_special(last).is_none();
-    }
-    !text.iter().any(|byte| is_special(*byte))
+    every(text, |byte| !is_special(byte))
 }
 
 #[inline]
@@ -87,8 +82,7 @@ fn is_special(byte: u8) -> bool {
 
 #[inline]
 fn is_plain_block(block: &[u8; BLOCK_BYTES]) -> bool {
-    // Reads every byte instead of stopping early, so that the compiler compares all of them at once.
-    block.iter().fold(true, |plain, byte| plain & !is_special(*byte))
+    every_of(block, |byte| !is_special(byte))
 }
 
 /// The place of the first byte of a block that does not stand for itself.
