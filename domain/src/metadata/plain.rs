@@ -10,8 +10,7 @@ const BLOCK_BYTES: usize = 16;
 const LOWEST: u64 = u64::from_ne_bytes([0x01; WORD_BYTES]);
 /// The highest bit of each byte.
 const HIGHEST: u64 = u64::from_ne_bytes([0x80; WORD_BYTES]);
-/// Changes the order of ASCII so that the quotation mark follows the control characters: it and the space are exchanged, and
-/// so are other pairs on the same side.
+/// The bit that makes a quotation mark a space. It makes a space greater, and control characters stay below.
 const QUOTE_TO_SPACE: u8 = b'"' ^ b' ';
 const QUOTES_TO_SPACES: u64 = u64::from_ne_bytes([QUOTE_TO_SPACE; WORD_BYTES]);
 const ABOVE_SPACES: u64 = u64::from_ne_bytes([b' ' + 1; WORD_BYTES]);
@@ -75,6 +74,7 @@ pub fn is_plain(text: &[u8]) -> bool {
     every(text, |byte| !is_special(byte))
 }
 
+/// Whether a byte does not stand for itself.
 #[inline]
 fn is_special(byte: u8) -> bool {
     ((byte ^ QUOTE_TO_SPACE) <= b' ') | (byte == b'\\')

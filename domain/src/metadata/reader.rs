@@ -27,12 +27,10 @@ impl<'a> MetadataReader<'a> {
         if !text.starts_with('{') {
             return Err(MetadataError::NotObject);
         }
-        if let Some(bytes) = plain_object(text.as_bytes(), &mut self.plain_names)
-            && let Some(json) = text.get(..bytes).filter(|json| json.len() <= METADATA_BYTES_MAX)
-        {
-            return Ok((Metadata(Cow::Borrowed(json)), bytes));
-        }
-        let (compact, bytes) = Scanner::first(text, 1, &mut self.names)?;
+        let (compact, bytes) = match plain_object(text.as_bytes(), &mut self.plain_names) {
+            Some(bytes) => (Cow::Borrowed(text.get(..bytes).unwrap_or_default()), bytes),
+            None => Scanner::first(text, 1, &mut self.names)?,
+        };
         if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok((Metadata(compact), bytes)) }
     }
 
